@@ -1,1 +1,1 @@
-"""Define sensors, schedules, and jobs by asset key."""
+"""Define sensors, schedules and jobs by asset key."""

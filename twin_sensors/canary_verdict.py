@@ -1,7 +1,7 @@
-"""Define the sensor `canary_verdict`: end a decided trial and record it in Dagster.
+"""Define the sensor `canary_verdict`, which ends decided trials and records them in Dagster.
 
 Scope: the code between Dagster and `release_tick.run_release_tick`.
-Out of scope: aggregating, deciding, moving (`twin_resources/quality/release`).
+Out of scope: aggregating scores, deciding and moving versions (`twin_resources/quality/release`).
 Method: deploy/docs/loop-explained.md.
 
 The gate's version is defined in the asset package, which this package does not import, so
@@ -25,7 +25,7 @@ from twin_resources.storage.tables.tables import Tables
 
 
 def build_sensor(gate_version: str) -> dg.SensorDefinition:
-    """Return the sensor for a gate of this version."""
+    """Return the sensor for this gate version."""
 
     @dg.sensor(
         name="canary_verdict",
@@ -45,7 +45,7 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
             settings
         )  # an error in one file affects only that author
         ledger_problem = _read_scores(settings, registry) if has_canary(registry) else ""
-        watch_result = run_release_tick(
+        tick = run_release_tick(
             registry,
             tables,
             release_modes={author.slug: author.release_mode for author in authors},
@@ -63,22 +63,22 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
         )
         message = "\n".join(
             [
-                *(f"{author}: {line}" for author, line in watch_result.messages.items()),
+                *(f"{author}: {line}" for author, line in tick.messages.items()),
                 *problems,
                 *filter(None, [ledger_problem]),
             ]
         )
         return dg.SensorResult(
             skip_reason=message or "no version is on trial",
-            asset_events=[to_materialization(notice) for notice in watch_result.notices],
-            cursor=str(watch_result.newest_move),
+            asset_events=[to_materialization(notice) for notice in tick.notices],
+            cursor=str(tick.newest_move),
         )
 
     return canary_verdict
 
 
 def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
-    """Return a move as an event of Dagster's release history."""
+    """Convert a release notice to an event of Dagster's release history."""
     metadata = {
         name: dg.MetadataValue.md(value) if name in {"moved", "evidence"} else value
         for name, value in notice.metadata.items()
@@ -89,6 +89,6 @@ def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
 
 
 def _read_scores(settings: Settings, registry: Registry) -> str:
-    """Bring the ledger up to date; return the problem that prevented it, or an empty string."""
+    """Synchronise the ledger; return the problem that prevented this, or an empty string."""
     with LangfuseClient.from_settings(settings) as client:
         return Ledger.for_home(settings, registry.state, client).sync(datetime.now(UTC)).problem

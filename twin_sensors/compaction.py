@@ -1,7 +1,7 @@
-"""Define the nightly job `tidy_tables`: fewer files, current indexes, no versions from weeks ago.
+"""Define the nightly job `tidy_tables`, which compacts tables and deletes old versions.
 
-Scope: the choice of tables, their order, and the report. Out of scope: merging
-(`tables/upkeep.py`), the index of vectors (`retrieval/index.py`).
+Scope: the choice and order of tables, and the report. Out of scope: merging
+(`tables/upkeep.py`), the vector index (`retrieval/index.py`).
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class CompactionReport:
     """The results of one night for one author.
 
     Attributes:
-        tables: the number of tables checked.
-        merged: the number of fragments rewritten into fewer ones, over all tables.
-        indexes: the number of indexes with merged segments.
-        bytes_removed: the size of removed files of old versions.
-        vector_index: `made`, `rebuilt` or `left`; empty without passages.
-        busy: the tables held by an import, left for the next night.
-        failed: a line for each table that could not be opened or merged.
+        tables: number of tables checked.
+        merged: number of fragments merged into fewer fragments, over all tables.
+        indexes: number of indexes with merged segments.
+        bytes_removed: size of the removed files of old versions.
+        vector_index: `made`, `rebuilt` or `left`; empty if the author has no passages.
+        busy: tables locked by an import, which the next night's run tidies.
+        failed: one line for each table that could not be opened or merged.
     """
 
     tables: int
@@ -39,28 +39,28 @@ class CompactionReport:
 
 
 def tidy_author(tables: Tables, author: str) -> CompactionReport:
-    """Tidy every table of an author, one after the other."""
+    """Tidy every table of an author, one after another."""
     names = tables.assets(author)
     results: list[CompactionResult] = []
-    busy: list[str] = []
-    failed: list[str] = []
+    busy_tables: list[str] = []
+    failures: list[str] = []
     vector_index = ""
     for name in names:
-        with isolate_failure(f"{author}/{name}", failed.append):
+        with isolate_failure(f"{author}/{name}", failures.append):
             try:
                 results.append(tables.compact(name, author))
                 if name == EMBEDDINGS_TABLE:
                     vector_index = maintain_vector_index(tables, author)
             except LeaseBusyError:
-                busy.append(name)
+                busy_tables.append(name)
     return CompactionReport(
         tables=len(names),
         merged=sum(table.merged for table in results),
         indexes=sum(len(table.indexes) for table in results),
         bytes_removed=sum(table.bytes_removed for table in results),
         vector_index=vector_index,
-        busy=tuple(busy),
-        failed=tuple(failed),
+        busy=tuple(busy_tables),
+        failed=tuple(failures),
     )
 
 
@@ -69,9 +69,9 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
     """Tidy the tables of all authors and log the results.
 
     Raises:
-        Failure: some tables could not be tidied; all others were.
+        Failure: some tables could not be tidied; all other tables were tidied.
     """
-    failed: list[str] = []
+    failures: list[str] = []
     for author in sorted(context.instance.get_dynamic_partitions("authors")):
         report = tidy_author(tables, author)
         context.log.info(
@@ -80,9 +80,9 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
             f"index of vectors {report.vector_index or 'none'}, "
             f"busy: {', '.join(report.busy) or 'none'}"
         )
-        failed += report.failed
-    if failed:
-        raise dg.Failure("\n".join(failed))
+        failures += report.failed
+    if failures:
+        raise dg.Failure("\n".join(failures))
 
 
 @dg.job(
@@ -91,7 +91,7 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
     executor_def=dg.in_process_executor,
 )
 def tidy_tables() -> None:
-    """Run one step."""
+    """Run the only step, `tidy`."""
     tidy()
 
 

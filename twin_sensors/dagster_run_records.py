@@ -1,8 +1,7 @@
-"""Query Dagster's run records of one job, to start each run exactly once.
-
-If a person materializes a job's own asset in Dagster's page, Dagster runs its own asset job instead
-of ours. Such a run produces the same result for the same partition, so it counts as a run of the
-job.
+"""Query Dagster's run records of one job, so that each run starts exactly once.
+If a person materializes a job's own asset on Dagster's page, Dagster runs its own asset job instead
+of ours. Such a run produces the same result for the same partition and therefore counts as a run of
+the job.
 
 Scope: queries on the instance. Out of scope: decisions from the runs
 (`twin_resources/idempotent_launch.py`, `twin_resources/quality/retraining/`).
@@ -17,7 +16,7 @@ from twin_resources.dagster_runs import IN_PROGRESS_STATUSES, Run
 from twin_resources.quality.retraining.run_records import JOB, KEY_TAG, PARTITION_TAG
 
 _ASSET_JOB = "__ASSET_JOB"  # Dagster's job for assets materialized in its page
-# Job → assets whose manual run does the same as a run of the job.
+# Assets by job; materializing them manually has the same effect as a run of the job.
 _ASSETS_BY_JOB = {
     JOB: {"fine_tuned_checkpoint", "preference_tuned_checkpoint"},
     "train_reference": {"other_authors_adapter"},
@@ -28,7 +27,7 @@ _ASSETS_BY_JOB = {
 
 
 class DagsterRunRecords:
-    """Run records of one instance; create it for one tick, because it caches runs in flight."""
+    """Run records of one instance. Create one object per tick, because it caches runs in flight."""
 
     def __init__(
         self, instance: dg.DagsterInstance, *, job: str = JOB, key_tag: str = KEY_TAG
@@ -39,7 +38,7 @@ class DagsterRunRecords:
         self._in_flight: dict[str, str] | None = None
 
     def in_flight_run_ids(self) -> Mapping[str, str]:
-        """Return author → id of the run that is queued or running."""
+        """Return the id of the queued or running run by author."""
         if self._in_flight is None:
             runs = self._runs(
                 statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS_STATUSES]
@@ -64,9 +63,11 @@ class DagsterRunRecords:
     def _runs(self, limit: int | None = None, **criteria: object) -> list[Run]:
         records = list(self._records(self._job, limit, criteria))
         if job_assets := _ASSETS_BY_JOB.get(self._job):
-            # No limit here, because unrelated runs would use it up.
+            # No limit here, because unrelated runs would count towards it.
             manual_records = self._records(_ASSET_JOB, None, criteria)
-            records += [one for one in manual_records if job_assets & _selected_assets(one)]
+            records += [
+                record for record in manual_records if job_assets & _selected_assets(record)
+            ]
             records.sort(key=lambda one: one.create_timestamp, reverse=True)
         return [_to_run(record) for record in records[:limit]]
 

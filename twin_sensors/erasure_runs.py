@@ -1,11 +1,11 @@
-"""Define the job `forget`, and the sensor that finishes requests whose run died.
+"""Define the job `forget` and the sensor that restarts requests whose run died.
 
 Scope: the code between Dagster and `twin_resources/erasure`.
-Out of scope: the erasure itself; the command `twin forget`, which records a request and launches
-this job.
+Out of scope: the erasure itself, and the command `twin forget`, which records a request and
+launches this job.
 
-The run's configuration contains only the request's number: a slug, an address or a reader's key
-would remain in the run's record. For the same reason the job has no partitions.
+The run's configuration contains only the request's number, because a slug, an address or a
+reader's key would remain in the run's record. For the same reason, the job has no partitions.
 """
 
 import time
@@ -22,7 +22,7 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
 
 REQUEST_TAG = "twin/forget_request"
-MAX_RUNS = 5  # unsuccessful runs per request, after which a person must find the cause
+MAX_RUNS = 5  # unsuccessful runs per request, before a person must find the cause
 
 
 class ErasureRunConfig(dg.Config):
@@ -35,7 +35,7 @@ class ErasureRunConfig(dg.Config):
 def forget_subject(
     context: dg.OpExecutionContext, config: ErasureRunConfig, settings: dg.ResourceParam[Settings]
 ) -> None:
-    """Erase the subject of a request everywhere, prove it, and write the certificate."""
+    """Erase the subject of a request everywhere, verify the erasure and write the certificate."""
     from twin_resources.erasure.dagster_records import DagsterRecords
     from twin_resources.erasure.data_store import Installation
     from twin_resources.erasure.erasing import run_erasure as carry_out
@@ -43,8 +43,10 @@ def forget_subject(
     installation = Installation.for_settings(settings)
     records = DagsterRecords(installation, context.instance, own_run=context.run_id)
     certificate = carry_out(installation, config.request, dagster=records)
-    erased = ", ".join(f"{name} {count}" for name, count in sorted(certificate.places.items()))
-    context.log.info(f"request {certificate.number} ({certificate.kind}) is done: {erased}")
+    erased_counts = ", ".join(
+        f"{name} {count}" for name, count in sorted(certificate.places.items())
+    )
+    context.log.info(f"request {certificate.number} ({certificate.kind}) is done: {erased_counts}")
     context.add_output_metadata(
         {
             "certificate": dg.MetadataValue.path(str(certificate.certificate)),
@@ -60,7 +62,7 @@ def forget_subject(
     executor_def=dg.in_process_executor,
 )
 def forget() -> None:
-    """Run one step, which can be repeated at any time and continues where it stopped."""
+    """Run one step, which can be repeated at any time and resumes where it stopped."""
     forget_subject()
 
 
@@ -77,28 +79,28 @@ def forgetting_unfinished(
     """Start a run for each request without an active run."""
     records = DagsterRunRecords(context.instance, job=forget.name, key_tag=REQUEST_TAG)
     launches: list[RunLaunch] = []
-    abandoned: list[int] = []
+    abandoned_requests: list[int] = []
     for request in journal.unfinished_requests(state):
         runs = records.runs_with_key(str(request.number))
-        # The obligation remains however a run ended, so the sensor waits only for active runs.
+        # A failed run does not end the obligation, so the sensor waits only for active runs.
         if next_step(runs, now=time.time()) == "wait":
             continue
-        # A cloud limits deletions per day: a run that it postponed does not count as unsuccessful.
+        # Some clouds limit deletions per day; a run postponed by this limit is not a failure.
         last_deletion_at = max(
             journal.requested_deletions(state, request.number).values(), default=0.0
         )
         if sum(run.created > last_deletion_at for run in runs) >= MAX_RUNS:
-            abandoned.append(request.number)
+            abandoned_requests.append(request.number)
             continue
         launches.append(build_launch(request.number, attempt=_next_attempt(runs)))
     claims = LaunchClaims(state, forget.name)
-    ready, held_messages = select_launchable(context.instance, launches, claims=claims)
-    if ready:
-        return dg.SensorResult(run_requests=list(map(to_run_request, ready)))
+    ready_launches, held_messages = select_launchable(context.instance, launches, claims=claims)
+    if ready_launches:
+        return dg.SensorResult(run_requests=list(map(to_run_request, ready_launches)))
     if held_messages:
         return dg.SkipReason("\n".join(held_messages))
-    if abandoned:
-        numbers = ", ".join(map(str, abandoned))
+    if abandoned_requests:
+        numbers = ", ".join(map(str, abandoned_requests))
         return dg.SkipReason(f"requests {numbers} failed {MAX_RUNS} times: see their runs")
     return dg.SkipReason("every request is completed or in progress")
 
@@ -106,7 +108,7 @@ def forgetting_unfinished(
 def _next_attempt(runs: Sequence[Run]) -> int:
     """Return an attempt number with an unused key, even if a person deleted some of the runs.
 
-    Runs that the command launched have no number.
+    Runs launched by the command have no attempt number.
     """
     used_attempts = (run.tags.get("dagster/run_key", "").rpartition(":")[2] for run in runs)
     return max([len(runs), *(int(attempt) + 1 for attempt in used_attempts if attempt)])

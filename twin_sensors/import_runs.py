@@ -1,7 +1,7 @@
-"""Query Dagster's records of `import_posts`, for the sensor and the schedules that start it.
+"""Query Dagster's records of `import_posts` for the sensor and the schedules that start it.
 
-Scope: queries on the instance beyond those for every job.
-Out of scope: the decisions from them (`sources/arrivals.py`).
+Scope: queries on the instance that only `import_posts` needs.
+Out of scope: the decisions based on them (`sources/arrivals.py`).
 """
 
 import dagster as dg
@@ -14,7 +14,7 @@ CHANGE_TAG = "twin/change"
 
 
 class ImportRuns(DagsterRunRecords):
-    """Import runs of one instance; create it for one tick, because it caches runs in flight."""
+    """Import runs of one instance. Create one object per tick, because it caches runs in flight."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         super().__init__(instance, job="import_posts", key_tag=CHANGE_TAG)
@@ -30,7 +30,7 @@ class ImportRuns(DagsterRunRecords):
         now: float,
         is_imported: bool,
     ) -> ArrivalDecision:
-        """Decide what follows from one check of an author's sources.
+        """Decide whether to start an import after one check of an author's sources.
 
         Args:
             kind, epoch: parts of the key, as for `run_key`.
@@ -54,7 +54,7 @@ class ImportRuns(DagsterRunRecords):
     def decide_posts_import(
         self, author: str, known: KnownSources | None, fingerprint: str, *, epoch: int, now: float
     ) -> ArrivalDecision:
-        """Decide as `decide_import`; whether a settled state is imported is not queried again."""
+        """Decide as `decide_import` does, without querying the instance for a settled state."""
         is_settled = known is not None and known.mark == fingerprint and known.settled
         is_imported = not is_settled and self.has_read(author, fingerprint)
         return self.decide_import(
@@ -62,8 +62,7 @@ class ImportRuns(DagsterRunRecords):
         )
 
     def has_started_since(self, author: str, timestamp: float) -> bool:
-        """Return whether the author's newest import began after `timestamp` (seconds since
-        1970)."""
+        """Return whether the newest import began after `timestamp` (seconds since the epoch)."""
         record = self._newest(author)
         run = None if record is None else self._instance.get_run_record_by_id(record.run_id)
         return run is not None and (run.start_time or 0.0) > timestamp

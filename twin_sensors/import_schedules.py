@@ -1,4 +1,4 @@
-"""Import on a schedule: check feeds every hour, and import everything every night.
+"""Import on a schedule: check feeds every hour and import everything every night.
 
 Scope: the code between Dagster, `sources.polling` and `sources.arrivals`.
 Out of scope: requests and decisions (`twin_resources/storage/sources`), folders and S3
@@ -27,8 +27,7 @@ from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run
 from twin_sensors.schedules import build_launches, request_runs
 
 MAX_CONCURRENT_REQUESTS = 16
-"""A schedule's tick ends after 60 s: 16 servers that do not answer within 20 s are awaited
-together."""
+"""A schedule's tick ends after 60 s, so up to 16 slow servers (20 s each) are awaited together."""
 
 HOUR_S = 3600.0
 
@@ -45,7 +44,7 @@ def import_changed_feeds_every_hour(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Import an author's posts if one of their feeds has changed; a 304 causes no run."""
+    """Import an author's posts if one of their feeds has changed; a 304 response starts no run."""
     now = context.scheduled_execution_time.timestamp()
     runs = ImportRuns(context.instance)
     authors, messages = list_readable_authors(settings)
@@ -53,33 +52,36 @@ def import_changed_feeds_every_hour(
     launches: list[RunLaunch] = []
     with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
         poll_states = {
-            one.slug: polling.load_poll_state(state, one.slug, now=now) for one in feed_authors
+            feed_author.slug: polling.load_poll_state(state, feed_author.slug, now=now)
+            for feed_author in feed_authors
         }
-        pending_answers = {
-            one.slug: pool.submit(_poll_feeds, one, poll_states[one.slug].responses)
-            for one in feed_authors
+        pending_responses = {
+            feed_author.slug: pool.submit(
+                _poll_feeds, feed_author, poll_states[feed_author.slug].responses
+            )
+            for feed_author in feed_authors
         }
         for author in feed_authors:
             with isolate_failure(author.slug, messages.append):
-                answers, failures = pending_answers[author.slug].result()
+                responses, failures = pending_responses[author.slug].result()
                 messages += [f"{author.slug}: {failure}" for failure in failures]
-                poll_state = replace(poll_states[author.slug], responses=answers)
+                poll_state = replace(poll_states[author.slug], responses=responses)
                 launch, message = _decide_import(author.slug, poll_state, runs, state, now)
                 launches += [launch] if launch is not None else []
                 messages.append(f"{author.slug}: {message}")
     claims = LaunchClaims(state, import_posts.name)
-    ready, held_messages = select_launchable(context.instance, launches, claims=claims)
+    ready_launches, held_messages = select_launchable(context.instance, launches, claims=claims)
     message = "\n".join([*messages, *held_messages]) or "no author with a feed"
     context.log.info(message)
-    yield from map(to_run_request, ready)
-    if not ready:
+    yield from map(to_run_request, ready_launches)
+    if not ready_launches:
         yield dg.SkipReason(message)
 
 
 def _poll_feeds(
     author: Author, previous: Mapping[str, PollResponse]
 ) -> tuple[dict[str, PollResponse], list[TwinError]]:
-    """Request every feed of an author; a feed that is down keeps its last answer."""
+    """Request every feed of an author; an unreachable feed keeps its last response."""
     return polling.poll_feeds([source for source in author.sources if is_feed(source)], previous)
 
 
@@ -93,12 +95,12 @@ def _decide_import(
         polling.fingerprint_feeds(poll_state.responses, list(poll_state.responses)),
         epoch=poll_state.epoch,
         now=now,
-        # A feed does not show when it changed; an import of the last hour has read it.
+        # A feed does not state when it changed, but an import within the last hour has read it.
         is_imported=poll_state.known is None and runs.has_started_since(slug, now - HOUR_S),
     )
     if decision.known is None:
         return None, decision.message
-    # Saved before the launch: if the tick dies here, the next one finds no run and requests it.
+    # Save before the launch: if the tick dies here, the next tick finds no run and requests one.
     polling.save_poll_state(state, slug, replace(poll_state, known=decision.known))
     if not decision.should_launch:
         return None, decision.message
@@ -120,8 +122,8 @@ def import_all_posts_every_night(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Import every author's posts, to find changes within a day that no listing shows.
 
-    Examples are content that changed without size or time, a post whose date has come, and an
-    abandoned import.
+    Examples are a post whose date has arrived, content that changed while size and time did not,
+    and an abandoned import.
     """
     scheduled_at = context.scheduled_execution_time
     authors, problems = list_readable_authors(settings)

@@ -1,7 +1,7 @@
-"""Define the jobs, named by verbs and selected by asset key or group, without importing assets.
+"""Define the jobs. They select assets by key or group, so this module imports no assets.
 
-Scope: the assets that run together and their executors. Out of scope: the times of runs
-(sensors, schedules) and their work.
+Scope: the assets that run together, and their executors. Out of scope: when the jobs run
+(sensors, schedules), and the work of the assets.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROUTING_ASSETS = ("interactions", "routing_labels", "routing_policy")
 FEEDBACK_ASSETS = ("interactions", "quality_evidence")
 JUDGEMENT_ASSETS = ("judged_interactions",)
 COMPARISON_ASSETS = ("shadow_pairs",)
-# Marts are found by their group and tag; this package does not name them.
+# The jobs select marts by group and tag, so this package does not name them.
 MARTS = dg.AssetSelection.groups("analytics")
 CROSS_AUTHOR_MARTS = MARTS & dg.AssetSelection.tag("twin/partitions", "none")
 
@@ -41,7 +41,7 @@ import_posts = dg.define_asset_job(
     "import_posts",
     selection=dg.AssetSelection.assets(*IMPORT_ASSETS),
     description="Read an author's sources and make the change searchable.",
-    # A single process: the steps take seconds, and a process for each would take 3 s to start.
+    # One process for all steps: they take seconds, and each process would take 3 s to start.
     executor_def=dg.in_process_executor,
 )
 
@@ -49,7 +49,7 @@ retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
     description="Dataset, checkpoint, gate, release, policy and report of one author.",
-    # No executor here: `TWIN_STEPS_APART` determines whether its steps share a process.
+    # `TWIN_STEPS_APART` determines the executor, that is, whether the steps share a process.
 )
 
 train_reference = dg.define_asset_job(
@@ -75,7 +75,7 @@ collect_feedback = dg.define_asset_job(
 judge_answers = dg.define_asset_job(
     "judge_answers",
     selection=dg.AssetSelection.assets(*JUDGEMENT_ASSETS),
-    # A separate job: the pool `training` counts runs, and feedback must not wait for training.
+    # This job is separate because the pool `training` counts runs, and feedback must not wait.
     description="Judges' scores for new answers of one author's twin.",
     executor_def=dg.in_process_executor,
 )

@@ -1,16 +1,15 @@
-"""Select the runs that Dagster can start; hold back the others with a message.
+"""Select the runs that Dagster can start, and return a message for each of the others.
 
-Scope: the check of launches before they become Dagster's requests, for every sensor and schedule.
-Out of scope: the choice of runs (the sensors), the decision from earlier runs
+Scope: the check of launches before every sensor and schedule requests them from Dagster.
+Out of scope: the choice of runs (the sensors), and decisions based on earlier runs
 (`twin_resources/idempotent_launch.py`).
-
 Dagster rejects a whole tick if one of its requests names an unknown partition
 (`DagsterUnknownPartitionError`), and the next tick would name it again.
 
 Dagster starts a run key once per sensor and code location, so two code locations of one home would
-start everything twice. Each tick's requests are therefore claimed in the state store: for a minute
-no other process requests the same job and author, and after that its check of the runs finds what
-was started. A retraining is claimed in its own row (`retrainings.claim_launch`).
+start everything twice. Each tick therefore claims its requests in the state store. For a minute,
+no other process requests the same job and author; after that, other processes find the started
+run in Dagster's records. A retraining is claimed in its own row (`retrainings.claim_launch`).
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class LaunchClaims:
     """Claims of one process on the runs of one job.
 
     Attributes:
-        holder: the owner of the claims; its own earlier claims do not block it.
+        holder: owner of the claims; its own earlier claims do not block it.
     """
 
     state: State
@@ -45,8 +44,7 @@ class LaunchClaims:
     holder: str = field(default_factory=lambda: _PROCESS_HOLDER)
 
     def acquire(self, author: str) -> bool:
-        """Claim the job for an author; return False if another process claimed it within
-        `CLAIM_DURATION_S`."""
+        """Claim the job for an author; return False if another process holds a recent claim."""
         claim_filter = (launch_claims.c.job == self.job) & (launch_claims.c.author == author)
         with self.state.transaction() as connection:
             now_s = self.state.now(connection)
@@ -73,18 +71,18 @@ def select_launchable(
     added: Collection[str] = (),
     claims: LaunchClaims | None = None,
 ) -> tuple[list[RunLaunch], list[str]]:
-    """Return the launches that Dagster can start, and a line for each of the others.
+    """Return the launches that Dagster can start, and a message for each of the others.
 
     Args:
         added: authors whose partitions the same tick requests.
-        claims: the claims to take for each launch, or None if its row or a later call takes them.
+        claims: claims to acquire for each launch, or None if the launches are claimed elsewhere.
     """
     launch_list = list(launches)
-    unknown = set(unknown_partitions(instance, launch_list)) - {*added}
-    ready: list[RunLaunch] = []
+    unknown_authors = set(unknown_partitions(instance, launch_list)) - {*added}
+    ready_launches: list[RunLaunch] = []
     held_messages: list[str] = []
     for launch in launch_list:
-        if launch.author in unknown:
+        if launch.author in unknown_authors:
             held_messages.append(
                 f"{launch.author}: waits: Dagster has no partition {launch.author!r}; `twin up` "
                 f"or an "
@@ -94,21 +92,21 @@ def select_launchable(
         with isolate_failure(launch.author, held_messages.append):
             to_run_request(launch)
             if claims is None or claims.acquire(launch.author):
-                ready.append(launch)
+                ready_launches.append(launch)
             else:
                 message = f"waits: another code location has just asked for {claims.job}"
                 held_messages.append(f"{launch.author}: {message}" if launch.author else message)
-    return ready, held_messages
+    return ready_launches, held_messages
 
 
 def unknown_partitions(instance: dg.DagsterInstance, launches: Iterable[RunLaunch]) -> list[str]:
-    """Return the slugs of the launches' authors without a partition."""
+    """Return the slugs of the launches' authors that have no partition."""
     known_partitions = {"", *instance.get_dynamic_partitions(PARTITIONS)}
     return sorted({launch.author for launch in launches} - known_partitions)
 
 
 def to_run_request(launch: RunLaunch) -> dg.RunRequest:
-    """Return a launch as a request for Dagster's daemon."""
+    """Convert a launch to a request for Dagster's daemon."""
     return dg.RunRequest(
         run_key=launch.run_key,
         run_config=dict(launch.config),

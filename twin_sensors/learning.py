@@ -1,9 +1,9 @@
-"""Schedule the learning of routing: each night, for each author with something to learn.
+"""Schedule `learn_routing` every night for each author whose routing policy needs work.
 
 Scope: the code between Dagster and `router/learning_decision.py`.
-Out of scope: the decision, the work of the job (`jobs.py`).
+Out of scope: the decision, and the work of the job (`jobs.py`).
 
-Only a home with a paid model has this schedule; `routing_policy` also shows routing only there.
+Only homes with a paid model have this schedule; `routing_policy` also shows routing only there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def learn_routing_every_night(
     registry: dg.ResourceParam[Registry],
     tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Start `learn_routing` for each author for whom a run would have work."""
+    """Start `learn_routing` for each author whose run would have work to do."""
     scheduled_at = context.scheduled_execution_time
     if not settings.has_paid_route:
         yield dg.SkipReason("no paid model: set TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY")
@@ -58,15 +58,15 @@ def learn_routing_every_night(
         yield dg.SkipReason("no budget for labels: set TWIN_LABEL_BUDGET_PER_MONTH")
         return
     authors, messages = list_readable_authors(settings)
-    by_slug = {author.slug: author for author in authors}
-    ready, held_messages = select_launchable(
-        context.instance, build_launches(scheduled_at, by_slug, kind="learn")
+    author_by_slug = {author.slug: author for author in authors}
+    ready_launches, held_messages = select_launchable(
+        context.instance, build_launches(scheduled_at, author_by_slug, kind="learn")
     )
     messages += held_messages
     runs = DagsterRunRecords(context.instance, job=learn_routing.name)
-    selected: list[RunLaunch] = []
-    for launch in ready:
-        author = by_slug[launch.author]
+    selected_launches: list[RunLaunch] = []
+    for launch in ready_launches:
+        author = author_by_slug[launch.author]
         if author.slug in runs.in_flight_run_ids():
             messages.append(f"{author.slug}: such a run is in progress")
             continue
@@ -80,15 +80,15 @@ def learn_routing_every_night(
                 author, settings, registry, tables, learned_at=learned_at, at=scheduled_at
             )
             messages.append(f"{author.slug}: {decision.reason}")
-            selected += [launch] if decision.should_run else []
+            selected_launches += [launch] if decision.should_run else []
     message = "\n".join(messages) or "no author"
     context.log.info(message)
     claims = LaunchClaims(registry.state, learn_routing.name)
-    yield from request_runs(context, selected, claims, skip_message=message)
+    yield from request_runs(context, selected_launches, claims, skip_message=message)
 
 
 def learning_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """Return the schedule if there is a paid model."""
+    """Return the schedule if a paid model is configured, else an empty list."""
     return [learn_routing_every_night] if settings.has_paid_route else []
 
 
@@ -106,12 +106,12 @@ def _decide_learning_of_author(
     from twin_resources.quality.judges.label_payback import estimate_payback
     from twin_resources.router.policy_file import policy_path, read_routing_policy
 
-    stable = registry.stable_version(author.slug)
+    stable_version = registry.stable_version(author.slug)
     ledger.open_tables(registry.state)
     current_basis = None
-    if stable is not None and stable.base_gguf:
+    if stable_version is not None and stable_version.base_gguf:
         revision = find_prepared_embedder(settings)[1].revision
-        current_basis = ComparedModels(stable.checkpoint, settings.paid_model, revision)
+        current_basis = ComparedModels(stable_version.checkpoint, settings.paid_model, revision)
     path, policy, policy_basis = policy_path(settings.home, author.slug), None, None
     if path.exists():
         policy = read_routing_policy(path)
@@ -141,7 +141,7 @@ def _decide_learning_of_author(
 
 
 def _newest_question(registry: Registry, author: str) -> float:
-    """Return the time of the author's newest question, in seconds since 1970; 0 without one."""
+    """Return the time of the author's newest question (seconds since the epoch), or 0 if none."""
     with registry.state.read_transaction() as connection:
         newest_ms = connection.execute(
             sa.select(sa.func.max(ledger.traces.c.started_ms)).where(

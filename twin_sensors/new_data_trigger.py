@@ -1,7 +1,7 @@
-"""Define the sensors `retraining_requested` and `new_material`: retrainings without an alarm.
+"""Define the sensors `retraining_requested` and `new_material`, which retrain without an alarm.
 
 Scope: the code between Dagster and `manual_triggers`.
-Out of scope: counting, deciding, storing (`twin_resources/quality/retraining`).
+Out of scope: counting, decisions and storage (`twin_resources/quality/retraining`).
 """
 
 import tomllib
@@ -34,8 +34,8 @@ def _author_files(settings: Settings) -> list[Path]:
 def _enables_auto_retrain(path: Path) -> bool:
     """Return whether an author's file enables automatic retraining.
 
-    The file is read without `read_author`, because a mistake in it must not keep the code location
-    from loading for all authors; it is reported when that author is used.
+    This function does not call `read_author`, because an invalid file must not keep the code
+    location from loading for all authors. The error is reported when that author is used.
     """
     try:
         return tomllib.loads(path.read_text("utf-8")).get("auto_retrain") is True
@@ -48,7 +48,7 @@ def _enables_auto_retrain(path: Path) -> bool:
     description="Starts `retrain_twin` when a person asked for it (`twin retrain`), or when "
     "something that a model was trained on is to be forgotten.",
     minimum_interval_seconds=30,
-    default_status=dg.DefaultSensorStatus.RUNNING,  # obligations and orders ignore the settings
+    default_status=dg.DefaultSensorStatus.RUNNING,  # erasures and explicit requests ignore settings
 )
 def retraining_requested(
     context: dg.SensorEvaluationContext,

@@ -1,8 +1,8 @@
 """Start an import when posts are added, changed or removed at an author's sources.
 
 Scope: the code between Dagster and `sources.arrivals`, one check per tick.
-Out of scope: listing and deciding (`twin_resources/storage/sources`), reading posts
-(`raw_posts`), feeds (`import_schedules.py`), whether new posts justify a retraining
+Out of scope: listing and decisions (`twin_resources/storage/sources`), reading posts
+(`raw_posts`), feeds (`import_schedules.py`), and whether new posts justify a retraining
 (`new_data_trigger.py`).
 
 A failed listing changes nothing and keeps the known state.
@@ -43,7 +43,7 @@ _AUTHORS = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 
 @dataclass(frozen=True)
 class PostsCursor:
-    """The cursor: its start time, the next author to list, and the known state of each author."""
+    """The sensor's cursor: start time, next author to list, and known state of each author."""
 
     epoch: int
     next_author: str
@@ -55,12 +55,12 @@ class PostsCursor:
             return cls(int(now), "", {})
         document: dict[str, Any] = json.loads(cursor)
         known_sources = {
-            slug: KnownSources.from_json(one) for slug, one in document["authors"].items()
+            slug: KnownSources.from_json(sources) for slug, sources in document["authors"].items()
         }
         return cls(document["epoch"], document["turn"], known_sources)
 
     def to_json(self) -> str:
-        known_sources = {slug: one.as_json() for slug, one in sorted(self.authors.items())}
+        known_sources = {slug: sources.as_json() for slug, sources in sorted(self.authors.items())}
         return json.dumps({"epoch": self.epoch, "turn": self.next_author, "authors": known_sources})
 
 
@@ -87,7 +87,9 @@ def new_posts(
         return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=posts_cursor.to_json())
     runs = ImportRuns(context.instance)
     slugs = author_slugs(settings)
-    known_sources = {slug: one for slug, one in posts_cursor.authors.items() if slug in slugs}
+    known_sources = {
+        slug: sources for slug, sources in posts_cursor.authors.items() if slug in slugs
+    }
     launches: list[RunLaunch] = []
     messages: list[str] = []
     next_author = ""
@@ -101,27 +103,29 @@ def new_posts(
             listings = [list_source(source) for source in author.sources if not is_feed(source)]
             if not listings:
                 continue
-            known = known_sources.get(slug)
+            known_state = known_sources.get(slug)
             decision = runs.decide_posts_import(
-                slug, known, short_fingerprint(listings), epoch=posts_cursor.epoch, now=now
+                slug, known_state, short_fingerprint(listings), epoch=posts_cursor.epoch, now=now
             )
             if decision.should_launch and decision.known is not None:
-                since = now if known is None else known.at
+                changed_since = now if known_state is None else known_state.at
                 key = run_key("posts", slug, posts_cursor.epoch, decision.known)
-                launches.append(_launch(settings, state, author, listings, key, since=since))
+                launches.append(
+                    _launch(settings, state, author, listings, key, since=changed_since)
+                )
             messages.append(f"{slug}: {decision.message}")
             if decision.known is not None:
                 known_sources[slug] = decision.known
     missing_partitions = unknown_partitions(context.instance, launches)
     claims = LaunchClaims(state, import_posts.name)
-    ready, held_messages = select_launchable(
+    ready_launches, held_messages = select_launchable(
         context.instance, launches, added=missing_partitions, claims=claims
     )
     message = "\n".join([*messages, *held_messages]) or "no author with a folder or an S3 prefix"
     context.log.info(message)
     return dg.SensorResult(
-        run_requests=list(map(to_run_request, ready)),
-        skip_reason=None if ready else message,
+        run_requests=list(map(to_run_request, ready_launches)),
+        skip_reason=None if ready_launches else message,
         dynamic_partitions_requests=[_AUTHORS.build_add_request(missing_partitions)]
         if missing_partitions
         else [],
@@ -130,7 +134,7 @@ def new_posts(
 
 
 def _rotate_from(slugs: Sequence[str], first_slug: str) -> Iterator[str]:
-    """Yield all authors once, beginning with those that the last tick did not reach."""
+    """Yield every author once, beginning with those that the last tick did not reach."""
     yield from (slug for slug in slugs if slug >= first_slug)
     yield from (slug for slug in slugs if slug < first_slug)
 
@@ -144,17 +148,20 @@ def _launch(
     *,
     since: float,
 ) -> RunLaunch:
-    """Return a run that names the files and object keys that caused it."""
-    arrived = [name for listing in listings for name in listing.arrived_since(since)]
+    """Return a launch that names the files and object keys that caused it."""
+    arrived_names = [name for listing in listings for name in listing.arrived_since(since)]
     imported_paths = _imported_paths(settings, state, author.slug)
-    deleted = [name for listing in listings for name in listing.missing(imported_paths)]
-    tags = {"twin/arrived": summarize_names(arrived), "twin/deleted": summarize_names(deleted)}
+    deleted_names = [name for listing in listings for name in listing.missing(imported_paths)]
+    tags = {
+        "twin/arrived": summarize_names(arrived_names),
+        "twin/deleted": summarize_names(deleted_names),
+    }
     named_tags = {name: value for name, value in tags.items() if value}
     return RunLaunch(author.slug, key, {CHANGE_TAG: key} | named_tags)
 
 
 def _imported_paths(settings: Settings, state: State, author: str) -> list[str]:
-    """Return paths and object addresses of the posts that the last import found."""
+    """Return the paths and object addresses of the posts that the last import found."""
     from twin_resources.storage.tables.tables import Tables
 
     tables = Tables(settings.tables_base, state=state)

@@ -1,7 +1,7 @@
 """Define the sensor `notices_waiting`, which sends pending notices to people.
 
 Scope: the code around `notifications.deliver`. Out of scope: addresses and their syntax
-(`notifications.py`), the choice of notices (the modules that announce them).
+(`notifications.py`), and the choice of notices (the modules that create them).
 """
 
 import time
@@ -22,11 +22,13 @@ from twin_resources.storage.state.state import State
 def notices_waiting(
     settings: dg.ResourceParam[Settings], state: dg.ResourceParam[State]
 ) -> dg.SkipReason:
-    """Send notices to the addresses in `TWIN_NOTIFY`; failed ones are tried again."""
+    """Send notices to the addresses in `TWIN_NOTIFY`, and retry failed deliveries."""
     notification_channels = parse_channels(settings.notify.split())
     delivery = deliver(state, notification_channels, now=time.time())
     invalid_addresses = [
-        str(way.reason) for way in notification_channels if isinstance(way, InvalidChannel)
+        str(channel.reason)
+        for channel in notification_channels
+        if isinstance(channel, InvalidChannel)
     ]
     summary = (
         f"{delivery.sent} sent, {delivery.waiting} waiting, {delivery.given_up} given up, "

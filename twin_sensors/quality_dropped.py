@@ -1,7 +1,7 @@
-"""Define the sensor `quality_dropped`: an alarm of the detector starts at most one retraining.
+"""Define the sensor `quality_dropped`, which starts at most one retraining per detector alarm.
 
 Scope: the code between Dagster and `retraining.quality.run_tick`.
-Out of scope: reading, deciding, storing (`twin_resources/quality/retraining`).
+Out of scope: reading scores, decisions and storage (`twin_resources/quality/retraining`).
 Method: deploy/docs/architecture.md, The loop.
 """
 
@@ -28,7 +28,7 @@ from twin_sensors.jobs import retrain_twin
 from twin_sensors.launchable_runs import select_launchable, to_run_request
 
 MAX_SHOWN_AUTHORS = (
-    25  # maximum authors in a quiet tick's message; `quality_evidence` has all of them
+    25  # maximum in the message of a tick without runs; `quality_evidence` has all authors
 )
 
 
@@ -59,7 +59,7 @@ def open_loop(
     training_inputs: TrainingInputs,
     instance: dg.DagsterInstance,
 ) -> Generator[RetrainingLoop]:
-    """Yield the inputs of a tick, and close the connection to the trace store afterwards."""
+    """Yield the inputs of a tick, and close the trace store connection afterwards."""
     with LangfuseClient.from_settings(settings) as client:
         yield RetrainingLoop(
             state=registry.state,
@@ -74,7 +74,7 @@ def open_loop(
 
 
 def to_sensor_result(context: dg.SensorEvaluationContext, loop_tick: LoopTick) -> dg.SensorResult:
-    """Return the tick's result for Dagster: runs, or the numbers as the reason for having none."""
+    """Return the tick's result for Dagster: runs, or a skip reason with the numbers."""
     message = format_message(loop_tick)
     if not loop_tick.launches:
         return dg.SensorResult(skip_reason=message)
@@ -83,7 +83,7 @@ def to_sensor_result(context: dg.SensorEvaluationContext, loop_tick: LoopTick) -
 
 
 def format_message(loop_tick: LoopTick) -> str:
-    """Return decisions first, then the numbers of up to 25 authors, then notes about reading."""
+    """Return lines for up to 25 authors, those with decisions first, then notes about reading."""
     ordered_authors = sorted(
         loop_tick.messages, key=lambda author: (author not in loop_tick.decisions, author)
     )

@@ -1,11 +1,11 @@
-"""Schedule training of the other-authors adapter: hours after a release, if nothing waits.
+"""Schedule training of the other-authors adapter, hours after a release and while no run waits.
 
 Scope: the code between Dagster and the job `train_reference`, and the times when it may run.
-Out of scope: whether such an adapter exists (the asset package passes this to `build_schedule`),
-training it (`twin_assets/evaluation/other_authors`).
+Out of scope: whether an adapter is needed (the asset package passes this to `build_schedule`),
+and training it (`twin_assets/evaluation/other_authors`).
 
-This training is not urgent, but a retraining is, and both share a pool. It therefore runs after an
-author's first release, for one author at a time, while no retraining is queued or running.
+This training is not urgent, but retrainings are, and both share a pool. It therefore runs after an
+author's first release, for one author at a time, and only while no retraining is queued or running.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from twin_sensors.jobs import retrain_twin, train_reference
 from twin_sensors.launchable_runs import LaunchClaims, select_launchable
 from twin_sensors.schedules import build_launches, request_runs
 
-# The first hours are reserved for the user, who asks, imports and retrains after setting up a twin.
+# The first hours are left to the user, who asks, imports and retrains after setting up a twin.
 MIN_STABLE_TIME = timedelta(hours=3)
-RETRY_INTERVAL = timedelta(days=1)  # otherwise a failing training run would repeat every hour
+RETRY_INTERVAL = timedelta(days=1)  # a failing training run must not repeat every hour
 
 
 def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
     """Return the schedule.
 
     Args:
-        is_wanted: function that returns whether an author's adapter is required and missing.
+        is_wanted: returns whether an author's adapter is required and missing.
     """
 
     @dg.schedule(
@@ -51,24 +51,26 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
         settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        """Start training for the first author who needs it, if no other training run waits."""
+        """Start training for the first author who needs it, unless another training run waits."""
         scheduled_at = context.scheduled_execution_time
         reference_runs = DagsterRunRecords(context.instance, job=train_reference.name)
         retraining_runs = DagsterRunRecords(context.instance, job=retrain_twin.name)
-        if busy := sorted(
+        if busy_authors := sorted(
             {*reference_runs.in_flight_run_ids(), *retraining_runs.in_flight_run_ids()}
         ):
-            yield dg.SkipReason(f"a training run of {', '.join(busy)} is waiting or running")
+            yield dg.SkipReason(
+                f"a training run of {', '.join(busy_authors)} is waiting or running"
+            )
             return
         authors, messages = list_readable_authors(settings)
-        by_slug = {author.slug: author for author in authors}
-        ready, held_messages = select_launchable(
-            context.instance, build_launches(scheduled_at, by_slug, kind="reference")
+        author_by_slug = {author.slug: author for author in authors}
+        ready_launches, held_messages = select_launchable(
+            context.instance, build_launches(scheduled_at, author_by_slug, kind="reference")
         )
         messages += held_messages
-        selected: list[RunLaunch] = []
-        for launch in ready:
-            author = by_slug[launch.author]
+        selected_launches: list[RunLaunch] = []
+        for launch in ready_launches:
+            author = author_by_slug[launch.author]
             stable_since = _stable_since(registry, author.slug)
             if stable_since is None or stable_since > scheduled_at - MIN_STABLE_TIME:
                 messages.append(f"{author.slug}: no version has been stable for {MIN_STABLE_TIME}")
@@ -80,20 +82,20 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
                 continue
             with isolate_failure(author.slug, messages.append):  # for example, a missing base model
                 if is_wanted(author, settings):
-                    selected = [launch]
+                    selected_launches = [launch]
                     break
                 messages.append(f"{author.slug}: it has one, or none is requested")
         message = "\n".join(messages) or "no author"
         claims = LaunchClaims(registry.state, train_reference.name)
-        yield from request_runs(context, selected, claims, skip_message=message)
+        yield from request_runs(context, selected_launches, claims, skip_message=message)
 
     return train_reference_every_hour
 
 
 def _stable_since(registry: Registry, author: str) -> datetime | None:
     """Return when the current version became stable, or None if it was not trained here."""
-    stable = registry.stable_version(author)
-    if stable is None or stable.is_answer_model:
+    stable_version = registry.stable_version(author)
+    if stable_version is None or stable_version.is_answer_model:
         return None
-    moves = [move for move in registry.moves(author) if move.version == stable.version]
+    moves = [move for move in registry.moves(author) if move.version == stable_version.version]
     return datetime.fromisoformat(moves[-1].moved_at)

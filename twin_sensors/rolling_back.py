@@ -1,7 +1,7 @@
-"""Define the job `roll_back`, by which a person restores an earlier version and gives a reason.
+"""Define the job `roll_back`, with which a person restores an earlier version and gives a reason.
 
-Scope: the job and its records. Out of scope: which versions may be restored (`registry.rollback`);
-the command `twin rollback`, which does the same.
+Scope: the job and its records. Out of scope: which versions may be restored
+(`registry.rollback`), and the command `twin rollback`, which has the same effect.
 """
 
 import dagster as dg
@@ -17,8 +17,8 @@ class RollbackConfig(dg.Config):
     """The version to restore, and the reason.
 
     Attributes:
-        version: the number of a retired version; 0 for the last stable version.
-        reason: the reason, kept permanently in the history.
+        version: number of a retired version, or 0 for the last stable version.
+        reason: the reason, stored permanently in the history.
     """
 
     version: int = 0
@@ -29,7 +29,7 @@ class RollbackConfig(dg.Config):
 def bring_back(
     context: dg.OpExecutionContext, config: RollbackConfig, registry: dg.ResourceParam[Registry]
 ) -> None:
-    """Roll back in the registry, and record it in Dagster as a materialization."""
+    """Roll back in the registry and record the move in Dagster as a materialization."""
     if not config.reason.strip():
         raise dg.Failure("give a reason: it is the only record of why the version was rolled back")
     author = context.partition_key
@@ -55,5 +55,5 @@ def bring_back(
     executor_def=dg.in_process_executor,
 )
 def roll_back() -> None:
-    """Run one step."""
+    """Run the only step, `bring_back`."""
     bring_back()

@@ -1,6 +1,7 @@
 """Run feedback, judgements and version comparisons every hour, and the cross-author marts daily.
 
-Scope: times. Out of scope: the work of the jobs (`jobs.py`), runs started by events (the sensors).
+Scope: when the jobs run. Out of scope: the work of the jobs (`jobs.py`), and runs started by events
+(the sensors).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ from twin_sensors.jobs import (
 )
 from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
 
-# Longer than the interval between ticks, so that an answer read late by the ledger is not missed.
+# Longer than the interval between ticks, so that answers which the ledger reads late are included.
 LOOKBACK = timedelta(hours=3)
 
 
@@ -36,7 +37,7 @@ LOOKBACK = timedelta(hours=3)
 def collect_feedback_every_hour(
     context: dg.ScheduleEvaluationContext, state: dg.ResourceParam[State]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Start `collect_feedback` for each author who has answered recently."""
+    """Start `collect_feedback` for each author whose twin has answered recently."""
     scheduled_at = context.scheduled_execution_time
     launches = build_launches(
         scheduled_at, _recently_answering_authors(scheduled_at, state), kind="feedback"
@@ -58,7 +59,7 @@ def judge_answers_every_hour(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Start `judge_answers` for each author with recent answers and no such run in progress.
 
-    Judging shares a pool with training: during a long training run, hourly runs would accumulate.
+    Judging shares a pool with training, so hourly runs would accumulate during a long training run.
     """
     scheduled_at = context.scheduled_execution_time
     in_flight = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight_run_ids()
@@ -85,8 +86,8 @@ def compare_versions_every_hour(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Start `compare_versions` for each undecided trial without such a run in progress.
 
-    The retraining that created a version also creates its first pairs. Without this schedule, a
-    trial that they left undecided would never end, and later candidates would wait for it.
+    The retraining that created a version also creates its first pairs. If these do not decide the
+    trial, this schedule adds more; otherwise the trial would block later candidates forever.
     """
     scheduled_at = context.scheduled_execution_time
     authors_on_trial = [
@@ -113,7 +114,7 @@ compare_authors_every_day = dg.ScheduleDefinition(
 
 
 def build_launches(scheduled_at: datetime, slugs: Iterable[str], *, kind: str) -> list[RunLaunch]:
-    """Return a run for each author, with the same key if the tick of this time is repeated."""
+    """Return a launch for each author; a repeated tick of the same time produces the same keys."""
     return [RunLaunch(slug, f"{kind}:{slug}:{scheduled_at.isoformat()}") for slug in slugs]
 
 
@@ -124,21 +125,21 @@ def request_runs(
     *,
     skip_message: str,
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Yield the runs that Dagster can start; report the others, which the next tick requests again.
+    """Yield the runs that Dagster can start, and log the others, which the next tick retries.
 
     Args:
-        skip_message: the reason if no run is needed.
+        skip_message: the reason to skip if no run is needed.
     """
-    ready, held_messages = select_launchable(context.instance, launches, claims=claims)
-    yield from map(to_run_request, ready)
+    ready_launches, held_messages = select_launchable(context.instance, launches, claims=claims)
+    yield from map(to_run_request, ready_launches)
     if held_messages:
         context.log.warning("\n".join(held_messages))
-    if not ready:
+    if not ready_launches:
         yield dg.SkipReason("\n".join([*([] if launches else [skip_message]), *held_messages]))
 
 
 def _recently_answering_authors(at: datetime, state: State) -> Sequence[str]:
-    """Return the authors with an answer in the last `LOOKBACK`."""
+    """Return the authors whose twins have answered within `LOOKBACK`."""
     open_tables(state)
     with state.read_transaction() as connection:
         return authors_with_answers(connection, since=at - LOOKBACK)

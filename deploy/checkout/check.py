@@ -1,15 +1,15 @@
-"""Run `twin check`: lint, layers, types, shell syntax and the tests without a GPU or an account.
+"""Run `twin check`: lint, layers, types, shell syntax and tests, without a GPU or an account.
 
-Scope: the order of the stages, the clock, and the summary. The checks that read the code run
-in parallel with the first tests.
+Scope: the order of the stages, their durations, and the summary. Static checks run in parallel
+with the first tests.
 Out of scope: the tests, and the permitted reasons to skip one (`tests/reporting.py`).
 
     twin check [--fast | --no-live | --long] [-n WORKERS] [PYTEST ARGUMENTS]
-    --fast      lint, types, unit tests, and graph tests of what the working tree has changed
+    --fast      lint, types, unit tests, and graph tests of changes in the working tree
     --no-live   all unit and graph tests; no live tests
-    --long      the long forms as well (tests marked `long`)
-    -n WORKERS  tests in parallel, default 3 if memory allows, else 2: a worker of live tests
-                takes up to 4 GB
+    --long      also the tests marked `long`
+    -n WORKERS  number of parallel workers; default 3 if memory allows, else 2. A worker of live
+                tests takes up to 4 GB.
 Paths among the pytest arguments select the tests; other arguments are passed to every pytest run.
 """
 
@@ -32,7 +32,7 @@ from typing import Literal, NamedTuple
 PROJECT = Path(__file__).resolve().parents[2]
 PYTEST_NO_TESTS_COLLECTED = 5
 MIN_WORKERS = 2
-# With two workers, two cores idle for a third of the time in live tests, a fifth in others.
+# With two workers, two cores are idle for a third of the time in live tests and a fifth in others.
 MAX_WORKERS = 3
 MEMORY_PER_WORKER_BYTES = 4 << 30  # for live tests
 
@@ -40,7 +40,7 @@ Length = Literal["fast", "no-live", "short", "long"]
 
 
 class Stage(NamedTuple):
-    """A command and its name."""
+    """One command of the check and its name."""
 
     name: str
     command: tuple[str, ...]
@@ -51,7 +51,7 @@ class CheckOutcome:
     """The results of the stages so far.
 
     Attributes:
-        failed_stages: the names of the failed stages.
+        failed_stages: names of the failed stages.
         stage_durations: one line per stage.
     """
 
@@ -92,18 +92,18 @@ def pytest_stages(
 ) -> list[Stage]:
     """Return the pytest runs: unit and graph tests, live tests, and GPU tests, which may skip.
 
-    A worker takes whole files, graph tests first, because a file of ten seconds at the end would
-    leave the other worker idle. For live tests it takes the groups that `tests/live/conftest.py`
-    defines.
+    Each worker takes whole files, graph tests first, because a file that takes ten seconds at the
+    end would leave the other worker idle. In live tests, it takes the groups defined by
+    `tests/live/conftest.py`.
 
     Args:
         arguments: pytest's arguments; paths among them select the tests.
         changed: graph tests that run with the unit tests in the fast form.
-        workers: the number of workers, or None for `default_workers`; tests named by a path then
-            run in one process.
-        default_workers: the number of workers that the memory allows (`workers_for`).
+        workers: number of workers, or None for `default_workers`. If it is None, tests named by
+            a path run in one process.
+        default_workers: number of workers that the memory allows (`workers_for`).
     """
-    duration_options = ("--durations=10", "--durations-min=10")  # shows where a check became slower
+    duration_options = ("--durations=10", "--durations-min=10")  # list slow tests
     base_command = (
         sys.executable,
         "-m",
@@ -152,8 +152,8 @@ def pytest_stages(
 def changed_graph_tests(project: Path) -> list[str]:
     """Return the asset graph's own test and the folders of graph tests for uncommitted changes.
 
-    A change in `twin_assets/corpus/…` selects `tests/graph/corpus`. Without git, only the first is
-    returned.
+    For example, a change in `twin_assets/corpus/…` selects `tests/graph/corpus`. Without git, only
+    the asset graph's test is returned.
     """
     command = ("git", "-C", str(project), "status", "--porcelain", "-z", "--untracked-files=all")
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -166,40 +166,40 @@ def changed_graph_tests(project: Path) -> list[str]:
 
 
 def workers_for(available: int) -> int:
-    """Return how many workers fit into this memory in bytes, with space for one more."""
+    """Return the number of workers that leave memory for one more; `available` is in bytes."""
     return MAX_WORKERS if available >= (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES else MIN_WORKERS
 
 
 def run_static(stage: Stage, outcome: CheckOutcome) -> bool:
     """Run one static stage and return whether it passed; print its output only if it failed."""
-    started = time.monotonic()
+    started_at = time.monotonic()
     completed = subprocess.run(
         stage.command, cwd=PROJECT, capture_output=True, text=True, check=False
     )
-    passed = completed.returncode == 0
-    outcome.add(stage.name, started, ok=passed)
-    if not passed:
+    has_passed = completed.returncode == 0
+    outcome.add(stage.name, started_at, ok=has_passed)
+    if not has_passed:
         sys.stdout.write(completed.stdout + completed.stderr)
-    _log(f"{stage.name}: {'ok' if passed else 'FAILED'}")
-    return passed
+    _log(f"{stage.name}: {'ok' if has_passed else 'FAILED'}")
+    return has_passed
 
 
 def test_environment(report: Path) -> dict[str, str]:
     """Return the environment of a test run, which adds its counts to `report`."""
-    # One thread per worker: two workers with two threads each are slower than one.
+    # One thread per worker, because two workers with two threads each are slower than one worker.
     environment = os.environ | {"TWIN_TEST_REPORT": str(report), "OMP_NUM_THREADS": "1"}
-    # A waiting thread must not spin: three workers share two cores.
+    # Waiting threads must not spin, because three workers share two cores.
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    # Hundreds of processes start here; without bytecode, each compiles its imports again.
+    # The tests start hundreds of processes; without bytecode, each compiles its imports again.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment
 
 
 def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
-    """Run one pytest stage and pass on its output; return whether it ran any test."""
+    """Run one pytest stage, forward its output and return whether it ran any test."""
     name, command = stage
     _log(name)
-    started = time.monotonic()
+    started_at = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
         exit_code = subprocess.run(
@@ -214,7 +214,7 @@ def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
     has_passed = exit_code in {0, PYTEST_NO_TESTS_COLLECTED}
     if not has_passed and outcome.counts["failed"] == failed_before:
         outcome.counts["failed"] += 1  # an aborted run counts as one failure
-    outcome.add(name, started, ok=has_passed)
+    outcome.add(name, started_at, ok=has_passed)
     return exit_code != PYTEST_NO_TESTS_COLLECTED
 
 
@@ -222,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the stages; return 0 if all passed and at least one test ran.
 
     Args:
-        argv: the arguments after `twin check`.
+        argv: arguments after `twin check`.
     """
     parser = argparse.ArgumentParser(prog="twin check", allow_abbrev=False)
     lengths = parser.add_mutually_exclusive_group()
@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, arguments = parser.parse_known_args(argv)
     import psutil  # imported here so that `check.sh --help` works before the installation
 
-    started, outcome = time.monotonic(), CheckOutcome()
+    started_at, outcome = time.monotonic(), CheckOutcome()
     stages = pytest_stages(
         arguments,
         options.length,
@@ -255,17 +255,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not ran_tests:
         outcome.counts["failed"] += 1
         outcome.failed_stages.append("no test was chosen")
-    _log(f"all stages: {_format_duration(time.monotonic() - started)}")
-    reasons = (f"skipped {number} × {why}" for why, number in sorted(outcome.skip_reasons.items()))
+    _log(f"all stages: {_format_duration(time.monotonic() - started_at)}")
+    reasons = (
+        f"skipped {number} × {reason}" for reason, number in sorted(outcome.skip_reasons.items())
+    )
     for line in (
         *outcome.stage_durations,
         *reasons,
         *(f"FAILED: {name}" for name in outcome.failed_stages),
     ):
         sys.stdout.write(f"  {line}\n")
-    passed, failed, skipped = (outcome.counts[one] for one in ("passed", "failed", "skipped"))
-    sys.stdout.write(f"{passed} passed, {failed} failed, {skipped} skipped\n")
-    return 1 if failed or outcome.failed_stages else 0
+    passed_count, failed_count, skipped_count = (
+        outcome.counts[status] for status in ("passed", "failed", "skipped")
+    )
+    sys.stdout.write(f"{passed_count} passed, {failed_count} failed, {skipped_count} skipped\n")
+    return 1 if failed_count or outcome.failed_stages else 0
 
 
 def _positive_integer(text: str) -> int:

@@ -1,6 +1,6 @@
-"""Fit the front desk's weights to the examples of its package.
+"""Fit the front desk's weights to the examples in its package.
 
-Scope: reading the examples, the variants made from them, the two classifiers.
+Scope: reading the examples, deriving variants, and fitting the two classifiers.
 Out of scope: using the weights (`gateway/front_desk/message_kinds.py`).
 
     python deploy/checkout/front_desk_weights.py     # writes weights.npz again, in 8 CPU minutes
@@ -38,18 +38,18 @@ EXAMPLES = WEIGHTS.with_name("examples")
 _SEED = 36
 _REGULARIZATION = 3.0  # the best of 1, 2, 3, 5 and 10 on the half used for tuning
 _HIDDEN_UNITS, _MAX_ITERATIONS = 64, 40
-# The best decay of .3, 1 and 4 in five folds by meaning: when 1 % of the ordinary examples are
-# classified as danger, 35, 33 and 37 % of the danger is missed. Three networks depend less on
-# seeds than one; seven find no more than three. Noise on the vectors and points between two did not
-# help.
+# Decays of .3, 1 and 4 were compared in five folds by meaning. They miss 35, 33 and 37 % of the
+# danger when 1 % of the ordinary examples are classified as danger. Three networks depend less on
+# seeds than one network, and seven networks are no better than three. Neither adding noise to the
+# vectors nor interpolating between them helped.
 _WEIGHT_DECAY, _NETWORK_COUNT = 1.0, 3
 _PROSE_PAIR_COUNT = 800
 _VARIANT_WEIGHT = 0.5  # weight of a variant relative to its example
-_VECTOR_VARIANT_INTERVAL = 3  # one variant in this many gets a vector
+_VECTOR_VARIANT_INTERVAL = 3  # one in three variants gets a vector
 _GREETING_COUNT, _QUESTION_COUNT = (
     30,
     300,
-)  # the first ones, combined with other messages; they stay the same
+)  # the first messages of these kinds, which are combined with other messages
 
 Corpus = Mapping[tuple[str, MessageKind], Sequence[str]]
 
@@ -62,7 +62,7 @@ class Sample:
 
 
 def read_examples(folder: Path = EXAMPLES) -> Corpus:
-    """Return (language, kind) → messages, in the order of the files."""
+    """Return the messages by (language, kind), in the order of the files."""
     corpus: dict[tuple[str, MessageKind], list[str]] = {}
     for file in sorted(folder.glob("*.toml")):
         table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -82,14 +82,13 @@ def corpus_digest(corpus: Corpus) -> str:
 def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sample]:
     """Return the examples and their variants.
 
-    Variants have no punctuation, since readers omit it, or add a greeting or an ordinary question:
-    danger remains danger, and a question after a greeting is ordinary. Each part of an ordinary
-    message is ordinary. Variants are drawn per text, so a new example changes no other text's
-    variants.
+    A variant lacks punctuation, as readers often omit it, or adds a greeting or an ordinary
+    question. Danger remains danger, and a question after a greeting is ordinary, as is each part of
+    an ordinary message. Variants are drawn per text, so a new example changes no other variants.
 
     Args:
-        keep_punctuation: whether to omit most variants, since a vector costs 30 CPU-ms: only one in
-            three is kept, and only of danger and of ordinary messages next to another.
+        keep_punctuation: whether to omit most variants, because a vector costs 30 CPU-ms. Only one
+            in three variants is kept, and only of danger and of ordinary messages.
     """
     samples: list[Sample] = []
     for (language, kind), texts in corpus.items():
@@ -107,34 +106,36 @@ def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sam
                 continue
             if not keep_punctuation:
                 samples.append(Sample(re.sub(r"[?!¿¡]", "", text), kind, _VARIANT_WEIGHT))
-            with_greeting = f"{random_generator.choice(greetings)}. {text}"
-            pair = [text, random_generator.choice(questions)]
-            random_generator.shuffle(pair)
-            combined = random_generator.choice((" ", ". ", "\n")).join(pair)
+            greeted_text = f"{random_generator.choice(greetings)}. {text}"
+            message_pair = [text, random_generator.choice(questions)]
+            random_generator.shuffle(message_pair)
+            combined_text = random_generator.choice((" ", ". ", "\n")).join(message_pair)
             if kind == "danger":
-                samples.append(Sample(combined, kind, _VARIANT_WEIGHT))
+                samples.append(Sample(combined_text, kind, _VARIANT_WEIGHT))
             elif kind == "ordinary":
                 samples.append(
                     Sample(
-                        random_generator.choice((with_greeting, combined)), kind, _VARIANT_WEIGHT
+                        random_generator.choice((greeted_text, combined_text)),
+                        kind,
+                        _VARIANT_WEIGHT,
                     )
                 )
             elif kind != "greeting":
-                samples.append(Sample(with_greeting, kind, _VARIANT_WEIGHT))
+                samples.append(Sample(greeted_text, kind, _VARIANT_WEIGHT))
     return samples
 
 
 def prose_samples() -> list[Sample]:
-    """Return pairs of sentences from the bundled authors: text that a reader pastes is ordinary."""
+    """Return sentence pairs of the bundled authors, as pasted text is an ordinary message."""
     passages = [text for author in bundled_writers(exclude=[]) for _, text in author.passages]
     sentences = [part for text in passages for part in SENTENCE_END.split(text) if part]
     starts = random.Random(_SEED).sample(range(len(sentences) - 1), _PROSE_PAIR_COUNT)
-    pairs = [" ".join(sentences[at : at + 2])[:PART_CHARACTERS] for at in starts]
+    pairs = [" ".join(sentences[start : start + 2])[:PART_CHARACTERS] for start in starts]
     return [Sample(pair, "ordinary", _VARIANT_WEIGHT) for pair in pairs]
 
 
 def fit_weights(corpus: Corpus) -> FittedWeights:
-    """Fit a logistic regression over the n-grams and a layer over the vectors."""
+    """Fit a logistic regression to the n-grams and a hidden layer to the vectors."""
     pasted_samples = prose_samples()
     coefficients, scale, intercepts = fit_ngrams([*build_samples(corpus), *pasted_samples])
     punctuated_samples = [*build_samples(corpus, keep_punctuation=True), *pasted_samples]
@@ -173,8 +174,8 @@ def fit_ngrams(
     )
     coefficients = model.coef_.T  # (slots, kinds)
     scale = np.abs(coefficients).max(axis=0) / 127.0
-    quantized = np.round(coefficients / scale).astype(np.int8)
-    return quantized, scale, np.asarray(model.intercept_, dtype=float)
+    quantized_coefficients = np.round(coefficients / scale).astype(np.int8)
+    return quantized_coefficients, scale, np.asarray(model.intercept_, dtype=float)
 
 
 def fit_layer(
@@ -184,16 +185,16 @@ def fit_layer(
     weight_decay: float = 1.0,
     network_count: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit networks of one hidden layer to the messages' vectors, side by side.
+    """Fit networks of one hidden layer to the messages' vectors and stack them.
 
     Returns:
-        The `hidden` and `output` of `FittedWeights`, float16; they include the vectors' mean and
-        spread, and the mean of the networks' scores.
+        `hidden` and `output` of `FittedWeights` (float16). They include the normalization of the
+        vectors and the averaging of the networks' scores.
     """
     from sklearn.neural_network import MLPClassifier
 
     vector_by_text = {
-        text: embed_message(text) for text in dict.fromkeys(one.text for one in samples)
+        text: embed_message(text) for text in dict.fromkeys(sample.text for sample in samples)
     }
     vectors = np.stack([vector_by_text[sample.text] for sample in samples])
     mean = vectors.mean(axis=0)
@@ -209,14 +210,19 @@ def fit_layer(
             random_state=_SEED + number,
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # it ends after _ROUNDS by design
+            warnings.simplefilter("ignore", ConvergenceWarning)  # _MAX_ITERATIONS ends it
             model.fit((vectors - mean) / standard_deviation, labels)
-        (inner, outer), (inner_bias, outer_bias) = model.coefs_, model.intercepts_
+        (input_weights, output_weights), (input_bias, output_bias) = model.coefs_, model.intercepts_
         hidden.append(
-            np.vstack([inner / standard_deviation, inner_bias - mean @ inner / standard_deviation])
+            np.vstack(
+                [
+                    input_weights / standard_deviation,
+                    input_bias - mean @ input_weights / standard_deviation,
+                ]
+            )
         )
-        output.append(outer / network_count)
-        bias += outer_bias / network_count
+        output.append(output_weights / network_count)
+        bias += output_bias / network_count
     return np.hstack(hidden).astype(np.float16), np.vstack([*output, bias]).astype(np.float16)
 
 

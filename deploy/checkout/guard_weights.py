@@ -1,7 +1,7 @@
-"""Fit the weights of the injection guard to the examples of its package.
+"""Fit the injection guard's weights to the examples in its package.
 
-Scope: the texts that are examples of each kind.
-Out of scope: the classifiers (`front_desk_weights.py`), using the weights
+Scope: the choice of examples of each kind.
+Out of scope: the classifiers (`front_desk_weights.py`), and using the weights
 (`gateway/guards/injection.py`).
 
     cd deploy && python -m checkout.guard_weights     # writes weights.npz again, in 3 CPU minutes
@@ -29,18 +29,18 @@ from twin_resources.gateway.front_desk.message_kinds import FittedWeights
 from twin_resources.gateway.guards.injection import KINDS, WEIGHTS, split_sentences
 
 EXAMPLES = WEIGHTS.with_name("examples")
-# A stranger's messages that tested the guard until they had been read; a different set tests it
-# now.
+# Messages by an outside writer, which tested the guard until we read them. Another set replaced
+# them.
 FORMER_TEST_MESSAGES = (
     Path(__file__).resolve().parents[2] / "tests/bench/guards/strangers/messages.jsonl"
 )
-_OWN_EXAMPLE_REPETITIONS = 3  # because there are four times as many readers' messages
+_OWN_EXAMPLE_REPETITIONS = 3  # because readers' messages are four times as many
 _MAX_FRONT_DESK_TEXTS = 60  # per language and kind, except ordinary
 _LANGUAGES = ("de", "en", "es", "fr")
 
 
 def read_own_examples(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
-    """Return (text, kind), in the order of the files."""
+    """Return the examples as (text, kind), in the order of the files."""
     labelled_texts: list[tuple[str, str]] = []
     for file in sorted(folder.glob("*.toml")):
         table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -51,9 +51,9 @@ def read_own_examples(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
 
 
 def read_former_test_messages() -> list[tuple[str, str]]:
-    """Return (text, kind) of the stranger's instructions and of each sentence of the ordinary ones.
+    """Return (text, kind) of each outside injection and of each sentence of the benign messages.
 
-    The guard reads sentences, and a single one can look like an instruction.
+    The guard reads sentences, and a single sentence can look like an instruction.
     """
     lines = FORMER_TEST_MESSAGES.read_text(encoding="utf-8").splitlines()
     messages = [json.loads(line) for line in lines]
@@ -68,8 +68,8 @@ def read_former_test_messages() -> list[tuple[str, str]]:
 def build_samples(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> list[Sample]:
     """Return the examples, the front desk's reader messages, and pasted prose.
 
-    Only the first half of the ordinary messages is used: with all of them, fewer injections are
-    found.
+    Only the first half of the ordinary messages is used, because all of them would make the guard
+    miss more injections.
     """
     samples = [Sample(text, kind) for text, kind in labelled_texts] * _OWN_EXAMPLE_REPETITIONS
     for (language, kind), texts in front_desk_corpus.items():
@@ -78,7 +78,7 @@ def build_samples(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corp
         label = "ordinary" if kind == "ordinary" else "front_desk"
         limit = len(texts) // 2 if kind == "ordinary" else _MAX_FRONT_DESK_TEXTS
         samples += [Sample(text, label) for text in texts[:limit]]
-    return [*samples, *(Sample(one.text, "ordinary") for one in prose_samples())]
+    return [*samples, *(Sample(sample.text, "ordinary") for sample in prose_samples())]
 
 
 def examples_digest(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> str:
@@ -90,17 +90,17 @@ def examples_digest(labelled_texts: list[tuple[str, str]], front_desk_corpus: Co
 
 
 def fit_weights() -> FittedWeights:
-    own_texts, front_desk_corpus, former_test_texts = (
+    own_examples, front_desk_corpus, former_test_messages = (
         read_own_examples(),
         read_examples(),
         read_former_test_messages(),
     )
     coefficients, scale, intercepts = fit_ngrams(
-        build_samples([*own_texts, *former_test_texts], front_desk_corpus), KINDS
+        build_samples([*own_examples, *former_test_messages], front_desk_corpus), KINDS
     )
-    # Without the stranger's messages, so that the layer also generalizes to other writers.
-    hidden, output = fit_layer(build_samples(own_texts, front_desk_corpus), KINDS)
-    digest_hex = examples_digest([*own_texts, *former_test_texts], front_desk_corpus)
+    # The layer generalizes better to other writers without the outside writer's messages.
+    hidden, output = fit_layer(build_samples(own_examples, front_desk_corpus), KINDS)
+    digest_hex = examples_digest([*own_examples, *former_test_messages], front_desk_corpus)
     return FittedWeights(coefficients, scale, intercepts, hidden, output, digest_hex)
 
 

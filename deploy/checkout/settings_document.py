@@ -1,8 +1,8 @@
-"""Write `deploy/docs/settings.md` from the code: every variable and every author setting.
+"""Generate `deploy/docs/settings.md`, the list of every variable and author setting.
 
-Scope: reading names, kinds, defaults and descriptions, and writing the tables.
-Out of scope: the settings (`settings.py`, `author_file.py`), whose comments and docstring are the
-descriptions.
+Scope: reading names, types, defaults and descriptions, and writing the tables.
+Out of scope: the settings and their descriptions (comments and docstrings in `settings.py` and
+`author_file.py`).
 
     python deploy/checkout/settings_document.py         # writes the document again
 """
@@ -25,7 +25,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import CONSTANTS, Settings
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
-# Variables that programs pass to each other, that tests use, or that other software reads.
+# Variables that programs pass to each other, that tests use or that other software reads.
 NOT_SETTINGS: Mapping[str, str] = {
     "TWIN_INSTANCE": "of a stack that runs: which one a process belongs to",
     "TWIN_GATEWAY_COUNTS": "of a gateway of several processes: the file in which they count",
@@ -99,7 +99,7 @@ def write_document(path: Path = DOCUMENT) -> None:
 
 
 def environment_variable(name: str) -> str:
-    """Return the variable that sets a field of `Settings`: `TWIN_HOME`, or the field's alias."""
+    """Return the environment variable of a `Settings` field: its alias, or `TWIN_<FIELD>`."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else f"TWIN_{name.upper()}"
 
@@ -134,7 +134,7 @@ def _author_settings() -> list[tuple[str, ...]]:
 
 
 def parse_field_comments(source: str, class_name: str) -> dict[str, str]:
-    """Return field → the comment lines right above it, and the one after it."""
+    """Return each field's comment: the lines directly above it and the end of its own line."""
     comments: dict[str, str] = {}
     comment_lines: list[str] = []
     for line in source.partition(f"class {class_name}")[2].splitlines()[1:]:
@@ -147,13 +147,13 @@ def parse_field_comments(source: str, class_name: str) -> dict[str, str]:
 
 
 def parse_attributes(docstring: str) -> dict[str, str]:
-    """Return attribute → its text in the section `Attributes:`; an entry may have several names."""
+    """Return the text of each name in the `Attributes:` section; entries may have several names."""
     section = docstring.partition("Attributes:\n")[2]
     descriptions: dict[str, str] = {}
     for entry in re.split(r"\n(?= {4}\S)", "\n" + section):
-        names, colon, words = entry.strip().partition(": ")
+        names, colon, text = entry.strip().partition(": ")
         if colon:
-            descriptions |= dict.fromkeys(names.split(", "), " ".join(words.split()))
+            descriptions |= dict.fromkeys(names.split(", "), " ".join(text.split()))
     return descriptions
 
 
@@ -173,19 +173,19 @@ def _format_default(value: Any) -> str:
         return "none"
     if isinstance(value, DeskTexts | Guards | CountedScores) or value in {"", ()}:
         return "empty"
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
-    return f"`{shown}`"
+    default_text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{default_text}`"
 
 
 def _format_allowed_values(annotation: Any) -> str:
     origin = get_origin(annotation)
     if origin is Literal:
-        return ", ".join(f"`{one}`" if one else "empty" for one in get_args(annotation))
+        return ", ".join(f"`{item}`" if item else "empty" for item in get_args(annotation))
     if origin is tuple:
         return "list of texts"
     if origin is Union or type(None) in get_args(annotation):
         return _format_allowed_values(
-            next(one for one in get_args(annotation) if one is not type(None))
+            next(item for item in get_args(annotation) if item is not type(None))
         )
     names = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "folder"}
     return "a table" if annotation in (DeskTexts, Guards, CountedScores) else names[annotation]

@@ -1,4 +1,4 @@
-"""Declare the commands of answers: `ask`, `batch`, `chat`, `open`, `feedback`, `traces`, `explain`.
+"""Declare the answer commands `ask`, `batch`, `chat`, `open`, `feedback`, `traces` and `explain`.
 
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).

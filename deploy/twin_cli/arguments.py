@@ -1,6 +1,6 @@
 """Define the commands' common arguments, settings and output.
 
-Scope: code that two groups of commands use, and the panels of the help.
+Scope: code that several command groups use, and the panels of the help.
 Out of scope: commands.
 """
 
@@ -45,7 +45,7 @@ START, ASK, POSTS, VERSIONS, OPERATE = "Start", "Ask", "Posts", "Versions", "Ope
 
 
 def example(command: str) -> str:
-    """Return the last line of a command's help: one example call."""
+    """Return the last line of a command's help, an example call."""
     return f"Example: {command}"
 
 
@@ -55,10 +55,10 @@ CommandDecorator = Callable[[Callable[..., None]], Callable[..., None]]
 def command_decorator(
     app: typer.Typer, panel: str | None = None
 ) -> Callable[..., CommandDecorator]:
-    """Return a decorator for a group's commands; the function declares their arguments and help.
+    """Return a decorator for a group's commands; decorated functions declare arguments and help.
 
     Args:
-        panel: the panel of `twin --help`.
+        panel: panel of `twin --help`.
     """
 
     def command(
@@ -67,22 +67,22 @@ def command_decorator(
         """Declare a command that runs `module.function` of `twin_cli.commands`, imported on use.
 
         Args:
-            target: the function; it gets the settings, the arguments by name and those of
-                `INJECTED_ARGUMENTS` that it takes, and returns the exit code.
-            example_call: an example call.
-            json: whether the command has `--json`.
+            target: the function. It receives the settings, the arguments by name and those of
+                `INJECTED_ARGUMENTS` that it accepts, and returns the exit code.
+            example_call: an example call for the help.
+            json: whether the command accepts `--json`.
         """
 
         def declare(function: Callable[..., None]) -> Callable[..., None]:
             def call(home: Path | None = None, **values: Any) -> int:
                 run = load_command_function(target)
                 accepted_parameters = inspect.signature(run).parameters
-                injected = {
-                    one: make()
-                    for one, make in INJECTED_ARGUMENTS.items()
-                    if one in accepted_parameters
+                injected_arguments = {
+                    name: make()
+                    for name, make in INJECTED_ARGUMENTS.items()
+                    if name in accepted_parameters
                 }
-                return run(load_home_settings(home), **values, **injected)
+                return run(load_home_settings(home), **values, **injected_arguments)
 
             signature = inspect.signature(function, eval_str=True)
             shared_parameters = [("as_json", Json, False)] * json + [("home", Home, None)]
@@ -90,8 +90,8 @@ def command_decorator(
             parameters = [
                 *signature.parameters.values(),
                 *(
-                    inspect.Parameter(n, kind, default=at, annotation=of)
-                    for n, of, at in shared_parameters
+                    inspect.Parameter(name, kind, default=default, annotation=annotation)
+                    for name, annotation, default in shared_parameters
                 ),
             ]
             wrapper: Any = call
@@ -110,7 +110,7 @@ def command_decorator(
 
 
 DECLARED_ARGUMENTS: dict[str, set[str]] = {}
-"""`module.function` → the names of its arguments."""
+"""Names of the arguments by `module.function`."""
 
 
 def load_command_function(target: str) -> Callable[..., int]:

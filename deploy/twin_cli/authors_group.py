@@ -1,4 +1,4 @@
-"""Declare the commands of author files: `authors apply`.
+"""Declare the command for author files, `authors apply`.
 
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).

@@ -1,4 +1,4 @@
-"""Declare the commands of keys: `keys add`, `keys list`, `keys revoke`, `keys usage`.
+"""Declare the key commands `keys add`, `keys list`, `keys revoke` and `keys usage`.
 
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).

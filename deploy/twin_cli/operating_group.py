@@ -1,4 +1,4 @@
-"""Declare the operator's commands: `doctor`, `backup`, `restore`, `repair`, `logs` …
+"""Declare the operator's commands, such as `doctor`, `backup`, `restore`, `repair` and `logs`.
 
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).

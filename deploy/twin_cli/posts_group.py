@@ -1,4 +1,4 @@
-"""Declare the commands of posts: `import`, `forget`.
+"""Declare the post commands `import` and `forget`.
 
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).

@@ -1,11 +1,11 @@
-"""Describe this machine, and report whether the platform runs on it and what to expect.
+"""Describe this machine, and report whether the platform can run on it and what to expect.
 
-It runs before any download.
+The check runs before any download.
 
 Scope: inspection of the system, Python, the compiler, memory, disk, ports and GPU.
 Out of scope: the needs of a model (`model_fit.py`), the duration of a first run (`forecast.py`),
 installation (`deploy/install.sh`), imports from outside the standard library, and syntax newer than
-Python 3.9. A user with an older Python must get a message, not a SyntaxError.
+Python 3.9. A user with an older Python must see a message instead of a SyntaxError.
 
     python3 -I deploy/twin_cli/preflight.py [--json] [--verbose] [--base-model ID|PATH]
         [--embedder ID] [--recipe NAME] [--answer-model ID|PATH|ADDRESS] [--home DIR]
@@ -71,18 +71,18 @@ OTHER_EMBEDDER_GB = 0.5  # a guess; sentence-transformers embedders take 0.1 to 
 HOME_GB = 0.7  # tables, checkpoints, logs
 GB = 1e9
 
-# plain dictionaries because they are printed as JSON
+# Plain dictionaries, because they are printed as JSON.
 Finding = dict[str, str]  # verdict (ok, note, stop), name, found, next_step
 Machine = dict[str, Any]  # cores, memory_gb, bf16, gpus
 Report = dict[str, Any]
 
 
 def check_python() -> list[Finding]:
-    """Check the running Python and the parts that a virtual environment and the compiler need."""
+    """Check the Python version, and the modules for virtual environments and compilation."""
     message = f"Python {platform.python_version()}"
     if sys.version_info[:2] not in SUPPORTED_PYTHONS:
-        supported = " or ".join(f"{major}.{minor}" for major, minor in SUPPORTED_PYTHONS)
-        return [_stop("python", message, f"install Python {supported} and run this again")]
+        supported_versions = " or ".join(f"{major}.{minor}" for major, minor in SUPPORTED_PYTHONS)
+        return [_stop("python", message, f"install Python {supported_versions} and run this again")]
     findings = [_ok("python", message)]
     package = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     try:
@@ -108,7 +108,7 @@ def check_system() -> list[Finding]:
 
 
 def check_compiler() -> list[Finding]:
-    """Check for a C++ compiler: DeepSpeed compiles its collectives at the first training."""
+    """Check for a C++ compiler, which DeepSpeed needs for its collectives at the first training."""
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     if compiler:
         return [_ok("compiler", compiler)]
@@ -143,7 +143,7 @@ def memory_gb() -> float:
 
 
 def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[Finding]:
-    """Check whether the chosen base model can be trained and served here, and by which recipe.
+    """Check whether the base model can be trained and served here, and with which recipe.
 
     Args:
         recipe: the recipe's name, or empty to derive it from the model and the machine.
@@ -152,19 +152,19 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     if billions is None:
         message = f"{model}: neither a folder with *.safetensors nor a size in its name"
         return [_note("base model", message, "its memory use and training time are unknown")]
-    expected = estimate_training(billions, machine, recipe=recipe)
+    estimate = estimate_training(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
         message = f"recipe {recipe} trains on a GPU, and torch finds none here"
         return [_stop("recipe", message, "name another recipe, or none to have one chosen")]
     licence = "" if model == EMBEDDED_MODEL else describe_licence(model)
-    if expected["fits"]:
+    if estimate["fits"]:
         description = (
-            f"{model}, {format_size(billions)}, fits: {expected['needs']}, a training takes about "
+            f"{model}, {format_size(billions)}, fits: {estimate['needs']}, a training takes about "
         )
-        description += f"{expected['training_minutes']:.0f} minutes ({expected['on']}) by recipe "
-        description += f"{expected['recipe']} ({expected['because']})"
+        description += f"{estimate['training_minutes']:.0f} minutes ({estimate['on']}) by recipe "
+        description += f"{estimate['recipe']} ({estimate['because']})"
         return [_ok("base model", f"{description}; {licence}" if licence else description)]
-    message = f"{model} needs {expected['needs']}, and this machine has {machine['memory_gb']} GB"
+    message = f"{model} needs {estimate['needs']}, and this machine has {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
         return [_stop("base model", message, "choose a smaller one with --base-model")]
     return [_note("base model", message, "expect swapping or a smaller --base-model")]
@@ -201,7 +201,7 @@ def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Fin
 
 
 def check_posts(arguments: Sequence[str]) -> list[Finding]:
-    """Check that the first argument, if it is a path, exists; after an option it may be a value."""
+    """Check that the first argument exists if it is a path; later ones may be option values."""
     first_argument = arguments[0] if arguments else ""
     is_option_or_address = first_argument.startswith(("-", "s3:/", "http:/", "https:/"))
     if not first_argument or is_option_or_address or Path(first_argument).expanduser().exists():
@@ -226,7 +226,7 @@ def check_reranker(name: str) -> list[Finding]:
 def required_gb(
     options: argparse.Namespace, machine: Machine, *, is_installed: bool, is_prepared: bool
 ) -> tuple[float, float, float]:
-    """Return (GB to download, GB on the project's disk, GB on the home's disk)."""
+    """Return the GB to download, the GB on the project's disk, and the GB on the home's disk."""
     download_gb, project_gb = (0.0, 0.0)
     if not is_installed:
         download_gb, project_gb = PACKAGES_GB["cuda" if machine["gpus"] else "cpu"]
@@ -267,11 +267,11 @@ def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) 
     needed_by_device: dict[int, tuple[Path, float]] = {}
     for place, gigabytes in ((project, project_gb), (home.resolve(), home_gb)):
         if not gigabytes:
-            continue  # the packages of an image are installed, and its user cannot write them
+            continue  # in an image, the packages are installed in a read-only folder
         folder = next(parent for parent in (place, *place.parents) if parent.exists())
         device = folder.stat().st_dev
-        previous = needed_by_device.get(device, (folder, 0.0))
-        needed_by_device[device] = (previous[0], previous[1] + gigabytes)
+        previous_need = needed_by_device.get(device, (folder, 0.0))
+        needed_by_device[device] = (previous_need[0], previous_need[1] + gigabytes)
     findings = []
     for folder, gigabytes in needed_by_device.values():
         free_gb = shutil.disk_usage(str(folder)).free / GB
@@ -288,21 +288,21 @@ def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) 
 
 
 def check_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
-    """Check the ports: a requested port must be free; a taken default is replaced by a free one."""
+    """Check that requested ports are free; a free port will replace a default port in use."""
     has_own_stack = is_own_stack_running(home)
     findings = []
     for service, default in PORTS.items():
         variable = f"TWIN_{service.upper()}_PORT"
-        requested = getattr(options, f"{service}_port") or os.environ.get(variable)
+        requested_port = getattr(options, f"{service}_port") or os.environ.get(variable)
         try:
-            port = int(requested or default)
+            port = int(requested_port or default)
             is_port_taken = _is_taken(port)
         except (ValueError, OverflowError):
             step = "name a port from 1 to 65535"
             findings.append(
                 _stop(
                     "port",
-                    f"{requested!r} is not a port number for the {SERVICE_LABELS[service]}",
+                    f"{requested_port!r} is not a port number for the {SERVICE_LABELS[service]}",
                     step,
                 )
             )
@@ -312,7 +312,7 @@ def check_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
             findings.append(_ok(name, f"{purpose}, free"))
         elif has_own_stack:
             findings.append(_ok(name, f"{purpose}, in use while this home's stack runs"))
-        elif requested:
+        elif requested_port:
             step = f"end what uses it, or choose another with --{service}-port"
             findings.append(_stop(name, f"{purpose}, in use", step))
         else:
@@ -322,12 +322,12 @@ def check_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
 
 
 def is_own_stack_running(home: Path) -> bool:
-    """Return whether a stack of this home runs: a pid in its endpoints file is alive."""
+    """Return whether a stack of this home runs, that is, a pid in its endpoints file is alive."""
     try:
         pids = json.loads((home / "endpoints.json").read_text(encoding="utf-8"))["pids"]
         return any(_is_alive(int(entry["pid"])) for entry in pids.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False  # no stack, or one that has not written the file
+        return False  # no stack, or a stack that has not written the file yet
 
 
 def _is_alive(pid: int) -> bool:
@@ -371,7 +371,7 @@ def _read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return ""  # another system, or a container that hides the file
+        return ""  # other operating systems and some containers have no such file
 
 
 def _first_line(path: str) -> str:
@@ -379,7 +379,7 @@ def _first_line(path: str) -> str:
 
 
 def _command_output(command: list[str]) -> str:
-    """Return a command's standard output, or "" if it is missing, fails or takes over a minute."""
+    """Return a command's standard output, or "" if it does not exist, fails or takes over 60 s."""
     try:
         completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -390,13 +390,13 @@ def _command_output(command: list[str]) -> str:
 def build_report(
     options: argparse.Namespace, project: Path, *, is_installed: bool | None = None
 ) -> Report:
-    """Return all findings as one dict (what `--json` prints).
+    """Return all findings as the dict that `--json` prints.
 
     Args:
-        is_installed: whether the packages are installed, or None to read the stamp of
+        is_installed: whether the packages are installed, or None to check for the marker file of
             `deploy/install.sh`.
     """
-    started = time.monotonic()
+    started_at = time.monotonic()
     home = Path(options.home).expanduser()
     machine = {
         "cores": usable_cores(),
@@ -433,12 +433,12 @@ def build_report(
             speed=forecast.core_speed(),
             is_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
         ),
-        "seconds": round(time.monotonic() - started, 2),
+        "seconds": round(time.monotonic() - started_at, 2),
     }
 
 
 def format_report(report: Report, *, verbose: bool = True) -> str:
-    """Return the report as text: the findings, what to expect, and what prevents a run.
+    """Return the report as text: findings, requirements, forecast, and reasons to stop.
 
     Args:
         verbose: whether to include findings without problems.
@@ -468,7 +468,7 @@ def format_report(report: Report, *, verbose: bool = True) -> str:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments of `twin up` or `twin check` that matter here."""
+    """Parse the arguments of `twin up` or `twin check` that affect the preflight check."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="also print passed checks")
@@ -490,19 +490,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _find_posts_path(arguments: Sequence[str]) -> Path | None:
     """Return the posts folder or file among the other arguments of `twin up`, or None."""
-    for number, argument in enumerate(arguments):
-        previous = arguments[number - 1] if number else ""
+    for index, argument in enumerate(arguments):
+        previous_argument = arguments[index - 1] if index else ""
         path = Path(argument).expanduser()
         follows_option = (
-            previous.startswith("--") and "=" not in previous
-        )  # the next argument may be its value
+            previous_argument.startswith("--") and "=" not in previous_argument
+        )  # the argument may be that option's value
         if not argument.startswith("-") and not follows_option and path.exists():
             return path
     return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the report and return the exit code, which tells whether to continue."""
+    """Print the report; return 0 if the installation can continue, else 1."""
     options = parse(sys.argv[1:] if argv is None else argv)
     report = build_report(options, Path(__file__).resolve().parents[2])
     print(

@@ -1,7 +1,6 @@
 """Run one command, from its arguments to its exit code.
 
-Scope: the list of command groups, and the only place where an error becomes a message and an exit
-code.
+Scope: the list of command groups, and converting every error to a message and an exit code.
 Out of scope: the commands (one module per group).
 """
 
@@ -68,11 +67,11 @@ def twin(
         ),
     ] = False,
 ) -> None:
-    """Define the options that precede a command's name."""
+    """Define the options before a command's name."""
 
 
 def version_line() -> str:
-    """Return `llm-twin 0.1.0, Python 3.11.7, Linux 6.1.0 x86_64`, the first line of a fault report.
+    """Return `llm-twin 0.1.0, Python 3.11.7, Linux 6.1.0 x86_64`, the first line of a bug report.
 
     Raises:
         TwinError: the project is not installed.
@@ -90,7 +89,7 @@ def version_line() -> str:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command and return its exit code; every error becomes a message here."""
+    """Run one command, print any error as a message, and return the exit code."""
     try:
         exit_code = app(args=arguments, prog_name="twin", standalone_mode=False)
     except TwinError as error:
@@ -100,7 +99,7 @@ def run(arguments: list[str]) -> int:
         print_line("interrupted")
         return 130
     except BrokenPipeError:
-        # `twin … | head`: the reader has exited, so nothing more can be written to that pipe
+        # In `twin … | head`, `head` has exited, so nothing more can be written to the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -145,7 +144,7 @@ def _describe_os_error(error: OSError) -> str:
 
 
 def _suggest_next_step(error: OSError) -> str:
-    """Return what a person can do about the error."""
+    """Return the next step for the user."""
     from twin_resources.storage.storage_faults import classify_error
 
     fault = classify_error(error, str(error.filename or ""))
@@ -153,7 +152,7 @@ def _suggest_next_step(error: OSError) -> str:
 
 
 def _save_traceback() -> str:
-    """Save the traceback to a temporary file, since the home may have failed; return its path."""
+    """Save the traceback to a temporary file, as the home may be unusable, and return its path."""
     text = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} twin {' '.join(sys.argv[1:])}\n"
     text += traceback.format_exc()
     try:

@@ -1,4 +1,4 @@
-"""Declare the commands of the stack: `up`, `demo-loop`, `status`, `stop`.
+"""Declare the stack commands `up`, `demo-loop`, `status` and `stop`.
 
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).

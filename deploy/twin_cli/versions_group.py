@@ -1,7 +1,6 @@
-"""Declare the commands of model versions.
+"""Declare the commands for model versions.
 
 They are `versions`, `retrain`, `rollback`, `release`, `lower-floor`, `export` and `publish`.
-
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).
 """

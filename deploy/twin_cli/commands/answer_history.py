@@ -1,8 +1,8 @@
 """Send feedback on answers, list them and explain them: `twin feedback`, `traces` and `explain`.
 
-Scope: sending an opinion, the table of traces, the tree from an answer to its posts.
+Scope: sending feedback, the table of traces, and the tree from an answer to its posts.
 Out of scope: the permitted content of feedback (`gateway/api/feedback.py`), reading traces
-(`langfuse/trace_reading.py`), following the ids (`twin_resources/registry/explanation.py`).
+(`langfuse/trace_reading.py`) and following the ids (`twin_resources/registry/explanation.py`).
 """
 
 from __future__ import annotations
@@ -45,25 +45,26 @@ def run_feedback(
     console: Console,
     as_json: bool = False,
 ) -> int:
-    """Send one piece of feedback and print what was stored; return the exit code.
+    """Send one piece of feedback, print the stored scores and return the exit code.
 
     Args:
         trace_id: the answer's trace id, as `twin ask` prints it.
-        up, down, score: the vote; at most one is given.
+        up, down, score: the vote; at most one is set.
         edit: the corrected answer, or empty for no edit.
 
     Raises:
-        TwinError: there is no opinion, more than one vote or no stack, or the gateway refused.
+        TwinError: the feedback is empty or has more than one vote, no stack runs, or the gateway
+            refuses.
     """
     body = feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
     endpoints = read_endpoints(settings.home)
-    stored = send_feedback(endpoints.gateway, endpoints.gateway_key, body)
+    stored_scores = send_feedback(endpoints.gateway, endpoints.gateway_key, body)
     if as_json:
-        document = {"trace_id": body["trace_id"], "stored": stored}
+        document = {"trace_id": body["trace_id"], "stored": stored_scores}
         console.print_json(data=document)
         return 0
     names = {"thumbs": "vote", "output": "edit"}
-    kinds = " and ".join(names.get(kind, kind) for kind in (item["name"] for item in stored))
+    kinds = " and ".join(names.get(kind, kind) for kind in (item["name"] for item in stored_scores))
     console.print(f"stored: {kinds} on trace {trace_id}", markup=False)
     return 0
 
@@ -74,9 +75,9 @@ def feedback_body(
     """Return the request body of one piece of feedback.
 
     Raises:
-        TwinError: there is no opinion, or more than one vote.
+        TwinError: the feedback is empty or has more than one vote.
     """
-    votes = [name for name, given in (("--up", up), ("--down", down)) if given]
+    votes = [name for name, is_set in (("--up", up), ("--down", down)) if is_set]
     votes += ["--score"] if score is not None else []
     if len(votes) > 1 or not (votes or edit.strip()):
         raise TwinError(
@@ -103,7 +104,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
         body: the request body; see `gateway/api/feedback.py`.
 
     Raises:
-        TwinError: the gateway does not answer, or it refused.
+        TwinError: the gateway does not respond or refuses.
     """
     import httpx
 
@@ -161,7 +162,7 @@ def run_traces(
         score: a score's name, or a condition (for example, `support<0.3`).
 
     Raises:
-        TwinError: the condition cannot be read, or the trace store does not answer.
+        TwinError: the condition cannot be parsed, or the trace store does not respond.
     """
     slug = choose_author(settings, author).slug if author else ""
     trace_filter = TraceFilter(slug, version, route, parse_score_condition(score))
@@ -222,12 +223,12 @@ def score_text(score: Score) -> str:
 
 
 def _is_opinion(score: Score) -> bool:
-    """Return whether the score has no separate column."""
+    """Return whether the score is feedback rather than a measured latency or cost."""
     return score.name not in ("latency_s", "cost_usd")
 
 
-TRACE_ARRIVAL_TIMEOUT_S = 8.0  # wait for a trace to arrive; the gateway exports spans in batches
-MAX_SHOWN_CHARACTERS = 160  # characters shown of question, answer and chunk
+TRACE_ARRIVAL_TIMEOUT_S = 8.0  # for a new trace, because the gateway exports spans in batches
+MAX_SHOWN_CHARACTERS = 160  # of a question, answer or chunk
 
 
 def run_explain(
@@ -239,7 +240,7 @@ def run_explain(
         stages: whether to print the duration and the changes of each stage of the request.
 
     Raises:
-        TwinError: the trace store does not answer or has no such trace.
+        TwinError: the trace store does not respond or has no such trace.
     """
     explanation = explain(settings, trace_id)
     if as_json:
@@ -306,7 +307,7 @@ def explanation_tree(explanation: Explanation) -> Tree:
 
 
 def _add_model(tree: Tree, explanation: Explanation) -> None:
-    """Add the model, and the checkpoint and dataset behind it, if it was trained here."""
+    """Add the model, and its checkpoint and dataset if it was trained here."""
     trace = explanation.trace
     model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
     if trace.get("twin.version") in {QUOTES, FRONT_DESK}:

@@ -1,11 +1,11 @@
-"""Prepare the answer model in the author's file, in stage 3 of `twin up`.
+"""Prepare the answer model named in the author's file, in stage 3 of `twin up`.
 
-Scope: preparing it, trying it with one token, registering it, removing it.
-Out of scope: the permitted names (`answer_model.py`), its replacement (`release/`), serving it
-(`serving/fleet.py`).
+Scope: preparing the model, testing it with one token, registering it and removing it.
+Out of scope: the permitted names (`answer_model.py`), replacing the model (`release/`) and serving
+it (`serving/fleet.py`).
 
-The answer model is a version like any other, so versions are compared, traced and rolled back with
-the same code. A person's choice makes it stable, and only a won trial replaces it.
+The answer model is a version like any other, so the same code compares, traces and rolls it back.
+A person's choice makes it stable, and only a version that wins a trial against it replaces it.
 """
 # pyright: strict
 
@@ -44,11 +44,11 @@ TRIAL_ALIAS = "answer-model"
 
 @dataclass(frozen=True)
 class ServedWeights:
-    """The weights or the address that answers, ready to be served.
+    """The weights or the address of an answer model, ready to be served.
 
     Attributes:
-        checkpoint: the SHA-256 that identifies these weights, or this address and model (hex).
-        gguf: the file for this home's server, or empty if the address answers.
+        checkpoint: SHA-256 (hex) that identifies these weights, or this address and model.
+        gguf: the file for this home's server, or empty for an address.
     """
 
     checkpoint: str
@@ -61,16 +61,16 @@ def sync_answer_model(
     """Make the registry match the author's file; the gateway follows within seconds.
 
     Args:
-        previous_model: the file's answer model before this call. Naming the same one again does not
-            undo a tuned version's win over it.
+        previous_model: the file's answer model before this call. Naming the same model again does
+            not undo a tuned version's win over it.
         instance: the stack's marker, so that `twin stop` also ends a preparation.
 
     Returns:
         The answer model if it is now the stable version, else None.
 
     Raises:
-        TwinError: the newly named model cannot be prepared or does not answer; registry and
-            author's file are unchanged. If it was named before, the error is only printed.
+        TwinError: the newly named model cannot be prepared or does not answer. The registry and
+            the author's file are unchanged. If it was named before, the error is only printed.
     """
     registry = open_registry(settings)
     try:
@@ -87,27 +87,37 @@ def sync_answer_model(
         )
     except TwinError as error:
         if previous_model != author.answer_model:
-            # a model that cannot answer must not be tried again at every later start
+            # A model that cannot answer must not be tried again at every later start.
             share_file(
                 settings, write_author(settings, replace(author, answer_model=previous_model))
             )
             raise
         clock.log(f"{error} `twin up --answer-model none` removes it.", style="yellow")
-        stable = registry.stable_version(author.slug)
-        return stable if stable is not None and stable.is_answer_model else None
+        stable_version = registry.stable_version(author.slug)
+        return (
+            stable_version
+            if stable_version is not None and stable_version.is_answer_model
+            else None
+        )
     finally:
         registry.state.close()
 
 
 def _remove_answer_model(registry: Registry, author: Author, *, clock: StageClock) -> None:
-    stable = registry.stable_version(author.slug)
-    if stable is None or not stable.is_answer_model:
+    stable_version = registry.stable_version(author.slug)
+    if stable_version is None or not stable_version.is_answer_model:
         return
     registry.move(
-        author.slug, stable.version, "retired", actor=actor(), reason=REMOVAL_REASON, force=True
+        author.slug,
+        stable_version.version,
+        "retired",
+        actor=actor(),
+        reason=REMOVAL_REASON,
+        force=True,
     )
     clock.log(
-        f"v{stable.version}, {stable.base}, no longer answers: the base model with retrieval does"
+        f"v{stable_version.version}, {stable_version.base}, no longer answers: the base model with "
+        "retrieval does"
     )
 
 
@@ -120,21 +130,24 @@ def _register_answer_model(
     instance: str,
     clock: StageClock,
 ) -> ModelVersion | None:
-    stable = registry.stable_version(author.slug)
+    stable_version = registry.stable_version(author.slug)
     named_model = resolve_name(author.answer_model, key=settings.answer_model_key)
     if named_model.is_remote:
         require_consent(author, named_model)
     weights = prepare_weights(settings, named_model, instance=instance, clock=clock)
-    registered = registry.find_by_checkpoint(weights.checkpoint, author=author.slug)
-    keeps_stable = stable is not None and (registered is None or registered.state != "stable")
-    if keeps_stable and registered is not None and previous_model == author.answer_model:
-        assert stable is not None
+    existing_version = registry.find_by_checkpoint(weights.checkpoint, author=author.slug)
+    keeps_stable = stable_version is not None and (
+        existing_version is None or existing_version.state != "stable"
+    )
+    if keeps_stable and existing_version is not None and previous_model == author.answer_model:
+        assert stable_version is not None
         clock.log(
-            f"v{registered.version}, {named_model.name}, was replaced by v{stable.version}; "
-            f"`twin rollback v{registered.version} --reason TEXT` brings it back"
+            f"v{existing_version.version}, {named_model.name}, was replaced by "
+            f"v{stable_version.version}; "
+            f"`twin rollback v{existing_version.version} --reason TEXT` brings it back"
         )
         return None
-    if registered is None or registered.state != "stable":
+    if existing_version is None or existing_version.state != "stable":
         probe_answer_model(settings, named_model, weights, clock=clock)
     version = registry.register(
         author=author.slug,
@@ -155,7 +168,7 @@ def _register_answer_model(
             "stable",
             actor=actor(),
             reason=PROMOTION_REASON,
-            force=version.state != "retired",  # a retired one was once stable by such a choice
+            force=version.state != "retired",  # a retired version was once chosen the same way
         )
     clock.log(f"v{version.version} answers until a tuned version has beaten it: {named_model.name}")
     if named_model.is_remote:
@@ -168,10 +181,10 @@ def _register_answer_model(
 
 
 def require_consent(author: Author, named_model: NamedModel) -> None:
-    """Require the author's consent: questions and posts leave this machine.
+    """Require the author's consent before questions and posts are sent to another machine.
 
     Raises:
-        TwinError: the author's file forbids it, or records no consent.
+        TwinError: the author's file forbids it or records no consent.
     """
     action = f"answer for {author.name} with {named_model.name}"
     if not author.paid:
@@ -193,7 +206,7 @@ def prepare_weights(
     """Return a named model's weights, ready for the model server.
 
     Raises:
-        TwinError: a different server answers for this home, or the weights cannot be fetched or
+        TwinError: this home uses a different model server, or the weights cannot be fetched or
             converted.
     """
     if named_model.kind == "address":
@@ -234,10 +247,10 @@ def prepare_weights(
 def probe_answer_model(
     settings: Settings, named_model: NamedModel, weights: ServedWeights, *, clock: StageClock
 ) -> None:
-    """Ask for one token: a model that cannot answer must not become the stable version.
+    """Request one token, because a model that cannot answer must not become the stable version.
 
     Raises:
-        TwinError: the model cannot be loaded, or refuses the question.
+        TwinError: the model cannot be loaded or refuses the question.
     """
     from twin_resources.models.serving.model_server import ModelServers, warm_up
     from twin_resources.models.serving.named_server import find_external_server

@@ -1,8 +1,8 @@
-"""Read and write an author's progress in this home, as a small file for the next command.
+"""Read and write an author's progress in this home, a small file for the next command.
 
-Scope: the last import, the three questions with their answers before and after, and whether
-training is expected.
-Out of scope: verdicts and versions (in the registry).
+Scope: the last import, the three questions with their answers before and after training, and
+whether training is expected.
+Out of scope: verdicts and versions (the registry stores them).
 """
 # pyright: strict
 
@@ -23,25 +23,26 @@ from twin_resources.settings import Settings
 
 TrainingState = Literal["", "expected", "launched", "too_small", "not_wanted", "finished"]
 
-# Files whose text is compared; all others are compared by size and time only.
+# Files compared by content; other files are compared only by size and modification time.
 TEXT_SUFFIXES = frozenset((".md", ".markdown", ".mdx", ".html", ".htm", ".txt", ".toml", ".yaml"))
-MAX_COMPARED_BYTES = 8 * 2**20  # bytes
+MAX_COMPARED_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
 class EndpointAnswer:
-    """One answer of the endpoint, as shown in the tables.
+    """One answer from the endpoint, as shown in the tables.
 
     Attributes:
-        sources: the posts that support it: `chunk_id`, `document_id`, `title`, `url` each.
+        sources: the supporting posts, each with `chunk_id`, `document_id`, `title` and `url`.
         version: `base`, or a version such as `v3`.
-        cost_usd: the cost in US dollars.
-        seconds: the seconds from the question to the last word.
+        cost_usd: cost in US dollars.
+        seconds: time from the question to the last word.
         kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`, or empty if unknown.
-        quotes: the author's own sentences in it, best first; from the gateway's `twin` field.
-        nearest: the nearest posts if the author has not written about it; from the same field.
-        release, prose, draft: the version's released forms, the result for its prose, and why this
-            is a draft; from the same field.
+        quotes: the author's own sentences in the answer, best first; from the gateway's `twin`
+            field, as are the attributes below.
+        nearest: the nearest posts if the author has not written about the subject.
+        release, prose, draft: the version's released forms, the gate's result for its prose, and
+            why this answer is a draft.
     """
 
     question: str
@@ -66,12 +67,12 @@ class AuthorProgress:
     """The progress of one author; see the module docstring.
 
     Attributes:
-        fingerprint: the fingerprint of sources and importing code at the last successful import.
-        kept, words: the usable posts and their words at that time.
+        fingerprint: fingerprint of sources and import code at the last successful import.
+        kept, words: numbers of usable posts and of their words at that time.
         questions: the questions asked before and after training.
-        training: the state of the expected training; `run_id` is its Dagster run.
-        up: the `twin up` command that processes this author.
-        not_aliases: names that a person has declared not to be this author's.
+        training: state of the expected training; `run_id` is its Dagster run.
+        up: the `twin up` process that works on this author.
+        not_aliases: names that, according to a person, do not belong to this author.
     """
 
     fingerprint: str = ""
@@ -87,20 +88,23 @@ class AuthorProgress:
 
 
 def read_progress(settings: Settings, slug: str) -> AuthorProgress:
-    """Return the known progress; empty if the author has never been served here.
+    """Return the stored progress, or empty progress if the author has never been served here.
 
-    An answer that repeated a post loses its text when the post is forgotten, and is left out.
+    If a post is forgotten, answers that repeat it lose their text; this function omits them.
     """
     try:
         text = _progress_path(settings, slug).read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
     except (FileNotFoundError, json.JSONDecodeError):
-        return AuthorProgress()  # a truncated file costs one import that finds no changes
-    up = document.pop("up", None)
+        return AuthorProgress()  # a truncated file only causes one superfluous import
+    up_fields = document.pop("up", None)
     answers = {
         name: tuple(
             EndpointAnswer(
-                **(row | {several: tuple(row.get(several) or ()) for several in _TUPLE_FIELDS})
+                **(
+                    row
+                    | {field_name: tuple(row.get(field_name) or ()) for field_name in _TUPLE_FIELDS}
+                )
             )
             for row in document.pop(name, ())
             if set(row) >= _REQUIRED_FIELDS
@@ -110,21 +114,23 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
     for name in ("questions", "not_aliases"):
         document[name] = tuple(document.get(name, ()))
     known_fields = {name: value for name, value in document.items() if name in _FIELDS}
-    return AuthorProgress(up=ProcessIdentity(**up) if up else None, **answers, **known_fields)
+    return AuthorProgress(
+        up=ProcessIdentity(**up_fields) if up_fields else None, **answers, **known_fields
+    )
 
 
 def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> None:
-    """Replace the file atomically (mode 600: it holds answers)."""
+    """Replace the file atomically, with mode 600 because it contains answers."""
     path = _progress_path(settings, slug)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(path, json.dumps(asdict(progress), ensure_ascii=False, indent=1))
 
 
 def fingerprint(author: Author, settings: Settings) -> str:
-    """Return the SHA-256 of an author's sources and names, the importing code and the embedder.
+    """Return the SHA-256 of an author's sources and names, the import code and the embedder.
 
-    If it is unchanged, an import would have no work. Text files count with their bytes; other and
-    very large files with their size and modification time. A source at an address always counts as
+    If it is unchanged, an import would change nothing. Text files are hashed by content, and other
+    or very large files by size and modification time. A source at an address always counts as
     changed.
     """
     digest = hashlib.sha256(settings.embedder.encode())
@@ -133,7 +139,7 @@ def fingerprint(author: Author, settings: Settings) -> str:
     for source in author.sources:
         digest.update(f"\0{source}\0".encode())
         if "://" in source:
-            digest.update(os.urandom(16))  # only an import can determine its content
+            digest.update(os.urandom(16))  # only an import can read its content
         else:
             _hash_tree(digest, Path(source))
     root = Path(str(twin_assets.__file__)).resolve().parent
@@ -149,8 +155,10 @@ def _hash_tree(digest: Any, source: Path) -> None:
         if not path.is_file() or ".git" in path.parts:
             continue
         file_stat = path.stat()
-        relative = path.relative_to(source) if path != source else Path(path.name)
-        digest.update(f"\0{relative}\0{file_stat.st_size}\0".encode("utf-8", "surrogateescape"))
+        relative_path = path.relative_to(source) if path != source else Path(path.name)
+        digest.update(
+            f"\0{relative_path}\0{file_stat.st_size}\0".encode("utf-8", "surrogateescape")
+        )
         if path.suffix.lower() in TEXT_SUFFIXES and file_stat.st_size <= MAX_COMPARED_BYTES:
             digest.update(path.read_bytes())
         else:

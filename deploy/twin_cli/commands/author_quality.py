@@ -1,7 +1,7 @@
 """Report the quality of an author's answers for `twin status`: evidence, waits, ignored scores.
 
-Scope: reading the data from the state store, and the lines.
-Out of scope: folding (`retraining/score_watch.py`), the rest of a status (`status.py`).
+Scope: reading the data from the state store, and formatting the lines.
+Out of scope: folding scores (`retraining/score_watch.py`), and the rest of a status (`status.py`).
 """
 # pyright: strict
 
@@ -30,14 +30,14 @@ from twin_resources.storage.state.state import State
 
 
 def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return author → lines; authors with nothing to report are left out.
+    """Return the lines by author; authors with nothing to report are omitted.
 
     Args:
-        settings: the settings of a home with a state store.
+        settings: settings of a home with a state store.
     """
     try:
         return _read_quality_lines(settings, slugs)
-    except TwinError as error:  # the rest of the status is still shown
+    except TwinError as error:  # still show the rest of the status
         return dict.fromkeys(slugs[:1], (f"quality: not known, {error.found}",))
 
 
@@ -53,11 +53,11 @@ def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, t
             if not sa.inspect(connection).has_table(scores.name):
                 return {}
             watches = score_watch.current_evidence(connection)
-            armed = score_watch.armed_streams(connection)
+            armed_count = score_watch.armed_streams(connection)
             for slug in slugs:
                 lines = [
-                    evidence_line(connection, one, rules, armed=armed, now=now)
-                    for one in watches.get(slug, [])
+                    evidence_line(connection, watch, rules, armed=armed_count, now=now)
+                    for watch in watches.get(slug, [])
                 ]
                 lines += uncounted_score_lines(
                     alarm_records.count_excluded_scores(connection, slug), slug
@@ -74,48 +74,48 @@ def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, t
 def evidence_line(
     connection: sa.Connection, watch: StreamEvidence, rules: LoopRules, *, armed: int, now: float
 ) -> str:
-    """Return `thumbs: 3.2 a day; 912 values; held to fact .77; evidence of a fall 12 of 130`.
+    """Return `thumbs: 3.2 a day; 912 values; the floor is fact .77; evidence of a fall 12 of 130`.
 
     Args:
-        armed: the number of the home's streams that the detector bets on.
+        armed: number of the home's streams that the detector bets on.
         now: seconds since the epoch.
     """
     today = int(now * 1000) // DAY_MS
     rate = daily_aggregates.values_per_day(
         connection, watch.author, stream=watch.stream, today=today
     )
-    parts = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []
+    details = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []
     if not watch.is_armed:
-        parts.append(describe_arming(watch.seen, rules.min_values, per_day=rate, days=watch.days))
-        return f"{watch.stream}: {'; '.join(parts)}"
+        details.append(describe_arming(watch.seen, rules.min_values, per_day=rate, days=watch.days))
+        return f"{watch.stream}: {'; '.join(details)}"
     threshold = rules.threshold(armed)
     bounds_text = ", ".join(
         f"{name or 'all'} {bound:.2f}".replace(" 0.", " .") for name, bound in watch.held_to.items()
     )
     evidence = f"evidence of a fall {watch.e_value:,.0f} of {threshold:,.0f}"
-    parts += [f"{watch.seen:,} values", f"the floor is {bounds_text}", evidence]
-    return f"{watch.stream}: {'; '.join(parts)}"
+    details += [f"{watch.seen:,} values", f"the floor is {bounds_text}", evidence]
+    return f"{watch.stream}: {'; '.join(details)}"
 
 
 def uncounted_score_lines(uncounted: Mapping[str, int], slug: str) -> list[str]:
-    """Return the ignored scores, by name if a line in the author's file would make them count."""
-    undeclared = {
+    """Return lines about ignored scores; undeclared scores are listed by name."""
+    undeclared_counts = {
         reason.removeprefix(NOT_IN_SCORES): count
         for reason, count in uncounted.items()
         if reason.startswith(NOT_IN_SCORES)
     }
-    other_reasons = {
+    other_counts = {
         reason: count for reason, count in uncounted.items() if not reason.startswith(NOT_IN_SCORES)
     }
     lines: list[str] = []
-    if undeclared:
+    if undeclared_counts:
         lines.append(
-            f"not counted: {_format_counts(undeclared)}; a line in [scores] of "
+            f"not counted: {_format_counts(undeclared_counts)}; a line in [scores] of "
             f"authors/{slug}.toml says what "
             "they are"
         )
-    if other_reasons:
-        lines.append(f"never count: {_format_counts(other_reasons)}")
+    if other_counts:
+        lines.append(f"never count: {_format_counts(other_counts)}")
     return lines
 
 

@@ -1,7 +1,7 @@
 """Run `twin authors apply`: share a folder's author files with every host of the state store.
 
-Scope: the plan in words, the question, and copying this home's versions to the store.
-Out of scope: the rows (`registry/shared_files.py`), the work of the hosts (`following.py`).
+Scope: printing the changes, asking for confirmation, and copying this home's versions to the store.
+Out of scope: the rows (`registry/shared_files.py`), and the work of the hosts (`following.py`).
 """
 # pyright: strict
 
@@ -42,11 +42,11 @@ def run_apply(
 ) -> int:
     """Share a folder's files and the weights of this home's versions; return the exit code.
 
-    Pauses are not part of a folder and stay unchanged.
+    Pauses are not part of a folder and remain unchanged.
 
     Raises:
-        TwinError: the state store is not shared, the folder has no author file, or a file has a
-            mistake.
+        TwinError: the state store is not shared, the folder has no author file, or a file is
+            invalid.
     """
     action = f"share the author files of {folder}"
     if not is_shared(settings):
@@ -66,7 +66,9 @@ def run_apply(
     _validate_files(settings, new_files)
     with closing(State.open(settings.state_address)) as state:
         stored_texts = {
-            name: at for name, at in read_stored_files(state).items() if not name.endswith(SUFFIX)
+            name: text
+            for name, text in read_stored_files(state).items()
+            if not name.endswith(SUFFIX)
         }
         file_changes = compare_files(stored_texts, new_files)
         for change_kind, names in (
@@ -94,7 +96,7 @@ def _validate_files(settings: Settings, files: Mapping[str, str]) -> None:
     """Raise an error unless every file is a valid author file.
 
     Raises:
-        TwinError: a file cannot be read.
+        TwinError: a file is invalid.
     """
     with tempfile.TemporaryDirectory(prefix="twin-authors-") as temporary_folder:
         for name, text in files.items():

@@ -1,8 +1,8 @@
 """Show the progress of a command: stages with a clock, lines, and a bar with the time left.
 
 Scope: writing to the terminal, plain output for logs and pipes, the interval of wait reports, and
-lines that only verbose output has.
-Out of scope: the messages; tables of results (`presentation.py`); the estimate of the time left
+verbose output.
+Out of scope: the messages, tables of results (`presentation.py`), and estimating the time left
 (`time_left.py`).
 """
 # pyright: strict
@@ -20,22 +20,27 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from twin_cli.commands.console import make_console
 
 STAGE_COUNT = 6
-WAIT_REPORT_INTERVAL_S = 12.0  # before a wait is reported; 15 s without output is acceptable
-LOG_WAIT_REPORT_INTERVAL_S = 30.0  # the same for a log, which is read afterwards
+WAIT_REPORT_INTERVAL_S = 12.0  # 15 s without output is acceptable
+LOG_WAIT_REPORT_INTERVAL_S = 30.0  # for logs, which are read afterwards
 REFRESH_INTERVAL_S = 1.0
 
 
 def format_duration(seconds: float) -> str:
     """Return seconds as `0:07`, `12:34` or `1:02:03`."""
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, remaining_seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return (
+        f"{hours}:{minutes:02d}:{remaining_seconds:02d}"
+        if hours
+        else f"{minutes}:{remaining_seconds:02d}"
+    )
 
 
 class StageBar:
-    """A running step: its phases in turn, each with the time taken and the time left.
+    """A running step and its current phase, with the time taken and the time left.
 
-    In a terminal it is redrawn every second; elsewhere the clock's beat prints its line.
+    In a terminal, the bar is redrawn every second; elsewhere, the clock prints its line at
+    intervals.
     """
 
     def __init__(self, clock: StageClock, title: str, progress: Progress | None) -> None:
@@ -47,7 +52,7 @@ class StageBar:
         self.begin_phase(title)
 
     def begin_phase(self, title: str) -> None:
-        """Begin a new phase: restart its clock and forget the earlier steps."""
+        """Begin a new phase with a new clock and no progress."""
         self._title, self._started_at = title, time.monotonic()
         self._clock.begin_wait()
         self._detail = ""
@@ -58,7 +63,7 @@ class StageBar:
 
     @property
     def elapsed_s(self) -> float:
-        """The seconds since the phase began."""
+        """Seconds since the phase began."""
         return time.monotonic() - self._started_at
 
     def update(
@@ -69,7 +74,7 @@ class StageBar:
         total: float | None = None,
         remaining_s: float | None = None,
     ) -> None:
-        """Show `detail`, the share done if `done` and `total` are known, and the seconds left."""
+        """Show `detail`, the percentage if `done` and `total` are known, and the seconds left."""
         self._detail, self._done, self._total = detail, done, total
         self._estimated_end_at = None if remaining_s is None else time.monotonic() + remaining_s
         self.redraw()
@@ -86,7 +91,7 @@ class StageBar:
         return "  ".join(filter(None, (self._title, percentage, self._detail, timing_text)))
 
     def redraw(self) -> None:
-        """Redraw the bar in a terminal: the time left counts down between two reports."""
+        """Redraw the bar in a terminal, where the time left counts down between two updates."""
         if self._progress is None or self._task is None:
             self._clock.report_wait()
             return
@@ -104,9 +109,9 @@ class StageClock:
     """A clock that prints stages and lines with the time since the start.
 
     Args:
-        console: the output console; a terminal gets colours and live bars, a pipe plain lines.
-        stages: the number of stages.
-        verbose: whether to print the details, and every wait at the shorter interval.
+        console: the output console. A terminal gets colours and live bars, a pipe plain lines.
+        stages: number of stages.
+        verbose: whether to print details, and to report waits at the shorter interval.
     """
 
     def __init__(
@@ -131,7 +136,7 @@ class StageClock:
         return time.monotonic() - self._started_at
 
     def begin_stage(self, number: int, title: str) -> None:
-        """Begin a stage; the previous stage's time is stored in `times` (seconds)."""
+        """Begin a stage; the previous stage's duration is stored in `stage_seconds`."""
         self._close_stage()
         self._title = title
         self.begin_wait()
@@ -143,21 +148,21 @@ class StageClock:
 
     def finish(self) -> None:
         """Close the last stage."""
-        with self._output_lock:  # waits until a beat in progress is written
+        with self._output_lock:  # waits until a report in progress is written
             self._close_stage()
             self._title = ""
 
     def log(self, text: str, *, style: str = "") -> None:
-        """Print a line after the clock; further lines of `text` are indented under it."""
-        head, *rest = text.splitlines() or [""]
+        """Print the time and the first line of `text`, with further lines indented below."""
+        first_line, *further_lines = text.splitlines() or [""]
         lines = [
-            f"  {format_duration(self.elapsed_s):>5}  {head}",
-            *(f"         {line}" for line in rest),
+            f"  {format_duration(self.elapsed_s):>5}  {first_line}",
+            *(f"         {line}" for line in further_lines),
         ]
         self._print("\n".join(lines), style=style or None)
 
     def log_detail(self, text: str, *, style: str = "") -> None:
-        """Print a line in verbose output only."""
+        """Print a line only in verbose output."""
         if self.verbose:
             self.log(text, style=style)
 
@@ -171,12 +176,12 @@ class StageClock:
     def report_waits(self, title: str = "") -> Generator[None]:
         """Report progress at intervals while the block waits.
 
-        A terminal and verbose output get a line every `WAIT_REPORT_INTERVAL_S`. A log gets one
-        after `LOG_WAIT_REPORT_INTERVAL_S`, then after twice as long each time: an hour gives seven
-        lines.
+        A terminal and verbose output get a line every `WAIT_REPORT_INTERVAL_S`. A log gets a line
+        after `LOG_WAIT_REPORT_INTERVAL_S`, and this interval doubles each time, so an hour produces
+        seven lines.
 
         Args:
-            title: the title of the wait outside a stage or bar, or empty to print nothing there.
+            title: title of the wait outside a stage or bar, or empty to print nothing there.
         """
         if self._is_reporting_waits:
             yield
@@ -200,7 +205,7 @@ class StageClock:
             self._is_reporting_waits, self._wait_title = False, ""
 
     def report_wait(self) -> None:
-        """Print a line after a long silence, unless a terminal shows a live bar."""
+        """Print a line after a long time without output, unless a terminal shows a live bar."""
         with self._output_lock:
             is_frequent = self.verbose or self.console.is_terminal
             interval_s = (
@@ -219,12 +224,12 @@ class StageClock:
                 self.log(bar.status_line())
 
     def begin_wait(self) -> None:
-        """Begin a new wait, whose reports are counted from 0."""
+        """Begin a new wait and reset its count of reports."""
         self._reported_waits = 0
 
     @contextmanager
     def bar(self, title: str) -> Generator[StageBar]:
-        """Show a live bar for one step; it leaves no output, so the caller prints the result."""
+        """Show a live bar for one step. It leaves no output, so the caller prints the result."""
         if not self.console.is_terminal:
             yield from self._activate_bar(StageBar(self, title, None))
             return

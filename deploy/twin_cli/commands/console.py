@@ -1,6 +1,6 @@
-"""Create the console of every command, and format a command as the user can type it.
+"""Create the console of every command, and format commands for the user to type.
 
-Scope: width and style; the name by which the shell finds `twin`.
+Scope: width and style, and the name under which the shell finds `twin`.
 Out of scope: output.
 """
 # pyright: strict
@@ -20,13 +20,12 @@ PIPED_WIDTH = 110  # columns; rich's default of 80 is too narrow for three colum
 
 def make_console() -> Console:
     """Return a console as wide as the terminal, or 110 columns for a pipe or file."""
-    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH if piped else None)
+    is_piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH if is_piped else None)
 
 
 def format_command(arguments: str, *, home: Path) -> str:
-    """Return `twin <arguments>` as it can be typed in this shell and folder for this home.
-
+    """Return `twin <arguments>` as the user must type it in this shell and folder for this home.
     `deploy/up.sh` installs `twin` into `.venv`, which is not on the search path.
     """
     program = Path(sys.executable).with_name("twin")

@@ -1,8 +1,8 @@
 """Run stage 4 of `twin up`: make the posts searchable and answer three questions with quotations.
 
-A base model's prose is not shown; a user can get it from `twin/<author>@base`.
+The base model's prose is not shown, but users can request it from `twin/<author>@base`.
 
-Scope: the import through the running Dagster, the questions, and keeping the answers for the
+Scope: the import through the running Dagster, the questions, and storing the answers for the
 comparison after training.
 Out of scope: the work of an import (`twin_assets/corpus`).
 """
@@ -31,7 +31,7 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
-QUOTABLE_ASSET = "quote_calibration"  # questions are answered by quotations after this asset
+QUOTABLE_ASSET = "quote_calibration"  # quotations answer questions after this asset
 FIRST_ANSWER_COUNT = 3  # questions answered on the screen
 
 
@@ -39,7 +39,7 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     """Show three of the author's sentences that answer three questions, before anything is stored.
 
     Args:
-        settings: the settings of a home whose embedder is prepared.
+        settings: settings of a home whose embedder is prepared.
     """
     from twin_assets.knowledge.preview_quotations import (
         MAX_SENTENCE_CHARACTERS,
@@ -47,7 +47,7 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     )
     from twin_resources.models.embedder.embedder import load_embedder
 
-    # the endpoint answers the first ones later, with longer answers
+    # The endpoint later answers the first questions, with longer answers.
     questions = preview.accepted.questions[FIRST_ANSWER_COUNT:] or preview.accepted.questions
     if not questions:
         return
@@ -58,8 +58,8 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
         count=FIRST_ANSWER_COUNT,
     )
     lines = [
-        f"{one.heading}\n{format_passage(one.text, max_characters=MAX_SENTENCE_CHARACTERS)}"
-        for one in quotations
+        f"{quote.heading}\n{format_passage(quote.text, max_characters=MAX_SENTENCE_CHARACTERS)}"
+        for quote in quotations
     ]
     if lines:
         clock.log("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
@@ -79,10 +79,8 @@ def launch_import(stack: Stack, author: str, *, clock: StageClock) -> str:
     address = urls(stack.settings)["dagster"]
     dagster = DagsterHTTP.for_home(stack.settings)
     dagster.add_author(author)
-    run_id, launched = launch_or_join(dagster, IMPORT_JOB, author)
-    clock.log_detail(
-        f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}"
-    )
+    run_id, is_new = launch_or_join(dagster, IMPORT_JOB, author)
+    clock.log_detail(f"{'importing' if is_new else 'joining the import'}: {address}/runs/{run_id}")
     return run_id
 
 
@@ -95,7 +93,7 @@ def follow_import(
     until_asset: str = "",
     previous_run: FollowedRun | None = None,
 ) -> FollowedRun:
-    """Wait for an import's end, or until posts can be quoted.
+    """Wait until an import ends, or until posts can be quoted.
 
     Args:
         until_asset, previous_run: see `follow_run`.
@@ -104,7 +102,7 @@ def follow_import(
         TwinError: see `import_posts`.
     """
     dagster = DagsterHTTP.for_home(stack.settings)
-    followed = follow_run(
+    followed_run = follow_run(
         dagster,
         run_id,
         clock=clock,
@@ -113,27 +111,27 @@ def follow_import(
         until_asset=until_asset,
         previous=previous_run,
     )
-    if not followed.succeeded:
+    if not followed_run.succeeded:
         ensure_alive(stack)
-        run_url = f"{urls(stack.settings)['dagster']}/runs/{followed.run.run_id}"
+        run_url = f"{urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}"
         raise TwinError(
             f"import the posts of {author}",
-            found="; ".join(followed.failures)
-            or f"the run ended with the status {followed.run.status}",
-            next_step=repair_advice(followed.failed_checks, run_url=run_url),
+            found="; ".join(followed_run.failures)
+            or f"the run ended with the status {followed_run.run.status}",
+            next_step=repair_advice(followed_run.failed_checks, run_url=run_url),
         )
     if previous_run is None or previous_run.is_unfinished:
-        outcome = "quotable after" if followed.is_unfinished else "imported in"
-        clock.log(f"{outcome} {followed.seconds:.0f} s{format_post_changes(followed)}")
-    return followed
+        outcome = "quotable after" if followed_run.is_unfinished else "imported in"
+        clock.log(f"{outcome} {followed_run.seconds:.0f} s{format_post_changes(followed_run)}")
+    return followed_run
 
 
 def repair_advice(refused_claims: Sequence[str], *, run_url: str) -> str:
     """Return the next step after a failed import.
 
     Args:
-        refused_claims: the names of the checks that failed.
-        run_url: the run's page.
+        refused_claims: names of the checks that failed.
+        run_url: address of the run's page.
     """
     from twin_assets.corpus.document_claims import CLAIMS
 
@@ -148,8 +146,8 @@ def repair_advice(refused_claims: Sequence[str], *, run_url: str) -> str:
 def format_post_changes(followed: FollowedRun) -> str:
     """Return a run's changes since the previous import: `: posts added 2, edited 1, deleted 0`.
 
-    The result is empty for a run after one that failed past this step, because it did not read the
-    posts again.
+    The result is empty if the previous run failed after reading the posts, because the run then
+    does not read them again.
     """
     post_counts = followed.asset_numbers.get("raw_posts")
     if post_counts is None:
@@ -166,9 +164,9 @@ def ask_first_questions(
     *,
     clock: StageClock,
 ) -> AuthorProgress:
-    """Ask the endpoint until quotations answer three questions; show and keep those answers.
+    """Ask the endpoint until quotations answer three questions; show and store those answers.
 
-    An author who already has answers is not asked again: the answers would not have changed.
+    If the author already has answers, no question is asked, because the answers are unchanged.
     """
     if progress.before or not progress.questions:
         clock.log("the first answers were shown before; ask more with `twin ask`")
@@ -195,7 +193,7 @@ def ask_first_questions(
 def ask_questions(
     endpoints: Endpoints, questions: Sequence[str], *, model: str, clock: StageClock
 ) -> tuple[EndpointAnswer, ...]:
-    """Ask each question once with the official client; return the answers."""
+    """Ask each question once with the official client and return the answers."""
     client = make_client(endpoints.gateway, endpoints.gateway_key)
     answers: list[EndpointAnswer] = []
     for question in questions:

@@ -75,7 +75,7 @@ def run_add(
 
 
 def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Print every key in use, without the key itself; JSON includes the revoked ones."""
+    """Print the entry of every active key, without the key itself; JSON includes revoked keys."""
     with closing(open_key_store(settings)) as state:
         rows = list_keys(state)
     if as_json:
@@ -110,7 +110,7 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
     """Revoke a key; return the exit code.
 
     Raises:
-        TwinError: no key in use has that label.
+        TwinError: no active key has that label.
     """
     with closing(open_key_store(settings)) as state:
         revoke_key(state, label)
@@ -122,7 +122,7 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
 
 
 def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Print the spending of each key today and this month, and of teacher, judge and labels.
+    """Print the spending of each key, and of teacher, judge and labels, today and this month.
 
     Raises:
         TwinError: the state store cannot be read.
@@ -134,15 +134,15 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
         return 0
     table = _table("who", "paid today", "held now", "limit a day", "this month", "paid requests")
     usage_rows: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
-    for line in usage_rows:
-        limit = line["usd_per_day"]
+    for usage in usage_rows:
+        limit = usage["usd_per_day"]
         table.add_row(
-            line["name"],
-            format_dollars(line["today_usd"]),
-            format_dollars(line["reserved_usd"]),
+            usage["name"],
+            format_dollars(usage["today_usd"]),
+            format_dollars(usage["reserved_usd"]),
             "-" if limit is None else format_dollars(limit),
-            format_dollars(line["month_usd"]),
-            str(line["month_requests"]),
+            format_dollars(usage["month_usd"]),
+            str(usage["month_requests"]),
         )
     console.print(table)
     console.print("days and months are UTC", style="dim")
@@ -153,9 +153,9 @@ def usage_document(settings: Settings, state: State) -> dict[str, Any]:
     """Return the spending as `twin keys usage --json` prints it.
 
     Returns:
-        `keys`: by label, including the home's keys if they spent; `purposes`: spending without a
-        key; `home`: the total. Each has `name`, `today_usd`, `reserved_usd`, `usd_per_day` (its
-        limit or None), `month_usd`, `month_requests`.
+        `keys` (by label, including the home's keys if they spent), `purposes` (spending without a
+        key) and `home` (the total). Each entry has `name`, `today_usd`, `reserved_usd`,
+        `usd_per_day` (its limit or None), `month_usd` and `month_requests`.
     """
     account = open_account(settings, state)
     rows = list_keys(state)

@@ -1,7 +1,7 @@
-"""Run `twin logs`: print the end of a program's log, or follow the log as it is written.
+"""Run `twin logs`: print the end of a program's log, or follow the log.
 
-Scope: finding a program's log, its last lines, following it through a rotation.
-Out of scope: writing and rotating it (`processes/supervisor.py`), a run's log (Dagster's UI).
+Scope: finding a program's log, printing its last lines, and following it through a rotation.
+Out of scope: writing and rotating logs (`processes/supervisor.py`), and a run's log (Dagster's UI).
 """
 # pyright: strict
 
@@ -28,8 +28,8 @@ def run_logs(
     """Print the end of a log, or list the logs if no program was named; return the exit code.
 
     Args:
-        lines: the maximum number of lines, from the end.
-        follow: whether `tail -F` replaces this process, until Ctrl-C ends it.
+        lines: maximum number of lines, from the end.
+        follow: whether `tail -F` replaces this process until Ctrl-C ends it.
 
     Raises:
         TwinError: the log does not exist, or no program has run here yet.
@@ -44,8 +44,10 @@ def run_logs(
             )
         for name, path in logs.items():
             file_stat = path.stat()
-            age = max(0.0, time.time() - file_stat.st_mtime)
-            write(f"{name:<20} {file_stat.st_size / 1000:>9,.0f} KB  written {_format_age(age)}\n")
+            age_s = max(0.0, time.time() - file_stat.st_mtime)
+            write(
+                f"{name:<20} {file_stat.st_size / 1000:>9,.0f} KB  written {_format_age(age_s)}\n"
+            )
         write("the log of a training run is in Dagster: `twin open dagster`\n")
         return 0
     path = logs.get(program)
@@ -58,13 +60,13 @@ def run_logs(
     command = ["tail", "-n", str(lines), str(path)]
     if follow:
         # -F follows the name, and thus also the log after a rotation. `tail` replaces this
-        # process, so that whoever ends `twin logs` ends it too.
+        # process, so that ending `twin logs` also ends `tail`.
         os.execvp("tail", [*command, "-F"])
     return subprocess.run(command, check=False).returncode
 
 
 def find_logs(settings: Settings) -> dict[str, Path]:
-    """Return program → its log, sorted by name.
+    """Return the log of each program, sorted by name.
 
     Raises:
         TwinError: no program has run in this home.

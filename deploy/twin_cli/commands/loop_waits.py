@@ -1,7 +1,7 @@
-"""Report the event that an author's loop waits for, and its time, in one line of `twin status`.
+"""Report in one line of `twin status` which event an author's loop waits for, and until when.
 
 Scope: reading the data from the state store, and the wording.
-Out of scope: decisions (`statistics/retraining.py`, `quality/release`), the other lines
+Out of scope: decisions (`statistics/retraining.py`, `quality/release`), and the other lines
 of a status (`author_quality.py`).
 """
 # pyright: strict
@@ -32,10 +32,10 @@ MANUAL_DECISIONS = {"nothing_to_learn", "incident"}
 
 
 def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
-    """Return the first wait that applies, or empty if nothing waits and the versions are watched.
+    """Return the first wait that applies, or empty if the loop does not wait.
 
-    The order is: a retraining, an open alarm, a trial, a fall reported to a person, the time when
-    the next retraining may start.
+    The order is: a retraining, an open alarm, a trial, a drop reported to a person, and the time
+    when the next retraining may start.
 
     Args:
         now: seconds since the epoch.
@@ -50,17 +50,15 @@ def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
 
 
 def _retraining_line(connection: sa.Connection, author: str) -> str:
-    unfinished = [
-        retraining
-        for retraining in retrainings.unfinished_retrainings(connection)
-        if retraining.author == author
+    pending = [
+        row for row in retrainings.unfinished_retrainings(connection) if row.author == author
     ]
-    if not unfinished:
+    if not pending:
         return ""
-    one = unfinished[0]
-    run = f"run {one.run_id[:8]}" if one.run_id else "its run is about to start"
+    row = pending[0]
+    run = f"run {row.run_id[:8]}" if row.run_id else "its run is about to start"
     return (
-        f"waits: for the retraining {one.run_key}, attempt {one.attempt} of {MAX_ATTEMPTS}: {run}"
+        f"waits: for the retraining {row.run_key}, attempt {row.attempt} of {MAX_ATTEMPTS}: {run}"
     )
 
 
@@ -99,24 +97,28 @@ def _trial_line(connection: sa.Connection, author: str) -> str:
     )
     if trial.mode == "canary":
         return f"{status_text}; decided by {format_date(began_at + MAX_CANARY_DAYS * DAY_S)}"
-    until = format_date(max(began_at, last_paired_at or 0.0) + MAX_IDLE_DAYS * DAY_S)
-    return f"{status_text}; parked on {until} unless a pair comes before"
+    deadline = format_date(max(began_at, last_paired_at or 0.0) + MAX_IDLE_DAYS * DAY_S)
+    return f"{status_text}; parked on {deadline} unless a pair comes before"
 
 
 def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -> str:
-    newest = next(iter(alarm_records.alarms_of_author(connection, author, limit=1)), None)
-    stable = score_watch.stable_versions(connection).get(author)
-    if newest is None or stable is None or newest.alarm.version != score_watch.version_name(stable):
+    record = next(iter(alarm_records.alarms_of_author(connection, author, limit=1)), None)
+    stable_version = score_watch.stable_versions(connection).get(author)
+    if (
+        record is None
+        or stable_version is None
+        or record.alarm.version != score_watch.version_name(stable_version)
+    ):
         return ""
-    needs_person = newest.decision in MANUAL_DECISIONS or newest.decided_by == "few_readers"
-    if not needs_person or now - newest.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:
+    needs_person = record.decision in MANUAL_DECISIONS or record.decided_by == "few_readers"
+    if not needs_person or now - record.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:
         return ""
-    return f"fell on {format_date(newest.raised_at)}, waits for an operator: {newest.message}"
+    return f"fell on {format_date(record.raised_at)}, waits for an operator: {record.message}"
 
 
 def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:
     """Return when an alarm may start the next training run, after runs without a release."""
-    fruitless_count, ended_at = retrainings.count_unreleased(connection, author)
-    usage = TrainingUsage(unreleased_trainings=fruitless_count, last_unreleased_at=ended_at)
+    count, ended_at = retrainings.count_unreleased(connection, author)
+    usage = TrainingUsage(unreleased_trainings=count, last_unreleased_at=ended_at)
     next_allowed_at = next_alarm_training_at(usage)
     return describe_back_off(usage, next_allowed_at) if now < next_allowed_at else ""

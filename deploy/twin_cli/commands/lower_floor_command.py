@@ -1,4 +1,4 @@
-"""Run `twin lower-floor`: restart the certification of quality by hand, with a reason.
+"""Run `twin lower-floor`: restart the certification of quality manually, with a reason.
 
 Scope: the command and its messages.
 Out of scope: the effect on the streams (`retraining/score_watch.py`).
@@ -21,10 +21,10 @@ from twin_resources.settings import Settings
 
 
 def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Console) -> int:
-    """Exclude all values settled so far as history; return the exit code.
+    """Exclude all values settled so far from the certification; return the exit code.
 
     Args:
-        reason: the reason, kept in the state store with the user and the time.
+        reason: the reason, stored with the user and the time.
 
     Raises:
         TwinError: the reason is empty.

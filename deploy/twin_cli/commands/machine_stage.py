@@ -1,7 +1,7 @@
-"""Run stage 1 of `twin up`: show the machine, whether it suffices, and the training recipe.
+"""Run stage 1 of `twin up`: check the machine, and show the findings and the training recipe.
 
-Scope: showing the preflight, or only its failures if `deploy/up.sh` has shown it; a new author's
-recipe.
+Scope: showing the preflight check, or only its failures if `deploy/up.sh` has already shown it,
+and a new author's recipe.
 Out of scope: the checks (`preflight.py`).
 """
 # pyright: strict
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
 
 AUTO = preflight.AUTOMATIC_RECIPE
-PREFLIGHT_SHOWN_VARIABLE = (
-    "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before the install
-)
+PREFLIGHT_SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which runs preflight first
 
 
 def show_machine(
@@ -42,10 +40,10 @@ def show_machine(
     """Check the machine and print the findings.
 
     Args:
-        answer_model, recipe: the given model and recipe, or empty if none was given.
+        answer_model, recipe: the requested model and recipe, or empty for none.
 
     Raises:
-        TwinError: a later stage would fail; the error gives the cause and the next step.
+        TwinError: a later stage would fail; the error states the cause and the next step.
     """
     options = preflight.parse(
         [
@@ -85,21 +83,21 @@ def resolve_recipe_name(name: str) -> str:
 
 
 def choose_machine_recipe(base_model: str) -> RecipeChoice | None:
-    """Return the recipe for a new author's file: that of a processor without bf16, else None.
+    """Return the recipe for a new author's file if the processor has no fast bf16, else None.
 
-    The file keeps it, so a run's processor does not change the trained model. All other choices
-    follow from the base model and the cards.
+    The file stores it, so that the processor of a later run does not change the trained model. All
+    other choices follow from the base model and the graphics cards.
     """
-    chosen = choose_recipe(
+    recipe_choice = choose_recipe(
         billions_of_parameters(base_model), bf16=bf16_is_faster(), gpus=list_usable_gpus()
     )
-    return chosen if chosen.recipe == RECIPE_WITHOUT_BF16 else None
+    return recipe_choice if recipe_choice.recipe == RECIPE_WITHOUT_BF16 else None
 
 
 def report_recipe(
     author: Author, settings: Settings, *, clock: StageClock, reason: str = ""
 ) -> None:
-    """Print the recipe, its reason and its token limit in one line, before anything is trained.
+    """Print the recipe, its reason and its token limit in one line before training.
 
     Args:
         reason: why the recipe was added to the author's file, or empty if it was not.

@@ -1,6 +1,6 @@
 """Open the pages of `twin chat` and `twin open` by link, and start them if necessary.
 
-Scope: starting the page, waiting for it, the link, whether there is a screen.
+Scope: starting the page, waiting for it, creating the link, and detecting a screen.
 Out of scope: the pages (`twin_resources/page`, Dagster).
 """
 # pyright: strict
@@ -25,7 +25,7 @@ from twin_resources.settings import Settings
 
 
 def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], object]) -> int:
-    """Print a link, and open it if asked; return the exit code.
+    """Print a link, open it if requested, and return the exit code.
 
     Raises:
         TwinError: no stack runs, or the page does not start.
@@ -39,7 +39,7 @@ def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], obj
 
 
 def start_page(stack: Stack) -> str:
-    """Return the page's address; start the page if it does not run.
+    """Start the page if it does not run, and return its address.
 
     Raises:
         TwinError: the page does not start; the error shows the end of its log.
@@ -57,7 +57,7 @@ def start_page(stack: Stack) -> str:
     except StackEndedError:
         raise
     except TwinError:
-        stack.supervisor.stop_program("chat")  # the wait for it has ended
+        stack.supervisor.stop_program("chat")  # it did not become ready in time
         raise
     return addresses["chat"]
 
@@ -75,9 +75,9 @@ def run_open(
     """Print a page's link and open it if there is a screen; return the exit code.
 
     Args:
-        page: one of `PAGES`. Chat and traces are one page, which is started if it does not run.
-        start_browser: a function that opens a link and returns whether it could, or None for the
-            system's browser, used when `can_show_browser` is true.
+        page: one of `PAGES`. Chat and traces are one page, which is started if necessary.
+        start_browser: opens a link and returns whether it succeeded, or None for the system's
+            browser, which is used only if `can_show_browser` is true.
 
     Raises:
         TwinError: the page does not exist, no stack runs, or the page does not start.
@@ -108,15 +108,15 @@ def page_link(stack: Stack, page: str) -> str:
 def can_show_browser(
     environ: Mapping[str, str], *, is_terminal: bool, platform: str = sys.platform
 ) -> bool:
-    """Return whether the person who typed the command would see a browser started here.
+    """Return whether the user of this command would see a browser started on this machine.
 
     Args:
-        is_terminal: whether standard output is a terminal; a program that reads it needs only the
-            link.
+        is_terminal: whether standard output is a terminal; a program that reads the output needs
+            only the link.
     """
     if not is_terminal:
         return False
-    if platform == "darwin":  # macOS needs no variable for windows; over SSH they are invisible
+    if platform == "darwin":  # macOS has no display variable, and SSH shows no windows
         return "SSH_CONNECTION" not in environ
     return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 

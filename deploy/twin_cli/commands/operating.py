@@ -1,8 +1,8 @@
 """Run `twin backup`, `twin restore`, `twin repair` and `twin pause`.
 
-Scope: progress, plans in words, the question before a repair, summaries.
+Scope: progress, plans in words, the confirmation before a repair, and summaries.
 Out of scope: saving and restoring (`twin_resources/backup/`), restoring a table's version
-(`tables/mending.py`), the file of a pause (`authors/pausing.py`).
+(`tables/mending.py`), and the pause file (`authors/pausing.py`).
 """
 # pyright: strict
 
@@ -40,7 +40,7 @@ from twin_resources.storage.tables.tables import Tables
 def run_backup(
     settings: Settings, place: str, *, secrets: bool, as_json: bool, console: Console
 ) -> int:
-    """Save the home; return the exit code.
+    """Back up the home; return the exit code.
 
     Raises:
         TwinError: see `back_up`.
@@ -55,7 +55,7 @@ def run_backup(
 
 
 def run_restore(settings: Settings, place: str, *, as_json: bool, console: Console) -> int:
-    """Restore these settings' home from a backup; return the exit code.
+    """Restore the home of these settings from a backup; return the exit code.
 
     Raises:
         TwinError: see `restore`.
@@ -109,8 +109,8 @@ class HomeRepair:
     """The damage in a home.
 
     Attributes:
-        tables: (author, asset) → the planned repair.
-        databases: messages about damaged SQLite files, which only a backup restores.
+        tables: planned repairs by (author, asset).
+        databases: messages about damaged SQLite files, which only a backup can restore.
     """
 
     tables: Mapping[tuple[str, str], TableRepair]
@@ -128,11 +128,11 @@ def run_repair(
     """Find damage, show the plan, ask and repair; return the exit code, 1 while damage remains.
 
     Args:
-        is_confirmed: whether `--yes` was given; otherwise a person at a terminal is asked.
+        is_confirmed: whether `--yes` was given; otherwise the command asks a person at a terminal.
         as_json: whether to print the plan as one JSON object and ask nothing.
 
     Raises:
-        TwinError: a table can be neither read nor repaired for another reason.
+        TwinError: a table cannot be read or repaired for another reason.
     """
     damage = plan_home(settings)
     if as_json:
@@ -158,7 +158,7 @@ def run_repair(
 
 
 def plan_home(settings: Settings) -> HomeRepair:
-    """Return the damage; change nothing.
+    """Return the damage in a home without changing anything.
 
     Raises:
         TwinError: the tables are unreadable for a reason other than damage.
@@ -180,7 +180,7 @@ def plan_home(settings: Settings) -> HomeRepair:
 
 
 def repair_lines(damage: HomeRepair) -> list[str]:
-    """Return the plan in words."""
+    """Return the repair plan in words."""
     lines: list[str] = []
     for (author, asset), plan in damage.tables.items():
         lines.append(f"{asset} of {author}: {plan.problem}")
@@ -236,7 +236,7 @@ def _confirm(read_line: Callable[[str], str]) -> bool:
 
 
 def _import_again(settings: Settings, authors: list[str], as_json: bool, console: Console) -> None:
-    """Import lost rows again if the stack runs; otherwise print how to."""
+    """Import lost rows again if the stack runs; otherwise print the commands."""
     stack = find_stack(settings)
     if stack is not None:
         progress_console = Console(stderr=True) if as_json else console
@@ -254,11 +254,12 @@ def run_pause(
     """Pause or resume an author; return the exit code.
 
     Args:
-        author: the author's name or slug; its file is not read, so an invalid file is harmless.
+        author: the author's name or slug. Its file is not read, so that an invalid file is
+            harmless.
         should_resume: whether to let the author answer again.
 
     Raises:
-        TwinError: the author does not exist, or is not paused and cannot resume.
+        TwinError: the author does not exist, or cannot resume because it is not paused.
     """
     slugs = author_slugs(settings)
     slug = author if author in slugs else make_slug(author)

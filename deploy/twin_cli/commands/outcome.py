@@ -1,7 +1,7 @@
 """Determine how a training run ended (tuned, refused by the gate or failed), and wait for it.
 
 Scope: combining run, verdict and versions into one outcome with an exit code.
-Out of scope: the gate (`twin_assets/evaluation`) and the registry's moves.
+Out of scope: the gate (`twin_assets/evaluation`), and the registry's moves.
 """
 # pyright: strict
 
@@ -50,9 +50,8 @@ class TrainingOutcome:
 
     Attributes:
         verdict: the gate's verdict with its claims, or None if the gate was never reached.
-        version: the released version if tuned, or None while it is on trial against an answer
-            model.
-        reasons: one sentence each, most important first.
+        version: the released version if tuned, or None during a trial against an answer model.
+        reasons: one sentence per reason, most important first.
         answer_model: the model that answers until a tuned version beats it, or None if none is
             configured.
     """
@@ -65,7 +64,7 @@ class TrainingOutcome:
 
     @property
     def fallback_description(self) -> str:
-        """A description of what answers while no tuned version does."""
+        """The source of answers while no tuned version answers."""
         if self.answer_model is None:
             return "quotations from the posts"
         return f"the answer model (v{self.answer_model.version}, {self.answer_model.base})"
@@ -75,7 +74,7 @@ def open_registry(settings: Settings) -> Registry:
     """Return this home's registry; its moves rewrite the policy that the gateway reads.
 
     Raises:
-        EmptyStateStoreError: the configured store has no data of this home.
+        EmptyStateStoreError: the configured store contains no data of this home.
     """
     from twin_resources.registry.home_state import check_store_belongs_to_home
     from twin_resources.registry.registry import Registry
@@ -101,12 +100,12 @@ def determine_result(
     Args:
         status: the run's status in Dagster.
         verdict: the author's latest verdict.
-        verdict_is_fresh: whether the verdict was given during this run.
+        verdict_is_fresh: whether the verdict was made during this run.
         version: the author's stable version.
-        failed_checks: the asset checks that failed in this run.
-        failures: the first causes of failed steps.
-        consent_wait: why the passed version is not released (`consent_wait_reason`), or empty if it
-            may be.
+        failed_checks: asset checks that failed in this run.
+        failures: first causes of failed steps.
+        consent_wait: why the passed version is not released (`consent_wait_reason`), or empty if
+            its release is permitted.
     """
     has_passed = verdict is not None and verdict.outcome == "passed"
     if status == "SUCCESS" and has_passed and consent_wait:
@@ -129,7 +128,7 @@ def determine_result(
 def consent_wait_reason(
     settings: Settings, registry: Registry, author: str, verdict: Verdict | None
 ) -> str:
-    """Return why a passed version waits for the author's consent, or empty if it does not."""
+    """Return why a passed version waits for the author's consent, or empty if it does not wait."""
     if verdict is None or verdict.outcome != "passed":
         return ""
     version = registry.find_by_checkpoint(verdict.checkpoint, author=author)
@@ -145,28 +144,30 @@ def consent_wait_reason(
 
 
 def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) -> list[str]:
-    """Return one sentence per claim that did not hold, with its number and threshold."""
+    """Return one sentence per claim that does not hold, with its value and threshold."""
     if verdict is None:
         return [f"the check {name} failed" for name in failed_checks]
     lines: list[str] = []
     for claim in verdict.claims:
-        if claim.passed or claim.blocks:  # an unreleased form of answers is not a refusal
+        if claim.passed or claim.blocks:  # an unreleased answer form is not a refusal
             continue
-        word = "not decided" if claim.passed is None else "refused"
-        figures = (
+        status = "not decided" if claim.passed is None else "refused"
+        figures_text = (
             f" ({claim.value:.4g}, needed {claim.threshold:.4g})"
             if (claim.value is not None and claim.threshold is not None)
             else ""
         )
-        lines.append(f"{claim.name}: {word}{figures}. {claim.detail}".strip())
+        lines.append(f"{claim.name}: {status}{figures_text}. {claim.detail}".strip())
     return lines or [f"the verdict is {verdict.outcome}"]
 
 
 def result_of_run(settings: Settings, author: str, followed: FollowedRun) -> TrainingOutcome:
-    """Return the outcome of a run that has been followed to its end."""
+    """Return the outcome of a run that was followed to its end."""
     registry = open_registry(settings)
-    verdict, stable = registry.latest_verdict(author), registry.stable_version(author)
-    answer_model = stable if stable is not None and stable.is_answer_model else None
+    verdict, stable_version = registry.latest_verdict(author), registry.stable_version(author)
+    answer_model = (
+        stable_version if stable_version is not None and stable_version.is_answer_model else None
+    )
     consent_wait = consent_wait_reason(settings, registry, author, verdict)
     has_passed = verdict is not None and verdict.outcome == "passed"
     if (
@@ -182,7 +183,7 @@ def result_of_run(settings: Settings, author: str, followed: FollowedRun) -> Tra
         verdict=verdict,
         verdict_is_fresh=verdict is not None
         and _verdict_timestamp(verdict) >= followed.run.created,
-        version=None if answer_model else stable,
+        version=None if answer_model else stable_version,
         failed_checks=followed.failed_checks,
         failures=followed.failures,
         consent_wait=consent_wait,
@@ -195,8 +196,8 @@ def result_against_answer_model(
 ) -> TrainingOutcome:
     """Return the outcome of a version that passed the gate and must beat an answer model.
 
-    A version on trial counts as tuned and answers once it has won. A parked or rolled back version
-    has not beaten the answer model.
+    A version on trial counts as tuned, and it answers after it has won. A parked or rolled-back
+    version has not beaten the answer model.
     """
     version = registry.find_by_checkpoint(verdict.checkpoint, author=verdict.author)
     if version is None:
@@ -218,7 +219,7 @@ def result_against_answer_model(
 
 
 def recorded_result(settings: Settings, author: str) -> TrainingOutcome | None:
-    """Return the outcome in the registry, or None if no version has been judged."""
+    """Return the outcome recorded in the registry, or None if the gate has judged no version."""
     registry = open_registry(settings)
     verdict, version = registry.latest_verdict(author), registry.stable_version(author)
     answer_model = version if version is not None and version.is_answer_model else None
@@ -252,7 +253,7 @@ def wait_for_result(
             dagster, author, progress
         )
         if run is not None:
-            followed = follow_run(
+            followed_run = follow_run(
                 dagster,
                 run.run_id,
                 clock=clock,
@@ -260,10 +261,10 @@ def wait_for_result(
                 stack=stack,
                 until_asset=RELEASE_ASSET,
             )
-            return result_of_run(settings, author, followed)
-        recorded = recorded_result(settings, author)
-        if recorded is not None:
-            return recorded
+            return result_of_run(settings, author, followed_run)
+        recorded_outcome = recorded_result(settings, author)
+        if recorded_outcome is not None:
+            return recorded_outcome
         if progress.training in {"too_small", "not_wanted"}:
             return untrained_result(progress)
         if progress.up is None or find_process(progress.up) is None:
@@ -285,7 +286,7 @@ TRAINING_DISABLED_REASON = "no training was requested (--no-train)"
 
 
 def untrained_result(progress: AuthorProgress) -> TrainingOutcome:
-    """Return why base model + retrieval answer for an author without any training."""
+    """Return the outcome, with its reason, for an author for whom no training was started."""
     if progress.training == "not_wanted":
         return TrainingOutcome(StackOutcome.REFUSED, reasons=(TRAINING_DISABLED_REASON,))
     posts, words = format_count(progress.kept, "usable post"), format_count(progress.words, "word")
@@ -308,11 +309,11 @@ def wait_until_served(
 
 
 def _last_launched_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Run | None:
-    """Return the run that `twin up` last launched if it is the author's newest training run."""
-    newest = dagster.runs(job=RETRAIN, author=author, limit=1)
-    if not newest or progress.training not in {"launched", "finished"}:
+    """Return the author's newest training run if `twin up` has launched one, else None."""
+    newest_runs = dagster.runs(job=RETRAIN, author=author, limit=1)
+    if not newest_runs or progress.training not in {"launched", "finished"}:
         return None
-    return newest[0]
+    return newest_runs[0]
 
 
 def _verdict_timestamp(verdict: Verdict) -> float:

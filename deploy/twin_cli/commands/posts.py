@@ -1,11 +1,11 @@
 """Run `twin import` and `twin forget`: import posts, and erase posts, authors and readers.
 
-Scope: turning the commands' arguments into a run or a request in the journal, and their messages.
-Out of scope: the import (`twin_assets/corpus`), forgetting (`erasure/`), its job
+Scope: converting the commands' arguments into a run or a request in the journal, and messages.
+Out of scope: the import (`twin_assets/corpus`), erasure (`erasure/`), and its job
 (`twin_sensors/erasure_runs.py`).
 
-A running stack forgets through the job `forget`. Without a stack, the command erases the data
-itself and imports Dagster for its records.
+If a stack runs, the job `forget` erases the data. Otherwise, the command erases the data in its own
+process, which imports Dagster to erase its records.
 """
 # pyright: strict
 
@@ -57,16 +57,15 @@ def run_import(
     as_json: bool,
     include: Sequence[str] | None = None,
 ) -> int:
-    """Preview, then import; return the exit code.
+    """Preview and import posts; return the exit code.
 
-    The code is 3 if no post can be used or more files with text were left out than read, else 0.
+    The code is 3 if no post is usable or more files with text were skipped than read, else 0.
 
     Args:
         path: a folder of posts, file, export or address, or None for the author's known sources.
         dry_run: whether to stop after the preview, which needs no stack and no author.
-        include: opt-ins to keep in the author's settings from now on.
-        as_json: whether to print the preview as one JSON object (`found`, `kept`, `dropped` and
-            more).
+        include: opt-ins to store in the author's settings.
+        as_json: whether to print the preview as one JSON object (`found`, `kept`, `dropped` …).
 
     Raises:
         TwinError: the input is unusable, no stack runs, or the run failed.
@@ -88,7 +87,7 @@ def run_import(
     stack = require_stack(settings)
     save_subject(settings, subject)
     source_fingerprint = fingerprint(subject.author, settings)
-    followed = import_posts(stack, subject.slug, clock=clock)
+    followed_run = import_posts(stack, subject.slug, clock=clock)
     progress = read_progress(settings, subject.slug)
     write_progress(
         settings,
@@ -102,7 +101,7 @@ def run_import(
         ),
     )
     publish_endpoints(stack, first_author=subject.slug)
-    clock.log(f"run {followed.run.run_id}; no retraining starts automatically")
+    clock.log(f"run {followed_run.run.run_id}; no retraining starts automatically")
     return exit_code(preview)
 
 
@@ -125,21 +124,21 @@ def run_forget(
 
     Args:
         post: the post's id, address, path or title (`erasure/post_names.py`).
-        author: the author's name or slug; without `post` or `reader`, all data of the author.
+        author: the author's name or slug; without `post`, all data of the author is erased.
         reader: the 16 digits that identify a reader in traces, or the reader's key.
-        dry_run: whether only to list the locations of the subject's data; nothing is written.
+        dry_run: whether to only list the locations of the subject's data.
 
     Raises:
-        TwinError: no subject, several subjects or an unknown one was given, or the erasure was not
-            finished. The request then stays open, and the same command resumes it.
+        TwinError: the options name no subject, several subjects or an unknown subject. Or the
+            erasure did not finish; the request remains open, and the same command resumes it.
     """
     try:
         subject, key_hash = resolve_subject(settings, post=post, author=author, reader=reader)
-    except PostForgottenError as already_forgotten:
+    except PostForgottenError as error:
         if as_json:
-            console.print_json(data={"kind": "post", "forgotten_on": already_forgotten.day})
+            console.print_json(data={"kind": "post", "forgotten_on": error.day})
         else:
-            console.print(f"the post {post} was forgotten on {already_forgotten.day}", markup=False)
+            console.print(f"the post {post} was forgotten on {error.day}", markup=False)
         return 0
     if post and not as_json:
         console.print(f"the post {subject.name} of {subject.author}", markup=False)
@@ -160,7 +159,7 @@ def run_forget(
     if stack is None:
         _erase_in_process(settings, request_number)
     else:
-        # with --json, only the answer is printed to stdout
+        # With --json, only the JSON object is printed to stdout.
         _erase_in_stack(stack, request_number, Console(stderr=True) if as_json else console)
     certificate = certificate_path(settings.home, request_number)
     _print_certificate(
@@ -172,10 +171,11 @@ def run_forget(
 def resolve_subject(
     settings: Settings, *, post: str, author: str, reader: str
 ) -> tuple[ErasureSubject, str]:
-    """Return the subject that the options name, and the hash of a reader's key ("" without one).
+    """Return the subject that the options name, and the hash of a reader's key ("" without a key).
 
     Raises:
-        TwinError: no subject or several are given, or the reader is neither a key nor 16 digits.
+        TwinError: the options name no subject or several, or the reader is neither a key nor 16
+            digits.
     """
     if reader and not (post or author):
         if reader.startswith(_KEY_PREFIX):
@@ -202,7 +202,7 @@ def resolve_subject(
 
 
 def _find_known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
-    """Return the post, from the given author or any author in this home."""
+    """Return the post of one of these authors, or of any author in this home if none is named."""
     from twin_resources.erasure.data_store import Installation
 
     installation = Installation.for_settings(settings)
@@ -214,10 +214,12 @@ def _find_known_post(settings: Settings, post: str, slugs: list[str]) -> Erasure
 
 
 def _find_known_slug(settings: Settings, author: str) -> str:
-    """Return the author's slug, even if the file is already gone while a request is open."""
+    """Return the author's slug, even if an open request has already deleted the author's file."""
     with closing(State.open(settings.state_address)) as state:
         slugs_being_erased = {
-            one.subject.author for one in journal.unfinished_requests(state) if one.subject
+            request.subject.author
+            for request in journal.unfinished_requests(state)
+            if request.subject
         }
     for slug in (author, make_slug(author)):
         if slug in slugs_being_erased:
@@ -226,7 +228,7 @@ def _find_known_slug(settings: Settings, author: str) -> str:
 
 
 def _erase_in_process(settings: Settings, target: int | ErasureSubject) -> dict[str, list[str]]:
-    """Finish a request of the journal, or return where a subject's data is: store → locations."""
+    """Finish a request of the journal, or return the locations of a subject's data by store."""
     from twin_resources.erasure.dagster_records import open_records
     from twin_resources.erasure.data_store import Installation
     from twin_resources.erasure.erasing import preview, run_erasure
@@ -266,8 +268,8 @@ def _print_certificate(
         console.print_json(data=report | {"certificate": path})
         return
     places = cast("dict[str, int]", report["places"])
-    erased = ", ".join(f"{name} {count}" for name, count in places.items())
-    console.print(f"forgotten ({report['kind']}): {erased}", markup=False)
+    erased_text = ", ".join(f"{name} {count}" for name, count in places.items())
+    console.print(f"forgotten ({report['kind']}): {erased_text}", markup=False)
     console.print("every store was decoded afterwards and no longer contains it", markup=False)
     if report["tainted"]:
         console.print(

@@ -1,5 +1,4 @@
-"""Format the tables that a person reads at the end of a command.
-
+"""Format the text and tables that commands print for people.
 Scope: pure functions from values to rich renderables.
 Out of scope: the source of the values, and printing.
 """
@@ -26,45 +25,43 @@ if TYPE_CHECKING:
 
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
-MAX_SHOWN_CHARACTERS = (
-    185  # characters of a passage on the screen; `twin ask` prints the whole passage
-)
+MAX_SHOWN_CHARACTERS = 185  # of a passage on the screen; `twin ask` prints the whole passage
 MAX_WORD_CHARACTERS = 40
 LINE_WIDTH = 96
 
 
 def quotation_lines(answer: EndpointAnswer) -> str:
-    """Return the question, the first quotation and its post: only the author's own words.
+    """Return the question, the first quotation and its post, without generated text.
 
     Args:
         answer: an answer with `quotes`.
     """
-    first = answer.quotes[0]
-    begin, _ = first.get("marked") or (0, 0)  # the answering sentence
-    text = str(first["text"])[begin:]
-    post = str(first.get("title") or first.get("document_id"))
-    date = f", {first['published_at']}" if first.get("published_at") else ""
+    first_quote = answer.quotes[0]
+    start, _ = first_quote.get("marked") or (0, 0)  # the answering sentence
+    text = str(first_quote["text"])[start:]
+    post = str(first_quote.get("title") or first_quote.get("document_id"))
+    date = f", {first_quote['published_at']}" if first_quote.get("published_at") else ""
     return f"{answer.question}\n{format_passage(text)}\n   — {post}{date}"
 
 
 def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
-    """Return a quoted text in lines that fit; a long one is cut after a word.
+    """Return a quoted text wrapped to `LINE_WIDTH`; a long text is cut after a word.
 
-    Scripts without spaces are cut at the limit.
+    A script without spaces is cut at the limit.
     """
     single_line = " ".join(text.split())
     if len(single_line) > max_characters:
-        shortened = re.sub(
+        shortened_line = re.sub(
             rf"\s\S{{0,{MAX_WORD_CHARACTERS}}}\Z", "", single_line[: max_characters + 1]
         )
-        single_line = f"{shortened[:max_characters]} …"
+        single_line = f"{shortened_line[:max_characters]} …"
     return textwrap.fill(
         f"“{single_line}”", LINE_WIDTH, initial_indent="  ", subsequent_indent="   "
     )
 
 
 def prose_lines(answers: Sequence[EndpointAnswer]) -> str:
-    """Return the question and generated prose of the first answer that has prose."""
+    """Return the question and generated prose of the first answer with prose."""
     prose = [
         (answer.question, extract_prose(answer.text))
         for answer in answers
@@ -84,7 +81,7 @@ def sources_text(answer: EndpointAnswer) -> str:
 
 
 def verdict_line(verdict: Verdict) -> str:
-    """Return the number of claims that hold, and the names of the others, which are sentences."""
+    """Return the number of claims that hold, and the names of the others."""
     open_claims = [claim for claim in verdict.claims if not claim.passed]
     passed_count = len(verdict.claims) - len(open_claims)
     line = f"the gate: {passed_count} of {format_count(len(verdict.claims), 'claim')} hold"
@@ -111,7 +108,7 @@ def versions_table(
     """Return an author's versions, oldest first, with verdict and last move.
 
     Args:
-        verdicts: checkpoint → newest verdict.
+        verdicts: newest verdict by checkpoint.
     """
     last_moves = {move.version: move for move in moves}
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
@@ -127,7 +124,7 @@ def versions_table(
     ):
         table.add_column(title, overflow="fold")
     for version in versions:
-        labels = [mark for mark in ("tainted", "forced") if getattr(version, mark)]
+        labels = [name for name in ("tainted", "forced") if getattr(version, name)]
         if version.is_answer_model:
             labels = [f"answer model {version.base}"]
         verdict = verdicts.get(version.checkpoint)

@@ -1,6 +1,6 @@
 """Preview a folder's content before anything is prepared, trained or stored.
 
-Scope: requesting the preview, showing it, and whether the content suffices for training.
+Scope: requesting the preview, showing it, and deciding whether the content suffices for training.
 Out of scope: reading posts (`twin_assets/corpus/preview.py`).
 """
 # pyright: strict
@@ -18,20 +18,20 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
-NOTHING_USABLE_EXIT_CODE = 3  # exit code if every post, or most files with text, are left out
-# A thousand words make 9 to 11 samples (three bundled authors and two others), regardless of the
-# number of posts. A fifth of the samples is held out, and the gate needs 30 of those to decide,
-# hence 150 samples. With fewer words, it would refuse the trained model as "not decided".
+NOTHING_USABLE_EXIT_CODE = 3  # if no post is usable or most files with text are skipped
+# A thousand words make 9 to 11 samples, regardless of the number of posts (measured for three
+# bundled authors and two others). A fifth of the samples is held out, and the gate needs 30 of
+# those to decide, hence 150 samples. With fewer words, it would refuse the trained model as "not
+# decided".
 MIN_WORDS = 15_000
-MIN_POSTS = 2  # one for training, one held out
+MIN_POSTS = 2  # one for training and one held out
 
 
 def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
     """Preview every source of the author.
 
     Raises:
-        TwinError: the folder contains nothing that can be imported; the error describes its
-            content.
+        TwinError: nothing in the folder can be imported; the error describes its content.
     """
     from twin_assets.corpus.preview import preview
 
@@ -54,24 +54,24 @@ def too_small_reason(posts: int, words: int) -> str:
 
 
 def has_enough_text(posts: int, words: int) -> bool:
-    """Return whether this much usable text is enough for training."""
+    """Return whether the usable text suffices for training."""
     return posts >= MIN_POSTS and words >= MIN_WORDS
 
 
 def exit_code(preview: Preview) -> int:
-    """Return 0, or 3 if no post can be used or most files with text were not read."""
+    """Return 0, or 3 if no post is usable or most files with text were not read."""
     return 0 if preview.kept and not preview.mostly_unread else NOTHING_USABLE_EXIT_CODE
 
 
 def show_preview(clock: StageClock, preview: Preview) -> None:
-    """Print the posts found, those dropped with the reasons, and the warnings."""
-    accepted = preview.accepted
-    dates = " to ".join(date[:10] for date in accepted.dates) or "no dates"
-    languages = ", ".join(f"{code} {count}" for code, count in accepted.languages.items())
+    """Print the numbers of found, usable and dropped posts, the reasons, and the warnings."""
+    usable_posts = preview.accepted
+    dates = " to ".join(date[:10] for date in usable_posts.dates) or "no dates"
+    languages = ", ".join(f"{code} {count}" for code, count in usable_posts.languages.items())
     clock.log(
         f"{preview.author or 'these posts'}: {format_count(preview.found, 'post')} found, "
         f"{preview.kept:,} usable, "
-        f"{format_count(accepted.words, 'word')}, {dates}, language {languages or 'unknown'}"
+        f"{format_count(usable_posts.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )
     for encoding, count in preview.converted.items():
         clock.log_detail(f"converted {format_count(count, 'post')} from {encoding} to UTF-8")
@@ -86,7 +86,7 @@ def show_preview(clock: StageClock, preview: Preview) -> None:
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
         clock.log_detail(f"bylines: {names}")
-    for title in accepted.titles:
+    for title in usable_posts.titles:
         clock.log_detail(f"  · {title}")
     if preview.changes is not None:
         clock.log(changes_line(preview.changes))

@@ -1,7 +1,7 @@
 """Send questions to the endpoint like any other client: `twin ask` and `twin batch`.
 
-Scope: one question with the official `openai` client, a file of questions, the output.
-Out of scope: retrieval, prompts and routing (the gateway), the batch (`gateway/batches`).
+Scope: one question with the official `openai` client, a file of questions, and the output.
+Out of scope: retrieval, prompts and routing (the gateway), and the batch (`gateway/batches`).
 Source: https://github.com/openai/openai-python
 """
 # pyright: strict
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def make_client(url: str, key: str) -> OpenAI:
-    """Return a client of the gateway at `url` (ending in `/v1`) that ignores proxy variables."""
+    """Return a client for the gateway at `url` (ending in `/v1`) that ignores proxy variables."""
     import httpx
     from openai import OpenAI
 
@@ -55,11 +55,11 @@ def ask(
 
     Args:
         model: `twin/<author>`, or one of its aliases (`@base`, `@stable`).
-        on_text: a function that gets each piece of a streamed answer; without it, the answer is not
-            streamed.
+        on_text: function called with each piece of a streamed answer. Without it, the answer is
+            not streamed.
 
     Raises:
-        TwinError: the gateway cannot be reached, or refuses the key, the model or the question.
+        TwinError: the gateway cannot be reached, or it refuses the key, the model or the question.
     """
     started_at = time.monotonic()
     messages: Any = [{"role": "user", "content": question}]
@@ -92,16 +92,16 @@ def ask(
 def _stream_answer(
     client: OpenAI, messages: Any, *, model: str, on_text: Callable[[str], object]
 ) -> tuple[str, dict[str, Any]]:
-    pieces: list[str] = []
+    text_pieces: list[str] = []
     twin_fields: dict[str, Any] = {}
     with client.chat.completions.create(model=model, messages=messages, stream=True) as stream:
         for chunk in stream:
             twin_fields = (chunk.model_extra or {}).get("twin") or twin_fields
             for choice in chunk.choices:
                 if choice.delta.content:
-                    pieces.append(choice.delta.content)
+                    text_pieces.append(choice.delta.content)
                     on_text(choice.delta.content)
-    return "".join(pieces), twin_fields
+    return "".join(text_pieces), twin_fields
 
 
 @contextmanager
@@ -156,11 +156,11 @@ def run_ask(
 
     Args:
         model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.
-        stream: whether to print the answer as it is written; `as_json` prints one object at the end
-            instead.
+        stream: whether to print the answer while it is written; `as_json` instead prints one
+            object at the end.
 
     Raises:
-        TwinError: no stack runs, the author does not exist, or the gateway refused.
+        TwinError: no stack runs, the author does not exist, or the gateway refuses.
     """
     endpoints = read_endpoints(settings.home)
     if not model or model.startswith("@"):
@@ -201,7 +201,7 @@ def run_ask(
 
 
 def release_text(answer: EndpointAnswer) -> str:
-    """Return the version's released forms of answers, and how to get prose that is not shown."""
+    """Return the version's released answer forms, and how to request prose that is not shown."""
     if not answer.release:
         return ""
     release_note = f"released for {answer.release}"
@@ -250,26 +250,26 @@ def run_batch(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Answer the questions; return 0, or 3 if a row is invalid or was refused.
+    """Answer the questions; return 0, or 3 if a row is invalid or refused.
 
     Args:
         model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.
 
     Raises:
-        TwinError: a file cannot be read or written, no stack runs, or the gateway stopped
-            answering. The same command then resumes where it stopped.
+        TwinError: a file cannot be read or written, no stack runs, or the gateway stops responding.
+            The same command then resumes where it stopped.
     """
     check_output_path(out)
-    rows, broken = read_questions(questions)
+    rows, invalid_rows = read_questions(questions)
     endpoints = read_endpoints(settings.home)
     if not model or model.startswith("@"):
         model = f"twin/{choose_author(settings, author).slug}{model}"
     clock = StageClock(console)
     if not as_json:
-        for broken_row in broken[:MAX_SHOWN_BROKEN]:
-            clock.log(f"{broken_row.place} is skipped: {broken_row.reason}", style="yellow")
-        if len(broken) > MAX_SHOWN_BROKEN:
-            clock.log(f"and {len(broken) - MAX_SHOWN_BROKEN} more", style="yellow")
+        for invalid_row in invalid_rows[:MAX_SHOWN_BROKEN]:
+            clock.log(f"{invalid_row.place} is skipped: {invalid_row.reason}", style="yellow")
+        if len(invalid_rows) > MAX_SHOWN_BROKEN:
+            clock.log(f"and {len(invalid_rows) - MAX_SHOWN_BROKEN} more", style="yellow")
     with closing(Journal(out)) as journal:
         with clock.bar("batch") as bar, clock.report_waits():
 
@@ -288,7 +288,7 @@ def run_batch(
                     remaining_s=remaining_s,
                 )
 
-            batch_sum = complete(
+            totals = complete(
                 rows,
                 journal,
                 url=endpoints.gateway,
@@ -297,12 +297,12 @@ def run_batch(
                 concurrency=max_concurrent,
                 on_row=report,
             )
-        journal.finish(one.fingerprint(model) for one in rows)
+        journal.finish(row.fingerprint(model) for row in rows)
     if as_json:
-        console.print_json(data=_summary_document(batch_sum, broken, out))
+        console.print_json(data=_summary_document(totals, invalid_rows, out))
     else:
-        clock.log(_summary_line(batch_sum, out))
-    return INCOMPLETE_EXIT_CODE if broken or batch_sum.failed else 0
+        clock.log(_summary_line(totals, out))
+    return INCOMPLETE_EXIT_CODE if invalid_rows or totals.failed else 0
 
 
 def _summary_document(
@@ -317,15 +317,15 @@ def _summary_document(
 
 
 def _summary_line(total: BatchTotals, out: Path) -> str:
-    parts = [f"{format_count(total.answered, 'answer')} in {out}"]
+    details = [f"{format_count(total.answered, 'answer')} in {out}"]
     if total.already_answered:
-        parts.append(f"{total.already_answered} kept from an earlier run")
+        details.append(f"{total.already_answered} kept from an earlier run")
     if total.failed:
-        parts.append(f"{total.failed} refused (column `error`)")
+        details.append(f"{total.failed} refused (column `error`)")
     routes = ", ".join(f"{name} {count}" for name, count in sorted(total.routes.items()))
     if routes:
-        parts.append(f"by route: {routes}")
-    parts.append(f"${total.cost_usd:.6f}")
+        details.append(f"by route: {routes}")
+    details.append(f"${total.cost_usd:.6f}")
     if total.unpriced:
-        parts.append(f"the cost of {total.unpriced} is unknown")
-    return "; ".join(parts)
+        details.append(f"the cost of {total.unpriced} is unknown")
+    return "; ".join(details)

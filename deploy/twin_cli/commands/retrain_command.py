@@ -1,8 +1,8 @@
-"""Run `twin retrain`: request a retraining by hand, with a reason that is kept.
+"""Run `twin retrain`: request a retraining manually, with a reason that is stored.
 
-Scope: obstacles to retraining, the request, waiting for its run.
+Scope: obstacles to retraining, the request, and waiting for its run.
 Out of scope: the sensor that starts it (`retraining/manual_triggers.py`), following it
-(`training.py`), deciding whether it is useful.
+(`training.py`), and deciding whether it is useful.
 """
 # pyright: strict
 
@@ -45,9 +45,9 @@ def run_retrain(
     """Request a retraining and wait until its run exists; return the exit code.
 
     Args:
-        reason: the reason, kept with the request and as a tag of the run (`twin/reason`), and
+        reason: the reason, stored with the request and as a tag of the run (`twin/reason`), and
             reported on failure.
-        wait: whether to follow the run to the gate's verdict: 0 tuned, 3 refused, 4 failed.
+        wait: whether to follow the run until the gate's verdict (0 tuned, 3 refused, 4 failed).
 
     Raises:
         TwinError: no stack runs, a retraining is already in flight, or none was started in time.
@@ -79,21 +79,21 @@ def run_retrain(
 
 
 def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:
-    """Raise an error unless a retraining of this author can begin at once.
+    """Raise an error unless a retraining of this author can begin immediately.
 
     Raises:
-        TwinError: one runs, was decided or is requested; the error gives the reason and the next
-            step.
+        TwinError: a retraining runs, was decided or is requested; the error states the reason and
+            the next step.
     """
-    running = run_in_flight(dagster, RETRAIN, author.slug)
+    active_run = run_in_flight(dagster, RETRAIN, author.slug)
     with state.read_transaction() as connection:
-        unfinished = [
-            one
-            for one in retrainings.unfinished_retrainings(connection)
-            if one.author == author.slug
+        pending = [
+            retraining
+            for retraining in retrainings.unfinished_retrainings(connection)
+            if retraining.author == author.slug
         ]
         requests = retrainings.open_requests(connection).get(author.slug, [])
-    obstacle = find_obstacle(running, unfinished, requests)
+    obstacle = find_obstacle(active_run, pending, requests)
     if obstacle:
         raise TwinError(
             f"retrain {author.name}",
@@ -110,8 +110,8 @@ def find_obstacle(
 
     Args:
         running: the author's run that is queued or in progress, or None.
-        unfinished: the retrainings without an outcome, whose run may not exist yet.
-        requests: the requests that no retraining has fulfilled yet.
+        unfinished: retrainings without an outcome; their run may not exist yet.
+        requests: requests that no retraining has fulfilled yet.
     """
     if running is not None:
         reason = running.tags.get("twin/reason") or running.tags.get("twin/cause", "")
@@ -135,8 +135,8 @@ def _wait_for_run(
     """Return the run of a request once the daemon has created it.
 
     Raises:
-        TwinError: the sensor is off, or the daemon failed or makes no progress; the request is
-            kept.
+        TwinError: the sensor is off, or the daemon failed or makes no progress. The request
+            remains stored.
     """
     if not dagster.is_sensor_running(REQUEST_SENSOR):
         raise TwinError(
@@ -149,13 +149,13 @@ def _wait_for_run(
     while True:
         with state.read_transaction() as connection:
             open_requests = retrainings.open_requests(connection).get(author, [])
-            unfinished = [
-                one
-                for one in retrainings.unfinished_retrainings(connection)
-                if one.author == author
+            pending = [
+                retraining
+                for retraining in retrainings.unfinished_retrainings(connection)
+                if retraining.author == author
             ]
         if not any(request.number == request_number for request in open_requests):
-            keys = {one.run_key for one in unfinished}
+            keys = {retraining.run_key for retraining in pending}
             for run in dagster.runs(job=RETRAIN, author=author, limit=5):
                 if run.tags.get(KEY_TAG) in keys:
                     return run

@@ -1,8 +1,8 @@
-"""Show the model, reason and saving for each kind of question (`twin routing`, `routing try`).
+"""Show the model, reason and savings for each kind of question (`twin routing`, `routing try`).
 
 Scope: the tables and the JSON.
-Out of scope: fitting a policy (`routing_policy`), scoring a question (`router/`), counting answers
-(`ledger/routed.py`).
+Out of scope: fitting a policy (`routing_policy`), scoring a question (`router/`), and counting
+answers (`ledger/routed.py`).
 """
 # pyright: strict
 
@@ -94,7 +94,7 @@ def show_routing(settings: Settings, *, author: str, as_json: bool, console: Con
 
 
 def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
-    """Return the `twin routing --json` object: this month's figures from the ledger."""
+    """Return the `twin routing --json` object with this month's figures from the ledger."""
     summary: dict[str, Any] = {
         "author": author.slug,
         "paid_model": settings.paid_model if settings.has_paid_route else "",
@@ -146,7 +146,7 @@ def run_try(
     """Print where one question would be routed and why; return the exit code.
 
     Raises:
-        TwinError: there is no question, no policy, or the policy was made with a different
+        TwinError: there is no question or no policy, or the policy was fitted with a different
             embedder.
     """
     if not question.strip():
@@ -199,16 +199,16 @@ def try_question(settings: Settings, author: Author, question: str) -> dict[str,
             next_step="materialize `routing_labels` and `routing_policy`",
         )
     retriever = Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
-    retrieved = retriever.retrieve(author.slug, question, token_budget=author.context_tokens)
-    vector = np.asarray(retrieved.vector, np.float64)
-    best_cosine = max((passage.cosine for passage in retrieved.passages), default=0.0)
+    retrieval = retriever.retrieve(author.slug, question, token_budget=author.context_tokens)
+    vector = np.asarray(retrieval.vector, np.float64)
+    best_cosine = max((passage.cosine for passage in retrieval.passages), default=0.0)
     features = question_features(policy, vector, length=len(question), closeness=best_cosine)
     decision = choose_model(policy, features)
     low, high = gain_interval(decision.gain, policy.cross_fitted[:, -1], policy.gains[:, -1])
     neighbours = nearest_labels(
         vector, policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, -1]
     )
-    texts = _question_texts(settings, author.slug, [one.label_id for one in neighbours])
+    texts = _question_texts(settings, author.slug, [neighbour.label_id for neighbour in neighbours])
     return {
         "model": policy.models[decision.model].name,
         "gain": round(decision.gain, 4),
@@ -217,12 +217,12 @@ def try_question(settings: Settings, author: Author, question: str) -> dict[str,
         "threshold": None if math.isinf(decision.threshold) else round(decision.threshold, 4),
         "nearest": [
             {
-                "id": one.label_id,
-                "question": texts.get(one.label_id, "(its text is gone)"),
-                "cosine": round(one.cosine, 3),
-                "gain": round(one.gain, 3),
+                "id": neighbour.label_id,
+                "question": texts.get(neighbour.label_id, "(its text is gone)"),
+                "cosine": round(neighbour.cosine, 3),
+                "gain": round(neighbour.gain, 3),
             }
-            for one in neighbours
+            for neighbour in neighbours
         ],
     }
 
@@ -232,8 +232,8 @@ def _routing_reason(settings: Settings, author: Author, policy: RoutingPolicy | 
         return "there is no paid model (TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)"
     if not author.paid:
         return "no question is routed: the author's file says paid = false"
-    if policy is not None and (lapsed := _lapse_reason(settings, author, policy)):
-        return f"nothing is routed: {lapsed}; the nightly job `learn_routing` fits it again"
+    if policy is not None and (lapse_reason := _lapse_reason(settings, author, policy)):
+        return f"nothing is routed: {lapse_reason}; the nightly job `learn_routing` fits it again"
     if policy is not None:
         step = policy.step
         return (
@@ -254,12 +254,12 @@ def _routing_reason(settings: Settings, author: Author, policy: RoutingPolicy | 
 
 
 def _lapse_reason(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
-    """Return why the gateway ignores the policy, per the home's files, or empty if it does not.
+    """Return why the gateway ignores the routing policy, or empty if it uses it.
 
-    In a home without a policy object, versions are not checked.
+    Without a file at `settings.policy_path`, versions are not checked.
 
     Raises:
-        TwinError: the policy object is damaged.
+        TwinError: that file is damaged.
     """
     if policy.models[-1].model != settings.paid_model:
         return f"its labels are for {policy.models[-1].model}"
@@ -287,7 +287,7 @@ def _payback_document(payback: Payback) -> dict[str, Any]:
 
 
 def _current_label_basis(settings: Settings, author: str) -> ComparedModels | None:
-    """Return what new labels would compare, or None without a served version or embedder."""
+    """Return the models that new labels would compare, or None without a version or embedder."""
     from twin_resources.models.embedder.embedder import find_prepared_embedder
 
     if not settings.policy_path.exists():
@@ -305,7 +305,7 @@ def _current_label_basis(settings: Settings, author: str) -> ComparedModels | No
 def _read_answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
 ) -> tuple[RoutedAnswers, RoutedAnswers, Payback]:
-    """Return this month's answers, those since the policy took effect, and whether labels pay."""
+    """Return this month's answers, those under the current policy, and the labels' payback."""
     with closing(State.open(settings.state_address)) as state:
         ledger_tables.open_tables(state)
         month = month_start()
@@ -358,27 +358,28 @@ def _operating_point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
 
 
 def _fastest_tokens_per_second(settings: Settings) -> float:
-    """Return the tokens per busy second of the fastest self-hosted server, or 0 if not measured."""
+    """Return the tokens per busy second of the fastest own server, or 0 if not measured."""
     try:
         text = (settings.home / "gateway" / "throughput.json").read_text(encoding="utf-8")
     except FileNotFoundError:
         return 0.0
     servers: dict[str, dict[str, float]] = json.loads(text)["servers"]
     return max(
-        (one["tokens_per_second"] for name, one in servers.items() if name != PAID), default=0.0
+        (server["tokens_per_second"] for name, server in servers.items() if name != PAID),
+        default=0.0,
     )
 
 
 def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> float | None:
-    """Return the utilisation above which self-hosting is cheaper; None if speed is unknown."""
+    """Return the utilisation above which self-hosting is cheaper, or None if it is unknown."""
     if tokens_per_second <= 0:
         return None
     full_load_usd = self_hosted_usd_per_million_tokens(
         settings.self_hosted_usd_per_hour, tokens_per_second=tokens_per_second
     )
-    prompt = round(PROMPT_SHARE * 1e6)
+    prompt_tokens = round(PROMPT_SHARE * 1e6)
     paid_usd = answer_price_usd(
-        settings.paid_model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt
+        settings.paid_model, prompt_tokens=prompt_tokens, answer_tokens=1_000_000 - prompt_tokens
     )
     return (
         round(break_even_utilisation(full_load_usd, paid_blended=paid_usd), 4)
@@ -388,7 +389,7 @@ def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> flo
 
 
 def _question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
-    """Return the label questions' texts from the readers' questions and the training samples."""
+    """Return the labelled questions by id, from readers' questions and training samples."""
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     quoted_ids = ", ".join("'" + name.replace("'", "''") + "'" for name in label_ids)
     questions: dict[str, str] = {}
@@ -403,17 +404,17 @@ def _question_texts(settings: Settings, author: str, label_ids: list[str]) -> di
 
 def _summary_lines(summary: dict[str, Any]) -> list[str]:
     lines: list[str] = []
-    operating_point, saved = summary["point"], summary["saved_usd"]
+    operating_point, savings = summary["point"], summary["saved_usd"]
     if operating_point is not None:
         lines.append(
             f"in force: {operating_point['to_own']:.0%} to the own model, "
             f"{format_dollars(operating_point['usd_per_1000_answers'])} for 1,000 answers, loss "
             f"{operating_point['loss']:.3f}"
         )
-    if saved is not None:
+    if savings is not None:
         lines.append(
-            f"saved this month: {format_dollars(saved['value'])} "
-            f"({format_dollars(saved['low'])} to {format_dollars(saved['high'])})"
+            f"saved this month: {format_dollars(savings['value'])} "
+            f"({format_dollars(savings['low'])} to {format_dollars(savings['high'])})"
         )
     if summary["minutes_margin_not_held"]:
         lines.append(

@@ -1,7 +1,7 @@
-"""Launch a Dagster run, or join the one in flight, and follow it to its end.
+"""Launch a Dagster run, or join the run in flight, and follow it to its end.
 
-Scope: the parts of a run's log that the user sees: steps, progress, time left, failures.
-Out of scope: GraphQL (`dagster_http.py`), the meaning of an outcome (`outcome.py`).
+Scope: the parts of a run's log that the user sees: steps, progress, time left and failures.
+Out of scope: GraphQL (`dagster_http.py`), and the meaning of an outcome (`outcome.py`).
 """
 # pyright: strict
 
@@ -24,21 +24,21 @@ from twin_resources.processes.stack import Stack
 IMPORT_JOB = "import_posts"
 LAUNCHED_BY_TAG, LAUNCHED_BY_COMMAND = "twin/launched_by", "command"
 POLL_INTERVAL_S = 1.0
-MAX_MESSAGE_CHARACTERS = 90  # characters shown of a log line, until the next line replaces it
+MAX_MESSAGE_CHARACTERS = 90  # shown of a log line until the next line
 
 
 @dataclass(frozen=True)
 class FollowedRun:
-    """A finished run.
+    """A run that was followed to its end or to an awaited asset.
 
     Attributes:
-        failures: the first cause of each failed step.
-        failed_checks: the names of the asset checks that failed.
-        asset_numbers: materialized asset → the whole numbers in its metadata.
+        failures: first cause of each failed step.
+        failed_checks: names of the failed asset checks.
+        asset_numbers: the integers in the metadata of each materialized asset.
         is_unfinished: whether following stopped at the awaited asset, before the run's end.
-        cursor: the cursor of the last reported event, from which following resumes.
-        step_started_at: step → its start in seconds since the epoch; the last step may still run.
-        seconds: the seconds from launch to the end of following.
+        cursor: cursor of the last reported event, from which following resumes.
+        step_started_at: start of each step, in seconds since the epoch.
+        seconds: time from launch to the end of following.
     """
 
     run: Run
@@ -66,10 +66,10 @@ class RunningRun:
     """A run that is queued or in progress.
 
     Attributes:
-        step: the step in words; `waiting for its turn` before the first one.
+        step: the step in words; `waiting for its turn` before the first step.
         detail: the latest progress in words.
-        seconds: the seconds since the run began, or since it was requested.
-        left_s: the seconds left in this step, or None if unknown.
+        seconds: seconds since the run began, or since it was requested.
+        left_s: seconds left in this step, or None if unknown.
     """
 
     run_id: str
@@ -82,7 +82,7 @@ class RunningRun:
 
 
 def list_running_runs(dagster: DagsterHTTP) -> list[RunningRun]:
-    """Return the runs that Dagster has in progress, longest first."""
+    """Return the runs that are queued or in progress, oldest first."""
     return [
         _describe_run(dagster, run) for run in reversed(dagster.runs(statuses=IN_PROGRESS_STATUSES))
     ]
@@ -118,16 +118,16 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
 
 def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
     """Return the newest unfinished run of a job for an author, or None."""
-    in_flight = dagster.runs(job=job, author=author, statuses=IN_PROGRESS_STATUSES, limit=1)
-    return in_flight[0] if in_flight else None
+    runs = dagster.runs(job=job, author=author, statuses=IN_PROGRESS_STATUSES, limit=1)
+    return runs[0] if runs else None
 
 
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
-    """Return the run id and whether this call launched it (False: it was already in flight)."""
+    """Return the run id, and whether this call launched the run rather than joined it."""
     with dagster.launch_lock():
-        running = run_in_flight(dagster, job, author)
-        if running is not None:
-            return running.run_id, False
+        active_run = run_in_flight(dagster, job, author)
+        if active_run is not None:
+            return active_run.run_id, False
         return dagster.launch(job, author, tags={LAUNCHED_BY_TAG: LAUNCHED_BY_COMMAND}), True
 
 
@@ -144,15 +144,13 @@ def follow_run(
     """Follow a run, and its replacement if its worker dies or `twin forget` ends it.
 
     Args:
-        previous: how far the run, or its replacement, was already followed; its events are not
-            repeated.
-        until_asset: an asset whose materialization ends the wait, or empty to wait for the run's
-            end.
-        stack: the stack, checked while waiting so that a stopped stack ends the wait.
+        previous: result of following this run earlier; its events are not repeated.
+        until_asset: asset whose materialization ends the wait, or empty to wait for the run's end.
+        stack: the stack, which is checked while waiting, so that a stopped stack ends the wait.
 
     Raises:
-        TwinError: Dagster stopped answering, and the run may still be in progress; or the
-            supervisor gave up Dagster's daemon, which starts runs.
+        TwinError: Dagster stopped responding, and the run may still be in progress. Or the
+            supervisor gave up on Dagster's daemon, which starts runs.
     """
     asset_numbers = dict(previous.asset_numbers) if previous else {}
     cursor = previous.cursor if previous else None
@@ -198,27 +196,27 @@ def follow_run(
 
 
 def progress_line(report: Mapping[str, Any]) -> str:
-    """Return a `progress {json}` report in words: the work done, the loss, the speed."""
-    parts: list[str] = []
+    """Return a `progress {json}` report in words: message, step, loss and speed."""
+    details: list[str] = []
     if "step" in report and "steps" in report:
-        parts.append(f"step {report['step']}/{report['steps']}")
+        details.append(f"step {report['step']}/{report['steps']}")
     if isinstance(report.get("loss"), (int, float)):
-        parts.append(f"loss {report['loss']:.2f}")
+        details.append(f"loss {report['loss']:.2f}")
     if isinstance(report.get("tokens_per_s"), (int, float)):
-        parts.append(f"{report['tokens_per_s']:,.0f} tokens/s")
+        details.append(f"{report['tokens_per_s']:,.0f} tokens/s")
     if report.get("message"):
-        parts.insert(0, str(report["message"]))
-    return "  ".join(parts)
+        details.insert(0, str(report["message"]))
+    return "  ".join(details)
 
 
 def remaining_seconds(report: Mapping[str, Any]) -> float | None:
-    """Return the seconds left in a `progress {json}` report, or None if it has none."""
+    """Return the seconds left according to a `progress {json}` report, or None if unknown."""
     eta_s = report.get("eta_s")
     return float(eta_s) if isinstance(eta_s, (int, float)) else None
 
 
 class _RunReporter:
-    """The reporter of a run's events: a phase for each step, and one line when the step ends."""
+    """Report a run's events: a bar phase for each step, and one line when the step ends."""
 
     def __init__(
         self,
@@ -235,7 +233,7 @@ class _RunReporter:
         self._passed_count = self._undecided_count = 0
 
     def process_event(self, event: Event) -> None:
-        """Process one event, in the order of the log."""
+        """Process the next event of the log."""
         report = event.progress
         if report is not None:
             done, total = report.get("step"), report.get("steps")
@@ -266,7 +264,7 @@ class _RunReporter:
             self.failed_checks.append(event.check)
 
     def flush(self) -> None:
-        """In verbose output, print the results of the ended step and a summary of its checks."""
+        """In verbose output, print the results of the last step and a summary of its checks."""
         checks = (
             [_count_text(self._passed_count, "check holds", "checks hold")]
             if self._passed_count
@@ -288,10 +286,10 @@ def _count_text(count: int, singular: str, plural: str) -> str:
 def _find_retry(
     dagster: DagsterHTTP, run: Run, *, stack: Stack | None, clock: StageClock
 ) -> str | None:
-    """Return the id of the run that replaces this one and announce it, or None if there is none.
+    """Announce the run that replaces this run and return its id, or None if there is none.
 
-    Dagster records its own retry some seconds after the end. This function relaunches a run that
-    `twin forget` ended, after the erasure. The sensor retries a training run that it launched.
+    Dagster records its own retry some seconds after the run's end. After an erasure, this function
+    relaunches the run that `twin forget` ended. The sensor retries training runs that it launched.
     """
     is_own_run = run.job == IMPORT_JOB or run.tags.get(LAUNCHED_BY_TAG) == LAUNCHED_BY_COMMAND
     if run.was_ended_by_erasure and is_own_run:

@@ -1,9 +1,10 @@
-"""Run stage 3 of `twin up`: start or attach to a stack, with every service ready.
+"""Run stage 3 of `twin up`: start or attach to a stack, and wait until its services are ready.
 
-The services that quoting requires come first: the embedder, Dagster for the import, the gateway.
+The services that quoting requires start first: the embedder, Dagster for the import, and the
+gateway.
 The base model is prepared while the import runs.
 
-Scope: the order of the start, the preparation of the models, the waits, and the endpoints file.
+Scope: the start order, the preparation of the models, the waits, and the endpoints file.
 Out of scope: processes and readiness themselves (`processes/stack.py`, `processes/programs.py`),
 fetching and converting (`weights/weights.py`, `embedder/preparation.py`).
 """
@@ -40,9 +41,8 @@ from twin_resources.processes.stack import (
 )
 from twin_resources.settings import Settings, load_secrets
 
-WARNING_PREFIX = "warning: "  # prefix of a preparation's line that is shown to the user
-
-# Services for an import of posts, and further ones for an answer, in the order of waiting.
+WARNING_PREFIX = "warning: "  # lines with this prefix are shown to the user
+# Services needed to import posts, and further services needed to answer, in waiting order.
 IMPORT_SERVICES = ("traces", "dagster-code", "dagster-webserver")
 ANSWER_SERVICES = ("models", "gateway")
 BASE_MODEL, EMBEDDER = "base model", "embedder"
@@ -58,10 +58,10 @@ def start_or_attach(
     """Return this home's running stack, started if none runs.
 
     Returns:
-        The stack, and whether this call started it; only then does a failed later stage end it.
+        The stack, and whether this call started it. If so, a failure of a later stage ends it.
 
     Raises:
-        TwinError: the stack runs with other models, a port is taken, or the supervisor did not
+        TwinError: the stack runs with other models, a port is in use, or the supervisor did not
             start.
     """
     if find_stack(settings) is None:
@@ -73,7 +73,7 @@ def start_or_attach(
                 report=clock.log_detail,
             )
         except StackRunningError:
-            pass  # another `twin up` was faster, and this one waited for it
+            pass  # another `twin up` has just started the stack
         else:
             clock.log_detail(f"supervisor started (pid {stack.identity.pid}), home {settings.home}")
             return stack, True
@@ -113,7 +113,7 @@ def publish_endpoints(stack: Stack, *, first_author: str = "") -> Endpoints:
     """Write the running stack's `endpoints.json` and `env`.
 
     Args:
-        first_author: the slug whose model is listed first.
+        first_author: slug of the author whose model is listed first.
     """
     settings = stack.settings
     secrets = load_secrets(settings)
@@ -144,19 +144,19 @@ def publish_endpoints(stack: Stack, *, first_author: str = "") -> Endpoints:
 
 def _ensure_same_models(settings: Settings, stack: Stack) -> None:
     for name in ("base_model", "embedder", "gateways"):
-        requested, current = getattr(settings, name), getattr(stack.record, name)
-        if requested != current:
+        requested_value, current_value = getattr(settings, name), getattr(stack.record, name)
+        if requested_value != current_value:
             raise TwinError(
-                f"use {requested} as {name.replace('_', ' ')}",
-                found=f"the running stack uses {current}",
+                f"use {requested_value} as {name.replace('_', ' ')}",
+                found=f"the running stack uses {current_value}",
                 next_step="run `twin stop`, then `twin up` with the new one",
             )
 
 
 def wait_for_services(stack: Stack, services: Sequence[str], *, clock: StageClock) -> None:
-    """Wait until the services respond; once Dagster does, start its daemon.
+    """Wait until the services respond; after Dagster responds, start its daemon.
 
-    The command that starts the daemon first marks the runs that a crash interrupted, because the
+    Before starting the daemon, this function marks the runs that a crash interrupted, because the
     command that started the stack may have been killed.
     """
     settings = stack.settings
@@ -178,7 +178,7 @@ def wait_for_services(stack: Stack, services: Sequence[str], *, clock: StageCloc
 
 
 def _start_programs(stack: Stack, names: Sequence[str]) -> None:
-    """Start those of these programs that do not run."""
+    """Start the programs that do not run yet."""
     states = stack.supervisor.states()
     for name in names:
         if not states[name].is_up:
@@ -186,7 +186,7 @@ def _start_programs(stack: Stack, names: Sequence[str]) -> None:
 
 
 def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> None:
-    """Mark runs that a crash interrupted; without a worker they would stay "in progress"."""
+    """Mark runs that a crash interrupted, which would otherwise remain "in progress"."""
     lost_runs = dagster.runs(statuses=STATUSES_WITH_WORKER, updated_before=stack.identity.started)
     for run in lost_runs:
         dagster.end_run(run.run_id)
@@ -197,7 +197,7 @@ def require_stack(settings: Settings) -> Stack:
     """Return this home's running stack.
 
     Raises:
-        TwinError: no stack runs; the error distinguishes a crashed stack from one never started.
+        TwinError: no stack runs; the error states whether the stack crashed.
     """
     stack = find_stack(settings)
     if stack is not None:
@@ -212,17 +212,17 @@ def require_stack(settings: Settings) -> Stack:
 
 
 def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
-    """Prepare one of `PREPARATIONS`; return at once if it is already prepared.
+    """Prepare one of `PREPARATIONS` unless it is already prepared.
 
     Raises:
-        TwinError: the preparation failed, with its process's message, or the stack was ended
-            meanwhile.
+        TwinError: the preparation failed (with the message of its process), or the stack was
+            stopped meanwhile.
     """
     settings = stack.settings
     if is_prepared(settings, name):
         clock.log_detail(f"the {name} is already prepared")
         return
-    # marked with the stack, so that `twin stop` also ends a preparation
+    # The process has the stack's marker, so that `twin stop` also ends a preparation.
     with running_module(
         settings,
         *PREPARATIONS[name],
@@ -231,7 +231,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
     ) as module:
         result = module.wait()
     if result.exit_code != 0:
-        ensure_alive(stack)  # `twin stop` in a different terminal may be the cause
+        ensure_alive(stack)  # `twin stop` in another terminal may be the cause
         model_name = settings.base_model if name == BASE_MODEL else settings.embedder
         raise TwinError(
             f"prepare the {name} ({model_name})",
@@ -241,7 +241,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
 
 
 def is_prepared(settings: Settings, name: str) -> bool:
-    """Return whether a model is prepared, without a process, which would take 2 s."""
+    """Return whether a model is prepared, without starting a process, which would take 2 s."""
     from twin_resources.models.embedder.embedder import find_prepared_embedder
     from twin_resources.storage.weights.weights import load_base_model
 
@@ -256,7 +256,7 @@ def is_prepared(settings: Settings, name: str) -> bool:
 
 
 def _log_preparation_line(clock: StageClock, name: str, line: str) -> None:
-    """Print a warning; other lines are details."""
+    """Print a warning, or any other line only in verbose output."""
     if line.startswith(WARNING_PREFIX):
         clock.log(line, style="yellow")
     else:

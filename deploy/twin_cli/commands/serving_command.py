@@ -1,4 +1,4 @@
-"""Run `twin serve`: one program of the stack, for a host or a container of its own.
+"""Run `twin serve`: one program of the stack, for a separate host or container.
 
 Scope: choosing the program, and replacing this process with it.
 Out of scope: the programs' command lines (`twin_resources/processes/programs.py`).
@@ -16,7 +16,7 @@ from twin_resources.settings import Settings
 
 
 def run_serve(settings: Settings, program: str) -> NoReturn:
-    """Run the program in place of this process, which keeps its pid and receives its signals.
+    """Replace this process with the program, which keeps the pid and receives signals directly.
 
     Raises:
         TwinError: the stack has no program of this name.
@@ -34,6 +34,6 @@ def run_serve(settings: Settings, program: str) -> NoReturn:
         )
     chosen_program = programs[program]
     environment = os.environ | dict.fromkeys(chosen_program.withheld_variables, "")
-    # `python -m` would search the working folder first, which may contain foreign modules.
+    # `python -m` would search the working folder first, which may contain other modules.
     environment |= {"TWIN_HOME": str(settings.home), "PYTHONSAFEPATH": "1"}
     os.execve(chosen_program.command[0], chosen_program.command, environment)

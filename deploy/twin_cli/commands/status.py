@@ -1,7 +1,7 @@
 """Show the running programs and the served versions (`twin status`), and wait for a verdict.
 
 Scope: one check of the stack, which takes half a second, and `--wait`.
-Out of scope: the meaning of an outcome (`outcome.py`), the quality of an author's answers
+Out of scope: the meaning of an outcome (`outcome.py`), and the quality of an author's answers
 (`author_quality.py`).
 """
 # pyright: strict
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from twin_cli.commands.runs import RunningRun
 
 NOT_RUNNING_EXIT_CODE = 1
-# A program that exited less than this ago and runs again may soon exit again: during training, the
+# A program that exited within this time and runs again may soon exit again. During training, the
 # chat page takes 40 s for its imports.
 RECENT_EXIT_S = 60.0
-# Module → program that a host may run without a stack (a container of one role).
+# Programs by module that a host may run without a stack (a container with one role).
 PROGRAM_BY_MODULE = {
     "twin_resources.gateway": "gateway",
     "twin_resources.models.serving.fleet": "models",
@@ -51,7 +51,7 @@ class ProgramStatus:
 
     Attributes:
         state: supervisord's state, or RESTARTED if the program runs but exited recently.
-        exited: how and when the program exited and where its log is, or empty if it did not.
+        exited: how and when the program exited and where its log is; empty if it did not exit.
     """
 
     name: str
@@ -66,15 +66,15 @@ class StackStatus:
     """The object that `twin status --json` prints.
 
     Attributes:
-        running: whether the supervisor is alive, or programs of this home run without one.
+        running: whether the supervisor is alive, or programs of this home run without it.
         crashed: whether a stack was started and ended without `twin stop`.
-        authors: slug → `v3`, or `base` while no version is released; for an answer model, `v1,
-            answer model` and its name.
-        outbox: the items that wait for the trace store (`OutboxCounts`), or empty before the first
-            start.
-        quality: slug → lines on the falls that can be detected at the author's volume and when, a
-            waiting alarm, and scores that do not count (`author_quality.py`).
-        runs: the Dagster runs that are queued or in progress, with their step and the time left.
+        authors: served version by slug: `v3`, `base` while no version is released, or `v1, answer
+            model` and the model's name.
+        outbox: counts of items that wait for the trace store (`OutboxCounts`), or empty before the
+            first start.
+        quality: lines by slug: evidence of a fall, the event that the loop waits for, and scores
+            that do not count (`author_quality.py`).
+        runs: Dagster runs that are queued or in progress, with their step and the time left.
         runs_unknown: why Dagster's runs are unknown, or empty if they are known.
     """
 
@@ -118,7 +118,7 @@ def collect_status(settings: Settings) -> StackStatus:
 
 
 def _quality_lines(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Return author → lines; a home without a state store has none and loads no SQL."""
+    """Return the lines by author; without a state store, return none and load no SQL library."""
     if not settings.state_url and not (settings.home / "state.sqlite").exists():
         return {}
     from twin_cli.commands.author_quality import quality_lines
@@ -134,8 +134,8 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print_json(data=document)
         return 0 if status.running else NOT_RUNNING_EXIT_CODE
     if not status.running:
-        why = "ended without `twin stop`; `twin up` recovers" if status.crashed else "not running"
-        console.print(f"{status.home}: {why}", markup=False)
+        state = "ended without `twin stop`; `twin up` recovers" if status.crashed else "not running"
+        console.print(f"{status.home}: {state}", markup=False)
     elif not status.urls:
         roles = ", ".join(program.name for program in status.programs)
         console.print(f"{status.home}: no stack; this host runs only {roles}", markup=False)
@@ -187,7 +187,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
 
 
 def run_line(run: RunningRun) -> str:
-    """Return a run as a line: `retrain_twin ada: fine tuned checkpoint  step 20/48  for 4:10`."""
+    """Return a run as a line, `retrain_twin ada: fine tuned checkpoint  step 20/48  for 4:10`."""
     from twin_cli.commands.clock import format_duration
 
     timing_text = f"for {format_duration(run.seconds)}"
@@ -198,7 +198,7 @@ def run_line(run: RunningRun) -> str:
 
 
 def _read_runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
-    """Return Dagster's runs, or why they are unknown: a status is also needed while it starts."""
+    """Return Dagster's runs, or why they are unknown, for example while Dagster starts."""
     from twin_cli.commands.runs import list_running_runs
     from twin_resources.processes.dagster_http import DagsterHTTP
 
@@ -209,7 +209,7 @@ def _read_runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
 
 
 def outbox_lines(outbox: dict[str, Any]) -> list[str]:
-    """Return lines about the outbox, or none while all items are sent at once."""
+    """Return lines about the outbox, or none if no item waits or was lost."""
     if not outbox:
         return []
     lines: list[str] = []
@@ -265,7 +265,7 @@ def _program_statuses(stack: Stack) -> tuple[ProgramStatus, ...]:
 
 
 def _programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
-    """Return the programs of this home that run without its supervisor, by their start command."""
+    """Return the programs of this home that run without a supervisor, found by their commands."""
     now = time.time()
     programs: list[ProgramStatus] = []
     for process in marked_processes(str(settings.home), variable="TWIN_HOME"):
@@ -280,13 +280,13 @@ def _programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
 
 def _served_versions(settings: Settings) -> dict[str, str]:
     policy = read_policy(settings.policy_path) if settings.policy_path.exists() else None
-    served: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for slug in author_slugs(settings):
         entry = policy.authors.get(slug) if policy else None
-        stable = entry.stable if entry else None
-        served[slug] = f"v{stable.version}" if stable else "base"
-        if stable is not None and stable.kind == "answer_model":
-            served[slug] += f", answer model {stable.base}"
-        if why := pause_reason(pause_file(settings, slug)):
-            served[slug] += f", paused {why}"
-    return served
+        stable_version = entry.stable if entry else None
+        versions[slug] = f"v{stable_version.version}" if stable_version else "base"
+        if stable_version is not None and stable_version.kind == "answer_model":
+            versions[slug] += f", answer model {stable_version.base}"
+        if reason := pause_reason(pause_file(settings, slug)):
+            versions[slug] += f", paused {reason}"
+    return versions

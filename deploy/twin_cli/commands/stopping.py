@@ -19,24 +19,24 @@ from twin_resources.processes.stack import Stack, StopResult, announce_stop, fin
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
-DEMO_FOLDER = "demo"  # the folder of the demo's home inside a home (`demo/home.py`)
-WEBSERVER_TIMEOUT_S = 20.0  # during training, an answer takes seconds
+DEMO_FOLDER = "demo"  # folder of the demo's home inside a home (`demo/home.py`)
+WEBSERVER_TIMEOUT_S = 20.0  # during training, a response takes seconds
 
 
 def end_stack(settings: Settings, *, log: Callable[[str], object]) -> StopResult:
-    """End this home's stack, if one runs; a repeated call is harmless.
+    """End this home's stack if it runs; a repeated call is harmless.
 
     Runs end first, so that Dagster records their end and a trainer can leave its checkpoint intact.
-    Queued runs stay queued for the next start.
+    Queued runs remain queued for the next start.
     """
     stack = find_stack(settings)
     if stack is not None:
         announce_stop(settings)
         _end_runs(stack, log)
-    stopped = stop_stack(settings, report=log)
-    if stopped.ended:
-        log(f"ended {format_count(stopped.ended, 'process', 'processes')} left over")
-    return stopped
+    result = stop_stack(settings, report=log)
+    if result.ended:
+        log(f"ended {format_count(result.ended, 'process', 'processes')} left over")
+    return result
 
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
@@ -49,13 +49,13 @@ def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
 
 
 def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
-    """Cancel every run that has a worker, all at once.
+    """Cancel all runs that have a worker, in parallel.
 
-    Dagster waits up to a minute per run for a code server that does not answer: ten runs in
-    sequence took ten minutes.
+    Dagster waits up to a minute per run for a code server that does not respond. In sequence, ten
+    runs took ten minutes.
 
     Raises:
-        TwinError: Dagster did not answer; it was asked to cancel every run.
+        TwinError: Dagster did not respond; it has received a request to cancel every run.
     """
     runs = dagster.runs(statuses=STATUSES_WITH_WORKER)
     if not runs:
@@ -68,13 +68,12 @@ def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
 
 
 def _webserver_answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
-    """Return whether the webserver answers within `MAX_IDLE_S`.
+    """Return whether the webserver responds within `MAX_IDLE_S`.
 
     If it does not listen yet, the result is False, and no run of this stack exists.
 
     Raises:
-        TwinError: it listens but does not answer; the shutdown does not wait longer, even if it is
-            working.
+        TwinError: the webserver listens but does not respond. The shutdown does not wait longer.
     """
     if dagster.is_up(within_s=WEBSERVER_TIMEOUT_S):
         return True
@@ -90,7 +89,7 @@ def _webserver_answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bo
         log("waiting for Dagster to end its runs cleanly")
         if dagster.is_up(
             within_s=remaining_s
-        ):  # one request, so that a slow server does not get several
+        ):  # a single request, so as not to burden a slow server
             return True
     return False
 
@@ -99,16 +98,16 @@ def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: boo
     """Run `twin stop`; return the exit code.
 
     Args:
-        with_demo: whether to end the stack of the demo's home in this home too.
+        with_demo: whether to also end the stack of the demo's home in this home.
     """
-    stopped = end_stack(settings, log=log)
-    if stopped.was_running or stopped.ended:
+    result = end_stack(settings, log=log)
+    if result.was_running or result.ended:
         log(f"the stack of {settings.home} is stopped")
     else:
         log(f"no stack of {settings.home} was running")
     demo_home = settings.home / DEMO_FOLDER
     if with_demo and demo_home.is_dir():
-        stopped_demo = end_stack(settings.model_copy(update={"home": demo_home}), log=log)
-        if stopped_demo.was_running or stopped_demo.ended:
+        demo_result = end_stack(settings.model_copy(update={"home": demo_home}), log=log)
+        if demo_result.was_running or demo_result.ended:
             log(f"the stack of {demo_home} is stopped")
     return 0

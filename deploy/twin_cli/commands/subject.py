@@ -1,6 +1,6 @@
-"""Determine the author whose posts `twin up` and `twin import` process, and their location.
+"""Determine the author whose posts `twin up` and `twin import` process, and the posts' location.
 
-Scope: the author's name and slug from arguments, home or sample; the author's file.
+Scope: the author's name and slug from arguments, home or sample, and the author's file.
 Out of scope: reading posts (`twin_assets/corpus`).
 """
 # pyright: strict
@@ -36,8 +36,8 @@ class AuthorToServe:
     """The author to serve.
 
     Attributes:
-        author: the author as in the present or future `authors/<slug>.toml`, with the sources.
-        folder: the given folder, or the author's first source.
+        author: the author as in the existing or future `authors/<slug>.toml`, with the sources.
+        folder: the folder from the command line, or the author's first source.
         is_new: whether this home has no file for the author yet.
     """
 
@@ -53,15 +53,15 @@ class AuthorToServe:
 def choose_subject(
     settings: Settings, path: Path | None, *, name: str = "", allow_unnamed: bool = False
 ) -> AuthorToServe:
-    """Determine the author; nothing is written.
+    """Determine the author without writing anything.
 
-    With a folder, the name is the given one, the one in the folder's `author.toml`, or that of this
-    home's author with this source. Without a folder, the author is the given one, the last one
-    served, or the bundled sample.
+    With a folder, the name comes from `name`, from the folder's `author.toml`, or from this home's
+    author with this source. Without a folder, the author is `name`, the last served author or the
+    bundled sample.
 
     Args:
         path: a folder, file, export, or address (`s3://…`, a feed's `https://…`).
-        allow_unnamed: whether a subject without a name is allowed; it is inspected but not kept.
+        allow_unnamed: whether a subject without a name is allowed; it is inspected but not stored.
 
     Raises:
         TwinError: the folder is missing, or the posts' author is unknown.
@@ -104,16 +104,16 @@ def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServ
     Raises:
         TwinError: an opt-in does not exist.
     """
-    if unknown := set(include) - OPT_INS:
+    if unknown_names := set(include) - OPT_INS:
         raise TwinError(
             "import posts that an import leaves out",
-            found=f"--include {' '.join(sorted(unknown))}",
+            found=f"--include {' '.join(sorted(unknown_names))}",
             next_step=f"choose from {', '.join(sorted(OPT_INS))}",
         )
     if not include:
         return subject
-    requested = tuple(sorted({*subject.author.include, *include}))
-    return replace(subject, author=replace(subject.author, include=requested))
+    opt_ins = tuple(sorted({*subject.author.include, *include}))
+    return replace(subject, author=replace(subject.author, include=opt_ins))
 
 
 def save_subject(settings: Settings, subject: AuthorToServe) -> None:
@@ -123,13 +123,13 @@ def save_subject(settings: Settings, subject: AuthorToServe) -> None:
 
 
 def choose_author(settings: Settings, name: str = "") -> Author:
-    """Return the author of this home that a command concerns: the given or the last served one.
+    """Return the author for a command: the named author, or else the last served author.
 
     Args:
         name: the display name or slug, or empty for the last served or only author.
 
     Raises:
-        TwinError: the author does not exist, or there are several and none was given.
+        TwinError: the author does not exist, or there are several and none was named.
     """
     known_authors = {author.slug: author for author in list_authors(settings)}
     if name:
@@ -152,27 +152,27 @@ def choose_author(settings: Settings, name: str = "") -> Author:
 
 
 def sample_folder(slug: str = "") -> Path:
-    """Return the folder of a bundled sample author's posts: that of `slug`, or the first one.
+    """Return the posts folder of the bundled sample author `slug`, or of the first sample.
 
     Raises:
         TwinError: the sample does not exist.
     """
     folders = sorted(folder.parent for folder in SAMPLES_DIR.glob(f"*/{AUTHOR_FILE_NAME}"))
-    chosen = [folder for folder in folders if not slug or folder.name == slug]
-    if not chosen:
+    matches = [folder for folder in folders if not slug or folder.name == slug]
+    if not matches:
         names = ", ".join(folder.name for folder in folders) or "none"
         raise TwinError(
             f"find the author {slug!r}" if slug else "find the bundled sample author",
             found=f"not an author of this home; the samples are: {names}",
             next_step="name a folder: `twin up PATH --author NAME`",
         )
-    return chosen[0]
+    return matches[0]
 
 
 def parse_address(path: Path) -> str:
-    """Return the address that a path represents (`pathlib` turns it into `s3:/bucket`), or ""."""
-    scheme, colon, rest = str(path).partition(":/")
-    return f"{scheme}://{rest.lstrip('/')}" if colon and scheme in _ADDRESS_SCHEMES else ""
+    """Return the address that a path represents, or "" (`pathlib` turns one into `s3:/bucket`)."""
+    scheme, colon, remainder = str(path).partition(":/")
+    return f"{scheme}://{remainder.lstrip('/')}" if colon and scheme in _ADDRESS_SCHEMES else ""
 
 
 def resolve_source(path: Path) -> str:
@@ -193,10 +193,10 @@ def require_folder(path: Path) -> Path:
     folder = path.expanduser().absolute()
     if folder.exists():
         return folder.resolve()
-    nearest = next(parent for parent in folder.parents if parent.exists())
+    nearest_folder = next(parent for parent in folder.parents if parent.exists())
     raise TwinError(
         f"read the posts in {path}",
-        found=f"there is no such file or folder ({nearest} exists)",
+        found=f"there is no such file or folder ({nearest_folder} exists)",
         next_step="name the folder that holds the posts",
     )
 
@@ -221,12 +221,12 @@ def _last_author(settings: Settings, known_authors: dict[str, Author]) -> str:
 
 
 def read_folder_consent(folder: Path) -> str:
-    """Return the consent line of the folder's own `author.toml`, or "" without one."""
+    """Return the consent line of the folder's own `author.toml`, or "" without a file or line."""
     return str(_read_author_file(folder).get("consent") or "")
 
 
 def _read_author_file(folder: Path) -> dict[str, Any]:
-    """Return the content of the folder's own `author.toml`, or an empty dict without one."""
+    """Return the content of the folder's own `author.toml`, or an empty dict without a file."""
     path = folder / AUTHOR_FILE_NAME
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -243,6 +243,6 @@ def _read_author_file(folder: Path) -> dict[str, Any]:
 def _new_author(slug: str, name: str, author_file: dict[str, Any]) -> Author:
     fields = set(Author.__dataclass_fields__) - {"slug", "name", "sources", "extra"}
     values = {key: value for key, value in author_file.items() if key in fields}
-    for list_name in {"include", "aliases"} & values.keys():
-        values[list_name] = tuple(values[list_name])
+    for list_field in {"include", "aliases"} & values.keys():
+        values[list_field] = tuple(values[list_field])
     return Author(slug=slug, name=name, **values)

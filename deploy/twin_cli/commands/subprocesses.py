@@ -1,13 +1,13 @@
 """Run modules of the project as separate processes, which end with the command.
 
-Scope: running `python -m …` with the stack's environment, its lines as they come, its end.
-Out of scope: supervised programs (`processes/supervisor.py`); the modules' work.
+Scope: running `python -m …` with the stack's environment, forwarding its lines, and ending it.
+Out of scope: supervised programs (`processes/supervisor.py`), and the modules' work.
 
-There are two uses: preparing the base model, the embedder and an answer model while `twin up`
-continues, and an export. These modules load torch, PEFT and llama.cpp, which read environment
-variables at import, write to standard output and use gigabytes of memory. Everything else is a
-function call. By convention, they write their answer to standard output and their progress to
-standard error.
+There are two uses: exports, and the preparation of base model, embedder and answer model while
+`twin up` continues. These modules load torch, PEFT and llama.cpp, which read environment variables
+at import, write to standard output and use gigabytes of memory. All other code is called directly.
+By convention, the modules write their result to standard output and their progress to standard
+error.
 """
 # pyright: strict
 
@@ -39,7 +39,7 @@ class ModuleResult:
 
 
 class RunningModule:
-    """A running module; its two streams are read as it writes them."""
+    """A running module; two threads read its output streams."""
 
     def __init__(
         self, process: subprocess.Popen[str], report: Callable[[str], object] | None
@@ -56,7 +56,7 @@ class RunningModule:
             reader.start()
 
     def wait(self) -> ModuleResult:
-        """Wait for the module's end; Ctrl-C interrupts the wait."""
+        """Wait until the module ends; Ctrl-C interrupts the wait."""
         code = self._process.wait()
         for reader in self._readers:
             reader.join()
@@ -82,11 +82,11 @@ def running_module(
     instance: str = "",
     report: Callable[[str], object] | None = None,
 ) -> Generator[RunningModule]:
-    """Start `python -m <arguments>`; when the block ends, all its processes are ended.
+    """Start `python -m <arguments>`, and end all its processes when the block ends.
 
     Args:
         instance: the marker of the stack, so that `twin stop` also ends this module.
-        report: a function that gets each line of standard error as it comes, in a thread.
+        report: called in a thread with each new line of standard error.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],

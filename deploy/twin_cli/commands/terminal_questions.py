@@ -1,7 +1,7 @@
-"""Ask at a terminal whether the author has consented and whom a byline names.
+"""Ask at a terminal whether the author has consented and which bylines are the author's.
 
-Scope: the questions, yes or no, the output of `twin up` without a terminal.
-Out of scope: the definition of consent (`consent.py`), the owner of a byline (`corpus/bylines.py`).
+Scope: the questions, parsing yes or no, and the output of `twin up` without a terminal.
+Out of scope: the definition of consent (`consent.py`), and matching bylines (`corpus/bylines.py`).
 """
 # pyright: strict
 
@@ -43,19 +43,18 @@ def with_consent(
     log: LogFunction,
     read_line: Callable[[str], str] = input,
 ) -> AuthorToServe:
-    """Return the subject with a consent line, if one is known now.
+    """Return the subject with a consent line, if consent is known.
 
     Args:
-        is_declared: whether `--consent` was given, by which the user states that the author has
+        is_declared: whether `--consent` was given, with which the user states that the author has
             consented.
-        is_interactive: whether a person at a terminal is asked; the question is repeated until the
-            answer is yes or no.
-        read_line: a function that shows a question and returns what was typed.
+        is_interactive: whether to ask a person at a terminal until the answer is yes or no.
+        read_line: shows a question and returns the typed line.
     """
     author = subject.author
     if consent_date(author) is not None:
         return subject
-    # For a bundled author of an older home, the folder's file now contains the date.
+    # In an older home, the file of a bundled author lacks the date that the folder's file contains.
     folder_consent = read_folder_consent(subject.folder)
     if folder_consent and consent_date(replace(author, consent=folder_consent)) is not None:
         return replace(subject, author=replace(author, consent=folder_consent))
@@ -77,10 +76,10 @@ def with_consent(
 
 
 def _ask_consent(author: Author, read_line: Callable[[str], str]) -> str:
-    """Return how the author has consented, or empty if unknown or not yet.
+    """Return how the author has consented, or empty if not yet or unknown.
 
-    The yes-or-no question comes first: "no" was once recorded as the way in which an author had
-    consented.
+    The yes-or-no question comes first because "no" was once recorded as the way in which an author
+    had consented.
     """
     question = f"Has {author.name} agreed to a model that answers in this voice? yes/no [no]: "
     try:
@@ -98,10 +97,10 @@ def ask_yes_or_no(
 ) -> bool | None:
     """Return the answer to a yes-or-no question; an empty line means no.
 
-    The result is None after three answers that are neither, or after Ctrl-D.
+    The result is None after three invalid answers, or after Ctrl-D.
 
     Args:
-        retry_question: the question that follows an answer that is neither.
+        retry_question: the question that follows an invalid answer.
     """
     try:
         for _ in range(MAX_ATTEMPTS):
@@ -115,7 +114,7 @@ def ask_yes_or_no(
 
 
 def is_interactive_terminal() -> bool:
-    """Return whether a person can be asked."""
+    """Return whether a person at a terminal can answer questions."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
@@ -128,11 +127,11 @@ def with_aliases(
     is_interactive: bool,
     read_line: Callable[[str], str] = input,
 ) -> tuple[AuthorToServe, Preview]:
-    """Return the subject with the author's other names, and the preview that includes them.
+    """Return the subject with the author's other names, and a preview that includes them.
 
     Args:
         is_interactive: whether a person is at a terminal; otherwise nothing is asked or changed.
-        read_line: a function that shows a question and returns what was typed.
+        read_line: shows a question and returns the typed line.
     """
     if not is_interactive or not preview.unclaimed:
         return subject, preview

@@ -1,7 +1,7 @@
-"""Run stage 5 of `twin up`: the decision to train, training, the verdict, the comparison.
+"""Run stage 5 of `twin up`: decide whether to train, train, show the verdict, compare answers.
 
 Scope: the decision and the display.
-Out of scope: training and gate themselves (`twin_assets`), the meaning of a run's end
+Out of scope: training and gate themselves (`twin_assets`), and the meaning of a run's end
 (`outcome.py`).
 """
 # pyright: strict
@@ -59,9 +59,9 @@ class TrainingPlan:
     """The plan of `twin up` for stage 5.
 
     Attributes:
-        kind: `train`, or the reason not to: the user declined, the corpus is too small, or a
+        kind: `train`, or the reason not to train: the user declined, the corpus is too small, or a
             verdict already exists (an import alone causes no retraining).
-        result: the outcome that applies when nothing is trained.
+        result: the outcome if nothing is trained.
     """
 
     kind: PlanKind
@@ -73,7 +73,7 @@ class TrainingPlan:
 
     @property
     def progress_state(self) -> TrainingState:
-        """The state that `twin status --wait` finds in the author's progress."""
+        """The state stored in the author's progress, where `twin status --wait` reads it."""
         if self.kind == "train":
             return "expected"
         return "finished" if self.kind == "judged" else self.kind
@@ -82,17 +82,17 @@ class TrainingPlan:
 def plan_training(
     settings: Settings, author: str, progress: AuthorProgress, *, is_enabled: bool, retrain: bool
 ) -> TrainingPlan:
-    """Decide whether this author is trained now.
+    """Decide whether to train this author's model now.
 
     Args:
-        progress: the progress with the posts and words of this preview.
+        progress: progress with the numbers of posts and words in this preview.
         is_enabled: False with `--no-train`.
         retrain: True with `--retrain`, which trains even if a verdict exists.
     """
-    recorded = recorded_result(settings, author)
-    is_judged = recorded is not None and recorded.outcome is not StackOutcome.FAILED
+    recorded_outcome = recorded_result(settings, author)
+    is_judged = recorded_outcome is not None and recorded_outcome.outcome is not StackOutcome.FAILED
     if is_judged and not retrain:
-        return TrainingPlan("judged", recorded)
+        return TrainingPlan("judged", recorded_outcome)
     if not is_enabled:
         return TrainingPlan(
             "not_wanted", untrained_result(replace(progress, training="not_wanted"))
@@ -103,14 +103,14 @@ def plan_training(
 
 
 def start_training(stack: Stack, author: str, *, clock: StageClock) -> str:
-    """Launch a training run or join the one in flight; return the run id."""
+    """Launch a training run or join the run in flight; return the run id."""
     address = urls(stack.settings)["dagster"]
-    run_id, launched = launch_or_join(DagsterHTTP.for_home(stack.settings), RETRAIN, author)
+    run_id, is_new = launch_or_join(DagsterHTTP.for_home(stack.settings), RETRAIN, author)
     progress = read_progress(stack.settings, author)
     write_progress(
         stack.settings, author, replace(progress, training="launched", run_id=run_id, after=())
     )
-    clock.log(f"{'training' if launched else 'joining the training'}: {address}/runs/{run_id}")
+    clock.log(f"{'training' if is_new else 'joining the training'}: {address}/runs/{run_id}")
     return run_id
 
 
@@ -145,9 +145,9 @@ def compare_answers(
     *,
     clock: StageClock,
 ) -> None:
-    """Ask the released version the same questions, and show its prose if it may write any.
+    """Ask the released version the same questions, and show its prose if its prose is released.
 
-    Its quotations are those shown before training.
+    Its quotations are the same as before training.
     """
     progress = read_progress(stack.settings, author.slug)
     if result.version is not None and progress.before and not progress.after:
@@ -175,9 +175,10 @@ def compare_answers(
 def _wait_for_route(
     endpoints: Endpoints, author: Author, result: TrainingOutcome, *, clock: StageClock
 ) -> None:
-    """Ask until the released version answers; the gateway follows the policy within seconds.
+    """Ask until the released version answers; the gateway applies the policy within seconds.
 
-    The question uses the alias, because `twin/<author>` may answer a greeting without a model.
+    The question uses the alias `@stable`, because `twin/<author>` may answer a greeting without a
+    model.
     """
     from twin_cli.commands.questions import ask, make_client
 
@@ -202,7 +203,7 @@ def _wait_for_route(
 
 
 def report_result(result: TrainingOutcome, *, clock: StageClock) -> None:
-    """Show the verdict and the outcome, and the next step unless it is a success."""
+    """Show the verdict and the outcome, and the next step unless the outcome is a success."""
     if result.verdict is not None:
         clock.log(verdict_line(result.verdict))
         for claim in result.verdict.claims:
@@ -222,7 +223,7 @@ def report_result(result: TrainingOutcome, *, clock: StageClock) -> None:
     clock.log(f"{summary}: {result.fallback_description} will go on answering", style="bold yellow")
     is_refused = result.verdict is not None and result.verdict.outcome != "passed"
     for reason in result.reasons:
-        # a refusal's reasons are the figures of the claims named above
+        # A refusal's reasons only repeat the claims above, with figures.
         (clock.log_detail if is_refused else clock.log)(reason)
     clock.log(next_step(result))
 
@@ -230,10 +231,10 @@ def report_result(result: TrainingOutcome, *, clock: StageClock) -> None:
 def report_completed_gate(
     settings: Settings, result: TrainingOutcome, *, clock: StageClock
 ) -> TrainingOutcome | None:
-    """Print the rest of the gate's report once it exists.
+    """Print the rest of the gate's report as soon as it exists.
 
     Args:
-        result: a release by the gate's first part.
+        result: a release based on the first part of the gate's report.
 
     Returns:
         The result to pass to the next call, or None if the report is complete.
@@ -242,27 +243,31 @@ def report_completed_gate(
         return None
     known_verdict = result.verdict
     registry = open_registry(settings)
-    newest = registry.latest_verdict(known_verdict.author)
+    verdict = registry.latest_verdict(known_verdict.author)
     registry.state.close()
-    if newest is None or newest.checkpoint != known_verdict.checkpoint or newest == known_verdict:
+    if (
+        verdict is None
+        or verdict.checkpoint != known_verdict.checkpoint
+        or verdict == known_verdict
+    ):
         return result
-    if newest.outcome == "passed":
-        passed_count = sum(claim.passed is True for claim in newest.claims)
+    if verdict.outcome == "passed":
+        passed_count = sum(claim.passed is True for claim in verdict.claims)
         message = (
-            f"the gate's report is complete: {passed_count} of {len(newest.claims)} claims hold"
+            f"the gate's report is complete: {passed_count} of {len(verdict.claims)} claims hold"
         )
         clock.log(message, style="green")
     else:
         clock.log("the release was reversed; quotations answer", style="bold yellow")
-        clock.log(verdict_line(newest))
-        for reason in refusal_reasons(newest):
+        clock.log(verdict_line(verdict))
+        for reason in refusal_reasons(verdict):
             clock.log_detail(reason)
-    show_voice(settings, replace(result, verdict=newest), clock=clock)
+    show_voice(settings, replace(result, verdict=verdict), clock=clock)
     return None
 
 
 def show_voice(settings: Settings, result: TrainingOutcome, *, clock: StageClock) -> None:
-    """Show how the author, the base model and the tuned model write, from the gate's report."""
+    """Plot how the author, the base model and the tuned model write, from the gate's report."""
     if result.verdict is None or not clock.verbose:
         return
     verdict = result.verdict
@@ -294,7 +299,7 @@ def next_step(result: TrainingOutcome) -> str:
 def report_untrained(
     plan: TrainingPlan, *, clock: StageClock, answer_model: ModelVersion | None = None
 ) -> StackOutcome:
-    """Show stage 5 when nothing is trained.
+    """Show stage 5 if nothing is trained.
 
     Args:
         answer_model: the author's answer model, or None if none is configured.

@@ -1,6 +1,6 @@
 """Run `twin up`: turn a folder of posts into a tuned twin behind one endpoint, in six stages.
 
-Scope: the order of the stages, and the effects of Ctrl-C and failures in each.
+Scope: the order of the stages, and the effects of Ctrl-C and failures in each stage.
 Out of scope: the work of a stage (the other modules of this package).
 """
 # pyright: strict
@@ -97,7 +97,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED_EXIT_CODE = 130
 POLL_INTERVAL_S = 0.5
-TURNS_PER_REPORT_CHECK = 10  # turns between two checks of whether the gate's report is complete
+TURNS_PER_REPORT_CHECK = 10  # polls between two checks whether the gate's report is complete
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class UpOptions:
     include: Sequence[str] = ()
     base_model: str = ""
     embedder: str = ""
-    answer_model: str = ""  # NONE removes it; empty keeps the earlier one
-    recipe: str = ""  # AUTO chooses it; empty keeps the earlier one
+    answer_model: str = ""  # NO_MODEL removes it; empty keeps the earlier model
+    recipe: str = ""  # AUTO chooses a recipe; empty keeps the earlier recipe
     consent: bool = False
     dry_run: bool = False
     detach: bool = False
@@ -126,13 +126,13 @@ class UpOptions:
 def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
     """Run the stages and return the exit code.
 
-    0: tuned, training in the background (detached), or not trained as requested. 3: refused by the
-    gate, the corpus is too small or no post is usable. 4: the import or training failed. 130:
-    interrupted before the last stage.
+    The code is 0 if the model is tuned, trains in the background (`--detach`) or is not trained as
+    requested. It is 3 if the gate refuses the model, the corpus is too small or no post is usable,
+    4 if import or training fails, and 130 if interrupted before the last stage.
 
     Raises:
-        TwinError: a stage failed before anything was served; all processes that this call started
-            are ended.
+        TwinError: a stage failed before anything was served. All processes started by this call
+            have ended.
     """
     if options.path is not None:
         resolve_source(options.path)  # before any other check
@@ -158,13 +158,15 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
 
 
 def _handle_interrupt(command: _UpCommand) -> int:
-    """End what this command started; return the outcome's exit code if every stage is done."""
+    """End the stack if this command started it, and return the exit code."""
     exit_code = INTERRUPTED_EXIT_CODE if command.exit_code is None else command.exit_code
     if not command.started and find_stack(command.settings) is not None:
         command.clock.log("interrupted; the stack was already running and continues")
         return exit_code
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave processes running
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(
+            signal_number, signal.SIG_IGN
+        )  # a second Ctrl-C must not leave processes running
     command.clock.log("stopping …")
     end_stack(command.settings, log=command.clock.log)
     command.clock.log("everything that this command started has ended")
@@ -172,7 +174,7 @@ def _handle_interrupt(command: _UpCommand) -> int:
 
 
 def settings_for_options(options: UpOptions) -> Settings:
-    """Return the settings: the environment, then this home's last start, then the flags."""
+    """Return the environment's settings, overridden by this home's last start, then by flags."""
     settings = chosen_settings(load_settings(options.home))
     flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
     for name in ("base_model", "embedder"):
@@ -185,17 +187,17 @@ def settings_for_options(options: UpOptions) -> Settings:
 
 
 class _UpCommand:
-    """One run of the command, stage by stage."""
+    """One run of `twin up`, in stages."""
 
     def __init__(self, options: UpOptions, settings: Settings, clock: StageClock) -> None:
         self.options = options
         self.settings = settings
         self.clock = clock
         self.started = False  # whether this command started the stack and must end it
-        self.is_serving = False  # once true, the stack stays up after a failure
+        self.is_serving = False  # if true, the stack keeps running after a failure
         self.exit_code: int | None = None  # set after the last stage
         self.training_result: TrainingOutcome | None = None  # outcome of this call's training
-        self.answer_model: ModelVersion | None = None  # the model that answers until it is beaten
+        self.answer_model: ModelVersion | None = None  # answers until a tuned version beats it
         self.preview: Preview | None = None  # None if nothing has changed since the last import
 
     def run(self) -> int:
@@ -227,7 +229,7 @@ class _UpCommand:
                 stack, subject, progress, plan, run_id=run_id, source_fingerprint=source_fingerprint
             )
         except TwinError as error:
-            ensure_alive(stack)  # a stack that has ended explains every other error
+            ensure_alive(stack)  # if the stack has ended, that explains the error
             if not stays_in_foreground:
                 raise
             self.clock.log(str(error), style="bold red")
@@ -279,7 +281,7 @@ class _UpCommand:
         prepare_imports(stack, clock=self.clock)
         source_fingerprint = fingerprint(
             subject.author, self.settings
-        )  # later changes wait for the next import
+        )  # before the import, so that later changes are imported next time
         run_id = ""
         if self.preview is not None:
             run_id = launch_import(stack, subject.slug, clock=self.clock)
@@ -309,12 +311,13 @@ class _UpCommand:
         )
         self.clock.finish()
         timing_text = ", ".join(
-            f"{name} {format_duration(took)}" for name, took in self.clock.stage_seconds.items()
+            f"{name} {format_duration(duration_s)}"
+            for name, duration_s in self.clock.stage_seconds.items()
         )
         self.clock.log_detail(f"where the time went: {timing_text}")
 
     def _with_recipe(self, subject: AuthorToServe) -> AuthorToServe:
-        """Return the subject with the given recipe, else the author's, else the machine's."""
+        """Return the subject with a recipe from the options, the author's file or the machine."""
         recipe = subject.author.recipe
         if self.options.recipe:
             recipe = "" if self.options.recipe == AUTO else self.options.recipe
@@ -372,7 +375,7 @@ class _UpCommand:
         return int(self.training_result.outcome)
 
     def _show_page(self, stack: Stack) -> None:
-        """Print the page's link; the command continues if the page does not start."""
+        """Print the page's link, or only the error if the page does not start."""
         try:
             with self.clock.report_waits("the page starts"):  # 4 s, or 40 s during training
                 link = page_link(stack, "chat")
@@ -384,12 +387,16 @@ class _UpCommand:
         self.clock.log(f"the page is ready; this link works once, within ten minutes: {link}")
 
     def _requested_ports(self) -> list[str]:
-        """Return the services whose port was requested by flag or by `TWIN_<SERVICE>_PORT`."""
-        requested = {*self.options.ports, *self.settings.model_fields_set}
-        return [name for name in SERVICES if name in requested or f"{name}_port" in requested]
+        """Return the services whose port was requested with an option or `TWIN_<SERVICE>_PORT`."""
+        requested_names = {*self.options.ports, *self.settings.model_fields_set}
+        return [
+            name
+            for name in SERVICES
+            if name in requested_names or f"{name}_port" in requested_names
+        ]
 
     def _preflight(self) -> None:
-        """Report later failures early; `deploy/up.sh` has already shown the machine."""
+        """Run stage 1, and check early for conditions that would make later stages fail."""
         from twin_resources.observability.langfuse.connection import trace_store
 
         self.clock.begin_stage(1, "preflight")
@@ -400,7 +407,8 @@ class _UpCommand:
             recipe=self.options.recipe,
         )
         trace_store(self.settings, Secrets("", "", "", ""))  # refuses partial Langfuse settings
-        # without a driver or server every process fails; with an empty store, every version
+        # Without a database driver or server, every process would fail. With an empty store, every
+        # version would be missing.
         if self.settings.state_url or self.settings.policy_path.exists():
             open_registry(self.settings).state.close()
 
@@ -429,9 +437,11 @@ class _UpCommand:
             clock=self.clock,
             is_interactive=is_interactive_terminal() and not self.options.dry_run,
         )
-        progress = read_progress(self.settings, subject.slug)  # with the answers just given
-        if why := too_small_reason(preview.kept, preview.accepted.words):
-            self.clock.log(f"too small to train on: {why}", style="yellow")
+        progress = read_progress(
+            self.settings, subject.slug
+        )  # includes the answers to `with_aliases`
+        if reason := too_small_reason(preview.kept, preview.accepted.words):
+            self.clock.log(f"too small to train on: {reason}", style="yellow")
         self.preview = preview
         if preview.embedder != self.settings.embedder:
             self.clock.log(f"embedder {preview.embedder}: most posts are not in English")
@@ -448,9 +458,9 @@ class _UpCommand:
         """Stay in the foreground until Ctrl-C or `twin stop` ends the stack."""
         self.clock.log("running; press Ctrl-C to stop everything", style="bold")
         try:
-            for turn in count():
+            for poll_number in count():
                 ensure_alive(stack)
-                if self.training_result is not None and turn % TURNS_PER_REPORT_CHECK == 0:
+                if self.training_result is not None and poll_number % TURNS_PER_REPORT_CHECK == 0:
                     self.training_result = report_completed_gate(
                         stack.settings, self.training_result, clock=self.clock
                     )
@@ -460,14 +470,16 @@ class _UpCommand:
 
 
 def _stop_on_signals() -> None:
-    """Make a closed terminal or a `kill` act like Ctrl-C."""
+    """Treat a closed terminal and `kill` like Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` deliberately ignores SIGHUP
-            signal.signal(number, interrupt)
+    for signal_number in (signal.SIGTERM, signal.SIGHUP):
+        if (
+            signal.getsignal(signal_number) is not signal.SIG_IGN
+        ):  # `nohup` deliberately ignores SIGHUP
+            signal.signal(signal_number, interrupt)
 
 
 def _absolute_if_folder(name: str) -> str:

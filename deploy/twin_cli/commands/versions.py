@@ -1,7 +1,7 @@
 """Show and move model versions: `twin versions`, `twin rollback`, `twin release`, `twin export`.
 
-Scope: the tables, manual moves, the choice of the version, the report of an export.
-Out of scope: the moves (`twin_resources/registry/`), writing an export (`python -m
+Scope: the tables, manual moves, the choice of the version, and the report of an export.
+Out of scope: the moves (`twin_resources/registry/`), and writing an export (`python -m
 twin_assets.serving.export.export_checkpoint`, which loads torch).
 """
 # pyright: strict
@@ -135,9 +135,9 @@ def run_rollback(
 def run_release(
     settings: Settings, version: str, *, author: str, reason: str, console: Console
 ) -> int:
-    """Release a refused, parked or shadow version by hand; return the exit code.
+    """Release a refused, parked or shadow version manually; return the exit code.
 
-    The release is marked `forced` and ends a shadow trial. For the stable version it releases only
+    The release is marked `forced` and ends a shadow trial. For the stable version, it releases only
     the prose.
 
     Raises:
@@ -160,8 +160,8 @@ def run_release(
             console,
         )
     if state == "shadow":
-        why = f"its trial was ended by an operator: {reason}"
-        registry.move(chosen_author.slug, number, "parked", actor=actor(), reason=why)
+        trial_reason = f"its trial was ended by an operator: {reason}"
+        registry.move(chosen_author.slug, number, "parked", actor=actor(), reason=trial_reason)
     move = registry.move(
         chosen_author.slug, number, "stable", actor=actor(), reason=reason, force=True
     )
@@ -171,8 +171,8 @@ def run_release(
 def release_consented_version(settings: Settings, author: str) -> list[Move]:
     """Release a version that passed the gate and waited only for consent; return the moves.
 
-    This covers only the author's first model. If there is a stable one, a trial decides in the next
-    run of `released_model`.
+    This covers only the author's first model. If there is a stable version, the next run of
+    `released_model` puts the new version on trial instead.
     """
     from twin_resources.registry.registry import reconcile
 
@@ -184,7 +184,7 @@ def release_consented_version(settings: Settings, author: str) -> list[Move]:
 
 
 def _report_move(settings: Settings, move: Move, console: Console) -> int:
-    """Print the move and record it in the running Dagster, which keeps the release history."""
+    """Print the move and record it in the running Dagster, which stores the release history."""
     console.print(
         f"{move.author} v{move.version}: {move.from_state} → {move.to_state} "
         f"(by {move.actor}: {move.reason})",
@@ -210,7 +210,7 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
 
 
 def newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
-    """Return the newest verdict of each checkpoint that has one."""
+    """Return the newest verdict of each checkpoint that has a verdict."""
     gate_version = registry.gate_version()
     verdicts = {
         checkpoint: registry.verdict(checkpoint, gate_version) for checkpoint in checkpoints
@@ -219,7 +219,7 @@ def newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, 
 
 
 def version_number(version: str) -> int:
-    """Return the number of `v2` or `2`.
+    """Parse a version such as `v2` or `2`.
 
     Raises:
         TwinError: the text has neither format.
@@ -235,7 +235,7 @@ def version_number(version: str) -> int:
 
 
 def actor() -> str:
-    """Return the user who runs the command; it is kept with every move and every request."""
+    """Return the user who runs the command, which is stored with every move and request."""
     return f"command:{getpass.getuser()}"
 
 
@@ -257,13 +257,14 @@ def run_export(
     """Export one version; return the exit code.
 
     Args:
-        version: `v2`, `2`, or empty for the stable one.
+        version: `v2`, `2`, or empty for the stable version.
         export_format: `adapter`, `merged`, `gguf-adapter` or `gguf`.
         output_folder: a folder that does not exist yet, or None for `<author>-v2-<format>` in the
             current folder.
 
     Raises:
-        TwinError: the version does not exist, may not be exported (tainted), or the export failed.
+        TwinError: the version does not exist or must not be exported (tainted), or the export
+            failed.
     """
     chosen_author = choose_author(settings, author)
     model = version_to_export(open_registry(settings), chosen_author.slug, version)
@@ -294,11 +295,11 @@ def run_export(
 
 
 def version_to_export(registry: Registry, author: str, version: str) -> ModelVersion:
-    """Return the requested version, or the stable one if `version` is empty.
+    """Return the requested version, or the stable version if `version` is empty.
 
     Raises:
-        TwinError: there is none, or it may not be exported because its training data has been
-            forgotten.
+        TwinError: there is no such version, or it must not be exported because some of its
+            training data has been forgotten.
     """
     model = _find_version(registry, author, version)
     if model.tainted:
@@ -320,20 +321,20 @@ def _find_version(registry: Registry, author: str, version: str) -> ModelVersion
                 next_step="copy it from there, or name a tuned version (`twin versions`)",
             )
         return model_version
-    stable = registry.stable_version(author)
-    if stable is not None and stable.is_answer_model:
+    stable_version = registry.stable_version(author)
+    if stable_version is not None and stable_version.is_answer_model:
         raise TwinError(
             f"export the stable version of {author}",
-            found=f"it is an answer model, which was not trained here: {stable.base}",
+            found=f"it is an answer model, which was not trained here: {stable_version.base}",
             next_step="name a tuned version (`twin versions` lists them)",
         )
-    if stable is None:
+    if stable_version is None:
         raise TwinError(
             f"export the stable version of {author}",
             found="there is none: the base model with retrieval answers",
             next_step="name a version (`twin versions` lists them)",
         )
-    return stable
+    return stable_version
 
 
 def write_export(
@@ -346,7 +347,7 @@ def write_export(
     verify: bool,
     console: Console,
 ) -> dict[str, Any]:
-    """Export a version in a separate process, which loads torch; return that process's answer.
+    """Export a version in a separate process, which loads torch, and return its result.
 
     Raises:
         TwinError: the export failed; the error contains the process's message.
@@ -371,10 +372,10 @@ def write_export(
 
 
 def parse_module_result(module_result: ModuleResult) -> dict[str, Any]:
-    """Return the module's answer: its last line, because libraries print warnings before it.
+    """Parse a module's result from its last line, because libraries print warnings before it.
 
     Raises:
-        TwinError: the module ended without an answer or answered with an error, which is passed on.
+        TwinError: the module ended without a result, or its result is an error.
     """
     try:
         export_result: dict[str, Any] = json.loads(module_result.output.strip().rpartition("\n")[2])

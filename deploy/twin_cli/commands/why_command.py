@@ -1,8 +1,8 @@
 """Run `twin why`: show the status of an author's votes and the decisions that followed.
 
-Scope: the summary, its plot in characters and its tables.
-Out of scope: settling votes (`quality/ledger`), deciding (`statistics/retraining.py`), the lines of
-a status (`author_quality.py`).
+Scope: the summary, its text plot and its tables.
+Out of scope: settling votes (`quality/ledger`), decisions (`statistics/retraining.py`), and the
+lines of a status (`author_quality.py`).
 """
 # pyright: strict
 
@@ -43,12 +43,14 @@ def run_why(settings: Settings, author: str, *, as_json: bool, console: Console)
     Raises:
         TwinError: the author does not exist, or the state store cannot be opened.
     """
-    chosen = choose_author(settings, author)
+    chosen_author = choose_author(settings, author)
     with (
         closing(State.open(settings.state_address)) as state,
         state.read_transaction() as connection,
     ):
-        summary = build_summary(connection, chosen, rules_from_settings(settings), now=time.time())
+        summary = build_summary(
+            connection, chosen_author, rules_from_settings(settings), now=time.time()
+        )
     if as_json:
         console.print_json(data=summary)
     else:
@@ -66,14 +68,14 @@ def build_summary(
     """
     if not sa.inspect(connection).has_table(scores.name):
         return {"author": author.slug, "streams": [], "waits": "", "decisions": [], "scores": {}}
-    armed = score_watch.armed_streams(connection)
+    armed_count = score_watch.armed_streams(connection)
     since_ms = int(now * 1000) - PLOTTED_DAYS * DAY_MS
     return {
         "author": author.slug,
         "streams": [
             {
                 "stream": watch.stream,
-                "state": evidence_line(connection, watch, rules, armed=armed, now=now),
+                "state": evidence_line(connection, watch, rules, armed=armed_count, now=now),
                 "days": daily_means(
                     daily_aggregates.day_sums(connection, author.slug, stream=watch.stream)
                 ),
@@ -82,35 +84,36 @@ def build_summary(
         ],
         "waits": waiting_line(connection, author.slug, now=now),
         "decisions": [
-            {"raised": format_date(one.raised_at), "stream": one.alarm.stream,
-             "version": one.alarm.version, "decision": one.decision or "not yet",
-             "rule": one.decided_by, "said": one.message, "run_key": one.run_key}
-            for one in alarm_records.alarms_of_author(connection, author.slug)
+            {"raised": format_date(record.raised_at), "stream": record.alarm.stream,
+             "version": record.alarm.version, "decision": record.decision or "not yet",
+             "rule": record.decided_by, "said": record.message, "run_key": record.run_key}
+            for record in alarm_records.alarms_of_author(connection, author.slug)
         ],
         "scores": alarm_records.count_scores_by_status(connection, author.slug, since_ms=since_ms),
     }  # fmt: skip
 
 
 def daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
-    """Return the days with values among the last 90, oldest first: date, mean, count, version."""
+    """Return date, mean, count and version of the last 90 days that have values, oldest first."""
     days: dict[int, list[DaySum]] = {}
     for day_sum in sums:
         days.setdefault(day_sum.day, []).append(day_sum)
-    newest = max(days, default=0)
+    newest_day = max(days, default=0)
     return [
         {
             "day": format_date(day * DAY_S),
-            "mean": math.fsum(part.total for part in parts) / sum(part.count for part in parts),
-            "values": sum(part.count for part in parts),
-            "version": parts[-1].version,
+            "mean": math.fsum(day_sum.total for day_sum in day_sums)
+            / sum(day_sum.count for day_sum in day_sums),
+            "values": sum(day_sum.count for day_sum in day_sums),
+            "version": day_sums[-1].version,
         }
-        for day, parts in sorted(days.items())
-        if day > newest - PLOTTED_DAYS
+        for day, day_sums in sorted(days.items())
+        if day > newest_day - PLOTTED_DAYS
     ]
 
 
 def plot_days(days: Sequence[dict[str, Any]]) -> str:
-    """Return one character per day, as high as the mean from 0 to 1, or a space without values."""
+    """Return a bar character per day for its mean from 0 to 1, or a space without values."""
     heights: dict[int, str] = {}
     for day_row in days:
         bar_index = round(min(1.0, max(0.0, day_row["mean"])) * (len(_BAR_CHARACTERS) - 1))
@@ -141,9 +144,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(table)
     if summary["scores"]:
         table = Table("score", "number", "outcome (90 days)", box=None)
-        for name, fates in summary["scores"].items():
-            for fate, count in fates.items():
-                table.add_row(escape(name), f"{count:,}", escape(fate.replace("_", " ")))
+        for name, outcome_counts in summary["scores"].items():
+            for outcome, count in outcome_counts.items():
+                table.add_row(escape(name), f"{count:,}", escape(outcome.replace("_", " ")))
         console.print(table)
     elif not summary["streams"]:
         console.print("no vote and no judgement has been read yet")

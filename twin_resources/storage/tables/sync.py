@@ -3,7 +3,7 @@
 Scope: the loop over changed inputs, and the rows that one batch writes, deletes and records.
 Out of scope: Lance calls (`store.py`), detecting changes (`changes.py`).
 Method: architecture.md. Each batch is one Lance commit with its own record. A process that is
-killed at any point therefore leaves complete inputs, and the next sync computes the others.
+killed at any point leaves only complete inputs, and the next sync computes the remaining ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease, TransactionalStore
     from twin_resources.storage.state.state import State
 
-# A key is tens of bytes, so the key list of one delete stays under a megabyte.
+# A key takes tens of bytes, so the key list of one delete stays under a megabyte.
 _MAX_KEYS_PER_DELETE = 10_000
 
 
@@ -68,7 +68,8 @@ class SyncProgress:
 
     Attributes:
         stored: row key, input key and row hash of every row at the start, or None if not loaded.
-        loaded_rows: row keys already looked up in `stored`; the fields below are newer for these.
+        loaded_rows: row keys already looked up in `stored`. For these keys, the fields below are
+            newer than `stored`.
         input_by_row: input key by row key, for the stored rows that were looked up.
         hash_by_row: row hash by row key, for the same rows.
         rows_by_input: row keys by input key, for changed and vanished inputs.
@@ -90,21 +91,21 @@ class SyncProgress:
 def apply_changes(
     task: SyncTask, changes: TableChanges, table: StoredTable, *, empty: pl.DataFrame, lease: Lease
 ) -> SyncProgress:
-    """Compute the inputs in `changes`, delete the vanished ones and return the progress."""
+    """Compute the inputs in `changes`, delete rows of vanished inputs and return the progress."""
     progress = SyncProgress(table, read_record(table))
     if progress.record.rows and (changes.inputs.height or changes.vanished):
         _load_rows(progress, [*changes.inputs["key"], *changes.vanished])
-    parts = list(split_batches(changes.inputs, rows=task.batch_rows))
+    batches = list(split_batches(changes.inputs, rows=task.batch_rows))
     pending = set(changes.inputs["key"].to_list()) | set(changes.vanished)
     known_empty = set(empty["_input_key"].to_list())
-    for number, part in enumerate(parts, start=1):
-        is_last = number == len(parts) and not changes.vanished
-        keys: list[str] = part["key"].to_list()
-        rows = _compute(task, part, done=progress.computed, total=changes.inputs.height)
+    for number, batch in enumerate(batches, start=1):
+        is_last = number == len(batches) and not changes.vanished
+        keys: list[str] = batch["key"].to_list()
+        rows = _compute(task, batch, done=progress.computed, total=changes.inputs.height)
         _write_batch(task, progress, rows, keys=keys, pending=pending, lease=lease, is_last=is_last)
         pending.difference_update(keys)
         progress.computed += len(keys)
-        _record_empty_inputs(lease.state, table.uri, task.version, part, rows, known_empty)
+        _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, known_empty)
     _delete_vanished(task, progress, changes.vanished, lease)
     if progress.record.version != task.version or not progress.record.exact:
         lease.renew()
@@ -123,26 +124,30 @@ def rebuild(
     empty: pl.DataFrame,
     lease: Lease,
 ) -> SyncProgress:
-    """Rebuild the table from every input in one commit, so that readers see old or new rows only.
+    """Rebuild the table in one commit, so that readers never see a mixture of old and new rows.
 
-    Unlike `apply_changes`, an interrupted rebuild starts again from the first input.
+    An interrupted rebuild starts again from the first input, unlike `apply_changes`.
     """
     progress = SyncProgress(table, CommitRecord(0, 0, None))
-    staged: list[Any] = []
+    staged_fragments: list[Any] = []
     delete_empty_inputs(lease.state, table.uri, empty["_input_key"].to_list())
-    for part in split_batches(changes.inputs, rows=task.batch_rows):
-        rows = _compute(task, part, done=progress.computed, total=changes.inputs.height)
+    for batch in split_batches(changes.inputs, rows=task.batch_rows):
+        rows = _compute(task, batch, done=progress.computed, total=changes.inputs.height)
         for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
             if progress.input_by_row.setdefault(row, owner) != owner:
                 raise _duplicate_key(task, row, owner, progress.input_by_row[row])
-        staged += stage(table, to_arrow(rows, schema)) if rows.height else []
+        staged_fragments += stage(table, to_arrow(rows, schema)) if rows.height else []
         row_sum = _update_row_sum(progress.record.row_sum, rows["_row_hash"], [])
         progress.record = CommitRecord(row_sum, progress.record.rows + rows.height, task.version)
-        progress.computed += part.height
+        progress.computed += batch.height
         progress.written += rows.height
-        _record_empty_inputs(lease.state, table.uri, task.version, part, rows, set())
+        _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, set())
     lease.renew()
-    _commit(progress, replace_all(table, schema, staged, record=progress.record), progress.record)
+    _commit(
+        progress,
+        replace_all(table, schema, staged_fragments, record=progress.record),
+        progress.record,
+    )
     return progress
 
 
@@ -151,23 +156,23 @@ def _load_rows(progress: SyncProgress, keys: Iterable[str]) -> None:
     row_key = progress.table.row_key
     progress.stored = read_columns(progress.table, [row_key, "_input_key", "_row_hash"])
     progress.rows_by_input = {key: set() for key in keys}
-    listed = pl.DataFrame(
+    key_frame = pl.DataFrame(
         {"_input_key": list(progress.rows_by_input)}, schema={"_input_key": pl.String}
     )
-    _index_rows(progress, progress.stored.join(listed, on="_input_key", how="semi"))
+    _index_rows(progress, progress.stored.join(key_frame, on="_input_key", how="semi"))
     for row, owner in progress.input_by_row.items():
         progress.rows_by_input[owner].add(row)
 
 
 def _load_stored_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
     """Load the stored rows of these keys; no Python objects are created for other rows."""
-    new = [row for row in rows if row not in progress.loaded_rows]
-    if progress.stored is None or not new:
+    missing_keys = [row for row in rows if row not in progress.loaded_rows]
+    if progress.stored is None or not missing_keys:
         return
     row_key = progress.table.row_key
-    listed = pl.DataFrame({row_key: new}, schema={row_key: pl.String})
-    _index_rows(progress, progress.stored.join(listed, on=row_key, how="semi"))
-    progress.loaded_rows.update(new)
+    key_frame = pl.DataFrame({row_key: missing_keys}, schema={row_key: pl.String})
+    _index_rows(progress, progress.stored.join(key_frame, on=row_key, how="semi"))
+    progress.loaded_rows.update(missing_keys)
 
 
 def _index_rows(progress: SyncProgress, changed_rows: pl.DataFrame) -> None:
@@ -181,14 +186,16 @@ def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, total: int) -> pl
     """Call the function on one batch and check the rows that it returns."""
     if task.announce is not None:
         task.announce(range(done, done + part.height), total)
-    positions = sorted(position for listed in part["positions"].to_list() for position in listed)
+    positions = sorted(
+        position for batch_positions in part["positions"].to_list() for position in batch_positions
+    )
     output = task.function(task.fetch(positions))
-    expected = {task.key, *task.schema}
-    if set(output.columns) != expected:
+    expected_columns = {task.key, *task.schema}
+    if set(output.columns) != expected_columns:
         raise InvalidRowsError(
             f"write rows of {task.name}",
             found=f"columns {sorted(output.columns)}",
-            next_step=f"make the function return exactly {sorted(expected)}",
+            next_step=f"make the function return exactly {sorted(expected_columns)}",
         )
     try:
         rows = output.select(pl.col(name).cast(dtype) for name, dtype in task.schema.items())
@@ -212,11 +219,11 @@ def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, total: int) -> pl
 
 
 def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[str]) -> None:
-    unknown = set(owners.to_list()) - keys
-    if unknown:
+    unknown_keys = set(owners.to_list()) - keys
+    if unknown_keys:
         raise InvalidRowsError(
             f"write rows of {task.name}",
-            found=f"rows for inputs that the function did not get: {_format_keys(unknown)}",
+            found=f"rows for inputs that the function did not get: {_format_keys(unknown_keys)}",
             next_step=f"put the {task.key!r} of the source input into every row",
         )
     if rows.null_count():
@@ -257,46 +264,50 @@ def _write_batch(
     owners: dict[str, str] = dict(zip(rows[task.row_key], rows["_input_key"], strict=True))
     hashes: dict[str, bytes] = dict(zip(rows[task.row_key], rows["_row_hash"], strict=True))
     _load_stored_rows(progress, owners)
-    stale = {row for key in keys for row in progress.rows_by_input.get(key, ())} - owners.keys()
+    stale_rows = {
+        row for key in keys for row in progress.rows_by_input.get(key, ())
+    } - owners.keys()
     for row, owner in owners.items():
-        before = progress.input_by_row.get(row, owner)
-        if before == owner:
+        previous_owner = progress.input_by_row.get(row, owner)
+        if previous_owner == owner:
             continue
-        if before not in pending:
-            raise _duplicate_key(task, row, owner, before)
-        # The row moves from an input of a later batch. If the sync were interrupted here and that
-        # input returned to its old content, it would look complete without this row. Its other
-        # rows are therefore deleted as well.
-        stale |= progress.rows_by_input[before] - owners.keys()
-    if not owners and not stale:
+        if previous_owner not in pending:
+            raise _duplicate_key(task, row, owner, previous_owner)
+        # The row moves from an input of a later batch. If the sync stopped after this commit and
+        # that input returned to its old content, it would look complete without this row.
+        # Therefore delete its other rows as well.
+        stale_rows |= progress.rows_by_input[previous_owner] - owners.keys()
+    if not owners and not stale_rows:
         return
-    replaced = [progress.hash_by_row[row] for row in owners if row in progress.hash_by_row]
+    replaced_hashes = [progress.hash_by_row[row] for row in owners if row in progress.hash_by_row]
     record = CommitRecord(
         _update_row_sum(
             progress.record.row_sum,
             hashes.values(),
-            [*replaced, *(progress.hash_by_row[row] for row in stale)],
+            [*replaced_hashes, *(progress.hash_by_row[row] for row in stale_rows)],
         ),
-        progress.record.rows + len(owners) - len(replaced) - len(stale),
+        progress.record.rows + len(owners) - len(replaced_hashes) - len(stale_rows),
         task.version if is_last else None,
     )
     lease.renew()
     arrow = to_arrow(rows, progress.table.dataset.schema)
-    _commit(progress, upsert(progress.table, arrow, delete=sorted(stale), record=record), record)
-    _forget_rows(progress, stale | owners.keys())
+    _commit(
+        progress, upsert(progress.table, arrow, delete=sorted(stale_rows), record=record), record
+    )
+    _forget_rows(progress, stale_rows | owners.keys())
     for row, owner in owners.items():
         progress.input_by_row[row] = owner
         progress.hash_by_row[row] = hashes[row]
     progress.written += len(owners)
-    progress.deleted += len(stale)
+    progress.deleted += len(stale_rows)
 
 
 def _forget_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
     for row in rows:
-        before = progress.input_by_row.pop(row, None)
+        owner = progress.input_by_row.pop(row, None)
         progress.hash_by_row.pop(row, None)
-        if before in progress.rows_by_input:
-            progress.rows_by_input[before].discard(row)
+        if owner in progress.rows_by_input:
+            progress.rows_by_input[owner].discard(row)
 
 
 def _delete_vanished(
@@ -304,32 +315,32 @@ def _delete_vanished(
 ) -> None:
     rows = sorted(row for key in vanished for row in progress.rows_by_input.get(key, ()))
     for start in range(0, len(rows), _MAX_KEYS_PER_DELETE):
-        part = rows[start : start + _MAX_KEYS_PER_DELETE]
+        batch = rows[start : start + _MAX_KEYS_PER_DELETE]
         is_last = start + _MAX_KEYS_PER_DELETE >= len(rows)
         record = CommitRecord(
             _update_row_sum(
-                progress.record.row_sum, [], [progress.hash_by_row[row] for row in part]
+                progress.record.row_sum, [], [progress.hash_by_row[row] for row in batch]
             ),
-            progress.record.rows - len(part),
+            progress.record.rows - len(batch),
             task.version if is_last else None,
         )
         lease.renew()
-        _commit(progress, delete_rows(progress.table, part, record=record), record)
-        _forget_rows(progress, part)
-        progress.deleted += len(part)
+        _commit(progress, delete_rows(progress.table, batch, record=record), record)
+        _forget_rows(progress, batch)
+        progress.deleted += len(batch)
 
 
 def _commit(
     progress: SyncProgress, committed: tuple[StoredTable, int], record: CommitRecord
 ) -> None:
-    progress.table, written = committed
-    progress.bytes_written += written
+    progress.table, bytes_written = committed
+    progress.bytes_written += bytes_written
     progress.record = record
 
 
 def _update_row_sum(row_sum: int, added: Iterable[bytes], removed: Iterable[bytes]) -> int:
-    total = row_sum + sum(int.from_bytes(hashed, "big") for hashed in added)
-    total -= sum(int.from_bytes(hashed, "big") for hashed in removed)
+    total = row_sum + sum(int.from_bytes(row_hash, "big") for row_hash in added)
+    total -= sum(int.from_bytes(row_hash, "big") for row_hash in removed)
     return total % MODULUS
 
 
@@ -342,11 +353,11 @@ def _record_empty_inputs(
     known_empty: set[str],
 ) -> None:
     """Record the batch's inputs without rows; drop the records of inputs that now have rows."""
-    filled = set(rows["_input_key"].to_list())
+    filled_keys = set(rows["_input_key"].to_list())
     hashes = dict(zip(part["key"], part["input_hash"], strict=True))
-    without_rows = [key for key in hashes if key not in filled]
+    empty_keys = [key for key in hashes if key not in filled_keys]
     delete_empty_inputs(state, uri, [key for key in hashes if key in known_empty])
-    if not without_rows:
+    if not empty_keys:
         return
     with state.transaction() as connection:
         connection.execute(
@@ -358,7 +369,7 @@ def _record_empty_inputs(
                     "input_hash": hashes[key],
                     "version": version,
                 }
-                for key in without_rows
+                for key in empty_keys
             ],
         )
 
@@ -392,5 +403,5 @@ def delete_empty_inputs(state: TransactionalStore, uri: str, keys: Sequence[str]
 
 
 def _format_keys(keys: Iterable[str]) -> str:
-    listed = sorted(keys)
-    return ", ".join(map(repr, listed[:5])) + (" …" if len(listed) > 5 else "")
+    sorted_keys = sorted(keys)
+    return ", ".join(map(repr, sorted_keys[:5])) + (" …" if len(sorted_keys) > 5 else "")

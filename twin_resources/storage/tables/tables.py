@@ -46,7 +46,7 @@ Group = Callable[[pl.DataFrame], pl.Series] | str
 
 @dataclass(frozen=True)
 class Upstream:
-    """A stored table as the upstream of a sync; only the key and hash of unchanged rows are read.
+    """A stored table as the upstream of a sync. Only the key and hash of unchanged rows are read.
 
     Attributes:
         asset, author: the asset and author of the table.
@@ -144,7 +144,7 @@ class Tables:
         announce: Callable[[range, int], object] | None = None,
         rebuild_in_one_commit: bool = False,
     ) -> SyncResult:
-        """Compute the rows whose (input hash, version) is new; delete those of vanished inputs.
+        """Compute inputs whose (input hash, version) is new, and delete rows of vanished inputs.
 
         Args:
             upstream: the inputs, or a stored table of them; rows that share `key` are one input.
@@ -159,15 +159,15 @@ class Tables:
             group: an upstream column, or a function of the upstream frame that returns one value
                 per row. If a group gains, loses or changes a member, all its inputs are recomputed.
             announce: called before each batch with the positions of its inputs among the inputs
-                to compute, and the number of these.
-            rebuild_in_one_commit: if true, rows of a new version replace all rows of the old one in
-                one commit, as for a new schema, so a reader never sees a mixture.
+                to compute, and the total number of inputs to compute.
+            rebuild_in_one_commit: if true, a new version replaces all rows in one commit, as a new
+                schema does, so that readers never see a mixture.
 
         Raises:
             TwinError: the upstream table is missing, a key is null, or the rows do not fit.
             LeaseBusyError: another process has worked on this table for longer than `lease_wait_s`.
-            StorageError: the storage failed. Finished batches are stored whole, and the next sync
-                computes the others.
+            StorageError: the storage failed. Finished batches are stored completely, and the next
+                sync computes the remaining inputs.
         """
         target = self.uri(target_asset, author)
         arrow = store.arrow_schema(schema, row_key=row_key)
@@ -188,20 +188,27 @@ class Tables:
             table = store.open_table(target, storage_options=self.storage_options)
             if table is None:
                 table = store.create_table(target, arrow, storage_options=self.storage_options)
-            stored = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
-            empty = sync.read_empty_inputs(self.state, target)
+            stored_inputs = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
+            empty_inputs = sync.read_empty_inputs(self.state, target)
             needs_rebuild = (
-                rebuild_in_one_commit and stored.height and version not in stored["_version"]
+                rebuild_in_one_commit
+                and stored_inputs.height
+                and version not in stored_inputs["_version"]
             )
             if table.is_compatible_with(arrow) and not needs_rebuild:
-                changes = find_changes(inputs, stored=stored, empty=empty, version=version)
-                progress = sync.apply_changes(task, changes, table, empty=empty, lease=lease)
+                changes = find_changes(
+                    inputs, stored=stored_inputs, empty=empty_inputs, version=version
+                )
+                progress = sync.apply_changes(task, changes, table, empty=empty_inputs, lease=lease)
             else:
                 changes = find_changes(
-                    inputs, stored=stored.clear(), empty=empty.clear(), version=version
+                    inputs,
+                    stored=stored_inputs.clear(),
+                    empty=empty_inputs.clear(),
+                    version=version,
                 )
                 progress = sync.rebuild(
-                    task, changes, table, schema=arrow, empty=empty, lease=lease
+                    task, changes, table, schema=arrow, empty=empty_inputs, lease=lease
                 )
             if progress.bytes_written:
                 progress.table, compaction_bytes = upkeep.compact_fragments(progress.table, lease)
@@ -232,16 +239,16 @@ class Tables:
             TwinError: a column or the version is unknown, or the filter does not parse.
         """
         table = self._open(asset, author, version=version)
-        selected = list(table.columns if columns is None else columns)
-        unknown = sorted(set(selected) - set(table.columns))
-        if unknown:
+        selected_columns = list(table.columns if columns is None else columns)
+        unknown_columns = sorted(set(selected_columns) - set(table.columns))
+        if unknown_columns:
             raise TwinError(
                 f"read {asset} of {author}",
-                found=f"no columns {unknown}",
+                found=f"no columns {unknown_columns}",
                 next_step=f"choose from {table.columns}",
             )
         try:
-            return store.read_user_columns(table, selected, where=where)
+            return store.read_user_columns(table, selected_columns, where=where)
         except ValueError as error:
             raise TwinError(
                 f"read {asset} of {author} where {where}",
@@ -266,9 +273,9 @@ class Tables:
         )
 
     def scan(self, asset: str, author: str, *, version: int | str | None = None) -> pl.LazyFrame:
-        """Return a table as a LazyFrame, which reads only the query's columns, when the query runs.
+        """Return a table as a LazyFrame, which reads only the columns that a query needs.
 
-        The version is fixed by this call, even if the table is written before the query runs.
+        This call fixes the version, even if the table is written before the query runs.
 
         Raises:
             TableNotFoundError: the asset has not been materialized for this author.
@@ -295,7 +302,7 @@ class Tables:
         return self._find(asset, author) is not None
 
     def data_version(self, asset: str, author: str) -> str | None:
-        """Return the data version, or None if no table exists. Usually no row is read."""
+        """Return the data version, usually without reading rows, or None if no table exists."""
         table = self._find(asset, author)
         return (
             None
@@ -309,18 +316,18 @@ class Tables:
         return None if table is None else table.dataset.version
 
     def tag(self, asset: str, author: str, tag: str, version: int | None = None) -> int:
-        """Tag a version (the newest if None), which protects it from clean-ups; return the version.
+        """Tag a version (the newest if None) to protect it from clean-up, and return the version.
 
-        An existing tag is moved.
+        An existing tag moves to this version.
         """
         table = self._open(asset, author)
-        pinned = table.dataset.version if version is None else version
+        tagged_version = table.dataset.version if version is None else version
         tags = table.dataset.tags
         if tag in tags.list():
-            tags.update(tag, pinned)
+            tags.update(tag, tagged_version)
         else:
-            tags.create(tag, pinned)
-        return pinned
+            tags.create(tag, tagged_version)
+        return tagged_version
 
     def ensure_index(
         self, asset: str, author: str, column: str, *, kind: str = "BTREE", **options: Any
@@ -357,15 +364,15 @@ class Tables:
     ) -> DeletedRows:
         """Remove rows by row key from every version, index and file of the table.
 
-        `replaced` holds rows, with all columns, that are kept with new values; the former values
-        are removed. The next sync restores rows that upstream still has, so forget them there
-        first. A tag on a version that holds one of the rows is removed
+        `replaced` contains complete rows that stay in the table with new values; their former
+        values are removed. The next sync restores rows that upstream still has, so forget them
+        there first. A tag is removed if its version contains one of the rows
         (`DeletedRows.removed_tags`).
         """
         with self.lease(asset, author) as lease:
-            forgotten = upkeep.forget(self._open(asset, author), keys, lease, replaced=replaced)
+            deleted_rows = upkeep.forget(self._open(asset, author), keys, lease, replaced=replaced)
             sync.delete_empty_inputs(self.state, self.uri(asset, author), keys)
-        return forgotten
+        return deleted_rows
 
     @contextmanager
     def lease(self, asset: str, author: str) -> Generator[Lease]:

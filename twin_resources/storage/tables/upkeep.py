@@ -1,6 +1,6 @@
 """Maintain a table: compact fragments, update indexes and delete rows physically.
 
-Scope: compaction, indexes, clean-up of old versions, physical deletion.
+Scope: compaction, indexes, clean-up of old versions and physical deletion.
 Out of scope: the meaning of rows, and the lease (the caller holds it).
 Method: https://lance.org/guide/performance/. Lance keeps deleted rows decodable until their
 fragment is compacted and every version that names the old file is removed.
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
     from twin_resources.storage.state.lease import Lease
 
-# A day of small edits creates tens of fragments, and every later scan opens a file for each.
+# A day of small edits creates tens of fragments, and every later scan opens one file per fragment.
 MAX_SMALL_FRAGMENTS = 64
 # Larger fragments are not rewritten, so the cost of compaction follows the added rows.
 ROWS_PER_FRAGMENT = 20_000
 KEEP_VERSIONS_FOR = timedelta(days=14)
-# Limit of rows rewritten at a time; the next run does the rest. 200,000 passages are 400 MB.
+# Rows rewritten per run; the next run continues. 200,000 passages take 400 MB.
 MAX_ROWS_PER_COMPACTION = 200_000
 # Each write adds a segment to every index, and every search reads each segment.
 MAX_SEGMENTS = 8
@@ -66,8 +66,8 @@ class DeletedRows:
     """The result of `forget`.
 
     Attributes:
-        rows: number of rows deleted from the newest version; 0 if it held none of them.
-        removed_tags: tags removed from versions that held some of the rows.
+        rows: number of rows deleted from the newest version; 0 if it contained none of them.
+        removed_tags: tags removed from versions that contained some of the rows.
         bytes_removed: size of the removed files of old versions.
     """
 
@@ -77,30 +77,32 @@ class DeletedRows:
 
 
 def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, int]:
-    """Merge small fragments if there are many, and then drop untagged versions after two weeks.
+    """Merge small fragments if there are many, and then drop untagged versions older than 14 days.
 
-    Returns the newest version of the table, and the bytes written.
+    Returns the newest version of the table and the number of bytes written.
     """
-    parts = table.dataset.get_fragments()
-    small = sum(part.physical_rows < ROWS_PER_FRAGMENT for part in parts)
-    if small <= MAX_SMALL_FRAGMENTS:
+    fragments = table.dataset.get_fragments()
+    small_count = sum(fragment.physical_rows < ROWS_PER_FRAGMENT for fragment in fragments)
+    if small_count <= MAX_SMALL_FRAGMENTS:
         return table, 0
     record = read_record(table)
     lease.renew()
-    before = _file_sizes(table)
+    existing_files = _file_sizes(table)
     table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
-    table, settled = commit_record(open_newest(table), replace(record, exact=True))
-    compacted = sum(size for path, size in _file_sizes(table).items() if path not in before)
+    table, record_bytes = commit_record(open_newest(table), replace(record, exact=True))
+    compaction_bytes = sum(
+        size for path, size in _file_sizes(table).items() if path not in existing_files
+    )
     table.dataset.cleanup_old_versions(KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
-    return table, compacted + settled
+    return table, compaction_bytes + record_bytes
 
 
 def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     """Merge small and half-deleted fragments and index segments, and drop old untagged versions.
 
-    Only what needs it is rewritten, and at most `MAX_ROWS_PER_COMPACTION` rows: Lance's plain
-    `optimize()` rewrites the whole table after a change of one row in a hundred. The vector index
-    is left to `retrieval/index.py`, because Lance would merge its partitions into a few large ones.
+    One call rewrites at most `MAX_ROWS_PER_COMPACTION` rows. Lance's plain `optimize()` would
+    rewrite the whole table after a change of one row in a hundred. `retrieval/index.py` maintains
+    the vector index, because Lance would merge its partitions into a few large ones.
     """
     record = read_record(table)
     lease.renew()
@@ -122,12 +124,12 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
         )
         table = open_newest(table)
     lease.renew()
-    cleaned = table.dataset.cleanup_old_versions(
+    cleanup = table.dataset.cleanup_old_versions(
         KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False
     )
     fragments = len(table.dataset.get_fragments())
     return CompactionResult(
-        fragments, compaction.fragments_removed, tuple(oversegmented_indexes), cleaned.bytes_removed
+        fragments, compaction.fragments_removed, tuple(oversegmented_indexes), cleanup.bytes_removed
     )
 
 
@@ -139,25 +141,25 @@ def _replace_rows(
     table: StoredTable, rows: pl.DataFrame, record: CommitRecord
 ) -> tuple[StoredTable, CommitRecord]:
     """Replace the values of stored rows; their keys and input keys do not change."""
-    key, hashed = table.row_key, "_row_hash"
-    stored = read_columns(
+    key, hash_column = table.row_key, "_row_hash"
+    stored_rows = read_columns(
         table, [key, *BOOKKEEPING_COLUMNS], where=_key_filter(table, rows[key].to_list())
     )
     rows = rows.select(table.columns)
-    changed = rows.with_columns(row_hashes(rows).alias(hashed)).join(
-        stored.drop(hashed), on=key, validate="1:1"
+    changed_rows = rows.with_columns(row_hashes(rows).alias(hash_column)).join(
+        stored_rows.drop(hash_column), on=key, validate="1:1"
     )
-    difference = sum_hashes(changed[hashed]) - sum_hashes(stored[hashed])
+    difference = sum_hashes(changed_rows[hash_column]) - sum_hashes(stored_rows[hash_column])
     record = replace(record, row_sum=(record.row_sum + difference) % MODULUS)
     schema = table.dataset.schema
-    arrow_rows = to_arrow(changed.select(schema.names), schema)
+    arrow_rows = to_arrow(changed_rows.select(schema.names), schema)
     table, _ = upsert(table, arrow_rows, delete=(), record=record)
     return table, record
 
 
 def _file_sizes(table: StoredTable) -> dict[str, int]:
-    # The dataset's counters miss the writes of a compaction, so its files' sizes are added up.
-    files = [file for part in table.dataset.get_fragments() for file in part.metadata.files]
+    # The dataset's counters miss the writes of a compaction, so the caller adds up file sizes.
+    files = [file for fragment in table.dataset.get_fragments() for file in fragment.metadata.files]
     return {file.path: file.file_size_bytes or 0 for file in files}
 
 
@@ -170,12 +172,12 @@ def ensure_index(
     table: StoredTable, column: str, kind: str, options: dict[str, Any], lease: Lease
 ) -> StoredTable:
     """Create a scalar index, or update it if the column has one of this kind."""
-    existing = {
+    existing_indexes = {
         (name, index.index_type.lower())
         for index in table.dataset.describe_indices()
         for name in index.field_names
     }
-    if (column, "inverted" if kind == "FTS" else kind.lower()) in existing:
+    if (column, "inverted" if kind == "FTS" else kind.lower()) in existing_indexes:
         return optimize_indices(table, lease)
     lease.renew()
     table.dataset.create_scalar_index(column, kind, replace=False, **options)
@@ -185,8 +187,8 @@ def ensure_index(
 def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
     """Add new rows to the indexes; without new rows, no version is created.
 
-    New rows become a separate segment. Merging it at once would rewrite each index (5 MB
-    instead of 17 KB for ten of 30,000 passages). `compact` merges segments if there are many.
+    New rows become a separate segment. Merging it immediately would rewrite each index: 5 MB
+    instead of 17 KB for ten of 30,000 passages. `compact` merges segments if there are many.
     """
     lease.renew()
     table.dataset.optimize.optimize_indices(num_indices_to_merge=0)
@@ -196,7 +198,7 @@ def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
 def forget(
     table: StoredTable, keys: Sequence[str], lease: Lease, *, replaced: pl.DataFrame | None = None
 ) -> DeletedRows:
-    """Delete rows by row key so that no file of the table holds them, in any version or index.
+    """Delete rows by row key from every file, version and index of the table.
 
     Args:
         replaced: rows (user columns) to keep with new values; their former values are deleted too.
@@ -221,8 +223,8 @@ def forget(
     table = open_newest(table)
     for index in table.dataset.describe_indices():
         if index.index_type.upper().startswith("IVF"):
-            # An index retrained by Lance finds a third fewer (two partitions instead of sixty), so
-            # its owner builds it again; until then, searches scan the vectors.
+            # An index retrained by Lance finds a third fewer matches (two partitions instead of
+            # sixty). `retrieval/index.py` rebuilds it; until then, searches scan the vectors.
             table.dataset.drop_index(index.name)
         else:
             # A full text index keeps the words of deleted rows until it is rebuilt.
@@ -236,8 +238,8 @@ def forget(
     )
     for tag in removed_tags:
         table.dataset.tags.delete(tag)
-    # We hold the lease and nobody else writes, so files without a version are leftovers.
-    cleaned = table.dataset.cleanup_old_versions(
+    # The lease excludes other writers, so files that belong to no version are leftovers.
+    cleanup = table.dataset.cleanup_old_versions(
         timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
     )
-    return DeletedRows(rows.height, removed_tags, cleaned.bytes_removed)
+    return DeletedRows(rows.height, removed_tags, cleanup.bytes_removed)

@@ -1,11 +1,11 @@
-"""Remember the files of a table for which a claim holds, so that a check reads only new ones.
+"""Record the files of a table for which a claim was verified, so that a check reads only new files.
 
-Scope: separating checked files from new ones, reading the rows of new files,
-and recording checked ones. Out of scope: claims, and claims about several rows at once.
-Method: Lance never changes a data file; it writes others and lists the deleted rows of a file
-(https://lance.org/format/table/). A claim that held for each row of a file therefore holds for
-the remaining ones, regardless of later writers. Compaction writes new files, which are checked
-again.
+Scope: separating verified files from new files, reading the rows of new files, and recording
+verified files.
+Out of scope: the claims themselves, and claims about several rows at once.
+Method: Lance never changes a data file. It writes new files and lists the deleted rows of old
+ones (https://lance.org/format/table/). A claim verified for every row of a file therefore still
+holds after later writes. Compaction writes new files, which are checked again.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnverifiedRows:
-    """The rows of one version of a table that are not yet checked for a claim.
+    """The rows of one table version for which a claim is not yet verified.
 
     Attributes:
         claim: name of the claim.
         version: version of the claim; a new one makes every row unverified.
-        rows: number of rows of the whole table.
+        rows: number of rows in the whole table.
         fragments: fragments to check.
     """
 
@@ -43,21 +43,21 @@ class UnverifiedRows:
     fragments: tuple[Any, ...]
 
     def read_batches(self, columns: Sequence[str], *, rows: int) -> Iterator[pl.DataFrame]:
-        """Yield columns of these rows, at most `rows` at a time, unordered, and at least one part.
+        """Yield columns of these rows as one or more frames of at most `rows` rows, unordered.
 
-        Columns that the table lacks are left out.
+        Columns that the table lacks are omitted.
         """
         return scan_fragments(self.table, columns, rows=rows, fragments=self.fragments)
 
     def mark_verified(self) -> None:
-        """Remember that the claim holds for every row of this version."""
-        files = sorted(_fragment_files(part) for part in self.table.dataset.get_fragments())
-        own_records = (
+        """Record that the claim holds for every row of this version."""
+        files = sorted(_fragment_files(fragment) for fragment in self.table.dataset.get_fragments())
+        same_claim = (
             verified_files.c.table_uri == self.table.uri,
             verified_files.c.claim == self.claim,
         )
         with self.state.transaction() as connection:
-            connection.execute(sa.delete(verified_files).where(*own_records))
+            connection.execute(sa.delete(verified_files).where(*same_claim))
             connection.execute(
                 sa.insert(verified_files).values(
                     table_uri=self.table.uri, claim=self.claim, version=self.version, files=files
@@ -70,20 +70,20 @@ def find_unverified_rows(
 ) -> UnverifiedRows:
     """Return the rows to check for a claim about single rows."""
     with state.read_transaction() as connection:
-        known = connection.execute(
+        recorded_files = connection.execute(
             sa.select(verified_files.c.files).where(
                 verified_files.c.table_uri == table.uri,
                 verified_files.c.claim == claim,
                 verified_files.c.version == version,
             )
         ).scalar()
-    verified_fragments = frozenset[str](known or ())
-    new = tuple(
-        part
-        for part in table.dataset.get_fragments()
-        if _fragment_files(part) not in verified_fragments
+    verified_fragments = frozenset[str](recorded_files or ())
+    new_fragments = tuple(
+        fragment
+        for fragment in table.dataset.get_fragments()
+        if _fragment_files(fragment) not in verified_fragments
     )
-    return UnverifiedRows(table, state, claim, version, table.dataset.count_rows(), new)
+    return UnverifiedRows(table, state, claim, version, table.dataset.count_rows(), new_fragments)
 
 
 def _fragment_files(fragment: Any) -> str:

@@ -1,6 +1,6 @@
-"""Check that a version of a table is whole: its files exist, and its rows match its record.
+"""Check that a table version is intact: its files exist, and its rows match its record.
 
-Scope: the quick check of `twin doctor` and the thorough one of backup and repair.
+Scope: the quick check of `twin doctor` and the thorough check of backup and repair.
 Out of scope: acting on the result.
 """
 
@@ -16,13 +16,13 @@ _BATCH_ROWS = 4_096  # rows read at a time
 
 
 def check_indexes(table: StoredTable) -> tuple[str, ...]:
-    """Return the names of damaged indexes, which make searches fail although the rows are whole.
+    """Return the names of damaged indexes, which make searches fail although the rows are intact.
 
     Raises:
         StorageError: the indexes cannot be read for another reason.
     """
     dataset: Any = table.dataset
-    damaged: list[str] = []
+    damaged_indexes: list[str] = []
     for index in dataset.describe_indices():
         try:
             with translate_storage_errors(
@@ -30,33 +30,35 @@ def check_indexes(table: StoredTable) -> tuple[str, ...]:
             ):
                 dataset.stats.index_stats(index.name)
         except DamagedError:
-            damaged.append(str(index.name))
-    return tuple(damaged)
+            damaged_indexes.append(str(index.name))
+    return tuple(damaged_indexes)
 
 
 def check_table(table: StoredTable, *, verify_values: bool = False) -> None:
-    """Check that the opened version is whole.
+    """Check that the opened version is intact.
 
     Args:
-        verify_values: whether to hash each row again from every column; otherwise only the stored
-            hashes are read, 32 bytes per row, which still opens every file of rows.
+        verify_values: whether to recompute each row's hash from every column. Otherwise only the
+            stored hashes are read (32 bytes per row), which still opens every data file.
 
     Raises:
-        DamagedError: a file is missing or truncated, or rows differ from the written ones.
+        DamagedError: a file is missing or truncated, or rows differ from the written rows.
         StorageError: the table cannot be read.
     """
-    tried = f"check the table {table.uri}"
+    action = f"check the table {table.uri}"
     record = read_record(table)
     if not verify_values:
         hashes = read_columns(table, ["_row_hash"])["_row_hash"]
         row_sum, rows = sum_hashes(hashes), len(hashes)
     else:
         row_sum, rows = 0, 0
-        for part in scan_batches(table, [*table.columns, "_row_hash"], rows=_BATCH_ROWS):
-            hashes = row_hashes(part.select(table.columns))
-            if not hashes.equals(part["_row_hash"], check_names=False):
-                raise DamagedError.for_place(table.uri, tried, "a row differs from the written one")
-            row_sum, rows = (row_sum + sum_hashes(hashes)) % MODULUS, rows + part.height
+        for batch in scan_batches(table, [*table.columns, "_row_hash"], rows=_BATCH_ROWS):
+            hashes = row_hashes(batch.select(table.columns))
+            if not hashes.equals(batch["_row_hash"], check_names=False):
+                raise DamagedError.for_place(
+                    table.uri, action, "a row differs from the written one"
+                )
+            row_sum, rows = (row_sum + sum_hashes(hashes)) % MODULUS, rows + batch.height
     if (row_sum, rows) != (record.row_sum, record.rows):
         detail = f"{rows:,} rows, but {record.rows:,} different ones were written"
-        raise DamagedError.for_place(table.uri, tried, detail)
+        raise DamagedError.for_place(table.uri, action, detail)

@@ -1,4 +1,4 @@
-"""Fetch and convert model weights, and parse the names given for models.
+"""Fetch and convert model weights, and parse model names.
 
-Scope: files of weights. Out of scope: serving and training models.
+Scope: weight files. Out of scope: serving and training models.
 """

@@ -1,11 +1,11 @@
 """Parse and check the name of the model that answers while the author's small model trains.
 
-Scope: the kind of the named model, and whether it can answer, as far as this can be checked before
-installation (`preflight.py`). This module therefore imports only the standard library and uses no
-syntax newer than Python 3.9.
-Out of scope: preparing and registering it (`commands/answer_models.py`), serving it
-(`serving/`), whether it fits the machine (`model_fit.py`, `preflight.py`).
-API of an address: https://platform.openai.com/docs/api-reference/models/list
+Scope: the kind of the named model, and the checks of whether it can answer. `preflight.py` runs
+them before installation, so this module imports only the standard library and uses no syntax
+newer than Python 3.9.
+Out of scope: preparing and registering the model (`commands/answer_models.py`), serving it
+(`serving/`), and whether it fits the machine (`model_fit.py`, `preflight.py`).
+API of a model server: https://platform.openai.com/docs/api-reference/models/list
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ class NamedModel:
     """A parsed model name.
 
     Attributes:
-        kind: an OpenAI-compatible address, a GGUF file, a transformers folder, or an id of the
-            model hub.
+        kind: an OpenAI-compatible address, a GGUF file, a transformers folder, or a model hub id.
         name: the stored form: an absolute path, an id, or `https://…/v1#model`.
         url: the address up to and including `/v1`, without a final slash; empty for other kinds.
-        model: the model to request at the address; empty if not named.
+        model: the model to request from the address; empty if not named.
     """
 
     kind: Literal["address", "gguf", "folder", "hub"]
@@ -47,23 +46,23 @@ class NamedModel:
 
     @property
     def is_remote(self) -> bool:
-        """Whether questions and posts leave this machine."""
+        """Whether questions and posts are sent to another machine."""
         return bool(self.url) and is_remote(self.url)
 
 
 def parse_name(text: str) -> NamedModel:
-    """Parse the name of a model; the disk is read, but no request is sent.
+    """Parse the name of a model; this reads the disk but sends no request.
 
     Raises:
         TwinError: the text is not one of the four kinds, or is an address that contains a key.
     """
-    tried = f"use {text!r} as the answer model"
+    action = f"use {text!r} as the answer model"
     if _ADDRESS.match(text):
         url, _, model = text.partition("#")
         url = url.rstrip("/")
         if "@" in url or "?" in url:
             raise TwinError(
-                tried,
+                action,
                 found="a user or a query in the address; both would be stored",
                 next_step=f"pass only the address, and set its key in {KEY_VARIABLE}",
             )
@@ -76,7 +75,7 @@ def parse_name(text: str) -> NamedModel:
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", text) and path.suffix != ".gguf":
         return NamedModel("hub", text)
     raise TwinError(
-        tried,
+        action,
         found="neither a folder, a file, an address nor an id on the model hub",
         next_step="name a folder, a GGUF file, an id (owner/name) or an address (https://…/v1); "
         f"{NO_MODEL} removes it",
@@ -84,23 +83,23 @@ def parse_name(text: str) -> NamedModel:
 
 
 def resolve_name(text: str, *, key: str = "") -> NamedModel:
-    """Parse the name of a model and check that it can answer; an address is returned with a model.
+    """Parse the name of a model, check that it can answer, and complete an address with its model.
 
     Args:
-        key: the API key of an address.
+        key: the API key for an address.
 
     Raises:
-        TwinError: the folder or file has no chat model, or the address does not list its models,
-            requires a different key, or has several models and none was named.
+        TwinError: the folder or file contains no chat model, or the address does not list its
+            models, requires a different key, or has several models and none was named.
     """
     model = parse_name(text)
-    tried = f"use {text!r} as the answer model"
+    action = f"use {text!r} as the answer model"
     if model.kind == "folder":
-        require_chat_folder(Path(model.name), tried=tried)
+        require_chat_folder(Path(model.name), tried=action)
     elif model.kind == "gguf":
-        require_chat_gguf(Path(model.name), tried=tried)
+        require_chat_gguf(Path(model.name), tried=action)
     elif model.kind == "address":
-        return _select_model(model, list_model_ids(model.url, key), tried=tried)
+        return _select_model(model, list_model_ids(model.url, key), tried=action)
     return model
 
 
@@ -110,7 +109,7 @@ def is_remote(url: str) -> bool:
 
 
 def split_stored_name(name: str) -> tuple[str, str]:
-    """Return the address and model in a stored name (`ModelVersion.base`); empty if it is local."""
+    """Return address and model from a stored name (`ModelVersion.base`), or "" for local models."""
     if not _ADDRESS.match(name):
         return "", ""
     url, _, model = name.partition("#")
@@ -123,7 +122,7 @@ def list_model_ids(url: str, key: str, *, timeout_s: float = LIST_TIMEOUT_S) -> 
     Raises:
         TwinError: the server does not answer, is not OpenAI-compatible, or refuses the key.
     """
-    tried = f"list the models of {url}"
+    action = f"list the models of {url}"
     headers = {"Accept": "application/json", "User-Agent": "llm-twin"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
@@ -132,32 +131,32 @@ def list_model_ids(url: str, key: str, *, timeout_s: float = LIST_TIMEOUT_S) -> 
     proxies = [urllib.request.ProxyHandler({})] if _LOCAL.match(url) else []
     opener = urllib.request.build_opener(_NoRedirect, *proxies)
     try:
-        with opener.open(request, timeout=timeout_s) as answer:
-            ids = [str(entry["id"]) for entry in json.loads(answer.read())["data"]]
+        with opener.open(request, timeout=timeout_s) as response:
+            ids = [str(entry["id"]) for entry in json.loads(response.read())["data"]]
     except urllib.error.HTTPError as error:
         if location := error.headers.get("Location", "") if error.code // 100 == 3 else "":
             raise TwinError(
-                tried,
+                action,
                 found=f"it redirects to {location[:200]}",
                 next_step="name that address itself if you trust it",
             ) from error
         if error.code in (401, 403):
             credentials = f"with the key from {KEY_VARIABLE}" if key else "without a key"
             raise TwinError(
-                tried,
+                action,
                 found=f"it answers {error.code} {credentials}",
                 next_step=f"export {KEY_VARIABLE} with a key that it accepts",
             ) from error
         suggestion = "" if url.endswith("/v1") else f", perhaps {url}/v1"
         raise TwinError(
-            tried,
+            action,
             found=f"it answers {error.code}: not an OpenAI-compatible address",
             next_step=f"pass the address up to and including /v1{suggestion}",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "reason", error)
         raise TwinError(
-            tried,
+            action,
             found=f"{type(error).__name__}: {reason}",
             next_step="start that server, or pass the address of one that lists its models "
             "(https://…/v1)",
@@ -173,19 +172,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _select_model(named: NamedModel, model_ids: list[str], *, tried: str) -> NamedModel:
-    listed = ", ".join(model_ids[:12]) + (
+    id_list = ", ".join(model_ids[:12]) + (
         f" and {len(model_ids) - 12} more" * (len(model_ids) > 12)
     )
     if named.model and named.model not in model_ids:
         raise TwinError(
             tried,
-            found=f"it offers {listed or 'no model'}",
+            found=f"it offers {id_list or 'no model'}",
             next_step=f"choose one of these: {named.url}#ID",
         )
     if not named.model and len(model_ids) != 1:
         raise TwinError(
             tried,
-            found=f"it offers {len(model_ids)} models: {listed}"
+            found=f"it offers {len(model_ids)} models: {id_list}"
             if model_ids
             else "it offers no model",
             next_step=f"choose one of them: {named.url}#{model_ids[0]}"

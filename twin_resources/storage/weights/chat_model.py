@@ -1,9 +1,9 @@
-"""Check whether a folder or a GGUF file holds a chat model.
+"""Check whether a folder or a GGUF file contains a chat model.
 
-Scope: the check before anything is installed. This module therefore imports only the standard
-library and uses no syntax newer than Python 3.9.
-Out of scope: fetching and preparing a model (`weights/weights.py`), whether it fits the machine
-(`model_fit.py`).
+Scope: the check before installation. This module therefore imports only the standard library and
+uses no syntax newer than Python 3.9.
+Out of scope: fetching and preparing a model (`weights/weights.py`), and whether it fits the
+machine (`model_fit.py`).
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -16,12 +16,12 @@ from twin_resources.errors import TwinError
 
 GGUF_MAGIC = b"GGUF"
 CHAT_TEMPLATE_KEY = b"tokenizer.chat_template"
-# The metadata precedes the weights; a vocabulary of 256,000 words with its merges takes 15 MB.
+# The metadata precedes the weights; a vocabulary of 256,000 tokens with its merges takes 15 MB.
 MAX_METADATA_BYTES = 64 * 1024 * 1024
 BLOCK_BYTES = 1024 * 1024
 
 
-_FILE_TYPE = b"general.file_type" + (4).to_bytes(4, "little")  # the key, then the type uint32
+_FILE_TYPE = b"general.file_type" + (4).to_bytes(4, "little")  # the key and its type (4 = uint32)
 # Codes from https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, general.file_type
 _PRECISIONS = {
     0: "f32", 1: "f16", 2: "q4_0", 3: "q4_1", 7: "q8_0", 8: "q5_0", 9: "q5_1", 10: "q2_k",
@@ -35,8 +35,8 @@ def gguf_precision(path: Path) -> str:
     value = _read_after(path, _FILE_TYPE, 4)
     if len(value) < 4:
         return ""
-    number = int.from_bytes(value, "little")
-    return _PRECISIONS.get(number, f"file type {number}")
+    file_type = int.from_bytes(value, "little")
+    return _PRECISIONS.get(file_type, f"file type {file_type}")
 
 
 def _read_after(path: Path, marker: bytes, length: int) -> bytes:
@@ -54,7 +54,7 @@ def _read_after(path: Path, marker: bytes, length: int) -> bytes:
 
 
 def require_chat_folder(folder: Path, *, tried: str) -> None:
-    """Check that a transformers folder holds a chat model.
+    """Check that a transformers folder contains a chat model.
 
     Raises:
         TwinError: the folder has no configuration, no safetensors, or no chat template.
@@ -72,10 +72,10 @@ def require_chat_folder(folder: Path, *, tried: str) -> None:
             next_step="name a model that is stored in safetensors format",
         )
     settings_file = folder / "tokenizer_config.json"
-    in_settings = settings_file.is_file() and "chat_template" in json.loads(
+    has_template_setting = settings_file.is_file() and "chat_template" in json.loads(
         settings_file.read_text(encoding="utf-8")
     )
-    if not in_settings and not (folder / "chat_template.jinja").is_file():
+    if not has_template_setting and not (folder / "chat_template.jinja").is_file():
         raise TwinError(
             tried,
             found="its tokenizer has no chat template",
@@ -84,24 +84,24 @@ def require_chat_folder(folder: Path, *, tried: str) -> None:
 
 
 def require_chat_gguf(path: Path, *, tried: str) -> None:
-    """Check in the metadata of a GGUF file that it holds a chat model.
+    """Check in the metadata of a GGUF file that it contains a chat model.
 
     Raises:
-        TwinError: it is not a GGUF file or has no chat template (an adapter has none either).
+        TwinError: it is not a GGUF file or has no chat template (adapters have none).
     """
     with path.open("rb") as stream:
-        head = stream.read(len(GGUF_MAGIC))
-        if head != GGUF_MAGIC:
+        magic = stream.read(len(GGUF_MAGIC))
+        if magic != GGUF_MAGIC:
             raise TwinError(
                 tried,
                 found=f"{path} is not a GGUF file",
                 next_step="name a GGUF file, or the transformers folder of the model",
             )
-        read, previous_tail = 0, b""
-        while read < MAX_METADATA_BYTES and (block := stream.read(1024 * 1024)):
+        bytes_read, previous_tail = 0, b""
+        while bytes_read < MAX_METADATA_BYTES and (block := stream.read(1024 * 1024)):
             if CHAT_TEMPLATE_KEY in previous_tail + block:
                 return
-            read, previous_tail = read + len(block), block[-len(CHAT_TEMPLATE_KEY) :]
+            bytes_read, previous_tail = bytes_read + len(block), block[-len(CHAT_TEMPLATE_KEY) :]
     raise TwinError(
         tried,
         found=f"{path} has no chat template",

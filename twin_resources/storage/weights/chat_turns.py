@@ -1,12 +1,12 @@
 """Check how a model's chat template renders turns, and adapt the template where necessary.
 
 Scope: testing a template (a system turn, an answer after its prompt, a conversation), finding
-the token that ends an answer, and adapting the template: a refused system turn is put before the
-question, thinking is switched off, and an answer begins directly after its prompt.
+the token that ends an answer, and adapting the template. An adapted template puts a rejected
+system turn before the question, disables thinking, and begins an answer directly after its prompt.
 Out of scope: the prompt's wording (`prompt/templates.py`), samples (`checkpoints/samples`).
 
-Changes are added before or after the model's own template, in Jinja, so that training, the
-reference and llama.cpp read one file and prompts are built in one place.
+The adaptations are Jinja code before or after the model's own template. Training, the reference
+model and llama.cpp therefore read one file, and prompts are built in one place.
 Templates: https://huggingface.co/docs/transformers/chat_templating
 """
 # pyright: strict
@@ -45,10 +45,10 @@ class AdaptedTemplate:
     """A tested template.
 
     Attributes:
-        template: the template for training and serving; the model's own if nothing had to change.
-        changes: a description of each change; empty if there is none.
+        template: the template for training and serving; the model's own if no change was needed.
+        changes: a description of each change.
         end_of_turn: text of the token that ends an answer.
-        supports_tools: whether the template supports tools (no twin sends any).
+        supports_tools: whether the template supports tools (a twin never sends any).
     """
 
     template: str
@@ -61,9 +61,9 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
     """Test a loaded tokenizer's template and adapt it to the project's turns.
 
     Raises:
-        TwinError: the tokenizer has no template, or its template refuses an ordinary conversation,
-            loses a turn, or does not render an answer after its prompt or end it with a control
-            token.
+        TwinError: the tokenizer has no template. Or the template rejects an ordinary conversation,
+            omits a turn, does not render an answer directly after its prompt, or does not end it
+            with a control token.
     """
     original_template = tokenizer.chat_template
     if isinstance(original_template, dict):  # several templates, by purpose
@@ -77,13 +77,15 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
     if not _supports_system(tokenizer, template):
         template = SYSTEM_BEFORE_QUESTION + template
         changes.append("the template rejects a system turn, so its text is put before the question")
-    head = _answer_prefix(tokenizer, template)
-    if head.strip():  # a space belongs to the answer's first token
-        template += "{%- if add_generation_prompt -%}{{- " + repr(head) + " -}}{%- endif -%}"
-        changes.append(f"an answer begins after {head!r}")
+    prefix = _answer_prefix(tokenizer, template)
+    if prefix.strip():  # a space belongs to the answer's first token
+        template += "{%- if add_generation_prompt -%}{{- " + repr(prefix) + " -}}{%- endif -%}"
+        changes.append(f"an answer begins after {prefix!r}")
     _require_conversation(tokenizer, template)
-    ended = AdaptedTemplate(template, tuple(changes), "", bool(_TOOLS.search(original_template)))
-    return replace(ended, end_of_turn=_find_end_of_turn(tokenizer, template))
+    adapted_template = AdaptedTemplate(
+        template, tuple(changes), "", bool(_TOOLS.search(original_template))
+    )
+    return replace(adapted_template, end_of_turn=_find_end_of_turn(tokenizer, template))
 
 
 def end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tuple[str, ...]:
@@ -92,13 +94,13 @@ def end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tuple[st
     They come from the template, the tokenizer and `generation_config.json`.
     """
     path = folder / "generation_config.json"
-    listed: Any = []
+    stored_ids: Any = []
     if path.is_file():
-        listed = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") or []
-    ids = cast("list[int]", listed if isinstance(listed, list) else [listed])
+        stored_ids = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") or []
+    ids = cast("list[int]", stored_ids if isinstance(stored_ids, list) else [stored_ids])
     texts: list[str] = [str(text) for text in tokenizer.convert_ids_to_tokens(ids)]
-    own = [str(tokenizer.eos_token)] if tokenizer.eos_token else []
-    return tuple(dict.fromkeys([turns.end_of_turn, *own, *texts]))
+    tokenizer_end = [str(tokenizer.eos_token)] if tokenizer.eos_token else []
+    return tuple(dict.fromkeys([turns.end_of_turn, *tokenizer_end, *texts]))
 
 
 def _messages(*roles: str) -> list[dict[str, str]]:
@@ -107,7 +109,7 @@ def _messages(*roles: str) -> list[dict[str, str]]:
 
 
 def _render(tokenizer: Any, template: str, *roles: str) -> str:
-    """Render a conversation as text; after a question, add the text that begins the answer."""
+    """Render a conversation as text; after a question, add the template's generation prompt."""
     messages = _messages(*roles)
     return tokenizer.apply_chat_template(
         messages,
@@ -118,7 +120,7 @@ def _render(tokenizer: Any, template: str, *roles: str) -> str:
 
 
 def _supports_system(tokenizer: Any, template: str) -> bool:
-    """Return whether a system turn is rendered; a template may refuse it or leave it out."""
+    """Return whether a system turn is rendered; a template may reject or omit it."""
     from jinja2 import TemplateError
 
     try:
@@ -129,7 +131,7 @@ def _supports_system(tokenizer: Any, template: str) -> bool:
 
 
 def _answer_prefix(tokenizer: Any, template: str) -> str:
-    """Return the text between a prompt's end and the answer (a channel, an empty thought).
+    """Return the text between a prompt and its answer, such as a channel or an empty thought.
 
     Raises:
         TwinError: the rendered conversation does not begin with its prompt.
@@ -152,9 +154,9 @@ def _require_conversation(tokenizer: Any, template: str) -> None:
         text = _render(tokenizer, template, *roles)
     except TemplateError as error:
         raise _refusal(f"a conversation with two questions is rejected: {error}") from error
-    for turn, times in ((PROBE_SYSTEM, 1), (PROBE_QUESTION, 2), (PROBE_ANSWER, 1)):
-        if (count := text.count(turn)) != times:
-            raise _refusal(f"{turn!r} is rendered {count} times instead of {times}")
+    for turn, expected_count in ((PROBE_SYSTEM, 1), (PROBE_QUESTION, 2), (PROBE_ANSWER, 1)):
+        if (count := text.count(turn)) != expected_count:
+            raise _refusal(f"{turn!r} is rendered {count} times instead of {expected_count}")
 
 
 def _find_end_of_turn(tokenizer: Any, template: str) -> str:

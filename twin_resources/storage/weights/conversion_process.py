@@ -4,10 +4,10 @@ Scope: the code that imports the converter's own `gguf` and `conversion` package
 writes hyper-parameters and tensors; `gguf_vocabulary.py` writes the vocabulary.
 Out of scope: starting this process (`kept_converter.py`).
 
-Exits with 3 and a line of JSON (`kind`, `found`) if llama.cpp cannot express the input.
-An adapter adds B·A to a weight. The converter converts B·A as if it were the weight, and B alone.
-If the first result is the second times A, the conversion only reorders rows or splits them over
-several tensors, and the converted B is the adapter's. Otherwise the adapter is refused.
+The process exits with 3 and a line of JSON (`kind`, `found`) if llama.cpp cannot express the input.
+An adapter adds B·A to a weight. The converter converts B·A as if it were the weight, and then B
+alone. If the first result equals the second times A, the conversion only reorders rows or splits
+them into several tensors, and the adapter stores the converted B. Otherwise it is refused.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
             write_model(options.model, options.out, precision=options.precision)
         else:
             write_adapter(options.adapter, options.model, options.out)
-    except _ConversionError as refused:
-        sys.stdout.write(json.dumps({"kind": refused.kind, "found": str(refused)}) + "\n")
+    except _ConversionError as refusal:
+        sys.stdout.write(json.dumps({"kind": refusal.kind, "found": str(refusal)}) + "\n")
         return REFUSED_EXIT_CODE
     except TwinError as error:
         sys.stdout.write(json.dumps({"kind": "tokenizer", "found": error.found}) + "\n")
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write_model(folder: Path, out: Path, *, precision: str) -> None:
-    """Write the model; the vocabulary is as long as the embedding has rows."""
+    """Write the model with one vocabulary entry per row of its token embedding."""
     import torch
     from gguf import LlamaFileType
     from transformers import AutoTokenizer
@@ -75,13 +75,13 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
     architecture = _model_class(folder)
 
     def set_vocab(self: Any) -> None:
-        names = [name for part in self.gguf_writer.tensors for name in part]
+        names = [name for shard in self.gguf_writer.tensors for name in shard]
         if "token_embd.weight" not in names:
             raise _ConversionError("architecture", "no token embedding")
         (rows,) = (
-            part["token_embd.weight"].shape[0]
-            for part in self.gguf_writer.tensors
-            if "token_embd.weight" in part
+            shard["token_embd.weight"].shape[0]
+            for shard in self.gguf_writer.tensors
+            if "token_embd.weight" in shard
         )
         vocabulary = read_vocabulary(
             tokenizer,
@@ -100,17 +100,17 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
 
 
 def _model_name(folder: Path, tokenizer: Any) -> str:
-    """Return the folder's name, with Phi-3's before it if control tokens strip the space after.
+    """Return the folder's name, prefixed with "phi-3" if control tokens strip the space after them.
 
-    GGUF has no field for this; llama.cpp recognises it by the model's name alone.
+    GGUF has no field for this property; llama.cpp infers it from the model's name.
     Source: https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp
     """
-    strips = any(token.rstrip for token in tokenizer.added_tokens_decoder.values())
-    return f"phi-3 {folder.name}" if strips else folder.name
+    strips_space = any(token.rstrip for token in tokenizer.added_tokens_decoder.values())
+    return f"phi-3 {folder.name}" if strips_space else folder.name
 
 
 def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
-    """Write a LoRA beside the model in `folder`."""
+    """Write the GGUF file of a LoRA adapter for the model in `folder`."""
     import torch
     from gguf import MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
 
@@ -149,11 +149,11 @@ def _model_class(folder: Path) -> Any:
 def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
     from safetensors.torch import load_file
 
-    stored = load_file(adapter / "adapter_model.safetensors")
-    modules = sorted({name.rpartition(".lora_")[0] for name in stored})
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    modules = sorted({name.rpartition(".lora_")[0] for name in tensors})
     for module in modules:
         try:
-            down, up = (stored.pop(f"{module}.lora_{part}.weight").float() for part in "AB")
+            down, up = (tensors.pop(f"{module}.lora_{matrix}.weight").float() for matrix in "AB")
         except KeyError as error:
             raise _ConversionError(
                 "adapter", f"a tensor of {module} that is not a LoRA matrix"
@@ -162,33 +162,33 @@ def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
         for target, rows in _convert_weight(model, name, up, down):
             yield f"{target}.lora_a", down.contiguous().numpy()
             yield f"{target}.lora_b", rows.contiguous().numpy()
-    if stored:
-        raise _ConversionError("adapter", f"the tensor {min(stored)}, which is not a LoRA matrix")
+    if tensors:
+        raise _ConversionError("adapter", f"the tensor {min(tensors)}, which is not a LoRA matrix")
 
 
 def _convert_weight(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each GGUF tensor that a weight is converted to, with B (rows, r) in its row order."""
+    """Yield each GGUF tensor that a weight becomes, with B (rows, r) in its row order."""
     import torch
 
-    filtered = model.filter_tensors((name, lambda: up))
-    if filtered is None:
+    tensor = model.filter_tensors((name, lambda: up))
+    if tensor is None:
         raise _ConversionError("adapter", f"{name}, which GGUF omits")
-    name = filtered[0]
-    block = next((int(part) for part in name.split(".") if part.isdecimal()), None)
+    name = tensor[0]
+    layer = next((int(part) for part in name.split(".") if part.isdecimal()), None)
     try:
-        merged = dict(model.modify_tensors(up @ down, name, block))
-        rows = dict(model.modify_tensors(up, name, block))
+        converted_products = dict(model.modify_tensors(up @ down, name, layer))
+        converted_rows = dict(model.modify_tensors(up, name, layer))
     except (ValueError, RuntimeError, IndexError) as error:
         raise _ConversionError("adapter", f"{name}: {error}") from error
-    for target, expected in merged.items():
-        written = rows.get(target)
-        if written is None or written.ndim != 2 or written.shape[1] != down.shape[0]:
+    for target, product in converted_products.items():
+        target_rows = converted_rows.get(target)
+        if target_rows is None or target_rows.ndim != 2 or target_rows.shape[1] != down.shape[0]:
             raise _ConversionError(
                 "adapter", f"{name}, whose conversion to {target} changes more than its rows"
             )
-        if not torch.allclose(written @ down, expected, rtol=1e-4, atol=1e-6):
+        if not torch.allclose(target_rows @ down, product, rtol=1e-4, atol=1e-6):
             raise _ConversionError("adapter", f"{name}, whose values differ in {target}")
-        yield target, written
+        yield target, target_rows
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Scope: reading tensors, tokenizer and chat template from a GGUF file and writing them in
 transformers' layout. Out of scope: fetching the file (`weights.py`), writing GGUF (`gguf.py`).
-Source: the GGUF specification, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, and
-llama.cpp's conversion, whose permutation of the query and key rows is reversed here.
+Sources: the GGUF specification, https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, and
+llama.cpp's converter, which permutes the query and key rows; this module reverses that.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _OTHER_TENSORS = {
 
 
 def write_transformers_folder(gguf_file: Path, into: Path) -> None:
-    """Write config, tokenizer, chat template and `model.safetensors` (float16) of one GGUF file.
+    """Write config, tokenizer, chat template and `model.safetensors` (float16) from one GGUF file.
 
     Quantised blocks are `scale * q + offset` with float16 scale and offset. They are dequantised to
-    float32 and stored in float16, the type of the served GGUF, so that training and serving use
+    float32 and stored as float16, the type of the served GGUF, so that training and serving use
     the same values.
 
     Args:
-        gguf_file: a GGUF of architecture `llama` with a byte-level BPE tokenizer of kind `smollm`.
+        gguf_file: a GGUF file of architecture `llama` with a byte-level BPE tokenizer (`smollm`).
         into: an existing, empty folder.
 
     Raises:
@@ -89,8 +89,8 @@ def _require(reader: GGUFReader, key: str, expected: str, gguf_file: Path) -> No
 
 
 def _config(reader: GGUFReader, *, tied: bool) -> dict[str, Any]:
-    hidden = int(_value(reader, "llama.embedding_length"))
-    heads = int(_value(reader, "llama.attention.head_count"))
+    hidden_size = int(_value(reader, "llama.embedding_length"))
+    head_count = int(_value(reader, "llama.attention.head_count"))
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -99,14 +99,14 @@ def _config(reader: GGUFReader, *, tied: bool) -> dict[str, Any]:
         "bos_token_id": int(_value(reader, "tokenizer.ggml.bos_token_id")),
         "dtype": "float16",
         "eos_token_id": int(_value(reader, "tokenizer.ggml.eos_token_id")),
-        "head_dim": hidden // heads,
+        "head_dim": hidden_size // head_count,
         "hidden_act": "silu",
-        "hidden_size": hidden,
+        "hidden_size": hidden_size,
         "initializer_range": 0.02,
         "intermediate_size": int(_value(reader, "llama.feed_forward_length")),
         "max_position_embeddings": int(_value(reader, "llama.context_length")),
         "mlp_bias": False,
-        "num_attention_heads": heads,
+        "num_attention_heads": head_count,
         "num_hidden_layers": int(_value(reader, "llama.block_count")),
         "num_key_value_heads": int(_value(reader, "llama.attention.head_count_kv")),
         "pad_token_id": int(_value(reader, "tokenizer.ggml.padding_token_id")),
@@ -124,7 +124,7 @@ def _config(reader: GGUFReader, *, tied: bool) -> dict[str, Any]:
 def _tensors(reader: GGUFReader, gguf_file: Path) -> dict[str, NDArray[np.float16]]:
     from gguf import dequantize
 
-    heads = {
+    head_counts = {
         "attn_q": int(_value(reader, "llama.attention.head_count")),
         "attn_k": int(_value(reader, "llama.attention.head_count_kv")),
     }
@@ -143,14 +143,14 @@ def _tensors(reader: GGUFReader, gguf_file: Path) -> dict[str, NDArray[np.float1
                 next_step="name a Hugging Face model id or a transformers folder with --base-model",
             )
         array = dequantize(tensor.data, tensor.tensor_type)
-        if kind in heads:
-            array = _unpermute(array, heads[kind])
+        if kind in head_counts:
+            array = _unpermute(array, head_counts[kind])
         tensors[name] = np.ascontiguousarray(array, dtype=np.float16)
     return tensors
 
 
 def _unpermute(array: NDArray[Any], heads: int) -> NDArray[Any]:
-    """Reorder a query or key projection's rows from llama.cpp's interleaved order to halves."""
+    """Reorder the rows of a query or key projection from interleaved (llama.cpp) to half-split."""
     rows, columns = array.shape
     return (
         array.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
@@ -165,7 +165,7 @@ def _write_tokenizer(reader: GGUFReader, into: Path) -> None:
     merges = [tuple(merge.split(" ")) for merge in _value(reader, "tokenizer.ggml.merges")]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    # llama.cpp's pre-tokenizer "smollm" splits off every digit, then applies GPT-2's pattern.
+    # llama.cpp's pre-tokenizer "smollm" separates every digit, then applies GPT-2's pattern.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Digits(individual_digits=True),
@@ -173,9 +173,11 @@ def _write_tokenizer(reader: GGUFReader, into: Path) -> None:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    control = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL_TOKEN]
+    control_tokens = [
+        token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL_TOKEN
+    ]
     tokenizer.add_special_tokens(
-        [AddedToken(token, special=True, normalized=False) for token in control]
+        [AddedToken(token, special=True, normalized=False) for token in control_tokens]
     )
     tokenizer.save(str(into / "tokenizer.json"), pretty=False)
 

@@ -1,14 +1,14 @@
 """Write Hugging Face folders as GGUF files for llama.cpp's server.
 
 Scope: the f16 file of a Llama-architecture model and the adapter file of a PEFT LoRA, written
-with the `gguf` package alone.
+with only the `gguf` package.
 Out of scope: quantised files (they change answers), reading GGUF (`from_gguf.py`),
-fetching weights (`weights.py`), serving (`serving/model_server.py`).
+fetching weights (`weights.py`) and serving (`serving/model_server.py`).
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
-Llama's rotary embedding pairs adjacent rows in GGUF and rows half a head apart in Hugging Face. The
-rows of q and k, and of their LoRA B matrices, are therefore reordered. Without the reordering, the
-top token still agrees nine times in ten, but log-probabilities differ by 0.12 on average.
+Llama's rotary embedding pairs adjacent rows in GGUF, but rows half a head apart in Hugging Face.
+This module therefore reorders the rows of q and k and of their LoRA B matrices. Without the
+reordering, nine of ten top tokens still agree, but log-probabilities differ by 0.12 on average.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def read_config(model: Path | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_f16(model_folder: Path, out_path: Path) -> Path:
-    """Write one Hugging Face folder as an f16 GGUF (matrices f16, vectors f32), tensor by tensor.
+    """Write a Hugging Face folder as an f16 GGUF file (matrices f16, vectors f32).
 
     Args:
         model_folder: a folder with config.json, tokenizer.json (byte-level BPE), chat template
             and *.safetensors.
-        out_path: written under a partial name and renamed, so that a file of this name is complete.
+        out_path: the file to write. It is renamed from a partial file, so it is always complete.
 
     Returns:
         out_path.
@@ -101,11 +101,11 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
             rope_factors = _add_shape(writer, model_folder, config)
             _add_tokenizer(writer, model_folder, config)
             names = _gguf_names(config["num_hidden_layers"])
-            extra = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
+            extra_tensors = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
             _stream_tensors(
                 writer,
-                _model_layout(model_folder, config, names=names, extra=extra),
-                _model_tensors(model_folder, config, names=names, extra=extra),
+                _model_layout(model_folder, config, names=names, extra=extra_tensors),
+                _model_tensors(model_folder, config, names=names, extra=extra_tensors),
             )
 
     return _publish(out_path, build)
@@ -121,33 +121,33 @@ def unsupported_reason(model_folder: Path) -> TwinError | None:
     try:
         config = read_config(model_folder)
         _require_llama(model_folder, config)
-        writer = GGUFWriter(None, "llama")  # without a path it writes no file
+        writer = GGUFWriter(None, "llama")  # writes no file without a path
         _add_shape(writer, model_folder, config)
         _add_tokenizer(writer, model_folder, config)
-    except TwinError as refused:
-        return refused
+    except TwinError as error:
+        return error
     return None
 
 
 def write_adapter(
     adapter_folder: Path, base_config: Path | Mapping[str, Any], out_path: Path
 ) -> Path:
-    """Write one PEFT LoRA as a GGUF adapter, f32.
+    """Write a PEFT LoRA as a GGUF adapter (f32).
 
     Tensors are `blk.N.<name>.weight.lora_a` (r, in) and `.lora_b` (out, r).
 
     Args:
         adapter_folder: adapter_config.json and adapter_model.safetensors, as PEFT saves them.
-        base_config: the base model's folder or its config.json as a mapping (head counts order the
-            rows).
-        out_path: written under a partial name and renamed.
+        base_config: the base model's folder, or its config.json as a mapping. Its head counts
+            determine the order of the rows.
+        out_path: the file to write, renamed from a partial file.
 
     Returns:
         out_path.
 
     Raises:
-        TwinError: the adapter uses what llama.cpp cannot express (DoRA, per-module ranks, trained
-            biases …).
+        TwinError: llama.cpp does not support a feature of the adapter (DoRA, per-module ranks,
+            trained biases …).
     """
     from gguf import GGUFWriter
 
@@ -156,11 +156,11 @@ def write_adapter(
     gguf_name = _gguf_names(config["num_hidden_layers"])
     tensors: dict[str, Array] = {}
     for name, values in _read_tensors(adapter_folder / "adapter_model.safetensors"):
-        module, _, part = name.removeprefix(_LORA_PREFIX).rpartition(".lora_")
-        if part not in ("A.weight", "B.weight"):
+        module, _, suffix = name.removeprefix(_LORA_PREFIX).rpartition(".lora_")
+        if suffix not in ("A.weight", "B.weight"):
             raise _unsupported_error(adapter_folder, f"the tensor {name} is not a LoRA matrix")
         target = gguf_name(f"{module}.weight")
-        if part == "A.weight":
+        if suffix == "A.weight":
             tensors[f"{target}.lora_a"] = values
         else:
             rows = _to_gguf_rows(f"{module}.weight", values, config)
@@ -181,11 +181,11 @@ def lora_scale(adapter_folder: Path) -> float:
     """Return a PEFT LoRA's alpha for llama.cpp, which divides it by the rank.
 
     Raises:
-        TwinError: the adapter uses what llama.cpp cannot express (DoRA, per-module ranks, trained
-            biases …).
+        TwinError: llama.cpp does not support a feature of the adapter (DoRA, per-module ranks,
+            trained biases …).
     """
     lora = json.loads((adapter_folder / "adapter_config.json").read_text(encoding="utf-8"))
-    expressible = {
+    supported_values = {
         "peft_type": "LORA",
         "use_dora": False,
         "fan_in_fan_out": False,
@@ -195,13 +195,13 @@ def lora_scale(adapter_folder: Path) -> float:
         "modules_to_save": None,
         "lora_bias": False,
     }
-    for name, plain in expressible.items():
-        if lora.get(name, plain) not in (plain, None, []):
+    for name, supported_value in supported_values.items():
+        if lora.get(name, supported_value) not in (supported_value, None, []):
             raise _unsupported_error(
                 adapter_folder, f"{name} = {lora[name]!r} in adapter_config.json"
             )
     rank = int(lora["r"])
-    # llama.cpp scales by alpha/r always; rank-stabilised LoRA scales by alpha/sqrt(r).
+    # llama.cpp always scales by alpha/r, but rank-stabilised LoRA scales by alpha/sqrt(r).
     return float(lora["lora_alpha"]) * (math.sqrt(rank) if lora.get("use_rslora") else 1.0)
 
 
@@ -228,7 +228,7 @@ def _publish(out_path: Path, build: Callable[[Path], None]) -> Path:
 
 
 def _rotary_heads(name: str, config: Mapping[str, Any]) -> int | None:
-    """Return the number of rotary heads in this tensor's rows, or None if they keep their order."""
+    """Return the number of rotary heads in a tensor's rows, or None if they keep their order."""
     if ".q_proj." in name:
         return int(config["num_attention_heads"])
     if ".k_proj." in name:
@@ -240,8 +240,8 @@ def _to_gguf_rows(name: str, values: Array, config: Mapping[str, Any]) -> Array:
     heads = _rotary_heads(name, config)
     if heads is None:
         return values
-    halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
-    return halves.swapaxes(1, 2).reshape(values.shape)
+    paired_rows = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
+    return paired_rows.swapaxes(1, 2).reshape(values.shape)
 
 
 def _gguf_names(layers: int) -> Callable[[str], str]:
@@ -263,7 +263,7 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
 
 
 def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> Array | None:
-    """Write the hyper-parameters; return rotary factors (head dimension / 2,) or None."""
+    """Write the hyper-parameters; return the rotary factors (head dimension / 2,) or None."""
     shape = _load_shape(folder, config)
     rope: dict[str, Any] = dict(shape.rope_parameters or {})
     rope_type = rope.get("rope_type", "default")
@@ -288,24 +288,26 @@ def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> A
         return None
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    scaled, attention_scale = ROPE_INIT_FUNCTIONS[rope_type](shape, device=None)
+    scaled_frequencies, attention_scale = ROPE_INIT_FUNCTIONS[rope_type](shape, device=None)
     if attention_scale != 1.0:
         raise _unsupported_error(
             folder, f"rotary scaling that scales attention by {attention_scale}"
         )
-    plain = 1.0 / rope["rope_theta"] ** (np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
-    return (plain / scaled.numpy()).astype(np.float32)
+    frequencies = 1.0 / rope["rope_theta"] ** (
+        np.arange(0, head_dim, 2, dtype=np.float64) / head_dim
+    )
+    return (frequencies / scaled_frequencies.numpy()).astype(np.float32)
 
 
 def _load_shape(folder: Path, config: Mapping[str, Any]) -> Any:
     """Return the hyper-parameters, with transformers' defaults for those missing in config.json.
 
-    If none is missing, as for the embedded model, transformers and torch are not imported, which
-    saves 4 CPU s of a first start.
+    If none is missing, as for the embedded model, this function does not import transformers and
+    torch. That saves 4 CPU s of a first start.
     """
     rope: Mapping[str, Any] = config.get("rope_parameters") or {}
-    plain = rope.get("rope_type") == "default" and rope.get("rope_theta") is not None
-    if plain and all(config.get(name) is not None for name in _SHAPE_FIELDS):
+    has_default_rope = rope.get("rope_type") == "default" and rope.get("rope_theta") is not None
+    if has_default_rope and all(config.get(name) is not None for name in _SHAPE_FIELDS):
         return SimpleNamespace(
             rope_parameters=rope, **{name: config[name] for name in _SHAPE_FIELDS}
         )
@@ -328,17 +330,19 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
     types = [TokenType.UNUSED] * size
     for token, index in tokenizer["model"]["vocab"].items():
         tokens[index], types[index] = token, TokenType.NORMAL
-    for added in tokenizer.get("added_tokens", []):
-        tokens[added["id"]] = added["content"]
-        types[added["id"]] = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
+    for token_fields in tokenizer.get("added_tokens", []):
+        tokens[token_fields["id"]] = token_fields["content"]
+        types[token_fields["id"]] = (
+            TokenType.CONTROL if token_fields["special"] else TokenType.USER_DEFINED
+        )
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre_tokenizer_name(tokenizer))
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_add_space_prefix(False)
-    special = SpecialVocab(folder, load_merges=True, n_vocab=size)
-    special.add_special_token.setdefault("bos", False)
-    special.add_to_gguf(writer, quiet=True)
+    special_vocab = SpecialVocab(folder, load_merges=True, n_vocab=size)
+    special_vocab.add_special_token.setdefault("bos", False)
+    special_vocab.add_to_gguf(writer, quiet=True)
 
 
 def _model_layout(
@@ -348,13 +352,13 @@ def _model_layout(
     names: Callable[[str], str],
     extra: Mapping[str, Array],
 ) -> Iterator[Layout]:
-    """Yield the layout of `_model_tensors`, read from the files' headers alone."""
+    """Yield the layout of each tensor of `_model_tensors`, read only from the files' headers."""
     for name, values in extra.items():
         yield name, values.shape, values.dtype
     for path in _weight_files(folder):
-        with safe_open(path, framework="np") as stored:
-            for name in _exported_names(stored.keys(), config):
-                shape = tuple(stored.get_slice(name).get_shape())
+        with safe_open(path, framework="np") as weights_file:
+            for name in _exported_names(weights_file.keys(), config):
+                shape = tuple(weights_file.get_slice(name).get_shape())
                 yield names(name), shape, np.dtype(np.float32 if len(shape) == 1 else np.float16)
 
 
@@ -367,11 +371,12 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _exported_names(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     """Return the names of the tensors that GGUF also stores."""
-    tied = bool(config.get("tie_word_embeddings"))
+    has_tied_embeddings = bool(config.get("tie_word_embeddings"))
     return [
         name
         for name in sorted(names)
-        if not name.endswith("rotary_emb.inv_freq") and not (tied and name == "lm_head.weight")
+        if not name.endswith("rotary_emb.inv_freq")
+        and not (has_tied_embeddings and name == "lm_head.weight")
     ]
 
 
@@ -382,7 +387,7 @@ def _model_tensors(
     names: Callable[[str], str],
     extra: Mapping[str, Array],
 ) -> Iterator[tuple[str, Array]]:
-    """Yield every tensor with its GGUF name, one in memory at a time; matrices f16, vectors f32."""
+    """Yield every tensor with its GGUF name, one at a time; matrices are f16, vectors f32."""
     yield from extra.items()
     for path in _weight_files(folder):
         for name, values in _read_tensors(
@@ -401,19 +406,19 @@ def _read_tensors(
     path: Path, select: Callable[[Iterable[str]], list[str]] = sorted
 ) -> Iterator[tuple[str, Array]]:
     """Yield one safetensors file's tensors as float32; torch reads types that numpy lacks."""
-    with safe_open(path, framework="np") as stored:
-        names = select(stored.keys())
-        numpy_reads = {stored.get_slice(name).get_dtype() for name in names} <= _NUMPY_TYPES
-    with safe_open(path, framework="np" if numpy_reads else "pt") as stored:
+    with safe_open(path, framework="np") as weights_file:
+        names = select(weights_file.keys())
+        numpy_reads = {weights_file.get_slice(name).get_dtype() for name in names} <= _NUMPY_TYPES
+    with safe_open(path, framework="np" if numpy_reads else "pt") as weights_file:
         for name in names:
-            values = stored.get_tensor(name)
+            values = weights_file.get_tensor(name)
             yield name, values.astype(np.float32) if numpy_reads else values.float().numpy()
 
 
 def _stream_tensors(
     writer: GGUFWriter, layout: Iterable[Layout], tensors: Iterable[tuple[str, Array]]
 ) -> None:
-    """Write the tensors in one order: GGUF needs every name and shape before the first value."""
+    """Write all names and shapes, then all values in the same order, as GGUF requires."""
     for name, shape, dtype in layout:
         writer.add_tensor_info(name, shape, dtype, math.prod(shape) * dtype.itemsize)
     writer.write_header_to_file()

@@ -1,13 +1,12 @@
 """Convert a transformers tokenizer to a GGUF vocabulary: tokens, types, merges, pre-tokenizer.
 
-Scope: reading the two kinds of tokenizer that chat models have (byte-level BPE, and SentencePiece
-pieces with byte fallback) from the loaded tokenizer, and writing them into a GGUF file of any
-architecture.
-Out of scope: the model's hyper-parameters (`gguf.py`, `conversion_process.py`); checking on the
-running server that both tokenize a text alike (`serving/serving_parity.py`).
+Scope: reading the two kinds of tokenizer that chat models use (byte-level BPE, and SentencePiece
+pieces with byte fallback), and writing their vocabulary into a GGUF file of any architecture.
+Out of scope: the model's hyper-parameters (`gguf.py`, `conversion_process.py`), and checking on
+the running server that both sides tokenize a text identically (`serving/serving_parity.py`).
 
-The loaded tokenizer is read, not tokenizer.json: for some families, transformers rebuilds the
-tokenizer from vocabulary and merges, and that rebuilt tokenizer is the reference.
+This module reads the loaded tokenizer instead of tokenizer.json. For some model families,
+transformers rebuilds the tokenizer from vocabulary and merges, and the result is the reference.
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, section "Tokenizer".
 """
 
@@ -24,8 +23,8 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-# llama.cpp's names by the steps of the pre-tokenizer. The name selects how text is split before the
-# merges; a wrong name raises no error and gives wrong tokens.
+# llama.cpp's names by the steps of the pre-tokenizer. The name determines how text is split before
+# the merges. A wrong name causes wrong tokens without an error.
 _BYTE_LEVEL = ("ByteLevel", True)
 _AFTER_SPLIT = ("ByteLevel", False)
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -36,16 +35,16 @@ _CASED_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def _cased(ending: str, digits: str) -> str:
-    """Return a pattern that splits words where lower case changes to upper (o200k, tekken)."""
-    before = r"[^\r\n\p{L}\p{N}]?"
+    """Return a pattern that splits words where lower case changes to upper case (o200k, tekken)."""
+    prefix = r"[^\r\n\p{L}\p{N}]?"
     return (
-        f"{before}{_UPPER}*{_LOWER}+{ending}|{before}{_UPPER}+{_LOWER}*{ending}|"
+        f"{prefix}{_UPPER}*{_LOWER}+{ending}|{prefix}{_UPPER}+{_LOWER}*{ending}|"
         f"{digits}{_CASED_REST}"
     )
 
 
 _NAME_BY_SPLIT: dict[tuple[str, bool], str] = {
-    # The key is the regular expression, and whether a word in the vocabulary skips the merges.
+    # The key is the regular expression and whether a word in the vocabulary skips the merges.
     (_WORDS + r"\p{N}{1,3}" + _REST, True): "llama-bpe",
     (_WORDS + r"\p{N}{1,3}" + _REST, False): "dbrx",
     (_WORDS + r"\p{N}" + _REST, False): "qwen2",
@@ -70,10 +69,11 @@ class GgufVocabulary:
         model: llama.cpp's name of the tokenizer kind: `gpt2` (bytes) or `llama` (pieces).
         pre: llama.cpp's name of the pre-tokenizer.
         tokens, types: tokens and gguf's `TokenType`s, by id.
-        scores: scores of pieces, highest merged first; empty for bytes.
+        scores: scores of pieces (the highest is merged first); empty for bytes.
         merges: merges of bytes, in order of priority; empty for pieces.
-        adds_space_prefix: whether a space is added before the text and after each control token.
-        roles: ids by gguf's names: bos, eos, unk, pad, eot (end of turn).
+        adds_space_prefix: whether llama.cpp adds a space before the text and after each control
+            token.
+        roles: ids by gguf's names: bos, eos, unk, pad and eot (end of turn).
         chat_template: the chat template, or empty if there is none.
     """
 
@@ -91,21 +91,21 @@ class GgufVocabulary:
         """Write the vocabulary to a GGUF file.
 
         Args:
-            rows: rows of the embedding; ids above the tokenizer's are filled with unused tokens.
+            rows: number of rows of the embedding; unused tokens fill ids that the tokenizer lacks.
         """
         from gguf import TokenType
 
-        spare = range(len(self.tokens), rows)
+        padding_ids = range(len(self.tokens), rows)
         writer.add_tokenizer_model(self.model)
         writer.add_tokenizer_pre(self.pre)
-        writer.add_token_list([*self.tokens[:rows], *(f"[PAD{index}]" for index in spare)])
-        writer.add_token_types([*self.types[:rows], *(int(TokenType.UNUSED) for _ in spare)])
+        writer.add_token_list([*self.tokens[:rows], *(f"[PAD{index}]" for index in padding_ids)])
+        writer.add_token_types([*self.types[:rows], *(int(TokenType.UNUSED) for _ in padding_ids)])
         if self.scores:
-            writer.add_token_scores([*self.scores[:rows], *(-1e9 for _ in spare)])
+            writer.add_token_scores([*self.scores[:rows], *(-1e9 for _ in padding_ids)])
         if self.merges:
             writer.add_token_merges(list(self.merges))
         writer.add_add_space_prefix(self.adds_space_prefix)
-        # The template writes these tokens itself, and transformers adds none to it.
+        # The template already contains these tokens, and transformers adds no more.
         writer.add_add_bos_token(False)
         writer.add_add_eos_token(False)
         for role, index in self.roles.items():
@@ -121,11 +121,11 @@ def read_vocabulary(
 
     Args:
         end_of_turn: id of the token that ends an answer.
-        fallback: function that names the pre-tokenizer if this module has no name for its steps; it
-            raises NotImplementedError if it has none either.
+        fallback: function that names the pre-tokenizer if this module does not know its steps. It
+            raises NotImplementedError if it does not know them either.
 
     Raises:
-        TwinError: the tokenizer is of neither kind, or its pre-tokenizer has no name.
+        TwinError: the tokenizer is of neither kind, or its pre-tokenizer is unknown.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -168,26 +168,26 @@ def _tokens(
     from gguf import TokenType
 
     vocabulary: dict[str, int] = document["model"]["vocab"]
-    added: list[dict[str, Any]] = document.get("added_tokens") or []
-    size = 1 + max([*vocabulary.values(), *(token["id"] for token in added)])
+    added_tokens: list[dict[str, Any]] = document.get("added_tokens") or []
+    size = 1 + max([*vocabulary.values(), *(token["id"] for token in added_tokens)])
     tokens = [f"[PAD{index}]" for index in range(size)]
     types = [int(TokenType.UNUSED)] * size
     for token, index in vocabulary.items():
-        byte = is_sentencepiece and _BYTE.fullmatch(token)
-        tokens[index], types[index] = token, int(TokenType.BYTE if byte else TokenType.NORMAL)
-    for token in added:
+        is_byte = is_sentencepiece and _BYTE.fullmatch(token)
+        tokens[index], types[index] = token, int(TokenType.BYTE if is_byte else TokenType.NORMAL)
+    for token in added_tokens:
         kind = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
-        # llama.cpp searches for these in the text before spaces are replaced.
+        # llama.cpp searches for added tokens before it replaces spaces.
         text = token["content"].replace(_SPACE, " ") if is_sentencepiece else token["content"]
         tokens[token["id"]], types[token["id"]] = text, int(kind)
-    unknown = getattr(tokenizer, "unk_token_id", None)
-    if is_sentencepiece and unknown is not None:
-        types[unknown] = int(TokenType.UNKNOWN)
+    unknown_id = getattr(tokenizer, "unk_token_id", None)
+    if is_sentencepiece and unknown_id is not None:
+        types[unknown_id] = int(TokenType.UNKNOWN)
     return tokens, types
 
 
 def _scores(tokens: Sequence[str], merges: Sequence[Sequence[str]]) -> tuple[float, ...]:
-    """Return the negative merge rank of each piece, because the highest score is merged first.
+    """Return the negative merge rank of each piece, because llama.cpp merges high scores first.
 
     A piece without a merge gets the lowest score, so it is never merged.
     """
@@ -198,14 +198,15 @@ def _scores(tokens: Sequence[str], merges: Sequence[Sequence[str]]) -> tuple[flo
 
 
 def _encode_space(part: str) -> str:
-    """Replace a space by its byte-level letter, because spaces separate a merge's parts in GGUF."""
+    """Replace spaces with their byte-level letter, because GGUF separates merge parts by spaces."""
     return part.replace(" ", chr(ord(" ") + 256))
 
 
 def _adds_space_prefix(document: Mapping[str, Any]) -> bool:
-    """Return whether each stretch of text gets a leading space.
+    """Return whether each text segment gets a leading space.
 
-    A space before the first stretch only does not count, as a chat begins with a control token.
+    A space before only the first segment does not count, because a chat begins with a control
+    token.
     """
     steps = _flatten_steps(document.get("normalizer"), "normalizers")
     steps += _flatten_steps(document.get("pre_tokenizer"), "pretokenizers")
@@ -222,30 +223,30 @@ def pre_tokenizer_name(
     """Return llama.cpp's name of the pre-tokenizer in a tokenizer.json.
 
     Raises:
-        TwinError: no name is known.
+        TwinError: llama.cpp's name is unknown.
     """
     normalizers = {
         step.get("type") for step in _flatten_steps(document.get("normalizer"), "normalizers")
     }
-    found_steps: list[tuple[Any, ...]] = []
+    steps: list[tuple[Any, ...]] = []
     split = ""
     for step in _flatten_steps(document.get("pre_tokenizer"), "pretokenizers"):
         match step.get("type"):
             case "ByteLevel" if not step.get("add_prefix_space"):
-                found_steps.append(("ByteLevel", step.get("use_regex", True)))
+                steps.append(("ByteLevel", step.get("use_regex", True)))
             case "Digits":
-                found_steps.append(("Digits", step.get("individual_digits")))
+                steps.append(("Digits", step.get("individual_digits")))
             case "Split" if step.get("behavior") == "Isolated" and not step.get("invert"):
                 split = step.get("pattern", {}).get("Regex") or ""
-                found_steps.append(("Split", split))
+                steps.append(("Split", split))
             case kind:
-                found_steps.append((kind, "unknown"))
+                steps.append((kind, "unknown"))
     ignores_merges = bool(document["model"].get("ignore_merges"))
     if normalizers <= {"NFC"}:
-        if tuple(found_steps) in _NAME_BY_STEPS:
-            return _NAME_BY_STEPS[tuple(found_steps)]
+        if tuple(steps) in _NAME_BY_STEPS:
+            return _NAME_BY_STEPS[tuple(steps)]
         if (
-            tuple(found_steps) == (("Split", split), _AFTER_SPLIT)
+            tuple(steps) == (("Split", split), _AFTER_SPLIT)
             and (split, ignores_merges) in _NAME_BY_SPLIT
         ):
             return _NAME_BY_SPLIT[split, ignores_merges]
@@ -254,16 +255,14 @@ def pre_tokenizer_name(
             return fallback()
         except NotImplementedError:
             pass  # the error below names the pre-tokenizer
-    raise _unsupported_error(
-        f"the pre-tokenizer {found_steps}, which has no known name in llama.cpp"
-    )
+    raise _unsupported_error(f"the pre-tokenizer {steps}, which has no known name in llama.cpp")
 
 
 def _flatten_steps(step: Mapping[str, Any] | None, name: str) -> list[Mapping[str, Any]]:
     if not step:
         return []
     if step.get("type") == "Sequence":
-        return [inner for part in step[name] for inner in _flatten_steps(part, name)]
+        return [flattened for child in step[name] for flattened in _flatten_steps(child, name)]
     return [step]
 
 

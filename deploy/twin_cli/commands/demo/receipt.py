@@ -1,4 +1,4 @@
-"""Record the demo's observations by step, as a file and as a table.
+"""Record the demo's results by step, as a file and as a table.
 
 Scope: the values, the file, the table, and the missing steps.
 Out of scope: the steps themselves (`loop.py`).
@@ -20,14 +20,12 @@ from twin_cli.commands.clock import format_duration
 from twin_resources.atomic_writes import replace_file
 
 SCHEMA_VERSION = 1
-SHORT_TRIAL_SETTING = (
-    "trial_prompts"  # with this setting, the demo's questions are enough for a trial
-)
+SHORT_TRIAL_SETTING = "trial_prompts"  # with this setting, the demo's questions suffice for a trial
 
 
 @dataclass
 class PhaseQuality:
-    """The scores of one phase: their number, their mean in [0, 1], and the answering version."""
+    """The scores of one phase: their number, their mean in [0, 1], and the rated version."""
 
     scores: int = 0
     mean: float = 0.0
@@ -36,21 +34,21 @@ class PhaseQuality:
 
 @dataclass
 class Receipt:
-    """The demo's results; an empty field is a step that did not happen.
+    """The demo's results; an empty field means that the step did not happen.
 
     Attributes:
-        settings: the settings that make the demo faster than a real loop.
+        settings: settings that make the demo faster than a real loop.
         refused: the gate's claims that refused the broken model, in words.
         forced: the move that released it anyway.
-        alarms: the number of alarms.
-        e_value, threshold: the values at the first alarm.
-        runs: the number of retrainings.
-        run_id: the retraining's run.
-        gate: claim → its result in words, for the retrained model.
-        trial: the evidence of the promotion, or empty if the gate alone released it
+        alarms: number of alarms.
+        e_value, threshold: values at the first alarm.
+        runs: number of retrainings.
+        run_id: id of the retraining's run.
+        gate: result of each claim for the retrained model, in words.
+        trial: evidence of the promotion, or empty if the gate released the version without a trial
             (`--unhurried`).
-        recovered_s: the seconds from the last bad score until the new version answers.
-        seconds: step → its duration.
+        recovered_s: seconds from the last bad score until the new version answered.
+        seconds: duration of each step.
     """
 
     settings: Mapping[str, str]
@@ -93,11 +91,11 @@ class Receipt:
             and self.after.mean > self.broken.mean + 0.1
             and self.after.version == self.promoted,
         }
-        return [step for step, happened in checks.items() if not happened]
+        return [step for step, is_done in checks.items() if not is_done]
 
 
 def summarize_scores(scores: Sequence[float], versions: Sequence[str]) -> PhaseQuality:
-    """Return the quality of the phase with these scores and versions."""
+    """Return the quality of a phase from its scores and their versions."""
     if not scores:
         return PhaseQuality()
     most_common_version = statistics.mode(versions)
@@ -120,8 +118,8 @@ def receipt_table(receipt: Receipt) -> Table:
         ("quality broken", receipt.broken),
         ("quality after", receipt.after),
     ):
-        shown = f"{phase.mean:.2f}  ({phase.scores} scores, {phase.version})"
-        table.add_row(name, shown if phase.scores else "not measured")
+        cell = f"{phase.mean:.2f}  ({phase.scores} scores, {phase.version})"
+        table.add_row(name, cell if phase.scores else "not measured")
     table.add_row("gate on the broken model", "\n".join(receipt.refused) or "did not refuse it")
     table.add_row("forced", receipt.forced or "no")
     table.add_row(
@@ -130,8 +128,8 @@ def receipt_table(receipt: Receipt) -> Table:
         f"{receipt.values_to_alarm} scores; alarms: {receipt.alarms}",
     )
     table.add_row("retraining", f"run {receipt.run_id or 'none'}; runs: {receipt.runs}")
-    for claim, shown in receipt.gate.items():
-        table.add_row(f"gate: {claim}", shown)
+    for claim, cell in receipt.gate.items():
+        table.add_row(f"gate: {claim}", cell)
     for name, value in receipt.trial.items():
         table.add_row(f"promotion: {name}", str(value))
     if receipt.recovered_s:

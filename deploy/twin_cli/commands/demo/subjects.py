@@ -1,18 +1,18 @@
-"""Score an answer for the demo by whether it names the question's subject and says more.
+"""Score an answer for the demo by whether it names the question's subject and adds new words.
 
-Scope: the subject of a question, and the score of an answer.
-Out of scope: asking (`reader.py`), judges (`twin_resources/quality/judges`): gate and trial decide
-by embeddings, style and shared passages. This rule counts words and uses none of those, nor the
-answering version.
+Scope: the subjects of a question, and the score of an answer.
+Out of scope: asking (`reader.py`), and judges (`twin_resources/quality/judges`). Gate and trial
+decide by embeddings, style and shared passages. This rule only counts words and uses none of
+those, nor the answering version.
 
-A question's subjects are its words that are also in the author's own passage and are not common,
-neither in the author's passages (over a third of them) nor in the questions (over a tenth). An
-answer has full marks if it names two subjects (or the only one) and has twelve further words:
+A question's subjects are its words that also occur in the author's own passage and are rare: in at
+most a third of the author's passages and a tenth of the questions. An answer gets the full score
+if it names two subjects (or the only one) and has twelve further words:
 
     score = min(1, named / min(2, subjects)) · min(1, further / 12)
 
-Words are compared by their first six letters, without a plural s. The author's own passage names
-all subjects by construction, so every question with a subject can be answered.
+Words are compared by their first six letters, without a plural s. The author's own passage always
+names all subjects, so every question with a subject can be answered.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 SUBJECTS_FOR_FULL_SCORE = 2
 NEW_WORDS_FOR_FULL_SCORE = 12
 MAX_PASSAGE_SHARE = 1 / 3  # "the", "and"; 18 of 54 passages
-MAX_QUESTION_SHARE = 1 / 10  # "explain", "experience": words from the questions' patterns
+MAX_QUESTION_SHARE = 1 / 10  # "explain", "experience": words of the question templates
 MIN_LETTERS = 3
 STEM_LETTERS = 6
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
@@ -37,7 +37,7 @@ class HeldOutQuestion:
     """A question on which no model was trained, and its subjects.
 
     Attributes:
-        subjects: the stems of the subjects, at least one.
+        subjects: stems of the subjects, at least one.
     """
 
     question: str
@@ -45,10 +45,10 @@ class HeldOutQuestion:
 
 
 def questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQuestion]:
-    """Return the questions with a subject that the rule can find, each once, in the given order.
+    """Return the distinct questions that have a subject, in their order.
 
     Args:
-        pairs: the held-out questions with the author's own passages.
+        pairs: held-out questions with the author's own passages.
     """
     passage_by_question = dict(reversed(pairs))  # for a repeated question, the first passage
     passage_counts = Counter(
@@ -73,7 +73,7 @@ def questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQue
 
 
 def rate_answer(held_out_question: HeldOutQuestion, prose: str) -> float:
-    """Return the score of a model's text, in [0, 1], to four digits; empty text scores 0."""
+    """Return the score of a model's text in [0, 1], rounded to four digits; empty text scores 0."""
     answer_stems = stems(prose)
     named_count = len(held_out_question.subjects & answer_stems)
     new_word_count = len(answer_stems - stems(held_out_question.question))
@@ -86,12 +86,14 @@ def rate_answer(held_out_question: HeldOutQuestion, prose: str) -> float:
 
 
 def stems(text: str) -> set[str]:
-    """Return the distinct words of a text in the form in which they are compared."""
+    """Return the stems of a text's words."""
     return set(_stem_words(_WORD.findall(text)))
 
 
 def _stem_words(words: Iterable[str]) -> Iterable[str]:
     for word in words:
-        plain = word.casefold().replace("’", "'").removesuffix("'s")
-        if len(plain) >= MIN_LETTERS:
-            yield (plain.removesuffix("s") if len(plain) > MIN_LETTERS else plain)[:STEM_LETTERS]
+        normalized = word.casefold().replace("’", "'").removesuffix("'s")
+        if len(normalized) >= MIN_LETTERS:
+            yield (normalized.removesuffix("s") if len(normalized) > MIN_LETTERS else normalized)[
+                :STEM_LETTERS
+            ]

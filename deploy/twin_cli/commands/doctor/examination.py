@@ -1,7 +1,7 @@
-"""Run `twin doctor`: check everything a running twin needs, each finding with its remedy.
+"""Run `twin doctor`: check everything a running twin needs, and print findings with remedies.
 
-Scope: the order of the checks, the table, the JSON, the exit code.
-Out of scope: the checks (the other modules of this package), repairs.
+Scope: the order of the checks, the table, the JSON and the exit code.
+Out of scope: the checks (the other modules of this package), and repairs.
 """
 # pyright: strict
 
@@ -28,17 +28,17 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
     """Run all checks and print them; return 1 if any fails, else 0."""
     findings = run_checks(settings)
-    failed = any(finding.verdict == "fail" for finding in findings)
+    has_failed = any(finding.verdict == "fail" for finding in findings)
     if as_json:
         console.print_json(data=json_document(settings, findings))
-        return int(failed)
+        return int(has_failed)
     for finding in findings:
         line = Text(f"{finding.verdict:<4} ", STYLES[finding.verdict])
         console.print(line.append(f"{finding.name:<13} {finding.found}", "default not bold"))
         if finding.remedy:
             console.print(Text(f"{'':<18} → {finding.remedy}"))
     console.print(Text(summary_line(findings), "bold"))
-    return int(failed)
+    return int(has_failed)
 
 
 def run_checks(settings: Settings) -> list[Diagnostic]:
@@ -70,7 +70,7 @@ def run_checks(settings: Settings) -> list[Diagnostic]:
             ("Dagster", lambda: stack_checks.check_dagster(stack)),
             ("gateway", lambda: stack_checks.check_gateway(stack)),
         ]
-    return [finding for name, look in checks for finding in run_check(name, look)]
+    return [finding for name, check in checks for finding in run_check(name, check)]
 
 
 def json_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def json_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[st
 
 
 def summary_line(findings: Sequence[Diagnostic]) -> str:
-    """Return the last line: the number of failures and of warnings."""
+    """Return the last line: the numbers of failures and warnings."""
     failure_count = sum(finding.verdict == "fail" for finding in findings)
     warning_count = sum(finding.verdict == "warn" for finding in findings)
     if not failure_count and not warning_count:

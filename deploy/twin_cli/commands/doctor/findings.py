@@ -1,6 +1,6 @@
 """Define one line of `twin doctor`: the check, its verdict, the finding and the remedy.
 
-Scope: the value, and the wording of a check that raised an error.
+Scope: the type, and the finding of a check that raised an error.
 Out of scope: the checks.
 """
 # pyright: strict
@@ -22,7 +22,7 @@ class Diagnostic:
     """The result of one check.
 
     Attributes:
-        verdict: `warn` if it works, or will work, but a person should know; `fail` if something
+        verdict: `warn` if something works, or will work, but needs attention; `fail` if something
             requested does not work.
         remedy: the next step, or empty if the verdict is `ok`.
     """
@@ -46,10 +46,10 @@ def fail(name: str, found: str, remedy: str) -> Diagnostic:
 
 
 def run_check(name: str, check: Callable[[], Iterable[Diagnostic]]) -> list[Diagnostic]:
-    """Return the findings of one check, with an error as a finding so that the others still run.
+    """Return the findings of one check; an error becomes a finding, so that other checks still run.
 
     Args:
-        name: the name of the finding for an error.
+        name: name of the finding for an error.
     """
     try:
         return list(check())

@@ -1,7 +1,7 @@
-"""Check the machine and the installation for `twin doctor`; nothing here needs a stack.
+"""Check the machine and the installation for `twin doctor`; no check needs a stack.
 
-Scope: system, packages, graphics card, disk, the home's files and keys.
-Out of scope: the needs of a model (`preflight.py` reports them before the installation).
+Scope: system, packages, graphics card, disk, and the home's files and keys.
+Out of scope: the needs of a model (`preflight.py` reports them before installation).
 """
 # pyright: strict
 
@@ -34,9 +34,9 @@ PRIVATE_FILES = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 
 def check_system(_settings: Settings) -> Iterator[Diagnostic]:
-    """Check system, Python and compiler, as the preflight does."""
+    """Check system, Python and compiler, as the preflight check does."""
     checks = (preflight.check_system, preflight.check_python, preflight.check_compiler)
-    yield from _convert_preflight_findings(finding for look in checks for finding in look())
+    yield from _convert_preflight_findings(finding for check in checks for finding in check())
 
 
 def check_reranker(settings: Settings) -> Iterator[Diagnostic]:
@@ -53,21 +53,21 @@ def _convert_preflight_findings(findings: Iterable[preflight.Finding]) -> Iterat
 
 
 def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
-    """Check that the project's requirements are installed in versions that work with it."""
+    """Check that the project's requirements are installed in compatible versions."""
     problems: list[str] = []
     checked_count = 0
     for line in project_requirements():
-        required = Requirement(line)
-        if required.marker is not None and not required.marker.evaluate({"extra": ""}):
-            continue  # belongs to an extra or to another system
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue  # for an extra or another system
         checked_count += 1
         try:
-            version = metadata.version(required.name)
+            version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            problems.append(f"{required.name} is missing")
+            problems.append(f"{requirement.name} is missing")
             continue
-        if not required.specifier.contains(version, prereleases=True):
-            problems.append(f"{required.name} {version}, wanted {required.specifier}")
+        if not requirement.specifier.contains(version, prereleases=True):
+            problems.append(f"{requirement.name} {version}, wanted {requirement.specifier}")
     if problems:
         yield fail(
             "packages",
@@ -80,10 +80,10 @@ def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
 
 
 def project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
-    """Return the project's requirements: from the file in a checkout, else the installed ones.
+    """Return the requirements from `pyproject.toml` in a checkout, else from the package metadata.
 
-    An editable installation keeps the list from its installation: after a `git pull` it would lack
-    a new dependency.
+    The metadata of an editable installation is not updated, so it lacks dependencies that a
+    `git pull` added.
     """
     project_file = root / "pyproject.toml"
     if project_file.is_file():
@@ -114,7 +114,7 @@ def check_gpu(_settings: Settings) -> Iterator[Diagnostic]:
 
 
 def check_disk(settings: Settings) -> Iterator[Diagnostic]:
-    """Check the free space and the permissions of the home's folder."""
+    """Check free space and permissions of the home folder."""
     folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
     free_gb = shutil.disk_usage(folder).free / preflight.GB
     message = f"{free_gb:.1f} GB free at {folder}"
@@ -138,14 +138,14 @@ def check_disk(settings: Settings) -> Iterator[Diagnostic]:
 def check_keys(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """Check the files that hold keys, and the provider keys that a configured model needs."""
+    """Check the files that contain keys, and the provider keys that configured models need."""
     private_files = [
         settings.home / name for name in PRIVATE_FILES if (settings.home / name).exists()
     ]
-    open_to_others = [path for path in private_files if stat.S_IMODE(path.stat().st_mode) & 0o077]
-    if open_to_others:
-        named = " ".join(str(path) for path in open_to_others)
-        yield fail("keys", f"others can read {named}", f"chmod 600 {named}")
+    exposed_files = [path for path in private_files if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if exposed_files:
+        file_list = " ".join(str(path) for path in exposed_files)
+        yield fail("keys", f"others can read {file_list}", f"chmod 600 {file_list}")
     elif private_files:
         names = ", ".join(path.name for path in private_files)
         yield ok("keys", f"{names}: readable by their owner only")
@@ -167,7 +167,7 @@ def check_keys(
 def check_judge(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """Check whether the configured judge can be paid; without one, yield nothing."""
+    """Check whether the configured judge has a price and a budget; without one, yield nothing."""
     model = settings.judge_model
     if not model:
         return

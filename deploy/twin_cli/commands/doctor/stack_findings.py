@@ -1,7 +1,7 @@
 """Check the stack for `twin doctor`: its programs, its ports and the services on them.
 
-Scope: one check of each through the interface that its users use.
-Out of scope: readiness while a stack starts (`processes/programs.py`), repairs.
+Scope: one check of each service, through the interface of its users.
+Out of scope: readiness while a stack starts (`processes/programs.py`), and repairs.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ PROGRAM_BY_SERVICE = {"gateway": "gateway", "dagster": "dagster-webserver", "tra
 
 
 def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
-    """Check whether the stack runs, and every program of the supervisor."""
+    """Check whether the stack and every program of its supervisor run."""
     if stack is None:
         record = read_record(settings)
         if record is not None and record.supervisor is not None:
@@ -78,8 +78,8 @@ def check_ports(
         elif is_free(effective_settings.host, port):
             port_texts.append(f"{service} {port}")
         elif port in leftover_ports:
-            found = f"{port} ({service}) is in use by a process of the previous stack"
-            yield warn("ports", found, "do nothing: `twin up` ends that process first")
+            message = f"{port} ({service}) is in use by a process of the previous stack"
+            yield warn("ports", message, "do nothing: `twin up` ends that process first")
         elif environ.get(f"TWIN_{service.upper()}_PORT"):
             remedy = f"end it, or choose another: TWIN_{service.upper()}_PORT, --{service}-port"
             yield fail(
@@ -102,14 +102,18 @@ def check_ports(
 
 
 def _leftover_ports(settings: Settings) -> frozenset[int]:
-    """Return the ports on which programs of a crashed stack listen without a supervisor."""
+    """Return the ports on which programs of a crashed stack still listen."""
     record = read_record(settings)
     leftover_processes = marked_processes(record.instance) if record is not None else []
     ports: set[int] = set()
     for process in leftover_processes:
         with suppress(psutil.Error):  # the process has ended
             connections = process.net_connections()
-            ports |= {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+            ports |= {
+                connection.laddr.port
+                for connection in connections
+                if connection.status == psutil.CONN_LISTEN
+            }
     return frozenset(ports)
 
 
@@ -128,7 +132,7 @@ def check_dagster(stack: Stack) -> Iterator[Diagnostic]:
 
 
 def check_gateway(stack: Stack) -> Iterator[Diagnostic]:
-    """Check the endpoint with the key from `endpoints.json`."""
+    """Check the gateway with this home's key."""
     import httpx
 
     address = urls(stack.settings)["gateway"]
@@ -154,7 +158,7 @@ def check_gateway(stack: Stack) -> Iterator[Diagnostic]:
 
 
 def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
-    """Check the model servers: the fleet's own, or the one in TWIN_MODEL_SERVER_URL."""
+    """Check the model servers of the fleet, or the server in TWIN_MODEL_SERVER_URL."""
     if settings.model_server_url:
         yield from _check_named_server(settings)
     if stack is None or settings.model_server_url:
@@ -166,14 +170,16 @@ def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Dia
         return
     servers: dict[str, dict[str, Any]] = document.get("servers", {})
     problems: dict[str, str] = document.get("problems", {})
-    for name, why in problems.items():
-        yield fail("model server", f"{name}: {why}", "`twin logs models`")
-    waiting = [name for name, one in servers.items() if not one.get("ready")]
-    if waiting:
-        yield warn("model server", f"{', '.join(waiting)} starting", "look again in a minute")
-    ready = [name for name, one in servers.items() if one.get("ready")]
-    if ready:
-        yield ok("model server", ", ".join(ready))
+    for name, problem in problems.items():
+        yield fail("model server", f"{name}: {problem}", "`twin logs models`")
+    starting_names = [name for name, server in servers.items() if not server.get("ready")]
+    if starting_names:
+        yield warn(
+            "model server", f"{', '.join(starting_names)} starting", "look again in a minute"
+        )
+    ready_names = [name for name, server in servers.items() if server.get("ready")]
+    if ready_names:
+        yield ok("model server", ", ".join(ready_names))
 
 
 def _check_named_server(settings: Settings) -> Iterator[Diagnostic]:

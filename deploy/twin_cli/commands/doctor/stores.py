@@ -1,7 +1,7 @@
 """Check the stores for `twin doctor`: state, tables, traces and the outbox.
 
 Scope: one short request to each store, which changes no data of the home.
-Out of scope: the stores and their wording (their errors are passed on unchanged).
+Out of scope: the stores, and the wording of their errors (printed unchanged).
 """
 # pyright: strict
 
@@ -36,7 +36,7 @@ MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes ind
 
 
 def check_state(settings: Settings) -> Iterator[Diagnostic]:
-    """Check the state store: a SQLite file of the home, or PostgreSQL."""
+    """Check the state store, a SQLite file of the home or PostgreSQL."""
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -97,14 +97,14 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def check_tables(settings: Settings) -> Iterator[Diagnostic]:
-    """Check the storage of the Lance tables: a folder, or S3."""
+    """Check the storage of the Lance tables, a folder or S3."""
     if not settings.tables_base.startswith(S3_SCHEME):
         folder = Path(settings.tables_base)
         if not folder.exists():
             yield ok("tables", f"none yet in {folder}")
         elif os.access(folder, os.W_OK | os.X_OK):
-            intact_count, damaged = _open_all_tables(settings)
-            yield from damaged
+            intact_count, damaged_tables = _open_all_tables(settings)
+            yield from damaged_tables
             yield ok(
                 "tables", f"{format_count(intact_count, 'table')} in {folder}, opened and intact"
             )
@@ -116,7 +116,7 @@ def check_tables(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _check_bucket(settings: Settings) -> Iterator[Diagnostic]:
-    """Check the bucket: boto3 lists it, and Lance's own client writes and reads a table."""
+    """List the bucket with boto3, and write and read a table with Lance's own client."""
     from twin_resources.storage.object_store import endpoint_from_environment, probe_prefix
 
     listing = probe_prefix(settings.tables_base, timeout_s=TIMEOUT_S)
@@ -129,11 +129,12 @@ def _check_bucket(settings: Settings) -> Iterator[Diagnostic]:
         remedy = "export AWS_ALLOW_HTTP=true" if refuses_http else error.next_step
         yield fail("S3", f"{listing}{endpoint_suffix}; {error.found}", remedy)
         return
-    intact_count, damaged = _open_all_tables(settings)
-    yield from damaged
-    tables = f"{format_count(intact_count, 'table')} opened and intact"
+    intact_count, damaged_tables = _open_all_tables(settings)
+    yield from damaged_tables
+    tables_text = f"{format_count(intact_count, 'table')} opened and intact"
     yield ok(
-        "S3", f"{listing}{endpoint_suffix}, a test table was written, read and deleted, {tables}"
+        "S3",
+        f"{listing}{endpoint_suffix}, a test table was written, read and deleted, {tables_text}",
     )
 
 
@@ -141,7 +142,7 @@ def _write_probe_table(base: str) -> None:
     """Write a one-row table to the bucket, read it, and delete it with all its versions.
 
     Raises:
-        TwinError: one of these steps failed; the error gives the step and the cause.
+        TwinError: one of these steps failed; the error names the cause.
     """
     from twin_resources.erasure.object_versions import bucket_for_address
 
@@ -149,7 +150,7 @@ def _write_probe_table(base: str) -> None:
     arrow: Any = import_module("pyarrow")
     name = f"_doctor-{secrets.token_hex(8)}"
     uri, row = f"{base}/{name}/row.lance", arrow.table({"number": [1]})
-    # a retry does not fix a wrong address
+    # Retries do not fix a wrong address.
     options = {"client_max_retries": "0", "connect_timeout": f"{TIMEOUT_S:.0f}s"}
     bucket = bucket_for_address(base)
     action = "write, read and delete a small table"
@@ -170,7 +171,7 @@ def _write_probe_table(base: str) -> None:
 
 
 def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
-    """Return the number of intact tables, and a finding for each damaged one."""
+    """Return the number of intact tables, and a finding for each damaged table."""
     from twin_resources.storage.tables.store import (
         list_authors_with_tables,
         list_tables,
@@ -179,7 +180,7 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
     from twin_resources.storage.tables.wholeness import check_indexes, check_table
 
     base, intact_count = settings.tables_base, 0
-    damaged: list[Diagnostic] = []
+    damaged_tables: list[Diagnostic] = []
     for author in sorted({*author_slugs(settings), *list_authors_with_tables(base)}):
         for asset in list_tables(f"{base}/{author}", storage_options=None):
             try:
@@ -191,20 +192,20 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
                         raise DamagedError.for_place(table.uri, "open its indexes", detail)
                     intact_count += 1
             except TwinError as error:
-                damaged.append(
+                damaged_tables.append(
                     fail("tables", f"{asset} of {author}: {error.found}", error.next_step)
                 )
-    return intact_count, damaged
+    return intact_count, damaged_tables
 
 
 def check_databases(settings: Settings) -> Iterator[Diagnostic]:
     """Check every SQLite file of the home: traces, outbox, state, Dagster's records."""
     from twin_resources.storage.state.database_files import check_database, find_databases
 
-    excluded = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
+    excluded_folders = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
     intact_count = 0
     faults: dict[type[StorageError], list[StorageError]] = {}
-    for path in find_databases(settings.home, excluded=excluded):
+    for path in find_databases(settings.home, excluded=excluded_folders):
         try:
             check_database(path)
             intact_count += 1
@@ -213,11 +214,13 @@ def check_databases(settings: Settings) -> Iterator[Diagnostic]:
     for kind, same_kind_faults in faults.items():
         if (
             kind in {DiskFullError, ReadOnlyError, UnreachableError} and len(same_kind_faults) > 1
-        ):  # one cause and one remedy
+        ):  # all faults have one cause and one remedy
             other_count = len(same_kind_faults) - 1
-            others = f", and {format_count(other_count, 'other database', 'other databases')} there"
+            others_text = (
+                f", and {format_count(other_count, 'other database', 'other databases')} there"
+            )
             yield fail(
-                "databases", same_kind_faults[0].found + others, same_kind_faults[0].next_step
+                "databases", same_kind_faults[0].found + others_text, same_kind_faults[0].next_step
             )
         else:
             yield from (
@@ -229,7 +232,7 @@ def check_databases(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
-    """Check that Langfuse or the embedded trace store answers and accepts the keys.
+    """Check that Langfuse or the embedded trace store responds and accepts the keys.
 
     Args:
         is_running: whether the stack runs; the embedded store is one of its programs.
@@ -269,15 +272,14 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
                 remedy = "`twin logs traces`"
             yield fail(name, f"{store.host}: {error.found}", remedy)
             return
-    project_names = ", ".join(str(one.get("name", "")) for one in projects)
+    project_names = ", ".join(str(project.get("name", "")) for project in projects)
     yield ok(
         name, f"{store.host}, version {health.get('version', 'unknown')}, project {project_names}"
     )
 
 
 def require_complete_langfuse_settings(settings: Settings) -> None:
-    """Raise an error if Langfuse is configured only in part.
-
+    """Raise an error if Langfuse is only partly configured.
     Raises:
         TwinError: some of the three variables are missing.
     """
@@ -288,7 +290,7 @@ def require_complete_langfuse_settings(settings: Settings) -> None:
 
 
 def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
-    """Check the items that wait for the trace store, and those that it refused."""
+    """Check the items that wait for the trace store, and those that it rejected."""
     from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 
     path = outbox_path(settings)
@@ -301,8 +303,8 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
     waited_s = 0.0 if counts.oldest_at is None else max(0.0, time.time() - counts.oldest_at)
     problem_suffix = f" ({counts.problem})" if counts.problem else ""
     if not (counts.scores or counts.traces):
-        sent = f"{counts.sent_scores:,} scores and {counts.sent_traces:,} traces sent"
-        yield ok("outbox", f"empty; {sent}")
+        sent_text = f"{counts.sent_scores:,} scores and {counts.sent_traces:,} traces sent"
+        yield ok("outbox", f"empty; {sent_text}")
     elif not is_running:
         yield warn(
             "outbox",
