@@ -1,7 +1,8 @@
-"""Determines whether buying the missing labels for an author's routing pays off.
+"""Estimates whether buying the missing labels for an author's routing pays off.
 
-Scope: counting labels and questions. Out of scope: the rule (`router/learning_decision.py`),
-buying labels (`twin_assets/serving/labelling.py`).
+Scope: counting labels and questions.
+Out of scope: the rule (`router/learning_decision.py`), buying labels
+(`twin_assets/serving/labelling.py`).
 """
 # pyright: strict
 
@@ -36,7 +37,7 @@ def estimate_payback(
     connection: sa.Connection,
     now: datetime,
 ) -> tuple[int, Payback]:
-    """Return the number of labels of `label_models`, and the payback of the missing labels."""
+    """Return the number of labels for `label_models`, and the payback of the missing ones."""
     labels = reusable = 0
     if label_models is not None and tables.exists(label_rows.TABLE, author):
         columns = ["own", "paid", "embedder", "source", "prompt_id"]
