@@ -79,8 +79,10 @@ def store_files(state: State, desired: Mapping[str, str], *, row_names: Iterable
     names = set(row_names)
     with state.transaction() as connection:
         rows = connection.execute(sa.select(shared_files)).all()
-        stored = {row.name: row.content for row in rows if row.name in names}
-        difference = compare_files(stored, {name: desired[name] for name in names & desired.keys()})
+        stored_files = {row.name: row.content for row in rows if row.name in names}
+        difference = compare_files(
+            stored_files, {name: desired[name] for name in names & desired.keys()}
+        )
         revision = max((row.revision for row in rows), default=0)
         replaced_names = (*difference.changed, *difference.deleted)
         connection.execute(sa.delete(shared_files).where(shared_files.c.name.in_(replaced_names)))

@@ -112,8 +112,10 @@ def _reject_candidate(
     labels = len(differences)
     mean = float(differences.mean()) if labels else 0.0
     deviation = float(differences.std()) if labels > 1 else spread
-    required = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
-    missing_labels = 0 if math.isinf(required) else max(1, math.ceil(required) - labels)
+    required_labels = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
+    missing_labels = (
+        0 if math.isinf(required_labels) else max(1, math.ceil(required_labels) - labels)
+    )
     evidence, log_threshold = log_evidence(differences, margin=margin), math.log(1.0 / alpha)
     return AdoptionDecision(
         False,
@@ -139,13 +141,13 @@ def estimate_missing_labels(
     """
     first_step = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED_SHARE), None)
     if first_step is None:
-        required = expected_pairs(0.0, margin=margin, alpha=alpha)
-        return max(1, math.ceil(required) - labels)
+        required_labels = expected_pairs(0.0, margin=margin, alpha=alpha)
+        return max(1, math.ceil(required_labels) - labels)
     deviation = spread * math.sqrt(1.0 - first_step.kept)
     # A few labels may show a loss that does not exist, so the estimate assumes none for them.
     expected_gain = first_step.value if first_step.value > -margin / 2.0 or labels >= 1_000 else 0.0
-    required = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=expected_gain)
-    return 0 if math.isinf(required) else max(1, math.ceil(required) - labels)
+    required_labels = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=expected_gain)
+    return 0 if math.isinf(required_labels) else max(1, math.ceil(required_labels) - labels)
 
 
 def has_degraded(

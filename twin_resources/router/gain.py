@@ -125,19 +125,19 @@ def fit(
             found="a feature or a gain that is not finite",
             next_step="omit such labels",
         )
-    best: FittedGain | None = None
+    best_fit: FittedGain | None = None
     # One thread is used, because several threads wait in busy loops. With other work on two cores,
     # 600 labels took 9 s instead of 0.1.
     with _one_thread():
         for ridge in ridges:
             candidate = _fit_ridge(rows, gains, folds, ridge)
-            if best is None or candidate.error < best.error:
-                best = candidate
-    if best is None:
+            if best_fit is None or candidate.error < best_fit.error:
+                best_fit = candidate
+    if best_fit is None:
         raise TwinError(
             "fit a router", found="no ridge penalty", next_step="pass at least one λ above 0"
         )
-    return best
+    return best_fit
 
 
 def _fit_ridge(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: float) -> FittedGain:

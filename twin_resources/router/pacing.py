@@ -93,12 +93,12 @@ class SpendingPace:
             self._step = len(steps) - 1
         elif len(self._recent_questions) >= MIN_RECENT_QUESTIONS and budget.seconds_left > 0.0:
             elapsed_s = max(moment - self._recent_questions[0][0], 1e-3)
-            predicted = np.stack([question[1] for question in self._recent_questions])
+            predicted_gains = np.stack([question[1] for question in self._recent_questions])
             usd = np.stack([question[2] for question in self._recent_questions])
             allowed_usd_per_s = budget.remaining_usd / budget.seconds_left
             question_indices = np.arange(len(usd))
             for index in range(certified, len(steps)):
-                models = choose_models(predicted, prices, steps[index].weight)
+                models = choose_models(predicted_gains, prices, steps[index].weight)
                 # The home's own machines are not part of the budget. Only the last model of the
                 # list is paid for each answer.
                 is_paid = models == len(prices) - 1

@@ -53,5 +53,5 @@ def update_log_wealth(log_wealth: Sequence[float], y: float, null: float) -> tup
 
 def log_mean_wealth(log_wealth: Sequence[float]) -> float:
     """Return the log of the mean wealth over the bets: the log e-value."""
-    largest = max(log_wealth)
-    return largest + math.log(sum(math.exp(log - largest) for log in log_wealth) / len(log_wealth))
+    max_log = max(log_wealth)
+    return max_log + math.log(sum(math.exp(log - max_log) for log in log_wealth) / len(log_wealth))

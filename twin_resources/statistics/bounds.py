@@ -60,8 +60,8 @@ def betting_lower_bound(values: Sequence[float], *, delta: float) -> float:
     for count_so_far, value in enumerate(values, start=1):
         stakes.append(math.sqrt(2.0 * log_inverse_delta * count_so_far / (count * square_sum)))
         weighted_sum += value
-        centred = value - weighted_sum / (count_so_far + 1)
-        square_sum += centred * centred
+        residual = value - weighted_sum / (count_so_far + 1)
+        square_sum += residual * residual
     target = 1.0 / delta
     low, high = 0.0, math.fsum(values) / count
     for _ in range(BISECTION_STEPS):

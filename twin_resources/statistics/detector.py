@@ -196,11 +196,11 @@ class _DayTables:
         columns = np.searchsorted(names, [day_sum.prompt_class for day_sum in sums])
         values = np.array([(day_sum.count, day_sum.total, day_sum.squares) for day_sum in sums]).T
         is_own_version = np.array([day_sum.version == version for day_sum in sums])
-        before, since = np.zeros((2, 3, len(days), len(names)))
+        before_table, since_table = np.zeros((2, 3, len(days), len(names)))
         index: Any = (slice(None), rows, columns)
-        np.add.at(before, index, values)
-        np.add.at(since, index, values * is_own_version)
-        return cls(before, since)
+        np.add.at(before_table, index, values)
+        np.add.at(since_table, index, values * is_own_version)
+        return cls(before_table, since_table)
 
     def select_class(self, column: int) -> _DayTables:
         column_slice = slice(column, column + 1)
@@ -227,8 +227,8 @@ def compute_evidence(
     own_sums = [day_sum for day_sum in sums if day_sum.version == version]
     value_count = sum(day_sum.count for day_sum in own_sums)
     days = len({day_sum.day for day_sum in own_sums})
-    last = max((day_sum.last for day_sum in own_sums), default=0)
-    no_evidence = StreamEvidence(author, stream, version, value_count, days, last=last)
+    last_sequence = max((day_sum.last for day_sum in own_sums), default=0)
+    no_evidence = StreamEvidence(author, stream, version, value_count, days, last=last_sequence)
     if not own_sums:
         return no_evidence
     sums, dates = _recent_sums(sums)
@@ -276,16 +276,16 @@ def _recent_sums(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
 
 def _candidate_splits(table: _DayTables) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows at which A may begin and, for each of them, the row at which B begins."""
-    since, before = (counts[0].sum(axis=1) for counts in (table.since, table.before))
-    rows = len(since)
-    values_from_row = since[::-1].cumsum()[::-1]  # values from each row to the end
+    since_counts, before_counts = (counts[0].sum(axis=1) for counts in (table.since, table.before))
+    rows = len(since_counts)
+    values_from_row = since_counts[::-1].cumsum()[::-1]  # values from each row to the end
     is_recent = (np.arange(rows) >= rows - SINCE_DAYS) | (values_from_row <= SINCE_VALUES)
-    days_from_row = (since > 0)[::-1].cumsum()[::-1]
+    days_from_row = (since_counts > 0)[::-1].cumsum()[::-1]
     has_enough_data = (values_from_row >= MIN_VALUES_SINCE) & (days_from_row >= MIN_DAYS_SINCE)
     splits = np.flatnonzero(
-        is_recent & has_enough_data & (since > 0) & (np.arange(rows) >= MIN_DAYS)
+        is_recent & has_enough_data & (since_counts > 0) & (np.arange(rows) >= MIN_DAYS)
     )
-    cumulative_values = np.concatenate([[0.0], before.cumsum()])
+    cumulative_values = np.concatenate([[0.0], before_counts.cumsum()])
     start_by_values = (
         np.searchsorted(cumulative_values, cumulative_values[splits] - BEFORE_VALUES, side="right")
         - 1
@@ -426,26 +426,26 @@ def _split_evidence(
     """Return the evidence of one split, with the classes that fell."""
     if not math.isfinite(log):
         return empty
-    before = [day_sum for day_sum in sums if dates[start] <= day_sum.day < dates[split]]
-    since = [
+    before_sums = [day_sum for day_sum in sums if dates[start] <= day_sum.day < dates[split]]
+    since_sums = [
         day_sum
         for day_sum in sums
         if day_sum.day >= dates[split] and day_sum.version == empty.version
     ]
     baselines: dict[str, float] = {}
     falls: list[Fall] = []
-    for name in sorted({day_sum.prompt_class for day_sum in before}):
-        count, mean = _class_mean(before, name)
+    for name in sorted({day_sum.prompt_class for day_sum in before_sums}):
+        count, mean = _class_mean(before_sums, name)
         if count < min(MIN_PER_CLASS, min_values):
             continue
         baselines[name] = mean - tolerance
-        values, mean_since = _class_mean(since, name)
+        values, mean_since = _class_mean(since_sums, name)
         if values and mean_since < baselines[name] and name in tested_classes:
             falls.append(Fall(name, mean_since, baselines[name], values))
-    own_sums = [day_sum for day_sum in since if day_sum.prompt_class in tested_classes]
+    own_sums = [day_sum for day_sum in since_sums if day_sum.prompt_class in tested_classes]
     return replace(
         empty,
-        compared=sum(day_sum.count for day_sum in before),
+        compared=sum(day_sum.count for day_sum in before_sums),
         held_to=baselines,
         e_value=math.exp(min(log, 700.0)),
         since=min(day_sum.first for day_sum in own_sums),

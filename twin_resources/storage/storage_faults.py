@@ -43,8 +43,10 @@ class StorageError(TwinError):
         Args:
             detail: the library's message; empty if it does not help.
         """
-        found = cls.found_template.format(place=place)
-        return cls(tried, found=f"{found} ({detail})" if detail else found, next_step=cls.remedy)
+        finding = cls.found_template.format(place=place)
+        return cls(
+            tried, found=f"{finding} ({detail})" if detail else finding, next_step=cls.remedy
+        )
 
 
 class DiskFullError(StorageError):

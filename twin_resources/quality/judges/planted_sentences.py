@@ -229,9 +229,9 @@ def reword(sentence: str) -> str:
         return opening + continuation
     if method == 2:
         for table in (_CONTRACTIONS, _EXPANSIONS):
-            for old, new in table.items():
-                if re.search(rf"\b{re.escape(old)}\b", sentence):
-                    return re.sub(rf"\b{re.escape(old)}\b", new, sentence, count=1)
+            for phrase, replacement in table.items():
+                if re.search(rf"\b{re.escape(phrase)}\b", sentence):
+                    return re.sub(rf"\b{re.escape(phrase)}\b", replacement, sentence, count=1)
     if method >= 2:
         head, comma, tail = sentence.rpartition(", ")
         if comma and len(head.split()) >= MIN_WORDS and len(tail.split()) >= 3:

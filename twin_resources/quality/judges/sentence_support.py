@@ -112,7 +112,9 @@ def _score_sentence(
     terms = [match.casefold() for match in _NUMBERS_AND_NAMES.findall(sentence)]
     if any(not re.search(rf"\b{re.escape(term)}\b", text) for term in terms):
         score *= UNSUPPORTED_TERM_FACTOR
-    nearest = max(passage_sentences, key=lambda part: float(vectors[sentence] @ vectors[part]))
-    if bool(_NEGATION.search(sentence)) is not bool(_NEGATION.search(nearest)):
+    nearest_sentence = max(
+        passage_sentences, key=lambda part: float(vectors[sentence] @ vectors[part])
+    )
+    if bool(_NEGATION.search(sentence)) is not bool(_NEGATION.search(nearest_sentence)):
         score *= POLARITY_MISMATCH_FACTOR
     return score

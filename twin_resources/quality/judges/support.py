@@ -109,8 +109,8 @@ def support_by_sentence(
         lexical = max(
             len(sentence_words & passage_words) for passage_words in words_by_passage
         ) / len(sentence_words)
-        nearest = max(float(vectors[sentence] @ vectors[part]) for part in passage_sentences)
-        similarity = clip((nearest - UNRELATED_COSINE) / (PARAPHRASE_COSINE - UNRELATED_COSINE))
+        best_cosine = max(float(vectors[sentence] @ vectors[part]) for part in passage_sentences)
+        similarity = clip((best_cosine - UNRELATED_COSINE) / (PARAPHRASE_COSINE - UNRELATED_COSINE))
         scores.append(LEXICAL_WEIGHT * lexical + (1.0 - LEXICAL_WEIGHT) * similarity)
     return scores
 

@@ -80,11 +80,11 @@ def split_into_passages(text: str) -> list[str]:
     pending_paragraphs: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
         pending_paragraphs.append(" ".join(paragraph.split()))
-        joined = "\n\n".join(pending_paragraphs).strip()
-        words = len(joined.split())
+        passage = "\n\n".join(pending_paragraphs).strip()
+        words = len(passage.split())
         if words >= MIN_WORDS:
             if words <= MAX_WORDS:
-                passages.append(joined)
+                passages.append(passage)
             pending_paragraphs = []
     return passages
 

@@ -80,8 +80,8 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
         float(vectors[pair.question] @ vectors[pair.answer]) for pair in calibration_pairs
     ]
     unrelated_cosines = [
-        float(vectors[pair.question] @ vectors[other.answer])
-        for pair, other in zip(
+        float(vectors[pair.question] @ vectors[mismatched_pair.answer])
+        for pair, mismatched_pair in zip(
             calibration_pairs, pair_with_other_documents(calibration_pairs), strict=True
         )
     ]

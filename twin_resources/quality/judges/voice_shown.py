@@ -150,12 +150,12 @@ def render_bars(figures: VoiceFigures, *, max_traits: int = 4) -> list[str]:
         displayed_traits = (
             habit.traits if habit.unit == "% of sentences" else habit.traits[:max_traits]
         )
-        largest = max((_largest(trait) for trait in displayed_traits), default=0.0)
+        scale_max = max((_largest(trait) for trait in displayed_traits), default=0.0)
         header = "".join(f"{name:<{BAR_CELLS + 7}}" for name in WRITERS).rstrip()
         lines += [f"{habit.name}, {habit.unit}", f"  {'':<{width}}  {header}"]
         for trait in displayed_traits:
             cells = (
-                f"{_bar(value, largest)} {value:<5.1f} "
+                f"{_bar(value, scale_max)} {value:<5.1f} "
                 for value in (trait.author, trait.base, trait.tuned)
             )
             lines.append(f"  {trait.name:<{width}}  {' '.join(cells)}".rstrip())

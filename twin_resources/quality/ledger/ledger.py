@@ -176,8 +176,10 @@ class Ledger:
 
     def _sync(self, lease: Lease, report: SyncReport, now_ms: int, began: float) -> None:
         rules = self.rules
-        remaining = reading.remaining_requests(self.state, rules.requests_per_minute, now_ms)
-        allowed_requests = min(rules.requests, remaining)
+        remaining_requests = reading.remaining_requests(
+            self.state, rules.requests_per_minute, now_ms
+        )
+        allowed_requests = min(rules.requests, remaining_requests)
         if not allowed_requests:
             report.problem = f"the minute's {rules.requests_per_minute} requests are used up"
         budget = TickBudget(allowed_requests, began + rules.seconds, clock=self._clock)

@@ -183,9 +183,9 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(table)
     keys = [column.name for column in table.primary_key]
-    updated = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    updates = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     connection.execute(
-        statement.on_conflict_do_update(index_elements=keys, set_=updated), list(rows)
+        statement.on_conflict_do_update(index_elements=keys, set_=updates), list(rows)
     )
 
 

@@ -199,9 +199,9 @@ class PagedFeed:
             rows += page_rows
             if not cursor or not budget.remaining():
                 break
-            oldest = self.time_of(rows[-1])
-            pages_needed = page * (until_ms - since_ms) / max(until_ms - oldest, 1)
-            if pages_needed > 1.5 * max_pages or oldest == previous_oldest:
+            oldest_ms = self.time_of(rows[-1])
+            pages_needed = page * (until_ms - since_ms) / max(until_ms - oldest_ms, 1)
+            if pages_needed > 1.5 * max_pages or oldest_ms == previous_oldest:
                 break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
 
@@ -221,12 +221,12 @@ class PagedFeed:
         The window ends no later than the oldest row read. If that row is at its start, the
         window is one millisecond long.
         """
-        length, oldest = until_ms - since_ms, self.time_of(rows[-1])
-        if oldest <= since_ms:
+        length, oldest_ms = until_ms - since_ms, self.time_of(rows[-1])
+        if oldest_ms <= since_ms:
             return 1
         pages = len(rows) / max(self.page_rows, 1)
-        fitting_length = int((until_ms - oldest) * self.window_pages / max(pages, 1.0))
-        return max(1, min(length // 2, max(fitting_length, 1), oldest - since_ms))
+        fitting_length = int((until_ms - oldest_ms) * self.window_pages / max(pages, 1.0))
+        return max(1, min(length // 2, max(fitting_length, 1), oldest_ms - since_ms))
 
     def _continue_window(self, state: FeedState, budget: TickBudget) -> FeedState:
         rows, cursor = self._read_page(state.frontier_ms, state.until_ms, state.cursor, budget)

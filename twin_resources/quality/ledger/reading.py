@@ -199,9 +199,9 @@ def _look_up(
         if len(trace_ids) == 1:
             store.report.unread.append(f"{trace_ids[0]}: {error.found}")
             return
-        half = len(trace_ids) // 2
-        _look_up(pages, trace_ids[:half], store, budget, since_ms)
-        _look_up(pages, trace_ids[half:], store, budget, since_ms)
+        middle = len(trace_ids) // 2
+        _look_up(pages, trace_ids[:middle], store, budget, since_ms)
+        _look_up(pages, trace_ids[middle:], store, budget, since_ms)
         return
     with store.transaction() as connection:
         store.put_traces(connection, rows)

@@ -280,10 +280,10 @@ class _NewReaders:
             len(reader_days_of_day) - len(new_reader_days),
             median(earlier_sizes) if earlier_sizes else 0.0,
         )
-        unsettled = new_reader_days[limit:]
+        unsettled_days = new_reader_days[limit:]
         return [
-            reader_day for reader_day in reader_days_of_day if reader_day not in unsettled
-        ], unsettled
+            reader_day for reader_day in reader_days_of_day if reader_day not in unsettled_days
+        ], unsettled_days
 
 
 def _count_settled_by(

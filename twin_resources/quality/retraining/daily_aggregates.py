@@ -21,7 +21,7 @@ VALUES_PER_DAY = 10  # values per day if each value is settled at once
 def last_sequences(connection: sa.Connection) -> dict[str, int]:
     """Return author → the last sequence number assigned."""
     rows = connection.execute(sa.select(sequences.c.author, sequences.c.last))
-    return {str(author): int(last) for author, last in rows}
+    return {str(author): int(sequence) for author, sequence in rows}
 
 
 def last_sequence(connection: sa.Connection, author: str) -> int:

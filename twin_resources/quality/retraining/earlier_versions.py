@@ -85,10 +85,10 @@ def _compare_with_earlier(
         if alarm.since <= row.first and row.last <= alarm.sequence
     ]  # fmt: skip
     return {
-        earlier.version: compute_evidence(
+        earlier_version.version: compute_evidence(
             [
                 *_shift_before_fall(
-                    fall_sums, [row for row in sums if row.version == version_name(earlier)]
+                    fall_sums, [row for row in sums if row.version == version_name(earlier_version)]
                 ),
                 *fall_sums,
             ],
@@ -98,8 +98,10 @@ def _compare_with_earlier(
             tolerance=rules.tolerance,
             min_values=rules.min_values,
         )
-        for earlier in registry.versions(alarm.author)
-        if earlier.state == "retired" and not earlier.tainted and not earlier.forced
+        for earlier_version in registry.versions(alarm.author)
+        if earlier_version.state == "retired"
+        and not earlier_version.tainted
+        and not earlier_version.forced
     }
 
 

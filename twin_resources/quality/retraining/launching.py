@@ -40,9 +40,9 @@ def settle_finished(
     """
     with registry.state.transaction() as connection:
         retrainings.clamp_future_end_times(connection, now=now)
-        unfinished = retrainings.unfinished_retrainings(connection)
+        unfinished_retrainings = retrainings.unfinished_retrainings(connection)
     messages: list[str] = []
-    for retraining in unfinished:
+    for retraining in unfinished_retrainings:
         with isolate_failure(
             f"{retraining.author}: its retraining will be settled later", messages.append
         ):
@@ -128,9 +128,9 @@ def claim_due_launches(
         causes: the causes of the calling sensor, because run keys are unique within a sensor.
     """
     with state.read_transaction() as connection:
-        unfinished = retrainings.unfinished_retrainings(connection)
+        unfinished_retrainings = retrainings.unfinished_retrainings(connection)
     retraining_by_key: dict[str, Retraining] = {}
-    for retraining in unfinished:
+    for retraining in unfinished_retrainings:
         if retraining.cause not in causes or retraining.author in runs.in_flight_run_ids():
             continue  # a run in flight was started by hand, or is not yet settled
         step = next_step(_attempt_runs(runs, retraining), now=now, was_seen=retraining.run_id != "")
@@ -224,10 +224,10 @@ def training_usage(
 ) -> TrainingUsage:
     """Return an author's usage, including the run that is in flight or about to start."""
     with registry.state.read_transaction() as connection:
-        unfinished = retrainings.unfinished_retrainings(connection)
+        unfinished_retrainings = retrainings.unfinished_retrainings(connection)
         count, ended_at = retrainings.count_unreleased(connection, author)
     run_id = runs.in_flight_run_ids().get(author, "")
-    for retraining in unfinished:
+    for retraining in unfinished_retrainings:
         if retraining.author == author:  # at most one
             run_id = run_id or retraining.run_id or retraining.launch.run_key
     past_runs = runs.runs_of_author(author, since=now - LOOK_BACK_DAYS * DAY_S)

@@ -115,9 +115,9 @@ def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     sync_message = f"{report.problem}: nothing decided" if report.problem else report.message
     tick = LoopTick(notes=[sync_message, *loop.settle_finished(now=now_s)])
     if not report.problem:
-        processing = _TickProcessing(loop, tick, now_s, deadline)
-        processing.check_all_new_days()
-        processing.decide_all()
+        processor = _TickProcessing(loop, tick, now_s, deadline)
+        processor.check_all_new_days()
+        processor.decide_all()
     return loop.start(("quality",), tick, now=now_s)
 
 

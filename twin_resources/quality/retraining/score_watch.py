@@ -136,9 +136,9 @@ class ComparedDays:
     ) -> ComparedDays:
         """Read the days to compare now."""
         author, version = stable.author, version_name(stable)
-        after = floor_sequence(connection, author, stream)
+        floor = floor_sequence(connection, author, stream)
         sums = daily_aggregates.day_sums(
-            connection, author, stream=stream, after=after, groups_by_day=rules.groups_by_day
+            connection, author, stream=stream, after=floor, groups_by_day=rules.groups_by_day
         )
         compared_versions = {version, *_released_versions(connection, author)}
         records = alarm_records.alarms_of_author(
@@ -277,8 +277,13 @@ def lower_floor(
     Returns:
         The last sequence number that is history, and the number of closed alarms.
     """
-    after = daily_aggregates.last_sequence(connection, author)
-    row = {"author": author, "after_sequence": after, "asked_by": asked_by, "reason": reason}
+    last_sequence = daily_aggregates.last_sequence(connection, author)
+    row = {
+        "author": author,
+        "after_sequence": last_sequence,
+        "asked_by": asked_by,
+        "reason": reason,
+    }
     connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at, stream=stream))
     # Retired versions are included: a version that answers again must not keep old evidence.
     deletion = sa.delete(watches).where(watches.c.author == author)
@@ -287,7 +292,7 @@ def lower_floor(
     closed_count = alarm_records.close_open_alarms(
         connection, author, message=message, at=at, stream=stream
     )
-    return after, closed_count
+    return last_sequence, closed_count
 
 
 def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:

@@ -83,8 +83,8 @@ def sum_hashes(hashes: pl.Series | Iterable[bytes]) -> int:
 def hash_parts(*parts: bytes | str) -> bytes:
     """Hash the parts with their lengths (BLAKE2b-256): ("ab", "c") differs from ("a", "bc")."""
     encoded_parts = (part.encode() if isinstance(part, str) else part for part in parts)
-    joined = b"".join(_length_prefixed(part) for part in encoded_parts)
-    return hashlib.blake2b(joined, digest_size=HASH_BYTES, person=b"twin parts 1").digest()
+    encoding = b"".join(_length_prefixed(part) for part in encoded_parts)
+    return hashlib.blake2b(encoding, digest_size=HASH_BYTES, person=b"twin parts 1").digest()
 
 
 def data_version(row_sum: int, *, types: Mapping[str, str], version: str) -> str:
@@ -197,8 +197,8 @@ def _encode(array: Any) -> Any:
         return _with_presence_byte(
             array, _join_bytes(*(_encode(field) for field in array.flatten()))
         )
-    raw, width = _fixed_width_bytes(array)
-    return _with_presence_byte(array, _split_fixed_width(raw, width, rows=len(array)))
+    value_bytes, width = _fixed_width_bytes(array)
+    return _with_presence_byte(array, _split_fixed_width(value_bytes, width, rows=len(array)))
 
 
 def _encode_variable_size(array: Any) -> Any:
@@ -282,17 +282,17 @@ def _encode_lists(array: Any) -> Any:
     offsets = np.asarray(array.offsets).astype(np.int64)
     values = array.values
     if of.is_primitive(values.type):
-        raw, width = _fixed_width_bytes(values)
+        value_bytes, width = _fixed_width_bytes(values)
         items = _join_bytes(
-            _split_at_offsets(raw, offsets * width), _encode_null_masks(values, offsets)
+            _split_at_offsets(value_bytes, offsets * width), _encode_null_masks(values, offsets)
         )
     else:
         encoded_values = _encode(values)
         end_offsets = np.frombuffer(encoded_values.buffers()[1], np.int64)[encoded_values.offset :][
             : len(encoded_values) + 1
         ]
-        raw = encoded_values.buffers()[2]
-        items = _split_at_offsets(b"" if raw is None else raw, end_offsets[offsets])
+        value_bytes = encoded_values.buffers()[2]
+        items = _split_at_offsets(b"" if value_bytes is None else value_bytes, end_offsets[offsets])
     return _with_presence_byte(array, _join_bytes(_encode_integers(np.diff(offsets)), items))
 
 
