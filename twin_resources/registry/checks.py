@@ -57,13 +57,12 @@ def check_move(
     force: bool,
     gate_version: str,
 ) -> None:
-    """Check that a move is legal and that a version which will answer has passed the gate.
+    """Check that a move is legal and that a version has passed the gate before it answers.
 
     Raises:
-        MoveRefusedError: the version's state does not allow the move. It is also raised if the
-            version must pass the gate for the new state but is tainted or has no PASSED verdict of
-            this gate. It is also raised if a stable version would be refused although it passed or
-            was forced.
+        MoveRefusedError: the version's state does not allow the move. The new state may also need
+            an untainted version with a PASSED verdict of this gate. A stable version that passed or
+            was forced must not be refused.
     """
     attempted_action = f"move v{item.version} of {item.author} from {item.state} to {to_state}"
     no_states: frozenset[VersionState] = frozenset()

@@ -56,8 +56,10 @@ FORCED_ANSWER_MODEL_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "stable": frozenset({"retired"}),
 }
 MAX_RATIO_TO_INCUMBENT = 1.0
-"""Without a trial, the upper end of the interval of candidate / incumbent (held-out perplexity) is
-at most this: a worse candidate is released at most as often as the interval errs."""
+"""The maximum upper end of the interval of candidate / incumbent (held-out perplexity).
+
+It applies without a trial. A worse candidate is released at most as often as the interval errs.
+"""
 # A version enters these states only with a PASSED verdict, because it then answers or competes.
 STATES_NEEDING_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
 

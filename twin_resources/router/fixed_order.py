@@ -198,7 +198,7 @@ def checked_prices(prices: Sequence[float], *, models: int) -> Floats:
 
 
 def checked_margin(margin: float) -> float:
-    """Return the margin unchanged.
+    """Return the margin if it is valid.
 
     Raises:
         TwinError: the margin is not between 0 and 1.

@@ -5,8 +5,8 @@ Out of scope: the use of a gain (`fixed_order.py`, `routing_decision.py`).
 
 Sources: ridge regression in its dual form, Saunders, Gammerman and Vovk, ICML 1998; predictions for
 a held-out fold from one inverse, Pahikkala et al., "Fast n-fold cross-validation for regularized
-least-squares", SCAI 2006. With the constant in the kernel, K = k + c, G = (K + λI)⁻¹ and a = G·y,
-the labels outside a fold B predict for it
+least-squares", SCAI 2006. Let K = k + c include the kernel's constant, G = (K + λI)⁻¹ and a = G·y.
+The labels outside a fold B then predict for it
 
     ŷ_B = y_B − (G_BB)⁻¹ · a_B
 """

@@ -5,7 +5,7 @@ Out of scope: the account (which enforces its limit in any case), the steps (`fi
 
 The step is at most as expensive as the certified one in force. Among those steps, it is the most
 expensive one whose spending on the recent questions, at their pace, stays within money left /
-seconds left. Both are updated every minute, to follow a drift of the mix or a burst of questions.
+seconds left. Step and rate are updated every minute, to follow a drift of the mix or a burst.
 A constant threshold ran out of money after 0.62 of a period (`bench_routing.py`). If the budget
 forces a cheaper step than the certified one, the margin is not held, and the answer reports this.
 """

@@ -45,8 +45,8 @@ def betting_lower_bound(values: Sequence[float], *, delta: float) -> float:
     The wealth is K_i(m) = Π(1 + λ_i·(x_i − m)), with σ²_{i−1} from the earlier values. The bound is
     the smallest m whose wealth never reached 1/δ. By Ville's inequality, the true mean is below it
     with probability at most δ. The values need not be independent: E[x_i | past] ≥ the mean is
-    enough. The bound is therefore also valid for a mean that varies but never falls below. K
-    decreases in m, so bisection finds the bound.
+    enough. The bound is therefore also valid if the conditional mean varies but never falls below
+    the mean. K decreases in m, so bisection finds the bound.
 
     Args:
         values: the values in order of arrival; their number is fixed before they are read.

@@ -301,7 +301,7 @@ def _z_scores(
     tolerance: float,
     min_values: int,
 ) -> FloatArray:
-    """Return z of each split; −∞ where A or B has too few values or days."""
+    """Return each split's z-score; −∞ where A or B has too few values or days."""
     row = np.arange(len(dates))
     is_before = (row >= starts[:, None]) & (row < splits[:, None])
     is_since = row >= splits[:, None]
@@ -398,7 +398,7 @@ def _variance_since(
 
 
 def _weekly_variance_ratio(weights: FloatArray, r: FloatArray, dates: Sequence[int]) -> FloatArray:
-    """Return f: the variance of weighted seven-day sums divided by what their days predict."""
+    """Return f: the variance of weekly sums divided by the variance that their days predict."""
     weeks = np.asarray(dates) // 7
     week_membership = (weeks[:, None] == np.unique(weeks)[None, :]).astype(np.float64)
     week_weights = weights @ week_membership

@@ -87,7 +87,7 @@ def new_reader_limit(known_reader_values: int, usual_reader_days: float) -> int:
 
 @dataclass(frozen=True)
 class ReaderTotals:
-    """The count and sum of one reader's values before a fall and since."""
+    """The count and sum of one reader's values before and since a fall."""
 
     count_before: float
     total_before: float

@@ -21,11 +21,11 @@ U alone also promotes candidates that are worse by less than ε. These are nearl
 candidates that a retraining gives, N(−.02, .05), and small losses would add up over releases. U is
 therefore necessary, and one of two further conditions must be met:
 
-- B ≥ 1/α, at any pair. It promotes at most α of the worse candidates.
+- B ≥ 1/α, at any pair. This promotes at most α of the worse candidates.
 - The mean d̄ ≥ 0 once all prompts of the trial are used, if its standard error is at most
   `MAX_STANDARD_ERROR`. That moment does not depend on the differences. With a larger error (few
-  prompts, a judge of high variance, thumbs), the lower 1 − α bound of the mean must be ≥ 0. It also
-  promotes at most α of the worse candidates.
+  prompts, a judge of high variance, thumbs), the lower 1 − α bound of the mean must be ≥ 0. That
+  also promotes at most α of the worse candidates.
 
 Both conditions use d̄, the mean of d over the claims. If each of two claims had to meet them, only
 a quarter of equal candidates would pass. With ε = 0 (against an answer model), U is stricter than
@@ -143,8 +143,8 @@ class PairEvidence:
     def from_json(cls, text: str) -> PairEvidence:
         """Restore the state that `to_json` wrote.
 
-        A state from before B and the sums starts them now, and drops its bets against a third
-        version.
+        A state that is older than B and the sums starts both now. Its bets against a third version
+        are dropped.
         """
         document: dict[str, Any] = json.loads(text)
         document["better"] = tuple(document.get("better", INITIAL_LOG_WEALTH))
@@ -301,8 +301,8 @@ def expected_pairs(
 ) -> float:
     """Estimate how many pairs a candidate of mean difference `better_by` needs to win U.
 
-    The result is the n at which the mean wealth reaches 1/α when each log bet is at its expectation
-    plus .4 standard deviations, because the test stops when it is lucky. The log bet is
+    The result is the n at which the mean wealth reaches 1/α. Each log bet is taken at its
+    expectation plus .4 standard deviations, because the test stops when it is lucky. It is then
     n·g + .4·λ·(s/2)·√n, with growth g = λ·μ − λ²·((s/2)² + μ²)/2 to second order. The result is
     within a tenth of the simulated median for spreads of .1 to .7 and margins of .1 and .2.
 

@@ -26,7 +26,7 @@ from twin_resources.errors import TwinError
 
 SCHEME = "s3://"
 _MAX_OBJECTS = 2_000_000
-CLIENT_LIFETIME_S = 60  # after it, keys changed in a file take effect
+CLIENT_LIFETIME_S = 60  # changed keys in a file take effect after this time
 
 
 class ObjectChangedError(TwinError):
@@ -214,7 +214,7 @@ def _translate_s3_errors(tried: str) -> Generator[None]:
 
 
 def probe_prefix(source: object, *, timeout_s: float) -> str:
-    """Request one object under the prefix once; describe whether there is one.
+    """Request at most one object under the prefix, and describe whether there is one.
 
     Args:
         timeout_s: the seconds for connecting and for the response; there are no retries.

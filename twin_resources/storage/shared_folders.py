@@ -34,7 +34,7 @@ class FolderNotStoredError(TwinError):
 
 @dataclass(frozen=True)
 class SharedFolders:
-    """The folders of one home, and the store that it shares.
+    """The folders of one home, and the store that hosts share.
 
     Attributes:
         home: the home folder; folder names are paths in it, with `/` between parts.

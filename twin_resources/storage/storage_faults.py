@@ -201,7 +201,7 @@ def translate_storage_errors(
 
 
 def classify_error(error: BaseException, place: str | Path) -> type[StorageError] | None:
-    """Return the class of the storage error behind an error, or None if it is not one."""
+    """Return the class of the storage error behind an error, or None without one."""
     for cause in _causes(error):
         local_path = _local_path(place)
         error_class = (

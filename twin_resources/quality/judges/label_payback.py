@@ -38,20 +38,20 @@ def estimate_payback(
     now: datetime,
 ) -> tuple[int, Payback]:
     """Return the number of labels for `label_models`, and the payback of the missing ones."""
-    labels = reusable = 0
+    label_count = reusable_count = 0
     if label_models is not None and tables.exists(label_rows.TABLE, author):
         columns = ["own", "paid", "embedder", "source", "prompt_id"]
         rows = tables.read(label_rows.TABLE, author, columns=columns)
-        labels, reusable = label_rows.count_labels(
+        label_count, reusable_count = label_rows.count_labels(
             rows, own=label_models.own, paid=label_models.paid, embedder=label_models.embedder
         )
     answers = routed_answers(connection, author, since=now - timedelta(days=PAYBACK_DAYS))
     payback = Payback(
-        labels_to_buy=max(0, settings.routing_labels - labels - reusable),
+        labels_to_buy=max(0, settings.routing_labels - label_count - reusable_count),
         saving=USUAL_SAVING if policy is None else 1.0 - policy.step.kept,
         questions_asked=answers.own + answers.paid,
         answer_usd=answer_price_usd(
             settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
         ),
     )
-    return labels, payback
+    return label_count, payback

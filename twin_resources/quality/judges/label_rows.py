@@ -1,6 +1,6 @@
 """Defines the table `routing_labels`: judges' scores of both models' answers per prompt.
 
-Scope: its columns and ids, and reading it as arrays for the router (used by asset and command).
+Scope: its columns and ids, and reading it as arrays for the router.
 Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router (`router/`).
 
 Each row compares our own model's answer with the paid model's. It contains scores, features and

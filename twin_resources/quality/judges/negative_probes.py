@@ -156,9 +156,11 @@ def draw_probes(
 
 def _next_from_other_document(prompts: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
     """Return the next prompt from another document. Every answer changes, and few repeat."""
-    current, count = prompts[index], len(prompts)
+    current_prompt, count = prompts[index], len(prompts)
     next_prompts = (prompts[(index + step) % count] for step in range(1, count))
-    return next(prompt for prompt in next_prompts if prompt.document_id != current.document_id)
+    return next(
+        prompt for prompt in next_prompts if prompt.document_id != current_prompt.document_id
+    )
 
 
 def _draw_text(texts: Sequence[str], prompt: AuthorAnswer, purpose: str) -> str:

@@ -170,11 +170,11 @@ def negate(sentence: str) -> str | None:
 def replace_numbers(sentence: str, passages_text: str) -> str | None:
     """Replace every number with one that the passages do not contain.
 
-    Returns:
-        The changed sentence, or None if it has no number.
-
     Args:
         passages_text: the passages, case folded.
+
+    Returns:
+        The changed sentence, or None if it has no number.
     """
 
     def replace_number(match: re.Match[str]) -> str:
@@ -205,11 +205,11 @@ def replace_numbers(sentence: str, passages_text: str) -> str | None:
 def replace_names(sentence: str, names: Sequence[str]) -> str | None:
     """Replace the names in a sentence.
 
-    Returns:
-        The changed sentence, or None if it has no name or `names` is empty.
-
     Args:
         names: names that the passages do not contain.
+
+    Returns:
+        The changed sentence, or None if it has no name or `names` is empty.
     """
     if not names or not _NAME.search(sentence):
         return None

@@ -5,9 +5,10 @@ Out of scope: the contents of documents (`topic.py`, `voice.py`, `panel.py`).
 
 There is one table per kind and one row per name: (name, hash of its inputs, document). Adding posts
 does not recompute a calibration, because a new calibration is a new judge, whose scores need a new
-baseline. A different method, embedder or base model does. So does a doubling of a small number of
-texts, and about a doubling of the other people in the instance, on whom a voice score depends.
-Erasing a post removes its rows, which are recomputed from the remaining posts.
+baseline. A calibration is recomputed for a different method, embedder or base model. It is also
+recomputed when a small number of texts has doubled. The same applies when the number of other
+people in the instance has about doubled, because a voice score depends on them. Erasing a post
+removes its rows, which are recomputed from the remaining posts.
 """
 # pyright: strict
 

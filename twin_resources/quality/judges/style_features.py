@@ -17,7 +17,7 @@ from typing import Any
 FEATURE_COUNT = 2**14  # hash buckets; 2**16 changed no AUC by more than .003
 MIN_NGRAM_LENGTH, MAX_NGRAM_LENGTH = 2, 4  # characters
 WINDOW_WORDS = 60  # an answer of 80 to 100 tokens; a fixed length, so that length is not a cue
-MIN_DOCUMENT_FREQUENCY = 0.02  # share of one side's texts from which a word is not masked
+MIN_DOCUMENT_FREQUENCY = 0.02  # minimum share of one side's texts for an unmasked word
 # Typographic characters depend on the editor, not on the author.
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
@@ -35,7 +35,7 @@ def split_into_windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
 
 
 def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
-    """Return the words in at least two texts and in `MIN_DOCUMENT_FREQUENCY` of one side's texts.
+    """Return the words in at least two texts and in a sufficient share of one side's texts.
 
     Words that only one side uses often ("Here's a", "crucial", "I've been") are style, not
     subject. Keeping only the words common to both sides worked less well. A model that had dropped
@@ -51,7 +51,7 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
 
 
 def mask_words(text: str, kept_words: Collection[str]) -> str:
-    """Return the text in one line, with other words than `kept_words` and all numbers masked.
+    """Return the text in one line, masking numbers and all words that are not in `kept_words`.
 
     A masked word becomes `x` or, if capitalised, `X`. A number becomes `0`.
     """

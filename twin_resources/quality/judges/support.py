@@ -1,6 +1,7 @@
 """Scores how well the passages in its prompt support an answer.
 
-Scope: the measure. Out of scope: finding passages (`retrieval/retrieval.py`).
+Scope: the measure.
+Out of scope: finding passages (`retrieval/retrieval.py`).
 
 The support of a sentence combines two figures. The first is the share of its distinctive words
 (four letters or more, and every number) that one passage contains. The second, for paraphrases, is
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUPPORT_VERSION = "support-1"
-# The embedded embedder's cosines are near .35 within one subject, above .75 for paraphrases.
+# The bundled embedder's cosines are near .35 within one subject and above .75 for paraphrases.
 UNRELATED_COSINE, PARAPHRASE_COSINE = 0.35, 0.8
 LEXICAL_WEIGHT = 0.7  # high, because an embedding does not detect a changed number
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\s|$)|\n|$)")
@@ -38,7 +39,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def sentence_spans(text: str) -> list[str]:
-    """Cut a text at the start of each sentence. The parts join to the original text."""
+    """Cut a text at the start of each sentence. Joining the parts restores the text."""
     starts = [match.start() for match in _SENTENCE.finditer(text) if match[0].strip()]
     if not starts:
         return [text] if text else []
@@ -52,7 +53,7 @@ def distinctive_words(text: str) -> frozenset[str]:
 
 
 class SupportJudge:
-    """Scores an answer by the mean support of its sentences by the passages."""
+    """Scores an answer by the mean support of its sentences."""
 
     name = "support"
     claim = "support"

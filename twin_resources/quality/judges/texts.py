@@ -16,7 +16,7 @@ from twin_resources.authors import SAMPLES_DIR
 from twin_resources.quality.judges.judge import digest
 
 MIN_WORDS = (
-    40  # the minimum for the author's own answers too (`instructions/instruction_tables.py`)
+    40  # also the minimum for the author's own answers (`instructions/instruction_tables.py`)
 )
 MAX_WORDS = 160
 SHINGLE_WORDS = 12  # consecutive words that two texts share only by copying

@@ -224,7 +224,7 @@ class Ledger:
     def _recount_if_settings_changed(
         self, store: LedgerWriter, counted_scores_by_author: Mapping[str, CountedScores]
     ) -> None:
-        """Process other programs' scores again after a change of which scores count."""
+        """Process other programs' scores again after a change in which scores count."""
         tables = {
             author: counted_scores.as_table()
             for author, counted_scores in sorted(counted_scores_by_author.items())

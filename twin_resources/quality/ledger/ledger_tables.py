@@ -163,7 +163,7 @@ def open_tables(state: State) -> None:
 def _upgrade(connection: sa.Connection) -> None:
     """Upgrade the tables to the current schema version.
 
-    Version 1 had no `server` on a trace; its rows keep an empty one. Code of version 2 would read
+    Version 1 had no `server` on a trace; its rows keep an empty one. Code for version 2 would read
     comparisons as votes. Version 3 treated a batch's answers as a reader's. Version 4 identified
     streams by the scores' names, and would settle every vote in one stream.
     """

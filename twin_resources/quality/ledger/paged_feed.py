@@ -30,7 +30,7 @@ from twin_resources.observability.trace_store.json_values import format_timestam
 
 WINDOW_PAGES = 10
 OVERLAP_PAGES = 3  # for the first window of a tick, which overlaps the last one
-CAUGHT_UP_MS = 15 * 60_000  # further behind, an overlap would only read the same backlog again
+CAUGHT_UP_MS = 15 * 60_000  # with a larger lag, an overlap would only re-read the backlog
 MAX_SPAN_MS = 90 * 86_400_000
 
 Row = dict[str, Any]

@@ -1,6 +1,7 @@
 """Reports one ledger sync, in numbers and in one line.
 
-Scope: the report's fields and wording. Out of scope: the sync (`ledger.py`).
+Scope: the report's fields and wording.
+Out of scope: the sync (`ledger.py`).
 """
 # pyright: strict
 

@@ -158,7 +158,7 @@ def evaluate_evidence(
         certified: whether every judge still has its certificate. Otherwise, nothing is decided.
     """
     progress = f"{evidence.pairs} of about {estimate_trial_pairs(evidence):.0f} pairs"
-    strength = _describe_bets(evidence)
+    bets_text = _describe_bets(evidence)
     if not certified:
         reason = (
             f"{mode}: parked, because the judge has lost its certificate"
@@ -168,10 +168,10 @@ def evaluate_evidence(
         return TrialResult("exhausted" if exhausted else "undecided", f"{reason} ({progress})")
     verdict = final_verdict(evidence) if exhausted else evidence.verdict
     if verdict == "roll_back":
-        return TrialResult("roll_back", f"{mode}: worse than the stable version; {strength}")
+        return TrialResult("roll_back", f"{mode}: worse than the stable version; {bets_text}")
     has_too_few_readers = readers is not None and readers < MIN_READERS
     if verdict == "promote" and not has_too_few_readers:
-        reason = f"{mode}: {_describe_win(evidence)}, after {evidence.pairs} pairs; {strength}"
+        reason = f"{mode}: {_describe_win(evidence)}, after {evidence.pairs} pairs; {bets_text}"
         return TrialResult("promote", reason)
     readers_note = (
         f"; {readers} of {MIN_READERS} readers needed to promote" if has_too_few_readers else ""
@@ -183,9 +183,9 @@ def evaluate_evidence(
             else ""
         )
         return TrialResult(
-            "exhausted", f"{mode}: parked, {progress}; {strength}{mean_note}{readers_note}"
+            "exhausted", f"{mode}: parked, {progress}; {bets_text}{mean_note}{readers_note}"
         )
-    return TrialResult("undecided", f"{mode}: {progress}; {strength}{readers_note}")
+    return TrialResult("undecided", f"{mode}: {progress}; {bets_text}{readers_note}")
 
 
 def _describe_win(evidence: PairEvidence) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 MODES = (AUTO, "gate", "shadow", "canary")
-MAX_IDLE_DAYS = 14.0  # a shadow without a new pair for so long is parked
+MAX_IDLE_DAYS = 14.0  # a shadow without a new pair for this long is parked
 _DAY_S = 86_400.0
 
 

@@ -99,7 +99,7 @@ def candidate_on_trial(state: State, author: str) -> CandidateOnTrial | None:
 
 
 def compared_versions(state: State, author: str) -> ComparedVersions | None:
-    """Return the versions that `shadow_pairs` compares: stable and the shadow or candidate."""
+    """Return the shadow or candidate, and the stable version that `shadow_pairs` compares."""
     with state.read_transaction() as connection:
         return trial_rows.compared_versions(connection, author)
 

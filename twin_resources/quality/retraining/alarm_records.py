@@ -25,7 +25,7 @@ from twin_resources.storage.state.state_tables import alarms
 
 ALARM_KEY = ("author", "stream", "version", "number")
 DECISION = ("decision", "decided_by", "message", "run_key")
-NOT_IN_SCORES = "not in [scores]: "  # prefix of an unmapped score's name, as its status
+NOT_IN_SCORES = "not in [scores]: "  # status prefix, followed by an unmapped score's name
 
 # The status of a score in words; `ledger_tables.scores` describes each status.
 _STATUS_TEXT = sa.case(

@@ -27,10 +27,10 @@ def roll_back_if_better(
 ) -> str:
     """Roll back to an earlier version that is provably better.
 
-    An earlier version is provably better if its own days, compared with those of the fall, would
-    have raised the same alarm, and each class that fell is also below that version. The version
-    that fell is rolled back. It cannot be the target of a later roll-back, so two versions never
-    alternate.
+    An earlier version is provably better under two conditions. Its own days, compared with those of
+    the fall, would have raised the same alarm. Each class that fell is also below that version. The
+    version that fell is rolled back. It cannot be the target of a later roll-back, so two versions
+    never alternate.
 
     Returns:
         The version's name; empty without a better version, or if another version now answers.

@@ -132,7 +132,7 @@ def claim_due_launches(
     retraining_by_key: dict[str, Retraining] = {}
     for retraining in unfinished_retrainings:
         if retraining.cause not in causes or retraining.author in runs.in_flight_run_ids():
-            continue  # a run in flight was started by hand, or is not yet settled
+            continue  # a run in flight was started manually or is not yet settled
         step = next_step(_attempt_runs(runs, retraining), now=now, was_seen=retraining.run_id != "")
         if step == "offer":
             retraining_by_key[retraining.launch.run_key] = retraining

@@ -97,7 +97,7 @@ class LoopTick:
 
     Attributes:
         launches: the runs to start now.
-        messages: author → the numbers or the decision.
+        messages: author → the progress or the decision.
         notes: messages about all authors: the sync, ended retrainings, failures.
         decisions: author → the decision on an alarm.
     """
@@ -160,7 +160,7 @@ class _TickProcessing:
             )
 
     def decide_all(self) -> None:
-        """Decide the open alarms, and report every author's numbers."""
+        """Decide the open alarms, and report every author's progress."""
         with self.loop.state.read_transaction() as connection:
             evidence_by_author = score_watch.current_evidence(connection)
             alarms = alarm_records.oldest_open_alarms(connection)
@@ -196,7 +196,7 @@ class _TickProcessing:
     def _describe_without_alarm(
         self, author: str, stream_evidence: list[StreamEvidence], armed: int
     ) -> str:
-        """Return the numbers of an author without an alarm."""
+        """Describe the streams of an author without an alarm."""
         rules, lines = self.loop.rules, list[str]()
         threshold = rules.threshold(armed)
         today = int(self.now_s * 1000) // DAY_MS
@@ -336,7 +336,7 @@ class _TickProcessing:
 
 
 class _ConcurrentRetrainingError(Exception):
-    """Another cause started a retraining of this author since the situation was read."""
+    """Another cause started a retraining of this author after this tick read its state."""
 
 
 def _few_readers_reason(connection: sa.Connection, alarm: Alarm) -> str:

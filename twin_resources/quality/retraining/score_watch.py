@@ -79,7 +79,7 @@ def check_new_days(
         stored_evidence = (
             current_evidence(connection).get(author, []) if position is not None else []
         )
-        if position is None or position.version != version:  # only the answering one is watched
+        if position is None or position.version != version:  # only the answering version is watched
             is_of_author = watches.c.author == author
             connection.execute(sa.update(watches).where(is_of_author).values(armed=False))
             stored_evidence = []
@@ -147,13 +147,13 @@ class ComparedDays:
         start_sequence, fall_start_by_version = 0, dict[str, int]()
         for record in sorted(records, key=lambda item: item.alarm.sequence):
             alarm = record.alarm
-            is_own = alarm.version == version
-            if alarm.version not in compared_versions or (is_own and record.is_open):
+            is_own_alarm = alarm.version == version
+            if alarm.version not in compared_versions or (is_own_alarm and record.is_open):
                 continue
             later_sums = [
                 row for row in sums if row.version == alarm.version and row.first > alarm.sequence
             ]
-            if is_own or _has_enough_days(later_sums, rules):
+            if is_own_alarm or _has_enough_days(later_sums, rules):
                 start_sequence = max(start_sequence, alarm.sequence)
             else:
                 fall_start_by_version[alarm.version] = alarm.since
@@ -266,7 +266,7 @@ def lower_floor(
     at: float,
     stream: str = "",
 ) -> tuple[int, int]:
-    """Declare all of an author's values settled so far history, and close the open alarms.
+    """Declare an author's settled values history, and close the open alarms.
 
     Every stream is certified again from its next value on, without any earlier version.
 

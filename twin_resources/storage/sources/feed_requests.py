@@ -36,7 +36,7 @@ def fetch_feed(
 ) -> tuple[PollResponse, bytes]:
     """Return the server's response and the feed.
 
-    An unchanged feed returns `last_response` and no bytes.
+    If the feed is unchanged, the result is `last_response` and no bytes.
 
     Args:
         url: an `http` or `https` address.

@@ -80,12 +80,12 @@ class Listing:
         If arrival times are whole seconds, as in S3, files from the same second as `moment` are
         included, because they may have arrived after it.
         """
-        second = math.floor(moment)
+        whole_second = math.floor(moment)
         return tuple(
             entry.name
             for entry in self.entries
             if entry.arrived_at > moment
-            or (entry.arrived_at.is_integer() and entry.arrived_at >= second)
+            or (entry.arrived_at.is_integer() and entry.arrived_at >= whole_second)
         )
 
     def missing(self, stored: Iterable[str]) -> tuple[str, ...]:

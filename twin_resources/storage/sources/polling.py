@@ -25,7 +25,7 @@ from twin_resources.storage.sources.feed_response import PollResponse
 from twin_resources.storage.state.state import State
 
 TIMEOUT_S = 20.0
-"""Limit per feed, including redirects, so that a poll of many authors waits for no server."""
+"""Limit per feed, including redirects, so that one server cannot delay the poll of many authors."""
 
 _metadata = sa.MetaData()
 _polls = sa.Table(

@@ -86,11 +86,11 @@ def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _check_one_group(rows: pl.DataFrame) -> None:
     groups = rows.group_by("key").agg(pl.col("group").n_unique())
-    ambiguous = groups.filter(pl.col("group") > 1)["key"].sort().to_list()
-    if ambiguous:
+    ambiguous_keys = groups.filter(pl.col("group") > 1)["key"].sort().to_list()
+    if ambiguous_keys:
         raise TwinError(
             "sync a table by groups",
-            found=f"inputs in several groups: {', '.join(map(repr, ambiguous[:5]))}",
+            found=f"inputs in several groups: {', '.join(map(repr, ambiguous_keys[:5]))}",
             next_step="give all upstream rows with the same key the same group",
         )
 

@@ -35,7 +35,7 @@ class UnhashableColumnError(TwinError):
 
 
 def row_hashes(frame: pl.DataFrame) -> pl.Series:
-    """Return the BLAKE2b-256 of every row over all columns, as a Binary series.
+    """Return the BLAKE2b-256 hash of every row over all columns, as a Binary series.
 
     Column names and types affect the hash; column order does not. Equal integers of any width hash
     alike, `-0.0` hashes as `0.0`, and all NaNs hash alike. Times are hashed in microseconds, in UTC
