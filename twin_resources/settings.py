@@ -1,6 +1,6 @@
-"""Define a home's settings, which are read from the environment, and its secrets.
+"""Defines a home's settings, which are read from the environment, and its secrets.
 
-Scope: every value that can be set for a home, its default, and the paths that follow from it.
+Scope: every value that can be set for a home, its default, and the paths derived from it.
 The comment at a value is its description in `deploy/docs/settings.md` (`settings_document.py`).
 Out of scope: settings of one author (`author_file.py`), hyper-parameters (YAML recipes) and
 measured values. The secrets are in a separate file (`secrets.json`, mode 600; see `load_secrets`).
@@ -33,7 +33,8 @@ _SETTINGS_MADE_CONSTANT = (
     "EVALUATION_TOKENS GENERAL_SHARE MARGIN PROMPT_CACHE_MIB READER_DAYS "
     "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
 )
-# Name → what to do instead. Without this check, a removed variable would be ignored silently.
+# Name → instruction for the operator. Without this check, a removed variable would be ignored
+# silently.
 REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "TWIN_ALARM_CONTROL": "unset it: the trial of a new version decides whether it is better; "
@@ -64,7 +65,7 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
 
 
 class Constants(BaseSettings):
-    """Values that no author or operator has needed to change; tests and the demo change them.
+    """Values that no author or operator has needed to change. Only tests and the demo change them.
 
     They have no environment variable. A new value requires a code change and a measurement.
     """
@@ -105,8 +106,8 @@ class Constants(BaseSettings):
 
 
 CONSTANTS = frozenset(Constants.model_fields)
-# Values of `TWIN_PACE`, which the demo sets for the programs of its home. Events that take months
-# with one or two readers must happen there within minutes.
+# Values of `TWIN_PACE`, which the demo sets for the programs of its home. The demo must show within
+# minutes what takes months with one or two readers.
 _DEMO = {
     "baseline_values": 150,
     "alarm_horizon": 1_000,
@@ -116,18 +117,18 @@ _DEMO = {
 _HURRIED = {
     "margin": 0.2,
     "trial_prompts": 60,
-    "evaluation_tokens": 12_000,  # 30 passages of one model instead of 54
+    "evaluation_tokens": 12_000,  # 30 passages per model instead of 54
     "evaluation_questions": 30,
-    "serving_threads": 2,  # no training runs while the reader asks
-    "prompt_cache_mib": 768,  # the reader's repeated questions are read only once
+    "serving_threads": 2,  # no training runs while a reader asks
+    "prompt_cache_mib": 768,  # repeated questions are read only once
 }
 PACES: Mapping[str, Mapping[str, Any]] = {"": {}, "demo": _DEMO, "hurried": _DEMO | _HURRIED}
 
 
 class Settings(Constants):
-    """All settings that the environment (`TWIN_<NAME>`) provides; the defaults suit one machine.
+    """All settings that the environment (`TWIN_<NAME>`) provides. The defaults suit one machine.
 
-    Paths that are not set follow from `home`. Use `load_settings()` to create an instance.
+    Paths that are not set are derived from `home`. Use `load_settings()` to create an instance.
     """
 
     home: Path = Path(".twin")  # the folder for everything that is written
@@ -239,12 +240,14 @@ class Settings(Constants):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources; constants come from the pace, never from environment variables."""
+        """Return the sources. Constants come from the pace, never from environment variables."""
         del settings_cls, dotenv_settings, file_secret_settings
 
         def environment() -> dict[str, Any]:
-            named = {name: at for name, at in env_settings().items() if name not in CONSTANTS}
-            return named | dict(PACES[os.environ.get("TWIN_PACE", "")])
+            settings_by_name = {
+                name: value for name, value in env_settings().items() if name not in CONSTANTS
+            }
+            return settings_by_name | dict(PACES[os.environ.get("TWIN_PACE", "")])
 
         return init_settings, cast("PydanticBaseSettingsSource", environment)
 
@@ -303,8 +306,8 @@ class Settings(Constants):
     @property
     def has_hub_set(self) -> bool:
         """Whether the general set comes from the model hub."""
-        is_absent = self.general_set and not Path(self.general_set).expanduser().exists()
-        return bool(is_absent) and self.general_set.count("/") == 1
+        is_not_local = self.general_set and not Path(self.general_set).expanduser().exists()
+        return bool(is_not_local) and self.general_set.count("/") == 1
 
     @property
     def has_real_langfuse(self) -> bool:
@@ -312,7 +315,7 @@ class Settings(Constants):
 
 
 def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
-    """Read the environment; `home` overrides `TWIN_HOME`. The home's path is made absolute.
+    """Read the environment; `home` overrides `TWIN_HOME`. The home's path becomes absolute.
 
     Raises:
         TwinError: the environment sets a removed setting (`REMOVED_SETTINGS`) or an unknown pace.
@@ -350,7 +353,7 @@ class Secrets:
 
 
 def load_secrets(settings: Settings) -> Secrets:
-    """Read `secrets.json`, or create it (mode 600) if this home has none yet."""
+    """Read `secrets.json`, or create it (mode 600) if this home has none."""
     path = settings.home / "secrets.json"
     if not path.exists():
         generated_keys = {
@@ -360,14 +363,16 @@ def load_secrets(settings: Settings) -> Secrets:
             "traces_secret_key": "sk-lf-" + random_source.token_hex(24),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        # `mkstemp` sets mode 600 and chooses a name that no other thread or process has.
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="secrets.", suffix=".partial")
-        partial = Path(name)
+        # `mkstemp` sets mode 600 and chooses a name that no other thread or process uses.
+        descriptor, partial_name = tempfile.mkstemp(
+            dir=path.parent, prefix="secrets.", suffix=".partial"
+        )
+        partial_path = Path(partial_name)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(generated_keys, stream)
-        # `link` fails if the target exists, so the first of two concurrent starts wins, and keys in
-        # use are never overwritten.
+        # `link` fails if the target exists. The first of two concurrent starts therefore wins, and
+        # keys in use are never overwritten.
         with contextlib.suppress(FileExistsError):
-            os.link(partial, path)
-        partial.unlink()
+            os.link(partial_path, path)
+        partial_path.unlink()
     return Secrets(**json.loads(path.read_text(encoding="utf-8")))

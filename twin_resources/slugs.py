@@ -1,7 +1,7 @@
-"""Create the ASCII name of an author for paths, aliases and partitions.
+"""Creates the ASCII name of an author for paths, aliases and partitions.
 
-Scope: this rule, which is needed before the installation. Out of scope:
-authors (`author_file.py`), any import outside the standard library.
+Scope: this rule, which is needed before the installation.
+Out of scope: authors (`author_file.py`), any import outside the standard library.
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ from twin_resources.errors import TwinError
 def make_slug(name: str) -> str:
     """Make the ASCII slug of a display name: `José Núñez` → `jose-nunez`, `李` → `author-674e`.
 
-    A name without ASCII letters gets a stable slug from its code points, so that two runs agree.
+    A name without ASCII letters gets a stable slug from its code points, so every run agrees.
 
     Raises:
         TwinError: the name is empty.

@@ -1,4 +1,5 @@
-"""The model registry: versions, their states and moves, verdicts, and the served policy.
+"""Keeps the model registry: versions, states, moves, verdicts, and the served policy.
 
-Scope: versions and their moves. Out of scope: the evidence for a move (`quality/release`).
+Scope: versions and their moves.
+Out of scope: the evidence for a move (`quality/release`).
 """

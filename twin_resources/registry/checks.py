@@ -1,7 +1,7 @@
-"""Check whether a move is allowed now, inside the transaction that makes it.
+"""Checks whether a move is allowed now, inside the transaction that makes it.
 
-Scope: the refusals of a move. Out of scope: choosing moves (`moves.py`), making them
-(`registry.py`).
+Scope: the refusals of a move.
+Out of scope: choosing moves (`moves.py`), making them (`registry.py`).
 Method: architecture.md.
 """
 # pyright: strict
@@ -30,17 +30,21 @@ class MoveRefusedError(TwinError):
 def check_incumbent(
     connection: sa.Connection, item: ModelVersion, to_state: VersionState, incumbent: int
 ) -> None:
-    """Raise MoveRefusedError if the evidence is about a version other than the stable one."""
-    stable = [
-        other.version
-        for other in rows.list_versions(connection, item.author)
-        if other.state == "stable"
+    """Check that the evidence compares the version with the stable one.
+
+    Raises:
+        MoveRefusedError: the evidence is about another incumbent.
+    """
+    stable_versions = [
+        version.version
+        for version in rows.list_versions(connection, item.author)
+        if version.state == "stable"
     ]
-    if stable != [incumbent]:
+    if stable_versions != [incumbent]:
         raise MoveRefusedError(
             f"move v{item.version} of {item.author} from {item.state} to {to_state}",
             found=f"evidence against v{incumbent}, but the stable version is "
-            + (f"v{stable[0]}" if stable else "none"),
+            + (f"v{stable_versions[0]}" if stable_versions else "none"),
             next_step="compare it with the version that is stable now",
         )
 
@@ -53,10 +57,14 @@ def check_move(
     force: bool,
     gate_version: str,
 ) -> None:
-    """Raise MoveRefusedError if the version's state does not allow the move; if it is tainted or
-    lacks a PASSED verdict of this gate for a state that answers; or if it would be refused although
-    it is stable with that verdict or by force."""
-    tried = f"move v{item.version} of {item.author} from {item.state} to {to_state}"
+    """Check that a move is legal and that a version has passed the gate before it answers.
+
+    Raises:
+        MoveRefusedError: the version's state does not allow the move. The new state may also need
+            an untainted version with a PASSED verdict of this gate. A stable version that passed or
+            was forced must not be refused.
+    """
+    attempted_action = f"move v{item.version} of {item.author} from {item.state} to {to_state}"
     no_states: frozenset[VersionState] = frozenset()
     forced_states = FORCED_MOVES.get(item.state, no_states)
     if item.is_answer_model:
@@ -67,7 +75,7 @@ def check_move(
     allowed_states = forced_states if force else unforced_states
     if to_state not in allowed_states:
         raise MoveRefusedError(
-            tried,
+            attempted_action,
             found=f"from {item.state} it may move to "
             f"{', '.join(sorted(allowed_states)) or 'nowhere'}",
             next_step="force the release by hand, with a reason"
@@ -75,23 +83,25 @@ def check_move(
             else "choose one of these",
         )
     if item.state == "stable" and to_state == "refused":
-        _check_refusal_of_stable(connection, item, tried, gate_version=gate_version)
+        _check_refusal_of_stable(connection, item, attempted_action, gate_version=gate_version)
     if item.tainted and to_state in STATES_NEEDING_PASS:
         raise MoveRefusedError(
-            tried,
+            attempted_action,
             found="the version is tainted: it was trained on data that has been forgotten",
             next_step="train a new version without that data",
         )
     if force or to_state not in STATES_NEEDING_PASS or item.state in MANUAL_MOVES:
-        return  # a retired version passed, or was forced, when it became stable
+        return  # a retired version passed or was forced when it became stable
     if not gate_version:
         raise MoveRefusedError(
-            tried, found="no gate version was passed", next_step="pass the gate's version"
+            attempted_action,
+            found="no gate version was passed",
+            next_step="pass the gate's version",
         )
     verdict = rows.newest_verdict_of_gate(connection, item.checkpoint, gate_version)
     if verdict is None or verdict.outcome != "passed":
         raise MoveRefusedError(
-            tried,
+            attempted_action,
             found=f"no PASSED verdict of gate {gate_version} for checkpoint {item.checkpoint[:12]}"
             + (f"; the verdict is {verdict.outcome}" if verdict else ""),
             next_step="materialize `checkpoint_evaluation`, or force the release with a reason",

@@ -1,8 +1,8 @@
-"""Trace an answer back to its sources: model, checkpoint, dataset, chunks and posts.
+"""Traces an answer back to its sources: model, checkpoint, dataset, chunks and posts.
 
-Scope: following the ids of a trace through registry, manifest and tables. Out of
-scope: reading each store (`langfuse/client.py`, `registry/registry.py`, `tables/tables.py`),
-showing the result (`commands/answer_history.py`, `page/trace_pages.py`).
+Scope: following the ids of a trace through registry, manifest and tables.
+Out of scope: reading each store (`langfuse/client.py`, `registry/registry.py`,
+`tables/tables.py`), showing the result (`commands/answer_history.py`, `page/trace_pages.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExplainedPassage:
-    """A chunk of the prompt and the post that it was cut from; empty fields if it is deleted."""
+    """A chunk of the prompt and its post; the other fields are empty if the chunk is deleted."""
 
     chunk_id: str
     document_id: str = ""
@@ -41,9 +41,9 @@ class Explanation:
 
     Attributes:
         trace: the flat metadata that the gateway wrote (`twin.…`).
-        model: the registry's row of the version; empty for base model and paid answers.
+        model: the registry's row of the version; empty for answers by the base or paid model.
         manifest: the manifest of the version's checkpoint.
-        passages: in the order of the prompt.
+        passages: the passages, in the order of the prompt.
     """
 
     trace_id: str
@@ -56,7 +56,7 @@ class Explanation:
 
 
 def explain_answer(settings: Settings, observation: Mapping[str, Any]) -> Explanation:
-    """Follow a trace to its posts.
+    """Trace an answer to its posts.
 
     Args:
         observation: a result of `LangfuseClient.trace`.
@@ -139,7 +139,7 @@ def load_passages(
 
 
 def _question_and_answer(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """Return the question and the answer of the generation; empty if the trace has no text."""
+    """Return the generation's question and answer; empty if the trace has no text."""
     for observation in observations:
         if observation.get("type") == "GENERATION":
             prompt: Any = _decode_json(observation.get("input"))
@@ -148,7 +148,7 @@ def _question_and_answer(observations: Sequence[dict[str, Any]]) -> tuple[str, s
                 prompt = prompt[-1].get("content")
             if isinstance(answer, dict):
                 answer = answer.get("content")
-            # the prompt's last paragraph, after the retrieved passages
+            # The prompt's last paragraph, after the retrieved passages.
             question = str(prompt or "").rsplit("\n\n", 1)[-1].removeprefix("Question: ")
             return question, str(answer or "")
     return "", ""

@@ -1,8 +1,9 @@
-"""Copy other hosts' changes in the shared state store to this home: authors, releases, weights.
+"""Copies other hosts' changes in the shared state store to this home: authors, releases, weights.
 
-Scope: one poll, the folders that it fetches, and why this home is behind. Out of scope: the rows
-(`registry/shared_files.py`), fetching a folder (`storage/shared_folders.py`), serving
-(`serving/fleet.py` and the gateway, which follow files of the home).
+Scope: one poll, the folders that it fetches, and why this home lags.
+Out of scope: the rows (`registry/shared_files.py`), fetching a folder
+(`storage/shared_folders.py`), serving (`serving/fleet.py` and the gateway, which follow files of
+the home).
 """
 # pyright: strict
 
@@ -46,7 +47,7 @@ class Follower:
 
     Attributes:
         lag_reason: why this home lags the state store; empty if it is current or the store is down.
-        problems: problems for a person to resolve; answers continue.
+        problems: problems for the operator to resolve. The home keeps answering.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,19 +60,18 @@ class Follower:
         self._retry_at = float("-inf")
 
     def poll_once(self) -> None:
-        """Poll once; this costs one query while nothing has changed."""
+        """Poll once; a poll without changes costs one query."""
         if self._clock() < self._retry_at:
             return
-        before = (self.lag_reason, self.problems)
+        previous_status = (self.lag_reason, self.problems)
         try:
             self._state = self._state or State.open(self._settings.state_address)
             change_token, notes = read_change_token(self._state), list[str]()
             if change_token != self._change_token:
                 self.lag_reason = "a change in the state store is being applied"
                 notes = self._synchronize(self._state)
-                self._change_token = (
-                    () if notes else change_token
-                )  # read again until the notes are resolved
+                # Without a token, the next poll reads again until the notes are resolved.
+                self._change_token = () if notes else change_token
             self.lag_reason, self.problems = "", "; ".join(notes)
         except _BehindError as error:
             self.lag_reason = str(error)
@@ -79,7 +79,7 @@ class Follower:
             self.lag_reason, self.problems = "", f"the last state read stays in use: {error.found}"
         if self.lag_reason or self.problems:
             self._retry_at = self._clock() + RETRY_DELAY_S
-        if (self.lag_reason, self.problems) != before:
+        if (self.lag_reason, self.problems) != previous_status:
             self._log(self.lag_reason or self.problems or "up to date")
 
     def run(self, stop: threading.Event) -> None:
@@ -91,20 +91,20 @@ class Follower:
                 self._log(f"{type(error).__name__}: {error}")
 
     def _synchronize(self, state: State) -> list[str]:
-        """Copy files, then weights, then the policy that names them; returns notes for a person.
+        """Copy files, then weights, then the policy that names them; return notes for the operator.
 
         Raises:
-            _BehindError: something could not be fetched; the rest was copied.
+            _BehindError: a folder could not be fetched. The others were copied.
         """
         settings = self._settings
         notes = update_files(settings.home, read_stored_files(state))
         registry = Registry(state, policy_path=settings.policy_path)
         policy = build_policy(registry, registry.routing())
-        missing = fetch_versions(settings, policy)
+        failures = fetch_versions(settings, policy)
         if not holds_policy(settings.policy_path, policy):
-            registry.publish()  # reads the registry again, under the writers' lock
-        if missing:
-            raise _BehindError("; ".join(missing))
+            registry.publish()  # reads the registry again under the writers' lock
+        if failures:
+            raise _BehindError("; ".join(failures))
         return notes
 
     def _log(self, line: str) -> None:
@@ -112,7 +112,7 @@ class Follower:
 
 
 class _BehindError(Exception):
-    """This home is not up to date with the state store; the message says why."""
+    """This home lags the state store. The message says why."""
 
 
 def create_follower(settings: Settings) -> Follower | None:
@@ -128,7 +128,7 @@ def share_weights(settings: Settings, *paths: str | None) -> list[str]:
             ignored.
 
     Returns:
-        Names of the newly stored folders; none without `TWIN_STORE_URI`.
+        The names of the newly stored folders; empty without `TWIN_STORE_URI`.
 
     Raises:
         TwinError: the store cannot be written.
@@ -137,9 +137,9 @@ def share_weights(settings: Settings, *paths: str | None) -> list[str]:
         return []
     folders = SharedFolders(settings.home, settings.store_uri)
     embedder = embedder_folder(settings)
-    current = embedder / "current.json"
-    if current.exists():
-        paths = (*paths, str(embedder / json.loads(current.read_text("utf-8"))["revision"]))
+    pointer = embedder / "current.json"
+    if pointer.exists():
+        paths = (*paths, str(embedder / json.loads(pointer.read_text("utf-8"))["revision"]))
     return [
         name
         for name in sorted(set(_folder_names(settings, paths)))
@@ -148,30 +148,33 @@ def share_weights(settings: Settings, *paths: str | None) -> list[str]:
 
 
 def share_versions(settings: Settings, registry: Registry) -> list[str]:
-    """Store this home's folders of every version that may answer; returns the newly stored ones.
+    """Store this home's folders of every version that may answer.
 
-    This is for versions that were registered before `TWIN_STORE_URI` was set. Their rows name
-    paths of this host; afterwards they name the home.
+    This serves versions that were registered before `TWIN_STORE_URI` was set. Their rows contain
+    this host's paths, which this function makes relative to the home.
+
+    Returns:
+        The names of the newly stored folders.
 
     Raises:
         TwinError: the store cannot be written.
     """
-    stored: list[str] = []
+    stored_names: list[str] = []
     for author in registry.authors():
-        for item in registry.versions(author):
-            if not item.tainted:
-                paths = (item.folder, item.adapter_gguf, item.base_gguf)
-                stored += share_weights(settings, *paths)
-                registry.make_paths_relative(item)
-    return stored
+        for version in registry.versions(author):
+            if not version.tainted:
+                paths = (version.folder, version.adapter_gguf, version.base_gguf)
+                stored_names += share_weights(settings, *paths)
+                registry.make_paths_relative(version)
+    return stored_names
 
 
 def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
-    """Fetch base model, embedder and the versions in use; returns a line for each that failed."""
-    missing: list[str] = []
+    """Fetch base model, embedder and the versions in use; return a line for each failure."""
+    failures: list[str] = []
     folders = SharedFolders(settings.home, settings.store_uri)
     if settings.store_uri:
-        missing += _failure_lines(lambda: _fetch_prepared(settings, folders))
+        failures += _failure_lines(lambda: _fetch_prepared(settings, folders))
     for author, entry in policy.authors.items():
         for version in _versions_in_use(entry):
             paths = (version.folder, version.adapter_gguf, version.base_gguf)
@@ -179,17 +182,17 @@ def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
                 if (settings.home / name).exists():
                     continue
                 if not settings.store_uri:
-                    missing.append(
+                    failures.append(
                         f"v{version.version} of {author} needs {name}, which is not on this host: "
                         "set TWIN_STORE_URI here and on the host that trained it"
                     )
                 else:
-                    missing += _failure_lines(lambda name=name: folders.fetch(name))
-    return missing
+                    failures += _failure_lines(lambda name=name: folders.fetch(name))
+    return failures
 
 
 def _fetch_prepared(settings: Settings, folders: SharedFolders) -> None:
-    """Fetch base model and embedder of the settings, unless they are prepared on this host.
+    """Fetch the configured base model and embedder, unless they are prepared on this host.
 
     Raises:
         TwinError: they cannot be fetched, or the store has several revisions of the embedder.
@@ -214,7 +217,7 @@ def _fetch_prepared(settings: Settings, folders: SharedFolders) -> None:
 
 
 def _versions_in_use(entry: AuthorPolicy) -> Iterator[ServedVersion]:
-    return (served for served in (entry.stable, entry.canary) if served is not None)
+    return (version for version in (entry.stable, entry.canary) if version is not None)
 
 
 def _folder_names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator[str]:
@@ -225,7 +228,7 @@ def _folder_names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator
 
 
 def _store_folder(folders: SharedFolders, name: str) -> bool:
-    """Store a folder; for a base model, include the files outside the home that it names."""
+    """Store a folder. For a base model, include the files outside the home that it refers to."""
     folder = folders.home / name
     record = folder / RECORD_FILE
     if not record.exists():
@@ -234,15 +237,17 @@ def _store_folder(folders: SharedFolders, name: str) -> bool:
     model = folder / document["folder"]  # an absolute folder overrides the parent
     files = {path.name: path for path in folder.iterdir() if path.is_file()}
     files |= {f"model/{path.name}": path for path in model.iterdir() if path.is_file()}
-    # on other hosts, the name alone identifies the model, like a hub model
+    # On other hosts, only the name identifies the model, like a hub model.
     source = document["source"]
     source = f"hub:{document['name']}" if source.startswith("folder:") else source
-    portable = folders.home / "work" / f"{folder.name}-{RECORD_FILE}"
-    replace_file(portable, json.dumps(document | {"folder": "model", "source": source}, indent=2))
+    portable_record = folders.home / "work" / f"{folder.name}-{RECORD_FILE}"
+    replace_file(
+        portable_record, json.dumps(document | {"folder": "model", "source": source}, indent=2)
+    )
     try:
-        return folders.store(name, files | {RECORD_FILE: portable})
+        return folders.store(name, files | {RECORD_FILE: portable_record})
     finally:
-        portable.unlink()
+        portable_record.unlink()
 
 
 def _failure_lines(work: Callable[[], object]) -> list[str]:

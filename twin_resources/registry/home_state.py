@@ -1,7 +1,9 @@
-"""Refuse an empty state store in place of the one that belongs to this home.
+"""Refuses an empty state store in place of the home's own store.
 
-Scope: the refusal, and how to move a home. Out of scope: moving it (`backup`).
-Without this check a changed or lost store would look like a home without versions, and the next
+Scope: the refusal, and how to move a home.
+Out of scope: moving it (`backup`).
+
+Without this check, a changed or lost store would look like a home without versions, and the next
 policy would take every version out of service.
 """
 # pyright: strict
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-# tables whose rows do not belong to a home
+# Tables whose rows do not belong to a home.
 _TABLES_WITHOUT_HOME_DATA = {schema_number.name, leases.name} | DAGSTER_TABLES
 
 
@@ -35,11 +37,11 @@ class EmptyStateStoreError(TwinError):
 
 
 def check_store_belongs_to_home(settings: Settings, state: State) -> None:
-    """Check that the store belongs to this home; any store may belong to a new home.
+    """Check that the store belongs to this home. A new home accepts any store.
 
     Raises:
-        EmptyStateStoreError: the store has no row, and the home has versions or another store with
-            rows.
+        EmptyStateStoreError: the store has no rows, and the home has versions or another store
+            with rows.
     """
     check_store_has_versions(state, settings.policy_path)
     home_store = settings.home / "state.sqlite"
@@ -51,41 +53,41 @@ def check_store_belongs_to_home(settings: Settings, state: State) -> None:
 
 
 def check_store_has_versions(state: State, policy_path: Path) -> None:
-    """Check that the store has a version if the policy names one.
+    """Check that the store has a version if the policy lists one.
 
     Raises:
-        EmptyStateStoreError: the policy names versions, and the store has none.
+        EmptyStateStoreError: the policy lists versions, and the store has none.
     """
     with state.read_transaction() as connection:
         has_table = sa.inspect(connection).has_table(model_versions.name)
-        version = sa.select(model_versions.c.version).limit(1)
-        if has_table and connection.execute(version).first() is not None:
+        version_query = sa.select(model_versions.c.version).limit(1)
+        if has_table and connection.execute(version_query).first() is not None:
             return
     check_policy_names_no_version(policy_path, store_address=_address_without_password(state))
 
 
 def check_policy_names_no_version(policy_path: Path, *, store_address: str) -> None:
-    """Check that the policy, if there is one, names no version.
+    """Check that the policy, if there is one, lists no version.
 
     Args:
         store_address: the address of a store without versions, for the message.
 
     Raises:
-        EmptyStateStoreError: the policy names some.
+        EmptyStateStoreError: the policy lists versions.
     """
     try:
         policy = read_policy(policy_path)
     except TwinError:
-        return  # no policy, or an unreadable one
-    served = [slug for slug, author in policy.authors.items() if author.stable]
-    if served:
+        return  # there is no readable policy
+    served_slugs = [slug for slug, author in policy.authors.items() if author.stable]
+    if served_slugs:
         raise _empty_store_error(
-            store_address, f"{policy_path} lists versions of {', '.join(sorted(served))}"
+            store_address, f"{policy_path} lists versions of {', '.join(sorted(served_slugs))}"
         )
 
 
 def has_rows(state: State) -> bool:
-    """Return whether any table of the store has rows, except its schema version and leases."""
+    """Return whether any table of the store has rows, except the schema version and leases."""
     with state.read_transaction() as connection:
         metadata = sa.MetaData()
         metadata.reflect(connection, only=lambda name, _: name not in _TABLES_WITHOUT_HOME_DATA)
@@ -106,11 +108,11 @@ def _file_has_rows(path: Path) -> bool:
 
     if not path.is_file() or not path.stat().st_size:
         return False
-    former = State(sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool))
+    home_state = State(sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool))
     try:
-        return has_rows(former)
+        return has_rows(home_state)
     finally:
-        former.close()
+        home_state.close()
 
 
 def _address_without_password(state: State) -> str:

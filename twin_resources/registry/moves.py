@@ -1,4 +1,4 @@
-"""Define model versions, verdicts, and the legal moves between states, as pure functions.
+"""Defines model versions, verdicts, and the legal moves between states, as pure functions.
 
 Scope: the dataclasses of the registry, the table of legal moves, `required_moves`.
 Out of scope: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).
@@ -30,10 +30,10 @@ VersionKind = Literal["tuned", "answer_model"]
 """`tuned` on the author's posts, or an `answer_model` that the author named to answer until a tuned
 version beats it."""
 
-# State → next states, by who makes the move: a reconciliation, or a person. The former stable
-# version's move (to retired or rolled_back) is never requested; it follows from its successor's
-# move. A stable version is refused if the gate released it after its first part, and then did not
-# pass it.
+# State → next states, one mapping per initiator: reconciliation, or a person. The former stable
+# version's move (to retired or rolled_back) is never requested, because it follows from its
+# successor's move. A stable version is refused if the gate released it after the gate's first part,
+# and it then failed the rest.
 AUTOMATIC_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "candidate": frozenset({"shadow", "canary", "stable", "refused", "parked", "rolled_back"}),
     "shadow": frozenset({"canary", "stable", "refused", "parked", "rolled_back"}),
@@ -48,16 +48,18 @@ FORCED_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "refused": frozenset({"stable"}),
     "parked": frozenset({"stable"}),
 }
-# The gate evaluates weights that were trained here, so only a person can release an answer model,
-# and a person can withdraw it without a successor.
+# The gate evaluates weights that were trained here, so only a person can release an answer model.
+# A person can also withdraw it without a successor.
 FORCED_ANSWER_MODEL_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "candidate": frozenset({"stable"}),
     "rolled_back": frozenset({"stable"}),
     "stable": frozenset({"retired"}),
 }
 MAX_RATIO_TO_INCUMBENT = 1.0
-"""Without a trial, the upper end of the interval of candidate / incumbent (held-out perplexity) is
-at most this: a worse candidate is released at most as often as the interval errs."""
+"""The maximum upper end of the interval of candidate / incumbent (held-out perplexity).
+
+It applies without a trial. A worse candidate is released at most as often as the interval errs.
+"""
 # A version enters these states only with a PASSED verdict, because it then answers or competes.
 STATES_NEEDING_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
 
@@ -67,12 +69,12 @@ class GateClaim:
     """One check of the gate.
 
     Attributes:
-        passed: whether the claim holds; None if undecided.
-        value, threshold: in the unit given in `detail`; None if there is no number.
+        passed: whether the claim is met; None if undecided.
+        value, threshold: in the unit given in `detail`; None without a number.
         blocks: `voice` if an unmet claim blocks only answers with prose; empty if it blocks the
-            release as a whole.
+            whole release.
         high: the upper end of the interval of `value`, or None.
-        beside: the version (`v3`) that `value` compares with; empty without a stable version.
+        beside: the version (`v3`) with which `value` compares; empty without a stable version.
         cut: the limit for judging each sentence of prose again while serving; None for no limit.
     """
 
@@ -92,7 +94,7 @@ class Verdict:
     """The gate's result for one checkpoint.
 
     Attributes:
-        gate_version: the version of the gate's code; a new one requires a new verdict.
+        gate_version: the version of the gate's code. A new version requires a new verdict.
         created_at: ISO 8601, UTC.
     """
 
@@ -105,7 +107,7 @@ class Verdict:
 
     @property
     def prose_release(self) -> ProseRelease:
-        """Whether the prose of a released checkpoint may be shown."""
+        """Whether a released checkpoint's prose may be shown."""
         return prose_release(self.claims)
 
 
@@ -115,15 +117,16 @@ class ModelVersion:
 
     Attributes:
         checkpoint: the hash of the weights, base revision and template.
-        tainted: trained on text that has since been forgotten; never served.
+        tainted: trained on text that was later forgotten. A tainted version is never served.
         forced: a person released it despite the gate.
-        folder: the checkpoint folder. adapter_gguf: the adapter in llama.cpp's format, or None.
+        folder: the checkpoint folder.
+        adapter_gguf: the adapter in llama.cpp's format, or None.
         base, base_gguf: the folder of the prepared base model, and its GGUF file.
-        template: the hash of the prompt template that it was trained with.
+        template: the hash of the prompt template used in training.
         dataset_version: the data version of the instruction dataset.
         created_at: ISO 8601, UTC.
-        kind: an answer model has no folder, adapter or dataset; its `base` is the name that the
-            author gave (folder, GGUF file, hub id, or `https://…/v1#id`), and `base_gguf` is empty
+        kind: an answer model has no folder, adapter or dataset. Its `base` is the name that the
+            author gave (folder, GGUF file, hub id, or `https://…/v1#id`). Its `base_gguf` is empty
             if another server answers.
     """
 
@@ -144,7 +147,7 @@ class ModelVersion:
 
     @property
     def is_answer_model(self) -> bool:
-        """Whether the author named it; only a version that wins a trial may replace it."""
+        """Whether the author named this model; only a version that wins a trial may replace it."""
         return self.kind == "answer_model"
 
 
@@ -165,10 +168,10 @@ class Move:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The result so far of a version's test against the stable one (architecture.md).
+    """The current result of a version's test against the stable one (architecture.md).
 
     Attributes:
-        incumbent: the stable version in that test, to which the finding applies; None if unknown.
+        incumbent: the stable version in that test, for which the finding is valid; None if unknown.
     """
 
     finding: Finding
@@ -181,7 +184,7 @@ class RequiredMove:
     """A move that the rules require now.
 
     Attributes:
-        incumbent: the stable version that its evidence is about; None for any.
+        incumbent: the stable version with which the evidence compares; None for any.
     """
 
     version: int
@@ -191,12 +194,14 @@ class RequiredMove:
 
 
 def prose_release(claims: Sequence[GateClaim]) -> ProseRelease:
-    """Return whether these claims release prose, which needs a met claim about it; without one
-    they release quotations only."""
+    """Return whether these claims release prose.
+
+    Prose needs a met claim about it. Otherwise, the claims release quotations only.
+    """
     prose_claims = [claim for claim in claims if claim.blocks == VOICE]
-    unmet = next((claim for claim in prose_claims if not claim.passed), None)
-    if unmet is not None:
-        return ProseRelease(_describe_withheld_prose(unmet))
+    unmet_claim = next((claim for claim in prose_claims if not claim.passed), None)
+    if unmet_claim is not None:
+        return ProseRelease(_describe_withheld_prose(unmet_claim))
     if not prose_claims:
         return ProseRelease()
     return ProseRelease("", next((claim.cut for claim in prose_claims if claim.cut), None))
@@ -219,29 +224,34 @@ def required_moves(
     gate_version: str,
     mode: ReleaseMode,
 ) -> list[RequiredMove]:
-    """Return the moves that the rules require for one author's versions; empty if there are none.
+    """Return the moves that the rules require for one author's versions; may be empty.
 
     Args:
         versions: all versions of the author.
-        verdicts: checkpoint hash → its newest verdict; one from a different gate version is
+        verdicts: checkpoint hash → its newest verdict. A verdict of another gate version is
             ignored.
         evidence: version number → the result of its shadow pairs or canary.
         gate_version: the gate's current version.
-        mode: the author's release mode; against an answer model `gate` means `shadow`.
+        mode: the author's release mode; against an answer model, `gate` means `shadow`.
 
-    In mode `gate` only the gate compares a candidate with the stable version. A candidate that is
+    In mode `gate`, only the gate compares a candidate with the stable version. A candidate that is
     not shown to be no worse (`compare_with_incumbent`) is parked. The first version, and one that
     follows a tainted version (which is not served), need only the gate's claims.
 
-    Each move concerns a different version, so they can be applied in order. Call again afterwards.
+    Each move concerns a different version, so the moves can be applied in order. Call the function
+    again afterwards.
     """
     passed_versions = _passed_versions(versions, verdicts, gate_version)
-    incumbent = next((item for item in versions if item.state == "stable"), None)
-    stable = None if incumbent is None else incumbent.version
+    incumbent = next((version for version in versions if version.state == "stable"), None)
+    stable_number = None if incumbent is None else incumbent.version
     moves = [
         move
         for item in versions
-        if (move := _move_from_evidence(item, evidence.get(item.version), passed_versions, stable))
+        if (
+            move := _move_from_evidence(
+                item, evidence.get(item.version), passed_versions, stable_number
+            )
+        )
         is not None
     ]
     must_beat_incumbent = incumbent is not None and incumbent.is_answer_model
@@ -257,31 +267,45 @@ def required_moves(
     ]
     if not passed_candidates:
         return moves
-    newest = max(passed_candidates, key=lambda item: item.version)
+    newest_candidate = max(passed_candidates, key=lambda item: item.version)
     moves += [
-        RequiredMove(item.version, "parked", f"superseded by v{newest.version}")
+        RequiredMove(item.version, "parked", f"superseded by v{newest_candidate.version}")
         for item in passed_candidates
-        if item is not newest
+        if item is not newest_candidate
     ]
     if incumbent is None or (mode == "gate" and incumbent.tainted):
-        first = "the author's first model" if incumbent is None else f"v{stable} is tainted"
-        moves.append(RequiredMove(newest.version, "stable", f"passed the gate, {first}"))
+        reason_suffix = (
+            "the author's first model" if incumbent is None else f"v{stable_number} is tainted"
+        )
+        moves.append(
+            RequiredMove(newest_candidate.version, "stable", f"passed the gate, {reason_suffix}")
+        )
     elif mode == "gate":
-        is_no_worse, reason = compare_with_incumbent(verdicts[newest.checkpoint], incumbent)
+        is_no_worse, reason = compare_with_incumbent(
+            verdicts[newest_candidate.checkpoint], incumbent
+        )
         to_state: VersionState = "stable" if is_no_worse else "parked"
         moves.append(
-            RequiredMove(newest.version, to_state, f"passed the gate, {reason}", incumbent.version)
+            RequiredMove(
+                newest_candidate.version, to_state, f"passed the gate, {reason}", incumbent.version
+            )
         )
     else:
-        against = (
-            f" against v{stable}, which answers until it is beaten" if must_beat_incumbent else ""
+        opponent_text = (
+            f" against v{stable_number}, which answers until it is beaten"
+            if must_beat_incumbent
+            else ""
         )
         decided_versions = {move.version for move in moves}
         moves += _trial_moves(
-            newest,
+            newest_candidate,
             versions,
             decided_versions,
-            RequiredMove(newest.version, mode, f"passed the gate, on trial as {mode}{against}"),
+            RequiredMove(
+                newest_candidate.version,
+                mode,
+                f"passed the gate, on trial as {mode}{opponent_text}",
+            ),
         )
     return moves
 
@@ -316,31 +340,33 @@ def _trial_moves(
     decided_versions: Set[int],
     first_move: RequiredMove,
 ) -> list[RequiredMove]:
-    """Return the move that begins a trial, or first those that end older trials.
+    """Return the move that starts a trial, or the moves that first end older trials.
 
     Args:
         decided_versions: the versions that already move because their trial has ended.
     """
-    on_trial = [item for item in versions if item.state in {"shadow", "canary"}]
-    # The newest version was trained on more data.
-    if older := [item for item in on_trial if item.version < newest.version]:
+    trial_versions = [item for item in versions if item.state in {"shadow", "canary"}]
+    # The newest version was trained on more data than older versions on trial.
+    if older_versions := [item for item in trial_versions if item.version < newest.version]:
         return [
             RequiredMove(item.version, "parked", f"undecided, and superseded by v{newest.version}")
-            for item in older
+            for item in older_versions
             if item.version not in decided_versions
         ]
-    return [] if on_trial else [first_move]
+    return [] if trial_versions else [first_move]
 
 
 def compare_with_incumbent(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str]:
-    """Return whether a verdict shows a candidate to be no worse than the stable version, and why:
-    the upper end of the interval of their ratio must be at most `MAX_RATIO_TO_INCUMBENT`."""
+    """Return whether a verdict shows a candidate to be no worse than the stable version, and why.
+
+    The upper end of the interval of their ratio must be at most `MAX_RATIO_TO_INCUMBENT`.
+    """
     name = f"v{incumbent.version}"
     comparisons = [claim for claim in verdict.claims if claim.beside]
     claim = next((claim for claim in comparisons if claim.beside == name), None)
     if claim is None:
-        other = comparisons[0].beside if comparisons else "no stable version"
-        return False, f"not shown to be no worse than {name}: its verdict compares it with {other}"
+        target = comparisons[0].beside if comparisons else "no stable version"
+        return False, f"not shown to be no worse than {name}: its verdict compares it with {target}"
     if claim.value is None or claim.high is None:
         return False, f"not shown to be no worse than {name}: {claim.detail}"
     is_no_worse = claim.high <= MAX_RATIO_TO_INCUMBENT
@@ -353,9 +379,11 @@ def compare_with_incumbent(verdict: Verdict, incumbent: ModelVersion) -> tuple[b
 
 
 def describe_refusal(verdict: Verdict) -> str:
-    """Return why the gate refused: its unmet claims, with their numbers."""
-    unmet = [claim for claim in verdict.claims if claim.passed is not True and not claim.blocks]
-    message = "; ".join(f"{claim.name}: {claim.detail}" for claim in unmet)
+    """Return why the gate refused: the unmet claims with their numbers."""
+    unmet_claims = [
+        claim for claim in verdict.claims if claim.passed is not True and not claim.blocks
+    ]
+    message = "; ".join(f"{claim.name}: {claim.detail}" for claim in unmet_claims)
     outcome = "the gate refused" if verdict.outcome == "failed" else "the gate could not decide"
     return f"{outcome}: {message}" if message else outcome
 
@@ -374,7 +402,7 @@ def _move_from_evidence(
     ):
         return None
     if evidence.finding == "promote" and item.version not in passed_versions:
-        return None  # the gate has changed since; the version must pass the new one first
+        return None  # the gate has changed; the version must pass the new one first
     next_states: Mapping[str, VersionState] = {
         "promote": "stable",
         "roll_back": "rolled_back",

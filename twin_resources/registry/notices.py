@@ -1,4 +1,4 @@
-"""Write the notices about moves in the registry.
+"""Builds the notices about moves in the registry.
 
 Scope: which moves have a notice, and its text.
 Out of scope: queueing and sending it (`notifications.py`), moving (`registry.py`).
@@ -11,7 +11,7 @@ from __future__ import annotations
 from twin_resources.observability.notifications import Event, Notice
 from twin_resources.registry.moves import Move, VersionState
 
-# New state → the event, the title's words, and the consequence.
+# New state → the event, the words in the title, and the consequence.
 NOTICES: dict[VersionState, tuple[Event, str, str]] = {
     "stable": (
         "promoted",
@@ -34,9 +34,9 @@ NOTICES: dict[VersionState, tuple[Event, str, str]] = {
 
 
 def build_notice(move: Move) -> Notice | None:
-    """Write the notice of a move; None for a routine move (a trial begins, a version retires).
+    """Build the notice of a move; None for a routine move (a trial starts, a version retires).
 
-    A rollback by hand has one notice, about the version that is stable again.
+    A manual rollback has one notice, about the version that is stable again.
     """
     if move.to_state not in NOTICES:
         return None

@@ -1,8 +1,8 @@
-"""The policy object: the served version of each author, and the weights of its arms.
+"""Defines the policy object: each author's served versions, and the weights of the arms.
 
 Scope: its dataclasses, its file (written and read as a whole), building it from the registry.
-Out of scope: choosing an arm for a request (`gateway/routing/`), which moves are legal
-(`registry/moves.py`). The gateway reads this file at every change, so imports are light.
+Out of scope: choosing an arm for a request (`gateway/routing/`), the legal moves
+(`registry/moves.py`). The gateway reads this file at every change, so its imports are light.
 Method: every move rewrites the policy from registry and routing table (architecture.md).
 """
 # pyright: strict
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion, VersionKind
 
 SCHEMA_NUMBER = 1
-CANARY_SHARE = 0.1  # of an author's requests, unless the routing table has `canary_share`
+CANARY_SHARE = 0.1  # share of requests, unless the routing table has `canary_share`
 
 
 class PolicyMissingError(TwinError):
@@ -39,10 +39,10 @@ class ServedVersion:
     Attributes:
         version: the number of the version; its server is `<author>/v<version>`.
         checkpoint, template: hashes.
-        folder: checkpoint folder.
+        folder: the checkpoint folder.
         adapter_gguf: the path of the adapter; None if the base file contains the merged weights.
         base, base_gguf: the folder of the base model, and the file that llama.cpp loads.
-        prose: whether its prose may be shown.
+        prose: whether the version's prose may be shown.
         kind: `answer_model` for a model that the author named in `base` (`ModelVersion`).
     """
 
@@ -63,7 +63,7 @@ class ServedVersion:
 
     @property
     def provider(self) -> str:
-        """The server's address if prompts leave this machine, else an empty string."""
+        """The server's address if prompts leave this machine, otherwise an empty string."""
         url = split_stored_name(self.base)[0] if self.is_elsewhere else ""
         return url if is_remote(url) else ""
 
@@ -75,9 +75,9 @@ class AuthorPolicy:
     Attributes:
         stable: the stable version; None if base model + retrieval answer.
         canary: the version on canary trial, or None.
-        weights: arm ("stable", "canary") → share of requests; sums to 1; empty without a stable
-            version.
-        routing: the routing table that the asset `routing_policy` and the loop wrote.
+        weights: arm ("stable", "canary") → share of requests. The shares sum to 1; the mapping is
+            empty without a stable version.
+        routing: the routing table from the asset `routing_policy` and the loop.
     """
 
     stable: ServedVersion | None = None
@@ -88,11 +88,11 @@ class AuthorPolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """The whole policy; base model + retrieval answer for an author without an entry.
+    """The whole policy. Base model + retrieval answer for an author without an entry.
 
     Attributes:
         written_at: ISO 8601, UTC.
-        gate_version: the gate version of the newest verdict; empty if there is none.
+        gate_version: the gate version of the newest verdict; empty without a verdict.
     """
 
     written_at: str = ""
@@ -112,7 +112,7 @@ class PolicySource(Protocol):
 def build_policy(registry: PolicySource, routing: Mapping[str, Mapping[str, Any]]) -> Policy:
     """Build the policy from the current registry and routing table.
 
-    A tainted version is not served; base model + retrieval then answer for its author.
+    A tainted version is not served. Base model + retrieval then answer for its author.
     """
     slugs = sorted({*registry.authors(), *routing})
     authors = {slug: _build_author_policy(registry, slug, routing.get(slug, {})) for slug in slugs}
@@ -124,13 +124,13 @@ def _build_author_policy(
     registry: PolicySource, author: str, routing: Mapping[str, Any]
 ) -> AuthorPolicy:
     versions = registry.versions(author)
-    served = {
+    served_by_state = {
         item.state: _build_served_version(item, registry)
         for item in versions
         if not item.tainted and item.state in {"stable", "canary"}
     }
-    stable = served.get("stable")
-    canary = served.get("canary") if stable else None
+    stable = served_by_state.get("stable")
+    canary = served_by_state.get("canary") if stable else None
     weights: dict[str, float] = {"stable": 1.0} if stable else {}
     if canary:
         share = min(max(float(routing.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
@@ -153,7 +153,7 @@ def _build_served_version(item: ModelVersion, registry: PolicySource) -> ServedV
 
 
 def _parse_served_version(entry: Mapping[str, Any]) -> ServedVersion:
-    # a policy of an earlier release lacks `prose`; quotations answer until it is written again
+    # A policy of an earlier release lacks `prose`. Quotations answer until it is rewritten.
     prose = dict(entry.get("prose") or {})
     if prose.get("cut"):
         prose["cut"] = SentenceThreshold(**prose["cut"])
@@ -162,7 +162,7 @@ def _parse_served_version(entry: Mapping[str, Any]) -> ServedVersion:
 
 
 def write_policy(path: Path, policy: Policy) -> None:
-    """Replace the file atomically: a reader sees the old or the new file, never a part."""
+    """Replace the file atomically, so a reader never sees a partial file."""
     document = {"schema": SCHEMA_NUMBER, **asdict(policy)}
     replace_file(path, json.dumps(document, indent=1, sort_keys=True))
 
@@ -176,11 +176,11 @@ def read_policy(path: Path) -> Policy:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        number = int(document["schema"])
-        if number > SCHEMA_NUMBER:
+        schema_number = int(document["schema"])
+        if schema_number > SCHEMA_NUMBER:
             raise TwinError(
                 f"read the policy {path}",
-                found=f"schema number {number}; this code reads up to {SCHEMA_NUMBER}",
+                found=f"schema number {schema_number}; this code reads up to {SCHEMA_NUMBER}",
                 next_step="run the newer llm-twin that wrote it",
             )
         authors = {slug: _parse_author_policy(entry) for slug, entry in document["authors"].items()}
@@ -200,7 +200,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def holds_policy(path: Path, policy: Policy) -> bool:
-    """Return whether the file holds this policy, ignoring its date; False if it is unreadable."""
+    """Return whether the file contains this policy, ignoring its date; False if unreadable."""
     try:
         return replace(read_policy(path), written_at=policy.written_at) == policy
     except TwinError:

@@ -1,4 +1,4 @@
-"""The model registry: versions, verdicts, and the one function that moves a version.
+"""Stores versions and verdicts, and moves versions: the model registry.
 
 Scope: storing them in the state store, and writing the policy object after every change.
 Out of scope: choosing moves (`moves.py`) and checking them (`checks.py`), the shape of the policy
@@ -55,13 +55,13 @@ __all__ = [
 ]
 
 
-# Prefix for the home in the rows of a store that several hosts share.
+# Prefix that replaces the home in the rows of a store that several hosts share.
 HOME_PREFIX = "$TWIN_HOME/"
 PATH_COLUMNS = ("folder", "adapter_gguf", "base", "base_gguf")
 
 
 class Registry:
-    """Model versions of all authors in one state store; every change rewrites the policy object."""
+    """Stores all authors' model versions in one state store; every change rewrites the policy."""
 
     def __init__(self, state: state_store.State, *, policy_path: Path) -> None:
         self.state = state
@@ -83,13 +83,13 @@ class Registry:
         actor: str = "training",
         kind: VersionKind = "tuned",
     ) -> ModelVersion:
-        """Register a checkpoint as a candidate; a known one keeps its version.
+        """Register a checkpoint as a candidate; a known checkpoint keeps its version.
 
         A known checkpoint that is retired or rolled back becomes a candidate again, unless it is an
         answer model. Its paths are updated, because the home may have moved.
 
         Raises:
-            EmptyStateStoreError: it would be the first version of a store whose policy names
+            EmptyStateStoreError: it would be the first version of a store whose policy lists
                 others.
         """
         paths = {
@@ -100,14 +100,14 @@ class Registry:
         }
         check_store_has_versions(self.state, self.policy_path)
         with self.state.transaction() as connection:
-            existing = rows.find_version(connection, author=author, checkpoint=checkpoint)
-            if existing is None:
-                newest = connection.execute(
+            existing_version = rows.find_version(connection, author=author, checkpoint=checkpoint)
+            if existing_version is None:
+                newest_number = connection.execute(
                     sa.select(sa.func.max(model_versions.c.version)).where(
                         model_versions.c.author == author
                     )
                 ).scalar()
-                version = (newest or 0) + 1
+                version = (newest_number or 0) + 1
                 connection.execute(
                     sa.insert(model_versions).values(
                         author=author,
@@ -124,11 +124,13 @@ class Registry:
                     )
                 )
             else:
-                version = existing.version
-                rows.update_version(connection, existing, **paths)
-                if existing.state in {"retired", "rolled_back"} and kind == "tuned":
+                version = existing_version.version
+                rows.update_version(connection, existing_version, **paths)
+                if existing_version.state in {"retired", "rolled_back"} and kind == "tuned":
                     reason = "training produced this checkpoint again"
-                    rows.change_state(connection, existing, "candidate", actor=actor, reason=reason)
+                    rows.change_state(
+                        connection, existing_version, "candidate", actor=actor, reason=reason
+                    )
         self.publish()
         return self.get(author, version)
 
@@ -139,14 +141,14 @@ class Registry:
         return HOME_PREFIX + path.removeprefix(home) if is_relative else path
 
     def make_paths_relative(self, item: ModelVersion) -> None:
-        """Replace this host's paths in the row of a version by paths relative to the home."""
+        """Replace this host's paths in a version's row with paths relative to the home."""
         paths = {name: getattr(item, name) for name in PATH_COLUMNS}
         with self.state.transaction() as connection:
             values = {name: path and self._to_stored_path(path) for name, path in paths.items()}
             rows.update_version(connection, item, **values)
 
     def _with_local_paths(self, item: ModelVersion) -> ModelVersion:
-        """Return the version with paths of this home."""
+        """Return the version with this home's paths."""
         paths = {name: str(getattr(item, name)) for name in PATH_COLUMNS}
         home_paths = {name: path for name, path in paths.items() if path.startswith(HOME_PREFIX)}
         home = self.policy_path.parent
@@ -155,15 +157,15 @@ class Registry:
         )
 
     def authors(self) -> list[str]:
-        """Return every author that has a version, sorted."""
+        """Return every author with a version, sorted."""
         with self.state.read_transaction() as connection:
             authors = connection.execute(sa.select(model_versions.c.author).distinct()).scalars()
             return sorted(authors)
 
     def authors_on_trial(self) -> list[str]:
         """Return the authors with a version in a shadow or canary trial."""
-        on_trial = model_versions.c.state.in_(["shadow", "canary"])
-        statement = sa.select(model_versions.c.author).where(on_trial).distinct()
+        is_on_trial = model_versions.c.state.in_(["shadow", "canary"])
+        statement = sa.select(model_versions.c.author).where(is_on_trial).distinct()
         with self.state.read_transaction() as connection:
             return sorted(connection.execute(statement).scalars())
 
@@ -183,8 +185,8 @@ class Registry:
 
     def stable_version(self, author: str) -> ModelVersion | None:
         """Return the stable version, or None if base model + retrieval answer."""
-        stable = [item for item in self.versions(author) if item.state == "stable"]
-        return stable[0] if stable else None
+        stable_versions = [item for item in self.versions(author) if item.state == "stable"]
+        return stable_versions[0] if stable_versions else None
 
     def find_by_checkpoint(
         self, checkpoint: str, *, author: str | None = None
@@ -195,7 +197,7 @@ class Registry:
         return None if item is None else self._with_local_paths(item)
 
     def taint(self, author: str, version: int, *, actor: str, reason: str) -> ModelVersion:
-        """Mark a version as trained on since-forgotten text, and stop serving it."""
+        """Mark a version as trained on text that was later forgotten, and stop serving it."""
         with self.state.transaction() as connection:
             item = rows.get_version(connection, author, version)
             rows.update_version(connection, item, tainted=True)
@@ -204,8 +206,10 @@ class Registry:
         return self.get(author, version)
 
     def force_prose(self, author: str, version: int, *, actor: str, reason: str) -> Move:
-        """Let the stable version answer in prose alone, where its author's file says `voice`,
-        although the gate has not released its prose; the reason is kept permanently.
+        """Let the stable version answer in prose although the gate has not released its prose.
+
+        This covers only the answers for which the author's file says `voice`. The reason is stored
+        permanently.
 
         Raises:
             MoveRefusedError: the version is not stable.
@@ -227,7 +231,7 @@ class Registry:
     # Verdicts
 
     def record_verdict(self, verdict: Verdict) -> None:
-        """Store a verdict of the gate; the latest one for a checkpoint and gate counts.
+        """Store a verdict of the gate. The latest one per checkpoint and gate version counts.
 
         The policy is rewritten, because the verdict decides which forms of answers are released.
         """
@@ -237,21 +241,22 @@ class Registry:
         self.publish()
 
     def verdict(self, checkpoint: str, gate_version: str) -> Verdict | None:
-        """Return the newest verdict for exactly this checkpoint under this version of the gate."""
+        """Return the newest verdict for exactly this checkpoint under this gate version."""
         with self.state.read_transaction() as connection:
             return rows.newest_verdict_of_gate(connection, checkpoint, gate_version)
 
     def verdicts(self, checkpoint: str, gate_version: str) -> list[Verdict]:
-        """Return all verdicts for this checkpoint and version of the gate, oldest first."""
+        """Return all verdicts for this checkpoint and gate version, oldest first."""
         with self.state.read_transaction() as connection:
             return rows.list_verdicts(connection, checkpoint, gate_version)
 
     def has_ever_passed(self, checkpoint: str) -> bool:
-        """Return whether any version of the gate has passed exactly this checkpoint."""
-        passed = (verdicts.c.checkpoint == checkpoint) & (verdicts.c.outcome == "passed")
+        """Return whether any gate version has passed exactly this checkpoint."""
+        has_passed = (verdicts.c.checkpoint == checkpoint) & (verdicts.c.outcome == "passed")
         with self.state.read_transaction() as connection:
             return (
-                connection.execute(sa.select(verdicts.c.number).where(passed)).first() is not None
+                connection.execute(sa.select(verdicts.c.number).where(has_passed)).first()
+                is not None
             )
 
     def latest_verdict(self, author: str) -> Verdict | None:
@@ -261,9 +266,11 @@ class Registry:
             return rows.newest_verdict(connection, statement)
 
     def prose_release(self, item: ModelVersion) -> ProseRelease:
-        """Return whether the newest verdict of a version's checkpoint, from any gate version,
-        releases its prose, and whether a person forced the version."""
-        forced = (
+        """Return whether a version's prose is released, and whether a person forced the version.
+
+        The newest verdict of the version's checkpoint, under any gate version, decides.
+        """
+        is_forced_move = (
             (moves.c.author == item.author)
             & (moves.c.version == item.version)
             & (moves.c.to_state == "stable")
@@ -272,12 +279,12 @@ class Registry:
         with self.state.read_transaction() as connection:
             statement = sa.select(verdicts).where(verdicts.c.checkpoint == item.checkpoint)
             verdict_row = rows.newest_verdict(connection, statement)
-            is_forced = connection.execute(sa.select(moves.c.number).where(forced)).first()
+            is_forced = connection.execute(sa.select(moves.c.number).where(is_forced_move)).first()
         release = verdict_row.prose_release if verdict_row else ProseRelease()
         return replace(release, forced=is_forced is not None)
 
     def gate_version(self) -> str:
-        """Return the gate version of the newest verdict; empty if there is none."""
+        """Return the gate version of the newest verdict; empty without a verdict."""
         with self.state.read_transaction() as connection:
             verdict_row = rows.newest_verdict(connection, sa.select(verdicts))
         return verdict_row.gate_version if verdict_row else ""
@@ -298,16 +305,15 @@ class Registry:
     ) -> Move:
         """Move one version and make the moves that follow, in one transaction; write the policy.
 
-        The notice to people (`notices.py`) is queued in the same transaction.
-
-        A version that becomes stable retires the former one. If it was itself retired (a
-        rollback), the former one is rolled back instead.
+        The notice (`notices.py`) is queued in the same transaction. A version that becomes stable
+        retires the former stable version. If the new one was retired (a rollback), the former one
+        is rolled back instead.
 
         Args:
-            actor, reason: who made the move and why; kept permanently.
-            force: a person releases a refused or parked version; it is marked `forced`.
+            actor, reason: who made the move and why; stored permanently.
+            force: a person releases a refused or parked version, which is marked `forced`.
             gate_version: the gate's current version, for moves that need a PASSED verdict.
-            incumbent: the stable version that the evidence is about; None for any.
+            incumbent: the stable version with which the evidence compares; None for any.
 
         Raises:
             MoveRefusedError: the move is not legal from the version's state, the version is
@@ -319,12 +325,16 @@ class Registry:
             if incumbent is not None:
                 check_incumbent(connection, item, to_state, incumbent)
             if to_state == "stable":
-                former_new_state = "rolled_back" if item.state == "retired" else "retired"
+                successor_state = "rolled_back" if item.state == "retired" else "retired"
                 former_reason = f"v{version} became stable: {reason}"
-                for former in rows.list_versions(connection, author):
-                    if former.state == "stable":
+                for former_version in rows.list_versions(connection, author):
+                    if former_version.state == "stable":
                         rows.change_state(
-                            connection, former, former_new_state, actor=actor, reason=former_reason
+                            connection,
+                            former_version,
+                            successor_state,
+                            actor=actor,
+                            reason=former_reason,
                         )
             if force:
                 rows.update_version(connection, item, forced=True)
@@ -337,10 +347,10 @@ class Registry:
         return applied_move
 
     def rollback(self, author: str, version: int | None = None, *, actor: str, reason: str) -> Move:
-        """Make a retired version stable again; None means the untainted one that retired last.
+        """Make a retired version stable again; None means the last untainted one that retired.
 
         Raises:
-            MoveRefusedError: there is none, or the named version is not retired or may not answer.
+            MoveRefusedError: there is none, or the given version is not retired or may not answer.
         """
         if version is None:
             retired_versions = {
@@ -348,18 +358,18 @@ class Registry:
                 for item in self.versions(author)
                 if item.state == "retired" and not item.tainted
             }
-            retirements = [
+            retired_in_order = [
                 move.version
                 for move in self.moves(author)
                 if move.to_state == "retired" and move.version in retired_versions
             ]
-            if not retirements:
+            if not retired_in_order:
                 raise MoveRefusedError(
                     f"roll back {author}",
                     found="no retired version is allowed to answer",
                     next_step="list the versions with `twin versions`",
                 )
-            version = retirements[-1]
+            version = retired_in_order[-1]
         return self.move(author, version, "stable", actor=actor, reason=reason)
 
     def moves(self, author: str) -> list[Move]:
@@ -368,7 +378,7 @@ class Registry:
             return rows.list_moves(connection, author)
 
     def authors_with_moves(self, *, after: int) -> list[str]:
-        """Return the authors with a move of a higher number, sorted."""
+        """Return the authors with a move whose number is above `after`, sorted."""
         statement = sa.select(moves.c.author).where(moves.c.number > after).distinct()
         with self.state.read_transaction() as connection:
             return sorted(connection.execute(statement).scalars())
@@ -405,7 +415,7 @@ class Registry:
             erased_author: the author whose versions were erased; the policy may then be empty.
 
         Raises:
-            EmptyStateStoreError: the policy names versions, and the registry has no row at all.
+            EmptyStateStoreError: the policy lists versions, and the registry has no rows.
         """
         with self.state.transaction():
             if not erased_author:
@@ -426,10 +436,10 @@ def reconcile(
     evidence: Mapping[int, TrialResult] | None = None,
     withheld_reason: str = "",
 ) -> list[Move]:
-    """Apply `required_moves` until there are none; a second call in a row changes nothing.
+    """Apply `required_moves` until there are none; an immediate second call changes nothing.
 
     Args:
-        withheld_reason: why no version may begin to answer now (the author has not agreed); empty
+        withheld_reason: why no version may start to answer now (the author has not agreed); empty
             if one may. Moves that take a version out of service are made in any case.
     """
     applied_moves: list[Move] = []
@@ -442,8 +452,8 @@ def reconcile(
 
     # Two concurrent runs would request the same move, and the later request would be refused.
     with registry.state.lease(f"reconcile {author}"):
-        while pending := pending_moves():
-            for move in pending:
+        while pending_batch := pending_moves():
+            for move in pending_batch:
                 try:
                     applied_move = registry.move(
                         author,
@@ -455,13 +465,13 @@ def reconcile(
                         incumbent=move.incumbent,
                     )
                 except MoveRefusedError:
-                    # A person or the gateway's breaker may have moved it in between; then the
-                    # moves are computed again.
+                    # A person or the gateway's breaker may have moved the version in between. The
+                    # moves are then computed again.
                     if move in pending_moves():
                         raise
                     break
                 applied_moves.append(applied_move)
-        registry.publish()  # a process that died before writing the policy left an old file
+        registry.publish()  # a process may have died before it wrote the policy
     return applied_moves
 
 
@@ -473,9 +483,11 @@ def _read_required_moves(
     evidence: Mapping[int, TrialResult],
 ) -> list[RequiredMove]:
     versions = registry.versions(author)
-    newest = {item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions}
+    newest_verdicts = {
+        item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions
+    }
     verdicts_by_checkpoint = {
-        checkpoint: verdict for checkpoint, verdict in newest.items() if verdict
+        checkpoint: verdict for checkpoint, verdict in newest_verdicts.items() if verdict
     }
     return required_moves(
         versions, verdicts_by_checkpoint, evidence, gate_version=gate_version, mode=mode

@@ -1,16 +1,16 @@
-"""Define the route names that traces, ledger and reports use for the source of an answer.
+"""Defines the route names that traces, ledger and reports use for the source of an answer.
 
-Scope: the names and their meanings. Out of scope: choosing a route
-(`gateway/routing/`), the weights of versions (`policy.py`).
+Scope: the names and their meanings.
+Out of scope: choosing a route (`gateway/routing/`), the weights of versions (`policy.py`).
 """
 # pyright: strict
 
 BASE = "base"
 ANCHOR = "anchor"  # an earlier version, in traces from before 2026-11-26
 PAID = "paid"
-# The version and the route of an answer that no model wrote; votes on it do not rate a model.
+# The version and route of an answer that no model wrote. Votes on it do not rate a model.
 QUOTES = "quotes"
-# Version and route of the program's own text (`gateway/front_desk/`), which the loop ignores.
+# The version and route of the program's own text (`gateway/front_desk/`). The loop ignores it.
 FRONT_DESK = "front_desk"
 DRAFT = "voice"  # alias for prose that is shown although it is not released
 TASK = "task"  # alias for a program's request, not a reader's (`request/housekeeping.py`)

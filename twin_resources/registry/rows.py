@@ -1,6 +1,6 @@
-"""Read and write rows of the registry inside an open transaction.
+"""Reads and writes rows of the registry inside an open transaction.
 
-Scope: SQL on `model_versions`, `verdicts` and `moves`, one or two statements in each function.
+Scope: SQL on `model_versions`, `verdicts` and `moves`, one or two statements per function.
 Out of scope: rules (`moves.py`), transactions and the policy (`registry.py`).
 """
 # pyright: strict
@@ -20,7 +20,7 @@ from twin_resources.storage.state.state_tables import model_versions, moves, ver
 
 
 def utc_now() -> str:
-    """Return the time as ISO 8601 with milliseconds, UTC."""
+    """Return the current time as ISO 8601 with milliseconds, UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -54,14 +54,14 @@ def get_version(connection: sa.Connection, author: str, version: int) -> ModelVe
     Raises:
         TwinError: the author has no such version.
     """
-    stored = list_versions(connection, author)
-    for item in stored:
-        if item.version == version:
-            return item
-    known = ", ".join(f"v{item.version}" for item in stored) or "none"
+    versions = list_versions(connection, author)
+    for candidate in versions:
+        if candidate.version == version:
+            return candidate
+    known_versions = ", ".join(f"v{candidate.version}" for candidate in versions) or "none"
     raise TwinError(
         f"find v{version} of {author}",
-        found=f"versions of this author: {known}",
+        found=f"versions of this author: {known_versions}",
         next_step="use one of them; `twin versions` lists them",
     )
 
@@ -84,7 +84,7 @@ def change_state(
     reason: str,
     forced: bool = False,
 ) -> Move:
-    """Change a version's state and write the history."""
+    """Change a version's state, and record the move."""
     update_version(connection, item, state=to_state)
     return record_move(connection, item, to_state, actor=actor, reason=reason, forced=forced)
 
@@ -98,7 +98,7 @@ def record_move(
     reason: str,
     forced: bool,
 ) -> Move:
-    """Write one entry of the history."""
+    """Record a move in the history."""
     move = Move(
         0,
         item.author,
@@ -111,20 +111,20 @@ def record_move(
         moved_at=utc_now(),
     )
     values = {name: value for name, value in asdict(move).items() if name != "number"}
-    inserted = connection.execute(sa.insert(moves).values(**values).returning(moves.c.number))
-    return replace(move, number=inserted.scalar_one())
+    result = connection.execute(sa.insert(moves).values(**values).returning(moves.c.number))
+    return replace(move, number=result.scalar_one())
 
 
 def newest_verdict_of_gate(
     connection: sa.Connection, checkpoint: str, gate_version: str
 ) -> Verdict | None:
-    """Return the newest verdict of a checkpoint under one version of the gate, or None."""
-    stored = list_verdicts(connection, checkpoint, gate_version)
-    return stored[-1] if stored else None
+    """Return the newest verdict of a checkpoint under one gate version, or None."""
+    gate_verdicts = list_verdicts(connection, checkpoint, gate_version)
+    return gate_verdicts[-1] if gate_verdicts else None
 
 
 def list_verdicts(connection: sa.Connection, checkpoint: str, gate_version: str) -> list[Verdict]:
-    """Return all verdicts of a checkpoint under one version of the gate, oldest first."""
+    """Return all verdicts of a checkpoint under one gate version, oldest first."""
     statement = sa.select(verdicts).where(
         verdicts.c.checkpoint == checkpoint, verdicts.c.gate_version == gate_version
     )

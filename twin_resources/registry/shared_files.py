@@ -1,11 +1,11 @@
-"""Share small files between hosts as rows of the state store: author files and pauses.
+"""Shares small files between hosts as rows of the state store: author files and pauses.
 
 Scope: the rows, the changes to them, and updating the files of a home from them.
 Out of scope: when a host polls (`following.py`), versions (`registry.py`, whose rows are the
 policy).
 
 A row overwrites a file that this module wrote. A file that a person changed on a host is kept and
-reported: `twin authors apply` shares it.
+reported. `twin authors apply` shares it.
 """
 # pyright: strict
 
@@ -34,14 +34,14 @@ from twin_resources.storage.state.state_tables import (
 )
 
 WRITTEN_HASHES_FILE = (
-    "shared_files.json"  # in the home: SHA-256 of each file as it was written from its row
+    "shared_files.json"  # in the home; the SHA-256 of each file as written from its row
 )
 ChangeToken = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class FileChanges:
-    """Names of the files whose rows would be new, changed or deleted."""
+    """The names of the files whose rows would be new, changed or deleted."""
 
     new: tuple[str, ...]
     changed: tuple[str, ...]
@@ -52,7 +52,7 @@ class FileChanges:
 
 
 def read_author_files(folder: Path) -> dict[str, str]:
-    """Return a folder's author files and pauses, by the names of their rows."""
+    """Return a folder's author files and pauses, by row name."""
     paths = [*folder.glob("*.toml"), *folder.glob(f"*{SUFFIX}")]
     return {f"authors/{path.name}": path.read_text(encoding="utf-8") for path in sorted(paths)}
 
@@ -66,28 +66,30 @@ def read_stored_files(state: State) -> dict[str, str]:
 
 def compare_files(stored: Mapping[str, str], desired: Mapping[str, str]) -> FileChanges:
     """Compare the stored files with the desired ones."""
-    common = stored.keys() & desired.keys()
+    shared_names = stored.keys() & desired.keys()
     return FileChanges(
         tuple(sorted(desired.keys() - stored.keys())),
-        tuple(sorted(name for name in common if stored[name] != desired[name])),
+        tuple(sorted(name for name in shared_names if stored[name] != desired[name])),
         tuple(sorted(stored.keys() - desired.keys())),
     )
 
 
 def store_files(state: State, desired: Mapping[str, str], *, row_names: Iterable[str]) -> None:
-    """Replace the rows of these names by the desired ones; each changed row gets a new revision."""
+    """Replace the rows with these names; each changed row gets a new revision."""
     names = set(row_names)
     with state.transaction() as connection:
         rows = connection.execute(sa.select(shared_files)).all()
-        stored = {row.name: row.content for row in rows if row.name in names}
-        difference = compare_files(stored, {name: desired[name] for name in names & desired.keys()})
+        stored_files = {row.name: row.content for row in rows if row.name in names}
+        difference = compare_files(
+            stored_files, {name: desired[name] for name in names & desired.keys()}
+        )
         revision = max((row.revision for row in rows), default=0)
-        replaced = (*difference.changed, *difference.deleted)
-        connection.execute(sa.delete(shared_files).where(shared_files.c.name.in_(replaced)))
-        for number, name in enumerate((*difference.new, *difference.changed), revision + 1):
+        replaced_names = (*difference.changed, *difference.deleted)
+        connection.execute(sa.delete(shared_files).where(shared_files.c.name.in_(replaced_names)))
+        for new_revision, name in enumerate((*difference.new, *difference.changed), revision + 1):
             connection.execute(
                 sa.insert(shared_files).values(
-                    name=name, content=desired[name], revision=number, written_at=utc_now()
+                    name=name, content=desired[name], revision=new_revision, written_at=utc_now()
                 )
             )
 
@@ -96,8 +98,8 @@ def share_file(settings: Settings, path: Path, *, is_deleted: bool = False) -> N
     """Share a file of `authors/` with other hosts; without a shared store, do nothing.
 
     Args:
-        is_deleted: the file was deleted. The caller must pass this, because this host's follower
-            may have rewritten the file from its row.
+        is_deleted: whether the file was deleted. The caller must pass this, because this host's
+            follower may have rewritten the file from its row.
     """
     if not is_shared(settings):
         return
@@ -113,8 +115,8 @@ def is_shared(settings: Settings) -> bool:
 
 
 def read_change_token(state: State) -> ChangeToken:
-    """Read in one query a value that changes with each file, version, verdict or routing table."""
-    newest = (
+    """Read, in one query, a token that changes with files, versions, verdicts and routing."""
+    values = (
         sa.func.max(shared_files.c.revision),
         sa.func.max(shared_files.c.written_at),
         sa.func.count(shared_files.c.name),
@@ -125,7 +127,7 @@ def read_change_token(state: State) -> ChangeToken:
         sa.func.count(model_versions.c.version),
     )
     with state.read_transaction() as connection:
-        columns = [sa.select(value).scalar_subquery() for value in newest]
+        columns = [sa.select(value).scalar_subquery() for value in values]
         return tuple(connection.execute(sa.select(*columns)).one())
 
 

@@ -1,13 +1,13 @@
-"""Adopt, keep or withdraw a routing policy.
+"""Adopts, keeps or withdraws a routing policy.
 
-Scope: the bets against "the dearest model answers all" and against the policy in force, the number
-of missing labels, and the reason as a sentence.
+Scope: the bets against "the most expensive model answers all" and against the policy in force, the
+number of missing labels, and the reason as a sentence.
 Out of scope: fitting (`gain.py`), the steps (`fixed_order.py`), the file.
 
-Both bets are those of `statistics/promotion.py`: a policy that loses more than the margin is
-adopted with probability at most α, however often it is tested. A t-test after every label adopts it
-in a third of all cases. Every policy is compared with the dearest model, so that small losses do
-not accumulate from one policy to the next.
+Both bets are those of `statistics/promotion.py`. A policy that loses more than the margin is
+adopted with probability at most α, however often it is tested. A t-test after every label would
+adopt it in a third of all cases. Every policy is compared with the most expensive model, so that
+small losses do not accumulate from one policy to the next.
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ from twin_resources.router.fixed_order import PriceStep, cheapest_certified, log
 from twin_resources.statistics.judges import has_lost_certificate
 from twin_resources.statistics.promotion import ALPHA, expected_pairs
 
-# Minimum share of the questions that an adopted policy moves away from the dearest model.
+# The minimum share of questions that an adopted policy moves away from the most expensive model.
 MIN_SAVED_SHARE = 0.05
 
 
@@ -31,10 +31,10 @@ class AdoptionDecision:
     """The decision on a candidate.
 
     Attributes:
-        adopted: whether it comes into force.
+        adopted: whether the candidate comes into force.
         step: its operating point, or None if none was certified.
-        missing_labels: estimated number of further labels needed; 0 if none, or if more would not
-            help.
+        missing_labels: the estimated number of further labels needed; 0 if none, or if more would
+            not help.
         reason: one sentence with the numbers.
     """
 
@@ -57,18 +57,18 @@ def decide_adoption(
 
     Args:
         steps: the steps from `fixed_order.compute_price_steps`.
-        labels: number of labels on which they were measured.
-        spread: standard deviation of the gain over the labels.
-        margin: margin of both bets.
+        labels: the number of labels on which they were measured.
+        spread: the standard deviation of the gain over the labels.
+        margin: the margin of both bets.
         differences_to_policy_in_force: for each step, candidate − policy in force on the labels
             that arrived after the latter was fitted, in order; None if no policy is in force.
     """
     step = cheapest_certified(steps)
     if step is None or 1.0 - step.kept < MIN_SAVED_SHARE:
-        missing = estimate_missing_labels(
+        missing_labels = estimate_missing_labels(
             steps, labels=labels, spread=spread, margin=margin, alpha=alpha
         )
-        if missing == 0:
+        if missing_labels == 0:
             return AdoptionDecision(
                 False,
                 step,
@@ -76,16 +76,20 @@ def decide_adoption(
                 f"{labels} labels: no operating point keeps the margin of {margin:g}",
             )
         return AdoptionDecision(
-            False, step, missing, f"{labels} labels; about {missing} more are missing at {margin:g}"
+            False,
+            step,
+            missing_labels,
+            f"{labels} labels; about {missing_labels} more are missing at {margin:g}",
         )
     if differences_to_policy_in_force is not None:
-        needed = math.log(1.0 / alpha)
-        # In the same fixed order, the first bet that is not won ends the search.
+        log_threshold = math.log(1.0 / alpha)
+        # The order is the same, and the first bet that is not won ends the search.
         won_steps = 0
         while (
             won_steps < len(steps)
             and steps[won_steps].certified
-            and log_evidence(differences_to_policy_in_force[won_steps], margin=margin) >= needed
+            and log_evidence(differences_to_policy_in_force[won_steps], margin=margin)
+            >= log_threshold
         ):
             won_steps += 1
         if not won_steps or 1.0 - steps[won_steps - 1].kept < MIN_SAVED_SHARE:
@@ -105,18 +109,20 @@ def decide_adoption(
 def _reject_candidate(
     differences: Floats, step: PriceStep, spread: float, *, margin: float, alpha: float
 ) -> AdoptionDecision:
-    known = len(differences)
-    mean = float(differences.mean()) if known else 0.0
-    deviation = float(differences.std()) if known > 1 else spread
-    required = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
-    missing = 0 if math.isinf(required) else max(1, math.ceil(required) - known)
-    evidence, needed = log_evidence(differences, margin=margin), math.log(1.0 / alpha)
+    labels = len(differences)
+    mean = float(differences.mean()) if labels else 0.0
+    deviation = float(differences.std()) if labels > 1 else spread
+    required_labels = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
+    missing_labels = (
+        0 if math.isinf(required_labels) else max(1, math.ceil(required_labels) - labels)
+    )
+    evidence, log_threshold = log_evidence(differences, margin=margin), math.log(1.0 / alpha)
     return AdoptionDecision(
         False,
         step,
-        missing,
+        missing_labels,
         f"not shown to be as good as the policy in force within {margin:g} "
-        f"({known} labels since it was fitted, evidence {evidence:.1f} of {needed:.1f})",
+        f"({labels} labels since it was fitted, evidence {evidence:.1f} of {log_threshold:.1f})",
     )
 
 
@@ -130,18 +136,18 @@ def estimate_missing_labels(
 ) -> int:
     """Estimate how many more labels would certify a policy; 0 if more would not help.
 
-    The estimate uses the first step that moves at least `MIN_SAVED_SHARE` away from the dearest
-    model: its measured loss, and the spread of the gain on that share of the questions.
+    The estimate uses the first step that moves at least `MIN_SAVED_SHARE` away from the most
+    expensive model: its measured loss, and the spread of the gain on that share of the questions.
     """
-    first = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED_SHARE), None)
-    if first is None:
-        required = expected_pairs(0.0, margin=margin, alpha=alpha)
-        return max(1, math.ceil(required) - labels)
-    deviation = spread * math.sqrt(1.0 - first.kept)
-    # A few labels may show a loss that does not exist, so the estimate then assumes none.
-    expected = first.value if first.value > -margin / 2.0 or labels >= 1_000 else 0.0
-    required = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=expected)
-    return 0 if math.isinf(required) else max(1, math.ceil(required) - labels)
+    first_step = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED_SHARE), None)
+    if first_step is None:
+        required_labels = expected_pairs(0.0, margin=margin, alpha=alpha)
+        return max(1, math.ceil(required_labels) - labels)
+    deviation = spread * math.sqrt(1.0 - first_step.kept)
+    # A few labels may show a loss that does not exist, so the estimate assumes none for them.
+    expected_gain = first_step.value if first_step.value > -margin / 2.0 or labels >= 1_000 else 0.0
+    required_labels = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=expected_gain)
+    return 0 if math.isinf(required_labels) else max(1, math.ceil(required_labels) - labels)
 
 
 def has_degraded(
@@ -150,7 +156,7 @@ def has_degraded(
     """Return whether the labels since its fit show that a policy loses more than the margin.
 
     Args:
-        differences_to_dearest: policy − dearest model on those labels, in [−1, 1], in order.
+        differences_to_dearest: policy − most expensive model on those labels, in [−1, 1], in order.
     """
     # `has_lost_certificate` bets against "at least ε better", here with ε = −margin.
     return has_lost_certificate(differences_to_dearest, margin=-margin, alpha=alpha)

@@ -1,4 +1,4 @@
-"""Compute the router's features of a question: its vector, its length, the closest passage.
+"""Computes the router's features of a question: its vector, its length, the closest passage.
 
 Scope: the feature row that labels and requests share.
 Out of scope: embedding and retrieval, which provide the values; the kernel (`gain.py`).
@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-# Relative to a unit vector. On MMLU with 1,500 labels, 0.3 for the length gave an APGR of 0.645,
-# and 0 gave 0.638.
+# Weights relative to a unit vector. On MMLU with 1,500 labels, a length weight of 0.3 gave an APGR
+# of 0.645, and 0 gave 0.638.
 LENGTH_WEIGHT = 0.3
 CLOSENESS_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
 class FeatureScale:
-    """Mean and standard deviation of the two features other than the vector.
+    """The mean and standard deviation of the two features other than the vector.
 
     Attributes:
-        length, length_spread: those of log(1 + characters) over the labels.
-        closeness, closeness_spread: those of the best cosine of a passage.
+        length, length_spread: of log(1 + characters) over the labels.
+        closeness, closeness_spread: of the cosine of the best passage.
     """
 
     length: float
@@ -48,20 +48,22 @@ def feature_rows(
     """Return the features of n questions.
 
     Args:
-        vectors: unit vectors of the questions, shape (n, dimension).
-        lengths: lengths of the questions, in characters.
-        closeness: cosine of the best passage, or 0 without a passage.
+        vectors: the unit vectors of the questions, shape (n, dimension).
+        lengths: the lengths of the questions, in characters.
+        closeness: the cosine of the best passage, or 0 without a passage.
 
     Returns:
         Shape (n, dimension + 2).
     """
-    length = (np.log1p(np.asarray(lengths, np.float64)) - scale.length) / scale.length_spread
-    close = np.asarray(closeness, np.float64) - scale.closeness
-    # Clipped at three spreads, so that 20,000 characters are no farther than a long question.
+    scaled_lengths = (
+        np.log1p(np.asarray(lengths, np.float64)) - scale.length
+    ) / scale.length_spread
+    centred_closeness = np.asarray(closeness, np.float64) - scale.closeness
+    # Clipped at three spreads, so that 20,000 characters are no farther away than a long question.
     other_columns = np.stack(
         [
-            LENGTH_WEIGHT * np.clip(length, -3.0, 3.0),
-            CLOSENESS_WEIGHT * np.clip(close / scale.closeness_spread, -3.0, 3.0),
+            LENGTH_WEIGHT * np.clip(scaled_lengths, -3.0, 3.0),
+            CLOSENESS_WEIGHT * np.clip(centred_closeness / scale.closeness_spread, -3.0, 3.0),
         ],
         axis=1,
     )

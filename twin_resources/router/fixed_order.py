@@ -1,17 +1,17 @@
-"""Certify how many questions may leave the dearest model within a margin of loss.
+"""Certifies how many questions may leave the most expensive model within a margin of loss.
 
 Scope: the steps, the model of each question at a step, the bets, the last certified step.
 Out of scope: predicting gains (`gain.py`), replacing a policy in force (`adoption.py`).
 
 Sources: fixed-order testing, Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test",
-https://arxiv.org/abs/2110.01052, section 2.1; the bet is `statistics/promotion.py`'s U.
+https://arxiv.org/abs/2110.01052, section 2.1; the bet is U of `statistics/promotion.py`.
 
 A step w gives a question the model that is best after its price, argmax_m ĝ_m − w·c_m, on
-*cross-fitted* ĝ. The labels measure its difference to the dearest model, d = g_chosen − g_dearest
-in [−1, 1]. Each step tests H0: E[d] ≤ −margin in the order of the steps, up to the first that is
-not rejected. The probability of certifying a step below the margin is therefore at most α for any
-number of steps. By Ville's inequality the bets may be evaluated after every label. Thresholds from
-the labels that fitted the gains exceed the margin in 100 % of splits
+*cross-fitted* ĝ. The labels measure its difference to the most expensive model,
+d = g_chosen − g_dearest in [−1, 1]. Each step tests H0: E[d] ≤ −margin, in the order of the steps,
+up to the first that is not rejected. The probability of certifying a step below the margin is
+therefore at most α for any number of steps. By Ville's inequality, the bets may be evaluated after
+every label. Thresholds from the labels that fitted the gains exceed the margin in 100 % of splits
 (`tests/bench/bench_routing.py`).
 """
 # pyright: strict
@@ -30,7 +30,7 @@ from twin_resources.router.features import Floats
 from twin_resources.statistics.bets import FRACTIONS, STAKE_SHARE
 from twin_resources.statistics.promotion import ALPHA
 
-STEP_SHARE = 0.025  # share of the questions that leave the dearest model at each step
+STEP_SHARE = 0.025  # share of questions that leave the most expensive model per step
 _BISECTIONS = 12  # the bound is exact to within 0.0005
 
 
@@ -39,12 +39,12 @@ class PriceStep:
     """One operating point, measured on the labels.
 
     Attributes:
-        weight: w, in score per US dollar; −inf if the dearest model answers all.
-        kept: share of the labels that the dearest model still answers.
-        usd: mean price of an answer, US dollars.
-        value: mean of d, score against the dearest model (negative for a loss).
-        lower: 95 % lower bound of `value`, valid after any number of labels.
-        log_evidence: largest log wealth against "loses more than the margin".
+        weight: w, in score per US dollar; −inf if the most expensive model answers all.
+        kept: the share of labels that the most expensive model still answers.
+        usd: the mean price of an answer, in US dollars.
+        value: the mean of d, the score against the most expensive model (negative for a loss).
+        lower: the 95 % lower bound of `value`, valid after any number of labels.
+        log_evidence: the largest log wealth against "loses more than the margin".
         certified: whether its bet and those of all earlier steps were won.
     """
 
@@ -60,30 +60,30 @@ class PriceStep:
 def choose_models(predicted: Floats, prices: Floats, weight: float) -> NDArray[np.int64]:
     """Return the model of each question at a step, shape (n,).
 
-    The home's model is 0. For equal scores the dearer model is chosen.
+    The home's model is 0. For equal scores, the more expensive model is chosen.
 
     Args:
-        predicted: gains over the home's model, shape (n, models − 1).
+        predicted: the gains over the home's model, shape (n, models − 1).
         prices: US dollars per answer, ascending from the home's model; shape (models,).
         weight: w.
     """
     if weight == -math.inf:
         return np.full(len(predicted), len(prices) - 1, np.int64)
     scores = with_own_model(predicted) - weight * prices[None]
-    dearest_first = scores[:, ::-1].argmax(1)
-    return len(prices) - 1 - dearest_first.astype(np.int64)
+    reversed_choice = scores[:, ::-1].argmax(1)
+    return len(prices) - 1 - reversed_choice.astype(np.int64)
 
 
 def with_own_model(gains: Floats) -> Floats:
-    """Prepend the column of zeros of the home's model to the gains, shape (n, models)."""
+    """Prepend a column of zeros for the home's model to the gains, shape (n, models)."""
     return np.concatenate([np.zeros((len(gains), 1)), gains], axis=1)
 
 
 def leaving_weights(predicted: Floats, prices: Floats) -> Floats:
-    """Return the w above which each question leaves the dearest model, shape (n,)."""
+    """Return the w above which each question leaves the most expensive model, shape (n,)."""
     scores = with_own_model(predicted)
-    dearer = prices[-1] - prices[:-1]
-    return ((scores[:, -1:] - scores[:, :-1]) / dearer[None]).min(1)
+    price_differences = prices[-1] - prices[:-1]
+    return ((scores[:, -1:] - scores[:, :-1]) / price_differences[None]).min(1)
 
 
 def compute_price_steps(
@@ -95,36 +95,41 @@ def compute_price_steps(
     alpha: float = ALPHA,
     step: float = STEP_SHARE,
 ) -> tuple[PriceStep, ...]:
-    """Return every operating point in the fixed order, from all questions to none on the dearest.
+    """Return every operating point in the fixed order.
+
+    The order starts with all questions on the most expensive model and ends with none.
 
     Args:
-        gains: gains over the home's model by label, in order of arrival, shape (n, models − 1).
-        cross_fitted: cross-fitted predictions of the gains (`gain.fit`).
+        gains: the gains over the home's model by label, in order of arrival, shape (n, models − 1).
+        cross_fitted: the cross-fitted predictions of the gains (`gain.fit`).
         prices: US dollars per answer, the home's model first.
-        margin: maximum loss against the dearest model, score in (0, 1).
+        margin: the maximum loss against the most expensive model, a score in (0, 1).
 
     Raises:
-        TwinError: if prices are missing or do not ascend, or the margin is outside (0, 1).
+        TwinError: the prices are missing or do not ascend, or the margin is outside (0, 1).
     """
     costs = checked_prices(prices, models=gains.shape[1] + 1)
     checked_margin(margin)
     true_gains = with_own_model(gains)
-    dearest = len(costs) - 1
-    leaving = leaving_weights(cross_fitted, costs)
+    last_model = len(costs) - 1
+    weights_to_leave = leaving_weights(cross_fitted, costs)
     shares = np.arange(step, 1.0 + step / 2, step)
-    weights = [-math.inf, *(float(w) for w in np.quantile(leaving, np.minimum(shares, 1.0)))]
+    weights = [
+        -math.inf,
+        *(float(weight) for weight in np.quantile(weights_to_leave, np.minimum(shares, 1.0))),
+    ]
     price_steps: list[PriceStep] = []
     is_certified, label_indices = True, np.arange(len(gains))
     for weight in weights:
-        chosen = choose_models(cross_fitted, costs, weight)
-        differences = true_gains[label_indices, chosen] - true_gains[:, dearest]
+        models = choose_models(cross_fitted, costs, weight)
+        differences = true_gains[label_indices, models] - true_gains[:, last_model]
         evidence = log_evidence(differences, margin=margin)
         is_certified = is_certified and evidence >= math.log(1.0 / alpha)
         price_steps.append(
             PriceStep(
                 weight=weight,
-                kept=float((chosen == dearest).mean()),
-                usd=float(costs[chosen].mean()),
+                kept=float((models == last_model).mean()),
+                usd=float(costs[models].mean()),
                 value=float(differences.mean()),
                 lower=lower_bound(differences, alpha=alpha),
                 log_evidence=evidence,
@@ -137,27 +142,27 @@ def compute_price_steps(
 def cheapest_certified(price_steps: Sequence[PriceStep]) -> PriceStep | None:
     """Return the last certified step of the order, or None if the first step is not certified.
 
-    The first step, "the dearest model answers all", loses nothing, so its bet needs only enough
-    labels (about 170 at a margin of 0.03).
+    The first step, "the most expensive model answers all", loses nothing, so its bet needs only
+    enough labels (about 170 at a margin of 0.03).
     """
-    certified = [price_step for price_step in price_steps if price_step.certified]
-    return certified[-1] if certified else None
+    certified_steps = [price_step for price_step in price_steps if price_step.certified]
+    return certified_steps[-1] if certified_steps else None
 
 
 def log_evidence(differences: Floats, *, margin: float) -> float:
     """Return the largest log wealth of the bet against E[d] ≤ −margin, over the labels in order.
 
-    The result equals that of `statistics.promotion.fold` for one claim, computed for all labels at
-    once (a test compares the two). Later labels never reduce it.
+    The result equals that of `statistics.promotion.fold` for one claim, computed for all labels
+    at once (a test compares the two). Later labels never reduce it.
     """
     if not len(differences):
         return 0.0
     null = (1.0 - margin) / 2.0
     z = (1.0 + differences) / 2.0
-    logs = np.cumsum(np.log1p((STAKE_SHARE / null) * np.outer(FRACTIONS, z - null)), axis=1)
-    top = logs.max(0)
-    wealth = top + np.log(np.exp(logs - top).mean(0))
-    return max(0.0, float(wealth.max()))
+    log_wealths = np.cumsum(np.log1p((STAKE_SHARE / null) * np.outer(FRACTIONS, z - null)), axis=1)
+    peak = log_wealths.max(0)
+    log_mean = peak + np.log(np.exp(log_wealths - peak).mean(0))
+    return max(0.0, float(log_mean.max()))
 
 
 def lower_bound(differences: Floats, *, alpha: float = ALPHA) -> float:
@@ -167,12 +172,12 @@ def lower_bound(differences: Floats, *, alpha: float = ALPHA) -> float:
     """
     if not len(differences):
         return -1.0
-    needed, low, high = math.log(1.0 / alpha), -1.0, float(differences.mean())
+    threshold, low, high = math.log(1.0 / alpha), -1.0, float(differences.mean())
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0
         # The same bet against a different mean, with margin = −m.
-        won = middle > -1.0 and log_evidence(differences, margin=-middle) >= needed
-        low, high = (middle, high) if won else (low, middle)
+        is_rejected = middle > -1.0 and log_evidence(differences, margin=-middle) >= threshold
+        low, high = (middle, high) if is_rejected else (low, middle)
     return low
 
 
@@ -180,7 +185,7 @@ def checked_prices(prices: Sequence[float], *, models: int) -> Floats:
     """Return the prices as an array.
 
     Raises:
-        TwinError: if a price is missing, not finite, or not above the previous one.
+        TwinError: a price is missing, not finite, or not above the previous one.
     """
     numbers = np.asarray(prices, np.float64)
     if len(numbers) != models or not np.isfinite(numbers).all() or (np.diff(numbers) <= 0).any():
@@ -193,10 +198,10 @@ def checked_prices(prices: Sequence[float], *, models: int) -> Floats:
 
 
 def checked_margin(margin: float) -> float:
-    """Return the margin unchanged.
+    """Return the margin if it is valid.
 
     Raises:
-        TwinError: if it is not between 0 and 1.
+        TwinError: the margin is not between 0 and 1.
     """
     if not 0.0 < margin < 1.0:  # also refuses NaN
         raise TwinError(

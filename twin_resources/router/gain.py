@@ -1,12 +1,12 @@
-"""Predict the gain of a dearer model on a question by kernel ridge regression on the labels.
+"""Predicts a more expensive model's gain on a question by kernel ridge regression on the labels.
 
 Scope: the kernel, the fit, predictions for new questions and, cross-fitted, for the labels.
 Out of scope: the use of a gain (`fixed_order.py`, `routing_decision.py`).
 
 Sources: ridge regression in its dual form, Saunders, Gammerman and Vovk, ICML 1998; predictions for
 a held-out fold from one inverse, Pahikkala et al., "Fast n-fold cross-validation for regularized
-least-squares", SCAI 2006. With the constant in the kernel, K = k + c, G = (K + λI)⁻¹ and a = G·y,
-the labels outside a fold B predict for it
+least-squares", SCAI 2006. Let K = k + c include the kernel's constant, G = (K + λI)⁻¹ and a = G·y.
+The labels outside a fold B then predict for it
 
     ŷ_B = y_B − (G_BB)⁻¹ · a_B
 """
@@ -27,7 +27,7 @@ from twin_resources.router.features import Floats
 
 # exp(−γ·|x − x'|²). Unit vectors are at most 2 apart. On MMLU, 0.3, 0.5 and 1 were within 0.003.
 GAMMA = 0.5
-KERNEL_CONSTANT = 10.0  # in the kernel, so that the mean gain is hardly shrunk
+KERNEL_CONSTANT = 10.0  # large, so that the mean gain is hardly shrunk
 # Chosen by the cross-fitted squared error. On MMLU with 1,500 labels, the APGR is 0.627 at 1 and
 # 0.649 at 10. A clearer gain than MMLU's needs a smaller λ.
 RIDGES: tuple[float, ...] = (3.0, 10.0, 30.0)
@@ -39,8 +39,8 @@ class GainModel:
     """A fitted regression.
 
     Attributes:
-        rows: features of the labels, float32 of shape (n, d).
-        weights: float32 of shape (n, m), one column per dearer model.
+        rows: the features of the labels, float32 of shape (n, d).
+        weights: float32 of shape (n, m), one column per more expensive model.
         ridge: λ.
     """
 
@@ -49,7 +49,7 @@ class GainModel:
     ridge: float
 
     def predict(self, rows: Floats) -> Floats:
-        """Return gains over the home's model, shape (n, m), for features of shape (n, d)."""
+        """Return the gains over the home's model, shape (n, m), for features of shape (n, d)."""
         return kernel(rows, self.rows) @ self.weights.astype(np.float64)
 
     def predict_one(self, row: Floats) -> Floats:
@@ -68,8 +68,8 @@ class FittedGain:
     """A fitted model with its cross-fitted predictions for the labels.
 
     Attributes:
-        cross_fitted: prediction for each label from the other folds, shape (n, m).
-        error: mean squared error of these predictions.
+        cross_fitted: the prediction for each label from the other folds, shape (n, m).
+        error: the mean squared error of these predictions.
     """
 
     model: GainModel
@@ -79,15 +79,21 @@ class FittedGain:
 
 def kernel(left: Floats, right: Floats | NDArray[np.float32]) -> Floats:
     """Return k(x, x') + c for every pair, shape (len(left), len(right))."""
-    other = right.astype(np.float64)
-    squares = (left * left).sum(1)[:, None] + (other * other).sum(1)[None] - 2.0 * left @ other.T
+    right_rows = right.astype(np.float64)
+    squares = (
+        (left * left).sum(1)[:, None]
+        + (right_rows * right_rows).sum(1)[None]
+        - 2.0 * left @ right_rows.T
+    )
     return np.exp(-GAMMA * np.maximum(squares, 0.0)) + KERNEL_CONSTANT
 
 
 def assign_folds(groups: Sequence[str], *, folds: int = FOLDS) -> NDArray[np.int64]:
-    """Return the fold of each label; labels of one group (a reader, a post) share a fold."""
-    hashed = [int(hashlib.sha256(group.encode()).hexdigest()[:12], 16) % folds for group in groups]
-    return np.asarray(hashed, np.int64)
+    """Return the fold of each label. Labels of one group (a reader, a post) share a fold."""
+    fold_numbers = [
+        int(hashlib.sha256(group.encode()).hexdigest()[:12], 16) % folds for group in groups
+    ]
+    return np.asarray(fold_numbers, np.int64)
 
 
 def fit(
@@ -97,15 +103,15 @@ def fit(
     *,
     ridges: Sequence[float] = RIDGES,
 ) -> FittedGain:
-    """Fit the gains of one or several dearer models.
+    """Fit the gains of one or several more expensive models.
 
     Args:
-        rows: features, shape (n, d).
-        gains: dearer model − home's model on the same question, shape (n, m), in [−1, 1].
-        folds: folds from `assign_folds`.
+        rows: the features, shape (n, d).
+        gains: more expensive model − home's model on the same question, shape (n, m), in [−1, 1].
+        folds: the folds from `assign_folds`.
 
     Raises:
-        TwinError: if there is no label, array lengths differ, or a number is not finite.
+        TwinError: there is no label, array lengths differ, or a number is not finite.
     """
     if not len(rows) or len(rows) != len(gains) or len(rows) != len(folds):
         raise TwinError(
@@ -119,19 +125,19 @@ def fit(
             found="a feature or a gain that is not finite",
             next_step="omit such labels",
         )
-    best: FittedGain | None = None
-    # One thread, because several threads wait in busy loops. Beside other work on two cores, 600
-    # labels took 9 s instead of 0.1.
+    best_fit: FittedGain | None = None
+    # One thread is used, because several threads wait in busy loops. With other work on two cores,
+    # 600 labels took 9 s instead of 0.1.
     with _one_thread():
         for ridge in ridges:
             candidate = _fit_ridge(rows, gains, folds, ridge)
-            if best is None or candidate.error < best.error:
-                best = candidate
-    if best is None:
+            if best_fit is None or candidate.error < best_fit.error:
+                best_fit = candidate
+    if best_fit is None:
         raise TwinError(
             "fit a router", found="no ridge penalty", next_step="pass at least one λ above 0"
         )
-    return best
+    return best_fit
 
 
 def _fit_ridge(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: float) -> FittedGain:
@@ -139,9 +145,9 @@ def _fit_ridge(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: flo
     weights = inverse @ gains
     cross_fitted = np.empty_like(gains)
     for fold in np.unique(folds):
-        subset = np.flatnonzero(folds == fold)
-        block = inverse[np.ix_(subset, subset)]
-        cross_fitted[subset] = gains[subset] - np.linalg.solve(block, weights[subset])
+        fold_rows = np.flatnonzero(folds == fold)
+        block = inverse[np.ix_(fold_rows, fold_rows)]
+        cross_fitted[fold_rows] = gains[fold_rows] - np.linalg.solve(block, weights[fold_rows])
     error = float(np.mean((cross_fitted - gains) ** 2))
     model = GainModel(rows.astype(np.float32), weights.astype(np.float32), ridge)
     return FittedGain(model, cross_fitted, error)

@@ -1,13 +1,13 @@
-"""Decide whether to buy labels or fit an author's routing policy now, and whether it pays.
+"""Decides whether to buy labels or fit an author's routing policy now, and whether it pays.
 
 Scope: the decision and its reason, and the number of questions until labels have paid back.
 Out of scope: reading tables and Dagster (`twin_sensors/learning.py`), buying and fitting
 (`twin_assets/serving`).
 
-A policy lapses when the version, the paid model or the embedder of its labels changes; until the
+A policy lapses when the version, the paid model or the embedder of its labels changes. Until the
 next fit, questions are answered as without a policy. Labels are bought in portions that the month's
 budget allows. A run that found nothing to buy is repeated only after a change: new questions, a new
-month, or a different version. No label is bought if a month's questions would not pay back its
+month, or a different version. No labels are bought if a month's questions would not pay back their
 price.
 """
 # pyright: strict
@@ -17,10 +17,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# Prompt and answer tokens of a label: two passages, and an answer of usual length.
+# Prompt and answer tokens of a label: two passages, and an answer of typical length.
 LABEL_TOKENS = (450, 120)
 PAYBACK_DAYS = 30
-# Share of the questions that stay with the home's model, with 1,500 labels at a margin of 0.03 on
+# The share of questions that stay with the home's model, with 1,500 labels at a margin of 0.03 on
 # MMLU marks (`bench_routing.py`).
 USUAL_SAVING = 0.229
 _Z_SCORE_95 = 1.96
@@ -31,11 +31,11 @@ class Payback:
     """The cost of labels compared with the saving against asking the paid model every question.
 
     Attributes:
-        labels_to_buy: number of labels without a paid answer so far.
-        saving: share of the questions that stays with the home's model; `USUAL_SAVING` without
-            a policy.
-        questions_asked: questions that a model answered in the last `PAYBACK_DAYS`.
-        answer_usd: price of a paid answer; a label costs one such answer.
+        labels_to_buy: the number of labels without a paid answer so far.
+        saving: the share of questions that stay with the home's model; `USUAL_SAVING` without a
+            policy.
+        questions_asked: the questions that a model answered in the last `PAYBACK_DAYS`.
+        answer_usd: the price of a paid answer. Each label costs one such answer.
     """
 
     labels_to_buy: int
@@ -52,7 +52,7 @@ class Payback:
 
     @property
     def min_questions_per_day(self) -> float:
-        """Minimum number of questions a day for the labels to pay back in time."""
+        """Minimum number of questions per day for the labels to pay back in time."""
         return self.break_even_questions / PAYBACK_DAYS
 
     @property
@@ -60,44 +60,48 @@ class Payback:
         return self.questions_asked >= self.break_even_questions
 
     def saved_usd(self) -> tuple[float, float, float]:
-        """Return the saving in `PAYBACK_DAYS`, US dollars, with its 95 % interval.
+        """Return the saving in `PAYBACK_DAYS`, in US dollars, with its 95 % interval.
 
         The interval assumes a Poisson number of questions.
         """
-        per_question, half = (
+        usd_per_question, half_width = (
             self.answer_usd * self.saving,
             _Z_SCORE_95 * math.sqrt(self.questions_asked),
         )
-        low, high = max(0.0, self.questions_asked - half), self.questions_asked + half
-        return per_question * self.questions_asked, per_question * low, per_question * high
+        low, high = max(0.0, self.questions_asked - half_width), self.questions_asked + half_width
+        return (
+            usd_per_question * self.questions_asked,
+            usd_per_question * low,
+            usd_per_question * high,
+        )
 
     @property
     def summary(self) -> str:
-        a_day = f"the current rate is {self.questions_asked / PAYBACK_DAYS:,.0f} a day"
+        rate = f"the current rate is {self.questions_asked / PAYBACK_DAYS:,.0f} a day"
         if math.isinf(self.break_even_questions):
             return "routing never pays: your own model would answer no question; use @paid"
         if not self.is_worthwhile:
             return (
                 f"routing does not pay below {math.ceil(self.min_questions_per_day):,} questions "
-                f"a day, and {a_day}; use @paid"
+                f"a day, and {rate}; use @paid"
             )
         value, low, high = self.saved_usd()
-        after = (
+        verdict = (
             f"routing pays after {math.ceil(self.break_even_questions):,} questions"
             if self.labels_to_buy
             else "routing pays: no labels need to be bought"
         )
-        return f"{after}; {a_day}, which saves ${value:.2f} a month (${low:.2f} to ${high:.2f})"
+        return f"{verdict}; {rate}, which saves ${value:.2f} a month (${low:.2f} to ${high:.2f})"
 
 
 @dataclass(frozen=True)
 class ComparedModels:
-    """The models that are compared by labels, or by a policy fitted to them.
+    """The models that labels, or a policy fitted to them, compare.
 
     Attributes:
-        own: checkpoint of the version that answers on this machine.
-        paid: LiteLLM name of the paid model.
-        embedder: revision of the embedder.
+        own: the checkpoint of the version that answers on this machine.
+        paid: the LiteLLM name of the paid model.
+        embedder: the revision of the embedder.
     """
 
     own: str
@@ -107,18 +111,18 @@ class ComparedModels:
 
 @dataclass(frozen=True)
 class LearningState:
-    """The input of the decision for one author; times in seconds since 1970.
+    """The input of the decision for one author; times are in seconds since 1970.
 
     Attributes:
-        current_models: models that new labels would compare, or None if no stable version answers
-            on this machine.
-        policy_models: models of the policy in force, or None without a policy.
-        labels: number of existing labels for `current_models`.
-        max_labels: maximum number of labels (`Constants.routing_labels`).
-        usd_left: US dollars left for labels of this author under the tightest limit.
-        payback: payback of the missing labels.
-        changed_at: time of the newest question or start of the month, whichever is later.
-        last_run_at: start of the last successful run, or None.
+        current_models: the models that new labels would compare, or None if no stable version
+            answers on this machine.
+        policy_models: the models of the policy in force, or None without a policy.
+        labels: the number of existing labels for `current_models`.
+        max_labels: the maximum number of labels (`Constants.routing_labels`).
+        usd_left: the US dollars left for this author's labels under the tightest limit.
+        payback: the payback of the missing labels.
+        changed_at: the time of the newest question or the start of the month, whichever is later.
+        last_run_at: the start of the last successful run, or None.
     """
 
     current_models: ComparedModels | None
@@ -143,32 +147,32 @@ def decide_learning(state: LearningState) -> LearningDecision:
     """Decide whether a run would find labels to buy or a policy to fit."""
     if state.current_models is None:
         return LearningDecision(False, "no stable version answers on this machine")
-    missing = state.labels < state.max_labels
-    if missing and not state.payback.is_worthwhile:
+    has_missing_labels = state.labels < state.max_labels
+    if has_missing_labels and not state.payback.is_worthwhile:
         return LearningDecision(False, state.payback.summary)
     if state.policy_models is not None and (
-        changed := _changed_model(state.policy_models, state.current_models)
+        changed_model := _changed_model(state.policy_models, state.current_models)
     ):
-        return LearningDecision(True, f"the policy's labels are for another {changed}")
-    if not missing:
+        return LearningDecision(True, f"the policy's labels are for another {changed_model}")
+    if not has_missing_labels:
         return LearningDecision(False, f"{state.labels:,} labels, which is the maximum")
     if (
         state.usd_left < state.payback.answer_usd
         and state.payback.labels_to_buy >= state.max_labels - state.labels
     ):
         return LearningDecision(False, "the budget for labels is used up")
-    # Without a label of this version, the last run was for a different version.
+    # Without a label for this version, the last run was for a different version.
     if state.labels and state.last_run_at is not None and state.last_run_at >= state.changed_at:
         return LearningDecision(False, "no question has arrived since the last run")
     return LearningDecision(True, f"{state.max_labels - state.labels:,} labels are missing")
 
 
 def _changed_model(policy: ComparedModels, now: ComparedModels) -> str:
-    for name, before, after in (
+    for name, policy_value, current_value in (
         ("version", policy.own, now.own),
         ("paid model", policy.paid, now.paid),
         ("embedder", policy.embedder, now.embedder),
     ):
-        if before != after:
+        if policy_value != current_value:
             return name
     return ""

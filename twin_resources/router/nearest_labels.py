@@ -1,6 +1,7 @@
-"""Explain a question's gain by the nearest labels and by labels with a similar predicted gain.
+"""Explains a question's gain by the nearest labels and by labels with a similar predicted gain.
 
-Scope: both look-ups. Out of scope: the texts of the labels, which no policy contains.
+Scope: both look-ups.
+Out of scope: the texts of the labels, which no policy contains.
 """
 # pyright: strict
 
@@ -15,9 +16,7 @@ from twin_resources.router.class_table import Z_SCORE_95
 from twin_resources.router.features import Floats
 
 NEAREST_COUNT = 3
-SIMILAR_COUNT = (
-    100  # labels with the nearest predictions; their mean is exact to a fifth of the spread
-)
+SIMILAR_COUNT = 100  # with this many labels, the mean is exact to a fifth of the spread
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,9 @@ class NearLabel:
     """A label near a question.
 
     Attributes:
-        label_id: id of the trace or sample that both models answered.
-        cosine: cosine of the two questions' vectors.
-        gain: the judges' score of the paid model minus that of the home's model.
+        label_id: the id of the trace or sample that both models answered.
+        cosine: the cosine of the two questions' vectors.
+        gain: the judges' score of the paid model − that of the home's model.
     """
 
     label_id: str
@@ -46,13 +45,15 @@ def nearest_labels(
     """Return the labels with the nearest questions, nearest first.
 
     Args:
-        vector: unit vector of the question, shape (dimension,).
-        vectors: vectors of the labels, shape (n, dimension).
-        gains: gains of the labels, shape (n,).
+        vector: the unit vector of the question, shape (dimension,).
+        vectors: the vectors of the labels, shape (n, dimension).
+        gains: the gains of the labels, shape (n,).
     """
     cosines = np.einsum("ij,j->i", vectors, vector.astype(np.float32))
     order: list[int] = np.argsort(-cosines, kind="stable")[:count].tolist()
-    return tuple(NearLabel(label_ids[n], float(cosines[n]), float(gains[n])) for n in order)
+    return tuple(
+        NearLabel(label_ids[index], float(cosines[index]), float(gains[index])) for index in order
+    )
 
 
 def gain_interval(
@@ -60,14 +61,14 @@ def gain_interval(
 ) -> tuple[float, float]:
     """Return the 95 % interval of the mean gain of questions with a similar prediction.
 
-    It is the normal approximation for the `count` labels with the nearest cross-fitted predictions,
-    or (−1, 1) without labels. The gain of a single question is far less certain.
+    It is the normal approximation for the `count` labels with the nearest cross-fitted
+    predictions, or (−1, 1) without labels. The gain of a single question is far less certain.
     """
     if not len(gains):
         return -1.0, 1.0
     order = np.argsort(np.abs(cross_fitted - predicted), kind="stable")[:count]
-    near = gains[order]
-    spread = float(near.std(ddof=1)) if len(near) > 1 else 1.0
-    half = Z_SCORE_95 * max(spread, 1e-3) / len(near) ** 0.5
-    mean = float(near.mean())
-    return max(-1.0, mean - half), min(1.0, mean + half)
+    similar_gains = gains[order]
+    spread = float(similar_gains.std(ddof=1)) if len(similar_gains) > 1 else 1.0
+    half_width = Z_SCORE_95 * max(spread, 1e-3) / len(similar_gains) ** 0.5
+    mean = float(similar_gains.mean())
+    return max(-1.0, mean - half_width), min(1.0, mean + half_width)

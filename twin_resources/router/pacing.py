@@ -1,13 +1,13 @@
-"""Choose the operating point that makes the budget last until the end of its period.
+"""Chooses the operating point that makes the budget last until the end of its period.
 
 Scope: the window of recent questions, and the step that spends no faster than the budget allows.
 Out of scope: the account (which enforces its limit in any case), the steps (`fixed_order.py`).
 
-The step is the dearest one that is no dearer than the certified one in force and whose spending on
-the recent questions, at their pace, stays within money left / seconds left. Both are updated every
-minute, so that they follow a drift of the mix or a burst of questions; a constant threshold ran out
-of money after 0.62 of a period (`bench_routing.py`). If money forces a cheaper step than the
-certified one, the margin is not held, which the answer reports.
+The step is at most as expensive as the certified one in force. Among those steps, it is the most
+expensive one whose spending on the recent questions, at their pace, stays within money left /
+seconds left. Step and rate are updated every minute, to follow a drift of the mix or a burst.
+A constant threshold ran out of money after 0.62 of a period (`bench_routing.py`). If the budget
+forces a cheaper step than the certified one, the margin is not held, and the answer reports this.
 """
 # pyright: strict
 
@@ -22,10 +22,8 @@ import numpy as np
 from twin_resources.router.features import Floats
 from twin_resources.router.fixed_order import PriceStep, choose_models
 
-MAX_RECENT_QUESTIONS = (
-    300  # questions, about an hour of a busy day, so that a change of the mix is followed
-)
-MIN_RECENT_QUESTIONS = 20  # questions needed to know their pace
+MAX_RECENT_QUESTIONS = 300  # about an hour of a busy day, to follow changes of the mix
+MIN_RECENT_QUESTIONS = 20  # minimum for estimating the pace
 UPDATE_INTERVAL_S = 60.0
 
 
@@ -34,8 +32,8 @@ class RemainingBudget:
     """The budget left.
 
     Attributes:
-        remaining_usd: US dollars left under the limit that allows the slowest spending.
-        seconds_left: seconds until that limit's period ends.
+        remaining_usd: the US dollars left under the limit that allows the slowest spending.
+        seconds_left: the seconds until that limit's period ends.
     """
 
     remaining_usd: float
@@ -47,7 +45,7 @@ class SpendingPace:
     """The recent questions of one gateway process.
 
     Attributes:
-        update_interval_s: seconds between two updates.
+        update_interval_s: the seconds between two updates.
     """
 
     update_interval_s: float = UPDATE_INTERVAL_S
@@ -61,9 +59,9 @@ class SpendingPace:
         """Record a question.
 
         Args:
-            moment: time of the question, in monotonic seconds.
-            predicted: its predicted gains, shape (models − 1,).
-            usd: cost of each model's answer, shape (models,).
+            moment: the time of the question, in monotonic seconds.
+            predicted: the predicted gains, shape (models − 1,).
+            usd: the cost of each model's answer, shape (models,).
         """
         self._recent_questions.append((moment, predicted, usd))
 
@@ -85,9 +83,9 @@ class SpendingPace:
 
         Args:
             steps: the steps in their fixed order.
-            prices: mean US dollars per answer from which the steps were computed.
-            certified: index of the certified step in force; no dearer one is used.
-            processes: ratio of all questions to those of this process; 1 for a single process.
+            prices: the mean US dollars per answer from which the steps were computed.
+            certified: the index of the certified step in force; no more expensive step is used.
+            processes: the ratio of all questions to this process's; 1 for a single process.
         """
         self._updated_at = moment
         self._step = certified
@@ -95,22 +93,22 @@ class SpendingPace:
             self._step = len(steps) - 1
         elif len(self._recent_questions) >= MIN_RECENT_QUESTIONS and budget.seconds_left > 0.0:
             elapsed_s = max(moment - self._recent_questions[0][0], 1e-3)
-            predicted = np.stack([question[1] for question in self._recent_questions])
+            predicted_gains = np.stack([question[1] for question in self._recent_questions])
             usd = np.stack([question[2] for question in self._recent_questions])
-            allowed = budget.remaining_usd / budget.seconds_left
+            allowed_usd_per_s = budget.remaining_usd / budget.seconds_left
             question_indices = np.arange(len(usd))
             for index in range(certified, len(steps)):
-                chosen = choose_models(predicted, prices, steps[index].weight)
-                # One's own machines are paid for anyway and are not part of the budget; only the
-                # last model of the list is bought.
-                bought = chosen == len(prices) - 1
-                spent = float(np.where(bought, usd[question_indices, chosen], 0.0).sum())
+                models = choose_models(predicted_gains, prices, steps[index].weight)
+                # The home's own machines are not part of the budget. Only the last model of the
+                # list is paid for each answer.
+                is_paid = models == len(prices) - 1
+                spent_usd = float(np.where(is_paid, usd[question_indices, models], 0.0).sum())
                 self._step = index
-                if processes * spent / elapsed_s <= allowed:
+                if processes * spent_usd / elapsed_s <= allowed_usd_per_s:
                     break
         return self._step
 
     @property
     def step(self) -> int:
-        """The step of the last update, or −1 before the first."""
+        """Index of the last update's step, or −1 before the first update."""
         return self._step

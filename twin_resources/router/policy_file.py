@@ -1,13 +1,13 @@
-"""Read and write the file of an author's fitted policy, which the gateway rereads on change.
+"""Reads and writes the file of an author's fitted policy, which the gateway rereads on change.
 
 Scope: its dataclass and its format (NumPy's .npz, without pickle).
 Out of scope: fitting, deciding (`routing_decision.py`), watching the file
 (`gateway/config/live_config.py`).
 
-The file contains vectors, features and ids of the labels' questions, and no text. The ids are
-stored in plain form, so that erasure finds a reader's trace and deletes the whole file. Until
-`routing_policy` is rebuilt without that label, nothing is routed.
-Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html; each member of the
+The file contains vectors, features and ids of the labels' questions, but no text. The ids are
+stored in plain form, so that erasure finds a reader's trace and deletes the whole file. No question
+is then routed until `routing_policy` is rebuilt without that label.
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. Each member of the
 archive has a checksum, so an incomplete file is detected.
 """
 # pyright: strict
@@ -51,10 +51,10 @@ class PricedModel:
     """A model that may answer.
 
     Attributes:
-        name: `own`, `paid` …, the name in routes.
-        model: checkpoint of the home's version, or LiteLLM name of a paid one.
-        usd_per_million_prompt, usd_per_million_answer: prices of tokens, US dollars.
-        usd: mean price of the labels' answers, US dollars.
+        name: the name in routes: `own`, `paid` ….
+        model: the checkpoint of the home's version, or the LiteLLM name of a paid model.
+        usd_per_million_prompt, usd_per_million_answer: the prices of tokens, in US dollars.
+        usd: the mean price of the labels' answers, in US dollars.
     """
 
     name: str
@@ -69,21 +69,21 @@ class RoutingPolicy:
     """A fitted policy, with which the gateway routes an author's questions.
 
     Attributes:
-        author: slug.
+        author: the author's slug.
         models: the models in ascending order of price, the home's model first.
-        embedder: revision of the embedder; vectors made with a different one are not scored.
-        judges: `name@revision` of the judges whose scores give the gains.
-        margin: maximum loss against the dearest model.
-        scale: scale of the features.
-        gain: predicts gains over the home's model.
+        embedder: the revision of the embedder. Vectors from another embedder are not scored.
+        judges: the `name@revision` of the judges whose scores give the gains.
+        margin: the maximum loss against the most expensive model.
+        scale: the scale of the features.
+        gain: predicts the gains over the home's model.
         steps: the operating points in the fixed order.
-        active_step_index: index of the certified step that is used.
-        label_ids: ids of the labels, in order of arrival.
-        gains, cross_fitted: measured and cross-fitted gains of the labels, shape (n, models − 1).
-        usd: cost of the dearest model's answer for each label, US dollars, shape (n,); empty in
-            older files.
+        active_step_index: the index of the certified step in use.
+        label_ids: the ids of the labels, in order of arrival.
+        gains, cross_fitted: the labels' measured and cross-fitted gains, shape (n, models − 1).
+        usd: the cost of the most expensive model's answer for each label, in US dollars, shape
+            (n,); empty in older files.
         classes: the table of gains by class.
-        last_sequence: sequence number of the newest fitted label.
+        last_sequence: the sequence number of the newest fitted label.
         written_at: ISO 8601, UTC.
     """
 
@@ -116,14 +116,14 @@ class RoutingPolicy:
 
     @property
     def avoided_usd(self) -> Floats:
-        """Cost of the dearest model, in US dollars, for the labels that the step gives to others.
+        """Cost in US dollars of the most expensive model, for labels that the step gives to others.
 
         These questions are not a sample of all: their answers are often shorter.
         """
         if not len(self.usd):
             return self.usd
-        chosen = choose_models(self.cross_fitted, self.prices, self.step.weight)
-        return self.usd[chosen < len(self.models) - 1]
+        models = choose_models(self.cross_fitted, self.prices, self.step.weight)
+        return self.usd[models < len(self.models) - 1]
 
     @property
     def vectors(self) -> NDArray[np.float32]:
@@ -137,8 +137,8 @@ def policy_path(home: Path, author: str) -> Path:
 
 
 def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
-    """Write the file atomically: a reader sees the old or the new file, never a part."""
-    head = {
+    """Write the file atomically, so a reader never sees a partial file."""
+    header = {
         "schema": SCHEMA_NUMBER,
         "author": policy.author,
         "models": [asdict(model) for model in policy.models],
@@ -157,7 +157,7 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
     stream = io.BytesIO()
     np.savez(
         stream,
-        head=np.frombuffer(json.dumps(head, allow_nan=False).encode(), np.uint8),
+        head=np.frombuffer(json.dumps(header, allow_nan=False).encode(), np.uint8),
         rows=policy.gain.rows,
         weights=policy.gain.weights,
         gains=policy.gains,
@@ -180,19 +180,19 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
     """Read the file.
 
     Raises:
-        TwinError: if it is missing, incomplete, or written by a newer release.
+        TwinError: the file is missing, incomplete, or written by a newer release.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
-        head = cast("dict[str, Any]", json.loads(bytes(arrays["head"]).decode()))
-        if int(head["schema"]) > SCHEMA_NUMBER:
+        header = cast("dict[str, Any]", json.loads(bytes(arrays["head"]).decode()))
+        if int(header["schema"]) > SCHEMA_NUMBER:
             raise TwinError(
                 f"read the routing policy {path}",
-                found=f"schema number {head['schema']}; this code reads up to {SCHEMA_NUMBER}",
+                found=f"schema number {header['schema']}; this code reads up to {SCHEMA_NUMBER}",
                 next_step="run the newer llm-twin that wrote it",
             )
-        return _policy_from_arrays(head, arrays)
+        return _policy_from_arrays(header, arrays)
     except _UNREADABLE as error:
         raise TwinError(
             f"read the routing policy {path}",
@@ -203,9 +203,9 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
 
 def _policy_from_arrays(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
     steps = tuple(_step_from_document(step) for step in cast("list[dict[str, Any]]", head["steps"]))
-    in_force = int(head["in_force"])
-    if not 0 <= in_force < len(steps) or math.isnan(steps[in_force].weight):
-        raise ValueError(f"step {in_force} of {len(steps)} in force")
+    active_index = int(head["in_force"])
+    if not 0 <= active_index < len(steps) or math.isnan(steps[active_index].weight):
+        raise ValueError(f"step {active_index} of {len(steps)} in force")
     return RoutingPolicy(
         author=head["author"],
         models=tuple(PricedModel(**model) for model in head["models"]),
@@ -215,7 +215,7 @@ def _policy_from_arrays(head: dict[str, Any], arrays: dict[str, Any]) -> Routing
         scale=FeatureScale(**head["scale"]),
         gain=GainModel(arrays["rows"], arrays["weights"], head["ridge"]),
         steps=steps,
-        active_step_index=in_force,
+        active_step_index=active_index,
         label_ids=tuple(head["label_ids"]),
         gains=arrays["gains"],
         cross_fitted=arrays["cross_fitted"],

@@ -1,6 +1,6 @@
-"""Choose the model that answers one question, with the reason in words.
+"""Chooses the model that answers one question, with the reason in words.
 
-Scope: scoring a question by a policy.
+Scope: scoring a question with a policy.
 Out of scope: fitting, the budget left (`pacing.py` chooses the step), calling a model (the request
 path).
 """
@@ -20,11 +20,12 @@ class RoutingDecision:
     """The model for one question.
 
     Attributes:
-        model: index in `RoutingPolicy.models`; 0 is the home's model.
-        gains: predicted gain of each dearer model over the home's, shape (models − 1,).
-        threshold: minimum gain of the dearest model at this step, or −inf if it answers all.
+        model: the index in `RoutingPolicy.models`; 0 is the home's model.
+        gains: the predicted gain of each more expensive model over the home's, shape (models − 1,).
+        threshold: the minimum gain of the most expensive model at this step; −inf if it answers
+            all.
         margin_held: whether the step is certified; false if the budget forced a cheaper one.
-        reason: one clause, with the numbers.
+        reason: one clause with the numbers.
     """
 
     model: int
@@ -35,7 +36,7 @@ class RoutingDecision:
 
     @property
     def gain(self) -> float:
-        """Predicted gain of the dearest model."""
+        """Predicted gain of the most expensive model."""
         return self.gains[-1]
 
 
@@ -50,8 +51,8 @@ def choose_model(policy: RoutingPolicy, row: Floats, *, step: int | None = None)
     """Choose a model.
 
     Args:
-        row: features from `question_features`.
-        step: index of the operating point, or None for the one in force.
+        row: the features from `question_features`.
+        step: the index of the operating point, or None for the one in force.
     """
     gains = policy.gain.predict_one(row)
     index = policy.active_step_index if step is None else step
@@ -59,8 +60,8 @@ def choose_model(policy: RoutingPolicy, row: Floats, *, step: int | None = None)
     prices = policy.prices
     model = int(choose_models(gains[None], prices, price_step.weight)[0])
     threshold = price_step.weight * float(prices[-1] - prices[0])
-    compared = f"gain {gains[-1]:.3f}, threshold {threshold:.3f}"
-    reason = f"{compared}: {policy.models[model].name}"
+    comparison_text = f"gain {gains[-1]:.3f}, threshold {threshold:.3f}"
+    reason = f"{comparison_text}: {policy.models[model].name}"
     if not price_step.certified:
         reason += "; margin not held: the remaining budget is too small"
     return RoutingDecision(

@@ -1,6 +1,6 @@
-"""Statistics of the loop: pure functions that decide on retraining and release.
+"""Contains the loop's statistics: pure functions that decide on retraining and release.
 
-Scope: bounds, bets, detectors, tests, and the decisions that follow from them.
+Scope: bounds, bets, detectors, tests, and the decisions based on them.
 Out of scope: reading scores, storing state, starting runs, dagster.
 Method: deploy/docs/loop-explained.md. Import from the modules; this file stays empty.
 """

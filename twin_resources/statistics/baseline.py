@@ -1,4 +1,4 @@
-"""Describe how far a stream is from being armed, and hold the margin of a release.
+"""Describes how far a stream is from being armed, and defines the margin of a release.
 
 Scope: `arming`, durations in words, numbers that several modules share.
 Out of scope: whether the mean has fallen (`detector.py`).
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from twin_resources.statistics.detector import MIN_DAYS
 
-MARGIN = 0.1  # ε of a release (`promotion.py`): the most by which a candidate may be worse
+MARGIN = 0.1  # ε of a release (`promotion.py`): the maximum by which a candidate may be worse
 
 
 def describe_arming(
@@ -18,8 +18,8 @@ def describe_arming(
     """Describe how far a stream is from being armed: `arming 37/100, about 58 days at your rate`.
 
     Args:
-        per_day: the recent settled values per day; None or 0 if there are none yet.
-        days: the days with values; `MIN_DAYS` are needed.
+        per_day: the recent number of settled values per day; None or 0 without values.
+        days: the number of days with values, of which `MIN_DAYS` are needed.
     """
     progress = f"arming {value_count:,}/{required_count:,}"
     if 0 < days < MIN_DAYS:

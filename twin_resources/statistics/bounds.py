@@ -1,4 +1,4 @@
-"""Compute lower confidence bounds for the mean of a fixed number of values in [0, 1].
+"""Computes lower confidence bounds for the mean of a fixed number of values in [0, 1].
 
 Scope: Clopper–Pearson for binary values, the betting bound for all others.
 Out of scope: the choice of the values (`judges.py`).
@@ -15,9 +15,9 @@ from typing import Any
 
 from twin_resources.statistics.values import OutOfRangeError
 
-# Stakes are cut at .75/m, as in the source, so that no single value loses most of the wealth.
+# Stakes are cut at .75/m, as in the source, so no single value loses most of the wealth.
 MAX_STAKE = 0.75
-BISECTION_STEPS = 40  # of bisection: the bound is within 2^-40, on the low side
+BISECTION_STEPS = 40  # the bound is within 2^-40, on the low side
 
 
 def clopper_pearson_lower(successes: int, trials: int, *, delta: float) -> float:
@@ -41,27 +41,27 @@ def clopper_pearson_lower(successes: int, trials: int, *, delta: float) -> float
 def betting_lower_bound(values: Sequence[float], *, delta: float) -> float:
     """Return the lower bound of the mean of values in [0, 1] for any distribution.
 
-    Against each m a gambler stakes λ_i = min(√(2·log(1/δ) / (n·σ²_{i−1})), .75/m) on "the mean is
-    larger": K_i(m) = Π(1 + λ_i·(x_i − m)), with σ²_{i−1} from the earlier values. The bound is the
-    smallest m whose wealth never reached 1/δ. By Ville's inequality the true mean is below it with
-    probability at most δ. Independence is not needed: E[x_i | past] ≥ the mean is enough, so the
-    bound also holds for a mean that varies but never falls below. K decreases in m, so bisection
-    finds the bound.
+    For each m, a gambler stakes λ_i = min(√(2·log(1/δ) / (n·σ²_{i−1})), .75/m) on a larger mean.
+    The wealth is K_i(m) = Π(1 + λ_i·(x_i − m)), with σ²_{i−1} from the earlier values. The bound is
+    the smallest m whose wealth never reached 1/δ. By Ville's inequality, the true mean is below it
+    with probability at most δ. The values need not be independent: E[x_i | past] ≥ the mean is
+    enough. The bound is therefore also valid if the conditional mean varies but never falls below
+    the mean. K decreases in m, so bisection finds the bound.
 
     Args:
-        values: values in order of arrival; their number is fixed before they are read.
+        values: the values in order of arrival; their number is fixed before they are read.
     """
     count = len(values)
     if count == 0:
         return 0.0
-    budget = math.log(1.0 / delta)
+    log_inverse_delta = math.log(1.0 / delta)
     stakes: list[float] = []
-    total, squares = 0.5, 0.25
-    for seen, value in enumerate(values, start=1):
-        stakes.append(math.sqrt(2.0 * budget * seen / (count * squares)))
-        total += value
-        centred = value - total / (seen + 1)
-        squares += centred * centred
+    weighted_sum, square_sum = 0.5, 0.25
+    for count_so_far, value in enumerate(values, start=1):
+        stakes.append(math.sqrt(2.0 * log_inverse_delta * count_so_far / (count * square_sum)))
+        weighted_sum += value
+        residual = value - weighted_sum / (count_so_far + 1)
+        square_sum += residual * residual
     target = 1.0 / delta
     low, high = 0.0, math.fsum(values) / count
     for _ in range(BISECTION_STEPS):
@@ -76,10 +76,10 @@ def betting_lower_bound(values: Sequence[float], *, delta: float) -> float:
 def _wealth_reaches(
     target: float, values: Sequence[float], stakes: Sequence[float], mean: float
 ) -> bool:
-    largest = MAX_STAKE / mean if mean > 0.0 else math.inf
+    max_stake = MAX_STAKE / mean if mean > 0.0 else math.inf
     wealth = 1.0
     for value, stake in zip(values, stakes, strict=True):
-        wealth *= 1.0 + (stake if stake < largest else largest) * (value - mean)
+        wealth *= 1.0 + (stake if stake < max_stake else max_stake) * (value - mean)
         if wealth >= target:
             return True
     return False

@@ -1,4 +1,4 @@
-"""Detect a fall of a stream's mean, and the day on which the fall began.
+"""Detects a fall of a stream's mean, and the day on which the fall began.
 
 Scope: day sums, the comparison of the days since a possible fall with those before it, the
 evidence and its threshold, the record of an alarm.
@@ -9,23 +9,23 @@ Venkatraman, Annals of Statistics 23 (1995); variance between groups by moments,
 Laird, Controlled Clinical Trials 7 (1986); t as a normal deviate, Wallace, Annals of Mathematical
 Statistics 30 (1959).
 
-The unit is a day, because all values of a day share a server, a debate and a mood. For each
-split of the days into B (before) and A (since), and with r_d the mean over day d of each value
-minus its class's mean in B,
+The unit is a day, because all values of a day share a server, a debate and a mood. Each split
+divides the days into B (before) and A (since). r_d is the mean over day d of each value minus its
+class's mean in B.
 
     w_d = 1/(σ²/n_d + τ²)      r_A = Σ_A w·r / Σ_A w      r_B likewise
     z = (r_B − r_A − tolerance) / √(f·(1/Σ_A w + 1/Σ_B w))
     E = max over splits of exp(z²/2)                            alarm when E ≥ C·N
 
-σ² is the variance within days. τ² is the variance between days of B (.03² to .1²), so that a day
-of 3,000 values carries no more weight than a few days of 100. f, from 1 to 4, is the ratio of the
-variance of whole weeks of B to the variance that their days predict: moods last longer than a day.
-z is the normal deviate of t over B's days. Each class is compared with itself, because a change in
-the questions is not a change in the answers. Half of E's allowance is for a fall of one class.
+σ² is the variance within days. τ² is the variance between days of B (.03² to .1²), so a day of
+3,000 values has no more weight than a few days of 100. f, from 1 to 4, is the variance of whole
+weeks of B divided by the variance that their days predict: moods last longer than a day. z is the
+normal deviate of t over B's days. Each class is compared with itself, because a change in the
+questions is not a change in the answers. Half of E's allowance is for a fall of one class.
 
-A must be below the tolerance even without its worst day: one bad day is not a fall. B reaches back
-60 days or 1,000 values, whichever is further, and A 45 days or 500 values. The baseline therefore
-follows the answers slowly, and follows a season.
+A must be below the tolerance even without its worst day, because one bad day is not a fall. B
+reaches back 60 days or 1,000 values, whichever is further. A reaches back 45 days or 500 values.
+The baseline therefore follows the answers slowly, and follows a season.
 
 C = 130 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): at most 5 % of homes
 without a fall raise an alarm in 5,000 values.
@@ -47,17 +47,17 @@ from numpy.typing import NDArray
 HORIZON = 5_000
 ALPHA = 0.05
 TOLERANCE = 0.03  # a smaller fall of the mean does not justify training
-MIN_VALUES = 100  # before a fall, on at least `MIN_DAYS` days: two weekends
-MIN_DAYS = 14
+MIN_VALUES = 100  # before a fall, on at least `MIN_DAYS` days
+MIN_DAYS = 14  # includes two weekends
 MIN_PER_CLASS = 60  # before a fall; rarer classes are not compared
 MIN_VALUES_SINCE, MIN_DAYS_SINCE = 20, 2  # one day alone never raises an alarm
 BEFORE_DAYS, BEFORE_VALUES = 60, 1_000
 SINCE_DAYS, SINCE_VALUES = 45, 500
-MIN_BETWEEN_DAY_VARIANCE = 0.03**2  # τ²: days differ in every home
+MIN_BETWEEN_DAY_VARIANCE = 0.03**2  # τ²; days differ in every home
 MAX_BETWEEN_DAY_VARIANCE, MAX_WEEKLY_RATIO = (
     0.1**2,
     4.0,
-)  # else one outage in B would hide the next fall
+)  # otherwise, one outage in B would hide the next fall
 MIN_WITHIN_DAY_VARIANCE = 0.05**2
 ONE_STREAM_THRESHOLD = 130.0
 FloatArray = NDArray[np.float64]
@@ -76,7 +76,8 @@ class DaySum:
         day: days since the epoch, or any increasing number.
         total, squares: Σx and Σx² of the values, each in [0, 1].
         first, last: the lowest and highest sequence number.
-        settled_ms: when the values were settled; values that join the day later form another sum.
+        settled_ms: the time at which the values were settled. Values that join the day later form
+            another sum.
     """
 
     day: int
@@ -92,7 +93,7 @@ class DaySum:
 
 @dataclass(frozen=True)
 class Fall:
-    """A class whose mean since the fall is below its mean before minus the tolerance."""
+    """A class whose mean since the fall is below its earlier mean by more than the tolerance."""
 
     prompt_class: str
     mean: float
@@ -132,7 +133,7 @@ class StreamEvidence:
 
     @property
     def is_armed(self) -> bool:
-        """Whether a fall could be detected; N of the threshold counts armed streams."""
+        """Whether a fall could be detected. N of the threshold counts the armed streams."""
         return bool(self.held_to)
 
     def to_json(self) -> str:
@@ -141,12 +142,12 @@ class StreamEvidence:
 
     @classmethod
     def from_json(cls, text: str) -> StreamEvidence | None:
-        """Restore the state that `to_json` wrote; None if a different detector wrote it."""
-        stored: dict[str, Any] = json.loads(text)
-        if "held_to" not in stored:
+        """Restore the evidence that `to_json` wrote; None if a different detector wrote it."""
+        document: dict[str, Any] = json.loads(text)
+        if "held_to" not in document:
             return None
-        falls = tuple(Fall(**values) for values in stored.pop("falls"))
-        return cls(**stored, falls=falls)
+        falls = tuple(Fall(**values) for values in document.pop("falls"))
+        return cls(**document, falls=falls)
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Alarm:
 
     Attributes:
         number: 1 for the first alarm of this stream and version.
-        sequence: the sequence number of the last value of the day that raised the alarm.
+        sequence: the sequence number of the last value on the day that raised the alarm.
         e_value, threshold: E and C·N.
         bets: the number of values since the fall began.
         since: the sequence number of the first of these values.
@@ -182,7 +183,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class _DayTables:
-    """Count, Σx and Σx² (first axis) of each day (rows) and class (columns), for B and for A."""
+    """Count, Σx and Σx² (first axis) per day (rows) and class (columns), for B and for A."""
 
     before: FloatArray
     since: FloatArray
@@ -195,11 +196,11 @@ class _DayTables:
         columns = np.searchsorted(names, [day_sum.prompt_class for day_sum in sums])
         values = np.array([(day_sum.count, day_sum.total, day_sum.squares) for day_sum in sums]).T
         is_own_version = np.array([day_sum.version == version for day_sum in sums])
-        before, since = np.zeros((2, 3, len(days), len(names)))
+        before_table, since_table = np.zeros((2, 3, len(days), len(names)))
         index: Any = (slice(None), rows, columns)
-        np.add.at(before, index, values)
-        np.add.at(since, index, values * is_own_version)
-        return cls(before, since)
+        np.add.at(before_table, index, values)
+        np.add.at(since_table, index, values * is_own_version)
+        return cls(before_table, since_table)
 
     def select_class(self, column: int) -> _DayTables:
         column_slice = slice(column, column + 1)
@@ -215,27 +216,27 @@ def compute_evidence(
     tolerance: float = TOLERANCE,
     min_values: int = MIN_VALUES,
 ) -> StreamEvidence:
-    """Return the evidence at the end of the last day that a version's answers have become worse.
+    """Return the evidence, at the end of the last day, that a version's answers have become worse.
 
     Args:
-        sums: day sums of one stream, of this version and of the versions to compare with; without
-            days that must not be compared (history, a fall that was mended).
+        sums: day sums of one stream, of this version and of the versions to compare with. Days that
+            must not be compared (history, a fall that ended) are excluded.
         tolerance: the largest fall of the mean that is ignored.
         min_values: the minimum number of values in B.
     """
     own_sums = [day_sum for day_sum in sums if day_sum.version == version]
-    seen = sum(day_sum.count for day_sum in own_sums)
+    value_count = sum(day_sum.count for day_sum in own_sums)
     days = len({day_sum.day for day_sum in own_sums})
-    last = max((day_sum.last for day_sum in own_sums), default=0)
-    empty = StreamEvidence(author, stream, version, seen, days, last=last)
+    last_sequence = max((day_sum.last for day_sum in own_sums), default=0)
+    no_evidence = StreamEvidence(author, stream, version, value_count, days, last=last_sequence)
     if not own_sums:
-        return empty
+        return no_evidence
     sums, dates = _recent_sums(sums)
     class_names = sorted({day_sum.prompt_class for day_sum in sums})
     table = _DayTables.from_sums(sums, dates, class_names, version)
     splits, before_starts = _candidate_splits(table)
     if not len(splits):
-        return empty
+        return no_evidence
     z_scores = [_z_scores(table, splits, before_starts, dates, tolerance, min_values)]
     if len(class_names) > 1:
         z_scores += [
@@ -252,7 +253,7 @@ def compute_evidence(
     column, split = np.unravel_index(int(np.argmax(log_evidence)), log_evidence.shape)
     tested_names = [class_names[column - 1]] if column else class_names
     return _split_evidence(
-        empty, sums, dates, splits[split], before_starts[split],
+        no_evidence, sums, dates, splits[split], before_starts[split],
         float(log_evidence[column, split]), tested_names, tolerance, min_values,
     )  # fmt: skip
 
@@ -263,28 +264,33 @@ def _recent_sums(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
     for day_sum in sums:
         counts[day_sum.day] += day_sum.count
     days = sorted(counts)
-    values, first = 0, len(days)
-    while first and (
-        len(days) - first < SINCE_DAYS + BEFORE_DAYS or values < SINCE_VALUES + BEFORE_VALUES
+    values, first_row = 0, len(days)
+    while first_row and (
+        len(days) - first_row < SINCE_DAYS + BEFORE_DAYS or values < SINCE_VALUES + BEFORE_VALUES
     ):
-        first -= 1
-        values += counts[days[first]]
-    days = days[first:]
+        first_row -= 1
+        values += counts[days[first_row]]
+    days = days[first_row:]
     return [day_sum for day_sum in sums if day_sum.day >= days[0]], days
 
 
 def _candidate_splits(table: _DayTables) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows at which A may begin and, for each of them, the row at which B begins."""
-    since, before = (of[0].sum(axis=1) for of in (table.since, table.before))
-    rows = len(since)
-    values_from_row = since[::-1].cumsum()[::-1]  # values from a row on
+    since_counts, before_counts = (counts[0].sum(axis=1) for counts in (table.since, table.before))
+    rows = len(since_counts)
+    values_from_row = since_counts[::-1].cumsum()[::-1]  # values from each row to the end
     is_recent = (np.arange(rows) >= rows - SINCE_DAYS) | (values_from_row <= SINCE_VALUES)
-    days = (since > 0)[::-1].cumsum()[::-1]
-    enough = (values_from_row >= MIN_VALUES_SINCE) & (days >= MIN_DAYS_SINCE)
-    splits = np.flatnonzero(is_recent & enough & (since > 0) & (np.arange(rows) >= MIN_DAYS))
-    total = np.concatenate([[0.0], before.cumsum()])
-    by_values = np.searchsorted(total, total[splits] - BEFORE_VALUES, side="right") - 1
-    return splits, np.maximum(0, np.minimum(splits - BEFORE_DAYS, by_values))
+    days_from_row = (since_counts > 0)[::-1].cumsum()[::-1]
+    has_enough_data = (values_from_row >= MIN_VALUES_SINCE) & (days_from_row >= MIN_DAYS_SINCE)
+    splits = np.flatnonzero(
+        is_recent & has_enough_data & (since_counts > 0) & (np.arange(rows) >= MIN_DAYS)
+    )
+    cumulative_values = np.concatenate([[0.0], before_counts.cumsum()])
+    start_by_values = (
+        np.searchsorted(cumulative_values, cumulative_values[splits] - BEFORE_VALUES, side="right")
+        - 1
+    )
+    return splits, np.maximum(0, np.minimum(splits - BEFORE_DAYS, start_by_values))
 
 
 def _z_scores(
@@ -295,7 +301,7 @@ def _z_scores(
     tolerance: float,
     min_values: int,
 ) -> FloatArray:
-    """Return z of each split; −∞ where A or B has too few values or days."""
+    """Return each split's z-score; −∞ where A or B has too few values or days."""
     row = np.arange(len(dates))
     is_before = (row >= starts[:, None]) & (row < splits[:, None])
     is_since = row >= splits[:, None]
@@ -328,8 +334,8 @@ def _z_scores(
         mean_since = mean_before - weighted_deficits.sum(axis=1) / weights_since.sum(axis=1)
         worst_day = weighted_deficits.argmax(axis=1)[:, None]
         deficit_without_worst_day, weight_without_worst_day = (
-            by_day.sum(axis=1) - np.take_along_axis(by_day, worst_day, axis=1)[:, 0]
-            for by_day in (weighted_deficits, weights_since)
+            values_by_day.sum(axis=1) - np.take_along_axis(values_by_day, worst_day, axis=1)[:, 0]
+            for values_by_day in (weighted_deficits, weights_since)
         )
         variance = weekly_ratio * (1.0 / weights.sum(axis=1) + 1.0 / weights_since.sum(axis=1))
         t: FloatArray = (mean_before - mean_since - tolerance) / np.sqrt(variance)
@@ -342,9 +348,9 @@ def _z_scores(
             * (8 * degrees_of_freedom + 1)
             / (8 * degrees_of_freedom + 3)
         )
-    enough = (values >= min_values) & (days >= MIN_DAYS)
-    enough &= (m.sum(axis=1) >= MIN_VALUES_SINCE) & ((m > 0).sum(axis=1) >= MIN_DAYS_SINCE)
-    return np.where(enough & np.isfinite(z), np.sign(t) * z, -np.inf)
+    has_enough_data = (values >= min_values) & (days >= MIN_DAYS)
+    has_enough_data &= (m.sum(axis=1) >= MIN_VALUES_SINCE) & ((m > 0).sum(axis=1) >= MIN_DAYS_SINCE)
+    return np.where(has_enough_data & np.isfinite(z), np.sign(t) * z, -np.inf)
 
 
 def _between_day_variance(
@@ -381,7 +387,7 @@ def _variance_since(
     q: FloatArray,
     is_since: NDArray[np.bool_],
 ) -> FloatArray:
-    """Return the variance of A about its own mean: thumbs with a lower mean vary more."""
+    """Return the variance of A about its own mean, because thumbs with a lower mean vary more."""
     count, total, squares = is_since @ table
     spread = np.where(has_enough_values, squares - 2.0 * means * total + count * means**2, 0.0).sum(
         axis=1
@@ -392,15 +398,17 @@ def _variance_since(
 
 
 def _weekly_variance_ratio(weights: FloatArray, r: FloatArray, dates: Sequence[int]) -> FloatArray:
-    """Return f: the variance of weighted sums of seven days over what their days predict."""
+    """Return f: the variance of weekly sums divided by the variance that their days predict."""
     weeks = np.asarray(dates) // 7
-    member = (weeks[:, None] == np.unique(weeks)[None, :]).astype(np.float64)
-    weight = weights @ member
-    sums = (weights * r) @ member
-    ratio = np.divide(sums**2, weight, out=np.zeros_like(weight), where=weight > 0).sum(axis=1)
-    number = (weight > 0).sum(axis=1)
+    week_membership = (weeks[:, None] == np.unique(weeks)[None, :]).astype(np.float64)
+    week_weights = weights @ week_membership
+    sums = (weights * r) @ week_membership
+    ratio = np.divide(
+        sums**2, week_weights, out=np.zeros_like(week_weights), where=week_weights > 0
+    ).sum(axis=1)
+    week_count = (week_weights > 0).sum(axis=1)
     return np.where(
-        number >= 3, np.clip(ratio / np.maximum(number - 1, 1), 1.0, MAX_WEEKLY_RATIO), 1.0
+        week_count >= 3, np.clip(ratio / np.maximum(week_count - 1, 1), 1.0, MAX_WEEKLY_RATIO), 1.0
     )
 
 
@@ -418,26 +426,26 @@ def _split_evidence(
     """Return the evidence of one split, with the classes that fell."""
     if not math.isfinite(log):
         return empty
-    before = [day_sum for day_sum in sums if dates[start] <= day_sum.day < dates[split]]
-    since = [
+    before_sums = [day_sum for day_sum in sums if dates[start] <= day_sum.day < dates[split]]
+    since_sums = [
         day_sum
         for day_sum in sums
         if day_sum.day >= dates[split] and day_sum.version == empty.version
     ]
     baselines: dict[str, float] = {}
     falls: list[Fall] = []
-    for name in sorted({day_sum.prompt_class for day_sum in before}):
-        count, mean = _class_mean(before, name)
+    for name in sorted({day_sum.prompt_class for day_sum in before_sums}):
+        count, mean = _class_mean(before_sums, name)
         if count < min(MIN_PER_CLASS, min_values):
             continue
         baselines[name] = mean - tolerance
-        values, mean_since = _class_mean(since, name)
+        values, mean_since = _class_mean(since_sums, name)
         if values and mean_since < baselines[name] and name in tested_classes:
             falls.append(Fall(name, mean_since, baselines[name], values))
-    own_sums = [day_sum for day_sum in since if day_sum.prompt_class in tested_classes]
+    own_sums = [day_sum for day_sum in since_sums if day_sum.prompt_class in tested_classes]
     return replace(
         empty,
-        compared=sum(day_sum.count for day_sum in before),
+        compared=sum(day_sum.count for day_sum in before_sums),
         held_to=baselines,
         e_value=math.exp(min(log, 700.0)),
         since=min(day_sum.first for day_sum in own_sums),

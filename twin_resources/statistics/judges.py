@@ -1,13 +1,13 @@
-"""Certify a measure on planted answers before it may promote a candidate.
+"""Certifies a judge on negative probes before it may promote a candidate.
 
-Scope: the plants of each claim, the certificate, and its withdrawal.
-Out of scope: making and scoring plants.
-Method: `bounds.py` for the certificate, `bets.py` for the withdrawal. Without a certificate a
+Scope: the probes of each claim, the certificate, and its withdrawal.
+Out of scope: creating and scoring probes.
+Method: `bounds.py` for the certificate, `bets.py` for the withdrawal. Without a certificate, a
 constant or random judge promotes 98–100 % of candidates in simulation.
 
-On the author's held-out prompts a measure scores the author's own answer and a planted bad answer.
-It is certified if the 95 % lower bound of the mean difference is at least ε for each kind of plant
-that its claim is about. Later 5 % of each batch are plants, and a measure that no longer
+On the author's held-out prompts, a judge scores the author's own answer and a probe, which is a bad
+answer. It is certified if the 95 % lower bound of the mean difference is at least ε for each kind
+of probe that its claim covers. Afterwards, 5 % of each batch are probes. A judge that no longer
 distinguishes them loses its certificate.
 """
 # pyright: strict
@@ -29,11 +29,11 @@ DELTA = 0.05
 
 @dataclass(frozen=True)
 class JudgeCertificate:
-    """Whether a measure may decide on its claim.
+    """Whether a judge may decide on its claim.
 
     Attributes:
-        bounds: kind of plant → 95 % lower bound of own − plant, in [−1, 1].
-        counts: kind of plant → number of answer pairs.
+        bounds: kind of probe → the 95 % lower bound of own − probe, in [−1, 1].
+        counts: kind of probe → the number of answer pairs.
         reason: one line with the numbers.
     """
 
@@ -53,16 +53,16 @@ def certify(
     margin: float = MARGIN,
     delta: float = DELTA,
 ) -> JudgeCertificate:
-    """Return the certificate of a measure for one claim.
+    """Return the certificate of a judge for one claim.
+
+    A judge must pass every kind, so it is wrongly certified with probability at most delta.
 
     Args:
-        differences: each kind of plant that the claim is about → score of the author's own answer −
-            score of the plant, one per held-out prompt. A kind without values is not passed.
-
-    A measure is wrongly certified with probability at most delta: it must pass every kind.
+        differences: each kind of probe that the claim covers → score of the author's own answer −
+            score of the probe, one per held-out prompt. A kind without values is not passed.
 
     Raises:
-        OutOfRangeError: no kind of plant, or a difference outside [−1, 1].
+        OutOfRangeError: there is no kind of probe, or a difference is outside [−1, 1].
     """
     if not differences:
         raise OutOfRangeError(
@@ -73,10 +73,12 @@ def certify(
     for kind, values in differences.items():
         _check_differences(measure, kind, values)
     bounds = {
-        kind: 2.0 * betting_lower_bound([(1.0 + item) / 2.0 for item in values], delta=delta) - 1.0
+        kind: 2.0
+        * betting_lower_bound([(1.0 + difference) / 2.0 for difference in values], delta=delta)
+        - 1.0
         for kind, values in differences.items()
     }
-    certified = all(bound >= margin for bound in bounds.values())
+    is_certified = all(bound >= margin for bound in bounds.values())
     message = ", ".join(
         f"own above {kind} by at least {bounds[kind]:.2f} ({len(differences[kind])} pairs)"
         for kind in bounds
@@ -84,33 +86,33 @@ def certify(
     return JudgeCertificate(
         measure=measure,
         claim=claim,
-        certified=certified,
+        certified=is_certified,
         bounds=bounds,
         counts={kind: len(values) for kind, values in differences.items()},
-        reason=f"{measure} {'may' if certified else 'may not'} decide on {claim}: {message}; "
+        reason=f"{measure} {'may' if is_certified else 'may not'} decide on {claim}: {message}; "
         f"needed {margin:g}",
     )
 
 
 def probe_count(batch_size: int, *, share: float = PROBE_SHARE) -> int:
-    """Return how many answers of a judged batch are plants: 5 %, at least one."""
+    """Return how many answers of a judged batch are probes: 5 %, at least one."""
     return max(1, math.ceil(share * batch_size)) if batch_size else 0
 
 
 def has_lost_certificate(
     differences: Sequence[float], *, margin: float = MARGIN, alpha: float = DELTA
 ) -> bool:
-    """Return whether the plants since the certificate show that the measure has become unreliable.
+    """Return whether the probes since the certificate show that the judge has become unreliable.
 
-    The test is an e-process against H0 "own above plants by at least ε", read after every plant. A
-    measure for which H0 is true is withdrawn with probability at most alpha.
+    The test is an e-process against H0 "own above probes by at least ε", read after every probe. A
+    judge for which H0 is true loses its certificate with probability at most alpha.
     """
     _check_differences("the measure", "plants", differences)
     null = (1.0 - margin) / 2.0
-    logs = INITIAL_LOG_WEALTH
-    for item in differences:
-        logs = update_log_wealth(logs, (1.0 - item) / 2.0, null)
-        if log_mean_wealth(logs) >= math.log(1.0 / alpha):
+    log_wealth = INITIAL_LOG_WEALTH
+    for difference in differences:
+        log_wealth = update_log_wealth(log_wealth, (1.0 - difference) / 2.0, null)
+        if log_mean_wealth(log_wealth) >= math.log(1.0 / alpha):
             return True
     return False
 

@@ -1,4 +1,4 @@
-"""Decide on a promotion by betting on the differences between candidate and incumbent.
+"""Decides on a promotion by betting on the differences between candidate and incumbent.
 
 Scope: the two tests, their state, the verdict after each pair, the expected number of pairs.
 Out of scope: certificates of judges (`judges.py`), the source of pairs (`release_mode.py`,
@@ -11,30 +11,30 @@ d = candidate − incumbent on the same prompt with the same context, z = (1 + d
     B = the same for d̄ with m = ½                      H0: not better                   E[z] ≤ ½
     D = mean_k Π(1 + λ'_k·((1 − z) − ½))               H0: not worse                    E[z] ≥ ½
 
-with λ_k = .9·r_k/m and λ'_k = .9·r_k/½. Under its null each is a test supermartingale, reaches 1/α
+with λ_k = .9·r_k/m and λ'_k = .9·r_k/½. Under its null, each is a test supermartingale, reaches 1/α
 with probability at most α, and may be read after every pair. Several claims (topic, voice) are
 judged together. A candidate is not worse by ε if U ≥ 1/α for *each* claim, each at level α. A
-candidate that fails a claim can only win that claim's bet by luck. A candidate is rolled back if D
-≥ k/α for any of k claims (union bound).
+candidate that fails a claim can win that claim's bet only by luck. A candidate is rolled back if
+D ≥ k/α for any of k claims (union bound).
 
-U alone promotes candidates that are worse by less than ε: nearly half of those that a retraining
-gives, N(−.02, .05), and small losses would add up over releases. U is therefore necessary, and one
-of two further conditions must hold:
+U alone also promotes candidates that are worse by less than ε. These are nearly half of the
+candidates that a retraining gives, N(−.02, .05), and small losses would add up over releases. U is
+therefore necessary, and one of two further conditions must be met:
 
-- B ≥ 1/α, at any pair. It promotes at most α of the worse candidates.
-- Once all prompts of the trial are used, a moment that does not depend on the differences: mean
-  d̄ ≥ 0 if its standard error is at most `MAX_STANDARD_ERROR`. If the error is larger (few prompts,
-  a judge of high variance, thumbs), the lower 1 − α bound of the mean: again at most α of the worse
-  ones.
+- B ≥ 1/α, at any pair. This promotes at most α of the worse candidates.
+- The mean d̄ ≥ 0 once all prompts of the trial are used, if its standard error is at most
+  `MAX_STANDARD_ERROR`. That moment does not depend on the differences. With a larger error (few
+  prompts, a judge of high variance, thumbs), the lower 1 − α bound of the mean must be ≥ 0. That
+  also promotes at most α of the worse candidates.
 
-Both conditions use d̄, the mean of d over the claims: if each of two claims had to meet them, only
-a quarter of equal candidates would pass. With ε = 0 (against an answer model) U is stricter than
+Both conditions use d̄, the mean of d over the claims. If each of two claims had to meet them, only
+a quarter of equal candidates would pass. With ε = 0 (against an answer model), U is stricter than
 either.
 
 **An incumbent that passed no gate** (`is_incumbent_ungated`: a person released it anyway) may be
-better in one claim because it is broken in another: it answers other questions, in a voice more
-like the author's. A candidate need not equal it in each claim. There is then no U, and D, like B,
-uses d̄: a candidate is worse than such a version only if it is worse on the whole.
+better in one claim because it is broken in another. For example, it answers other questions, in a
+voice more like the author's. A candidate need not equal it in each claim. There is then no U, and
+D, like B, uses d̄. A candidate is worse than such a version only if it is worse on average.
 """
 # pyright: strict
 
@@ -59,10 +59,12 @@ from twin_resources.statistics.values import OutOfRangeError
 
 ALPHA = 0.05
 MEAN_OF_CLAIMS = "mean of the claims"
-"""Name of the only bet D against an incumbent that passed no gate."""
+"""The name of the only bet D against an incumbent that passed no gate."""
 MAX_STANDARD_ERROR = 0.0125
-"""Standard error of the mean difference at a trial's end above which the lower bound is used. At
-this error 4 % of candidates N(−.02, .05) are worse and promoted, with .95 of an oracle's gain."""
+"""The standard error of the mean difference, at a trial's end, above which the lower bound is used.
+
+At this error, 4 % of candidates N(−.02, .05) are worse and promoted, with .95 of an oracle's gain.
+"""
 DEFAULT_SPREAD = 0.57  # standard deviation of d for two independent thumbs of mean .80
 Verdict = Literal["promote", "roll_back", "undecided"]
 _NO_SUMS = (0.0, 0.0, 0.0)
@@ -73,7 +75,7 @@ class PairedDifference:
     """One difference per claim, on one prompt or for one reader's canary day.
 
     Attributes:
-        sequence: an increasing number; each pair is used once.
+        sequence: an increasing number. Each pair is used once.
         differences: claim → candidate − incumbent, in [−1, 1].
     """
 
@@ -87,12 +89,13 @@ class PairEvidence:
 
     Attributes:
         claims: the claims that must all be won for a promotion; any of them may roll back.
-        vetoes: the claims that may only roll back. margin, alpha: ε and α.
+        vetoes: the claims that may only roll back.
+        margin, alpha: ε and α.
         up, down: the log wealth of each bet, by claim. Against an incumbent that passed no gate,
             `up` is empty, and `down` has only the mean (`MEAN_OF_CLAIMS`).
         better: the log wealth of B.
         sums: the number, Σd̄ and Σd̄² of the differences from the incumbent.
-        highest: the largest log U so far, by claim: a bet that was won remains won.
+        highest: the largest log U so far, by claim. A bet that was won remains won.
         verdict: final once it is not `undecided`; later pairs change nothing.
     """
 
@@ -113,7 +116,7 @@ class PairEvidence:
     def is_not_worse(self) -> bool:
         """Whether each U is won: the candidate is not worse than the incumbent by ε.
 
-        True without a U (the incumbent passed no gate): the gate has already decided this.
+        True without a U (the incumbent passed no gate), because the gate has already decided this.
         """
         return all(log >= self.log_promotion_threshold for log in self.highest.values())
 
@@ -129,7 +132,7 @@ class PairEvidence:
 
     @property
     def log_rollback_threshold(self) -> float:
-        """log k/α: a D of the k that reaches it rolls the candidate back."""
+        """log k/α: any of the k bets D that reaches it rolls the candidate back."""
         return math.log(len(self.down) / self.alpha)
 
     def to_json(self) -> str:
@@ -140,18 +143,18 @@ class PairEvidence:
     def from_json(cls, text: str) -> PairEvidence:
         """Restore the state that `to_json` wrote.
 
-        In a state from before B and the sums, these begin now, and bets against a third version
-        end.
+        A state that is older than B and the sums starts both now. Its bets against a third version
+        are dropped.
         """
-        stored: dict[str, Any] = json.loads(text)
-        stored["better"] = tuple(stored.get("better", INITIAL_LOG_WEALTH))
-        stored["sums"] = tuple(stored.get("sums", _NO_SUMS))
+        document: dict[str, Any] = json.loads(text)
+        document["better"] = tuple(document.get("better", INITIAL_LOG_WEALTH))
+        document["sums"] = tuple(document.get("sums", _NO_SUMS))
         for name in ("up", "down"):
-            stored[name] = {claim: tuple(logs) for claim, logs in stored[name].items()}
+            document[name] = {claim: tuple(logs) for claim, logs in document[name].items()}
         for name in ("claims", "vetoes"):
-            stored[name] = tuple(stored[name])
-        stored["highest"] = {name: stored["highest"][name] for name in stored["up"]}
-        return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
+            document[name] = tuple(document[name])
+        document["highest"] = {name: document["highest"][name] for name in document["up"]}
+        return cls(**{name: document[name] for name in cls.__dataclass_fields__})
 
 
 def begin(
@@ -165,12 +168,12 @@ def begin(
     """Return the state before the first pair.
 
     Args:
-        claims: measures with a certificate for their own claim.
-        vetoes: reported measures that may only roll back.
+        claims: the claims with a certified judge.
+        vetoes: the claims with a judge that may only roll back.
         is_incumbent_ungated: whether the incumbent passed no gate.
 
     Raises:
-        OutOfRangeError: no claim, a duplicate claim, ε outside [0, 1), α outside (0, 1).
+        OutOfRangeError: no claim, a duplicate claim, ε outside [0, 1), or α outside (0, 1).
     """
     names = (*claims, *vetoes)
     is_valid = (
@@ -205,11 +208,11 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
     """Return the state after one more pair; a replay, or a pair after the verdict, changes nothing.
 
     A candidate that is better (B) and not worse (U) is promoted. Other candidates may be promoted
-    when the prompts are used up (`final_verdict`). If one pair wins every promotion bet and a
+    when the prompts are used up (`final_verdict`). If one pair wins every promotion bet and also a
     roll-back bet, the verdict is to roll back.
 
     Raises:
-        OutOfRangeError: a claim without a difference, or a difference outside [−1, 1].
+        OutOfRangeError: a claim has no difference, or a difference is outside [−1, 1].
     """
     if pair.sequence <= evidence.last_sequence or evidence.verdict != "undecided":
         return evidence
@@ -225,31 +228,33 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
         name: update_log_wealth(logs, 1.0 - _z(pair, differences, name), 0.5)
         for name, logs in evidence.down.items()
     }
-    number, total, squares = evidence.sums
-    updated = replace(
+    pair_count, total, squares = evidence.sums
+    updated_evidence = replace(
         evidence,
         pairs=evidence.pairs + 1,
         last_sequence=pair.sequence,
         up=up,
         better=update_log_wealth(evidence.better, (1.0 + mean) / 2.0, 0.5),
         down=down,
-        sums=(number + 1.0, total + mean, squares + mean * mean),
+        sums=(pair_count + 1.0, total + mean, squares + mean * mean),
         highest={
             name: max(log_mean_wealth(logs), evidence.highest[name]) for name, logs in up.items()
         },
     )
-    if any(log_mean_wealth(logs) >= updated.log_rollback_threshold for logs in down.values()):
-        return replace(updated, verdict="roll_back")
-    if updated.is_not_worse and updated.is_better:
-        return replace(updated, verdict="promote")
-    return updated
+    if any(
+        log_mean_wealth(logs) >= updated_evidence.log_rollback_threshold for logs in down.values()
+    ):
+        return replace(updated_evidence, verdict="roll_back")
+    if updated_evidence.is_not_worse and updated_evidence.is_better:
+        return replace(updated_evidence, verdict="promote")
+    return updated_evidence
 
 
 def final_verdict(evidence: PairEvidence) -> Verdict:
     """Return the verdict when all prompts are used: promote if neither U nor the mean is worse.
 
-    Called once, at a moment that does not depend on the differences. The bound is the normal one,
-    because a candidate that has won U has dozens of pairs.
+    It is called once, at a moment that does not depend on the differences. The bound is the normal
+    one, because a candidate that has won U has dozens of pairs.
     """
     if evidence.verdict != "undecided" or not evidence.is_not_worse:
         return evidence.verdict
@@ -271,18 +276,23 @@ def mean_lower_bound(evidence: PairEvidence) -> float:
 
 def mean_difference(evidence: PairEvidence) -> tuple[float, float]:
     """Return the mean of d̄ over the pairs and its standard error; (0, ∞) before the second pair."""
-    number, total, squares = evidence.sums
-    if number < 2:
+    pair_count, total, squares = evidence.sums
+    if pair_count < 2:
         return 0.0, math.inf
-    mean = total / number
-    return mean, math.sqrt(max(0.0, squares - total * mean) / (number - 1.0) / number)
+    mean = total / pair_count
+    return mean, math.sqrt(max(0.0, squares - total * mean) / (pair_count - 1.0) / pair_count)
 
 
 def estimate_trial_pairs(evidence: PairEvidence) -> float:
-    """Estimate how many pairs the trial of an equal candidate takes in all, from the spread of d̄ so
-    far (`DEFAULT_SPREAD` before the tenth pair); at least the number of pairs so far."""
-    number = evidence.sums[0]
-    spread = DEFAULT_SPREAD if number < 10 else mean_difference(evidence)[1] * math.sqrt(number)
+    """Estimate how many pairs the trial of an equal candidate takes in total.
+
+    The estimate uses the spread of d̄ so far (`DEFAULT_SPREAD` before the tenth pair). It is at
+    least the number of pairs so far.
+    """
+    pair_count = evidence.sums[0]
+    spread = (
+        DEFAULT_SPREAD if pair_count < 10 else mean_difference(evidence)[1] * math.sqrt(pair_count)
+    )
     return max(evidence.pairs, expected_pairs(spread, margin=evidence.margin, alpha=evidence.alpha))
 
 
@@ -291,15 +301,15 @@ def expected_pairs(
 ) -> float:
     """Estimate how many pairs a candidate of mean difference `better_by` needs to win U.
 
-    The result is the n at which the mean wealth reaches 1/α when each log bet is at its expectation
-    plus .4 standard deviations (the test stops when it is lucky): n·g + .4·λ·(s/2)·√n, with growth
-    g = λ·μ − λ²·((s/2)² + μ²)/2 to second order. It is within a tenth of the simulated median for
-    spreads of .1 to .7 and margins of .1 and .2.
+    The result is the n at which the mean wealth reaches 1/α. Each log bet is taken at its
+    expectation plus .4 standard deviations, because the test stops when it is lucky. It is then
+    n·g + .4·λ·(s/2)·√n, with growth g = λ·μ − λ²·((s/2)² + μ²)/2 to second order. The result is
+    within a tenth of the simulated median for spreads of .1 to .7 and margins of .1 and .2.
 
     Args:
-        spread: standard deviation s of d.
-        better_by: mean of d; the result is infinite at −ε and below. None means 0, an equal
-            candidate, or `MARGIN` if ε is 0, where an equal candidate never wins.
+        spread: the standard deviation s of d.
+        better_by: the mean of d; the result is infinite at −ε and below. None means 0, an equal
+            candidate. If ε is 0, None means `MARGIN`, because an equal candidate then never wins.
     """
     if better_by is None:
         better_by = 0.0 if margin > 0.0 else MARGIN
@@ -312,10 +322,10 @@ def expected_pairs(
 
     def reaches_threshold(pairs: float) -> bool:
         luck = 0.4 * math.sqrt(pairs) * spread / 2.0
-        logs = [
+        log_wealths = [
             pairs * growth + stake * luck for growth, stake in zip(growths, stakes, strict=True)
         ]
-        return log_mean_wealth(logs) >= math.log(1.0 / alpha)
+        return log_mean_wealth(log_wealths) >= math.log(1.0 / alpha)
 
     high = 1.0
     while not reaches_threshold(high) and high < 1e9:

@@ -1,11 +1,11 @@
-"""Decide what the sensor `quality_dropped` does about an alarm.
+"""Decides how the sensor `quality_dropped` responds to an alarm.
 
-Scope: the decisions train, nothing to learn, rolled back (if an earlier version is surely better),
-incident and held back.
+Scope: the decisions train, nothing to learn, rolled back (if an earlier version is provably
+better), incident and held back.
 Out of scope: reading ledger, registry and runs, starting runs, storing the decision.
 Method: deploy/docs/architecture.md, The loop. `detector.py` raises the alarm.
 
-The same facts give the same decision and the same run key, so that a repeated tick starts nothing
+The same facts give the same decision and the same run key, so a repeated tick starts nothing
 twice. A decision that settles an alarm *closes* it. An alarm that only has to wait (cooldown,
 budget, automatic retraining off) stays open, and the next tick decides it again.
 """
@@ -32,7 +32,7 @@ DecisionKind = Literal["train", "nothing_to_learn", "rolled_back", "incident", "
 
 MIN_INCIDENT_AUTHORS, MIN_INCIDENT_SHARE = 3, 0.1
 INCIDENT_WINDOW_S = 2 * DAY_S
-INCIDENT_DAYS = 14.0  # how long the alarms of an incident wait
+INCIDENT_DAYS = 14.0  # the maximum wait of an incident's alarms
 MAX_ATTEMPTS = 3
 
 
@@ -54,10 +54,11 @@ class AlarmContext:
         training_fingerprint: the hashes of the dataset and the recipe that a training run would use
             now.
         earlier_training: the earlier training run on `training_fingerprint` in words (`v4, parked,
-            was trained on it`), regardless of its outcome; empty if there was none.
-        raised_at: when the alarm was raised, seconds since the epoch.
-        alarmed_authors: the authors with an alarm within two days of it, including this one.
-        armed_authors: the authors with an armed stream.
+            was trained on it`), regardless of its outcome; empty without one.
+        raised_at: the time of the alarm, in seconds since the epoch.
+        alarmed_authors: the number of authors with an alarm within two days of it, including this
+            author.
+        armed_authors: the number of authors with an armed stream.
         falls: the classes that fell.
         few_readers_reason: the result of `poisoning.unconfirmed_fall_reason`.
     """
@@ -81,7 +82,7 @@ class RetrainingDecision:
     """The decision of the sensor.
 
     Attributes:
-        run_key: empty unless kind is `train`; always the same for the same alarm.
+        run_key: empty unless the kind is `train`; always the same for the same alarm.
         tags: the evidence, for the run or the recorded alarm.
         message: the text that the tick reports.
         closes_alarm: whether the decision settles the alarm.
@@ -128,24 +129,24 @@ def decide(context: AlarmContext) -> RetrainingDecision:
     if alarm.version != context.version:
         return without_training("held_back", f"{context.version} answers now", "superseded")
     if context.usage.in_flight_run_id:
-        why = f"recorded with run {context.usage.in_flight_run_id}, which is in flight"
-        return without_training("held_back", why, "in_flight")
-    until = context.raised_at + INCIDENT_DAYS * DAY_S
-    if context.now < until and is_incident(context.alarmed_authors, context.armed_authors):
-        why = (
+        reason = f"recorded with run {context.usage.in_flight_run_id}, which is in flight"
+        return without_training("held_back", reason, "in_flight")
+    end = context.raised_at + INCIDENT_DAYS * DAY_S
+    if context.now < end and is_incident(context.alarmed_authors, context.armed_authors):
+        reason = (
             f"{context.alarmed_authors} of {context.armed_authors} authors within two "
-            f"days: one incident (judge, base model or provider), waits until {format_date(until)}"
+            f"days: one incident (judge, base model or provider), waits until {format_date(end)}"
         )
-        return without_training("incident", why, "shared_cause", closes_alarm=False)
+        return without_training("incident", reason, "shared_cause", closes_alarm=False)
     if context.few_readers_reason:
-        why = f"{context.few_readers_reason}: a person looks, nothing is trained"
-        return without_training("held_back", why, "few_readers")
+        reason = f"{context.few_readers_reason}: a person looks, nothing is trained"
+        return without_training("held_back", reason, "few_readers")
     if context.earlier_training:
-        why = (
+        reason = (
             f"nothing to learn from: {context.earlier_training}, and the same dataset and recipe "
             "give the same weights"
         )
-        return without_training("nothing_to_learn", why, "learnt_before")
+        return without_training("nothing_to_learn", reason, "learnt_before")
     blocking_limit = find_blocking_limit("quality", context.usage, context.limits, now=context.now)
     if blocking_limit:
         return without_training(
@@ -161,10 +162,10 @@ def decide(context: AlarmContext) -> RetrainingDecision:
 
 
 def replace_with_rollback(decision: RetrainingDecision, *, version: str) -> RetrainingDecision:
-    """Return the decision on an alarm with a roll-back to an earlier version in place of training.
+    """Replace training with a roll-back to an earlier version in the decision on an alarm.
 
     Args:
-        version: the earlier version, `v2`.
+        version: the earlier version, such as `v2`.
     """
     reason = decision.message.removesuffix("; one retraining starts")
     return replace(
@@ -177,7 +178,7 @@ def replace_with_rollback(decision: RetrainingDecision, *, version: str) -> Retr
 
 
 def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
-    """Return the evidence of an alarm as run tags, without any text of a reader."""
+    """Return the evidence of an alarm as run tags, without any reader's text."""
     tags = {
         "twin/cause": "quality",
         "twin/author": alarm.author,
@@ -204,8 +205,8 @@ def describe_progress(
     """Describe a stream without an alarm: `thumbs: likelihood ratio 12 of 130`.
 
     Args:
-        required_values: the values that a stream needs before a fall can be detected.
-        per_day: the recent settled values per day, or None if unknown.
+        required_values: the number of values that a stream needs before a fall can be detected.
+        per_day: the recent number of settled values per day, or None if unknown.
         threshold: C·N.
     """
     if not evidence.is_armed:

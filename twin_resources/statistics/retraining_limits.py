@@ -1,7 +1,7 @@
-"""Order the causes of retrainings and limit how often they start.
+"""Orders the causes of retrainings and limits how often they start.
 
-Scope: causes and their priority, one run at a time, cooldown, budgets,
-thresholds for new posts and pairs.
+Scope: causes and their priority, one run at a time, cooldown, budgets, thresholds for new posts
+and pairs.
 Out of scope: the decision on an alarm (`retraining.py`), reading runs, starting them.
 """
 # pyright: strict
@@ -16,7 +16,7 @@ from typing import Literal
 from twin_resources.statistics.baseline import format_duration
 
 Cause = Literal["forget", "by_hand", "quality", "new_posts", "new_pairs"]
-# `dagster/priority` in the training pool: obligations first, then requests, then the rest.
+# `dagster/priority` in the training pool: obligations first, then requests, then other causes.
 PRIORITY: Mapping[Cause, int] = {
     "forget": 40,
     "by_hand": 30,
@@ -37,7 +37,7 @@ class RetrainingLimits:
         automatic: `--auto-retrain`; off by default outside the demo.
         cooldown_days: the minimum time between the starts of an author's training runs.
         runs_a_month, hours_a_month: budgets, or None for no limit.
-        new_posts, new_pairs: the minimum number since the last training run that starts a new one.
+        new_posts, new_pairs: the number since the last training run that starts a new one.
     """
 
     automatic: bool = False
@@ -50,15 +50,15 @@ class RetrainingLimits:
 
 @dataclass(frozen=True)
 class TrainingUsage:
-    """One author's recent training runs and the time they took.
+    """One author's recent training runs and their duration.
 
     Attributes:
-        in_flight_run_id: the id of the queued or running run; empty if there is none.
-        last_started: seconds since the epoch, or None if none has started.
-        runs, hours: the runs and their hours in the last 30 days.
-        unreleased_trainings: training runs by alarm since the last promotion, none of which was
-            promoted.
-        last_unreleased_at: when the newest of these ended, seconds since the epoch.
+        in_flight_run_id: the id of the queued or running run; empty without one.
+        last_started: the start of the last run, in seconds since the epoch, or None.
+        runs, hours: the number of runs and their hours in the last 30 days.
+        unreleased_trainings: the number of training runs by alarm since the last promotion, none
+            of which was promoted.
+        last_unreleased_at: the end of the newest of these, in seconds since the epoch.
     """
 
     in_flight_run_id: str = ""
@@ -74,11 +74,11 @@ def find_blocking_limit(
 ) -> str | None:
     """Return why a training run for this cause must not start now, or None if it may.
 
-    The limit of one run at a time applies to every cause. A forget request and a person's request
+    The limit of one run at a time applies to every cause. Forget requests and a person's requests
     do not wait for cooldown, budget or `--auto-retrain`.
 
     Args:
-        now: seconds since the epoch. A clock set back counts as no time passed.
+        now: seconds since the epoch. If the clock was set back, no time counts as passed.
     """
     if usage.in_flight_run_id:
         return f"run {usage.in_flight_run_id} is in flight"
@@ -87,23 +87,23 @@ def find_blocking_limit(
     if not limits.automatic:
         return "automatic retraining is off (--auto-retrain turns it on)"
     if usage.last_started is not None:
-        waited = max(0.0, now - usage.last_started) / DAY_S
-        if waited < limits.cooldown_days:
-            return f"cooldown, {format_duration(limits.cooldown_days - waited)} left"
+        waited_days = max(0.0, now - usage.last_started) / DAY_S
+        if waited_days < limits.cooldown_days:
+            return f"cooldown, {format_duration(limits.cooldown_days - waited_days)} left"
     if limits.runs_a_month is not None and usage.runs >= limits.runs_a_month:
         return f"budget reached: {usage.runs} of {limits.runs_a_month} runs in 30 days"
-    if cause == "quality" and now < (until := next_alarm_training_at(usage)):
-        return describe_back_off(usage, until)
+    if cause == "quality" and now < (wait_end := next_alarm_training_at(usage)):
+        return describe_back_off(usage, wait_end)
     if limits.hours_a_month is not None and usage.hours >= limits.hours_a_month:
         return f"budget reached: {usage.hours:.1f} of {limits.hours_a_month:g} hours in 30 days"
     return None
 
 
 def next_alarm_training_at(usage: TrainingUsage) -> float:
-    """Return when an alarm may next start a training run, seconds since the epoch; 0 means now.
+    """Return when an alarm may next start a training run, in seconds since the epoch; 0 means now.
 
-    The wait is 7 days after the first run that led to no release, then 14, 28, 56, 112 and at most
-    182. Continuous false alarms thus cause six useless runs in the first year and two in each later
+    The wait is 7 days after the first run without a release, then 14, 28, 56, 112 and at most 182.
+    Continuous false alarms therefore cause six useless runs in the first year and two in each later
     year.
     """
     if not usage.unreleased_trainings:

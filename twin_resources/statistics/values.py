@@ -1,4 +1,4 @@
-"""The error for a number that the statistics cannot accept.
+"""Defines the error for a number that the statistics cannot accept.
 
 Scope: the error class.
 Out of scope: settling scores (`twin_resources/quality/ledger`), inference from them.
@@ -11,4 +11,4 @@ from twin_resources.errors import TwinError
 
 
 class OutOfRangeError(TwinError):
-    """A number is outside the range for which the guarantees hold."""
+    """A number is outside the range for which the guarantees are valid."""

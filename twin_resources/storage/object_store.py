@@ -1,11 +1,12 @@
-"""Read and write an S3 prefix that holds posts, a backup or tables.
+"""Reads and writes an S3 prefix with posts, a backup or tables.
 
-Scope: calls to S3 and the errors that they raise. Out of scope: choosing the objects that are
-posts (`twin_assets/corpus/importers`), deciding when to look (`twin_sensors`).
+Scope: calls to S3 and their errors.
+Out of scope: choosing the objects that are posts (`twin_assets/corpus/importers`), deciding when to
+poll (`twin_sensors`).
 
-The environment of the tables (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) is
-enough; boto3's own names (`AWS_ENDPOINT_URL_S3`, profiles, roles) work too. API:
-https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
+The tables' environment (`AWS_ENDPOINT`, `AWS_REGION`, the usual credentials) is enough. boto3's own
+names (`AWS_ENDPOINT_URL_S3`, profiles, roles) also work.
+API: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html.
 """
 # pyright: strict
 
@@ -25,7 +26,7 @@ from twin_resources.errors import TwinError
 
 SCHEME = "s3://"
 _MAX_OBJECTS = 2_000_000
-CLIENT_LIFETIME_S = 60  # lifetime of a client: keys changed in a file take effect after it
+CLIENT_LIFETIME_S = 60  # changed keys in a file take effect after this time
 
 
 class ObjectChangedError(TwinError):
@@ -37,11 +38,11 @@ class StoredObject:
     """One object under a prefix.
 
     Attributes:
-        name: key without the prefix, with `/` between parts.
+        name: the key without the prefix, with `/` between parts.
         key: the whole key.
-        size: size in bytes.
-        etag: opaque string that changes with the object's bytes; not always their MD5.
-        modified: time of the last change, in seconds since the epoch.
+        size: the size in bytes.
+        etag: an opaque string that changes with the object's bytes; not always their MD5.
+        modified: the time of the last change, in seconds since the epoch.
     """
 
     name: str
@@ -52,7 +53,7 @@ class StoredObject:
 
 
 def is_object_address(source: object) -> bool:
-    """Return whether a source is an S3 address, also in `pathlib`'s spelling (`s3:/bucket/key`)."""
+    """Return whether a source is an S3 address, also in `pathlib`'s form (`s3:/bucket/key`)."""
     return str(source).startswith("s3:/")
 
 
@@ -79,10 +80,10 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
     """List every object under the prefix, by name, with 1,000 objects per request.
 
     `s3://b/posts` includes the objects in the folder `posts/`, but not `posts-of-another/…`. The
-    address may also name a single object.
+    address may also be that of a single object.
 
     Raises:
-        TwinError: it cannot be listed, or holds more than two million objects.
+        TwinError: the prefix cannot be listed, or has more than two million objects.
     """
     bucket, prefix = split_address(source)
     objects: list[StoredObject] = []
@@ -106,7 +107,7 @@ def list_folders(source: object) -> list[str]:
     """List the names directly under the prefix that have objects below them, sorted.
 
     Raises:
-        TwinError: it cannot be listed.
+        TwinError: the prefix cannot be listed.
     """
     bucket, prefix = split_address(source)
     folder_prefix = f"{prefix}/" if prefix else ""
@@ -126,7 +127,7 @@ def _parse_listing_entry(entry: dict[str, Any], prefix: str) -> StoredObject | N
     else:
         return None
     if not name or name.endswith("/"):
-        return None  # S3 consoles create such objects to show an empty folder
+        return None  # a placeholder with which S3 consoles show an empty folder
     return StoredObject(
         name=name,
         key=key,
@@ -138,22 +139,22 @@ def _parse_listing_entry(entry: dict[str, Any], prefix: str) -> StoredObject | N
 
 @contextmanager
 def open_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
-    """Open the bytes of an object as it was listed.
+    """Open the bytes of an object in its listed state.
 
     Raises:
-        ObjectChangedError: it has been replaced or deleted.
-        TwinError: it cannot be read.
+        ObjectChangedError: the object was replaced or deleted.
+        TwinError: the object cannot be read.
     """
     bucket, _ = split_address(source)
-    tried = f"read s3://{bucket}/{stored.key}"
-    with _translate_s3_errors(tried):
-        answer = _client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
-        with closing(answer["Body"]) as body:
+    attempted_action = f"read s3://{bucket}/{stored.key}"
+    with _translate_s3_errors(attempted_action):
+        response = _client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
+        with closing(response["Body"]) as body:
             yield cast("IO[bytes]", body)
 
 
 def read_object(source: object, stored: StoredObject) -> bytes:
-    """Read all bytes of an object as it was listed; the caller has checked `size`.
+    """Read all bytes of an object in its listed state. The caller checks `size` first.
 
     Raises:
         TwinError: as in `open_object`.
@@ -163,7 +164,7 @@ def read_object(source: object, stored: StoredObject) -> bytes:
 
 
 def write_object(address: object, file: Path) -> None:
-    """Store a file as the object of this address, in parts if it is large.
+    """Store a file as the object at this address, in parts if it is large.
 
     Raises:
         TwinError: the bucket does not exist or is not writable.
@@ -174,15 +175,15 @@ def write_object(address: object, file: Path) -> None:
 
 
 def remove_objects(address: object) -> None:
-    """Delete the object of this address and all below it; a versioned bucket keeps their bytes.
+    """Delete the object at this address and all below it; a versioned bucket keeps their bytes.
 
     Raises:
-        TwinError: they cannot be listed or deleted.
+        TwinError: the objects cannot be listed or deleted.
     """
     bucket, _ = split_address(address)
-    listed = list_objects(address)
+    objects = list_objects(address)
     with _translate_s3_errors(f"delete {normalize_address(address)}"):
-        for stored_object in listed:
+        for stored_object in objects:
             _client().delete_object(Bucket=bucket, Key=stored_object.key)
 
 
@@ -193,8 +194,8 @@ def _translate_s3_errors(tried: str) -> Generator[None]:
     try:
         yield
     except errors.ClientError as error:
-        answer = cast("dict[str, Any]", error.response)
-        code = str(answer.get("Error", {}).get("Code", ""))
+        response = cast("dict[str, Any]", error.response)
+        code = str(response.get("Error", {}).get("Code", ""))
         if code in {"PreconditionFailed", "412", "NoSuchKey"}:
             raise ObjectChangedError(
                 tried, found="it has changed since it was listed", next_step="import again"
@@ -213,13 +214,13 @@ def _translate_s3_errors(tried: str) -> Generator[None]:
 
 
 def probe_prefix(source: object, *, timeout_s: float) -> str:
-    """Request one object under the prefix once; return in a few words whether there is one.
+    """Request at most one object under the prefix, and describe whether there is one.
 
     Args:
-        timeout_s: seconds for connecting and for the answer; there are no retries.
+        timeout_s: the seconds for connecting and for the response; there are no retries.
 
     Raises:
-        TwinError: the bucket does not exist, cannot be listed, or nothing answers.
+        TwinError: the bucket does not exist or cannot be listed, or the server does not respond.
     """
     bucket, prefix = split_address(source)
     with _translate_s3_errors(f"list {normalize_address(source)}"):
@@ -229,14 +230,14 @@ def probe_prefix(source: object, *, timeout_s: float) -> str:
 
 
 def endpoint_from_environment(environ: Mapping[str, str]) -> str:
-    """Return the server configured in place of AWS, or an empty string if there is none."""
+    """Return the server configured in place of AWS, or an empty string without one."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     return next((environ[name] for name in names if environ.get(name)), "")
 
 
 def _client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> Any:
     aws_environment = tuple(
-        sorted(each for each in os.environ.items() if each[0].startswith("AWS_"))
+        sorted(variable for variable in os.environ.items() if variable[0].startswith("AWS_"))
     )
     return _cached_client(
         aws_environment, int(time.monotonic() // CLIENT_LIFETIME_S), connect_s, read_s, retries
@@ -251,10 +252,10 @@ def _cached_client(
     read_s: float,
     retries: int,
 ) -> Any:
-    """Return a client for this environment, kept for a while with its connections.
+    """Return a client for this environment, cached for a while with its connections.
 
-    A new client reads boto3's description of the service, which takes 0.1 CPU s, and connects
-    again. An import reads objects one by one.
+    A new client reads boto3's description of the service, which takes 0.1 CPU s, and opens new
+    connections. An import reads objects one by one.
     """
     boto3: Any = import_module("boto3")
     configuration: Any = import_module("botocore.config")

@@ -1,6 +1,7 @@
-"""List, fetch and store files in a folder or under a prefix of a bucket.
+"""Lists, fetches and stores files in a folder or under a prefix of a bucket.
 
-Scope: the same three methods for both. Out of scope: the content of the files.
+Scope: the same three methods for both.
+Out of scope: the content of the files.
 """
 # pyright: strict
 
@@ -27,23 +28,25 @@ class FileStore:
     """Files by name, with `/` between parts.
 
     Attributes:
-        address: folder, or `s3://bucket/prefix`.
+        address: a folder, or `s3://bucket/prefix`.
     """
 
     address: str
     _listed_objects: dict[str, StoredObject] = field(default_factory=dict[str, StoredObject])
 
     def list_files(self, folder: str = "") -> list[str]:
-        """Return the sorted names of all files below a folder; none if it does not exist.
+        """Return the sorted names of all files below a folder; empty if it does not exist.
 
         Raises:
             TwinError: the bucket cannot be listed.
         """
         if is_object_address(self.address):
-            listed = list_objects(f"{self.address}/{folder}" if folder else self.address)
+            objects = list_objects(f"{self.address}/{folder}" if folder else self.address)
             prefix = f"{folder}/" if folder else ""
-            self._listed_objects.update({prefix + item.name: item for item in listed})
-            return [prefix + item.name for item in listed]
+            self._listed_objects.update(
+                {prefix + stored_object.name: stored_object for stored_object in objects}
+            )
+            return [prefix + stored_object.name for stored_object in objects]
         root = Path(self.address)
         files = (path for path in (root / folder).rglob("*") if path.is_file())
         return sorted(path.relative_to(root).as_posix() for path in files)
@@ -52,7 +55,7 @@ class FileStore:
         """Open the bytes of a file that `list_files` has listed.
 
         Raises:
-            TwinError: it cannot be read, or has changed since.
+            TwinError: the file cannot be read, or has changed since it was listed.
         """
         if is_object_address(self.address):
             return open_object(self.address, self._listed_objects[name])

@@ -1,11 +1,11 @@
-"""Share folders of a home through a store for several hosts: checkpoints and prepared weights.
+"""Shares folders of a home through a store for several hosts: checkpoints and prepared weights.
 
 Scope: storing a folder under its path in the home, and fetching it to the same path of
-another home. Out of scope: the folders that a version needs (`registry/following.py`).
+another home.
+Out of scope: the folders that a version needs (`registry/following.py`).
 
-A folder is complete once its list of files exists, which is stored last. The name of such a folder
-is a hash or a revision, so the content under a name never changes, and storing it twice stores it
-once.
+A folder is complete once its list of files exists, which is stored last. The folder's name is a
+hash or a revision, so the content under a name never changes. Storing it twice stores it once.
 """
 # pyright: strict
 
@@ -29,16 +29,16 @@ _BLOCK = 1 << 20
 
 
 class FolderNotStoredError(TwinError):
-    """The store has no such folder, or not all of it yet."""
+    """The store does not have the folder, or does not have all of it yet."""
 
 
 @dataclass(frozen=True)
 class SharedFolders:
-    """The folders of one home, and the store that it shares.
+    """The folders of one home, and the store that hosts share.
 
     Attributes:
-        home: folder of the home; folder names are paths in it, with `/` between parts.
-        address: folder, or `s3://bucket/prefix` (`TWIN_STORE_URI`).
+        home: the home folder; folder names are paths in it, with `/` between parts.
+        address: a folder, or `s3://bucket/prefix` (`TWIN_STORE_URI`).
     """
 
     home: Path
@@ -52,10 +52,10 @@ class SharedFolders:
         ]
 
     def store(self, name: str, files: Mapping[str, Path] | None = None) -> bool:
-        """Store a folder of the home; return False if it was stored before.
+        """Store a folder of the home. Return False if it was already stored.
 
         Args:
-            files: files with the contents, by path in the folder; None for the folder's own files.
+            files: path in the folder → the file to store there; None for the folder's own files.
 
         Raises:
             TwinError: the store cannot be written.
@@ -74,9 +74,11 @@ class SharedFolders:
             hash_by_path[path] = _hash_file(file)
             store.store_file(f"{name}/{path}", file)
         with tempfile.TemporaryDirectory(prefix="twin-store-") as scratch:
-            listed = Path(scratch, FILE_LIST_NAME)
-            listed.write_text(json.dumps(hash_by_path, indent=1, sort_keys=True), encoding="utf-8")
-            store.store_file(f"{name}/{FILE_LIST_NAME}", listed)
+            list_file = Path(scratch, FILE_LIST_NAME)
+            list_file.write_text(
+                json.dumps(hash_by_path, indent=1, sort_keys=True), encoding="utf-8"
+            )
+            store.store_file(f"{name}/{FILE_LIST_NAME}", list_file)
         return True
 
     def contains(self, name: str) -> bool:
@@ -84,14 +86,14 @@ class SharedFolders:
         return bool(_find_file_lists(self._store, name))
 
     def fetch(self, name: str) -> bool:
-        """Copy a folder to its place in the home; return False if it was there already.
+        """Copy a folder to its place in the home. Return False if it already exists there.
 
-        Several processes may call it at once: one of them fetches. A killed process leaves only
-        files in the home's work folder.
+        Several processes may call this at once, and one of them fetches. A killed process leaves
+        files only in the home's work folder.
 
         Raises:
-            FolderNotStoredError: the store has no such folder.
-            TwinError: the store cannot be read, or its bytes differ from the stored ones.
+            FolderNotStoredError: the store does not have the folder.
+            TwinError: the store cannot be read, or the fetched bytes differ from the stored ones.
         """
         target = self.home / name
         if target.exists():
@@ -103,13 +105,13 @@ class SharedFolders:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if target.exists():
                     return False
-                fetched = Path(tempfile.mkdtemp(dir=work_dir, prefix="fetched-"))
+                download_folder = Path(tempfile.mkdtemp(dir=work_dir, prefix="fetched-"))
                 try:
-                    self._download_files(name, fetched)
+                    self._download_files(name, download_folder)
                     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    fetched.rename(target)
+                    download_folder.rename(target)
                 finally:
-                    shutil.rmtree(fetched, ignore_errors=True)
+                    shutil.rmtree(download_folder, ignore_errors=True)
         return True
 
     def _download_files(self, name: str, folder: Path) -> None:
@@ -122,13 +124,13 @@ class SharedFolders:
                 "run `twin authors apply` there",
             )
         with store.open_file(f"{name}/{FILE_LIST_NAME}") as stream:
-            hashes: dict[str, str] = json.loads(stream.read())
-        for path, expected in hashes.items():
+            hash_by_path: dict[str, str] = json.loads(stream.read())
+        for path, expected_hash in hash_by_path.items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            with store.open_file(f"{name}/{path}") as stream, file.open("wb") as out:
-                shutil.copyfileobj(stream, out, _BLOCK)
-            if _hash_file(file) != expected:
+            with store.open_file(f"{name}/{path}") as stream, file.open("wb") as target:
+                shutil.copyfileobj(stream, target, _BLOCK)
+            if _hash_file(file) != expected_hash:
                 raise TwinError(
                     f"fetch {name}",
                     found=f"{path} differs from the stored file",

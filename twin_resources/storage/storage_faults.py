@@ -1,11 +1,11 @@
-"""Classify errors of a disk, a file, a database or a bucket by cause, each with its remedy.
+"""Classifies errors of a disk, a file, a database or a bucket by cause, each with its remedy.
 
-Scope: separating five causes in the errors of Python, SQLite, PostgreSQL and Lance, and the
-messages for the person. `troubleshooting.md` has a row for each.
+Scope: distinguishing five causes in the errors of Python, SQLite, PostgreSQL and Lance, and the
+messages for the user. `troubleshooting.md` has a row for each.
 Out of scope: repairs, and errors that do not come from storage.
 
 Python identifies the cause by a number, SQLite and PostgreSQL by a code, and Lance only by text.
-A code may be ambiguous (`SQLITE_IOERR`, `SQLITE_CANTOPEN`); the place itself is then inspected.
+A code may be ambiguous (`SQLITE_IOERR`, `SQLITE_CANTOPEN`). The place itself is then inspected.
 https://www.sqlite.org/rescode.html, https://www.postgresql.org/docs/15/errcodes-appendix.html
 """
 # pyright: strict
@@ -26,11 +26,11 @@ from twin_resources.errors import TwinError
 
 
 class StorageError(TwinError):
-    """Storage that cannot be read or written.
+    """Storage cannot be read or written.
 
     Attributes:
         found_template: the finding, with the placeholder `{place}`.
-        remedy: what to do about it.
+        remedy: the instruction for the user.
     """
 
     found_template: ClassVar[str]
@@ -38,13 +38,15 @@ class StorageError(TwinError):
 
     @classmethod
     def for_place(cls, place: str | Path, tried: str, detail: str = "") -> StorageError:
-        """Return the fault of a place, as an error with its message.
+        """Return the error for a place, with its message.
 
         Args:
-            detail: message of the library; empty if it does not help.
+            detail: the library's message; empty if it does not help.
         """
-        found = cls.found_template.format(place=place)
-        return cls(tried, found=f"{found} ({detail})" if detail else found, next_step=cls.remedy)
+        finding = cls.found_template.format(place=place)
+        return cls(
+            tried, found=f"{finding} ({detail})" if detail else finding, next_step=cls.remedy
+        )
 
 
 class DiskFullError(StorageError):
@@ -75,7 +77,7 @@ class DamagedError(StorageError):
 
 
 class UnreachableError(StorageError):
-    """The server, the bucket or the disk does not answer, or refuses this user."""
+    """The server, the bucket or the disk does not respond, or refuses this user."""
 
     found_template = "{place} cannot be reached"
     remedy = (
@@ -85,7 +87,7 @@ class UnreachableError(StorageError):
 
 
 class LockedError(StorageError):
-    """Another program holds the file or the database."""
+    """Another program has locked the file or the database."""
 
     found_template = "another program is using {place}"
     remedy = (
@@ -106,7 +108,7 @@ _ERROR_BY_MESSAGE: tuple[tuple[type[StorageError], tuple[str, ...]], ...] = (
     (DiskFullError, ("no space left on device", "disk quota exceeded", "database or disk is full")),
     (ReadOnlyError, ("(os error 1)", "(os error 13)", "(os error 30)")),  # Rust's messages
 )
-# Lance's errors name the line of Rust that raised them.
+# Lance's errors include the line of Rust code that raised them.
 _RUST_SOURCE_LINE = re.compile(r",? ?/\S+\.rs:\d+:\d+")
 _UNREACHABLE_MESSAGES = (
     "error sending request", "connection refused", "dns error", "timed out", "timeout",
@@ -127,7 +129,7 @@ _ERROR_BY_SQLITE_CODE: dict[int, type[StorageError]] = {
     sqlite3.SQLITE_BUSY: LockedError,
     sqlite3.SQLITE_LOCKED: LockedError,
 }
-# PostgreSQL's codes, by their first characters
+# PostgreSQL's codes, by their first characters.
 _ERROR_BY_SQLSTATE: tuple[tuple[str, type[StorageError]], ...] = (
     ("53100", DiskFullError),
     ("25006", ReadOnlyError),
@@ -146,19 +148,19 @@ _MIN_FREE_BYTES = 65_536  # with less space, SQLite cannot create the index of i
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether this error says that a disk or its quota is used up."""
+    """Return whether this error says that a disk or its quota is full."""
     return _classify_errno(error) is DiskFullError or _classify_message(error) is DiskFullError
 
 
 @contextmanager
 def translate_disk_full(tried: str, place: str | Path) -> Generator[None]:
-    """Turn an error of a full disk into a `DiskFullError`; pass every other error on.
+    """Convert an error of a full disk to a `DiskFullError`. Other errors pass unchanged.
 
-    Use it for code that does much besides storing: a training run, a download.
+    Use it for code that does much besides storing, such as a training run or a download.
 
     Args:
-        tried: the attempt, as a `TwinError` names it.
-        place: folder or address that was written to.
+        tried: the attempted action, as in a `TwinError`.
+        place: the folder or address that was written to.
 
     Raises:
         DiskFullError: the disk of `place` is full.
@@ -177,66 +179,68 @@ def translate_disk_full(tried: str, place: str | Path) -> Generator[None]:
 def translate_storage_errors(
     tried: str, place: str | Path, *, default: type[StorageError] | None = None
 ) -> Generator[None]:
-    """Turn an error of the storage into its fault; pass every other error on.
+    """Convert a storage error to the matching `StorageError`. Other errors pass unchanged.
 
     Args:
-        tried: the attempt, as a `TwinError` names it.
-        place: file, folder or address that is read or written; the URL of a database.
-        default: fault for an unclassified error; None to pass it on.
+        tried: the attempted action, as in a `TwinError`.
+        place: the file, folder or address that is read or written, or the URL of a database.
+        default: the class for an unclassified error; None passes it unchanged.
 
     Raises:
-        StorageError: an error of one of the five causes.
+        StorageError: the error has one of the five causes.
     """
     try:
         yield
     except (TwinError, MemoryError):
         raise
     except Exception as error:
-        fault = classify_error(error, place) or default
-        if fault is None:
+        error_class = classify_error(error, place) or default
+        if error_class is None:
             raise
-        raise fault.for_place(place, tried, summarize_error(error)) from error
+        raise error_class.for_place(place, tried, summarize_error(error)) from error
 
 
 def classify_error(error: BaseException, place: str | Path) -> type[StorageError] | None:
-    """Return the fault of the storage behind an error, or None if there is none."""
+    """Return the class of the storage error behind an error, or None without one."""
     for cause in _causes(error):
-        local = _local_path(place)
-        fault = (
-            _classify_errno(cause, local)
-            or _classify_sqlite(cause, local)
+        local_path = _local_path(place)
+        error_class = (
+            _classify_errno(cause, local_path)
+            or _classify_sqlite(cause, local_path)
             or _classify_postgresql(cause)
         )
-        fault = fault or _classify_message(cause) or _classify_lance(cause, place)
-        if fault is not None:
-            return fault
+        error_class = error_class or _classify_message(cause) or _classify_lance(cause, place)
+        if error_class is not None:
+            return error_class
     return None
 
 
 def summarize_error(error: BaseException) -> str:
-    """Return the library's message in one line, without its source lines."""
+    """Return the library's message in one line, without its references to source lines."""
     text = str(getattr(error, "orig", None) or error).strip()
-    first = text.splitlines()[0] if text else type(error).__name__
-    return _RUST_SOURCE_LINE.sub("", first).removeprefix("External error: ").rstrip(" ,")
+    first_line = text.splitlines()[0] if text else type(error).__name__
+    return _RUST_SOURCE_LINE.sub("", first_line).removeprefix("External error: ").rstrip(" ,")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield the error, then the driver's own error if SQLAlchemy wraps one."""
     yield error
-    inner = getattr(error, "orig", None)
-    if isinstance(inner, BaseException):
-        yield inner
+    driver_error = getattr(error, "orig", None)
+    if isinstance(driver_error, BaseException):
+        yield driver_error
 
 
 def _classify_errno(error: BaseException, local: Path | None = None) -> type[StorageError] | None:
     if not isinstance(error, OSError) or error.errno is None:
         return None
-    fault = _ERROR_BY_ERRNO.get(error.errno)
-    if fault is ReadOnlyError and local is not None and isinstance(error.filename, str):
-        # The error may concern another program's file, used by code between two writes.
+    error_class = _ERROR_BY_ERRNO.get(error.errno)
+    if error_class is ReadOnlyError and local is not None and isinstance(error.filename, str):
+        # The error may be about another program's file, which the code used between two writes.
         root = local if local.is_dir() else local.parent
-        return fault if Path(error.filename).absolute().is_relative_to(root.absolute()) else None
-    return fault
+        return (
+            error_class if Path(error.filename).absolute().is_relative_to(root.absolute()) else None
+        )
+    return error_class
 
 
 def _classify_sqlite(error: BaseException, local: Path | None) -> type[StorageError] | None:
@@ -245,16 +249,16 @@ def _classify_sqlite(error: BaseException, local: Path | None) -> type[StorageEr
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return None
-    fault = _ERROR_BY_SQLITE_CODE.get(code & 0xFF)
-    if fault is not None:
-        return fault
+    error_class = _ERROR_BY_SQLITE_CODE.get(code & 0xFF)
+    if error_class is not None:
+        return error_class
     if code & 0xFF not in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}:
         return None
     return _classify_sqlite_path(local) if local is not None else None
 
 
 def _classify_sqlite_path(path: Path) -> type[StorageError]:
-    """Inspect the place of a SQLite file that cannot be opened or written, and return the fault."""
+    """Inspect the place of a SQLite file that cannot be opened or written; classify the error."""
     if path.is_dir():
         return DamagedError
     folder = path.parent
@@ -267,29 +271,35 @@ def _classify_sqlite_path(path: Path) -> type[StorageError]:
         file_system.f_files and not file_system.f_favail
     ):
         return DiskFullError
-    writable = os.access(folder, os.W_OK | os.X_OK)
-    if not writable or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
+    is_folder_writable = os.access(folder, os.W_OK | os.X_OK)
+    if not is_folder_writable or (path.exists() and not os.access(path, os.R_OK | os.W_OK)):
         return ReadOnlyError
-    return UnreachableError  # the disk itself does not answer
+    return UnreachableError  # the disk itself does not respond
 
 
 def _classify_postgresql(error: BaseException) -> type[StorageError] | None:
     if not type(error).__module__.startswith("psycopg"):
         return None
     code = str(getattr(error, "pgcode", None) or getattr(error, "sqlstate", None) or "")
-    if not code:  # no connection, or a lost one
+    if not code:  # there is no connection, or it was lost
         return (
             UnreachableError
             if type(error).__name__ in {"OperationalError", "InterfaceError"}
             else None
         )
-    return next((fault for begins, fault in _ERROR_BY_SQLSTATE if code.startswith(begins)), None)
+    return next(
+        (error_class for prefix, error_class in _ERROR_BY_SQLSTATE if code.startswith(prefix)), None
+    )
 
 
 def _classify_message(error: BaseException) -> type[StorageError] | None:
     message = str(error).lower()
     return next(
-        (fault for fault, words in _ERROR_BY_MESSAGE if any(word in message for word in words)),
+        (
+            error_class
+            for error_class, words in _ERROR_BY_MESSAGE
+            if any(word in message for word in words)
+        ),
         None,
     )
 
@@ -303,12 +313,12 @@ def _classify_lance(error: BaseException, place: str | Path) -> type[StorageErro
         return UnreachableError
     if any(pattern in message for pattern in _DAMAGE_MESSAGES):
         return DamagedError
-    # an object store that reports neither an object nor its absence
+    # An object store that reports neither an object nor its absence is unreachable.
     return UnreachableError if "generic s3 error" in message and "://" in str(place) else None
 
 
 def _local_path(place: str | Path) -> Path | None:
-    """Return the file or folder of an address on this machine, or None if it is elsewhere."""
+    """Return the local file or folder of an address, or None if it is on another machine."""
     text = str(place)
     if text.startswith("sqlite:///"):
         return Path(unquote(text.removeprefix("sqlite:///").partition("?")[0]))

@@ -1,7 +1,8 @@
-"""Determines whether buying the missing labels for an author's routing pays off.
+"""Estimates whether buying the missing labels for an author's routing pays off.
 
-Scope: counting labels and questions. Out of scope: the rule (`router/learning_decision.py`),
-buying labels (`twin_assets/serving/labelling.py`).
+Scope: counting labels and questions.
+Out of scope: the rule (`router/learning_decision.py`), buying labels
+(`twin_assets/serving/labelling.py`).
 """
 # pyright: strict
 
@@ -36,21 +37,21 @@ def estimate_payback(
     connection: sa.Connection,
     now: datetime,
 ) -> tuple[int, Payback]:
-    """Return the number of labels of `label_models`, and the payback of the missing labels."""
-    labels = reusable = 0
+    """Return the number of labels for `label_models`, and the payback of the missing ones."""
+    label_count = reusable_count = 0
     if label_models is not None and tables.exists(label_rows.TABLE, author):
         columns = ["own", "paid", "embedder", "source", "prompt_id"]
         rows = tables.read(label_rows.TABLE, author, columns=columns)
-        labels, reusable = label_rows.count_labels(
+        label_count, reusable_count = label_rows.count_labels(
             rows, own=label_models.own, paid=label_models.paid, embedder=label_models.embedder
         )
     answers = routed_answers(connection, author, since=now - timedelta(days=PAYBACK_DAYS))
     payback = Payback(
-        labels_to_buy=max(0, settings.routing_labels - labels - reusable),
+        labels_to_buy=max(0, settings.routing_labels - label_count - reusable_count),
         saving=USUAL_SAVING if policy is None else 1.0 - policy.step.kept,
         questions_asked=answers.own + answers.paid,
         answer_usd=answer_price_usd(
             settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
         ),
     )
-    return labels, payback
+    return label_count, payback

@@ -1,12 +1,12 @@
-"""Defines the table `routing_labels`: scores of the own and the paid model's answers per prompt.
+"""Defines the table `routing_labels`: judges' scores of both models' answers per prompt.
 
-Scope: its columns, ids, and reading it as arrays for the router, shared by asset and command.
+Scope: its columns and ids, and reading it as arrays for the router.
 Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router (`router/`).
 
-Besides the judges' claims, `scores` has the claim `AT_HAND`, which the gateway computes without a
-judge. A row contains scores, features and ids, but no text. Erasure finds rows by `prompt_id` and
-`reader`. A planted pair is a row too: the author's own answer replaces the paid model's answer, and
-the planted answer replaces the own model's.
+Each row compares our own model's answer with the paid model's. It contains scores, features and
+ids, but no text. Besides the judges' claims, `scores` has the claim `AT_HAND`, which the gateway
+computes without a judge. Erasure finds rows by `prompt_id` and `reader`. A negative probe is a row
+too: the author's answer replaces the paid model's, and the probe replaces our own model's.
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ from twin_resources.router.features import Floats
 TABLE = "routing_labels"
 LABELS_VERSION = "labels-1"
 MODEL_COLUMNS = ("paid", "own")
-# Columns that identify a label: each combination is bought once.
+# Columns that identify a label. Each combination is bought once.
 IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "label_id": pl.String(),
     "sequence": pl.Int64(),
@@ -55,14 +55,14 @@ COLUMNS: Mapping[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class LabelPurchase:
-    """The models and settings that a set of labels belongs to.
+    """The models and settings for which a set of labels was bought.
 
     Attributes:
         own: the checkpoint of the stable version.
         paid: the paid model's LiteLLM name.
-        embedder: the revision of the embedder.
+        embedder: the embedder's revision.
         judges: the `name@revision` of every judge, in order.
-        answers: the hash of the other inputs of an answer (sampling, the author's settings).
+        answers: the hash of an answer's other inputs (sampling, the author's settings).
     """
 
     own: str
@@ -96,11 +96,11 @@ class LabelPurchase:
 
 @dataclass(frozen=True)
 class LabelArrays:
-    """The n labels of one purchase in order of arrival, without plants, as arrays.
+    """The n labels of one purchase as arrays, in order of arrival and without probes.
 
     Attributes:
         label_ids: the ids of the prompts (trace or sample).
-        groups: the reader or, without one, the prompt; a group is left out as a whole.
+        groups: the reader or, without one, the prompt. Cross-validation leaves out whole groups.
         gains: the mean over the claims of paid − own, shape (n, models − 1), by rising price.
         usd: the costs of the paid answers in US dollars.
     """
@@ -126,7 +126,7 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
 
     Args:
         rows: rows of the table.
-        claims: the claims of the certified judges that decide; labels that lack one are left out.
+        claims: the claims of the deciding certified judges; labels without all of them are omitted.
     """
     purchase_rows = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PROBE))
     pairs = [
@@ -155,22 +155,22 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
 
 
 def count_labels(rows: pl.DataFrame, *, own: str, paid: str, embedder: str) -> tuple[int, int]:
-    """Count labels of these models, and other prompts that the paid model already answered.
+    """Count the labels for these models, and the other prompts with an answer by the paid model.
 
-    It answered the latter for other versions, so their labels cost nothing more (`labelling.py`).
+    The latter were bought for other versions, so their labels cost nothing more (`labelling.py`).
     """
     paid_rows = rows.filter(pl.col("paid") == paid, pl.col("source") != PROBE)
     own_rows = paid_rows.filter(pl.col("own") == own, pl.col("embedder") == embedder)
-    others = set(paid_rows["prompt_id"]) - set(own_rows["prompt_id"])
-    return own_rows.height, len(others)
+    other_prompts = set(paid_rows["prompt_id"]) - set(own_rows["prompt_id"])
+    return own_rows.height, len(other_prompts)
 
 
 @dataclass(frozen=True)
 class ReusableAnswer:
-    """The scores and cost of a paid answer that was bought for labels of an earlier version.
+    """The scores and cost of a paid answer that was bought for an earlier version's labels.
 
     Attributes:
-        scores: claim → the score by its judge.
+        scores: claim → the judge's score.
         prompt_tokens, answer_tokens, usd: as in `PaidAnswer`; nothing is paid again.
     """
 
@@ -185,21 +185,21 @@ def reusable_answers(
 ) -> dict[str, ReusableAnswer]:
     """Return prompt → the newest answer with the same paid model, judges and settings.
 
-    Version and embedder may differ. The row contains the answer's scores, so its text need not be
-    stored, and erasing the row erases them.
+    The version and the embedder may differ. The row contains the answer's scores, so the answer's
+    text need not be stored. Erasing the row erases the scores.
     """
-    reusable: dict[str, ReusableAnswer] = {}
+    answers_by_prompt: dict[str, ReusableAnswer] = {}
     same_model_rows = rows.filter(pl.col("paid") == purchase.paid, pl.col("source") != PROBE)
     for row in same_model_rows.sort("sequence").iter_rows(named=True):
-        earlier = replace(purchase, own=row["own"], embedder=row["embedder"])
+        earlier_purchase = replace(purchase, own=row["own"], embedder=row["embedder"])
         scores = {str(score["claim"]): float(score["paid"]) for score in row["scores"]}
-        if earlier.id == row["purchase"] and scores.keys() >= set(claims):
-            reusable[row["prompt_id"]] = ReusableAnswer(
+        if earlier_purchase.id == row["purchase"] and scores.keys() >= set(claims):
+            answers_by_prompt[row["prompt_id"]] = ReusableAnswer(
                 scores, row["prompt_tokens"], row["answer_tokens"], row["usd"]
             )
-    return reusable
+    return answers_by_prompt
 
 
 def empty_table() -> pl.DataFrame:
-    """Return the empty table."""
+    """Return an empty table."""
     return pl.DataFrame(schema=dict(COLUMNS))

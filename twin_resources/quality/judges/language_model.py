@@ -1,8 +1,7 @@
 """Defines the general judge: any language model that LiteLLM supports, with our own rubric.
 
-Scope: the prompt, converting a rating into a score.
-Out of scope: requests (`asking.py`), the certificate (`statistics/judges.py`, as for any
-judge).
+Scope: the prompt, and converting a rating into a score.
+Out of scope: requests (`asking.py`), the certificate (`statistics/judges.py`).
 
 The model sees the question, passages and answer, but not the version, route or time.
 """
@@ -64,7 +63,7 @@ class LanguageModelJudge:
 
     Args:
         model: a LiteLLM model name; LiteLLM reads its key and address from the environment.
-        terms: the model's budget, and how texts are redacted for it.
+        terms: the model's budget, and the redaction of texts sent to it.
 
     The name is `general`. The revision includes the model and the prompt. A different model or
     wording is a different stream, with its own baseline and certificate.
@@ -86,7 +85,7 @@ class LanguageModelJudge:
         return self._rater.usage
 
     def max_cost_usd(self, answers: Sequence[JudgedAnswer]) -> float:
-        """Return the most that scoring these answers can cost if each reply can be read."""
+        """Return the most that scoring these answers can cost if every reply is readable."""
         return self._rater.max_cost_usd(answers)
 
     @property
@@ -95,14 +94,14 @@ class LanguageModelJudge:
         return self._rater.remaining_usd
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
-        """Return the scores in order; equal answers are rated once, and an empty one scores 0.
+        """Return the scores in order. Equal answers are rated once; an empty answer scores 0.
 
         Raises:
             TwinError: as in `RubricRater.rate`.
         """
-        rated = self._rater.rate(answers)
-        scores = {one: score for one, score in rated.items() if score is not None}
-        return [scores[one] if one.answer.strip() else 0.0 for one in answers]
+        ratings = self._rater.rate(answers)
+        scores = {answer: score for answer, score in ratings.items() if score is not None}
+        return [scores[answer] if answer.answer.strip() else 0.0 for answer in answers]
 
 
 def general_judge(
@@ -124,6 +123,6 @@ def general_judge(
     return LanguageModelJudge(dependencies.model, terms=dependencies.terms)
 
 
-# It decides alone, as it is certified on every kind of planted answer. A provider may change the
-# model behind a name.
+# The general judge is certified on every kind of probe, so it may decide alone. A provider may
+# change the model behind a name.
 GENERAL = JudgeKind("general", PROBE_KINDS, "decides alone", general_judge)

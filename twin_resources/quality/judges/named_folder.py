@@ -1,8 +1,8 @@
 """Finds or downloads the folder of a configured model, and hashes its files.
 
-Scope: a local folder or a download from the model hub, the hash of its files.
+Scope: a local folder or a download from the model hub, and the hash of its files.
 Out of scope: loading the model (`entailment.py`), its name in the settings (`named.py`), base
-models and embedders, which are prepared (`storage/weights`).
+models and embedders (`storage/weights`).
 """
 # pyright: strict
 
@@ -13,13 +13,12 @@ from pathlib import Path
 
 from twin_resources.errors import TwinError
 
-# Neither code nor pickles. Subfolders are included, because they may configure pooling.
+# Excludes code and pickles. Subfolders are included because they may configure pooling.
 MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
 def resolve_model_folder(name: str, *, download_folder: Path, kind: str, setting: str) -> Path:
-    """Return a model's local folder, or download the model from the hub to a folder in
-    `download_folder`.
+    """Return a model's local folder, downloading the model to `download_folder` if necessary.
 
     Args:
         kind: the kind of model, for the error.
@@ -53,8 +52,8 @@ def hash_model_files(folder: Path) -> str:
     suffixes = {pattern.removeprefix("*") for pattern in MODEL_FILE_PATTERNS}
     for path in sorted(folder.rglob("*")):
         relative_path = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative_path.parts)  # remains of a download
-        if path.suffix in suffixes and path.is_file() and not hidden:
+        is_hidden = any(part.startswith(".") for part in relative_path.parts)  # left by a download
+        if path.suffix in suffixes and path.is_file() and not is_hidden:
             digest.update(relative_path.as_posix().encode())
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())

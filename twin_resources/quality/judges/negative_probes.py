@@ -1,12 +1,12 @@
-"""Plants bad answers that a judge must score below the author's own.
+"""Creates bad answers (negative probes) that a judge must score below the author's own.
 
-Scope: creating plants for an author's held-out prompts, drawing plants for a batch.
+Scope: creating probes for an author's held-out prompts, drawing probes for a batch.
 Out of scope: the certificate (`statistics/judges.py`), scoring.
 
 Each kind has one fault. `shuffled` is the author's answer to a different held-out question (a
 mis-joined column). `off_topic` is the author's passage on a different subject. `another_author` is
 another person's text. `unsupported` is the author's own answer with numbers and rare words from
-another document. Plants depend only on the texts, so two runs plant the same.
+another document. Probes depend only on the texts, so two runs create the same ones.
 """
 # pyright: strict
 
@@ -23,7 +23,7 @@ from twin_resources.quality.judges.judge import JudgedAnswer, digest
 
 ProbeKind = Literal["another_author", "off_topic", "shuffled", "unsupported"]
 PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
-REPLACED_WORD_SHARE = 0.3  # of an answer's distinctive words, the rarest first
+REPLACED_WORD_SHARE = 0.3  # share of an answer's distinctive words, rarest first
 _WORD = re.compile(r"[^\W\d_]{4,}|\d+(?:[.,]\d+)*")
 
 
@@ -32,8 +32,8 @@ class AuthorAnswer:
     """A held-out prompt and the author's own answer.
 
     Attributes:
-        passages: the context shown. It contains the answer's own chunk, which retrieval finds in
-            production. Without it, the author's own answer would also be unsupported.
+        passages: the context shown. It contains the answer's own chunk, as in production.
+            Without it, the author's own answer would also be unsupported.
     """
 
     sample_id: str
@@ -52,11 +52,11 @@ class NegativeProbe:
     answer: str
 
     def judged_pair(self) -> tuple[JudgedAnswer, JudgedAnswer]:
-        """Return the author's answer and the plant, as shown to a judge."""
-        own = self.prompt
+        """Return the author's answer and the probe, as shown to a judge."""
+        prompt = self.prompt
         return (
-            JudgedAnswer(own.question, own.answer, own.passages),
-            JudgedAnswer(own.question, self.answer, own.passages),
+            JudgedAnswer(prompt.question, prompt.answer, prompt.passages),
+            JudgedAnswer(prompt.question, self.answer, prompt.passages),
         )
 
 
@@ -67,29 +67,29 @@ def create_negative_probes(
     other_passages: Sequence[str],
     kinds: Sequence[ProbeKind] = PROBE_KINDS,
 ) -> list[NegativeProbe]:
-    """Create a plant of each kind for each prompt, if there is material for it.
+    """Create a probe of each kind for each prompt, where the texts allow it.
 
     Args:
         training_passages: (document id, passage) of the author's training split, for `off_topic`.
-        other_passages: other authors' passages, for `another_author`; no such plants if empty.
+        other_passages: other authors' passages, for `another_author`; no such probes if empty.
 
     Raises:
-        TwinError: the prompts come from fewer than two documents, so nothing can be swapped.
+        TwinError: the prompts come from fewer than two documents, so answers cannot be swapped.
     """
-    if len({own.document_id for own in prompts}) < 2:
+    if len({prompt.document_id for prompt in prompts}) < 2:
         raise TwinError(
             "make negative probes",
             found=f"{len(prompts)} held-out prompts from fewer than two documents",
             next_step="import more posts",
         )
     shuffled_prompts = sorted(prompts, key=lambda own: digest("shuffle", own.sample_id))
-    frequency = Counter(word for own in prompts for word in set(_words(own.answer)))
+    frequency = Counter(word for prompt in prompts for word in set(_words(prompt.answer)))
     probes: list[NegativeProbe] = []
     for index, prompt in enumerate(shuffled_prompts):
-        other = _next_from_other_document(shuffled_prompts, index)
+        other_prompt = _next_from_other_document(shuffled_prompts, index)
         answers_by_kind: dict[ProbeKind, str] = {
-            "shuffled": other.answer,
-            "unsupported": replace_distinctive_words(prompt.answer, other.answer, frequency),
+            "shuffled": other_prompt.answer,
+            "unsupported": replace_distinctive_words(prompt.answer, other_prompt.answer, frequency),
         }
         other_document_passages = [
             text for name, text in training_passages if name != prompt.document_id
@@ -107,15 +107,17 @@ def create_negative_probes(
 
 
 def replace_distinctive_words(answer: str, source: str, frequency: Mapping[str, int]) -> str:
-    """Replace the rarest distinctive words and all numbers of `answer` with words of `source`."""
+    """Replace all numbers and the rarest distinctive words of `answer` with words of `source`."""
     replacements = sorted(
         set(_words(source)) - set(_words(answer)), key=lambda word: (frequency.get(word, 0), word)
     )
     if not replacements:
         return source
-    rare = sorted(set(_words(answer)), key=lambda word: (frequency.get(word, 0), word))
-    replaced_words = set(rare[: max(1, round(REPLACED_WORD_SHARE * len(rare)))])
-    replaced_words |= {word for word in rare if word[0].isdigit()}
+    words_by_rarity = sorted(set(_words(answer)), key=lambda word: (frequency.get(word, 0), word))
+    replaced_words = set(
+        words_by_rarity[: max(1, round(REPLACED_WORD_SHARE * len(words_by_rarity)))]
+    )
+    replaced_words |= {word for word in words_by_rarity if word[0].isdigit()}
     replacement_by_word = {
         word: replacements[index % len(replacements)]
         for index, word in enumerate(sorted(replaced_words))
@@ -137,24 +139,28 @@ def draw_probes(
     batch: str,
     used_probes: Collection[tuple[str, str]] = (),
 ) -> list[NegativeProbe]:
-    """Draw plants for one batch of judged answers, differently for each `batch`.
+    """Draw probes for one batch of judged answers, differently for each `batch`.
 
     Args:
-        count: the most plants; fewer are returned if too few are left.
-        used_probes: (sample id, kind) of the plants in earlier batches. They are not drawn again,
-            because a second score of a plant adds no information.
+        count: the maximum number of probes.
+        used_probes: (sample id, kind) of the probes in earlier batches. They are not drawn again,
+            because scoring a probe twice adds no information.
     """
-    unused_probes = [one for one in probes if (one.prompt.sample_id, one.kind) not in used_probes]
+    unused_probes = [
+        probe for probe in probes if (probe.prompt.sample_id, probe.kind) not in used_probes
+    ]
     return sorted(unused_probes, key=lambda one: digest(batch, one.kind, one.prompt.sample_id))[
         :count
     ]
 
 
 def _next_from_other_document(prompts: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
-    """Return the next prompt of another document, so that each answer changes and few repeat."""
-    own, count = prompts[index], len(prompts)
-    following = (prompts[(index + step) % count] for step in range(1, count))
-    return next(other for other in following if other.document_id != own.document_id)
+    """Return the next prompt from another document. Every answer changes, and few repeat."""
+    current_prompt, count = prompts[index], len(prompts)
+    next_prompts = (prompts[(index + step) % count] for step in range(1, count))
+    return next(
+        prompt for prompt in next_prompts if prompt.document_id != current_prompt.document_id
+    )
 
 
 def _draw_text(texts: Sequence[str], prompt: AuthorAnswer, purpose: str) -> str:

@@ -1,11 +1,11 @@
 """Defines the table `shadow_pairs`: judges' scores of two versions' answers to one prompt.
 
-Scope: its columns, ids, and reading it as evidence (`statistics/promotion.py`), shared by the
-asset and the code that decides a release.
+Scope: its columns and ids, and reading it as evidence (`statistics/promotion.py`). The asset and
+the release decision share it.
 Out of scope: creating pairs (`twin_assets/serving/shadowing.py`), the test.
 
-A row contains scores, ids and checkpoints, but no text. A planted pair is a row too: the author's
-own answer replaces the candidate's answer, and the planted answer replaces the incumbent's.
+A row contains scores, ids and checkpoints, but no text. A negative probe is a row too: the author's
+own answer replaces the candidate's answer, and the probe replaces the incumbent's.
 """
 # pyright: strict
 
@@ -32,7 +32,7 @@ SCORE_TYPE = pl.Struct(
         "anchor": pl.Float64(),  # score of a third version, in rows of earlier releases
     }
 )
-# Columns that identify a row: each combination is computed once.
+# Columns that identify a row. Each combination is computed once.
 IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "pair_id": pl.String(),
     "sequence": pl.Int64(),
@@ -49,11 +49,11 @@ COLUMNS: Mapping[str, pl.DataType] = {**IDENTITY_COLUMNS, "scores": pl.List(SCOR
 
 @dataclass(frozen=True)
 class JudgedComparison:
-    """The two checkpoints compared, and the judges.
+    """The two compared checkpoints and the judges.
 
     Attributes:
-        judges: the `name@revision` of every judge, in order; a new revision starts a new trial.
-        answers: the hash of the other inputs of an answer (sampling, the author's settings).
+        judges: the `name@revision` of every judge, in order. A new revision starts a new trial.
+        answers: the hash of an answer's other inputs (sampling, the author's settings).
     """
 
     candidate: str
@@ -84,13 +84,13 @@ class JudgedComparison:
 
 
 def trial_pairs(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[PairedDifference]:
-    """Return the pairs of one trial by sequence, without plants.
+    """Return the pairs of one trial by sequence, without probes.
 
     Args:
         rows: rows of the table.
         claims: the claims whose differences are returned.
     """
-    selected = rows.filter((pl.col("trial") == trial) & (pl.col("source") != PROBE)).sort(
+    trial_rows = rows.filter((pl.col("trial") == trial) & (pl.col("source") != PROBE)).sort(
         "sequence"
     )
     return [
@@ -98,14 +98,14 @@ def trial_pairs(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[P
             sequence=row["sequence"],
             differences=score_differences(row, claims),
         )
-        for row in selected.iter_rows(named=True)
+        for row in trial_rows.iter_rows(named=True)
     ]
 
 
 def score_differences(
     row: Mapping[str, object], claims: Sequence[str], columns: tuple[str, str] = VERSION_COLUMNS
 ) -> dict[str, float]:
-    """Return claim → first − second score of a row, for the given claims."""
+    """Return claim → (first score − second score) of a row, for the given claims."""
     scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
     return {
         str(score["claim"]): float(score[columns[0]]) - float(score[columns[1]])  # pyright: ignore[reportArgumentType]
@@ -115,12 +115,12 @@ def score_differences(
 
 
 def probe_rows(rows: pl.DataFrame, **filters: str) -> pl.DataFrame:
-    """Return the plants of one trial (`trial`) or one purchase (`purchase`), by sequence."""
+    """Return the probes of one trial (`trial`) or one purchase (`purchase`), by sequence."""
     return rows.filter(pl.col("source") == PROBE, **filters).sort("sequence")
 
 
 def probe_keys(probes: pl.DataFrame) -> set[tuple[str, str]]:
-    """Return the (sample id, kind) of each plant."""
+    """Return the (sample id, kind) of each probe."""
     return set(probes.select("prompt_id", "plant").iter_rows())
 
 
@@ -131,13 +131,13 @@ def lost_claims(
     margin: float,
     columns: tuple[str, str] = VERSION_COLUMNS,
 ) -> tuple[str, ...]:
-    """Return claims whose judge no longer separates these plants from the author's own answers."""
+    """Return the claims whose judge no longer separates these probes from the author's answers."""
 
     def own_score_leads(claim: str) -> list[float]:
-        row_differences = (
+        differences_by_row = (
             score_differences(row, [claim], columns) for row in probes.iter_rows(named=True)
         )
-        return [one[claim] for one in row_differences if claim in one]
+        return [differences[claim] for differences in differences_by_row if claim in differences]
 
     return tuple(
         claim for claim in claims if has_lost_certificate(own_score_leads(claim), margin=margin)

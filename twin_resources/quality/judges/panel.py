@@ -1,8 +1,8 @@
-"""Assembles and certifies an author's judges: those that may decide a release, and the others.
+"""Assembles and certifies an author's judges, including those that may decide a release.
 
-Scope: the list of judges, assembling them (also for the gate), certifying each on the plants
+Scope: the list of judges, assembling them (also for the gate), certifying each judge on the probes
 of its own claim.
-Out of scope: the measures, creating plants, the statistics of a certificate
+Out of scope: the measures, creating probes, the statistics of a certificate
 (`statistics/judges.py`), reading the author's tables
 (`twin_assets/evaluation/judged/judge_material.py`).
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 PANEL_VERSION = "panel-1"
-MAX_PROMPTS = 120  # held-out prompts per certificate; 80 suffice for a difference of .3 and ε .1
+MAX_PROMPTS = 120  # held-out prompts per certificate; 80 suffice for a gap of .3 with ε = .1
 # To add a judge, add its file and list it here.
 JUDGES: tuple[JudgeKind[Any], ...] = (TOPIC, VOICE, SUPPORT, GENERAL)
 # These tables derive from the author's text, so erasing the author's text erases them too.
@@ -47,7 +47,7 @@ STORED_TABLES = (*(name for kind in JUDGES for name in kind.tables), stored.CERT
 
 @dataclass(frozen=True)
 class AssembledJudges:
-    """An author's judges, and the reasons for missing ones.
+    """An author's judges, and the reasons why others are missing.
 
     Attributes:
         judges: claim → judge.
@@ -62,7 +62,7 @@ class AssembledJudges:
         return cast("JudgeT | None", self.judges.get(kind.claim))
 
     def missing_reason(self, kind: JudgeKind[Any]) -> str:
-        """Return why a kind is missing and the next step, or "" if it is not in `missing`."""
+        """Return why a kind is missing and the next step, or "" if it is not missing."""
         error = self.missing.get(kind.claim)
         return f"{error.found}: {error.next_step}" if error else ""
 
@@ -73,7 +73,7 @@ def assemble(
     *,
     kinds: Sequence[JudgeKind[Any]] | None = None,
 ) -> AssembledJudges:
-    """Assemble an author's judges, for the gate or a trial, and reuse stored calibrations.
+    """Assemble an author's judges for the gate or a trial, reusing stored calibrations.
 
     Args:
         kinds: the kinds of judges, or None for all.
@@ -81,17 +81,17 @@ def assemble(
     Raises:
         TwinError: a stored calibration does not match this code.
     """
-    judges: dict[str, Judge] = {}
-    missing: dict[str, JudgeUnavailableError] = {}
+    judge_by_claim: dict[str, Judge] = {}
+    error_by_claim: dict[str, JudgeUnavailableError] = {}
     for kind in JUDGES if kinds is None else kinds:
         try:
             judge = kind.make(material, dependencies)
         except JudgeUnavailableError as error:
-            missing[kind.claim] = error
+            error_by_claim[kind.claim] = error
         else:
             if judge is not None:
-                judges[kind.claim] = judge
-    return AssembledJudges(judges, missing)
+                judge_by_claim[kind.claim] = judge
+    return AssembledJudges(judge_by_claim, error_by_claim)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class PanelJudge:
     """A judge with its certificate.
 
     Attributes:
-        probes: the plants of its claim, for the checks in later batches.
+        probes: the probes of its claim, for the checks in later batches.
     """
 
     judge: Judge
@@ -116,9 +116,9 @@ class Panel:
     """All judges of an author.
 
     Attributes:
-        has_unseen_writers: whether the voice score was trained without texts by the writers of
-            foreign plants.
-        notes: notes for a person, one sentence each.
+        has_unseen_writers: whether the writers of the `another_author` probes are absent from the
+            voice score's training texts.
+        notes: notes for the operator, one sentence each.
     """
 
     members: tuple[PanelJudge, ...]
@@ -127,7 +127,7 @@ class Panel:
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """Claims that must all be won for a promotion; empty if no judge may decide."""
+        """Claims that a candidate must all win for a promotion; empty if no judge may decide."""
         return deciding_claims(
             [member.judge.claim for member in self.members if member.is_certified]
         )
@@ -135,21 +135,25 @@ class Panel:
     @property
     def vetoes(self) -> tuple[str, ...]:
         """Claims of certified judges that may only roll back."""
-        certified = (member.judge.claim for member in self.members if member.is_certified)
-        return tuple(claim for claim in certified if claim in vetoing_claims())
+        certified_claims = (member.judge.claim for member in self.members if member.is_certified)
+        return tuple(claim for claim in certified_claims if claim in vetoing_claims())
 
     def scoring_cost_usd(self, answers: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
-        """Return the most that scoring can cost and the account's balance, in US dollars.
+        """Return the maximum cost of scoring and the account's balance, in US dollars.
 
-        The balance is None if there is no limit.
+        The balance is None without a limit.
         """
-        paid = [
+        paid_judges = [
             member.judge
             for member in self.members
             if member.is_certified and isinstance(member.judge, LanguageModelJudge)
         ]
-        balances = [balance for judge in paid if (balance := judge.remaining_usd) is not None]
-        return sum(judge.max_cost_usd(answers) for judge in paid), min(balances, default=None)
+        balances = [
+            balance for judge in paid_judges if (balance := judge.remaining_usd) is not None
+        ]
+        return sum(judge.max_cost_usd(answers) for judge in paid_judges), min(
+            balances, default=None
+        )
 
     def total_usage(self) -> JudgeUsage:
         """Return the total usage of the language models among the judges."""
@@ -166,13 +170,13 @@ class Panel:
 
 
 def deciding_claims(certified: Sequence[str]) -> tuple[str, ...]:
-    """Return the certified claims that decide a release together; empty if none may.
+    """Return the certified claims that together decide a release; empty if none may decide.
 
-    The topic judge alone would promote another author's model, or the base model, every time.
+    The topic judge alone would always promote another author's model, or the base model.
     """
-    alone = [claim for claim in _claims_with_role("decides alone") if claim in certified]
-    together = _claims_with_role("decides with others")
-    return tuple(alone[:1]) or (together if set(together) <= set(certified) else ())
+    sole_claims = [claim for claim in _claims_with_role("decides alone") if claim in certified]
+    joint_claims = _claims_with_role("decides with others")
+    return tuple(sole_claims[:1]) or (joint_claims if set(joint_claims) <= set(certified) else ())
 
 
 def vetoing_claims() -> tuple[str, ...]:
@@ -187,7 +191,7 @@ def _claims_with_role(role: JudgeRole) -> tuple[str, ...]:
 def assemble_panel(
     material: JudgeMaterial, dependencies: JudgeDependencies, *, margin: float = MARGIN
 ) -> Panel:
-    """Assemble an author's judges for a trial with their certificates, and reuse stored results.
+    """Assemble and certify an author's judges for a trial, reusing stored results.
 
     Args:
         margin: ε; the demo uses .2 and prints it.
@@ -196,10 +200,10 @@ def assemble_panel(
         OverLimitError: the account has too little money to certify the general judge.
         TwinError: a judge that decides with others is missing, or a judge's model fails.
     """
-    assembled = assemble(material, dependencies)
+    panel_judges = assemble(material, dependencies)
     for claim in _claims_with_role("decides with others"):
-        if claim in assembled.missing:
-            raise assembled.missing[claim]  # the others cannot decide without it
+        if claim in panel_judges.missing:
+            raise panel_judges.missing[claim]  # the others cannot decide without it
     notes: list[str] = []
     if not material.other_texts.has_unseen_writers and material.other_texts.for_probes:
         notes.append(
@@ -208,7 +212,7 @@ def assemble_panel(
         )
     notes += [
         f"no {claim} judge: {error.found}; {error.next_step}"
-        for claim, error in assembled.missing.items()
+        for claim, error in panel_judges.missing.items()
     ]
     probes = create_negative_probes(
         list(material.prompts[:MAX_PROMPTS]),
@@ -218,19 +222,21 @@ def assemble_panel(
         ],
     )
     members = _certify_judges(
-        dependencies.tables, material.author, assembled.judges, probes, margin
+        dependencies.tables, material.author, panel_judges.judges, probes, margin
     )
     return Panel(members, material.other_texts.has_unseen_writers, tuple(notes))
 
 
 def probe_differences(judge: Judge, probes: Sequence[NegativeProbe]) -> dict[str, list[float]]:
-    """Return kind of plant → (score of the own answer − score of the plant) for each plant."""
-    pairs = [one.judged_pair() for one in probes]
-    scores = judge.score_all([answered for pair in pairs for answered in pair])
-    by_kind: dict[str, list[float]] = {}
+    """Return kind → (score of the author's answer − score of the probe) for each probe."""
+    pairs = [probe.judged_pair() for probe in probes]
+    scores = judge.score_all([answer for pair in pairs for answer in pair])
+    differences_by_kind: dict[str, list[float]] = {}
     for index, probe in enumerate(probes):
-        by_kind.setdefault(probe.kind, []).append(scores[2 * index] - scores[2 * index + 1])
-    return by_kind
+        differences_by_kind.setdefault(probe.kind, []).append(
+            scores[2 * index] - scores[2 * index + 1]
+        )
+    return differences_by_kind
 
 
 def _certify_judges(
@@ -240,9 +246,10 @@ def _certify_judges(
     probes: Sequence[NegativeProbe],
     margin: float,
 ) -> tuple[PanelJudge, ...]:
-    """Return each judge with its plants and its certificate, computed once per revision.
+    """Return each judge with its probes and its certificate, computed once per revision.
 
-    Each score of a general judge costs money, and the plants in later batches check it again.
+    The certificate is stored because each score of a general judge costs money. Later batches check
+    the judge again on its probes.
     """
     members = [
         (
@@ -273,6 +280,6 @@ def _certify_judges(
         tables, stored.CERTIFICATE_TABLE, author=author, tasks=tasks
     )
     return tuple(
-        PanelJudge(judge, JudgeCertificate(**certificates[kind.claim]), shown)
-        for judge, kind, shown in members
+        PanelJudge(judge, JudgeCertificate(**certificates[kind.claim]), judge_probes)
+        for judge, kind, judge_probes in members
     )

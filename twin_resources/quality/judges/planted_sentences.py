@@ -1,17 +1,17 @@
-"""Plants an author's own sentences, which a passage supports, and copies with one error each.
+"""Creates probes from an author's sentences: supported ones, and copies with one error each.
 
 Scope: creating them, for the calibration of a judge of single sentences.
-Out of scope: whole planted answers (`negative_probes.py`), the judges
-(`sentence_support.py`, `entailment.py`), the quality of a calibration
+Out of scope: whole answers as probes (`negative_probes.py`), the judges (`sentence_support.py`,
+`entailment.py`), the quality of a calibration
 (`twin_assets/evaluation/measures/sentence_faithfulness.py`).
 
 A passage contains its own sentences word for word, so any judge detects one changed word. Models
-reword instead of quoting. Three in four planted sentences, right and wrong, are therefore reworded
+reword instead of quoting. Three in four probe sentences, right and wrong, are therefore reworded
 first: a different opening, contractions reversed, or the part after the last comma removed. The
 kinds of errors follow Kryscinski et al., 2020, https://arxiv.org/abs/1910.12840 (negations, numbers
 and names swapped by rule).
 
-Negations and contractions are English; other languages have no such plants.
+Negations and contractions are English. Other languages have no such probes.
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ from twin_resources.quality.judges.support import split_sentences
 
 SentenceErrorKind = Literal["negated", "number", "name", "elsewhere"]
 SENTENCE_ERROR_KINDS: tuple[SentenceErrorKind, ...] = get_args(SentenceErrorKind)
-MIN_WORDS, MAX_WORDS = 6, 40  # words in a planted sentence
+MIN_WORDS, MAX_WORDS = 6, 40  # words in a probe sentence
 _OPENINGS = (
     "In my experience ",
     "The short answer is that ",
@@ -69,7 +69,7 @@ _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{3,}\b")  # a capitalised word insid
 
 @dataclass(frozen=True)
 class ProbeSentence:
-    """A sentence with the passages that it is checked against.
+    """A sentence with the passages against which it is checked.
 
     Attributes:
         error_kind: the kind of its error, or None if the passages support it.
@@ -85,12 +85,12 @@ class ProbeSentence:
 def create_probe_sentences(
     passages: Sequence[tuple[str, str]], *, max_sentences: int
 ) -> list[ProbeSentence]:
-    """Plant the author's sentences, and a wrong copy for each kind of error where possible.
+    """Create probes from the author's sentences, with a wrong copy for each applicable error kind.
 
     Args:
         passages: (document id, text) of one author.
-        max_sentences: the maximum number of own sentences, drawn by a hash of the text; each gives
-            at most one plant per kind of error.
+        max_sentences: the maximum number of supported sentences, drawn by a hash of the text. Each
+            yields at most one wrong copy per kind of error.
 
     Returns:
         Right and wrong sentences; empty if the passages come from fewer than two documents.
@@ -99,8 +99,8 @@ def create_probe_sentences(
         return []
     shuffled_passages = sorted(passages, key=lambda one: digest("passage", *one))
     sampled_sentences = [
-        (at, sentence)
-        for at, (_, text) in enumerate(shuffled_passages)
+        (index, sentence)
+        for index, (_, text) in enumerate(shuffled_passages)
         for sentence in _eligible_sentences(text)
     ]
     sampled_sentences = sorted(sampled_sentences, key=lambda one: digest("sentence", one[1]))[
@@ -119,9 +119,9 @@ def create_probe_sentences(
         supported_sentence = reword(sentence)  # before the error, because rewording could remove it
         unsupported_sentence = next(
             (
-                one
-                for one in _eligible_sentences(unrelated_text)
-                if one.casefold() not in passages_text
+                sentence
+                for sentence in _eligible_sentences(unrelated_text)
+                if sentence.casefold() not in passages_text
             ),
             None,
         )
@@ -135,9 +135,9 @@ def create_probe_sentences(
         }
         probe_sentences.append(ProbeSentence(supported_sentence, prompt_passages, document))
         probe_sentences += [
-            ProbeSentence(spoilt, prompt_passages, document, kind)
-            for kind, spoilt in variants.items()
-            if spoilt is not None
+            ProbeSentence(variant, prompt_passages, document, kind)
+            for kind, variant in variants.items()
+            if variant is not None
         ]
     return probe_sentences
 
@@ -145,7 +145,8 @@ def create_probe_sentences(
 def negate(sentence: str) -> str | None:
     """Remove a sentence's first negation or, without one, add `not` after its first auxiliary.
 
-    The result is None if the sentence has neither.
+    Returns:
+        The changed sentence, or None if it has neither a negation nor an auxiliary.
     """
     if (match := _NEGATION.search(sentence)) is not None:
         replacement = "can" if match[0].casefold() == "cannot" else ""
@@ -167,37 +168,48 @@ def negate(sentence: str) -> str | None:
 
 
 def replace_numbers(sentence: str, passages_text: str) -> str | None:
-    """Replace every number with one that the passages do not contain; None without a number.
+    """Replace every number with one that the passages do not contain.
 
     Args:
         passages_text: the passages, case folded.
+
+    Returns:
+        The changed sentence, or None if it has no number.
     """
 
     def replace_number(match: re.Match[str]) -> str:
         number = int(re.sub(r"\D", "", match[0])[:9])
         return next(
-            str(moved)
+            str(candidate)
             for step in range(1, 1000)
-            if not re.search(rf"\b{(moved := number + step * 7)}\b", passages_text)
+            if not re.search(rf"\b{(candidate := number + step * 7)}\b", passages_text)
         )
 
     def replace_number_word(match: re.Match[str]) -> str:
         index = _NUMBER_WORDS.index(match[0].casefold())
-        rotated = [*_NUMBER_WORDS[index + 3 :], *_NUMBER_WORDS[:index]]
+        candidates = [*_NUMBER_WORDS[index + 3 :], *_NUMBER_WORDS[:index]]
         word = next(
-            (one for one in rotated if not re.search(rf"\b{one}\b", passages_text)), rotated[0]
+            (
+                candidate
+                for candidate in candidates
+                if not re.search(rf"\b{candidate}\b", passages_text)
+            ),
+            candidates[0],
         )
         return word.capitalize() if match[0][0].isupper() else word
 
-    replaced = _NUMBER_WORD.sub(replace_number_word, _DIGITS.sub(replace_number, sentence))
-    return replaced if replaced != sentence else None
+    changed_sentence = _NUMBER_WORD.sub(replace_number_word, _DIGITS.sub(replace_number, sentence))
+    return changed_sentence if changed_sentence != sentence else None
 
 
 def replace_names(sentence: str, names: Sequence[str]) -> str | None:
-    """Replace the names in a sentence; None if it has no name or `names` is empty.
+    """Replace the names in a sentence.
 
     Args:
         names: names that the passages do not contain.
+
+    Returns:
+        The changed sentence, or None if it has no name or `names` is empty.
     """
     if not names or not _NAME.search(sentence):
         return None
@@ -207,7 +219,7 @@ def replace_names(sentence: str, names: Sequence[str]) -> str | None:
 
 
 def reword(sentence: str) -> str:
-    """Reword a sentence; one in four, selected by its hash, stays unchanged."""
+    """Reword a sentence. One in four, selected by its hash, stays unchanged."""
     method = int(digest("reworded", sentence), 16) % 4
     if method == 1:
         opening = _OPENINGS[int(digest("opening", sentence), 16) % len(_OPENINGS)]
@@ -217,9 +229,9 @@ def reword(sentence: str) -> str:
         return opening + continuation
     if method == 2:
         for table in (_CONTRACTIONS, _EXPANSIONS):
-            for old, new in table.items():
-                if re.search(rf"\b{re.escape(old)}\b", sentence):
-                    return re.sub(rf"\b{re.escape(old)}\b", new, sentence, count=1)
+            for phrase, replacement in table.items():
+                if re.search(rf"\b{re.escape(phrase)}\b", sentence):
+                    return re.sub(rf"\b{re.escape(phrase)}\b", replacement, sentence, count=1)
     if method >= 2:
         head, comma, tail = sentence.rpartition(", ")
         if comma and len(head.split()) >= MIN_WORDS and len(tail.split()) >= 3:
@@ -243,5 +255,5 @@ def _passage_of_other_document(
     passages: Sequence[tuple[str, str]], start: int, document: str
 ) -> tuple[str, str]:
     count = len(passages)
-    rotated = (passages[(start + step) % count] for step in range(count))
-    return next(one for one in rotated if one[0] != document)
+    candidates = (passages[(start + step) % count] for step in range(count))
+    return next(passage for passage in candidates if passage[0] != document)

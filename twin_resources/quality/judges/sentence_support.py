@@ -1,12 +1,13 @@
 """Scores how well passages support a single sentence: the support score with two more rules.
 
-Scope: the interface of a judge of sentences, and the judge without its own model.
+Scope: the interface of a sentence judge, and the built-in judge, which has no model of its own.
 Out of scope: the score of a whole answer (`support.py`), an entailment model
 (`entailment.py`), thresholds and the quality of a judge (the gate's `sentence_faithfulness.py`).
 
 The support score counts shared words, so `is not` supports `is`, and one changed number among
-twelve words costs a twelfth. Two rules lower the score further: the sentence has a number or name
-that no passage contains, or only one of the sentence and its nearest passage sentence is negated.
+twelve words costs a twelfth. Two rules lower the score further. The first applies if the sentence
+has a number or name that no passage contains. The second applies if only one of the sentence and
+its nearest passage sentence is negated.
 """
 # pyright: strict
 
@@ -45,7 +46,7 @@ _NUMBERS_AND_NAMES = re.compile(
 
 
 class SentenceJudge(Protocol):
-    """Scores sentences by passages in [0, 1]; a higher score means better support.
+    """Scores sentences against passages in [0, 1]; a higher score means better support.
 
     Attributes:
         name: the displayed name.
@@ -84,10 +85,10 @@ class SentenceSupport:
         """Return the scores of (sentence, passages) in order; 0 for a sentence without passages."""
         texts = [sentence for sentence, _ in sentences_with_passages]
         texts += [
-            part
+            passage_sentence
             for _, passages in sentences_with_passages
             for text in passages
-            for part in split_sentences(text)
+            for passage_sentence in split_sentences(text)
         ]
         vectors = embed_distinct(self._embed, texts)
         return [
@@ -102,14 +103,18 @@ def _score_sentence(
     if not distinctive_words(sentence):
         return 0.0
     (score,) = support_by_sentence([sentence], passages, vectors)
-    passage_sentences = [part for text in passages for part in split_sentences(text)]
+    passage_sentences = [
+        passage_sentence for text in passages for passage_sentence in split_sentences(text)
+    ]
     if not passage_sentences:
         return 0.0
     text = " ".join(passages).casefold()
     terms = [match.casefold() for match in _NUMBERS_AND_NAMES.findall(sentence)]
-    if any(not re.search(rf"\b{re.escape(part)}\b", text) for part in terms):
+    if any(not re.search(rf"\b{re.escape(term)}\b", text) for term in terms):
         score *= UNSUPPORTED_TERM_FACTOR
-    nearest = max(passage_sentences, key=lambda part: float(vectors[sentence] @ vectors[part]))
-    if bool(_NEGATION.search(sentence)) is not bool(_NEGATION.search(nearest)):
+    nearest_sentence = max(
+        passage_sentences, key=lambda part: float(vectors[sentence] @ vectors[part])
+    )
+    if bool(_NEGATION.search(sentence)) is not bool(_NEGATION.search(nearest_sentence)):
         score *= POLARITY_MISMATCH_FACTOR
     return score

@@ -3,12 +3,12 @@
 Scope: storing a document and reading it back.
 Out of scope: the contents of documents (`topic.py`, `voice.py`, `panel.py`).
 
-There is one table per kind and one row per name: (name, hash of its inputs, document). A
-calibration stays when posts are added, because a new one is a new judge, whose scores need a new
-baseline. It is recomputed for a different method, embedder or base model, and when texts that were
-too few have doubled. It is also recomputed when the number of other people in the instance has
-about doubled, because a voice score depends on them. Erasing a post removes its rows, which are
-recomputed from the remaining posts.
+There is one table per kind and one row per name: (name, hash of its inputs, document). Adding posts
+does not recompute a calibration, because a new calibration is a new judge, whose scores need a new
+baseline. A calibration is recomputed for a different method, embedder or base model. It is also
+recomputed when a small number of texts has doubled. The same applies when the number of other
+people in the instance has about doubled, because a voice score depends on them. Erasing a post
+removes its rows, which are recomputed from the remaining posts.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ _SCHEMA: Mapping[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class JudgeTask:
-    """One row to store; it is computed if the hash `inputs_hash` is new."""
+    """One row to store. It is computed if `inputs_hash` is new."""
 
     inputs_hash: str
     compute: Callable[[], Mapping[str, Any]]
@@ -43,7 +43,7 @@ class JudgeTask:
 def load_or_compute(
     tables: Tables, table: str, *, author: str, tasks: Mapping[str, JudgeTask]
 ) -> dict[str, Any]:
-    """Return name → document, from the table or computed and stored there.
+    """Return name → document, computing and storing the documents that the table lacks.
 
     Rows with other names are deleted, so every call passes all names of a table.
     """
@@ -65,12 +65,12 @@ def load_or_compute(
         version="1",
         schema=_SCHEMA,
         row_key="name",
-        batch_rows=1,  # a paid result stays if the next one fails
+        batch_rows=1,  # keeps a paid result if the next one fails
     )
-    stored = tables.read(table, author, columns=["name", "document"])
-    return {name: json.loads(document) for name, document in stored.iter_rows()}
+    stored_rows = tables.read(table, author, columns=["name", "document"])
+    return {name: json.loads(document) for name, document in stored_rows.iter_rows()}
 
 
 def doubling_bucket(count: int) -> int:
-    """Return the number's bit length, which changes only when the number has about doubled."""
+    """Return the number's bit length, which changes only when the number about doubles."""
     return count.bit_length()

@@ -14,34 +14,33 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-FEATURE_COUNT = 2**14  # hashed; 2**16 changed no AUC by more than .003
+FEATURE_COUNT = 2**14  # hash buckets; 2**16 changed no AUC by more than .003
 MIN_NGRAM_LENGTH, MAX_NGRAM_LENGTH = 2, 4  # characters
-WINDOW_WORDS = 60  # an answer of 80 to 100 tokens; one length, so that length is not a cue
-MIN_DOCUMENT_FREQUENCY = 0.02  # a word in at least this share of one side's texts is not masked
+WINDOW_WORDS = 60  # an answer of 80 to 100 tokens; a fixed length, so that length is not a cue
+MIN_DOCUMENT_FREQUENCY = 0.02  # minimum share of one side's texts for an unmasked word
 # Typographic characters depend on the editor, not on the author.
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
 
 
 def split_into_windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
-    """Cut a text into pieces of `words` words.
+    """Cut a text into windows of `words` words.
 
-    A piece of less than half that length is dropped unless it is the only one.
+    A window of less than half that length is dropped unless it is the only one.
     """
-    parts = text.split()
-    pieces = [parts[start : start + words] for start in range(0, len(parts), words)]
-    pieces_kept = [piece for piece in pieces if len(piece) >= words // 2] or pieces[:1]
-    return [" ".join(piece) for piece in pieces_kept]
+    text_words = text.split()
+    windows = [text_words[start : start + words] for start in range(0, len(text_words), words)]
+    kept_windows = [window for window in windows if len(window) >= words // 2] or windows[:1]
+    return [" ".join(window) for window in kept_windows]
 
 
 def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
-    """Return the words in at least two texts and at least `MIN_DOCUMENT_FREQUENCY` of the texts of
-    one side.
+    """Return the words in at least two texts and in a sufficient share of one side's texts.
 
     Words that only one side uses often ("Here's a", "crucial", "I've been") are style, not
-    subject. With only the words common to both sides, a model that had dropped its base's habits
-    gained less over the base (+.09 instead of +.12, for a shared author). Unseen people were also
-    separated slightly less well (AUC .83 instead of .86).
+    subject. Keeping only the words common to both sides worked less well. A model that had dropped
+    its base's habits gained +.09 over the base instead of +.12, for a shared author. Unseen people
+    were separated with an AUC of .83 instead of .86.
     """
     return frozenset(
         word
@@ -52,8 +51,10 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
 
 
 def mask_words(text: str, kept_words: Collection[str]) -> str:
-    """Return the text in one line, with words not in `kept_words` as `x` or `X` and numbers as
-    `0`."""
+    """Return the text in one line, masking numbers and all words that are not in `kept_words`.
+
+    A masked word becomes `x` or, if capitalised, `X`. A number becomes `0`.
+    """
 
     def replace_word(match: re.Match[str]) -> str:
         word = match[0]
@@ -67,13 +68,12 @@ def mask_words(text: str, kept_words: Collection[str]) -> str:
 
 
 def feature_matrix(texts: Sequence[str], kept_words: Collection[str]) -> Any:
-    """Return logarithmic counts as sparse float64, shape (texts, `FEATURE_COUNT`), rows of length
-    1."""
+    """Return log counts as sparse float64, shape (texts, `FEATURE_COUNT`), rows of length 1."""
     import numpy as np
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.preprocessing import normalize
 
-    vectorizer: Any = HashingVectorizer  # its stubs lack `norm=None`
+    vectorizer: Any = HashingVectorizer  # the stubs lack `norm=None`
     counts: Any = vectorizer(
         analyzer="char",
         ngram_range=(MIN_NGRAM_LENGTH, MAX_NGRAM_LENGTH),

@@ -1,11 +1,13 @@
 """Scores how well the passages in its prompt support an answer.
 
-Scope: the measure. Out of scope: finding passages (`retrieval/retrieval.py`).
+Scope: the measure.
+Out of scope: finding passages (`retrieval/retrieval.py`).
 
-The support of a sentence combines the share of its distinctive words (four letters or more, and
-every number) that one passage contains, and, for paraphrases, its similarity to the nearest passage
-sentence. Word overlap with the source: Maynez et al., 2020,
-https://aclanthology.org/2020.acl-main.173. It detects invented names and numbers, not wrong logic.
+The support of a sentence combines two figures. The first is the share of its distinctive words
+(four letters or more, and every number) that one passage contains. The second, for paraphrases, is
+its similarity to the nearest passage sentence. The measure detects invented names and numbers, not
+wrong logic. Word overlap with the source: Maynez et al., 2020,
+https://aclanthology.org/2020.acl-main.173
 """
 # pyright: strict
 
@@ -23,26 +25,26 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUPPORT_VERSION = "support-1"
-# Cosines of the embedded embedder: near .35 within one subject, above .75 for paraphrases.
+# The bundled embedder's cosines are near .35 within one subject and above .75 for paraphrases.
 UNRELATED_COSINE, PARAPHRASE_COSINE = 0.35, 0.8
-LEXICAL_WEIGHT = 0.7  # weight of the words; an embedding does not detect a changed number
+LEXICAL_WEIGHT = 0.7  # high, because an embedding does not detect a changed number
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\s|$)|\n|$)")
 _DISTINCTIVE_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]{4,}")
 
 
 def split_sentences(text: str) -> list[str]:
     """Return the sentences with at least one distinctive word."""
-    texts = (span.strip() for span in sentence_spans(text))
-    return [sentence for sentence in texts if distinctive_words(sentence)]
+    spans = (span.strip() for span in sentence_spans(text))
+    return [span for span in spans if distinctive_words(span)]
 
 
 def sentence_spans(text: str) -> list[str]:
-    """Cut a text at the start of each sentence; the parts joined are the text."""
+    """Cut a text at the start of each sentence. Joining the parts restores the text."""
     starts = [match.start() for match in _SENTENCE.finditer(text) if match[0].strip()]
     if not starts:
         return [text] if text else []
     cuts = [0, *starts[1:], len(text)]
-    return [text[low:high] for low, high in pairwise(cuts)]
+    return [text[start:end] for start, end in pairwise(cuts)]
 
 
 def distinctive_words(text: str) -> frozenset[str]:
@@ -51,7 +53,7 @@ def distinctive_words(text: str) -> frozenset[str]:
 
 
 class SupportJudge:
-    """Scores the mean support of an answer's sentences by its passages."""
+    """Scores an answer by the mean support of its sentences."""
 
     name = "support"
     claim = "support"
@@ -64,17 +66,17 @@ class SupportJudge:
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         """Return the scores in order; 0 for an answer without passages or distinctive words."""
-        with_passages = [answer for answer in answers if answer.passages]
+        answers_with_passages = [answer for answer in answers if answer.passages]
         texts = [
             sentence
-            for with_passage in with_passages
-            for sentence in split_sentences(with_passage.answer)
+            for answer in answers_with_passages
+            for sentence in split_sentences(answer.answer)
         ]
         texts += [
-            part
-            for with_passage in with_passages
-            for text in with_passage.passages
-            for part in split_sentences(text)
+            sentence
+            for answer in answers_with_passages
+            for text in answer.passages
+            for sentence in split_sentences(text)
         ]
         vectors = embed_distinct(self._embed, texts)
         return [_answer_support(answer, vectors) for answer in answers]
@@ -98,19 +100,23 @@ def support_by_sentence(
     sentences_by_passage = [parts for text in passages if (parts := split_sentences(text))]
     if not sentences_by_passage:
         return [0.0] * len(answer_sentences)
-    words = [distinctive_words(" ".join(parts)) for parts in sentences_by_passage]
+    words_by_passage = [
+        distinctive_words(" ".join(sentences)) for sentences in sentences_by_passage
+    ]
     passage_sentences = [part for parts in sentences_by_passage for part in parts]
     scores: list[float] = []
     for sentence in answer_sentences:
         sentence_words = distinctive_words(sentence)
-        lexical = max(len(sentence_words & known) for known in words) / len(sentence_words)
-        nearest = max(float(vectors[sentence] @ vectors[part]) for part in passage_sentences)
-        similarity = clip((nearest - UNRELATED_COSINE) / (PARAPHRASE_COSINE - UNRELATED_COSINE))
+        lexical = max(
+            len(sentence_words & passage_words) for passage_words in words_by_passage
+        ) / len(sentence_words)
+        best_cosine = max(float(vectors[sentence] @ vectors[part]) for part in passage_sentences)
+        similarity = clip((best_cosine - UNRELATED_COSINE) / (PARAPHRASE_COSINE - UNRELATED_COSINE))
         scores.append(LEXICAL_WEIGHT * lexical + (1.0 - LEXICAL_WEIGHT) * similarity)
     return scores
 
 
-# It only vetoes, because an author's own answers rely on more than the retrieved passages.
+# The judge only vetoes, because an author's own answers rely on more than the retrieved passages.
 SUPPORT = JudgeKind(
     "support",
     ("unsupported",),

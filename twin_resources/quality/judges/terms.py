@@ -4,8 +4,8 @@ Scope: whether the model may be called, the budget, the redaction of texts.
 Out of scope: requests (`asking.py`), limits and sums (`access/account.py`), the rules of
 consent (`consent.py`).
 
-A model outside this machine receives the author's posts only with the author's consent, and
-questions and answers without personal data and secrets. A priced model needs its own budget; a
+A model outside this machine receives the author's posts only with the author's consent. Questions
+and answers are sent to it without personal data and secrets. A priced model needs its own budget. A
 model without a known price is not called.
 """
 # pyright: strict
@@ -37,7 +37,7 @@ class JudgeTerms:
     Attributes:
         budget: the budget for every request, or None if the model is free.
         redaction_language: the author's language, whose rules redact questions and answers before
-            they are sent; None if they stay on this machine and are not redacted.
+            they are sent. None if they stay on this machine.
         refusal_reason, next_step: why the model must not be called, and the next step; empty if it
             may be called.
     """
@@ -48,10 +48,10 @@ class JudgeTerms:
     next_step: str = ""
 
     def require(self, model: str) -> None:
-        """Refuse a model that must not be called.
+        """Raise an error if the model must not be called.
 
         Raises:
-            TwinError: the model must not be called; the error gives the reason.
+            TwinError: the model must not be called; the error gives the reason and the next step.
         """
         terms = self
         if (
@@ -66,7 +66,7 @@ class JudgeTerms:
             )
 
     def redact_if_required(self, text: str) -> str:
-        """Return a question or an answer as the judge receives it, redacted if required."""
+        """Return a question or an answer as sent to the judge, redacted if required."""
         return (
             text
             if self.redaction_language is None
@@ -91,10 +91,10 @@ def judge_terms(
     is_remote = leaves_machine(model, environ)
     if is_remote and (reason := external_use_refusal(author)):
         return JudgeTerms(refusal_reason=reason, next_step=external_use_instructions(author))
-    redacted_for = author.language if is_remote else None
+    redaction_language = author.language if is_remote else None
     cost = classify_cost(model, environ)
     if cost == "free":
-        return JudgeTerms(redaction_language=redacted_for)
+        return JudgeTerms(redaction_language=redaction_language)
     if cost == "unknown":
         return JudgeTerms(
             refusal_reason=f"no price for {model} in LiteLLM's price map",
@@ -104,7 +104,7 @@ def judge_terms(
     if settings.judge_budget_per_month is None:
         return _no_budget(model)
     budget = PurposeBudget(open_account(settings, state), "judge", author=author.slug)
-    return JudgeTerms(budget, redacted_for)
+    return JudgeTerms(budget, redaction_language)
 
 
 def _no_budget(model: str) -> JudgeTerms:

@@ -1,4 +1,4 @@
-"""Collects texts of other people, for training a voice score and for foreign plants.
+"""Collects other people's texts, for training a voice score and for `another_author` probes.
 
 Scope: the bundled sample authors and other authors of the instance, cut into passages.
 Out of scope: importing posts (`twin_assets/corpus`), the author's own texts.
@@ -15,12 +15,14 @@ from pathlib import Path
 from twin_resources.authors import SAMPLES_DIR
 from twin_resources.quality.judges.judge import digest
 
-MIN_WORDS = 40  # as in the author's own answers (`instructions/instruction_tables.py`)
+MIN_WORDS = (
+    40  # also the minimum for the author's own answers (`instructions/instruction_tables.py`)
+)
 MAX_WORDS = 160
-SHINGLE_WORDS = 12  # consecutive words; two texts share them only by copying
-MAX_SHARED_PASSAGE_RATIO = 0.2  # share of passages; a writer above it is the author
-PROBE_DOCUMENT_STRIDE = 3  # with few other authors, every third document is reserved for plants
-MIN_WRITERS = 3  # the fewest writers from which one can be reserved
+SHINGLE_WORDS = 12  # consecutive words that two texts share only by copying
+MAX_SHARED_PASSAGE_RATIO = 0.2  # a writer above this share is the author
+PROBE_DOCUMENT_STRIDE = 3  # with few other authors, every third document is reserved for probes
+MIN_WRITERS = 3  # with fewer writers, none can be reserved
 _WORD = re.compile(r"\w+")
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)\n.*?\n\1\n", re.DOTALL)
 
@@ -35,13 +37,13 @@ class WriterSample:
 
 @dataclass(frozen=True)
 class OtherTexts:
-    """Other people's texts, divided so that the training texts contain no plant.
+    """Other people's texts, divided so that the training texts contain no probe.
 
     Attributes:
         training: texts for training the voice score.
-        for_probes: texts for plants.
-        has_unseen_writers: whether the writers of the planted texts are absent from training;
-            otherwise they are other documents of the same people, and the certificate is weaker.
+        for_probes: texts for probes.
+        has_unseen_writers: whether the probes' writers are absent from training. Otherwise the
+            probes are other documents of the same people, and the certificate is weaker.
     """
 
     training: tuple[WriterSample, ...]
@@ -50,7 +52,7 @@ class OtherTexts:
 
 
 def bundled_writers(*, exclude: Sequence[str], folder: Path = SAMPLES_DIR) -> list[WriterSample]:
-    """Return the sample authors that come with the code, by slug; empty if not installed.
+    """Return the sample authors bundled with the code, by slug; empty if not installed.
 
     Args:
         exclude: the slugs to leave out (the author's own).
@@ -78,21 +80,21 @@ def split_into_passages(text: str) -> list[str]:
     pending_paragraphs: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
         pending_paragraphs.append(" ".join(paragraph.split()))
-        joined = "\n\n".join(pending_paragraphs).strip()
-        words = len(joined.split())
+        passage = "\n\n".join(pending_paragraphs).strip()
+        words = len(passage.split())
         if words >= MIN_WORDS:
             if words <= MAX_WORDS:
-                passages.append(joined)
+                passages.append(passage)
             pending_paragraphs = []
     return passages
 
 
 def split_for_probes(writers: Sequence[WriterSample]) -> OtherTexts:
-    """Divide other people's texts between training and plants.
+    """Divide other people's texts between training and probes.
 
     With three or more people, training leaves out one, drawn by a hash of the name. With fewer, it
-    leaves out every third document. With two, both are needed: trained against an engineer alone, a
-    storyteller's voice score accepted .97 of another storyteller's passages.
+    leaves out every third document. Two people are both needed for training. A storyteller's voice
+    score trained against an engineer alone accepted .97 of another storyteller's passages.
     """
     ordered_writers = sorted(
         (writer for writer in writers if writer.passages), key=lambda hand: digest(hand.name)
@@ -120,10 +122,10 @@ def exclude_copies_of_author(
 ) -> list[WriterSample]:
     """Return the writers whose texts are not the author's own under another name.
 
-    A user may import the samples as an author, and a voice cannot be learnt against itself. One or
-    two shared quotations do not exclude a writer.
+    A user may import the samples as an author, and a voice score cannot be trained against its own
+    author. One or two shared quotations do not exclude a writer.
     """
-    own_shingles = {run for text in own_texts for run in _word_shingles(text)}
+    own_shingles = {shingle for text in own_texts for shingle in _word_shingles(text)}
     return [
         writer
         for writer in writers
@@ -133,11 +135,11 @@ def exclude_copies_of_author(
 
 
 def merge_by_writer(writers: Sequence[WriterSample]) -> list[WriterSample]:
-    """Merge the samples of each name, which may be divided between training and plants."""
-    by_name: dict[str, tuple[tuple[str, str], ...]] = {}
+    """Merge the samples of each name, because a writer may be in both training and probes."""
+    passages_by_name: dict[str, tuple[tuple[str, str], ...]] = {}
     for writer in writers:
-        by_name[writer.name] = (*by_name.get(writer.name, ()), *writer.passages)
-    return [WriterSample(name, passages) for name, passages in by_name.items()]
+        passages_by_name[writer.name] = (*passages_by_name.get(writer.name, ()), *writer.passages)
+    return [WriterSample(name, passages) for name, passages in passages_by_name.items()]
 
 
 def writers_from_passages(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[WriterSample]:
@@ -165,7 +167,10 @@ def _select_documents(
 
 def _word_shingles(text: str) -> set[tuple[str, ...]]:
     words = _WORD.findall(text.casefold())
-    return {tuple(words[at : at + SHINGLE_WORDS]) for at in range(len(words) - SHINGLE_WORDS + 1)}
+    return {
+        tuple(words[start : start + SHINGLE_WORDS])
+        for start in range(len(words) - SHINGLE_WORDS + 1)
+    }
 
 
 def _strip_front_matter(text: str) -> str:

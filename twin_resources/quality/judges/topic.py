@@ -1,12 +1,12 @@
-"""Scores whether an answer is about its question: topic × fluent.
+"""Scores whether an answer is about its question: topic × fluency.
 
 Scope: the measure and its calibration on an author's own training pairs.
 Out of scope: the embedder (`embedder/embedder.py`), style (`voice.py`).
 
-topic = clip((cos(question, answer) − a)/(b − a)), where a is the mean cosine of a question and
-another document's passage, and b that of a question and its own passage. A text unrelated to the
+topic = clip((cos(question, answer) − a)/(b − a)). Here a is the mean cosine of a question and
+another document's passage, and b is that of a question and its own passage. A text unrelated to the
 question scores 0; a text as close as the author's own answers scores 1. An echo of the
-question is on topic: `fluency_score` lowers the score of a short echo, but not of a long one.
+question is on topic. `fluency_score` lowers the score of a short echo, but not of a long one.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ MIN_GAP = 0.1
 
 
 class TopicCalibrationError(JudgeUnavailableError):
-    """An author's pairs are too few for a scale, or their questions do not fit their passages."""
+    """An author has too few pairs for a scale, or the questions do not fit their passages."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,19 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
     vectors = embed_distinct(
         embed, [text for pair in calibration_pairs for text in (pair.question, pair.answer)]
     )
-    own = [float(vectors[pair.question] @ vectors[pair.answer]) for pair in calibration_pairs]
-    unrelated = [
-        float(vectors[pair.question] @ vectors[other.answer])
-        for pair, other in zip(
+    own_cosines = [
+        float(vectors[pair.question] @ vectors[pair.answer]) for pair in calibration_pairs
+    ]
+    unrelated_cosines = [
+        float(vectors[pair.question] @ vectors[mismatched_pair.answer])
+        for pair, mismatched_pair in zip(
             calibration_pairs, pair_with_other_documents(calibration_pairs), strict=True
         )
     ]
-    a, b = sum(unrelated) / len(calibration_pairs), sum(own) / len(calibration_pairs)
+    a, b = (
+        sum(unrelated_cosines) / len(calibration_pairs),
+        sum(own_cosines) / len(calibration_pairs),
+    )
     if b - a < MIN_GAP:
         raise TopicCalibrationError(
             attempted_action,
@@ -94,18 +99,18 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
 
 
 def pair_with_other_documents(pairs: Sequence[TopicPair]) -> list[TopicPair]:
-    """Return, for each pair, a pair of another document, half the list away if possible."""
+    """Return a pair of another document for each pair, half the list away if possible."""
     count, mismatched_pairs = len(pairs), list[TopicPair]()
     for index, pair in enumerate(pairs):
-        rotated = (pairs[(index + count // 2 + step) % count] for step in range(count))
+        candidates = (pairs[(index + count // 2 + step) % count] for step in range(count))
         mismatched_pairs.append(
-            next(other for other in rotated if other.document_id != pair.document_id)
+            next(candidate for candidate in candidates if candidate.document_id != pair.document_id)
         )
     return mismatched_pairs
 
 
 class TopicJudge:
-    """Scores an answer by topic × fluent."""
+    """Scores an answer by topic × fluency."""
 
     name = "topic"
     claim = "topic"
@@ -117,9 +122,10 @@ class TopicJudge:
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         """Return the scores in order; an empty answer scores 0."""
-        not_empty = [answer for answer in answers if answer.answer.strip()]
+        nonempty_answers = [answer for answer in answers if answer.answer.strip()]
         vectors = embed_distinct(
-            self._embed, [t for answer in not_empty for t in (answer.question, answer.answer)]
+            self._embed,
+            [text for answer in nonempty_answers for text in (answer.question, answer.answer)],
         )
         scale = self.calibration.own - self.calibration.unrelated
         scores = list[float]()
@@ -137,7 +143,7 @@ class TopicJudge:
     ) -> list[list[float]]:
         """Return the cosines of each answer (row) and each question (column).
 
-        An answer whose `fluency_score` is 0 (a loop, or no word) has a row of zeros.
+        An answer with a `fluency_score` of 0 (a loop, or no word) has a row of zeros.
         """
         texts = [text for text in answers if fluency_score(text) > 0.0]
         vectors = embed_distinct(self._embed, [*questions, *texts])
@@ -150,7 +156,7 @@ class TopicJudge:
 
 
 def topic_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> TopicJudge:
-    """Return the author's topic judge, and calibrate it if no calibration is stored.
+    """Return the author's topic judge, calibrating it if no calibration is stored.
 
     Raises:
         TopicCalibrationError: as in `calibrate_topic`.

@@ -1,13 +1,13 @@
-"""Scores whether an answer is written like the author, by logistic regression on character n-grams.
+"""Scores whether an answer reads like the author's, by logistic regression on character n-grams.
 
 Scope: training and calibrating the model, its probability as a score.
 Out of scope: features (`style_features.py`), the source of other texts (`texts.py`).
 
-Negatives are other people's posts and answers of the untuned base model; each source has the same
+Negatives are other people's posts and answers of the untuned base model. Each source has the same
 total weight. The probability is calibrated by Platt's method on scores of documents that the model
 had not seen (https://scikit-learn.org/stable/modules/calibration.html). It means "more like this
-author than like those others": the score is weaker on an author outside the training data, and only
-plants by such an author certify it.
+author than like those others". The score is therefore weaker for writers outside the training data,
+and only probes by such a writer certify it.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ class WriterTexts:
 
     Attributes:
         name: an author's slug, or `base model`.
-        texts: (document id, text); all pieces of a document are in one fold.
+        texts: (document id, text). All windows of a document are in one fold.
     """
 
     name: str
     texts: tuple[tuple[str, str], ...] = field(repr=False)
 
     def pieces(self) -> list[tuple[str, str]]:
-        """Return at most `MAX_TEXTS` pairs of (document id, window of text)."""
-        pieces_of_writers = [
-            (name, piece) for name, text in self.texts for piece in split_into_windows(text)
+        """Return at most `MAX_TEXTS` pairs of (document id, window)."""
+        windows = [
+            (name, window) for name, text in self.texts for window in split_into_windows(text)
         ]
-        return pieces_of_writers[:MAX_TEXTS]
+        return windows[:MAX_TEXTS]
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class VoiceCalibration:
 
     Attributes:
         kept: the words that were not masked, in order.
-        weights, intercept: the coefficients of the regression; there are `FEATURE_COUNT` weights.
-        slope, offset: Platt's parameters, from logit to calibrated logit.
+        weights, intercept: the coefficients of the regression, with `FEATURE_COUNT` weights.
+        slope, offset: Platt's parameters, which convert a logit into a calibrated logit.
         own: the number of windows from the author's texts.
         negatives: source → the number of its windows used in training.
         auc: the AUC of own texts against negatives, on documents left out of training.
@@ -109,44 +109,46 @@ def calibrate_voice(
             next_step=f"import more posts: {MIN_TEXTS} on each side are needed",
         )
     texts = [text for side in sides for _, text in side]
-    label = np.array([1] * counts[0] + [0] * sum(counts[1:]))
+    labels = np.array([1] * counts[0] + [0] * sum(counts[1:]))
     nonempty_sources = sum(1 for count in counts[1:] if count)
     shares = [0.5, *(0.5 / nonempty_sources for _ in counts[1:])]
-    weight = np.concatenate(
+    sample_weights = np.concatenate(
         [
             np.full(count, share * len(texts) / count)
             for count, share in zip(counts, shares, strict=True)
             if count
         ]
     )
-    fold = np.array(
+    folds = np.array(
         [
-            int(digest(number, name), 16) % FOLDS
-            for number, side in enumerate(sides)
+            int(digest(side_index, name), 16) % FOLDS
+            for side_index, side in enumerate(sides)
             for name, _ in side
         ]
     )
     kept_words = common_words([texts[: counts[0]], texts[counts[0] :]])
     features = feature_matrix(texts, kept_words)
     held_out_logits = np.zeros(len(texts))
-    for left_out in range(FOLDS):
-        test = fold == left_out
-        if test.any():
-            coefficients, bias = _fit(features[~test], label[~test], weight[~test])
-            held_out_logits[test] = features[test] @ coefficients + bias
-    slopes, offset = _fit(held_out_logits[:, None], label, weight)
-    weights, intercept = _fit(features, label, weight)
+    for test_fold in range(FOLDS):
+        is_test = folds == test_fold
+        if is_test.any():
+            coefficients, bias = _fit(
+                features[~is_test], labels[~is_test], sample_weights[~is_test]
+            )
+            held_out_logits[is_test] = features[is_test] @ coefficients + bias
+    slope_coefficients, offset = _fit(held_out_logits[:, None], labels, sample_weights)
+    weights, intercept = _fit(features, labels, sample_weights)
     return VoiceCalibration(
         kept=tuple(sorted(kept_words)),
         weights=tuple(float(value) for value in np.round(weights, 6)),
         intercept=round(float(intercept), 6),
-        slope=round(float(slopes[0]), 6),
+        slope=round(float(slope_coefficients[0]), 6),
         offset=round(float(offset), 6),
         own=counts[0],
         negatives={
             source.name: count for source, count in zip(other_texts, counts[1:], strict=True)
         },
-        auc=round(float(roc_auc_score(label, held_out_logits)), 4),
+        auc=round(float(roc_auc_score(labels, held_out_logits)), 4),
     )
 
 
@@ -155,7 +157,7 @@ def _fit(features: Any, label: Any, weight: Any) -> tuple[Any, float]:
     from threadpoolctl import threadpool_limits
 
     model: Any = LogisticRegression(C=REGULARISATION, max_iter=1000)
-    # a step is too short to parallelise: two waiting threads take 6 CPU seconds instead of .2
+    # One step is too short to parallelise: two waiting threads take 6 CPU seconds instead of .2.
     with threadpool_limits(1):
         model.fit(features, label, sample_weight=weight)
     return model.coef_[0], float(model.intercept_[0])
@@ -203,12 +205,12 @@ def voice_calibration(
     base_revision: str,
     table: str = VOICE_TABLE,
 ) -> VoiceCalibration:
-    """Return the author's voice score, and train it against other texts if none is stored.
+    """Return the author's voice score, training it against other texts if none is stored.
 
     Args:
-        base_revision: the revision of the base model whose answers are among the others; empty if
-            the others are only people.
-        table: the table that stores the score, one per kind of others.
+        base_revision: the revision of the base model whose answers are among the other texts; empty
+            if people wrote all other texts.
+        table: the table that stores the score, one per kind of other texts.
 
     Raises:
         JudgeUnavailableError: as in `calibrate_voice`.
@@ -238,13 +240,17 @@ def voice_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> Voi
     """
     other_texts = _other_writers(material)
     if material.base_answers:
-        answers = tuple((str(n), text) for n, text in enumerate(material.base_answers))
+        answers = tuple((str(index), text) for index, text in enumerate(material.base_answers))
         other_texts.append(WriterTexts(BASE_MODEL, answers))
     base_revision = material.base_revision if material.base_answers else ""
-    own = _author_texts(material)
+    author_texts = _author_texts(material)
     return VoiceJudge(
         voice_calibration(
-            dependencies.tables, material.author, own, other_texts, base_revision=base_revision
+            dependencies.tables,
+            material.author,
+            author_texts,
+            other_texts,
+            base_revision=base_revision,
         )
     )
 
@@ -253,18 +259,18 @@ def people_only_voice_judge(
     material: JudgeMaterial, dependencies: JudgeDependencies
 ) -> VoiceJudge | None:
     """Return the author's voice judge, trained against people only; None without enough text."""
-    people = _other_writers(material)
+    people_texts = _other_writers(material)
     try:
         calibration = voice_calibration(
             dependencies.tables,
             material.author,
             _author_texts(material),
-            people,
+            people_texts,
             base_revision="",
             table=PEOPLE_VOICE_TABLE,
         )
     except JudgeUnavailableError:
-        return None  # this is a second opinion; the first one reports the error
+        return None  # only a second opinion: `voice_judge` reports the error
     return VoiceJudge(calibration)
 
 
@@ -274,7 +280,7 @@ def _author_texts(material: JudgeMaterial) -> WriterTexts:
 
 
 def _other_writers(material: JudgeMaterial) -> list[WriterTexts]:
-    return [WriterTexts(one.name, one.passages) for one in material.other_texts.training]
+    return [WriterTexts(writer.name, writer.passages) for writer in material.other_texts.training]
 
 
 def _sigmoid(logit: float) -> float:

@@ -7,8 +7,8 @@ Out of scope: counting (`twin_assets/evaluation/measures/visible_voice.py`), the
     <home>/checkpoints/<author>/<checkpoint>/evaluation/voice_shown.json, voice_shown.svg
 
 The page and the command read the record without importing an asset. It contains rates of function
-words, marks and lengths, but no text: erasing a post leaves the record, and erasing a checkpoint
-removes it.
+words, punctuation marks and lengths, but no text. Erasing a post therefore leaves the record, and
+erasing a checkpoint removes it.
 """
 # pyright: strict
 
@@ -32,7 +32,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True)
 class Trait:
-    """One figure per writer, in the unit of its habit; `name` is a word, a mark or a bin."""
+    """One figure per writer, in the unit of its habit; `name` is a word, a mark or a length bin."""
 
     name: str
     author: float
@@ -47,7 +47,7 @@ class VoiceHabit:
     Attributes:
         name: `function words`, `sentence length`, `punctuation` or `openings`.
         unit: `per 100 words`, `% of sentences` or `% of texts`.
-        traits: the most distinctive first, or in the order of the bins.
+        traits: the traits, most distinctive first or in the order of the bins.
         base_apart, tuned_apart: the mean difference from the author over all traits, in `unit`.
     """
 
@@ -70,11 +70,11 @@ class VoiceFigures:
 
     @property
     def verdict(self) -> str:
-        """One line that names the habits in which the tuned model is nearer than the base model."""
-        nearer = [habit.name for habit in self.habits if habit.is_tuned_nearer]
+        """One line that names the habits in which the tuned model is closer than the base model."""
+        names = [habit.name for habit in self.habits if habit.is_tuned_nearer]
         return (
-            f"closer to the author than the base model in {len(nearer)} of {len(self.habits)} "
-            f"habits{': ' if nearer else ''}{', '.join(nearer)}"
+            f"closer to the author than the base model in {len(names)} of {len(self.habits)} "
+            f"habits{': ' if names else ''}{', '.join(names)}"
         )
 
 
@@ -139,10 +139,10 @@ def newest_voice_figures_file(checkpoints: Path, author: str) -> Path | None:
 
 
 def render_bars(figures: VoiceFigures, *, max_traits: int = 4) -> list[str]:
-    """Return the record as lines for a terminal; all bars of a habit share one scale.
+    """Return the record as lines for a terminal. All bars of a habit share one scale.
 
     Args:
-        max_traits: the most traits of a habit; sentence lengths always show all bins.
+        max_traits: the maximum number of traits per habit; sentence lengths always show all bins.
     """
     lines: list[str] = []
     width = max((len(trait.name) for habit in figures.habits for trait in habit.traits), default=0)
@@ -150,12 +150,12 @@ def render_bars(figures: VoiceFigures, *, max_traits: int = 4) -> list[str]:
         displayed_traits = (
             habit.traits if habit.unit == "% of sentences" else habit.traits[:max_traits]
         )
-        largest = max((_largest(trait) for trait in displayed_traits), default=0.0)
+        scale_max = max((_largest(trait) for trait in displayed_traits), default=0.0)
         header = "".join(f"{name:<{BAR_CELLS + 7}}" for name in WRITERS).rstrip()
         lines += [f"{habit.name}, {habit.unit}", f"  {'':<{width}}  {header}"]
         for trait in displayed_traits:
             cells = (
-                f"{_bar(value, largest)} {value:<5.1f} "
+                f"{_bar(value, scale_max)} {value:<5.1f} "
                 for value in (trait.author, trait.base, trait.tuned)
             )
             lines.append(f"  {trait.name:<{width}}  {' '.join(cells)}".rstrip())
@@ -171,6 +171,6 @@ def _bar(value: float, largest: float) -> str:
     eighths = round(8 * BAR_CELLS * value / largest) if largest > 0 else 0
     if value > 0:
         eighths = max(1, eighths)
-    whole, rest = divmod(eighths, 8)
-    filled = _EIGHTHS[8] * whole + (_EIGHTHS[rest] if rest else "")
-    return f"{filled:<{BAR_CELLS}}"
+    full_cells, partial_eighths = divmod(eighths, 8)
+    bar = _EIGHTHS[8] * full_cells + (_EIGHTHS[partial_eighths] if partial_eighths else "")
+    return f"{bar:<{BAR_CELLS}}"

@@ -1,4 +1,5 @@
-"""Keeps a copy of the trace store's traces and scores, in which each counts once.
+"""Copies the trace store's traces and scores into the ledger, where each counts once.
 
-Scope: reading, storing and settling them. Out of scope: decisions based on them.
+Scope: reading, storing and settling them.
+Out of scope: decisions based on them.
 """

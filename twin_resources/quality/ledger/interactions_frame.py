@@ -1,8 +1,8 @@
-"""Builds a frame from the ledger: one row per answer, with its scores.
+"""Builds a data frame from the ledger, with one row per answer and its scores.
 
 Scope: the query, the columns and their meaning.
 Out of scope: pairs and samples built from the rows (`preference_dataset`, `shadow_pairs`).
-Personal data in questions, answers and edits was replaced when they were read (`privacy`).
+The ledger's texts contain no personal data, because reading redacts them (`privacy`).
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Rows = TypeVar("Rows", "pl.DataFrame", "pl.LazyFrame")
-AUTHOR = "author"  # role of the key that belongs to the twin's author
+AUTHOR = "author"  # role of the API key that belongs to the twin's author
 REJECTION_THRESHOLD = 0.5  # a comparison is 0 or 1
 _COUNTED_STATUSES = ("open", "settled", "beside", "late")
 
@@ -33,16 +33,16 @@ def columns() -> Mapping[str, Any]:
     """Return name → Polars type.
 
     `trace_id` is the key. `vote` is the mean of the readers' votes in [0, 1], or null if there are
-    none; it includes other names that the author's file maps to the stream `thumbs`. `votes` is
+    none. It includes other names that the author's file maps to the stream `thumbs`. `votes` is
     their number. `judged` is the mean of the judges' scores and `judgements` their number. `edit`
-    is the author's newest edit or, without one, the newest of any reader. `edit_role` is the role
-    of its key: only an edit by an `author` may become a chosen answer.
+    is the author's newest edit or, without one, the newest edit by any reader. `edit_role` is the
+    role of the editor's key. Only an edit by an `author` may become a chosen answer.
     `rejections` is the number of times that `rejection_voters` preferred another answer.
-    `propensity` is null if the trace does not contain it; estimates weighted by propensity leave
-    out such a row.
+    `propensity` is null if the trace does not contain it. Estimates weighted by propensity omit
+    such a row.
     `batch` is true if a batch asked the question instead of a reader (see `reader_interactions`).
-    `chunk_ids` are the passages of the prompt, best first. Votes with the status `late` or `beside`
-    are included; held, bad and deleted votes are not.
+    `chunk_ids` are the prompt's passages, best first. Votes with the status `late` or `beside`
+    are included; limited, invalid and deleted votes are not.
     """
     import polars as pl
 
@@ -81,7 +81,7 @@ def columns() -> Mapping[str, Any]:
 def reader_interactions(interactions: Rows) -> Rows:
     """Remove batch and front-desk answers, which are neither judged nor replayed.
 
-    The writer of a batch file chooses its questions; older tables have no `batch` column. The
+    The writer of a batch file chooses its questions. Older tables have no `batch` column. The
     program writes the front desk's answers, and a message about danger must not be shown to others.
 
     Args:
@@ -96,7 +96,7 @@ def reader_interactions(interactions: Rows) -> Rows:
 
 
 def authors_with_answers(connection: sa.Connection, *, since: datetime) -> list[str]:
-    """Return the sorted slugs of authors with an answer that began at `since` or later."""
+    """Return the sorted slugs of authors with an answer at `since` or later."""
     table = ledger_tables.traces
     authors = connection.execute(
         sa.select(table.c.author)
@@ -110,7 +110,7 @@ def authors_with_answers(connection: sa.Connection, *, since: datetime) -> list[
 def build_interactions_frame(
     connection: sa.Connection, author: str, *, since: datetime | None = None
 ) -> pl.DataFrame:
-    """Return an author's answers since `since`, or all if None, oldest first; see `columns`."""
+    """Return an author's answers since `since` (all if None), oldest first; see `columns`."""
     import polars as pl
 
     since_ms = int(since.timestamp() * 1000) if since else 0
@@ -120,8 +120,12 @@ def build_interactions_frame(
         .where(table.c.author == author, table.c.started_ms >= since_ms)
         .order_by(table.c.started_ms, table.c.trace_id)
     ).mappings()
-    stored = {"started_ms": pl.Int64, "chunks": pl.String, **types}
-    schema = {column.name: stored[column.name] for column in table.c if column.name in stored}
+    types_by_column = {"started_ms": pl.Int64, "chunks": pl.String, **types}
+    schema = {
+        column.name: types_by_column[column.name]
+        for column in table.c
+        if column.name in types_by_column
+    }
     return (
         pl.DataFrame(list(map(dict, rows)), schema=schema)
         .join(
@@ -139,7 +143,7 @@ def build_interactions_frame(
 
 
 def _scores_by_trace(connection: sa.Connection, author: str) -> pl.DataFrame:
-    """Return the columns with scores of readers and judges, one row per scored answer."""
+    """Return the columns computed from readers' and judges' scores, one row per scored answer."""
     import polars as pl
 
     table = ledger_tables.scores
@@ -152,11 +156,11 @@ def _scores_by_trace(connection: sa.Connection, author: str) -> pl.DataFrame:
     schema = {**dict.fromkeys(strings, pl.String), "value": pl.Float64}
     scores = pl.DataFrame(list(map(dict, rows)), schema=schema)
     value, reader = pl.col("value"), pl.col("reader")
-    # Another stream does not measure whether an answer is good; an edit has no stream.
+    # Other streams do not measure whether an answer is good. An edit has no stream.
     is_vote, is_judged = pl.col("stream") == VOTE, pl.col("stream").str.starts_with(JUDGE)
     is_rejection = (pl.col("kind") == "compare") & (value < REJECTION_THRESHOLD)
     edits = scores.filter(kind="edit").sort(pl.col("role") == AUTHOR, maintain_order=True)
-    newest = edits.unique("trace_id", keep="last").select(
+    newest_edits = edits.unique("trace_id", keep="last").select(
         "trace_id", edit="text", edit_role="role", edit_reader="reader"
     )
     by_trace = scores.group_by("trace_id").agg(
@@ -168,4 +172,4 @@ def _scores_by_trace(connection: sa.Connection, author: str) -> pl.DataFrame:
         rejections=is_rejection.sum(),
         rejection_voters=reader.filter(is_rejection),
     )
-    return by_trace.join(newest, on="trace_id", how="left")
+    return by_trace.join(newest_edits, on="trace_id", how="left")

@@ -1,12 +1,12 @@
 """Copies the trace store's traces and scores into the ledger, where each counts once.
 
 Scope: `Ledger.sync`, the only writer, and queries for readers of the ledger.
-Out of scope: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), the
-value that a score becomes (`settling.py`), decisions based on values (`statistics/`).
+Out of scope: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), converting
+a score into a value (`settling.py`), decisions based on values (`statistics/`).
 
-The trace store has no change feed, and its scores may come late, change or be deleted. Decisions
-are therefore made from this copy, which is complete up to a frontier and in which a settled value
-never changes. A failed read is reported (`problem`) and not treated as empty: earlier commits
+The trace store has no change feed. Its scores may arrive late, change or be deleted. Decisions are
+therefore made from this copy, which is complete up to a frontier and in which a settled value
+never changes. A failed read is reported (`problem`) and not treated as empty. Earlier commits
 stay, and everything else waits for the next tick.
 Langfuse's limits: https://langfuse.com/faq/all/api-limits
 """
@@ -40,14 +40,12 @@ if TYPE_CHECKING:
 
 LEASE = "ledger"
 CLOCK_TOLERANCE_S = 120.0
-MAX_CLOCK_JUMP_MS = 6 * 3_600_000  # after such a gap, the machine was off or its clock is wrong
-# In `for_home`, a day is settled this long after its end. By then, the hourly reading of the last
-# days has found each score that was given before midnight and became visible late.
+MAX_CLOCK_JUMP_MS = 6 * 3_600_000  # a longer gap: the machine was off, or its clock is wrong
+# `for_home` settles a day this long after its end. By then, the hourly reading of the last
+# days has read every score that was given before midnight and became visible late.
 DAY_QUIET_S = 7_200.0
 CLOCK_TRUST_S = 600.0  # delay before a clock that has jumped ahead is trusted
-_SCORE_SETTINGS_FEED = (
-    "scores that count"  # row in the table of feeds: hash of the `[scores]` last applied
-)
+_SCORE_SETTINGS_FEED = "scores that count"  # feed row with the hash of the `[scores]` last applied
 
 
 @dataclass(frozen=True)
@@ -55,17 +53,17 @@ class LedgerRules:
     """Limits and timing for reading a trace store.
 
     Attributes:
-        requests: the most requests of one sync.
-        seconds: the most seconds of one sync.
-        requests_per_minute: the most requests per minute, across syncs. Langfuse's free cloud plan
-            allows 30 per organization; the rest is for the relay, whose votes would otherwise wait
-            during a long reading.
+        requests: the maximum number of requests per sync.
+        seconds: the maximum duration of a sync, in seconds.
+        requests_per_minute: the maximum number of requests per minute, across syncs. Langfuse's
+            free cloud plan allows 30 per organization. The others are left to the relay, whose
+            votes would otherwise wait during a long reading.
         lag_s: the age of a window's end, because rows become visible late.
-        overlap_s: the time by which the first window of a tick reaches back.
+        overlap_s: the time by which a tick's first window overlaps the last one read.
         closing: see `settling.settle`.
         quiet_s: the time from a day's end until the day is settled.
         clock_held_s: the time for which a clock must stay ahead after it advanced by more than six
-            hours since the last check; until then nothing is read or settled.
+            hours since the last check. Until then, nothing is read or settled.
         reconcile_s: the interval at which the last `reconcile_days` are read again.
         retention_days: the age at which texts and scores are removed; settled values stay.
         environments: the trace store's environments whose scores are read, comma-separated.
@@ -93,9 +91,9 @@ class Ledger:
     """The ledger of one state store.
 
     Args:
-        state: the state store that holds the ledger.
+        state: the state store that contains the ledger.
         client: the trace store to read.
-        rules: the limits of reading.
+        rules: the reading limits.
         load_counted_scores: returns author → current `[scores]`, the scores that count besides the
             twin's own.
 
@@ -127,7 +125,7 @@ class Ledger:
 
     @classmethod
     def for_home(cls, settings: Settings, state: State, client: reading.PageClient) -> Ledger:
-        """Open a home's ledger with a state store and a trace store that are already open."""
+        """Open a home's ledger with an open state store and an open trace store."""
         rules = replace(
             LedgerRules() if settings.has_real_langfuse else EMBEDDED_RULES,
             closing=settings.reader_days,
@@ -141,7 +139,7 @@ class Ledger:
         """Read new rows and settle all scores that can be settled; safe to call at any time.
 
         Args:
-            now: the present time; the store's rows of the last `lag_s` wait for the next sync.
+            now: the current time. Rows of the last `lag_s` wait for the next sync.
 
         Returns:
             A report. Its `problem` explains an incomplete sync: another process is syncing, the
@@ -149,37 +147,39 @@ class Ledger:
             no exception.
 
         Raises:
-            LeaseLostError: this process was stopped so long that another one took over; nothing was
+            LeaseLostError: this process paused so long that another one took over. Nothing was
                 written after that.
         """
-        began = self._clock()
+        start = self._clock()
         report = SyncReport()
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
-                believed_ms = reading.trusted_now_ms(
+                trusted_ms = reading.trusted_now_ms(
                     self.state,
                     now_ms,
                     jump_ms=MAX_CLOCK_JUMP_MS,
                     trust_after_ms=int(self.rules.clock_held_s * 1000),
                 )
-                if believed_ms < now_ms:
-                    ahead_h = (now_ms - believed_ms) / 3_600_000
+                if trusted_ms < now_ms:
+                    hours = (now_ms - trusted_ms) / 3_600_000
                     report.problem = (
-                        f"the clock has jumped ahead by {ahead_h:,.0f} hours: the sync waits until "
+                        f"the clock has jumped ahead by {hours:,.0f} hours: the sync waits until "
                         f"it has stayed there for {self.rules.clock_held_s / 60:.0f} minutes"
                     )
                 else:
-                    self._sync(lease, report, now_ms, began)
+                    self._sync(lease, report, now_ms, start)
         except LeaseBusyError as error:
             report.problem = f"another process is reading the ledger: {error.found}"
-        report.seconds = self._clock() - began
+        report.seconds = self._clock() - start
         return report
 
     def _sync(self, lease: Lease, report: SyncReport, now_ms: int, began: float) -> None:
         rules = self.rules
-        remaining = reading.remaining_requests(self.state, rules.requests_per_minute, now_ms)
-        allowed_requests = min(rules.requests, remaining)
+        remaining_requests = reading.remaining_requests(
+            self.state, rules.requests_per_minute, now_ms
+        )
+        allowed_requests = min(rules.requests, remaining_requests)
         if not allowed_requests:
             report.problem = f"the minute's {rules.requests_per_minute} requests are used up"
         budget = TickBudget(allowed_requests, began + rules.seconds, clock=self._clock)
@@ -224,20 +224,21 @@ class Ledger:
     def _recount_if_settings_changed(
         self, store: LedgerWriter, counted_scores_by_author: Mapping[str, CountedScores]
     ) -> None:
-        """Process other scores again, once after a change of which scores count."""
+        """Process other programs' scores again after a change in which scores count."""
         tables = {
-            author: one.as_table() for author, one in sorted(counted_scores_by_author.items())
+            author: counted_scores.as_table()
+            for author, counted_scores in sorted(counted_scores_by_author.items())
         }
-        settings_hash = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
+        current_hash = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
         stored_state = self._feed(_SCORE_SETTINGS_FEED)
-        if stored_state is not None and stored_state.cursor == settings_hash:
+        if stored_state is not None and stored_state.cursor == current_hash:
             return
         store.recount(counted_scores_by_author)
         with store.transaction() as connection:
-            put_feed(connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=settings_hash))
+            put_feed(connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash))
 
     def _closed_ms(self, now_ms: int) -> int:
-        """Return the time before which days are closed: all read, and ended `quiet_s` ago."""
+        """Return the time before which days are closed: all were read and ended `quiet_s` ago."""
         return min(self._frontier_ms(), now_ms - int(self.rules.quiet_s * 1000))
 
     def _frontier_ms(self) -> int:
@@ -253,11 +254,13 @@ class Ledger:
         scores = reading.score_pages(self.client, rules.environments)
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
         overlap_ms = int(rules.overlap_s * 1000)
-        # Traces are read first, so that scores find theirs; half the budget remains for scores.
+        # Traces are read first, because scores refer to them. Half the budget remains for scores.
         for pages, share in ((traces, 2), (scores, 1)):
-            with budget.allocate(share) as part:
+            with budget.allocate(share) as allocation:
                 state = self._feed(pages.kind) or start
-                reading.continue_feed(pages, store, part, state, goal_ms, overlap_ms=overlap_ms)
+                reading.continue_feed(
+                    pages, store, allocation, state, goal_ms, overlap_ms=overlap_ms
+                )
         reading.look_up_traces(traces, store, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
             report.reconciling |= reading.reconcile(
@@ -269,7 +272,7 @@ class Ledger:
                 length_ms=rules.reconcile_days * DAY_MS,
             )
         if not report.reconciling:
-            # Once a day, use the remaining budget to find scores that appeared over a week late.
+            # Once a day, use the remaining budget to read scores that appeared over a week late.
             reading.reconcile(
                 scores,
                 store,
@@ -281,7 +284,7 @@ class Ledger:
             )
 
     def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
-        """Return traces with the scores of readers and judges; see `interactions_frame.frame`."""
+        """Return answers with the scores of readers and judges; see `build_interactions_frame`."""
         from twin_resources.quality.ledger.interactions_frame import build_interactions_frame
 
         with self.state.read_transaction() as connection:

@@ -45,10 +45,17 @@ traces = sa.Table(
     sa.Index("ledger_traces_by_author", "author", "started_ms"),
 )
 
-# `status`: open (waits to be settled), settled, beside (its reader's day was settled by votes on
-# another version or class), late (its reader's day was settled without it), capped (above the
-# reader's share), beyond (above three usual days), new (a new reader, above a tenth of a day), kept
-# (an edit or a comparison), bad (with `reason`), deleted. Only open scores can be bet on, once.
+# `status`:
+# - open: waits to be settled; only an open score can be bet on, once
+# - settled: part of a settled value
+# - beside: its reader's day was settled by votes on another version or class
+# - late: its reader's day was settled without it
+# - capped: above the reader's share
+# - beyond: above three usual days
+# - new: of a new reader, above a tenth of a day
+# - kept: an edit or a comparison
+# - bad: invalid, with a `reason`
+# - deleted: removed from the trace store
 scores = sa.Table(
     "ledger_scores",
     metadata,
@@ -72,9 +79,9 @@ scores = sa.Table(
     sa.Column("status", sa.String(8), nullable=False),
     sa.Column("reason", sa.String(24), nullable=False),
     sa.Column("sequence", sa.BigInteger),
-    # stream of the resulting value; empty for an edit, a comparison or an unmapped score
+    # The stream of the resulting value; empty for an edit, a comparison or an unmapped score.
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
-    # a small index of open scores, found without reading the settled ones
+    # A small index that finds open scores without reading the settled ones.
     sa.Index(
         "ledger_scores_open",
         "kind",
@@ -100,7 +107,7 @@ settled = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("prompt_class", sa.Text, nullable=False),
     sa.Column("value", sa.Double, nullable=False),
-    # the reader of a vote, the score id of a judgement; unique per day, so never settled twice
+    # A vote's reader or a judgement's score id. Unique per day, so nothing is settled twice.
     sa.Column("unit", sa.Text, nullable=False),
     sa.Column("day", sa.Integer, nullable=False),
     sa.Column("settled_ms", sa.BigInteger, nullable=False),
@@ -137,10 +144,8 @@ def open_tables(state: State) -> None:
     """
     number = schema_number.c.number
     with state.transaction() as connection:
-        number_stored = connection.execute(
-            sa.select(number).where(schema_number.c.store == "ledger")
-        )
-        stored_number = number_stored.scalar()
+        result = connection.execute(sa.select(number).where(schema_number.c.store == "ledger"))
+        stored_number = result.scalar()
         if stored_number is None:
             row = {"store": "ledger", "number": SCHEMA_NUMBER}
             connection.execute(sa.insert(schema_number).values(**row))
@@ -158,17 +163,17 @@ def open_tables(state: State) -> None:
 def _upgrade(connection: sa.Connection) -> None:
     """Upgrade the tables to the current schema version.
 
-    Version 1 had no `server` on a trace; its rows keep an empty one. Code of version 2 would read
+    Version 1 had no `server` on a trace; its rows keep an empty one. Code for version 2 would read
     comparisons as votes. Version 3 treated a batch's answers as a reader's. Version 4 identified
-    streams by the scores' names, and would settle every vote as a thumb.
+    streams by the scores' names, and would settle every vote in one stream.
     """
     add_missing_columns(connection, (traces.c.server, traces.c.batch, scores.c.stream))
-    without_stream = sa.update(scores).where(
+    set_stream = sa.update(scores).where(
         scores.c.kind.in_(("vote", "judge")), scores.c.stream == ""
     )
-    connection.execute(without_stream.values(stream=scores.c.name))
-    row = sa.update(schema_number).where(schema_number.c.store == "ledger")
-    connection.execute(row.values(number=SCHEMA_NUMBER))
+    connection.execute(set_stream.values(stream=scores.c.name))
+    set_number = sa.update(schema_number).where(schema_number.c.store == "ledger")
+    connection.execute(set_number.values(number=SCHEMA_NUMBER))
 
 
 def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
@@ -178,13 +183,13 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(table)
     keys = [column.name for column in table.primary_key]
-    updated = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    updates = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     connection.execute(
-        statement.on_conflict_do_update(index_elements=keys, set_=updated), list(rows)
+        statement.on_conflict_do_update(index_elements=keys, set_=updates), list(rows)
     )
 
 
 def batches(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
-    """Split values into pieces of at most `length`, the limit of a statement's parameters."""
+    """Split values into batches of at most `length`, to limit a statement's parameters."""
     for start in range(0, len(values), length):
         yield values[start : start + length]

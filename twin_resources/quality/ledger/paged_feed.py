@@ -1,18 +1,18 @@
 """Reads a list that has no change feed in time windows, oldest first, within a request budget.
 
-Scope: choosing the next window, halving windows, and the state kept for the next tick.
+Scope: choosing the next window, halving windows, and the state stored for the next tick.
 Out of scope: interpreting rows, storing them (`ledger.py`).
 Source: `GET /v3/scores` and `GET /v2/observations` return the rows of a time window page by page,
 newest first; https://api.reference.langfuse.com
 
 A window is committed whole or not at all, so everything before the frontier has been read. A window
-that does not fit into its pages is halved, as soon as its first page shows that it is too dense.
-The next windows keep that length and double it again while they fit. A millisecond cannot be
-halved: its pages are committed one by one, and the cursor is kept for the next tick. Windows end
-`lag` before now, because a store makes rows visible late, and the first window of a tick overlaps
-the last one read. The reconciliation finds rows that come even later, change or are deleted.
+that does not fit into its pages is halved as soon as its first page shows that it is too dense.
+The next windows keep that length, and double it while they fit. A millisecond cannot be halved: its
+pages are committed one by one, and the cursor is stored for the next tick. Windows end `lag` before
+now, because a store makes rows visible late. The first window of a tick overlaps the last one read.
+The reconciliation finds rows that arrive even later, change or are deleted.
 
-A store may fail whenever a certain row is requested. A window that fails is halved too, and the
+A store may fail whenever a certain row is requested. A window that fails is also halved. The
 remaining millisecond is skipped once the store has returned the next one.
 """
 # pyright: strict
@@ -29,8 +29,8 @@ from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import format_timestamp
 
 WINDOW_PAGES = 10
-OVERLAP_PAGES = 3  # for the first window of a tick, which reaches back
-CAUGHT_UP_MS = 15 * 60_000  # if further behind, an overlap would read the same backlog again
+OVERLAP_PAGES = 3  # for the first window of a tick, which overlaps the last one
+CAUGHT_UP_MS = 15 * 60_000  # with a larger lag, an overlap would only re-read the backlog
 MAX_SPAN_MS = 90 * 86_400_000
 
 Row = dict[str, Any]
@@ -73,13 +73,13 @@ class TickBudget:
 
 @dataclass(frozen=True)
 class FeedState:
-    """The position up to which a list was read.
+    """The position up to which a list has been read.
 
     Attributes:
         frontier_ms: the time before which everything was read.
         span_ms: the length of the next window.
-        until_ms, cursor: the end and the next page of the window at the frontier that is read page
-            by page; 0 and "" if there is none.
+        until_ms, cursor: the end and the next page of a window at the frontier that is read page
+            by page; 0 and "" without such a window.
         began_ms: the start of this pass (reconciliation only).
     """
 
@@ -95,14 +95,14 @@ class PagedFeed:
     """Continues reading one list from a stored position.
 
     Attributes:
-        page: reads one page of rows with `since ≤ time < until`, newest first, from a cursor; "" as
-            the next cursor means that there is no further page.
+        page: reads one page of rows with `since ≤ time < until`, newest first, from a cursor. The
+            next cursor is "" on the last page.
         time_of: returns a row's time in Unix milliseconds.
         commit: stores rows, oldest first, and the state after them in one transaction. Its third
             argument is (since, until) if these are all rows of that window, otherwise None.
         page_rows: the number of rows in a full page.
-        window_pages: the maximum pages of a window; a longer window is halved.
-        skipped: the milliseconds that were skipped, each with the reason.
+        window_pages: the maximum number of pages per window; a longer window is halved.
+        skipped: the skipped milliseconds, each with the reason.
     """
 
     page: Callable[[int, int, str], tuple[list[Row], str]]
@@ -125,10 +125,10 @@ class PagedFeed:
             if state.cursor:
                 state = self._continue_window(state, budget)
                 continue
-            # at least one page: a window with no page read would look empty
-            most = OVERLAP_PAGES if effective_overlap_ms else self.window_pages
-            max_pages = max(min(budget.remaining(), most), 1)
-            # shorter with fewer pages
+            # Read at least one page: a window of which no page was read would look empty.
+            page_limit = OVERLAP_PAGES if effective_overlap_ms else self.window_pages
+            max_pages = max(min(budget.remaining(), page_limit), 1)
+            # With fewer pages, the window is shorter.
             span_ms = max(1, state.span_ms * max_pages // self.window_pages)
             until_ms = min(goal_ms, state.frontier_ms + span_ms)
             since_ms = max(state.frontier_ms - effective_overlap_ms, 0)
@@ -145,7 +145,7 @@ class PagedFeed:
                 next_state = replace(state, frontier_ms=until_ms, span_ms=span_ms)
                 state = self._commit(rows, next_state, window_bounds=(since_ms, until_ms))
             elif effective_overlap_ms:
-                pass  # retry without overlap: dense rows already read must not block new ones
+                pass  # retry without overlap, so that dense old rows do not block new ones
             elif until_ms - since_ms <= 1:
                 state = self._commit(rows, replace(state, until_ms=until_ms, cursor=cursor))
             else:
@@ -160,7 +160,7 @@ class PagedFeed:
         """Shorten the next window after the store failed for one, or skip a single millisecond.
 
         Raises:
-            TraceStoreError: the store fails for the next millisecond too, or no request is left.
+            TraceStoreError: the store also fails for the next millisecond, or no request is left.
         """
         frontier_ms = state.frontier_ms
         if until_ms - frontier_ms > 1:
@@ -183,48 +183,50 @@ class PagedFeed:
         *,
         window_bounds: tuple[int, int] | None = None,
     ) -> FeedState:
-        ordered = sorted(rows, key=lambda row: (self.time_of(row), str(row.get("id", ""))))
-        self.commit(ordered, next_state, window_bounds)
+        sorted_rows = sorted(rows, key=lambda row: (self.time_of(row), str(row.get("id", ""))))
+        self.commit(sorted_rows, next_state, window_bounds)
         return next_state
 
     def _read(
         self, since_ms: int, until_ms: int, budget: TickBudget, *, max_pages: int
     ) -> tuple[list[Row], str]:
-        """Return a window's rows and a cursor, which is empty unless the window has more rows."""
+        """Return a window's rows and a cursor, which is empty if the window has no more rows."""
         rows: list[Row] = []
         cursor = ""
         for page in range(1, max_pages + 1):
-            before = self.time_of(rows[-1]) if rows else until_ms
-            more, cursor = self._read_page(since_ms, until_ms, cursor, budget)
-            rows += more
+            previous_oldest = self.time_of(rows[-1]) if rows else until_ms
+            page_rows, cursor = self._read_page(since_ms, until_ms, cursor, budget)
+            rows += page_rows
             if not cursor or not budget.remaining():
                 break
-            oldest = self.time_of(rows[-1])
-            pages_needed = page * (until_ms - since_ms) / max(until_ms - oldest, 1)
-            if pages_needed > 1.5 * max_pages or oldest == before:
+            oldest_ms = self.time_of(rows[-1])
+            pages_needed = page * (until_ms - since_ms) / max(until_ms - oldest_ms, 1)
+            if pages_needed > 1.5 * max_pages or oldest_ms == previous_oldest:
                 break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
 
     def _grown_span_ms(self, state: FeedState, until_ms: int, rows: int) -> int:
         """Return the length after a window that fitted: double, or less if it was rather full."""
         length = until_ms - state.frontier_ms
-        full = rows / (self.page_rows * self.window_pages)
-        grown = int(length * min(2.0, 0.8 / max(full, 0.4)))
-        keep = state.span_ms if full < 0.4 else 1  # the goal shortened it: keep the length
-        return max(1, min(max(grown, keep), MAX_SPAN_MS))
+        fill_ratio = rows / (self.page_rows * self.window_pages)
+        grown_length = int(length * min(2.0, 0.8 / max(fill_ratio, 0.4)))
+        min_length = (
+            state.span_ms if fill_ratio < 0.4 else 1
+        )  # the goal may have shortened the window
+        return max(1, min(max(grown_length, min_length), MAX_SPAN_MS))
 
     def _shrunk_span_ms(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:
-        """Return the length of the next try: half, or less if the rows seen are denser.
+        """Return the length of the next try: half, or less if the rows read are denser.
 
-        The window ends at the oldest row seen at the latest, and is one millisecond long if that
-        row is at its start.
+        The window ends no later than the oldest row read. If that row is at its start, the
+        window is one millisecond long.
         """
-        length, oldest = until_ms - since_ms, self.time_of(rows[-1])
-        if oldest <= since_ms:
+        length, oldest_ms = until_ms - since_ms, self.time_of(rows[-1])
+        if oldest_ms <= since_ms:
             return 1
         pages = len(rows) / max(self.page_rows, 1)
-        fits = int((until_ms - oldest) * self.window_pages / max(pages, 1.0))
-        return max(1, min(length // 2, max(fits, 1), oldest - since_ms))
+        fitting_length = int((until_ms - oldest_ms) * self.window_pages / max(pages, 1.0))
+        return max(1, min(length // 2, max(fitting_length, 1), oldest_ms - since_ms))
 
     def _continue_window(self, state: FeedState, budget: TickBudget) -> FeedState:
         rows, cursor = self._read_page(state.frontier_ms, state.until_ms, state.cursor, budget)

@@ -1,4 +1,4 @@
-"""Requests traces and scores from the trace store: pages, look-ups, and repeated reading of days.
+"""Requests traces and scores from the trace store: pages, look-ups, and re-reading of days.
 
 Scope: the two lists with their parameters, stored positions, requests per minute.
 Out of scope: windows (`paged_feed.py`), storing (`storing.py`).
@@ -34,14 +34,14 @@ from twin_resources.storage.state.state import State
 SCORES_PATH = "/api/public/v3/scores"
 TRACES_PATH = "/api/public/v2/observations"
 SCORE_PAGE, TRACE_PAGE = 100, 200
-# The gateway's own measurements have another environment (`gateway/hooks/automatic_scores.py`).
-ENVIRONMENT = "default"  # environment of a score that names none
+# The gateway's own scores have another environment (`gateway/hooks/automatic_scores.py`).
+ENVIRONMENT = "default"  # the environment of a score without one
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
-_IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
+_IDS_PER_REQUEST = 100  # makes a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
-_CLOCK, _REQUESTS = "clock", "requests"  # rows in the table of feeds
-OLD_DAYS_PASS = "old"  # the pass over days older than those that are read again each hour
+_CLOCK, _REQUESTS = "clock", "requests"  # rows of the feeds table
+OLD_DAYS_PASS = "old"  # the pass over days older than those re-read each hour
 
 
 class PageClient(Protocol):
@@ -56,7 +56,7 @@ class ListPages:
 
     Attributes:
         kind: `scores` or `traces`.
-        time_field: the name of the field that holds a row's time.
+        time_field: the name of the field with a row's time.
         since_parameter, until_parameter: the names of the parameters that bound the window.
         base_parameters: the parameters of every request.
         page_rows: the number of rows in a full page.
@@ -80,23 +80,23 @@ class ListPages:
 
     def page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
         """Request one page with these parameters and the base parameters."""
-        asked = {**self.base_parameters, **parameters, "limit": str(self.page_rows)}
-        return self.client.page(self.path, asked)
+        request_parameters = {**self.base_parameters, **parameters, "limit": str(self.page_rows)}
+        return self.client.page(self.path, request_parameters)
 
     def traces_by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
-        """Return the answers in these traces that began at `since_ms` or later.
+        """Return the answers in these traces that started at `since_ms` or later.
 
         Without a start time, Langfuse searches all its data.
         """
-        among = {
+        id_filter = {
             "type": "stringOptions",
             "column": "traceId",
             "operator": "any of",
             "value": list(trace_ids),
         }
-        condition = json.dumps([among], separators=(",", ":"))
+        filter_json = json.dumps([id_filter], separators=(",", ":"))
         return self.page(
-            {self.since_parameter: format_timestamp(since_ms) or "", "filter": condition}
+            {self.since_parameter: format_timestamp(since_ms) or "", "filter": filter_json}
         )[0]
 
     def time_of(self, row: Row) -> int:
@@ -104,7 +104,7 @@ class ListPages:
 
 
 def score_pages(client: PageClient, environments: str = ENVIRONMENT) -> ListPages:
-    """Return the pages of scores, selected by arrival."""
+    """Return the pages of scores, selected by arrival time."""
     parameters = {"fields": "core,details,subject,annotation", "environment": environments}
     bounds = "fromTimestamp", "toTimestamp"
     return ListPages(client, SCORES, SCORES_PATH, "timestamp", *bounds, parameters, SCORE_PAGE)
@@ -118,7 +118,7 @@ def trace_pages(client: PageClient) -> ListPages:
 
 
 def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
-    """Return how far a feed was read, or None if it was never read."""
+    """Return the stored position of a feed, or None if it was never read."""
     table = ledger_tables.feeds
     row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().first()
     return FeedState(**{key: row[key] for key in row if key != "name"}) if row else None
@@ -137,7 +137,7 @@ def continue_feed(
     """Continue reading a list towards `goal_ms`, and return the position reached.
 
     Args:
-        repeats: the feed of a pass that reads rows again and marks rows missing from the store as
+        repeats: the feed of a pass that re-reads rows and marks rows missing from the store as
             deleted; empty for the first reading.
 
     Raises:
@@ -160,13 +160,13 @@ def continue_feed(
 def look_up_traces(
     pages: ListPages, store: LedgerWriter, budget: TickBudget, *, since_ms: int
 ) -> None:
-    """Request the traces that new scores name and that no window has contained yet.
+    """Request the traces that new scores refer to and that no window has contained yet.
 
-    A trace may have waited in an outbox long after the answer began.
+    A trace may have waited in an outbox long after the answer started.
     """
     foreign_trace_ids = sorted(
         store.unknown_foreign_traces - store.unknown_traces
-    )  # traces of our own scores go first
+    )  # traces of our own scores come first
     trace_ids = [*sorted(store.unknown_traces), *foreign_trace_ids][
         : _MAX_LOOK_UPS * _IDS_PER_REQUEST
     ]
@@ -183,7 +183,7 @@ def _look_up(
     budget: TickBudget,
     since_ms: int,
 ) -> None:
-    """Read the traces with these ids; if the store fails for one, the others are still read.
+    """Read the traces with these ids. If the store fails for one, the others are still read.
 
     Raises:
         TraceStoreError: the store does not respond, or it refuses the keys.
@@ -199,9 +199,9 @@ def _look_up(
         if len(trace_ids) == 1:
             store.report.unread.append(f"{trace_ids[0]}: {error.found}")
             return
-        half = len(trace_ids) // 2
-        _look_up(pages, trace_ids[:half], store, budget, since_ms)
-        _look_up(pages, trace_ids[half:], store, budget, since_ms)
+        middle = len(trace_ids) // 2
+        _look_up(pages, trace_ids[:middle], store, budget, since_ms)
+        _look_up(pages, trace_ids[middle:], store, budget, since_ms)
         return
     with store.transaction() as connection:
         store.put_traces(connection, rows)
@@ -217,7 +217,7 @@ def reconcile(
     length_ms: int,
     name: str = "again",
 ) -> bool:
-    """Read days again within the budget, to find rows that came late, changed or vanished.
+    """Read days again within the budget, to find rows that arrived late, changed or vanished.
 
     Args:
         goal_ms: the end of these days.
@@ -231,7 +231,7 @@ def reconcile(
     name = f"{pages.kind} {name}"
     with store.state.read_transaction() as connection:
         state = feed_state(connection, name)
-    if state is None:  # the first reading has just covered everything
+    if state is None:  # the first reading covered everything
         state = FeedState(goal_ms, began_ms=goal_ms)
         store.commit(pages.kind, [], feed=name, next_state=state)
     if state.frontier_ms >= state.began_ms and goal_ms - state.began_ms >= every_ms:
@@ -243,11 +243,11 @@ def reconcile(
 
 
 def trusted_now_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: int) -> int:
-    """Return the present time, as far as this machine's clock is trusted.
+    """Return the current time, as far as this machine's clock is trusted.
 
-    A clock that has advanced by more than `jump_ms` since the last check is trusted once it has
-    stayed ahead for `trust_after_ms`; until then, the time of the last check is returned. A clock
-    that is ahead for one tick therefore moves no frontier and closes no day.
+    A clock that advanced by more than `jump_ms` since the last check is trusted once it has stayed
+    ahead for `trust_after_ms`. Until then, the time of the last check is returned. A clock that is
+    ahead for one tick therefore moves no frontier and closes no day.
     """
     with state.transaction() as connection:
         clock_state = feed_state(connection, _CLOCK) or FeedState(now_ms)
@@ -268,29 +268,29 @@ def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:
     stored once. The pass over the last days restarts from `reread_from_ms`.
 
     Returns:
-        How far the clock was ahead, in seconds.
+        The seconds by which the clock was ahead.
     """
     rewound_ms = 0
-    reread = FeedState(reread_from_ms, began_ms=newest_ms)
-    passes = {f"{kind} again": reread for kind in LISTED_BY}
+    restart = FeedState(reread_from_ms, began_ms=newest_ms)
+    passes = {f"{kind} again": restart for kind in LISTED_BY}
     passes[f"{SCORES} {OLD_DAYS_PASS}"] = FeedState(reread_from_ms, began_ms=reread_from_ms)
     with state.transaction() as connection:
         for kind, (_, moment) in LISTED_BY.items():
             feed = feed_state(connection, kind)
             if feed is not None and max(feed.frontier_ms, feed.until_ms) > newest_ms:
-                newest = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
-                newest_seen_ms = int(connection.execute(newest).scalar() or reread_from_ms)
+                newest_query = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
+                newest_seen_ms = int(connection.execute(newest_query).scalar() or reread_from_ms)
                 rewound_ms = max(rewound_ms, feed.frontier_ms - newest_ms)
                 put_feed(connection, kind, FeedState(min(newest_seen_ms, feed.frontier_ms)))
-        for name, after in passes.items():
+        for name, restart_state in passes.items():
             feed = feed_state(connection, name)
             if feed is not None and max(feed.frontier_ms, feed.began_ms) > newest_ms:
-                put_feed(connection, name, after)
+                put_feed(connection, name, restart_state)
     return rewound_ms / 1000
 
 
 def remaining_requests(state: State, max_requests: int, now_ms: int) -> int:
-    """Return how many of a minute's `max_requests`, of all processes, may still be made."""
+    """Return how many of the `max_requests` per minute, across processes, may still be made."""
     with state.read_transaction() as connection:
         return max(
             max_requests - sum(count for _, count in _recent_requests(connection, now_ms)), 0
@@ -300,12 +300,14 @@ def remaining_requests(state: State, max_requests: int, now_ms: int) -> int:
 def record_requests(state: State, count: int, now_ms: int) -> None:
     """Record that `count` requests were made."""
     with state.transaction() as connection:
-        recent = [*_recent_requests(connection, now_ms), (now_ms, count)]
-        put_feed(connection, _REQUESTS, FeedState(now_ms, 0, 0, json.dumps(recent)))
+        recent_requests = [*_recent_requests(connection, now_ms), (now_ms, count)]
+        put_feed(connection, _REQUESTS, FeedState(now_ms, 0, 0, json.dumps(recent_requests)))
 
 
 def _recent_requests(connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
     state = feed_state(connection, _REQUESTS)
-    recorded: list[tuple[int, int]] = json.loads(state.cursor) if state else []
+    requests: list[tuple[int, int]] = json.loads(state.cursor) if state else []
     # A request in the future was recorded before the clock was set back.
-    return [(at, count) for at, count in recorded if now_ms - _MINUTE_MS < at <= now_ms]
+    return [
+        (time_ms, count) for time_ms, count in requests if now_ms - _MINUTE_MS < time_ms <= now_ms
+    ]

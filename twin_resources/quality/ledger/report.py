@@ -1,6 +1,7 @@
-"""Reports one sync of the ledger, in numbers and in one line.
+"""Reports one ledger sync, in numbers and in one line.
 
-Scope: the report's fields and wording. Out of scope: the sync (`ledger.py`).
+Scope: the report's fields and wording.
+Out of scope: the sync (`ledger.py`).
 """
 # pyright: strict
 
@@ -15,22 +16,21 @@ class SyncReport:
     """Counts and problems of one `Ledger.sync`, filled while it runs.
 
     Attributes:
-        problem: why the sync is incomplete. Missing rows then prove nothing. Empty if there was no
-            problem.
-        requests, seconds: the requests and the time used.
+        problem: why the sync is incomplete; empty without a problem. Rows missing from an
+            incomplete sync prove nothing.
+        requests, seconds: the requests made and the time used.
         traces, scores: the number of rows that are new in the ledger.
         changed, deleted, late: the number of such scores; settled values stay unchanged.
         invalid_scores: reason → the number of new scores that never count.
         settled: author → the number of new values.
-        unsettled_days: status → the number of reader-days that were not settled (`capped`: above
-            the reader's share; `beyond`: above three usual days; `new`: of new readers above a
-            tenth of a day).
+        unsettled_days: status → the number of unsettled reader-days (`capped`: above the reader's
+            share; `beyond`: above three usual days; `new`: of new readers above a tenth of a day).
         frontier_ms, goal_ms: the time up to which scores were read, and the newest readable time.
         reconciling: whether a pass over the last days is unfinished.
         unread: traces and milliseconds for which the trace store fails even when they are requested
-            alone, with the reason; their scores wait for the pass over the last days.
-        rewound_s: how far a clock was ahead in an earlier sync; rows skipped then are read now.
-            0 if it was not ahead.
+            alone, with the reason. Their scores wait for the pass over the last days.
+        rewound_s: the seconds by which the clock was ahead in an earlier sync, or 0. Rows skipped
+            then are read now.
     """
 
     problem: str = ""
@@ -74,8 +74,8 @@ class SyncReport:
         if self.unread:
             parts.append(f"{len(self.unread):,} could not be read ({self.unread[0]})")
         if self.rewound_s:
-            ahead = f"{self.rewound_s:,.0f} s ahead"
-            parts.append(f"an earlier clock was {ahead}: reading continues at the newest score")
+            lead_text = f"{self.rewound_s:,.0f} s ahead"
+            parts.append(f"an earlier clock was {lead_text}: reading continues at the newest score")
         if self.behind_s:
             parts.append(f"{self.behind_s:,.0f} s behind")
         return "; ".join(parts)

@@ -1,7 +1,7 @@
 """Counts an author's routed answers since a given time from the ledger's traces.
 
-Scope: answers by class and route, minutes in which the margin was not held, and savings.
-Out of scope: the policy (`router/`), showing it (`commands/routing_command.py`,
+Scope: answers by class and route, minutes without a certified margin, and savings.
+Out of scope: the policy (`router/`), displaying it (`commands/routing_command.py`,
 `routing_policy`).
 """
 # pyright: strict
@@ -30,7 +30,11 @@ from twin_resources.registry.route_names import (
     ROUTED_PREFIX,
 )
 
-_NOT_OWN_VERSIONS = (PAID, QUOTES, FRONT_DESK)  # versions whose answers none of our models wrote
+_NOT_OWN_VERSIONS = (
+    PAID,
+    QUOTES,
+    FRONT_DESK,
+)  # versions with answers that our models did not write
 _OWN_ROUTES = ("stable", "canary", ANCHOR)
 _LARGER_MODEL_ROUTE = f"{ROUTED_PREFIX}larger"  # our second model, in traces before 2026-11-25
 _PAID_ROUTES = (ROUTED_PREFIX, CASCADED_PREFIX, DIVERTED_PREFIX + PAID, FALLBACK_PREFIX + PAID)
@@ -41,7 +45,7 @@ _MINUTE_MS = 60_000
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """One class's answers by our own models, and by the paid model unless a reader chose it."""
+    """One class's answers by our own models, and by the paid model except at a reader's request."""
 
     own: int = 0
     paid: int = 0
@@ -49,7 +53,7 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class RoutedAnswers:
-    """An author's answers since a given time, without aliases that readers chose.
+    """An author's answers since a given time, except those for an alias that a reader chose.
 
     Attributes:
         classes: prompt class → its counts.
@@ -57,8 +61,8 @@ class RoutedAnswers:
         paid_usd: the cost of the paid answers in US dollars.
         minutes_without_margin: the number of distinct minutes with an answer for which the
             remaining money allowed no certified operating point.
-        utilisation: the share of the time since the first answer in which our own models answered,
-            at most 1; answers that overlap count twice. 0 if they have not answered.
+        utilisation: the share of the time since our own models' first answer in which they were
+            answering, at most 1. Overlapping answers count twice. 0 without answers.
     """
 
     classes: Mapping[str, ClassCounts] = field(default_factory=dict[str, ClassCounts])
@@ -70,34 +74,34 @@ class RoutedAnswers:
 
 
 def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -> RoutedAnswers:
-    """Count an author's answers since a given time, without simulated ones."""
+    """Count an author's answers since a given time, excluding simulated ones."""
     table = ledger_tables.traces
     conditions = (
         table.c.author == author,
         table.c.started_ms >= int(since.timestamp() * 1000),
         table.c.simulated.is_(False),
     )
-    of_own_model = table.c.version.notin_(_NOT_OWN_VERSIONS)
+    is_own_model = table.c.version.notin_(_NOT_OWN_VERSIONS)
     rows: Sequence[Any] = connection.execute(
         sa.select(
             table.c.prompt_class,
             table.c.route,
             sa.func.count(),
             sa.func.sum(table.c.cost_usd),
-            sa.func.min(table.c.started_ms).filter(of_own_model),
-            sa.func.sum(table.c.latency_s).filter(of_own_model),
+            sa.func.min(table.c.started_ms).filter(is_own_model),
+            sa.func.sum(table.c.latency_s).filter(is_own_model),
         )
         .where(*conditions)
         .group_by(table.c.prompt_class, table.c.route)
     ).all()
-    own, paid = Counter[str](), Counter[str]()
+    own_counts, paid_counts = Counter[str](), Counter[str]()
     usd = answering_seconds = 0.0
     for name, route, count, cost, _, latency in rows:
         answering_seconds += latency or 0.0
         if route in _OWN_ROUTES or route == _LARGER_MODEL_ROUTE:
-            own[name] += count
+            own_counts[name] += count
         elif route.startswith(_PAID_ROUTES):
-            paid[name] += count
+            paid_counts[name] += count
             usd += cost or 0.0
     minute = table.c.started_ms // _MINUTE_MS
     minutes = connection.execute(
@@ -105,13 +109,16 @@ def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -
             *conditions, table.c.degraded.like(_MARGIN_NOT_HELD)
         )
     ).scalar_one()
-    first = min((row[4] for row in rows if row[4] is not None), default=0)
-    elapsed = datetime.now(UTC).timestamp() - first / 1000
+    first_ms = min((row[4] for row in rows if row[4] is not None), default=0)
+    elapsed_seconds = datetime.now(UTC).timestamp() - first_ms / 1000
     return RoutedAnswers(
-        utilisation=min(1.0, answering_seconds / max(elapsed, 1.0)) if first else 0.0,
-        classes={name: ClassCounts(own[name], paid[name]) for name in sorted(own | paid)},
-        own=own.total(),
-        paid=paid.total(),
+        utilisation=min(1.0, answering_seconds / max(elapsed_seconds, 1.0)) if first_ms else 0.0,
+        classes={
+            name: ClassCounts(own_counts[name], paid_counts[name])
+            for name in sorted(own_counts | paid_counts)
+        },
+        own=own_counts.total(),
+        paid=paid_counts.total(),
         paid_usd=usd,
         minutes_without_margin=minutes,
     )
@@ -124,19 +131,19 @@ def month_start(now: datetime | None = None) -> datetime:
 
 
 def saved_usd(own: int, paid_usd: Sequence[float]) -> tuple[float, float, float]:
-    """Estimate the cost of our own model's answers at the paid model, with a 95 % interval.
+    """Estimate the cost of our own model's answers at the paid model's price, with a 95 % interval.
 
     Args:
         own: the number of our own model's answers.
         paid_usd: the costs of paid answers to similar questions (those of the labels).
 
     Returns:
-        Estimate, low and high in US dollars; zeros if there are no costs or no answers.
+        Estimate, low and high in US dollars; zeros without costs or answers.
     """
     if not paid_usd or not own:
         return 0.0, 0.0, 0.0
     mean = fmean(paid_usd)
     spread = stdev(paid_usd) if len(paid_usd) > 1 else mean
-    # the error of the mean, and the spread of `own` answers around it
+    # The error of the mean, and the spread of `own` answers around it.
     half_width = _Z_95 * spread * math.sqrt(1.0 / len(paid_usd) + 1.0 / own)
     return own * mean, own * max(0.0, mean - half_width), own * (mean + half_width)

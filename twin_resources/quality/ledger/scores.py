@@ -1,13 +1,13 @@
 """Converts a score into a row of the ledger, and decides whether the score may count.
 
 Scope: API score → row, its kind (vote, edit, comparison, judgement, other), its author and
-reader, the stream it counts in, and the reasons for which a score never counts.
+reader, the stream in which it counts, and the reasons why a score never counts.
 Out of scope: reading scores (`paged_feed.py`), settling them (`settling.py`), an author's
 settings for a name (`authors/score_settings.py`).
 
 A score from another program (Langfuse's page, its SDK, an evaluator) has its own name and no
-reader: the author's file maps the name to a stream, and the trace gives author and reader. Its
-original value is kept until both are known, so that a name that is mapped later still counts.
+reader. The author's file maps the name to a stream, and the trace provides author and reader. Its
+original value is stored until both are known, so that a name that is mapped later still counts.
 API: `data` of `GET /v3/scores`, https://api.reference.langfuse.com
 """
 # pyright: strict
@@ -23,12 +23,12 @@ from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, 
 from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 from twin_resources.privacy import redact_text
 
-JUDGE = "judge:"  # a judge's score is named judge:<name>@<prompt version>; that is its stream
+JUDGE = "judge:"  # a judge's score and stream are named judge:<name>@<prompt version>
 UNKNOWN_TRACE, NO_TRACE = "unknown_trace", "no_trace"
 UNKNOWN_READER = "api:unknown"  # neither the score nor its trace has a reader
 NOT_MAPPED = "not_mapped"  # not one of the twin's own names, and not in the author's `[scores]`
 OTHER = "other"  # kind of a score with another name, until its author's file maps it
-# An edit is not a number, and one of two compared answers loses however good both are.
+# An edit is not a number. One of two compared answers loses, however good both are.
 UNSETTLED_KINDS = ("edit", "compare")
 DAY_MS = 86_400_000
 MAX_TEXT = 20_000
@@ -46,7 +46,7 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         KeyError, ValueError: the id, name or timestamp is missing or invalid.
     """
-    identity, name = str(score["id"]), str(score["name"])
+    score_id, name = str(score["id"]), str(score["name"])
     timestamp_ms = parse_timestamp_ms(score["timestamp"])
     metadata = _as_mapping(score.get("metadata"))
     subject = _as_mapping(score.get("subject"))
@@ -59,7 +59,7 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
     if not trace_id:
         reason = NO_TRACE
     return {
-        "id": identity,
+        "id": score_id,
         "trace_id": str(trace_id or ""),
         "author": "",
         "version": "",
@@ -98,12 +98,12 @@ def complete_from_trace(
     if row["reason"] not in ("", UNKNOWN_TRACE) and row["kind"] != OTHER:
         return row
     if trace is None:
-        unknown = {"status": "bad", "reason": UNKNOWN_TRACE}
-        return row if row["reason"] == NO_TRACE else row | unknown
+        unknown_fields = {"status": "bad", "reason": UNKNOWN_TRACE}
+        return row if row["reason"] == NO_TRACE else row | unknown_fields
     trace_fields = {name: trace[name] for name in ("author", "version", "prompt_class")}
     trace_fields["reader"] = row["reader"] or trace["reader"] or UNKNOWN_READER
-    allowed = row["allowed_authors"].split(",")
-    if "*" not in allowed and trace["author"] not in allowed:
+    allowed_authors = row["allowed_authors"].split(",")
+    if "*" not in allowed_authors and trace["author"] not in allowed_authors:
         return row | trace_fields | {"status": "bad", "reason": "other_author"}
     if row["kind"] == OTHER:
         return row | trace_fields | _counted_fields(row, read_counted_scores(trace["author"]))
@@ -115,17 +115,17 @@ def complete_from_trace(
 
 
 def _counted_fields(row: Mapping[str, Any], counts: CountedScores) -> dict[str, Any]:
-    """Return the fields that change when a score of another name is mapped or rejected."""
-    mapped = counts.get(row["name"])
-    if mapped is None:
+    """Return the fields that change when another program's score is mapped or rejected."""
+    rule = counts.get(row["name"])
+    if rule is None:
         return {"status": "bad", "reason": NOT_MAPPED}
-    value, rejection_reason = mapped.normalize(row["value"], row["text"])
+    value, rejection_reason = rule.normalize(row["value"], row["text"])
     if rejection_reason:
         return {"status": "bad", "reason": rejection_reason}
-    is_judgement = mapped.by == "judge"
+    is_judgement = rule.by == "judge"
     return {
         "kind": "judge" if is_judgement else "vote",
-        "stream": f"{JUDGE}{mapped.stream}" if is_judgement else mapped.stream,
+        "stream": f"{JUDGE}{rule.stream}" if is_judgement else rule.stream,
         "value": value,
         "text": "",
         "status": "open",
@@ -149,7 +149,7 @@ def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str,
         text = str(value).strip() if isinstance(value, str) else ""
         return None, redact_text(text)[:MAX_TEXT], "" if text else "no_text"
     if kind == OTHER and isinstance(value, str):
-        # Keep a category, which the score's owner defined, but not a reader's free text.
+        # Store a category, which the score's owner defined, but not a reader's free text.
         category = redact_text(value)[:MAX_CATEGORY] if data_type == "CATEGORICAL" else ""
         return None, category, ""
     if not isinstance(value, bool | int | float):
@@ -165,7 +165,7 @@ def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str,
 def _annotator(score: Mapping[str, Any]) -> str:
     """Return the person who gave a score in the trace store's page.
 
-    The result is empty for a score written by a program; the reader is then the one who asked.
+    The result is empty for a program's score, whose reader is the person who asked.
     """
     person = score.get("authorUserId")
     return f"{str(score.get('source') or 'api').lower()}:{person}" if person else ""

@@ -3,20 +3,20 @@
 Scope: closing reader-days, settling judgements, limits on readers and days.
 Out of scope: reading scores (`paged_feed.py`), betting (`statistics/`).
 
-The votes of one reader in one stream and UTC day become one value, because the detectors' guarantee
-does not hold when several scores of one reader follow each other. The value is the mean of the
-reader's votes on the most frequent version and class (the earliest in a tie), since each class is
-compared with its own baseline. A day is closed two hours after its end (`ledger.DAY_QUIET_S`), if
-everything before its end was read. A vote that is found later joins the open day, unless its
-reader's day was settled without it: then it only corrects reports. Each judgement is a separate
-value, settled with its day. A settled day is complete, so it can be bet on as a whole. The
-transaction that settles a value also assigns its sequence number within the author.
+The votes of one reader in one stream and UTC day become one value, because consecutive scores by
+one reader would void the detectors' guarantee. The value is the mean of the reader's votes on the
+most frequent version and class (the earliest in a tie), since each class has its own baseline. A
+day is closed two hours after its end (`ledger.DAY_QUIET_S`), if everything before its end was read.
+A vote that is found later joins the open day, unless its reader's day was settled without it. In
+that case, it only corrects reports. Each judgement is a separate value, settled with its day. A
+settled day is complete, so it can be bet on as a whole. The transaction that settles a value also
+assigns its sequence number within the author.
 
 No reader settles more than its share of an author's values in the last `READER_CAP_DAYS` days
 (`statistics/poisoning.admit_reader_days`). No day settles more than three usual days (`day_limit`).
 Once an author's stream is two weeks old, readers first seen within the last two weeks settle at
-most a tenth of a day (`new_reader_limit`). Selection depends on who scored and when, never on the
-value.
+most a tenth of a day (`new_reader_limit`). Selection depends on the reader and the time, never on
+the value.
 """
 # pyright: strict
 
@@ -54,8 +54,8 @@ class ReaderDay:
     """The votes of one reader in one stream and day, and the resulting value.
 
     Attributes:
-        value: a row of `ledger_settled`, without its number.
-        used_vote_ids, unused_vote_ids: the ids of the votes that the value consists of, and of the
+        value: a row of `ledger_settled`, without its sequence number.
+        used_vote_ids, unused_vote_ids: the ids of the votes that the value includes, and of the
             others.
         first_ms: the time of the first vote.
     """
@@ -80,13 +80,13 @@ def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
     days: list[ReaderDay] = []
     for (reader, day), group in groups.items():
         group.sort(key=lambda vote: (vote["timestamp_ms"], vote["id"]))
-        # The earliest wins a tie.
-        most_frequent = Counter(map(_CLASS_OF, group)).most_common(1)[0][0]
-        used = [vote for vote in group if _CLASS_OF(vote) == most_frequent]
-        unused_vote_ids = [vote["id"] for vote in group if _CLASS_OF(vote) != most_frequent]
-        mean = fmean(vote["value"] for vote in used)
-        value = {"value": mean, "unit": reader, "day": day, **_facts(used[0])}
-        ids = [vote["id"] for vote in used]
+        # In a tie, the earliest class wins.
+        main_class = Counter(map(_CLASS_OF, group)).most_common(1)[0][0]
+        used_votes = [vote for vote in group if _CLASS_OF(vote) == main_class]
+        unused_vote_ids = [vote["id"] for vote in group if _CLASS_OF(vote) != main_class]
+        mean = fmean(vote["value"] for vote in used_votes)
+        value = {"value": mean, "unit": reader, "day": day, **_facts(used_votes[0])}
+        ids = [vote["id"] for vote in used_votes]
         days.append(ReaderDay(reader, day, value, ids, unused_vote_ids, group[0]["timestamp_ms"]))
     days.sort(key=lambda reader_day: (reader_day.day, reader_day.first_ms, reader_day.reader))
     return days
@@ -107,10 +107,10 @@ def settle(
     """Settle all scores that can be settled now, inside the ledger's transaction.
 
     Args:
-        report: the report that counts settled and held values.
+        report: the report that counts settled and unsettled values.
         frontier_ms: the time before which all scores were read.
         day_closing: `at_once` closes a reader-day at its first vote (for demonstrations and tests,
-            where each reader has one score).
+            where each reader gives one score).
     """
     before_day = 2**31 - 1 if day_closing == "at_once" else frontier_ms // DAY_MS
     _settle_judgements(connection, report, before_day, now_ms)
@@ -120,26 +120,28 @@ def settle(
         .where(table.c.status == "open", table.c.kind == "vote", table.c.day < before_day)
         .order_by(table.c.day, table.c.author, table.c.reader)
     ).mappings()
-    by_stream: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    votes_by_stream: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     for vote in votes:
-        by_stream[vote["author"], vote["stream"]].append(dict(vote))
-    for (author, stream), scores in sorted(by_stream.items()):
-        by_status = _group_by_status(
-            connection, author, stream, reader_days(scores), day_closing=day_closing
+        votes_by_stream[vote["author"], vote["stream"]].append(dict(vote))
+    for (author, stream), stream_votes in sorted(votes_by_stream.items()):
+        days_by_status = _group_by_status(
+            connection, author, stream, reader_days(stream_votes), day_closing=day_closing
         )
-        settled = by_status.pop("settled")
-        values = [(reader_day.value, reader_day.used_vote_ids) for reader_day in settled]
+        settled_days = days_by_status.pop("settled")
+        values = [(reader_day.value, reader_day.used_vote_ids) for reader_day in settled_days]
         _store_settled_values(connection, report, author, values, now_ms)
-        unused_vote_ids = [score for reader_day in settled for score in reader_day.unused_vote_ids]
+        unused_vote_ids = [
+            vote_id for reader_day in settled_days for vote_id in reader_day.unused_vote_ids
+        ]
         _set_status(connection, dict.fromkeys(unused_vote_ids), "beside")
-        for status, unsettled in by_status.items():
-            unused = [
-                score
-                for reader_day in unsettled
-                for score in (*reader_day.used_vote_ids, *reader_day.unused_vote_ids)
+        for status, unsettled_days in days_by_status.items():
+            vote_ids = [
+                vote_id
+                for reader_day in unsettled_days
+                for vote_id in (*reader_day.used_vote_ids, *reader_day.unused_vote_ids)
             ]
-            _set_status(connection, dict.fromkeys(unused), status)
-            report.unsettled_days[status] += len(unsettled)
+            _set_status(connection, dict.fromkeys(vote_ids), status)
+            report.unsettled_days[status] += len(unsettled_days)
 
 
 def _settle_judgements(
@@ -152,12 +154,12 @@ def _settle_judgements(
         .where(table.c.status == "open", table.c.kind == "judge", table.c.timestamp_ms < end_ms)
         .order_by(table.c.timestamp_ms, table.c.id)
     ).mappings()
-    by_author: dict[str, list[tuple[Mapping[str, Any], Sequence[str]]]] = defaultdict(list)
+    values_by_author: dict[str, list[tuple[Mapping[str, Any], Sequence[str]]]] = defaultdict(list)
     for row in rows:
         day = row["timestamp_ms"] // DAY_MS
         value = {"value": row["value"], "unit": row["id"], "day": day, **_facts(row)}
-        by_author[row["author"]].append((value, [row["id"]]))
-    for author, values in by_author.items():
+        values_by_author[row["author"]].append((value, [row["id"]]))
+    for author, values in values_by_author.items():
         _store_settled_values(connection, report, author, values, now_ms)
 
 
@@ -170,14 +172,14 @@ def _group_by_status(
     day_closing: DayClosing,
 ) -> dict[str, list[ReaderDay]]:
     """Group reader-days by their new status: `settled`, `capped`, `beyond` or `new`."""
-    first = days[0].day
-    sizes = _count_settled_by(
-        connection, author, stream, "day", since_day=first - DAY_LIMIT_WINDOW_DAYS
+    first_day = days[0].day
+    size_by_day = _count_settled_by(
+        connection, author, stream, "day", since_day=first_day - DAY_LIMIT_WINDOW_DAYS
     )
     counts_by_reader = _count_settled_by(
-        connection, author, stream, "unit", since_day=first - READER_CAP_DAYS
+        connection, author, stream, "unit", since_day=first_day - READER_CAP_DAYS
     )
-    by_status: dict[str, list[ReaderDay]] = {
+    days_by_status: dict[str, list[ReaderDay]] = {
         "settled": [],
         "capped": [],
         "beyond": [],
@@ -187,22 +189,26 @@ def _group_by_status(
         _NewReaders.from_ledger(connection, author, stream) if day_closing == "daily" else None
     )
     for day, group in groupby(days, key=attrgetter("day")):
-        today = list(group)
-        known_readers, unknown = (
-            (today, []) if new_readers is None else new_readers.split_new_readers(today)
+        days_of_day = list(group)
+        known_reader_days, new_reader_days = (
+            (days_of_day, []) if new_readers is None else new_readers.split_new_readers(days_of_day)
         )
         is_admitted = admit_reader_days(
-            [reader_day.reader for reader_day in known_readers], counts_by_reader
+            [reader_day.reader for reader_day in known_reader_days], counts_by_reader
         )
-        by_status["new"] += unknown
-        by_status["capped"] += compress(known_readers, map(not_, is_admitted))
-        admitted = list(compress(known_readers, is_admitted))
-        limit = day_limit([size for other, size in sizes.items() if other < day])
-        room = len(admitted) if new_readers is None or limit is None else max(0, limit - sizes[day])
-        sizes[day] += min(room, len(admitted))  # with the values that the day already has
-        by_status["settled"] += admitted[:room]
-        by_status["beyond"] += admitted[room:]
-    return by_status
+        days_by_status["new"] += new_reader_days
+        days_by_status["capped"] += compress(known_reader_days, map(not_, is_admitted))
+        admitted_days = list(compress(known_reader_days, is_admitted))
+        limit = day_limit([size for other_day, size in size_by_day.items() if other_day < day])
+        capacity = (
+            len(admitted_days)
+            if new_readers is None or limit is None
+            else max(0, limit - size_by_day[day])
+        )
+        size_by_day[day] += min(capacity, len(admitted_days))  # includes the day's earlier values
+        days_by_status["settled"] += admitted_days[:capacity]
+        days_by_status["beyond"] += admitted_days[capacity:]
+    return days_by_status
 
 
 @dataclass(frozen=True)
@@ -211,7 +217,7 @@ class _NewReaders:
 
     Attributes:
         first: reader → the first day on which the reader asked or voted, in days since the epoch.
-        began: the first settled day of the stream; without one, its first day with a vote.
+        began: the stream's first settled day; without one, its first day with a vote.
         sizes: day → the number of reader-days with a vote, regardless of their status.
     """
 
@@ -224,43 +230,60 @@ class _NewReaders:
         scores, settled, traces = (
             ledger_tables.scores, ledger_tables.settled, ledger_tables.traces
         )  # fmt: skip
-        voted = (scores.c.author == author) & (scores.c.stream == stream)
-        counted = (settled.c.author == author) & (settled.c.stream == stream)
+        is_vote = (scores.c.author == author) & (scores.c.stream == stream)
+        is_settled = (settled.c.author == author) & (settled.c.stream == stream)
         first_days: dict[str, int] = {}
-        for reader, at_day, conditions in (
+        for reader, day_column, conditions in (
             (traces.c.reader, traces.c.started_ms // DAY_MS, traces.c.author == author),
-            (scores.c.reader, scores.c.day, voted),
-            (settled.c.unit, settled.c.day, counted),
+            (scores.c.reader, scores.c.day, is_vote),
+            (settled.c.unit, settled.c.day, is_settled),
         ):
-            firsts = sa.select(reader, sa.func.min(at_day)).where(conditions).group_by(reader)
-            for name, day in connection.execute(firsts).tuples():
+            first_day_query = (
+                sa.select(reader, sa.func.min(day_column)).where(conditions).group_by(reader)
+            )
+            for name, day in connection.execute(first_day_query).tuples():
                 first_days[name] = min(day, first_days.get(name, day))
         sizes = connection.execute(
             sa.select(scores.c.day, sa.func.count(sa.distinct(scores.c.reader)))
-            .where(voted)
+            .where(is_vote)
             .group_by(scores.c.day)
         ).tuples()
-        began = connection.execute(sa.select(sa.func.min(settled.c.day)).where(counted)).scalar()
-        days = {int(day): int(count) for day, count in sizes}
-        return cls(first_days, min(days, default=0) if began is None else int(began), days)
+        first_settled = connection.execute(
+            sa.select(sa.func.min(settled.c.day)).where(is_settled)
+        ).scalar()
+        votes_by_day = {int(day): int(count) for day, count in sizes}
+        return cls(
+            first_days,
+            min(votes_by_day, default=0) if first_settled is None else int(first_settled),
+            votes_by_day,
+        )
 
     def split_new_readers(
         self, reader_days_of_day: Sequence[ReaderDay]
     ) -> tuple[list[ReaderDay], list[ReaderDay]]:
-        """Return the reader-days of one day that may settle, and those of new readers to hold."""
+        """Return one day's reader-days that may settle, and those of new readers that may not."""
         day = reader_days_of_day[0].day
-        since = day - NEW_READER_DAYS
-        if since < self.began:  # a new stream has no earlier readers
+        start_day = day - NEW_READER_DAYS
+        if start_day < self.began:  # a new stream has no earlier readers
             return list(reader_days_of_day), []
-        new = [one for one in reader_days_of_day if self.first.get(one.reader, day) > since]
-        earlier = [
-            size for at, size in self.sizes.items() if day - DAY_LIMIT_WINDOW_DAYS <= at < day
+        new_reader_days = [
+            reader_day
+            for reader_day in reader_days_of_day
+            if self.first.get(reader_day.reader, day) > start_day
+        ]
+        earlier_sizes = [
+            size
+            for size_day, size in self.sizes.items()
+            if day - DAY_LIMIT_WINDOW_DAYS <= size_day < day
         ]
         limit = new_reader_limit(
-            len(reader_days_of_day) - len(new), median(earlier) if earlier else 0.0
+            len(reader_days_of_day) - len(new_reader_days),
+            median(earlier_sizes) if earlier_sizes else 0.0,
         )
-        unsettled = new[limit:]
-        return [one for one in reader_days_of_day if one not in unsettled], unsettled
+        unsettled_days = new_reader_days[limit:]
+        return [
+            reader_day for reader_day in reader_days_of_day if reader_day not in unsettled_days
+        ], unsettled_days
 
 
 def _count_settled_by(
@@ -285,19 +308,25 @@ def _store_settled_values(
     """Store values under new sequence numbers.
 
     Args:
-        values: rows of `ledger_settled`, each with the ids of the scores that it consists of.
+        values: rows of `ledger_settled`, each with the ids of the scores that it includes.
     """
     if not values:
         return
     table = ledger_tables.sequences
-    last = connection.execute(sa.select(table.c.last).where(table.c.author == author)).scalar() or 0
-    ledger_tables.upsert(connection, table, [{"author": author, "last": last + len(values)}])
-    common = {"author": author, "settled_ms": now_ms}
-    numbered = list(enumerate(values, start=last + 1))
-    rows = [{**value, **common, "sequence": number} for number, (value, _) in numbered]
+    last_number = (
+        connection.execute(sa.select(table.c.last).where(table.c.author == author)).scalar() or 0
+    )
+    ledger_tables.upsert(connection, table, [{"author": author, "last": last_number + len(values)}])
+    common_fields = {"author": author, "settled_ms": now_ms}
+    numbered_values = list(enumerate(values, start=last_number + 1))
+    rows = [
+        {**value, **common_fields, "sequence": sequence} for sequence, (value, _) in numbered_values
+    ]
     connection.execute(sa.insert(ledger_tables.settled), rows)
-    by_score = {score: number for number, (_, scores) in numbered for score in scores}
-    _set_status(connection, by_score, "settled")
+    sequence_by_score = {
+        score_id: sequence for sequence, (_, score_ids) in numbered_values for score_id in score_ids
+    }
+    _set_status(connection, sequence_by_score, "settled")
     report.settled[author] += len(values)
 
 
@@ -310,5 +339,5 @@ def _set_status(connection: sa.Connection, scores: Mapping[str, int | None], sta
         sa.update(table)
         .where(table.c.id == sa.bindparam("score"))
         .values(status=status, sequence=sa.bindparam("number")),
-        [{"score": score, "number": number} for score, number in scores.items()],
+        [{"score": score_id, "number": sequence} for score_id, sequence in scores.items()],
     )

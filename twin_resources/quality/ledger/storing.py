@@ -2,7 +2,7 @@
 
 Scope: the transaction of one window, and the status of each row.
 Out of scope: reading (`paged_feed.py`), settling (`settling.py`).
-Method: upserts by the trace store's own ids, so that a row that is read twice is stored once.
+Method: upserts by the trace store's own ids, so a row that is read twice is stored once.
 """
 # pyright: strict
 
@@ -32,12 +32,12 @@ from twin_resources.storage.state.lease import Lease
 from twin_resources.storage.state.state import State
 
 TRACES, SCORES = "traces", "scores"
-# Kind of row → the columns of its id in the trace store and of its listing time.
+# Kind of row → the columns with its id in the trace store and with its listing time.
 LISTED_BY = {
     SCORES: (ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
     TRACES: (ledger_tables.traces.c.trace_id, ledger_tables.traces.c.started_ms),
 }
-_CHUNK = 500  # bound parameters of one statement
+_CHUNK = 500  # bound parameters per statement
 _MAX_ROWS_PER_CALL = 2000
 # A later change does not reopen a row with one of these statuses.
 _FINAL = ("settled", "beside", "late", "capped", "beyond", "new")
@@ -49,10 +49,10 @@ class LedgerWriter:
 
     Attributes:
         read_counted_scores: author → its `[scores]`.
-        closed_ms: the time when the sync began before which all days are closed.
-        unknown_traces: traces that scores of this sync name and that are missing from the ledger.
-        unknown_foreign_traces: missing traces that scores of other names refer to. They may be
-            answers from a different program that uses the same trace store.
+        closed_ms: the time before which all days were closed when the sync started.
+        unknown_traces: traces that this sync's scores refer to and that the ledger lacks.
+        unknown_foreign_traces: missing traces that other programs' scores refer to. They may be
+            answers by a different program that uses the same trace store.
     """
 
     state: State
@@ -88,98 +88,102 @@ class LedgerWriter:
 
         Args:
             kind: `traces` or `scores`.
-            window_bounds: the window's bounds if `rows` are all its rows; the ledger's other rows
+            window_bounds: the window's bounds if `rows` are all its rows. The ledger's other rows
                 in the window were then deleted from the store.
         """
         with self.transaction() as connection:
             if kind == TRACES:
-                seen = self.put_traces(connection, rows)
+                row_ids = self.put_traces(connection, rows)
             else:
-                seen = self.put_scores(connection, rows)
+                row_ids = self.put_scores(connection, rows)
             if window_bounds is not None:
-                self._mark_missing_deleted(connection, kind, seen, window_bounds)
+                self._mark_missing_deleted(connection, kind, row_ids, window_bounds)
             put_feed(connection, feed, next_state)
 
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Store traces, process the scores that waited for them, and return the ids seen."""
+        """Store traces, process the scores that waited for them, and return the trace ids."""
         rows_by_id = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
         stored_rows = _by_id(connection, ledger_tables.traces, "trace_id", list(rows_by_id))
         ledger_tables.upsert(connection, ledger_tables.traces, list(rows_by_id.values()))
-        new = [identity for identity in rows_by_id if identity not in stored_rows]
-        self.report.traces += len(new)
+        new_ids = [trace_id for trace_id in rows_by_id if trace_id not in stored_rows]
+        self.report.traces += len(new_ids)
         table = ledger_tables.scores
-        for chunk in ledger_tables.batches(new, _CHUNK):
+        for chunk in ledger_tables.batches(new_ids, _CHUNK):
             waiting_rows = connection.execute(
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
-            completed = [
+            completed_rows = [
                 complete_from_trace(
                     dict(row), rows_by_id[row["trace_id"]], self.read_counted_scores
                 )
                 for row in waiting_rows
             ]
-            self._assign_days(connection, completed)
-            ledger_tables.upsert(connection, table, completed)
+            self._assign_days(connection, completed_rows)
+            ledger_tables.upsert(connection, table, completed_rows)
         self.unknown_traces -= set(rows_by_id)
         self.unknown_foreign_traces -= set(rows_by_id)
         return set(rows_by_id)
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
-        """Store scores and return the ids seen."""
-        newest_last = sorted(map(score_row, rows), key=lambda row: row["updated_ms"])
-        rows_by_id = {row["id"]: row for row in newest_last}
+        """Store scores and return their ids."""
+        rows_by_update = sorted(map(score_row, rows), key=lambda row: row["updated_ms"])
+        rows_by_id = {row["id"]: row for row in rows_by_update}
         stored_rows = _by_id(connection, ledger_tables.scores, "id", list(rows_by_id))
         trace_ids = {row["trace_id"] for row in rows_by_id.values()}
         traces_by_id = _by_id(connection, ledger_tables.traces, "trace_id", list(trace_ids))
-        fresh: list[dict[str, Any]] = []
-        changed: list[dict[str, Any]] = []
-        for identity, row in rows_by_id.items():
-            stored_row = stored_rows.get(identity)
+        new_rows: list[dict[str, Any]] = []
+        changed_rows: list[dict[str, Any]] = []
+        for score_id, row in rows_by_id.items():
+            stored_row = stored_rows.get(score_id)
             if stored_row is None:
-                fresh.append(
+                new_rows.append(
                     complete_from_trace(
                         row, traces_by_id.get(row["trace_id"]), self.read_counted_scores
                     )
                 )
                 continue
             if row["updated_ms"] < stored_row["updated_ms"]:
-                # Langfuse identifies a score by id, name and date: a vote that was changed on
-                # another day appears twice, and the newest counts.
+                # Langfuse identifies a score by id, name and date. A vote that was changed on
+                # another day therefore appears twice, and the newest counts.
                 continue
-            if row["kind"] == OTHER:  # on its own scale: compare the mapped value
+            if row["kind"] == OTHER:  # has its own scale: compare the mapped value
                 trace = traces_by_id.get(stored_row["trace_id"]) or _trace_fields(stored_row)
                 row = complete_from_trace(row, trace, self.read_counted_scores)  # noqa: PLW2901
                 if row["kind"] == OTHER and stored_row["status"] in _FINAL:
-                    continue  # its name is no longer mapped; its final value stays
+                    continue  # the name is no longer mapped, but the final value stays
             if _has_same_content(stored_row, row):
                 continue
             if stored_row["status"] in _FINAL or stored_row["sequence"] is not None:
                 content = {name: row[name] for name in ("value", "text", "updated_ms")}
                 restored_status = {"status": "settled"} if stored_row["status"] == "deleted" else {}
-                changed.append(stored_row | content | restored_status)
+                changed_rows.append(stored_row | content | restored_status)
             else:
-                origin = {
+                original_fields = {
                     name: stored_row[name] for name in ("trace_id", "given_ms", "timestamp_ms")
                 }
                 updated_row = complete_from_trace(
-                    row | origin, traces_by_id.get(stored_row["trace_id"]), self.read_counted_scores
+                    row | original_fields,
+                    traces_by_id.get(stored_row["trace_id"]),
+                    self.read_counted_scores,
                 )
                 self._assign_days(connection, [updated_row])
-                changed.append(updated_row)
-        self._assign_days(connection, fresh)
-        for row in fresh:
+                changed_rows.append(updated_row)
+        self._assign_days(connection, new_rows)
+        for row in new_rows:
             if row["reason"] == UNKNOWN_TRACE:
                 is_foreign = row["kind"] == OTHER
-                missing = self.unknown_foreign_traces if is_foreign else self.unknown_traces
-                missing.add(row["trace_id"])
-        self.report.scores += len(fresh)
-        self.report.changed += len(changed)
-        self.report.invalid_scores.update(row["reason"] for row in fresh if row["status"] == "bad")
-        ledger_tables.upsert(connection, ledger_tables.scores, [*fresh, *changed])
+                missing_traces = self.unknown_foreign_traces if is_foreign else self.unknown_traces
+                missing_traces.add(row["trace_id"])
+        self.report.scores += len(new_rows)
+        self.report.changed += len(changed_rows)
+        self.report.invalid_scores.update(
+            row["reason"] for row in new_rows if row["status"] == "bad"
+        )
+        ledger_tables.upsert(connection, ledger_tables.scores, [*new_rows, *changed_rows])
         return set(rows_by_id)
 
     def recount(self, authors: Iterable[str]) -> None:
-        """Process scores of other names again, after an author's file maps one of them.
+        """Process other programs' scores again, after an author's file maps one of their names.
 
         They keep the day on which they were given, so each reader's day gives one value. A score
         is late if that day was settled without it. Settled values stay.
@@ -194,18 +198,18 @@ class LedgerWriter:
             table.c.kind == OTHER,
         )
         with self.state.read_transaction() as connection:
-            waiting = list(connection.execute(sa.select(table.c.id).where(*conditions)).scalars())
-        for ids in ledger_tables.batches(waiting, _MAX_ROWS_PER_CALL):
+            score_ids = list(connection.execute(sa.select(table.c.id).where(*conditions)).scalars())
+        for ids in ledger_tables.batches(score_ids, _MAX_ROWS_PER_CALL):
             with self.transaction() as connection:
                 rows = _by_id(connection, table, "id", ids).values()
                 rows_to_recount = [
                     complete_from_trace(row, _trace_fields(row), self.read_counted_scores)
                     for row in rows
                 ]
-                counted = [row for row in rows_to_recount if row["kind"] != OTHER]
-                self._assign_days(connection, counted, keep_own_day=True)
-                ledger_tables.upsert(connection, table, counted)
-                self.report.changed += len(counted)
+                counted_rows = [row for row in rows_to_recount if row["kind"] != OTHER]
+                self._assign_days(connection, counted_rows, keep_own_day=True)
+                ledger_tables.upsert(connection, table, counted_rows)
+                self.report.changed += len(counted_rows)
 
     def _assign_days(
         self,
@@ -214,7 +218,7 @@ class LedgerWriter:
         *,
         keep_own_day: bool = False,
     ) -> None:
-        """Assign each vote its own day or the open day; mark it late if its own day was settled.
+        """Assign each vote its own day or the open day. It is late if its own day was settled.
 
         Args:
             keep_own_day: never use the open day, because all votes of a reader's day are present.
@@ -241,24 +245,24 @@ class LedgerWriter:
     ) -> None:
         table = ledger_tables.traces if kind == TRACES else ledger_tables.scores
         identity, moment = LISTED_BY[kind]
-        in_window = (moment >= window_bounds[0]) & (moment < window_bounds[1])
+        is_in_window = (moment >= window_bounds[0]) & (moment < window_bounds[1])
         if kind == SCORES:
-            in_window &= table.c.status != "deleted"
-        stored_ids = connection.execute(sa.select(identity).where(in_window)).scalars()
-        missing_ids = [one for one in stored_ids if one not in seen]
+            is_in_window &= table.c.status != "deleted"
+        stored_ids = connection.execute(sa.select(identity).where(is_in_window)).scalars()
+        missing_ids = [stored_id for stored_id in stored_ids if stored_id not in seen]
         for chunk in ledger_tables.batches(missing_ids, _CHUNK):
             if kind == TRACES:
                 connection.execute(sa.delete(table).where(identity.in_(chunk)))
             else:
-                mark_deleted = sa.update(table).where(identity.in_(chunk))
-                connection.execute(mark_deleted.values(status="deleted", text=""))
+                update = sa.update(table).where(identity.in_(chunk))
+                connection.execute(update.values(status="deleted", text=""))
         self.report.deleted += len(missing_ids) if kind == SCORES else 0
 
     def remove_old(self, connection: sa.Connection, *, before_ms: int) -> None:
-        """Remove rows past their retention, a limited number per call."""
+        """Remove rows past their retention, up to a limit per call."""
         for identity, moment in LISTED_BY.values():
-            old = sa.select(identity).where(moment < before_ms).limit(_MAX_ROWS_PER_CALL)
-            connection.execute(sa.delete(identity.table).where(identity.in_(old)))
+            old_ids = sa.select(identity).where(moment < before_ms).limit(_MAX_ROWS_PER_CALL)
+            connection.execute(sa.delete(identity.table).where(identity.in_(old_ids)))
 
 
 def put_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
@@ -267,7 +271,7 @@ def put_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
 
 
 def _trace_fields(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the trace's fields that a stored score holds, or None if its trace was unknown."""
+    """Return the trace's fields in a stored score, or None if its trace was unknown."""
     if not row["author"]:
         return None
     return {name: row[name] for name in ("author", "version", "prompt_class", "reader")}
@@ -284,17 +288,17 @@ def _by_id(
 ) -> dict[str, dict[str, Any]]:
     """Return rows by id, without the texts of traces."""
     columns = [column for column in table.c if column.name not in ("question", "answer")]
-    by_id: dict[str, dict[str, Any]] = {}
+    row_by_id: dict[str, dict[str, Any]] = {}
     for chunk in ledger_tables.batches(ids, _CHUNK):
         rows = connection.execute(sa.select(*columns).where(table.c[name].in_(chunk)))
-        by_id |= {row[name]: dict(row) for row in rows.mappings()}
-    return by_id
+        row_by_id |= {row[name]: dict(row) for row in rows.mappings()}
+    return row_by_id
 
 
 def _settled_days(
     connection: sa.Connection, votes: Sequence[Mapping[str, Any]]
 ) -> set[tuple[str, str, str, int]]:
-    """Return each settled (author, stream, reader, day) from the first to the last of the votes."""
+    """Return each settled (author, stream, reader, day) from the first to the last vote's day."""
     table = ledger_tables.settled
     days = {vote["timestamp_ms"] // DAY_MS for vote in votes}
     settled_days: set[tuple[str, str, str, int]] = set()

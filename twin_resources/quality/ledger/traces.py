@@ -1,6 +1,6 @@
 """Converts a generation span that the gateway wrote into a row of the ledger.
 
-Scope: observation → row; personal data in texts is replaced.
+Scope: observation → row, with personal data in texts redacted.
 Out of scope: reading observations (`paged_feed.py`), the contents of a span
 (`gateway/hooks/tracing.py`), finding the question in a prompt (`langfuse/trace_texts.py`).
 API: `data` of `GET /v2/observations`, https://api.reference.langfuse.com
@@ -22,8 +22,8 @@ from twin_resources.observability.trace_store.json_values import parse_timestamp
 from twin_resources.privacy import redact_text
 
 MAX_TEXT = 20_000  # characters of a question or an answer
-# Every version that answered had a probability above zero, so no real propensity is 0. Unknown was
-# once recorded as 1, and a weighted mean treated a drawn answer as certain.
+# Every version that answered had a probability above zero, so no real propensity is 0. Unknown
+# propensities were once recorded as 1, so a weighted mean treated a drawn answer as certain.
 UNKNOWN_PROPENSITY = 0.0
 
 
@@ -31,7 +31,7 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the row of `ledger_traces`, or None if the observation is not a twin's answer.
 
     Raises:
-        KeyError, ValueError: the observation's trace id or start is missing or invalid.
+        KeyError, ValueError: the observation's trace id or start time is missing or invalid.
     """
     metadata = metadata_texts(observation.get("metadata"))
     trace_id, started_ms = str(observation["traceId"]), parse_timestamp_ms(observation["startTime"])

@@ -1,4 +1,4 @@
-"""Trials of candidates: state between the evidence (pure) and the registry of versions.
+"""Runs trials of candidates, between the pure evidence and the registry of versions.
 
 Import from the modules; this file stays empty.
 """

@@ -1,6 +1,6 @@
-"""Read a canary's reader-days from the ledger as pairs, and their rate.
+"""Reads a canary's reader-days from the ledger as pairs, and their rate.
 
-Scope: settled thumbs of candidate and incumbent, read for one trial.
+Scope: settled thumbs of candidate and incumbent, for one trial.
 Out of scope: settling values (`ledger/`), betting on pairs (`statistics/promotion.py`).
 """
 # pyright: strict
@@ -28,7 +28,7 @@ class CanaryDays:
     """The pairs and readers of a canary so far.
 
     Attributes:
-        pairs: the pairs in order from the first value; the sequence number identifies used pairs.
+        pairs: the pairs, in order from the first value. The sequence number identifies used pairs.
         readers: the number of distinct readers of the candidate.
     """
 
@@ -45,16 +45,16 @@ class ScoreRate:
 
 
 def last_sequence(state: State, author: str) -> int:
-    """Return the last sequence number assigned to an author; 0 if there is none."""
+    """Return the last sequence number assigned to an author; 0 without one."""
     ledger_tables.open_tables(state)
     table = ledger_tables.sequences
     with state.read_transaction() as connection:
-        sequence = connection.execute(sa.select(table.c.last).where(table.c.author == author))
-        return int(sequence.scalar() or 0)
+        result = connection.execute(sa.select(table.c.last).where(table.c.author == author))
+        return int(result.scalar() or 0)
 
 
 def read_canary_days(state: State, trial: StoredTrial) -> CanaryDays:
-    """Return all pairs of a canary's trial, and its number of readers."""
+    """Return all pairs of a canary's trial, and the number of its readers."""
     ledger_tables.open_tables(state)
     trial_candidate, table = trial.candidate, ledger_tables.settled
     candidate, incumbent = f"v{trial_candidate.version}", f"v{trial_candidate.incumbent}"
@@ -101,6 +101,6 @@ def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
                 table.c.day >= today - RATE_DAYS,
             )
         ).one()
-    values, readers, first = int(row[0]), int(row[1]), row[2]
-    days = max(1, today - int(first) + 1) if values else RATE_DAYS
+    values, readers, first_day = int(row[0]), int(row[1]), row[2]
+    days = max(1, today - int(first_day) + 1) if values else RATE_DAYS
     return ScoreRate(values / days, readers)

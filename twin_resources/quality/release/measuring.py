@@ -1,4 +1,4 @@
-"""Measure the data available to an author's trial, for the choice of release mode.
+"""Measures the data available for an author's trial, to choose the release mode.
 
 Scope: counting prompts, certified claims and scores.
 Out of scope: the choice (`release/release_mode.py`).
@@ -39,7 +39,7 @@ def measure_feasibility(
 
     Args:
         now: seconds since the epoch.
-        min_prompts: the prompts that a shadow needs: 300; the demo uses 60 and prints it.
+        min_prompts: the number of prompts that a shadow needs: 300; the demo uses 60 and prints it.
     """
     table: dict[str, Any] = registry.routing().get(author, {})
     share = min(max(float(table.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
@@ -58,7 +58,7 @@ def expected_readers(rate: ScoreRate, *, share: float) -> int:
     """Estimate how many distinct readers the longest canary would reach.
 
     A reader is drawn again each day, and scores on per_day/readers of the days. The probability of
-    being reached is 1 − (1 − share)^(days with a score).
+    reaching a reader is 1 − (1 − share)^(days with a score).
     """
     if not rate.readers:
         return 0
@@ -67,11 +67,13 @@ def expected_readers(rate: ScoreRate, *, share: float) -> int:
 
 
 def recorded_prompts(tables: Tables, author: str) -> int:
-    """Count readers' questions that can be replayed.
+    """Count the readers' questions that can be replayed.
 
-    Held-out questions are not counted: they only fill up a trial.
+    Held-out questions do not count, because they only fill up a trial.
     """
     if not tables.exists("interactions", author):
         return 0
-    count = reader_interactions(tables.scan("interactions", author)).select("trace_id").collect()
-    return count.height
+    interactions = (
+        reader_interactions(tables.scan("interactions", author)).select("trace_id").collect()
+    )
+    return interactions.height

@@ -1,10 +1,10 @@
-"""Choose a candidate's release mode from measurements, and pair canary days.
+"""Chooses a candidate's release mode from measurements, and pairs canary days.
 
 Scope: the choice of mode with its reason, the differences of a canary, the rule that parks a trial,
 a line on its progress.
 Out of scope: the test (`promotion.py`), the moves (`registry/moves.py`).
-Method: `promotion.py`. A parked version (undecided when the prompts or days are used up) is not
-rolled back for harm.
+Method: `promotion.py`. A version is parked if the trial is undecided when the prompts or days are
+used up. A parked version is not rolled back for harm.
 """
 # pyright: strict
 
@@ -43,13 +43,13 @@ class TrialFeasibility:
     """The measurements from which a mode is chosen.
 
     Attributes:
-        certified_claims: the claims with a certified measure (`judges.py`).
+        certified_claims: the claims with a certified judge (`judges.py`).
         prompt_count: the number of recorded prompts that can be replayed.
         canary_values_per_day: the settled values per day that a canary would get: the measured
             score rate × the share of traffic.
         canary_readers: the number of distinct readers expected in a canary.
         margin, alpha: ε and α.
-        min_prompts: the prompts that a shadow needs: 300; the demo uses 60 and prints it.
+        min_prompts: the number of prompts that a shadow needs: 300; the demo uses 60 and prints it.
     """
 
     certified_claims: tuple[str, ...]
@@ -77,7 +77,7 @@ class ModeChoice:
 
 
 def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
-    """Choose shadow if a certified judge has enough prompts, else a short enough canary, else gate.
+    """Choose shadow if certified judges have enough prompts, else a short enough canary, else gate.
 
     The gate then requires more of a version than before a trial (`moves.compare_with_incumbent`).
     """
@@ -129,12 +129,12 @@ def canary_pairs(
             number, version, class and value.
         claim: the name of the claim that the stream measures.
     """
-    waiting: dict[str, list[float]] = {}
+    waiting_values: dict[str, list[float]] = {}
     pairs: list[PairedDifference] = []
     for sequence, version, prompt_class, value in values:
         if version == incumbent:
-            waiting.setdefault(prompt_class, []).append(value)
-        elif version == candidate and (incumbent_values := waiting.pop(prompt_class, [])):
+            waiting_values.setdefault(prompt_class, []).append(value)
+        elif version == candidate and (incumbent_values := waiting_values.pop(prompt_class, [])):
             difference = value - math.fsum(incumbent_values) / len(incumbent_values)
             pairs.append(PairedDifference(sequence, {claim: max(-1.0, min(1.0, difference))}))
     return pairs
@@ -151,14 +151,14 @@ def evaluate_evidence(
     """Return the evidence about a version on trial for `moves.required_moves`.
 
     Args:
-        exhausted: whether prompts are used up, or 14 days of canary are over; true only once,
+        exhausted: whether the prompts are used up or 14 canary days have passed. True only once,
             because the trial then ends.
-        readers: the number of distinct canary readers, if thumbs decide; fewer than 30 may only
+        readers: the number of distinct canary readers if thumbs decide. Fewer than 30 may only
             veto.
-        certified: whether every measure still has its certificate; otherwise nothing is decided.
+        certified: whether every judge still has its certificate. Otherwise, nothing is decided.
     """
     progress = f"{evidence.pairs} of about {estimate_trial_pairs(evidence):.0f} pairs"
-    strength = _describe_bets(evidence)
+    bets_text = _describe_bets(evidence)
     if not certified:
         reason = (
             f"{mode}: parked, because the judge has lost its certificate"
@@ -168,10 +168,10 @@ def evaluate_evidence(
         return TrialResult("exhausted" if exhausted else "undecided", f"{reason} ({progress})")
     verdict = final_verdict(evidence) if exhausted else evidence.verdict
     if verdict == "roll_back":
-        return TrialResult("roll_back", f"{mode}: worse than the stable version; {strength}")
+        return TrialResult("roll_back", f"{mode}: worse than the stable version; {bets_text}")
     has_too_few_readers = readers is not None and readers < MIN_READERS
     if verdict == "promote" and not has_too_few_readers:
-        reason = f"{mode}: {_describe_win(evidence)}, after {evidence.pairs} pairs; {strength}"
+        reason = f"{mode}: {_describe_win(evidence)}, after {evidence.pairs} pairs; {bets_text}"
         return TrialResult("promote", reason)
     readers_note = (
         f"; {readers} of {MIN_READERS} readers needed to promote" if has_too_few_readers else ""
@@ -183,9 +183,9 @@ def evaluate_evidence(
             else ""
         )
         return TrialResult(
-            "exhausted", f"{mode}: parked, {progress}; {strength}{mean_note}{readers_note}"
+            "exhausted", f"{mode}: parked, {progress}; {bets_text}{mean_note}{readers_note}"
         )
-    return TrialResult("undecided", f"{mode}: {progress}; {strength}{readers_note}")
+    return TrialResult("undecided", f"{mode}: {progress}; {bets_text}{readers_note}")
 
 
 def _describe_win(evidence: PairEvidence) -> str:
@@ -195,7 +195,7 @@ def _describe_win(evidence: PairEvidence) -> str:
 
 
 def _describe_mean(evidence: PairEvidence) -> str:
-    """Describe the mean difference, and the bound that is used at the end."""
+    """Describe the mean difference, and its lower bound at the end of the trial."""
     mean, error = mean_difference(evidence)
     lower_bound = mean_lower_bound(evidence)
     message = f"on average {mean:+.3f} ± {error:.3f}"
@@ -203,14 +203,14 @@ def _describe_mean(evidence: PairEvidence) -> str:
 
 
 def _describe_bets(evidence: PairEvidence) -> str:
-    """Describe U of the weakest claim and D of the worst, with their thresholds."""
-    # Against an incumbent that passed no gate, "better" is the only bet.
+    """Describe U of the weakest claim and D of the worst claim, with their thresholds."""
+    # "Better" is the only bet against an incumbent that passed no gate.
     log_e_values = evidence.highest or {"better": log_mean_wealth(evidence.better)}
-    weakest = min(log_e_values, key=lambda name: log_e_values[name])
-    worst = max(evidence.down, key=lambda name: log_mean_wealth(evidence.down[name]))
+    weakest_claim = min(log_e_values, key=lambda name: log_e_values[name])
+    worst_claim = max(evidence.down, key=lambda name: log_mean_wealth(evidence.down[name]))
     return (
-        f"promotion {math.exp(min(700.0, log_e_values[weakest])):.3g} of "
-        f"{math.exp(evidence.log_promotion_threshold):.0f} ({weakest}), roll-back "
-        f"{math.exp(min(700.0, log_mean_wealth(evidence.down[worst]))):.3g} of "
-        f"{math.exp(evidence.log_rollback_threshold):.0f} ({worst})"
+        f"promotion {math.exp(min(700.0, log_e_values[weakest_claim])):.3g} of "
+        f"{math.exp(evidence.log_promotion_threshold):.0f} ({weakest_claim}), roll-back "
+        f"{math.exp(min(700.0, log_mean_wealth(evidence.down[worst_claim]))):.3g} of "
+        f"{math.exp(evidence.log_rollback_threshold):.0f} ({worst_claim})"
     )

@@ -1,7 +1,7 @@
-"""Summarize a round of release as plain values for metadata.
+"""Summarizes a release round as plain values for metadata.
 
 Scope: mode and evidence in words and numbers, for the asset, the sensor and the job.
-Out of scope: the round (`releasing.py`), any text of an author or reader.
+Out of scope: the round (`releasing.py`), any text by an author or reader.
 """
 # pyright: strict
 
@@ -21,11 +21,11 @@ NO_STABLE = "none: base model + retrieval answer"
 
 
 def unreported_moves(moves: Sequence[Move], last: int) -> list[Move]:
-    """Return the moves after the last one that the newest record reports.
+    """Return the moves after the last one in the newest record.
 
     Args:
         moves: an author's history.
-        last: `move` in the metadata of that record, or 0 without a record.
+        last: `move` in that record's metadata, or 0 without a record.
     """
     return [move for move in moves if move.number > last and move.to_state != "candidate"]
 
@@ -33,7 +33,7 @@ def unreported_moves(moves: Sequence[Move], last: int) -> list[Move]:
 def release_metadata(
     stable: ModelVersion | None, moves: Sequence[Move], *, last: int = 0
 ) -> dict[str, Any]:
-    """Return the metadata of every record of `released_model`.
+    """Return the metadata of a `released_model` record.
 
     Args:
         moves: the moves that this record reports.
@@ -63,7 +63,7 @@ def mode_metadata(choice: ModeChoice) -> dict[str, Any]:
 
 
 def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
-    """Return the evidence of a trial with its thresholds."""
+    """Return a trial's evidence with its thresholds."""
     if trial is None:
         return {"trial": "none"}
     evidence, candidate = trial.evidence, trial.candidate
@@ -79,23 +79,23 @@ def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
 
 
 def evidence_table(trial: StoredTrial) -> str:
-    """Return a Markdown table of each bet, its e-value and the e-value needed."""
+    """Return a Markdown table with each bet, its e-value and its threshold."""
     evidence = trial.evidence
-    needed_up, needed_down = (
+    up_threshold, down_threshold = (
         _format_e_value(evidence.log_promotion_threshold),
         _format_e_value(evidence.log_rollback_threshold),
     )
     rows = [
-        f"| promote: {name} | {_format_e_value(log)} | {needed_up} |"
-        for name, log in _promotion_bets(trial)
+        f"| promote: {name} | {_format_e_value(log_e_value)} | {up_threshold} |"
+        for name, log_e_value in _promotion_bets(trial)
     ]
     rows.append(
         f"| promote at once: better | {_format_e_value(log_mean_wealth(evidence.better))} | "
-        f"{needed_up} |"
+        f"{up_threshold} |"
     )
     rows += [
-        f"| roll back: {name} | {_format_e_value(log_mean_wealth(logs))} | {needed_down} |"
-        for name, logs in evidence.down.items()
+        f"| roll back: {name} | {_format_e_value(log_mean_wealth(wealths))} | {down_threshold} |"
+        for name, wealths in evidence.down.items()
     ]
     return "\n".join(["| bet | e-value | needed |", "|---|---|---|", *rows])
 

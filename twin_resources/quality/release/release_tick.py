@@ -1,7 +1,7 @@
-"""Run a tick of `canary_verdict`: continue every trial, and report versions that moved.
+"""Runs a tick of `canary_verdict`: continues every trial, and reports versions that moved.
 
 Scope: the choice of authors, the messages of a tick.
-Out of scope: one round of release (`releasing.py`), Dagster (`twin_sensors`).
+Out of scope: a release round (`releasing.py`), Dagster (`twin_sensors`).
 """
 # pyright: strict
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 ACTOR = "canary_verdict"
-# author → metadata of the newest materialization of an asset
+# (asset, author) → metadata of the asset's newest materialization
 MetadataReader = Callable[[str, str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class ReleaseNotice:
-    """A record of `released_model` that Dagster does not yet have."""
+    """A `released_model` record that Dagster does not have yet."""
 
     author: str
     description: str
@@ -40,9 +40,9 @@ class ReleaseTick:
 
     Attributes:
         notices: one notice per author whose versions have moved since the last record.
-        messages: author → the progress of its trial.
+        messages: author → the progress of the author's trial.
         newest_move: the number of the registry's newest move. If it is unchanged and nothing is on
-            trial, there is nothing to do.
+            trial, no author needs a check.
     """
 
     notices: tuple[ReleaseNotice, ...]
@@ -51,10 +51,10 @@ class ReleaseTick:
 
 
 def has_canary(registry: Registry) -> bool:
-    """Return whether any author has a canary; scores are read for this sensor only then."""
+    """Return whether any author has a canary. Otherwise, this sensor reads no scores."""
     authors = registry.authors_on_trial()
-    on_trial = (trial.candidate_on_trial(registry.state, author) for author in authors)
-    return any(version is not None and version.mode == "canary" for version in on_trial)
+    candidates = (trial.candidate_on_trial(registry.state, author) for author in authors)
+    return any(candidate is not None and candidate.mode == "canary" for candidate in candidates)
 
 
 def run_release_tick(
@@ -79,16 +79,16 @@ def run_release_tick(
         now: seconds since the epoch.
         last_known_move: `newest_move` of the last tick; 0 checks every author.
         margin, min_prompts: ε, and the number of prompts that a shadow trial needs.
-        withheld_reasons: author → why none of the author's versions may begin to answer; see
+        withheld_reasons: author → why none of the author's versions may start to answer; see
             `registry.reconcile`.
     """
     messages: dict[str, str] = {}
-    registry.publish()  # the process of the last move may have died before writing the policy
+    registry.publish()  # the last mover may have died before it wrote the policy
     for author in registry.authors_on_trial():
         if author not in release_modes:
             continue
         with isolate_failure("nothing decided", partial(messages.__setitem__, author)):
-            stored = advance_trial_or_release(
+            stored_trial = advance_trial_or_release(
                 registry,
                 tables,
                 author,
@@ -102,7 +102,7 @@ def run_release_tick(
                 withheld_reason=(withheld_reasons or {}).get(author, ""),
             )
             no_pair_message = "on trial, no pair yet: materialize shadow_pairs"
-            messages[author] = stored.finding.reason if stored else no_pair_message
+            messages[author] = stored_trial.finding.reason if stored_trial else no_pair_message
     newest_move = registry.newest_move_number()
     notices = _unreported_moves(
         registry, newest_metadata, registry.authors_with_moves(after=last_known_move)
@@ -113,19 +113,19 @@ def run_release_tick(
 def _unreported_moves(
     registry: Registry, newest_metadata: MetadataReader, authors: Sequence[str]
 ) -> tuple[ReleaseNotice, ...]:
-    """Return notices of the moves without a record of `released_model`.
+    """Return notices of the moves without a `released_model` record.
 
-    This tick, the gateway's breaker or a command made these moves.
+    They were made by this tick, the gateway's breaker or a command.
     """
     notices: list[ReleaseNotice] = []
     for author in authors:
-        last = int(newest_metadata("released_model", author).get("move", 0))
-        released = release_summary.unreported_moves(registry.moves(author), last)
-        if not released:
+        last_reported = int(newest_metadata("released_model", author).get("move", 0))
+        moves = release_summary.unreported_moves(registry.moves(author), last_reported)
+        if not moves:
             continue
-        metadata = release_summary.release_metadata(registry.stable_version(author), released)
+        metadata = release_summary.release_metadata(registry.stable_version(author), moves)
         metadata |= release_summary.trial_metadata(
-            trial.newest_trial_of_version(registry.state, author, released[-1].version)
+            trial.newest_trial_of_version(registry.state, author, moves[-1].version)
         )
-        notices.append(ReleaseNotice(author, release_summary.describe_move(released[-1]), metadata))
+        notices.append(ReleaseNotice(author, release_summary.describe_move(moves[-1]), metadata))
     return tuple(notices)

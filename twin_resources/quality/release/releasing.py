@@ -1,4 +1,4 @@
-"""Run one round of release: mode, moves, trial, moves again; an immediate repeat moves nothing.
+"""Runs a release round: mode, moves, trial, moves again. An immediate repeat moves nothing.
 
 Scope: the order of these steps, for the asset `released_model` and the sensor `canary_verdict`.
 Out of scope: the steps themselves (`release/release_mode.py`, `registry.reconcile`, `trial.py`).
@@ -36,19 +36,18 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 MODES = (AUTO, "gate", "shadow", "canary")
-MAX_IDLE_DAYS = 14.0  # days of a shadow without a new pair
+MAX_IDLE_DAYS = 14.0  # a shadow without a new pair for this long is parked
 _DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
 class ReleaseRound:
-    """The result of one round of release.
+    """The result of a release round.
 
     Attributes:
         choice: the release mode with its reason.
         moves: the moves of this round, in order.
-        trial: the trial of the version that is, or was until this round, on trial; None without
-            one.
+        trial: the trial of the version that is on trial or was until this round, or None.
     """
 
     choice: ModeChoice
@@ -60,7 +59,7 @@ def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility
     """Return the mode in the author's settings, or choose one from the measurements.
 
     Args:
-        requested_mode: `Author.release_mode`; `auto` means to choose.
+        requested_mode: `Author.release_mode`; `auto` chooses a mode.
 
     Raises:
         TwinError: `requested_mode` is not a mode.
@@ -120,7 +119,7 @@ def release(
     margin: float = MARGIN,
     withheld_reason: str = "",
 ) -> ReleaseRound:
-    """Reconcile the registry with the findings of trials, and continue the current trial.
+    """Reconcile the registry with the trials' findings, and continue the current trial.
 
     Args:
         gate_version: the current version of the gate.
@@ -216,8 +215,8 @@ def advance_trial_or_release(
     """Fold new pairs, and run a whole round only if they decide the trial.
 
     A round writes the policy of all authors: 200 authors on trial would cost 20 CPU seconds a tick.
-    The arguments are those of `measure_and_release`. Returns None as `advance_trial` does, or if no
-    version is on trial.
+    The arguments are those of `measure_and_release`. The result is None without a version on trial,
+    or if `advance_trial` returns None.
     """
     candidate = trial.candidate_on_trial(registry.state, author)
     if candidate is None:
@@ -258,9 +257,9 @@ def advance_trial(
     replays: Replays | None,
     margin: float,
 ) -> StoredTrial | None:
-    """Begin the trial if needed, and fold new pairs.
+    """Start the trial if needed, and fold new pairs.
 
-    Returns the stored trial, if any, for a shadow without replays or without a certified judge.
+    A shadow without replays or without a certified judge returns the stored trial, if any.
     """
     state = registry.state
     if candidate.mode == "shadow":
@@ -288,10 +287,10 @@ def idle_trial_finding(
 ) -> TrialResult | None:
     """Return the finding that parks a shadow without a new pair in 14 days, or None.
 
-    Pairs are missing if no judge is certified, no prompt is recorded or nothing is replayed.
+    There are no new pairs if no judge is certified, no prompt is recorded or nothing is replayed.
 
     Args:
-        stored_trial: the trial of the version, or None if it has not begun.
+        stored_trial: the version's trial, or None if it has not started.
     """
     if candidate.mode != "shadow" or (
         stored_trial is not None and stored_trial.finding.finding != "undecided"

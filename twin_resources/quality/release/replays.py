@@ -1,4 +1,4 @@
-"""Read shadow pairs for a trial.
+"""Reads shadow pairs for a trial.
 
 Scope: reading the newest trial of the table `shadow_pairs` and its judges' certificates.
 Out of scope: replaying prompts and judging answers (`twin_assets/serving/shadowing.py`),
@@ -39,10 +39,10 @@ class Replays:
 
     Attributes:
         candidate, incumbent: the version numbers.
-        terms: the claims, vetoes and judges; without a certified judge there are no claims.
+        terms: the claims, vetoes and judges; there are no claims without a certified judge.
         pairs: the pairs in order.
         exhausted: whether every prompt has been replayed.
-        certified: whether every judge still distinguishes plants from the author's own answers.
+        certified: whether every judge still distinguishes probes from the author's own answers.
     """
 
     candidate: int
@@ -53,16 +53,16 @@ class Replays:
     certified: bool
 
     def belongs_to(self, candidate: CandidateOnTrial) -> bool:
-        """Return whether these pairs belong to that trial."""
+        """Return whether these pairs belong to the candidate's trial."""
         return (self.candidate, self.incumbent) == (candidate.version, candidate.incumbent)
 
     def trial_state(self) -> TrialState:
-        """Return the state of the trial for a fold of these pairs."""
+        """Return the state of the trial for folding these pairs."""
         return TrialState(exhausted=self.exhausted, certified=self.certified)
 
 
 def certified_claims(tables: Tables, author: str) -> dict[str, str]:
-    """Return claim → its certified measure (`name@revision`); empty if none may decide."""
+    """Return claim → its certified judge (`name@revision`); empty without a certified judge."""
     if not tables.exists(CERTIFICATE_TABLE, author):
         return {}
     rows = tables.read(CERTIFICATE_TABLE, author, columns=["name", "document"])
@@ -95,36 +95,36 @@ def read_replays(
     if rows.is_empty():
         return None
     newest_row = rows.sort("sequence").row(-1, named=True)
-    versions_by_checkpoint = {item.checkpoint: item for item in registry.versions(author)}
-    version_numbers = {
-        checkpoint: item.version for checkpoint, item in versions_by_checkpoint.items()
+    version_by_checkpoint = {version.checkpoint: version for version in registry.versions(author)}
+    number_by_checkpoint = {
+        checkpoint: version.version for checkpoint, version in version_by_checkpoint.items()
     }
     trial = str(newest_row["trial"])
-    if not {newest_row["candidate"], newest_row["incumbent"]} <= version_numbers.keys():
-        return None  # the registry has been emptied since
+    if not {newest_row["candidate"], newest_row["incumbent"]} <= number_by_checkpoint.keys():
+        return None  # the registry was emptied after the replay
     judge_by_claim = _newest_judges(rows.filter(pl.col("trial") == trial))
-    # A certificate of a different revision does not apply to these scores.
-    certified = [
+    # A certificate for another revision does not apply to these scores.
+    certified_names = [
         claim
-        for claim, measure in certified_claims(tables, author).items()
-        if judge_by_claim.get(claim) == measure
+        for claim, judge in certified_claims(tables, author).items()
+        if judge_by_claim.get(claim) == judge
     ]
-    claims = deciding_claims(certified)
-    vetoes = tuple(claim for claim in certified if claim in vetoing_claims())
+    claims = deciding_claims(certified_names)
+    vetoes = tuple(claim for claim in certified_names if claim in vetoing_claims())
     pairs = table.trial_pairs(rows, trial, [*claims, *vetoes])
     lost_claims = table.lost_claims(
         table.probe_rows(rows, trial=trial), (*claims, *vetoes), margin=margin
     )
     return Replays(
-        candidate=version_numbers[newest_row["candidate"]],
-        incumbent=version_numbers[newest_row["incumbent"]],
+        candidate=number_by_checkpoint[newest_row["candidate"]],
+        incumbent=number_by_checkpoint[newest_row["incumbent"]],
         terms=TrialTerms(
             claims,
             vetoes,
-            judges=", ".join(judge_by_claim[name] for name in certified),
-            margin=margin_for_incumbent(versions_by_checkpoint[newest_row["incumbent"]], margin),
+            judges=", ".join(judge_by_claim[claim] for claim in certified_names),
+            margin=margin_for_incumbent(version_by_checkpoint[newest_row["incumbent"]], margin),
             is_incumbent_ungated=is_ungated(
-                registry, versions_by_checkpoint[newest_row["incumbent"]]
+                registry, version_by_checkpoint[newest_row["incumbent"]]
             ),
         ),
         pairs=tuple(pairs),
@@ -134,6 +134,6 @@ def read_replays(
 
 
 def _newest_judges(rows: pl.DataFrame) -> dict[str, str]:
-    """Return claim → measure that scored the newest row."""
-    newest = rows.sort("sequence").row(-1, named=True)
-    return {str(score["claim"]): str(score["judge"]) for score in newest["scores"]}
+    """Return claim → the judge that scored the newest row."""
+    newest_row = rows.sort("sequence").row(-1, named=True)
+    return {str(score["claim"]): str(score["judge"]) for score in newest_row["scores"]}

@@ -1,6 +1,6 @@
-"""Store a candidate's trial between ticks: each pair is bet on once, each verdict is final.
+"""Stores a candidate's trial between ticks. Each pair is bet on once, and each verdict is final.
 
-Scope: beginning a trial, folding pairs and their finding into it in one transaction.
+Scope: starting a trial, folding pairs and the finding into it in one transaction.
 Out of scope: the test (`statistics/promotion.py`), the source of pairs (`canary_days.py`,
 `replays.py`), moving the version (`releasing.py`).
 Source of the method: architecture.md; `statistics/promotion.py` has the derivation.
@@ -39,7 +39,7 @@ class TrialTerms:
     Attributes:
         claims: the claims that must all be won.
         vetoes: claims that may only roll back.
-        judges: the judges as `name@revision` in order; a different judge makes a new trial.
+        judges: the judges as `name@revision` in order; a different judge starts a new trial.
         margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_for_incumbent`). The demo
             uses ε = .2 and prints it.
         is_incumbent_ungated: whether the incumbent passed no gate (`promotion.py` describes the
@@ -59,8 +59,8 @@ class TrialState:
     """The state of a trial at a fold, without the pairs.
 
     Attributes:
-        exhausted: whether the prompts are used up, or 14 days of canary are over.
-        readers: the number of distinct readers of a canary, or None if thumbs do not decide.
+        exhausted: whether the prompts are used up, or 14 canary days have passed.
+        readers: the number of distinct canary readers, or None if thumbs do not decide.
         certified: whether every judge still has its certificate.
     """
 
@@ -81,8 +81,8 @@ def margin_for_incumbent(incumbent: ModelVersion, margin: float) -> float:
 def is_ungated(registry: Registry, incumbent: ModelVersion) -> bool:
     """Return whether a person released the incumbent although it never passed a gate.
 
-    Such a version is not shown to be good in each claim. A version forced out of a parked trial had
-    passed a gate. An answer model is excluded: a candidate must be better than it.
+    Such a version is not shown to be good in each claim. A version that was forced out of a parked
+    trial had passed a gate. An answer model is excluded: a candidate must be better than it.
     """
     is_answer_model = incumbent.is_answer_model
     return (
@@ -99,13 +99,13 @@ def candidate_on_trial(state: State, author: str) -> CandidateOnTrial | None:
 
 
 def compared_versions(state: State, author: str) -> ComparedVersions | None:
-    """Return the versions that `shadow_pairs` compares: the shadow on trial or newest candidate."""
+    """Return the shadow or candidate, and the stable version that `shadow_pairs` compares."""
     with state.read_transaction() as connection:
         return trial_rows.compared_versions(connection, author)
 
 
 def current_trial(state: State, author: str) -> StoredTrial | None:
-    """Return the trial of the version on trial; None if it has not begun."""
+    """Return the trial of the version on trial; None if it has not started."""
     with state.read_transaction() as connection:
         candidate = trial_rows.candidate_on_trial(connection, author)
         return None if candidate is None else trial_rows.newest_trial(connection, candidate)
@@ -125,7 +125,7 @@ def begin(
     now: float,
     after_sequence: int = 0,
 ) -> StoredTrial:
-    """Return the trial on these terms, and begin it if necessary.
+    """Return the trial on these terms, starting it if necessary.
 
     Args:
         candidate: the result of `candidate_on_trial`.
@@ -157,11 +157,11 @@ def begin(
         ),
     )
     with state.transaction() as connection:
-        stored = trial_rows.trial_by_key(connection, key)
-        if stored is None:
+        stored_trial = trial_rows.trial_by_key(connection, key)
+        if stored_trial is None:
             trial_rows.insert(connection, key, new_trial)
-            stored = _require_trial(connection, key)
-        return stored
+            stored_trial = _require_trial(connection, key)
+        return stored_trial
 
 
 def fold(
@@ -178,9 +178,9 @@ def fold(
     than `undecided` is final.
 
     Args:
-        trial: the trial as read; its newest stored state is used.
-        pairs: pairs in order, with a difference for each claim and veto.
-        now: seconds since the epoch, stored as the time of the newest pair if one is new.
+        trial: the trial as read; the newest stored state is used.
+        pairs: the pairs in order, with a difference for each claim and veto.
+        now: seconds since the epoch, stored as the time of the newest pair if there is a new pair.
 
     Raises:
         OutOfRangeError: a difference is missing or outside [−1, 1].
@@ -193,29 +193,29 @@ def fold(
         claims=trial.evidence.claims,
     )
     with state.transaction() as connection:
-        stored = _require_trial(connection, key)
-        if stored.finding.finding != "undecided":
-            return stored
-        evidence = stored.evidence
+        stored_trial = _require_trial(connection, key)
+        if stored_trial.finding.finding != "undecided":
+            return stored_trial
+        evidence = stored_trial.evidence
         for pair in pairs:
             evidence = promotion.fold(evidence, pair)
-        computed = release_mode.evaluate_evidence(
+        result = release_mode.evaluate_evidence(
             evidence,
-            mode=stored.candidate.mode,
+            mode=stored_trial.candidate.mode,
             exhausted=trial_state.exhausted,
             readers=trial_state.readers,
             certified=trial_state.certified,
         )
-        finding = replace(computed, incumbent=stored.candidate.incumbent)
-        has_new_pairs = evidence.pairs > stored.evidence.pairs
-        updated = replace(
-            stored,
+        finding = replace(result, incumbent=stored_trial.candidate.incumbent)
+        has_new_pairs = evidence.pairs > stored_trial.evidence.pairs
+        updated_trial = replace(
+            stored_trial,
             evidence=evidence,
             finding=finding,
-            paired_at=now if has_new_pairs else stored.paired_at,
+            paired_at=now if has_new_pairs else stored_trial.paired_at,
         )
-        trial_rows.update(connection, updated)
-        return updated
+        trial_rows.update(connection, updated_trial)
+        return updated_trial
 
 
 def _require_trial(connection: sa.Connection, key: str) -> StoredTrial:

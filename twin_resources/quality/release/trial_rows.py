@@ -1,7 +1,7 @@
-"""Read and write trials as rows, inside an open transaction.
+"""Reads and writes trials as rows, inside an open transaction.
 
 Scope: `StoredTrial`, its SQL.
-Out of scope: beginning and ending a trial (`trial.py`), the statistics (`statistics/`).
+Out of scope: starting and ending a trial (`trial.py`), the statistics (`statistics/`).
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ class CandidateOnTrial:
     """A version on trial and its incumbent.
 
     Attributes:
-        entered: the number of the move that started its trial; a version may enter a trial again.
+        entered: the number of the move that started the trial; a version may enter a trial again.
         incumbent: the stable version.
     """
 
@@ -40,16 +40,16 @@ class CandidateOnTrial:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """A stored trial; a different incumbent or judge makes a new trial.
+    """A stored trial. A different incumbent or judge starts a new trial.
 
     Attributes:
-        number: orders the trials of a state store.
+        number: the order of the trials in a state store.
         judges: the judges as `name@revision` in order.
         began_at: seconds since the epoch.
         after_sequence: the ledger's last sequence number at the start; the trial uses later values.
         evidence: the evidence after the last pair.
         finding: the finding from the evidence; final once it is not `undecided`.
-        paired_at: when a pair was last folded, in seconds since the epoch; None if never.
+        paired_at: the time of the last fold of a new pair, in seconds since the epoch, or None.
     """
 
     number: int
@@ -71,16 +71,22 @@ class ComparedVersions:
 
 
 def compared_versions(connection: sa.Connection, author: str) -> ComparedVersions | None:
-    """Return the shadow on trial or the newest candidate, with the stable version; or None."""
-    by_number = {item.version: item for item in registry_rows.list_versions(connection, author)}
+    """Return the shadow or the newest candidate, with the stable version; None without either."""
+    version_by_number = {
+        version.version: version for version in registry_rows.list_versions(connection, author)
+    }
     candidate = candidate_on_trial(connection, author)
     if candidate is not None and candidate.mode == "shadow":
-        return ComparedVersions(by_number[candidate.version], by_number[candidate.incumbent])
-    stable = next((item for item in by_number.values() if item.state == "stable"), None)
+        return ComparedVersions(
+            version_by_number[candidate.version], version_by_number[candidate.incumbent]
+        )
+    stable = next(
+        (version for version in version_by_number.values() if version.state == "stable"), None
+    )
     candidates = [
-        item
-        for item in by_number.values()
-        if item.state == "candidate" and not item.is_answer_model
+        version
+        for version in version_by_number.values()
+        if version.state == "candidate" and not version.is_answer_model
     ]
     if stable is None or not candidates:
         return None
@@ -90,29 +96,31 @@ def compared_versions(connection: sa.Connection, author: str) -> ComparedVersion
 def candidate_on_trial(connection: sa.Connection, author: str) -> CandidateOnTrial | None:
     """Return the version on trial, or None; there is at most one (`required_moves`)."""
     versions = registry_rows.list_versions(connection, author)
-    stable = next((item for item in versions if item.state == "stable"), None)
-    on_trial_versions = [item for item in versions if item.state in {"shadow", "canary"}]
+    stable = next((version for version in versions if version.state == "stable"), None)
+    on_trial_versions = [version for version in versions if version.state in {"shadow", "canary"}]
     if stable is None or not on_trial_versions:
         return None
-    item = on_trial_versions[-1]
+    version = on_trial_versions[-1]
     history = registry_rows.list_moves(connection, author)
     entry_move = [
-        move for move in history if move.version == item.version and move.to_state == item.state
+        move
+        for move in history
+        if move.version == version.version and move.to_state == version.state
     ][-1]
-    mode: TrialMode = "shadow" if item.state == "shadow" else "canary"
-    return CandidateOnTrial(author, item.version, mode, entry_move.number, stable.version)
+    mode: TrialMode = "shadow" if version.state == "shadow" else "canary"
+    return CandidateOnTrial(author, version.version, mode, entry_move.number, stable.version)
 
 
 def trial_key(
     candidate: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]
 ) -> str:
-    """Return the key of a trial, by which a repeated `begin` finds the stored trial."""
+    """Return the key of a trial. A repeated `begin` finds the stored trial by this key."""
     # Earlier releases stored a third version in place of None.
     return json.dumps([*vars(candidate).values(), None, judges, margin, list(claims)])
 
 
 def newest_trial(connection: sa.Connection, candidate: CandidateOnTrial) -> StoredTrial | None:
-    """Return the trial of this candidate and incumbent that began last."""
+    """Return the newest trial of this candidate and incumbent."""
     row = connection.execute(
         sa.select(trials)
         .where(

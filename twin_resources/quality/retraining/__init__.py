@@ -1,4 +1,4 @@
-"""The loop between ledger, evidence and runs: stored rows and ticks.
+"""Connects ledger, evidence and runs in the retraining loop: stored rows and ticks.
 
 Scope: watches, alarms and retrainings as rows of the state store, the context of an alarm, ticks.
 Out of scope: statistics and decisions (`statistics/`), reading the trace store (`ledger/`),

@@ -1,9 +1,9 @@
-"""Store alarms as rows: recorded with a notice when raised, closed with their decision.
+"""Stores alarms as rows: recorded with a notice when raised, closed with their decision.
 
 Scope: recording, reading and closing alarms, counting scores by status.
 Out of scope: raising an alarm (`score_watch.py`), deciding (`statistics/retraining.py`).
 
-A row is never deleted, and its key (author, stream, version, number) is never used twice. One drop
+A row is never deleted, and its key (author, stream, version, number) is never reused. Each drop
 is therefore answered only once, even if other data is lost.
 """
 # pyright: strict
@@ -25,7 +25,7 @@ from twin_resources.storage.state.state_tables import alarms
 
 ALARM_KEY = ("author", "stream", "version", "number")
 DECISION = ("decision", "decided_by", "message", "run_key")
-NOT_IN_SCORES = "not in [scores]: "  # prefix of a score's name: the reason why it is left out
+NOT_IN_SCORES = "not in [scores]: "  # status prefix, followed by an unmapped score's name
 
 # The status of a score in words; `ledger_tables.scores` describes each status.
 _STATUS_TEXT = sa.case(
@@ -51,10 +51,10 @@ class AlarmRecord:
         alarm: the evidence.
         raised_at: seconds since the epoch.
         is_open: whether the next tick decides it (again).
-        decision: the kind of the newest decision; empty if there is none.
+        decision: the kind of the newest decision; empty without a decision.
         decided_by: the rule that decided (`limits`, `learnt_before` …).
         message: the message of that tick.
-        run_key: the run key of the retraining that it started; empty if it started none.
+        run_key: the run key of the retraining that the alarm started, or empty.
     """
 
     alarm: Alarm
@@ -72,15 +72,17 @@ def record_alarm(
     """Store the alarm that this evidence raises, and notify once a day per stream and version.
 
     Args:
-        threshold: the threshold that the evidence has reached.
+        threshold: the threshold that the evidence reached.
         at: seconds since the epoch.
     """
     key = evidence.author, evidence.stream, evidence.version
-    same_stream = sa.tuple_(alarms.c.author, alarms.c.stream, alarms.c.version) == key
-    newest = connection.execute(sa.select(sa.func.max(alarms.c.number)).where(same_stream)).scalar()
+    is_same_stream = sa.tuple_(alarms.c.author, alarms.c.stream, alarms.c.version) == key
+    newest_number = connection.execute(
+        sa.select(sa.func.max(alarms.c.number)).where(is_same_stream)
+    ).scalar()
     alarm = Alarm(
         *key,
-        number=int(newest or 0) + 1,
+        number=int(newest_number or 0) + 1,
         sequence=evidence.last,
         e_value=evidence.e_value,
         threshold=threshold,
@@ -119,10 +121,10 @@ def oldest_open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
         .where(alarms.c.status == "open")
         .order_by(alarms.c.raised_at, alarms.c.stream, alarms.c.number)
     ).mappings()
-    by_author: dict[str, AlarmRecord] = {}
+    alarm_by_author: dict[str, AlarmRecord] = {}
     for row in rows:
-        by_author.setdefault(row["author"], _record_from_row(row))
-    return by_author
+        alarm_by_author.setdefault(row["author"], _record_from_row(row))
+    return alarm_by_author
 
 
 def alarms_of_author(
@@ -148,44 +150,51 @@ def authors_alarmed_near(connection: sa.Connection, *, at: float) -> list[str]:
     Args:
         at: seconds since the epoch.
     """
-    near = alarms.c.raised_at.between(at - INCIDENT_WINDOW_S, at + INCIDENT_WINDOW_S)
-    authors = connection.execute(sa.select(alarms.c.author).where(near).distinct()).scalars()
+    is_near = alarms.c.raised_at.between(at - INCIDENT_WINDOW_S, at + INCIDENT_WINDOW_S)
+    authors = connection.execute(sa.select(alarms.c.author).where(is_near).distinct()).scalars()
     return sorted(str(author) for author in authors)
 
 
 def count_excluded_scores(connection: sa.Connection, author: str) -> dict[str, int]:
-    """Count an author's scores that never became a value, by reason: bad scores, names that the
-    author's file does not map, scores above their reader's share, late scores."""
-    lost = scores.c.status.in_(("bad", "capped", "late", "beyond", "new"))
-    return {str(fate): count for fate, count in _count_by(connection, author, lost, _STATUS_TEXT)}
+    """Count an author's scores that never became a value, by reason.
+
+    They are bad scores, unmapped names, scores above their reader's share, and late scores.
+    """
+    is_excluded = scores.c.status.in_(("bad", "capped", "late", "beyond", "new"))
+    return {
+        str(status): count
+        for status, count in _count_by(connection, author, is_excluded, _STATUS_TEXT)
+    }
 
 
 def count_scores_by_status(
     connection: sa.Connection, author: str, *, since_ms: int
 ) -> dict[str, dict[str, int]]:
-    """Count an author's scores since an instant: score name → status in words → count.
+    """Count an author's scores since a given time: score name → status in words → count.
 
     Args:
-        since_ms: earliest time of a score, Unix milliseconds.
+        since_ms: the earliest time of a score, in Unix milliseconds.
     """
     counts: dict[str, dict[str, int]] = {}
-    recent = scores.c.timestamp_ms >= since_ms
-    for name, fate, count in _count_by(connection, author, recent, scores.c.name, _STATUS_TEXT):
-        counts.setdefault(str(name), {})[str(fate)] = count
+    is_recent = scores.c.timestamp_ms >= since_ms
+    for name, status, count in _count_by(
+        connection, author, is_recent, scores.c.name, _STATUS_TEXT
+    ):
+        counts.setdefault(str(name), {})[str(status)] = count
     return counts
 
 
 def _count_by(
     connection: sa.Connection, author: str, condition: sa.ColumnElement[bool], *columns: Any
 ) -> list[Any]:
-    """Return the values of the columns with their numbers of scores, most frequent first."""
+    """Return the values of the columns with their score counts, most frequent first."""
     # A bad score has no author, but its trace may have one.
-    of_author = sa.or_(scores.c.author == author, traces.c.author == author)
+    is_by_author = sa.or_(scores.c.author == author, traces.c.author == author)
     count = sa.func.count()
     rows = connection.execute(
         sa.select(*columns, count)
         .select_from(scores.outerjoin(traces, traces.c.trace_id == scores.c.trace_id))
-        .where(condition, of_author)
+        .where(condition, is_by_author)
         .group_by(*columns)
         .order_by(*columns[:-1], count.desc())
     )
@@ -195,8 +204,8 @@ def _count_by(
 def store_decision(
     connection: sa.Connection, alarm: Alarm, decision: RetrainingDecision, *, at: float
 ) -> bool:
-    """Store a decision; return False, and store nothing, if another tick closed the alarm."""
-    updated = connection.execute(
+    """Store a decision. Return False, storing nothing, if another tick closed the alarm."""
+    result = connection.execute(
         sa.update(alarms)
         .where(
             *(alarms.c[name] == getattr(alarm, name) for name in ALARM_KEY),
@@ -212,7 +221,7 @@ def store_decision(
             decided_at=at,
         )
     )
-    return updated.rowcount == 1
+    return result.rowcount == 1
 
 
 def close_open_alarms(
@@ -221,9 +230,9 @@ def close_open_alarms(
     """Close an author's open alarms because the floor was lowered, and return their number.
 
     Args:
-        stream: the only stream to close, or empty for all.
+        stream: the only stream to close; empty for all.
     """
-    updated = connection.execute(
+    result = connection.execute(
         sa.update(alarms)
         .where(alarms.c.author == author, alarms.c.status == "open")
         .where(alarms.c.stream == stream if stream else sa.true())
@@ -235,7 +244,7 @@ def close_open_alarms(
             decided_at=at,
         )
     )
-    return updated.rowcount
+    return result.rowcount
 
 
 def _record_from_row(row: sa.RowMapping) -> AlarmRecord:

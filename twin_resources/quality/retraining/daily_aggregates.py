@@ -1,7 +1,7 @@
-"""Query the settled values of one stream or version for the loop.
+"""Queries the settled values of one stream or version for the retraining loop.
 
 Scope: queries on `ledger_settled` and `sequences`.
-Out of scope: writing them (`ledger/`), conclusions from them (`statistics/`).
+Out of scope: writing these tables (`ledger/`), conclusions from them (`statistics/`).
 """
 # pyright: strict
 
@@ -15,26 +15,26 @@ from twin_resources.statistics.poisoning import ReaderTotals
 
 RATE_DAYS = 28
 SUMMED_DAYS = 730
-VALUES_PER_DAY = 10  # values that form a day if each is settled at once
+VALUES_PER_DAY = 10  # values per day if each value is settled at once
 
 
 def last_sequences(connection: sa.Connection) -> dict[str, int]:
     """Return author → the last sequence number assigned."""
     rows = connection.execute(sa.select(sequences.c.author, sequences.c.last))
-    return {str(author): int(last) for author, last in rows}
+    return {str(author): int(sequence) for author, sequence in rows}
 
 
 def last_sequence(connection: sa.Connection, author: str) -> int:
-    """Return the last sequence number assigned to an author; 0 if there is none."""
-    last = connection.execute(sa.select(sequences.c.last).where(sequences.c.author == author))
-    return int(last.scalar() or 0)
+    """Return the last sequence number assigned to an author; 0 without one."""
+    result = connection.execute(sa.select(sequences.c.last).where(sequences.c.author == author))
+    return int(result.scalar() or 0)
 
 
 def streams_of_version(connection: sa.Connection, author: str, version: str) -> set[str]:
     """Return the streams in which a version has a settled value."""
-    of_version = (settled.c.author == author) & (settled.c.version == version)
+    is_of_version = (settled.c.author == author) & (settled.c.version == version)
     return set(
-        connection.execute(sa.select(settled.c.stream).where(of_version).distinct()).scalars()
+        connection.execute(sa.select(settled.c.stream).where(is_of_version).distinct()).scalars()
     )
 
 
@@ -46,11 +46,11 @@ def day_sums(
     after: int = 0,
     groups_by_day: bool = True,
 ) -> list[DaySum]:
-    """Return sums of a stream's values by day, version and class, of the newest `SUMMED_DAYS` days.
+    """Return a stream's sums by day, version and class, for the newest `SUMMED_DAYS` days.
 
     Args:
         after: only values with a higher sequence number are summed.
-        groups_by_day: if False, each `VALUES_PER_DAY` consecutive values are a day
+        groups_by_day: if False, each `VALUES_PER_DAY` consecutive values form a day
             (`LoopRules.groups_by_day`).
     """
     row_number = sa.func.row_number().over(order_by=settled.c.sequence) - 1
@@ -67,30 +67,30 @@ def day_sums(
         .subquery()
         .c
     )
-    newest = connection.execute(sa.select(sa.func.max(value.day))).scalar() or 0
+    newest_day = connection.execute(sa.select(sa.func.max(value.day))).scalar() or 0
     key = (value.day, value.version, value.prompt_class)
-    first = sa.func.min(value.sequence)
+    first_sequence = sa.func.min(value.sequence)
     rows = connection.execute(
         sa.select(
             *key,
             sa.func.count(),
             sa.func.sum(value.value),
             sa.func.sum(value.value * value.value),
-            first,
+            first_sequence,
             sa.func.max(value.sequence),
             value.settled_ms,
         )
-        .where(value.day > newest - SUMMED_DAYS)
+        .where(value.day > newest_day - SUMMED_DAYS)
         .group_by(*key, value.settled_ms)
-        .order_by(value.day, first)
+        .order_by(value.day, first_sequence)
     )
     return [DaySum(*row) for row in rows]
 
 
 def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTotals]:
-    """Return reader → the reader's totals in the days of B before a fall, and since the fall."""
-    of_author = settled.c.author == alarm.author
-    first_day = sa.select(settled.c.day).where(of_author, settled.c.sequence == alarm.since)
+    """Return reader → the reader's totals in the `BEFORE_DAYS` before a fall and since it."""
+    is_by_author = settled.c.author == alarm.author
+    first_day = sa.select(settled.c.day).where(is_by_author, settled.c.sequence == alarm.since)
     is_since = settled.c.sequence >= alarm.since
     value = settled.c.value
     rows = connection.execute(
@@ -102,29 +102,33 @@ def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTo
             sa.func.sum(sa.case((is_since, value), else_=0.0)),
         )
         .where(
-            of_author,
+            is_by_author,
             settled.c.stream == alarm.stream,
             settled.c.sequence <= alarm.sequence,
             settled.c.day >= first_day.scalar_subquery() - BEFORE_DAYS,
         )
         .group_by(settled.c.unit)
     )
-    return {str(reader): ReaderTotals(*(float(total) for total in rest)) for reader, *rest in rows}
+    return {
+        str(reader): ReaderTotals(*(float(total) for total in totals)) for reader, *totals in rows
+    }
 
 
 def values_per_day(
     connection: sa.Connection, author: str, *, stream: str, today: int
 ) -> float | None:
-    """Return the values per day in the last 28 days, or since the first of them; None if none.
+    """Return the values per day in the last 28 days, or since the first value if later.
+
+    The result is None without values.
 
     Args:
         today: days since the epoch, UTC.
     """
-    count, first = connection.execute(
+    count, first_day = connection.execute(
         sa.select(sa.func.count(), sa.func.min(settled.c.day)).where(
             settled.c.author == author,
             settled.c.stream == stream,
             settled.c.day > today - RATE_DAYS,
         )
     ).one()
-    return int(count) / max(1, today - int(first) + 1) if count else None
+    return int(count) / max(1, today - int(first_day) + 1) if count else None

@@ -1,4 +1,4 @@
-"""Compare a fall with the values of earlier versions, and roll back to a better one.
+"""Compares a fall with the values of earlier versions, and rolls back to a better one.
 
 Scope: comparing a fall with an earlier version's own days, the registry's move.
 Out of scope: the statistics (`statistics/detector.py`), a person's `twin rollback`
@@ -25,30 +25,30 @@ ACTOR = "sensor quality_dropped"
 def roll_back_if_better(
     registry: Registry, alarm: Alarm, falls: Sequence[Fall], rules: LoopRules
 ) -> str:
-    """Roll back to the earlier version that is surely better.
+    """Roll back to an earlier version that is provably better.
 
-    An earlier version is surely better if its own days, compared with those of the fall, would have
-    raised the same alarm, and each class that fell is also below that version. The version that
-    fell is then rolled back and cannot be the target of a later roll-back, so two versions never
-    alternate.
+    An earlier version is provably better under two conditions. Its own days, compared with those of
+    the fall, would have raised the same alarm. Each class that fell is also below that version. The
+    version that fell is rolled back. It cannot be the target of a later roll-back, so two versions
+    never alternate.
 
     Returns:
-        The version's name; empty if none is surely better, or another version now answers.
+        The version's name; empty without a better version, or if another version now answers.
     """
-    names = {fall.prompt_class for fall in falls}
+    fallen_classes = {fall.prompt_class for fall in falls}
     baseline_by_version: dict[int, float] = {
-        version: min(evidence.held_to[name] for name in names)
+        version: min(evidence.held_to[prompt_class] for prompt_class in fallen_classes)
         for version, evidence in _compare_with_earlier(registry, alarm, rules).items()
         if evidence.e_value >= alarm.threshold
-        and names <= {fall.prompt_class for fall in evidence.falls}
+        and fallen_classes <= {fall.prompt_class for fall in evidence.falls}
     }
     best_version = max(
         baseline_by_version, key=lambda version: (baseline_by_version[version], version), default=0
     )
-    if not best_version or not names:
+    if not best_version or not fallen_classes:
         return ""
     reason = (
-        f"{run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(names))} below the "
+        f"{run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(fallen_classes))} below the "
         f"scores of v{best_version}"
     )
     try:
@@ -60,7 +60,7 @@ def roll_back_if_better(
             reason=reason,
             incumbent=int(alarm.version.removeprefix("v")),
         )
-    except MoveRefusedError:  # another release came between: the next tick sees its version
+    except MoveRefusedError:  # another release happened first; the next tick sees its version
         return ""
     return f"v{best_version}"
 
@@ -70,7 +70,7 @@ def _compare_with_earlier(
 ) -> Mapping[int, StreamEvidence]:
     """Return earlier version → evidence that the days of the fall are worse than its own.
 
-    Tainted versions, and versions released by force, are left out.
+    Tainted versions, and versions released by force, are excluded.
     """
     with registry.state.read_transaction() as connection:
         sums = daily_aggregates.day_sums(
@@ -85,10 +85,10 @@ def _compare_with_earlier(
         if alarm.since <= row.first and row.last <= alarm.sequence
     ]  # fmt: skip
     return {
-        earlier.version: compute_evidence(
+        earlier_version.version: compute_evidence(
             [
                 *_shift_before_fall(
-                    fall_sums, [row for row in sums if row.version == version_name(earlier)]
+                    fall_sums, [row for row in sums if row.version == version_name(earlier_version)]
                 ),
                 *fall_sums,
             ],
@@ -98,8 +98,10 @@ def _compare_with_earlier(
             tolerance=rules.tolerance,
             min_values=rules.min_values,
         )
-        for earlier in registry.versions(alarm.author)
-        if earlier.state == "retired" and not earlier.tainted and not earlier.forced
+        for earlier_version in registry.versions(alarm.author)
+        if earlier_version.state == "retired"
+        and not earlier_version.tainted
+        and not earlier_version.forced
     }
 
 

@@ -1,4 +1,4 @@
-"""Start the runs of decided retrainings, and record the outcome of these runs.
+"""Starts the runs of decided retrainings, and records their outcomes.
 
 Scope: outcomes, attempts and offers as rows, and the inputs of each training run.
 Out of scope: the next step from the state of runs (`idempotent_launch.py`), the rows
@@ -26,8 +26,8 @@ from twin_resources.statistics.retraining_limits import DAY_S, Cause, TrainingUs
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
-LOOK_BACK_DAYS = 400  # for finding the last training run, since whose start the cooldown counts
-RETRY_AFTER_S = 300.0  # between attempts: a missing service may be available again
+LOOK_BACK_DAYS = 400  # for finding the last training run, whose start begins the cooldown
+RETRY_AFTER_S = 300.0  # between attempts; a missing service may be available again
 
 
 def settle_finished(
@@ -35,13 +35,14 @@ def settle_finished(
 ) -> list[str]:
     """Store the outcomes of unfinished retrainings' runs.
 
-    Returns a line for each retraining that ended or could not be settled yet.
+    Returns:
+        A line for each retraining that ended or could not be settled yet.
     """
     with registry.state.transaction() as connection:
         retrainings.clamp_future_end_times(connection, now=now)
-        unfinished = retrainings.unfinished_retrainings(connection)
+        unfinished_retrainings = retrainings.unfinished_retrainings(connection)
     messages: list[str] = []
-    for retraining in unfinished:
+    for retraining in unfinished_retrainings:
         with isolate_failure(
             f"{retraining.author}: its retraining will be settled later", messages.append
         ):
@@ -60,7 +61,7 @@ def _settle_retraining(
     """Settle one retraining from the state of its run.
 
     Raises:
-        TwinError: its training inputs cannot be read.
+        TwinError: the training inputs cannot be read.
     """
     state, attempt_runs, verdict = registry.state, _attempt_runs(runs, retraining), None
     if attempt_runs:
@@ -71,7 +72,7 @@ def _settle_retraining(
         retraining = replace(retraining, run_id=run_id)
         verdict = _verdict_since(registry, retraining.author, attempt_runs[0])
     is_refused = verdict is not None and verdict.outcome != "passed"
-    # The gate would refuse the same inputs again, and a person can repeat a request.
+    # The gate would refuse the same inputs again. A person can repeat a manual request.
     is_final = is_refused or retraining.cause == "by_hand"
     step = next_step(
         attempt_runs,
@@ -88,13 +89,13 @@ def _settle_retraining(
             next_attempt = {"attempt": retraining.attempt + 1, "offered_at": None, "run_id": ""}
             retrainings.update_if_unchanged(connection, retraining, **next_attempt)
         return []
-    if step == "gone":  # its outcome is unknown
+    if step == "gone":  # the outcome is unknown
         _store_outcome(state, retraining, step, retraining.fingerprint, now)
         return [f"{retraining.author}: the record of run {retraining.run_id} is gone"]
     outcome = "refused" if is_refused and step != "canceled" else step
     version = _version_of_run(registry, retraining, attempt_runs[0], verdict)
     fingerprint = inputs.for_version(version) if version is not None else None
-    # Even without a version the run has updated the dataset.
+    # Even without a version, the run has updated the dataset.
     fingerprint = fingerprint or inputs.current(retraining.author)
     _store_outcome(
         state,
@@ -107,7 +108,7 @@ def _settle_retraining(
     return [f"{retraining.author}: retraining {retraining.run_id[:8]} has ended: {outcome}"]
 
 
-# Returns the launches that can be started, and a line for each of the others.
+# Returns the launches that can start, and a line for each of the others.
 Startable = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
 
 
@@ -124,24 +125,24 @@ def claim_due_launches(
     A run that cannot start is not claimed, and the next call returns it again.
 
     Args:
-        causes: the causes of the calling sensor, since run keys are unique within a sensor.
+        causes: the causes of the calling sensor, because run keys are unique within a sensor.
     """
     with state.read_transaction() as connection:
-        unfinished = retrainings.unfinished_retrainings(connection)
-    offered: dict[str, Retraining] = {}
-    for retraining in unfinished:
+        unfinished_retrainings = retrainings.unfinished_retrainings(connection)
+    retraining_by_key: dict[str, Retraining] = {}
+    for retraining in unfinished_retrainings:
         if retraining.cause not in causes or retraining.author in runs.in_flight_run_ids():
-            continue  # a run in flight was started by hand, or is not yet settled
+            continue  # a run in flight was started manually or is not yet settled
         step = next_step(_attempt_runs(runs, retraining), now=now, was_seen=retraining.run_id != "")
         if step == "offer":
-            offered[retraining.launch.run_key] = retraining
+            retraining_by_key[retraining.launch.run_key] = retraining
     ready_launches, blocked_messages = startable(
-        [retraining.launch for retraining in offered.values()]
+        [retraining.launch for retraining in retraining_by_key.values()]
     )
     launches: list[RunLaunch] = []
     for launch in ready_launches:
         with state.transaction() as connection:
-            if retrainings.claim_launch(connection, offered[launch.run_key], now=now):
+            if retrainings.claim_launch(connection, retraining_by_key[launch.run_key], now=now):
                 launches.append(launch)
     return tuple(launches), blocked_messages
 
@@ -166,7 +167,7 @@ def _verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
 def _version_of_run(
     registry: Registry, retraining: Retraining, run: Run, verdict: Verdict | None
 ) -> ModelVersion | None:
-    """Return the version that the run made or judged, or None."""
+    """Return the version that the run created or judged, or None."""
     versions = [
         version
         for version in registry.versions(retraining.author)
@@ -192,10 +193,10 @@ def _store_outcome(
         "made": version_number,
     }
     with state.transaction() as connection:
-        ended = retrainings.update_if_unchanged(
+        is_stored = retrainings.update_if_unchanged(
             connection, retraining, outcome=outcome, ended_at=now, **input_columns
         )
-        if ended and outcome == "failed":
+        if is_stored and outcome == "failed":
             notice = Notice(
                 key=f"failed:{retraining.run_key}",
                 event="failed",
@@ -210,8 +211,8 @@ def _store_outcome(
 def _request_text(retraining: Retraining) -> str:
     """Describe who requested the retraining and why; empty without a request."""
     reason = retraining.tags.get("twin/reason", "")
-    asked_by = retraining.tags.get("twin/asked_by", "")
-    return f"Requested by {asked_by}: {reason}. " if asked_by and reason else ""
+    requester = retraining.tags.get("twin/asked_by", "")
+    return f"Requested by {requester}: {reason}. " if requester and reason else ""
 
 
 def _seconds(moment: str) -> float:
@@ -221,22 +222,22 @@ def _seconds(moment: str) -> float:
 def training_usage(
     registry: Registry, runs: RunRecords, author: str, *, now: float
 ) -> TrainingUsage:
-    """Return an author's usage, with the run that is in flight or about to start."""
+    """Return an author's usage, including the run that is in flight or about to start."""
     with registry.state.read_transaction() as connection:
-        unfinished = retrainings.unfinished_retrainings(connection)
+        unfinished_retrainings = retrainings.unfinished_retrainings(connection)
         count, ended_at = retrainings.count_unreleased(connection, author)
     run_id = runs.in_flight_run_ids().get(author, "")
-    for retraining in unfinished:
+    for retraining in unfinished_retrainings:
         if retraining.author == author:  # at most one
             run_id = run_id or retraining.run_id or retraining.launch.run_key
-    past = runs.runs_of_author(author, since=now - LOOK_BACK_DAYS * DAY_S)
-    recent = [run for run in past if run.created >= now - BUDGET_DAYS * DAY_S]
-    ran = [(run.ended or now) - run.started for run in recent if run.started is not None]
+    past_runs = runs.runs_of_author(author, since=now - LOOK_BACK_DAYS * DAY_S)
+    recent_runs = [run for run in past_runs if run.created >= now - BUDGET_DAYS * DAY_S]
+    durations = [(run.ended or now) - run.started for run in recent_runs if run.started is not None]
     return TrainingUsage(
         in_flight_run_id=run_id,
-        last_started=max((run.created for run in past), default=None),
-        runs=len(recent),
-        hours=sum(max(0.0, seconds) for seconds in ran) / 3600,
+        last_started=max((run.created for run in past_runs), default=None),
+        runs=len(recent_runs),
+        hours=sum(max(0.0, seconds) for seconds in durations) / 3600,
         unreleased_trainings=count,
         last_unreleased_at=ended_at,
     )

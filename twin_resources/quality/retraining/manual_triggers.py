@@ -1,4 +1,4 @@
-"""Start retrainings without an alarm: for a person's requests, forget requests and growth.
+"""Starts retrainings without an alarm: for manual requests, forget requests and growth.
 
 Scope: one pass over all authors for requests and one for growth, and the rows of decisions.
 Out of scope: limits and priorities (`statistics/retraining_limits.py`), dagster.
@@ -29,7 +29,7 @@ GROWTH_CAUSES: tuple[Cause, ...] = ("new_posts", "new_pairs")
 
 
 def request_retraining(state: State, author: str, *, asked_by: str, reason: str, now: float) -> int:
-    """Store a person's request, which `retraining_requested` starts; return its number."""
+    """Store a person's request, which `retraining_requested` starts, and return its number."""
     with state.transaction() as connection:
         return retrainings.request_retraining(
             connection, author=author, cause="by_hand", asked_by=asked_by, reason=reason, now=now
@@ -37,18 +37,20 @@ def request_retraining(state: State, author: str, *, asked_by: str, reason: str,
 
 
 def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Start requested retrainings; one retraining fulfils all requests of an author."""
+    """Start requested retrainings. One retraining fulfils all requests of an author."""
     now_s = now.timestamp()
     tick = LoopTick(notes=loop.settle_finished(now=now_s))
     with loop.state.read_transaction() as connection:
         requests_by_author = retrainings.open_requests(connection)
     for author, requests in requests_by_author.items():
-        first = max(requests, key=lambda request: PRIORITY[request.cause])
-        tags = {"twin/asked_by": first.asked_by, "twin/reason": first.reason}
-        key = f"{first.cause}:{author}:{first.number}"
-        with isolate_failure(f"{first.cause} waits", partial(tick.messages.__setitem__, author)):
+        top_request = max(requests, key=lambda request: PRIORITY[request.cause])
+        tags = {"twin/asked_by": top_request.asked_by, "twin/reason": top_request.reason}
+        key = f"{top_request.cause}:{author}:{top_request.number}"
+        with isolate_failure(
+            f"{top_request.cause} waits", partial(tick.messages.__setitem__, author)
+        ):
             tick.messages[author] = _begin_if_allowed(
-                loop, author, first.cause, key, tags, now_s, requests
+                loop, author, top_request.cause, key, tags, now_s, requests
             )
     return loop.start(REQUEST_CAUSES, tick, now=now_s)
 
@@ -70,7 +72,7 @@ def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
 def _start_for_growth(
     loop: RetrainingLoop, author: str, version: ModelVersion, now_s: float
 ) -> str:
-    """Report the material since an author's stable version; empty if automatic runs are off."""
+    """Describe the material since an author's stable version; empty if automatic runs are off."""
     limits = loop.limits(author)
     if not limits.automatic:
         return ""
@@ -83,7 +85,7 @@ def _start_for_growth(
     if cause is None:
         return message
     dataset = loop.inputs.current(author).dataset
-    # The same material starts one run: the gate would refuse the same inputs again.
+    # The same material starts one run, because the gate would refuse the same inputs again.
     key = f"{cause}:{author}:{score_watch.version_name(version)}:{dataset}"
     tags = {
         "twin/new_posts": str(new_material.new_posts),
@@ -101,14 +103,14 @@ def _begin_if_allowed(
     now_s: float,
     requests: Sequence[RetrainingRequest] = (),
 ) -> str:
-    """Enter a retraining unless a limit holds it back; return a message with the result."""
+    """Start a retraining unless a limit blocks it, and return a message with the result."""
     training_usage = launching.training_usage(loop.registry, loop.runs, author, now=now_s)
     blocking_limit = find_blocking_limit(cause, training_usage, loop.limits(author), now=now_s)
     fingerprint = loop.inputs.current(author)
     if blocking_limit:
         return f"{cause} waits: {blocking_limit}"
     with loop.state.transaction() as connection:
-        has_begun = retrainings.begin(
+        is_started = retrainings.begin(
             connection,
             run_key=run_key,
             author=author,
@@ -117,6 +119,6 @@ def _begin_if_allowed(
             fingerprint=fingerprint,
             now=now_s,
         )
-        if has_begun:
+        if is_started:
             retrainings.mark_fulfilled(connection, requests, run_key)
-    return f"{cause}: one retraining starts" if has_begun else f"{cause}: already started"
+    return f"{cause}: one retraining starts" if is_started else f"{cause}: already started"

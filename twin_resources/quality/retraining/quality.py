@@ -1,10 +1,10 @@
-"""Run one tick of the sensor `quality_dropped` for all authors: read, follow, decide, offer.
+"""Runs one tick of the sensor `quality_dropped` for all authors: read, check, decide, offer.
 
 Scope: the order of these steps, and storing each decision with its consequences.
 Out of scope: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
 Method: deploy/docs/architecture.md, The loop.
 
-Every step can be repeated: if the process dies between two steps, the next tick continues. If a
+Every step can be repeated. If the process dies between two steps, the next tick continues. If a
 read of the trace store fails, nothing is decided, but earlier decisions are launched.
 """
 # pyright: strict
@@ -51,10 +51,10 @@ from twin_resources.statistics.retraining_limits import DAY_S, Cause, Retraining
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
-# Dagster's daemon aborts a tick after 60 s and loses its decisions; a read of the trace store may
-# take 25 of them (`LedgerRules`).
+# Dagster's daemon aborts a tick after 60 s and loses its decisions. A read of the trace store may
+# take 25 s (`LedgerRules`).
 TICK_SECONDS = 45.0
-# A fall within a month of a release is attributed to it: an earlier version then answers at once.
+# A fall within a month of a release is attributed to it, and an earlier version answers at once.
 RECENT_RELEASE_DAYS = 30.0
 
 
@@ -64,8 +64,8 @@ class RetrainingLoop:
 
     Attributes:
         limits: returns an author's limits, by slug.
-        select_startable: selects the launches that can be started now.
-        clock: returns seconds, to limit the time of a tick.
+        select_startable: selects the launches that can start now.
+        clock: returns seconds, to limit the duration of a tick.
     """
 
     state: State
@@ -83,7 +83,7 @@ class RetrainingLoop:
         return launching.settle_finished(self.registry, self.runs, self.inputs, now=now)
 
     def start(self, causes: Collection[Cause], done: LoopTick, *, now: float) -> LoopTick:
-        """Add the runs to start now for these causes to a tick, and return it."""
+        """Add the runs to start now for these causes to a tick, and return the tick."""
         done.launches, blocked_messages = launching.claim_due_launches(
             self.state, self.runs, causes, now=now, startable=self.select_startable
         )
@@ -96,10 +96,10 @@ class LoopTick:
     """The result of one tick.
 
     Attributes:
-        launches: runs to start now.
-        messages: author → the numbers or the decision.
-        notes: messages about all authors: what was read, what ended, what failed.
-        decisions: author → decision on an alarm.
+        launches: the runs to start now.
+        messages: author → the progress or the decision.
+        notes: messages about all authors: the sync, ended retrainings, failures.
+        decisions: author → the decision on an alarm.
     """
 
     launches: tuple[RunLaunch, ...] = ()
@@ -109,21 +109,21 @@ class LoopTick:
 
 
 def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Run one tick; work that does not fit its time is left for the next tick, with a note."""
+    """Run one tick. Work that exceeds its time is left for the next tick, with a note."""
     now_s, deadline = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
     sync_message = f"{report.problem}: nothing decided" if report.problem else report.message
     tick = LoopTick(notes=[sync_message, *loop.settle_finished(now=now_s)])
     if not report.problem:
-        deciding = _TickProcessing(loop, tick, now_s, deadline)
-        deciding.check_all_new_days()
-        deciding.decide_all()
+        processor = _TickProcessing(loop, tick, now_s, deadline)
+        processor.check_all_new_days()
+        processor.decide_all()
     return loop.start(("quality",), tick, now=now_s)
 
 
 @dataclass
 class _TickProcessing:
-    """Follow and decide for every author with a stable version."""
+    """Checks new days and decides alarms for every author with a stable version."""
 
     loop: RetrainingLoop
     done: LoopTick
@@ -138,15 +138,15 @@ class _TickProcessing:
     def check_all_new_days(self) -> None:
         """Fold the new values of all authors before any decision.
 
-        Alarms that share a cause are thus decided together. Settings and refused retrainings
-        restrict runs only: a fall is always detected and reported.
+        Alarms that share a cause are therefore decided together. Settings and refused retrainings
+        restrict only runs: a fall is always detected and reported.
         """
-        remaining = 0
+        skipped_authors = 0
         for author, stable in self.stable.items():
             if not self._has_new_values(stable):
                 continue
             if self._is_out_of_time:
-                remaining += 1
+                skipped_authors += 1
                 continue
             with isolate_failure(author, self.done.notes.append):
                 days, has_more = score_watch.check_new_days(
@@ -154,24 +154,24 @@ class _TickProcessing:
                 )
                 if has_more:
                     self.done.notes.append(f"{author}: {days:,} days checked; more are waiting")
-        if remaining:
+        if skipped_authors:
             self.done.notes.append(
-                f"no time left: new values of {remaining} authors wait for the next tick"
+                f"no time left: new values of {skipped_authors} authors wait for the next tick"
             )
 
     def decide_all(self) -> None:
-        """Decide the open alarms, and report the numbers of every author."""
+        """Decide the open alarms, and report every author's progress."""
         with self.loop.state.read_transaction() as connection:
             evidence_by_author = score_watch.current_evidence(connection)
             alarms = alarm_records.oldest_open_alarms(connection)
-            armed = score_watch.armed_streams(connection)
+            armed_streams = score_watch.armed_streams(connection)
         armed_authors = sum(
             any(watch.is_armed for watch in evidence) for evidence in evidence_by_author.values()
         )
-        remaining = 0
+        skipped_alarms = 0
         for author in sorted({*self.stable, *alarms}, key=lambda slug: (slug not in alarms, slug)):
             if self._is_out_of_time:
-                remaining += author in alarms
+                skipped_alarms += author in alarms
                 continue
             stream_evidence, record = evidence_by_author.get(author, []), alarms.get(author)
             set_message = partial(self.done.messages.__setitem__, author)
@@ -180,13 +180,13 @@ class _TickProcessing:
                     self.done.messages[author] = "no stable version: nothing to watch"
                 elif record is None:
                     self.done.messages[author] = self._describe_without_alarm(
-                        author, stream_evidence, armed
+                        author, stream_evidence, armed_streams
                     )
                 else:
                     self._decide(stable, stream_evidence, record, max(1, armed_authors))
-        if remaining:
+        if skipped_alarms:
             self.done.notes.append(
-                f"no time left: alarms of {remaining} authors wait for the next tick"
+                f"no time left: alarms of {skipped_alarms} authors wait for the next tick"
             )
 
     @property
@@ -196,9 +196,9 @@ class _TickProcessing:
     def _describe_without_alarm(
         self, author: str, stream_evidence: list[StreamEvidence], armed: int
     ) -> str:
-        """Return the numbers of an author without an alarm."""
+        """Describe the streams of an author without an alarm."""
         rules, lines = self.loop.rules, list[str]()
-        limit = rules.threshold(armed)
+        threshold = rules.threshold(armed)
         today = int(self.now_s * 1000) // DAY_MS
         with self.loop.state.read_transaction() as connection:
             for watch in stream_evidence:
@@ -209,7 +209,7 @@ class _TickProcessing:
                     )
                 lines.append(
                     describe_progress(
-                        watch, required_values=rules.min_values, per_day=rate, threshold=limit
+                        watch, required_values=rules.min_values, per_day=rate, threshold=threshold
                     )
                 )
         return "; ".join(lines) or "no scores yet"
@@ -224,37 +224,39 @@ class _TickProcessing:
         """Decide an open alarm and store the decision."""
         author, alarm = stable.author, record.alarm
         with self.loop.state.read_transaction() as connection:
-            alarmed = alarm_records.authors_alarmed_near(connection, at=record.raised_at)
-            few_readers = _few_readers_reason(connection, alarm)
+            alarmed_authors = alarm_records.authors_alarmed_near(connection, at=record.raised_at)
+            few_readers_reason = _few_readers_reason(connection, alarm)
         key = alarm.stream, alarm.version
-        inputs_now = self.loop.inputs.current(author)
+        current_inputs = self.loop.inputs.current(author)
         context = AlarmContext(
             version=score_watch.version_name(stable),
             alarm=alarm,
-            training_fingerprint=inputs_now,
+            training_fingerprint=current_inputs,
             usage=launching.training_usage(
                 self.loop.registry, self.loop.runs, author, now=self.now_s
             ),
             limits=self.loop.limits(author),
             now=self.now_s,
-            alarmed_authors=len(alarmed),
+            alarmed_authors=len(alarmed_authors),
             armed_authors=armed_authors,
-            # the falls now, which may differ from those when the alarm was raised
+            # The current falls, which may differ from those when the alarm was raised.
             falls=next(
                 (watch.falls for watch in stream_evidence if (watch.stream, watch.version) == key),
                 (),
             ),
-            few_readers_reason=few_readers,
-            earlier_training=self._describe_earlier_training(author, inputs_now),
+            few_readers_reason=few_readers_reason,
+            earlier_training=self._describe_earlier_training(author, current_inputs),
             raised_at=record.raised_at,
         )
         decision = decide(context)
         self.done.messages[author] = decision.message
-        self._store(record, decision, context, alarmed)
+        self._store(record, decision, context, alarmed_authors)
 
     def _describe_earlier_training(self, author: str, fingerprint: TrainingFingerprint) -> str:
-        """Describe the earlier training run on this input, regardless of its outcome; empty if
-        none."""
+        """Describe the earlier training run on this input, regardless of its outcome.
+
+        The result is empty without such a run.
+        """
         for version in reversed(self.loop.registry.versions(author)):
             if not version.is_answer_model and self.loop.inputs.for_version(version) == fingerprint:
                 name = score_watch.version_name(version)
@@ -271,11 +273,11 @@ class _TickProcessing:
     ) -> None:
         """Store the decision, its retraining and its notices in one transaction."""
         alarm, author = record.alarm, record.alarm.author
-        stored = record.decision, record.message
-        if not decision.closes_alarm and stored == (decision.kind, decision.message):
-            return  # the alarm still waits, and there is nothing new to store
+        stored_decision = record.decision, record.message
+        if not decision.closes_alarm and stored_decision == (decision.kind, decision.message):
+            return  # the alarm still waits, with nothing new to store
         is_recent_release = decision.kind == "train" and self._is_recently_released(author)
-        # If runs do not start automatically, a person decides on a roll-back.
+        # If runs do not start automatically, a person decides about a roll-back.
         if context.limits.automatic and (is_recent_release or decision.kind == "nothing_to_learn"):
             earlier_version = roll_back_if_better(
                 self.loop.registry, alarm, context.falls, self.loop.rules
@@ -325,16 +327,16 @@ class _TickProcessing:
         return False
 
     def _find_rollback_version(self, author: str) -> str:
-        """Return the version that a person may roll back to; empty if there is none."""
+        """Return the version that a person may roll back to; empty without one."""
         versions = self.loop.registry.versions(author)
-        retired = [
+        retired_versions = [
             version for version in versions if version.state == "retired" and not version.tainted
         ]
-        return score_watch.version_name(retired[-1]) if retired else ""
+        return score_watch.version_name(retired_versions[-1]) if retired_versions else ""
 
 
 class _ConcurrentRetrainingError(Exception):
-    """Another cause began a retraining of this author since the situation was read."""
+    """Another cause started a retraining of this author after this tick read its state."""
 
 
 def _few_readers_reason(connection: sa.Connection, alarm: Alarm) -> str:
@@ -356,10 +358,10 @@ def _notice(
     rollback_version: str,
     at: float,
 ) -> Notice | None:
-    """Return the notice of a decision, or None if the notice of the alarm is enough.
+    """Return the notice of a decision, or None if the alarm's notice is enough.
 
     Args:
-        rollback_version: the version that a person may roll back to; empty if there is none.
+        rollback_version: the version that a person may roll back to; empty without one.
     """
     if decision.kind == "nothing_to_learn":
         rollback_advice = (

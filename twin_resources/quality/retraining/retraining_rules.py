@@ -1,4 +1,4 @@
-"""Convert settings of the loop to the values that `statistics/` uses.
+"""Converts the loop's settings to the values that `statistics/` uses.
 
 Scope: settings → threshold, limits.
 Out of scope: defaults (`settings.py`).
@@ -17,13 +17,13 @@ from twin_resources.statistics.retraining_limits import RetrainingLimits
 
 @dataclass(frozen=True)
 class LoopRules:
-    """The rules by which streams are watched.
+    """The rules for watching streams.
 
     Attributes:
-        min_values: the values that a stream needs before a drop can be detected.
+        min_values: the number of values that a stream needs before a drop can be detected.
         horizon, alpha: the false-alarm rate is `alpha` within `horizon` values.
         tolerance: the smallest drop of the mean that counts.
-        groups_by_day: whether values of one day may depend on each other. False where each value is
+        groups_by_day: whether values of one day may depend on each other. False if each value is
             settled at once (`reader_days`, in tests and the demo).
     """
 
@@ -34,7 +34,7 @@ class LoopRules:
     groups_by_day: bool = True
 
     def threshold(self, armed_streams: int) -> float:
-        """Return C·N for this number of streams that can detect a drop; at least one."""
+        """Return C·N for N armed streams, which can detect a drop; N is at least one."""
         count = max(1, armed_streams)
         return detector.threshold(armed_streams=count, horizon=self.horizon, alpha=self.alpha)
 
@@ -51,8 +51,10 @@ def rules_from_settings(settings: Settings) -> LoopRules:
 
 
 def limits_for_author(settings: Settings, author: Author) -> RetrainingLimits:
-    """Return the limits of an author's retrainings; the author's auto-retrain setting takes
-    precedence."""
+    """Return the limits of an author's retrainings.
+
+    The author's own auto-retrain setting takes precedence.
+    """
     return RetrainingLimits(
         automatic=settings.auto_retrain if author.auto_retrain is None else author.auto_retrain,
         cooldown_days=settings.retrain_cooldown_days,

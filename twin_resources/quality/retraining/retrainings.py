@@ -1,13 +1,12 @@
-"""Store retrainings: at most one per author is unfinished, regardless of its cause.
+"""Stores retrainings: at most one per author is unfinished, regardless of its cause.
 
-Scope: entering a retraining, claiming its launch, its outcome, requests by a person or a forget
-request.
+Scope: adding a retraining, claiming its launch, its outcome, manual requests and forget requests.
 Out of scope: deciding (`quality.py`, `manual_triggers.py`), the outcome of runs (`launching.py`),
 starting runs (`twin_sensors`).
 
-A retraining is entered in the transaction of its decision. Its run is *offered* to the daemon, and
+A retraining is added in the transaction of its decision. Its run is *offered* to the daemon, and
 offered again if no run appears because the daemon was killed between decision and launch. Each
-change of a row is a compare-and-set, so that only one of two daemons offers a run. The other waits
+change of a row is a compare-and-set, so only one of two daemons offers a run. The other waits
 `OFFER_GRACE_S` and then looks for the run.
 """
 # pyright: strict
@@ -39,10 +38,10 @@ class Retraining:
         run_key: the key of the first attempt.
         tags: the evidence.
         attempt: 1, 2 or 3.
-        offered_at: when the run of this attempt was last offered, or None if never.
-        run_id: the id of this attempt's run, once it is found.
+        offered_at: the time of this attempt's last offer, or None if its run was never offered.
+        run_id: the id of this attempt's run, once it is known.
         outcome: empty while unfinished.
-        fingerprint: its inputs as known at the decision or, once it has ended, the inputs that it
+        fingerprint: the inputs known at the decision or, after the end, the inputs that the run
             used.
     """
 
@@ -98,12 +97,12 @@ def begin(
     fingerprint: TrainingFingerprint,
     now: float,
 ) -> bool:
-    """Enter a retraining; return False if the author has an unfinished one or it was entered."""
-    conflicting = sa.select(retrainings.c.number).where(
+    """Add a retraining. Return False if the author has an unfinished one or the key exists."""
+    conflict_query = sa.select(retrainings.c.number).where(
         (retrainings.c.run_key == run_key)
         | ((retrainings.c.author == author) & (retrainings.c.outcome == ""))
     )
-    if connection.execute(conflicting).first() is not None:
+    if connection.execute(conflict_query).first() is not None:
         return False
     connection.execute(
         sa.insert(retrainings).values(
@@ -133,46 +132,50 @@ def unfinished_retrainings(connection: sa.Connection) -> list[Retraining]:
 def claim_launch(connection: sa.Connection, retraining: Retraining, *, now: float) -> bool:
     """Claim the launch of this attempt's run.
 
-    Returns False if the run was offered within `OFFER_GRACE_S` or another tick claimed it first.
+    Returns:
+        False if the run was offered within `OFFER_GRACE_S` or another tick claimed it first.
     """
     waited_s = None if retraining.offered_at is None else now - retraining.offered_at
     if waited_s is not None and 0 <= waited_s < OFFER_GRACE_S:
         return False
-    claimed = update_if_unchanged(connection, retraining, offered_at=now)
-    # If the clock was set back, the offer has a future time, and its wait starts again now.
-    return claimed and (waited_s is None or waited_s >= 0)
+    is_claimed = update_if_unchanged(connection, retraining, offered_at=now)
+    # If the clock was set back, the offer has a future time, and the wait restarts now.
+    return is_claimed and (waited_s is None or waited_s >= 0)
 
 
 def update_if_unchanged(connection: sa.Connection, retraining: Retraining, **changes: Any) -> bool:
     """Store changed columns by compare-and-set.
 
-    Returns False, and stores nothing, if another tick has changed the row since it was read.
-
     Args:
         changes: column → new value.
+
+    Returns:
+        False, storing nothing, if another tick changed the row after it was read.
     """
-    expected = {
+    expected_values = {
         "number": retraining.number,
         "attempt": retraining.attempt,
         "offered_at": retraining.offered_at,
         "run_id": retraining.run_id,
         "outcome": "",
     }
-    is_unchanged = (retrainings.c[name] == value for name, value in expected.items())
-    updated = connection.execute(sa.update(retrainings).where(*is_unchanged).values(**changes))
-    return updated.rowcount == 1
+    conditions = (retrainings.c[name] == value for name, value in expected_values.items())
+    result = connection.execute(sa.update(retrainings).where(*conditions).values(**changes))
+    return result.rowcount == 1
 
 
 def count_unreleased(connection: sa.Connection, author: str) -> tuple[int, float]:
-    """Return how many training runs started by alarms have led to no release since the last
-    promotion of a trained version, and when the newest of them ended (0 if there is none).
+    """Count an author's alarm-triggered trainings since a trained version was last promoted.
 
     A candidate on trial counts until it answers, so an alarm starts no second candidate meanwhile.
+
+    Returns:
+        The number of trainings without a release, and the end time of the newest, or 0.
     """
-    promoted_versions = sa.select(moves.c.version).where(
+    promoted_query = sa.select(moves.c.version).where(
         moves.c.author == author, moves.c.to_state == "stable"
     )
-    promoted = {int(version) for version in connection.execute(promoted_versions).scalars()}
+    promoted_versions = {int(version) for version in connection.execute(promoted_query).scalars()}
     rows = connection.execute(
         sa.select(
             retrainings.c.cause, retrainings.c.outcome, retrainings.c.made, retrainings.c.ended_at
@@ -183,45 +186,48 @@ def count_unreleased(connection: sa.Connection, author: str) -> tuple[int, float
         )
         .order_by(retrainings.c.number.desc())
     )
-    count, newest = 0, 0.0
-    for cause, outcome, made, ended_at in rows:
-        # Older releases did not record the version that a passed training made.
-        if made in promoted or (outcome == "passed" and made is None):
+    count, newest_end = 0, 0.0
+    for cause, outcome, version, ended_at in rows:
+        # Older releases did not record the version that a passed training created.
+        if version in promoted_versions or (outcome == "passed" and version is None):
             break
         if cause == "quality":
-            newest = newest or float(ended_at or 0.0)
+            newest_end = newest_end or float(ended_at or 0.0)
             count += 1
-    return count, newest
+    return count, newest_end
 
 
 def clamp_future_end_times(connection: sa.Connection, *, now: float) -> None:
-    """Set future end times to `now`: they were recorded while the clock was wrong."""
-    ahead = retrainings.c.ended_at > now + CLOCK_TOLERANCE_S
-    connection.execute(sa.update(retrainings).where(ahead).values(ended_at=now))
+    """Set future end times to `now`, because they were recorded while the clock was wrong."""
+    is_in_future = retrainings.c.ended_at > now + CLOCK_TOLERANCE_S
+    connection.execute(sa.update(retrainings).where(is_in_future).values(ended_at=now))
 
 
 def describe_earlier_training(
     connection: sa.Connection, author: str, fingerprint: TrainingFingerprint
 ) -> str:
-    """Describe the newest retraining that used this dataset and recipe and reached the gate or
-    failed `MAX_ATTEMPTS` times; empty if there is none. The version's folder need not exist."""
-    reached = retrainings.c.outcome.in_(("passed", "refused"))
-    failed = (retrainings.c.outcome == "failed") & (retrainings.c.attempt >= MAX_ATTEMPTS)
-    newest = connection.execute(
+    """Describe the newest retraining on this dataset and recipe that reached the gate.
+
+    A retraining that failed `MAX_ATTEMPTS` times counts too. The result is empty without one.
+    The version's folder need not exist.
+    """
+    has_reached_gate = retrainings.c.outcome.in_(("passed", "refused"))
+    has_failed = (retrainings.c.outcome == "failed") & (retrainings.c.attempt >= MAX_ATTEMPTS)
+    row = connection.execute(
         sa.select(retrainings.c.run_key, retrainings.c.outcome)
         .where(
             retrainings.c.author == author,
-            reached | failed,
+            has_reached_gate | has_failed,
             retrainings.c.dataset == fingerprint.dataset,
             retrainings.c.recipe == fingerprint.recipe,
         )
         .order_by(retrainings.c.number.desc())
     ).first()
-    if newest is None:
+    if row is None:
         return ""
-    if newest.outcome == "failed":
-        return f"{newest.run_key} failed {MAX_ATTEMPTS} times with it"
-    return f"a version of {newest.run_key}, now deleted, was trained on it"
+    if row.outcome == "failed":
+        return f"{row.run_key} failed {MAX_ATTEMPTS} times with it"
+    return f"a version of {row.run_key}, now deleted, was trained on it"
 
 
 def request_retraining(
@@ -236,7 +242,7 @@ def request_retraining(
     """Request a retraining, which starts when the author has none in flight.
 
     Args:
-        reason: stored, and a tag of the run.
+        reason: the reason, which is stored and becomes a tag of the run.
 
     Returns:
         The number of the request.
@@ -256,10 +262,10 @@ def open_requests(connection: sa.Connection) -> dict[str, list[RetrainingRequest
         .where(retraining_requests.c.run_key == "")
         .order_by(retraining_requests.c.number)
     ).mappings()
-    requests: dict[str, list[RetrainingRequest]] = {}
+    requests_by_author: dict[str, list[RetrainingRequest]] = {}
     for row in rows:
-        requests.setdefault(row["author"], []).append(RetrainingRequest(**row))
-    return requests
+        requests_by_author.setdefault(row["author"], []).append(RetrainingRequest(**row))
+    return requests_by_author
 
 
 def mark_fulfilled(

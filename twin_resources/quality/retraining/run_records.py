@@ -1,4 +1,4 @@
-"""Define access to the runs of the training job.
+"""Defines access to the runs of the training job.
 
 Scope: the protocol and tags.
 Out of scope: reading Dagster (`twin_sensors/dagster_run_records.py`).
@@ -27,9 +27,12 @@ class RunRecords(Protocol):
         ...
 
     def runs_of_author(self, author: str, *, since: float) -> Sequence[Run]:
-        """Return runs of an author created since (seconds since the epoch), newest first."""
+        """Return an author's runs created at `since` (seconds since the epoch) or later.
+
+        The newest run comes first.
+        """
         ...
 
     def runs_with_key(self, run_key: str) -> Sequence[Run]:
-        """Return the runs of one decided retraining, all attempts, newest first."""
+        """Return the runs of all attempts of one retraining, newest first."""
         ...

@@ -1,19 +1,19 @@
-"""Follow an author's settled values: day sums, evidence, alarm and notice in one transaction.
+"""Watches an author's settled values: day sums, evidence, alarm and notice in one transaction.
 
 Scope: the choice of days to compare, storing the evidence and the alarm, lowering the floor.
 Out of scope: the evidence (`statistics/detector.py`), the decision on an alarm
 (`statistics/retraining.py`).
 
-The result depends only on the settled values and the stored alarms: the same values give the same
-alarms, however the ticks are timed. The rows of `watches` hold the last result. A row that is lost,
-or that a release with a different detector wrote, is recomputed.
+The result depends only on the settled values and the stored alarms. The same values give the same
+alarms, however the ticks are timed. The rows of `watches` contain the last result. A missing row,
+or a row from a release with a different detector, is recomputed.
 
 The days of every version of the author that a gate has released are compared, except
 
 - days that a person excluded as history (`twin lower-floor`);
 - days of an earlier version from the fall that led to its replacement onwards;
-- days of the answering version up to its last alarm. If that alarm led to no release, gate or
-  trial found nothing better than this version, so it is compared with its values since then.
+- days of the answering version up to its last alarm. If that alarm led to no release, the gate or
+  the trial found nothing better, so the version is compared with its values since then.
 """
 # pyright: strict
 
@@ -43,8 +43,8 @@ from twin_resources.storage.state.state_tables import (
     watches,
 )
 
-MAX_ALARMS = 1_000  # alarms read per stream: one per day for three years
-MAX_DAYS_PER_CALL = 400  # days of an author that one call reads: a few CPU seconds
+MAX_ALARMS = 1_000  # alarms per stream: one per day for three years
+MAX_DAYS_PER_CALL = 400  # days per author and call: a few CPU seconds
 
 
 def version_name(version: ModelVersion) -> str:
@@ -80,32 +80,37 @@ def check_new_days(
             current_evidence(connection).get(author, []) if position is not None else []
         )
         if position is None or position.version != version:  # only the answering version is watched
-            of_author = watches.c.author == author
-            connection.execute(sa.update(watches).where(of_author).values(armed=False))
+            is_of_author = watches.c.author == author
+            connection.execute(sa.update(watches).where(is_of_author).values(armed=False))
             stored_evidence = []
-        last = daily_aggregates.last_sequence(connection, author)
+        last_sequence = daily_aggregates.last_sequence(connection, author)
         streams = {watch.stream for watch in stored_evidence}
         streams |= daily_aggregates.streams_of_version(connection, author, version)
-        reached = last
+        next_position = last_sequence
         for stream in sorted(streams):
             days = ComparedDays.from_ledger(connection, stable, stream, rules)
             new_day_ends = days.ends_after(last_read)
             if len(new_day_ends) > limit:
                 new_day_ends = new_day_ends[:limit]
-                reached = min(reached, new_day_ends[-1])
-            evidence = days.evidence(until=last)
-            for end in new_day_ends:
+                next_position = min(next_position, new_day_ends[-1])
+            evidence = days.evidence(until=last_sequence)
+            for day_end in new_day_ends:
                 checked_days += 1
-                evidence = days.evidence(until=end)
+                evidence = days.evidence(until=day_end)
                 threshold = rules.threshold(armed_streams(connection, exclude=evidence) + 1)
                 if evidence.e_value >= threshold and not days.has_open_alarm:
                     alarm_records.record_alarm(connection, evidence, threshold=threshold, at=now)
-                    reached = min(reached, end)
+                    next_position = min(next_position, day_end)
                     break
             _store(connection, evidence)
-        row = {"author": author, "version": version, "read_to": reached, "streams": sorted(streams)}
+        row = {
+            "author": author,
+            "version": version,
+            "read_to": next_position,
+            "streams": sorted(streams),
+        }
         upsert(connection, followed, [row])
-    return checked_days, reached < last
+    return checked_days, next_position < last_sequence
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class ComparedDays:
 
     Attributes:
         sums: the day sums of this version and of earlier versions.
-        has_open_alarm: whether an alarm of this version and stream waits for its decision; no
+        has_open_alarm: whether an alarm of this version and stream waits for its decision. No
             further alarm is raised meanwhile.
     """
 
@@ -129,47 +134,49 @@ class ComparedDays:
     def from_ledger(
         cls, connection: sa.Connection, stable: ModelVersion, stream: str, rules: LoopRules
     ) -> ComparedDays:
-        """Read the days that are compared now."""
+        """Read the days to compare now."""
         author, version = stable.author, version_name(stable)
-        after = floor_sequence(connection, author, stream)
+        floor = floor_sequence(connection, author, stream)
         sums = daily_aggregates.day_sums(
-            connection, author, stream=stream, after=after, groups_by_day=rules.groups_by_day
+            connection, author, stream=stream, after=floor, groups_by_day=rules.groups_by_day
         )
-        allowed = {version, *_released_versions(connection, author)}
+        compared_versions = {version, *_released_versions(connection, author)}
         records = alarm_records.alarms_of_author(
             connection, author, stream=stream, limit=MAX_ALARMS
         )
         start_sequence, fall_start_by_version = 0, dict[str, int]()
         for record in sorted(records, key=lambda item: item.alarm.sequence):
             alarm = record.alarm
-            is_own = alarm.version == version
-            if alarm.version not in allowed or (is_own and record.is_open):
+            is_own_alarm = alarm.version == version
+            if alarm.version not in compared_versions or (is_own_alarm and record.is_open):
                 continue
             later_sums = [
                 row for row in sums if row.version == alarm.version and row.first > alarm.sequence
             ]
-            if is_own or _has_enough_days(later_sums, rules):
+            if is_own_alarm or _has_enough_days(later_sums, rules):
                 start_sequence = max(start_sequence, alarm.sequence)
             else:
                 fall_start_by_version[alarm.version] = alarm.since
         compared_sums = tuple(
             row
             for row in sums
-            if row.version in allowed
+            if row.version in compared_versions
             and row.first > start_sequence
             and row.first < fall_start_by_version.get(row.version, row.first + 1)
         )
-        waits = any(record.is_open and record.alarm.version == version for record in records)
-        return cls(author, stream, version, compared_sums, waits, rules)
+        has_open_alarm = any(
+            record.is_open and record.alarm.version == version for record in records
+        )
+        return cls(author, stream, version, compared_sums, has_open_alarm, rules)
 
     def ends_after(self, sequence: int) -> list[int]:
         """Return the last sequence numbers above `sequence` of this version's days, in order."""
-        ends: dict[tuple[int, int], int] = {}
+        end_by_day: dict[tuple[int, int], int] = {}
         for row in self.sums:
             if row.version == self.version and row.last > sequence:
                 day = row.settled_ms, row.day
-                ends[day] = max(row.last, ends.get(day, 0))
-        return sorted(ends.values())
+                end_by_day[day] = max(row.last, end_by_day.get(day, 0))
+        return sorted(end_by_day.values())
 
     def evidence(self, *, until: int) -> StreamEvidence:
         """Return the evidence of the days up to this sequence number."""
@@ -190,7 +197,7 @@ def _has_enough_days(sums: Sequence[DaySum], rules: LoopRules) -> bool:
 
 
 def _released_versions(connection: sa.Connection, author: str) -> set[str]:
-    """Return the versions of an author that have answered and were not forced past the gate."""
+    """Return an author's versions that have answered and were not forced past the gate."""
     rows = connection.execute(
         sa.select(moves.c.version)
         .join(
@@ -208,40 +215,43 @@ def _released_versions(connection: sa.Connection, author: str) -> set[str]:
 
 
 def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
-    """Return author → evidence of the followed version, by stream.
+    """Return author → the watched version's evidence, by stream.
 
-    Evidence from a release with a different detector is left out; the next tick computes it.
+    Evidence from a release with a different detector is omitted; the next tick computes it.
     """
-    of_followed = (watches.c.author == followed.c.author) & (
+    is_followed = (watches.c.author == followed.c.author) & (
         watches.c.version == followed.c.version
     )
     rows = connection.execute(
         sa.select(watches.c.author, watches.c.watch)
-        .join(followed, of_followed)
+        .join(followed, is_followed)
         .order_by(watches.c.author, watches.c.stream)
     )
-    by_author: dict[str, list[StreamEvidence]] = {}
+    evidence_by_author: dict[str, list[StreamEvidence]] = {}
     for author, text in rows:
         if (evidence := StreamEvidence.from_json(text)) is not None:
-            by_author.setdefault(str(author), []).append(evidence)
-    return by_author
+            evidence_by_author.setdefault(str(author), []).append(evidence)
+    return evidence_by_author
 
 
 def new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
-    """Return a test, from three queries, of whether `check_new_days` has work for a version."""
-    last = daily_aggregates.last_sequences(connection)
+    """Return a function that tests whether `check_new_days` has work for a version.
+
+    It is built from three queries.
+    """
+    last_sequences = daily_aggregates.last_sequences(connection)
     positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
-    stored = {
+    stored_streams = {
         author: {watch.stream for watch in evidence}
         for author, evidence in current_evidence(connection).items()
     }
 
     def has_new_values(stable: ModelVersion) -> bool:
-        mark, author = positions.get(stable.author), stable.author
-        if mark is None or mark.version != version_name(stable):
-            return author in last
-        return mark.read_to < last.get(author, 0) or bool(
-            set(mark.streams) - stored.get(author, set())
+        position, author = positions.get(stable.author), stable.author
+        if position is None or position.version != version_name(stable):
+            return author in last_sequences
+        return position.read_to < last_sequences.get(author, 0) or bool(
+            set(position.streams) - stored_streams.get(author, set())
         )
 
     return has_new_values
@@ -256,34 +266,39 @@ def lower_floor(
     at: float,
     stream: str = "",
 ) -> tuple[int, int]:
-    """Declare all values settled so far for an author history, and close the open alarms.
+    """Declare an author's settled values history, and close the open alarms.
 
-    Every stream is certified again from the next value on, without any earlier version.
+    Every stream is certified again from its next value on, without any earlier version.
 
     Args:
         at: seconds since the epoch.
-        stream: the only stream to lower, or empty for all streams.
+        stream: the only stream to lower; empty for all streams.
 
     Returns:
-        The last sequence number that is history, and the number of alarms closed.
+        The last sequence number that is history, and the number of closed alarms.
     """
-    after = daily_aggregates.last_sequence(connection, author)
-    row = {"author": author, "after_sequence": after, "asked_by": asked_by, "reason": reason}
+    last_sequence = daily_aggregates.last_sequence(connection, author)
+    row = {
+        "author": author,
+        "after_sequence": last_sequence,
+        "asked_by": asked_by,
+        "reason": reason,
+    }
     connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at, stream=stream))
-    # Retired versions too: a version that answers again must not keep other readers' evidence.
-    of_author = sa.delete(watches).where(watches.c.author == author)
-    connection.execute(of_author.where(watches.c.stream == stream) if stream else of_author)
+    # Retired versions are included: a version that answers again must not keep old evidence.
+    deletion = sa.delete(watches).where(watches.c.author == author)
+    connection.execute(deletion.where(watches.c.stream == stream) if stream else deletion)
     message = f"{asked_by} lowered the floor: {reason}"
-    closed = alarm_records.close_open_alarms(
+    closed_count = alarm_records.close_open_alarms(
         connection, author, message=message, at=at, stream=stream
     )
-    return after, closed
+    return last_sequence, closed_count
 
 
 def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
     """Return author → the stable tuned version, in one query; a tainted version does not answer.
 
-    Answer models are left out, because training does not create or improve them.
+    Answer models are excluded, because training does not create or improve them.
     """
     rows = connection.execute(
         sa.select(model_versions)
@@ -299,20 +314,20 @@ def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
 
 def armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None = None) -> int:
     """Return N, the number of armed streams of all authors, without the stream `exclude`."""
-    counted = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed)
+    count_query = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed)
     if exclude is not None:
         key = exclude.author, exclude.stream, exclude.version
         columns = sa.tuple_(watches.c.author, watches.c.stream, watches.c.version)
-        counted = counted.where(columns != key)
-    return int(connection.execute(counted).scalar_one())
+        count_query = count_query.where(columns != key)
+    return int(connection.execute(count_query).scalar_one())
 
 
 def floor_sequence(connection: sa.Connection, author: str, stream: str) -> int:
     """Return the sequence number at which a stream's floor was last lowered; 0 if never."""
-    newest = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
+    newest_query = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
         lowered_floors.c.author == author, lowered_floors.c.stream.in_(("", stream))
     )
-    return int(connection.execute(newest).scalar() or 0)
+    return int(connection.execute(newest_query).scalar() or 0)
 
 
 def _store(connection: sa.Connection, evidence: StreamEvidence) -> None:

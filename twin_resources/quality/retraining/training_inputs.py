@@ -1,4 +1,4 @@
-"""Define access to the inputs of past and future training runs.
+"""Defines access to the inputs of past and future training runs.
 
 Scope: the protocol.
 Out of scope: its implementation (`twin_assets/training`).
@@ -23,10 +23,10 @@ class CorpusGrowth:
 
 
 class TrainingInputs(Protocol):
-    """The dataset and the recipe of an author's training runs, read from tables and manifests."""
+    """Reads the dataset and recipe of an author's training runs from tables and manifests."""
 
     def current(self, author: str) -> TrainingFingerprint:
-        """Return the inputs of a training run now, including posts that are in no dataset yet.
+        """Return the inputs of a training run started now, including posts not yet in a dataset.
 
         Raises:
             TwinError: the tables or the recipe cannot be read.

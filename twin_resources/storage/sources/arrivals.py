@@ -1,12 +1,13 @@
-"""Decide whether changes at an author's sources need an import, and which run makes it.
+"""Decides whether changes at an author's sources need an import, and which run makes it.
 
 Scope: the decision, as a pure function of the remembered state, the current state and the runs of
-the last change. Out of scope: interpreting those runs (`idempotent_launch.py`), listing
-(`listing.py`), polling (`polling.py`), Dagster.
+the last change.
+Out of scope: interpreting those runs (`idempotent_launch.py`), listing (`listing.py`), polling
+(`polling.py`), Dagster.
 
 A change is launched once. Its key contains a number that only grows, because Dagster never starts
-the same key twice and a folder can return to an earlier state. A failed run is tried again under a
-new key; a run that never started (the tick died) is tried again under the same key.
+the same key twice and a folder can return to an earlier state. A failed run is retried under a new
+key. A run that never started (the tick died) is retried under the same key.
 """
 # pyright: strict
 
@@ -20,19 +21,19 @@ from twin_resources.dagster_runs import Run
 from twin_resources.idempotent_launch import next_step
 
 MAX_ATTEMPTS = 3
-"""Runs per change; after these, only the next change or the nightly import starts another."""
+"""Runs per change. Afterwards, only the next change or the nightly import starts another."""
 
 
 @dataclass(frozen=True)
 class KnownSources:
-    """State of one author's sources, remembered between two checks.
+    """The state of one author's sources, remembered between two checks.
 
     Attributes:
-        number: number of changes launched so far.
-        mark: fingerprint of the last decision's sources.
-        attempt: attempt of the run for it.
-        settled: whether that run has succeeded, was ended by a person, or was abandoned.
-        at: time of the decision, in seconds since the epoch.
+        number: the number of changes launched so far.
+        mark: the fingerprint of the sources at the last decision.
+        attempt: the attempt number of the run for this state.
+        settled: whether that run succeeded, was ended by a person, or was abandoned.
+        at: the time of the decision, in seconds since the epoch.
     """
 
     number: int
@@ -67,23 +68,23 @@ def decide(
     is_import_running: bool,
     runs: Sequence[Run],
 ) -> ArrivalDecision:
-    """Decide for one author.
+    """Decide whether to launch an import for one author.
 
     Args:
-        known: remembered state, or None if these sources have never been checked.
-        fingerprint: fingerprint of the current sources.
+        known: the remembered state, or None if these sources were never checked.
+        fingerprint: the fingerprint of the current sources.
         now: seconds since the epoch.
         is_imported: whether an import that the sensor did not request has read the current state.
         is_import_running: whether an import of this author is queued or running.
-        runs: runs of `known`, newest first.
+        runs: the runs of `known`, newest first.
     """
     if is_import_running:
         return ArrivalDecision(known, False, "an import is running; checked again after it")
     # The run may belong to another code location and have a key from its memory.
     if is_imported and (known is None or fingerprint != known.mark or not (known.settled or runs)):
         number = 0 if known is None else known.number
-        imported = KnownSources(number, fingerprint, 0, True, now)
-        return ArrivalDecision(imported, False, "nothing has changed since the import")
+        imported_state = KnownSources(number, fingerprint, 0, True, now)
+        return ArrivalDecision(imported_state, False, "nothing has changed since the import")
     if known is None:
         return ArrivalDecision(KnownSources(1, fingerprint, 1, False, now), True, "first import")
     if fingerprint != known.mark:
@@ -98,9 +99,11 @@ def decide(
     if step == "wait":
         return ArrivalDecision(known, False, "the import's worker died; Dagster restarts it")
     if step == "retry":
-        retry = replace(known, attempt=known.attempt + 1, at=now)
-        message = f"the import failed or was canceled; attempt {retry.attempt} of {MAX_ATTEMPTS}"
-        return ArrivalDecision(retry, True, message)
+        retry_state = replace(known, attempt=known.attempt + 1, at=now)
+        message = (
+            f"the import failed or was canceled; attempt {retry_state.attempt} of {MAX_ATTEMPTS}"
+        )
+        return ArrivalDecision(retry_state, True, message)
     message = {"passed": "imported", "canceled": "ended"}.get(
         step, f"the import failed {known.attempt} times; the next change starts another import"
     )
@@ -116,6 +119,6 @@ def run_key(kind: str, author: str, epoch: int, known: KnownSources) -> str:
 
 
 def summarize_names(names: Sequence[str], *, limit: int = 20) -> str:
-    """Return the first names and the count of the others, for a run's tag."""
-    shown = "\n".join(sorted(names)[:limit])
-    return shown + (f"\n… and {len(names) - limit} more" if len(names) > limit else "")
+    """Return the first names and the number of the others, for a run's tag."""
+    first_names = "\n".join(sorted(names)[:limit])
+    return first_names + (f"\n… and {len(names) - limit} more" if len(names) > limit else "")

@@ -1,13 +1,13 @@
-"""Fetch a feed with one bounded conditional request that cannot reach addresses of this network.
+"""Fetches a feed with one bounded conditional request that cannot reach this network's addresses.
 
-Scope: the request, its limits, connecting to the resolved address. Out of scope: which
-addresses may be fetched (`outside_addresses.py`), storing the last response
+Scope: the request, its limits, connecting to the resolved address.
+Out of scope: which addresses may be fetched (`outside_addresses.py`), storing the last response
 (`polling.py`) and the stored copy (the importer `feed_download.py`).
 
 Conditional requests: https://www.rfc-editor.org/rfc/rfc9110#section-13 (ETag, Last-Modified).
 
-Only the check resolves a host name. The request is sent to the resolved IP address, with the name
-as its `Host`, and the certificate is checked against the name.
+The host name is resolved only once, by the check. The request is sent to the resolved IP address,
+with the name as its `Host`, and the certificate is checked against the name.
 https://www.python-httpx.org/advanced/extensions/#sni_hostname
 """
 # pyright: strict
@@ -34,16 +34,17 @@ _ACCEPT = "application/atom+xml, application/rss+xml, application/xml;q=0.9, */*
 def fetch_feed(
     url: str, last_response: PollResponse, *, timeout_s: float, max_bytes: int = MAX_BYTES
 ) -> tuple[PollResponse, bytes]:
-    """Return the server's response and the feed, or `last_response` and no bytes if it has not
-    changed.
+    """Return the server's response and the feed.
+
+    If the feed is unchanged, the result is `last_response` and no bytes.
 
     Args:
         url: an `http` or `https` address.
-        timeout_s: seconds for the whole fetch, redirects included.
-        max_bytes: limit of the unpacked body.
+        timeout_s: the seconds for the whole fetch, including redirects.
+        max_bytes: the limit of the unpacked body.
 
     Raises:
-        TwinError: the address is invalid or does not answer in time, or the response is an error,
+        TwinError: the address is invalid or does not respond in time, or the response is an error,
             larger than `max_bytes`, or a redirect to another scheme or into this network.
     """
     parts = urlsplit(url)
@@ -68,8 +69,8 @@ def fetch_feed(
                     if response.status_code == 304 and last_response.sha256:
                         return last_response, b""
                     if response.status_code != 200:
-                        found = f"HTTP {response.status_code}"
-                        raise feed_error(url, found, "check the address in a browser")
+                        status_text = f"HTTP {response.status_code}"
+                        raise feed_error(url, status_text, "check the address in a browser")
                     body = _read_body(url, response, max_bytes=max_bytes, deadline=deadline)
                     return (
                         PollResponse(
@@ -88,9 +89,9 @@ def fetch_feed(
 
 def _read_body(url: str, response: httpx.Response, *, max_bytes: int, deadline: float) -> bytes:
     body = bytearray()
-    # Read bytes as they arrive: with a chunk size, a slow server would delay the deadline check.
-    for piece in response.iter_bytes():
-        body += piece
+    # Bytes are read as they arrive. A chunk size would delay the deadline check on a slow server.
+    for chunk in response.iter_bytes():
+        body += chunk
         if len(body) > max_bytes:
             raise feed_error(url, f"more than {max_bytes:,} bytes", "pass a feed with fewer posts")
         if time.monotonic() >= deadline:
@@ -99,7 +100,7 @@ def _read_body(url: str, response: httpx.Response, *, max_bytes: int, deadline: 
 
 
 def _redirect_target(url: str, current_url: str, location: str) -> str:
-    """Return a redirect's address; refuse one to another scheme (also https → http)."""
+    """Return a redirect's address. Refuse a redirect to another scheme (also https → http)."""
     target = urljoin(current_url, location)
     if not location or urlsplit(target).scheme != urlsplit(current_url).scheme:
         shown_target = target[:200] if location else "nowhere"
@@ -108,16 +109,16 @@ def _redirect_target(url: str, current_url: str, location: str) -> str:
 
 
 class ResolvedTransport(httpx.BaseTransport):
-    """A transport that sends each request, also after a redirect, to a checked IP address.
+    """Sends each request, also after a redirect, to a checked IP address.
 
     Raises:
-        TwinError: raised by a request; see `resolve_addresses`.
+        TwinError: the request fails; see `resolve_addresses`.
     """
 
     def __init__(self, trusted_url: str) -> None:
         self._trusted_url = trusted_url
-        # Connections are pooled by address, and two names may share one. A reused connection would
-        # skip the check of the second name's certificate.
+        # Connections are pooled by address, and two names may share an address. A reused connection
+        # would skip the certificate check of the second name.
         self._direct = httpx.HTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -129,11 +130,11 @@ class ResolvedTransport(httpx.BaseTransport):
             try:
                 return self._direct.handle_request(_with_address(request, address, host))
             except (httpx.ConnectError, httpx.ConnectTimeout):
-                continue  # for example IPv6 without a route
+                continue  # for example, IPv6 without a route
         return self._direct.handle_request(_with_address(request, addresses[-1], host))
 
     def _send_through_proxy(self, proxy: str, request: httpx.Request) -> httpx.Response:
-        """Send through a proxy, which resolves the name; check it here as well if it resolves."""
+        """Send through a proxy, which resolves the name. Check the name here too if it resolves."""
         try:
             resolve_addresses(str(request.url), trusted_url=self._trusted_url)
         except TwinError as error:

@@ -1,5 +1,6 @@
-"""Hold a server's last response for a feed, and make errors for unreadable feeds.
+"""Defines a server's last response for a feed, and errors for unreadable feeds.
 
+Scope: the response and the errors.
 Out of scope: requests (`feed_requests`, which imports a slow library).
 """
 # pyright: strict
@@ -12,16 +13,16 @@ from urllib.parse import urlsplit
 from twin_resources.errors import TwinError
 
 MAX_BYTES = 32 << 20
-"""Limit per feed, unpacked: full texts of a thousand posts of 30 KB."""
+"""Limit per feed, unpacked: the full texts of a thousand posts of 30 KB."""
 
 
 @dataclass(frozen=True)
 class PollResponse:
-    """A server's last response for a feed; empty if there was none.
+    """A server's last response for a feed; empty without a response.
 
     Attributes:
-        etag, last_modified: values of its headers, for the next request.
-        sha256: hash of the bytes.
+        etag, last_modified: the values of its headers, for the next request.
+        sha256: the hash of the bytes.
     """
 
     etag: str = ""
@@ -30,7 +31,7 @@ class PollResponse:
 
 
 def redact_url(url: str) -> str:
-    """Return the address for a message, without a user name, password or token in it."""
+    """Return the address for a message, without its user name, password or token."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else url[:200]
 

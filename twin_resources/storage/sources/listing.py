@@ -1,11 +1,11 @@
-"""List a source's files by name and stamp, to detect additions, changes and deletions.
+"""Lists a source's files by name and stamp, to detect additions, changes and deletions.
 
-Scope: listing folders, files and S3 prefixes without reading a byte of them.
+Scope: listing folders, files and S3 prefixes without reading their content.
 Out of scope: which files are posts (`twin_assets`), feeds (`polling`), decisions
 (`arrivals`).
 
-A stamp is size and modification time, or S3's ETag. The nightly import reads
-everything, so it sees a file that changes without either.
+A stamp is size and modification time, or S3's ETag. The nightly import reads everything, so it
+finds a file that changes without a new stamp.
 """
 # pyright: strict
 
@@ -33,9 +33,9 @@ _MEDIA_SUFFIX = re.compile(
     r"|ttf|otf|eot|css|scss)$",
     re.IGNORECASE,
 )
-# Tools write into these all day; they never hold posts.
+# Tools write into these folders all day. They never contain posts.
 _IGNORED_FOLDERS = frozenset({"node_modules", "__pycache__", "_site", "venv", "site-packages"})
-# In .git, only the files that a commit updates; the objects add nothing.
+# In .git, only the files that a commit updates are listed; the objects add no information.
 _GIT_FILES = ("HEAD", "packed-refs", "logs/HEAD")
 
 
@@ -44,7 +44,7 @@ SOURCES_FINGERPRINT_KEY = "sources_mark"
 
 
 class SourceNotFoundError(TwinError):
-    """The source is missing or empty, for example unmounted; nothing is deleted because of it."""
+    """The source is missing or empty, for example unmounted. It causes no deletions."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class ListedFile:
     """One file.
 
     Attributes:
-        name: absolute path, or `s3://bucket/key`; as text that can be stored.
+        name: the absolute path, or `s3://bucket/key`, as text that can be stored.
         stamp: size and modification time, or ETag.
-        arrived_at: when the file reached its present state and place, seconds since the epoch. A
-            moved file keeps its modification time, but not its status change time.
+        arrived_at: the time when the file reached its present state and place, in seconds since the
+            epoch. A moved file keeps its modification time, but not its status change time.
     """
 
     name: str
@@ -77,30 +77,30 @@ class Listing:
     def arrived_since(self, moment: float) -> tuple[str, ...]:
         """Return the names of files that were added or changed after `moment`.
 
-        If arrival times are whole seconds, as in S3, files of the moment's own second are
+        If arrival times are whole seconds, as in S3, files from the same second as `moment` are
         included, because they may have arrived after it.
         """
-        second = math.floor(moment)
+        whole_second = math.floor(moment)
         return tuple(
             entry.name
             for entry in self.entries
             if entry.arrived_at > moment
-            or (entry.arrived_at.is_integer() and entry.arrived_at >= second)
+            or (entry.arrived_at.is_integer() and entry.arrived_at >= whole_second)
         )
 
     def missing(self, stored: Iterable[str]) -> tuple[str, ...]:
-        """Return those of `stored` (names under this source) that no longer exist."""
-        listed = {entry.name for entry in self.entries}
+        """Return the names in `stored` (under this source) that no longer exist."""
+        listed_names = {entry.name for entry in self.entries}
         root = self.source.rstrip("/")
         return tuple(
             name
             for name in stored
-            if name not in listed and (name == root or name.startswith(root + "/"))
+            if name not in listed_names and (name == root or name.startswith(root + "/"))
         )
 
 
 def is_feed(source: str) -> bool:
-    """Return whether a source is read over HTTP, and so polled (`polling`) instead of listed."""
+    """Return whether a source is read over HTTP, and therefore polled (`polling`), not listed."""
     return source.lower().startswith(("http://", "https://"))
 
 
@@ -136,7 +136,7 @@ def fingerprint(listings: Sequence[Listing]) -> str:
 
 
 def short_fingerprint(listings: Sequence[Listing]) -> str:
-    """Return the fingerprint in its stored form; empty if nothing was listed."""
+    """Return the fingerprint in its stored form; empty without listings."""
     return fingerprint(listings)[:32] if listings else ""
 
 
@@ -153,15 +153,21 @@ def fingerprint_sources(sources: Iterable[str]) -> str:
 
 def _objects(source: str) -> Iterator[ListedFile]:
     bucket, _ = split_address(source)
-    for stored in list_objects(source):
-        if not _is_ignored(stored.name):
-            yield ListedFile(f"s3://{bucket}/{stored.key}", stored.etag, stored.modified)
+    for stored_object in list_objects(source):
+        if not _is_ignored(stored_object.name):
+            yield ListedFile(
+                f"s3://{bucket}/{stored_object.key}", stored_object.etag, stored_object.modified
+            )
 
 
 def _is_ignored(name: str) -> bool:
-    *folders, last = name.split("/")
-    hidden = any(part.startswith(".") for part in (*folders, last))
-    return hidden or not _IGNORED_FOLDERS.isdisjoint(folders) or bool(_MEDIA_SUFFIX.search(last))
+    *folders, file_name = name.split("/")
+    is_hidden = any(part.startswith(".") for part in (*folders, file_name))
+    return (
+        is_hidden
+        or not _IGNORED_FOLDERS.isdisjoint(folders)
+        or bool(_MEDIA_SUFFIX.search(file_name))
+    )
 
 
 def _files(root: Path, *, tried: str) -> Iterator[ListedFile]:
@@ -209,7 +215,7 @@ def _listed_file(path: str, status: os.stat_result) -> ListedFile:
 
 
 def _encode_path(path: str) -> str:
-    """Return a path as `raw_posts` stores it: bytes that are not UTF-8 are written as `\\xNN`."""
+    """Return a path as `raw_posts` stores it, with bytes that are not UTF-8 as `\\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

@@ -1,11 +1,11 @@
-"""Check with a conditional request whether a feed has changed since its last poll.
+"""Checks with a conditional request whether a feed has changed since its last poll.
 
-Scope: the remembered state of an author's feeds between two polls; no copy of a feed is kept. Out
-of scope: the request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed
-itself), when to ask (`twin_sensors/import_schedules.py`), deciding (`arrivals`).
+Scope: the remembered state of an author's feeds between two polls. No copy of a feed is kept.
+Out of scope: the request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed
+itself), when to poll (`twin_sensors/import_schedules.py`), deciding (`arrivals`).
 
-A server without ETag and Last-Modified sends the whole feed each time; a hash of its bytes then
-shows whether it changed.
+A server without ETag and Last-Modified sends the whole feed each time. A hash of its bytes then
+shows whether the feed changed.
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ from twin_resources.storage.sources.feed_response import PollResponse
 from twin_resources.storage.state.state import State
 
 TIMEOUT_S = 20.0
-"""Limit per feed, redirects included: a poll of many authors must not wait for one server."""
+"""Limit per feed, including redirects, so that one server cannot delay the poll of many authors."""
 
 _metadata = sa.MetaData()
 _polls = sa.Table(
@@ -40,12 +40,12 @@ _polls = sa.Table(
 
 @dataclass(frozen=True)
 class PollState:
-    """Remembered state of one author's feeds.
+    """The remembered state of one author's feeds.
 
     Attributes:
-        epoch: start of this memory, in seconds since the epoch (`arrivals.run_key`).
-        known: the last decision, or None if there is none yet.
-        responses: last response by address.
+        epoch: the start of this memory, in seconds since the epoch (`arrivals.run_key`).
+        known: the last decision, or None before the first one.
+        responses: address → the last response.
     """
 
     epoch: int
@@ -56,13 +56,13 @@ class PollState:
 def poll_feeds(
     urls: Sequence[str], last_responses: Mapping[str, PollResponse]
 ) -> tuple[dict[str, PollResponse], list[TwinError]]:
-    """Poll an author's feeds one after the other; a failed feed keeps its last response.
+    """Poll an author's feeds one after the other. A failed feed keeps its last response.
 
     Returns:
         The responses by address, and the failures.
 
     Raises:
-        TwinError: none of the feeds answers.
+        TwinError: none of the feeds responds.
     """
     from twin_resources.storage.sources.feed_requests import fetch_feed
 
@@ -84,25 +84,25 @@ def poll_feeds(
 def fingerprint_feeds(responses: Mapping[str, PollResponse], urls: Sequence[str]) -> str:
     """Return a hash that changes with the bytes of an author's feeds or with the list of feeds.
 
-    ETag and Last-Modified are excluded: a server behind a load balancer changes them every time.
+    ETag and Last-Modified are excluded, because servers behind a load balancer always change them.
     """
-    marks = [[url, responses[url].sha256] for url in sorted(urls)]
-    return hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:32]
+    url_hashes = [[url, responses[url].sha256] for url in sorted(urls)]
+    return hashlib.sha256(json.dumps(url_hashes).encode()).hexdigest()[:32]
 
 
 def load_poll_state(state: State, author: str, *, now: float) -> PollState:
-    """Return the remembered state of an author's feeds, or a new one that begins now."""
+    """Return the remembered state of an author's feeds, or a new state that begins now."""
     with state.transaction() as connection:
         _metadata.create_all(connection)
         row = connection.execute(sa.select(_polls).where(_polls.c.author == author)).first()
     if row is None:
         return PollState(int(now))
-    answers: dict[str, dict[str, Any]] = json.loads(row.answers)
+    response_fields: dict[str, dict[str, Any]] = json.loads(row.answers)
     known_fields: dict[str, Any] | None = json.loads(row.known)
     return PollState(
         epoch=row.epoch,
         known=None if known_fields is None else KnownSources.from_json(known_fields),
-        responses={url: PollResponse(**answer) for url, answer in answers.items()},
+        responses={url: PollResponse(**fields) for url, fields in response_fields.items()},
     )
 
 
@@ -113,7 +113,7 @@ def save_poll_state(state: State, author: str, poll_state: PollState) -> None:
         "epoch": poll_state.epoch,
         "known": json.dumps(None if poll_state.known is None else poll_state.known.as_json()),
         "answers": json.dumps(
-            {url: asdict(answer) for url, answer in poll_state.responses.items()}
+            {url: asdict(response) for url, response in poll_state.responses.items()}
         ),
     }
     with state.transaction() as connection:

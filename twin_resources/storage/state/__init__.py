@@ -1,4 +1,5 @@
-"""The state store: SQLite or PostgreSQL, its tables, and leases.
+"""Stores the transactional state in SQLite or PostgreSQL, with its tables and leases.
 
-Scope: connections, schema and locks. Out of scope: the meaning of rows.
+Scope: connections, schema and locks.
+Out of scope: the meaning of rows.
 """

@@ -1,8 +1,9 @@
-"""Find the SQLite files of a home, check that each is whole, and copy one while it is used.
+"""Finds the SQLite files of a home, checks that each is intact, and copies one in use.
 
-Scope: operations without knowledge of the rows. Out of scope: rows (the stores' modules).
-Method: https://www.sqlite.org/pragma.html#pragma_quick_check, https://www.sqlite.org/backup.html:
-the copy is one committed state of the file, and writers do not wait for it.
+Scope: operations that do not interpret rows.
+Out of scope: rows (the stores' modules).
+Method: https://www.sqlite.org/pragma.html#pragma_quick_check, https://www.sqlite.org/backup.html.
+The copy is one committed state of the file, and writers do not wait for it.
 """
 # pyright: strict
 
@@ -18,20 +19,20 @@ from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.storage.storage_faults import DamagedError, translate_storage_errors
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
-_BUSY_S = MAX_IDLE_S  # for a check; a copy waits without this limit
+_BUSY_S = MAX_IDLE_S  # limit for a check; a copy waits without it
 _LOG_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 def find_databases(folder: Path, *, excluded: Collection[Path] = ()) -> Iterator[Path]:
-    """Yield SQLite files in and below a folder, by name, including empty ones.
+    """Yield the SQLite files in and below a folder by name, including empty ones.
 
     Args:
-        excluded: folders to leave out.
+        excluded: the folders to skip.
     """
-    for here, names, files in os.walk(folder):
-        names[:] = sorted(name for name in names if Path(here, name) not in excluded)
+    for parent, subfolders, files in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if Path(parent, name) not in excluded)
         for name in sorted(files):
-            path = Path(here, name)
+            path = Path(parent, name)
             if (
                 path.suffix in {".sqlite", ".db"}
                 and not name.endswith(_LOG_SUFFIXES)
@@ -41,16 +42,17 @@ def find_databases(folder: Path, *, excluded: Collection[Path] = ()) -> Iterator
 
 
 def check_database(path: Path) -> None:
-    """Check that the file can be read and written and is whole.
+    """Check that the file is intact and can be read and written.
 
     Raises:
-        StorageError: it is damaged, full, read-only, or held by another program for three minutes.
+        StorageError: the file is damaged, full, read-only, or locked by another program for three
+            minutes.
     """
-    tried = f"open the database {path}"
-    with _connect(path, tried) as connection:
+    attempted_action = f"open the database {path}"
+    with _connect(path, attempted_action) as connection:
         check_result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if check_result != "ok":
-            raise DamagedError.for_place(path, tried, check_result)
+            raise DamagedError.for_place(path, attempted_action, check_result)
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
 
@@ -59,19 +61,19 @@ def copy_database(path: Path, into: Path) -> None:
     """Write one committed state of the file to another file, and check the copy.
 
     Raises:
-        StorageError: it is damaged or cannot be read, or there is no space for the copy.
+        StorageError: the file is damaged or cannot be read, or there is no space for the copy.
     """
-    tried = f"copy the database {path}"
+    attempted_action = f"copy the database {path}"
     with (
-        _connect(path, tried) as connection,
-        translate_storage_errors(tried, into),
+        _connect(path, attempted_action) as connection,
+        translate_storage_errors(attempted_action, into),
         closing(sqlite3.connect(into)) as copy,
     ):
         connection.backup(copy)
         check_result = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a separate log
     if check_result != "ok":
-        raise DamagedError.for_place(path, tried, check_result)
+        raise DamagedError.for_place(path, attempted_action, check_result)
 
 
 @contextmanager

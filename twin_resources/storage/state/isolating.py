@@ -1,7 +1,7 @@
-"""Isolate the failure of one item, so that the work of the others continues.
+"""Isolates the failure of one item, so that the work on the others continues.
 
-Scope: separating an item's failures from those that concern all. Out of scope: the
-items, and the display of their messages.
+Scope: separating an item's failures from those that concern all items.
+Out of scope: the items, and the display of their messages.
 """
 # pyright: strict
 
@@ -21,14 +21,14 @@ _LOG = logging.getLogger(__name__)
 
 @contextmanager
 def isolate_failure(item: str, report: Callable[[str], object]) -> Generator[None]:
-    """Do the work of one item; report its failure, so that the next item can follow.
+    """Run the work on one item, and report its failure so that the next item can follow.
 
     Damaged data may raise any error: a Lance file raises `OSError`, a manifest `KeyError`. All
     items share the state store, so its errors are raised and stop the work.
 
     Args:
-        item: description of the item, with the consequence of its failure.
-        report: function that receives one line: the item and the error.
+        item: a description of the item, with the consequence of its failure.
+        report: a function that receives one line with the item and the error.
 
     Raises:
         SQLAlchemyError, StateError: the state store failed.

@@ -1,12 +1,13 @@
-"""Named leases with one holder at a time; the lease of a dead holder expires.
+"""Provides named leases with one holder at a time; a dead holder's lease expires.
 
 Scope: acquiring, renewing and ending a lease, and detecting whether its holder is alive.
 Out of scope: the work done under a lease.
 Method: Gray and Cheriton, "Leases", 1989 (https://doi.org/10.1145/74850.74870). A holder that stops
-renewing loses the lease by time; a dead holder on this machine loses it at once.
+renewing loses the lease after its time to live. A dead holder on this machine loses it at once.
 
 Processes of the same boot compare its monotonic clock, which no change of the wall clock affects.
-Other machines use the store's clock; if it was set back, a waiter sees that renewals have stopped.
+Other machines use the store's clock. If that clock was set back, a waiter detects that renewals
+have stopped.
 """
 # pyright: strict
 
@@ -33,22 +34,22 @@ from twin_resources.storage.state.state_tables import leases
 from twin_resources.storage.storage_faults import StorageError
 
 _POLL_S = 0.05
-# Holders of this process whose end could not be written because the store was full or unreachable.
+# Holders in this process whose end was not written because the store was full or unreachable.
 _abandoned_holders: set[str] = set()
-# By lease name: holder and end of another machine's lease, and when this process first saw them.
+# Lease name → holder and end of another machine's lease, and when this process first saw them.
 _observed_expiries: dict[str, tuple[tuple[str, float], float]] = {}
 
 
 class LeaseBusyError(TwinError):
-    """Another holder did not end its lease within the waiting time."""
+    """The current holder did not end its lease within the waiting time."""
 
 
 class LeaseLostError(TwinError):
-    """This process stopped renewing its lease, and another holder acquired it."""
+    """This process stopped renewing its lease, and another holder acquired the lease."""
 
 
 class TransactionalStore(Protocol):
-    """The interface of the store that holds the leases; implemented by `State`."""
+    """The interface of the store that contains the leases; implemented by `State`."""
 
     def transaction(self) -> AbstractContextManager[sa.Connection]: ...
 
@@ -72,19 +73,19 @@ class Lease:
         }
 
     def renew(self) -> None:
-        """Renew the lease; call this directly before a write that must not overlap another's.
+        """Renew the lease. Call this directly before a write that must not overlap another's.
 
         Raises:
             LeaseLostError: another holder acquired the lease because this process was suspended for
                 longer than `ttl_s`.
         """
         with self.state.transaction() as connection:
-            renewed = connection.execute(
+            renewed_rows = connection.execute(
                 sa.update(leases)
                 .where(leases.c.name == self.name, leases.c.holder == self.holder)
                 .values(**self.expiry(self.state.now(connection)))
             ).rowcount
-        if renewed != 1:
+        if renewed_rows != 1:
             raise LeaseLostError(
                 f"write under the lease {self.name!r}",
                 found="another process holds it now; this process was suspended for more than "
@@ -97,34 +98,34 @@ class Lease:
 def hold_lease(
     state: TransactionalStore, name: str, *, ttl_s: float, wait_s: float
 ) -> Generator[Lease]:
-    """Hold the lease `name` for the length of the block; a thread renews it every third of `ttl_s`.
+    """Hold the lease `name` during the block. A thread renews it every third of `ttl_s`.
 
     Args:
-        ttl_s: seconds without renewal after which a holder on another machine loses the lease.
-        wait_s: seconds to wait for the current holder.
+        ttl_s: the seconds without renewal after which a holder on another machine loses the lease.
+        wait_s: the seconds to wait for the current holder.
 
     Raises:
-        LeaseBusyError: the current holder did not end within `wait_s`; the message names it.
+        LeaseBusyError: the current holder did not end within `wait_s`; the message identifies it.
     """
     lease = Lease(state, name, uuid.uuid4().hex, ttl_s)
     _acquire(lease, wait_s)
     stop_event = threading.Event()
-    renewal = threading.Thread(
+    renewal_thread = threading.Thread(
         target=_renew_until, args=(lease, stop_event), name=f"lease {name}", daemon=True
     )
-    renewal.start()
+    renewal_thread.start()
     try:
         yield lease
     finally:
         stop_event.set()
-        renewal.join()
+        renewal_thread.join()
         try:
             with state.transaction() as connection:
                 connection.execute(
                     sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
                 )
         except (OperationalError, StorageError):
-            # The lease ends at once for this process, and by time for others. The caller must see
+            # The lease ends at once for this process, and by expiry for others. The caller must see
             # the error raised in the block, which may have the same cause (a full disk).
             _abandoned_holders.add(lease.holder)
 
@@ -166,8 +167,8 @@ def _acquire(lease: Lease, wait_s: float) -> None:
 def _is_expired(holder: Any, now: float) -> bool:
     if holder.holder in _abandoned_holders:
         return True
-    same_machine = holder.machine == machine_identity()
-    if same_machine and process_start_time(holder.pid) != holder.process_started:
+    is_same_machine = holder.machine == machine_identity()
+    if is_same_machine and process_start_time(holder.pid) != holder.process_started:
         return True
     if holder.boot and holder.boot == boot_identity():
         return holder.expires_monotonic <= time.monotonic()
@@ -177,14 +178,14 @@ def _is_expired(holder: Any, now: float) -> bool:
 def _is_not_renewed(holder: Any) -> bool:
     """Return whether this process has seen the same end of a lease for longer than its `ttl_s`.
 
-    The observation is kept between calls, because a waiter may give up sooner and try again.
+    The observation is stored between calls, because a waiter may give up sooner and retry.
     """
-    end, now = (holder.holder, holder.expires_at), time.monotonic()
-    observed = _observed_expiries.get(holder.name)
-    if observed is None or observed[0] != end:
-        _observed_expiries[holder.name] = (end, now)
+    holder_and_expiry, now = (holder.holder, holder.expires_at), time.monotonic()
+    observation = _observed_expiries.get(holder.name)
+    if observation is None or observation[0] != holder_and_expiry:
+        _observed_expiries[holder.name] = (holder_and_expiry, now)
         return False
-    return holder.ttl_s is not None and now - observed[1] > holder.ttl_s
+    return holder.ttl_s is not None and now - observation[1] > holder.ttl_s
 
 
 def _renew_until(lease: Lease, stop_event: threading.Event) -> None:
@@ -192,14 +193,14 @@ def _renew_until(lease: Lease, stop_event: threading.Event) -> None:
         try:
             lease.renew()
         except LeaseLostError:
-            return  # the writer's own `renew` raises before the next write
+            return  # the writer's own `renew` raises before its next write
         except (OperationalError, StorageError):
-            continue  # the store is unreachable: a later renewal works, or the lease expires
+            continue  # store unreachable: a later renewal succeeds, or the lease expires
 
 
 @cache
 def boot_identity() -> str:
-    """Return the boot and the time namespace; monotonic times compare only within the same ones.
+    """Return the boot and the time namespace, within which monotonic times are comparable.
 
     The result is empty if the system does not identify its boot (macOS).
     """
@@ -212,7 +213,7 @@ def boot_identity() -> str:
 
 @cache
 def machine_identity() -> str:
-    """Return the machine, boot and process namespace; process ids are unique only within these."""
+    """Return the machine, boot and process namespace, within which process ids are unique."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     namespace = Path("/proc/self/ns/pid")
     parts = [socket.gethostname()]
@@ -225,7 +226,7 @@ def process_start_time(pid: int) -> str | None:
     """Return when a process started (on Linux, clock ticks since boot), or None if it is dead.
 
     Process ids are reused, so only id and start time together identify a process. psutil's
-    `create_time` changes with the wall clock; the ticks do not. A zombie counts as dead.
+    `create_time` changes with the wall clock, and the ticks do not. A zombie counts as dead.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

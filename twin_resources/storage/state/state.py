@@ -1,9 +1,10 @@
-"""The transactional state store for leases, the registry and the bookkeeping of tables.
+"""Opens the transactional state store for leases, the registry and the bookkeeping of tables.
 
 Scope: opening SQLite or PostgreSQL, the schema version, transactions, `State.lease`.
-Out of scope: rows of data (Lance, `tables/`), the meaning of registry rows (`registry/`).
-Method: SQLite's write-ahead log with `BEGIN IMMEDIATE` (https://www.sqlite.org/wal.html); on
-PostgreSQL an advisory lock orders writers (https://www.postgresql.org/docs/15/explicit-locking.html).
+Out of scope: data rows (Lance, `tables/`), the meaning of registry rows (`registry/`).
+Method: SQLite's write-ahead log with `BEGIN IMMEDIATE` (https://www.sqlite.org/wal.html). On
+PostgreSQL, an advisory lock orders writers
+(https://www.postgresql.org/docs/15/explicit-locking.html).
 """
 # pyright: strict
 
@@ -30,11 +31,11 @@ from twin_resources.storage.storage_faults import StorageError, translate_storag
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
 
-# A writer waits this long for another writer, whose death ends the wait. A transaction writes only
-# a few rows.
+# A writer waits at most this long for another writer. Transactions write only a few rows, and a
+# writer's death ends the wait.
 _BUSY_S = MAX_IDLE_S
 _BACKENDS = ("sqlite", "postgresql")
-# The lock number of all writers of this store on PostgreSQL: any constant ("twin" in ASCII).
+# The lock number of all writers of this store on PostgreSQL. The constant is "twin" in ASCII.
 _WRITER_LOCK = 0x7477696E
 
 
@@ -43,7 +44,7 @@ class StateError(TwinError):
 
 
 class State:
-    """One state store, safe to share between threads; open it with `State.open`."""
+    """One state store, which threads can share; open it with `State.open`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
@@ -100,10 +101,10 @@ class State:
 
     @contextmanager
     def transaction(self) -> Generator[sa.Connection]:
-        """Open a write transaction; writers run one at a time, and an exception rolls back.
+        """Open a write transaction. Writers run one at a time, and an exception rolls back.
 
         Raises:
-            StorageError: the transaction failed, and none of it is stored.
+            StorageError: the transaction failed, and nothing was stored.
         """
         with (
             translate_storage_errors("write to the state store", self._redacted_url),
@@ -137,7 +138,7 @@ class State:
         return self.engine.dialect.name == "postgresql"
 
     def now(self, connection: sa.Connection) -> float:
-        """Return seconds since 1970 by the clock that all users of this store share.
+        """Return seconds since 1970, from the clock that all users of this store share.
 
         PostgreSQL serves many machines, so its own clock decides when a lease ends.
         """
@@ -149,7 +150,7 @@ class State:
     def lease(
         self, name: str, *, ttl_s: float = 60.0, wait_s: float = 30.0
     ) -> AbstractContextManager[Lease]:
-        """Hold the lease `name` for the length of a `with` block; see `hold_lease`."""
+        """Hold the lease `name` during a `with` block; see `hold_lease`."""
         from twin_resources.storage.state.lease import hold_lease
 
         return hold_lease(self, name, ttl_s=ttl_s, wait_s=wait_s)
@@ -178,7 +179,7 @@ def _create_engine(url: sa.URL) -> sa.Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-        # The driver sends BEGIN at the first write, too late to wait, so `_begin` sends it instead.
+        # The driver sends BEGIN at the first write, too late to wait. `_begin` sends it instead.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_S * 1000}")
         use_write_ahead_log(connection, within_s=_BUSY_S)
@@ -194,14 +195,14 @@ def _create_engine(url: sa.URL) -> sa.Engine:
 
 
 def add_missing_columns(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:
-    """Add columns of a later release to their tables, with the default in existing rows.
+    """Add a later release's columns to their tables, with the default in existing rows.
 
     Older code can still read such a table, because it names its columns. The schema version
     therefore does not change.
     """
     for column in columns:
         table = column.table.name
-        names = {existing["name"] for existing in sa.inspect(connection).get_columns(table)}
+        names = {description["name"] for description in sa.inspect(connection).get_columns(table)}
         if column.name not in names:
             definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
             connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {definition}"))
@@ -209,8 +210,8 @@ def add_missing_columns(connection: sa.Connection, columns: Iterable[sa.Column[A
 
 def _drop_retired_tables(connection: sa.Connection) -> None:
     """Drop tables that no code reads, because readers' data must not outlive its use."""
-    existing = sa.inspect(connection).get_table_names()
-    for name in state_schema.RETIRED_TABLES.intersection(existing):
+    existing_tables = sa.inspect(connection).get_table_names()
+    for name in state_schema.RETIRED_TABLES.intersection(existing_tables):
         connection.execute(sa.text(f"DROP TABLE {name}"))
 
 

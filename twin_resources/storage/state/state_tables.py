@@ -1,4 +1,4 @@
-"""Define the SQL tables of the state store and its schema version.
+"""Defines the SQL tables of the state store and its schema version.
 
 Scope: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
 moves and trials, and those of the loop (watches, alarms, retrainings, notices).
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_NUMBER = 1  # raise it with every change that older code cannot read
+SCHEMA_NUMBER = 1  # increase it with every change that older code cannot read
 
 metadata = sa.MetaData()
 
-# Dagster's tables, if both share one PostgreSQL database.
+# Dagster's tables, which may be in the same PostgreSQL database.
 DAGSTER_TABLES = frozenset(
     {
         *("alembic_version", "asset_check_executions", "asset_daemon_asset_evaluations"),
@@ -27,14 +27,14 @@ DAGSTER_TABLES = frozenset(
 )
 
 
-# Tables of former releases; opening the store drops them.
+# Tables of former releases. Opening the store drops them.
 RETIRED_TABLES = frozenset(
     {"control_scores", "controls", "provider_batch_rows", "provider_batches"}
 )
 
 
 def _primary_key(*names: str) -> list[sa.Column[str]]:
-    """Return text columns that form a primary key."""
+    """Return the text columns of a primary key."""
     return [sa.Column(name, sa.Text, primary_key=True) for name in names]
 
 
@@ -67,7 +67,7 @@ leases = sa.Table(
     sa.Column("ttl_s", sa.Double),
 )
 
-# Inputs for which a table's function returned no row, so that no row can store their hash.
+# Inputs for which a table's function returned no row, so no row can store their hash.
 empty_inputs = sa.Table(
     "empty_inputs",
     metadata,
@@ -77,7 +77,7 @@ empty_inputs = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
 )
 
-# Data files of a table in which a claim holds for every row (`tables/verified.py`).
+# Data files of a table in which a claim is true for every row (`tables/verified.py`).
 verified_files = sa.Table(
     "verified_files",
     metadata,
@@ -170,11 +170,11 @@ trials = sa.Table(
     sa.Column("evidence", sa.Text, nullable=False),
     sa.Column("finding", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("paired_at", sa.Double),  # when the last pair was added; null: unknown or none
+    sa.Column("paired_at", sa.Double),  # time of the last pair; null if unknown or none
 )
 
 # The loop (`retraining/`): the last settled value that was read for an author's stable version.
-# `watches` must hold a row for each of `streams`.
+# `watches` must have a row for each of `streams`.
 followed = sa.Table(
     "followed",
     metadata,
@@ -184,8 +184,8 @@ followed = sa.Table(
     sa.Column("streams", sa.JSON, nullable=False),
 )
 
-# `watch` is a `statistics.detector.StreamEvidence`. `armed` is true if a fall would be detected;
-# armed rows count in every threshold of the home.
+# `watch` is a `statistics.detector.StreamEvidence`. `armed` is true if a fall would be detected.
+# Armed rows count in every threshold of the home.
 watches = sa.Table(
     "watches",
     metadata,
@@ -210,7 +210,7 @@ alarms = sa.Table(
     sa.Index("alarms_by_status", "status", "author"),
 )
 
-# Floors lowered by a person: an author's values up to `after_sequence` are neither compared nor
+# Floors lowered by a person. An author's values up to `after_sequence` are neither compared nor
 # used as a reference for later ones. An empty `stream` means all streams.
 lowered_floors = sa.Table(
     "lowered_floors",
@@ -224,7 +224,7 @@ lowered_floors = sa.Table(
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
 )
 
-# Decided retrainings, whatever their cause. `outcome` is empty until the last attempt has ended.
+# Decided retrainings of any cause. `outcome` is empty until the last attempt has ended.
 retrainings = sa.Table(
     "retrainings",
     metadata,
@@ -241,7 +241,7 @@ retrainings = sa.Table(
     sa.Column("dataset", sa.Text, nullable=False),
     sa.Column("recipe", sa.Text, nullable=False),
     sa.Column("ended_at", sa.Double),
-    sa.Column("made", sa.Integer),  # the resulting version; null if there is none or it is unknown
+    sa.Column("made", sa.Integer),  # the resulting version; null if unknown or none
 )
 
 # The code location that last requested a run for a job and author
@@ -254,7 +254,7 @@ launch_claims = sa.Table(
     sa.Column("claimed_at", sa.Double, nullable=False),
 )
 
-# Retrainings requested by a person or a forget request; done once `run_key` is set.
+# Retrainings requested by a person or a forget request, fulfilled once `run_key` is set.
 retraining_requests = sa.Table(
     "retraining_requests",
     metadata,
@@ -267,7 +267,8 @@ retraining_requests = sa.Table(
     sa.Column("run_key", sa.Text, nullable=False),
 )
 
-# Notices to people: stored in their event's transaction, sent afterwards (`notifications.py`).
+# Notices to people. They are stored in their event's transaction and sent afterwards
+# (`notifications.py`).
 notices = sa.Table(
     "notices",
     metadata,

@@ -1,8 +1,8 @@
-"""Switch on SQLite's write-ahead log while several processes do so at the same time.
+"""Switches on SQLite's write-ahead log while several processes do so at the same time.
 
-Scope: the one pragma without a busy handler. Out of scope: the other pragmas of a
-store, which its own module sets.
-Method: https://www.sqlite.org/wal.html; the switch needs exclusive access to the file, and SQLite
+Scope: the one pragma without a busy handler.
+Out of scope: the other pragmas of a store, which its own module sets.
+Method: https://www.sqlite.org/wal.html. The switch needs exclusive access to the file, and SQLite
 calls no busy handler for it (https://www.sqlite.org/c3ref/busy_handler.html).
 """
 # pyright: strict
@@ -16,21 +16,21 @@ _PAUSE_S = 0.02
 
 
 def use_write_ahead_log(connection: sqlite3.Connection, *, within_s: float) -> None:
-    """Switch a file to the write-ahead log, or leave it as it is if it has one.
+    """Switch a file to the write-ahead log, unless it already uses one.
 
     Args:
-        connection: connection outside a transaction.
-        within_s: seconds to wait for others that open the same new file.
+        connection: a connection outside a transaction.
+        within_s: the seconds to wait for others that open the same new file.
 
     Raises:
-        sqlite3.OperationalError: another process held the file throughout, or it is not writable.
+        sqlite3.OperationalError: another process locked the file throughout, or it is not writable.
     """
-    until = time.monotonic() + within_s
+    deadline = time.monotonic() + within_s
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(_PAUSE_S)
         else:

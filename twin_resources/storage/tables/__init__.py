@@ -1,4 +1,5 @@
-"""Read LanceDB tables, write what has changed, and keep them compact.
+"""Reads LanceDB tables, writes changed rows, and compacts the tables.
 
-Scope: what applies to any table. Out of scope: columns (`twin_assets`).
+Scope: what applies to any table.
+Out of scope: columns (`twin_assets`).
 """

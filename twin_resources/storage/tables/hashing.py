@@ -1,17 +1,16 @@
-"""Compute row hashes and the data version: equal values give equal bytes on every machine.
+"""Computes row hashes and the data version; equal values give equal bytes on every machine.
 
 Scope: the canonical encoding of a row, its hash, sums of hashes modulo 2^256.
-Out of scope: reading or writing tables (`store.py`), deciding what changed
-(`changes.py`).
+Out of scope: reading or writing tables (`store.py`), detecting changes (`changes.py`).
 Method: an incremental multiset hash by addition, Bellare and Micciancio, "A New Paradigm for
 Collision-Free Hashing", 1997 (https://cseweb.ucsd.edu/~daniele/papers/IncHash.html), over BLAKE2b
-(https://www.rfc-editor.org/rfc/rfc7693). It detects changes; it does not prevent forgery.
+(https://www.rfc-editor.org/rfc/rfc7693). It detects changes, but does not prevent forgery.
 """
 # pyright: strict
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 # pyright: reportAttributeAccessIssue=false
-# The three lines above are for pyarrow, which has no types.
+# The three lines above are for pyarrow, which has no type hints.
 
 from __future__ import annotations
 
@@ -36,11 +35,11 @@ class UnhashableColumnError(TwinError):
 
 
 def row_hashes(frame: pl.DataFrame) -> pl.Series:
-    """Return the BLAKE2b-256 of every row over all columns, as a Binary series.
+    """Return the BLAKE2b-256 hash of every row over all columns, as a Binary series.
 
     Column names and types affect the hash; column order does not. Equal integers of any width hash
-    alike, `-0.0` hashes as `0.0`, and all NaNs hash alike. Times are hashed in microseconds (UTC if
-    the column has a time zone).
+    alike, `-0.0` hashes as `0.0`, and all NaNs hash alike. Times are hashed in microseconds, in UTC
+    if the column has a time zone.
 
     Raises:
         UnhashableColumnError: a column has a type that a table cannot store (Object).
@@ -59,10 +58,10 @@ def row_hashes(frame: pl.DataFrame) -> pl.Series:
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     rows = _join_bytes(*(_encode(_combine_chunks(table.column(name), pa)) for name in names))
     digests: list[bytes] = []
-    for encoded in rows.to_pylist():
-        row = schema_hasher.copy()
-        row.update(encoded)
-        digests.append(row.digest())
+    for encoded_row in rows.to_pylist():
+        row_hasher = schema_hasher.copy()
+        row_hasher.update(encoded_row)
+        digests.append(row_hasher.digest())
     return pl.Series("_row_hash", digests, dtype=pl.Binary)
 
 
@@ -70,11 +69,11 @@ def sum_hashes(hashes: pl.Series | Iterable[bytes]) -> int:
     """Return the sum of 32-byte hashes modulo 2^256, independent of their order."""
     import numpy as np
 
-    joined = b"".join(hashes)
-    if not joined:
+    all_bytes = b"".join(hashes)
+    if not all_bytes:
         return 0
-    # Eight 32-bit limbs in 64-bit sums: no overflow below 2^32 rows.
-    limbs = np.frombuffer(joined, dtype=">u4").reshape(-1, 8).sum(axis=0, dtype=np.uint64)
+    # The eight 32-bit limbs are summed in 64 bits, which cannot overflow below 2^32 rows.
+    limbs = np.frombuffer(all_bytes, dtype=">u4").reshape(-1, 8).sum(axis=0, dtype=np.uint64)
     total = 0
     for limb in limbs.tolist():
         total = (total << 32) + limb
@@ -83,21 +82,21 @@ def sum_hashes(hashes: pl.Series | Iterable[bytes]) -> int:
 
 def hash_parts(*parts: bytes | str) -> bytes:
     """Hash the parts with their lengths (BLAKE2b-256): ("ab", "c") differs from ("a", "bc")."""
-    encoded = (part.encode() if isinstance(part, str) else part for part in parts)
-    joined = b"".join(_length_prefixed(part) for part in encoded)
-    return hashlib.blake2b(joined, digest_size=HASH_BYTES, person=b"twin parts 1").digest()
+    encoded_parts = (part.encode() if isinstance(part, str) else part for part in parts)
+    encoding = b"".join(_length_prefixed(part) for part in encoded_parts)
+    return hashlib.blake2b(encoding, digest_size=HASH_BYTES, person=b"twin parts 1").digest()
 
 
 def data_version(row_sum: int, *, types: Mapping[str, str], version: str) -> str:
     """Return the data version: row hashes, schema and function version, summed modulo 2^256.
 
     Args:
-        row_sum: sum of the row hashes.
-        types: type name (`type_name`) by column name, in any order.
-        version: version of the function that computed the rows.
+        row_sum: the sum of the row hashes.
+        types: column name → type name (`type_name`), in any order.
+        version: the version of the function that computed the rows.
 
     Returns:
-        64 hex digits.
+        64 hexadecimal digits.
     """
     columns = [f"{name}: {types[name]}" for name in sorted(types)]
     total = row_sum + int.from_bytes(hash_parts("schema", *columns), "big")
@@ -113,10 +112,10 @@ def type_name(dtype: pl.DataType) -> str:
     if isinstance(dtype, pl.Array):
         return f"array<{type_name(_inner(dtype))}, {dtype.size}>"
     if isinstance(dtype, pl.Struct):
-        parts = sorted(
-            f"{part.name}: {type_name(_as_instance(part.dtype))}" for part in dtype.fields
+        field_names = sorted(
+            f"{field.name}: {type_name(_as_instance(field.dtype))}" for field in dtype.fields
         )
-        return f"struct<{', '.join(parts)}>"
+        return f"struct<{', '.join(field_names)}>"
     if isinstance(dtype, pl.Datetime):
         return f"datetime<{dtype.time_unit}, {dtype.time_zone or 'local'}>"
     if isinstance(dtype, pl.Duration):
@@ -141,9 +140,9 @@ def _normal_type(name: str, dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.Array):
         return pl.List(_normal_type(name, _inner(dtype)))
     if isinstance(dtype, pl.Struct):
-        ordered = sorted(dtype.fields, key=lambda part: part.name)
+        sorted_fields = sorted(dtype.fields, key=lambda part: part.name)
         return pl.Struct(
-            {part.name: _normal_type(name, _as_instance(part.dtype)) for part in ordered}
+            {field.name: _normal_type(name, _as_instance(field.dtype)) for field in sorted_fields}
         )
     if isinstance(dtype, pl.Datetime):
         return pl.Datetime("us", "UTC" if dtype.time_zone else None)
@@ -177,7 +176,7 @@ def _combine_chunks(column: Any, pa: Any) -> Any:
 
 
 def _encode(array: Any) -> Any:
-    """Encode each value as presence, then its size unless the type fixes it, then its bytes.
+    """Encode each value as a presence byte, its size unless the type fixes it, and its bytes.
 
     The result is a LargeBinary array without nulls. Arrow joins the bytes one column at a time.
     """
@@ -198,28 +197,28 @@ def _encode(array: Any) -> Any:
         return _with_presence_byte(
             array, _join_bytes(*(_encode(field) for field in array.flatten()))
         )
-    raw, width = _fixed_width_bytes(array)
-    return _with_presence_byte(array, _split_fixed_width(raw, width, rows=len(array)))
+    value_bytes, width = _fixed_width_bytes(array)
+    return _with_presence_byte(array, _split_fixed_width(value_bytes, width, rows=len(array)))
 
 
 def _encode_variable_size(array: Any) -> Any:
     import pyarrow.compute as pc
 
-    filled = pc.fill_null(array, b"")
+    filled_array = pc.fill_null(array, b"")
     return _with_presence_byte(
-        array, _join_bytes(_encode_integers(pc.binary_length(filled)), filled)
+        array, _join_bytes(_encode_integers(pc.binary_length(filled_array)), filled_array)
     )
 
 
 def _with_presence_byte(array: Any, encoded: Any) -> Any:
-    """Put a presence byte before each encoded value; a null of `array` is one absence byte."""
+    """Put a presence byte before each encoded value. A null of `array` becomes one absence byte."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    present = _join_bytes(pa.scalar(_PRESENT, pa.large_binary()), encoded)
+    present_values = _join_bytes(pa.scalar(_PRESENT, pa.large_binary()), encoded)
     if array.null_count == 0:
-        return present
-    return pc.if_else(array.is_valid(), present, pa.scalar(_ABSENT, pa.large_binary()))
+        return present_values
+    return pc.if_else(array.is_valid(), present_values, pa.scalar(_ABSENT, pa.large_binary()))
 
 
 def _join_bytes(*parts: Any) -> Any:
@@ -255,7 +254,7 @@ def _split_at_offsets(raw: bytes, offsets: Any) -> Any:
 
 
 def _fixed_width_bytes(array: Any) -> tuple[bytes, int]:
-    """Return little-endian bytes of fixed-width values (nulls as zero) and the width of one."""
+    """Return the values' little-endian bytes (nulls as zero) and the width of one value."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -283,28 +282,30 @@ def _encode_lists(array: Any) -> Any:
     offsets = np.asarray(array.offsets).astype(np.int64)
     values = array.values
     if of.is_primitive(values.type):
-        raw, width = _fixed_width_bytes(values)
+        value_bytes, width = _fixed_width_bytes(values)
         items = _join_bytes(
-            _split_at_offsets(raw, offsets * width), _encode_null_masks(values, offsets)
+            _split_at_offsets(value_bytes, offsets * width), _encode_null_masks(values, offsets)
         )
     else:
-        inner = _encode(values)
-        ends = np.frombuffer(inner.buffers()[1], np.int64)[inner.offset :][: len(inner) + 1]
-        raw = inner.buffers()[2]
-        items = _split_at_offsets(b"" if raw is None else raw, ends[offsets])
+        encoded_values = _encode(values)
+        end_offsets = np.frombuffer(encoded_values.buffers()[1], np.int64)[encoded_values.offset :][
+            : len(encoded_values) + 1
+        ]
+        value_bytes = encoded_values.buffers()[2]
+        items = _split_at_offsets(b"" if value_bytes is None else value_bytes, end_offsets[offsets])
     return _with_presence_byte(array, _join_bytes(_encode_integers(np.diff(offsets)), items))
 
 
 def _encode_null_masks(values: Any, offsets: Any) -> Any:
-    """Encode which items of each list are null; a list without nulls takes one byte."""
+    """Encode which items of each list are null. A list without nulls takes one byte."""
     import numpy as np
     import pyarrow as pa
 
     if not values.null_count:
         return pa.scalar(_PRESENT, pa.large_binary())
-    valid: Any = values.is_valid().to_numpy(zero_copy_only=False)
+    is_valid: Any = values.is_valid().to_numpy(zero_copy_only=False)
     masks = [
-        _PRESENT if valid[begin:end].all() else _ABSENT + valid[begin:end].tobytes()
-        for begin, end in pairwise(np.asarray(offsets).tolist())
+        _PRESENT if is_valid[start:end].all() else _ABSENT + is_valid[start:end].tobytes()
+        for start, end in pairwise(np.asarray(offsets).tolist())
     ]
     return pa.array(masks, pa.large_binary())

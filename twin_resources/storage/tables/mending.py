@@ -1,10 +1,10 @@
-"""Plan and carry out the repair of a damaged table: return to its newest undamaged version.
+"""Plans and carries out the repair of a damaged table: the return to its newest intact version.
 
-Scope: finding that version, and listing what is lost with the later ones. Out of scope: asking
-a person, and computing rows again (an import does that from upstream).
-Method: a Lance version is a manifest and the files that it names; `restore` commits an older one as
-the newest (https://lance.org/format/table/). Unreadable files are deleted: they hold nothing
-usable, and forgetting must be able to decode every remaining file.
+Scope: finding that version, and listing the losses with the later ones.
+Out of scope: asking the user, and recomputing rows (an import does that from upstream).
+Method: a Lance version is a manifest and the files that it lists; `restore` commits an older one as
+the newest (https://lance.org/format/table/). Unreadable files are deleted. They contain nothing
+usable, and a forget request must be able to decode every remaining file.
 """
 
 from __future__ import annotations
@@ -35,25 +35,23 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
     from twin_resources.storage.state.state import State
 
-_MAX_VERSION = (
-    2**64 - 1
-)  # Lance counts manifests down from here, so a listing begins with the newest
+_MAX_VERSION = 2**64 - 1  # Lance counts manifests down from it, so a listing starts with the newest
 
 
 @dataclass(frozen=True)
 class TableRepair:
-    """A table's damage and the plan of its repair.
+    """A table's damage and the plan for its repair.
 
     Attributes:
         uri: a folder, or `s3://bucket/prefix`.
         problem: the error in the newest version.
-        restore_version: the newest undamaged version, or None if there is none and the table is
+        restore_version: the newest undamaged version. None if there is none; the table is then
             deleted.
-        rows: number of rows in that version, or 0 without one.
-        written_at: when that version was written (ISO 8601, UTC), or empty without one.
-        broken_manifests: addresses of the manifests of later versions, which are deleted.
-        removed_tags: tags on those versions, which are deleted.
-        damaged_indexes: damaged indexes of the newest version, which are dropped; rows do not
+        rows: the number of rows in that version, or 0 without one.
+        written_at: the time when that version was written (ISO 8601, UTC), or empty without one.
+        broken_manifests: the addresses of later versions' manifests, which are deleted.
+        removed_tags: the tags on those versions, which are deleted.
+        damaged_indexes: the damaged indexes of the newest version, which are dropped. Rows do not
             change.
     """
 
@@ -71,10 +69,10 @@ def plan_repair(uri: str) -> TableRepair | None:
     """Plan the repair of a table without changing it; return None if the table is undamaged.
 
     Args:
-        uri: address of a table in a folder, or in a bucket that the environment names.
+        uri: the address of a table, in a folder or in a bucket that the environment configures.
 
     Raises:
-        StorageError: the fault is not damage (full, read-only, unreachable, locked).
+        StorageError: the cause is not damage (full, read-only, unreachable, locked).
         TwinError: the bucket cannot be listed.
     """
     try:
@@ -89,39 +87,42 @@ def plan_repair(uri: str) -> TableRepair | None:
     except DamagedError as fault:
         problem = fault.found
     else:
-        damaged = check_indexes(table)
-        if not damaged:
+        damaged_indexes = check_indexes(table)
+        if not damaged_indexes:
             return None
-        found = f"{uri} has damaged indexes: {', '.join(damaged)}"
+        index_problem = f"{uri} has damaged indexes: {', '.join(damaged_indexes)}"
         return TableRepair(
-            uri, found, restore_version=table.dataset.version, damaged_indexes=damaged
+            uri,
+            index_problem,
+            restore_version=table.dataset.version,
+            damaged_indexes=damaged_indexes,
         )
     broken_manifests: list[str] = []
     for version, manifest, written_at in _manifests(uri):
-        undamaged = _open_if_undamaged(uri, version)
-        if undamaged is not None:
+        undamaged_table = _open_if_undamaged(uri, version)
+        if undamaged_table is not None:
             moment = datetime.fromtimestamp(written_at, UTC)
             return TableRepair(
                 uri,
                 problem,
                 restore_version=version,
-                rows=read_record(undamaged).rows,
+                rows=read_record(undamaged_table).rows,
                 written_at=moment.isoformat(timespec="seconds"),
                 broken_manifests=tuple(broken_manifests),
-                removed_tags=_tags_after(undamaged, version),
+                removed_tags=_tags_after(undamaged_table, version),
             )
         broken_manifests.append(manifest)
     return TableRepair(uri, problem, broken_manifests=tuple(broken_manifests))
 
 
 def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
-    """Carry out a repair plan; afterwards the table is undamaged or deleted.
+    """Carry out a repair plan. Afterwards, the table is undamaged or deleted.
 
     Raises:
         StorageError: the table cannot be written, or is still damaged.
     """
     lease.renew()
-    # The restored version may hold rows of inputs that later had none, so forget these inputs.
+    # The restored version may contain rows of inputs that later had none, so forget these inputs.
     delete_empty_inputs(state, plan.uri, read_empty_inputs(state, plan.uri)["_input_key"].to_list())
     if plan.restore_version is None:
         _remove(plan.uri)
@@ -134,13 +135,13 @@ def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
         _restore_version(plan, plan.restore_version)
     table = _open_existing(plan.uri)
     check_table(table, verify_values=True)
-    if damaged := check_indexes(table):
-        for name in damaged:
+    if damaged_indexes := check_indexes(table):
+        for name in damaged_indexes:
             table.dataset.drop_index(name)
 
 
 def _restore_version(plan: TableRepair, version: int) -> None:
-    newest = max((number for number, *_ in _manifests(plan.uri)), default=version)
+    newest_version = max((number for number, *_ in _manifests(plan.uri)), default=version)
     table = open_version(plan.uri, version)
     record = replace(read_record(table), exact=True)
     for tag in plan.removed_tags:
@@ -148,8 +149,8 @@ def _restore_version(plan: TableRepair, version: int) -> None:
     for manifest in plan.broken_manifests:
         _remove(manifest)
     table = _open_existing(plan.uri)
-    # A version number is never used for other rows, because readers cache rows by it.
-    while table.dataset.version <= newest:
+    # A version number is never reused for other rows, because readers cache rows by it.
+    while table.dataset.version <= newest_version:
         table, _ = commit_record(table, record)
 
 
@@ -178,7 +179,10 @@ def _manifests(uri: str) -> list[tuple[int, str, float]]:
     """Return every manifest's version, address and modification time, newest version first."""
     folder = f"{uri}/_versions"
     if is_object_address(uri):
-        files = [(f"{folder}/{item.name}", item.modified) for item in list_objects(folder)]
+        files = [
+            (f"{folder}/{stored_object.name}", stored_object.modified)
+            for stored_object in list_objects(folder)
+        ]
     else:
         files = [(str(path), path.stat().st_mtime) for path in Path(folder).glob("*.manifest")]
     manifests: list[tuple[int, str, float]] = []
@@ -192,7 +196,7 @@ def _manifests(uri: str) -> list[tuple[int, str, float]]:
 
 
 def _remove(address: str) -> None:
-    """Delete a file, or a folder with its content."""
+    """Delete a file, or a folder with its contents."""
     if is_object_address(address):
         remove_objects(address)
     elif Path(address).is_dir():

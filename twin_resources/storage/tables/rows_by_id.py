@@ -1,7 +1,7 @@
-"""Read rows of a table by their ids.
+"""Reads rows of a table by their ids.
 
-Scope: reading them with a filter of up to a thousand ids, and that filter. Out of scope:
-their meaning (`twin_assets`).
+Scope: reading with a filter of up to a thousand ids, and that filter.
+Out of scope: the meaning of rows (`twin_assets`).
 """
 # pyright: strict
 
@@ -21,15 +21,19 @@ _MAX_IDS_PER_QUERY = 1000
 def read_by_id(
     tables: Tables, asset: str, author: str, key: str, ids: pl.Series, columns: Sequence[str]
 ) -> pl.DataFrame:
-    """Return these columns of the rows whose `key` is one of the ids, unordered."""
-    parts = [
-        tables.read(asset, author, columns=columns, where=sql_in_filter(key, part["id"].to_list()))
-        for part in ids.alias("id").to_frame().iter_slices(_MAX_IDS_PER_QUERY)
+    """Return these columns of the rows whose `key` is one of the ids, in any order."""
+    frames = [
+        tables.read(
+            asset, author, columns=columns, where=sql_in_filter(key, id_slice["id"].to_list())
+        )
+        for id_slice in ids.alias("id").to_frame().iter_slices(_MAX_IDS_PER_QUERY)
     ]
-    return pl.concat(parts) if parts else tables.read(asset, author, columns=columns, where="false")
+    return (
+        pl.concat(frames) if frames else tables.read(asset, author, columns=columns, where="false")
+    )
 
 
 def sql_in_filter(column: str, values: Iterable[str]) -> str:
-    """Return an SQL filter, or `false` if there are no values."""
-    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
-    return f"{column} IN ({quoted})" if quoted else "false"
+    """Return an SQL filter for these values, or `false` without values."""
+    quoted_values = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
+    return f"{column} IN ({quoted_values})" if quoted_values else "false"

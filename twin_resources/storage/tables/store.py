@@ -1,9 +1,9 @@
-"""Open, create and commit one Lance dataset as a keyed table, and record its data version.
+"""Opens, creates and commits one Lance dataset as a keyed table, and records its data version.
 
 Scope: Lance calls, Arrow types, the properties stored in a commit.
-Out of scope: deciding what to write (`sync.py`), leases (`state/lease.py`).
+Out of scope: deciding which rows to write (`sync.py`), leases (`state/lease.py`).
 Method: Lance transactions (https://lance.org/format/table/transaction/). A commit is one manifest.
-Its transaction holds custom properties, so rows and data version change together or not at all.
+Its transaction contains custom properties, so rows and data version change together or not at all.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from lance import LanceDataset
 
-SCHEMA_NUMBER = 1  # raise it when bookkeeping columns or properties change their meaning
+SCHEMA_NUMBER = 1  # increase it when bookkeeping columns or properties change meaning
 BOOKKEEPING_COLUMNS = ("_input_key", "_input_hash", "_version", "_row_hash")
 
-# These commits change no row, so the record of the data version stays valid across them.
+# These commits change no rows, so the record of the data version stays valid across them.
 _ROW_PRESERVING_OPERATIONS = {"CreateIndex", "UpdateConfig"}
 _MAX_COMMITS_TO_SEARCH = 32
 
 
 class TableNotFoundError(TwinError):
-    """The table does not exist; the message names the asset to materialize."""
+    """The table does not exist. The message gives the asset to materialize."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class CommitRecord:
     """The row count and data version recorded in the newest commit.
 
     Attributes:
-        row_sum: sum of the row hashes modulo 2^256.
-        rows: number of rows.
-        version: function version after a complete sync, or None during one.
+        row_sum: the sum of the row hashes modulo 2^256.
+        rows: the number of rows.
+        version: the function version after a complete sync, or None during one.
         exact: False if the record was computed from the rows because a commit had no record.
     """
 
@@ -77,13 +77,13 @@ class StoredTable:
 
     @property
     def columns(self) -> list[str]:
-        """The columns without bookkeeping."""
+        """The columns without bookkeeping columns."""
         return [name for name in self.dataset.schema.names if name not in BOOKKEEPING_COLUMNS]
 
     def is_compatible_with(self, schema: pa.Schema) -> bool:
         """Return whether rows of this schema can be written without rebuilding the table."""
-        same_key = (schema.metadata or {}).get(b"twin.row_key", b"").decode() == self.row_key
-        return same_key and self.dataset.schema.remove_metadata() == schema.remove_metadata()
+        has_same_key = (schema.metadata or {}).get(b"twin.row_key", b"").decode() == self.row_key
+        return has_same_key and self.dataset.schema.remove_metadata() == schema.remove_metadata()
 
 
 def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> StoredTable | None:
@@ -95,17 +95,19 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
     """
     import lance
 
-    local = "://" not in uri
-    tried = f"open the table {uri}"
-    with translate_storage_errors(tried, uri, default=DamagedError if local else UnreachableError):
+    is_local = "://" not in uri
+    attempted_action = f"open the table {uri}"
+    with translate_storage_errors(
+        attempted_action, uri, default=DamagedError if is_local else UnreachableError
+    ):
         try:
             dataset = lance.dataset(uri, storage_options=dict(storage_options or {}) or None)
         except ValueError as error:
             if "was not found" not in str(error):
                 raise
-            if local and any(Path(uri, "data").glob("*.lance")):
+            if is_local and any(Path(uri, "data").glob("*.lance")):
                 raise DamagedError.for_place(
-                    uri, tried, "its row files exist, but its versions do not"
+                    uri, attempted_action, "its row files exist, but its versions do not"
                 ) from error
             return None
     return _read_stored_table(dataset, uri)
@@ -159,17 +161,17 @@ def _read_stored_table(dataset: LanceDataset, uri: str) -> StoredTable:
     metadata = {
         key.decode(): value.decode() for key, value in (dataset.schema.metadata or {}).items()
     }
-    number = int(metadata.get("twin.schema_number", "0"))
-    if number == 0:
+    schema_number = int(metadata.get("twin.schema_number", "0"))
+    if schema_number == 0:
         raise TwinError(
             f"open the table {uri}",
             found="a Lance dataset that this project did not write",
             next_step="move it away, or set a different TWIN_TABLES_URI",
         )
-    if number > SCHEMA_NUMBER:
+    if schema_number > SCHEMA_NUMBER:
         raise TwinError(
             f"open the table {uri}",
-            found=f"schema number {number}; this code reads up to {SCHEMA_NUMBER}",
+            found=f"schema number {schema_number}; this code reads up to {SCHEMA_NUMBER}",
             next_step="run the newer llm-twin that wrote it, or set a different TWIN_TABLES_URI",
         )
     return StoredTable(dataset, uri, metadata["twin.row_key"], json.loads(metadata["twin.types"]))
@@ -188,26 +190,26 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
 
     frame = pl.DataFrame(schema=schema)
     row_hashes(frame)
-    raw = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    fields = [pa.field(field.name, _without_large_types(field.type)) for field in raw]
+    arrow_fields = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    fields = [pa.field(field.name, _without_large_types(field.type)) for field in arrow_fields]
     restored_schema = pl.DataFrame(pl.from_arrow(pa.schema(fields).empty_table())).schema
-    changed = [
+    unsupported_columns = [
         name
         for name, dtype in frame.schema.items()
         if restored_schema[name] != dtype or isinstance(dtype, pl.Categorical | pl.Enum)
     ]
-    if changed:
+    if unsupported_columns:
         raise TwinError(
-            f"declare a table with the columns {changed}",
-            found=", ".join(f"{name}: {frame.schema[name]}" for name in changed),
+            f"declare a table with the columns {unsupported_columns}",
+            found=", ".join(f"{name}: {frame.schema[name]}" for name in unsupported_columns),
             next_step="declare a type that Arrow preserves (String for Categorical and Enum)",
         )
-    hashed = pa.binary(HASH_BYTES)
+    hash_type = pa.binary(HASH_BYTES)
     fields += [
         pa.field("_input_key", pa.string()),
-        pa.field("_input_hash", hashed),
+        pa.field("_input_hash", hash_type),
         pa.field("_version", pa.string()),
-        pa.field("_row_hash", hashed),
+        pa.field("_row_hash", hash_type),
     ]
     metadata = {
         "twin.schema_number": str(SCHEMA_NUMBER),
@@ -235,7 +237,7 @@ def _without_large_types(kind: pa.DataType) -> pa.DataType:
     if of.is_fixed_size_list(kind):
         return pa.list_(_without_large_types(kind.value_type), kind.list_size)
     if of.is_struct(kind):
-        return pa.struct([pa.field(part.name, _without_large_types(part.type)) for part in kind])
+        return pa.struct([pa.field(field.name, _without_large_types(field.type)) for field in kind])
     return kind
 
 
@@ -265,8 +267,8 @@ def create_table(
 
 def polars_schema(table: StoredTable) -> pl.Schema:
     """Return the user columns with their Polars types."""
-    empty = pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table()))
-    return empty.select(table.columns).schema
+    empty_frame = pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table()))
+    return empty_frame.select(table.columns).schema
 
 
 def read_columns(
@@ -283,14 +285,14 @@ def read_columns(
             rows = table.dataset.to_table(columns=list(columns), filter=where, scan_in_order=True)
     except DamagedError:
         if where is not None:
-            table.dataset.scanner(filter=where).explain_plan()  # reads no row
+            table.dataset.scanner(filter=where).explain_plan()  # reads no rows
         raise
     return pl.DataFrame(pl.from_arrow(rows))
 
 
 @contextmanager
 def _translate_read_errors(table: StoredTable) -> Generator[None]:
-    """Convert an error while rows are read into a fault of the table's files."""
+    """Convert an error while reading rows to a `StorageError` of the table's files."""
     with translate_storage_errors(f"read the table {table.uri}", table.uri, default=DamagedError):
         yield
 
@@ -302,14 +304,14 @@ def scan_fragments(
     rows: int,
     fragments: Sequence[Any],
 ) -> Iterator[pl.DataFrame]:
-    """Yield columns of the given fragments, at most `rows` rows at a time; at least one part.
+    """Yield columns of the given fragments, at most `rows` rows at a time; at least one frame.
 
-    Columns missing from the table are left out.
+    Columns missing from the table are omitted.
     """
-    existing = [name for name in columns if name in table.columns]
-    yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(existing)))
+    existing_columns = [name for name in columns if name in table.columns]
+    yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(existing_columns)))
     if fragments:
-        yield from scan_batches(table, existing, rows=rows, fragments=fragments)
+        yield from scan_batches(table, existing_columns, rows=rows, fragments=fragments)
 
 
 def scan_batches(
@@ -324,7 +326,7 @@ def scan_batches(
     Raises:
         StorageError: the fragments cannot be read.
     """
-    # Read one batch ahead instead of the default 16: batches read ahead dominate memory use.
+    # One batch is read ahead instead of the default 16, which would dominate memory use.
     with _translate_read_errors(table):
         scanner = table.dataset.scanner(
             columns=list(columns), batch_size=rows, batch_readahead=1, fragments=fragments
@@ -347,8 +349,8 @@ def upsert(
     builder = table.dataset.merge_insert(table.row_key)
     builder = builder.when_matched_update_all().when_not_matched_insert_all()
     if delete:
-        listed = ", ".join(quote_literal(key) for key in delete)
-        builder = builder.when_not_matched_by_source_delete(f"`{table.row_key}` IN ({listed})")
+        key_list = ", ".join(quote_literal(key) for key in delete)
+        builder = builder.when_not_matched_by_source_delete(f"`{table.row_key}` IN ({key_list})")
     transaction, _ = builder.execute_uncommitted(rows)
     return _commit(table, transaction, record)
 
@@ -360,8 +362,8 @@ def delete_rows(
     import pyarrow as pa
 
     builder = table.dataset.merge_insert(table.row_key).when_matched_delete()
-    listed = pa.table({table.row_key: pa.array(keys, pa.string())})
-    transaction, _ = builder.execute_uncommitted(listed)
+    key_table = pa.table({table.row_key: pa.array(keys, pa.string())})
+    transaction, _ = builder.execute_uncommitted(key_table)
     return _commit(table, transaction, record)
 
 
@@ -383,12 +385,12 @@ def replace_all(
     from lance.dataset import Transaction
 
     operation = LanceOperation.Overwrite(schema, staged)
-    changed, written_bytes = _commit(table, Transaction(table.dataset.version, operation), record)
-    return _read_stored_table(changed.dataset, table.uri), written_bytes
+    new_table, written_bytes = _commit(table, Transaction(table.dataset.version, operation), record)
+    return _read_stored_table(new_table.dataset, table.uri), written_bytes
 
 
 def commit_record(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
-    """Commit the record without writing a row."""
+    """Commit the record without writing rows."""
     from lance import LanceOperation
     from lance.dataset import Transaction
 
@@ -427,7 +429,7 @@ def read_record(table: StoredTable) -> CommitRecord:
         try:
             transaction = table.dataset.read_transaction(candidate_version)
         except (TypeError, ValueError, OSError):
-            # Lance 14 cannot decode a compaction that remapped an index (TypeError), and a removed
+            # Lance 14 cannot decode a compaction that remapped an index (TypeError). A removed
             # version has no transaction. Reading the rows instead fails if they are unreadable.
             break
         properties = transaction.transaction_properties or {}
@@ -452,13 +454,13 @@ def _compute_record(table: StoredTable) -> CommitRecord:
 
 
 def compute_data_version(record: CommitRecord, types: Mapping[str, str]) -> str:
-    """Return the data version; an unfinished sync never has the version of a finished one."""
+    """Return the data version. An unfinished sync never has the version of a finished one."""
     function_version = "unfinished" if record.version is None else f"version {record.version}"
     return data_version(record.row_sum, types=types, version=function_version)
 
 
 def quote_literal(text: str) -> str:
-    """Return text as a string literal of Lance's SQL."""
+    """Return text as a string literal in Lance's SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -476,14 +478,14 @@ def checkout_version(table: StoredTable, version: int | str) -> StoredTable:
         StorageError: the version's manifest cannot be read.
         TwinError: the version or tag does not exist.
     """
-    tried = f"read version {version!r} of the table {table.uri}"
-    with translate_storage_errors(tried, table.uri, default=DamagedError):
+    attempted_action = f"read version {version!r} of the table {table.uri}"
+    with translate_storage_errors(attempted_action, table.uri, default=DamagedError):
         try:
             return _read_stored_table(table.dataset.checkout_version(version), table.uri)
         except (ValueError, OSError) as error:
             if not _has_version(table, version):
                 raise TwinError(
-                    tried,
+                    attempted_action,
                     found=summarize_error(error),
                     next_step="choose a tag or version that still exists",
                 ) from error
@@ -491,12 +493,12 @@ def checkout_version(table: StoredTable, version: int | str) -> StoredTable:
 
 
 def _has_version(table: StoredTable, version: int | str) -> bool:
-    """Return whether a tag, or the manifest of a version number, exists, readable or not."""
+    """Return whether a tag or a version's manifest exists, readable or not."""
     if isinstance(version, str):
         return version in table.dataset.tags.list()
     if "://" in table.uri:
         return False
-    # Lance counts down from the largest number, so that a listing begins with the newest version.
+    # Lance counts down from the largest number, so a listing starts with the newest version.
     names = (f"{2**64 - 1 - version:020}.manifest", f"{version}.manifest")
     return any(Path(table.uri, "_versions", name).exists() for name in names)
 
@@ -505,6 +507,10 @@ def read_user_columns(
     table: StoredTable, columns: Sequence[str] | None, *, where: str | None
 ) -> pl.DataFrame:
     """Return user columns ordered by row key, so that equal rows give an equal frame."""
-    selected = list(table.columns if columns is None else columns)
-    columns_to_read = list(dict.fromkeys([*selected, table.row_key]))
-    return read_columns(table, columns_to_read, where=where).sort(table.row_key).select(selected)
+    selected_columns = list(table.columns if columns is None else columns)
+    columns_to_read = list(dict.fromkeys([*selected_columns, table.row_key]))
+    return (
+        read_columns(table, columns_to_read, where=where)
+        .sort(table.row_key)
+        .select(selected_columns)
+    )
