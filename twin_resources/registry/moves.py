@@ -267,7 +267,7 @@ def required_moves(
     ]
     if not passed_candidates:
         return moves
-    newest_candidate = max(passed_candidates, key=lambda item: item.version)
+    newest_candidate = max(passed_candidates, key=lambda version: version.version)
     moves += [
         RequiredMove(item.version, "parked", f"superseded by v{newest_candidate.version}")
         for item in passed_candidates

@@ -100,7 +100,7 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
                     found=f"more than {_MAX_OBJECTS:,} objects",
                     next_step="name the prefix that contains the posts",
                 )
-    return tuple(sorted(objects, key=lambda one: one.name))
+    return tuple(sorted(objects, key=lambda stored_object: stored_object.name))
 
 
 def list_folders(source: object) -> list[str]:

@@ -82,7 +82,7 @@ def create_negative_probes(
             found=f"{len(prompts)} held-out prompts from fewer than two documents",
             next_step="import more posts",
         )
-    shuffled_prompts = sorted(prompts, key=lambda own: digest("shuffle", own.sample_id))
+    shuffled_prompts = sorted(prompts, key=lambda prompt: digest("shuffle", prompt.sample_id))
     frequency = Counter(word for prompt in prompts for word in set(_words(prompt.answer)))
     probes: list[NegativeProbe] = []
     for index, prompt in enumerate(shuffled_prompts):
@@ -149,9 +149,9 @@ def draw_probes(
     unused_probes = [
         probe for probe in probes if (probe.prompt.sample_id, probe.kind) not in used_probes
     ]
-    return sorted(unused_probes, key=lambda one: digest(batch, one.kind, one.prompt.sample_id))[
-        :count
-    ]
+    return sorted(
+        unused_probes, key=lambda probe: digest(batch, probe.kind, probe.prompt.sample_id)
+    )[:count]
 
 
 def _next_from_other_document(prompts: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:

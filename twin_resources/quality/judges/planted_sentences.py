@@ -97,13 +97,13 @@ def create_probe_sentences(
     """
     if len({document for document, _ in passages}) < 2:
         return []
-    shuffled_passages = sorted(passages, key=lambda one: digest("passage", *one))
+    shuffled_passages = sorted(passages, key=lambda passage: digest("passage", *passage))
     sampled_sentences = [
         (index, sentence)
         for index, (_, text) in enumerate(shuffled_passages)
         for sentence in _eligible_sentences(text)
     ]
-    sampled_sentences = sorted(sampled_sentences, key=lambda one: digest("sentence", one[1]))[
+    sampled_sentences = sorted(sampled_sentences, key=lambda pair: digest("sentence", pair[1]))[
         :max_sentences
     ]
     names = sorted({name for _, text in shuffled_passages for name in _NAME.findall(text)})

@@ -97,7 +97,7 @@ def split_for_probes(writers: Sequence[WriterSample]) -> OtherTexts:
     score trained against an engineer alone accepted .97 of another storyteller's passages.
     """
     ordered_writers = sorted(
-        (writer for writer in writers if writer.passages), key=lambda hand: digest(hand.name)
+        (writer for writer in writers if writer.passages), key=lambda writer: digest(writer.name)
     )
     if len(ordered_writers) >= MIN_WRITERS:
         return OtherTexts(

@@ -145,7 +145,7 @@ class ComparedDays:
             connection, author, stream=stream, limit=MAX_ALARMS
         )
         start_sequence, fall_start_by_version = 0, dict[str, int]()
-        for record in sorted(records, key=lambda item: item.alarm.sequence):
+        for record in sorted(records, key=lambda record: record.alarm.sequence):
             alarm = record.alarm
             is_own_alarm = alarm.version == version
             if alarm.version not in compared_versions or (is_own_alarm and record.is_open):
