@@ -32,11 +32,13 @@ def find_best_released(
         versions: all versions of the author.
 
     Returns:
-        The version, or None if no eligible version has a stored evaluation. Versions are excluded
-        if they were forced (nothing certified them), tainted, rolled back, withdrawn or configured
-        as answer models.
+            The version, or None if no eligible version has a stored evaluation. Versions are
+            excluded
+            if they were forced (released without a passing verdict), tainted, rolled back,
+            withdrawn or
+            configured as answer models.
     """
-    found = [
+    eligible = [
         (ratio, version.version, version)
         for version in versions
         if version.checkpoint != candidate.checkpoint
@@ -45,7 +47,7 @@ def find_best_released(
         and not (version.forced or version.tainted or version.is_answer_model)
         and math.isfinite(ratio := stored_ratio(Path(version.folder)))
     ]
-    return min(found)[2] if found else None
+    return min(eligible)[2] if eligible else None
 
 
 def stored_ratio(folder: Path) -> float:
@@ -64,6 +66,6 @@ def stored_ratio(folder: Path) -> float:
 
 
 def _sort_key(file: Path) -> tuple[int, bool]:
-    """Return the sort key: the gate's number, then whether the file holds the whole gate."""
+    """Return the sort key: the gate's number, then whether the file contains the whole gate."""
     number, _, part = file.stem.removeprefix("gate-").partition("-")
     return int(number), not part

@@ -58,7 +58,7 @@ class ReferenceAdapter:
     """An adapter trained on other authors (`other_authors/reference_adapter.py`).
 
     Attributes:
-        authors: their names; empty if the adapter was configured.
+            authors: names of those authors; empty if the adapter was configured.
     """
 
     model: EvaluatedModel
@@ -101,9 +101,10 @@ class EvaluationSpec:
     reference: ReferenceAdapter | None = None
 
     def inputs_hash(self, incumbent_checkpoint: str, gate_version: str) -> str:
-        """Return a hash over everything that decides the result.
+        """Return a hash of all inputs that determine the result.
 
-        The number of other authors counts by doublings, as in the voice calibration. A candidate
+        The number of other authors is rounded to a power of two, as in the voice calibration. A
+        candidate
         refused for lack of a similar author is judged again at the next doubling, not after each
         new author.
         """

@@ -21,7 +21,7 @@ from twin_resources.storage.tables.tables import Tables
 @dg.asset(
     group_name="evaluation",
     partitions_def=authors,
-    # after the first release and its report, so that nobody waits for it
+    # runs after the first release and its report, so that no reader waits for it
     deps=["evaluation_report"],
     pool="training",
     retry_policy=dg.RetryPolicy(max_retries=1, delay=10),

@@ -28,7 +28,7 @@ def interactions(
     """The ledger's answers of the last 90 days, one row per trace, without personal data.
 
     Rows include votes, judgements and edits. The trace store is read first; if it cannot be
-    reached, the last state is used and the metadata report it.
+    reached, the last state is used and the metadata reports it.
     """
     author = context.partition_key
     ledger = Ledger.from_settings(settings)
@@ -51,14 +51,14 @@ def _metadata(
     frame: pl.DataFrame, ledger: Ledger, author: str, sync_message: str
 ) -> dict[str, Any]:
     with ledger.state.read_transaction() as connection:
-        not_counted = alarm_records.count_excluded_scores(connection, author)
+        excluded_counts = alarm_records.count_excluded_scores(connection, author)
     return {
         "with_votes": int((frame["votes"] > 0).sum()),
         "with_edits": int(frame["edit"].is_not_null().sum()),
         "simulated": int(frame["simulated"].sum()),
         "unknown_propensity": frame["propensity"].null_count(),
         "readers": frame["voters"].explode().drop_nulls().n_unique(),
-        "scores_not_counted": not_counted,
+        "scores_not_counted": excluded_counts,
         "sync": sync_message,
     }
 

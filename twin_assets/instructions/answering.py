@@ -44,15 +44,15 @@ def choose_answer_sampling(
     Raises:
         TwinError: the recipe does not exist, or the stable version's manifest cannot be read.
     """
-    stable = registry.stable_version(author.slug)
-    if stable is None or stable.is_answer_model:
+    stable_version = registry.stable_version(author.slug)
+    if stable_version is None or stable_version.is_answer_model:
         return AnswerSampling()
     recipe = recipe_for_author(author, settings).recipe
     if recipe.preference is None:
         return AnswerSampling()
-    manifest = read_manifest(Path(stable.folder))
+    manifest = read_manifest(Path(stable_version.folder))
     checkpoint = choose_answer_checkpoint(
-        stable.checkpoint,
+        stable_version.checkpoint,
         previous=TrainedCheckpoint(
             manifest.dataset["data_version"],
             recipe_hash(manifest.recipe),

@@ -79,7 +79,8 @@ class TeacherQuestions(dy.Schema):
 class InstructionDataset(dy.Schema):
     """Table `instruction_dataset`: supervised fine-tuning samples in chat form.
 
-    `split` is the document's, `left_out` for a sample that would leak across splits, or `general`
+    `split` is the document's split, `left_out` for a sample that would leak across splits, or
+    `general`
     for a sample of a general instruction set. A general sample is training data but not the
     author's text; its document and chunk are `general`, and its `template` is that of the author's
     samples. `messages` are the gateway's, with the answer as the last one. `context_chunk_ids` are

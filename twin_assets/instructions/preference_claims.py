@@ -1,6 +1,6 @@
 """Check the claims about every preference pair, measured on the stored rows.
 
-Scope: counting the rows that break a claim. Out of scope: the checks as Dagster sees them
+Scope: counting the rows that break a claim. Out of scope: the Dagster checks
 (`preference_dataset.py`).
 """
 # pyright: strict
@@ -80,7 +80,7 @@ class EqualAnswers:
 def check_equal_answers(dataset: pl.DataFrame) -> EqualAnswers:
     """Compare the two answers of every pair; `dataset` has `chosen` and `rejected`.
 
-    In the 402 pairs published with the LLM Engineer's Handbook, 56 are equal.
+    Of the 402 pairs published with the LLM Engineer's Handbook, 56 are equal.
     """
     pairs = dataset.select("chosen", "rejected").iter_rows()
     equal_count = sum(
@@ -150,7 +150,7 @@ def check_sources(
         traces: `trace_id`.
     """
     trace_ids = set(traces["trace_id"].to_list())
-    chunk_positions = {chunk: rest for chunk, *rest in chunks.iter_rows()}
+    chunk_positions = {chunk: position for chunk, *position in chunks.iter_rows()}
     unknown_traces = unknown_chunks = without_source = 0
     for row in dataset.iter_rows(named=True):
         needs_trace, needs_chunk = row["source"] in {"edit", "vote"}, row["source"] != "edit"

@@ -117,7 +117,7 @@ def no_pair_shows_what_is_held_out(
 ) -> dg.AssetCheckResult:
     """No pair has a question, prompt or answer that is equal or similar to a held-out sample's.
 
-    Blocking: like a leak across the splits of `instruction_dataset`.
+    Blocking: such a pair is a leak, as across the splits of `instruction_dataset`.
     """
     author = context.partition_key
     columns = ["pair_id", "question", "context_chunk_ids", "messages", "chosen"]

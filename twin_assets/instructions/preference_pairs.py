@@ -4,7 +4,7 @@ Scope: pairs from edits, votes and the model's own answers; a limit on each read
 into the held-out split. Out of scope: asking a model (`model_answers.py`), rendering and storing
 (`preference_building.py`), claims about the result (`preference_claims.py`).
 
-Only the author's own text or edits are ever chosen: a reader's score can at most make an answer the
+Only the author's own text or edits are ever chosen. A reader's score can only make an answer the
 rejected one.
 """
 # pyright: strict
@@ -43,7 +43,7 @@ class Trace:
     Attributes:
         rejected_from: the checkpoint that answered, or its version if the trace has no checkpoint.
         vote: the mean of its readers' votes in [0, 1], or None without votes.
-        voters: hashed readers.
+            voters: hashes of the readers.
         edit: the newest edited text, or empty if there is none. `edit_role` is the role of the key
             that sent it.
     """
@@ -118,9 +118,11 @@ def build_trace_pairs(
         stop_words: the stop words of the author's language.
 
     Returns:
-        The pairs in the order of `traces`, and why the other edited or low-scored traces make none:
-        `other_template`, `masked_edit` (personal data was removed from it), `no_passage`,
-        `too_many_votes` (each of its readers votes far more than the others), `alike`.
+            The pairs in the order of `traces`, and the reasons why the other edited or low-scored
+            traces
+            yield no pair: `other_template`, `masked_edit` (personal data was removed from it),
+            `no_passage`, `too_many_votes` (each of its readers votes far more than the others),
+            `alike`.
     """
     rows = list(traces)
     excluded_voters = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))
@@ -154,7 +156,7 @@ def build_trace_pairs(
 
 
 def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Counter[str]) -> None:
-    """Add one pair for equal question, chosen and rejected texts, even if traces repeat them."""
+    """Add a pair, unless a pair with equal question, chosen and rejected texts exists."""
     pair_key = json.dumps([pair.question, pair.chosen, pair.rejected])
     if pair_key in pairs:
         left_out["alike"] += 1
@@ -214,7 +216,7 @@ def find_passage(
     question count). The passage with the most of them is used, or in a tie the one from the better
     chunk.
     """
-    rank_by_chunk = {chunk: place for place, chunk in enumerate(shown_chunks)}
+    rank_by_chunk = {chunk: rank for rank, chunk in enumerate(shown_chunks)}
     question_words = set(split_words(question)) - set(stop_words)
     if not question_words:
         return None
@@ -328,7 +330,7 @@ def find_leaks(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOutTexts
 
 
 def is_same_answer(chosen: str, rejected: str) -> bool:
-    """Return whether two answers are equal, apart from white space and Unicode forms."""
+    """Return whether two answers are equal, ignoring white space and Unicode normalization."""
     return _normalize(chosen) == _normalize(rejected)
 
 

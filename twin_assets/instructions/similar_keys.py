@@ -76,7 +76,7 @@ def similar_pairs(
         if elements:
             for element in prefix(elements):
                 index[element].append(key)
-    positions = {key: place for place, key in enumerate(right)}
+    positions = {key: position for position, key in enumerate(right)}
     for key, elements in left.items():
         if not elements:
             continue

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DATASET_TABLE = "instruction_dataset"
 SPLITS_TABLE = "document_splits"
 SOUND_TAG = "sound-splits"
-MAX_VERSIONS = 20  # only the newest; an old version differs only if a newer one does
+MAX_VERSIONS = 20  # only the newest versions; an old version differs only if a newer one does
 
 
 @dataclass(frozen=True)
@@ -58,21 +58,23 @@ def compare_splits(
         dataset, draws, earlier_versions: `document_id`, `split`.
     """
     current = _split_by_document(dataset)
-    joined = current.join(draws, on="document_id", how="left", suffix="_drawn")
-    not_drawn = joined.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
-    changed: set[str] = set()
+    comparison = current.join(draws, on="document_id", how="left", suffix="_drawn")
+    undrawn_rows = comparison.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
+    changed_ids: set[str] = set()
     versions = 0
     for earlier_rows in earlier_versions:
         versions += 1
-        joined = current.join(_split_by_document(earlier_rows), on="document_id", suffix="_before")
-        differing = joined.filter(pl.col("split") != pl.col("split_before"))
-        changed |= set(differing["document_id"].to_list())
-    return StoredSplits(versions, not_drawn["document_id"].n_unique(), len(changed))
+        comparison = current.join(
+            _split_by_document(earlier_rows), on="document_id", suffix="_before"
+        )
+        changed_rows = comparison.filter(pl.col("split") != pl.col("split_before"))
+        changed_ids |= set(changed_rows["document_id"].to_list())
+    return StoredSplits(versions, undrawn_rows["document_id"].n_unique(), len(changed_ids))
 
 
 def _split_by_document(rows: pl.DataFrame) -> pl.DataFrame:
-    used = rows.filter(pl.col("split").is_in(["train", "held_out"]))
-    return used.select("document_id", "split").unique()
+    used_rows = rows.filter(pl.col("split").is_in(["train", "held_out"]))
+    return used_rows.select("document_id", "split").unique()
 
 
 def compare_stored_splits(tables: Tables, author: str) -> StoredSplits:

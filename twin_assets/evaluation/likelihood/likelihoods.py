@@ -4,7 +4,7 @@ Scope: the key of a likelihood. Out of scope: computing one (`perplexity.py`),
 storing it (`measurement_cache.py`), choosing passages and models (`measurement.py`).
 
 A likelihood belongs to a model, a tokenized sample and a precision. In bf16, its rounding depends
-slightly on the batch, by orders of magnitude less than the interval over passages.
+slightly on the batch. The effect is orders of magnitude smaller than the interval over passages.
 """
 # pyright: strict
 
@@ -48,7 +48,7 @@ class LikelihoodCache:
 
         Args:
             model: hash of the model's weights.
-            compute: function for unknown samples; not called if all are known.
+            compute: function for samples without a stored likelihood; not called if there are none.
         """
         likelihoods = self.cache.get_or_compute(
             self._keys(model, samples),

@@ -55,7 +55,7 @@ def compare_followed(
         lambda positions, answers: list(map(float, _check_answers(prompts, positions, answers))),
     )
     positions = prompts.instructions
-    texts = [prompt_answers.candidate[at].text for at in positions]
+    texts = [prompt_answers.candidate[position].text for position in positions]
     return compare(_check_answers(prompts, positions, texts), [bool(score) for score in base])
 
 
@@ -80,7 +80,7 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
 
 
 def claim(followed: FollowedInstructions) -> GateClaim:
-    """Decide `keeps_following_instructions`: at most a tenth of all fewer than the base follows."""
+    """Decide `keeps_following_instructions`: the drop is at most a tenth of all instructions."""
     detail = (
         f"followed {format_rate(followed.candidate)} automatically checked instructions, base "
         f"model {format_rate(followed.base)}: {followed.difference.describe()}, limit "
@@ -90,19 +90,19 @@ def claim(followed: FollowedInstructions) -> GateClaim:
         detail = f"not decided: the base model follows fewer than {MIN_FOLLOWED_BY_BASE}; {detail}"
         return GateClaim(CLAIM, None, None, -MAX_DROP_BELOW_BASE, detail)
     value = followed.difference.value
-    fewer = followed.base.found - followed.candidate.found
-    met = fewer <= MAX_DROP_BELOW_BASE * followed.base.of
-    return GateClaim(CLAIM, met, value, -MAX_DROP_BELOW_BASE, detail)
+    drop = followed.base.found - followed.candidate.found
+    is_met = drop <= MAX_DROP_BELOW_BASE * followed.base.of
+    return GateClaim(CLAIM, is_met, value, -MAX_DROP_BELOW_BASE, detail)
 
 
 def _check_answers(
     prompts: PromptSet, positions: Sequence[int], answers: Sequence[str]
 ) -> list[bool]:
     instructions = checked_instructions.read_checked_instructions()
-    first = prompts.instructions.start
+    first_position = prompts.instructions.start
     return [
-        checked_instructions.follows(instructions[at - first], text)
-        for at, text in zip(positions, answers, strict=True)
+        checked_instructions.follows(instructions[position - first_position], text)
+        for position, text in zip(positions, answers, strict=True)
     ]
 
 

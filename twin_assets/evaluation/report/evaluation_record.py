@@ -6,8 +6,8 @@ Out of scope: measuring (`measurement.py`), deciding (`gate.py`), the report for
 
     <checkpoint folder>/evaluation/<gate version>.json
 
-The whole gate's record replaces that of a first verdict. A record holds only numbers and ids, never
-text of a post.
+The whole gate's record replaces that of a first verdict. A record contains only numbers and ids,
+never post text.
 """
 # pyright: strict
 
@@ -84,8 +84,8 @@ def evaluation_path(checkpoint_folder: Path, gate_version: str) -> Path:
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    measured = {"measured": to_fields(evaluation.measured)}
-    write_json(path, {"schema": SCHEMA_VERSION} | asdict(evaluation) | measured)
+    measured_fields = {"measured": to_fields(evaluation.measured)}
+    write_json(path, {"schema": SCHEMA_VERSION} | asdict(evaluation) | measured_fields)
 
 
 def read_evaluation(path: Path) -> Evaluation | None:

@@ -5,7 +5,7 @@ Out of scope: asking the server (`served_model.py`), thresholds
 (`measures/served_parity.py`).
 
 Top tokens agree nine times out of ten even if the adapter's rows are in the wrong order. Only the
-log-probabilities show it: they differ by .12 then, and by .002 otherwise. Every prompt is asked
+log-probabilities reveal it: they then differ by 0.12, and otherwise by 0.002. Every prompt is asked
 twice, because the second answer is computed from the key-value cache of the first.
 """
 
@@ -106,11 +106,11 @@ class ReferenceModel:
         )
         inputs = torch.tensor([[*prompt_tokens, *tokens[:-1]]], device=self._model.device)
         with torch.inference_mode():
-            hidden = self._model.base_model(input_ids=inputs).last_hidden_state
-            values = self._head.logits(hidden[0, len(prompt_tokens) - 1 :]).log_softmax(-1)
+            hidden_states = self._model.base_model(input_ids=inputs).last_hidden_state
+            values = self._head.logits(hidden_states[0, len(prompt_tokens) - 1 :]).log_softmax(-1)
         return [
-            {token: float(row[token]) for token in wanted}
-            for row, wanted in zip(values, requested_tokens, strict=True)
+            {token: float(row[token]) for token in token_ids}
+            for row, token_ids in zip(values, requested_tokens, strict=True)
         ]
 
 
@@ -134,26 +134,30 @@ def compare(
     """
     differences: list[float] = []
     by_prompt: list[list[float]] = []
-    repeated: list[float] = []
-    diverged = 0
+    repeat_differences: list[float] = []
+    diverged_count = 0
     for prompt, *pair in zip(prompts, first, second, strict=True):
-        once, again = (_cut_to_known_positions(answer) for answer in pair)
-        if once.tokens == again.tokens:  # one pass of the reference suffices for both
-            groups = [(once, again)]
-            repeated += _differences(once.log_probabilities, again.log_probabilities)
+        first_answer, second_answer = (_cut_to_known_positions(answer) for answer in pair)
+        if (
+            first_answer.tokens == second_answer.tokens
+        ):  # one pass of the reference suffices for both
+            groups = [(first_answer, second_answer)]
+            repeat_differences += _differences(
+                first_answer.log_probabilities, second_answer.log_probabilities
+            )
         else:
-            groups = [(once,), (again,)]
-            diverged += 1
+            groups = [(first_answer,), (second_answer,)]
+            diverged_count += 1
         prompt_differences: list[float] = []
         for group in groups:
-            served = [answer.log_probabilities for answer in group]
-            reported = [
+            served_values = [answer.log_probabilities for answer in group]
+            reported_tokens = [
                 {token for values in position for token in values}
-                for position in zip(*served, strict=True)
+                for position in zip(*served_values, strict=True)
             ]
-            expected = reference.log_probabilities(prompt, group[0].tokens, reported)
-            for values in served:
-                prompt_differences += _differences(expected, values)
+            reference_values = reference.log_probabilities(prompt, group[0].tokens, reported_tokens)
+            for values in served_values:
+                prompt_differences += _differences(reference_values, values)
         differences += prompt_differences
         if prompt_differences:
             by_prompt.append(prompt_differences)
@@ -165,10 +169,10 @@ def compare(
         compared=len(differences),
         mean=sum(differences) / len(differences),
         largest=max(differences),
-        repeated=max(repeated, default=0.0),
-        diverged=diverged,
+        repeated=max(repeat_differences, default=0.0),
+        diverged=diverged_count,
         interval=_interval(by_prompt),
-        by_prompt=tuple(sum(one) / len(one) for one in by_prompt),
+        by_prompt=tuple(sum(values) / len(values) for values in by_prompt),
         precision=precision,
     )
 
@@ -187,12 +191,15 @@ def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
     """Return the interval of the mean over all values, or None for a single prompt."""
     if len(by_prompt) < 2:
         return None
-    sums, counts = [sum(one) for one in by_prompt], [float(len(one)) for one in by_prompt]
+    sums, counts = (
+        [sum(values) for values in by_prompt],
+        [float(len(values)) for values in by_prompt],
+    )
     return interval_of_means([sums, counts], lambda means: means[0] / means[1])
 
 
 def truncate_answers(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer]:
-    """Cut answers to their first tokens; the texts stay whole."""
+    """Cut answers to their first tokens, and leave the texts unchanged."""
     return [
         ServedAnswer(
             answer.text,
@@ -208,8 +215,8 @@ def _cut_to_known_positions(answer: ServedAnswer) -> ServedAnswer:
     """Return the answer, cut to the tokens whose position is known."""
     if answer.aligned_token_count is None:
         return answer
-    [short] = truncate_answers([answer], answer.aligned_token_count)
-    return short
+    [truncated_answer] = truncate_answers([answer], answer.aligned_token_count)
+    return truncated_answer
 
 
 def _differences(
@@ -223,5 +230,5 @@ def _differences(
 
 
 def _to_float(value: float | None) -> float:
-    """Turn null into NaN, since a server reports NaN as null in JSON."""
+    """Turn null into NaN, because a server reports NaN as null in JSON."""
     return math.nan if value is None else value

@@ -41,12 +41,14 @@ def permutation_shares(
         ValueError: the lengths differ, or there is no question of a different group.
     """
     shares: list[float] = []
-    for row, at in zip(nearness, own, strict=True):
-        others = [near for near, group in zip(row, groups, strict=True) if group != groups[at]]
+    for row, column in zip(nearness, own, strict=True):
+        others = [
+            value for value, group in zip(row, groups, strict=True) if group != groups[column]
+        ]
         if not others:
-            raise ValueError(f"no question from a group other than {groups[at]!r}")
-        won = sum(_comparison_score(row[at] - other) for other in others)
-        shares.append(won / len(others))
+            raise ValueError(f"no question from a group other than {groups[column]!r}")
+        score = sum(_comparison_score(row[column] - other) for other in others)
+        shares.append(score / len(others))
     return shares
 
 

@@ -3,8 +3,8 @@
 Scope: counting, the exact interval, its format. Out of scope: the property (`measures/`), intervals
 of means (`bootstrap.py`).
 
-The interval is Clopper and Pearson's, not a bootstrap. If none is found among 40, resampling gives
-0 to 0, but the true share may be 8.8 %. Source: Biometrika 26 (1934).
+The interval is Clopper and Pearson's (Biometrika 26, 1934), not a bootstrap. If 0 of 40 answers
+have the property, resampling gives the interval 0 to 0, but the true share may be 8.8 %.
 """
 # pyright: strict
 
