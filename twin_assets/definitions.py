@@ -93,7 +93,7 @@ def default_resources(home: str = "") -> dict[str, Any]:
     """Return all resources by the names that assets use.
 
     Args:
-            home: folder of all state. If it is empty, `TWIN_HOME` or else `.twin` is used.
+        home: folder of all state. If it is empty, `TWIN_HOME` or else `.twin` is used.
     """
     return {
         "embedder": shells.EmbedderResource(home=home),

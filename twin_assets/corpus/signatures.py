@@ -5,9 +5,9 @@ scope: posts that cleaning drops (`bylines`), counting documents (`document_clai
 and `bylines` do not share code, so that a mistake in one is visible in the other.
 
 The rule is coarser than the cleaning rule. A name is foreign if it has a word that the author's
-name lacks, and lacks a word that the author's name has ("Bob Ruiz" and "Ana Ruiz"). Two words
-match if one contains the other. A single word may be a handle: it is the author's if no
-other byline has more posts in its source, and no post there has the author's own name.
+name lacks, and lacks a word that the author's name has ("Bob Ruiz" and "Ana Ruiz"). Two words match
+if one contains the other. A single word may be a handle: it is the author's if no other byline has
+more posts in its source, and no post there has the author's own name.
 """
 # pyright: strict
 

@@ -1,13 +1,13 @@
 """Find the quotations in a post's source, and measure how much of them a text contains.
 
 Scope: finding the quotations of an imported post by lines and tags, without the parse tree that
-cleaning uses, and finding their words in a text. Out of scope: cleaning, the effect of a
-broken claim (`document_claims`, `instructions/dataset_claims`).
+cleaning uses, and finding their words in a text. Out of scope: cleaning, the effect of a broken
+claim (`document_claims`, `instructions/dataset_claims`).
 
 A quotation is a line after `>`, the content of `<blockquote>` or of a component with a matching
-name (`<PullQuote>`), or a `<q>` that is a whole paragraph. Within a sentence, `<q>` is a
-pair of quotation marks. For Org, reStructuredText and AsciiDoc, the importer keeps pandoc's
-Markdown, which marks quotations with `>`. A callout (`> [!note]`) is the author's own text.
+name (`<PullQuote>`), or a `<q>` that is a whole paragraph. Within a sentence, `<q>` is a pair of
+quotation marks. For Org, reStructuredText and AsciiDoc, the importer keeps pandoc's Markdown, which
+marks quotations with `>`. A callout (`> [!note]`) is the author's own text.
 
 Texts are compared by sequences of five words. Sequences that the post also has outside quotations
 or in code are ignored, because an author may repeat a quoted sentence.
@@ -176,8 +176,7 @@ def _mark_quoted_lines(text: str, *, callouts: bool = True) -> str:
     """Put marks around lines that begin with `>`.
 
     Args:
-            callouts: whether a block of such lines may be a callout, which is the author's own
-                text.
+        callouts: whether a block of such lines may be a callout, which is the author's own text.
     """
     lines: list[str] = []
     list_indent = 0  # text indented this far belongs to a list item

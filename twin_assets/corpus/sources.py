@@ -72,7 +72,7 @@ class AuthorSources:
     Attributes:
         folders: the folders of plain posts, in the author's order.
         exports: the exports by their importer's name, in the order of each importer's first export.
-            failed: the sources that could not be read; at least one source was read.
+        failed: the sources that could not be read; at least one source was read.
     """
 
     folders: tuple[Folder, ...]
@@ -104,8 +104,7 @@ def find_sources(
     """Inspect every source: folders are scanned and exports hashed, but nothing is parsed.
 
     A feed that does not answer does not stop the import, because remote servers are sometimes down.
-    A
-    missing folder or bucket is a configuration error and stops the import.
+    A missing folder or bucket is a configuration error and stops the import.
 
     Args:
         scratch: the folder for copies of feeds and of exports in S3.

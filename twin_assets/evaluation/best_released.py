@@ -32,11 +32,9 @@ def find_best_released(
         versions: all versions of the author.
 
     Returns:
-            The version, or None if no eligible version has a stored evaluation. Versions are
-            excluded
-            if they were forced (released without a passing verdict), tainted, rolled back,
-            withdrawn or
-            configured as answer models.
+        The version, or None if no eligible version has a stored evaluation. Versions are excluded
+        if they were forced (released without a passing verdict), tainted, rolled back, withdrawn or
+        configured as answer models.
     """
     eligible = [
         (ratio, version.version, version)

@@ -3,10 +3,10 @@
 Scope: the asset, its blocking checks, its metadata; the parts shared with `evaluation_report`.
 Out of scope: judging (`judgement.py`), releasing (`released_model`).
 
-The checks use the evaluation of exactly this checkpoint. A failed check stops the
-release in the same run; the stored verdict prevents a release in any other run. For a first
-model, `evaluation_report` decides some claims later. Those claims pass here as checks that are
-marked as undecided.
+The checks use the evaluation of exactly this checkpoint. A failed check stops the release in the
+same run; the stored verdict prevents a release in any other run. For a first model,
+`evaluation_report` decides some claims later. Those claims pass here as checks that are marked as
+undecided.
 """
 
 import math

@@ -3,9 +3,9 @@
 Scope: the asset and its checks.
 Out of scope: judging (`judgement.complete_evaluation`), measuring (`measurement.py`).
 
-The first verdict releases a first model (`sequential_plan.FIRST`) without waiting for measures
-of harmless properties. This asset then measures and decides every claim. A failed check does not
-stop the run. It withdraws the release (stable → refused) and gives the reason in the history and a
+The first verdict releases a first model (`sequential_plan.FIRST`) without waiting for measures of
+harmless properties. This asset then measures and decides every claim. A failed check does not stop
+the run. It withdraws the release (stable → refused) and gives the reason in the history and a
 notice. If the whole gate was decided before the release, this asset has nothing to do.
 """
 

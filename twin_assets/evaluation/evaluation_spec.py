@@ -58,7 +58,7 @@ class ReferenceAdapter:
     """An adapter trained on other authors (`other_authors/reference_adapter.py`).
 
     Attributes:
-            authors: names of those authors; empty if the adapter was configured.
+        authors: names of those authors; empty if the adapter was configured.
     """
 
     model: EvaluatedModel
@@ -104,9 +104,8 @@ class EvaluationSpec:
         """Return a hash of all inputs that determine the result.
 
         The number of other authors is rounded to a power of two, as in the voice calibration. A
-        candidate
-        refused for lack of a similar author is judged again at the next doubling, not after each
-        new author.
+        candidate refused for lack of a similar author is judged again at the next doubling, not
+        after each new author.
         """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
         parts += [gate_version, self.token_budget, self.questions]

@@ -58,8 +58,7 @@ def is_full_gate(claims: Sequence[GateClaim]) -> bool:
 
 
 def advisory_claims(measured: Measurements) -> tuple[GateClaim, ...]:
-    """Return the claims that cannot prevent a release, because small base models do not meet
-    them."""
+    """Return the claims that cannot prevent a release, because small base models do not meet them."""
     return tuple(
         claim for claim in _decide_all(measured) if claim.name in _advisory_names(measured)
     )

@@ -86,9 +86,8 @@ class JudgedEvaluation:
 
     Attributes:
         measured_now: false if a stored evaluation was still valid.
-            experiment: the evaluation's address in Langfuse, or the reason why it has none; empty
-                if
-                Langfuse is not configured, or nothing was measured now.
+        experiment: the evaluation's address in Langfuse, or the reason why it has none; empty if
+            Langfuse is not configured, or nothing was measured now.
         withdrawn_version: the version that this verdict withdrew from stable; empty if none.
     """
 
@@ -145,8 +144,7 @@ def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
     """Judge an author's candidate, or return the stored evaluation if nothing has changed.
 
     If a version is stable, the whole gate judges the candidate; otherwise, the candidate gets a
-    first
-    verdict. The verdict is stored by checkpoint hash. A candidate that does not pass becomes
+    first verdict. The verdict is stored by checkpoint hash. A candidate that does not pass becomes
     `refused`.
 
     Raises:

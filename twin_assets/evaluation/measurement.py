@@ -71,7 +71,7 @@ def measure(
         log: function that receives progress lines, which never contain text of a post.
 
     Returns:
-            The evaluation, and the held-out answers side by side, which contain post text.
+        The evaluation, and the held-out answers side by side, which contain post text.
 
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as required.

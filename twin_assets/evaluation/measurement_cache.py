@@ -35,9 +35,8 @@ class MeasurementCache:
     """Measured numbers of one author.
 
     Attributes:
-            shared_folder: folder of the numbers that do not depend on the author, or None to keep
-                them
-                only in memory.
+        shared_folder: folder of the numbers that do not depend on the author, or None to keep them
+            only in memory.
     """
 
     tables: Tables
@@ -62,10 +61,9 @@ class MeasurementCache:
         """Return the numbers of all keys, in order.
 
         Args:
-                keys: hashes of all inputs that determine a number.
-                compute: function from positions of missing keys to their numbers; not called if no
-                    number is
-                    missing.
+            keys: hashes of all inputs that determine a number.
+            compute: function from positions of missing keys to their numbers; not called if no
+                number is missing.
         """
         missing = self.find_missing(keys)
         if missing:
@@ -80,7 +78,7 @@ class MeasurementCache:
         """Return numbers that do not depend on the author.
 
         Args:
-                key: hash of all inputs that determine the numbers.
+            key: hash of all inputs that determine the numbers.
             compute: function that computes them; not called if they are stored.
         """
         path = self.shared_folder / f"{key}.json" if self.shared_folder else None

@@ -125,17 +125,14 @@ def read_until_decided(
 
     The comparison uses interim looks, because nats are unbounded, and a betting test needs bounded
     values. All control passages, general instructions and common questions are read at the first
-    look.
-    The control's margin is small, so looks before its end would cost too much confidence for the
-    time
-    saved.
+    look. The control's margin is small, so looks before its end would cost too much confidence for
+    the time saved.
 
     Args:
         likelihood_samples: samples with all held-out passages that may be read, in random order.
 
     Returns:
-            The likelihoods of the passages that decided the claims, with the level of their
-            intervals.
+        The likelihoods of the passages that decided the claims, with the level of their intervals.
     """
     announced_counts: Counter[str] = Counter()
 
@@ -301,9 +298,8 @@ def first_questions(
     """Return the prompts of all measures with only the first `count` held-out questions.
 
     Args:
-            with_posts_count: number of these questions that the base is asked with the author's
-                posts,
-                or None for all.
+        with_posts_count: number of these questions that the base is asked with the author's posts,
+            or None for all.
     """
     posts = prompts.with_posts[: count if with_posts_count is None else with_posts_count]
     return replace(prompts, held_out=prompts.held_out[:count], with_posts=posts)

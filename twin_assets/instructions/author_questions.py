@@ -1,7 +1,7 @@
 """Turn the author's own questions into questions to the author.
 
-Scope: turning the author's "I" into "you", and checking whether a clause is complete. Out of
-scope: other languages (`question_wordings.py`).
+Scope: turning the author's "I" into "you", and checking whether a clause is complete. Out of scope:
+other languages (`question_wordings.py`).
 
 An earlier version also made questions from the form of a statement (a purpose, a cause, a
 condition). A blind reading of five such questions found none that a reader would ask.

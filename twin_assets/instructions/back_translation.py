@@ -50,8 +50,8 @@ class Instruction:
     """A question and its source: `template:<name>` or `teacher:<model>`.
 
     Attributes:
-            continuation: the request that replaces a question that does not retrieve the passage's
-                post.
+        continuation: the request that replaces a question that does not retrieve the passage's
+            post.
     """
 
     question: str

@@ -1,8 +1,8 @@
 """Read 200 general instructions with answers, which test a model's basic skills.
 
 Scope: reading the instructions. Out of scope: the measures
-(`evaluation/measures/general_instructions.py`), the
-instructions that a dataset contains (`building.py`).
+(`evaluation/measures/general_instructions.py`), the instructions that a dataset contains
+(`building.py`).
 """
 # pyright: strict
 
@@ -21,8 +21,8 @@ class BasicInstruction:
     """One instruction with an answer.
 
     Attributes:
-            id: for example `g001`.
-            kind: for example `arithmetic`, `facts` or `summary`.
+        id: for example `g001`.
+        kind: for example `arithmetic`, `facts` or `summary`.
         language: ISO 639-1.
     """
 

@@ -149,17 +149,14 @@ def update_dataset(
     settings may change without retraining.
 
     Args:
-            teacher: the model that writes the questions. Templates write them if it is None, or if
-                it
-                wrote none for a passage.
-            general: the set that is mixed into the training samples so that it makes up
-                `general_share`
-                of them.
-            marks: the control tokens of the home's base models. They are not part of a version:
-                posts
-                rarely contain one, so the list of a different base model would rebuild everything
-                without any change.
-            log: function that receives progress lines, which never contain text of a post.
+        teacher: the model that writes the questions. Templates write them if it is None, or if it
+            wrote none for a passage.
+        general: the set that is mixed into the training samples so that it makes up `general_share`
+            of them.
+        marks: the control tokens of the home's base models. They are not part of a version: posts
+            rarely contain one, so the list of a different base model would rebuild everything
+            without any change.
+        log: function that receives progress lines, which never contain text of a post.
 
     Raises:
         TableNotFoundError: an upstream asset was never materialized.

@@ -23,13 +23,12 @@ class Coverage:
 
     Attributes:
         documents: the number of kept documents.
-            with_samples: the number of documents with a training or held-out sample.
-            without: the number of documents without such a sample, by reason: `all_left_out` if
-                each of
-                their samples would leak across splits, else a reason of `no_passage_reason`.
-            unexplained: the number of documents with a passage but no sample.
-            lost_drafts: the number of drafts without a sample.
-            strangers: the number of documents that have samples but are not kept.
+        with_samples: the number of documents with a training or held-out sample.
+        without: the number of documents without such a sample, by reason: `all_left_out` if each of
+            their samples would leak across splits, else a reason of `no_passage_reason`.
+        unexplained: the number of documents with a passage but no sample.
+        lost_drafts: the number of drafts without a sample.
+        strangers: the number of documents that have samples but are not kept.
         words: the share of the documents' words that are in a draft.
     """
 

@@ -90,11 +90,9 @@ class GeneralSet:
         Args:
             training: the number of the author's own training samples.
             share: the share, 0 to 0.5.
-                    excluded_questions: the gate's questions and the questions of the author's
-                        samples. A
-                        model trained on the gate's questions or similar ones would pass the gate,
-                        and each of
-                        the author's questions is asked only once.
+            excluded_questions: the gate's questions and the questions of the author's samples. A
+                model trained on the gate's questions or similar ones would pass the gate, and each
+                of the author's questions is asked only once.
         """
         excluded_ids = _similar_sample_ids(self.samples, excluded_questions)
         candidates = [sample for sample in self.samples if sample.sample_id not in excluded_ids]

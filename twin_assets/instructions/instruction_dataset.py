@@ -233,8 +233,7 @@ def general_share_is_as_set(
     """A general instruction set makes up the configured share of training samples.
 
     Blocking: unrequested text from elsewhere would pass as the author's. If the set is too small
-    for
-    its share, the check fails as a warning.
+    for its share, the check fails as a warning.
     """
     columns = ["split", "document_id", "instruction_source", "answer", "messages"]
     rows = tables.read("instruction_dataset", context.partition_key, columns=columns)

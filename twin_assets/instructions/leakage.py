@@ -103,7 +103,8 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
 
 def word_runs(answer: str) -> frozenset[int]:
     """Return the `RUN_WORDS`-word sequences of an answer as numbers; a shorter answer is a
-    sequence."""
+    sequence.
+    """
     return shingles(answer, width=RUN_WORDS)
 
 

@@ -59,8 +59,8 @@ def choose_answer_checkpoint(
     """Return the checkpoint whose answers are used for the pairs of the next training run.
 
     It is the stable checkpoint, unless that was trained on the same samples with this recipe. In
-    that case, the pairs of its own training run are reused. Otherwise, each release would
-    change the pairs, and a re-run without new data would train again.
+    that case, the pairs of its own training run are reused. Otherwise, each release would change
+    the pairs, and a re-run without new data would train again.
 
     Args:
         stable_checkpoint: the checkpoint of the stable version.
@@ -101,8 +101,8 @@ class AnswerSampling:
 
     Attributes:
         checkpoint: the version's checkpoint, or empty if no model is asked.
-            serve: function that starts its server (a context manager); called only if an answer is
-                missing.
+        serve: function that starts its server (a context manager); called only if an answer is
+            missing.
         answer_count: the number of prompts.
         answer_tokens: the maximum length of an answer.
     """
@@ -125,7 +125,7 @@ def update_answers(
 
     Args:
         train: `sample_id`, `document_id` of the training split.
-            log: function that receives progress lines, which never contain text of a post.
+        log: function that receives progress lines, which never contain text of a post.
 
     Returns:
         The table `model_answers`, and the number of answers requested in this run.

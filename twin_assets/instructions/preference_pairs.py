@@ -43,7 +43,7 @@ class Trace:
     Attributes:
         rejected_from: the checkpoint that answered, or its version if the trace has no checkpoint.
         vote: the mean of its readers' votes in [0, 1], or None without votes.
-            voters: hashes of the readers.
+        voters: hashes of the readers.
         edit: the newest edited text, or empty if there is none. `edit_role` is the role of the key
             that sent it.
     """
@@ -118,11 +118,10 @@ def build_trace_pairs(
         stop_words: the stop words of the author's language.
 
     Returns:
-            The pairs in the order of `traces`, and the reasons why the other edited or low-scored
-            traces
-            yield no pair: `other_template`, `masked_edit` (personal data was removed from it),
-            `no_passage`, `too_many_votes` (each of its readers votes far more than the others),
-            `alike`.
+        The pairs in the order of `traces`, and the reasons why the other edited or low-scored
+        traces yield no pair: `other_template`, `masked_edit` (personal data was removed from it),
+        `no_passage`, `too_many_votes` (each of its readers votes far more than the others),
+        `alike`.
     """
     rows = list(traces)
     excluded_voters = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))

@@ -56,12 +56,10 @@ def draw_splits(
         existing_rows: every earlier draw of this author; without draws, this is the first import.
 
     Returns:
-            The new draws, oldest document first. A document gets the split of an earlier document
-            that
-            it repeats. In the first import, the newest tenth of the other dated documents is held
-            out, at least one if there are several. All other documents are drawn by a hash of the
-            id, which
-            holds out a tenth.
+        The new draws, oldest document first. A document gets the split of an earlier document that
+        it repeats. In the first import, the newest tenth of the other dated documents is held out,
+        at least one if there are several. All other documents are drawn by a hash of the id, which
+        holds out a tenth.
     """
     known_ids = {split_row.document_id for split_row in existing_rows}
     new_documents = sorted(

@@ -43,7 +43,7 @@ def assemble_author_panel(
 
     Args:
         state: state store with the account that pays a paid judge.
-            margin: the margin ε of the judges' certificates.
+        margin: the margin ε of the judges' certificates.
 
     Raises:
         OverLimitError: the account lacks the money to certify a paid judge.

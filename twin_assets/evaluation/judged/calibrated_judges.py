@@ -1,9 +1,9 @@
 """Calibrate the judges that score a candidate's answers, once per author, and store them.
 
 Scope: topic, voice and support judges for the gate; the reason for a missing judge.
-Out of scope: assembling judges (`twin_resources/quality/judges/panel.py`, also for the
-loop), their material (`judged/judge_material.py`), certificates (the gate compares with the base
-model and makes no bets).
+Out of scope: assembling judges (`twin_resources/quality/judges/panel.py`, also for the loop), their
+material (`judged/judge_material.py`), certificates (the gate compares with the base model and makes
+no bets).
 
 If a judge is missing, its claim is undecided and gives the reason. A trial does not start without
 the deciding judges.

@@ -1,7 +1,7 @@
 """Read the material for an author's judges from the author's tables.
 
-Scope: training pairs, held-out answers with their passages, other people's texts, answers of
-the base model.
+Scope: training pairs, held-out answers with their passages, other people's texts, answers of the
+base model.
 Out of scope: the judges (`twin_resources/quality/judges`) and their uses.
 """
 
@@ -74,9 +74,8 @@ def read_judge_material(
     """Read an author's material; the base model is asked once, and its answers are stored.
 
     Args:
-            others: slugs of the instance's other authors. Their texts are negative examples for
-                this
-                voice but never probes, because a probe may be sent to an external judge.
+        others: slugs of the instance's other authors. Their texts are negative examples for this
+            voice but never probes, because a probe may be sent to an external judge.
         base: revision of the base model.
         serve_base: function that starts its server; None for judges without base answers.
 
@@ -170,8 +169,7 @@ def _base_answers(
 
     Half of the questions include the passages of their samples, as in the gate and for readers. The
     base model quotes from passages, and a score that was not trained on such answers mistakes them
-    for
-    the author's.
+    for the author's.
 
     The base model answers only once, even if a later post changes which questions come first.
     """

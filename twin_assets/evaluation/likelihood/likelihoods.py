@@ -1,7 +1,7 @@
 """Compute likelihoods of held-out answers once per model and passage.
 
-Scope: the key of a likelihood. Out of scope: computing one (`perplexity.py`),
-storing it (`measurement_cache.py`), choosing passages and models (`measurement.py`).
+Scope: the key of a likelihood. Out of scope: computing one (`perplexity.py`), storing it
+(`measurement_cache.py`), choosing passages and models (`measurement.py`).
 
 A likelihood belongs to a model, a tokenized sample and a precision. In bf16, its rounding depends
 slightly on the batch. The effect is orders of magnitude smaller than the interval over passages.

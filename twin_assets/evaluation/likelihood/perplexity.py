@@ -4,8 +4,8 @@ Scope: log-likelihoods of answers given their prompts, and the statistics of the
 Out of scope: choosing the passages (`held_out.py`), thresholds (`measures/`).
 
 The prompt is rendered as in production, and only the author's own words count. The end-of-turn
-token is left out, because a model that merely learned the usual length would benefit. Lengths
-are padded to multiples of 64, because other lengths are 5 to 20 times slower in bf16 on CPUs.
+token is left out, because a model that merely learned the usual length would benefit. Lengths are
+padded to multiples of 64, because other lengths are 5 to 20 times slower in bf16 on CPUs.
 Method: conditional perplexity exp(-sum log p / tokens). Two models are compared by their ratio on
 the same passages; its interval resamples documents (`bootstrap.py`), because two passages of one
 post are not two observations.
@@ -181,8 +181,7 @@ def answer_likelihood(
     """Return the log-likelihood of each sample's answer without its end-of-turn token.
 
     Logits are computed only for the answers, in fp32 from the last hidden states, because bf16
-    rounds
-    a logit of 16 by 0.06. The head is converted to fp32 once and used for all answers of a
+    rounds a logit of 16 by 0.06. The head is converted to fp32 once and used for all answers of a
     batch. Calling it per answer took half of the time for short answers.
 
     Args:

@@ -82,7 +82,7 @@ class LikelihoodsByModel:
     Attributes:
         samples: the samples that the models read.
         likelihoods: likelihoods of the samples, by a model's name.
-            level: level of intervals over the held-out passages; above 0.95 after interim looks.
+        level: level of intervals over the held-out passages; above 0.95 after interim looks.
     """
 
     samples: LikelihoodSamples

@@ -4,8 +4,8 @@ Scope: that decision, and limiting a reading thread to its share of the cores.
 Out of scope: the samples (`sample_likelihoods.py`), a likelihood (`perplexity.py`).
 
 Two threads are slow on one small batch: SmolLM2-135M read a gate's 278 answers in 46 s with two
-threads, and in 54 CPU seconds with one. Two batches are therefore read in parallel, each with
-half of the cores.
+threads, and in 54 CPU seconds with one. Two batches are therefore read in parallel, each with half
+of the cores.
 """
 # pyright: strict
 

@@ -9,9 +9,9 @@ wording. On this author's passages, a model trained on somebody else's data gain
 the author's own model. Base and candidate therefore read passages of the author and of others, cut
 to the same length, in prompts without context. The author's passages must gain more. One function
 drafts the questions of both sides from the passages. The questions of the instruction dataset
-contain phrases of their answers, which made the author's side easier. The two ratios come
-from different passages and are independent, so each side's documents are resampled separately. A
-new document adds more information than another passage from a known document.
+contain phrases of their answers, which made the author's side easier. The two ratios come from
+different passages and are independent, so each side's documents are resampled separately. A new
+document adds more information than another passage from a known document.
 """
 # pyright: strict
 

@@ -123,8 +123,7 @@ def compare_voices(
     """Compare the voice scores of author, candidate, base, and base with posts in its prompt.
 
     Args:
-            unseen: other people's texts that no judge was trained on; they determine a score's
-                floor.
+        unseen: other people's texts that no judge was trained on; they determine a score's floor.
     """
     if judges.voice is None:
         return voice_scores.not_measured(len(prompts.held_out), judges.voice_why_not)

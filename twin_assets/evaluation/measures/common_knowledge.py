@@ -78,7 +78,7 @@ class CommonKnowledge:
     """The probabilities that two models give to the right options.
 
     Attributes:
-            candidate, base: share of questions whose right option is the likelier one.
+        candidate, base: share of questions whose right option is the likelier one.
         held, base_held: mean probability of the right option.
         difference: held − base_held; its interval resamples questions.
     """
@@ -183,8 +183,7 @@ def claim(knowledge: CommonKnowledge) -> GateClaim:
     """Decide `keeps_common_knowledge`.
 
     The claim passes if the right options lose less than 0.1 of probability, interval included, or
-    if
-    the base chooses no better than chance.
+    if the base chooses no better than chance.
     """
     chance = 1.0 / OPTIONS_PER_QUESTION
     detail = (

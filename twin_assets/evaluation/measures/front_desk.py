@@ -1,7 +1,7 @@
 """Check that this installation's front desk recognises danger and lets ordinary questions pass.
 
-Scope: the messages, the two claims. Out of scope: recognising a kind
-(`gateway/front_desk/`), all kinds and languages (`tests/bench/bench_front_desk.py`).
+Scope: the messages, the two claims. Out of scope: recognising a kind (`gateway/front_desk/`), all
+kinds and languages (`tests/bench/bench_front_desk.py`).
 
 The front desk belongs to the program, not to a model version, but its embedder's build differs by
 processor. A faulty build raises no error, and readers in danger would get quotations. Each
@@ -40,8 +40,8 @@ class FrontDesk:
 
     Attributes:
         danger: share of 60 messages from readers in danger that were recognised.
-            ordinary: share of 300 ordinary messages, many with dark words, that were mistaken for
-                danger.
+        ordinary: share of 300 ordinary messages, many with dark words, that were mistaken for
+            danger.
     """
 
     danger: Rate

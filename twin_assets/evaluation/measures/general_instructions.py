@@ -1,8 +1,8 @@
 """Check that a tuned model still follows general instructions as well as its base does.
 
 Scope: the loss of two models on 200 general instructions, the claim.
-Out of scope: the instructions (`instructions/basic_instructions.py`), likelihoods
-(`perplexity.py`, `likelihoods.py`), the author's held-out posts.
+Out of scope: the instructions (`instructions/basic_instructions.py`), likelihoods (`perplexity.py`,
+`likelihoods.py`), the author's held-out posts.
 
 The loss is measured on the answers in `general_instructions.json`, in nats per token. The prompts
 use the base model's own chat markup without the twin's template, as before tuning. Only the ratio
@@ -48,8 +48,7 @@ class GeneralInstructionLoss:
 
 
 def make_rows() -> list[Mapping[str, Any]]:
-    """Return rows for `checkpoints.samples.tokenize_samples`, with instruction ids as
-    `sample_id`."""
+    """Return rows for `checkpoints.samples.tokenize_samples`, with instruction ids as `sample_id`."""
     return [
         {
             "sample_id": instruction.id,

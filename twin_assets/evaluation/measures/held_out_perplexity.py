@@ -33,7 +33,7 @@ class PerplexityRatio:
         name: name of the other model.
         perplexity: perplexity of the other model.
         ratio, low, high: the ratio with its interval at `level`; below 1 the candidate is better.
-            level: 0.95, or more if there were interim looks before all passages were read.
+        level: 0.95, or more if there were interim looks before all passages were read.
         passages: number of passages read, or None for all.
     """
 
@@ -58,9 +58,8 @@ class HeldOutPerplexity:
             version.
         incumbent_name: for example `v3`; empty if no version is stable.
         best: ratio to the best version ever released, or None if that is the incumbent.
-            best_name: for example `v1`; empty if there is none or it is the incumbent. None in a
-                record
-                from before `gate-9`, when the ratio was compared without its interval.
+        best_name: for example `v1`; empty if there is none or it is the incumbent. None in a record
+            from before `gate-9`, when the ratio was compared without its interval.
     """
 
     passages: int

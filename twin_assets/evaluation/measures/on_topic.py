@@ -4,14 +4,13 @@ Scope: scoring the answers, deciding when there are enough of them, the claim.
 Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions that are
 further away (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
 
-The claim uses the candidate's permutation AUC: how often an answer is nearer to its own
-question than to a held-out question about another post. Answers that do not depend on their
-questions have an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question
-and reaches 0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30
-questions, the limit of 0.8 is two standard errors from both
-(`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base matters only if the
-candidate is below the limit. The candidate then passes if the base is also below the limit and the
-candidate is not shown to be below the base.
+The claim uses the candidate's permutation AUC: how often an answer is nearer to its own question
+than to a held-out question about another post. Answers that do not depend on their questions have
+an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question and reaches
+0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30 questions, the
+limit of 0.8 is two standard errors from both (`tests/unit/evaluation/test_on_topic.py` resamples
+the answers). The base matters only if the candidate is below the limit. The candidate then passes
+if the base is also below the limit and the candidate is not shown to be below the base.
 """
 # pyright: strict
 
@@ -49,9 +48,8 @@ class OnTopic:
         own: the candidate's permutation AUC.
         own_of_base, own_apart: the base's AUC, and candidate − base, or None if the base was not
             asked.
-            stopped: side of `MIN_AUC` on which a sequential test places the AUC over all questions,
-                or
-                None if all questions were asked and their mean decides.
+        stopped: side of `MIN_AUC` on which a sequential test places the AUC over all questions, or
+            None if all questions were asked and their mean decides.
     """
 
     questions: int

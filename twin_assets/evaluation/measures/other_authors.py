@@ -42,7 +42,7 @@ class OtherAuthorsComparison:
     Attributes:
         passages: number of passages.
         adapter: hash of the adapter of other authors.
-            of: authors of the adapter; empty if the adapter was configured.
+        of: authors of the adapter; empty if the adapter was configured.
         candidate_to_base, adapter_to_base: perplexity of the candidate, or of the adapter, divided
             by the base model's.
         ratio: the candidate's perplexity divided by the adapter's; below 1 the candidate is better.

@@ -2,8 +2,7 @@
 
 Scope: comparing support scores of candidate and base, the control with other questions' passages,
 recognising answers that decline, the claim.
-Out of scope: the support score (`twin_resources/quality/judges/support.py`), finding
-passages.
+Out of scope: the support score (`twin_resources/quality/judges/support.py`), finding passages.
 
 A support score of 0.4 alone means nothing, because common words of a subject support any answer.
 Each answer is therefore also scored on the passages of another question (`elsewhere`), and the
@@ -125,8 +124,8 @@ def compare(
     Args:
         candidate, base: scores (`SupportJudge`) of answers that had passages.
         swapped_scores: scores of the candidate's answers after `swap_passages`.
-            documents: the document of each question; documents are resampled as a whole. None to
-                resample questions.
+        documents: the document of each question; documents are resampled as a whole. None to
+            resample questions.
 
     Raises:
         TwinError: the numbers of scores differ, or are below `MIN_ANSWERS`.
@@ -164,8 +163,7 @@ def claim(grounding: Grounding) -> GateClaim:
 def compare_support(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores, judge: SupportJudge
 ) -> Grounding | None:
-    """Compare the support of both models' answers, or return None if too few prompts have
-    passages."""
+    """Compare the support of both models' answers, or return None if too few prompts have passages."""
     positions = positions_with_passages(prompts)
     if len(positions) < MIN_ANSWERS:
         return None

@@ -122,8 +122,7 @@ def flag_reciting(
 def find_recited_spans(
     folded: str, prompt: str, training: TrainingTextIndex
 ) -> list[tuple[int, int]]:
-    """Return the parts of shared spans without a run of `SPAN_CHARACTERS` from the folded
-    prompt."""
+    """Return the parts of shared spans without a run of `SPAN_CHARACTERS` from the folded prompt."""
     spans: list[tuple[int, int]] = []
     for start, end in training.find_shared_spans(folded):
         span_start = -1

@@ -2,9 +2,9 @@
 
 Scope: calibrating a sentence judge on the author's own sentences, the share of unsupported
 sentences with its interval, the claim.
-Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`,
-`entailment.py`), the planted sentences (`planted_sentences.py` there), the support of whole
-answers by their passages (`passage_support.py`).
+Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`, `entailment.py`), the
+planted sentences (`planted_sentences.py` there), the support of whole answers by their passages
+(`passage_support.py`).
 
 A judge makes errors, so the share that it flags is not the share of unsupported sentences. Its two
 error rates are measured on planted sentences from documents that did not set the threshold. They
@@ -71,7 +71,7 @@ class ProbeDetection:
 
     Attributes:
         kind: one of `SENTENCE_ERROR_KINDS`.
-            flagged: share of these sentences that the judge finds unsupported.
+        flagged: share of these sentences that the judge finds unsupported.
         apart: flagged − false alarms, with its interval. The judge detects this kind if the lower
             end is at least `MIN_SEPARATION`.
     """
@@ -289,8 +289,7 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
     """Decide `says_what_the_posts_say`.
 
     The claim passes if, with 95 % confidence, at most one sentence in five is unsupported. The
-    judge
-    must detect every kind of error that it could be tested on.
+    judge must detect every kind of error that it could be tested on.
     """
     calibration, share = faithfulness.calibration, faithfulness.unsupported
     if not calibration.is_reliable:
@@ -356,9 +355,9 @@ def _draw_shares(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int
     """Draw `RESAMPLES` values of the true share of flagged sentences.
 
     If no sentence is flagged, a bootstrap gives the interval 0 to 0. The share is therefore drawn
-    from
-    a beta distribution (Jeffreys' prior) with the effective number of sentences. Sentences of one
-    document are similar; a bootstrap of whole documents measures how much (Kish's design effect).
+    from a beta distribution (Jeffreys' prior) with the effective number of sentences. Sentences of
+    one document are similar; a bootstrap of whole documents measures how much (Kish's design
+    effect).
     """
     import numpy as np
 

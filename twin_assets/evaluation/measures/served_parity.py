@@ -30,7 +30,7 @@ class ServedParity:
             nothing to compare.
         parity_prompts: number of prompts, each asked twice.
         parity_interval: interval of the mean, or None with fewer than two prompts.
-            parity_precision: precision of the served weights, which determines the limits.
+        parity_precision: precision of the served weights, which determines the limits.
     """
 
     parity_mean: float | None

@@ -19,8 +19,8 @@ weighted mean of their two scores (`partway_scores`).
 
 A short text scores lower than a long text by the same person (0.61 at 30 words, 0.88 at 60, for one
 author). The author's answers are therefore cut to the length of the candidate's (`match_lengths`).
-Scores of other people's texts that the judge has not seen are the floor; scores of the author's
-own texts are the ceiling.
+Scores of other people's texts that the judge has not seen are the floor; scores of the author's own
+texts are the ceiling.
 
 `author_voice.py` calls `score_texts` for all scores that are not stored yet (an earlier gate may
 have stored the base's), then `measure_voice`.
@@ -61,10 +61,9 @@ class Scores:
         own: scores of the author's own answers, cut to the candidate's length (`match_lengths`).
         candidate: scores of the candidate's answers.
         base: scores of the base model's answers.
-            base_with_posts: scores of the base model with the author's posts in its prompt, or None
-                if
-                it was not asked. There are fewer scores than prompts if a betting test on the first
-                prompts has decided.
+        base_with_posts: scores of the base model with the author's posts in its prompt, or None if
+            it was not asked. There are fewer scores than prompts if a betting test on the first
+            prompts has decided.
         others: scores of other people's texts that the judge was not trained on, cut to the
             candidate's length, or None if there are none.
         others_documents: the document of each of these texts.
@@ -113,13 +112,11 @@ class VoiceComparison:
             base and author are too close.
         floor: score of other people's texts that the judge has not seen, or None if there are none.
             The ceiling is `own`, the author's unseen posts.
-            stopped: side of its limits on which betting tests place the candidate (`decide_early`),
-                or
-                None.
-            last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
-                intervals that decide if no betting test does. They are None if not asked, or if
-                measured
-                before `gate-9` (`last_over_way`: before `gate-12`).
+        stopped: side of its limits on which betting tests place the candidate (`decide_early`), or
+            None.
+        last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
+            intervals that decide if no betting test does. They are None if not asked, or if
+            measured before `gate-9` (`last_over_way`: before `gate-12`).
         posts_prompts: number of prompts behind `over_posts`, or None for all.
         posts_stopped: like `stopped`, but against the base with posts only.
     """
@@ -253,8 +250,8 @@ def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -
     """Return whether the candidate is above or below its limits, or None if it is not yet known.
 
     The betting test uses the first prompt of each document. These prompts are independent, so
-    asking
-    may stop at any time. The claim covers all of the author's posts, not only those asked about.
+    asking may stop at any time. The claim covers all of the author's posts, not only those asked
+    about.
 
     Args:
         base_only: as in `Scores.scores_to_beat`.
@@ -301,7 +298,7 @@ def is_decided(voice: Voice, *, parameters: int | None) -> bool:
 
     Args:
         parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS` only the
-                    comparison against all can refuse.
+            comparison against all can refuse.
     """
     comparisons = [voice.against_all]
     if parameters is None or parameters >= MIN_BLOCKING_PARAMETERS:

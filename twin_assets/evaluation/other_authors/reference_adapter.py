@@ -15,8 +15,8 @@ author's file refers, but never a configured one.
 
 It sees about as many tokens as the author's last training run. With twice as many, a good candidate
 hardly beats it. With half as many, a candidate trained on other people's data beats it too
-(tests/bench/RESULTS.md). If a corpus ends before the recipe's budget, tokens are rounded in
-steps of √2, so that a few new posts do not require a new adapter.
+(tests/bench/RESULTS.md). If a corpus ends before the recipe's budget, tokens are rounded in steps
+of √2, so that a few new posts do not require a new adapter.
 """
 # pyright: strict
 
@@ -132,7 +132,7 @@ def find_reference(
         base, revision: folder and revision of the candidate's base model.
 
     Raises:
-            TwinError: the folder in `TWIN_REFERENCE_ADAPTER` does not contain an adapter.
+        TwinError: the folder in `TWIN_REFERENCE_ADAPTER` does not contain an adapter.
     """
     if settings.reference_adapter == "off":
         return None

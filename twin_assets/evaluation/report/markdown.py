@@ -7,8 +7,8 @@ drawing the plots (`plots.py`), the stored numbers (`evaluation_record.py`).
     <checkpoint folder>/evaluation/<gate version>-answers.md
     <checkpoint folder>/evaluation/voice_shown.json, voice_shown.svg
 
-Only `-answers.md` contains text of posts and of answers, with ids for finding it when a post
-is erased. It is never copied into Dagster's event log, which is permanent.
+Only `-answers.md` contains text of posts and of answers, with ids for finding it when a post is
+erased. It is never copied into Dagster's event log, which is permanent.
 """
 # pyright: strict
 

@@ -1,8 +1,8 @@
 """Run servers of candidate and base that stay up while questions are asked in batches.
 
 Scope: the servers, and the answers so far.
-Out of scope: deciding when to stop (`sequential_plan.py`), asking one server
-(`served_model.py`), the questions (`served_answers.py`).
+Out of scope: deciding when to stop (`sequential_plan.py`), asking one server (`served_model.py`),
+the questions (`served_answers.py`).
 
 The base answers more prompts: the same questions, and each again after the author's posts, which
 have 3,400 tokens. A server reads the posts once if nothing else uses their slot, so questions with

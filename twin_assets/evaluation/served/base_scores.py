@@ -24,9 +24,8 @@ class BaseScores:
     """Scores of one base model for one list of prompts.
 
     Attributes:
-            key_inputs: inputs other than the prompt that determine an answer: the model's revision,
-                the
-                server, the number of tokens, the frequency penalty.
+        key_inputs: inputs other than the prompt that determine an answer: the model's revision, the
+            server, the number of tokens, the frequency penalty.
     """
 
     cache: MeasurementCache

@@ -33,7 +33,7 @@ class CheckedInstruction:
     """One instruction.
 
     Attributes:
-            id: for example `i01`.
+        id: for example `i01`.
         check: a name of `CHECKS`.
         wanted: argument of the check: a number, a text, several texts, or None.
     """

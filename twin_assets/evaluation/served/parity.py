@@ -1,8 +1,7 @@
 """Check that the served model is the trained one, by comparing log-probabilities.
 
 Scope: the reference computed by transformers and PEFT in fp32, and the differences from it.
-Out of scope: asking the server (`served_model.py`), thresholds
-(`measures/served_parity.py`).
+Out of scope: asking the server (`served_model.py`), thresholds (`measures/served_parity.py`).
 
 Top tokens agree nine times out of ten even if the adapter's rows are in the wrong order. Only the
 log-probabilities reveal it: they then differ by 0.12, and otherwise by 0.002. Every prompt is asked

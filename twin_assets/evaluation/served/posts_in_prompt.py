@@ -1,7 +1,7 @@
 """Put posts of the author into the base model's prompt, as the baseline available to everyone.
 
-Scope: choosing the posts, and their place in the prompt. Out of scope: asking the model,
-scoring its answers (`voice.py`).
+Scope: choosing the posts, and their place in the prompt. Out of scope: asking the model, scoring
+its answers (`voice.py`).
 
 The posts are in the system message, which is the same for every question. A server that caches a
 common prefix, such as llama.cpp or vLLM, therefore reads them once.

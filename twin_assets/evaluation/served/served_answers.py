@@ -1,8 +1,8 @@
 """Build the list of prompts for candidate and base, and define their answers.
 
 Scope: the prompts for candidate and base, one list for all measures.
-Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers
-(`measures/`), finding scores of the base's answers that are already known (`base_scores.py`).
+Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers (`measures/`),
+finding scores of the base's answers that are already known (`base_scores.py`).
 
 Parity asks 8 prompts twice, or 20 if these do not decide it. The first four include their passages;
 the template renders the others as questions for which nothing was found. Everything else is asked
@@ -79,9 +79,9 @@ class PromptSet:
         questions, documents, own_answers, passages: questions, documents, author's answers and
             shown passages of the held-out prompts, which come first in `prompts`. They stay
             complete if only some of the prompts are asked (`sequential_plan.py`).
-        held_out, red_team, instructions, with_posts: positions in `prompts`, in this
-            order. `with_posts` repeats the held-out prompts with posts of the author, for the
-                    only the base.
+        held_out, red_team, instructions, with_posts: positions in `prompts`, in this order.
+            `with_posts` repeats the held-out prompts with posts of the author, for the only the
+            base.
     """
 
     questions: list[str] = field(repr=False)

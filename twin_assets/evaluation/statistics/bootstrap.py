@@ -132,9 +132,8 @@ def bootstrap_interval(
     very uncertain.
 
     Args:
-            observations: number of independent observations; a single observation shows no spread,
-                so
-                its interval is unbounded.
+        observations: number of independent observations; a single observation shows no spread, so
+            its interval is unbounded.
     """
     import numpy as np
     from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]

@@ -5,18 +5,16 @@ over several looks at an interval.
 Out of scope: the measured quantity and its limit (`sequential_plan.py`, `measures/`), intervals
 (`bootstrap.py`, `rates.py`).
 
-Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting",
-JRSS B 86 (2024), https://arxiv.org/abs/2010.09686, sections 4 and 5 (sampling without replacement).
+Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B
+86 (2024), https://arxiv.org/abs/2010.09686, sections 4 and 5 (sampling without replacement).
 Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement", NeurIPS 2020,
-https://arxiv.org/abs/2006.04347.
-`twin_resources/statistics/bets.py` implements a bet.
+https://arxiv.org/abs/2006.04347. `twin_resources/statistics/bets.py` implements a bet.
 
 A gate with N questions estimates the mean over these N, asked in random order. After t values with
 sum S, the conditional mean of the next value is the mean of the rest: (N·m − S)/(N − t). The claim
 m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets of
 `bets.py` are made against that mean. Under the claim, the wealth is a nonnegative supermartingale.
-The
-probability that it ever reaches 1/α is at most α (Ville), however often one looks. A negative n
+The probability that it ever reaches 1/α is at most α (Ville), however often one looks. A negative n
 refutes the claim with certainty, so the last question decides if no earlier question did. Stopping
 early gives the same answer as asking all N, except with probability at most α. Two questions about
 one post do no harm, because only the order is random.
@@ -54,7 +52,7 @@ def decide_side(
 
     Args:
         values: numbers in [0, 1], in order of arrival. The function may be called again with more
-                    values at any time; a decision is final.
+            values at any time; a decision is final.
         limit: number in (0, 1); a mean equal to it counts as `above`.
         population_size: size of the population, drawn in random order; None for an infinite
             population.
