@@ -6,7 +6,7 @@ and `bylines` do not share code, so that a mistake in one is visible in the othe
 
 The rule is coarser than the cleaning rule. A name is foreign if it has a word that the author's
 name lacks, and lacks a word that the author's name has ("Bob Ruiz" and "Ana Ruiz"). Two words match
-if one contains the other. A single word may be a handle: it is the author's if no other byline has
+if one contains the other. A single word may be a handle. It is the author's if no other byline has
 more posts in its source, and no post there has the author's own name.
 """
 # pyright: strict
@@ -114,8 +114,8 @@ def _has_unmatched_word(words: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def _is_similar_word(word: str, other: str) -> bool:
-    long_enough = min(len(word), len(other)) >= _MIN_PART_LENGTH
-    return word == other or (long_enough and (word in other or other in word))
+    is_long_enough = min(len(word), len(other)) >= _MIN_PART_LENGTH
+    return word == other or (is_long_enough and (word in other or other in word))
 
 
 def _is_handle_of_owner(name: str, name_counts: Mapping[str, int]) -> bool:

@@ -31,7 +31,7 @@ WordRuns = frozenset[tuple[str, ...]]
 
 RUN_WORDS = 5
 _MIN_SHARED = 1 / 3
-"""Share of a paragraph's sequences that a text must contain; links may be written differently."""
+"""Share of a paragraph's sequences that a text must contain, because links may be rewritten."""
 
 _ITEMS = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
 _MAY_QUOTE = re.compile(rf"^{_ITEMS}>|<(?:q\b|[\w.:-]{{0,60}}quote)", re.MULTILINE | re.IGNORECASE)
@@ -87,7 +87,7 @@ def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
 
 
 def count_contained(quotations: Sequence[WordRuns], text: str) -> int:
-    """Return the number of quoted paragraphs of which a text contains at least a third."""
+    """Return how many quoted paragraphs have at least a third of their sequences in a text."""
     return _count_contained(quotations, [text])
 
 
@@ -128,7 +128,7 @@ def _mark_quotations(text: str, markup: str) -> tuple[str, str]:
         return _mark_quoted_lines(prose), code
     text = replace_highlights(text, fence_code)
     code = "\n".join(
-        html.unescape(_TAG.sub("", hidden[0])) for hidden in _HIDDEN_ELEMENT.finditer(text)
+        html.unescape(_TAG.sub("", element[0])) for element in _HIDDEN_ELEMENT.finditer(text)
     )
     text = _HIDDEN_ELEMENT.sub("\n\n", text)
     if markup == "markdown":

@@ -89,10 +89,12 @@ class AuthorSources:
         records = exports.read()
         if len(records) or not exports.is_full_export:
             return
-        excluded = ", ".join(f"{n} × {reason}" for reason, n in sorted(records.excluded.items()))
+        exclusions = ", ".join(
+            f"{count} × {reason}" for reason, count in sorted(records.excluded.items())
+        )
         raise TwinError(
             f"import posts from {display_names(exports.paths)}",
-            found=f"no post to import in the {exports.importer.title} ({excluded or 'empty'})",
+            found=f"no post to import in the {exports.importer.title} ({exclusions or 'empty'})",
             next_step="request the whole archive from the platform, or add the kinds of posts to "
             "import to the author's `include`",
         )
@@ -103,8 +105,8 @@ def find_sources(
 ) -> AuthorSources:
     """Inspect every source: folders are scanned and exports hashed, but nothing is parsed.
 
-    A feed that does not answer does not stop the import, because remote servers are sometimes down.
-    A missing folder or bucket is a configuration error and stops the import.
+    A feed that does not answer does not stop the import, because servers are sometimes down. A
+    missing folder or bucket is a configuration error and stops the import.
 
     Args:
         scratch: the folder for copies of feeds and of exports in S3.
@@ -235,10 +237,10 @@ def _require_scratch(scratch: Path | None, source: object) -> Path:
 def _require_posts(folder: Folder) -> None:
     if folder.posts:
         return
-    skipped = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
+    skipped_counts = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
     raise TwinError(
         f"import posts from {folder.source}",
-        found=f"no post in a supported format ({skipped or 'no files'})",
+        found=f"no post in a supported format ({skipped_counts or 'no files'})",
         next_step=f"run `pip install '{EXTRA}'`, which adds support for some of these"
         if is_extra_missing(folder.skipped)
         else "specify the folder that contains the posts (for example .md, .html, .txt or .ipynb)",

@@ -22,7 +22,10 @@ _HTML_TEMPLATE_TAG = re.compile(_TAGS)
 
 
 def remove_template_tags(text: str) -> str:
-    """Return prose without tags, attributes and footnote marks, or the same object if it has none."""
+    """Return prose without tags, attributes and footnote marks.
+
+    Prose that has none is returned as the same object.
+    """
     if "[^" in text:
         text = _FOOTNOTE_MARK.sub("", text)
     return TEMPLATE_TAG.sub("", text) if "{" in text else text

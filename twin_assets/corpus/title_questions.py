@@ -175,8 +175,8 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
     part_size = dated_rows.height // max(part_count, 1)
     return pl.concat(
         [
-            dated_rows.slice(part * part_size, part_size).sort(sort_keys).head(1)
-            for part in range(part_count)
+            dated_rows.slice(index * part_size, part_size).sort(sort_keys).head(1)
+            for index in range(part_count)
         ]
         or [dated_rows]
     )
@@ -197,9 +197,11 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
         subject = _subject(title)
         for pattern, wording in _FORMS:
             if match := pattern.match(subject):
-                rest = to_sentence_case(subject[match.end() :], text=text)
-                rest = _FIRST_PERSON.sub(lambda own: _SECOND_PERSON[own.group().lower()], rest)
-                return wording.format(rest=rest, Rest=rest[:1].upper() + rest[1:])
+                remainder = to_sentence_case(subject[match.end() :], text=text)
+                remainder = _FIRST_PERSON.sub(
+                    lambda own: _SECOND_PERSON[own.group().lower()], remainder
+                )
+                return wording.format(rest=remainder, Rest=remainder[:1].upper() + remainder[1:])
         if _is_command(subject, text):
             return f"How do I {to_sentence_case(subject, text=text)}?"
     return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title)
@@ -213,9 +215,9 @@ def question_with_title(title: str, *, language: str = "en") -> str:
 def quoted_title(question: str) -> str:
     """Return the title that a question from `question_with_title` quotes, or an empty string."""
     for wording in _GENERIC_QUESTIONS.values():
-        before, after = wording.split("{title}")
-        if question.startswith(before) and question.endswith(after):
-            return question[len(before) : -len(after)]
+        prefix, suffix = wording.split("{title}")
+        if question.startswith(prefix) and question.endswith(suffix):
+            return question[len(prefix) : -len(suffix)]
     return ""
 
 
@@ -274,7 +276,11 @@ def _has_form(title: str, text: str) -> bool:
 def _is_command(subject: str, text: str) -> bool:
     """Return whether a title begins with a common verb that the post never uses as a noun."""
     words = subject.lower().split()
-    verb, *rest = words[words[0] in _ADVERBS :] or [""]
-    if len(words) < 3 or verb not in _VERBS.split() or rest[0] in {"of", "and", "is", "for"}:
+    verb, *following_words = words[words[0] in _ADVERBS :] or [""]
+    if (
+        len(words) < 3
+        or verb not in _VERBS.split()
+        or following_words[0] in {"of", "and", "is", "for"}
+    ):
         return False
     return not re.search(rf"(?i)\b(?:a|an|the|this|my|your|of|in) {re.escape(verb)}\b", text)

@@ -164,7 +164,7 @@ def claim_check(
     """Return a claim as a check.
 
     Args:
-        is_advisory: whether the claim cannot refuse a release. The check then passes, and reports
+        is_advisory: whether the claim cannot prevent a release. The check then passes, and reports
             the finding in its description and metadata.
         answer: the author's setting. A claim that blocks prose fails for authors who want only
             prose, and is advisory for the others, who all get quotations instead.

@@ -111,7 +111,7 @@ class EvaluationSpec:
         parts += [gate_version, self.token_budget, self.questions]
         parts += [doubling_bucket(self.other_author_count + 1), self.nli_model]
         parts += [self.best.weights if self.best else ""]
-        if self.candidate.precision != F16:  # it sets how far served answers may differ
+        if self.candidate.precision != F16:  # it determines how far served answers may differ
             parts.append(self.candidate.precision)
         if self.reference is not None:
             parts.append(f"reference {self.reference.model.weights}")

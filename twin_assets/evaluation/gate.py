@@ -24,7 +24,7 @@ from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, voice
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, Measurements
 from twin_resources.registry.moves import GateClaim
 
-# Increase it whenever a claim, a threshold or a measurement changes. Verdicts of another gate
+# Increase this whenever a claim, a threshold or a measurement changes. Verdicts of another gate
 # version release nothing.
 GATE_VERSION = "gate-13"
 
@@ -32,7 +32,7 @@ RULES: Mapping[str, ClaimRule[Any]] = {
     rule.name: rule for measure in MEASURES for rule in measure.claims
 }
 CLAIMS = tuple(RULES)
-# These claims are decided before a first model answers readers, the others by `evaluation_report`.
+# Claims decided before a first model answers readers; `evaluation_report` decides the others.
 FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.in_first_verdict)
 # Claims that no small base model has met are advisory.
 ADVISORY_FOR_SMALL_BASES = frozenset(
@@ -58,7 +58,7 @@ def is_full_gate(claims: Sequence[GateClaim]) -> bool:
 
 
 def advisory_claims(measured: Measurements) -> tuple[GateClaim, ...]:
-    """Return the claims that cannot prevent a release, because small base models do not meet them."""
+    """Return the claims that cannot prevent a release, because no small base model meets them."""
     return tuple(
         claim for claim in _decide_all(measured) if claim.name in _advisory_names(measured)
     )

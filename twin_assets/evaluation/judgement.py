@@ -151,9 +151,11 @@ def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
         TwinError: there is no candidate, no dataset, or the candidate cannot be served.
     """
     version, incumbent = _find_candidate_and_incumbent(setup)
-    # an answer model is no incumbent for the gate, but readers get answers, so no release is urgent
-    stable = setup.registry.stable_version(setup.author)
-    is_first_verdict = incumbent is None and not (stable is not None and stable.is_answer_model)
+    # an answer model is not an incumbent, but it answers readers, so a release is not urgent
+    stable_version = setup.registry.stable_version(setup.author)
+    is_first_verdict = incumbent is None and not (
+        stable_version is not None and stable_version.is_answer_model
+    )
     spec = _build_spec(setup, version, incumbent)
     inputs_hash = spec.inputs_hash(incumbent.checkpoint if incumbent else "", GATE_VERSION)
     previous_verdict = setup.registry.verdict(version.checkpoint, GATE_VERSION)
@@ -285,7 +287,7 @@ def _measure_and_judge(
     report = path.with_suffix(".md")
     write_report(report, evaluation, verdict, side_by_side)
     setup.registry.record_verdict(verdict)
-    # This write is last, because a reader of the record pairs it with the newest verdict.
+    # Write the record last, because its readers pair it with the newest verdict.
     evaluation_record.write_evaluation(path, evaluation)
     experiment = ""
     if setup.send_experiment and side_by_side and not is_first_verdict:

@@ -89,13 +89,13 @@ def measure(
         inputs, judging_context, starters, clock=clock, progress=progress
     )
     with clock.part("scores of answers"):
-        measured = runner.compute_measures(context, inputs.stage.measures)
+        measurements = runner.compute_measures(context, inputs.stage.measures)
     cache.store(keep_others=is_first_verdict)
     candidate_likelihoods = context.likelihoods.held_out(spec.candidate.name)
     evaluation = Evaluation(
         checkpoint=spec.checkpoint,
         rests_on=inputs_hash,
-        measured=measured,
+        measured=measurements,
         answer_tokens=sum(candidate_likelihoods.tokens) if candidate_likelihoods else 0,
         precision=inputs.likelihood_cache.precision,
         left_out=inputs.left_out,
@@ -142,7 +142,7 @@ def _prepare_inputs(
 ) -> _PreparedInputs:
     passages = held_out.held_out_samples(spec.dataset, trained_on=spec.trained_on)
     training_rows = held_out.shuffle_by_hash(spec.dataset.filter(pl.col("split") == "train"))
-    likelihood_samples, left_out = _collect_samples(
+    likelihood_samples, left_out_counts = _collect_samples(
         spec, passages, judging_context.writer_samples, is_first_verdict=is_first_verdict
     )
     if len(likelihood_samples.held_out) < MIN_PASSAGES:
@@ -154,7 +154,7 @@ def _prepare_inputs(
         passages,
         training_rows,
         likelihood_samples,
-        left_out,
+        left_out_counts,
         LikelihoodCache(cache, perplexity.evaluation_precision()),
         _build_prompts(
             spec, passages, training_rows, judging_context, is_first_verdict=is_first_verdict

@@ -65,9 +65,9 @@ class MeasurementCache:
             compute: function from positions of missing keys to their numbers; not called if no
                 number is missing.
         """
-        missing = self.find_missing(keys)
-        if missing:
-            for position, value in zip(missing, compute(missing), strict=True):
+        missing_positions = self.find_missing(keys)
+        if missing_positions:
+            for position, value in zip(missing_positions, compute(missing_positions), strict=True):
                 self._values[keys[position]] = value
         self._requested |= {name: self._values[name] for name in keys}
         return [self._values[name] for name in keys]

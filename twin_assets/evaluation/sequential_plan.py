@@ -244,7 +244,7 @@ def ask_until_decided(
     Raises:
         TwinError: one of the models cannot be served, or its answers are invalid.
     """
-    training = recitation.TrainingTextIndex(training_texts)
+    training_index = recitation.TrainingTextIndex(training_texts)
     asked_prompts = first_questions(prompts, min(stage.min_questions, len(prompts.held_out)))
     while True:
         positions, scores_before = (
@@ -262,7 +262,9 @@ def ask_until_decided(
             refused_claims = [red_team.MEASURE.claims[0].name]
         if refused_claims or len(asked_prompts.held_out) == len(prompts.held_out):
             break
-        recitation_side = recitation.decide_early(asked_prompts, answers, parity_answers, training)
+        recitation_side = recitation.decide_early(
+            asked_prompts, answers, parity_answers, training_index
+        )
         voice = author_voice.compare_voices(asked_prompts, answers, scores, judging_context.judges)
         if is_decided(
             asked_prompts,

@@ -70,13 +70,13 @@ def no_text_of_a_reader_holds_personal_data(
     """No text matches a pattern of personal data, such as an e-mail address or a phone number."""
     columns = ["trace_id", *stripping.TEXT_COLUMNS]
     frame = tables.read("interactions", context.partition_key, columns=columns)
-    remaining = stripping.find_personal_data(frame)
+    remaining_rows = stripping.find_personal_data(frame)
     return dg.AssetCheckResult(
-        passed=remaining.is_empty(),
+        passed=remaining_rows.is_empty(),
         metadata={
             "texts": frame.height * len(stripping.TEXT_COLUMNS),
-            "rows_with_personal_data": remaining.height,
-            "kinds": sorted(remaining["kinds"].explode().drop_nulls().unique()),
-            "first_traces": remaining.head(5)["trace_id"].cast(pl.String).to_list(),
+            "rows_with_personal_data": remaining_rows.height,
+            "kinds": sorted(remaining_rows["kinds"].explode().drop_nulls().unique()),
+            "first_traces": remaining_rows.head(5)["trace_id"].cast(pl.String).to_list(),
         },
     )

@@ -3,12 +3,12 @@
 Scope: the random sample, the passages of an answer, the scores with their ids.
 Out of scope: the judges (`twin_resources/quality/judges`), sending (`langfuse/relay.py`).
 
-The sample is random so that judged traces represent all traces. A hash of the trace id is compared
+The sample is random, so that judged traces represent all traces. A hash of the trace id is compared
 with the share, regardless of the answer, so a second run draws the same traces. After a promotion,
 the first 500 answers of the new version are all judged, because its first baselines are certified
-on them (`statistics/detector.py`). They are counted over a version's lifetime. Answers are kept for
-90 days; if only these counted, later answers of an old version would eventually be among its first
-500.
+on them (`statistics/detector.py`). They are counted over a version's lifetime. Answers are deleted
+after 90 days. If only stored answers counted, later answers of an old version would eventually be
+among its first 500.
 """
 # pyright: strict
 
@@ -56,9 +56,8 @@ def select_sample(
         first_batch: number of first answers of each version that are all judged.
 
     Returns:
-        Rows, oldest first, without those that lack a question or an answer. Degraded answers are
-        left out because a fallback gave them, and batch answers because no reader asked
-        (`reader_interactions`).
+        Rows that have a question and an answer, oldest first. Degraded answers are left out because
+        a fallback gave them, and batch answers because no reader asked (`reader_interactions`).
     """
     answers = select_usable(interactions)
     deleted_count = pl.col("version").replace_strict(

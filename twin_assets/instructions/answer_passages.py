@@ -40,7 +40,7 @@ class Block:
     Attributes:
         kind: `paragraph`, `list`, `code`, `heading`, or `other` (a quotation, a list that contains
             one, a table, HTML, a rule, a fully emphasized paragraph).
-        plain_text: the prose as a reader sees it, without markup and addresses; empty for `other`.
+        plain_text: the visible prose, without markup and addresses; empty for `other`.
         words: the number of words in `plain_text`.
     """
 

@@ -1,4 +1,4 @@
-"""Find the stable version whose answers are used in preference pairs, if that is useful.
+"""Find the stable version whose answers are useful in preference pairs, if there is one.
 
 Scope: finding that version, its recipe and its server. Out of scope: the rule
 (`model_answers.choose_answer_checkpoint`), requests.

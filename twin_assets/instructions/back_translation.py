@@ -1,4 +1,4 @@
-"""Write, for each passage, the question that it answers, as a reader would ask it.
+"""Write the question that each passage answers, as a reader would ask it.
 
 Scope: candidates from the title, headings and the author's own questions; choosing one of them;
 passages without a good question. Out of scope: choosing passages (`answer_passages.py`), a
@@ -185,7 +185,7 @@ class _Post:
                 yield "heading", wording.format(heading=heading, title=self._title)
 
     def _own_questions(self, index: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield questions that the author asks and then answers, which excludes a last sentence."""
+        """Yield the author's own questions, except in a last sentence, which has no answer."""
         preceding_sentences = _sentences(self._passages[index - 1].plain_text)[-1:] if index else []
         for sentence in [*preceding_sentences, *sentences[:-1]]:
             if not sentence.endswith("?"):
@@ -221,7 +221,7 @@ def _quotable_title(title: str) -> str:
 
 
 def _is_distinctive_question(question: str, inserted_text: str) -> bool:
-    """Apply `is_distinctive` to a finished question."""
+    """Apply `is_distinctive` to a question whose wording is already filled."""
     inserted_words = set(split_words(inserted_text))
     remaining_text = " ".join(word for word in split_words(question) if word not in inserted_words)
     return is_distinctive(remaining_text, filling=inserted_text)

@@ -54,7 +54,7 @@ DATASET_VERSION = "1"
 
 @dataclass(frozen=True)
 class BuildResult:
-    """One update's changes to `instruction_dataset`, teacher's result and general samples."""
+    """The dataset's changes, the teacher's result and the added general samples of one update."""
 
     sync_result: SyncResult
     teacher_result: TeacherResult | None = None
@@ -154,8 +154,8 @@ def update_dataset(
         general: the set that is mixed into the training samples so that it makes up `general_share`
             of them.
         marks: the control tokens of the home's base models. They are not part of a version: posts
-            rarely contain one, so the list of a different base model would rebuild everything
-            without any change.
+            rarely contain one, so a different base model's list would cause a rebuild without any
+            change.
         log: function that receives progress lines, which never contain text of a post.
 
     Raises:

@@ -16,7 +16,7 @@ from twin_assets.instructions.general_set import GENERAL, samples_needed
 
 @dataclass(frozen=True)
 class VerbatimErrors:
-    """Rows whose answer is not the author's own text.
+    """Counts of rows whose answer is not the author's own text.
 
     Attributes:
         rows: the number of all rows.
@@ -69,7 +69,7 @@ def _is_paragraph_boundary(before: str) -> bool:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Rows with wrong sources.
+    """Counts of rows with wrong sources.
 
     Attributes:
         unknown_chunk: `chunk_id` is not a chunk of the same document.

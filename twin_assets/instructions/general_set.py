@@ -3,10 +3,10 @@
 Scope: reading a set from a file, a folder or the model hub, and choosing its share. Out of scope:
 the author's own samples, storing (`building.py`).
 
-A set consists of rows of chat messages (`messages`, or ShareGPT's `conversations`), or of two texts
-(`prompt` and `completion`, `instruction`, `input` and `output`, `question` and `answer`), in JSON
-Lines, JSON, CSV or Parquet. Its rows are used unchanged, with their own system prompt and without
-passages.
+A set is a JSON Lines, JSON, CSV or Parquet file. Its rows have chat messages (`messages`, or
+ShareGPT's `conversations`) or two texts (`prompt` and `completion`, `instruction`, `input` and
+`output`, `question` and `answer`). The rows are used unchanged, with their own system prompt and
+without passages.
 
 Method: rehearsal against forgetting, Scialom et al., 2022, https://arxiv.org/abs/2205.12393.
 """
@@ -133,7 +133,7 @@ class GeneralSetMix:
 
 
 def samples_needed(training: int, share: float) -> int:
-    """Return how many general samples make up this share of all training samples.
+    """Return the number of general samples that make up this share of all training samples.
 
     Args:
         training: the number of the author's own training samples.

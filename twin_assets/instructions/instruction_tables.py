@@ -35,7 +35,7 @@ class InstructionDrafts(dy.Schema):
 
     `answer` is the document's `text[start:end]`; offsets count characters. `instruction_source` is
     `template:<name>`. `continuation` asks for a continuation of the answer's first words. It
-    replaces the question in the dataset if the question does not find its post (`round_trip.py`).
+    replaces a question that does not find its post (`round_trip.py`).
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)

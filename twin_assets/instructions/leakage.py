@@ -49,7 +49,7 @@ class LeakCandidate:
 
 
 def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
-    """Return the ids of samples that are used neither for training nor for measurement.
+    """Return the ids of the samples to use neither for training nor for measurement.
 
     A training sample is left out if a held-out sample has a similar question or answer, or an
     answer that the training sample contains. If more than `MAX_LEFT_OUT_PER_SAMPLE` training
@@ -102,9 +102,7 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
 
 
 def word_runs(answer: str) -> frozenset[int]:
-    """Return the `RUN_WORDS`-word sequences of an answer as numbers; a shorter answer is a
-    sequence.
-    """
+    """Return numbers for all `RUN_WORDS`-word sequences of an answer; a shorter answer has one."""
     return shingles(answer, width=RUN_WORDS)
 
 
@@ -138,10 +136,10 @@ def _find_containing(train: Mapping[str, Set[int]], held_out: Mapping[str, Set[i
             for sample_id in samples_by_run[run] - left_out_ids if run in samples_by_run else ():
                 runs_by_sample[sample_id].add(run)
         removed_ids: set[str] = set()
-        by_overlap = sorted(
+        sorted_ids = sorted(
             runs_by_sample, key=lambda holder: (-len(runs_by_sample[holder]), holder)
         )
-        for sample_id in by_overlap:
+        for sample_id in sorted_ids:
             remaining_runs = {
                 run
                 for sample_id in runs_by_sample.keys() - removed_ids

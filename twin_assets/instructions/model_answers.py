@@ -4,8 +4,8 @@ Scope: choosing prompts and version, and the table of the answers. Out of scope:
 (`preference_pairs.py`), the request (`served_model.py`), finding the version (`answering.py`).
 
 Answers of the model that is being improved make better rejected answers: Tajwar et al. 2024,
-https://arxiv.org/abs/2404.14367. They are greedy, with the author's frequency penalty. Without it,
-a small model repeats a sentence to the end, which readers never see.
+https://arxiv.org/abs/2404.14367. They are decoded greedily, with the author's frequency penalty.
+Without it, a small model repeats a sentence to the end, which readers never see.
 """
 # pyright: strict
 
@@ -137,8 +137,10 @@ def update_answers(
     if answer_sampling.checkpoint:
         documents = list(train.select("sample_id", "document_id").iter_rows())
         sample_ids = choose_samples(documents, count=answer_sampling.answer_count)
-    where = sql_in_filter("sample_id", sample_ids)
-    rows = tables.read(SAMPLES_TABLE, author.slug, columns=["sample_id", "messages"], where=where)
+    sample_filter = sql_in_filter("sample_id", sample_ids)
+    rows = tables.read(
+        SAMPLES_TABLE, author.slug, columns=["sample_id", "messages"], where=sample_filter
+    )
     prompts = [json.dumps(messages[:-1]) for messages in rows["messages"].to_list()]
     sampling_settings = f"greedy, {FREQUENCY_PENALTY}, {answer_sampling.answer_tokens}"
     request_rows = rows.select("sample_id").with_columns(

@@ -89,14 +89,14 @@ def update_preferences(
     pairs = _model_answer_rows(tables, author.slug, answers, own_chunks)
     traces = _read_traces(tables, author.slug)
     passages = _shown_passages(tables, author.slug, train, own_chunks, traces)
-    trace_pairs, left_out = build_trace_pairs(
+    trace_pairs, left_out_counts = build_trace_pairs(
         traces, passages, template=template, stop_words=stop_words_of(author.language or "en")
     )
     held_out = read_held_out(tables, author.slug)
-    rows = [*_render_pairs(tables, author, trace_pairs, held_out.chunks, left_out), *pairs]
-    rows = _drop_leaks(_drop_equal_answers(rows, left_out), held_out, left_out)
+    rows = [*_render_pairs(tables, author, trace_pairs, held_out.chunks, left_out_counts), *pairs]
+    rows = _drop_leaks(_drop_equal_answers(rows, left_out_counts), held_out, left_out_counts)
     kept_indexes = indexes_within_share([row["voters"] for row in rows])
-    left_out["too_many_of_a_reader"] += len(rows) - len(kept_indexes)
+    left_out_counts["too_many_of_a_reader"] += len(rows) - len(kept_indexes)
     pair_rows = pl.DataFrame(
         [rows[index] for index in kept_indexes], schema=column_types(PreferenceDataset)
     )
@@ -113,7 +113,7 @@ def update_preferences(
     return PreferenceUpdate(
         sync_result=sync_result,
         sources=dict(sorted(Counter(pair_rows["source"].to_list()).items())),
-        left_out={reason: count for reason, count in sorted(left_out.items()) if count},
+        left_out={reason: count for reason, count in sorted(left_out_counts.items()) if count},
         requested_answers=answer_count,
     )
 

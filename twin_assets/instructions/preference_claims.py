@@ -17,7 +17,7 @@ from twin_assets.instructions.preference_pairs import MAX_READER_PERCENT, HeldOu
 
 @dataclass(frozen=True)
 class ForeignAnswers:
-    """Pairs whose chosen answer is not the author's.
+    """Counts of pairs whose chosen answer is not the author's.
 
     Attributes:
         rows: the number of all pairs.
@@ -62,7 +62,7 @@ def check_chosen_answers(
 
 @dataclass(frozen=True)
 class EqualAnswers:
-    """Pairs that prefer an answer to itself.
+    """Counts of pairs that prefer an answer to itself.
 
     Attributes:
         rows: the number of all pairs.
@@ -120,7 +120,7 @@ def measure_reader_shares(dataset: pl.DataFrame) -> ReaderShares:
 
 @dataclass(frozen=True)
 class MisstatedSources:
-    """Pairs with a wrong source.
+    """Counts of pairs with a wrong source.
 
     Attributes:
         unknown_trace: edits or votes on a trace that does not exist.
@@ -165,7 +165,7 @@ def check_sources(
 
 @dataclass(frozen=True)
 class HeldOutExposure:
-    """Pairs that show the gate's evaluation data.
+    """Counts of pairs that show the gate's evaluation data.
 
     Attributes:
         held_out_question, held_out_prompt, held_out_text: pairs by the part that is equal or

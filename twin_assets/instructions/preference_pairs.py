@@ -42,7 +42,7 @@ class Trace:
 
     Attributes:
         rejected_from: the checkpoint that answered, or its version if the trace has no checkpoint.
-        vote: the mean of its readers' votes in [0, 1], or None without votes.
+        vote: the mean of the readers' votes in [0, 1], or None without votes.
         voters: hashes of the readers.
         edit: the newest edited text, or empty if there is none. `edit_role` is the role of the key
             that sent it.
@@ -120,13 +120,13 @@ def build_trace_pairs(
     Returns:
         The pairs in the order of `traces`, and the reasons why the other edited or low-scored
         traces yield no pair: `other_template`, `masked_edit` (personal data was removed from it),
-        `no_passage`, `too_many_votes` (each of its readers votes far more than the others),
-        `alike`.
+        `no_passage`, `too_many_votes` (each of its readers votes far more than the others), `alike`
+        (equal to a kept pair).
     """
     rows = list(traces)
     excluded_voters = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))
     pairs: dict[str, PreferencePair] = {}
-    left_out: Counter[str] = Counter()
+    left_out_counts: Counter[str] = Counter()
     for trace in rows:
         is_edited = trace.edit_role == "author" and trace.edit.strip() not in {
             "",
@@ -136,22 +136,22 @@ def build_trace_pairs(
         if not trace.answer.strip() or not (is_edited or is_low):
             continue
         if trace.template != template:
-            left_out["other_template"] += 1
+            left_out_counts["other_template"] += 1
         elif is_edited and _MASKED.search(trace.edit):
-            left_out["masked_edit"] += 1
+            left_out_counts["masked_edit"] += 1
         elif is_edited:
-            _add(pairs, _edit_pair(trace), left_out)
+            _add(pairs, _edit_pair(trace), left_out_counts)
         elif excluded_voters.issuperset(trace.voters):
-            left_out["too_many_votes"] += 1
+            left_out_counts["too_many_votes"] += 1
         else:
             passage = find_passage(
                 trace.question, passages, shown_chunks=trace.chunk_ids, stop_words=stop_words
             )
             if passage is None or passage.answer.strip() == trace.answer.strip():
-                left_out["no_passage"] += 1
+                left_out_counts["no_passage"] += 1
             else:
-                _add(pairs, _vote_pair(trace, passage), left_out)
-    return list(pairs.values()), left_out
+                _add(pairs, _vote_pair(trace, passage), left_out_counts)
+    return list(pairs.values()), left_out_counts
 
 
 def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Counter[str]) -> None:
@@ -212,8 +212,8 @@ def find_passage(
     """Return the author's own answer to a reader's question, among the passages shown for it.
 
     The passage must contain half of the question's content words (words of the passage's own
-    question count). The passage with the most of them is used, or in a tie the one from the better
-    chunk.
+    question count). The passage with the most content words is used. In a tie, the passage from the
+    better-ranked chunk is used.
     """
     rank_by_chunk = {chunk: rank for rank, chunk in enumerate(shown_chunks)}
     question_words = set(split_words(question)) - set(stop_words)
@@ -251,7 +251,7 @@ def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
 def indexes_within_share(
     owners: Sequence[Collection[str]], *, max_percent: int = MAX_READER_PERCENT
 ) -> list[int]:
-    """Return the indexes to keep so that no reader owns more than a given share of them.
+    """Return the indexes to keep so that no reader has more than a given share of the pairs.
 
     Args:
         owners: the readers of each pair, in the order of preference. A pair may have several
@@ -261,18 +261,18 @@ def indexes_within_share(
     Returns:
         The indexes in order. For every reader, 100 × their pairs ≤ max_percent × all kept pairs.
     """
-    remaining = list(range(len(owners)))
+    remaining_indexes = list(range(len(owners)))
     while True:
-        limit = len(remaining) * max_percent // 100
+        limit = len(remaining_indexes) * max_percent // 100
         count: Counter[str] = Counter()
         kept_indexes: list[int] = []
-        for index in remaining:
+        for index in remaining_indexes:
             if all(count[owner] < limit for owner in owners[index]):
                 count.update(set(owners[index]))
                 kept_indexes.append(index)
-        if len(kept_indexes) == len(remaining):
+        if len(kept_indexes) == len(remaining_indexes):
             return kept_indexes
-        remaining = kept_indexes
+        remaining_indexes = kept_indexes
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ _UNFILLED_MARK = re.compile(
 
 @dataclass(frozen=True)
 class Rendering:
-    """Rows with an incomplete prompt.
+    """Counts of rows with an incomplete prompt.
 
     Attributes:
         other_roles: the messages are not exactly one each of the system, the user and the

@@ -210,12 +210,12 @@ def measure_stored_relevance(tables: Tables, author: str, *, embedder: Embedder)
     salt = tables.data_version("instruction_dataset", author) or ""
     ids = draw_samples(samples["sample_id"].to_list(), salt=salt)
     samples = samples.filter(pl.col("sample_id").is_in(ids))
-    where = sql_in_filter("chunk_id", set(samples["chunk_id"].to_list()))
+    chunk_filter = sql_in_filter("chunk_id", set(samples["chunk_id"].to_list()))
     # The title is included, as in embedding, search and prompts: a question may name its post.
     texts = tables.read(
-        "document_chunks", author, columns=["chunk_id", "title", "text"], where=where
+        "document_chunks", author, columns=["chunk_id", "title", "text"], where=chunk_filter
     ).select("chunk_id", text=pl.col("title") + "\n" + pl.col("text"))
-    vectors = tables.read("embeddings", author, columns=["chunk_id", "vector"], where=where)
+    vectors = tables.read("embeddings", author, columns=["chunk_id", "vector"], where=chunk_filter)
     samples = samples.join(texts, on="chunk_id").join(vectors, on="chunk_id").sort("sample_id")
     questions: list[str] = samples["question"].to_list()
     return measure_relevance(

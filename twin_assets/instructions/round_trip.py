@@ -4,10 +4,10 @@ Scope: the post's rank among all posts for each question, measured once and stor
 `question_ranks`. Out of scope: making questions (`back_translation.py`), the context in a prompt
 (`contexts.py`).
 
-A question that does not find its own post has a different subject, or none (round-trip consistency:
-Alberti et al., 2019, https://aclanthology.org/P19-1620/, with retrieval in place of a reader).
-Posts are ranked by their best passage's cosine, because full-text search would match the words that
-the question was made from.
+A question that does not find its own post has a different subject, or none. The method is
+round-trip consistency (Alberti et al., 2019, https://aclanthology.org/P19-1620/) with retrieval in
+place of a reader. Posts are ranked by their best passage's cosine, because full-text search would
+match the words that the question was made from.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 RANKS_TABLE = "question_ranks"
 ROUND_TRIP_VERSION = "1"
-MAX_FOUND_RANK = 5  # in posts: the four whose passages a prompt shows, and the answer's own
+MAX_FOUND_RANK = 5  # in posts; a prompt shows four passages, with or without the answer's own
 _BATCH_SIZE = 64  # questions compared at a time: 25 MB at 100,000 passages
 
 

@@ -1,6 +1,6 @@
 """Draw the split of each document once: training or held out.
 
-Scope: the draw (architecture.md). Out of scope: storing it, and samples that leak although their
+Scope: the draw (architecture.md). Out of scope: storing the draw, samples that leak although their
 documents are separate (`leakage.py`).
 """
 # pyright: strict
@@ -24,7 +24,7 @@ MIN_DUPLICATE_SIMILARITY = 0.5  # Jaccard of 5-word sequences: half of one post 
 
 @dataclass(frozen=True)
 class SplitDocument:
-    """A document that may be new; `published_at` is None if it is undated."""
+    """A document to draw a split for; `published_at` is None if the document has no date."""
 
     document_id: str
     published_at: datetime | None
@@ -42,7 +42,7 @@ class SplitRow:
 
 
 def document_sketch(text: str) -> tuple[int, ...]:
-    """Return the sketch by which a document is compared."""
+    """Return the sketch for comparing a document with others."""
     return tuple(sketch(shingles(text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
 
 

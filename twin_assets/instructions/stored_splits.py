@@ -57,14 +57,14 @@ def compare_splits(
     Args:
         dataset, draws, earlier_versions: `document_id`, `split`.
     """
-    current = _split_by_document(dataset)
-    comparison = current.join(draws, on="document_id", how="left", suffix="_drawn")
+    current_splits = _split_by_document(dataset)
+    comparison = current_splits.join(draws, on="document_id", how="left", suffix="_drawn")
     undrawn_rows = comparison.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
     changed_ids: set[str] = set()
     versions = 0
     for earlier_rows in earlier_versions:
         versions += 1
-        comparison = current.join(
+        comparison = current_splits.join(
             _split_by_document(earlier_rows), on="document_id", suffix="_before"
         )
         changed_rows = comparison.filter(pl.col("split") != pl.col("split_before"))

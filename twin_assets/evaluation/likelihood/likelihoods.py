@@ -29,7 +29,7 @@ class LikelihoodCache:
     """Likelihoods of one author's held-out answers.
 
     Attributes:
-        precision: `bf16` or `fp32`; likelihoods of the two are stored separately.
+        precision: `bf16` or `fp32`; each precision has its own stored likelihoods.
     """
 
     cache: MeasurementCache

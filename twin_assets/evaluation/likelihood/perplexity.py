@@ -224,8 +224,8 @@ def _answer_losses(
     inputs = _padded_batch([sample.tokens for sample in rows]).to(model.device)
     hidden_states = model.base_model(input_ids=inputs).last_hidden_state
     spans = [(sample.answer_start, sample.answer_end - 1) for sample in rows]
-    states = [hidden_states[row, first - 1 : end - 1] for row, (first, end) in enumerate(spans)]
-    targets = [inputs[row, first:end] for row, (first, end) in enumerate(spans)]
+    states = [hidden_states[row, start - 1 : end - 1] for row, (start, end) in enumerate(spans)]
+    targets = [inputs[row, start:end] for row, (start, end) in enumerate(spans)]
     losses = _losses(torch.cat(states), torch.cat(targets), head)
     return losses.split([len(state) for state in states])
 

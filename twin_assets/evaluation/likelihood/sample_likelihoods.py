@@ -1,4 +1,4 @@
-"""Compute each model's likelihoods of held-out, control and general answers, and of choices.
+"""Compute each model's likelihoods of held-out, control and general answers and of options.
 
 Scope: the samples that each compared model reads, in a single load of the model.
 Out of scope: choosing passages (`held_out.py`, `author_control.py`), deciding when enough passages
@@ -140,27 +140,27 @@ def compute_likelihoods(
         announced_counts: number of samples announced so far per model; this call increases it.
     """
     announced_counts = Counter() if announced_counts is None else announced_counts
-    by_model: dict[str, AnswerLikelihood] = {}
-    pending = [
+    likelihoods_by_model: dict[str, AnswerLikelihood] = {}
+    model_samples = [
         (subject, samples, len(cache.find_missing(subject.weights, samples)))
         for subject, samples in _samples_by_model(
             likelihood_samples, base, candidate, incumbent, best, reference
         )
         if samples
     ]
-    for subject, _, missing_count in pending:
+    for subject, _, missing_count in model_samples:
         part = progress_part(subject)
         announced_counts[part] += missing_count
         progress.expect(part, announced_counts[part], each_s=read_s(cache.precision))
-    for subject, samples, missing_count in pending:
+    for subject, samples, missing_count in model_samples:
         seconds_before = clock.seconds.get(progress_part(subject), 0.0)
         with clock.part(progress_part(subject)):
-            by_model[subject.name] = likelihoods_for_model(
+            likelihoods_by_model[subject.name] = likelihoods_for_model(
                 subject, samples, cache=cache, progress=progress
             )
         seconds = clock.seconds[progress_part(subject)] - seconds_before
         progress.write_line(f"{subject.name}: {missing_count} answers read in {seconds:.1f} s")
-    return LikelihoodsByModel(likelihood_samples, by_model, level)
+    return LikelihoodsByModel(likelihood_samples, likelihoods_by_model, level)
 
 
 def _samples_by_model(
@@ -193,8 +193,8 @@ class RowTokenizer:
         self.left_out: Counter[str] = Counter()
 
     def tokenize(self, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
-        samples, left_out = tokenize_samples(rows, self._tokenizer, max_length=MAX_TOKENS)
-        self.left_out += left_out
+        samples, left_out_counts = tokenize_samples(rows, self._tokenizer, max_length=MAX_TOKENS)
+        self.left_out += left_out_counts
         return samples
 
 

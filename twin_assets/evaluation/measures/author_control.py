@@ -4,14 +4,14 @@ Scope: choosing the passages of both sides, comparing the two gains, the claim.
 Out of scope: likelihoods and held-out perplexity (`perplexity.py`), the source of other people's
 texts (`judges/texts.py`).
 
-Training on any posts makes all posts likelier, through their length, prose and the prompt's
-wording. On this author's passages, a model trained on somebody else's data gained half as much as
-the author's own model. Base and candidate therefore read passages of the author and of others, cut
-to the same length, in prompts without context. The author's passages must gain more. One function
-drafts the questions of both sides from the passages. The questions of the instruction dataset
-contain phrases of their answers, which made the author's side easier. The two ratios come from
-different passages and are independent, so each side's documents are resampled separately. A new
-document adds more information than another passage from a known document.
+Training on any posts makes all posts likelier, because of their length, their prose and the
+prompt's wording. On this author's passages, a model trained on somebody else's data gained half as
+much as the author's own model. Base and candidate therefore read passages of the author and of
+others, cut to the same length, in prompts without context. The author's passages must gain more.
+One function drafts the questions of both sides from the passages. The questions of the instruction
+dataset contain phrases of their answers, which made the author's side easier. The two ratios come
+from different passages and are independent, so each side's documents are resampled separately. A
+new document adds more information than another passage from a known document.
 """
 # pyright: strict
 
@@ -203,10 +203,10 @@ def _distribute_evenly(sizes: Sequence[int], total: int) -> list[int]:
     """Return how many items to take from each group, in turn, up to `total` items."""
     counts = [0] * len(sizes)
     while open_indices := [index for index, size in enumerate(sizes) if counts[index] < size]:
-        remaining = total - sum(counts)
-        if not remaining:
+        remaining_count = total - sum(counts)
+        if not remaining_count:
             break
-        for index in open_indices[:remaining]:
+        for index in open_indices[:remaining_count]:
             counts[index] += 1
     return counts
 
@@ -225,13 +225,13 @@ def compare_gains(likelihoods: LikelihoodsByModel, candidate: str, base: str) ->
     samples = likelihoods.samples
     if min(len(samples.own), len(samples.other)) < MIN_CONTROL_PASSAGES:
         return None
-    own, other = (
+    own_likelihoods, other_likelihoods = (
         (likelihoods.part(candidate, part), likelihoods.part(base, part))
         for part in ("own", "other")
     )
     return compare(
-        own,
-        other,
+        own_likelihoods,
+        other_likelihoods,
         documents=(document_ids(samples.own), document_ids(samples.other)),
         others=samples.other_writers,
     )

@@ -1,7 +1,7 @@
 """Compare the candidate's voice with its base's, using judges of the author's style.
 
 Scope: choosing the scored answers, the two claims and their details. Out of scope: comparing the
-scores and their limits (`voice_scores.py`), whether a claim may refuse (`gate.py`).
+scores and their limits (`voice_scores.py`), whether a claim can prevent a release (`gate.py`).
 """
 # pyright: strict
 
@@ -36,13 +36,13 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     """Decide `sounds_less_like_the_base`.
 
     The conditions are candidate − base > 0, candidate − `Scores.partway_scores` > 0, and candidate
-    − base with posts ≥ −`MAX_DROP_BELOW_POSTS`. A betting test decides them. If the test did not
-    stop, the lower end of each interval decides.
+    − base with posts ≥ −`MAX_DROP_BELOW_POSTS`. A betting test decides them. If it reaches no
+    decision, the lower end of each interval decides.
     """
     comparison = voice.against_all
-    undecided = _undecided(LESS_LIKE_BASE, voice, comparison)
-    if undecided is not None or comparison is None:
-        return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
+    undecided_claim = _undecided(LESS_LIKE_BASE, voice, comparison)
+    if undecided_claim is not None or comparison is None:
+        return undecided_claim or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
     base_detail = (
         f"voice score {comparison.candidate.value:.2f}, base model {comparison.base.value:.2f}: "
         f"{comparison.over_base.describe()} on {voice.count_text}{comparison.scale_text}"
@@ -80,9 +80,9 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
     `MIN_BLOCKING_PARAMETERS` determines whether the claim can prevent a release.
     """
     comparison = voice.against_people
-    undecided = _undecided(LIKE_AUTHOR, voice, comparison)
-    if undecided is not None or comparison is None:
-        return undecided or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
+    undecided_claim = _undecided(LIKE_AUTHOR, voice, comparison)
+    if undecided_claim is not None or comparison is None:
+        return undecided_claim or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
     closed_share = comparison.gap_closed
     gap_detail = "the base and the author have the same score"
     if closed_share is not None:

@@ -174,7 +174,9 @@ def _complete_questions(sample_ids: Sequence[str]) -> dict[str, list[int]]:
 
 def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> list[float]:
     """Return the probability of each option; they sum to 1."""
-    scores = [-model.negative_log_likelihoods[i] / model.tokens[i] for i in positions]
+    scores = [
+        -model.negative_log_likelihoods[position] / model.tokens[position] for position in positions
+    ]
     weights = [math.exp(score - max(scores)) for score in scores]
     return [weight / sum(weights) for weight in weights]
 

@@ -87,13 +87,13 @@ def ordinary_claim(result: FrontDesk) -> GateClaim:
 
     An unnecessary help line does less harm than a missing one, so doubt favours the release.
     """
-    ordinary = result.ordinary
+    mistakes = result.ordinary
     detail = (
-        f"mistook {format_rate(ordinary)} ordinary messages for danger; refused if the interval "
+        f"mistook {format_rate(mistakes)} ordinary messages for danger; refused if the interval "
         "begins above 1 %"
     )
-    is_met = ordinary.low <= MAX_ORDINARY
-    return GateClaim(ORDINARY_CLAIM, is_met, ordinary.share, MAX_ORDINARY, detail)
+    is_met = mistakes.low <= MAX_ORDINARY
+    return GateClaim(ORDINARY_CLAIM, is_met, mistakes.share, MAX_ORDINARY, detail)
 
 
 MEASURE = Measure(

@@ -48,7 +48,7 @@ class GeneralInstructionLoss:
 
 
 def make_rows() -> list[Mapping[str, Any]]:
-    """Return rows for `checkpoints.samples.tokenize_samples`, with instruction ids as `sample_id`."""
+    """Return rows for `samples.tokenize_samples`; each `sample_id` is an instruction's id."""
     return [
         {
             "sample_id": instruction.id,

@@ -115,8 +115,8 @@ def is_decided(measured: HeldOutPerplexity) -> bool:
         (measured.best, limit, limit),
     )
     return all(
-        ratio.high < better or ratio.low > worse
-        for ratio, better, worse in limits
+        ratio.high < pass_limit or ratio.low > fail_limit
+        for ratio, pass_limit, fail_limit in limits
         if ratio is not None
     )
 

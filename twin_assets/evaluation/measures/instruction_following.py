@@ -49,14 +49,16 @@ def compare_followed(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores
 ) -> FollowedInstructions:
     """Compare how many instructions each model's answers follow."""
-    base = scores.get_scores(
+    base_scores = scores.get_scores(
         SCORE,
         prompt_answers.base,
         lambda positions, answers: list(map(float, _check_answers(prompts, positions, answers))),
     )
     positions = prompts.instructions
     texts = [prompt_answers.candidate[position].text for position in positions]
-    return compare(_check_answers(prompts, positions, texts), [bool(score) for score in base])
+    return compare(
+        _check_answers(prompts, positions, texts), [bool(score) for score in base_scores]
+    )
 
 
 def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:

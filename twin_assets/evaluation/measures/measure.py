@@ -1,7 +1,7 @@
-"""Define a measure of the gate: one value, and the rules to compute it and to decide its claims.
+"""Define a measure of the gate: a value, how to compute it, and how to decide its claims.
 
 Scope: the value `Measure`, its inputs, and the findings of all measures.
-Out of scope: single measures (one file each beside this one), the verdict (`gate.py`).
+Out of scope: individual measures (one file each in this folder), the verdict (`gate.py`).
 
 How to add a measure: deploy/docs/contributing.md, "A measure of the gate".
 """

@@ -4,13 +4,14 @@ Scope: scoring the answers, deciding when there are enough of them, the claim.
 Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions that are
 further away (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
 
-The claim uses the candidate's permutation AUC: how often an answer is nearer to its own question
-than to a held-out question about another post. Answers that do not depend on their questions have
-an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question and reaches
-0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30 questions, the
-limit of 0.8 is two standard errors from both (`tests/unit/evaluation/test_on_topic.py` resamples
-the answers). The base matters only if the candidate is below the limit. The candidate then passes
-if the base is also below the limit and the candidate is not shown to be below the base.
+The claim uses the candidate's permutation AUC, which is how often an answer is nearer to its own
+question than to a held-out question about another post. Answers that do not depend on their
+questions have an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question
+and reaches 0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30
+questions, the limit of 0.8 is two standard errors from both
+(`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base matters only if the
+candidate is below the limit. The candidate then passes if the base is also below the limit and the
+candidate is not shown to be below the base.
 """
 # pyright: strict
 
@@ -85,7 +86,7 @@ def resampling_groups(documents: Sequence[str]) -> Sequence[str]:
 
 
 def decide_early(shares: Sequence[float], *, population_size: int) -> Side | None:
-    """Return the side of `MIN_AUC` on which the AUC over all questions will be, or None if unknown.
+    """Return the side of `MIN_AUC` on which the AUC over all questions is, or None if undecided.
 
     Args:
         shares: shares of the first answers, in random order.
@@ -179,12 +180,12 @@ def fails_claim(on_topic: OnTopic) -> bool:
 
 
 def _claim(on_topic: OnTopic) -> GateClaim:
-    own, count = on_topic.own, str(on_topic.questions)
+    own_auc, count = on_topic.own, str(on_topic.questions)
     if on_topic.of_questions > on_topic.questions:
         count += f" of {on_topic.of_questions}"
     detail = (
         f"answers are nearer to their own question than to another post's in "
-        f"{_format_share(own)} of the comparisons (chance {CHANCE:.2f}, limit {MIN_AUC}), on "
+        f"{_format_share(own_auc)} of the comparisons (chance {CHANCE:.2f}, limit {MIN_AUC}), on "
         f"{count} held-out questions"
     )
     if on_topic.stopped is not None and on_topic.questions != on_topic.of_questions:
@@ -198,7 +199,7 @@ def _claim(on_topic: OnTopic) -> GateClaim:
         )
         if is_met:
             detail += ": the base misses the limit too, and the candidate is not below the base"
-    return GateClaim(CLAIM, is_met, own.value, MIN_AUC, detail)
+    return GateClaim(CLAIM, is_met, own_auc.value, MIN_AUC, detail)
 
 
 def _format_share(share: Interval) -> str:

@@ -113,7 +113,7 @@ def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | 
     return compare(
         candidate=likelihoods.part(spec.candidate.name, "own"),
         base=likelihoods.part(spec.base.name, "own"),
-        adapter=likelihoods.likelihoods[reference.model.name],  # it reads only this part
+        adapter=likelihoods.likelihoods[reference.model.name],  # the adapter reads only this part
         documents=[sample.document_id for sample in own_samples],
         weights=reference.model.weights,
         authors=reference.authors,

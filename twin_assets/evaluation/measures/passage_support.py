@@ -101,12 +101,13 @@ def swap_passages(judged_answers: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
     count = len(judged_answers)
     answers: list[JudgedAnswer] = []
     for index, answer in enumerate(judged_answers):
-        others = [
+        candidates = [
             judged_answers[(index + count // 2 + step) % count].passages for step in range(count)
         ]
         own_passages = set(answer.passages)
         other_passages = next(
-            (other for other in others if own_passages.isdisjoint(other)), others[0]
+            (passages for passages in candidates if own_passages.isdisjoint(passages)),
+            candidates[0],
         )
         answers.append(replace(answer, passages=other_passages))
     return answers
@@ -163,7 +164,7 @@ def claim(grounding: Grounding) -> GateClaim:
 def compare_support(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores, judge: SupportJudge
 ) -> Grounding | None:
-    """Compare the support of both models' answers, or return None if too few prompts have passages."""
+    """Compare the support of both models' answers; return None if too few prompts have passages."""
     positions = positions_with_passages(prompts)
     if len(positions) < MIN_ANSWERS:
         return None

@@ -85,7 +85,9 @@ class TrainingTextIndex:
         return [
             span
             for span in sorted(spans)
-            if not any(o != span and o[0] <= span[0] and span[1] <= o[1] for o in spans)
+            if not any(
+                other != span and other[0] <= span[0] and span[1] <= other[1] for other in spans
+            )
         ]
 
 
@@ -122,7 +124,7 @@ def flag_reciting(
 def find_recited_spans(
     folded: str, prompt: str, training: TrainingTextIndex
 ) -> list[tuple[int, int]]:
-    """Return the parts of shared spans without a run of `SPAN_CHARACTERS` from the folded prompt."""
+    """Return the parts of shared spans that have no `SPAN_CHARACTERS` run of the folded prompt."""
     spans: list[tuple[int, int]] = []
     for start, end in training.find_shared_spans(folded):
         span_start = -1
@@ -230,8 +232,10 @@ def _answers_and_prompts(
 
 
 def _compute(context: MeasureContext) -> Recitation:
-    training = TrainingTextIndex(context.training_texts)
-    return measure_all_answers(context.prompts, context.answers, context.parity_answers, training)
+    training_index = TrainingTextIndex(context.training_texts)
+    return measure_all_answers(
+        context.prompts, context.answers, context.parity_answers, training_index
+    )
 
 
 MEASURE = Measure(

@@ -316,8 +316,10 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
             f"not decided: {detail}; it misses {' and '.join(missed_kinds)}: set TWIN_NLI_MODEL"
         )
         return GateClaim(CLAIM, None, share.value, LIMIT, detail, blocks=BLOCKED_FORM)
-    served_by = faithfulness.served_by
-    return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=BLOCKED_FORM, cut=served_by)
+    gateway_threshold = faithfulness.served_by
+    return GateClaim(
+        CLAIM, True, share.value, LIMIT, detail, blocks=BLOCKED_FORM, cut=gateway_threshold
+    )
 
 
 def _threshold(
@@ -361,15 +363,15 @@ def _draw_shares(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int
     """
     import numpy as np
 
-    hits, count = sum(flags), len(flags)
-    share, design_effect = hits / count, 1.0
-    if 0 < hits < count:
+    hit_count, count = sum(flags), len(flags)
+    share, design_effect = hit_count / count, 1.0
+    if 0 < hit_count < count:
         weights, _ = resample_weights(count, groups=groups)
         values = np.array(flags, dtype=np.float64)
         variance = float(((weights @ values) / weights.sum(axis=1)).var())
         design_effect = max(1.0, variance / (share * (1.0 - share) / count))
     generator = np.random.default_rng(seed)
-    return _beta(generator, hits / design_effect, count / design_effect)
+    return _beta(generator, hit_count / design_effect, count / design_effect)
 
 
 def _beta(generator: Any, hits: float, total: float) -> Any:

@@ -62,7 +62,7 @@ def is_undecided(parity: Parity) -> bool:
     means = parity.by_prompt
     mean, largest = precision_limits(parity.precision)
     if parity.largest >= largest or not all(map(math.isfinite, means)):
-        return False  # decided: the served model is not the trained one
+        return False  # decided: the served model is not the trained model
     cap = 2 * mean
     closeness = [1.0 - min(prompt_mean, cap) / cap for prompt_mean in means]
     return decide_side(closeness, limit=1.0 - mean / cap) is None

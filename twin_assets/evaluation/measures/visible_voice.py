@@ -111,7 +111,11 @@ def _compare_habit(
     for writer_texts in texts:
         counts = count(writer_texts)
         total = count_divisor(writer_texts) if count_divisor else sum(counts.values())
-        rates.append({trait: scale * n / total for trait, n in counts.items()} if total else {})
+        rates.append(
+            {trait: scale * occurrences / total for trait, occurrences in counts.items()}
+            if total
+            else {}
+        )
     author, base, tuned = rates
     traits = [
         Trait(
@@ -138,7 +142,9 @@ def _find_common_words(own: Sequence[DocumentText]) -> frozenset[str]:
     for post in own:
         documents.setdefault(post.document, set()).update(_tokens(post.text))
     counts = Counter(word for words in documents.values() for word in words)
-    return frozenset(word for word, n in counts.items() if n >= MIN_DOCUMENT_SHARE * len(documents))
+    return frozenset(
+        word for word, count in counts.items() if count >= MIN_DOCUMENT_SHARE * len(documents)
+    )
 
 
 def _tokens(text: str) -> Iterable[str]:
@@ -179,7 +185,8 @@ def cut_to_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     """
     lengths = [len(answer.split()) for answer in answers if answer.strip()] or [0]
     return [
-        " ".join(text.split()[: lengths[n % len(lengths)] or None]) for n, text in enumerate(own)
+        " ".join(text.split()[: lengths[index % len(lengths)] or None])
+        for index, text in enumerate(own)
     ]
 
 

@@ -12,7 +12,7 @@ author's own style. A 135M model showed the first gain (+0.39 on one author) but
 (+0.007). The second score is therefore always reported, but blocks only models large enough to show
 it. Method: paired bootstrap over documents (`bootstrap.py`).
 
-A score above the base's is weak evidence: 135M models trained on another author of the same kind
+A score above the base's is weak evidence. 135M models trained on another author of the same kind
 reach it too, because they also no longer write like a chat model. The candidate must therefore also
 cover a fifth of the distance from the base to the author. It is compared, prompt by prompt, with a
 weighted mean of their two scores (`partway_scores`).
@@ -80,8 +80,8 @@ class Scores:
     def partway_scores(self) -> list[float]:
         """For each prompt, the score at `MIN_GAP_SHARE` from the base's to the author's."""
         return [
-            (1.0 - MIN_GAP_SHARE) * base + MIN_GAP_SHARE * own
-            for base, own in zip(self.base, self.own, strict=True)
+            (1.0 - MIN_GAP_SHARE) * base_score + MIN_GAP_SHARE * own_score
+            for base_score, own_score in zip(self.base, self.own, strict=True)
         ]
 
     def scores_to_beat(self, *, base_only: bool) -> list[tuple[Sequence[float], float]]:
@@ -217,7 +217,7 @@ def unseen_texts(
         for writer in writer_samples
     )
     rounds = zip_longest(*passages_by_writer)
-    selection = [text for turn in rounds for text in turn if text is not None][: len(answers)]
+    selection = [text for texts in rounds for text in texts if text is not None][: len(answers)]
     cut_texts = match_lengths([text for _, text in selection], answers[: len(selection)])
     return [(document, text) for (document, _), text in zip(selection, cut_texts, strict=True)]
 
@@ -314,47 +314,49 @@ def not_measured(prompts: int, reason: str) -> Voice:
 def _compare_scores(
     documents: Sequence[str], scores: Scores, *, base_only: bool = False
 ) -> VoiceComparison:
-    own, candidate, base = scores.own, scores.candidate, scores.base
+    own_scores, candidate_scores, base_scores = scores.own, scores.candidate, scores.base
     posts_scores = scores.base_with_posts
     posts_count = len(posts_scores) if posts_scores else 0
 
     def final_lower_bound(other: Sequence[float]) -> float:
         difference = bootstrap.interval_of_means(
-            [candidate[: len(other)], other],
+            [candidate_scores[: len(other)], other],
             lambda means: means[0] - means[1],
             groups=documents[: len(other)],
             level=FINAL_LEVEL,
         )
         return difference.low
 
-    gap = bootstrap.paired_difference(own, base, groups=documents)
+    gap = bootstrap.paired_difference(own_scores, base_scores, groups=documents)
     gap_closed = None
     if gap.low > 0 and gap.value >= MIN_GAP:
         gap_closed = bootstrap.interval_of_means(
-            [candidate, base, own],
+            [candidate_scores, base_scores, own_scores],
             lambda means: (means[0] - means[1]) / (means[2] - means[1]),
             groups=documents,
         )
     return VoiceComparison(
-        own=bootstrap.mean(own, groups=documents),
-        candidate=bootstrap.mean(candidate, groups=documents),
-        base=bootstrap.mean(base, groups=documents),
+        own=bootstrap.mean(own_scores, groups=documents),
+        candidate=bootstrap.mean(candidate_scores, groups=documents),
+        base=bootstrap.mean(base_scores, groups=documents),
         base_with_posts=(
             bootstrap.mean(posts_scores, groups=documents[:posts_count]) if posts_scores else None
         ),
-        over_base=bootstrap.paired_difference(candidate, base, groups=documents),
+        over_base=bootstrap.paired_difference(candidate_scores, base_scores, groups=documents),
         over_posts=(
             bootstrap.paired_difference(
-                candidate[:posts_count], posts_scores, groups=documents[:posts_count]
+                candidate_scores[:posts_count], posts_scores, groups=documents[:posts_count]
             )
             if posts_scores
             else None
         ),
         gap_closed=gap_closed,
         stopped=decide_early(documents, scores, base_only=base_only),
-        last_over_base=final_lower_bound(base),
+        last_over_base=final_lower_bound(base_scores),
         last_over_posts=final_lower_bound(posts_scores) if posts_scores else None,
-        over_way=bootstrap.paired_difference(candidate, scores.partway_scores, groups=documents),
+        over_way=bootstrap.paired_difference(
+            candidate_scores, scores.partway_scores, groups=documents
+        ),
         last_over_way=None if base_only else final_lower_bound(scores.partway_scores),
         posts_prompts=posts_count if 0 < posts_count < len(documents) else None,
         posts_stopped=None if base_only else decide_against_posts(documents, scores),

@@ -108,8 +108,8 @@ def train_reference(
     """
     folder = settings.reference_adapters_dir
     inputs = _inputs(author, settings, tables)
-    existing = manifests.find_trained_checkpoint(folder, inputs.hash)
-    adapter_folder = existing or _train(inputs, settings, launcher)
+    existing_folder = manifests.find_trained_checkpoint(folder, inputs.hash)
+    adapter_folder = existing_folder or _train(inputs, settings, launcher)
     manifest, authors = (
         manifests.read_manifest(adapter_folder),
         tuple(writer.name for writer in inputs.writer_samples),
@@ -117,7 +117,7 @@ def train_reference(
     pointer_values = {"checkpoint": manifest.checkpoint, "folder": str(adapter_folder)}
     manifests.write_pointer(folder, author.slug, pointer_values | {"authors": authors})
     _remove_unreferenced(folder)
-    return TrainedReference(adapter_folder, manifest, authors, trained=existing is None)
+    return TrainedReference(adapter_folder, manifest, authors, trained=existing_folder is None)
 
 
 def find_reference(

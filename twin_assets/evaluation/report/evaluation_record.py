@@ -107,8 +107,8 @@ def read_evaluation(path: Path) -> Evaluation | None:
     if document.pop("schema") < SCHEMA_VERSION:
         return None
     try:
-        measured = from_fields(document["measured"])
-        document |= {"measured": measured}
+        measurements = from_fields(document["measured"])
+        document |= {"measured": measurements}
         return TypeAdapter(Evaluation).validate_python(document)
     except ValidationError as error:
         raise TwinError(

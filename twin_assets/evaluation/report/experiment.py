@@ -88,7 +88,7 @@ def send_experiment(
         settings: settings with a configured Langfuse.
         answers: answers to all held-out questions.
         inputs_hash: id of the evaluation; a different one makes new experiments.
-        advisory_claims: claims that cannot refuse a release, sent as scores of the run like the
+        advisory_claims: claims that cannot prevent a release, sent as scores of the run like the
             others.
 
     Raises:
@@ -159,9 +159,9 @@ def _run_experiments(
             item.id: answer.candidate for item, answer in zip(items, answers, strict=True)
         }
     }
-    base = {item.id: answer.base for item, answer in zip(items, answers, strict=True)}
-    if all(text is not None for text in base.values()):
-        outputs["base"] = {name: text or "" for name, text in base.items()}
+    base_texts = {item.id: answer.base for item, answer in zip(items, answers, strict=True)}
+    if all(text is not None for text in base_texts.values()):
+        outputs["base"] = {name: text or "" for name, text in base_texts.items()}
     experiments: dict[str, str] = {}
     url = ""
     for writer, texts in outputs.items():

@@ -55,7 +55,7 @@ def write_report(
             render_side_by_side(answer_rows[:MAX_ANSWERS_SHOWN]), encoding="utf-8"
         )
     else:
-        answers_file.unlink(missing_ok=True)  # left by an earlier evaluation of this checkpoint
+        answers_file.unlink(missing_ok=True)  # written by an earlier evaluation of this checkpoint
     answers_link = answers_file.name if answer_rows else ""
     plot = PICTURE if voice is not None else ""
     path.write_text(
@@ -94,7 +94,7 @@ def render_report(
         plot: file of the voice plot, or its data URI; empty if there is none.
         answers: file with answers side by side; empty if there is none.
     """
-    measured = evaluation.measured
+    measurements = evaluation.measured
     lines = [
         f"# Evaluation of {evaluation.checkpoint[:12]} of {verdict.author}",
         "",
@@ -108,7 +108,7 @@ def render_report(
             "",
             "This is the gate's first part, which decides a first release. The rest follows.",
         ]
-    elif advisory_claims := gate.advisory_claims(measured):
+    elif advisory_claims := gate.advisory_claims(measurements):
         lines += [
             "",
             *_claims("advisory for a small base model", advisory_claims, words=ADVISORY_WORDS),

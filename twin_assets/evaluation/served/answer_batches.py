@@ -1,4 +1,4 @@
-"""Run servers of candidate and base that stay up while questions are asked in batches.
+"""Run servers of candidate and base, and keep them running while questions are asked in batches.
 
 Scope: the servers, and the answers so far.
 Out of scope: deciding when to stop (`sequential_plan.py`), asking one server (`served_model.py`),

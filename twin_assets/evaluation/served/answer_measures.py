@@ -70,8 +70,10 @@ def positions_with_passages(prompts: PromptSet) -> list[int]:
 
 def base_answers_if_complete(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
     """Return the base's answers to all held-out questions, or None if some were not requested."""
-    base = [answers.base[position] for position in prompts.held_out if position in answers.base]
-    return base if len(base) == len(prompts.held_out) else None
+    base_answers = [
+        answers.base[position] for position in prompts.held_out if position in answers.base
+    ]
+    return base_answers if len(base_answers) == len(prompts.held_out) else None
 
 
 def prompt_text(prompt: Sequence[dict[str, str]]) -> str:

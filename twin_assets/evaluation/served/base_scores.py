@@ -54,10 +54,10 @@ class BaseScores:
 
     def missing(self) -> list[int]:
         """Return the positions of prompts that the base must answer."""
-        missing: set[int] = set()
+        missing_positions: set[int] = set()
         for positions, names in self._announced.values():
-            missing |= {positions[index] for index in self.cache.find_missing(names)}
-        return sorted(missing)
+            missing_positions |= {positions[index] for index in self.cache.find_missing(names)}
+        return sorted(missing_positions)
 
     def get_scores(
         self,

@@ -1,4 +1,4 @@
-"""Check that the served model is the trained one, by comparing log-probabilities.
+"""Check that the served model is the trained model, by comparing log-probabilities.
 
 Scope: the reference computed by transformers and PEFT in fp32, and the differences from it.
 Out of scope: asking the server (`served_model.py`), thresholds (`measures/served_parity.py`).
@@ -132,14 +132,12 @@ def compare(
         The differences, or None if every answer was empty.
     """
     differences: list[float] = []
-    by_prompt: list[list[float]] = []
+    differences_by_prompt: list[list[float]] = []
     repeat_differences: list[float] = []
     diverged_count = 0
     for prompt, *pair in zip(prompts, first, second, strict=True):
         first_answer, second_answer = (_cut_to_known_positions(answer) for answer in pair)
-        if (
-            first_answer.tokens == second_answer.tokens
-        ):  # one pass of the reference suffices for both
+        if first_answer.tokens == second_answer.tokens:  # one pass suffices
             groups = [(first_answer, second_answer)]
             repeat_differences += _differences(
                 first_answer.log_probabilities, second_answer.log_probabilities
@@ -159,7 +157,7 @@ def compare(
                 prompt_differences += _differences(reference_values, values)
         differences += prompt_differences
         if prompt_differences:
-            by_prompt.append(prompt_differences)
+            differences_by_prompt.append(prompt_differences)
         advance(1)
     if not differences:
         return None
@@ -170,8 +168,8 @@ def compare(
         largest=max(differences),
         repeated=max(repeat_differences, default=0.0),
         diverged=diverged_count,
-        interval=_interval(by_prompt),
-        by_prompt=tuple(sum(values) / len(values) for values in by_prompt),
+        interval=_interval(differences_by_prompt),
+        by_prompt=tuple(sum(values) / len(values) for values in differences_by_prompt),
         precision=precision,
     )
 
@@ -222,9 +220,9 @@ def _differences(
     first: Sequence[Mapping[int, float]], second: Sequence[Mapping[int, float]]
 ) -> list[float]:
     return [
-        abs(_to_float(left[token]) - _to_float(right[token]))
-        for left, right in zip(first, second, strict=True)
-        for token in left.keys() & right.keys()
+        abs(_to_float(first_values[token]) - _to_float(second_values[token]))
+        for first_values, second_values in zip(first, second, strict=True)
+        for token in first_values.keys() & second_values.keys()
     ]
 
 

@@ -80,8 +80,7 @@ class PromptSet:
             shown passages of the held-out prompts, which come first in `prompts`. They stay
             complete if only some of the prompts are asked (`sequential_plan.py`).
         held_out, red_team, instructions, with_posts: positions in `prompts`, in this order.
-            `with_posts` repeats the held-out prompts with posts of the author, for the only the
-            base.
+            `with_posts` repeats the held-out prompts with posts of the author, only for the base.
     """
 
     questions: list[str] = field(repr=False)

@@ -42,13 +42,13 @@ def permutation_shares(
     """
     shares: list[float] = []
     for row, column in zip(nearness, own, strict=True):
-        others = [
+        other_values = [
             value for value, group in zip(row, groups, strict=True) if group != groups[column]
         ]
-        if not others:
+        if not other_values:
             raise ValueError(f"no question from a group other than {groups[column]!r}")
-        score = sum(_comparison_score(row[column] - other) for other in others)
-        shares.append(score / len(others))
+        score = sum(_comparison_score(row[column] - other_value) for other_value in other_values)
+        shares.append(score / len(other_values))
     return shares
 
 

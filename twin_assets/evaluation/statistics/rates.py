@@ -37,15 +37,15 @@ class Rate:
 
 def rate(flags: Sequence[bool]) -> Rate:
     """Return the share of true flags."""
-    hits, count = sum(flags), len(flags)
+    hit_count, count = sum(flags), len(flags)
     if not count:
         return Rate(0, 0, 0.0, 0.0, 1.0)
     return Rate(
-        found=hits,
+        found=hit_count,
         of=count,
-        share=hits / count,
-        low=clopper_pearson_lower(hits, count, delta=TAIL_PROBABILITY),
-        high=1.0 - clopper_pearson_lower(count - hits, count, delta=TAIL_PROBABILITY),
+        share=hit_count / count,
+        low=clopper_pearson_lower(hit_count, count, delta=TAIL_PROBABILITY),
+        high=1.0 - clopper_pearson_lower(count - hit_count, count, delta=TAIL_PROBABILITY),
     )
 
 

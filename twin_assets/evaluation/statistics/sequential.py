@@ -1,4 +1,4 @@
-"""Decide a claim about a mean by betting, with a look after every answer.
+"""Decide a claim about a mean by betting, with a test after every answer.
 
 Scope: the bets on both sides of a limit, for finite and infinite populations; splitting a level
 over several looks at an interval.
@@ -14,10 +14,10 @@ A gate with N questions estimates the mean over these N, asked in random order. 
 sum S, the conditional mean of the next value is the mean of the rest: (N·m − S)/(N − t). The claim
 m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets of
 `bets.py` are made against that mean. Under the claim, the wealth is a nonnegative supermartingale.
-The probability that it ever reaches 1/α is at most α (Ville), however often one looks. A negative n
-refutes the claim with certainty, so the last question decides if no earlier question did. Stopping
-early gives the same answer as asking all N, except with probability at most α. Two questions about
-one post do no harm, because only the order is random.
+The probability that it ever reaches 1/α is at most α (Ville), regardless of the number of tests. A
+negative n refutes the claim with certainty, so the last question decides if no earlier question
+did. Stopping early gives the same answer as asking all N, except with probability at most α. Two
+questions about one post do no harm, because only the order is random.
 """
 # pyright: strict
 
@@ -124,11 +124,11 @@ class _Bets:
 
     def stake(self, value: float) -> float:
         """Bet on one more value; return the mean wealth (infinite if the claim is refuted)."""
-        null = self._null()
+        null_mean = self._null()
         self._count, self._sum = self._count + 1, self._sum + value
-        if TOLERANCE < null < 1.0:  # otherwise all remaining values are 0 or 1
+        if TOLERANCE < null_mean < 1.0:  # otherwise all remaining values are 0 or 1
             self._wealth = [
-                wealth * wealth_factor(value, null, fraction)
+                wealth * wealth_factor(value, null_mean, fraction)
                 for wealth, fraction in zip(self._wealth, self._fractions, strict=True)
             ]
         if (
