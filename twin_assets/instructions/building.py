@@ -374,12 +374,10 @@ def _find_contexts(
         held_out=held_out_documents,
         vectors=vectors,
     )
-    held_out_samples = frozenset(
-        samples.filter(pl.col("split") == "held_out")["sample_id"].to_list()
-    )
+    held_out_ids = frozenset(samples.filter(pl.col("split") == "held_out")["sample_id"].to_list())
     return contexts.separate_contexts(
         {**stored_contexts, **retrieved_contexts},
-        held_out=held_out_samples,
+        held_out=held_out_ids,
         tokens=dict(chunks.select("chunk_id", "token_count").iter_rows()),
     )
 
