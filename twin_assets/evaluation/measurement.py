@@ -208,11 +208,7 @@ def _run_plan(
         early_claims = decide(
             runner.compute_measures(
                 context,
-                [
-                    candidate_measure
-                    for candidate_measure in stage.measures
-                    if candidate_measure.before_questions
-                ],
+                [gate_measure for gate_measure in stage.measures if gate_measure.before_questions],
             )
         )
         refused_claims = tuple(

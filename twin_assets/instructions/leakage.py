@@ -142,8 +142,8 @@ def _find_containing(train: Mapping[str, Set[int]], held_out: Mapping[str, Set[i
         for sample_id in sorted_ids:
             remaining_runs = {
                 run
-                for sample_id in runs_by_sample.keys() - removed_ids
-                for run in runs_by_sample[sample_id]
+                for holder in runs_by_sample.keys() - removed_ids
+                for run in runs_by_sample[holder]
             }
             if len(remaining_runs) <= MAX_CONTAINED_SHARE * len(held_out[name]):
                 break
@@ -170,7 +170,7 @@ def _sketches(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[int]]:
 
 @dataclass(frozen=True)
 class Leaks:
-    """Training data that is also in the held-out split; `same_question` includes either split.
+    """Training data that is also held out; `same_question` also counts repeats within one split.
 
     Attributes:
         documents: documents in both splits.

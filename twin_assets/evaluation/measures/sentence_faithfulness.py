@@ -337,19 +337,13 @@ def _threshold(
     }
     right_scores = scores_by_kind.pop(None)
     values = np.unique([scores[index] for index in positions])
-    cutoffs = (values[1:] + values[:-1]) / 2
-    if not len(cutoffs) or not scores_by_kind:
+    cuts = (values[1:] + values[:-1]) / 2
+    if not len(cuts) or not scores_by_kind:
         return float(values[0])
-    caught_share = sum(
-        np.searchsorted(kind, cutoffs) / len(kind) for kind in scores_by_kind.values()
-    )
-    caught_share = caught_share / len(scores_by_kind)
+    recall = sum(np.searchsorted(kind, cuts) / len(kind) for kind in scores_by_kind.values())
+    recall = recall / len(scores_by_kind)
     return float(
-        cutoffs[
-            int(
-                np.argmax(caught_share - np.searchsorted(right_scores, cutoffs) / len(right_scores))
-            )
-        ]
+        cuts[int(np.argmax(recall - np.searchsorted(right_scores, cuts) / len(right_scores)))]
     )
 
 
@@ -403,8 +397,8 @@ def measure_candidate_faithfulness(
     texts = [(text.document, text.text) for text in own]
     calibration = calibrate(judge, texts)
     if calibration is None:
-        requirement = 2 * MIN_SENTENCES
-        return NotMeasured(f"fewer than {requirement} sentences of the author for calibration")
+        shortage = 2 * MIN_SENTENCES
+        return NotMeasured(f"fewer than {shortage} sentences of the author for calibration")
     faithfulness = measure_faithfulness(
         judge,
         calibration,
@@ -413,9 +407,9 @@ def measure_candidate_faithfulness(
         ),
         documents=[prompts.documents[position] for position in positions],
     )
-    requirement = f"fewer than {MIN_SENTENCES} sentences in answers with passages"
+    shortage = f"fewer than {MIN_SENTENCES} sentences in answers with passages"
     if faithfulness is None:
-        return NotMeasured(requirement)
+        return NotMeasured(shortage)
     gateway_calibration = calibrate(gateway_judge, texts) if gateway_judge else calibration
     return replace(
         faithfulness, served_by=gateway_calibration.sentence_cut if gateway_calibration else None
