@@ -23,7 +23,7 @@ from twin_resources.quality.judges.texts import WriterSample
 
 @dataclass(frozen=True)
 class ServerStarters:
-    """Functions that return context managers, each of which starts a server for one model.
+    """Functions that return context managers; each context manager starts a server for one model.
 
     Attributes:
         engine: the inference engine, with its version.
@@ -42,7 +42,7 @@ class EvaluatedModel:
         name: `candidate`, `v3`, `base model`.
         weights: id of the weights: a checkpoint's hash, or the revision of a base model.
         base_folder: transformers folder.
-        adapter_folder: PEFT folder, or None for the base alone.
+        adapter_folder: PEFT folder, or None for the base model only.
         precision: precision of the served weights.
     """
 
@@ -81,7 +81,7 @@ class EvaluationSpec:
         token_budget: tokens of held-out passages that each model reads for perplexity.
         questions: largest number of held-out questions for candidate and base.
         nli_model: model that judges single sentences; empty to use the support score.
-        other_author_count: number of the instance's other authors with whom the voice is compared.
+        other_author_count: number of the instance's other authors, for comparing the voice.
         reference: adapter trained on other authors, for the candidate's base model, or None.
     """
 

@@ -8,7 +8,7 @@ claim that is not met. For adding a measure, see deploy/docs/contributing.md.
 
 The first part of the gate (`FIRST_CLAIMS`) releases a first model that does no harm and has learned
 something. The alternative is the base model, so the size of the improvement can be decided later.
-The rest of the gate runs after the release, and reverses it if a claim does not hold. If there is a
+The rest of the gate runs after the release, and reverses it if a claim is not met. If there is a
 stable version, the whole gate is decided before a release.
 """
 # pyright: strict

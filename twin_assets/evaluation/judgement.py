@@ -113,8 +113,7 @@ class JudgingSetup:
         token_budget: tokens of held-out passages (`Settings.evaluation_tokens`).
         embedder: function that loads the embedder; called only if something is measured.
         log: function that receives one line of progress at a time.
-        other_authors: slugs of the instance's other authors, against whom the voice judge is
-            trained.
+        other_authors: slugs of the instance's other authors, whose texts train the voice judge.
         named_judges: models that the operator configured as judges.
         max_questions: number of questions for candidate and base (`Settings.evaluation_questions`).
         send_experiment: function that writes an experiment to Langfuse (`report/experiment.py`), or
@@ -177,9 +176,9 @@ def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
 def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
     """Apply the whole gate to a candidate with a first verdict, or return the stored evaluation.
 
-    A version that is stable by a first verdict alone and does not pass becomes `refused`, and the
-    base model answers again. A version that has once passed the whole gate stays stable, as does
-    one released by hand against the gate.
+    A version that has only a first verdict and does not pass becomes `refused`, and the base model
+    answers again. A version that has ever passed the whole gate stays stable, as does a version
+    released by hand against the gate.
 
     Raises:
         TwinError: as for `judge_candidate`, or nothing has been judged yet.
@@ -374,7 +373,7 @@ def _build_judging_context(
 ) -> JudgingContext:
     """Return the judges and the texts for an evaluation.
 
-    A first verdict uses the topic judge alone, because generating the base model's answers for the
+    A first verdict uses only the topic judge, because generating the base model's answers for the
     voice judge takes a minute and a half.
     """
     author, tables, named_judges = setup.author, setup.tables, setup.named_judges

@@ -289,7 +289,7 @@ def _build_prompts(
     *,
     is_first_verdict: bool = False,
 ) -> PromptSet:
-    """Return the prompts of all measures; those for a first verdict omit instructions and posts."""
+    """Return the prompts of all measures, without instructions and posts for a first verdict."""
     pairs = held_out.training_pairs(spec.dataset)
     prompts = served_answers.build_prompt_set(
         passages,

@@ -4,9 +4,9 @@ Scope: the order, the extent of the two kinds of verdict, deciding when each ste
 Out of scope: claims and thresholds (`measures/`), deciding a claim about a mean
 (`statistics/sequential.py`), servers (`served/answer_batches.py`), the record (`measurement.py`).
 
-The plan first measures harm, and whether the candidate has learned anything at all:
+The plan first measures harm, and whether the candidate has learned anything:
 
-    1. perplexity   all compared models read the same passages, with interim looks; each look spends
+    1. perplexity   all compared models read the same passages, with interim looks; each look uses
                     part of 5 % (`statistics/sequential.py`), and the last interval is reported
     2. parity       8 prompts asked twice; 20 if no betting test on the mean difference has decided
     3. red team     all 36 prompts
@@ -14,16 +14,16 @@ The plan first measures harm, and whether the candidate has learned anything at 
                     recitation (and the voice, in the whole gate); recitation covers every answer
     5. the rest     instructions, and the texts that the other measures read and score
 
-Without a stable version, the base model answers meanwhile, and readers wait for the gate. For a
+Without a stable version, the base model answers readers until the gate has released one. For a
 first verdict (`FIRST`), the plan therefore stops after step 4, looks earlier, and asks the base
 only if its answers can change a claim. The whole gate (`WHOLE`) runs all steps; if it does not
 pass, the release is withdrawn. A first verdict never counts as the whole gate
 (`gate.is_full_gate`).
 
 A candidate refused by steps 1 to 3 is asked only `min_questions` questions, for the report. A
-candidate refused by topic or recitation is asked no further questions. The voice, and sentences
-judged one by one, need at least thirty questions. The base with posts has the longest prompts, so
-it is no longer asked once the candidate has beaten it in a betting test.
+candidate refused by topic or recitation is asked no further questions. The voice and the judging of
+single sentences need at least thirty questions. The base with posts has the longest prompts, so it
+is no longer asked once the candidate has beaten it in a betting test.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class AskedPrompts:
     """The prompts that were asked, with their answers.
 
     Attributes:
-        prompts: prompts of all measures, with only those held-out questions that were asked.
+        prompts: prompts of all measures, with only the held-out questions that were asked.
         answers: answers to the prompts.
         scores: scores of the base's answers.
     """
@@ -316,7 +316,7 @@ def is_decided(
     recitation_side: Side | None,
     voice: Voice,
 ) -> bool:
-    """Return whether no claim needs more held-out questions, or a claim has refused the candidate.
+    """Return whether all claims have enough held-out questions, or one has refused the candidate.
 
     A claim without a judge needs no questions.
     """

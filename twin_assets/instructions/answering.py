@@ -39,7 +39,7 @@ def choose_answer_sampling(
     """Return the checkpoint to ask and the number of answers, or no checkpoint if none is useful.
 
     A tainted version is not asked, because its training data must be forgotten. An answer model is
-    not asked either, because its mistakes are not those of the trained weights.
+    not asked either, because the trained weights make different mistakes.
 
     Raises:
         TwinError: the recipe does not exist, or the stable version's manifest cannot be read.

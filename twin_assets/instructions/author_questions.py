@@ -104,7 +104,7 @@ def _to_second_person(words: list[str]) -> str:
 
 
 def _is_self_contained(words: list[str]) -> bool:
-    """Return whether nothing in a clause refers to earlier text.
+    """Return whether a clause has no word that refers to earlier text.
 
     A pronoun may follow at least four words, because its referent is then usually in the clause.
     """

@@ -72,7 +72,7 @@ class BuildResult:
 def update_splits(tables: Tables, author: str) -> pl.DataFrame:
     """Draw a split for every kept document without one; return `document_id`, `split`.
 
-    Rows of deleted documents stay, so that a document that returns gets the same split.
+    Rows of deleted documents are kept, so that a document that returns gets the same split.
     """
     stored_rows = pl.DataFrame(schema=column_types(DocumentSplits))
     if tables.exists("document_splits", author):
@@ -264,7 +264,7 @@ def _build_plan(
 
 
 def _drop_leaks(samples: pl.DataFrame) -> pl.DataFrame:
-    """Return the samples without their answers, leaving out those similar to a held-out sample."""
+    """Return the samples without their answers, marking samples similar to a held-out sample."""
     left_out_ids = leakage.find_left_out(
         [
             leakage.LeakCandidate(

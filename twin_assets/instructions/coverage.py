@@ -19,7 +19,7 @@ from twin_assets.instructions.answer_passages import find_passages, no_passage_r
 
 @dataclass(frozen=True)
 class Coverage:
-    """The documents that yield samples, and those that do not.
+    """Counts of documents with and without samples.
 
     Attributes:
         documents: the number of kept documents.

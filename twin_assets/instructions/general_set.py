@@ -91,8 +91,8 @@ class GeneralSet:
             training: the number of the author's own training samples.
             share: the share, 0 to 0.5.
             excluded_questions: the gate's questions and the questions of the author's samples. A
-                model trained on the gate's questions or similar ones would pass the gate, and each
-                of the author's questions is asked only once.
+                model trained on questions similar to the gate's would pass the gate, and each of
+                the author's questions must be unique.
         """
         excluded_ids = _similar_sample_ids(self.samples, excluded_questions)
         candidates = [sample for sample in self.samples if sample.sample_id not in excluded_ids]
@@ -143,7 +143,7 @@ def samples_needed(training: int, share: float) -> int:
 
 
 def sort_by_hash(samples: Sequence[GeneralSample]) -> list[GeneralSample]:
-    """Sort samples by hash, so that adding or removing samples leaves the first ones unchanged."""
+    """Sort samples by hash, so that adding or removing samples changes few of the first samples."""
     hashes = {
         sample: hashlib.sha256(f"mix/{sample.sample_id}".encode()).digest() for sample in samples
     }

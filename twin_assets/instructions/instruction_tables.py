@@ -55,8 +55,8 @@ class InstructionDrafts(dy.Schema):
 class TeacherQuestions(dy.Schema):
     """Table `teacher_questions`: one row for every draft that a teacher was asked about.
 
-    `outcome` and the last columns are those of `teacher.TeacherReply`; `turn` counts
-    the renewed requests for a sample without a reply.
+    `outcome` and the last columns are fields of `teacher.TeacherReply`. `turn` counts the repeated
+    requests for a sample without a reply.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)

@@ -54,8 +54,8 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     A training sample is left out if a held-out sample has a similar question or answer, or an
     answer that the training sample contains. If more than `MAX_LEFT_OUT_PER_SAMPLE` training
     samples contain parts of a held-out one, for example a repeated phrase, the held-out sample is
-    left out. Among samples with the same question, the held-out one is kept, or otherwise the
-    oldest.
+    left out. Among samples with the same question, the held-out sample is kept, or the oldest if
+    none is held out.
     """
     first_by_question: dict[str, str] = {}
     left_out_ids: set[str] = set()

@@ -74,7 +74,7 @@ def choose_answer_checkpoint(
 def choose_samples(samples: Sequence[tuple[str, str]], *, count: int) -> list[str]:
     """Draw random samples for the model to answer, each document once before any document twice.
 
-    New samples replace only a few of the chosen ones, so that most stored answers remain useful.
+    New samples replace only a few chosen samples, so that most stored answers remain useful.
 
     Args:
         samples: (sample id, document id).

@@ -322,7 +322,7 @@ def read_held_out(tables: Tables, author: str) -> HeldOutTexts:
 def _drop_equal_answers(
     rows: Sequence[dict[str, Any]], left_out: Counter[str]
 ) -> list[dict[str, Any]]:
-    """Return the pairs whose two answers differ in content; equal answers teach nothing."""
+    """Return the pairs whose answers differ in content, because equal answers teach nothing."""
     different_rows = [row for row in rows if not is_same_answer(row["chosen"], row["rejected"])]
     left_out["equal_answers"] += len(rows) - len(different_rows)
     return different_rows

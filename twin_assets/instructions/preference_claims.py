@@ -142,7 +142,7 @@ class MisstatedSources:
 def check_sources(
     dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame
 ) -> MisstatedSources:
-    """Compare every pair's trace and chunk with the existing ones.
+    """Compare every pair's trace and chunk with the existing traces and chunks.
 
     Args:
         dataset: `source`, `trace_id`, `document_id`, `chunk_id`, `start`, `end`.

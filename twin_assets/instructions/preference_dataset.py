@@ -35,7 +35,8 @@ def preference_dataset(
 ) -> dg.MaterializeResult:
     """The author's edits and own text, each paired with an answer of the model.
 
-    No answer is requested without a stable version or without new data since its training run.
+    No answer is requested without a stable version, or if there is no new data since its training
+    run.
     """
     author = read_author(settings, context.partition_key)
     answer_sampling = choose_answer_sampling(

@@ -80,7 +80,7 @@ class AuthorPassage:
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """One pair, before its prompt is rendered; the fields are those of `PreferenceDataset`."""
+    """One pair before its prompt is rendered, with the fields of `PreferenceDataset`."""
 
     source: str
     trace_id: str | None

@@ -70,7 +70,7 @@ def check_rendering(
     Args:
         dataset: `document_id`, `question`, `messages`, `context_chunk_ids`.
         chunks: `chunk_id`, `title`, `text`, at least of the chunks that the dataset names; the
-            check of contexts reports missing ones.
+            check of contexts reports missing chunks.
         documents: `document_id`, `title`, `text`, at least of the documents that
             `documents_with_marks` names.
     """

@@ -4,16 +4,16 @@ Scope: the overlap of a question and a chunk in words and in meaning, the test a
 reading the data. Out of scope: the Dagster check (`instruction_dataset.py`).
 
 The chance level comes from the same questions paired with chunks of the author's other documents,
-so that features common to all of an author's posts have no effect. Standing is the share of those
-chunks with less overlap with the question than its own chunk has (ties count half). It is the area
+so that features common to all of an author's posts have no effect. Standing is the share of these
+chunks that overlap less with the question than its own chunk does (ties count half). It is the area
 under the ROC curve of Mann and Whitney 1947, https://doi.org/10.1214/aoms/1177730491: 0.5 by
 chance, 1 at best. Error comes from a permutation test, which is exact for randomly assigned
 questions (Phipson and Smyth 2010, https://doi.org/10.2202/1544-6115.1585).
 
 Continuations are not questions and quote their own passage, so they are left out. They made up a
 third of a dataset, and hid that half of its questions were randomly assigned. The lexical standing
-of three authors was 0.77 to 0.81, but that of their questions alone is 0.74 to 0.75 (and 0.98 to
-0.99 with the right passages).
+of three authors was 0.77 to 0.81. Without continuations, it is 0.74 to 0.75, and 0.98 to 0.99 with
+the right passages.
 """
 # pyright: strict
 
@@ -137,12 +137,12 @@ def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
 
 
 def overlap_above_chance(shared: Floats, documents: Sequence[str], *, seed: int = 0) -> Overlap:
-    """Compare the overlap of questions with their own chunks and with those of other documents.
+    """Compare the overlap of questions with their own chunks and with chunks of other documents.
 
     Args:
         shared: (n, n), the overlap of question i and chunk j; each question's own chunk is on the
             diagonal.
-        documents: n, the document of each chunk; at least two different ones.
+        documents: n, the document of each chunk; at least two different documents.
     """
     import numpy as np
 

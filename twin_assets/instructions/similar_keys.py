@@ -59,7 +59,7 @@ def similar_pairs(
 ) -> Iterator[SimilarKeys]:
     """Yield every pair of a left and a right set with a Jaccard similarity of at least `threshold`.
 
-    Two sets with such an overlap share one of their few rarest elements; only those are indexed.
+    Two sets with such an overlap share one of their few rarest elements, so only these are indexed.
     Pairs are ordered by `left`, then `right`.
     """
     counts: Counter[Element] = Counter()

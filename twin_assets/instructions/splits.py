@@ -52,14 +52,15 @@ def draw_splits(
     """Draw a split for each document that has none.
 
     Args:
-        documents: all kept documents or only new ones; those in `existing_rows` are skipped.
+        documents: all kept documents, or only the new ones; documents in `existing_rows` are
+            skipped.
         existing_rows: every earlier draw of this author; without draws, this is the first import.
 
     Returns:
         The new draws, oldest document first. A document gets the split of an earlier document that
         it repeats. In the first import, the newest tenth of the other dated documents is held out,
-        at least one if there are several. All other documents are drawn by a hash of the id, which
-        holds out a tenth.
+        at least one if there are several. For all other documents, a hash of the id decides; it
+        holds out a tenth of them.
     """
     known_ids = {split_row.document_id for split_row in existing_rows}
     new_documents = sorted(

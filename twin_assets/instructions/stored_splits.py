@@ -4,9 +4,9 @@ Scope: comparing the dataset with `document_splits` and with its own earlier ver
 drawing (`splits.py`), leaks between correct splits (`leakage.py`).
 
 A document that a model was trained on must never be held out later, because the next gate would
-evaluate on it. The dataset is therefore compared with every tagged version: those of the
-checkpoints and the last sound one (`SOUND_TAG`). A comparison with only the previous version would
-pass on a retry.
+evaluate on it. The dataset is therefore compared with every tagged version: the versions of the
+checkpoints and the last sound version (`SOUND_TAG`). A comparison with only the previous version
+would pass on a retry.
 """
 # pyright: strict
 
@@ -52,7 +52,7 @@ class StoredSplits:
 def compare_splits(
     dataset: pl.DataFrame, draws: pl.DataFrame, earlier_versions: Iterable[pl.DataFrame]
 ) -> StoredSplits:
-    """Compare the split of each document; left-out rows and those of a general set have none.
+    """Compare the split of each document; left-out rows and rows of a general set have no split.
 
     Args:
         dataset, draws, earlier_versions: `document_id`, `split`.

@@ -44,7 +44,7 @@ class LikelihoodCache:
     def get_or_compute(
         self, model: str, samples: Sequence[TokenizedSample], compute: Compute
     ) -> AnswerLikelihood:
-        """Return the likelihoods of all samples, and compute only those that are not stored.
+        """Return the likelihoods of all samples, and compute only the missing likelihoods.
 
         Args:
             model: hash of the model's weights.

@@ -156,7 +156,7 @@ def load_model(
 
     Args:
         base_folder: transformers folder.
-        adapter_folder: PEFT folder, or None for the base alone.
+        adapter_folder: PEFT folder, or None for the base model only.
         precision: `bf16` or `fp32`.
     """
     import torch

@@ -45,7 +45,7 @@ class LikelihoodSamples:
         held_out: the author's passages, with prompts as in production; empty if there are too few.
         held_out_for_incumbent: the same passages in the tokens of the incumbent's base model.
         own, other: control samples of the author and of others.
-        general: instructions that have nothing to do with the author.
+        general: instructions that are unrelated to the author.
         choices: options of common questions, each as an answer.
         held_out_count: number of held-out passages, even if there are too few to read.
         other_writers: writers of `other`.
@@ -132,7 +132,7 @@ def compute_likelihoods(
     level: float = LEVEL,
     announced_counts: Counter[str] | None = None,
 ) -> LikelihoodsByModel:
-    """Return every model's likelihoods, and compute those that are not stored yet.
+    """Return every model's likelihoods, and compute any that are not stored yet.
 
     Args:
         best, reference: models with the candidate's base model.

@@ -5,7 +5,7 @@ Out of scope: likelihoods and held-out perplexity (`perplexity.py`), the source 
 texts (`judges/texts.py`).
 
 Training on any posts makes all posts likelier, because of their length, their prose and the
-prompt's wording. On this author's passages, a model trained on somebody else's data gained half as
+prompt's wording. On this author's passages, a model trained on another author's data gained half as
 much as the author's own model. Base and candidate therefore read passages of the author and of
 others, cut to the same length, in prompts without context. The author's passages must gain more.
 One function drafts the questions of both sides from the passages. The questions of the instruction
@@ -168,7 +168,7 @@ def claim(control: Control) -> GateClaim:
 
 
 def draft_question(text: str) -> str:
-    """Draft the question that a passage answers, from the passage alone.
+    """Draft the question that a passage answers, using only the passage.
 
     Titles and the teacher model are not used, because one side may lack them. The language of other
     people's texts is unknown, so the questions of both sides are in English.

@@ -35,7 +35,7 @@ WITH_POSTS = " with posts"
 def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     """Decide `sounds_less_like_the_base`.
 
-    The conditions are candidate − base > 0, candidate − `Scores.partway_scores` > 0, and candidate
+    The conditions are: candidate − base > 0, candidate − `Scores.partway_scores` > 0, and candidate
     − base with posts ≥ −`MAX_DROP_BELOW_POSTS`. A betting test decides them. If it reaches no
     decision, the lower end of each interval decides.
     """

@@ -2,8 +2,8 @@
 
 Scope: reading the questions, the probability of each option, comparing two models, the claim.
 Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`), the loss on general answers
-(`general_instructions.py`). That loss improves for nearly every tuned model, because human prose
-makes all human answers likelier, including wrong ones.
+(`general_instructions.py`). That loss improves for nearly every tuned model, because training on
+human prose makes all human answers likelier, including wrong answers.
 
 The prompt does not show the options. Each option is read as the answer to its question, in the base
 model's own chat markup without the twin's template. Its score is the mean log-probability per

@@ -1,4 +1,4 @@
-"""Compare the candidate's held-out perplexity with the base's and those of released versions.
+"""Compare the candidate's held-out perplexity with that of the base and of released versions.
 
 Scope: the comparison, its two claims, its table. Out of scope: computing perplexity
 (`likelihood/perplexity.py`), choosing the passages to read (`sequential_plan.py`).

@@ -27,7 +27,7 @@ from twin_resources.registry.moves import GateClaim
 
 CLAIM = "keeps_following_instructions"
 MAX_DROP_BELOW_BASE = 0.1
-MIN_FOLLOWED_BY_BASE = 12  # with fewer, a tuned model has nothing to lose
+MIN_FOLLOWED_BY_BASE = 12  # with fewer, a drop could not be measured
 SCORE = "follows"
 
 

@@ -4,10 +4,10 @@ Scope: comparing support scores of candidate and base, the control with other qu
 recognising answers that decline, the claim.
 Out of scope: the support score (`twin_resources/quality/judges/support.py`), finding passages.
 
-A support score of 0.4 alone means nothing, because common words of a subject support any answer.
-Each answer is therefore also scored on the passages of another question (`elsewhere`), and the
-claim uses the difference. Reference for measuring word overlap with the source: Maynez et al. 2020,
-https://aclanthology.org/2020.acl-main.173.
+A support score of 0.4 is meaningless by itself, because common words of a subject support any
+answer. Each answer is therefore also scored on the passages of another question (`elsewhere`), and
+the claim uses the difference. Reference for measuring word overlap with the source: Maynez et al.
+2020, https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
 

@@ -97,8 +97,8 @@ def measure_recitation(
     """Count the answers that recite a training text.
 
     Args:
-        answers, prompts: sequences of the same length. A prompt is everything that the model was
-            shown.
+        answers, prompts: sequences of the same length. A prompt is the whole text that the model
+            received.
         training: index of the answers that the model was trained on.
     """
     flags: list[bool] = []

@@ -4,11 +4,11 @@ Scope: detecting harm in an answer, rates of candidate and base, the claim.
 Out of scope: the prompts and asking (`served/`), the patterns of personal data and secrets
 (`twin_resources/privacy`), words of abuse (`harm/toxicity.py`).
 
-A third of the prompts ask for abuse, a third for somebody's personal data, a third for secrets.
-Each answer is searched for all three. The base model answers the same prompts, because tuning
-causes only the harm beyond the base's. Personal data and secrets from the training texts are worse
-than invented ones, and none are allowed. Ganguli et al. 2022, https://arxiv.org/abs/2209.07858,
-describe prompts written to be refused, by kind of harm.
+A third of the prompts ask for abuse, a third for a person's data, a third for secrets. Each answer
+is searched for all three. The base model answers the same prompts, because tuning causes only the
+harm beyond the base's. Personal data and secrets from the training texts are worse than invented
+ones, and none are allowed. Ganguli et al. 2022, https://arxiv.org/abs/2209.07858, describe red-team
+prompts by kind of harm.
 """
 # pyright: strict
 
@@ -114,7 +114,7 @@ def find_flags(answer: str, *, prompt: str, leaks: LeakSearch) -> Flags:
     """Search one answer for harm.
 
     Args:
-        prompt: everything that the model was shown. Text repeated from it does not count.
+        prompt: the whole text that the model received. Text repeated from it does not count.
         leaks: search over the model's training texts; empty for the base, which has not seen them.
     """
     folded_prompt = _fold(prompt)

@@ -102,8 +102,8 @@ def _compare_habit(
 
     Args:
         count: function that counts each trait in texts.
-        max_traits: number of traits to show, those with the largest difference between author and
-            base first, or None for all, in `order`.
+        max_traits: number of traits to show, starting with the largest difference between author
+            and base, or None for all, in `order`.
         count_divisor: function that returns the divisor of the counts, or None to divide by their
             sum.
     """

@@ -171,7 +171,7 @@ class Voice:
         against_people: comparison by the judge trained against other people only, or None if there
             are no other people's texts.
         why_not: why there is no score; empty if there is one.
-        of_prompts: number of prompts available, of which `prompts` were asked, or None if unknown.
+        of_prompts: number of available prompts, asked or not; None if unknown.
     """
 
     prompts: int
@@ -234,7 +234,7 @@ def measure_voice(
     Args:
         documents: id of the document that each prompt is about; the prompts are in random order.
         against_all, against_people: two judges' scores of the same answers.
-        of_prompts: number of prompts available, of which those in `documents` were asked.
+        of_prompts: number of available prompts, asked or not.
     """
     return Voice(
         prompts=len(documents),
@@ -250,8 +250,8 @@ def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -
     """Return whether the candidate is above or below its limits, or None if it is not yet known.
 
     The betting test uses the first prompt of each document. These prompts are independent, so
-    asking may stop at any time. The claim covers all of the author's posts, not only those asked
-    about.
+    asking may stop at any time. The claim covers all of the author's posts, not only the posts in
+    these questions.
 
     Args:
         base_only: as in `Scores.scores_to_beat`.
@@ -297,8 +297,8 @@ def is_decided(voice: Voice, *, parameters: int | None) -> bool:
     """Return whether betting tests have decided every claim that can refuse the candidate.
 
     Args:
-        parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS` only the
-            comparison against all can refuse.
+        parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS`, only
+            the comparison against all can refuse the candidate.
     """
     comparisons = [voice.against_all]
     if parameters is None or parameters >= MIN_BLOCKING_PARAMETERS:

@@ -41,8 +41,8 @@ class Evaluation:
         left_out: number of samples that could not be measured, by reason.
         parity: details of the comparison with the served model.
         seconds: wall time by part.
-        refused_early: claims that refused the checkpoint before any question; the gate then asks
-            only the questions that the report shows.
+        refused_early: claims that refused the checkpoint before any question was asked. The gate
+            then asks only the questions that the report shows.
         first: whether only a first verdict was measured (`sequential_plan.FIRST`).
     """
 

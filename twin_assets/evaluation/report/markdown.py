@@ -36,7 +36,7 @@ def write_report(
     """Write the report, its plot, and the answers side by side.
 
     Args:
-        path: path of the Markdown file; the other files are written beside it.
+        path: path of the Markdown file; the other files are written to the same folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     voice = evaluation.measured.get(visible_voice.MEASURE)
@@ -127,7 +127,7 @@ def _released_forms(verdict: Verdict) -> str:
 
 
 def render_side_by_side(answer_rows: Sequence[SideBySide]) -> str:
-    """Return the answers of candidate and base beside the author's own, as Markdown."""
+    """Return the answers of candidate, base and author side by side, as Markdown."""
     lines = ["# Answers to held-out questions", ""]
     for row in answer_rows:
         lines += [

@@ -5,10 +5,10 @@ Out of scope: deciding when to stop (`sequential_plan.py`), asking one server (`
 the questions (`served_answers.py`).
 
 The base answers more prompts: the same questions, and each again after the author's posts, which
-have 3,400 tokens. A server reads the posts once if nothing else uses their slot, so questions with
-posts and plain questions have separate slots. The candidate finishes sooner; its core then runs a
-second server of the base for plain questions only. If the base has no questions, its core runs a
-second server of the candidate.
+have 3,400 tokens. A server reads the posts once if no other prompt uses their slot, so questions
+with posts and plain questions have separate slots. The candidate finishes sooner; its core then
+runs a second server of the base for plain questions only. If the base has no questions, its core
+runs a second server of the candidate.
 """
 # pyright: strict
 

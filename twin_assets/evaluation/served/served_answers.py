@@ -5,8 +5,8 @@ Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers (
 finding scores of the base's answers that are already known (`base_scores.py`).
 
 Parity asks 8 prompts twice, or 20 if these do not decide it. The first four include their passages;
-the template renders the others as questions for which nothing was found. Everything else is asked
-once for all measures. Held-out questions include their passages, as in production. Without
+the template renders the others as questions for which no passage was found. Everything else is
+asked once for all measures. Held-out questions include their passages, as in production. Without
 passages, the tuned model of a sample author scored 0.40 for topic, and its base, which rephrases
 the question, 0.83. With passages, the scores were 0.37 and 0.40. A model trained on shuffled pairs
 scored 0.37, its base 0.68 and a good model 0.65. Red-team prompts follow, then instructions whose

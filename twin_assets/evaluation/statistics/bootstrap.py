@@ -1,7 +1,7 @@
 """Compute bootstrap intervals of figures measured on the same prompts.
 
 Scope: resampling whole documents, intervals of means and of functions of means.
-Out of scope: the measured quantities (the modules beside this one), thresholds.
+Out of scope: the measured quantities (`measures/`), thresholds.
 
 Answers to two passages of one post are not independent observations, so documents are resampled.
 All columns of a prompt (candidate, base, author) are drawn together, so the bootstrap is paired.

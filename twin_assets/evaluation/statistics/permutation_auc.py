@@ -11,7 +11,7 @@ Hypotheses" (2005), chapter 3, for its mean under exchanged labels.
 The mean of the shares is the AUC. If answers do not depend on their questions, every pairing of
 answers and questions is equally probable. The mean over all pairings is then ½ for any embedder,
 author or length of answers. No scale has to be calibrated, and an answer that is near to every
-question gains nothing.
+question has no advantage.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ def permutation_shares(
 
     Args:
         nearness: m rows of n values, the nearness of each answer to each question.
-        own: m positions, those of each answer's own question.
+        own: m positions, one for each answer's own question.
         groups: group of each of the n questions; questions of one group may have the same answer
             and are not compared.
 

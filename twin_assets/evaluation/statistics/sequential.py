@@ -90,7 +90,7 @@ def split_level(level: float, looks: int) -> tuple[float, ...]:
     """Split a level over the looks at an interval.
 
     Every look but the last gets a fifth of the level, and the last gets the rest. By the union
-    bound, the sum holds however the looks depend on each other, at the cost of somewhat wider
+    bound, the total is valid for any dependence between the looks, at the cost of somewhat wider
     intervals.
     """
     early_level = level / 5
@@ -100,7 +100,7 @@ def split_level(level: float, looks: int) -> tuple[float, ...]:
 def planned_looks(
     count: int, looks: Sequence[int], *, level: float
 ) -> tuple[tuple[int, float], ...]:
-    """Return the number of observations at each look, and the level that the look spends.
+    """Return the number of observations at each look, and the level that the look uses.
 
     Args:
         looks: numbers of observations, ascending. Numbers of `count` or more are left out, and the
@@ -126,7 +126,7 @@ class _Bets:
         """Bet on one more value; return the mean wealth (infinite if the claim is refuted)."""
         null_mean = self._null()
         self._count, self._sum = self._count + 1, self._sum + value
-        if TOLERANCE < null_mean < 1.0:  # otherwise all remaining values are 0 or 1
+        if TOLERANCE < null_mean < 1.0:  # otherwise, all remaining values are 0 or 1
             self._wealth = [
                 wealth * wealth_factor(value, null_mean, fraction)
                 for wealth, fraction in zip(self._wealth, self._fractions, strict=True)
