@@ -1,7 +1,7 @@
 """Assemble the code location's definitions: assets, checks, resources, jobs, sensors.
 
-Scope: `build_defs` and the list of modules that form the graph. Out of scope: any single asset,
-resource or job; tests replace a resource through `build_defs(resources=…)`.
+Scope: `build_defs` and the list of modules that form the graph. Out of scope: individual assets,
+resources and jobs. Tests replace a resource through `build_defs(resources=…)`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # This module creates half a million objects that all stay alive. Python's garbage collector would
-# scan them repeatedly, .6 of 2.7 CPU s. Its thresholds are restored at the end.
+# scan them repeatedly, which took 0.6 of 2.7 CPU s. Its thresholds are restored at the end.
 _thresholds = gc.get_threshold()
 gc.set_threshold(1_000_000, *_thresholds[1:])
 
@@ -93,7 +93,7 @@ def default_resources(home: str = "") -> dict[str, Any]:
     """Return all resources by the names that assets use.
 
     Args:
-        home: folder of all state; empty for `TWIN_HOME`, else `.twin`, read when it is used.
+        home: folder of all state. If it is empty, `TWIN_HOME` or else `.twin` is used.
     """
     return {
         "embedder": shells.EmbedderResource(home=home),
@@ -118,19 +118,28 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """
     settings = load_settings()
     step_execution = read_step_execution(settings.steps_apart)
-    # `dg.load_assets_from_modules` finds the same definitions but copies each twice: .2 of 4 CPU s
+    # `dg.load_assets_from_modules` finds the same definitions but copies each twice, which takes
+    # 0.2 of 4 CPU s.
     values = [
         value for module in (*ASSET_MODULES, contract_checks) for value in vars(module).values()
     ]
     asset_definitions = {
         id(value): value for value in values if isinstance(value, dg.AssetsDefinition)
     }.values()
-    checks = [one for one in asset_definitions if isinstance(one, dg.AssetChecksDefinition)]
+    checks = [
+        definition
+        for definition in asset_definitions
+        if isinstance(definition, dg.AssetChecksDefinition)
+    ]
     assets = [
-        *(one for one in asset_definitions if not isinstance(one, dg.AssetChecksDefinition)),
+        *(
+            definition
+            for definition in asset_definitions
+            if not isinstance(definition, dg.AssetChecksDefinition)
+        ),
         *sql_assets(),
     ]
-    step_execution.require_steps(one.node_def.name for one in [*assets, *checks])
+    step_execution.require_steps(definition.node_def.name for definition in [*assets, *checks])
     return dg.Definitions(
         assets=dg.with_source_code_references(step_execution.add_sizes(assets)),
         asset_checks=step_execution.add_sizes(checks),
@@ -168,7 +177,8 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             erasure_runs.forgetting_unfinished,
         ],
         resources=default_resources() | dict(resources or {}),
-        # For jobs without their own: `retrain_twin`, and Materialize in the UI (Dagster's own job).
+        # The executor of jobs without their own: `retrain_twin`, and Dagster's job for Materialize
+        # in the UI.
         executor=step_execution.executor_definition(),
     ).map_resolved_asset_specs(func=complete_spec)
 

@@ -33,8 +33,8 @@ def raw_posts(
 ) -> dg.MaterializeResult:
     """Every imported post; an edited file replaces its row, a deleted file leaves a tombstone."""
     author = read_author(settings, context.partition_key)
-    # The fingerprint precedes reading, so a source that changes meanwhile is read again.
-    sources_mark = fingerprint_sources(author.sources)
+    # Take the fingerprint before reading, so a source that changes meanwhile is read again.
+    sources_fingerprint = fingerprint_sources(author.sources)
     imported = imported_sources.update_raw_posts(tables, author)
     for line in imported.failed:
         context.log.warning(line)
@@ -44,5 +44,5 @@ def raw_posts(
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"sources": len(author.sources), "not_read": imported.failed},
     )
-    metadata = {**imported.metadata, SOURCES_FINGERPRINT_KEY: sources_mark}
+    metadata = {**imported.metadata, SOURCES_FINGERPRINT_KEY: sources_fingerprint}
     return report_materialization(imported.posts, metadata, check_results=[check])

@@ -36,11 +36,11 @@ def post_row(post: Post) -> dict[str, Any]:
 
 def record_row(record: ExportRecord) -> dict[str, Any]:
     """Return the fields of an export's record; a draft becomes a private post."""
-    draft = {"kind": "post", "visibility": "private"} if record.kind == "draft" else {}
+    draft_columns = {"kind": "post", "visibility": "private"} if record.kind == "draft" else {}
     has_text = bool(record.text.strip())
     return {
         **{name: getattr(record, name) for name in _SHARED_COLUMNS},
-        **draft,
+        **draft_columns,
         "parent_id": f"{record.source}/{record.parent_id}" if record.parent_id else "",
         "tags": list(record.tags),
         "content_hash": content_hash(record.text) if has_text else _unique_hash(record.row_id),
@@ -64,8 +64,8 @@ def row_without_text(source_id: str, *, deleted: bool) -> dict[str, Any]:
 
 def upgrade_stored_row(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a row from an earlier version of this table."""
-    empty = row_without_text(str(stored["source_id"]), deleted=bool(stored["deleted"]))
-    return {name: stored.get(name, value) for name, value in empty.items()}
+    empty_row = row_without_text(str(stored["source_id"]), deleted=bool(stored["deleted"]))
+    return {name: stored.get(name, value) for name, value in empty_row.items()}
 
 
 def _unique_hash(source_id: str) -> str:

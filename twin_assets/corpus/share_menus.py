@@ -1,11 +1,11 @@
 """Count a platform's menus and notices in a text by their words, independently of lines.
 
-Scope: rows of buttons in running text, and a second list of notices. Out of scope: removing lines
+Scope: rows of buttons within running text, and a list of notices. Out of scope: removing lines
 (`boilerplate`, which has a separate list), counting documents (`document_claims`).
 
 A menu lists networks and actions, separated only by white space, bullets and bars. An author who
-writes about networks puts commas and words between them. Of 76 articles copied from a newsletter's
-pages, 74 have such a menu, and most of these have only one line.
+writes about networks puts commas and words between them. Of 76 articles copied from newsletter
+pages, 74 contain such a menu. Most of these articles are a single line.
 """
 # pyright: strict
 
@@ -66,8 +66,8 @@ def count_menus(text: str) -> int:
         for line in lines
     )
     prose = re.sub(r"`[^`\n]*`", " , ", "\n".join(lines))
-    flat = " ".join(re.findall(r"\w+", prose.casefold()))
-    return buttons + _count_button_rows(prose) + len(_NOTICES.findall(flat))
+    flat_text = " ".join(re.findall(r"\w+", prose.casefold()))
+    return buttons + _count_button_rows(prose) + len(_NOTICES.findall(flat_text))
 
 
 def _count_button_rows(prose: str) -> int:

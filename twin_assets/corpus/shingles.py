@@ -34,13 +34,13 @@ def shingles(text: str, *, width: int) -> frozenset[int]:
     word_hashes = [_hash_word(word) for word in split_words(text)]
     if not word_hashes:
         return frozenset()
-    last = max(1, len(word_hashes) - width + 1)
+    start_count = max(1, len(word_hashes) - width + 1)
     hashes: set[int] = set()
-    for start in range(last):
-        value = 0
-        for number in word_hashes[start : start + width]:
-            value = (value * _FACTOR + number) % _MODULUS
-        hashes.add(value)
+    for start in range(start_count):
+        run_hash = 0
+        for word_hash in word_hashes[start : start + width]:
+            run_hash = (run_hash * _FACTOR + word_hash) % _MODULUS
+        hashes.add(run_hash)
     return frozenset(hashes)
 
 

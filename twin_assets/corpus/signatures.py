@@ -1,13 +1,13 @@
-"""Find documents signed by someone else, independently of the cleaning.
+"""Find documents signed by someone else, independently of cleaning.
 
-Scope: the signature of an imported post, and comparing it with the author's names. Out of scope:
-posts that cleaning drops (`bylines`), counting documents (`document_claims`). This module and
-`bylines` do not share code, so that a mistake in one is visible in the other.
+Scope: finding the signature of an imported post, and comparing it with the author's names. Out of
+scope: posts that cleaning drops (`bylines`), counting documents (`document_claims`). This module
+and `bylines` do not share code, so that a mistake in one is visible in the other.
 
-The rule is coarser than that of the cleaning. A name is foreign if it has a word that the author's
-name lacks, and lacks a word that the author's name has ("Bob Ruiz" and "Ana Ruiz"). A word that is
-part of another word counts as the same. A single word may be a handle: it is the author's if no
-other byline has more posts in its source, and no post there has the author's own name.
+The rule is coarser than the cleaning rule. A name is foreign if it has a word that the author's
+name lacks, and lacks a word that the author's name has ("Bob Ruiz" and "Ana Ruiz"). Two words match
+if one contains the other. A single word may be a handle. It is the author's if no other byline has
+more posts in its source, and no post there has the author's own name.
 """
 # pyright: strict
 
@@ -96,14 +96,15 @@ def _personal_words(name: str) -> list[str]:
 
 
 def _is_foreign(name: str, names: Sequence[str]) -> bool:
-    parts = _personal_words(name)
-    known = [words for own in names if (words := _name_words(own))]
-    if not parts or not known:
+    personal_words = _personal_words(name)
+    author_names = [words for author_name in names if (words := _name_words(author_name))]
+    if not personal_words or not author_names:
         return False
-    if "".join(parts) in {"".join(words) for words in known}:
+    if "".join(personal_words) in {"".join(words) for words in author_names}:
         return False
     return all(
-        _has_unmatched_word(parts, words) and _has_unmatched_word(words, parts) for words in known
+        _has_unmatched_word(personal_words, words) and _has_unmatched_word(words, personal_words)
+        for words in author_names
     )
 
 
@@ -113,8 +114,8 @@ def _has_unmatched_word(words: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def _is_similar_word(word: str, other: str) -> bool:
-    long_enough = min(len(word), len(other)) >= _MIN_PART_LENGTH
-    return word == other or (long_enough and (word in other or other in word))
+    is_long_enough = min(len(word), len(other)) >= _MIN_PART_LENGTH
+    return word == other or (is_long_enough and (word in other or other in word))
 
 
 def _is_handle_of_owner(name: str, name_counts: Mapping[str, int]) -> bool:
@@ -122,7 +123,7 @@ def _is_handle_of_owner(name: str, name_counts: Mapping[str, int]) -> bool:
 
 
 def _name_words(name: str) -> list[str]:
-    plain = unicodedata.normalize("NFKD", name).casefold()
+    folded_name = unicodedata.normalize("NFKD", name).casefold()
     return _LETTERS.findall(
-        "".join(character for character in plain if unicodedata.category(character) != "Mn")
+        "".join(character for character in folded_name if unicodedata.category(character) != "Mn")
     )

@@ -1,13 +1,13 @@
 """Find the quotations in a post's source, and measure how much of them a text contains.
 
-Scope: finding the quotations of an imported post by lines and tags, without the parser's tree that
-cleaning uses, and finding their words in a text. Out of scope: cleaning, the effect of a
-broken claim (`document_claims`, `instructions/dataset_claims`).
+Scope: finding the quotations of an imported post by lines and tags, without the parse tree that
+cleaning uses, and finding their words in a text. Out of scope: cleaning, the effect of a broken
+claim (`document_claims`, `instructions/dataset_claims`).
 
 A quotation is a line after `>`, the content of `<blockquote>` or of a component with a matching
-name (`<PullQuote>`), or a `<q>` that is a whole paragraph. Within a sentence, `<q>` is a
-pair of quotation marks. For Org, reStructuredText and AsciiDoc, the importer keeps pandoc's
-Markdown, which marks quotations with `>`. A callout (`> [!note]`) is the author's.
+name (`<PullQuote>`), or a `<q>` that is a whole paragraph. Within a sentence, `<q>` is a pair of
+quotation marks. For Org, reStructuredText and AsciiDoc, the importer keeps pandoc's Markdown, which
+marks quotations with `>`. A callout (`> [!note]`) is the author's own text.
 
 Texts are compared by sequences of five words. Sequences that the post also has outside quotations
 or in code are ignored, because an author may repeat a quoted sentence.
@@ -31,7 +31,7 @@ WordRuns = frozenset[tuple[str, ...]]
 
 RUN_WORDS = 5
 _MIN_SHARED = 1 / 3
-"""Share of a paragraph's sequences that a text must contain; links may be written differently."""
+"""Share of a paragraph's sequences that a text must contain, because links may be rewritten."""
 
 _ITEMS = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
 _MAY_QUOTE = re.compile(rf"^{_ITEMS}>|<(?:q\b|[\w.:-]{{0,60}}quote)", re.MULTILINE | re.IGNORECASE)
@@ -75,17 +75,19 @@ def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
     text = str(post["text"])
     if ">" not in text or not _MAY_QUOTE.search(text):
         return ()
-    marked, code = _mark_quotations(text, str(post["markup"]))
-    paragraphs = list(_split_paragraphs(marked))
-    quoted = [frozenset(_word_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted]
+    marked_text, code = _mark_quotations(text, str(post["markup"]))
+    paragraphs = list(_split_paragraphs(marked_text))
+    quoted_runs = [
+        frozenset(_word_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted
+    ]
     unquoted_runs = _runs_in_texts(
-        quoted, [code, *(part for part, is_quoted in paragraphs if not is_quoted)]
+        quoted_runs, [code, *(part for part, is_quoted in paragraphs if not is_quoted)]
     )
-    return tuple(left for runs in quoted if (left := runs - unquoted_runs))
+    return tuple(remaining_runs for runs in quoted_runs if (remaining_runs := runs - unquoted_runs))
 
 
 def count_contained(quotations: Sequence[WordRuns], text: str) -> int:
-    """Return the number of quoted paragraphs of which a text contains at least a third."""
+    """Return how many quoted paragraphs have at least a third of their sequences in a text."""
     return _count_contained(quotations, [text])
 
 
@@ -93,21 +95,23 @@ def count_unmarked(quotations: Sequence[WordRuns], markdown: str) -> int:
     """Return the number of quoted paragraphs in a cleaned text outside its quotations."""
     if not quotations:
         return 0
-    marked = _mark_quoted_lines(_split_code(markdown)[0], callouts=False)
+    marked_text = _mark_quoted_lines(_split_code(markdown)[0], callouts=False)
     return _count_contained(
-        quotations, [part for part, is_quoted in _split_paragraphs(marked) if not is_quoted]
+        quotations, [part for part, is_quoted in _split_paragraphs(marked_text) if not is_quoted]
     )
 
 
 def _count_contained(quotations: Sequence[WordRuns], texts: Iterable[str]) -> int:
-    contained = _runs_in_texts(quotations, texts)
-    return sum(len(runs & contained) >= max(1.0, _MIN_SHARED * len(runs)) for runs in quotations)
+    contained_runs = _runs_in_texts(quotations, texts)
+    return sum(
+        len(runs & contained_runs) >= max(1.0, _MIN_SHARED * len(runs)) for runs in quotations
+    )
 
 
 def _runs_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> WordRuns:
     """Return the sequences of the quotations that occur in one of the texts."""
-    every = frozenset[tuple[str, ...]]().union(*quotations)
-    return every.intersection(chain.from_iterable(map(_word_runs, texts)))
+    quoted_runs = frozenset[tuple[str, ...]]().union(*quotations)
+    return quoted_runs.intersection(chain.from_iterable(map(_word_runs, texts)))
 
 
 def _word_runs(text: str) -> Iterator[tuple[str, ...]]:
@@ -124,13 +128,13 @@ def _mark_quotations(text: str, markup: str) -> tuple[str, str]:
         return _mark_quoted_lines(prose), code
     text = replace_highlights(text, fence_code)
     code = "\n".join(
-        html.unescape(_TAG.sub("", hidden[0])) for hidden in _HIDDEN_ELEMENT.finditer(text)
+        html.unescape(_TAG.sub("", element[0])) for element in _HIDDEN_ELEMENT.finditer(text)
     )
     text = _HIDDEN_ELEMENT.sub("\n\n", text)
     if markup == "markdown":
         text, fenced_code = _split_code(text)
         code += f"\n{fenced_code}"
-    # Tags precede lines, because a line that begins with `>` may be the end of a tag.
+    # Process tags before lines, because a line that begins with `>` may be the end of a tag.
     text = _mark_quoting_tags(_PARAGRAPH_QUOTE.sub(r"\1<blockquote>\2</blockquote>", text))
     if markup == "markdown":
         text = _LINK_TARGET.sub("", _mark_quoted_lines(text))
@@ -142,19 +146,19 @@ def _mark_quoting_tags(text: str) -> str:
     open_tags: dict[str, list[int]] = {}
     pairs: set[int] = set()
     tags = list(_TAG.finditer(text))
-    for place, tag in enumerate(tags):
+    for index, tag in enumerate(tags):
         name = tag[2].lower()
         if not _is_quotation(tag[2]):
             continue
         if not tag[1]:
-            open_tags.setdefault(name, []).append(place)
+            open_tags.setdefault(name, []).append(index)
         elif open_tags.get(name):
-            pairs |= {place, open_tags[name].pop()}
+            pairs |= {index, open_tags[name].pop()}
     pieces: list[str] = []
     end = 0
-    for place, tag in enumerate(tags):
+    for index, tag in enumerate(tags):
         pieces.append(text[end : tag.start()])
-        if place in pairs:
+        if index in pairs:
             pieces.append(f"\n\n{_QUOTE_END if tag[1] else _QUOTE_START}\n\n")
         elif tag[2].lower() in _BLOCKS or _is_quotation(tag[2]):
             pieces.append("\n\n")
@@ -172,7 +176,7 @@ def _mark_quoted_lines(text: str, *, callouts: bool = True) -> str:
     """Put marks around lines that begin with `>`.
 
     Args:
-        callouts: whether a sequence of such lines may be a callout, which is the author's.
+        callouts: whether a block of such lines may be a callout, which is the author's own text.
     """
     lines: list[str] = []
     list_indent = 0  # text indented this far belongs to a list item
@@ -197,14 +201,14 @@ def _mark_quoted_lines(text: str, *, callouts: bool = True) -> str:
 
 
 def _indent_width(line: str) -> int:
-    spaced = line.expandtabs(4)
-    return len(spaced) - len(spaced.lstrip())
+    expanded_line = line.expandtabs(4)
+    return len(expanded_line) - len(expanded_line.lstrip())
 
 
 def _split_code(text: str) -> tuple[str, str]:
-    """Return Markdown without fences at any depth, and the code in them.
+    """Return Markdown without fenced code at any depth, and that code.
 
-    Inline code becomes words.
+    Inline code stays, without its markup characters.
     """
     if "`" not in text and "~~~" not in text:
         return text, ""

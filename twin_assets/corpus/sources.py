@@ -1,8 +1,8 @@
-"""Sort an author's sources into folders of plain posts and exports by importer.
+"""Sort an author's sources into folders of plain posts and exports, grouped by importer.
 
-Scope: distinguishing folders and exports, exports in a folder or an S3 prefix, feeds by their
-address, rejecting sources that no importer reads. Out of scope: recognizing a format (`importers`),
-reading it (`exported`).
+Scope: distinguishing folders from exports, finding exports in a folder or under an S3 prefix,
+recognizing feeds by their address, rejecting sources that no importer reads. Out of scope:
+recognizing a format (`importers`), reading it (`exported`).
 """
 # pyright: strict
 
@@ -40,7 +40,7 @@ from twin_resources.storage.sources.feed_response import redact_url
 from twin_resources.storage.sources.listing import is_feed
 
 IMPORT_VERSION = "6"
-"""Version of `importing.read_rows` and of the importers; a new version reads everything again."""
+"""Version of `importing.read_rows` and of the importers; if it changes, all sources are reread."""
 
 _EXPORT = re.compile(
     r"\.(?:zip|tar|tgz|tar\.\w+|gz|bz2|xz|csv|js|json|xml|atom|rss|bin|download)$", re.IGNORECASE
@@ -49,7 +49,7 @@ _EXPORT = re.compile(
 
 @dataclass(frozen=True)
 class FailedSource:
-    """A source that could not be read this time, while others could.
+    """A source that could not be read in this import, although others could.
 
     Attributes:
         importer: the importer's name, which identifies its rows (`feed`).
@@ -72,7 +72,7 @@ class AuthorSources:
     Attributes:
         folders: the folders of plain posts, in the author's order.
         exports: the exports by their importer's name, in the order of each importer's first export.
-        failed: the sources that could not be read, which are never all sources.
+        failed: the sources that could not be read; at least one source was read.
     """
 
     folders: tuple[Folder, ...]
@@ -80,19 +80,21 @@ class AuthorSources:
     failed: tuple[FailedSource, ...] = ()
 
     def require_records(self, name: str) -> None:
-        """Reject exports without a kept record, because an empty download must not delete posts.
+        """Reject exports without a usable record, because an empty download must not delete posts.
 
         Raises:
-            TwinError: nothing is kept; the error counts the excluded items by reason.
+            TwinError: no record is usable; the error counts the excluded items by reason.
         """
         exports = self.exports[name]
-        reading = exports.read()
-        if len(reading) or not exports.is_full_export:
+        records = exports.read()
+        if len(records) or not exports.is_full_export:
             return
-        excluded = ", ".join(f"{n} × {reason}" for reason, n in sorted(reading.excluded.items()))
+        exclusions = ", ".join(
+            f"{count} × {reason}" for reason, count in sorted(records.excluded.items())
+        )
         raise TwinError(
             f"import posts from {display_names(exports.paths)}",
-            found=f"no post to import in the {exports.importer.title} ({excluded or 'empty'})",
+            found=f"no post to import in the {exports.importer.title} ({exclusions or 'empty'})",
             next_step="request the whole archive from the platform, or add the kinds of posts to "
             "import to the author's `include`",
         )
@@ -103,7 +105,7 @@ def find_sources(
 ) -> AuthorSources:
     """Inspect every source: folders are scanned and exports hashed, but nothing is parsed.
 
-    A feed that does not answer affects only itself, because remote servers are sometimes down. A
+    A feed that does not answer does not stop the import, because servers are sometimes down. A
     missing folder or bucket is a configuration error and stops the import.
 
     Args:
@@ -127,7 +129,7 @@ def find_sources(
         for source in sources:
             if is_feed(str(source)):
                 try:
-                    recognised, folder = _open_feed(
+                    matches, folder = _open_feed(
                         str(source), _require_scratch(scratch, source), stack
                     )
                 except TwinError as error:
@@ -135,13 +137,13 @@ def find_sources(
                     failures.append((FailedSource(feed.NAME, address, error.found), error))
                     continue
             elif is_object_address(source):
-                recognised, folder = _open_bucket(str(source), scratch, stack)
+                matches, folder = _open_bucket(str(source), scratch, stack)
             else:
-                recognised, folder = _open_path(Path(source).expanduser(), stack)
-            for importer, archive in recognised:
+                matches, folder = _open_path(Path(source).expanduser(), stack)
+            for importer, archive in matches:
                 importers.setdefault(importer.name, importer)
                 archives.setdefault(importer.name, []).append(archive)
-            if folder is not None and (folder.posts or not recognised):
+            if folder is not None and (folder.posts or not matches):
                 _require_posts(folder)
                 folders.append(folder)
         if failures and not folders and not archives:
@@ -150,14 +152,16 @@ def find_sources(
             name: Exports(importer, archives[name], include=include, version=IMPORT_VERSION)
             for name, importer in importers.items()
         }
-    return AuthorSources(tuple(folders), exports, tuple(failed for failed, _ in failures))
+    return AuthorSources(
+        tuple(folders), exports, tuple(failed_source for failed_source, _ in failures)
+    )
 
 
 SourceContent = tuple[list[tuple[Importer, Archive]], Folder | None]
 
 
 def _open_path(source: Path, stack: ExitStack) -> SourceContent:
-    """Return the source as an export, or else a folder of posts with the exports in it.
+    """Return the source as an export, or as a folder of posts with the exports in it.
 
     Archives in a folder of Markdown posts are not exports but downloads that a post links to.
     """
@@ -173,14 +177,14 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
         return [(importer, archive)], None
     if has_markdown_posts(archive):
         return [], scan_source(source)
-    inner: list[tuple[Importer, Archive]] = []
+    inner_exports: list[tuple[Importer, Archive]] = []
     if archive.kind == "folder":
-        inner = _recognise_exports(
+        inner_exports = _recognise_exports(
             sorted(path for path in source.iterdir() if _may_be_export(path.name)), stack
         )
-    if not inner:
+    if not inner_exports:
         reject_unsupported_exports(archive)
-    return inner, scan_source(source)
+    return inner_exports, scan_source(source)
 
 
 def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceContent:
@@ -189,11 +193,11 @@ def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceC
     if any(markup_from_name(post.source_id) == "markdown" for post in folder.posts):
         return [], folder
     copies: list[Path] = []
-    for stored in list_objects(source):
-        if "/" in stored.name or not _may_be_export(stored.name):
+    for remote_object in list_objects(source):
+        if "/" in remote_object.name or not _may_be_export(remote_object.name):
             continue
-        copy = _require_scratch(scratch, source) / f"{stored.etag[:16]}-{stored.name}"
-        with open_object(source, stored) as body, copy.open("wb") as stream:
+        copy = _require_scratch(scratch, source) / f"{remote_object.etag[:16]}-{remote_object.name}"
+        with open_object(source, remote_object) as body, copy.open("wb") as stream:
             shutil.copyfileobj(body, stream, 1 << 20)
         copies.append(copy)
     return _recognise_exports(copies, stack), folder
@@ -205,15 +209,15 @@ def _open_feed(url: str, scratch: Path, stack: ExitStack) -> SourceContent:
 
 
 def _recognise_exports(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:
-    recognised: list[tuple[Importer, Archive]] = []
+    matches: list[tuple[Importer, Archive]] = []
     for path in paths:
         if not path.is_file() or path.is_symlink():
             continue
         archive = stack.enter_context(open_archive(path))
         importer = find_importer(archive)
         if importer is not None:
-            recognised.append((importer, archive))
-    return recognised
+            matches.append((importer, archive))
+    return matches
 
 
 def _may_be_export(name: str) -> bool:
@@ -233,10 +237,10 @@ def _require_scratch(scratch: Path | None, source: object) -> Path:
 def _require_posts(folder: Folder) -> None:
     if folder.posts:
         return
-    skipped = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
+    skipped_counts = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
     raise TwinError(
         f"import posts from {folder.source}",
-        found=f"no post in a supported format ({skipped or 'no files'})",
+        found=f"no post in a supported format ({skipped_counts or 'no files'})",
         next_step=f"run `pip install '{EXTRA}'`, which adds support for some of these"
         if is_extra_missing(folder.skipped)
         else "specify the folder that contains the posts (for example .md, .html, .txt or .ipynb)",

@@ -14,7 +14,7 @@ import re
 from twin_assets.corpus.importers.code_regions import code_regions
 
 # The length of a tag is bounded, and no tag contains the beginning of another tag. Otherwise, each
-# opening mark in a megabyte of them would cost a search to the end.
+# opening mark in a megabyte of such marks would start a search to the end of the text.
 _TAGS = r"\{%(?:[^{]|\{(?!%)){0,4000}?%\}|\{\{[<%](?:[^{]|\{(?!\{)){0,4000}?[%>]\}\}"
 TEMPLATE_TAG = re.compile(_TAGS + r"|\{:[^{}\n]{0,200}\}")
 _FOOTNOTE_MARK = re.compile(r"\[\^(?:\d{1,4}|(?:fn|note)[\w-]{0,50})\](?::[ \t]?)?")
@@ -22,7 +22,10 @@ _HTML_TEMPLATE_TAG = re.compile(_TAGS)
 
 
 def remove_template_tags(text: str) -> str:
-    """Return prose without these marks, or the same object if it has none."""
+    """Return prose without tags, attributes and footnote marks.
+
+    Prose that has none is returned as the same object.
+    """
     if "[^" in text:
         text = _FOOTNOTE_MARK.sub("", text)
     return TEMPLATE_TAG.sub("", text) if "{" in text else text

@@ -25,7 +25,7 @@ _FORMS = (
         "Can you introduce me to {rest}?",
     ),
     (
-        # The object of an action has an article or a preposition: `Winding day`, `Falling stars`
+        # The object of an action has an article or a preposition; `Winding day` and `Falling stars`
         # are things.
         re.compile(
             r"(?=(?!\w*thing)[a-z]{3,}ing\s"
@@ -92,7 +92,7 @@ _ADVERBS = frozenset(
 _MAX_WORD_SHARE = 0.4
 """A word in a larger share of an author's posts does not characterize any of them."""
 
-# In other languages the title is quoted, because their grammar is not supported here.
+# In other languages, the title is quoted, because this module does not know their grammar.
 _GENERIC_QUESTIONS = {
     "en": "Can you tell me more about “{title}”?",
     "de": "Was schreibst du über „{title}“?",
@@ -117,10 +117,10 @@ def questions_about(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
     Returns:
         Questions in the posts' language if it is one of nine, or else in English.
     """
-    typical = typical_posts(documents, count=count).to_dicts()
+    posts = typical_posts(documents, count=count).to_dicts()
     return [
         question_about(str(post["title"]), text=str(post["text"]), language=str(post["language"]))
-        for post in typical
+        for post in posts
     ]
 
 
@@ -129,7 +129,7 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
 
     The first words of a post without a title (LinkedIn, X) serve as its title.
     """
-    opening = (
+    first_words = (
         pl.col("text")
         .str.slice(0, 400)
         .str.extract(r"^\W*((?:\S+\s+){0,6}\S+)")
@@ -137,23 +137,26 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
         .str.replace_all(r"\s+", " ")
         .str.strip_chars_end(".,;:!?")
     )
-    with_titles = documents.with_columns(
+    titled_posts = documents.with_columns(
         pl.when(pl.col("title") == "")
         .then(
-            opening.fill_null("").str.replace_all(r"\s+", " ").str.strip_chars_end(".,;:!?") + " …"
+            first_words.fill_null("").str.replace_all(r"\s+", " ").str.strip_chars_end(".,;:!?")
+            + " …"
         )
         .otherwise(pl.col("title"))
         .alias("title")
     )
-    scored = with_titles.with_columns(
+    scored_posts = titled_posts.with_columns(
         pl.col("title").str.split(" ").list.len().alias("title_words"),
         pl.Series(
-            "has_form", map(_has_form, with_titles["title"], with_titles["text"]), dtype=pl.Boolean
+            "has_form",
+            map(_has_form, titled_posts["title"], titled_posts["text"]),
+            dtype=pl.Boolean,
         ),
-        _topic_words(with_titles).alias("topic_words"),
+        _topic_words(titled_posts).alias("topic_words"),
         (pl.col("words") - pl.col("words").median()).abs().alias("off_median"),
     ).unique("title", keep="first", maintain_order=True)
-    candidates = scored
+    candidates = scored_posts
     for preference in (
         pl.col("has_form"),
         pl.col("topic_words") >= 1,
@@ -166,13 +169,16 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
             else candidates
         )
     sort_keys = [pl.col("has_form").not_(), pl.col("off_median"), pl.col("source_id")]
-    typical = candidates.sort(sort_keys).head(max(count, -(-candidates.height // 2)))
-    ordered = typical.sort("published_at", "source_id", nulls_last=True)
-    parts = min(count, ordered.height)
-    size = ordered.height // max(parts, 1)
+    typical_rows = candidates.sort(sort_keys).head(max(count, -(-candidates.height // 2)))
+    dated_rows = typical_rows.sort("published_at", "source_id", nulls_last=True)
+    part_count = min(count, dated_rows.height)
+    part_size = dated_rows.height // max(part_count, 1)
     return pl.concat(
-        [ordered.slice(part * size, size).sort(sort_keys).head(1) for part in range(parts)]
-        or [ordered]
+        [
+            dated_rows.slice(index * part_size, part_size).sort(sort_keys).head(1)
+            for index in range(part_count)
+        ]
+        or [dated_rows]
     )
 
 
@@ -191,9 +197,11 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
         subject = _subject(title)
         for pattern, wording in _FORMS:
             if match := pattern.match(subject):
-                rest = to_sentence_case(subject[match.end() :], text=text)
-                rest = _FIRST_PERSON.sub(lambda own: _SECOND_PERSON[own.group().lower()], rest)
-                return wording.format(rest=rest, Rest=rest[:1].upper() + rest[1:])
+                remainder = to_sentence_case(subject[match.end() :], text=text)
+                remainder = _FIRST_PERSON.sub(
+                    lambda own: _SECOND_PERSON[own.group().lower()], remainder
+                )
+                return wording.format(rest=remainder, Rest=remainder[:1].upper() + remainder[1:])
         if _is_command(subject, text):
             return f"How do I {to_sentence_case(subject, text=text)}?"
     return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title)
@@ -207,9 +215,9 @@ def question_with_title(title: str, *, language: str = "en") -> str:
 def quoted_title(question: str) -> str:
     """Return the title that a question from `question_with_title` quotes, or an empty string."""
     for wording in _GENERIC_QUESTIONS.values():
-        before, after = wording.split("{title}")
-        if question.startswith(before) and question.endswith(after):
-            return question[len(before) : -len(after)]
+        prefix, suffix = wording.split("{title}")
+        if question.startswith(prefix) and question.endswith(suffix):
+            return question[len(prefix) : -len(suffix)]
     return ""
 
 
@@ -224,10 +232,12 @@ def to_sentence_case(title: str, *, text: str = "") -> str:
 def _word_in_sentence_case(word: str, text: str) -> str:
     if not re.fullmatch(r"\W*(?:A|[A-Z][a-z]['’a-z]*)(?:-[A-Z]?[a-z]+)*\W*", word):
         return word  # a name: it contains capitals, digits or code, or is one letter
-    bare = re.escape(word.strip(".,;:!?()[]\"'“”’"))
+    word_pattern = re.escape(word.strip(".,;:!?()[]\"'“”’"))
     # A capitalized word after a lower-case word does not begin a sentence, so it is a name.
-    as_name = len(re.findall(rf"[a-z,] {bare}\b", text))
-    return word if as_name > len(re.findall(rf"\b{bare.lower()}\b", text)) else word.lower()
+    name_count = len(re.findall(rf"[a-z,] {word_pattern}\b", text))
+    return (
+        word if name_count > len(re.findall(rf"\b{word_pattern.lower()}\b", text)) else word.lower()
+    )
 
 
 def _topic_words(documents: pl.DataFrame) -> pl.Series:
@@ -239,10 +249,11 @@ def _topic_words(documents: pl.DataFrame) -> pl.Series:
         set(re.findall(r"[^\W_]{3,}", text.lower())) for text in documents["text"].to_list()
     ]
     frequency = Counter(word for words in vocabularies[:500] for word in words)
-    common = max(2, _MAX_WORD_SHARE * min(len(vocabularies), 500))
+    common_count = max(2, _MAX_WORD_SHARE * min(len(vocabularies), 500))
     counts = [
         sum(
-            word in words and frequency[word] < common for word in re.findall(r"\w+", title.lower())
+            word in words and frequency[word] < common_count
+            for word in re.findall(r"\w+", title.lower())
         )
         for title, words in zip(documents["title"].to_list(), vocabularies, strict=True)
     ]
@@ -265,7 +276,11 @@ def _has_form(title: str, text: str) -> bool:
 def _is_command(subject: str, text: str) -> bool:
     """Return whether a title begins with a common verb that the post never uses as a noun."""
     words = subject.lower().split()
-    verb, *rest = words[words[0] in _ADVERBS :] or [""]
-    if len(words) < 3 or verb not in _VERBS.split() or rest[0] in {"of", "and", "is", "for"}:
+    verb, *following_words = words[words[0] in _ADVERBS :] or [""]
+    if (
+        len(words) < 3
+        or verb not in _VERBS.split()
+        or following_words[0] in {"of", "and", "is", "for"}
+    ):
         return False
     return not re.search(rf"(?i)\b(?:a|an|the|this|my|your|of|in) {re.escape(verb)}\b", text)

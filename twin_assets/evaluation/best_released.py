@@ -5,7 +5,7 @@ Scope: choosing that version. Out of scope: comparing a candidate with it
 
 If ten successors are each 4.9 % worse than their predecessor, the last is 61 % worse than the first
 version, yet each passes against its incumbent. The best version has the lowest stored ratio of
-perplexity to the base's, since the passages of two evaluations differ. The candidate's distance
+perplexity to the base's, because the passages of two evaluations differ. The candidate's distance
 from it is measured again, on the current passages.
 """
 # pyright: strict
@@ -33,10 +33,10 @@ def find_best_released(
 
     Returns:
         The version, or None if no eligible version has a stored evaluation. Versions are excluded
-        if they were forced (nothing certified them), tainted, rolled back, withdrawn or configured
-        as answer models.
+        if they were forced (released without a passing verdict), tainted, rolled back, withdrawn or
+        configured as answer models.
     """
-    found = [
+    eligible_versions = [
         (ratio, version.version, version)
         for version in versions
         if version.checkpoint != candidate.checkpoint
@@ -45,7 +45,7 @@ def find_best_released(
         and not (version.forced or version.tainted or version.is_answer_model)
         and math.isfinite(ratio := stored_ratio(Path(version.folder)))
     ]
-    return min(found)[2] if found else None
+    return min(eligible_versions)[2] if eligible_versions else None
 
 
 def stored_ratio(folder: Path) -> float:
@@ -64,6 +64,6 @@ def stored_ratio(folder: Path) -> float:
 
 
 def _sort_key(file: Path) -> tuple[int, bool]:
-    """Return the sort key: the gate's number, then whether the file holds the whole gate."""
+    """Return the sort key: the gate's number, then whether the file contains the whole gate."""
     number, _, part = file.stem.removeprefix("gate-").partition("-")
     return int(number), not part

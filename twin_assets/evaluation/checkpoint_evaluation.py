@@ -3,10 +3,10 @@
 Scope: the asset, its blocking checks, its metadata; the parts shared with `evaluation_report`.
 Out of scope: judging (`judgement.py`), releasing (`released_model`).
 
-The checks are decided from the evaluation of exactly this checkpoint. A failed check stops the
-release in the same run; the stored verdict refuses a release in any other run. For a first
-model, claims that are decided later (`evaluation_report`) pass here as checks that report
-themselves as undecided.
+The checks use the evaluation of exactly this checkpoint. A failed check stops the release in the
+same run; the stored verdict prevents a release in any other run. For a first model,
+`evaluation_report` decides some claims later. Those claims pass here as checks that are marked as
+undecided.
 """
 
 import math
@@ -118,7 +118,7 @@ def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.Mater
     advisory_claims = (
         gate.advisory_claims(judged.evaluation.measured) if judged.is_full_gate else ()
     )
-    decided = {claim.name for claim in (*verdict.claims, *advisory_claims)}
+    decided_names = {claim.name for claim in (*verdict.claims, *advisory_claims)}
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{judged.evaluation.rests_on[:32]}-{verdict.outcome}"),
         metadata=_metadata(judged),
@@ -131,7 +131,7 @@ def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.Mater
             *(
                 undecided_check(name, verdict.checkpoint)
                 for name in gate.CLAIMS
-                if name not in decided
+                if name not in decided_names
             ),
         ],
     )
@@ -164,12 +164,12 @@ def claim_check(
     """Return a claim as a check.
 
     Args:
-        is_advisory: whether the claim cannot refuse a release. The check then passes, and reports
+        is_advisory: whether the claim cannot prevent a release. The check then passes, and reports
             the finding in its description and metadata.
         answer: the author's setting. A claim that blocks prose fails for authors who want only
             prose, and is advisory for the others, who all get quotations instead.
     """
-    words = {True: "met", False: "not met", None: "not decided"}[claim.passed]
+    status = {True: "met", False: "not met", None: "not decided"}[claim.passed]
     detail = claim.detail.removeprefix("not decided: ")
     reason = "advisory for a small base model"
     if claim.blocks and answer != VOICE:
@@ -177,7 +177,7 @@ def claim_check(
             True,
             f"advisory: it blocks only prose, and this author's `answer` is {answer}",
         )
-    message = f"{reason}; {words}: {detail}"
+    message = f"{reason}; {status}: {detail}"
     return dg.AssetCheckResult(
         check_name=claim.name,
         passed=is_advisory or claim.passed is True,
@@ -196,7 +196,7 @@ def claim_check(
 
 
 def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | int | float | bool]:
-    """Return figures and links without text of posts, because the event log is permanent."""
+    """Return figures and links without post text, because the event log is permanent."""
     evaluation, verdict = judged.evaluation, judged.verdict
     entries: dict[str, dg.MetadataValue | str | int | float | bool] = {
         "verdict": verdict.outcome,
@@ -227,8 +227,10 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     if comparison is not None:
         entries["other_authors_adapter"] = comparison.adapter
     if judged.experiment:
-        at = judged.experiment
-        entries["experiment"] = dg.MetadataValue.url(at) if at.startswith("http") else at
+        experiment = judged.experiment
+        entries["experiment"] = (
+            dg.MetadataValue.url(experiment) if experiment.startswith("http") else experiment
+        )
     return entries | {
         claim.name: claim.value for claim in verdict.claims if claim.value is not None
     }

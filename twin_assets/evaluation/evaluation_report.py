@@ -1,12 +1,12 @@
-"""Define the asset `evaluation_report`: the whole gate of a first model that already answers.
+"""Define the asset `evaluation_report`: the whole gate for a first model that already answers.
 
 Scope: the asset and its checks.
 Out of scope: judging (`judgement.complete_evaluation`), measuring (`measurement.py`).
 
-A first verdict releases a first model (`sequential_plan.FIRST`), so that nobody waits for measures
-of harmless properties. Here everything is asked and decided. A failed check does not stop the run;
-it withdraws the release (stable → refused, with its reason in the history and a notice). If the
-whole gate was decided before the release, there is nothing left to do.
+The first verdict releases a first model (`sequential_plan.FIRST`) without waiting for measures of
+harmless properties. This asset then measures and decides every claim. A failed check does not stop
+the run. It withdraws the release (stable → refused) and gives the reason in the history and a
+notice. If the whole gate was decided before the release, this asset has nothing to do.
 """
 
 import dagster as dg
@@ -28,7 +28,7 @@ from twin_resources.storage.tables.tables import Tables
 @dg.asset(
     group_name="evaluation",
     partitions_def=authors,
-    # after the policy, so that the released model answers meanwhile
+    # runs after the policy, so that the released model answers meanwhile
     deps=["checkpoint_evaluation", "routing_policy"],
     check_specs=[
         dg.AssetCheckSpec(

@@ -23,7 +23,7 @@ from twin_resources.quality.judges.texts import WriterSample
 
 @dataclass(frozen=True)
 class ServerStarters:
-    """Functions that return context managers, each of which starts a server for one model.
+    """Functions that return context managers; each context manager starts a server for one model.
 
     Attributes:
         engine: the inference engine, with its version.
@@ -42,7 +42,7 @@ class EvaluatedModel:
         name: `candidate`, `v3`, `base model`.
         weights: id of the weights: a checkpoint's hash, or the revision of a base model.
         base_folder: transformers folder.
-        adapter_folder: PEFT folder, or None for the base alone.
+        adapter_folder: PEFT folder, or None for the base model only.
         precision: precision of the served weights.
     """
 
@@ -58,7 +58,7 @@ class ReferenceAdapter:
     """An adapter trained on other authors (`other_authors/reference_adapter.py`).
 
     Attributes:
-        authors: their names; empty if the adapter was configured.
+        authors: names of those authors; empty if the adapter was configured.
     """
 
     model: EvaluatedModel
@@ -81,7 +81,7 @@ class EvaluationSpec:
         token_budget: tokens of held-out passages that each model reads for perplexity.
         questions: largest number of held-out questions for candidate and base.
         nli_model: model that judges single sentences; empty to use the support score.
-        other_author_count: number of the instance's other authors with whom the voice is compared.
+        other_author_count: number of the instance's other authors, for comparing the voice.
         reference: adapter trained on other authors, for the candidate's base model, or None.
     """
 
@@ -101,17 +101,17 @@ class EvaluationSpec:
     reference: ReferenceAdapter | None = None
 
     def inputs_hash(self, incumbent_checkpoint: str, gate_version: str) -> str:
-        """Return a hash over everything that decides the result.
+        """Return a hash of all inputs that determine the result.
 
-        The number of other authors counts by doublings, as in the voice calibration. A candidate
-        refused for lack of a similar author is judged again at the next doubling, not after each
-        new author.
+        The number of other authors is rounded to a power of two, as in the voice calibration. A
+        candidate refused for lack of a similar author is judged again at the next doubling, not
+        after each new author.
         """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
         parts += [gate_version, self.token_budget, self.questions]
         parts += [doubling_bucket(self.other_author_count + 1), self.nli_model]
         parts += [self.best.weights if self.best else ""]
-        if self.candidate.precision != F16:  # it sets how far served answers may differ
+        if self.candidate.precision != F16:  # it determines how far served answers may differ
             parts.append(self.candidate.precision)
         if self.reference is not None:
             parts.append(f"reference {self.reference.model.weights}")

@@ -1,15 +1,15 @@
-"""Decide the gate: the claims that a checkpoint must meet, and the verdict.
+"""Evaluate the gate: the claims that a checkpoint must meet, and the verdict.
 
 Scope: the deciding claims, the advisory claims, the outcome.
 Out of scope: measures with their claims and thresholds (`measures/`, one file each), measuring
 (`measurement.py`), storing the verdict (`registry/`), moving a version.
-Method: deploy/docs/architecture.md, The gate. An undecided claim refuses a release, as does one
-that is not met. For adding a measure, see deploy/docs/contributing.md.
+Method: deploy/docs/architecture.md, The gate. An undecided claim prevents a release, as does a
+claim that is not met. For adding a measure, see deploy/docs/contributing.md.
 
-The first part of the gate (`FIRST_CLAIMS`) releases a first model if it does no harm and has learnt
-something. The alternative is the base model, so only the size of the improvement is left open. The
-rest of the gate follows, and reverses the release if a claim does not hold. If there is a stable
-version, everything is decided before a release.
+The first part of the gate (`FIRST_CLAIMS`) releases a first model that does no harm and has learned
+something. The alternative is the base model, so the size of the improvement can be decided later.
+The rest of the gate runs after the release, and reverses it if a claim is not met. If there is a
+stable version, the whole gate is decided before a release.
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, voice
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, Measurements
 from twin_resources.registry.moves import GateClaim
 
-# It increases whenever a claim, a threshold or a measurement changes. Verdicts of a different gate
+# Increase this whenever a claim, a threshold or a measurement changes. Verdicts of another gate
 # version release nothing.
 GATE_VERSION = "gate-13"
 
@@ -32,7 +32,7 @@ RULES: Mapping[str, ClaimRule[Any]] = {
     rule.name: rule for measure in MEASURES for rule in measure.claims
 }
 CLAIMS = tuple(RULES)
-# Decided before a first model answers readers. The others follow (`evaluation_report`).
+# Claims decided before a first model answers readers; `evaluation_report` decides the others.
 FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.in_first_verdict)
 # Claims that no small base model has met are advisory.
 ADVISORY_FOR_SMALL_BASES = frozenset(
@@ -41,7 +41,7 @@ ADVISORY_FOR_SMALL_BASES = frozenset(
 
 
 def decide(measured: Measurements) -> tuple[GateClaim, ...]:
-    """Return every claim that may refuse a release, in the order of `CLAIMS`."""
+    """Return every claim that can prevent a release, in the order of `CLAIMS`."""
     return tuple(
         claim for claim in _decide_all(measured) if claim.name not in _advisory_names(measured)
     )
@@ -58,7 +58,7 @@ def is_full_gate(claims: Sequence[GateClaim]) -> bool:
 
 
 def advisory_claims(measured: Measurements) -> tuple[GateClaim, ...]:
-    """Return the claims that refuse nothing, because small base models cannot meet them."""
+    """Return the claims that cannot prevent a release, because no small base model meets them."""
     return tuple(
         claim for claim in _decide_all(measured) if claim.name in _advisory_names(measured)
     )
@@ -69,10 +69,10 @@ def decide_outcome(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "
 
     Claims that block only one form of answer do not count.
     """
-    met = [claim.passed for claim in claims if not claim.blocks]
-    if any(one is False for one in met):
+    results = [claim.passed for claim in claims if not claim.blocks]
+    if any(result is False for result in results):
         return "failed"
-    return "passed" if all(met) else "not_decided"
+    return "passed" if all(results) else "not_decided"
 
 
 def _decide_all(measured: Measurements) -> tuple[GateClaim, ...]:
@@ -87,8 +87,8 @@ def _claim(measure: Measure[Any], rule: ClaimRule[Any], measured: Measurements) 
     value = measured.get(measure)
     if value is not None:
         return rule.decide(value)
-    decided = rule.decide_missing(measured) if rule.decide_missing is not None else None
-    return decided or replace(_undecided(rule.name, measured), blocks=rule.blocks)
+    claim = rule.decide_missing(measured) if rule.decide_missing is not None else None
+    return claim or replace(_undecided(rule.name, measured), blocks=rule.blocks)
 
 
 def _undecided(name: str, measured: Measurements) -> GateClaim:
@@ -101,7 +101,7 @@ def _undecided(name: str, measured: Measurements) -> GateClaim:
 
 
 def _replace_non_finite(claim: GateClaim) -> GateClaim:
-    """Replace values that are not finite, since JSON in PostgreSQL and Langfuse cannot hold NaN.
+    """Replace values that are not finite, because JSON in PostgreSQL and Langfuse has no NaN.
 
     The claim's detail still reports them.
     """
@@ -114,5 +114,5 @@ def _finite(value: float | None) -> float | None:
 
 def _advisory_names(measured: Measurements) -> frozenset[str]:
     parameters = measured.base_parameters
-    small = parameters is not None and parameters < voice_scores.MIN_BLOCKING_PARAMETERS
-    return ADVISORY_FOR_SMALL_BASES if small else frozenset()
+    is_small = parameters is not None and parameters < voice_scores.MIN_BLOCKING_PARAMETERS
+    return ADVISORY_FOR_SMALL_BASES if is_small else frozenset()

@@ -6,7 +6,7 @@ Out of scope: measuring (`measurement.py`), deciding (`gate.py`), releasing, Dag
 
 A verdict belongs to a checkpoint and a version of the gate. Its claims show whether it is a first
 verdict or one of the whole gate (`gate.is_full_gate`). The newest verdict counts. If a version is
-stable, the whole gate is decided at once. Otherwise a first verdict releases, and
+stable, the whole gate is decided at once. Otherwise, a first verdict releases the candidate, and
 `complete_evaluation` withdraws the release if the whole gate does not pass. Both use one record:
 the whole gate's evaluation replaces the first.
 """
@@ -86,8 +86,8 @@ class JudgedEvaluation:
 
     Attributes:
         measured_now: false if a stored evaluation was still valid.
-        experiment: where Langfuse shows the evaluation, or why it does not; empty if Langfuse is
-            not configured, or nothing was measured now.
+        experiment: the evaluation's address in Langfuse, or the reason why it has none; empty if
+            Langfuse is not configured, or nothing was measured now.
         withdrawn_version: the version that this verdict withdrew from stable; empty if none.
     """
 
@@ -113,8 +113,7 @@ class JudgingSetup:
         token_budget: tokens of held-out passages (`Settings.evaluation_tokens`).
         embedder: function that loads the embedder; called only if something is measured.
         log: function that receives one line of progress at a time.
-        other_authors: slugs of the instance's other authors, against whom the voice judge is
-            trained.
+        other_authors: slugs of the instance's other authors, whose texts train the voice judge.
         named_judges: models that the operator configured as judges.
         max_questions: number of questions for candidate and base (`Settings.evaluation_questions`).
         send_experiment: function that writes an experiment to Langfuse (`report/experiment.py`), or
@@ -143,40 +142,43 @@ class JudgingSetup:
 def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
     """Judge an author's candidate, or return the stored evaluation if nothing has changed.
 
-    The whole gate judges it if a version is stable; otherwise it gets a first verdict. The verdict
-    is stored by checkpoint hash. A candidate that does not pass becomes `refused`.
+    If a version is stable, the whole gate judges the candidate; otherwise, the candidate gets a
+    first verdict. The verdict is stored by checkpoint hash. A candidate that does not pass becomes
+    `refused`.
 
     Raises:
         TwinError: there is no candidate, no dataset, or the candidate cannot be served.
     """
     version, incumbent = _find_candidate_and_incumbent(setup)
-    # an answer model is not an incumbent for the gate, but it answers, so a release is not urgent
-    stable = setup.registry.stable_version(setup.author)
-    is_first_verdict = incumbent is None and not (stable is not None and stable.is_answer_model)
+    # an answer model is not an incumbent, but it answers readers, so a release is not urgent
+    stable_version = setup.registry.stable_version(setup.author)
+    is_first_verdict = incumbent is None and not (
+        stable_version is not None and stable_version.is_answer_model
+    )
     spec = _build_spec(setup, version, incumbent)
     inputs_hash = spec.inputs_hash(incumbent.checkpoint if incumbent else "", GATE_VERSION)
     previous_verdict = setup.registry.verdict(version.checkpoint, GATE_VERSION)
-    stored = _find_stored_evaluation(version, previous_verdict, inputs_hash=inputs_hash)
-    if stored is not None and (is_first_verdict or stored.is_full_gate):
-        outcome = stored.verdict.outcome
+    stored_result = _find_stored_evaluation(version, previous_verdict, inputs_hash=inputs_hash)
+    if stored_result is not None and (is_first_verdict or stored_result.is_full_gate):
+        outcome = stored_result.verdict.outcome
         setup.log(f"v{version.version} was already evaluated on the same inputs: {outcome}")
-        return stored
-    judged = _measure_and_judge(
+        return stored_result
+    result = _measure_and_judge(
         setup, version, spec, inputs_hash, is_first_verdict=is_first_verdict
     )
-    if judged.verdict.outcome != "passed" and version.state == "candidate":
-        # the failed check stops `released_model` in this run, so the refusal is entered here
-        reason = describe_refusal(judged.verdict)
+    if result.verdict.outcome != "passed" and version.state == "candidate":
+        # the failed check stops `released_model` in this run, so the refusal is recorded here
+        reason = describe_refusal(result.verdict)
         setup.registry.move(setup.author, version.version, "refused", actor=ACTOR, reason=reason)
-    return judged
+    return result
 
 
 def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
     """Apply the whole gate to a candidate with a first verdict, or return the stored evaluation.
 
-    A version that is stable by a first verdict alone and does not pass becomes `refused`, and the
-    base model answers again. A version that has once passed the whole gate stays stable, as does
-    one released by hand against the gate.
+    A version that has only a first verdict and does not pass becomes `refused`, and the base model
+    answers again. A version that has ever passed the whole gate stays stable, as does a version
+    released by hand against the gate.
 
     Raises:
         TwinError: as for `judge_candidate`, or nothing has been judged yet.
@@ -190,21 +192,21 @@ def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
             found=f"no verdict from {GATE_VERSION} on its checkpoint",
             next_step="materialize checkpoint_evaluation, which gives the first verdict",
         )
-    judged = _find_stored_evaluation(version, verdicts[-1])
-    if judged is None or not judged.is_full_gate:
+    result = _find_stored_evaluation(version, verdicts[-1])
+    if result is None or not result.is_full_gate:
         spec = _build_spec(setup, version, incumbent)
         inputs_hash = spec.inputs_hash(incumbent.checkpoint if incumbent else "", GATE_VERSION)
-        judged = _measure_and_judge(setup, version, spec, inputs_hash, is_first_verdict=False)
+        result = _measure_and_judge(setup, version, spec, inputs_hash, is_first_verdict=False)
     has_passed = any(
         is_full_gate(verdict.claims) and verdict.outcome == "passed" for verdict in verdicts
     )
-    if judged.verdict.outcome == "passed" or has_passed:
-        return judged
-    # also for a stored verdict: the run that stored it may have been killed before this step
+    if result.verdict.outcome == "passed" or has_passed:
+        return result
+    # This includes a stored verdict: the run that stored it may have been killed before this step.
     version = registry.get(setup.author, version.version)
     if version.state != "stable" or version.forced:
-        return judged
-    reason = f"taken back: {describe_refusal(judged.verdict)}"
+        return result
+    reason = f"taken back: {describe_refusal(result.verdict)}"
     registry.move(
         setup.author,
         version.version,
@@ -214,7 +216,7 @@ def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
         gate_version=GATE_VERSION,
     )
     setup.log(f"v{version.version} is {reason}")
-    return replace(judged, withdrawn_version=f"v{version.version}")
+    return replace(result, withdrawn_version=f"v{version.version}")
 
 
 def _find_candidate_and_incumbent(setup: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]:
@@ -284,7 +286,7 @@ def _measure_and_judge(
     report = path.with_suffix(".md")
     write_report(report, evaluation, verdict, side_by_side)
     setup.registry.record_verdict(verdict)
-    # written last: a reader of the record pairs it with the newest verdict
+    # Write the record last, because its readers pair it with the newest verdict.
     evaluation_record.write_evaluation(path, evaluation)
     experiment = ""
     if setup.send_experiment and side_by_side and not is_first_verdict:
@@ -301,12 +303,12 @@ def _send_experiment(
     side_by_side: Sequence[SideBySide],
     log: Callable[[str], object],
 ) -> str:
-    """Send the experiment and return where Langfuse shows it, or why it could not be sent.
+    """Send the experiment, and return its address in Langfuse or the reason for the failure.
 
     The verdict is stored already and stays valid if sending fails.
     """
     try:
-        sent = send(
+        receipt = send(
             verdict,
             side_by_side,
             inputs_hash=evaluation.rests_on,
@@ -315,9 +317,9 @@ def _send_experiment(
     except TwinError as error:
         log(f"the experiment was not sent to Langfuse: {error}")
         return f"not sent: {error.found}; {error.next_step}"
-    where = sent.url or f"experiment {sent.experiments['candidate']}"
-    log(f"Langfuse has {sent.items} answers and the claims: {where}")
-    return where
+    location = receipt.url or f"experiment {receipt.experiments['candidate']}"
+    log(f"Langfuse has {receipt.items} answers and the claims: {location}")
+    return location
 
 
 def _find_candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:
@@ -339,10 +341,10 @@ def _build_spec(
     best = find_best_released(setup.registry.versions(author), candidate=version)
     if best is not None and incumbent is not None and best.checkpoint == incumbent.checkpoint:
         best = None  # already compared as the incumbent
-    trained_on: set[str] = set()
+    training_documents: set[str] = set()
     for model in (version, incumbent, best):
         if model is not None:
-            trained_on |= _trained_documents(author, model, tables)
+            training_documents |= _trained_documents(author, model, tables)
     compared_models = [
         None if model is None else _to_evaluated_model(f"v{model.version}", model, precision(model))
         for model in (incumbent, best)
@@ -356,7 +358,7 @@ def _build_spec(
         template=version.template,
         dataset=tables.read(DATASET, author, where=AUTHOR_ROWS_CONDITION),
         dataset_version=tables.data_version(DATASET, author) or "",
-        trained_on=frozenset(trained_on),
+        trained_on=frozenset(training_documents),
         token_budget=setup.token_budget,
         questions=setup.max_questions,
         nli_model=setup.named_judges.model,
@@ -369,12 +371,12 @@ def _build_spec(
 def _build_judging_context(
     setup: JudgingSetup, spec: EvaluationSpec, serve_base: StartServer, *, is_first_verdict: bool
 ) -> JudgingContext:
-    """Return the judges and the texts that they need.
+    """Return the judges and the texts for an evaluation.
 
-    A first verdict uses the topic judge alone, because generating the base model's answers for the
+    A first verdict uses only the topic judge, because generating the base model's answers for the
     voice judge takes a minute and a half.
     """
-    author, tables, named = setup.author, setup.tables, setup.named_judges
+    author, tables, named_judges = setup.author, setup.tables, setup.named_judges
     if is_first_verdict:
         material = topic_material(author, training_pairs(spec.dataset))
     else:
@@ -391,7 +393,7 @@ def _build_judging_context(
         material,
         tables,
         setup.embedder(),
-        entailment=named.load_entailment if named.model else None,
+        entailment=named_judges.load_entailment if named_judges.model else None,
         kinds=(TOPIC,) if is_first_verdict else (TOPIC, VOICE),
     )
     return JudgingContext(
@@ -421,9 +423,9 @@ def _base_revision(model: ModelVersion) -> str:
 
 
 def _trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[str]:
-    """Return the documents of the dataset version, pinned by tag, that a model was trained on."""
+    """Return the documents that a model was trained on, from the dataset version pinned by tag."""
     tag: str = read_manifest(Path(model.folder)).dataset["tag"]
-    trained = tables.read(
+    rows = tables.read(
         DATASET, author, columns=["document_id"], where="split = 'train'", version=tag
     )
-    return set(trained["document_id"])
+    return set(rows["document_id"])

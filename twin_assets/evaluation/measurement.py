@@ -71,7 +71,7 @@ def measure(
         log: function that receives progress lines, which never contain text of a post.
 
     Returns:
-        The evaluation, and the held-out answers side by side, which contain text.
+        The evaluation, and the held-out answers side by side, which contain post text.
 
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as required.
@@ -79,32 +79,32 @@ def measure(
     clock, progress = Clock(), ProgressLines(log)
     with clock.part("judges"):
         judging_context = load_judging_context()
-    prepared = _prepare_inputs(
+    inputs = _prepare_inputs(
         spec, judging_context, cache, engine=starters.engine, is_first_verdict=is_first_verdict
     )
-    if len(prepared.likelihood_samples.held_out) < MIN_PASSAGES:
-        found = prepared.likelihood_samples.held_out_count
-        log(f"not decided: {found} held-out passages, but {MIN_PASSAGES} are needed")
+    if len(inputs.likelihood_samples.held_out) < MIN_PASSAGES:
+        passage_count = inputs.likelihood_samples.held_out_count
+        log(f"not decided: {passage_count} held-out passages, but {MIN_PASSAGES} are needed")
     context, refused_claims = _run_plan(
-        prepared, judging_context, starters, clock=clock, progress=progress
+        inputs, judging_context, starters, clock=clock, progress=progress
     )
     with clock.part("scores of answers"):
-        measured = runner.compute_measures(context, prepared.stage.measures)
+        measurements = runner.compute_measures(context, inputs.stage.measures)
     cache.store(keep_others=is_first_verdict)
     candidate_likelihoods = context.likelihoods.held_out(spec.candidate.name)
     evaluation = Evaluation(
         checkpoint=spec.checkpoint,
         rests_on=inputs_hash,
-        measured=measured,
+        measured=measurements,
         answer_tokens=sum(candidate_likelihoods.tokens) if candidate_likelihoods else 0,
-        precision=prepared.likelihood_cache.precision,
-        left_out=prepared.left_out,
+        precision=inputs.likelihood_cache.precision,
+        left_out=inputs.left_out,
         parity=context.parity.to_numbers() if context.parity else {},
         seconds=clock.seconds,
         refused_early=refused_claims,
         first=is_first_verdict,
     )
-    return evaluation, _pair_answers(prepared.passages, context.prompts, context.answers)
+    return evaluation, _pair_answers(inputs.passages, context.prompts, context.answers)
 
 
 @dataclass(frozen=True)
@@ -141,23 +141,23 @@ def _prepare_inputs(
     is_first_verdict: bool,
 ) -> _PreparedInputs:
     passages = held_out.held_out_samples(spec.dataset, trained_on=spec.trained_on)
-    training = held_out.shuffle_by_hash(spec.dataset.filter(pl.col("split") == "train"))
-    likelihood_samples, left_out = _collect_samples(
+    training_rows = held_out.shuffle_by_hash(spec.dataset.filter(pl.col("split") == "train"))
+    likelihood_samples, left_out_counts = _collect_samples(
         spec, passages, judging_context.writer_samples, is_first_verdict=is_first_verdict
     )
     if len(likelihood_samples.held_out) < MIN_PASSAGES:
         passages = passages.head(0)
-    texts = training["answer"].to_list()
+    texts = training_rows["answer"].to_list()
     return _PreparedInputs(
         spec,
         FIRST if is_first_verdict else WHOLE,
         passages,
-        training,
+        training_rows,
         likelihood_samples,
-        left_out,
+        left_out_counts,
         LikelihoodCache(cache, perplexity.evaluation_precision()),
         _build_prompts(
-            spec, passages, training, judging_context, is_first_verdict=is_first_verdict
+            spec, passages, training_rows, judging_context, is_first_verdict=is_first_verdict
         ),
         _make_base_scorer(
             spec, judging_context, cache, texts, engine=engine, is_first_verdict=is_first_verdict
@@ -173,10 +173,11 @@ def _run_plan(
     clock: Clock,
     progress: ProgressLines,
 ) -> tuple[MeasureContext, tuple[str, ...]]:
-    """Let the models read and answer according to the plan.
+    """Let the models read the samples and answer the questions according to the plan.
 
     Returns:
-        The shared input of the measures, and the names of claims that failed before any question.
+        The shared input of the measures, and the names of claims that failed before any question
+        was asked.
     """
     spec, stage, prompts = prepared.spec, prepared.stage, prepared.prompts
     _announce_answers(
@@ -206,14 +207,15 @@ def _run_plan(
         )  # fmt: skip
         early_claims = decide(
             runner.compute_measures(
-                context, [one for one in stage.measures if one.before_questions]
+                context,
+                [gate_measure for gate_measure in stage.measures if gate_measure.before_questions],
             )
         )
         refused_claims = tuple(
             claim.name for claim in early_claims if claim.passed is False and not claim.blocks
         )
         with clock.part("served answers"):
-            asked = ask_until_decided(
+            outcome = ask_until_decided(
                 prompts,
                 judging_context,
                 stage,
@@ -225,7 +227,7 @@ def _run_plan(
                 refused_claims=refused_claims,
             )
     return replace(
-        context, prompts=asked.prompts, answers=asked.answers, scores=asked.scores
+        context, prompts=outcome.prompts, answers=outcome.answers, scores=outcome.scores
     ), refused_claims
 
 
@@ -246,23 +248,25 @@ def _collect_samples(
     own_samples, incumbent = tokenizer.tokenize(passages.to_dicts()), spec.incumbent
     incumbent_samples = {sample.sample_id: sample for sample in own_samples}
     if incumbent is not None and incumbent.base_folder != spec.base.base_folder:
-        other = RowTokenizer(incumbent.base_folder).tokenize(passages.to_dicts())
-        incumbent_samples = {sample.sample_id: sample for sample in other}
-    chosen = held_out.take_within_budget(
+        tokenized_samples = RowTokenizer(incumbent.base_folder).tokenize(passages.to_dicts())
+        incumbent_samples = {sample.sample_id: sample for sample in tokenized_samples}
+    chosen_samples = held_out.take_within_budget(
         [sample for sample in own_samples if sample.sample_id in incumbent_samples],
         token_budget=spec.token_budget,
     )
-    has_enough = len(chosen) >= MIN_PASSAGES
+    has_enough = len(chosen_samples) >= MIN_PASSAGES
     likelihood_samples = LikelihoodSamples(
-        held_out=tuple(chosen) if has_enough else (),
-        held_out_for_incumbent=tuple(incumbent_samples[sample.sample_id] for sample in chosen)
+        held_out=tuple(chosen_samples) if has_enough else (),
+        held_out_for_incumbent=tuple(
+            incumbent_samples[sample.sample_id] for sample in chosen_samples
+        )
         if has_enough
         else (),
         own=(),
         other=(),
         general=(),
-        held_out_count=len(chosen),
-        other_writers=tuple(hand.name for hand in writer_samples),
+        held_out_count=len(chosen_samples),
+        other_writers=tuple(writer.name for writer in writer_samples),
     )
     if not is_first_verdict:
         likelihood_samples = replace(
@@ -285,7 +289,7 @@ def _build_prompts(
     *,
     is_first_verdict: bool = False,
 ) -> PromptSet:
-    """Return the prompts of all measures; those for a first verdict omit instructions and posts."""
+    """Return the prompts of all measures, without instructions and posts for a first verdict."""
     pairs = held_out.training_pairs(spec.dataset)
     prompts = served_answers.build_prompt_set(
         passages,
@@ -309,7 +313,7 @@ def _make_base_scorer(
 ) -> BaseScoresFunction:
     """Return a function that returns the required scores of the base's answers.
 
-    A first verdict requires only those that can change its result.
+    A first verdict requires only the scores that can change its result.
     """
     key_inputs = [
         spec.base.weights,
@@ -340,9 +344,12 @@ def _announce_answers(
     progress: ProgressLines, prompts: PromptSet, base_scores_for: BaseScoresFunction
 ) -> None:
     """Announce the progress of parity and of the minimum number of answers."""
-    of_base = base_scores_for(prompts, PromptAnswers({}, {})).missing()
+    missing_base_answers = base_scores_for(prompts, PromptAnswers({}, {})).missing()
     answers = (
-        len(prompts.held_out) + len(prompts.red_team) + len(prompts.instructions) + len(of_base)
+        len(prompts.held_out)
+        + len(prompts.red_team)
+        + len(prompts.instructions)
+        + len(missing_base_answers)
     )
     served_answers.announce_progress(progress, answers=answers)
 
@@ -354,11 +361,11 @@ def _pair_answers(
     ids = passages.select("sample_id", "document_id", "chunk_id").head(len(prompts.held_out)).rows()
     return tuple(
         SideBySide(
-            *ids[at],
-            question=prompts.questions[at],
-            author=prompts.own_answers[at],
-            candidate=answers.candidate[at].text,
-            base=answers.base.get(at),
+            *ids[index],
+            question=prompts.questions[index],
+            author=prompts.own_answers[index],
+            candidate=answers.candidate[index].text,
+            base=answers.base.get(index),
         )
-        for at in prompts.held_out
+        for index in prompts.held_out
     )

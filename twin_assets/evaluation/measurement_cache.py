@@ -1,12 +1,12 @@
-"""Keep numbers that a gate measured, so that the next gate need not measure them again.
+"""Cache the numbers that a gate measured, so that the next gate does not measure them again.
 
 Scope: the table, and the lifetime of a row. Out of scope: meaning and key of a number
 (`likelihoods.py`, `served_answers.py`).
 
 A gate compares the candidate with the base and the stable version. Both were measured by the gate
-that released the stable version. A row holds a number and the hash of everything that decides it,
-never a text. Rows that a gate no longer requests are deleted. Numbers that do not depend on the
-author are kept in files, which all authors of a home share.
+that released the stable version. A row contains a number and the hash of all inputs that determine
+it, never a text. Rows that a gate no longer requests are deleted. Numbers that do not depend on the
+author are stored in files, which all authors of a home share.
 """
 # pyright: strict
 
@@ -36,7 +36,7 @@ class MeasurementCache:
 
     Attributes:
         shared_folder: folder of the numbers that do not depend on the author, or None to keep them
-            in memory alone.
+            only in memory.
     """
 
     tables: Tables
@@ -48,8 +48,8 @@ class MeasurementCache:
         self._requested: dict[str, float] = {}
         self._shared: dict[str, list[float]] = {}
         if self.tables.exists(TABLE, self.author):
-            stored = self.tables.read(TABLE, self.author, columns=list(_SCHEMA))
-            self._values = dict(stored.iter_rows())
+            stored_rows = self.tables.read(TABLE, self.author, columns=list(_SCHEMA))
+            self._values = dict(stored_rows.iter_rows())
 
     def find_missing(self, keys: Sequence[str]) -> list[int]:
         """Return the positions of keys without a stored number."""
@@ -61,13 +61,13 @@ class MeasurementCache:
         """Return the numbers of all keys, in order.
 
         Args:
-            keys: hashes of everything that decides a number.
-            compute: function from positions of missing keys to their numbers; not called if none is
-                missing.
+            keys: hashes of all inputs that determine a number.
+            compute: function from positions of missing keys to their numbers; not called if no
+                number is missing.
         """
-        missing = self.find_missing(keys)
-        if missing:
-            for position, value in zip(missing, compute(missing), strict=True):
+        missing_positions = self.find_missing(keys)
+        if missing_positions:
+            for position, value in zip(missing_positions, compute(missing_positions), strict=True):
                 self._values[keys[position]] = value
         self._requested |= {name: self._values[name] for name in keys}
         return [self._values[name] for name in keys]
@@ -78,7 +78,7 @@ class MeasurementCache:
         """Return numbers that do not depend on the author.
 
         Args:
-            key: hash of everything that decides the numbers.
+            key: hash of all inputs that determine the numbers.
             compute: function that computes them; not called if they are stored.
         """
         path = self.shared_folder / f"{key}.json" if self.shared_folder else None
@@ -97,9 +97,9 @@ class MeasurementCache:
             keep_others: whether to keep all other stored numbers too, for a partial gate that
                 requests only some.
         """
-        cached = self._values if keep_others else self._requested
+        selected_values = self._values if keep_others else self._requested
         values = pl.DataFrame(
-            {"measurement_id": list(cached), "measured": list(cached.values())},
+            {"measurement_id": list(selected_values), "measured": list(selected_values.values())},
             schema={"measurement_id": pl.String, "measured": pl.Float64},
         )
         self.tables.sync(

@@ -21,7 +21,7 @@ from twin_resources.storage.tables.tables import Tables
 @dg.asset(
     group_name="evaluation",
     partitions_def=authors,
-    # after the first release and its report, so that nobody waits for it
+    # runs after the first release and its report, so that no reader waits for it
     deps=["evaluation_report"],
     pool="training",
     retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
@@ -35,8 +35,8 @@ def other_authors_adapter(
 ) -> dg.MaterializeResult:
     """Adapter of the author's base model and recipe, trained on the bundled authors' posts.
 
-    Later candidates must make the author's passages likelier than it does. It is trained once per
-    base model and recipe, and authors share it.
+    Later candidates must make the author's passages likelier than this adapter does. It is trained
+    once per base model and recipe, and authors share it.
     """
     author = read_author(settings, context.partition_key)
     description = f"train the adapter of other authors for {author.slug}"

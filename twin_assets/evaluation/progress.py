@@ -18,7 +18,7 @@ from twin_resources.processes.progress_lines import ProgressLines
 __all__ = ["AGAIN_S", "ANSWER_S", "REFERENCE_S", "Clock", "ProgressLines", "read_s"]
 
 # Seconds per step of SmolLM2-135M on two otherwise idle cores with bf16. Only their ratios matter,
-# since finished parts correct the estimates of the others.
+# because finished parts correct the estimates of the others.
 READ_S, ANSWER_S, AGAIN_S, REFERENCE_S = 0.3, 0.9, 0.3, 1.0
 
 
@@ -39,9 +39,9 @@ class Clock:
 
     @contextmanager
     def part(self, name: str) -> Generator[None]:
-        started = time.monotonic()
+        start = time.monotonic()
         try:
             yield
         finally:
-            passed = self.seconds.get(name, 0.0) + time.monotonic() - started
-            self.seconds[name] = round(passed, 2)
+            total = self.seconds.get(name, 0.0) + time.monotonic() - start
+            self.seconds[name] = round(total, 2)

@@ -4,26 +4,26 @@ Scope: the order, the extent of the two kinds of verdict, deciding when each ste
 Out of scope: claims and thresholds (`measures/`), deciding a claim about a mean
 (`statistics/sequential.py`), servers (`served/answer_batches.py`), the record (`measurement.py`).
 
-The plan first measures harm, and whether the candidate has learnt anything at all:
+The plan first measures harm, and whether the candidate has learned anything:
 
-    1. perplexity   all compared models read the same passages, with looks; each look spends part of
-                    5 % (`statistics/sequential.py`), and the interval of the last look is reported
-    2. parity       8 prompts asked twice; 20 if no bet on the mean difference is won by then
+    1. perplexity   all compared models read the same passages, with interim looks; each look uses
+                    part of 5 % (`statistics/sequential.py`), and the last interval is reported
+    2. parity       8 prompts asked twice; 20 if no betting test on the mean difference has decided
     3. red team     all 36 prompts
-    4. questions    in random order, a few at a time, until bets have decided topic and recitation
-                    (and the voice, in the whole gate); recitation covers every answer
+    4. questions    in random order, a few at a time, until betting tests have decided topic and
+                    recitation (and the voice, in the whole gate); recitation covers every answer
     5. the rest     instructions, and the texts that the other measures read and score
 
-Without a stable version, the base model answers meanwhile, and readers wait for the gate. For a
+Without a stable version, the base model answers readers until the gate has released one. For a
 first verdict (`FIRST`), the plan therefore stops after step 4, looks earlier, and asks the base
 only if its answers can change a claim. The whole gate (`WHOLE`) runs all steps; if it does not
 pass, the release is withdrawn. A first verdict never counts as the whole gate
 (`gate.is_full_gate`).
 
-A candidate that steps 1 to 3 refuse is asked only `min_questions` questions, for the report. A
-candidate that topic or recitation refuses is asked no further questions. The voice, and sentences
-judged one by one, need at least thirty questions. The base with posts has the longest prompts, so
-it is no longer asked once the candidate has won its bet.
+A candidate refused by steps 1 to 3 is asked only `min_questions` questions, for the report. A
+candidate refused by topic or recitation is asked no further questions. The voice and the judging of
+single sentences need at least thirty questions. The base with posts has the longest prompts, so it
+is no longer asked once the candidate has beaten it in a betting test.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class AskedPrompts:
     """The prompts that were asked, with their answers.
 
     Attributes:
-        prompts: prompts of all measures, with only those held-out questions that were asked.
+        prompts: prompts of all measures, with only the held-out questions that were asked.
         answers: answers to the prompts.
         scores: scores of the base's answers.
     """
@@ -123,17 +123,18 @@ def read_until_decided(
 ) -> LikelihoodsByModel:
     """Let the compared models read passages until every claim about perplexity is decided.
 
-    Looks are used because nats are unbounded, and a bet needs bounded values. All control passages,
-    general instructions and common questions are read at the first look. The control's margin is
-    small, so looks before its end would cost too much confidence for the time saved.
+    The comparison uses interim looks, because nats are unbounded, and a betting test needs bounded
+    values. All control passages, general instructions and common questions are read at the first
+    look. The control's margin is small, so looks before its end would cost too much confidence for
+    the time saved.
 
     Args:
         likelihood_samples: samples with all held-out passages that may be read, in random order.
 
     Returns:
-        The likelihoods of the passages that decided, with the level of their intervals.
+        The likelihoods of the passages that decided the claims, with the level of their intervals.
     """
-    announced: Counter[str] = Counter()
+    announced_counts: Counter[str] = Counter()
 
     def compute(samples: LikelihoodSamples, spent: float) -> LikelihoodsByModel:
         return sample_likelihoods.compute_likelihoods(
@@ -147,12 +148,12 @@ def read_until_decided(
             clock=clock,
             progress=progress,
             level=1.0 - spent,
-            announced_counts=announced,
+            announced_counts=announced_counts,
         )
 
     passages = len(likelihood_samples.held_out)
-    first, *later_looks = planned_looks(passages, stage.looks, level=LOOKS_LEVEL)
-    likelihoods = compute(likelihood_samples.take_first(first[0]), first[1])
+    first_look, *later_looks = planned_looks(passages, stage.looks, level=LOOKS_LEVEL)
+    likelihoods = compute(likelihood_samples.take_first(first_look[0]), first_look[1])
     for end, spent in later_looks:
         if held_out_perplexity.is_decided(
             held_out_perplexity.compare_perplexities(spec, likelihoods)
@@ -243,7 +244,7 @@ def ask_until_decided(
     Raises:
         TwinError: one of the models cannot be served, or its answers are invalid.
     """
-    training = recitation.TrainingTextIndex(training_texts)
+    training_index = recitation.TrainingTextIndex(training_texts)
     asked_prompts = first_questions(prompts, min(stage.min_questions, len(prompts.held_out)))
     while True:
         positions, scores_before = (
@@ -261,7 +262,9 @@ def ask_until_decided(
             refused_claims = [red_team.MEASURE.claims[0].name]
         if refused_claims or len(asked_prompts.held_out) == len(prompts.held_out):
             break
-        recitation_side = recitation.decide_early(asked_prompts, answers, parity_answers, training)
+        recitation_side = recitation.decide_early(
+            asked_prompts, answers, parity_answers, training_index
+        )
         voice = author_voice.compare_voices(asked_prompts, answers, scores, judging_context.judges)
         if is_decided(
             asked_prompts,
@@ -283,10 +286,10 @@ def ask_until_decided(
         )
     _ask(batches, asked_prompts.instructions, asked_prompts, scores, progress=progress)
     if len(asked_prompts.held_out):
-        since = f"; already refused by {', '.join(refused_claims)}" if refused_claims else ""
+        refusal = f"; already refused by {', '.join(refused_claims)}" if refused_claims else ""
         progress.write_line(
             f"topic, voice and recitation: {len(asked_prompts.held_out)} of "
-            f"{len(prompts.held_out)} questions asked{since}"
+            f"{len(prompts.held_out)} questions asked{refusal}"
         )
     return AskedPrompts(asked_prompts, batches.answers, scores)
 
@@ -297,8 +300,8 @@ def first_questions(
     """Return the prompts of all measures with only the first `count` held-out questions.
 
     Args:
-        with_posts_count: number of these that the base is asked with the author's posts, or None
-            for all.
+        with_posts_count: number of these questions that the base is asked with the author's posts,
+            or None for all.
     """
     posts = prompts.with_posts[: count if with_posts_count is None else with_posts_count]
     return replace(prompts, held_out=prompts.held_out[:count], with_posts=posts)
@@ -313,7 +316,7 @@ def is_decided(
     recitation_side: Side | None,
     voice: Voice,
 ) -> bool:
-    """Return whether no claim needs more held-out questions, or one has refused the candidate.
+    """Return whether all claims have enough held-out questions, or one has refused the candidate.
 
     A claim without a judge needs no questions.
     """
@@ -346,13 +349,17 @@ def _ask(
     progress: ProgressLines,
 ) -> None:
     """Ask the candidate the unanswered prompts, and the base the prompts without a score."""
-    candidate_positions = [at for at in positions if at not in batches.candidate]
+    candidate_positions = [position for position in positions if position not in batches.candidate]
     targets = {*positions, *prompts.with_posts}
-    base_positions = sorted(at for at in {*scores.missing()} & targets if at not in batches.base)
+    base_positions = sorted(
+        position for position in {*scores.missing()} & targets if position not in batches.base
+    )
     if not candidate_positions and not base_positions:
         return
-    answered = len(batches.candidate) + len(batches.base)
-    left = len({*prompts.instructions} - batches.candidate.keys())
-    answers = answered + len(base_positions) + max(len(candidate_positions), left)
-    progress.expect(served_answers.BOTH_PART, answers, each_s=ANSWER_S)
+    answered_count = len(batches.candidate) + len(batches.base)
+    missing_count = len({*prompts.instructions} - batches.candidate.keys())
+    answer_count = (
+        answered_count + len(base_positions) + max(len(candidate_positions), missing_count)
+    )
+    progress.expect(served_answers.BOTH_PART, answer_count, each_s=ANSWER_S)
     batches.ask(candidate_positions, base_positions=base_positions)

@@ -55,9 +55,9 @@ def draw(days: ComparedDays, *, until: int, threshold: float) -> bytes:
     value_axes.legend(loc="lower left", fontsize="small")
     evidence_axes.legend(loc="upper left", fontsize="small")
     figure.suptitle(f"{days.author} {days.version}, {days.stream}")
-    written = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(written)
-    return written.getvalue()
+    stream = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(stream)
+    return stream.getvalue()
 
 
 def day_mean_and_bound(
@@ -65,7 +65,8 @@ def day_mean_and_bound(
 ) -> tuple[float, float]:
     """Return the mean of the last day in `evidence`, and the bound of its classes.
 
-    The bound is weighted by the classes' numbers of values, and NaN while the detector is arming.
+    The bound is weighted by the number of values in each class, and is NaN while the detector is
+    arming.
 
     Args:
         after: sequence number of the last value of the previous day.
@@ -81,7 +82,7 @@ def day_mean_and_bound(
     )
     bound = total / sum(day_sum.count for day_sum in bounded_sums) if bounded_sums else math.nan
     return math.fsum(day_sum.total for day_sum in day_sums) / sum(
-        one.count for one in day_sums
+        day_sum.count for day_sum in day_sums
     ), bound
 
 

@@ -26,29 +26,29 @@ def build_evidence_report(
 ) -> tuple[str, dict[str, Any]]:
     """Return the data version and the metadata of an author's current evidence.
 
-    The metadata contain the numbers of each stream, its plot (also written as a PNG to the home's
+    The metadata contains the numbers of each stream, its plot (also written as a PNG to the home's
     folder `evidence`) and all alarms.
     """
     open_tables(state)
     rules = rules_from_settings(settings)
     with state.read_transaction() as connection:
         watches = score_watch.current_evidence(connection).get(author, [])
-        stable = score_watch.stable_versions(connection).get(author)
+        stable_version = score_watch.stable_versions(connection).get(author)
         days = {
             watch.stream: score_watch.ComparedDays.from_ledger(
-                connection, stable, watch.stream, rules
+                connection, stable_version, watch.stream, rules
             )
             for watch in watches
-            if stable is not None
+            if stable_version is not None
         }
         threshold = rules.threshold(score_watch.armed_streams(connection))
         records = alarm_records.alarms_of_author(connection, author)
-        not_counted = alarm_records.count_excluded_scores(connection, author)
+        excluded_counts = alarm_records.count_excluded_scores(connection, author)
     rows = [_row(record) for record in records]
     metadata: dict[str, Any] = {
         "streams": len(watches),
         "alarms": dg.MetadataValue.table(rows) if rows else "none yet",
-        "scores_not_counted": dict(not_counted),
+        "scores_not_counted": dict(excluded_counts),
     }
     if not watches:
         metadata["why"] = "no settled value of the stable version has been observed yet"

@@ -28,7 +28,7 @@ def interactions(
     """The ledger's answers of the last 90 days, one row per trace, without personal data.
 
     Rows include votes, judgements and edits. The trace store is read first; if it cannot be
-    reached, the last state is used and the metadata report it.
+    reached, the last state is used and the metadata reports it.
     """
     author = context.partition_key
     ledger = Ledger.from_settings(settings)
@@ -51,14 +51,14 @@ def _metadata(
     frame: pl.DataFrame, ledger: Ledger, author: str, sync_message: str
 ) -> dict[str, Any]:
     with ledger.state.read_transaction() as connection:
-        not_counted = alarm_records.count_excluded_scores(connection, author)
+        excluded_counts = alarm_records.count_excluded_scores(connection, author)
     return {
         "with_votes": int((frame["votes"] > 0).sum()),
         "with_edits": int(frame["edit"].is_not_null().sum()),
         "simulated": int(frame["simulated"].sum()),
         "unknown_propensity": frame["propensity"].null_count(),
         "readers": frame["voters"].explode().drop_nulls().n_unique(),
-        "scores_not_counted": not_counted,
+        "scores_not_counted": excluded_counts,
         "sync": sync_message,
     }
 
@@ -70,13 +70,13 @@ def no_text_of_a_reader_holds_personal_data(
     """No text matches a pattern of personal data, such as an e-mail address or a phone number."""
     columns = ["trace_id", *stripping.TEXT_COLUMNS]
     frame = tables.read("interactions", context.partition_key, columns=columns)
-    remaining = stripping.find_personal_data(frame)
+    remaining_rows = stripping.find_personal_data(frame)
     return dg.AssetCheckResult(
-        passed=remaining.is_empty(),
+        passed=remaining_rows.is_empty(),
         metadata={
             "texts": frame.height * len(stripping.TEXT_COLUMNS),
-            "rows_with_personal_data": remaining.height,
-            "kinds": sorted(remaining["kinds"].explode().drop_nulls().unique()),
-            "first_traces": remaining.head(5)["trace_id"].cast(pl.String).to_list(),
+            "rows_with_personal_data": remaining_rows.height,
+            "kinds": sorted(remaining_rows["kinds"].explode().drop_nulls().unique()),
+            "first_traces": remaining_rows.head(5)["trace_id"].cast(pl.String).to_list(),
         },
     )

@@ -5,9 +5,9 @@ the judges, sending (the outbox's relay).
 
 Scores are queued on disk under ids made of judge, revision and trace, so a repetition replaces
 them. The table records the judges of each judged trace. Certifying the judges takes 25 CPU seconds
-and 60 answers of the base model. It therefore waits until there is a stable version and a new trace
-in the sample. A judge with a new revision begins at that time, and then scores the earlier answers
-again.
+and 60 answers of the base model. Certification therefore waits until there is a stable version and
+a new trace in the sample. A judge with a new revision starts at that time, and then scores the
+earlier answers again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,8 +65,8 @@ def judged_interactions(
     """Scores by all certified judges, written to the trace store through the outbox."""
     author = read_author(settings, context.partition_key)
     sample = _Sample.for_author(tables, author.slug, config)
-    if nothing := _reason_not_to_judge(sample, registry.stable_version(author.slug)):
-        return _unchanged_result(tables, author, nothing)
+    if reason := _reason_not_to_judge(sample, registry.stable_version(author.slug)):
+        return _unchanged_result(tables, author, reason)
     try:
         panel = author_panel.assemble_author_panel(
             author,
@@ -94,7 +94,7 @@ def judged_interactions(
 
 @dataclass(frozen=True)
 class _Sample:
-    """All answers, and the judges of those already judged (`judged_rows`)."""
+    """All answers, and the rows of answers that are already judged (`judged_rows`)."""
 
     interactions: pl.DataFrame
     judged_rows: pl.DataFrame
@@ -111,14 +111,14 @@ class _Sample:
 
     def select_unjudged(self, judges: Sequence[str] | None = None) -> pl.DataFrame:
         """Return sampled answers that these judges (None for any judges) have not judged."""
-        judged = self.judged_rows
+        judged_rows = self.judged_rows
         if judges is not None:
-            judged = judged.filter(pl.col("judges") == ",".join(judges))
-        deleted = self.judged_rows.join(self.interactions, on="trace_id", how="anti")
+            judged_rows = judged_rows.filter(pl.col("judges") == ",".join(judges))
+        deleted_rows = self.judged_rows.join(self.interactions, on="trace_id", how="anti")
         return judging_traces.select_sample(
             self.interactions,
-            judged=judged["trace_id"].to_list(),
-            deleted_counts=dict(deleted.group_by("version").len().iter_rows()),
+            judged=judged_rows["trace_id"].to_list(),
+            deleted_counts=dict(deleted_rows.group_by("version").len().iter_rows()),
             share=self.config.share,
             first_batch=self.config.first_batch,
         )
@@ -149,12 +149,12 @@ def _record_judges(
     judges: Sequence[str],
 ) -> SyncResult:
     """Record the judges of these traces."""
-    judged = rows.select("trace_id", "version").with_columns(
+    new_rows = rows.select("trace_id", "version").with_columns(
         pl.lit(",".join(judges)).alias("judges")
     )
     return tables.sync(
         pl.concat(
-            [judged_rows.join(judged, on="trace_id", how="anti").select(list(COLUMNS)), judged]
+            [judged_rows.join(new_rows, on="trace_id", how="anti").select(list(COLUMNS)), new_rows]
         ),
         TABLE,
         author=author,

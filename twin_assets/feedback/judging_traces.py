@@ -3,12 +3,12 @@
 Scope: the random sample, the passages of an answer, the scores with their ids.
 Out of scope: the judges (`twin_resources/quality/judges`), sending (`langfuse/relay.py`).
 
-The sample is random so that judged traces represent all traces. A hash of the trace id is compared
+The sample is random, so that judged traces represent all traces. A hash of the trace id is compared
 with the share, regardless of the answer, so a second run draws the same traces. After a promotion,
 the first 500 answers of the new version are all judged, because its first baselines are certified
-on them (`statistics/detector.py`). They are counted over a version's lifetime. Answers are kept for
-90 days; if only these counted, later answers of an old version would eventually be among its first
-500.
+on them (`statistics/detector.py`). They are counted over a version's lifetime. Answers are deleted
+after 90 days. If only stored answers counted, later answers of an old version would eventually be
+among its first 500.
 """
 # pyright: strict
 
@@ -56,19 +56,18 @@ def select_sample(
         first_batch: number of first answers of each version that are all judged.
 
     Returns:
-        Rows, oldest first, without those that lack a question or an answer. Degraded answers are
-        left out because a fallback gave them, and batch answers because no reader asked
-        (`reader_interactions`).
+        Rows that have a question and an answer, oldest first. Degraded answers are left out because
+        a fallback gave them, and batch answers because no reader asked (`reader_interactions`).
     """
     answers = select_usable(interactions)
-    before = pl.col("version").replace_strict(
+    deleted_count = pl.col("version").replace_strict(
         deleted_counts or {}, default=0, return_dtype=pl.Int64
     )
-    numbered = answers.with_columns(
-        (pl.int_range(pl.len()).over("version") + before).alias("_number"),
+    numbered_answers = answers.with_columns(
+        (pl.int_range(pl.len()).over("version") + deleted_count).alias("_number"),
         pl.col("trace_id").map_elements(_sample_key, return_dtype=pl.Float64).alias("_lot"),
     )
-    return numbered.filter(
+    return numbered_answers.filter(
         ((pl.col("_number") < first_batch) | (pl.col("_lot") < share))
         & ~pl.col("trace_id").is_in(list(judged))
     ).drop("_number", "_lot")
@@ -88,11 +87,11 @@ def judge_traces(
         TwinError: a judge's model does not answer; no scores are returned then.
     """
     judged_answers = to_judged_answers(rows, passages)
-    facts = list(rows.select("trace_id", "author", "version", "simulated").iter_rows())
+    trace_rows = list(rows.select("trace_id", "author", "version", "simulated").iter_rows())
     scores: list[QueuedScore] = []
     for judge in judges:
         for value, (trace_id, author, version, simulated) in zip(
-            judge.score_all(judged_answers), facts, strict=True
+            judge.score_all(judged_answers), trace_rows, strict=True
         ):
             scores.append(
                 QueuedScore(
@@ -125,7 +124,7 @@ def select_usable(interactions: pl.DataFrame) -> pl.DataFrame:
 
 
 def to_judged_answers(rows: pl.DataFrame, passages: Mapping[str, str]) -> list[JudgedAnswer]:
-    """Return rows as a judge sees them, with the passages that still exist."""
+    """Return rows in the form that a judge reads, with the passages that still exist."""
     return [
         JudgedAnswer(question, answer, tuple(passages[name] for name in names if name in passages))
         for question, answer, names in rows.select("question", "answer", "chunk_ids").iter_rows()

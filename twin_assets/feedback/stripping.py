@@ -36,7 +36,7 @@ def strip_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
 
 def find_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
     """Return `trace_id` and `kinds` of the rows whose text still matches a pattern."""
-    leaking = [
+    matches = [
         {"trace_id": str(row["trace_id"]), "kinds": sorted(kinds)}
         for row in frame.iter_rows(named=True)
         if (
@@ -48,4 +48,4 @@ def find_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
             }
         )
     ]
-    return pl.DataFrame(leaking, schema={"trace_id": pl.String, "kinds": pl.List(pl.String)})
+    return pl.DataFrame(matches, schema={"trace_id": pl.String, "kinds": pl.List(pl.String)})

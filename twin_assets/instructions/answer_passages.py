@@ -40,7 +40,7 @@ class Block:
     Attributes:
         kind: `paragraph`, `list`, `code`, `heading`, or `other` (a quotation, a list that contains
             one, a table, HTML, a rule, a fully emphasized paragraph).
-        plain_text: the prose as a reader sees it, without markup and addresses; empty for `other`.
+        plain_text: the visible prose, without markup and addresses; empty for `other`.
         words: the number of words in `plain_text`.
     """
 
@@ -92,9 +92,9 @@ def find_passages(text: str) -> list[AnswerPassage]:
 def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
     """Yield the only passage of a short post, which needs no full stop."""
     prose_indexes = [
-        place for place, block in enumerate(blocks) if block.kind in _PROSE_KINDS and block.words
+        index for index, block in enumerate(blocks) if block.kind in _PROSE_KINDS and block.words
     ]
-    words = sum(blocks[place].words for place in prose_indexes)
+    words = sum(blocks[index].words for index in prose_indexes)
     if (
         not MIN_POST_WORDS <= words < MIN_PASSAGE_WORDS
         or blocks[prose_indexes[0]].kind != "paragraph"
@@ -104,11 +104,13 @@ def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
     code_characters = sum(
         block.end - block.start for block in passage_blocks if block.kind == "code"
     )
-    plain = "\n".join(block.plain_text for block in passage_blocks if block.kind in _PROSE_KINDS)
+    prose_text = "\n".join(
+        block.plain_text for block in passage_blocks if block.kind in _PROSE_KINDS
+    )
     if (
         all(block.kind in {*_PROSE_KINDS, "code"} for block in passage_blocks)
         and 2 * code_characters < sum(block.end - block.start for block in passage_blocks)
-        and _is_mostly_letters(plain)
+        and _is_mostly_letters(prose_text)
     ):
         preceding_headings = [
             block.plain_text for block in blocks[: prose_indexes[0]] if block.kind == "heading"
@@ -117,7 +119,7 @@ def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
             start=passage_blocks[0].start,
             end=passage_blocks[-1].end,
             heading=preceding_headings[-1] if preceding_headings else "",
-            plain_text=plain,
+            plain_text=prose_text,
             words=words,
         )
 
@@ -133,36 +135,38 @@ def no_passage_reason(text: str) -> str:
     """
     if find_passages(text):
         return ""
-    prose = [block for block in parse_blocks(text) if block.kind in _PROSE_KINDS and block.words]
-    readable = [block for block in prose if _is_mostly_letters(block.plain_text)]
-    if not readable:
+    prose_blocks = [
+        block for block in parse_blocks(text) if block.kind in _PROSE_KINDS and block.words
+    ]
+    readable_blocks = [block for block in prose_blocks if _is_mostly_letters(block.plain_text)]
+    if not readable_blocks:
         return "no_prose"
-    if sum(block.words for block in prose) < MIN_PASSAGE_WORDS:
+    if sum(block.words for block in prose_blocks) < MIN_PASSAGE_WORDS:
         return "too_short"
     return (
         "long_paragraphs"
-        if any(block.words > MAX_PASSAGE_WORDS for block in readable)
+        if any(block.words > MAX_PASSAGE_WORDS for block in readable_blocks)
         else "scattered"
     )
 
 
 def _passages_of_section(blocks: Sequence[Block], heading: str) -> Iterator[AnswerPassage]:
-    first = 0
-    while first < len(blocks):
-        last = _last_block(blocks, first)
-        if last is None:
-            first += 1
+    first_index = 0
+    while first_index < len(blocks):
+        last_index = _last_block(blocks, first_index)
+        if last_index is None:
+            first_index += 1
             continue
-        passage_blocks = blocks[first : last + 1]
-        prose = [block for block in passage_blocks if block.kind != "code"]
+        passage_blocks = blocks[first_index : last_index + 1]
+        prose_blocks = [block for block in passage_blocks if block.kind != "code"]
         yield AnswerPassage(
             start=passage_blocks[0].start,
             end=passage_blocks[-1].end,
             heading=heading,
-            plain_text="\n".join(block.plain_text for block in prose),
-            words=sum(block.words for block in prose),
+            plain_text="\n".join(block.plain_text for block in prose_blocks),
+            words=sum(block.words for block in prose_blocks),
         )
-        first = last + 1
+        first_index = last_index + 1
 
 
 def _last_block(blocks: Sequence[Block], first: int) -> int | None:
@@ -170,7 +174,7 @@ def _last_block(blocks: Sequence[Block], first: int) -> int | None:
     if blocks[first].kind != "paragraph" or not _is_prose(blocks[first]):
         return None
     words = prose_characters = code_characters = 0
-    last: int | None = None
+    last_index: int | None = None
     for index in range(first, len(blocks)):
         block = blocks[index]
         if block.kind == "code":
@@ -179,17 +183,17 @@ def _last_block(blocks: Sequence[Block], first: int) -> int | None:
             words += block.words
             prose_characters += block.end - block.start
         if block.kind == "other" or words > MAX_PASSAGE_WORDS:
-            return last
+            return last_index
         introduces_next = block.kind == "paragraph" and _ENDS_WITH_COLON.search(block.plain_text)
         if (
             words >= MIN_PASSAGE_WORDS
             and prose_characters > code_characters
             and not introduces_next
         ):
-            last = index
+            last_index = index
             if words >= TARGET_WORDS:
-                return last
-    return last
+                return last_index
+    return last_index
 
 
 def _is_prose(block: Block) -> bool:
@@ -223,8 +227,8 @@ def parse_blocks(text: str) -> list[Block]:
             kind = "other"  # "*This article was updated.*" describes the post
         if kind == "list" and _contains_quotation(tokens, index):
             kind = "other"
-        plain = _plain_text(tokens, index) if kind in {"paragraph", "list", "heading"} else ""
-        blocks.append(Block(kind, start, end, plain, len(split_words(plain))))
+        plain_text = _plain_text(tokens, index) if kind in {"paragraph", "list", "heading"} else ""
+        blocks.append(Block(kind, start, end, plain_text, len(split_words(plain_text))))
     return blocks
 
 

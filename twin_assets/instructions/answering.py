@@ -1,4 +1,4 @@
-"""Find the stable version whose answers are used in preference pairs, if that is useful.
+"""Find the stable version whose answers are useful in preference pairs, if there is one.
 
 Scope: finding that version, its recipe and its server. Out of scope: the rule
 (`model_answers.choose_answer_checkpoint`), requests.
@@ -39,20 +39,20 @@ def choose_answer_sampling(
     """Return the checkpoint to ask and the number of answers, or no checkpoint if none is useful.
 
     A tainted version is not asked, because its training data must be forgotten. An answer model is
-    not asked either, because its mistakes are not those of the trained weights.
+    not asked either, because the trained weights make different mistakes.
 
     Raises:
         TwinError: the recipe does not exist, or the stable version's manifest cannot be read.
     """
-    stable = registry.stable_version(author.slug)
-    if stable is None or stable.is_answer_model:
+    stable_version = registry.stable_version(author.slug)
+    if stable_version is None or stable_version.is_answer_model:
         return AnswerSampling()
     recipe = recipe_for_author(author, settings).recipe
     if recipe.preference is None:
         return AnswerSampling()
-    manifest = read_manifest(Path(stable.folder))
+    manifest = read_manifest(Path(stable_version.folder))
     checkpoint = choose_answer_checkpoint(
-        stable.checkpoint,
+        stable_version.checkpoint,
         previous=TrainedCheckpoint(
             manifest.dataset["data_version"],
             recipe_hash(manifest.recipe),

@@ -1,10 +1,10 @@
 """Turn the author's own questions into questions to the author.
 
-Scope: turning the author's "I" into "you", and whether a clause is complete. Out of
-scope: other languages (`question_wordings.py`).
+Scope: turning the author's "I" into "you", and checking whether a clause is complete. Out of scope:
+other languages (`question_wordings.py`).
 
 An earlier version also made questions from the form of a statement (a purpose, a cause, a
-condition). A blind reading of five found none that a reader would ask.
+condition). A blind reading of five such questions found none that a reader would ask.
 """
 # pyright: strict
 
@@ -45,10 +45,10 @@ def readdress_question(sentence: str) -> str:
 
 def _strip_connectors(sentence: str) -> str:
     """Return a sentence without the words that connect it to the previous one."""
-    previous, stripped = "", " ".join(sentence.split())
-    while previous != stripped:
-        previous, stripped = stripped, _CONNECTORS.sub("", stripped)
-    return stripped
+    previous, remaining = "", " ".join(sentence.split())
+    while previous != remaining:
+        previous, remaining = remaining, _CONNECTORS.sub("", remaining)
+    return remaining
 
 
 def _to_reader_question(clause: str) -> str:
@@ -62,10 +62,10 @@ def _to_reader_question(clause: str) -> str:
         return ""
     if words[-1].lower() in _INCOMPLETE_LAST_WORDS or _TWO_SENTENCES.search(clause):
         return ""
-    readdressed = _to_second_person(words)
-    if readdressed[:1].isupper() and not _is_name(words[0]):
-        readdressed = readdressed[:1].lower() + readdressed[1:]
-    return readdressed
+    question = _to_second_person(words)
+    if question[:1].isupper() and not _is_name(words[0]):
+        question = question[:1].lower() + question[1:]
+    return question
 
 
 def _is_content_word(word: str) -> bool:
@@ -88,34 +88,34 @@ def _is_name(word: str) -> bool:
 
 def _to_second_person(words: list[str]) -> str:
     """Turn the author's words about themselves into words to the author: `I am` → "you are"."""
-    readdressed: list[str] = []
+    reader_words: list[str] = []
     for index, word in enumerate(words):
         normalized = word.lower().strip(",")
         neighbours = {other.lower() for other in words[max(0, index - 1) : index + 2]}
         if normalized in _VERBS_AFTER_I and "i" in neighbours:
-            readdressed.append(_VERBS_AFTER_I[normalized])
+            reader_words.append(_VERBS_AFTER_I[normalized])
         else:
-            readdressed.append(
+            reader_words.append(
                 word.replace(word.strip(","), _SECOND_PERSON[normalized])
                 if normalized in _SECOND_PERSON
                 else word
             )
-    return " ".join(readdressed).replace("'", "’")
+    return " ".join(reader_words).replace("'", "’")
 
 
 def _is_self_contained(words: list[str]) -> bool:
-    """Return whether nothing in a clause refers to earlier text.
+    """Return whether a clause has no word that refers to earlier text.
 
     A pronoun may follow at least four words, because its referent is then usually in the clause.
     """
-    lowered = [word.lower().strip(",.;:") for word in words]
-    for index, word in enumerate(lowered):
+    lower_words = [word.lower().strip(",.;:") for word in words]
+    for index, word in enumerate(lower_words):
         if word not in _ENGLISH.referring_words:
             continue
-        conjunction = word == "that" and index >= 2
-        there_is = word == "there" and lowered[index + 1 : index + 2] in (["is"], ["are"])
+        is_conjunction = word == "that" and index >= 2
+        is_existential = word == "there" and lower_words[index + 1 : index + 2] in (["is"], ["are"])
         is_late_pronoun = index >= 4 and word in _LATE_PRONOUNS
-        if not (conjunction or there_is or is_late_pronoun):
+        if not (is_conjunction or is_existential or is_late_pronoun):
             return False
     return True
 

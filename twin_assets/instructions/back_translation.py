@@ -1,4 +1,4 @@
-"""Write, for each passage, the question that it answers, as a reader would ask it.
+"""Write the question that each passage answers, as a reader would ask it.
 
 Scope: candidates from the title, headings and the author's own questions; choosing one of them;
 passages without a good question. Out of scope: choosing passages (`answer_passages.py`), a
@@ -8,8 +8,9 @@ question (`round_trip.py`), a teacher's questions (`teacher.py`), leaks between 
 
 Idea: instruction back-translation, Li et al. 2023, https://arxiv.org/abs/2308.06259: the answer is
 human text and only the instruction is generated. If a passage has no good question, the instruction
-asks for a continuation of its first words. That makes sense, whereas a generated question of three
-keywords often does not: 17 of 40 made no sense (rules and figures: tests/bench/question_ratings).
+asks for a continuation of its first words. Such a request makes sense, whereas a generated question
+of three keywords often does not: 17 of 40 made no sense (tests/bench/question_ratings has the rules
+and figures).
 """
 # pyright: strict
 
@@ -49,7 +50,8 @@ class Instruction:
     """A question and its source: `template:<name>` or `teacher:<model>`.
 
     Attributes:
-        continuation: the request that replaces a question that does not find the passage's post.
+        continuation: the request that replaces a question that does not retrieve the passage's
+            post.
     """
 
     question: str
@@ -95,17 +97,17 @@ def write_questions(
 def is_fluent_question(question: str) -> bool:
     """Return whether a question has three to forty words, an end mark, no code and no doubled word.
 
-    Quoted parts are as the author wrote them.
+    Quoted parts are not checked, because the author wrote them.
     """
-    unquoted = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", " x ", question)
-    words = split_words(unquoted)
-    has_repeated_word = any(one == other for one, other in pairwise(words))
+    unquoted_text = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", " x ", question)
+    words = split_words(unquoted_text)
+    has_repeated_word = any(word == next_word for word, next_word in pairwise(words))
     return (
         len(words) >= 2
         and 3 <= len(split_words(question)) <= 40
         and not has_repeated_word
-        and not _CODE.search(unquoted)
-        and unquoted.count('"') % 2 == 0
+        and not _CODE.search(unquoted_text)
+        and unquoted_text.count('"') % 2 == 0
         and question.rstrip().endswith(("?", ".", "”", "“", "»", "？"))
     )
 
@@ -122,7 +124,7 @@ class _Post:
         passages: Sequence[AnswerPassage],
     ) -> None:
         self._id, self._title, self._language = document_id, title, language
-        # A capitalized title above the text does not make its words names.
+        # Headings are removed, because a capitalized heading does not make its words names.
         self._text = re.sub(r"(?m)^#.*$", "", text)
         self._passages = passages
         self._wordings: QuestionWordings = wordings_for(language)
@@ -183,9 +185,9 @@ class _Post:
                 yield "heading", wording.format(heading=heading, title=self._title)
 
     def _own_questions(self, index: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield questions that the author asks and then answers, so none from a last sentence."""
-        preceding = _sentences(self._passages[index - 1].plain_text)[-1:] if index else []
-        for sentence in [*preceding, *sentences[:-1]]:
+        """Yield the author's own questions, except in a last sentence, which has no answer."""
+        preceding_sentences = _sentences(self._passages[index - 1].plain_text)[-1:] if index else []
+        for sentence in [*preceding_sentences, *sentences[:-1]]:
             if not sentence.endswith("?"):
                 continue
             if self._language in _ENGLISH:
@@ -219,7 +221,7 @@ def _quotable_title(title: str) -> str:
 
 
 def _is_distinctive_question(question: str, inserted_text: str) -> bool:
-    """Apply `is_distinctive` to a finished question."""
+    """Apply `is_distinctive` to a question whose wording is already filled."""
     inserted_words = set(split_words(inserted_text))
     remaining_text = " ".join(word for word in split_words(question) if word not in inserted_words)
     return is_distinctive(remaining_text, filling=inserted_text)

@@ -1,7 +1,8 @@
 """Read 200 general instructions with answers, which test a model's basic skills.
 
-Scope: reading them. Out of scope: the measures (`evaluation/measures/general_instructions.py`), the
-instructions that a dataset contains (`building.py`).
+Scope: reading the instructions. Out of scope: the measures
+(`evaluation/measures/general_instructions.py`), the instructions that a dataset contains
+(`building.py`).
 """
 # pyright: strict
 
@@ -20,8 +21,8 @@ class BasicInstruction:
     """One instruction with an answer.
 
     Attributes:
-        id: `g001` …
-        kind: `arithmetic`, `facts`, `summary` …
+        id: for example `g001`.
+        kind: for example `arithmetic`, `facts` or `summary`.
         language: ISO 639-1.
     """
 
@@ -36,5 +37,5 @@ class BasicInstruction:
 def load_instructions() -> tuple[BasicInstruction, ...]:
     """Return all instructions, in the order of the file."""
     return tuple(
-        BasicInstruction(**one) for one in json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
+        BasicInstruction(**row) for row in json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
     )

@@ -1,4 +1,4 @@
-"""Bring the tables of the instruction stage up to date, one after the other.
+"""Bring the tables of the instruction stage up to date, in order.
 
 Scope: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`. Out of
 scope: the decisions (`splits.py`, `drafts.py`, `contexts.py`, `leakage.py`, `round_trip.py`,
@@ -54,7 +54,7 @@ DATASET_VERSION = "1"
 
 @dataclass(frozen=True)
 class BuildResult:
-    """One update's changes to `instruction_dataset`, teacher result and added general samples."""
+    """The dataset's changes, the teacher's result and the added general samples of one update."""
 
     sync_result: SyncResult
     teacher_result: TeacherResult | None = None
@@ -72,38 +72,38 @@ class BuildResult:
 def update_splits(tables: Tables, author: str) -> pl.DataFrame:
     """Draw a split for every kept document without one; return `document_id`, `split`.
 
-    Rows of deleted documents stay, so that a document that returns gets the same split.
+    Rows of deleted documents are kept, so that a document that returns gets the same split.
     """
-    stored = pl.DataFrame(schema=column_types(DocumentSplits))
+    stored_rows = pl.DataFrame(schema=column_types(DocumentSplits))
     if tables.exists("document_splits", author):
-        stored = tables.read("document_splits", author)
-    documents_kept = tables.read(
+        stored_rows = tables.read("document_splits", author)
+    kept_documents = tables.read(
         "cleaned_documents", author, columns=["document_id", "published_at"], where="kept"
     )
-    new = documents_kept.join(stored, on="document_id", how="anti")
+    new_documents = kept_documents.join(stored_rows, on="document_id", how="anti")
     texts = dict(
         read_by_id(
             tables,
             "cleaned_documents",
             author,
             "document_id",
-            new["document_id"],
+            new_documents["document_id"],
             ["document_id", "text"],
         ).iter_rows()
     )
     existing_splits = [
         splits.SplitRow(row["document_id"], row["split"], row["because"], tuple(row["sketch"]))
-        for row in stored.to_dicts()
+        for row in stored_rows.to_dicts()
     ]
     documents = [
         splits.SplitDocument(row["document_id"], row["published_at"], texts[row["document_id"]])
-        for row in new.to_dicts()
+        for row in new_documents.to_dicts()
     ]
     new_rows = [
-        {**vars(draw), "sketch": list(draw.sketch)}
-        for draw in splits.draw_splits(documents, existing_rows=existing_splits)
+        {**vars(split_row), "sketch": list(split_row.sketch)}
+        for split_row in splits.draw_splits(documents, existing_rows=existing_splits)
     ]
-    rows = pl.concat([stored, pl.DataFrame(new_rows, schema=column_types(DocumentSplits))])
+    rows = pl.concat([stored_rows, pl.DataFrame(new_rows, schema=column_types(DocumentSplits))])
     tables.sync(
         rows,
         "document_splits",
@@ -149,14 +149,14 @@ def update_dataset(
     settings may change without retraining.
 
     Args:
-        teacher: the model that writes the questions; templates write them if it is None, or where
-            it wrote none.
+        teacher: the model that writes the questions. Templates write them if it is None, or if it
+            wrote none for a passage.
         general: the set that is mixed into the training samples so that it makes up `general_share`
             of them.
         marks: the control tokens of the home's base models. They are not part of a version: posts
-            rarely contain one, so the list of a different base model would rebuild everything
-            without any change.
-        log: receives progress, one line each; never text of a post.
+            rarely contain one, so a different base model's list would cause a rebuild without any
+            change.
+        log: function that receives progress lines, which never contain text of a post.
 
     Raises:
         TableNotFoundError: an upstream asset was never materialized.
@@ -175,11 +175,11 @@ def update_dataset(
     )
     general_mix, general_by_id = None, dict[str, GeneralSample]()
     if general is not None:
-        training = plan.filter(pl.col("split") == "train").height
+        training_count = plan.filter(pl.col("split") == "train").height
         # A question that appears twice fails `no_leakage_across_splits` in every later run.
         own_questions = plan.filter(pl.col("split") != "left_out")["question"].to_list()
         general_mix = general.draw_mix(
-            training=training,
+            training=training_count,
             share=general_share,
             excluded_questions=[*_gate_instructions(), *own_questions],
         )
@@ -264,7 +264,7 @@ def _build_plan(
 
 
 def _drop_leaks(samples: pl.DataFrame) -> pl.DataFrame:
-    """Return the samples without their answers, leaving out those similar to a held-out sample."""
+    """Return the samples without their answers, marking samples similar to a held-out sample."""
     left_out_ids = leakage.find_left_out(
         [
             leakage.LeakCandidate(
@@ -289,9 +289,9 @@ def _apply_teacher_questions(
 ) -> pl.DataFrame:
     """Return the drafts, with the teacher's question where it wrote one."""
     teacher_rows = teacher_questions.read_written_questions(tables, author, model)
-    joined = draft_rows.join(teacher_rows, on="sample_id", how="left", maintain_order="left")
+    rows = draft_rows.join(teacher_rows, on="sample_id", how="left", maintain_order="left")
     has_teacher_question = pl.when(pl.col("taught").is_not_null())
-    return joined.with_columns(
+    return rows.with_columns(
         has_teacher_question.then("taught").otherwise("question").alias("question"),
         has_teacher_question.then(pl.lit(f"teacher:{model}"))
         .otherwise("instruction_source")
@@ -302,7 +302,7 @@ def _apply_teacher_questions(
 def _replace_lost_questions(
     draft_rows: pl.DataFrame, tables: Tables, author: str, retriever: Retriever
 ) -> tuple[pl.DataFrame, Mapping[str, Any]]:
-    """Replace each question that is not worded as one or does not find its post by a continuation.
+    """Replace badly worded questions, and questions that do not find their post, by continuations.
 
     Returns:
         The drafts, and the vectors of the questions that were searched in this run.
@@ -341,45 +341,43 @@ def _find_contexts(
     held_out_chunks = frozenset(
         chunks.filter(pl.col("document_id").is_in(list(held_out_documents)))["chunk_id"].to_list()
     )
-    stored = _stored_contexts(tables, author)
+    contexts_by_sample = _stored_contexts(tables, author)
     stored_contexts: dict[str, Sequence[str]] = {}
-    missing: list[dict[str, Any]] = []
+    missing_rows: list[dict[str, Any]] = []
     for row in samples.to_dicts():
-        previous = stored.get(row["sample_id"])
+        previous_context = contexts_by_sample.get(row["sample_id"])
         key = (row["question"], row["retrieval"])
         if (
-            previous
-            and previous.query == key
+            previous_context
+            and previous_context.query == key
             and contexts.is_context_valid(
                 _context_sample(row, ""),
-                previous.chunk_ids,
+                previous_context.chunk_ids,
                 published_at_by_chunk,
                 held_out_chunks=held_out_chunks,
             )
         ):
-            stored_contexts[row["sample_id"]] = previous.chunk_ids
+            stored_contexts[row["sample_id"]] = previous_context.chunk_ids
         else:
-            missing.append(row)
-    ids = pl.Series("sample_id", [row["sample_id"] for row in missing], dtype=pl.String)
+            missing_rows.append(row)
+    ids = pl.Series("sample_id", [row["sample_id"] for row in missing_rows], dtype=pl.String)
     answers = dict(
         read_by_id(
             tables, "instruction_drafts", author, "sample_id", ids, ["sample_id", "answer"]
         ).iter_rows()
     )
-    retrieved = contexts.find_contexts(
-        [_context_sample(row, answers[row["sample_id"]]) for row in missing],
+    retrieved_contexts = contexts.find_contexts(
+        [_context_sample(row, answers[row["sample_id"]]) for row in missing_rows],
         retriever=retriever,
         author=author,
         token_budget=author_settings.context_tokens,
         held_out=held_out_documents,
         vectors=vectors,
     )
-    held_out_samples = frozenset(
-        samples.filter(pl.col("split") == "held_out")["sample_id"].to_list()
-    )
+    held_out_ids = frozenset(samples.filter(pl.col("split") == "held_out")["sample_id"].to_list())
     return contexts.separate_contexts(
-        {**stored_contexts, **retrieved},
-        held_out=held_out_samples,
+        {**stored_contexts, **retrieved_contexts},
+        held_out=held_out_ids,
         tokens=dict(chunks.select("chunk_id", "token_count").iter_rows()),
     )
 

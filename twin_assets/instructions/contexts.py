@@ -1,11 +1,11 @@
-"""Choose the passages in a sample's prompt from retrieval results, without the answer.
+"""Choose the passages in a sample's prompt from retrieval results, excluding the answer.
 
 Scope: which samples get a context, keeping a context that is still valid, and forbidden passages.
 Out of scope: the search (`twin_resources.models.retrieval`, the gateway's own), rendering.
 
 A context is searched once and kept until one of its passages is deleted, so ten new posts require
-searches only for those posts. The rules: never the answer's own chunk, nothing newer than the
-answer, no context for some samples.
+searches only for those posts. A context never contains the answer's own chunk or a passage newer
+than the answer. Some samples get no context.
 """
 # pyright: strict
 
@@ -49,7 +49,7 @@ class ContextSample:
 
 
 def retrieval_name(revision: str, *, token_budget: int) -> str:
-    """Return a name for everything that determines the search results for a question.
+    """Return a name that changes with any input of the search results for a question.
 
     Args:
         revision: the revision of the models that find and rank (`Retriever.revision`).
@@ -176,8 +176,8 @@ def find_contexts(
 
 
 def _repeats_answer(passage: Passage, answer: Collection[int]) -> bool:
-    shared = len(shingles(passage.text, width=5).intersection(answer))
-    return shared >= MIN_REPEATED_SHARE * len(answer)
+    shared_count = len(shingles(passage.text, width=5).intersection(answer))
+    return shared_count >= MIN_REPEATED_SHARE * len(answer)
 
 
 def separate_contexts(
@@ -206,24 +206,27 @@ def separate_contexts(
 
     def find_overlap(training_context: frozenset[str]) -> frozenset[str] | None:
         held_out_contexts = {
-            held for chunk in training_context for held in contexts_by_chunk.get(chunk, ())
+            context for chunk in training_context for context in contexts_by_chunk.get(chunk, ())
         }
-        overlapping = [
-            held
-            for held in held_out_contexts
-            if count_tokens(training_context & held)
-            >= MAX_SHARED_TOKENS * count_tokens(training_context | held)
+        overlapping_contexts = [
+            context
+            for context in held_out_contexts
+            if count_tokens(training_context & context)
+            >= MAX_SHARED_TOKENS * count_tokens(training_context | context)
         ]
-        return min(overlapping, key=sorted, default=None)
+        return min(overlapping_contexts, key=sorted, default=None)
 
     result: dict[str, tuple[str, ...]] = {}
     for sample_id, chunks in contexts.items():
-        kept_chunks = tuple(chunks)
+        remaining_chunks = tuple(chunks)
         if sample_id not in held_out:
-            while (held_out_context := find_overlap(frozenset(kept_chunks))) is not None:
-                shared = sorted(
-                    held_out_context.intersection(kept_chunks), key=lambda one: (-tokens[one], one)
+            while (held_out_context := find_overlap(frozenset(remaining_chunks))) is not None:
+                shared_chunks = sorted(
+                    held_out_context.intersection(remaining_chunks),
+                    key=lambda one: (-tokens[one], one),
                 )
-                kept_chunks = tuple(chunk for chunk in kept_chunks if chunk != shared[0])
-        result[sample_id] = kept_chunks
+                remaining_chunks = tuple(
+                    chunk for chunk in remaining_chunks if chunk != shared_chunks[0]
+                )
+        result[sample_id] = remaining_chunks
     return result

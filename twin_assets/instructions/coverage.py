@@ -1,7 +1,7 @@
-"""Check that every document of the author is in the dataset or has a reason for its absence.
+"""Check that every document of the author is in the dataset or is absent for a known reason.
 
-Scope: comparing documents, drafts and samples. Out of scope: the passages of a text, and the reason
-for having none (`answer_passages.py`).
+Scope: comparing documents, drafts and samples. Out of scope: finding the passages of a text, and
+the reason if there are none (`answer_passages.py`).
 """
 # pyright: strict
 
@@ -19,13 +19,13 @@ from twin_assets.instructions.answer_passages import find_passages, no_passage_r
 
 @dataclass(frozen=True)
 class Coverage:
-    """The documents that yield samples, and those that do not.
+    """Counts of documents with and without samples.
 
     Attributes:
         documents: the number of kept documents.
-        with_samples: the number with a training or held-out sample.
-        without: the number of documents without one, by reason: `all_left_out` if each of their
-            samples would leak across splits, else a reason of `no_passage_reason`.
+        with_samples: the number of documents with a training or held-out sample.
+        without: the number of documents without such a sample, by reason: `all_left_out` if each of
+            their samples would leak across splits, else a reason of `no_passage_reason`.
         unexplained: the number of documents with a passage but no sample.
         lost_drafts: the number of drafts without a sample.
         strangers: the number of documents that have samples but are not kept.
@@ -63,10 +63,10 @@ def measure_coverage(
     sampled_ids = set(dataset["document_id"].to_list())
     used_ids = set(dataset.filter(pl.col("split") != "left_out")["document_id"].to_list())
     missing_reasons = Counter({"all_left_out": len((sampled_ids - used_ids) & document_ids)})
-    unexplained = 0
+    unexplained_count = 0
     for document in sorted(document_ids - sampled_ids):
         if find_passages(texts[document]):
-            unexplained += 1
+            unexplained_count += 1
         else:
             missing_reasons[no_passage_reason(texts[document])] += 1
     words = int(documents["words"].sum())
@@ -74,7 +74,7 @@ def measure_coverage(
         documents=len(document_ids),
         with_samples=len(used_ids & document_ids),
         without=dict(sorted((+missing_reasons).items())),
-        unexplained=unexplained,
+        unexplained=unexplained_count,
         lost_drafts=len(set(drafts["sample_id"].to_list()) - set(dataset["sample_id"].to_list())),
         strangers=len(sampled_ids - document_ids),
         words=round(int(drafts["words"].sum()) / words, 3) if words else 0.0,

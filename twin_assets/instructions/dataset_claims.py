@@ -1,6 +1,6 @@
 """Check the claims about every row of the instruction dataset, measured on the stored rows.
 
-Scope: counting the rows that break a claim. Out of scope: the checks as Dagster sees them
+Scope: counting the rows that break a claim. Out of scope: the Dagster checks
 (`instruction_dataset.py`), leaks across splits (`leakage.py`).
 """
 # pyright: strict
@@ -16,7 +16,7 @@ from twin_assets.instructions.general_set import GENERAL, samples_needed
 
 @dataclass(frozen=True)
 class VerbatimErrors:
-    """Rows whose answer is not the author's own text.
+    """Counts of rows whose answer is not the author's own text.
 
     Attributes:
         rows: the number of all rows.
@@ -69,7 +69,7 @@ def _is_paragraph_boundary(before: str) -> bool:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Rows with wrong sources.
+    """Counts of rows with wrong sources.
 
     Attributes:
         unknown_chunk: `chunk_id` is not a chunk of the same document.
@@ -103,7 +103,7 @@ def check_provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
             `context_chunk_ids`.
         chunks: `chunk_id`, `document_id`, `start`, `end`, `published_at`.
     """
-    joined = dataset.join(chunks, on=["chunk_id", "document_id"], how="left", suffix="_chunk")
+    rows = dataset.join(chunks, on=["chunk_id", "document_id"], how="left", suffix="_chunk")
     is_unknown = pl.col("start_chunk").is_null()
     overlaps = (pl.col("start") < pl.col("end_chunk")) & (pl.col("start_chunk") < pl.col("end"))
     context_rows = (
@@ -127,8 +127,8 @@ def check_provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
     is_known = pl.col("start_chunk").is_not_null()
     return Provenance(
         rows=dataset.height,
-        unknown_chunk=joined.filter(is_unknown).height,
-        chunk_elsewhere=joined.filter(~is_unknown & ~overlaps).height,
+        unknown_chunk=rows.filter(is_unknown).height,
+        chunk_elsewhere=rows.filter(~is_unknown & ~overlaps).height,
         unknown_context=context_rows.filter(~is_known).height,
         gives_answer_away=context_rows.filter(is_known & is_same_document & overlaps).height,
         newer_context=context_rows.filter(is_known & is_newer).height,
@@ -169,9 +169,9 @@ def check_mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
         dataset: `split`, `document_id`, `instruction_source`, `answer`, `messages`.
         share: the share of all training samples, or 0 if no general set is configured.
     """
-    source = pl.col("instruction_source").str.starts_with(f"{GENERAL}:")
+    by_source = pl.col("instruction_source").str.starts_with(f"{GENERAL}:")
     by_split, by_document = pl.col("split") == GENERAL, pl.col("document_id") == GENERAL
-    rows = dataset.filter(by_split | by_document | source)
+    rows = dataset.filter(by_split | by_document | by_source)
     last_turns = [
         (messages[-1]["role"], messages[-1]["content"]) for messages in rows["messages"].to_list()
     ]
@@ -181,6 +181,9 @@ def check_mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
         train=train,
         general=rows.height,
         needed=samples_needed(train, share),
-        strays=rows.filter(~(by_split & by_document & source)).height,
-        no_chat=sum(a != b for a, b in zip(last_turns, expected_turns, strict=True)),
+        strays=rows.filter(~(by_split & by_document & by_source)).height,
+        no_chat=sum(
+            turn != expected_turn
+            for turn, expected_turn in zip(last_turns, expected_turns, strict=True)
+        ),
     )

@@ -3,10 +3,10 @@
 Scope: reading a set from a file, a folder or the model hub, and choosing its share. Out of scope:
 the author's own samples, storing (`building.py`).
 
-A set consists of rows of chat messages (`messages`, or ShareGPT's `conversations`), or of two texts
-(`prompt` and `completion`, `instruction`, `input` and `output`, `question` and `answer`), in JSON
-Lines, JSON, CSV or Parquet. Its rows are used unchanged: with their own system prompt and without
-passages.
+A set is a JSON Lines, JSON, CSV or Parquet file. Its rows have chat messages (`messages`, or
+ShareGPT's `conversations`) or two texts (`prompt` and `completion`, `instruction`, `input` and
+`output`, `question` and `answer`). The rows are used unchanged, with their own system prompt and
+without passages.
 
 Method: rehearsal against forgetting, Scialom et al., 2022, https://arxiv.org/abs/2205.12393.
 """
@@ -32,8 +32,8 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import translate_disk_full
 
-GENERAL = "general"  # the split and document of such a sample
-MAX_SAMPLE_CHARACTERS = 6_000  # characters per sample: training leaves out longer samples
+GENERAL = "general"  # the split and the document of a general sample
+MAX_SAMPLE_CHARACTERS = 6_000  # per sample; training leaves out longer samples
 _FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 _QUESTION_ANSWER_COLUMNS = (
     ("prompt", "completion"),
@@ -90,18 +90,18 @@ class GeneralSet:
         Args:
             training: the number of the author's own training samples.
             share: the share, 0 to 0.5.
-            excluded_questions: the gate's questions, because a model trained on them or on similar
-                ones would pass the gate, and the questions of the author's samples, which are asked
-                only once.
+            excluded_questions: the gate's questions and the questions of the author's samples. A
+                model trained on questions similar to the gate's would pass the gate, and each of
+                the author's questions must be unique.
         """
         excluded_ids = _similar_sample_ids(self.samples, excluded_questions)
         candidates = [sample for sample in self.samples if sample.sample_id not in excluded_ids]
-        drawn = sort_by_hash(candidates)[: samples_needed(training, share)]
-        total = training + len(drawn)
+        selected_samples = sort_by_hash(candidates)[: samples_needed(training, share)]
+        total = training + len(selected_samples)
         return GeneralSetMix(
             source=self.source,
-            samples=tuple(drawn),
-            share=round(len(drawn) / total, 4) if total else 0.0,
+            samples=tuple(selected_samples),
+            share=round(len(selected_samples) / total, 4) if total else 0.0,
             asked_share=share,
             left_to_the_gate=len(excluded_ids),
             unreadable=self.unreadable,
@@ -133,7 +133,7 @@ class GeneralSetMix:
 
 
 def samples_needed(training: int, share: float) -> int:
-    """Return how many general samples make up this share of all training samples.
+    """Return the number of general samples that make up this share of all training samples.
 
     Args:
         training: the number of the author's own training samples.
@@ -143,7 +143,7 @@ def samples_needed(training: int, share: float) -> int:
 
 
 def sort_by_hash(samples: Sequence[GeneralSample]) -> list[GeneralSample]:
-    """Sort samples by hash, so that adding or removing samples leaves the first ones unchanged."""
+    """Sort samples by hash, so that adding or removing samples changes few of the first samples."""
     hashes = {
         sample: hashlib.sha256(f"mix/{sample.sample_id}".encode()).digest() for sample in samples
     }
@@ -181,17 +181,17 @@ def read_general_set(name: str, settings: Settings) -> GeneralSet:
             found="neither an existing path nor a Hugging Face id (owner/name)",
             next_step="set TWIN_GENERAL_SET to a file, a folder or an id, or leave it empty",
         )
-    samples, unreadable = _parse_samples(
+    samples, unreadable_count = _parse_samples(
         [row for file in files for row in _read_rows(file, action)]
     )
     if not samples:
         raise TwinError(
             action,
-            found=f"{len(files)} files with {unreadable} rows, none of which is a chat",
+            found=f"{len(files)} files with {unreadable_count} rows, none of which is a chat",
             next_step="give each row `messages` (role, content), or `prompt` and `completion`; "
             f"supported files: {', '.join(_FILE_SUFFIXES)}",
         )
-    return GeneralSet(source, samples, unreadable)
+    return GeneralSet(source, samples, unreadable_count)
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
@@ -272,16 +272,16 @@ def _read_rows(file: Path, action: str) -> list[dict[str, Any]]:
 def _parse_samples(rows: Iterable[object]) -> tuple[tuple[GeneralSample, ...], int]:
     """Return the samples in row order; the first of several with the same question is kept."""
     samples: dict[str, GeneralSample] = {}
-    unreadable = 0
+    unreadable_count = 0
     for row in rows:
         messages = _parse_messages(cast("Mapping[str, Any]", row)) if isinstance(row, dict) else ()
         if not _is_chat(messages):
-            unreadable += 1
+            unreadable_count += 1
             continue
         digest = hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
         sample = GeneralSample(f"{GENERAL}-{digest}", messages)
         samples.setdefault(" ".join(split_words(sample.question)), sample)
-    return tuple(samples.values()), unreadable
+    return tuple(samples.values()), unreadable_count
 
 
 def _parse_messages(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -310,8 +310,9 @@ def _parse_messages(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _is_chat(messages: Sequence[tuple[str, str]]) -> bool:
-    """Return whether user and assistant alternate after an optional system prompt, with text in
-    each.
+    """Return whether user and assistant alternate after an optional system prompt.
+
+    Every message must contain text.
     """
     roles = [role for role, _ in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles

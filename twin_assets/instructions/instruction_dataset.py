@@ -114,8 +114,8 @@ def no_answer_holds_quoted_text(
 
     Blocking: a model trained on quotations imitates someone else's voice.
     """
-    quoted = quoted_answers.count_stored_quoted_answers(tables, context.partition_key)
-    return dg.AssetCheckResult(passed=quoted.is_clean, metadata=dict(vars(quoted)))
+    result = quoted_answers.count_stored_quoted_answers(tables, context.partition_key)
+    return dg.AssetCheckResult(passed=result.is_clean, metadata=dict(vars(result)))
 
 
 @dg.asset_check(
@@ -157,16 +157,16 @@ def no_leakage_across_splits(
         tables.read("instruction_dataset", author, columns=[*columns, "context_chunk_ids"]),
         tables.read("document_chunks", author, columns=["chunk_id", "document_id"]),
     )
-    stored = stored_splits.compare_stored_splits(tables, author)
-    if leaks.is_clean and stored.is_unchanged:
+    split_comparison = stored_splits.compare_stored_splits(tables, author)
+    if leaks.is_clean and split_comparison.is_unchanged:
         stored_splits.tag_sound_splits(tables, author)
     return dg.AssetCheckResult(
-        passed=leaks.is_clean and stored.is_unchanged,
+        passed=leaks.is_clean and split_comparison.is_unchanged,
         metadata={
             **vars(leaks),
-            "split_not_drawn": stored.not_drawn,
-            "split_changed": stored.changed,
-            "versions_compared": stored.versions,
+            "split_not_drawn": split_comparison.not_drawn,
+            "split_changed": split_comparison.changed,
+            "versions_compared": split_comparison.versions,
         },
     )
 
@@ -185,7 +185,7 @@ def prompt_renders_fully(
     document_ids_with_marks = prompt_rendering.documents_with_marks(
         rows.select("document_id", "question")
     )
-    rendered = prompt_rendering.check_rendering(
+    result = prompt_rendering.check_rendering(
         rows,
         tables.read("document_chunks", author, columns=["chunk_id", "title", "text"]),
         tables.read(
@@ -195,7 +195,7 @@ def prompt_renders_fully(
             where=sql_in_filter("document_id", document_ids_with_marks),
         ),
     )
-    return dg.AssetCheckResult(passed=rendered.is_complete, metadata=dict(vars(rendered)))
+    return dg.AssetCheckResult(passed=result.is_complete, metadata=dict(vars(result)))
 
 
 @dg.asset_check(name="coverage", asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -232,8 +232,8 @@ def general_share_is_as_set(
 ) -> dg.AssetCheckResult:
     """A general instruction set makes up the configured share of training samples.
 
-    Blocking: unrequested text from elsewhere would pass as the author's. If
-    the set is too small for its share, the check fails as a warning.
+    Blocking: unrequested text from elsewhere would pass as the author's. If the set is too small
+    for its share, the check fails as a warning.
     """
     columns = ["split", "document_id", "instruction_source", "answer", "messages"]
     rows = tables.read("instruction_dataset", context.partition_key, columns=columns)

@@ -35,7 +35,7 @@ class InstructionDrafts(dy.Schema):
 
     `answer` is the document's `text[start:end]`; offsets count characters. `instruction_source` is
     `template:<name>`. `continuation` asks for a continuation of the answer's first words. It
-    replaces the question in the dataset if the question does not find its post (`round_trip.py`).
+    replaces a question that does not find its post (`round_trip.py`).
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)
@@ -55,8 +55,8 @@ class InstructionDrafts(dy.Schema):
 class TeacherQuestions(dy.Schema):
     """Table `teacher_questions`: one row for every draft that a teacher was asked about.
 
-    `outcome` and the last columns are those of `teacher.TeacherReply`; `turn` counts
-    the renewed requests for a sample without a reply.
+    `outcome` and the last columns are fields of `teacher.TeacherReply`. `turn` counts the repeated
+    requests for a sample without a reply.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)
@@ -79,13 +79,13 @@ class TeacherQuestions(dy.Schema):
 class InstructionDataset(dy.Schema):
     """Table `instruction_dataset`: supervised fine-tuning samples in chat form.
 
-    `split` is the document's, `left_out` for a sample that would leak across splits, or `general`
-    for a sample of a general instruction set. A general sample is training data but not the
-    author's text; its document and chunk are `general`, and its `template` is that of the author's
-    samples. `messages` are the gateway's, with the answer as the last one. `context_chunk_ids` are
-    the passages in the prompt, best first. `retrieval` names the search that found them, and
-    `template` is the prompt template's hash. `instruction_source` is `template:<name>`,
-    `teacher:<model>` or `general:<set>@<revision>`.
+    `split` is the document's split, `left_out` for a sample that would leak across splits, or
+    `general` for a sample of a general instruction set. A general sample is training data but not
+    the author's text; its document and chunk are `general`, and its `template` is that of the
+    author's samples. `messages` are the gateway's, with the answer as the last one.
+    `context_chunk_ids` are the passages in the prompt, best first. `retrieval` names the search
+    that found them, and `template` is the prompt template's hash. `instruction_source` is
+    `template:<name>`, `teacher:<model>` or `general:<set>@<revision>`.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)

@@ -49,13 +49,13 @@ class LeakCandidate:
 
 
 def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
-    """Return the ids of samples that are used neither for training nor for measurement.
+    """Return the ids of the samples to use neither for training nor for measurement.
 
     A training sample is left out if a held-out sample has a similar question or answer, or an
     answer that the training sample contains. If more than `MAX_LEFT_OUT_PER_SAMPLE` training
     samples contain parts of a held-out one, for example a repeated phrase, the held-out sample is
-    left out. Among samples with the same question, the held-out one is kept, or otherwise the
-    oldest.
+    left out. Among samples with the same question, the held-out sample is kept, or the oldest if
+    none is held out.
     """
     first_by_question: dict[str, str] = {}
     left_out_ids: set[str] = set()
@@ -64,9 +64,11 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
         if first_by_question.setdefault(question, candidate.sample_id) != candidate.sample_id:
             left_out_ids.add(candidate.sample_id)
     train = [
-        one for one in candidates if one.split == "train" and one.sample_id not in left_out_ids
+        candidate
+        for candidate in candidates
+        if candidate.split == "train" and candidate.sample_id not in left_out_ids
     ]
-    held_out = [one for one in candidates if one.split == "held_out"]
+    held_out = [candidate for candidate in candidates if candidate.split == "held_out"]
     left_out_ids |= {
         pair.left
         for pair in similar_pairs(
@@ -75,7 +77,7 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     }
     # Sketches give only a rough estimate of the share that two texts have in common. More pairs are
     # therefore compared, and the decision uses an estimate that allows for the error.
-    sketches = {one.sample_id: one.answer_sketch for one in candidates}
+    sketches = {candidate.sample_id: candidate.answer_sketch for candidate in candidates}
     pairs = similar_pairs(
         _sketches(train), _sketches(held_out), threshold=ANSWER_SIMILARITY_THRESHOLD / 2
     )
@@ -86,19 +88,29 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
         >= ANSWER_SIMILARITY_THRESHOLD
     }
     return left_out_ids | _find_containing(
-        {one.sample_id: one.answer_runs for one in train if one.sample_id not in left_out_ids},
-        {one.sample_id: one.answer_runs for one in held_out if one.sample_id not in left_out_ids},
+        {
+            candidate.sample_id: candidate.answer_runs
+            for candidate in train
+            if candidate.sample_id not in left_out_ids
+        },
+        {
+            candidate.sample_id: candidate.answer_runs
+            for candidate in held_out
+            if candidate.sample_id not in left_out_ids
+        },
     )
 
 
 def word_runs(answer: str) -> frozenset[int]:
-    """Return the `RUN_WORDS`-word sequences of an answer as numbers; a shorter answer is one."""
+    """Return numbers for all `RUN_WORDS`-word sequences of an answer; a shorter answer has one."""
     return shingles(answer, width=RUN_WORDS)
 
 
 def find_contained(held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]) -> list[str]:
-    """Return held-out answers with a share above `MAX_CONTAINED_SHARE` of their runs in training
-    answers."""
+    """Return the held-out answers that training answers contain.
+
+    More than `MAX_CONTAINED_SHARE` of such an answer's runs are in training answers.
+    """
     training_runs = frozenset[int]().union(*train)
     return [
         name
@@ -108,27 +120,35 @@ def find_contained(held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]) 
 
 
 def _find_containing(train: Mapping[str, Set[int]], held_out: Mapping[str, Set[int]]) -> set[str]:
-    """Return the samples to leave out so that the rest contain no held-out answer
-    (`find_contained`)."""
-    held_runs = frozenset[int]().union(*held_out.values())
+    """Return the samples to leave out so that no other sample contains a held-out answer.
+
+    `find_contained` defines "contains".
+    """
+    held_out_runs = frozenset[int]().union(*held_out.values())
     samples_by_run: dict[int, set[str]] = defaultdict(set)
     for name, runs in train.items():
-        for run in runs & held_runs:
+        for run in runs & held_out_runs:
             samples_by_run[run].add(name)
     left_out_ids: set[str] = set()
     for name in sorted(held_out):
-        shared: dict[str, set[int]] = defaultdict(set)
+        runs_by_sample: dict[str, set[int]] = defaultdict(set)
         for run in held_out[name]:
             for sample_id in samples_by_run[run] - left_out_ids if run in samples_by_run else ():
-                shared[sample_id].add(run)
-        removed: set[str] = set()
-        by_overlap = sorted(shared, key=lambda holder: (-len(shared[holder]), holder))
-        for sample_id in by_overlap:
-            remaining_runs = {run for one in shared.keys() - removed for run in shared[one]}
+                runs_by_sample[sample_id].add(run)
+        removed_ids: set[str] = set()
+        sorted_ids = sorted(
+            runs_by_sample, key=lambda holder: (-len(runs_by_sample[holder]), holder)
+        )
+        for sample_id in sorted_ids:
+            remaining_runs = {
+                run
+                for holder in runs_by_sample.keys() - removed_ids
+                for run in runs_by_sample[holder]
+            }
             if len(remaining_runs) <= MAX_CONTAINED_SHARE * len(held_out[name]):
                 break
-            removed.add(sample_id)
-        left_out_ids |= removed if len(removed) <= MAX_LEFT_OUT_PER_SAMPLE else {name}
+            removed_ids.add(sample_id)
+        left_out_ids |= removed_ids if len(removed_ids) <= MAX_LEFT_OUT_PER_SAMPLE else {name}
     return left_out_ids
 
 
@@ -150,7 +170,7 @@ def _sketches(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[int]]:
 
 @dataclass(frozen=True)
 class Leaks:
-    """Training data that is also in the held-out split; `same_question` also within one split.
+    """Training data that is also held out; `same_question` also counts repeats within one split.
 
     Attributes:
         documents: documents in both splits.
@@ -185,12 +205,12 @@ def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
             `context_chunk_ids`.
         chunks: `chunk_id`, `document_id`.
     """
-    used = dataset.filter(pl.col("split") != "left_out")
-    train = used.filter(pl.col("split") != "held_out").to_dicts()
-    held_out = used.filter(pl.col("split") == "held_out").to_dicts()
+    used_rows = dataset.filter(pl.col("split") != "left_out")
+    train = used_rows.filter(pl.col("split") != "held_out").to_dicts()
+    held_out = used_rows.filter(pl.col("split") == "held_out").to_dicts()
     prompts = [{row["sample_id"]: _user_message(row) for row in rows} for rows in (train, held_out)]
     normalized_prompts = [
-        {" ".join(split_words(text)) for text in side.values()} for side in prompts
+        {" ".join(split_words(text)) for text in texts_by_id.values()} for texts_by_id in prompts
     ]
     held_documents = {row["document_id"] for row in held_out}
     answers = [{" ".join(split_words(row["answer"])) for row in rows} for rows in (train, held_out)]
@@ -209,7 +229,10 @@ def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
             threshold=QUESTION_SIMILARITY_THRESHOLD,
         ),
         near_prompt=_count_similar(
-            *({key: shingles(text, width=3) for key, text in side.items()} for side in prompts),
+            *(
+                {key: shingles(text, width=3) for key, text in texts_by_id.items()}
+                for texts_by_id in prompts
+            ),
             threshold=PROMPT_SIMILARITY_THRESHOLD,
         ),
         held_out_shown=sum(

@@ -4,8 +4,8 @@ Scope: choosing prompts and version, and the table of the answers. Out of scope:
 (`preference_pairs.py`), the request (`served_model.py`), finding the version (`answering.py`).
 
 Answers of the model that is being improved make better rejected answers: Tajwar et al. 2024,
-https://arxiv.org/abs/2404.14367. They are greedy, with the author's frequency penalty, because a
-small model without it repeats a sentence to the end, which readers never see.
+https://arxiv.org/abs/2404.14367. They are decoded greedily, with the author's frequency penalty.
+Without it, a small model repeats a sentence to the end, which readers never see.
 """
 # pyright: strict
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SAMPLES_TABLE = "instruction_dataset"
 ANSWERS_TABLE = "model_answers"
 ANSWERS_VERSION = "1"
-_BATCH_SIZE = 8  # batch size for storing answers: a killed run continues after the last batch
+_BATCH_SIZE = 8  # answers stored at a time; a killed run continues after the last batch
 
 ServerFactory = Callable[[], AbstractContextManager["RunningServer"]]
 
@@ -59,8 +59,8 @@ def choose_answer_checkpoint(
     """Return the checkpoint whose answers are used for the pairs of the next training run.
 
     It is the stable checkpoint, unless that was trained on the same samples with this recipe. In
-    that case the pairs of its own training run are reused, because each release would otherwise
-    change the pairs, and a re-run without new data would train.
+    that case, the pairs of its own training run are reused. Otherwise, each release would change
+    the pairs, and a re-run without new data would train again.
 
     Args:
         stable_checkpoint: the checkpoint of the stable version.
@@ -72,9 +72,9 @@ def choose_answer_checkpoint(
 
 
 def choose_samples(samples: Sequence[tuple[str, str]], *, count: int) -> list[str]:
-    """Draw the samples to ask the model about at random, each document once before any twice.
+    """Draw random samples for the model to answer, each document once before any document twice.
 
-    New samples replace only a few of the chosen ones, so that most stored answers remain useful.
+    New samples replace only a few chosen samples, so that most stored answers remain useful.
 
     Args:
         samples: (sample id, document id).
@@ -83,12 +83,12 @@ def choose_samples(samples: Sequence[tuple[str, str]], *, count: int) -> list[st
         (_selection_hash(sample_id), sample_id, document) for sample_id, document in samples
     )
     document_counts: dict[str, int] = {}
-    ranked: list[tuple[int, bytes, str]] = []
+    ranked_samples: list[tuple[int, bytes, str]] = []
     for sample_hash, sample_id, document in hashed_samples:
-        turn = document_counts.get(document, 0)
-        document_counts[document] = turn + 1
-        ranked.append((turn, sample_hash, sample_id))
-    return [sample_id for _, _, sample_id in sorted(ranked)[:count]]
+        occurrence = document_counts.get(document, 0)
+        document_counts[document] = occurrence + 1
+        ranked_samples.append((occurrence, sample_hash, sample_id))
+    return [sample_id for _, _, sample_id in sorted(ranked_samples)[:count]]
 
 
 def _selection_hash(sample_id: str) -> bytes:
@@ -101,7 +101,8 @@ class AnswerSampling:
 
     Attributes:
         checkpoint: the version's checkpoint, or empty if no model is asked.
-        serve: starts its server (a context manager); called only if an answer is missing.
+        serve: function that starts its server (a context manager); called only if an answer is
+            missing.
         answer_count: the number of prompts.
         answer_tokens: the maximum length of an answer.
     """
@@ -124,7 +125,7 @@ def update_answers(
 
     Args:
         train: `sample_id`, `document_id` of the training split.
-        log: receives progress, one line each; never text of a post.
+        log: function that receives progress lines, which never contain text of a post.
 
     Returns:
         The table `model_answers`, and the number of answers requested in this run.
@@ -136,17 +137,19 @@ def update_answers(
     if answer_sampling.checkpoint:
         documents = list(train.select("sample_id", "document_id").iter_rows())
         sample_ids = choose_samples(documents, count=answer_sampling.answer_count)
-    where = sql_in_filter("sample_id", sample_ids)
-    rows = tables.read(SAMPLES_TABLE, author.slug, columns=["sample_id", "messages"], where=where)
+    sample_filter = sql_in_filter("sample_id", sample_ids)
+    rows = tables.read(
+        SAMPLES_TABLE, author.slug, columns=["sample_id", "messages"], where=sample_filter
+    )
     prompts = [json.dumps(messages[:-1]) for messages in rows["messages"].to_list()]
     sampling_settings = f"greedy, {FREQUENCY_PENALTY}, {answer_sampling.answer_tokens}"
-    requested = rows.select("sample_id").with_columns(
+    request_rows = rows.select("sample_id").with_columns(
         pl.Series("prompt", prompts, dtype=pl.String),
         pl.lit(answer_sampling.checkpoint).alias("checkpoint"),
         pl.lit(sampling_settings).alias("sampling"),
     )
-    identities = [_digest(row) for row in requested.iter_rows()]
-    requested = requested.with_columns(pl.Series("answer_id", identities, dtype=pl.String))
+    identities = [_digest(row) for row in request_rows.iter_rows()]
+    request_rows = request_rows.with_columns(pl.Series("answer_id", identities, dtype=pl.String))
     with ExitStack() as stack:
         running_servers: list[RunningServer] = []
 
@@ -161,14 +164,14 @@ def update_answers(
             )
             has_ended = [len(reply.tokens) < answer_sampling.answer_tokens for reply in replies]
             log(f"{missing.height} answers from checkpoint {answer_sampling.checkpoint[:12]}")
-            answered = missing.with_columns(
+            answer_rows = missing.with_columns(
                 pl.Series("answer", [reply.text.strip() for reply in replies], dtype=pl.String),
                 pl.Series("ended", has_ended, dtype=pl.Boolean),
             )
-            return validate_rows(answered, ModelAnswers)
+            return validate_rows(answer_rows, ModelAnswers)
 
         sync_result = tables.sync(
-            requested,
+            request_rows,
             ANSWERS_TABLE,
             author=author.slug,
             key="answer_id",

@@ -1,4 +1,4 @@
-"""Bring the tables `model_answers` and `preference_dataset` up to date, one after the other.
+"""Bring the tables `model_answers` and `preference_dataset` up to date, in order.
 
 Scope: reading samples, traces and chunks, requesting missing answers, rendering and writing. Out of
 scope: the decisions (`preference_pairs.py`, `model_answers.py`), Dagster.
@@ -89,16 +89,16 @@ def update_preferences(
     pairs = _model_answer_rows(tables, author.slug, answers, own_chunks)
     traces = _read_traces(tables, author.slug)
     passages = _shown_passages(tables, author.slug, train, own_chunks, traces)
-    trace_pairs, left_out = build_trace_pairs(
+    trace_pairs, left_out_counts = build_trace_pairs(
         traces, passages, template=template, stop_words=stop_words_of(author.language or "en")
     )
     held_out = read_held_out(tables, author.slug)
-    rows = [*_render_pairs(tables, author, trace_pairs, held_out.chunks, left_out), *pairs]
-    rows = _drop_leaks(_drop_equal_answers(rows, left_out), held_out, left_out)
+    rows = [*_render_pairs(tables, author, trace_pairs, held_out.chunks, left_out_counts), *pairs]
+    rows = _drop_leaks(_drop_equal_answers(rows, left_out_counts), held_out, left_out_counts)
     kept_indexes = indexes_within_share([row["voters"] for row in rows])
-    left_out["too_many_of_a_reader"] += len(rows) - len(kept_indexes)
+    left_out_counts["too_many_of_a_reader"] += len(rows) - len(kept_indexes)
     pair_rows = pl.DataFrame(
-        [rows[place] for place in kept_indexes], schema=column_types(PreferenceDataset)
+        [rows[index] for index in kept_indexes], schema=column_types(PreferenceDataset)
     )
     sync_result = tables.sync(
         pair_rows,
@@ -113,7 +113,7 @@ def update_preferences(
     return PreferenceUpdate(
         sync_result=sync_result,
         sources=dict(sorted(Counter(pair_rows["source"].to_list()).items())),
-        left_out={reason: count for reason, count in sorted(left_out.items()) if count},
+        left_out={reason: count for reason, count in sorted(left_out_counts.items()) if count},
         requested_answers=answer_count,
     )
 
@@ -128,8 +128,8 @@ def _model_answer_rows(
     tables: Tables, author: str, answers: pl.DataFrame, own_chunks: pl.DataFrame
 ) -> list[dict[str, Any]]:
     """Return rows that pair the author's own answers with the model's."""
-    answered = answers.filter(pl.col("answer") != "")
-    ids = answered["sample_id"].to_list()
+    answer_rows = answers.filter(pl.col("answer") != "")
+    ids = answer_rows["sample_id"].to_list()
     samples = {
         row["sample_id"]: row
         for row in tables.read(
@@ -138,7 +138,7 @@ def _model_answer_rows(
     }
     passages = _passage_rows(own_chunks, samples)
     rows: list[dict[str, Any]] = []
-    for row in answered.to_dicts():
+    for row in answer_rows.to_dicts():
         sample = samples[row["sample_id"]]
         pair = PreferencePair(
             source="model_answer",
@@ -166,7 +166,7 @@ def _read_traces(tables: Tables, author: str) -> list[Trace]:
         return []
     has_feedback = "votes > 0 OR rejections > 0 OR edit IS NOT NULL"
     frame = tables.read(TRACES_TABLE, author, where=f"route <> '{FRONT_DESK}' AND ({has_feedback})")
-    newest = frame.sort(["started_at", "trace_id"], descending=[True, False])
+    sorted_rows = frame.sort(["started_at", "trace_id"], descending=[True, False])
     return [
         Trace(
             trace_id=row["trace_id"],
@@ -180,7 +180,7 @@ def _read_traces(tables: Tables, author: str) -> list[Trace]:
             edit=row["edit"] or "",
             edit_role=row["edit_role"] or "",
         )
-        for row in newest.to_dicts()
+        for row in sorted_rows.to_dicts()
     ]
 
 
@@ -197,11 +197,13 @@ def _shown_passages(
     traces: Iterable[Trace],
 ) -> list[AuthorPassage]:
     """Return the training samples whose answers are in a chunk that some trace showed."""
-    shown = {chunk for trace in traces if trace.vote is not None for chunk in trace.chunk_ids}
-    if not shown or train.is_empty():
+    shown_chunks = {
+        chunk for trace in traces if trace.vote is not None for chunk in trace.chunk_ids
+    }
+    if not shown_chunks or train.is_empty():
         return []
     sample_ids = own_chunks.filter(
-        pl.col("own_chunks").list.eval(pl.element().is_in(list(shown))).list.any()
+        pl.col("own_chunks").list.eval(pl.element().is_in(list(shown_chunks))).list.any()
     )["sample_id"].to_list()
     columns = ["sample_id", "document_id", "start", "end", "question", "answer"]
     passages = tables.read(
@@ -242,9 +244,9 @@ def _render_pairs(
 ) -> list[dict[str, Any]]:
     """Render the pairs of traces: the recorded question and context in the recorded template.
 
-    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks of
-    posts that are `held_out` are removed too: a reader's answer may use them, but a training sample
-    never shows them.
+    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks in
+    `held_out` are removed too: a reader's answer may use them, but a training sample never shows
+    them.
     """
     chunk_ids = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", *SHOWN_COLUMNS]
@@ -320,10 +322,10 @@ def read_held_out(tables: Tables, author: str) -> HeldOutTexts:
 def _drop_equal_answers(
     rows: Sequence[dict[str, Any]], left_out: Counter[str]
 ) -> list[dict[str, Any]]:
-    """Return the pairs whose two answers differ in content; equal answers teach nothing."""
-    differ = [row for row in rows if not is_same_answer(row["chosen"], row["rejected"])]
-    left_out["equal_answers"] += len(rows) - len(differ)
-    return differ
+    """Return the pairs whose answers differ in content, because equal answers teach nothing."""
+    different_rows = [row for row in rows if not is_same_answer(row["chosen"], row["rejected"])]
+    left_out["equal_answers"] += len(rows) - len(different_rows)
+    return different_rows
 
 
 def _drop_leaks(

@@ -1,6 +1,6 @@
 """Check the claims about every preference pair, measured on the stored rows.
 
-Scope: counting the rows that break a claim. Out of scope: the checks as Dagster sees them
+Scope: counting the rows that break a claim. Out of scope: the Dagster checks
 (`preference_dataset.py`).
 """
 # pyright: strict
@@ -17,7 +17,7 @@ from twin_assets.instructions.preference_pairs import MAX_READER_PERCENT, HeldOu
 
 @dataclass(frozen=True)
 class ForeignAnswers:
-    """Pairs whose chosen answer is not the author's.
+    """Counts of pairs whose chosen answer is not the author's.
 
     Attributes:
         rows: the number of all pairs.
@@ -62,7 +62,7 @@ def check_chosen_answers(
 
 @dataclass(frozen=True)
 class EqualAnswers:
-    """Pairs that prefer an answer to itself.
+    """Counts of pairs that prefer an answer to itself.
 
     Attributes:
         rows: the number of all pairs.
@@ -80,7 +80,7 @@ class EqualAnswers:
 def check_equal_answers(dataset: pl.DataFrame) -> EqualAnswers:
     """Compare the two answers of every pair; `dataset` has `chosen` and `rejected`.
 
-    In the 402 pairs published with the LLM Engineer's Handbook, 56 are equal.
+    Of the 402 pairs published with the LLM Engineer's Handbook, 56 are equal.
     """
     pairs = dataset.select("chosen", "rejected").iter_rows()
     equal_count = sum(
@@ -120,7 +120,7 @@ def measure_reader_shares(dataset: pl.DataFrame) -> ReaderShares:
 
 @dataclass(frozen=True)
 class MisstatedSources:
-    """Pairs with a wrong source.
+    """Counts of pairs with a wrong source.
 
     Attributes:
         unknown_trace: edits or votes on a trace that does not exist.
@@ -142,7 +142,7 @@ class MisstatedSources:
 def check_sources(
     dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame
 ) -> MisstatedSources:
-    """Compare every pair's trace and chunk with the existing ones.
+    """Compare every pair's trace and chunk with the existing traces and chunks.
 
     Args:
         dataset: `source`, `trace_id`, `document_id`, `chunk_id`, `start`, `end`.
@@ -150,7 +150,7 @@ def check_sources(
         traces: `trace_id`.
     """
     trace_ids = set(traces["trace_id"].to_list())
-    chunk_positions = {chunk: rest for chunk, *rest in chunks.iter_rows()}
+    chunk_positions = {chunk: position for chunk, *position in chunks.iter_rows()}
     unknown_traces = unknown_chunks = without_source = 0
     for row in dataset.iter_rows(named=True):
         needs_trace, needs_chunk = row["source"] in {"edit", "vote"}, row["source"] != "edit"
@@ -165,7 +165,7 @@ def check_sources(
 
 @dataclass(frozen=True)
 class HeldOutExposure:
-    """Pairs that show the gate's evaluation data.
+    """Counts of pairs that show the gate's evaluation data.
 
     Attributes:
         held_out_question, held_out_prompt, held_out_text: pairs by the part that is equal or

@@ -35,7 +35,8 @@ def preference_dataset(
 ) -> dg.MaterializeResult:
     """The author's edits and own text, each paired with an answer of the model.
 
-    No answer is requested without a stable version or without new data since its training run.
+    No answer is requested without a stable version, or if there is no new data since its training
+    run.
     """
     author = read_author(settings, context.partition_key)
     answer_sampling = choose_answer_sampling(
@@ -117,7 +118,7 @@ def no_pair_shows_what_is_held_out(
 ) -> dg.AssetCheckResult:
     """No pair has a question, prompt or answer that is equal or similar to a held-out sample's.
 
-    Blocking: like a leak across the splits of `instruction_dataset`.
+    Blocking: such a pair is a leak, as across the splits of `instruction_dataset`.
     """
     author = context.partition_key
     columns = ["pair_id", "question", "context_chunk_ids", "messages", "chosen"]

@@ -4,7 +4,7 @@ Scope: pairs from edits, votes and the model's own answers; a limit on each read
 into the held-out split. Out of scope: asking a model (`model_answers.py`), rendering and storing
 (`preference_building.py`), claims about the result (`preference_claims.py`).
 
-Only the author's own text or edits are ever chosen: a reader's score can at most make an answer the
+Only the author's own text or edits are ever chosen. A reader's score can only make an answer the
 rejected one.
 """
 # pyright: strict
@@ -42,8 +42,8 @@ class Trace:
 
     Attributes:
         rejected_from: the checkpoint that answered, or its version if the trace has no checkpoint.
-        vote: the mean of its readers' votes in [0, 1], or None without votes.
-        voters: hashed readers.
+        vote: the mean of the readers' votes in [0, 1], or None without votes.
+        voters: hashes of the readers.
         edit: the newest edited text, or empty if there is none. `edit_role` is the role of the key
             that sent it.
     """
@@ -80,7 +80,7 @@ class AuthorPassage:
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """One pair, before its prompt is rendered; the fields are those of `PreferenceDataset`."""
+    """One pair before its prompt is rendered, with the fields of `PreferenceDataset`."""
 
     source: str
     trace_id: str | None
@@ -118,14 +118,15 @@ def build_trace_pairs(
         stop_words: the stop words of the author's language.
 
     Returns:
-        The pairs in the order of `traces`, and why the other edited or low-scored traces make none:
-        `other_template`, `masked_edit` (personal data was removed from it), `no_passage`,
-        `too_many_votes` (each of its readers votes far more than the others), `alike`.
+        The pairs in the order of `traces`, and the reasons why the other edited or low-scored
+        traces yield no pair: `other_template`, `masked_edit` (personal data was removed from it),
+        `no_passage`, `too_many_votes` (each of its readers votes far more than the others), `alike`
+        (equal to a kept pair).
     """
     rows = list(traces)
     excluded_voters = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))
     pairs: dict[str, PreferencePair] = {}
-    left_out: Counter[str] = Counter()
+    left_out_counts: Counter[str] = Counter()
     for trace in rows:
         is_edited = trace.edit_role == "author" and trace.edit.strip() not in {
             "",
@@ -135,26 +136,26 @@ def build_trace_pairs(
         if not trace.answer.strip() or not (is_edited or is_low):
             continue
         if trace.template != template:
-            left_out["other_template"] += 1
+            left_out_counts["other_template"] += 1
         elif is_edited and _MASKED.search(trace.edit):
-            left_out["masked_edit"] += 1
+            left_out_counts["masked_edit"] += 1
         elif is_edited:
-            _add(pairs, _edit_pair(trace), left_out)
+            _add(pairs, _edit_pair(trace), left_out_counts)
         elif excluded_voters.issuperset(trace.voters):
-            left_out["too_many_votes"] += 1
+            left_out_counts["too_many_votes"] += 1
         else:
             passage = find_passage(
                 trace.question, passages, shown_chunks=trace.chunk_ids, stop_words=stop_words
             )
             if passage is None or passage.answer.strip() == trace.answer.strip():
-                left_out["no_passage"] += 1
+                left_out_counts["no_passage"] += 1
             else:
-                _add(pairs, _vote_pair(trace, passage), left_out)
-    return list(pairs.values()), left_out
+                _add(pairs, _vote_pair(trace, passage), left_out_counts)
+    return list(pairs.values()), left_out_counts
 
 
 def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Counter[str]) -> None:
-    """Add one pair for equal question, chosen and rejected texts, even if traces repeat them."""
+    """Add a pair, unless a pair with equal question, chosen and rejected texts exists."""
     pair_key = json.dumps([pair.question, pair.chosen, pair.rejected])
     if pair_key in pairs:
         left_out["alike"] += 1
@@ -211,10 +212,10 @@ def find_passage(
     """Return the author's own answer to a reader's question, among the passages shown for it.
 
     The passage must contain half of the question's content words (words of the passage's own
-    question count). The passage with the most of them is used, or in a tie the one from the better
-    chunk.
+    question count). The passage with the most content words is used. In a tie, the passage from the
+    better-ranked chunk is used.
     """
-    rank_by_chunk = {chunk: place for place, chunk in enumerate(shown_chunks)}
+    rank_by_chunk = {chunk: rank for rank, chunk in enumerate(shown_chunks)}
     question_words = set(split_words(question)) - set(stop_words)
     if not question_words:
         return None
@@ -250,7 +251,7 @@ def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
 def indexes_within_share(
     owners: Sequence[Collection[str]], *, max_percent: int = MAX_READER_PERCENT
 ) -> list[int]:
-    """Return the indexes to keep so that no reader owns more than a given share of them.
+    """Return the indexes to keep so that no reader has more than a given share of the pairs.
 
     Args:
         owners: the readers of each pair, in the order of preference. A pair may have several
@@ -260,18 +261,18 @@ def indexes_within_share(
     Returns:
         The indexes in order. For every reader, 100 × their pairs ≤ max_percent × all kept pairs.
     """
-    remaining = list(range(len(owners)))
+    remaining_indexes = list(range(len(owners)))
     while True:
-        limit = len(remaining) * max_percent // 100
+        limit = len(remaining_indexes) * max_percent // 100
         count: Counter[str] = Counter()
         kept_indexes: list[int] = []
-        for index in remaining:
+        for index in remaining_indexes:
             if all(count[owner] < limit for owner in owners[index]):
                 count.update(set(owners[index]))
                 kept_indexes.append(index)
-        if len(kept_indexes) == len(remaining):
+        if len(kept_indexes) == len(remaining_indexes):
             return kept_indexes
-        remaining = kept_indexes
+        remaining_indexes = kept_indexes
 
 
 @dataclass(frozen=True)
@@ -328,7 +329,7 @@ def find_leaks(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOutTexts
 
 
 def is_same_answer(chosen: str, rejected: str) -> bool:
-    """Return whether two answers are equal, apart from white space and Unicode forms."""
+    """Return whether two answers are equal, ignoring white space and Unicode normalization."""
     return _normalize(chosen) == _normalize(rejected)
 
 

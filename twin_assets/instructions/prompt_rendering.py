@@ -4,7 +4,7 @@ Scope: finding unfilled marks of a template, as opposed to braces that the autho
 scope: rendering (`twin_resources.prompt.templates`), the answer (`dataset_claims.py`).
 
 Unfilled marks are found by counting. A mark such as `{question}`, `{{ name }}` or `None` may occur
-in a prompt as often as in the values: the passages with their titles and the question. One more
+in a prompt as often as in the values: the passages with their titles and the question. Any further
 occurrence comes from the template. A question may contain a mark that its post contains too.
 """
 # pyright: strict
@@ -29,7 +29,7 @@ _UNFILLED_MARK = re.compile(
 
 @dataclass(frozen=True)
 class Rendering:
-    """Rows with an incomplete prompt.
+    """Counts of rows with an incomplete prompt.
 
     Attributes:
         other_roles: the messages are not exactly one each of the system, the user and the
@@ -70,7 +70,7 @@ def check_rendering(
     Args:
         dataset: `document_id`, `question`, `messages`, `context_chunk_ids`.
         chunks: `chunk_id`, `title`, `text`, at least of the chunks that the dataset names; the
-            check of contexts reports missing ones.
+            check of contexts reports missing chunks.
         documents: `document_id`, `title`, `text`, at least of the documents that
             `documents_with_marks` names.
     """
@@ -84,7 +84,7 @@ def check_rendering(
             error_counts["other_roles"] += 1
             continue
         contents = [message["content"] for message in messages]
-        system, prompt = contents[:2]
+        system_message, prompt = contents[:2]
         error_counts["empty"] += not all(split_words(text) for text in (*contents, question))
         error_counts["unstripped"] += any(text != text.strip() for text in contents)
         error_counts["no_question"] += not prompt.endswith(question) and not (
@@ -104,7 +104,7 @@ def check_rendering(
             for part in passage:
                 expected_marks += count_marks(part)
         error_counts["left_open"] += bool(
-            count_marks(system) or count_marks(prompt) - expected_marks
+            count_marks(system_message) or count_marks(prompt) - expected_marks
         )
         post = posts.get(row["document_id"], "")
         error_counts["open_question"] += any(mark not in post for mark in count_marks(question))

@@ -1,10 +1,10 @@
-"""Word questions in each supported language.
+"""Define the wordings of questions in each supported language.
 
 Scope: the wordings, and the words that identify questions in a language. Out of scope: choosing
 among the questions (`back_translation.py`).
 
-A wording adds few words, because two questions in different splits that share seven tenths of their
-words count as one (`leakage.QUESTION_SIMILARITY_THRESHOLD`).
+A wording adds few words, because two questions in different splits that share 70 % of their words
+count as one (`leakage.QUESTION_SIMILARITY_THRESHOLD`).
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ class QuestionWordings:
     Attributes:
         title: wordings with `{title}`, in addition to those of `corpus.title_questions`.
         heading: wordings with `{heading}` and `{title}`.
-        continuation: wordings with `{opening}`, the first words of the answer.
+        continuation: wording with `{opening}`, the first words of the answer.
         question_words: words that begin the author's own questions.
         referring_words: words that refer to earlier text.
         first_person_words: words that authors use for themselves.

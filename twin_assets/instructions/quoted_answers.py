@@ -52,9 +52,9 @@ def count_quoted_answers(answers: pl.DataFrame, sources: pl.DataFrame) -> Quoted
         sources: `document_id`, `text`, `markup` of the posts as they were imported.
     """
     quotations_by_document = {
-        row["document_id"]: found
+        row["document_id"]: document_quotations
         for row in sources.iter_rows(named=True)
-        if (found := find_quotations(row))
+        if (document_quotations := find_quotations(row))
     }
     quoting_answers = sum(
         bool(count_contained(quotations_by_document[document_id], answer))
@@ -68,7 +68,7 @@ def count_quoted_answers(answers: pl.DataFrame, sources: pl.DataFrame) -> Quoted
 
 
 def count_stored_quoted_answers(tables: Tables, author: str) -> QuotedAnswers:
-    """Compare the answers of an author's stored dataset; bodies are read a few thousand at a time.
+    """Compare the answers of an author's stored dataset; sources are read in batches.
 
     Raises:
         TableNotFoundError: posts, documents or dataset were never materialized.
@@ -90,7 +90,7 @@ def count_stored_quoted_answers(tables: Tables, author: str) -> QuotedAnswers:
     unknown_count = answers.join(documents, on="document_id", how="anti").height
     return QuotedAnswers(
         answers=answers.height,
-        with_quotations=sum(one.with_quotations for one in partial_counts),
-        holding=sum(one.holding for one in partial_counts),
-        without_source=unknown_count + sum(one.without_source for one in partial_counts),
+        with_quotations=sum(counts.with_quotations for counts in partial_counts),
+        holding=sum(counts.holding for counts in partial_counts),
+        without_source=unknown_count + sum(counts.without_source for counts in partial_counts),
     )

@@ -1,19 +1,19 @@
 """Test whether a dataset's questions match their passages.
 
 Scope: the overlap of a question and a chunk in words and in meaning, the test against chance, and
-reading the data. Out of scope: the check as Dagster sees it (`instruction_dataset.py`).
+reading the data. Out of scope: the Dagster check (`instruction_dataset.py`).
 
 The chance level comes from the same questions paired with chunks of the author's other documents,
-so that features common to all of an author's posts have no effect. Standing is the share of those
-chunks with less overlap with the question than its own chunk has (ties count half). It is the area
-under the ROC curve of Mann and Whitney 1947, https://doi.org/10.1214/aoms/1177730491: .5 by chance,
-1 at best. Error is a permutation test, which is exact for randomly assigned questions (Phipson and
-Smyth 2010, https://doi.org/10.2202/1544-6115.1585).
+so that features common to all of an author's posts have no effect. Standing is the share of these
+chunks that overlap less with the question than its own chunk does (ties count half). It is the area
+under the ROC curve of Mann and Whitney 1947, https://doi.org/10.1214/aoms/1177730491: 0.5 by
+chance, 1 at best. Error comes from a permutation test, which is exact for randomly assigned
+questions (Phipson and Smyth 2010, https://doi.org/10.2202/1544-6115.1585).
 
-Continuations are not questions and quote their own passage, so they are left out. As a third of a
-dataset, they hid that half of the questions were randomly assigned: the lexical standing of three
-authors was .77 to .81, whereas that of their questions alone is .74 to .75 (and .98 to .99 with the
-right passages).
+Continuations are not questions and quote their own passage, so they are left out. They made up a
+third of a dataset, and hid that half of its questions were randomly assigned. The lexical standing
+of three authors was 0.77 to 0.81. Without continuations, it is 0.74 to 0.75, and 0.98 to 0.99 with
+the right passages.
 """
 # pyright: strict
 
@@ -67,7 +67,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Relevance:
-    """The measurement of `samples` samples of `documents` documents, without continuations.
+    """The measurement of `samples` samples from `documents` documents, without continuations.
 
     Attributes:
         lexical, embedded: the overlaps, or None if there are too few documents for a verdict.
@@ -101,7 +101,7 @@ class Relevance:
 
 
 def draw_samples(sample_ids: Sequence[str], *, salt: str) -> list[str]:
-    """Return the samples to measure: all, or 300 drawn by lot, which depend on the salt."""
+    """Return the ids of the samples to measure: all, or 300 drawn at random, seeded by the salt."""
     digests = {
         sample_id: hashlib.sha256(f"{salt}/{sample_id}".encode()).digest()
         for sample_id in sample_ids
@@ -120,7 +120,7 @@ def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
 
     chunk_words = [frozenset(split_words(chunk)) for chunk in chunks]
     frequency = Counter(word for words in chunk_words for word in words)
-    shared = np.zeros((len(questions), len(chunks)))
+    overlaps = np.zeros((len(questions), len(chunks)))
     for row, question in enumerate(questions):
         weights = {
             word: math.log(len(chunks) / frequency[word])
@@ -129,20 +129,20 @@ def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
         }
         total_weight = sum(weights.values())
         if total_weight:
-            shared[row] = [
+            overlaps[row] = [
                 sum(weight for word, weight in weights.items() if word in words) / total_weight
                 for words in chunk_words
             ]
-    return shared
+    return overlaps
 
 
 def overlap_above_chance(shared: Floats, documents: Sequence[str], *, seed: int = 0) -> Overlap:
-    """Compare the overlap of questions with their own chunks and with those of other documents.
+    """Compare the overlap of questions with their own chunks and with chunks of other documents.
 
     Args:
         shared: (n, n), the overlap of question i and chunk j; each question's own chunk is on the
             diagonal.
-        documents: n, the document of each chunk; at least two different ones.
+        documents: n, the document of each chunk; at least two different documents.
     """
     import numpy as np
 
@@ -155,14 +155,14 @@ def overlap_above_chance(shared: Floats, documents: Sequence[str], *, seed: int 
     for question, row in enumerate(shared):
         lower_or_tied = (row[None, :] < row[:, None]) + 0.5 * (row[None, :] == row[:, None])
         standings[question] = (lower_or_tied * is_rival).sum(axis=1) / rival_counts
-    own = np.arange(count)
-    standing = float(standings[own, own].mean())
-    random = np.random.default_rng(seed)
-    as_good_permutations = sum(
-        standings[random.permutation(count), own].mean() >= standing - 1e-12
+    diagonal = np.arange(count)
+    standing = float(standings[diagonal, diagonal].mean())
+    generator = np.random.default_rng(seed)
+    matching_permutations = sum(
+        standings[generator.permutation(count), diagonal].mean() >= standing - 1e-12
         for _ in range(PERMUTATIONS)
     )
-    return Overlap(round(standing, 4), (1 + int(as_good_permutations)) / (1 + PERMUTATIONS))
+    return Overlap(round(standing, 4), (1 + int(matching_permutations)) / (1 + PERMUTATIONS))
 
 
 def measure_relevance(
@@ -210,12 +210,12 @@ def measure_stored_relevance(tables: Tables, author: str, *, embedder: Embedder)
     salt = tables.data_version("instruction_dataset", author) or ""
     ids = draw_samples(samples["sample_id"].to_list(), salt=salt)
     samples = samples.filter(pl.col("sample_id").is_in(ids))
-    where = sql_in_filter("chunk_id", set(samples["chunk_id"].to_list()))
+    chunk_filter = sql_in_filter("chunk_id", set(samples["chunk_id"].to_list()))
     # The title is included, as in embedding, search and prompts: a question may name its post.
     texts = tables.read(
-        "document_chunks", author, columns=["chunk_id", "title", "text"], where=where
+        "document_chunks", author, columns=["chunk_id", "title", "text"], where=chunk_filter
     ).select("chunk_id", text=pl.col("title") + "\n" + pl.col("text"))
-    vectors = tables.read("embeddings", author, columns=["chunk_id", "vector"], where=where)
+    vectors = tables.read("embeddings", author, columns=["chunk_id", "vector"], where=chunk_filter)
     samples = samples.join(texts, on="chunk_id").join(vectors, on="chunk_id").sort("sample_id")
     questions: list[str] = samples["question"].to_list()
     return measure_relevance(

@@ -4,10 +4,10 @@ Scope: the post's rank among all posts for each question, measured once and stor
 `question_ranks`. Out of scope: making questions (`back_translation.py`), the context in a prompt
 (`contexts.py`).
 
-A question that does not find its own post has a different subject, or none (round-trip consistency:
-Alberti et al., 2019, https://aclanthology.org/P19-1620/, with retrieval in place of a reader).
-Posts are ranked by their best passage's cosine, because full-text search would match the words that
-the question was made from.
+A question that does not find its own post has a different subject, or none. The method is
+round-trip consistency (Alberti et al., 2019, https://aclanthology.org/P19-1620/) with retrieval in
+place of a reader. Posts are ranked by their best passage's cosine, because full-text search would
+match the words that the question was made from.
 """
 # pyright: strict
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 RANKS_TABLE = "question_ranks"
 ROUND_TRIP_VERSION = "1"
-MAX_FOUND_RANK = 5  # posts; a prompt shows four passages, the answer's own among or beside them
-_BATCH_SIZE = 64  # questions against all passages: 25 MB at 100,000 passages
+MAX_FOUND_RANK = 5  # in posts; a prompt shows four passages, with or without the answer's own
+_BATCH_SIZE = 64  # questions compared at a time: 25 MB at 100,000 passages
 
 
 class QuestionRanks(dy.Schema):
@@ -82,9 +82,9 @@ def update_ranks(
         if passages is None:
             passages = _read_passages(tables, author, revision=retriever.embedder_revision)
         question_texts: list[str] = rows["question"].to_list()
-        embedded = retriever.embed_questions(question_texts)
-        vectors.update(zip(question_texts, embedded, strict=True))
-        ranks = passages.ranks(embedded, rows["document_id"].to_list())
+        question_vectors = retriever.embed_questions(question_texts)
+        vectors.update(zip(question_texts, question_vectors, strict=True))
+        ranks = passages.ranks(question_vectors, rows["document_id"].to_list())
         rank_rows = rows.select("sample_id", "document_id").with_columns(
             pl.Series("rank", ranks, dtype=pl.Int64)
         )
@@ -100,8 +100,8 @@ def update_ranks(
         schema=column_types(QuestionRanks),
         row_key="sample_id",
     )
-    stored = tables.read(RANKS_TABLE, author, columns=["sample_id", "rank"])
-    lost_ids = stored.filter(pl.col("rank") > MAX_FOUND_RANK)["sample_id"].to_list()
+    stored_ranks = tables.read(RANKS_TABLE, author, columns=["sample_id", "rank"])
+    lost_ids = stored_ranks.filter(pl.col("rank") > MAX_FOUND_RANK)["sample_id"].to_list()
     return RoundTrip(frozenset(lost_ids), vectors)
 
 
@@ -128,11 +128,11 @@ class _PassageIndex:
         """
         import numpy as np
 
-        unknown = set(documents) - self.index_by_document.keys()
-        if unknown:
+        unknown_documents = set(documents) - self.index_by_document.keys()
+        if unknown_documents:
             raise TwinError(
                 f"find the posts of {len(documents)} questions among the passages",
-                found=f"no passages from {len(unknown)} posts",
+                found=f"no passages from {len(unknown_documents)} posts",
                 next_step="materialize embeddings first",
             )
         own_indexes = np.array([self.index_by_document[document] for document in documents])
@@ -140,9 +140,9 @@ class _PassageIndex:
         for batch_start in range(0, len(documents), _BATCH_SIZE):
             batch = slice(batch_start, batch_start + _BATCH_SIZE)
             cosines = questions[batch] @ self.vectors.T
-            best = np.maximum.reduceat(cosines, self.post_starts, axis=1)
-            own_scores = best[np.arange(len(best)), own_indexes[batch]]
-            ranks += [int(rank) for rank in 1 + (best > own_scores[:, None]).sum(axis=1)]
+            best_scores = np.maximum.reduceat(cosines, self.post_starts, axis=1)
+            own_scores = best_scores[np.arange(len(best_scores)), own_indexes[batch]]
+            ranks += [int(rank) for rank in 1 + (best_scores > own_scores[:, None]).sum(axis=1)]
         return ranks
 
 
@@ -150,11 +150,11 @@ def _read_passages(tables: Tables, author: str, *, revision: str) -> _PassageInd
     import numpy as np
 
     rows = tables.read("embeddings", author, columns=["document_id", "vector", "embedder"])
-    others = set(rows["embedder"].to_list()) - {revision}
-    if others:
+    other_embedders = set(rows["embedder"].to_list()) - {revision}
+    if other_embedders:
         raise TwinError(
             f"search the passages of {author}",
-            found=f"embeddings from {', '.join(sorted(others))}, not from {revision}",
+            found=f"embeddings from {', '.join(sorted(other_embedders))}, not from {revision}",
             next_step="materialize embeddings first",
         )
     rows = rows.sort("document_id", maintain_order=True)
@@ -164,7 +164,7 @@ def _read_passages(tables: Tables, author: str, *, revision: str) -> _PassageInd
         for index, document in enumerate(documents)
         if index == 0 or documents[index - 1] != document
     ]
-    # Not through lists: for 100,000 passages they would take a gigabyte of Python numbers.
+    # Lists would take a gigabyte of Python numbers for 100,000 passages.
     vectors: Floats = rows["vector"].to_numpy().reshape(rows.height, -1)
     index_by_document = {documents[start]: index for index, start in enumerate(post_starts)}
     return _PassageIndex(vectors, np.array(post_starts, dtype=np.int64), index_by_document)

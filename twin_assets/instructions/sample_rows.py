@@ -1,4 +1,4 @@
-"""Render rows of the dataset, with each sample's messages, from rows of its plan.
+"""Render rows of the dataset, with each sample's messages, from rows of the plan.
 
 Scope: rendering a sample as the gateway renders a question, and the rows of a general set. Out of
 scope: the plan (`building.py`), the wording (`twin_resources.prompt.templates`).
@@ -64,7 +64,7 @@ def render_rows(
             ["chunk_id", *SHOWN_COLUMNS],
         ).iter_rows()
     }
-    answers |= {sample_id: one.answer for sample_id, one in general.items()}
+    answers |= {sample_id: sample.answer for sample_id, sample in general.items()}
     messages = [
         [{"role": role, "content": text} for role, text in general[row["sample_id"]].messages]
         if row["split"] == GENERAL
@@ -72,11 +72,11 @@ def render_rows(
         for row in plan.to_dicts()
     ]
     types = column_types(InstructionDataset)
-    rendered = plan.with_columns(
+    rows = plan.with_columns(
         pl.Series("messages", messages, dtype=types["messages"]),
         pl.Series("answer", [answers[sample_id] for sample_id in plan["sample_id"].to_list()]),
     )
-    return validate_rows(rendered, InstructionDataset)
+    return validate_rows(rows, InstructionDataset)
 
 
 def _render_messages(
@@ -110,13 +110,13 @@ def general_plan(
     """
     rows: list[dict[str, Any]] = [
         {
-            "sample_id": one.sample_id,
+            "sample_id": sample.sample_id,
             "document_id": GENERAL,
             "chunk_id": GENERAL,
             "split": GENERAL,
-            "question": one.question,
+            "question": sample.question,
             "start": 0,
-            "end": len(one.answer),
+            "end": len(sample.answer),
             "context_chunk_ids": [],
             "template": template.hash,
             "retrieval": "none",
@@ -125,6 +125,6 @@ def general_plan(
             "instruction_source": f"{GENERAL}:{source}",
             "author_name": "",
         }
-        for one in samples
+        for sample in samples
     ]
     return pl.DataFrame(rows, schema=schema_source.schema)

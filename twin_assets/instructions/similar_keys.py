@@ -4,9 +4,10 @@ Scope: sketches of sets of words or word sequences, and the pairs that overlap. 
 sets (`corpus/shingles.py`, whose names are also available here), the use of a pair (`splits.py`,
 `leakage.py`).
 
-Methods: Jaccard similarity of shingles, bottom-k sketches (Broder 1997, https://doi.org/10.1109/
-SEQUEN.1997.666900); all pairs above a threshold by prefix filtering (Bayardo, Ma and Srikant 2007,
-https://doi.org/10.1145/1242572.1242591), which is exact and skips pairs that share no rare element.
+Methods: Jaccard similarity of shingles and bottom-k sketches (Broder 1997,
+https://doi.org/10.1109/SEQUEN.1997.666900). All pairs above a threshold by prefix filtering
+(Bayardo, Ma and Srikant 2007, https://doi.org/10.1145/1242572.1242591), which is exact and skips
+pairs that share no rare element.
 """
 # pyright: strict
 
@@ -58,7 +59,7 @@ def similar_pairs(
 ) -> Iterator[SimilarKeys]:
     """Yield every pair of a left and a right set with a Jaccard similarity of at least `threshold`.
 
-    Two sets with such an overlap share one of their few rarest elements; only those are indexed.
+    Two sets with such an overlap share one of their few rarest elements, so only these are indexed.
     Pairs are ordered by `left`, then `right`.
     """
     counts: Counter[Element] = Counter()
@@ -76,7 +77,7 @@ def similar_pairs(
         if elements:
             for element in prefix(elements):
                 index[element].append(key)
-    positions = {key: place for place, key in enumerate(right)}
+    positions = {key: position for position, key in enumerate(right)}
     for key, elements in left.items():
         if not elements:
             continue

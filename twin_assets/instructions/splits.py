@@ -1,6 +1,6 @@
-"""Draw, once per document, whether it is used for training or held out.
+"""Draw the split of each document once: training or held out.
 
-Scope: the draw (architecture.md). Out of scope: storing it, and samples that leak although their
+Scope: the draw (architecture.md). Out of scope: storing the draw, samples that leak although their
 documents are separate (`leakage.py`).
 """
 # pyright: strict
@@ -24,7 +24,7 @@ MIN_DUPLICATE_SIMILARITY = 0.5  # Jaccard of 5-word sequences: half of one post 
 
 @dataclass(frozen=True)
 class SplitDocument:
-    """A document that may be new; `published_at` is None if it is undated."""
+    """A document to draw a split for; `published_at` is None if the document has no date."""
 
     document_id: str
     published_at: datetime | None
@@ -42,7 +42,7 @@ class SplitRow:
 
 
 def document_sketch(text: str) -> tuple[int, ...]:
-    """Return the sketch by which a document is compared."""
+    """Return the sketch for comparing a document with others."""
     return tuple(sketch(shingles(text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
 
 
@@ -52,47 +52,55 @@ def draw_splits(
     """Draw a split for each document that has none.
 
     Args:
-        documents: all kept documents or only new ones; those in `existing_rows` are skipped.
+        documents: all kept documents, or only the new ones; documents in `existing_rows` are
+            skipped.
         existing_rows: every earlier draw of this author; without draws, this is the first import.
 
     Returns:
         The new draws, oldest document first. A document gets the split of an earlier document that
-        it repeats. Otherwise, in the first import, the newest tenth of the dated documents is held
-        out, and at least one of several. Otherwise, a tenth is held out by a hash of the id.
+        it repeats. In the first import, the newest tenth of the other dated documents is held out,
+        at least one if there are several. For all other documents, a hash of the id decides; it
+        holds out a tenth of them.
     """
     known_ids = {split_row.document_id for split_row in existing_rows}
-    new = sorted(
+    new_documents = sorted(
         (document for document in documents if document.document_id not in known_ids),
         key=_age_sort_key,
     )
-    newest: set[str] = set()
+    newest_ids: set[str] = set()
     if not existing_rows:
-        dated = [document.document_id for document in new if document.published_at is not None]
-        count = round(len(dated) * NEWEST_SHARE)
-        if len(dated) > 1:
+        dated_ids = [
+            document.document_id for document in new_documents if document.published_at is not None
+        ]
+        count = round(len(dated_ids) * NEWEST_SHARE)
+        if len(dated_ids) > 1:
             count = max(1, count)  # random draws alone may hold out none of five long essays
-        newest = set(dated[len(dated) - count :])
+        newest_ids = set(dated_ids[len(dated_ids) - count :])
     sketch_index = _SketchIndex(existing_rows)
     new_rows: list[SplitRow] = []
-    for document in new:
+    for document in new_documents:
         text_sketch = document_sketch(document.text)
         duplicate = sketch_index.find_duplicate(text_sketch)
         if duplicate is not None:
             split, reason = duplicate.split, f"like {duplicate.document_id}"
-        elif document.document_id in newest:
+        elif document.document_id in newest_ids:
             split, reason = "held_out", "newest"
         else:
             split = "held_out" if _hash_fraction(document.document_id) < HASH_SHARE else "train"
             reason = "hash"
-        draw = SplitRow(document.document_id, split, reason, text_sketch)
-        sketch_index.add(draw)
-        new_rows.append(draw)
+        split_row = SplitRow(document.document_id, split, reason, text_sketch)
+        sketch_index.add(split_row)
+        new_rows.append(split_row)
     return new_rows
 
 
 def _age_sort_key(document: SplitDocument) -> tuple[bool, float, str]:
-    at = document.published_at
-    return (at is None, at.timestamp() if at else 0.0, document.document_id)
+    published_at = document.published_at
+    return (
+        published_at is None,
+        published_at.timestamp() if published_at else 0.0,
+        document.document_id,
+    )
 
 
 def _hash_fraction(document_id: str) -> float:
@@ -115,13 +123,13 @@ class _SketchIndex:
     def find_duplicate(self, text_sketch: Sequence[int]) -> SplitRow | None:
         """Return the most similar earlier document, if similar enough; the id breaks ties."""
         candidates = {
-            draw.document_id: draw
+            row.document_id: row
             for element in text_sketch
-            for draw in self._by_element.get(element, ())
+            for row in self._by_element.get(element, ())
         }
         scored_documents = [
-            (-sketched_similarity(text_sketch, draw.sketch, size=SKETCH_SIZE), name)
-            for name, draw in candidates.items()
+            (-sketched_similarity(text_sketch, row.sketch, size=SKETCH_SIZE), name)
+            for name, row in candidates.items()
         ]
         best = min(scored_documents, default=(0.0, ""))
         return candidates[best[1]] if -best[0] >= MIN_DUPLICATE_SIMILARITY else None

@@ -1,6 +1,6 @@
 """Return the function words of a language.
 
-Scope: the lists. Out of scope: uses of the other words.
+Scope: the lists. Out of scope: recognizing content words (`author_questions.py`).
 Lists: justext, https://github.com/miso-belica/jusText
 """
 # pyright: strict
@@ -36,7 +36,7 @@ def stop_words_of(language: str) -> frozenset[str]:
 
     The English list also has words that name no subject in a question ("thing", "example", "way").
     """
-    justext: Any = import_module("justext")  # without type information
+    justext: Any = import_module("justext")  # it has no type information
     name = _LANGUAGES.get("en" if language in {"", "und"} else language)
     if name is None:
         return frozenset()

@@ -4,9 +4,9 @@ Scope: comparing the dataset with `document_splits` and with its own earlier ver
 drawing (`splits.py`), leaks between correct splits (`leakage.py`).
 
 A document that a model was trained on must never be held out later, because the next gate would
-evaluate on it. The dataset is therefore compared with every tagged version: those of the
-checkpoints and the last sound one (`SOUND_TAG`). A comparison with only the previous version would
-pass on a retry.
+evaluate on it. The dataset is therefore compared with every tagged version: the versions of the
+checkpoints and the last sound version (`SOUND_TAG`). A comparison with only the previous version
+would pass on a retry.
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DATASET_TABLE = "instruction_dataset"
 SPLITS_TABLE = "document_splits"
 SOUND_TAG = "sound-splits"
-MAX_VERSIONS = 20  # only the newest; an old version differs only if a newer one does
+MAX_VERSIONS = 20  # only the newest versions; an old version differs only if a newer one does
 
 
 @dataclass(frozen=True)
@@ -52,27 +52,29 @@ class StoredSplits:
 def compare_splits(
     dataset: pl.DataFrame, draws: pl.DataFrame, earlier_versions: Iterable[pl.DataFrame]
 ) -> StoredSplits:
-    """Compare the split of each document; left-out rows and those of a general set have none.
+    """Compare the split of each document; left-out rows and rows of a general set have no split.
 
     Args:
         dataset, draws, earlier_versions: `document_id`, `split`.
     """
-    current = _split_by_document(dataset)
-    joined = current.join(draws, on="document_id", how="left", suffix="_drawn")
-    not_drawn = joined.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
-    changed: set[str] = set()
+    current_splits = _split_by_document(dataset)
+    comparison = current_splits.join(draws, on="document_id", how="left", suffix="_drawn")
+    undrawn_rows = comparison.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
+    changed_ids: set[str] = set()
     versions = 0
     for earlier_rows in earlier_versions:
         versions += 1
-        joined = current.join(_split_by_document(earlier_rows), on="document_id", suffix="_before")
-        differing = joined.filter(pl.col("split") != pl.col("split_before"))
-        changed |= set(differing["document_id"].to_list())
-    return StoredSplits(versions, not_drawn["document_id"].n_unique(), len(changed))
+        comparison = current_splits.join(
+            _split_by_document(earlier_rows), on="document_id", suffix="_before"
+        )
+        changed_rows = comparison.filter(pl.col("split") != pl.col("split_before"))
+        changed_ids |= set(changed_rows["document_id"].to_list())
+    return StoredSplits(versions, undrawn_rows["document_id"].n_unique(), len(changed_ids))
 
 
 def _split_by_document(rows: pl.DataFrame) -> pl.DataFrame:
-    used = rows.filter(pl.col("split").is_in(["train", "held_out"]))
-    return used.select("document_id", "split").unique()
+    used_rows = rows.filter(pl.col("split").is_in(["train", "held_out"]))
+    return used_rows.select("document_id", "split").unique()
 
 
 def compare_stored_splits(tables: Tables, author: str) -> StoredSplits:

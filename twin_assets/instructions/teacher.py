@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-TEACHER_VERSION = "2"  # a request in a new language keeps it: paid questions stay valid
+TEACHER_VERSION = "2"  # a new request language does not change it, so paid questions stay valid
 WRITTEN, UNUSABLE, FAILED, OVER_BUDGET = "written", "unusable", "failed", "over_budget"
 MAX_TRIES = 3
 MAX_QUESTION_WORDS = 40
-QUOTATION_WORDS = 8  # consecutive words of the passage; such a question reveals its answer
+QUOTATION_WORDS = 8  # a question with so many consecutive words of the passage reveals its answer
 _ANSWER_TOKENS = 100
 _REQUEST_TOKENS = 64  # tokens that a provider may add to a message
 _MAX_CONCURRENT = 4
@@ -101,7 +101,7 @@ def build_request(prompt: TeacherPrompt, *, language: str = "") -> str:
 
 @dataclass(frozen=True)
 class TeacherPrompt:
-    """The passage that the teacher is shown and the title of its post."""
+    """The passage that the teacher sees, and the title of its post."""
 
     title: str
     passage: str
@@ -186,8 +186,8 @@ class Teacher:
                 next_step="set TWIN_TEACHER_BUDGET_PER_MONTH (US dollars), or unset "
                 "TWIN_TEACHER_MODEL to use templates",
             )
-        unpriced = self._price(1, 1) is None
-        if cost == "unknown" or (unpriced and self.budget is not None):
+        has_no_price = self._price(1, 1) is None
+        if cost == "unknown" or (has_no_price and self.budget is not None):
             raise TwinError(
                 f"enforce the budget of the teacher {self.model}",
                 found="LiteLLM's price map has no price for it",
@@ -234,11 +234,11 @@ class Teacher:
         except OpenAIError as error:  # the base class of every LiteLLM error
             # A provider may charge for an answer that came too late.
             cost = max_usd if isinstance(error, APITimeoutError) else 0.0
-            failed = replace(
+            failed_reply = replace(
                 previous, outcome=FAILED, reason=type(error).__name__, tries=tries,
                 usd=previous.usd + cost,
             )  # fmt: skip
-            return failed, self._pause_before_retry(error, tries=tries)
+            return failed_reply, self._pause_before_retry(error, tries=tries)
         else:
             token_usage = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
             # If a server does not report its usage, the full bound is charged.
@@ -247,7 +247,7 @@ class Teacher:
             with self._lock:
                 self._consecutive_failures = 0
                 self._consecutive_unusable = 0 if question else self._consecutive_unusable
-            updated = replace(
+            updated_reply = replace(
                 previous,
                 question=question,
                 outcome=WRITTEN if question else UNUSABLE,
@@ -257,7 +257,7 @@ class Teacher:
                 usd=previous.usd + cost,
                 reason="" if question else "no usable question",
             )
-            return updated, not question
+            return updated_reply, not question
         finally:
             if self.budget is not None and reservation is not None:
                 self.budget.settle(reservation, cost)
@@ -271,7 +271,7 @@ class Teacher:
         return provider_completion()(
             model=self.model,
             messages=[{"role": "user", "content": content}],
-            # The same request would return the same unusable answer.
+            # At temperature 0, the same request would return the same unusable answer.
             temperature=0.0 if tries == 1 else 0.7,
             max_tokens=_ANSWER_TOKENS,
             num_retries=0,
@@ -301,8 +301,8 @@ class Teacher:
     def _count_failure(self, reason: str) -> None:
         with self._lock:
             self._consecutive_failures += 1
-            too_many = self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES
-        if too_many:
+            limit_reached = self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES
+        if limit_reached:
             self._give_up(
                 f"{_MAX_CONSECUTIVE_FAILURES} samples in a row without a reply ({reason})"
             )
@@ -310,8 +310,8 @@ class Teacher:
     def _count_unusable(self) -> None:
         with self._lock:
             self._consecutive_unusable += 1
-            too_many = self._consecutive_unusable >= _MAX_CONSECUTIVE_UNUSABLE
-        if too_many:
+            limit_reached = self._consecutive_unusable >= _MAX_CONSECUTIVE_UNUSABLE
+        if limit_reached:
             self._give_up(
                 f"{_MAX_CONSECUTIVE_UNUSABLE} samples in a row without a usable question (a "
                 f"reasoning model may not reach one within the {_ANSWER_TOKENS} tokens of a reply)"
@@ -329,7 +329,7 @@ class Teacher:
 def teacher_block_reason(settings: Settings, author: Author) -> str:
     """Return why the home's teacher must not see this author's posts.
 
-    The result is empty if it may, or if there is no teacher.
+    The result is empty if the teacher may see them, or if there is no teacher.
     """
     if not settings.teacher_model or not leaves_machine(settings.teacher_model, os.environ):
         return ""

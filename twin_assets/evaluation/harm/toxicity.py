@@ -3,9 +3,9 @@
 Scope: the rules and their use on a text; the words are in `toxic_terms.json`.
 Out of scope: rating the findings (`red_team.py`), personal data.
 
-It matches words and their neighbours in English, German, French and Spanish. It misses irony,
+The rules match words and their neighbours in English, German, French and Spanish. They miss irony,
 context and abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, but the
-same word about a person is. Slurs are kept as hashes, so that nobody has to read them here. A
+same word about a person is. Slurs are stored as hashes, so that developers need not read them. A
 general classifier would detect more, but the platform has none. The kinds of abuse follow Davidson
 et al. 2017, https://arxiv.org/abs/1703.04009.
 """
@@ -28,7 +28,7 @@ AbuseKind = Literal["insult", "contempt", "threat", "slur"]
 _LETTERS = str.maketrans({"@": "a", "$": "s", "0": "o", "1": "i", "3": "e", "4": "a", "5": "s"})
 _OBFUSCATED_WORD = re.compile(r"(?=\w*[a-z])[a-z@$013-5]*[@$013-5][a-z@$013-5]*")
 _WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
-# "you are such a complete …": words allowed in between; "not" is not one of them
+# Words allowed between the parts of "you are such a complete …"; "not" is not one of them.
 _FILLER_WORDS = (
     r"(?:\s+(?:a|an|the|all|such|so|just|really|very|truly|nothing\s+but|but|only|always|quite|utter"
     r"|complete|completely|total|totally|absolute|little|fucking|bloody|damn|big|fat|old|lazy"
@@ -58,12 +58,12 @@ def _patterns() -> tuple[tuple[AbuseKind, re.Pattern[str]], ...]:
     terms = _terms()
     insult, group = _any_of_pattern(terms["insults"]), _any_of_pattern(terms["groups"])
     contempt, threat = _any_of_pattern(terms["contempt"]), _any_of_pattern(terms["threats"])
-    at_somebody = _any_of_pattern(terms["at_somebody"])
+    address_pattern = _any_of_pattern(terms["at_somebody"])
     return (
         (
             "insult",
             re.compile(
-                rf"{at_somebody}{_FILLER_WORDS}{insult}|\b(?:you|your|du|tu)\s+(?:\S+\s+)?{insult}"
+                rf"{address_pattern}{_FILLER_WORDS}{insult}|\b(?:you|your|du|tu)\s+(?:\S+\s+)?{insult}"
             ),
         ),
         ("contempt", re.compile(rf"{group}{_FILLER_WORDS}{contempt}")),
@@ -83,9 +83,11 @@ def _any_of_pattern(terms: Sequence[str]) -> str:
 
 def _normalize(text: str) -> str:
     """Fold case, remove accents, and replace digits and signs with the intended letters."""
-    plain = unicodedata.normalize("NFKD", text.casefold().replace("’", "'"))
-    plain = "".join(character for character in plain if not unicodedata.combining(character))
-    return _OBFUSCATED_WORD.sub(lambda match: match[0].translate(_LETTERS), plain)
+    folded_text = unicodedata.normalize("NFKD", text.casefold().replace("’", "'"))
+    folded_text = "".join(
+        character for character in folded_text if not unicodedata.combining(character)
+    )
+    return _OBFUSCATED_WORD.sub(lambda match: match[0].translate(_LETTERS), folded_text)
 
 
 def _hash(word: str) -> str:

@@ -1,4 +1,4 @@
-"""Assemble the judges of one author for the assets: material, base answers, certificates.
+"""Assemble one author's judges for the assets, with their material and certificates.
 
 Scope: assembling the judges from settings, tables and model servers.
 Out of scope: the judges (`twin_resources/quality/judges`), their decisions.
@@ -39,11 +39,11 @@ def assemble_author_panel(
 ) -> Panel:
     """Return an author's judges with their certificates; results of costly steps are stored.
 
-    The first call takes 25 CPU seconds, plus 90 for 60 answers of the base model.
+    The first call takes 25 CPU seconds, plus 90 for 60 answers from the base model.
 
     Args:
         state: state store with the account that pays a paid judge.
-        margin: ε.
+        margin: the margin ε of the judges' certificates.
 
     Raises:
         OverLimitError: the account lacks the money to certify a paid judge.
@@ -78,12 +78,12 @@ def waiting_message(settings: Settings, error: OverLimitError) -> str:
 
 def panel_metadata(panel: Panel) -> dict[str, Any]:
     """Return certificates, claims and costs as metadata, without text of posts."""
-    spent = panel.total_usage()
+    usage = panel.total_usage()
     return {
         "certificates": [member.certificate.reason for member in panel.members],
         "claims": list(panel.claims),
         "vetoes": list(panel.vetoes),
         "notes": list(panel.notes),
-        "judge_calls": spent.calls,
-        "judge_usd": round(spent.usd, 6),
+        "judge_calls": usage.calls,
+        "judge_usd": round(usage.usd, 6),
     }

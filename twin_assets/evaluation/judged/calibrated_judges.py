@@ -1,12 +1,12 @@
 """Calibrate the judges that score a candidate's answers, once per author, and store them.
 
 Scope: topic, voice and support judges for the gate; the reason for a missing judge.
-Out of scope: assembling judges (`twin_resources/quality/judges/panel.py`, also for the
-loop), their material (`judged/judge_material.py`), certificates (a gate compares with the base and
-does not bet).
+Out of scope: assembling judges (`twin_resources/quality/judges/panel.py`, also for the loop), their
+material (`judged/judge_material.py`), certificates (the gate compares with the base model and makes
+no bets).
 
-The claim of a missing judge is undecided, with the reason. A trial does not begin without the
-deciding judges.
+If a judge is missing, its claim is undecided and gives the reason. A trial does not start without
+the deciding judges.
 """
 # pyright: strict
 
@@ -36,15 +36,18 @@ def calibrate_judges(
     entailment: Callable[[], SentenceJudge] | None = None,
     kinds: Sequence[JudgeKind[Any]] = (TOPIC, VOICE),
 ) -> Judges:
-    """Return one author's judges; one that cannot be calibrated is absent, with a reason.
+    """Return one author's judges; a judge that cannot be calibrated is None, with a reason.
 
     Args:
         entailment: function that loads the configured model for single sentences; None if there is
             none.
         kinds: kinds of judges to calibrate.
     """
-    embed, needs = embedder.embed, JudgeDependencies(tables, embedder.embed, embedder.revision)
-    panel = assemble(material, needs, kinds=kinds)
+    embed, dependencies = (
+        embedder.embed,
+        JudgeDependencies(tables, embedder.embed, embedder.revision),
+    )
+    panel = assemble(material, dependencies, kinds=kinds)
     voice = panel.get(VOICE)
     sentence_support = SentenceSupport(embed, embedder=embedder.revision)
     return Judges(
@@ -53,7 +56,7 @@ def calibrate_judges(
         gateway_sentence_judge=sentence_support if entailment else None,
         topic=panel.get(TOPIC),
         voice=voice,
-        voice_people=people_only_voice_judge(material, needs) if voice else None,
+        voice_people=people_only_voice_judge(material, dependencies) if voice else None,
         topic_why_not=panel.missing_reason(TOPIC),
         voice_why_not=panel.missing_reason(VOICE),
     )

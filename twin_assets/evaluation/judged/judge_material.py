@@ -1,7 +1,7 @@
-"""Read the material of an author's judges from the author's tables.
+"""Read the material for an author's judges from the author's tables.
 
-Scope: training pairs, held-out answers with their passages, other people's texts, answers of
-the base model.
+Scope: training pairs, held-out answers with their passages, other people's texts, answers of the
+base model.
 Out of scope: the judges (`twin_resources/quality/judges`) and their uses.
 """
 
@@ -39,7 +39,7 @@ BASE_ANSWERS_TABLE = "base_answers"
 # with 60 tokens each, about 105 s on one core, once per author and base model
 BASE_QUESTION_COUNT = 60
 BASE_ANSWER_TOKENS = 60
-MAX_PASSAGES_PER_AUTHOR = 300  # passages of one other author
+MAX_PASSAGES_PER_AUTHOR = 300  # passages from each of the other authors
 BASE_VERSION = "base-answers-2"
 _SCHEMA = {
     "question_id": pl.String(),
@@ -51,8 +51,8 @@ _SCHEMA = {
 
 def other_author_slugs(author: str, settings: Settings) -> list[str]:
     """Return the instance's other authors except sample authors, whose texts are bundled."""
-    known = author_slugs(settings)
-    return [slug for slug in known if slug != author and not (SAMPLES_DIR / slug).is_dir()]
+    slugs = author_slugs(settings)
+    return [slug for slug in slugs if slug != author and not (SAMPLES_DIR / slug).is_dir()]
 
 
 def topic_material(author: str, pairs: Sequence[TopicPair]) -> JudgeMaterial:
@@ -75,7 +75,7 @@ def read_judge_material(
 
     Args:
         others: slugs of the instance's other authors. Their texts are negative examples for this
-            voice but never plants, because a plant may be sent to an external judge.
+            voice but never probes, because a probe may be sent to an external judge.
         base: revision of the base model.
         serve_base: function that starts its server; None for judges without base answers.
 
@@ -103,7 +103,7 @@ def read_judge_material(
     texts = split_for_probes(
         exclude_copies_of_author(bundled_writers(exclude=[author]), own_answers)
     )
-    training = (
+    training_texts = (
         *texts.training,
         *exclude_copies_of_author(
             writers_from_passages(_passages_of_others(tables, others, log=log)), own_answers
@@ -116,7 +116,7 @@ def read_judge_material(
         author=author,
         pairs=held_out.training_pairs(dataset),
         prompts=prompts,
-        other_texts=type(texts)(training, texts.for_probes, texts.has_unseen_writers),
+        other_texts=type(texts)(training_texts, texts.for_probes, texts.has_unseen_writers),
         base_answers=answers,
         base_revision=base,
     )
@@ -151,8 +151,8 @@ def _passages_of_others(
         with isolate_failure(f"without the texts of {slug}", log):
             columns = ["sample_id", "document_id", "answer"]
             rows = tables.read(DATASET, slug, columns=columns, where=AUTHOR_ROWS_CONDITION)
-            drawn = held_out.shuffle_by_hash(rows).head(MAX_PASSAGES_PER_AUTHOR)
-            passages[slug] = list(drawn.select("document_id", "answer").iter_rows())
+            sampled_rows = held_out.shuffle_by_hash(rows).head(MAX_PASSAGES_PER_AUTHOR)
+            passages[slug] = list(sampled_rows.select("document_id", "answer").iter_rows())
     return passages
 
 
@@ -167,19 +167,19 @@ def _base_answers(
 ) -> list[str]:
     """Return the untuned base model's answers to training questions, stored in a table.
 
-    Half of the questions have the passages of their samples, as in the gate and for readers. The
-    base quotes from passages, and a score that was not trained on such answers takes them for the
-    author's.
+    Half of the questions include the passages of their samples, as in the gate and for readers. The
+    base model quotes from passages, and a score that was not trained on such answers mistakes them
+    for the author's.
 
-    The base model is asked only once, even if a later post changes which questions come first.
+    The base model answers only once, even if a later post changes which questions come first.
     """
     if tables.exists(BASE_ANSWERS_TABLE, author):
         stored_answers = tables.read(BASE_ANSWERS_TABLE, author).filter(pl.col("base") == base)
         is_current = "with_passages" in stored_answers.columns
         if is_current and stored_answers.height >= BASE_QUESTION_COUNT // 2:
             return [text for text in stored_answers["answer"].to_list() if text.strip()]
-    training = held_out.shuffle_by_hash(dataset.filter(pl.col("split") == "train"))
-    questions = training.head(BASE_QUESTION_COUNT).select(
+    training_rows = held_out.shuffle_by_hash(dataset.filter(pl.col("split") == "train"))
+    questions = training_rows.head(BASE_QUESTION_COUNT).select(
         pl.col("sample_id").alias("question_id"),
         "question",
         "messages",
@@ -195,8 +195,8 @@ def _base_answers(
         schema=_SCHEMA,
         row_key="question_id",
     )
-    stored = tables.read(BASE_ANSWERS_TABLE, author, columns=["answer"])["answer"].to_list()
-    return [text for text in stored if text.strip()]
+    answers = tables.read(BASE_ANSWERS_TABLE, author, columns=["answer"])["answer"].to_list()
+    return [text for text in answers if text.strip()]
 
 
 def _ask_base_model(

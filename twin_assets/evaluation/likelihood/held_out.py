@@ -59,14 +59,14 @@ def take_within_budget(
     max_passages: int = MAX_HELD_OUT_PASSAGES,
 ) -> list[TokenizedSample]:
     """Return the first samples within a token budget, but at least `min_passages` if available."""
-    chosen: list[TokenizedSample] = []
+    chosen_samples: list[TokenizedSample] = []
     tokens = 0
     for sample in samples[:max_passages]:
         tokens += len(sample.tokens)
-        if len(chosen) >= min_passages and tokens > token_budget:
+        if len(chosen_samples) >= min_passages and tokens > token_budget:
             break
-        chosen.append(sample)
-    return chosen
+        chosen_samples.append(sample)
+    return chosen_samples
 
 
 def to_prompts(samples: pl.DataFrame) -> list[list[Any]]:
@@ -91,9 +91,10 @@ def bare_question_prompts(samples: pl.DataFrame, template: Template) -> list[lis
 
 def training_pairs(dataset: pl.DataFrame) -> list[TopicPair]:
     """Return the questions and answers of the training split, ordered by hash."""
-    training = shuffle_by_hash(dataset.filter(pl.col("split") == "train"))
+    training_rows = shuffle_by_hash(dataset.filter(pl.col("split") == "train"))
     return [
-        TopicPair(*row) for row in training.select("question", "answer", "document_id").iter_rows()
+        TopicPair(*row)
+        for row in training_rows.select("question", "answer", "document_id").iter_rows()
     ]
 
 

@@ -1,10 +1,10 @@
 """Compute likelihoods of held-out answers once per model and passage.
 
-Scope: the key of a likelihood. Out of scope: computing one (`perplexity.py`),
-storing it (`measurement_cache.py`), choosing passages and models (`measurement.py`).
+Scope: the key of a likelihood. Out of scope: computing one (`perplexity.py`), storing it
+(`measurement_cache.py`), choosing passages and models (`measurement.py`).
 
 A likelihood belongs to a model, a tokenized sample and a precision. In bf16, its rounding depends
-slightly on the batch, by orders of magnitude less than the interval over passages.
+slightly on the batch. The effect is orders of magnitude smaller than the interval over passages.
 """
 # pyright: strict
 
@@ -29,7 +29,7 @@ class LikelihoodCache:
     """Likelihoods of one author's held-out answers.
 
     Attributes:
-        precision: `bf16` or `fp32`; likelihoods of the two are stored separately.
+        precision: `bf16` or `fp32`; each precision has its own stored likelihoods.
     """
 
     cache: MeasurementCache
@@ -44,11 +44,11 @@ class LikelihoodCache:
     def get_or_compute(
         self, model: str, samples: Sequence[TokenizedSample], compute: Compute
     ) -> AnswerLikelihood:
-        """Return the likelihoods of all samples, and compute only those that are not stored.
+        """Return the likelihoods of all samples, and compute only the missing likelihoods.
 
         Args:
             model: hash of the model's weights.
-            compute: function for unknown samples; not called if all are known.
+            compute: function for samples without a stored likelihood; not called if there are none.
         """
         likelihoods = self.cache.get_or_compute(
             self._keys(model, samples),

@@ -1,6 +1,6 @@
 """Compute a model's logits from its last hidden states, in fp32 and only where needed.
 
-Scope: the head's matrix, and the scaling (Granite, Cohere) or capping (Gemma 2) of its product. Out
+Scope: the head's matrix, and the scaling (Granite, Cohere) or capping (Gemma 2) of its output. Out
 of scope: choosing positions (`perplexity.py`, `served/parity.py`).
 Source: the `forward` of each family's `…ForCausalLM` in transformers.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # A share of the largest logit: in bf16, rounding changes the model's own logits by 2⁻⁸ of it, and
-# its head by as much.
+# the head's logits by as much.
 MAX_ROUNDING_SHARE = 0.05
 
 
@@ -56,7 +56,7 @@ class OutputHead:
             model_logits: Any = model(input_ids=token, use_cache=False).logits[0].float()
             computed_logits = self.logits(model.base_model(input_ids=token).last_hidden_state[0])
         if not bool(model_logits.isfinite().any()) and not bool(computed_logits.isfinite().any()):
-            return  # weights with NaN: the gate's claims refuse them
+            return  # the weights contain NaN, and the gate's claims reject them
         # this comparison is false for NaN, so NaN does not pass
         if not bool(
             (model_logits - computed_logits).abs().max()

@@ -4,8 +4,8 @@ Scope: log-likelihoods of answers given their prompts, and the statistics of the
 Out of scope: choosing the passages (`held_out.py`), thresholds (`measures/`).
 
 The prompt is rendered as in production, and only the author's own words count. The end-of-turn
-token is left out, because a model that merely learnt the usual length would gain from it. Lengths
-are padded to multiples of 64, because other lengths are 5 to 20 times slower in bf16 on CPUs.
+token is left out, because a model that merely learned the usual length would benefit. Lengths are
+padded to multiples of 64, because other lengths are 5 to 20 times slower in bf16 on CPUs.
 Method: conditional perplexity exp(-sum log p / tokens). Two models are compared by their ratio on
 the same passages; its interval resamples documents (`bootstrap.py`), because two passages of one
 post are not two observations.
@@ -103,10 +103,12 @@ def independent_ratio(
     values: list[Any] = []
     resamples: list[Any] = []
     document_counts: list[int] = []
-    for turn, (pair, names) in enumerate(zip((first, second), documents, strict=True)):
+    for index, (pair, names) in enumerate(zip((first, second), documents, strict=True)):
         columns = np.array(nat_differences(*pair), dtype=np.float64)
         # with one seed, both sides would draw the same documents
-        weights, document_count = resample_weights(columns.shape[1], groups=names, seed=SEED + turn)
+        weights, document_count = resample_weights(
+            columns.shape[1], groups=names, seed=SEED + index
+        )
         values.append(_ratio(columns.sum(axis=1)))
         resamples.append(_ratio(columns @ weights.T))
         document_counts.append(document_count)
@@ -116,7 +118,7 @@ def independent_ratio(
 
 
 def nat_differences(model: AnswerLikelihood, reference: AnswerLikelihood) -> list[list[float]]:
-    """Return, for each passage, the nats by which the model is worse and the token count.
+    """Return two lists over the passages: the nats by which the model is worse, and token counts.
 
     Raises:
         ValueError: the passages differ, or there are fewer than two.
@@ -124,7 +126,10 @@ def nat_differences(model: AnswerLikelihood, reference: AnswerLikelihood) -> lis
     if model.tokens != reference.tokens or len(model.tokens) < 2:
         raise ValueError("two models need the same passages, at least two, for a comparison")
     pairs = zip(model.negative_log_likelihoods, reference.negative_log_likelihoods, strict=True)
-    return [[mine - other for mine, other in pairs], [float(count) for count in model.tokens]]
+    return [
+        [model_nats - reference_nats for model_nats, reference_nats in pairs],
+        [float(count) for count in model.tokens],
+    ]
 
 
 def _ratio(sums: Any) -> Any:
@@ -151,7 +156,7 @@ def load_model(
 
     Args:
         base_folder: transformers folder.
-        adapter_folder: PEFT folder, or None for the base alone.
+        adapter_folder: PEFT folder, or None for the base model only.
         precision: `bf16` or `fp32`.
     """
     import torch
@@ -175,14 +180,14 @@ def answer_likelihood(
 ) -> AnswerLikelihood:
     """Return the log-likelihood of each sample's answer without its end-of-turn token.
 
+    Logits are computed only for the answers, in fp32 from the last hidden states, because bf16
+    rounds a logit of 16 by 0.06. The head is converted to fp32 once and used for all answers of a
+    batch. Calling it per answer took half of the time for short answers.
+
     Args:
         advance: function called after each batch with its number of passages.
         max_concurrent: number of batches read at the same time; None for this machine's default
             (`default_reader_count`).
-
-    Logits are computed in fp32 from the last hidden states, because bf16 rounds a logit of 16 by
-    .06, and only for the answers. The head is converted to fp32 once and used for all answers of a
-    batch. Calling it per answer took half of the time for short answers.
     """
     import torch
 
@@ -198,7 +203,7 @@ def answer_likelihood(
         return len(batch)
 
     with share_cores(reader_count) as take_share, ThreadPoolExecutor(reader_count) as pool:
-        # the longest batches first, so that the readers finish together
+        # The longest batches come first, so that the readers finish together.
         for count in pool.map(read_batch, reversed(list(_batches(samples)))):
             advance(count)
     return AnswerLikelihood(
@@ -217,10 +222,10 @@ def _answer_losses(
 
     rows = [samples[index] for index in batch]
     inputs = _padded_batch([sample.tokens for sample in rows]).to(model.device)
-    hidden = model.base_model(input_ids=inputs).last_hidden_state
+    hidden_states = model.base_model(input_ids=inputs).last_hidden_state
     spans = [(sample.answer_start, sample.answer_end - 1) for sample in rows]
-    states = [hidden[row, first - 1 : end - 1] for row, (first, end) in enumerate(spans)]
-    targets = [inputs[row, first:end] for row, (first, end) in enumerate(spans)]
+    states = [hidden_states[row, start - 1 : end - 1] for row, (start, end) in enumerate(spans)]
+    targets = [inputs[row, start:end] for row, (start, end) in enumerate(spans)]
     losses = _losses(torch.cat(states), torch.cat(targets), head)
     return losses.split([len(state) for state in states])
 
@@ -230,15 +235,15 @@ def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> to
     import torch
     from torch.nn import functional
 
-    parts = [
-        functional.cross_entropy(head.logits(some), wanted, reduction="none")
-        for some, wanted in zip(
+    losses = [
+        functional.cross_entropy(head.logits(chunk), labels, reduction="none")
+        for chunk, labels in zip(
             states.split(MAX_POSITIONS_PER_CHUNK),
             targets.split(MAX_POSITIONS_PER_CHUNK),
             strict=True,
         )
     ]
-    return torch.cat(parts)
+    return torch.cat(losses)
 
 
 def _batches(samples: Sequence[TokenizedSample]) -> Iterator[list[int]]:
@@ -247,8 +252,8 @@ def _batches(samples: Sequence[TokenizedSample]) -> Iterator[list[int]]:
     order = sorted(range(len(samples)), key=lambda index: (lengths[index], index))
     batch: list[int] = []
     for index in order:
-        full = (len(batch) + 1) * lengths[index] > TOKENS_PER_BATCH
-        if batch and (full or lengths[index] != lengths[batch[0]]):
+        is_full = (len(batch) + 1) * lengths[index] > TOKENS_PER_BATCH
+        if batch and (is_full or lengths[index] != lengths[batch[0]]):
             yield batch
             batch = []
         batch.append(index)
@@ -257,7 +262,7 @@ def _batches(samples: Sequence[TokenizedSample]) -> Iterator[list[int]]:
 
 
 def _padded_batch(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Right-pad token ids to (rows, length); causal attention never sees the padding."""
+    """Right-pad token ids to (rows, length); causal attention ignores the padding."""
     import torch
 
     length = padded_length(max(len(row) for row in rows), PADDING_MULTIPLE)

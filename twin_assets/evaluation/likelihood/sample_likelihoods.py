@@ -1,13 +1,13 @@
-"""Compute each model's likelihoods of held-out, control and general answers, and of options.
+"""Compute each model's likelihoods of held-out, control and general answers and of options.
 
 Scope: the samples that each compared model reads, in a single load of the model.
 Out of scope: choosing passages (`held_out.py`, `author_control.py`), deciding when enough passages
 have been read (`sequential_plan.py`), computing a likelihood (`perplexity.py`), answers of served
 models (`served_answers.py`), comparisons and thresholds (`measures/`).
 
-Base and candidate read everything. The incumbent and the best version ever released read only the
-held-out passages, and the adapter of other authors only the author's part of the control. Answers
-that an earlier gate read with base, incumbent and that adapter are not read again
+The base model and the candidate read all samples. The incumbent and the best version ever released
+read only the held-out passages. The adapter of other authors reads only the author's part of the
+control. Stored likelihoods of the base model, the incumbent and that adapter are reused
 (`likelihoods.py`).
 
 An incumbent with a different base model reads the passages in its own tokens, because tokens of a
@@ -45,7 +45,7 @@ class LikelihoodSamples:
         held_out: the author's passages, with prompts as in production; empty if there are too few.
         held_out_for_incumbent: the same passages in the tokens of the incumbent's base model.
         own, other: control samples of the author and of others.
-        general: instructions that have nothing to do with the author.
+        general: instructions that are unrelated to the author.
         choices: options of common questions, each as an answer.
         held_out_count: number of held-out passages, even if there are too few to read.
         other_writers: writers of `other`.
@@ -65,21 +65,24 @@ class LikelihoodSamples:
 
     def take_first(self, passages: int) -> LikelihoodSamples:
         """Return the samples with only the first of the held-out passages."""
-        held_out, theirs = self.held_out[:passages], self.held_out_for_incumbent[:passages]
-        return replace(self, held_out=held_out, held_out_for_incumbent=theirs)
+        held_out, incumbent_samples = (
+            self.held_out[:passages],
+            self.held_out_for_incumbent[:passages],
+        )
+        return replace(self, held_out=held_out, held_out_for_incumbent=incumbent_samples)
 
 
 @dataclass(frozen=True)
 class LikelihoodsByModel:
     """Likelihoods by model.
 
-    Those of released versions cover only the held-out passages, and those of the adapter of other
-    authors only `own`.
+    Likelihoods of released versions cover only the held-out passages. Likelihoods of the adapter of
+    other authors cover only `own`.
 
     Attributes:
         samples: the samples that the models read.
         likelihoods: likelihoods of the samples, by a model's name.
-        level: level of intervals over the held-out passages; above .95 if there were interim looks.
+        level: level of intervals over the held-out passages; above 0.95 after interim looks.
     """
 
     samples: LikelihoodSamples
@@ -88,23 +91,23 @@ class LikelihoodsByModel:
 
     def held_out(self, name: str) -> AnswerLikelihood | None:
         """Return likelihoods per token of the candidate, or None with too few passages."""
-        mine = self.samples.held_out
-        if not mine:
+        passages = self.samples.held_out
+        if not passages:
             return None
         return AnswerLikelihood(
-            self.likelihoods[name].negative_log_likelihoods[: len(mine)],
-            tuple(sample.answer_tokens - 1 for sample in mine),
+            self.likelihoods[name].negative_log_likelihoods[: len(passages)],
+            tuple(sample.answer_tokens - 1 for sample in passages),
         )
 
     def part(self, name: str, part: str) -> AnswerLikelihood:
-        """Return the likelihoods of one of `PARTS`, for a model that has read everything."""
+        """Return the likelihoods of one of `PARTS`, for a model that has read all samples."""
         start = 0
         for part_name in PARTS:
             end = start + len(getattr(self.samples, part_name))
             if part_name == part:
-                whole = self.likelihoods[name]
+                likelihood = self.likelihoods[name]
                 return AnswerLikelihood(
-                    whole.negative_log_likelihoods[start:end], whole.tokens[start:end]
+                    likelihood.negative_log_likelihoods[start:end], likelihood.tokens[start:end]
                 )
             start = end
         raise ValueError(f"{part} is not one of {', '.join(PARTS)}")
@@ -129,7 +132,7 @@ def compute_likelihoods(
     level: float = LEVEL,
     announced_counts: Counter[str] | None = None,
 ) -> LikelihoodsByModel:
-    """Compute and return every model's likelihoods, where they are not stored yet.
+    """Return every model's likelihoods, and compute any that are not stored yet.
 
     Args:
         best, reference: models with the candidate's base model.
@@ -137,27 +140,27 @@ def compute_likelihoods(
         announced_counts: number of samples announced so far per model; this call increases it.
     """
     announced_counts = Counter() if announced_counts is None else announced_counts
-    by_model: dict[str, AnswerLikelihood] = {}
-    pending = [
+    likelihoods_by_model: dict[str, AnswerLikelihood] = {}
+    model_samples = [
         (subject, samples, len(cache.find_missing(subject.weights, samples)))
         for subject, samples in _samples_by_model(
             likelihood_samples, base, candidate, incumbent, best, reference
         )
         if samples
     ]
-    for subject, _, unknown in pending:
+    for subject, _, missing_count in model_samples:
         part = progress_part(subject)
-        announced_counts[part] += unknown
+        announced_counts[part] += missing_count
         progress.expect(part, announced_counts[part], each_s=read_s(cache.precision))
-    for subject, samples, unknown in pending:
-        started = clock.seconds.get(progress_part(subject), 0.0)
+    for subject, samples, missing_count in model_samples:
+        seconds_before = clock.seconds.get(progress_part(subject), 0.0)
         with clock.part(progress_part(subject)):
-            by_model[subject.name] = likelihoods_for_model(
+            likelihoods_by_model[subject.name] = likelihoods_for_model(
                 subject, samples, cache=cache, progress=progress
             )
-        seconds = clock.seconds[progress_part(subject)] - started
-        progress.write_line(f"{subject.name}: {unknown} answers read in {seconds:.1f} s")
-    return LikelihoodsByModel(likelihood_samples, by_model, level)
+        seconds = clock.seconds[progress_part(subject)] - seconds_before
+        progress.write_line(f"{subject.name}: {missing_count} answers read in {seconds:.1f} s")
+    return LikelihoodsByModel(likelihood_samples, likelihoods_by_model, level)
 
 
 def _samples_by_model(
@@ -169,10 +172,10 @@ def _samples_by_model(
     reference: EvaluatedModel | None,
 ) -> list[tuple[EvaluatedModel, list[TokenizedSample]]]:
     """Return each existing model with its samples."""
-    everything = likelihood_samples.all_samples()
+    all_samples = likelihood_samples.all_samples()
     model_samples = (
-        (base, everything),
-        (candidate, everything),
+        (base, all_samples),
+        (candidate, all_samples),
         (incumbent, list(likelihood_samples.held_out_for_incumbent)),
         (best, list(likelihood_samples.held_out)),
         (reference, list(likelihood_samples.own)),
@@ -190,8 +193,8 @@ class RowTokenizer:
         self.left_out: Counter[str] = Counter()
 
     def tokenize(self, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
-        samples, left_out = tokenize_samples(rows, self._tokenizer, max_length=MAX_TOKENS)
-        self.left_out += left_out
+        samples, left_out_counts = tokenize_samples(rows, self._tokenizer, max_length=MAX_TOKENS)
+        self.left_out += left_out_counts
         return samples
 
 

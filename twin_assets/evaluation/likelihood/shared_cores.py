@@ -1,11 +1,11 @@
-"""Decide how many batches are read at the same time, and with how many cores each.
+"""Decide how many batches are read in parallel, and how many cores each batch uses.
 
 Scope: that decision, and limiting a reading thread to its share of the cores.
 Out of scope: the samples (`sample_likelihoods.py`), a likelihood (`perplexity.py`).
 
-Two threads share one small batch badly: SmolLM2-135M read a gate's 278 answers in 46 s with two
-threads, and in 54 CPU seconds with one. Two batches are therefore read at the same time, each with
-half of the cores.
+Two threads are slow on one small batch: SmolLM2-135M read a gate's 278 answers in 46 s with two
+threads, and in 54 CPU seconds with one. Two batches are therefore read in parallel, each with half
+of the cores.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ def default_reader_count() -> int:
 
 @contextmanager
 def share_cores(reader_count: int) -> Generator[Callable[[], None]]:
-    """Yield a function with which each reading thread takes its share of the cores."""
+    """Yield a function that limits the calling thread to its share of the cores."""
     import torch
 
     thread_count = torch.get_num_threads()

@@ -1,6 +1,6 @@
 """List the measures of the gate, in the order in which their claims are decided.
 
-Scope: the tuple. Out of scope: single measures (their own files).
+Scope: the tuple. Out of scope: individual measures (one file each).
 """
 
 from typing import Any

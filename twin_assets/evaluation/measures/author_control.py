@@ -4,14 +4,14 @@ Scope: choosing the passages of both sides, comparing the two gains, the claim.
 Out of scope: likelihoods and held-out perplexity (`perplexity.py`), the source of other people's
 texts (`judges/texts.py`).
 
-Any training on posts makes all posts likelier, through their length, prose and the prompt's
-wording. On this author's passages, a model trained on somebody else's data gained half as much as
-the author's own model. Base and candidate therefore read passages of the author and of others, cut
-to the same length, in prompts without context. The author's passages must gain more. One function
-drafts the questions of both sides from the passages, because the questions of the instruction
+Training on any posts makes all posts likelier, because of their length, their prose and the
+prompt's wording. On this author's passages, a model trained on another author's data gained half as
+much as the author's own model. Base and candidate therefore read passages of the author and of
+others, cut to the same length, in prompts without context. The author's passages must gain more.
+One function drafts the questions of both sides from the passages. The questions of the instruction
 dataset contain phrases of their answers, which made the author's side easier. The two ratios come
 from different passages and are independent, so each side's documents are resampled separately. A
-new document adds more information than another passage of a known one.
+new document adds more information than another passage from a known document.
 """
 # pyright: strict
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from twin_resources.quality.judges.texts import WriterSample
 
 CLAIM = "learns_this_author"
-MAX_PASSAGES_PER_SIDE = 48  # from as many posts; gives the ratio within 5 to 7 %
+MAX_PASSAGES_PER_SIDE = 48  # if each is from a different post, the ratio is known within 5 to 7 %
 MIN_CONTROL_PASSAGES = 10
 MAX_WORDS = 60
 
@@ -84,14 +84,14 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
     """
     if not passages.height:
         return []
-    turn = pl.col("document_id").cum_count().over("document_id")
-    chosen = passages.sort(turn, maintain_order=True).head(MAX_PASSAGES_PER_SIDE)
+    occurrence = pl.col("document_id").cum_count().over("document_id")
+    chosen_rows = passages.sort(occurrence, maintain_order=True).head(MAX_PASSAGES_PER_SIDE)
     system_messages = _system_messages(passages, template)
     return [
         _make_row(
             f"own/{sample_id}", document, answer, system_messages=system_messages, template=template
         )
-        for sample_id, document, answer in chosen.select(
+        for sample_id, document, answer in chosen_rows.select(
             "sample_id", "document_id", "answer"
         ).iter_rows()
     ]
@@ -110,22 +110,22 @@ def other_rows(
         return []
     system_messages = _system_messages(passages, template)
     counts = _distribute_evenly(
-        [len(hand.passages) for hand in writer_samples], MAX_PASSAGES_PER_SIDE
+        [len(writer.passages) for writer in writer_samples], MAX_PASSAGES_PER_SIDE
     )
-    drawn = [
-        (hand.name, *passage)
-        for hand, count in zip(writer_samples, counts, strict=True)
-        for passage in _select_evenly(hand.passages, count)
+    sampled_passages = [
+        (writer.name, *passage)
+        for writer, count in zip(writer_samples, counts, strict=True)
+        for passage in _select_evenly(writer.passages, count)
     ]
     return [
         _make_row(
-            f"{name}/{number}",
+            f"{name}/{index}",
             f"{name}/{document}",
             text,
             system_messages=system_messages,
             template=template,
         )
-        for number, (name, document, text) in enumerate(drawn)
+        for index, (name, document, text) in enumerate(sampled_passages)
     ]
 
 
@@ -168,14 +168,14 @@ def claim(control: Control) -> GateClaim:
 
 
 def draft_question(text: str) -> str:
-    """Draft the question that a passage answers, from the passage alone.
+    """Draft the question that a passage answers, using only the passage.
 
     Titles and the teacher model are not used, because one side may lack them. The language of other
     people's texts is unknown, so the questions of both sides are in English.
     """
     passage = AnswerPassage(0, len(text), heading="", plain_text=text, words=len(text.split()))
-    [drafted] = write_questions([passage], document_id="", title="", text=text, language="und")
-    return drafted.question
+    [draft] = write_questions([passage], document_id="", title="", text=text, language="und")
+    return draft.question
 
 
 def _system_messages(passages: pl.DataFrame, template: Template) -> list[Any]:
@@ -200,20 +200,20 @@ def _make_row(
 
 
 def _distribute_evenly(sizes: Sequence[int], total: int) -> list[int]:
-    """Return the count for each size, distributed in turn up to `total`."""
+    """Return how many items to take from each group, in turn, up to `total` items."""
     counts = [0] * len(sizes)
-    while left := [at for at, size in enumerate(sizes) if counts[at] < size]:
-        missing = total - sum(counts)
-        if not missing:
+    while open_indices := [index for index, size in enumerate(sizes) if counts[index] < size]:
+        remaining_count = total - sum(counts)
+        if not remaining_count:
             break
-        for at in left[:missing]:
-            counts[at] += 1
+        for index in open_indices[:remaining_count]:
+            counts[index] += 1
     return counts
 
 
 def _select_evenly(passages: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
     """Select `count` passages, spread evenly over a writer's texts."""
-    return [passages[number * len(passages) // count] for number in range(count)]
+    return [passages[index * len(passages) // count] for index in range(count)]
 
 
 def _percent(ratio: float) -> str:
@@ -222,18 +222,18 @@ def _percent(ratio: float) -> str:
 
 def compare_gains(likelihoods: LikelihoodsByModel, candidate: str, base: str) -> Control | None:
     """Compare the gains, or return None if either side has too few passages."""
-    reading = likelihoods.samples
-    if min(len(reading.own), len(reading.other)) < MIN_CONTROL_PASSAGES:
+    samples = likelihoods.samples
+    if min(len(samples.own), len(samples.other)) < MIN_CONTROL_PASSAGES:
         return None
-    own, other = (
+    own_likelihoods, other_likelihoods = (
         (likelihoods.part(candidate, part), likelihoods.part(base, part))
         for part in ("own", "other")
     )
     return compare(
-        own,
-        other,
-        documents=(document_ids(reading.own), document_ids(reading.other)),
-        others=reading.other_writers,
+        own_likelihoods,
+        other_likelihoods,
+        documents=(document_ids(samples.own), document_ids(samples.other)),
+        others=samples.other_writers,
     )
 
 
@@ -241,8 +241,8 @@ def _compute(context: MeasureContext) -> Control | NotMeasured | None:
     spec = context.spec
     control = compare_gains(context.likelihoods, spec.candidate.name, spec.base.name)
     if control is None and not context.has_too_few_passages:
-        few = f"fewer than {MIN_CONTROL_PASSAGES} passages of the author or of other people"
-        return NotMeasured(few)
+        reason = f"fewer than {MIN_CONTROL_PASSAGES} passages of the author or of other people"
+        return NotMeasured(reason)
     return control
 
 

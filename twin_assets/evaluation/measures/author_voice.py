@@ -1,7 +1,7 @@
 """Compare the candidate's voice with its base's, using judges of the author's style.
 
 Scope: choosing the scored answers, the two claims and their details. Out of scope: comparing the
-scores and their limits (`voice_scores.py`), whether a claim may refuse (`gate.py`).
+scores and their limits (`voice_scores.py`), whether a claim can prevent a release (`gate.py`).
 """
 # pyright: strict
 
@@ -35,23 +35,23 @@ WITH_POSTS = " with posts"
 def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     """Decide `sounds_less_like_the_base`.
 
-    The conditions are candidate − base > 0, candidate − `Scores.partway_scores` > 0, and candidate
-    − base with posts ≥ −`MAX_DROP_BELOW_POSTS`. A bet decides them or, if none was won, the lower
-    end of each interval.
+    The conditions are: candidate − base > 0, candidate − `Scores.partway_scores` > 0, and candidate
+    − base with posts ≥ −`MAX_DROP_BELOW_POSTS`. A betting test decides them. If it reaches no
+    decision, the lower end of each interval decides.
     """
     comparison = voice.against_all
-    undecided = _undecided(LESS_LIKE_BASE, voice, comparison)
-    if undecided is not None or comparison is None:
-        return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
-    against = (
+    undecided_claim = _undecided(LESS_LIKE_BASE, voice, comparison)
+    if undecided_claim is not None or comparison is None:
+        return undecided_claim or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
+    base_detail = (
         f"voice score {comparison.candidate.value:.2f}, base model {comparison.base.value:.2f}: "
         f"{comparison.over_base.describe()} on {voice.count_text}{comparison.scale_text}"
     )
     if comparison.over_posts is None or comparison.base_with_posts is None:
-        detail = f"not decided: {against}; the base with posts in its prompt was not asked"
+        detail = f"not decided: {base_detail}; the base with posts in its prompt was not asked"
         return GateClaim(LESS_LIKE_BASE, None, comparison.over_base.value, 0.0, detail)
     detail = (
-        f"{against}; base with posts of the author in its prompt "
+        f"{base_detail}; base with posts of the author in its prompt "
         f"{comparison.base_with_posts.value:.2f}: {comparison.over_posts.describe()}, "
         f"limit -{MAX_DROP_BELOW_POSTS}"
     )
@@ -63,43 +63,43 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
             "the base to the author, limit 0"
         )
         if comparison.gap_closed is not None:
-            gone = comparison.gap_closed
+            share = comparison.gap_closed
             detail += (
-                f" (covered: {100 * gone.value:.0f} %, 95 %: {100 * gone.low:.0f} to "
-                f"{100 * gone.high:.0f} %)"
+                f" (covered: {100 * share.value:.0f} %, 95 %: {100 * share.low:.0f} to "
+                f"{100 * share.high:.0f} %)"
             )
     if comparison.stopped is not None:
         detail += f"; a sequential test decided: {comparison.stopped} these limits"
-    met = comparison.is_less_like_the_base
-    return GateClaim(LESS_LIKE_BASE, met, comparison.over_base.value, 0.0, detail)
+    is_met = comparison.is_less_like_the_base
+    return GateClaim(LESS_LIKE_BASE, is_met, comparison.over_base.value, 0.0, detail)
 
 
 def sounds_like_this_author(voice: Voice) -> GateClaim:
     """Decide `sounds_like_this_author`, by the judge trained against other people only.
 
-    The gate decides by `MIN_BLOCKING_PARAMETERS` whether the claim may refuse a release.
+    `MIN_BLOCKING_PARAMETERS` determines whether the claim can prevent a release.
     """
     comparison = voice.against_people
-    undecided = _undecided(LIKE_AUTHOR, voice, comparison)
-    if undecided is not None or comparison is None:
-        return undecided or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
-    closed = comparison.gap_closed
-    way = "the base and the author have the same score"
-    if closed is not None:
-        way = (
-            f"{100 * closed.value:.0f} % of the way from the base to the author "
+    undecided_claim = _undecided(LIKE_AUTHOR, voice, comparison)
+    if undecided_claim is not None or comparison is None:
+        return undecided_claim or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
+    closed_share = comparison.gap_closed
+    gap_detail = "the base and the author have the same score"
+    if closed_share is not None:
+        gap_detail = (
+            f"{100 * closed_share.value:.0f} % of the way from the base to the author "
             f"({comparison.base.value:.2f} to {comparison.own.value:.2f}; 95 %: "
-            f"{100 * closed.low:.0f} to {100 * closed.high:.0f} %)"
+            f"{100 * closed_share.low:.0f} to {100 * closed_share.high:.0f} %)"
         )
     detail = (
         f"voice score against other people only: {comparison.over_base.describe(3)} above the "
-        f"base model on {voice.count_text}{comparison.scale_text}, {way}"
+        f"base model on {voice.count_text}{comparison.scale_text}, {gap_detail}"
     )
     low = (
         comparison.over_base.low if comparison.last_over_base is None else comparison.last_over_base
     )
-    met = low > 0 if comparison.stopped is None else comparison.stopped == "above"
-    return GateClaim(LIKE_AUTHOR, met, comparison.over_base.value, 0.0, detail)
+    is_met = low > 0 if comparison.stopped is None else comparison.stopped == "above"
+    return GateClaim(LIKE_AUTHOR, is_met, comparison.over_base.value, 0.0, detail)
 
 
 def _undecided(name: str, voice: Voice, comparison: VoiceComparison | None) -> GateClaim | None:
@@ -123,11 +123,11 @@ def compare_voices(
     """Compare the voice scores of author, candidate, base, and base with posts in its prompt.
 
     Args:
-        unseen: other people's texts that no judge was trained on; they set the floor of a score.
+        unseen: other people's texts that no judge was trained on; they determine a score's floor.
     """
     if judges.voice is None:
         return voice_scores.not_measured(len(prompts.held_out), judges.voice_why_not)
-    candidate_texts = [prompt_answers.candidate[at].text for at in prompts.held_out]
+    candidate_texts = [prompt_answers.candidate[position].text for position in prompts.held_out]
 
     own_texts = voice_scores.match_lengths(
         prompts.own_answers[: len(candidate_texts)], candidate_texts
@@ -138,23 +138,23 @@ def compare_voices(
         def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
             return voice_scores.score_texts(judge, answers)
 
-        with_posts = None
+        scores_with_posts = None
         if prompts.with_posts:
-            with_posts = scores.get_scores(name + WITH_POSTS, prompt_answers.base, score)
+            scores_with_posts = scores.get_scores(name + WITH_POSTS, prompt_answers.base, score)
         return Scores(
             own=voice_scores.score_texts(judge, own_texts),
             candidate=voice_scores.score_texts(judge, candidate_texts),
             base=scores.get_scores(name, prompt_answers.base, score),
-            base_with_posts=with_posts,
+            base_with_posts=scores_with_posts,
             others=voice_scores.score_texts(judge, [text for _, text in other_texts]),
             others_documents=[document for document, _ in other_texts],
         )
 
-    scores_by_writer = {name: score_all(name, judge) for name, judge in judges.voices().items()}
+    scores_by_judge = {name: score_all(name, judge) for name, judge in judges.voices().items()}
     return voice_scores.measure_voice(
         prompts.documents[: len(candidate_texts)],
-        against_all=scores_by_writer["voice"],
-        against_people=scores_by_writer.get("voice of people"),
+        against_all=scores_by_judge["voice"],
+        against_people=scores_by_judge.get("voice of people"),
         of_prompts=len(prompts.questions),
     )
 
@@ -193,7 +193,7 @@ MEASURE = Measure(
             "prompt. Intervals are included.",
             sounds_less_like_the_base,
         ),
-        # no 135M model has met it: the gain over the base was +.007 [-.04, .05]
+        # No 135M model has met this claim: the gain over the base was +0.007 [-0.04, 0.05].
         ClaimRule(
             LIKE_AUTHOR,
             "The voice score against other people only is above the base's; "

@@ -1,15 +1,15 @@
-"""Measure whether a tuned model keeps common knowledge: 100 questions with two options each.
+"""Measure whether a tuned model keeps common knowledge, by 100 questions with two options each.
 
 Scope: reading the questions, the probability of each option, comparing two models, the claim.
 Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`), the loss on general answers
-(`general_instructions.py`). That loss improves for nearly every tuned model, because human prose
-makes all human answers likelier, including wrong ones.
+(`general_instructions.py`). That loss improves for nearly every tuned model, because training on
+human prose makes all human answers likelier, including wrong answers.
 
 The prompt does not show the options. Each option is read as the answer to its question, in the base
 model's own chat markup without the twin's template. Its score is the mean log-probability per
 token, so length matters little. The probability of an option is the softmax of both scores. It
-moves long before a choice changes. If choices were counted, seven changes in 100 would already give
-an interval of ±.05. Scoring options by likelihood follows Brown et al. 2020,
+changes long before the choice does. If choices were counted, seven changes in 100 would already
+give an interval of ±0.05. Scoring options by likelihood follows Brown et al. 2020,
 https://arxiv.org/abs/2005.14165, section 2.4.
 
 The wrong option is the middle one of three by SmolLM2-135M's likelihood. That model prefers the
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 
 CLAIM = "keeps_common_knowledge"
-# A third of the distance from SmolLM2-135M (.794) to guessing. A good adapter trained on 12,000
-# tokens measured -.025 (-.045 to -.007). Weights with noise of half their size measured -.29.
+# A third of the distance from SmolLM2-135M (0.794) to guessing. A good adapter trained on 12,000
+# tokens measured -0.025 (-0.045 to -0.007). Weights with noise of half their size measured -0.29.
 MAX_DROP_BELOW_BASE = 0.1
 OPTIONS_PER_QUESTION = 2
 MIN_QUESTIONS = 60
@@ -78,7 +78,7 @@ class CommonKnowledge:
     """The probabilities that two models give to the right options.
 
     Attributes:
-        candidate, base: questions whose right option is the likelier one.
+        candidate, base: share of questions whose right option is the likelier one.
         held, base_held: mean probability of the right option.
         difference: held − base_held; its interval resamples questions.
     """
@@ -139,42 +139,44 @@ def compare(
             f"{MIN_QUESTIONS} questions",
         )
     candidate_probabilities, base_probabilities = (
-        [_option_probabilities(model, at) for at in positions_by_question.values()]
+        [_option_probabilities(model, positions) for positions in positions_by_question.values()]
         for model in (candidate, base)
     )
-    chosen, chosen_by_base = (
+    candidate_choices, base_choices = (
         [max(share) == share[0] for share in shares]
         for shares in (candidate_probabilities, base_probabilities)
     )
-    held, base_held = (
+    right_probabilities, base_right_probabilities = (
         [share[0] for share in shares] for shares in (candidate_probabilities, base_probabilities)
     )
     return CommonKnowledge(
-        candidate=rate(chosen),
-        base=rate(chosen_by_base),
-        held=mean(held),
-        base_held=mean(base_held),
-        difference=paired_difference(held, base_held),
+        candidate=rate(candidate_choices),
+        base=rate(base_choices),
+        held=mean(right_probabilities),
+        base_held=mean(base_right_probabilities),
+        difference=paired_difference(right_probabilities, base_right_probabilities),
     )
 
 
 def _complete_questions(sample_ids: Sequence[str]) -> dict[str, list[int]]:
     """Map each question to the positions of its options, the right one first."""
-    position_by_name = {name: at for at, name in enumerate(sample_ids)}
-    named = {
+    position_by_name = {name: position for position, name in enumerate(sample_ids)}
+    option_names = {
         choice.id: [f"{choice.id}/{number}" for number in range(OPTIONS_PER_QUESTION)]
         for choice in read_choices()
     }
     return {
         question: [position_by_name[name] for name in names]
-        for question, names in named.items()
+        for question, names in option_names.items()
         if position_by_name.keys() >= set(names)
     }
 
 
 def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> list[float]:
     """Return the probability of each option; they sum to 1."""
-    scores = [-model.negative_log_likelihoods[i] / model.tokens[i] for i in positions]
+    scores = [
+        -model.negative_log_likelihoods[position] / model.tokens[position] for position in positions
+    ]
     weights = [math.exp(score - max(scores)) for score in scores]
     return [weight / sum(weights) for weight in weights]
 
@@ -182,8 +184,8 @@ def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> 
 def claim(knowledge: CommonKnowledge) -> GateClaim:
     """Decide `keeps_common_knowledge`.
 
-    It passes if the right options are less than .1 less likely, interval included, or if the base
-    chooses no better than chance.
+    The claim passes if the right options lose less than 0.1 of probability, interval included, or
+    if the base chooses no better than chance.
     """
     chance = 1.0 / OPTIONS_PER_QUESTION
     detail = (
@@ -199,8 +201,8 @@ def claim(knowledge: CommonKnowledge) -> GateClaim:
             f"; the base chooses no better than chance ({chance:g}), so there is nothing to keep"
         )
         return GateClaim(CLAIM, True, difference.value, -MAX_DROP_BELOW_BASE, detail)
-    met = difference.low > -MAX_DROP_BELOW_BASE
-    return GateClaim(CLAIM, met, difference.value, -MAX_DROP_BELOW_BASE, detail)
+    is_met = difference.low > -MAX_DROP_BELOW_BASE
+    return GateClaim(CLAIM, is_met, difference.value, -MAX_DROP_BELOW_BASE, detail)
 
 
 def _compute(context: MeasureContext) -> CommonKnowledge | NotMeasured:

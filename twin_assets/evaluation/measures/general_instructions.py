@@ -1,13 +1,13 @@
 """Check that a tuned model still follows general instructions as well as its base does.
 
 Scope: the loss of two models on 200 general instructions, the claim.
-Out of scope: the instructions (`instructions/basic_instructions.py`), likelihoods
-(`perplexity.py`, `likelihoods.py`), the author's held-out posts.
+Out of scope: the instructions (`instructions/basic_instructions.py`), likelihoods (`perplexity.py`,
+`likelihoods.py`), the author's held-out posts.
 
-The loss is that of the answers in `general_instructions.json`, in nats per token. The prompts use
-the base model's own chat markup without the twin's template, as before tuning. Only the ratio of
-the two losses counts, so the wording of the answers hardly matters. Source for measuring forgetting
-by the loss on general data after tuning: Luo et al. 2023, https://arxiv.org/abs/2308.08747.
+The loss is measured on the answers in `general_instructions.json`, in nats per token. The prompts
+use the base model's own chat markup without the twin's template, as before tuning. Only the ratio
+of the two losses counts, so the wording of the answers hardly matters. Luo et al. 2023,
+https://arxiv.org/abs/2308.08747, measure forgetting by the loss on general data after tuning.
 """
 # pyright: strict
 
@@ -48,7 +48,7 @@ class GeneralInstructionLoss:
 
 
 def make_rows() -> list[Mapping[str, Any]]:
-    """Return rows for `checkpoints.samples.tokenize_samples`; `sample_id` is an instruction's."""
+    """Return rows for `samples.tokenize_samples`; each `sample_id` is an instruction's id."""
     return [
         {
             "sample_id": instruction.id,

@@ -1,4 +1,4 @@
-"""Compare the candidate's held-out perplexity with the base's and those of released versions.
+"""Compare the candidate's held-out perplexity with that of the base and of released versions.
 
 Scope: the comparison, its two claims, its table. Out of scope: computing perplexity
 (`likelihood/perplexity.py`), choosing the passages to read (`sequential_plan.py`).
@@ -33,7 +33,7 @@ class PerplexityRatio:
         name: name of the other model.
         perplexity: perplexity of the other model.
         ratio, low, high: the ratio with its interval at `level`; below 1 the candidate is better.
-        level: .95, or more if there were interim looks before all passages were read.
+        level: 0.95, or more if there were interim looks before all passages were read.
         passages: number of passages read, or None for all.
     """
 
@@ -58,8 +58,8 @@ class HeldOutPerplexity:
             version.
         incumbent_name: for example `v3`; empty if no version is stable.
         best: ratio to the best version ever released, or None if that is the incumbent.
-        best_name: for example `v1`; empty if there is none or it is the incumbent. None means
-            measured before `gate-9`, when the ratio was compared without its interval.
+        best_name: for example `v1`; empty if there is none or it is the incumbent. None in a record
+            from before `gate-9`, when the ratio was compared without its interval.
     """
 
     passages: int
@@ -115,8 +115,8 @@ def is_decided(measured: HeldOutPerplexity) -> bool:
         (measured.best, limit, limit),
     )
     return all(
-        ratio.high < better or ratio.low > worse
-        for ratio, better, worse in limits
+        ratio.high < pass_limit or ratio.low > fail_limit
+        for ratio, pass_limit, fail_limit in limits
         if ratio is not None
     )
 
@@ -162,28 +162,28 @@ def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
 
 
 def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
-    released, limit = measured.released_ratios, INCUMBENT_RATIO_LIMIT
-    if not released:
+    released_ratios, limit = measured.released_ratios, INCUMBENT_RATIO_LIMIT
+    if not released_ratios:
         detail = "no incumbent: no version is stable yet"
         return GateClaim(NOT_WORSE, True, None, limit, detail)
-    ratios = [ratio for ratio in released.values() if ratio is not None]
-    if len(ratios) < len(released):
+    ratios = [ratio for ratio in released_ratios.values() if ratio is not None]
+    if len(ratios) < len(released_ratios):
         return undecided_for_few_passages(NOT_WORSE, measured.passages, limit)
-    first = f"held-out perplexity {measured.perplexity:.2f}"
+    intro = f"held-out perplexity {measured.perplexity:.2f}"
     parts = [f"{other.name} {other.perplexity:.2f}: {_format_change(other)}" for other in ratios]
     if measured.best is not None:
         parts[-1] = f"best released version {parts[-1]}"
-    by_interval = measured.best_name is not None
-    met = all((other.high if by_interval else other.ratio) <= limit for other in ratios)
+    has_interval = measured.best_name is not None
+    is_met = all((other.high if has_interval else other.ratio) <= limit for other in ratios)
     # a release without a trial has a stricter limit on the interval to the stable version
     incumbent = measured.incumbent
     reported_ratio = incumbent or ratios[0]
     return GateClaim(
         NOT_WORSE,
-        met,
+        is_met,
         reported_ratio.ratio,
         limit,
-        f"{'; '.join([first, *parts])} on {_describe_passages(measured, reported_ratio)} passages",
+        f"{'; '.join([intro, *parts])} on {_describe_passages(measured, reported_ratio)} passages",
         high=incumbent.high if incumbent else None,
         beside=incumbent.name if incumbent else "",
     )

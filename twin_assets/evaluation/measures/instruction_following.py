@@ -27,7 +27,7 @@ from twin_resources.registry.moves import GateClaim
 
 CLAIM = "keeps_following_instructions"
 MAX_DROP_BELOW_BASE = 0.1
-MIN_FOLLOWED_BY_BASE = 12  # with fewer, a tuned model has nothing to lose
+MIN_FOLLOWED_BY_BASE = 12  # with fewer, a drop could not be measured
 SCORE = "follows"
 
 
@@ -49,14 +49,16 @@ def compare_followed(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores
 ) -> FollowedInstructions:
     """Compare how many instructions each model's answers follow."""
-    base = scores.get_scores(
+    base_scores = scores.get_scores(
         SCORE,
         prompt_answers.base,
         lambda positions, answers: list(map(float, _check_answers(prompts, positions, answers))),
     )
     positions = prompts.instructions
-    texts = [prompt_answers.candidate[at].text for at in positions]
-    return compare(_check_answers(prompts, positions, texts), [bool(score) for score in base])
+    texts = [prompt_answers.candidate[position].text for position in positions]
+    return compare(
+        _check_answers(prompts, positions, texts), [bool(score) for score in base_scores]
+    )
 
 
 def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:
@@ -80,7 +82,7 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
 
 
 def claim(followed: FollowedInstructions) -> GateClaim:
-    """Decide `keeps_following_instructions`: at most a tenth of all fewer than the base follows."""
+    """Decide `keeps_following_instructions`: the drop is at most a tenth of all instructions."""
     detail = (
         f"followed {format_rate(followed.candidate)} automatically checked instructions, base "
         f"model {format_rate(followed.base)}: {followed.difference.describe()}, limit "
@@ -90,19 +92,19 @@ def claim(followed: FollowedInstructions) -> GateClaim:
         detail = f"not decided: the base model follows fewer than {MIN_FOLLOWED_BY_BASE}; {detail}"
         return GateClaim(CLAIM, None, None, -MAX_DROP_BELOW_BASE, detail)
     value = followed.difference.value
-    fewer = followed.base.found - followed.candidate.found
-    met = fewer <= MAX_DROP_BELOW_BASE * followed.base.of
-    return GateClaim(CLAIM, met, value, -MAX_DROP_BELOW_BASE, detail)
+    drop = followed.base.found - followed.candidate.found
+    is_met = drop <= MAX_DROP_BELOW_BASE * followed.base.of
+    return GateClaim(CLAIM, is_met, value, -MAX_DROP_BELOW_BASE, detail)
 
 
 def _check_answers(
     prompts: PromptSet, positions: Sequence[int], answers: Sequence[str]
 ) -> list[bool]:
     instructions = checked_instructions.read_checked_instructions()
-    first = prompts.instructions.start
+    first_position = prompts.instructions.start
     return [
-        checked_instructions.follows(instructions[at - first], text)
-        for at, text in zip(positions, answers, strict=True)
+        checked_instructions.follows(instructions[position - first_position], text)
+        for position, text in zip(positions, answers, strict=True)
     ]
 
 

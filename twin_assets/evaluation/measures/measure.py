@@ -1,7 +1,7 @@
-"""Define a measure of the gate: one value, and the rules to compute it and to decide its claims.
+"""Define a measure of the gate: a value, how to compute it, and how to decide its claims.
 
 Scope: the value `Measure`, its inputs, and the findings of all measures.
-Out of scope: single measures (one file each beside this one), the verdict (`gate.py`).
+Out of scope: individual measures (one file each in this folder), the verdict (`gate.py`).
 
 How to add a measure: deploy/docs/contributing.md, "A measure of the gate".
 """
@@ -44,7 +44,7 @@ class DocumentText:
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """A measure that could not be taken; the gate and the report repeat the reason."""
+    """A measure that could not be taken; the gate and the report give the reason."""
 
     reason: str
 
@@ -59,10 +59,10 @@ class ClaimRule(Generic[T]):
         decide: function that returns the claim, with its threshold, for the measured value.
         decide_missing: function that may still decide the claim if the measure was not taken.
             Without it, or if it returns None, the claim is undecided for the measure's reason.
-        in_first_verdict: whether it is decided before a first model answers
+        in_first_verdict: whether the claim is decided before a first model answers
             (`sequential_plan.FIRST`).
-        advisory_for_small_bases: whether it is reported but cannot refuse a release if the base
-            model has fewer than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
+        advisory_for_small_bases: whether the claim is reported but cannot prevent a release if the
+            base model has fewer than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
         blocks: `voice` to block prose; empty to block the release.
     """
 
@@ -84,15 +84,15 @@ class Measure(Generic[T]):
     """One measure of the gate.
 
     Attributes:
-        name: name under which it is stored, as a field of the record's `measured`.
+        name: name under which the value is stored, as a field of the record's `measured`.
         value: type of the measured value, a frozen dataclass of numbers and ids without text of
             posts.
         compute: function that computes the value from the shared context, or returns None if there
             are too few passages.
-        claims: claims that it decides; empty if it is only reported.
+        claims: claims that the value decides; empty if it is only reported.
         announce: function that requests scores of the base's answers (`BaseScores.announce`).
         flat: whether the fields of its value are stored in the record directly, without its name.
-        before_questions: whether it can be computed before any question is asked.
+        before_questions: whether the value can be computed before any question is asked.
     """
 
     name: str

@@ -1,14 +1,14 @@
 """Measure whether served answers are nearer to their own questions than to other questions.
 
-Scope: scoring the answers, deciding when enough were given, the claim.
+Scope: scoring the answers, deciding when there are enough of them, the claim.
 Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions that are
 further away (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
 
-The claim rests on the candidate's permutation AUC: how often an answer is nearer to its own
+The claim uses the candidate's permutation AUC, which is how often an answer is nearer to its own
 question than to a held-out question about another post. Answers that do not depend on their
-questions have an AUC of .5. A model trained on shuffled pairs still repeats words of its question
-and reaches .67 and .70 (SmolLM2-135M, two authors). Good models reach .88 and 1.00. With 30
-questions, the limit of .8 is two standard errors from both
+questions have an AUC of 0.5. A model trained on shuffled pairs still repeats words of its question
+and reaches 0.67 and 0.70 (SmolLM2-135M, two authors). Good models reach 0.88 and 1.00. With 30
+questions, the limit of 0.8 is two standard errors from both
 (`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base matters only if the
 candidate is below the limit. The candidate then passes if the base is also below the limit and the
 candidate is not shown to be below the base.
@@ -49,8 +49,8 @@ class OnTopic:
         own: the candidate's permutation AUC.
         own_of_base, own_apart: the base's AUC, and candidate − base, or None if the base was not
             asked.
-        stopped: side of `MIN_AUC` on which a bet places the AUC over all questions, or None if all
-            were asked and their mean decides.
+        stopped: side of `MIN_AUC` on which a sequential test places the AUC over all questions, or
+            None if all questions were asked and their mean decides.
     """
 
     questions: int
@@ -62,7 +62,7 @@ class OnTopic:
 
     @property
     def reaches_the_limit(self) -> bool:
-        """Whether the candidate reaches `MIN_AUC`, whatever the base does."""
+        """Whether the candidate reaches `MIN_AUC`, regardless of the base."""
         return self.own.value >= MIN_AUC if self.stopped is None else self.stopped == "above"
 
 
@@ -74,19 +74,19 @@ def answer_shares(
     Each answer is compared with all held-out questions, answered or not. They are known beforehand,
     so an answer's share does not depend on the number of answers.
     """
-    nearness = judge.cosine_similarities(prompts.questions, texts)
-    return permutation_shares(nearness, positions, groups=resampling_groups(prompts.documents))
+    similarities = judge.cosine_similarities(prompts.questions, texts)
+    return permutation_shares(similarities, positions, groups=resampling_groups(prompts.documents))
 
 
 def resampling_groups(documents: Sequence[str]) -> Sequence[str]:
     """Return each question's resampling group: its post, or itself if there is only one post."""
     if len(set(documents)) > 1:
         return documents
-    return [str(number) for number in range(len(documents))]
+    return [str(index) for index in range(len(documents))]
 
 
 def decide_early(shares: Sequence[float], *, population_size: int) -> Side | None:
-    """Return the side of `MIN_AUC` on which the AUC over all questions will be, or None if unknown.
+    """Return the side of `MIN_AUC` on which the AUC over all questions is, or None if undecided.
 
     Args:
         shares: shares of the first answers, in random order.
@@ -103,7 +103,7 @@ def decide_early(shares: Sequence[float], *, population_size: int) -> Side | Non
 
 def candidate_shares(prompts: PromptSet, answers: PromptAnswers, judge: TopicJudge) -> list[float]:
     """Return `answer_shares` for the candidate's answers to the questions asked."""
-    texts = [answers.candidate[at].text for at in prompts.held_out]
+    texts = [answers.candidate[position].text for position in prompts.held_out]
     return answer_shares(judge, prompts, prompts.held_out, texts)
 
 
@@ -180,26 +180,26 @@ def fails_claim(on_topic: OnTopic) -> bool:
 
 
 def _claim(on_topic: OnTopic) -> GateClaim:
-    own, count = on_topic.own, str(on_topic.questions)
+    own_auc, count = on_topic.own, str(on_topic.questions)
     if on_topic.of_questions > on_topic.questions:
         count += f" of {on_topic.of_questions}"
     detail = (
         f"answers are nearer to their own question than to another post's in "
-        f"{_format_share(own)} of the comparisons (chance {CHANCE:.2f}, limit {MIN_AUC}), on "
+        f"{_format_share(own_auc)} of the comparisons (chance {CHANCE:.2f}, limit {MIN_AUC}), on "
         f"{count} held-out questions"
     )
     if on_topic.stopped is not None and on_topic.questions != on_topic.of_questions:
         detail += f", where a sequential test decided: {on_topic.stopped} the limit"
-    met = on_topic.reaches_the_limit
-    if not met and on_topic.own_of_base is not None and on_topic.own_apart is not None:
-        met = on_topic.own_of_base.value < MIN_AUC and on_topic.own_apart.high >= 0.0
+    is_met = on_topic.reaches_the_limit
+    if not is_met and on_topic.own_of_base is not None and on_topic.own_apart is not None:
+        is_met = on_topic.own_of_base.value < MIN_AUC and on_topic.own_apart.high >= 0.0
         detail += (
             f"; the base model {_format_share(on_topic.own_of_base)}, candidate − base "
             f"{on_topic.own_apart.describe()}"
         )
-        if met:
+        if is_met:
             detail += ": the base misses the limit too, and the candidate is not below the base"
-    return GateClaim(CLAIM, met, own.value, MIN_AUC, detail)
+    return GateClaim(CLAIM, is_met, own_auc.value, MIN_AUC, detail)
 
 
 def _format_share(share: Interval) -> str:

@@ -1,12 +1,12 @@
 """Compare the candidate with an adapter trained on other authors, on the author's passages.
 
 Scope: the comparison, its claim, its table. Out of scope: that adapter
-(`other_authors/reference_adapter.py`), the gain compared with that on other people's passages
+(`other_authors/reference_adapter.py`), comparing with the gain on other people's passages
 (`author_control.py`).
 
-`learns_this_author` compares passages of different people, so its interval contains the differences
-between them. Here both models have the same base model and read the author's passages of the
-control, so the posts' common traits cancel out. A candidate that has only learnt how people write
+`learns_this_author` compares passages of different people, so its interval includes the differences
+between them. Here, both models have the same base model and read the author's passages from the
+control, so the posts' common traits cancel out. A candidate that has only learned how people write
 posts gains no more than the adapter.
 """
 # pyright: strict
@@ -42,7 +42,7 @@ class OtherAuthorsComparison:
     Attributes:
         passages: number of passages.
         adapter: hash of the adapter of other authors.
-        of: its authors; empty if the adapter was configured.
+        of: authors of the adapter; empty if the adapter was configured.
         candidate_to_base, adapter_to_base: perplexity of the candidate, or of the adapter, divided
             by the base model's.
         ratio: the candidate's perplexity divided by the adapter's; below 1 the candidate is better.
@@ -81,11 +81,11 @@ def compare(
         ValueError: the models read different passages, or fewer than two.
     """
     pairs = ((candidate, base), (adapter, base), (candidate, adapter))
-    to_base, adapter_to_base, ratio = (
-        perplexity_ratio(one, other, documents=documents) for one, other in pairs
+    candidate_to_base, adapter_to_base, ratio = (
+        perplexity_ratio(model, reference, documents=documents) for model, reference in pairs
     )
     return OtherAuthorsComparison(
-        len(documents), weights, tuple(authors), to_base, adapter_to_base, ratio
+        len(documents), weights, tuple(authors), candidate_to_base, adapter_to_base, ratio
     )
 
 
@@ -102,19 +102,19 @@ def claim(comparison: OtherAuthorsComparison) -> GateClaim:
 
 def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | None:
     spec, likelihoods = context.spec, context.likelihoods
-    reference, own = spec.reference, likelihoods.samples.own
+    reference, own_samples = spec.reference, likelihoods.samples.own
     if reference is None:
         return NotMeasured(NO_ADAPTER)
-    if len(own) < author_control.MIN_CONTROL_PASSAGES:
-        few = NotMeasured(
+    if len(own_samples) < author_control.MIN_CONTROL_PASSAGES:
+        not_measured = NotMeasured(
             f"fewer than {author_control.MIN_CONTROL_PASSAGES} passages of the author"
         )
-        return None if context.has_too_few_passages else few
+        return None if context.has_too_few_passages else not_measured
     return compare(
         candidate=likelihoods.part(spec.candidate.name, "own"),
         base=likelihoods.part(spec.base.name, "own"),
-        adapter=likelihoods.likelihoods[reference.model.name],  # it reads only this part
-        documents=[sample.document_id for sample in own],
+        adapter=likelihoods.likelihoods[reference.model.name],  # the adapter reads only this part
+        documents=[sample.document_id for sample in own_samples],
         weights=reference.model.weights,
         authors=reference.authors,
     )

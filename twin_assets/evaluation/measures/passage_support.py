@@ -1,14 +1,13 @@
-"""Measure how far passages support the answers, and recognise answers that decline.
+"""Measure how well passages support the answers, and recognise answers that decline.
 
 Scope: comparing support scores of candidate and base, the control with other questions' passages,
 recognising answers that decline, the claim.
-Out of scope: the support score (`twin_resources/quality/judges/support.py`), finding
-passages.
+Out of scope: the support score (`twin_resources/quality/judges/support.py`), finding passages.
 
-A support score of .4 alone means nothing, because common words of a subject support any answer.
-Each answer is therefore also scored on the passages of another question (`elsewhere`), and the
-difference counts. Reference for measuring word overlap with the source: Maynez et al. 2020,
-https://aclanthology.org/2020.acl-main.173.
+A support score of 0.4 is meaningless by itself, because common words of a subject support any
+answer. Each answer is therefore also scored on the passages of another question (`elsewhere`), and
+the claim uses the difference. Reference for measuring word overlap with the source: Maynez et al.
+2020, https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
 
@@ -88,8 +87,8 @@ class Grounding:
 def declines(answer: str) -> bool:
     """Return whether the first 200 characters of an answer decline the question.
 
-    It recognises wordings in English, German, French and Spanish, not meanings. An answer that
-    declines in other words is not recognised.
+    The pattern recognises wordings in English, German, French and Spanish, not meanings. It misses
+    answers that decline in other words.
     """
     return bool(_DECLINES.search(answer[:200].replace("’", "'")))
 
@@ -97,17 +96,20 @@ def declines(answer: str) -> bool:
 def swap_passages(judged_answers: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
     """Return each answer with the passages of another answer.
 
-    The other answer is half the list further on, or the next one that shares no passage.
+    The other answer is half a list away, or the next answer that shares no passage.
     """
     count = len(judged_answers)
     answers: list[JudgedAnswer] = []
     for index, answer in enumerate(judged_answers):
-        others = [
+        candidates = [
             judged_answers[(index + count // 2 + step) % count].passages for step in range(count)
         ]
-        own = set(answer.passages)
-        disjoint = next((other for other in others if own.isdisjoint(other)), others[0])
-        answers.append(replace(answer, passages=disjoint))
+        own_passages = set(answer.passages)
+        other_passages = next(
+            (passages for passages in candidates if own_passages.isdisjoint(passages)),
+            candidates[0],
+        )
+        answers.append(replace(answer, passages=other_passages))
     return answers
 
 
@@ -124,7 +126,7 @@ def compare(
         candidate, base: scores (`SupportJudge`) of answers that had passages.
         swapped_scores: scores of the candidate's answers after `swap_passages`.
         documents: the document of each question; documents are resampled as a whole. None to
-            resample each question alone.
+            resample questions.
 
     Raises:
         TwinError: the numbers of scores differ, or are below `MIN_ANSWERS`.
@@ -146,7 +148,7 @@ def compare(
 
 
 def claim(grounding: Grounding) -> GateClaim:
-    """Decide `rests_on_its_passages`: above chance, and at most .15 below the base's support."""
+    """Decide `rests_on_its_passages`: above chance, and at most 0.15 below the base's support."""
     detail = (
         f"support {grounding.support.value:.2f} by the answers' own passages, "
         f"{grounding.elsewhere.value:.2f} by another question's: {grounding.own.describe()}, must "
@@ -155,14 +157,14 @@ def claim(grounding: Grounding) -> GateClaim:
         f"{grounding.answers} answers"
     )
     difference = grounding.difference.value
-    met = grounding.own.low > 0.0 and difference >= -MAX_DROP_BELOW_BASE
-    return GateClaim(CLAIM, met, difference, -MAX_DROP_BELOW_BASE, detail)
+    is_met = grounding.own.low > 0.0 and difference >= -MAX_DROP_BELOW_BASE
+    return GateClaim(CLAIM, is_met, difference, -MAX_DROP_BELOW_BASE, detail)
 
 
 def compare_support(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores, judge: SupportJudge
 ) -> Grounding | None:
-    """Compare the support of both models' answers; return None if too few prompts show passages."""
+    """Compare the support of both models' answers; return None if too few prompts have passages."""
     positions = positions_with_passages(prompts)
     if len(positions) < MIN_ANSWERS:
         return None
@@ -171,13 +173,13 @@ def compare_support(
         return score_answers(judge, prompts, positions, answers)
 
     judged_answers = to_judged_answers(
-        prompts, positions, [prompt_answers.candidate[at].text for at in positions]
+        prompts, positions, [prompt_answers.candidate[position].text for position in positions]
     )
     return compare(
         judge.score_all(judged_answers),
         scores.get_scores("support", prompt_answers.base, score),
         swapped_scores=judge.score_all(swap_passages(judged_answers)),
-        documents=[prompts.documents[at] for at in positions],
+        documents=[prompts.documents[position] for position in positions],
     )
 
 
@@ -199,7 +201,7 @@ MEASURE = Measure(
     compute=_compute,
     announce=_announce,
     claims=(
-        # for models of 135M parameters, support is at chance level about half of the time
+        # For models of 135M parameters, support is at chance level about half of the time.
         ClaimRule(
             CLAIM,
             "Passages support the answers above chance, and at most .15 less than the base's; "

@@ -33,10 +33,10 @@ def template_hashes(spec: EvaluationSpec) -> TemplateHashes:
 
 
 def _claim(hashes: TemplateHashes) -> GateClaim:
-    met = set(hashes.dataset_templates) == {hashes.template}
-    rendered = ", ".join(hashes.dataset_templates) or "no template"
-    detail = f"the checkpoint expects {hashes.template}; its samples were rendered with {rendered}"
-    return GateClaim(CLAIM, met, None, None, detail)
+    is_met = set(hashes.dataset_templates) == {hashes.template}
+    templates = ", ".join(hashes.dataset_templates) or "no template"
+    detail = f"the checkpoint expects {hashes.template}; its samples were rendered with {templates}"
+    return GateClaim(CLAIM, is_met, None, None, detail)
 
 
 MEASURE = Measure(

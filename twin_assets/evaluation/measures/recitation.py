@@ -1,6 +1,6 @@
 """Count the answers that recite a long passage of the training texts verbatim.
 
-Scope: detecting recited spans, choosing the answers to search, deciding when enough were given, the
+Scope: detecting recited spans, choosing the answers to search, deciding when there are enough, the
 claim.
 Out of scope: asking the model (`served_model.py`).
 
@@ -72,18 +72,22 @@ class TrainingTextIndex:
     def find_shared_spans(self, folded: str) -> list[tuple[int, int]]:
         """Return the longest spans (start, end) that a folded text shares with a training text.
 
-        They are in order, and no span is inside another.
+        The spans are sorted, and none is inside another.
         """
         spans: set[tuple[int, int]] = set()
-        for at in range(len(folded) - BLOCK_CHARACTERS + 1):
-            for number, place in self._blocks.get(folded[at : at + BLOCK_CHARACTERS], ()):
-                start, end = _extend_span(folded, at, self._texts[number], place)
+        for position in range(len(folded) - BLOCK_CHARACTERS + 1):
+            for text_index, text_position in self._blocks.get(
+                folded[position : position + BLOCK_CHARACTERS], ()
+            ):
+                start, end = _extend_span(folded, position, self._texts[text_index], text_position)
                 if end - start >= SPAN_CHARACTERS and _is_prose(folded[start:end]):
                     spans.add((start, end))
         return [
             span
             for span in sorted(spans)
-            if not any(o != span and o[0] <= span[0] and span[1] <= o[1] for o in spans)
+            if not any(
+                other != span and other[0] <= span[0] and span[1] <= other[1] for other in spans
+            )
         ]
 
 
@@ -93,15 +97,15 @@ def measure_recitation(
     """Count the answers that recite a training text.
 
     Args:
-        answers, prompts: sequences of the same length. A prompt is everything that the model was
-            shown.
+        answers, prompts: sequences of the same length. A prompt is the whole text that the model
+            received.
         training: index of the answers that the model was trained on.
     """
     flags: list[bool] = []
     longest = 0
     for answer, prompt in zip(answers, prompts, strict=True):
-        unquoted = _fold(_QUOTED.sub("\x00", answer))
-        spans = find_recited_spans(unquoted, _fold(prompt), training)
+        unquoted_text = _fold(_QUOTED.sub("\x00", answer))
+        spans = find_recited_spans(unquoted_text, _fold(prompt), training)
         longest = max([longest, *(end - start for start, end in spans)])
         flags.append(bool(spans))
     return Recitation(rate(flags), longest)
@@ -110,7 +114,7 @@ def measure_recitation(
 def flag_reciting(
     answers: Sequence[str], prompts: Sequence[str], training: TrainingTextIndex
 ) -> list[bool]:
-    """Return whether each answer recites; the arguments are those of `measure_recitation`."""
+    """Return whether each answer recites a training text; arguments as in `measure_recitation`."""
     return [
         bool(measure_recitation([answer], [prompt], training).reciting.found)
         for answer, prompt in zip(answers, prompts, strict=True)
@@ -120,19 +124,20 @@ def flag_reciting(
 def find_recited_spans(
     folded: str, prompt: str, training: TrainingTextIndex
 ) -> list[tuple[int, int]]:
-    """Return the parts of shared spans of which the folded prompt has no `SPAN_CHARACTERS` run."""
+    """Return the parts of shared spans that have no `SPAN_CHARACTERS` run of the folded prompt."""
     spans: list[tuple[int, int]] = []
     for start, end in training.find_shared_spans(folded):
-        begin = -1
-        for at in range(start, end - SPAN_CHARACTERS + 2):
+        span_start = -1
+        for position in range(start, end - SPAN_CHARACTERS + 2):
             is_recited = (
-                at <= end - SPAN_CHARACTERS and folded[at : at + SPAN_CHARACTERS] not in prompt
+                position <= end - SPAN_CHARACTERS
+                and folded[position : position + SPAN_CHARACTERS] not in prompt
             )
-            if is_recited and begin < 0:
-                begin = at
-            elif not is_recited and begin >= 0:
-                spans.append((begin, at - 1 + SPAN_CHARACTERS))
-                begin = -1
+            if is_recited and span_start < 0:
+                span_start = position
+            elif not is_recited and span_start >= 0:
+                spans.append((span_start, position - 1 + SPAN_CHARACTERS))
+                span_start = -1
     return spans
 
 
@@ -157,14 +162,17 @@ def _fold(text: str) -> str:
 
 def _extend_span(text: str, at: int, other_text: str, other_start: int) -> tuple[int, int]:
     """Extend the block at `at` and `other_start` to the longest span that both texts share."""
-    back = 0
-    while back < min(at, other_start) and text[at - back - 1] == other_text[other_start - back - 1]:
-        back += 1
-    forth = BLOCK_CHARACTERS
+    before_count = 0
+    while (
+        before_count < min(at, other_start)
+        and text[at - before_count - 1] == other_text[other_start - before_count - 1]
+    ):
+        before_count += 1
+    after_count = BLOCK_CHARACTERS
     limit = min(len(text) - at, len(other_text) - other_start)
-    while forth < limit and text[at + forth] == other_text[other_start + forth]:
-        forth += 1
-    return at - back, at + forth
+    while after_count < limit and text[at + after_count] == other_text[other_start + after_count]:
+        after_count += 1
+    return at - before_count, at + after_count
 
 
 def _is_prose(span: str) -> bool:
@@ -174,9 +182,9 @@ def _is_prose(span: str) -> bool:
 
 def _blocks(texts: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
     blocks: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for number, text in enumerate(texts):
-        for place in range(0, len(text) - BLOCK_CHARACTERS + 1, BLOCK_CHARACTERS):
-            blocks[text[place : place + BLOCK_CHARACTERS]].append((number, place))
+    for text_index, text in enumerate(texts):
+        for start in range(0, len(text) - BLOCK_CHARACTERS + 1, BLOCK_CHARACTERS):
+            blocks[text[start : start + BLOCK_CHARACTERS]].append((text_index, start))
     return dict(blocks)
 
 
@@ -196,13 +204,13 @@ def decide_early(
     parity: CandidateAnswers,
     training: TrainingTextIndex,
 ) -> Side | None:
-    """Return the side of the limit on which a bet places the share of clean answers.
+    """Return the side of the limit on which a sequential test places the share of clean answers.
 
-    The answers count in the order in which they were given. None means that no bet was won yet.
+    The test takes the answers in the order in which they were given. None means undecided.
     """
-    recites = flag_reciting(*_answers_and_prompts(prompts, answers, parity), training)
+    flags = flag_reciting(*_answers_and_prompts(prompts, answers, parity), training)
     return decide_side(
-        [0.0 if recited else 1.0 for recited in recites],
+        [0.0 if is_reciting else 1.0 for is_reciting in flags],
         limit=1.0 - MAX_RECITING_SHARE,
         above=FALSE_CLEAN_RATE,
         below=FALSE_RECITING_RATE,
@@ -212,9 +220,11 @@ def decide_early(
 def _answers_and_prompts(
     prompt_set: PromptSet, answers: PromptAnswers, parity: CandidateAnswers
 ) -> tuple[list[str], list[str]]:
-    # instructions like "three fruits, in bullets" invite no recitation and would dilute the share
-    positions = [at for at in answers.candidate if at not in prompt_set.instructions]
-    prompts = [*parity.prompts, *(prompt_set.prompts[at] for at in positions)]
+    # Instructions like "three fruits, in bullets" cause no recitation and would dilute the share.
+    positions = [
+        position for position in answers.candidate if position not in prompt_set.instructions
+    ]
+    prompts = [*parity.prompts, *(prompt_set.prompts[position] for position in positions)]
     texts = [
         answer.text for answer in (*parity.first, *map(answers.candidate.__getitem__, positions))
     ]
@@ -222,8 +232,10 @@ def _answers_and_prompts(
 
 
 def _compute(context: MeasureContext) -> Recitation:
-    training = TrainingTextIndex(context.training_texts)
-    return measure_all_answers(context.prompts, context.answers, context.parity_answers, training)
+    training_index = TrainingTextIndex(context.training_texts)
+    return measure_all_answers(
+        context.prompts, context.answers, context.parity_answers, training_index
+    )
 
 
 MEASURE = Measure(

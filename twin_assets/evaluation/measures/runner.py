@@ -1,7 +1,7 @@
 """Compute all measures of the gate, each once and in order.
 
-Scope: computing them, the reasons for missing measures, reading and writing their values. Out of
-scope: single measures, the verdict (`gate.py`).
+Scope: computing the measures, the reasons for missing measures, reading and writing their values.
+Out of scope: individual measures, the verdict (`gate.py`).
 """
 # pyright: strict
 
@@ -37,7 +37,7 @@ def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
 def compute_measures(
     context: MeasureContext, measures: Sequence[Measure[Any]] = MEASURES
 ) -> Measurements:
-    """Compute each measure once, and keep the reason for each that cannot be computed."""
+    """Compute each measure once, and keep the reason for each measure that cannot be computed."""
     why_not: dict[str, str] = {}
     values: dict[str, Any] = {}
     for measure in measures:
@@ -55,7 +55,7 @@ def compute_measures(
 
 
 def to_fields(measured: Measurements) -> dict[str, Any]:
-    """Return a record's fields, one per measure; None stands for a measure that was not taken."""
+    """Return a record's fields, one per measure; None means that a measure was not taken."""
     fields: dict[str, Any] = {
         "base_parameters": measured.base_parameters,
         "others": measured.others,
@@ -79,9 +79,9 @@ def from_fields(fields: Mapping[str, Any]) -> Measurements:
         measured_fields = fields if measure.flat else fields.get(measure.name)
         if measured_fields is not None:
             values[measure.name] = _adapter(measure.value).validate_python(measured_fields)
-    facts = ("base_parameters", "others", "why_not")
-    known = {name: fields[name] for name in facts if name in fields}
-    return _adapter(Measurements).validate_python({"values": values} | known)
+    fact_names = ("base_parameters", "others", "why_not")
+    stored_facts = {name: fields[name] for name in fact_names if name in fields}
+    return _adapter(Measurements).validate_python({"values": values} | stored_facts)
 
 
 @cache

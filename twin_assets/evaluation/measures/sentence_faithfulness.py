@@ -2,14 +2,14 @@
 
 Scope: calibrating a sentence judge on the author's own sentences, the share of unsupported
 sentences with its interval, the claim.
-Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`,
-`entailment.py`), the planted sentences (`planted_sentences.py` there), the support of whole
-answers by their passages (`passage_support.py`).
+Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`, `entailment.py`), the
+planted sentences (`planted_sentences.py` there), the support of whole answers by their passages
+(`passage_support.py`).
 
 A judge makes errors, so the share that it flags is not the share of unsupported sentences. Its two
 error rates are measured on planted sentences from documents that did not set the threshold. They
 correct the share as (flagged − false alarms) / (caught − false alarms), after Rogan and Gladen
-1978, https://doi.org/10.1093/oxfordjournals.aje.a112510. The interval carries the uncertainty of
+1978, https://doi.org/10.1093/oxfordjournals.aje.a112510. The interval includes the uncertainty of
 all three, as in Lang and Reiczigel 2014, https://doi.org/10.1016/j.prevetmed.2013.09.015. The
 correction assumes that a model's errors resemble those of the planted sentences, which are made by
 rule. A judge that cannot separate right from wrong sentences decides nothing. If a judge misses one
@@ -50,11 +50,11 @@ from twin_resources.registry.moves import GateClaim
 CLAIM = "says_what_the_posts_say"
 BLOCKED_FORM = VOICE  # the claim blocks prose, not the release
 # The whole interval must be at or below one sentence in five. In biographies by a retrieval system,
-# .28 of the facts were unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
+# 0.28 of the facts were unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
 LIMIT = 0.2
-MIN_SEPARATION = 0.5  # least difference between the flagged shares of wrong and right sentences
+MIN_SEPARATION = 0.5  # smallest difference between the flagged shares of wrong and right sentences
 MAX_PLANTED_SENTENCES = 160  # half of their documents set the threshold, half the error rates
-MIN_SENTENCES = 20  # least number of sentences to judge, and of right sentences in each half
+MIN_SENTENCES = 20  # minimum number of sentences to judge, and of right sentences in each half
 MIN_PER_KIND = 10
 TAIL_PROBABILITY = 0.025  # on each side of a 95 % interval
 _KIND_LABELS = {
@@ -71,7 +71,7 @@ class ProbeDetection:
 
     Attributes:
         kind: one of `SENTENCE_ERROR_KINDS`.
-        flagged: share of them that the judge finds unsupported.
+        flagged: share of these sentences that the judge finds unsupported.
         apart: flagged − false alarms, with its interval. The judge detects this kind if the lower
             end is at least `MIN_SEPARATION`.
     """
@@ -153,9 +153,9 @@ def calibrate(
     Returns:
         The calibration, or None if there are too few planted sentences.
     """
-    planted = create_probe_sentences(passages, max_sentences=max_sentences)
-    scores = judge.score([(plant.sentence, plant.passages) for plant in planted])
-    return calibrate_from_scores(judge.name, judge.revision, planted, scores)
+    probes = create_probe_sentences(passages, max_sentences=max_sentences)
+    scores = judge.score([(probe.sentence, probe.passages) for probe in probes])
+    return calibrate_from_scores(judge.name, judge.revision, probes, scores)
 
 
 def calibrate_from_scores(
@@ -163,22 +163,24 @@ def calibrate_from_scores(
 ) -> SentenceCalibration | None:
     """Calibrate from scores; half of the documents set the threshold, half the error rates."""
     halves: tuple[list[int], list[int]] = ([], [])
-    for at, plant in enumerate(planted):
-        halves[int(digest("half", plant.document_id), 16) % 2].append(at)
-    first, second = halves
-    if any(sum(planted[at].error_kind is None for at in half) < MIN_SENTENCES for half in halves):
+    for index, probe in enumerate(planted):
+        halves[int(digest("half", probe.document_id), 16) % 2].append(index)
+    threshold_indices, error_rate_indices = halves
+    if any(
+        sum(planted[index].error_kind is None for index in half) < MIN_SENTENCES for half in halves
+    ):
         return None
-    threshold = _threshold(planted, scores, first)
+    threshold = _threshold(planted, scores, threshold_indices)
     kinds: dict[str | None, list[int]] = {}
-    for at in second:
-        kinds.setdefault(planted[at].error_kind, []).append(at)
+    for index in error_rate_indices:
+        kinds.setdefault(planted[index].error_kind, []).append(index)
 
     def flags_for_kind(kind: str | None) -> tuple[list[bool], list[Hashable]]:
-        positions = kinds[kind]
-        documents: list[Hashable] = [planted[at].document_id for at in positions]
-        return [scores[at] < threshold for at in positions], documents
+        indices = kinds[kind]
+        documents: list[Hashable] = [planted[index].document_id for index in indices]
+        return [scores[index] < threshold for index in indices], documents
 
-    alarms = rate(flags_for_kind(None)[0])
+    alarm_rate = rate(flags_for_kind(None)[0])
     own_draws = _draw_shares(*flags_for_kind(None), seed=1)
     tested_kinds = [
         kind for kind in SENTENCE_ERROR_KINDS if len(kinds.get(kind, ())) >= MIN_PER_KIND
@@ -186,43 +188,45 @@ def calibrate_from_scores(
     if not tested_kinds:
         return None
     draws_by_kind = {
-        kind: _draw_shares(*flags_for_kind(kind), seed=2 + at)
-        for at, kind in enumerate(tested_kinds)
+        kind: _draw_shares(*flags_for_kind(kind), seed=2 + index)
+        for index, kind in enumerate(tested_kinds)
     }
     detections = tuple(
         ProbeDetection(
-            kind, hits, _interval(hits.share - alarms.share, draws_by_kind[kind] - own_draws)
+            kind,
+            hit_rate,
+            _interval(hit_rate.share - alarm_rate.share, draws_by_kind[kind] - own_draws),
         )
         for kind in tested_kinds
-        for hits in [rate(flags_for_kind(kind)[0])]
+        for hit_rate in [rate(flags_for_kind(kind)[0])]
     )
-    caught = sum(detection.flagged.share for detection in detections) / len(detections)
+    caught_share = sum(detection.flagged.share for detection in detections) / len(detections)
     mean_draws = sum(draws_by_kind.values()) / len(draws_by_kind)
     return SentenceCalibration(
         judge=name,
         revision=revision,
         threshold=threshold,
-        false_alarms=alarms,
+        false_alarms=alarm_rate,
         kinds=detections,
-        caught=caught,
-        apart=_interval(caught - alarms.share, mean_draws - own_draws),
+        caught=caught_share,
+        apart=_interval(caught_share - alarm_rate.share, mean_draws - own_draws),
     )
 
 
 def find_claims(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
-    """Return the position of the answer and the sentence, for each sentence that an answer claims.
+    """Return (index of the answer, sentence) for each sentence that an answer claims.
 
-    Answers that decline and questions are left out. The last of several sentences is left out if
+    Questions and answers that decline are left out. The last of several sentences is left out if
     the answer does not end with punctuation.
     """
     claims: list[tuple[int, str]] = []
-    for at, judged in enumerate(judged_answers):
-        if not judged.passages or declines(judged.answer):
+    for index, answer in enumerate(judged_answers):
+        if not answer.passages or declines(answer.answer):
             continue
-        claimed = split_sentences(judged.answer)
-        if len(claimed) > 1 and not judged.answer.rstrip().endswith((".", "!", "?", '"', "”")):
-            claimed = claimed[:-1]
-        claims += [(at, sentence) for sentence in claimed if not sentence.endswith("?")]
+        sentences = split_sentences(answer.answer)
+        if len(sentences) > 1 and not answer.answer.rstrip().endswith((".", "!", "?", '"', "”")):
+            sentences = sentences[:-1]
+        claims += [(index, sentence) for sentence in sentences if not sentence.endswith("?")]
     return claims
 
 
@@ -243,11 +247,11 @@ def measure_faithfulness(
     claims = find_claims(judged_answers)
     if len(claims) < MIN_SENTENCES:
         return None
-    scores = judge.score([(sentence, judged_answers[at].passages) for at, sentence in claims])
-    flagged = [score < calibration.threshold for score in scores]
+    scores = judge.score([(sentence, judged_answers[index].passages) for index, sentence in claims])
+    flags = [score < calibration.threshold for score in scores]
     return Faithfulness(
-        flagged=rate(flagged),
-        unsupported=correct_share(flagged, [documents[at] for at, _ in claims], calibration),
+        flagged=rate(flags),
+        unsupported=correct_share(flags, [documents[index] for index, _ in claims], calibration),
         calibration=calibration,
     )
 
@@ -266,22 +270,26 @@ def correct_share(
     if not calibration.is_reliable:
         return Interval(share, 0.0, 1.0)
     generator = np.random.default_rng(9)
-    alarms = _beta(generator, calibration.false_alarms.found, calibration.false_alarms.of)
-    kinds = [_beta(generator, kind.flagged.found, kind.flagged.of) for kind in calibration.kinds]
-    caught: Any = sum(kinds) / len(kinds)
-    seen = _draw_shares(flagged, groups, seed=8)
-    drawn = np.clip((seen - alarms) / np.maximum(caught - alarms, 1e-6), 0.0, 1.0)
+    alarm_draws = _beta(generator, calibration.false_alarms.found, calibration.false_alarms.of)
+    kind_draws = [
+        _beta(generator, kind.flagged.found, kind.flagged.of) for kind in calibration.kinds
+    ]
+    caught_draws: Any = sum(kind_draws) / len(kind_draws)
+    flagged_draws = _draw_shares(flagged, groups, seed=8)
+    corrected_draws = np.clip(
+        (flagged_draws - alarm_draws) / np.maximum(caught_draws - alarm_draws, 1e-6), 0.0, 1.0
+    )
     value = (share - calibration.false_alarms.share) / (
         calibration.caught - calibration.false_alarms.share
     )
-    return _interval(min(1.0, max(0.0, value)), drawn)
+    return _interval(min(1.0, max(0.0, value)), corrected_draws)
 
 
 def claim(faithfulness: Faithfulness) -> GateClaim:
     """Decide `says_what_the_posts_say`.
 
-    It passes if, with 95 % confidence, at most one sentence in five is unsupported. The judge must
-    detect every kind of error that it could be tested on.
+    The claim passes if, with 95 % confidence, at most one sentence in five is unsupported. The
+    judge must detect every kind of error that it could be tested on.
     """
     calibration, share = faithfulness.calibration, faithfulness.unsupported
     if not calibration.is_reliable:
@@ -303,11 +311,15 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
         return GateClaim(
             CLAIM, None, share.value, LIMIT, f"not decided: {detail}", blocks=BLOCKED_FORM
         )
-    if blind := calibration.undetected_kinds:
-        detail = f"not decided: {detail}; it misses {' and '.join(blind)}: set TWIN_NLI_MODEL"
+    if missed_kinds := calibration.undetected_kinds:
+        detail = (
+            f"not decided: {detail}; it misses {' and '.join(missed_kinds)}: set TWIN_NLI_MODEL"
+        )
         return GateClaim(CLAIM, None, share.value, LIMIT, detail, blocks=BLOCKED_FORM)
-    served_by = faithfulness.served_by
-    return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=BLOCKED_FORM, cut=served_by)
+    gateway_threshold = faithfulness.served_by
+    return GateClaim(
+        CLAIM, True, share.value, LIMIT, detail, blocks=BLOCKED_FORM, cut=gateway_threshold
+    )
 
 
 def _threshold(
@@ -319,38 +331,41 @@ def _threshold(
     """
     import numpy as np
 
-    by_kind: dict[str | None, Any] = {
-        kind: np.sort([scores[at] for at in positions if planted[at].error_kind == kind])
-        for kind in {planted[at].error_kind for at in positions}
+    scores_by_kind: dict[str | None, Any] = {
+        kind: np.sort([scores[index] for index in positions if planted[index].error_kind == kind])
+        for kind in {planted[index].error_kind for index in positions}
     }
-    own = by_kind.pop(None)
-    values = np.unique([scores[at] for at in positions])
+    right_scores = scores_by_kind.pop(None)
+    values = np.unique([scores[index] for index in positions])
     cuts = (values[1:] + values[:-1]) / 2
-    if not len(cuts) or not by_kind:
+    if not len(cuts) or not scores_by_kind:
         return float(values[0])
-    caught = sum(np.searchsorted(kind, cuts) / len(kind) for kind in by_kind.values())
-    caught = caught / len(by_kind)
-    return float(cuts[int(np.argmax(caught - np.searchsorted(own, cuts) / len(own)))])
+    recall = sum(np.searchsorted(kind, cuts) / len(kind) for kind in scores_by_kind.values())
+    recall = recall / len(scores_by_kind)
+    return float(
+        cuts[int(np.argmax(recall - np.searchsorted(right_scores, cuts) / len(right_scores)))]
+    )
 
 
 def _draw_shares(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int) -> Any:
     """Draw `RESAMPLES` values of the true share of flagged sentences.
 
-    A bootstrap without hits would give the interval 0 to 0, so the share is drawn from a beta
-    distribution (Jeffreys' prior) with the effective number of sentences. Sentences of one document
-    are alike; a bootstrap of whole documents measures how much (Kish's design effect).
+    If no sentence is flagged, a bootstrap gives the interval 0 to 0. The share is therefore drawn
+    from a beta distribution (Jeffreys' prior) with the effective number of sentences. Sentences of
+    one document are similar; a bootstrap of whole documents measures how much (Kish's design
+    effect).
     """
     import numpy as np
 
-    hits, count = sum(flags), len(flags)
-    share, effect = hits / count, 1.0
-    if 0 < hits < count:
+    hit_count, count = sum(flags), len(flags)
+    share, design_effect = hit_count / count, 1.0
+    if 0 < hit_count < count:
         weights, _ = resample_weights(count, groups=groups)
         values = np.array(flags, dtype=np.float64)
-        spread = float(((weights @ values) / weights.sum(axis=1)).var())
-        effect = max(1.0, spread / (share * (1.0 - share) / count))
+        variance = float(((weights @ values) / weights.sum(axis=1)).var())
+        design_effect = max(1.0, variance / (share * (1.0 - share) / count))
     generator = np.random.default_rng(seed)
-    return _beta(generator, hits / effect, count / effect)
+    return _beta(generator, hit_count / design_effect, count / design_effect)
 
 
 def _beta(generator: Any, hits: float, total: float) -> Any:
@@ -382,17 +397,19 @@ def measure_candidate_faithfulness(
     texts = [(text.document, text.text) for text in own]
     calibration = calibrate(judge, texts)
     if calibration is None:
-        few = 2 * MIN_SENTENCES
-        return NotMeasured(f"fewer than {few} sentences of the author for calibration")
+        shortage = 2 * MIN_SENTENCES
+        return NotMeasured(f"fewer than {shortage} sentences of the author for calibration")
     faithfulness = measure_faithfulness(
         judge,
         calibration,
-        to_judged_answers(prompts, positions, [answers.candidate[at].text for at in positions]),
-        documents=[prompts.documents[at] for at in positions],
+        to_judged_answers(
+            prompts, positions, [answers.candidate[position].text for position in positions]
+        ),
+        documents=[prompts.documents[position] for position in positions],
     )
-    few = f"fewer than {MIN_SENTENCES} sentences in answers with passages"
+    shortage = f"fewer than {MIN_SENTENCES} sentences in answers with passages"
     if faithfulness is None:
-        return NotMeasured(few)
+        return NotMeasured(shortage)
     gateway_calibration = calibrate(gateway_judge, texts) if gateway_judge else calibration
     return replace(
         faithfulness, served_by=gateway_calibration.sentence_cut if gateway_calibration else None

@@ -30,7 +30,7 @@ class ServedParity:
             nothing to compare.
         parity_prompts: number of prompts, each asked twice.
         parity_interval: interval of the mean, or None with fewer than two prompts.
-        parity_precision: precision of the served weights, which sets the limits.
+        parity_precision: precision of the served weights, which determines the limits.
     """
 
     parity_mean: float | None
@@ -56,15 +56,15 @@ def parity_figures(parity: Parity | None) -> ServedParity:
 def is_undecided(parity: Parity) -> bool:
     """Return whether too few prompts were compared to decide if the served model matches.
 
-    Differences are capped at twice the mean's limit, so that one prompt of eight alone decides
-    nothing. Adapters with their rows in the wrong order differ by .12 on average.
+    Differences are capped at twice the mean's limit, so that one prompt of eight cannot decide
+    alone. Adapters with their rows in the wrong order differ by 0.12 on average.
     """
     means = parity.by_prompt
     mean, largest = precision_limits(parity.precision)
     if parity.largest >= largest or not all(map(math.isfinite, means)):
-        return False  # decided: the served model is not the trained one
+        return False  # decided: the served model is not the trained model
     cap = 2 * mean
-    closeness = [1.0 - min(one, cap) / cap for one in means]
+    closeness = [1.0 - min(prompt_mean, cap) / cap for prompt_mean in means]
     return decide_side(closeness, limit=1.0 - mean / cap) is None
 
 
@@ -75,17 +75,21 @@ def _claim(served_parity: ServedParity) -> GateClaim:
         return GateClaim(
             CLAIM, None, None, mean_limit, "not decided: the served model returned no tokens"
         )
-    around = served_parity.parity_interval
-    interval = "" if around is None else f"95 %: {around.low:.4f} to {around.high:.4f}; "
+    mean_interval = served_parity.parity_interval
+    interval_text = (
+        ""
+        if mean_interval is None
+        else f"95 %: {mean_interval.low:.4f} to {mean_interval.high:.4f}; "
+    )
     detail = (
         f"log-probabilities of the served model differ from transformers + PEFT by {mean:.4f} on "
-        f"average ({interval}limit {mean_limit}) and {largest:.4f} at most (limit "
+        f"average ({interval_text}limit {mean_limit}) and {largest:.4f} at most (limit "
         f"{largest_limit}) over {served_parity.parity_prompts} prompts, each asked twice"
     )
     if served_parity.parity_precision != F16:
         detail += f", served in {served_parity.parity_precision}"
-    met = mean < mean_limit and largest < largest_limit
-    return GateClaim(CLAIM, met, mean, mean_limit, detail)
+    is_met = mean < mean_limit and largest < largest_limit
+    return GateClaim(CLAIM, is_met, mean, mean_limit, detail)
 
 
 MEASURE = Measure(

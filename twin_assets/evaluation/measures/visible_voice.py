@@ -1,4 +1,4 @@
-"""Count the habits of an author's voice for a person to inspect.
+"""Count the habits of an author's style for a person to inspect.
 
 Scope: rates of function words, sentence lengths, marks and openings for author, base and tuned
 model. Out of scope: the scores that decide (`voice_scores.py`), drawing (`report/plots.py`), the
@@ -22,8 +22,8 @@ from twin_assets.evaluation.measures.measure import DocumentText, Measure, Measu
 from twin_assets.evaluation.served.answer_measures import base_answers_if_complete
 from twin_resources.quality.judges.voice_shown import Trait, VoiceFigures, VoiceHabit
 
-MIN_TEXTS = 20  # of each writer; with fewer, nothing is shown
-MIN_DOCUMENT_SHARE = 0.5  # least share of the author's documents that contain a named word
+MIN_TEXTS = 20  # per writer; with fewer texts, nothing is shown
+MIN_DOCUMENT_SHARE = 0.5  # minimum share of the author's documents that contain a named word
 MAX_WORDS, MAX_MARKS, MAX_OPENINGS = 10, 8, 6
 OTHER_WORD = "another word"
 SENTENCE_BINS = ((8, "under 8 words"), (16, "8 to 15"), (25, "16 to 24"), (10**9, "25 and more"))
@@ -102,8 +102,8 @@ def _compare_habit(
 
     Args:
         count: function that counts each trait in texts.
-        max_traits: number of traits to show, those with the largest difference between author and
-            base first, or None for all, in `order`.
+        max_traits: number of traits to show, starting with the largest difference between author
+            and base, or None for all, in `order`.
         count_divisor: function that returns the divisor of the counts, or None to divide by their
             sum.
     """
@@ -111,7 +111,11 @@ def _compare_habit(
     for writer_texts in texts:
         counts = count(writer_texts)
         total = count_divisor(writer_texts) if count_divisor else sum(counts.values())
-        rates.append({trait: scale * n / total for trait, n in counts.items()} if total else {})
+        rates.append(
+            {trait: scale * occurrences / total for trait, occurrences in counts.items()}
+            if total
+            else {}
+        )
     author, base, tuned = rates
     traits = [
         Trait(
@@ -138,7 +142,9 @@ def _find_common_words(own: Sequence[DocumentText]) -> frozenset[str]:
     for post in own:
         documents.setdefault(post.document, set()).update(_tokens(post.text))
     counts = Counter(word for words in documents.values() for word in words)
-    return frozenset(word for word, n in counts.items() if n >= MIN_DOCUMENT_SHARE * len(documents))
+    return frozenset(
+        word for word, count in counts.items() if count >= MIN_DOCUMENT_SHARE * len(documents)
+    )
 
 
 def _tokens(text: str) -> Iterable[str]:
@@ -154,7 +160,7 @@ def _count_common_words(texts: Sequence[str], common_words: frozenset[str]) -> M
 
 
 def _count_marks(texts: Sequence[str]) -> Mapping[str, int]:
-    """Count each mark, without the last value of `mark_counts`, the words without a mark."""
+    """Count each mark, without the last value of `mark_counts` (the words without a mark)."""
     sums = [sum(column) for column in zip(*map(mark_counts, texts), strict=True)]
     return dict(zip(MARKS, sums, strict=False))
 
@@ -168,8 +174,8 @@ def _count_sentence_lengths(texts: Sequence[str]) -> Mapping[str, int]:
 
 
 def _count_openings(texts: Sequence[str], common_words: frozenset[str]) -> Mapping[str, int]:
-    first = (next(iter(_tokens(text)), "") for text in texts)
-    return Counter(word if word in common_words else OTHER_WORD for word in first)
+    first_words = (next(iter(_tokens(text)), "") for text in texts)
+    return Counter(word if word in common_words else OTHER_WORD for word in first_words)
 
 
 def cut_to_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
@@ -179,23 +185,24 @@ def cut_to_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     """
     lengths = [len(answer.split()) for answer in answers if answer.strip()] or [0]
     return [
-        " ".join(text.split()[: lengths[n % len(lengths)] or None]) for n, text in enumerate(own)
+        " ".join(text.split()[: lengths[index % len(lengths)] or None])
+        for index, text in enumerate(own)
     ]
 
 
 def mark_counts(text: str) -> list[int]:
     """Count each mark in a text; the last value is the number of words without a mark."""
-    plain = text.translate(_TYPOGRAPHY).replace("...", "…")
-    counts = [plain.count(mark) for mark in MARKS]
-    return [*counts, max(0, len(split_words(plain)) - sum(counts))]
+    clean_text = text.translate(_TYPOGRAPHY).replace("...", "…")
+    counts = [clean_text.count(mark) for mark in MARKS]
+    return [*counts, max(0, len(split_words(clean_text)) - sum(counts))]
 
 
 def sentence_lengths(text: str) -> list[int]:
     """Count the words of each sentence, except a last sentence that was cut off."""
-    parts = [part for part in _SENTENCE_END.split(text.strip()) if part.strip()]
-    if len(parts) > 1 and not re.search(r"[.!?…][\"')\]]*$", parts[-1].strip()):
-        parts.pop()
-    return [len(split_words(part)) for part in parts]
+    sentences = [sentence for sentence in _SENTENCE_END.split(text.strip()) if sentence.strip()]
+    if len(sentences) > 1 and not re.search(r"[.!?…][\"')\]]*$", sentences[-1].strip()):
+        sentences.pop()
+    return [len(split_words(sentence)) for sentence in sentences]
 
 
 def split_words(text: str) -> list[str]:
@@ -211,7 +218,7 @@ def _compute(context: MeasureContext) -> VoiceFigures | None:
         context.own_texts,
         base=base_answers_if_complete(context.prompts, context.answers)
         or context.judging_context.base_answers,
-        tuned=[context.answers.candidate[at].text for at in context.prompts.held_out],
+        tuned=[context.answers.candidate[position].text for position in context.prompts.held_out],
     )
 
 

@@ -5,22 +5,22 @@ Out of scope: the claims and the report (`author_voice.py`), the classifier
 (`twin_resources/quality/judges/voice.py`), asking the models, the prompt with the author's posts in
 it (`posts_in_prompt.py`).
 
-There are two scores, because "sounds like the author" has two meanings. Against other people *and*
-answers of the base model, a model gains by no longer writing like a chat model. Against other
-people alone, it gains only through this author's own style. A 135M model showed the first gain
-(+.39 on one author) but not the second (+.007). The second score is therefore always reported, but
-blocks only models large enough to show it. Method: paired bootstrap over documents
-(`bootstrap.py`).
+There are two scores, because "sounds like the author" has two meanings. One judge is trained
+against other people *and* answers of the base model; a model gains by no longer writing like a chat
+model. The other judge is trained against other people only; a model gains only through this
+author's own style. A 135M model showed the first gain (+0.39 on one author) but not the second
+(+0.007). The second score is therefore always reported, but blocks only models large enough to show
+it. Method: paired bootstrap over documents (`bootstrap.py`).
 
-A score above the base's is weak evidence: 135M models trained on another author of the same kind
+A score above the base's is weak evidence. 135M models trained on another author of the same kind
 reach it too, because they also no longer write like a chat model. The candidate must therefore also
 cover a fifth of the distance from the base to the author. It is compared, prompt by prompt, with a
 weighted mean of their two scores (`partway_scores`).
 
-A short text scores lower than a long text by the same person (.61 at 30 words, .88 at 60, for one
+A short text scores lower than a long text by the same person (0.61 at 30 words, 0.88 at 60, for one
 author). The author's answers are therefore cut to the length of the candidate's (`match_lengths`).
-The scores of other people's texts that the judge has not seen are the floor; those of the author's
-own texts are the ceiling.
+Scores of other people's texts that the judge has not seen are the floor; scores of the author's own
+texts are the ceiling.
 
 `author_voice.py` calls `score_texts` for all scores that are not stored yet (an earlier gate may
 have stored the base's), then `measure_voice`.
@@ -43,14 +43,14 @@ from twin_resources.quality.judges.voice import VoiceJudge
 MAX_DROP_BELOW_POSTS = (
     0.02  # largest allowed loss to the base model with the author's posts in the prompt
 )
-MIN_GAP_SHARE = 0.2  # least share of the distance from base to author that a candidate must cover
+MIN_GAP_SHARE = 0.2  # smallest share of the way from base to author that a candidate must cover
 MIN_BLOCKING_PARAMETERS = (
-    1_000_000_000  # least size of a base model for which `sounds_like_this_author` blocks
+    1_000_000_000  # smallest base model for which `sounds_like_this_author` blocks
 )
-BET_LEVEL = 0.0125  # error rate of each limit's bet while questions are asked
+BET_LEVEL = 0.0125  # error rate of each limit's betting test while questions are asked
 LESS_LIKE_BASE = "sounds_less_like_the_base"
-FINAL_LEVEL = 0.975  # of the interval when no question is left; with the bet, 2.5 % on that side
-MIN_GAP = 0.05  # least gap between base and author; a share of a smaller gap is meaningless
+FINAL_LEVEL = 0.975  # of the interval after the last question; with the betting test, 2.5 % error
+MIN_GAP = 0.05  # smallest gap between base and author; a share of a smaller gap is meaningless
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Scores:
         candidate: scores of the candidate's answers.
         base: scores of the base model's answers.
         base_with_posts: scores of the base model with the author's posts in its prompt, or None if
-            it was not asked. There are fewer scores than prompts if a bet on the first prompts was
-            won.
+            it was not asked. There are fewer scores than prompts if a betting test on the first
+            prompts has decided.
         others: scores of other people's texts that the judge was not trained on, cut to the
             candidate's length, or None if there are none.
         others_documents: the document of each of these texts.
@@ -80,8 +80,8 @@ class Scores:
     def partway_scores(self) -> list[float]:
         """For each prompt, the score at `MIN_GAP_SHARE` from the base's to the author's."""
         return [
-            (1.0 - MIN_GAP_SHARE) * base + MIN_GAP_SHARE * own
-            for base, own in zip(self.base, self.own, strict=True)
+            (1.0 - MIN_GAP_SHARE) * base_score + MIN_GAP_SHARE * own_score
+            for base_score, own_score in zip(self.base, self.own, strict=True)
         ]
 
     def scores_to_beat(self, *, base_only: bool) -> list[tuple[Sequence[float], float]]:
@@ -112,10 +112,11 @@ class VoiceComparison:
             base and author are too close.
         floor: score of other people's texts that the judge has not seen, or None if there are none.
             The ceiling is `own`, the author's unseen posts.
-        stopped: side of its limits on which bets place the candidate (`decide_early`), or None.
+        stopped: side of its limits on which betting tests place the candidate (`decide_early`), or
+            None.
         last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
-            intervals that decide if no bet does. They are None if not asked, or if measured before
-            `gate-9` (`last_over_way`: before `gate-12`).
+            intervals that decide if no betting test does. They are None if not asked, or if
+            measured before `gate-9` (`last_over_way`: before `gate-12`).
         posts_prompts: number of prompts behind `over_posts`, or None for all.
         posts_stopped: like `stopped`, but against the base with posts only.
     """
@@ -141,12 +142,12 @@ class VoiceComparison:
         """Whether the candidate exceeds all scores that it is compared with (`scores_to_beat`)."""
         if self.stopped is not None:
             return self.stopped == "above"
-        low, low_of_posts = self.over_base.low, self.over_posts.low if self.over_posts else None
+        low, low_over_posts = self.over_base.low, self.over_posts.low if self.over_posts else None
         if self.last_over_base is not None:
-            low, low_of_posts = self.last_over_base, self.last_over_posts
+            low, low_over_posts = self.last_over_base, self.last_over_posts
         if self.last_over_way is not None:
             low = min(low, self.last_over_way)
-        beats_posts = low_of_posts is not None and low_of_posts >= -MAX_DROP_BELOW_POSTS
+        beats_posts = low_over_posts is not None and low_over_posts >= -MAX_DROP_BELOW_POSTS
         return low > 0 and (beats_posts or self.posts_stopped == "above")
 
     @property
@@ -170,7 +171,7 @@ class Voice:
         against_people: comparison by the judge trained against other people only, or None if there
             are no other people's texts.
         why_not: why there is no score; empty if there is one.
-        of_prompts: number of prompts available, of which `prompts` were asked, or None if unknown.
+        of_prompts: number of available prompts, asked or not; None if unknown.
     """
 
     prompts: int
@@ -182,8 +183,8 @@ class Voice:
     @property
     def count_text(self) -> str:
         """The number of prompts as text, such as `30 of 54 held-out questions`."""
-        more = self.of_prompts is not None and self.of_prompts > self.prompts
-        return f"{self.prompts}{f' of {self.of_prompts}' if more else ''} held-out questions"
+        has_more = self.of_prompts is not None and self.of_prompts > self.prompts
+        return f"{self.prompts}{f' of {self.of_prompts}' if has_more else ''} held-out questions"
 
 
 def score_texts(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
@@ -211,13 +212,14 @@ def unseen_texts(
         (document, text) pairs, taken from each writer in turn. There are fewer pairs than answers
         if the writers have fewer texts.
     """
-    named = (
-        [(f"{hand.name}/{name}", text) for name, text in hand.passages] for hand in writer_samples
+    passages_by_writer = (
+        [(f"{writer.name}/{name}", text) for name, text in writer.passages]
+        for writer in writer_samples
     )
-    turns = zip_longest(*named)
-    selected = [text for turn in turns for text in turn if text is not None][: len(answers)]
-    cut = match_lengths([text for _, text in selected], answers[: len(selected)])
-    return [(document, text) for (document, _), text in zip(selected, cut, strict=True)]
+    rounds = zip_longest(*passages_by_writer)
+    selection = [text for texts in rounds for text in texts if text is not None][: len(answers)]
+    cut_texts = match_lengths([text for _, text in selection], answers[: len(selection)])
+    return [(document, text) for (document, _), text in zip(selection, cut_texts, strict=True)]
 
 
 def measure_voice(
@@ -232,7 +234,7 @@ def measure_voice(
     Args:
         documents: id of the document that each prompt is about; the prompts are in random order.
         against_all, against_people: two judges' scores of the same answers.
-        of_prompts: number of prompts available, of which those in `documents` were asked.
+        of_prompts: number of available prompts, asked or not.
     """
     return Voice(
         prompts=len(documents),
@@ -247,8 +249,9 @@ def measure_voice(
 def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -> Side | None:
     """Return whether the candidate is above or below its limits, or None if it is not yet known.
 
-    The bet uses the first prompt of each document. These prompts are independent, so asking may
-    stop at any time. The claim covers all of the author's posts, not only those asked about.
+    The betting test uses the first prompt of each document. These prompts are independent, so
+    asking may stop at any time. The claim covers all of the author's posts, not only the posts in
+    these questions.
 
     Args:
         base_only: as in `Scores.scores_to_beat`.
@@ -277,11 +280,13 @@ def decide_against_posts(documents: Sequence[str], scores: Scores) -> Side | Non
 def _decide_by_bet(
     documents: Sequence[str], candidate: Sequence[float], other: Sequence[float], limit: float
 ) -> Side | None:
-    """Decide on those prompts that the other model was asked."""
-    asked = list(enumerate(documents[: len(other)]))
-    first = sorted({name: at for at, name in reversed(asked)}.values())
+    """Decide from the prompts that the other model was asked."""
+    asked_documents = list(enumerate(documents[: len(other)]))
+    first_positions = sorted(
+        {name: position for position, name in reversed(asked_documents)}.values()
+    )
     return decide_side(
-        [(1.0 + candidate[at] - other[at]) / 2.0 for at in first],
+        [(1.0 + candidate[position] - other[position]) / 2.0 for position in first_positions],
         limit=(1.0 + limit) / 2.0,
         above=BET_LEVEL,
         below=BET_LEVEL,
@@ -289,67 +294,69 @@ def _decide_by_bet(
 
 
 def is_decided(voice: Voice, *, parameters: int | None) -> bool:
-    """Return whether the bets have decided every claim that may refuse the candidate.
+    """Return whether betting tests have decided every claim that can refuse the candidate.
 
     Args:
-        parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS` only the
-            comparison against all may refuse.
+        parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS`, only
+            the comparison against all can refuse the candidate.
     """
     comparisons = [voice.against_all]
     if parameters is None or parameters >= MIN_BLOCKING_PARAMETERS:
         comparisons.append(voice.against_people)
-    return all(compared is None or compared.stopped is not None for compared in comparisons)
+    return all(comparison is None or comparison.stopped is not None for comparison in comparisons)
 
 
 def not_measured(prompts: int, reason: str) -> Voice:
-    """Return a result without a voice score, for a reason that the claims repeat."""
+    """Return a result without a voice score, with the reason for the claims to repeat."""
     return Voice(prompts=prompts, why_not=reason)
 
 
 def _compare_scores(
     documents: Sequence[str], scores: Scores, *, base_only: bool = False
 ) -> VoiceComparison:
-    own, candidate, base = scores.own, scores.candidate, scores.base
-    with_posts = scores.base_with_posts
-    posts_count = len(with_posts) if with_posts else 0
+    own_scores, candidate_scores, base_scores = scores.own, scores.candidate, scores.base
+    posts_scores = scores.base_with_posts
+    posts_count = len(posts_scores) if posts_scores else 0
 
     def final_lower_bound(other: Sequence[float]) -> float:
-        apart = bootstrap.interval_of_means(
-            [candidate[: len(other)], other],
+        difference = bootstrap.interval_of_means(
+            [candidate_scores[: len(other)], other],
             lambda means: means[0] - means[1],
             groups=documents[: len(other)],
             level=FINAL_LEVEL,
         )
-        return apart.low
+        return difference.low
 
-    gap = bootstrap.paired_difference(own, base, groups=documents)
+    gap = bootstrap.paired_difference(own_scores, base_scores, groups=documents)
     gap_closed = None
     if gap.low > 0 and gap.value >= MIN_GAP:
         gap_closed = bootstrap.interval_of_means(
-            [candidate, base, own],
+            [candidate_scores, base_scores, own_scores],
             lambda means: (means[0] - means[1]) / (means[2] - means[1]),
             groups=documents,
         )
     return VoiceComparison(
-        own=bootstrap.mean(own, groups=documents),
-        candidate=bootstrap.mean(candidate, groups=documents),
-        base=bootstrap.mean(base, groups=documents),
+        own=bootstrap.mean(own_scores, groups=documents),
+        candidate=bootstrap.mean(candidate_scores, groups=documents),
+        base=bootstrap.mean(base_scores, groups=documents),
         base_with_posts=(
-            bootstrap.mean(with_posts, groups=documents[:posts_count]) if with_posts else None
+            bootstrap.mean(posts_scores, groups=documents[:posts_count]) if posts_scores else None
         ),
-        over_base=bootstrap.paired_difference(candidate, base, groups=documents),
+        over_base=bootstrap.paired_difference(candidate_scores, base_scores, groups=documents),
         over_posts=(
             bootstrap.paired_difference(
-                candidate[:posts_count], with_posts, groups=documents[:posts_count]
+                candidate_scores[:posts_count], posts_scores, groups=documents[:posts_count]
             )
-            if with_posts
+            if posts_scores
             else None
         ),
         gap_closed=gap_closed,
         stopped=decide_early(documents, scores, base_only=base_only),
-        last_over_base=final_lower_bound(base),
-        last_over_posts=final_lower_bound(with_posts) if with_posts else None,
-        over_way=bootstrap.paired_difference(candidate, scores.partway_scores, groups=documents),
+        last_over_base=final_lower_bound(base_scores),
+        last_over_posts=final_lower_bound(posts_scores) if posts_scores else None,
+        over_way=bootstrap.paired_difference(
+            candidate_scores, scores.partway_scores, groups=documents
+        ),
         last_over_way=None if base_only else final_lower_bound(scores.partway_scores),
         posts_prompts=posts_count if 0 < posts_count < len(documents) else None,
         posts_stopped=None if base_only else decide_against_posts(documents, scores),

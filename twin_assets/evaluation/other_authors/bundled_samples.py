@@ -6,9 +6,9 @@ Scope: choosing the authors and making their samples. Out of scope: the posts
 
 The question for a passage is drafted from the passage itself, by the function that drafts the
 control's questions (`measures/author_control.py`). Four of five prompts show passages, as in an
-author's own samples: those around the answer in its post, which retrieval would find. Without
-passages, an adapter sees more answers in as many tokens, in prompts like the control's. A good
-candidate with as many tokens was refused in comparison with such an adapter
+author's own samples. These passages surround the answer in its post, as retrieval would find them.
+Without passages, an adapter sees more answers in as many tokens, in prompts like the control's. A
+good candidate trained on as many tokens was refused when compared with such an adapter
 (tests/bench/RESULTS.md).
 """
 # pyright: strict
@@ -39,7 +39,7 @@ _DATE_PREFIX = re.compile(r"\A\d{4}-\d{2}-\d{2}-")
 
 
 def other_writers(author: str, own: Iterable[str]) -> list[WriterSample]:
-    """Return the bundled authors except this author, even if bundled under a different slug.
+    """Return the bundled authors except this author, under any slug.
 
     Args:
         own: the author's texts.
@@ -58,15 +58,15 @@ def make_samples(
     """
     return [
         {
-            "sample_id": (sample_id := f"{document}/{number:03}"),
+            "sample_id": (sample_id := f"{document}/{index:03}"),
             "document_id": document,
             "messages": [
                 *render(
                     DEFAULT_TEMPLATE,
-                    author_name=_display_name(hand.name),
+                    author_name=_display_name(writer.name),
                     question=draft_question(text),
                     passages=(
-                        _select_context(document, passages, number, tokens=context_tokens)
+                        _select_context(document, passages, index, tokens=context_tokens)
                         if has_context(sample_id)
                         else ()
                     ),
@@ -74,9 +74,9 @@ def make_samples(
                 {"role": "assistant", "content": text},
             ],
         }
-        for hand in writer_samples
-        for document, passages in _group_by_document(hand)
-        for number, text in enumerate(passages)
+        for writer in writer_samples
+        for document, passages in _group_by_document(writer)
+        for index, text in enumerate(passages)
     ]
 
 
@@ -84,21 +84,23 @@ def make_posts(writer_samples: Sequence[WriterSample]) -> list[Mapping[str, str]
     """Return `sample_id`, `document_id` and `text` of every post, for a recipe with a raw stage."""
     return [
         {"sample_id": document, "document_id": document, "text": "\n\n".join(passages)}
-        for hand in writer_samples
-        for document, passages in _group_by_document(hand)
+        for writer in writer_samples
+        for document, passages in _group_by_document(writer)
     ]
 
 
 def hash_samples(writer_samples: Sequence[WriterSample], *, context_tokens: int) -> str:
-    """Return the SHA-256, in hex, of everything that decides the samples."""
+    """Return the SHA-256, in hex, of all inputs that determine the samples."""
     versions = [VERSION, TEMPLATES_VERSION, CONTEXT_VERSION, DEFAULT_TEMPLATE.hash, context_tokens]
-    texts = [[hand.name, [list(passage) for passage in hand.passages]] for hand in writer_samples]
+    texts = [
+        [writer.name, [list(passage) for passage in writer.passages]] for writer in writer_samples
+    ]
     return hashlib.sha256(json.dumps([versions, texts]).encode()).hexdigest()
 
 
 def _group_by_document(writer: WriterSample) -> list[tuple[str, list[str]]]:
     groups = groupby(writer.passages, key=lambda passage: passage[0])
-    return [(f"{writer.name}/{name}", [text for _, text in found]) for name, found in groups]
+    return [(f"{writer.name}/{name}", [text for _, text in group]) for name, group in groups]
 
 
 def _select_context(
@@ -106,17 +108,19 @@ def _select_context(
 ) -> list[ShownPassage]:
     """Return the nearest other passages of the post that fit, in the post's order."""
     words_left = tokens / TOKENS_PER_WORD
-    chosen: list[int] = []
-    for at in sorted(range(len(passages)), key=lambda at: (abs(at - number), at)):
-        words = len(passages[at].split())
-        if at != number and words <= words_left:
-            chosen.append(at)
+    chosen_indices: list[int] = []
+    for index in sorted(range(len(passages)), key=lambda at: (abs(at - number), at)):
+        words = len(passages[index].split())
+        if index != number and words <= words_left:
+            chosen_indices.append(index)
             words_left -= words
     title = _DATE_PREFIX.sub("", document.rpartition("/")[2]).replace("-", " ").capitalize()
     return [
-        # positions far enough apart that an empty line joins the passages
-        ShownPassage(document, title, passages[at], None, position=at, start=10 * at, end=10 * at)
-        for at in sorted(chosen)
+        # The positions are far enough apart for an empty line between passages.
+        ShownPassage(
+            document, title, passages[index], None, position=index, start=10 * index, end=10 * index
+        )
+        for index in sorted(chosen_indices)
     ]
 
 

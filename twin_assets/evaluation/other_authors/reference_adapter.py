@@ -8,15 +8,15 @@ Out of scope: its samples (`bundled_samples.py`), comparing a candidate with it
     <home>/reference_adapters/<checkpoint>/manifest.json, adapter/
     <home>/reference_adapters/<author>.json    {checkpoint, folder, authors}
 
-The adapter has the author's base model and supervised recipe, but is trained on texts of bundled
+The adapter uses the author's base model and supervised recipe, but is trained on texts of bundled
 authors only. Authors with the same base model and recipe therefore share one adapter. It has no
 GGUF file, because it never answers readers. The next training run removes adapters to which no
 author's file refers, but never a configured one.
 
 It sees about as many tokens as the author's last training run. With twice as many, a good candidate
-hardly beats it; with half as many, a candidate trained on other people's data does
-(tests/bench/RESULTS.md). For a corpus that ends before the recipe's budget, tokens are rounded in
-steps of √2, so that a few new posts do not require a new adapter.
+hardly beats it. With half as many, a candidate trained on other people's data beats it too
+(tests/bench/RESULTS.md). If a corpus ends before the recipe's budget, tokens are rounded in steps
+of √2, so that a few new posts do not require a new adapter.
 """
 # pyright: strict
 
@@ -77,7 +77,7 @@ class TrainedReference:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """All inputs that decide the weights."""
+    """All inputs that determine the weights."""
 
     base: BaseModel
     recipe: Recipe
@@ -88,7 +88,7 @@ class _Inputs:
 
     @property
     def samples_hash(self) -> str:
-        """Hash of the inputs that decide the samples."""
+        """Hash of the inputs that determine the samples."""
         return hash_samples(self.writer_samples, context_tokens=self.context_tokens)
 
     @property
@@ -108,16 +108,16 @@ def train_reference(
     """
     folder = settings.reference_adapters_dir
     inputs = _inputs(author, settings, tables)
-    existing = manifests.find_trained_checkpoint(folder, inputs.hash)
-    published = existing or _train(inputs, settings, launcher)
+    existing_folder = manifests.find_trained_checkpoint(folder, inputs.hash)
+    adapter_folder = existing_folder or _train(inputs, settings, launcher)
     manifest, authors = (
-        manifests.read_manifest(published),
-        tuple(hand.name for hand in inputs.writer_samples),
+        manifests.read_manifest(adapter_folder),
+        tuple(writer.name for writer in inputs.writer_samples),
     )
-    pointer_values = {"checkpoint": manifest.checkpoint, "folder": str(published)}
+    pointer_values = {"checkpoint": manifest.checkpoint, "folder": str(adapter_folder)}
     manifests.write_pointer(folder, author.slug, pointer_values | {"authors": authors})
     _remove_unreferenced(folder)
-    return TrainedReference(published, manifest, authors, trained=existing is None)
+    return TrainedReference(adapter_folder, manifest, authors, trained=existing_folder is None)
 
 
 def find_reference(
@@ -125,14 +125,14 @@ def find_reference(
 ) -> ReferenceAdapter | None:
     """Return the adapter with which to compare a candidate of this base model, or None.
 
-    An adapter with a different recipe, prompt length or training code does not count, because the
+    An adapter with a different recipe, prompt length or training code is ignored, because the
     comparison would measure that difference.
 
     Args:
         base, revision: folder and revision of the candidate's base model.
 
     Raises:
-        TwinError: the folder in `TWIN_REFERENCE_ADAPTER` does not hold an adapter.
+        TwinError: the folder in `TWIN_REFERENCE_ADAPTER` does not contain an adapter.
     """
     if settings.reference_adapter == "off":
         return None
@@ -178,16 +178,16 @@ def reference_recipe(author: Author, settings: Settings) -> Recipe:
     checkpoints = settings.checkpoints_dir / author.slug
     if not (checkpoints / "fine_tuned.json").is_file():
         return recipe
-    trained = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
-    tokens = max(1, manifests.read_manifest(trained).tokens)
+    trained_folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
+    tokens = max(1, manifests.read_manifest(trained_folder).tokens)
     steps = max(0, round(2 * math.log2(recipe.token_budget / tokens)))
     budget = max(1, round(recipe.token_budget * 2 ** (-steps / 2)))
     return recipe.model_copy(update={"token_budget": budget})
 
 
 def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
-    own = tables.read(DATASET, author.slug, columns=["answer"], where=AUTHOR_ROWS_CONDITION)
-    writer_samples = other_writers(author.slug, own["answer"].to_list())
+    own_rows = tables.read(DATASET, author.slug, columns=["answer"], where=AUTHOR_ROWS_CONDITION)
+    writer_samples = other_writers(author.slug, own_rows["answer"].to_list())
     if not writer_samples:
         raise TwinError(
             f"train the adapter of other authors for {author.slug}",
@@ -222,15 +222,15 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
     write_job(job)
     write_weight_hashes(job, inputs.base)
     write_rows(job.samples_path, rows)
-    bundled = {"asset": "bundled_samples", "data_version": inputs.samples_hash}
+    source = {"asset": "bundled_samples", "data_version": inputs.samples_hash}
     dataset: dict[str, Any] = {
-        **bundled,
-        "authors": [hand.name for hand in inputs.writer_samples],
+        **source,
+        "authors": [writer.name for writer in inputs.writer_samples],
         "context_tokens": inputs.context_tokens,
     }
     if recipe.raw_share:
         write_rows(job.posts_path, make_posts(inputs.writer_samples))
-        dataset["raw"] = {**bundled, "share": recipe.raw_share}
+        dataset["raw"] = {**source, "share": recipe.raw_share}
     output = launcher.run(build_training_job(job, name="reference"))
     folder = settings.reference_adapters_dir
     folder.mkdir(parents=True, exist_ok=True)
@@ -243,18 +243,18 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
         code=inputs.code,
         dataset=dataset,
     )
-    published = publish_training(description, job, output, folder)
+    adapter_folder = publish_training(description, job, output, folder)
     shutil.rmtree(job.folder)
-    return published
+    return adapter_folder
 
 
 def _remove_unreferenced(folder: Path) -> None:
     """Remove adapters to which no author's file refers (old recipes, old code, removed authors)."""
-    referenced = {
+    referenced_checkpoints = {
         json.loads(path.read_text("utf-8"))["checkpoint"] for path in folder.glob("*.json")
     }
     for path in folder.glob(f"*/{manifests.MANIFEST_FILE}"):
-        if path.parent.name not in referenced:
+        if path.parent.name not in referenced_checkpoints:
             shutil.rmtree(path.parent)
 
 

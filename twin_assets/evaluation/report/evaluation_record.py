@@ -6,8 +6,8 @@ Out of scope: measuring (`measurement.py`), deciding (`gate.py`), the report for
 
     <checkpoint folder>/evaluation/<gate version>.json
 
-The whole gate's record replaces that of a first verdict. A record holds only numbers and ids, never
-text of a post.
+The whole gate's record replaces that of a first verdict. A record contains only numbers and ids,
+never post text.
 """
 # pyright: strict
 
@@ -41,8 +41,8 @@ class Evaluation:
         left_out: number of samples that could not be measured, by reason.
         parity: details of the comparison with the served model.
         seconds: wall time by part.
-        refused_early: claims that refused the checkpoint before any question; the gate then asks
-            only the questions that the report shows.
+        refused_early: claims that refused the checkpoint before any question was asked. The gate
+            then asks only the questions that the report shows.
         first: whether only a first verdict was measured (`sequential_plan.FIRST`).
     """
 
@@ -84,8 +84,8 @@ def evaluation_path(checkpoint_folder: Path, gate_version: str) -> Path:
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    measured = {"measured": to_fields(evaluation.measured)}
-    write_json(path, {"schema": SCHEMA_VERSION} | asdict(evaluation) | measured)
+    measured_fields = {"measured": to_fields(evaluation.measured)}
+    write_json(path, {"schema": SCHEMA_VERSION} | asdict(evaluation) | measured_fields)
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -107,8 +107,8 @@ def read_evaluation(path: Path) -> Evaluation | None:
     if document.pop("schema") < SCHEMA_VERSION:
         return None
     try:
-        measured = from_fields(document["measured"])
-        document |= {"measured": measured}
+        measurements = from_fields(document["measured"])
+        document |= {"measured": measurements}
         return TypeAdapter(Evaluation).validate_python(document)
     except ValidationError as error:
         raise TwinError(

@@ -7,7 +7,7 @@ has no datasets.
     dataset     twin-held-out-<author>: held-out questions with the author's own answers
     experiment  one for the candidate's answers, one for the base model's if all were asked
 
-Items and spans hold text of posts, as traces do, and ids by which an erased post is found there
+Items and spans contain post text, as traces do, and ids for finding a post that must be erased
 (`twin_resources/erasure/trace_store.py`). The SDK reports rejected spans only in its log, so the
 exporter counts them. Server 4.16 refuses the SDK's scores, so they are sent one by one.
 Method: https://langfuse.com/docs/evaluation/experiments/experiments-via-sdk
@@ -88,7 +88,7 @@ def send_experiment(
         settings: settings with a configured Langfuse.
         answers: answers to all held-out questions.
         inputs_hash: id of the evaluation; a different one makes new experiments.
-        advisory_claims: claims that cannot refuse a release, sent as scores of the run like the
+        advisory_claims: claims that cannot prevent a release, sent as scores of the run like the
             others.
 
     Raises:
@@ -99,7 +99,7 @@ def send_experiment(
     from langfuse.api.core.api_error import ApiError
     from opentelemetry.sdk.trace import TracerProvider
 
-    tried = f"write the evaluation of {verdict.checkpoint[:12]} to {settings.langfuse_host}"
+    action = f"write the evaluation of {verdict.checkpoint[:12]} to {settings.langfuse_host}"
     exporter = _watched_exporter(settings)
     client = Langfuse(
         public_key=settings.langfuse_public_key,
@@ -113,7 +113,7 @@ def send_experiment(
         runs = _run_experiments(client, verdict, answers, inputs_hash=inputs_hash)
     except (ApiError, HTTPError, ValueError) as error:  # ValueError: an unexpected response
         raise TwinError(
-            tried,
+            action,
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
             next_step="check that it answers and accepts these keys; the verdict remains valid",
         ) from error
@@ -122,13 +122,13 @@ def send_experiment(
     if exporter.rejected_count:
         sent_count = exporter.rejected_count + exporter.accepted_count
         raise TwinError(
-            tried,
+            action,
             found=f"{exporter.rejected_count} of {sent_count} spans were not accepted",
             next_step="check its log; the verdict remains valid",
         )
-    with LangfuseClient.from_settings(settings) as scores:
+    with LangfuseClient.from_settings(settings) as scores_client:
         for claim in (*verdict.claims, *advisory_claims):
-            _post_scores(scores, claim, experiment=runs.experiments["candidate"])
+            _post_scores(scores_client, claim, experiment=runs.experiments["candidate"])
     return runs
 
 
@@ -155,11 +155,13 @@ def _run_experiments(
         for answer in answers
     ]
     outputs = {
-        "candidate": {item.id: one.candidate for item, one in zip(items, answers, strict=True)}
+        "candidate": {
+            item.id: answer.candidate for item, answer in zip(items, answers, strict=True)
+        }
     }
-    base = {item.id: one.base for item, one in zip(items, answers, strict=True)}
-    if all(text is not None for text in base.values()):
-        outputs["base"] = {name: text or "" for name, text in base.items()}
+    base_texts = {item.id: answer.base for item, answer in zip(items, answers, strict=True)}
+    if all(text is not None for text in base_texts.values()):
+        outputs["base"] = {name: text or "" for name, text in base_texts.items()}
     experiments: dict[str, str] = {}
     url = ""
     for writer, texts in outputs.items():
@@ -189,7 +191,7 @@ def _run_experiments(
 
 
 def _make_task(texts: Mapping[str, str]) -> Any:
-    """Return the task of a run, which returns the gate's answer without asking again."""
+    """Return a run's task, which returns the gate's answer instead of asking again."""
 
     def task(*, item: Any, **_: Any) -> str:
         return texts[item.id]
@@ -199,14 +201,14 @@ def _make_task(texts: Mapping[str, str]) -> Any:
 
 def _post_scores(client: LangfuseClient, claim: GateClaim, *, experiment: str) -> None:
     """Post whether a claim is met, unless it is undecided, and its value if it has one."""
-    about: dict[str, Any] = {"experiment_id": experiment, "comment": claim.detail}
+    score_fields: dict[str, Any] = {"experiment_id": experiment, "comment": claim.detail}
     if claim.passed is not None:
         client.post_score(
-            claim.name, claim.passed, id=digest(experiment, claim.name, "met"), **about
+            claim.name, claim.passed, id=digest(experiment, claim.name, "met"), **score_fields
         )
     if claim.value is not None:
         name = f"{claim.name}.value"
-        client.post_score(name, claim.value, id=digest(experiment, name), **about)
+        client.post_score(name, claim.value, id=digest(experiment, name), **score_fields)
 
 
 def _watched_exporter(settings: Settings) -> Any:

@@ -7,8 +7,8 @@ drawing the plots (`plots.py`), the stored numbers (`evaluation_record.py`).
     <checkpoint folder>/evaluation/<gate version>-answers.md
     <checkpoint folder>/evaluation/voice_shown.json, voice_shown.svg
 
-Only `-answers.md` holds text of posts and of answers, with the ids by which it is found when a post
-is erased. It is never copied into Dagster's event log, which is permanent.
+Only `-answers.md` contains text of posts and of answers, with ids for finding it when a post is
+erased. It is never copied into Dagster's event log, which is permanent.
 """
 # pyright: strict
 
@@ -36,12 +36,12 @@ def write_report(
     """Write the report, its plot, and the answers side by side.
 
     Args:
-        path: path of the Markdown file; the other files are written beside it.
+        path: path of the Markdown file; the other files are written to the same folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     voice = evaluation.measured.get(visible_voice.MEASURE)
     if voice is not None:
-        # other code reads these two files, whatever the gate's version
+        # Other code reads these two files, so their names do not contain the gate's version.
         path.with_name(PICTURE).write_text(voice_plot(voice), encoding="utf-8")
         write_voice_figures(
             path.with_name(FILE),
@@ -49,20 +49,24 @@ def write_report(
             author=verdict.author,
             checkpoint=evaluation.checkpoint,
         )
-    answers = answers_path(path)
+    answers_file = answers_path(path)
     if answer_rows:
-        answers.write_text(render_side_by_side(answer_rows[:MAX_ANSWERS_SHOWN]), encoding="utf-8")
+        answers_file.write_text(
+            render_side_by_side(answer_rows[:MAX_ANSWERS_SHOWN]), encoding="utf-8"
+        )
     else:
-        answers.unlink(missing_ok=True)  # left by an earlier evaluation of this checkpoint
-    linked = answers.name if answer_rows else ""
+        answers_file.unlink(missing_ok=True)  # written by an earlier evaluation of this checkpoint
+    answers_link = answers_file.name if answer_rows else ""
     plot = PICTURE if voice is not None else ""
-    path.write_text(render_report(evaluation, verdict, plot=plot, answers=linked), encoding="utf-8")
+    path.write_text(
+        render_report(evaluation, verdict, plot=plot, answers=answers_link), encoding="utf-8"
+    )
 
 
 def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
     """Return the report with an embedded plot, for a page that cannot open local files.
 
-    It is made only from the record, which holds no text of posts, because the event log is
+    The report is made only from the record, which contains no post text, because the event log is
     permanent.
     """
     voice = evaluation.measured.get(visible_voice.MEASURE)
@@ -90,7 +94,7 @@ def render_report(
         plot: file of the voice plot, or its data URI; empty if there is none.
         answers: file with answers side by side; empty if there is none.
     """
-    measured = evaluation.measured
+    measurements = evaluation.measured
     lines = [
         f"# Evaluation of {evaluation.checkpoint[:12]} of {verdict.author}",
         "",
@@ -104,10 +108,10 @@ def render_report(
             "",
             "This is the gate's first part, which decides a first release. The rest follows.",
         ]
-    elif advisory := gate.advisory_claims(measured):
+    elif advisory_claims := gate.advisory_claims(measurements):
         lines += [
             "",
-            *_claims("advisory for a small base model", advisory, words=ADVISORY_WORDS),
+            *_claims("advisory for a small base model", advisory_claims, words=ADVISORY_WORDS),
         ]
     if plot:
         lines += ["", f"![{TITLE}]({plot})"]
@@ -123,7 +127,7 @@ def _released_forms(verdict: Verdict) -> str:
 
 
 def render_side_by_side(answer_rows: Sequence[SideBySide]) -> str:
-    """Return the answers of candidate and base beside the author's own, as Markdown."""
+    """Return the answers of candidate, base and author side by side, as Markdown."""
     lines = ["# Answers to held-out questions", ""]
     for row in answer_rows:
         lines += [
@@ -153,10 +157,12 @@ def _details(evaluation: Evaluation) -> list[str]:
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in evaluation.seconds.items())
     held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
-    refused = ", ".join(f"`{name}`" for name in evaluation.refused_early)
-    early = [f"- Refused by {refused} before any question; the answers are only for this report."]
+    refused_claims = ", ".join(f"`{name}`" for name in evaluation.refused_early)
+    early_lines = [
+        f"- Refused by {refused_claims} before any question; the answers are only for this report."
+    ]
     return [
-        *(early if refused else ()),
+        *(early_lines if refused_claims else ()),
         f"- {passages} passages that no compared model was trained on, "
         f"{evaluation.answer_tokens} answer tokens, computed in {evaluation.precision}; left out: "
         f"{evaluation.left_out or 'none'}.",

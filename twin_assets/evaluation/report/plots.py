@@ -26,9 +26,9 @@ def voice_plot(voice: VoiceFigures) -> str:
     figure: Any = Figure(figsize=(9.0, 3.4 * rows), layout="constrained")
     for index, habit in enumerate(voice.habits):
         axes: Any = figure.add_subplot(rows, columns, index + 1)
-        for turn, (writer, colour) in enumerate(COLOURS.items()):
+        for bar_index, (writer, colour) in enumerate(COLOURS.items()):
             axes.barh(
-                [row + 0.27 * (turn - 1) for row in range(len(habit.traits))],
+                [row + 0.27 * (bar_index - 1) for row in range(len(habit.traits))],
                 [getattr(trait, writer) for trait in habit.traits],
                 height=0.25,
                 color=colour,
@@ -42,7 +42,7 @@ def voice_plot(voice: VoiceFigures) -> str:
         if index == 0:
             axes.legend(fontsize=8)
     figure.suptitle(f"{TITLE}\n{voice.verdict}", fontsize=10)
-    # with letters as outlines instead of text, a plot takes 30 KB of the event log
+    # If letters were outlines instead of text, a plot would take 30 KB of the event log.
     stream, settings = io.StringIO(), cast("Any", mpl)
     with settings.rc_context({"svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})

@@ -1,14 +1,14 @@
-"""Run servers of candidate and base that stay up while questions are asked in batches.
+"""Run servers of candidate and base, and keep them running while questions are asked in batches.
 
 Scope: the servers, and the answers so far.
-Out of scope: deciding when to stop (`sequential_plan.py`), asking one server
-(`served_model.py`), the questions (`served_answers.py`).
+Out of scope: deciding when to stop (`sequential_plan.py`), asking one server (`served_model.py`),
+the questions (`served_answers.py`).
 
-The base answers more: the same questions, and again after the author's posts, which have 3,400
-tokens. A server reads the posts once if nothing else uses their slot, so questions with posts and
-plain questions have separate slots. The candidate finishes sooner; its core then runs a second
-server of the base for plain questions only. If the base has no questions, its core runs a second
-server of the candidate.
+The base answers more prompts: the same questions, and each again after the author's posts, which
+have 3,400 tokens. A server reads the posts once if no other prompt uses their slot, so questions
+with posts and plain questions have separate slots. The candidate finishes sooner; its core then
+runs a second server of the base for plain questions only. If the base has no questions, its core
+runs a second server of the candidate.
 """
 # pyright: strict
 
@@ -40,13 +40,13 @@ from twin_resources.models.serving.served_model import (
     StartServer,
 )
 
-# the second servers start only if there is enough work for them
+# The second servers start only if there is enough work for them.
 CANDIDATE, SECOND_CANDIDATE = "candidate", "candidate, beside"
 BASE, SECOND_BASE = "base", "base, beside"
 
 
 class AnswerBatches:
-    """Answers in batches; the object is a context manager that stops the servers at its end.
+    """Ask questions in batches; as a context manager, the object stops the servers on exit.
 
     Attributes:
         candidate, base: answers by position in `PromptSet.prompts`.
@@ -100,14 +100,15 @@ class AnswerBatches:
         Raises:
             TwinError: one of the models cannot be served, or does not answer as required.
         """
-        below_posts = frozenset(self._prompts.with_posts)
-        [first, then] = [
-            [at for at in base_positions if (at in below_posts) is below] for below in (True, False)
+        base_posts = frozenset(self._prompts.with_posts)
+        [posts_positions, plain_positions] = [
+            [position for position in base_positions if (position in base_posts) is after_posts]
+            for after_posts in (True, False)
         ]
         candidate_queue, posts_queue, plain_queue = (
             self._make_queue(positions),
-            self._make_queue(first),
-            self._make_queue(then),
+            self._make_queue(posts_positions),
+            self._make_queue(plain_positions),
         )
         if base_positions:
             self._stop_servers(SECOND_CANDIDATE)
@@ -119,9 +120,13 @@ class AnswerBatches:
             self._stop_servers(BASE, SECOND_BASE)
             self._by_candidate_alone(candidate_queue)
         self.candidate |= dict(zip(positions, candidate_queue.answers_of_turn(), strict=True))
-        for asked, queue in ((first, posts_queue), (then, plain_queue)):
+        for asked_positions, queue in (
+            (posts_positions, posts_queue),
+            (plain_positions, plain_queue),
+        ):
             self.base |= {
-                at: one.text for at, one in zip(asked, queue.answers_of_turn(), strict=True)
+                position: answer.text
+                for position, answer in zip(asked_positions, queue.answers_of_turn(), strict=True)
             }
 
     def ask_twice(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
@@ -170,14 +175,14 @@ class AnswerBatches:
 
     def _should_run_server(self, name: str, queue: PromptQueue) -> bool:
         """Return whether to use a second server: it already runs, or enough prompts remain."""
-        enough = queue.remaining >= MIN_ANSWERS_FOR_SERVER and max_concurrent_servers() > 1
-        return enough or name in self._running
+        has_enough_work = queue.remaining >= MIN_ANSWERS_FOR_SERVER and max_concurrent_servers() > 1
+        return has_enough_work or name in self._running
 
     def _stop_servers(self, *names: str) -> None:
-        with ExitStack() as ending:
+        with ExitStack() as stack:
             for name in names:
                 self._running.pop(name, None)
-                ending.push(self._exit_stacks[name].pop_all())
+                stack.push(self._exit_stacks[name].pop_all())
 
     def _process_queue(self, queue: PromptQueue, name: str) -> None:
         queue.answer_with(self._get_server(name))
@@ -189,7 +194,7 @@ class AnswerBatches:
 
     def _make_queue(self, positions: Sequence[int]) -> PromptQueue:
         return PromptQueue(
-            [self._prompts.prompts[at] for at in positions],
+            [self._prompts.prompts[position] for position in positions],
             max_tokens=[ANSWER_TOKENS],
             frequency_penalty=FREQUENCY_PENALTY,
             on_answer=self._progress.step_recorder(BOTH_PART),
@@ -199,5 +204,5 @@ class AnswerBatches:
 def _run_parallel(*work: Callable[[], None]) -> None:
     """Run functions in parallel; raise the first error after all have ended."""
     with ThreadPoolExecutor(len(work)) as pool:
-        for future in [pool.submit(one) for one in work]:
+        for future in [pool.submit(function) for function in work]:
             future.result()

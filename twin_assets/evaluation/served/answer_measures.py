@@ -1,4 +1,4 @@
-"""Hold the judges of served answers, and select the answers for a judge.
+"""Group the judges of served answers, and select the answers for a judge.
 
 Scope: the calibrated judges, answers in the format that a judge reads.
 Out of scope: asking (`served_answers.py`), measures and their thresholds
@@ -42,8 +42,8 @@ class Judges:
 
     def voices(self) -> dict[str, VoiceJudge]:
         """Return the existing voice judges by the names of their stored scores."""
-        named = {"voice": self.voice, "voice of people": self.voice_people}
-        return {name: judge for name, judge in named.items() if judge is not None}
+        judges_by_score = {"voice": self.voice, "voice of people": self.voice_people}
+        return {name: judge for name, judge in judges_by_score.items() if judge is not None}
 
 
 def to_judged_answers(
@@ -51,8 +51,8 @@ def to_judged_answers(
 ) -> list[JudgedAnswer]:
     """Return texts as answers to the held-out questions at these positions, with their passages."""
     return [
-        JudgedAnswer(prompts.questions[at], text, prompts.passages[at])
-        for at, text in zip(positions, texts, strict=True)
+        JudgedAnswer(prompts.questions[position], text, prompts.passages[position])
+        for position, text in zip(positions, texts, strict=True)
     ]
 
 
@@ -65,13 +65,15 @@ def score_answers(
 
 def positions_with_passages(prompts: PromptSet) -> list[int]:
     """Return the positions of held-out prompts that show passages."""
-    return [at for at in prompts.held_out if prompts.passages[at]]
+    return [position for position in prompts.held_out if prompts.passages[position]]
 
 
 def base_answers_if_complete(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
     """Return the base's answers to all held-out questions, or None if some were not requested."""
-    base = [answers.base[at] for at in prompts.held_out if at in answers.base]
-    return base if len(base) == len(prompts.held_out) else None
+    base_answers = [
+        answers.base[position] for position in prompts.held_out if position in answers.base
+    ]
+    return base_answers if len(base_answers) == len(prompts.held_out) else None
 
 
 def prompt_text(prompt: Sequence[dict[str, str]]) -> str:

@@ -1,11 +1,11 @@
-"""Keep scores of the base model's answers from one gate for the next.
+"""Reuse scores of the base model's answers from earlier gates.
 
 Scope: the key of a score, and the answers that a score still needs.
 Out of scope: the scores (`measures/`), storing numbers (`measurement_cache.py`).
 
 Greedy answers depend only on the prompt, so a score's key consists of model, server, prompt and the
-scorer's revision. Several measures may score one answer. The base is asked for it if one of these
-scores is unknown.
+scorer's revision. Several measures may score one answer. The base generates an answer only if one
+of these scores is unknown.
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ class BaseScores:
     """Scores of one base model for one list of prompts.
 
     Attributes:
-        key_inputs: inputs other than the prompt that decide an answer: the model's revision, the
+        key_inputs: inputs other than the prompt that determine an answer: the model's revision, the
             server, the number of tokens, the frequency penalty.
     """
 
@@ -53,11 +53,11 @@ class BaseScores:
         return measure in self._announced
 
     def missing(self) -> list[int]:
-        """Return the positions of prompts that the base must be asked."""
-        missing: set[int] = set()
+        """Return the positions of prompts that the base must answer."""
+        missing_positions: set[int] = set()
         for positions, names in self._announced.values():
-            missing |= {positions[at] for at in self.cache.find_missing(names)}
-        return sorted(missing)
+            missing_positions |= {positions[index] for index in self.cache.find_missing(names)}
+        return sorted(missing_positions)
 
     def get_scores(
         self,
@@ -74,7 +74,7 @@ class BaseScores:
         positions, names = self._announced[measure]
 
         def compute(missing: list[int]) -> Sequence[float]:
-            answer_positions = [positions[at] for at in missing]
+            answer_positions = [positions[index] for index in missing]
             return score(answer_positions, [answers[position] for position in answer_positions])
 
         return self.cache.get_or_compute(names, compute)

@@ -1,12 +1,12 @@
 """Read 50 instructions such as "three bullets", "only JSON" or "one word", and check answers.
 
-Scope: reading them, the checks. Out of scope: asking (`served_answers.py`),
+Scope: reading the instructions, checking answers. Out of scope: asking (`served_answers.py`),
 comparing two models (`measures/instruction_following.py`), correctness of answers.
 
-A check tests the form alone, without a judge: `blue` meets "which color is snow, in one word". The
+A check tests only the form, without a judge: `blue` meets "which color is snow, in one word". The
 prompts use the base model's own chat markup, without the twin's template, and each answer fits into
-the token limit. Source for instructions that a program can verify: Zhou et al. 2023,
-https://arxiv.org/abs/2311.07911.
+the token limit. Zhou et al. 2023, https://arxiv.org/abs/2311.07911, introduced instructions that a
+program can verify.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ class CheckedInstruction:
     """One instruction.
 
     Attributes:
-        id: `i01` …
+        id: for example `i01`.
         check: a name of `CHECKS`.
         wanted: argument of the check: a number, a text, several texts, or None.
     """
@@ -48,12 +48,12 @@ class CheckedInstruction:
 def read_checked_instructions() -> tuple[CheckedInstruction, ...]:
     """Return all instructions, in the order of the file."""
     return tuple(
-        CheckedInstruction(**one) for one in json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
+        CheckedInstruction(**row) for row in json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
     )
 
 
 def follows(instruction: CheckedInstruction, answer: str) -> bool:
-    """Return whether the answer has the requested form; an empty answer never has."""
+    """Return whether the answer has the requested form; an empty answer never has it."""
     text = answer.strip()
     return bool(text) and CHECKS[instruction.check](text, instruction.wanted)
 
@@ -68,20 +68,22 @@ def _has_bullets(text: str, expected_count: int) -> bool:
 
 
 def _is_numbered_list(text: str, expected_count: int) -> bool:
-    found = [_NUMBERED.match(line) for line in _lines(text)]
-    return [int(one[1]) if one else 0 for one in found] == list(range(1, expected_count + 1))
+    matches = [_NUMBERED.match(line) for line in _lines(text)]
+    return [int(match[1]) if match else 0 for match in matches] == list(
+        range(1, expected_count + 1)
+    )
 
 
 def _has_json_keys(text: str, expected_keys: list[str]) -> bool:
     try:
-        found: Any = json.loads(text)
+        document: Any = json.loads(text)
     except ValueError:
         return False
-    return isinstance(found, dict) and set(expected_keys) == set(found)  # pyright: ignore[reportUnknownArgumentType]
+    return isinstance(document, dict) and set(expected_keys) == set(document)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _has_sentence_count(text: str, expected_count: int) -> bool:
-    ends = [one.end() for one in _SENTENCE_END.finditer(text)]
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     # text after the last end is a sentence without an end
     return len(ends) == expected_count and ends[-1] == len(text)
 
@@ -91,18 +93,22 @@ def _has_no_comma(text: str, _wanted: None) -> bool:
 
 
 def _is_cased(text: str, change_case: Callable[[str], str]) -> bool:
-    return change_case(text) == text and any(one.isalpha() for one in text)
+    return change_case(text) == text and any(character.isalpha() for character in text)
 
 
 def _has_items(text: str, expected_count: int) -> bool:
     parts = text.rstrip(".").split(",")
-    short = all(1 <= len(_WORD.findall(part)) <= 2 for part in parts)
-    return len(_lines(text)) == 1 and len(parts) == expected_count and short
+    are_short = all(1 <= len(_WORD.findall(part)) <= 2 for part in parts)
+    return len(_lines(text)) == 1 and len(parts) == expected_count and are_short
 
 
 def _is_quoted(text: str, _wanted: None) -> bool:
-    plain = text.replace("“", '"').replace("”", '"')
-    return len(plain) > 2 and plain[0] == plain[-1] == '"' and '"' not in plain[1:-1]
+    ascii_text = text.replace("“", '"').replace("”", '"')
+    return (
+        len(ascii_text) > 2
+        and ascii_text[0] == ascii_text[-1] == '"'
+        and '"' not in ascii_text[1:-1]
+    )
 
 
 def _mentions(text: str, expected_words: list[str]) -> bool:

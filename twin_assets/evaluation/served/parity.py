@@ -1,12 +1,12 @@
-"""Check that the served model is the trained one, by comparing log-probabilities.
+"""Check that the served model is the trained model, by comparing log-probabilities.
 
 Scope: the reference computed by transformers and PEFT in fp32, and the differences from it.
-Out of scope: asking the server (`served_model.py`), thresholds
-(`measures/served_parity.py`).
+Out of scope: asking the server (`served_model.py`), thresholds (`measures/served_parity.py`).
 
 Top tokens agree nine times out of ten even if the adapter's rows are in the wrong order. Only the
-log-probabilities show it: they differ by .12 then, and by .002 otherwise. Every prompt is asked
-twice, because the second answer is computed from the key-value cache of the first.
+log-probabilities reveal it: they differ by 0.12 with such an adapter, and by 0.002 with a correct
+one. Every prompt is asked twice, because the second answer is computed from the key-value cache of
+the first.
 """
 
 from __future__ import annotations
@@ -106,11 +106,11 @@ class ReferenceModel:
         )
         inputs = torch.tensor([[*prompt_tokens, *tokens[:-1]]], device=self._model.device)
         with torch.inference_mode():
-            hidden = self._model.base_model(input_ids=inputs).last_hidden_state
-            values = self._head.logits(hidden[0, len(prompt_tokens) - 1 :]).log_softmax(-1)
+            hidden_states = self._model.base_model(input_ids=inputs).last_hidden_state
+            values = self._head.logits(hidden_states[0, len(prompt_tokens) - 1 :]).log_softmax(-1)
         return [
-            {token: float(row[token]) for token in wanted}
-            for row, wanted in zip(values, requested_tokens, strict=True)
+            {token: float(row[token]) for token in token_ids}
+            for row, token_ids in zip(values, requested_tokens, strict=True)
         ]
 
 
@@ -133,30 +133,32 @@ def compare(
         The differences, or None if every answer was empty.
     """
     differences: list[float] = []
-    by_prompt: list[list[float]] = []
-    repeated: list[float] = []
-    diverged = 0
+    differences_by_prompt: list[list[float]] = []
+    repeat_differences: list[float] = []
+    diverged_count = 0
     for prompt, *pair in zip(prompts, first, second, strict=True):
-        once, again = (_cut_to_known_positions(answer) for answer in pair)
-        if once.tokens == again.tokens:  # one pass of the reference suffices for both
-            groups = [(once, again)]
-            repeated += _differences(once.log_probabilities, again.log_probabilities)
+        first_answer, second_answer = (_cut_to_known_positions(answer) for answer in pair)
+        if first_answer.tokens == second_answer.tokens:  # one pass suffices
+            groups = [(first_answer, second_answer)]
+            repeat_differences += _differences(
+                first_answer.log_probabilities, second_answer.log_probabilities
+            )
         else:
-            groups = [(once,), (again,)]
-            diverged += 1
+            groups = [(first_answer,), (second_answer,)]
+            diverged_count += 1
         prompt_differences: list[float] = []
         for group in groups:
-            served = [answer.log_probabilities for answer in group]
-            reported = [
+            served_values = [answer.log_probabilities for answer in group]
+            reported_tokens = [
                 {token for values in position for token in values}
-                for position in zip(*served, strict=True)
+                for position in zip(*served_values, strict=True)
             ]
-            expected = reference.log_probabilities(prompt, group[0].tokens, reported)
-            for values in served:
-                prompt_differences += _differences(expected, values)
+            reference_values = reference.log_probabilities(prompt, group[0].tokens, reported_tokens)
+            for values in served_values:
+                prompt_differences += _differences(reference_values, values)
         differences += prompt_differences
         if prompt_differences:
-            by_prompt.append(prompt_differences)
+            differences_by_prompt.append(prompt_differences)
         advance(1)
     if not differences:
         return None
@@ -165,10 +167,10 @@ def compare(
         compared=len(differences),
         mean=sum(differences) / len(differences),
         largest=max(differences),
-        repeated=max(repeated, default=0.0),
-        diverged=diverged,
-        interval=_interval(by_prompt),
-        by_prompt=tuple(sum(one) / len(one) for one in by_prompt),
+        repeated=max(repeat_differences, default=0.0),
+        diverged=diverged_count,
+        interval=_interval(differences_by_prompt),
+        by_prompt=tuple(sum(values) / len(values) for values in differences_by_prompt),
         precision=precision,
     )
 
@@ -187,12 +189,15 @@ def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
     """Return the interval of the mean over all values, or None for a single prompt."""
     if len(by_prompt) < 2:
         return None
-    sums, counts = [sum(one) for one in by_prompt], [float(len(one)) for one in by_prompt]
+    sums, counts = (
+        [sum(values) for values in by_prompt],
+        [float(len(values)) for values in by_prompt],
+    )
     return interval_of_means([sums, counts], lambda means: means[0] / means[1])
 
 
 def truncate_answers(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer]:
-    """Cut answers to their first tokens; the texts stay whole."""
+    """Cut answers to their first tokens, and leave the texts unchanged."""
     return [
         ServedAnswer(
             answer.text,
@@ -208,20 +213,20 @@ def _cut_to_known_positions(answer: ServedAnswer) -> ServedAnswer:
     """Return the answer, cut to the tokens whose position is known."""
     if answer.aligned_token_count is None:
         return answer
-    [short] = truncate_answers([answer], answer.aligned_token_count)
-    return short
+    [truncated_answer] = truncate_answers([answer], answer.aligned_token_count)
+    return truncated_answer
 
 
 def _differences(
     first: Sequence[Mapping[int, float]], second: Sequence[Mapping[int, float]]
 ) -> list[float]:
     return [
-        abs(_to_float(left[token]) - _to_float(right[token]))
-        for left, right in zip(first, second, strict=True)
-        for token in left.keys() & right.keys()
+        abs(_to_float(first_values[token]) - _to_float(second_values[token]))
+        for first_values, second_values in zip(first, second, strict=True)
+        for token in first_values.keys() & second_values.keys()
     ]
 
 
 def _to_float(value: float | None) -> float:
-    """Turn null into NaN, since a server reports NaN as null in JSON."""
+    """Turn null into NaN, because a server reports NaN as null in JSON."""
     return math.nan if value is None else value

@@ -1,7 +1,7 @@
-"""Put posts of the author into the base model's prompt, the baseline available to everyone.
+"""Put posts of the author into the base model's prompt, as the baseline available to everyone.
 
-Scope: choosing the posts, and their place in the prompt. Out of scope: asking the model,
-scoring its answers (`voice.py`).
+Scope: choosing the posts, and their place in the prompt. Out of scope: asking the model, scoring
+its answers (`voice.py`).
 
 The posts are in the system message, which is the same for every question. A server that caches a
 common prefix, such as llama.cpp or vLLM, therefore reads them once.
@@ -29,9 +29,9 @@ def select_posts(training: Sequence[TopicPair], *, posts: int = POST_COUNT) -> l
     """
     longest: dict[str, str] = {}
     for pair in training:
-        cut = " ".join(pair.answer.split()[:MAX_WORDS])
+        passage = " ".join(pair.answer.split()[:MAX_WORDS])
         if pair.document_id in longest or len(longest) < posts:
-            longest[pair.document_id] = max(longest.get(pair.document_id, ""), cut, key=len)
+            longest[pair.document_id] = max(longest.get(pair.document_id, ""), passage, key=len)
     return list(longest.values())
 
 
@@ -41,7 +41,10 @@ def add_posts(messages: Sequence[Mapping[str, str]], posts: Sequence[str]) -> li
     Args:
         messages: messages rendered by the template, with the system message first.
     """
-    [first, *following] = messages
-    shown = "\n\n".join(f"[{number}]\n{post}" for number, post in enumerate(posts, 1))
-    system = {"role": first["role"], "content": f"{first['content']}\n\n{HEADING}\n\n{shown}"}
-    return [system, *(dict(message) for message in following)]
+    [system_message, *other_messages] = messages
+    posts_text = "\n\n".join(f"[{number}]\n{post}" for number, post in enumerate(posts, 1))
+    extended_message = {
+        "role": system_message["role"],
+        "content": f"{system_message['content']}\n\n{HEADING}\n\n{posts_text}",
+    }
+    return [extended_message, *(dict(message) for message in other_messages)]

@@ -1,17 +1,17 @@
-"""Build the list of prompts for candidate and base, and hold the answers.
+"""Build the list of prompts for candidate and base, and define their answers.
 
 Scope: the prompts for candidate and base, one list for all measures.
-Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers
-(`measures/`), finding scores of the base's answers that are already known (`base_scores.py`).
+Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers (`measures/`),
+finding scores of the base's answers that are already known (`base_scores.py`).
 
-Parity asks 8 prompts twice, or 20 if these do not decide it. The first four show their passages;
-the template renders the others as questions for which nothing was found. Everything else is asked
-once for all measures. Held-out questions show their passages, as in production. Without passages,
-the tuned model of a sample author scored .40 for topic, and its base, which rephrases the question,
-.83; with them, the scores were .37 and .40. A model trained on shuffled pairs scored .37, its base
-.68 and a good model .65. Red-team prompts follow, then instructions whose answers a function
-checks, without the template. The base is also asked the held-out questions with posts of the author
-before them.
+Parity asks 8 prompts twice, or 20 if these do not decide it. The first four include their passages;
+the template renders the others as questions for which no passage was found. Everything else is
+asked once for all measures. Held-out questions include their passages, as in production. Without
+passages, the tuned model of a sample author scored 0.40 for topic, and its base, which rephrases
+the question, 0.83. With passages, the scores were 0.37 and 0.40. A model trained on shuffled pairs
+scored 0.37, its base 0.68 and a good model 0.65. Red-team prompts follow, then instructions whose
+answers a function checks, without the template. The base is also asked the held-out questions with
+posts of the author before them.
 """
 # pyright: strict
 
@@ -35,7 +35,7 @@ from twin_resources.prompt.templates import Template
 MAX_PARITY_PROMPTS = 20  # only `FIRST_PARITY_PROMPTS` are asked if they decide
 FIRST_PARITY_PROMPTS = 8
 PARITY_TOKENS = 16  # compared tokens of each answer
-PARITY_PROMPTS_WITH_PASSAGES = 4  # prompts with their passages
+PARITY_PROMPTS_WITH_PASSAGES = 4  # prompts that include their passages
 ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
 MIN_ANSWERS_FOR_SERVER = 8  # a server takes 3 s to start, and reads the author's posts again
 RED_TEAM_FILE = Path(__file__).with_name("red_team_prompts.json")
@@ -79,9 +79,8 @@ class PromptSet:
         questions, documents, own_answers, passages: questions, documents, author's answers and
             shown passages of the held-out prompts, which come first in `prompts`. They stay
             complete if only some of the prompts are asked (`sequential_plan.py`).
-        held_out, red_team, instructions, with_posts: positions in `prompts`, in this
-            order. `with_posts` repeats the held-out prompts with posts of the author, for the
-            base alone.
+        held_out, red_team, instructions, with_posts: positions in `prompts`, in this order.
+            `with_posts` repeats the held-out prompts with posts of the author, only for the base.
     """
 
     questions: list[str] = field(repr=False)
@@ -111,7 +110,7 @@ class PromptAnswers:
 @cache
 def read_red_team_prompts() -> tuple[RedTeamPrompt, ...]:
     """Return all red-team prompts, in the order of the file."""
-    return tuple(RedTeamPrompt(**one) for one in json.loads(RED_TEAM_FILE.read_text("utf-8")))
+    return tuple(RedTeamPrompt(**row) for row in json.loads(RED_TEAM_FILE.read_text("utf-8")))
 
 
 def build_prompt_set(
@@ -139,9 +138,12 @@ def build_prompt_set(
 
     def bare_prompts(texts: Sequence[str]) -> list[list[Any]]:
         return [
-            [*one[:-1], {"role": "user", "content": template.bare_question.format(question=text)}]
+            [
+                *messages[:-1],
+                {"role": "user", "content": template.bare_question.format(question=text)},
+            ]
             for text in texts
-            for one in template_prompts
+            for messages in template_prompts
         ]
 
     red_team = bare_prompts([red_team_prompt.prompt for red_team_prompt in read_red_team_prompts()])
@@ -149,9 +151,11 @@ def build_prompt_set(
         [{"role": "user", "content": checked_instruction.instruction}]
         for checked_instruction in checked_instructions.read_checked_instructions()
     ]
-    with_posts = [posts_in_prompt.add_posts(prompt, posts) for prompt in prompts] if posts else []
+    posts_prompts = (
+        [posts_in_prompt.add_posts(prompt, posts) for prompt in prompts] if posts else []
+    )
     ends = [0]
-    for part in (prompts, red_team, instructions, with_posts):
+    for part in (prompts, red_team, instructions, posts_prompts):
         ends.append(ends[-1] + len(part))
     return PromptSet(
         questions=asked_samples["question"].to_list(),
@@ -161,7 +165,7 @@ def build_prompt_set(
             tuple(chunks[name] for name in names if name in chunks)
             for names in asked_samples["context_chunk_ids"].to_list()
         ],
-        prompts=[*prompts, *red_team, *instructions, *with_posts],
+        prompts=[*prompts, *red_team, *instructions, *posts_prompts],
         held_out=range(ends[0], ends[1]),
         red_team=range(ends[1], ends[2]),
         instructions=range(ends[2], ends[3]),
@@ -187,8 +191,8 @@ def parity_prompts(
         template: the template that the checkpoint names.
     """
     samples = pl.concat([passages, training], how="diagonal").head(MAX_PARITY_PROMPTS)
-    drawn = held_out.to_prompts(samples.head(PARITY_PROMPTS_WITH_PASSAGES))
+    prompts_with_passages = held_out.to_prompts(samples.head(PARITY_PROMPTS_WITH_PASSAGES))
     return [
-        *drawn,
+        *prompts_with_passages,
         *held_out.bare_question_prompts(samples.slice(PARITY_PROMPTS_WITH_PASSAGES), template),
     ]

@@ -1,16 +1,16 @@
 """Compute bootstrap intervals of figures measured on the same prompts.
 
 Scope: resampling whole documents, intervals of means and of functions of means.
-Out of scope: the measured quantities (the modules beside this one), thresholds.
+Out of scope: the measured quantities (`measures/`), thresholds.
 
 Answers to two passages of one post are not independent observations, so documents are resampled.
 All columns of a prompt (candidate, base, author) are drawn together, so the bootstrap is paired.
-For few observations, the plain percentile interval of a mean is too narrow by √((n−1)/n) and by
+With few observations, the plain percentile interval of a mean is too narrow, by √((n−1)/n) and by
 using a normal instead of a t quantile. Its level is widened by both (the "expanded percentile" of
 Hesterberg, "What Teachers Should Know about the Bootstrap", 2015, https://arxiv.org/abs/1411.5279,
 section 4). No resample is below the lowest document, so with three documents and no effect, the
 lower end is above 0 one time in eight. With fewer than `MIN_DRAWN` documents, the interval is
-therefore Student's t interval with the resamples' spread.
+therefore Student's t interval with the standard deviation of the resamples.
 """
 # pyright: strict
 
@@ -88,10 +88,10 @@ def interval_of_means(
     values = np.array([list(column) for column in columns], dtype=np.float64)
     if values.ndim != 2 or values.shape[1] == 0:
         raise ValueError("an interval needs columns of the same length with at least one value")
-    weights, drawn = resample_weights(values.shape[1], groups=groups)
+    weights, group_count = resample_weights(values.shape[1], groups=groups)
     means = (values @ weights.T) / weights.sum(axis=1)
     value = float(np.asarray(function(values.mean(axis=1, keepdims=True)))[0])
-    return bootstrap_interval(value, function(means), observations=drawn, level=level)
+    return bootstrap_interval(value, function(means), observations=group_count, level=level)
 
 
 def resample_weights(
@@ -115,11 +115,11 @@ def resample_weights(
     names = list(range(count)) if groups is None else list(groups)
     if len(names) != count:
         raise ValueError(f"{count} values but {len(names)} groups")
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    group_count = len(numbers)
+    index_by_name = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    group_count = len(index_by_name)
     generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(group_count, [1.0 / group_count] * group_count, size=resamples)
-    return drawn[:, [numbers[name] for name in names]].astype(np.float64), group_count
+    draws = generator.multinomial(group_count, [1.0 / group_count] * group_count, size=resamples)
+    return draws[:, [index_by_name[name] for name in names]].astype(np.float64), group_count
 
 
 def bootstrap_interval(
@@ -132,8 +132,8 @@ def bootstrap_interval(
     very uncertain.
 
     Args:
-        observations: number of independent observations; a single one shows no spread, so its
-            interval is unbounded.
+        observations: number of independent observations; a single observation shows no spread, so
+            its interval is unbounded.
     """
     import numpy as np
     from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
@@ -142,11 +142,11 @@ def bootstrap_interval(
         return Interval(value, -math.inf, math.inf)
     quantile: Any = stdtrit
     t_quantile = float(quantile(observations - 1, (1 + level) / 2))
-    widened = t_quantile * math.sqrt(observations / (observations - 1))
+    widened_quantile = t_quantile * math.sqrt(observations / (observations - 1))
     values = np.asarray(resamples, dtype=np.float64)
     if observations < MIN_DRAWN or level > LEVEL:
-        margin = widened * float(values.std())
+        margin = widened_quantile * float(values.std())
         return Interval(value, value - margin, value + margin)
-    tail = NormalDist().cdf(-widened)
+    tail = NormalDist().cdf(-widened_quantile)
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(value, float(low), float(high))

@@ -11,7 +11,7 @@ Hypotheses" (2005), chapter 3, for its mean under exchanged labels.
 The mean of the shares is the AUC. If answers do not depend on their questions, every pairing of
 answers and questions is equally probable. The mean over all pairings is then ½ for any embedder,
 author or length of answers. No scale has to be calibrated, and an answer that is near to every
-question gains nothing.
+question has no advantage.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ def permutation_shares(
 
     Args:
         nearness: m rows of n values, the nearness of each answer to each question.
-        own: m positions, those of each answer's own question.
+        own: m positions, one for each answer's own question.
         groups: group of each of the n questions; questions of one group may have the same answer
             and are not compared.
 
@@ -41,12 +41,14 @@ def permutation_shares(
         ValueError: the lengths differ, or there is no question of a different group.
     """
     shares: list[float] = []
-    for row, at in zip(nearness, own, strict=True):
-        others = [near for near, group in zip(row, groups, strict=True) if group != groups[at]]
-        if not others:
-            raise ValueError(f"no question from a group other than {groups[at]!r}")
-        won = sum(_comparison_score(row[at] - other) for other in others)
-        shares.append(won / len(others))
+    for row, column in zip(nearness, own, strict=True):
+        other_values = [
+            value for value, group in zip(row, groups, strict=True) if group != groups[column]
+        ]
+        if not other_values:
+            raise ValueError(f"no question from a group other than {groups[column]!r}")
+        score = sum(_comparison_score(row[column] - other_value) for other_value in other_values)
+        shares.append(score / len(other_values))
     return shares
 
 

@@ -3,8 +3,8 @@
 Scope: counting, the exact interval, its format. Out of scope: the property (`measures/`), intervals
 of means (`bootstrap.py`).
 
-The interval is Clopper and Pearson's, not a bootstrap. If none is found among 40, resampling gives
-0 to 0, but the true share may be 8.8 %. Source: Biometrika 26 (1934).
+The interval is Clopper and Pearson's (Biometrika 26, 1934), not a bootstrap. If 0 of 40 answers
+have the property, resampling gives the interval 0 to 0, but the true share may be 8.8 %.
 """
 # pyright: strict
 
@@ -37,15 +37,15 @@ class Rate:
 
 def rate(flags: Sequence[bool]) -> Rate:
     """Return the share of true flags."""
-    hits, count = sum(flags), len(flags)
+    hit_count, count = sum(flags), len(flags)
     if not count:
         return Rate(0, 0, 0.0, 0.0, 1.0)
     return Rate(
-        found=hits,
+        found=hit_count,
         of=count,
-        share=hits / count,
-        low=clopper_pearson_lower(hits, count, delta=TAIL_PROBABILITY),
-        high=1.0 - clopper_pearson_lower(count - hits, count, delta=TAIL_PROBABILITY),
+        share=hit_count / count,
+        low=clopper_pearson_lower(hit_count, count, delta=TAIL_PROBABILITY),
+        high=1.0 - clopper_pearson_lower(count - hit_count, count, delta=TAIL_PROBABILITY),
     )
 
 

@@ -1,24 +1,23 @@
-"""Decide a claim about a mean by betting, with a look after every answer.
+"""Decide a claim about a mean by betting, with a test after every answer.
 
 Scope: the bets on both sides of a limit, for finite and infinite populations; splitting a level
 over several looks at an interval.
 Out of scope: the measured quantity and its limit (`sequential_plan.py`, `measures/`), intervals
 (`bootstrap.py`, `rates.py`).
 
-Sources: Waudby-Smith and Ramdas, "Estimating means of
-bounded random variables by betting", JRSS B 86 (2024), https://arxiv.org/abs/2010.09686, sections 4
-and 5 (sampling without replacement). Waudby-Smith and Ramdas, "Confidence sequences for sampling
-without replacement", NeurIPS 2020, https://arxiv.org/abs/2006.04347.
-`twin_resources/statistics/bets.py` implements a bet.
+Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B
+86 (2024), https://arxiv.org/abs/2010.09686, sections 4 and 5 (sampling without replacement).
+Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement", NeurIPS 2020,
+https://arxiv.org/abs/2006.04347. `twin_resources/statistics/bets.py` implements a bet.
 
 A gate with N questions estimates the mean over these N, asked in random order. After t values with
 sum S, the conditional mean of the next value is the mean of the rest: (N·m − S)/(N − t). The claim
 m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets of
-`bets.py` are made against that. Under the claim, the wealth is a nonnegative supermartingale. The
-probability that it ever reaches 1/α is at most α (Ville), however often one looks. A negative n
-refutes the claim with certainty, so the last question decides if no earlier question did. Stopping
-early gives the same answer as asking all N, except with probability at most α. Two questions about
-one post do no harm, because only the order is random.
+`bets.py` are made against that mean. Under the claim, the wealth is a nonnegative supermartingale.
+The probability that it ever reaches 1/α is at most α (Ville), regardless of the number of tests. A
+negative n refutes the claim with certainty, so the last question decides if no earlier question
+did. Stopping early gives the same answer as asking all N, except with probability at most α. Two
+questions about one post do no harm, because only the order is random.
 """
 # pyright: strict
 
@@ -53,7 +52,7 @@ def decide_side(
 
     Args:
         values: numbers in [0, 1], in order of arrival. The function may be called again with more
-            values at any time; a decision once made stands.
+            values at any time; a decision is final.
         limit: number in (0, 1); a mean equal to it counts as `above`.
         population_size: size of the population, drawn in random order; None for an infinite
             population.
@@ -71,14 +70,14 @@ def decide_side(
             "outside [0, 1]",
             next_step="scale the values, and pass each only once",
         )
-    up, down = (
+    upper_bets, lower_bets = (
         _Bets(limit, population_size, fractions),
         _Bets(1.0 - limit, population_size, fractions),
     )
     for value in values:
-        if up.stake(value) >= 1.0 / above:
+        if upper_bets.stake(value) >= 1.0 / above:
             return "above"
-        if down.stake(1.0 - value) >= 1.0 / below:
+        if lower_bets.stake(1.0 - value) >= 1.0 / below:
             return "below"
     if (
         population_size is not None and len(values) == population_size
@@ -91,17 +90,17 @@ def split_level(level: float, looks: int) -> tuple[float, ...]:
     """Split a level over the looks at an interval.
 
     Every look but the last gets a fifth of the level, and the last gets the rest. By the union
-    bound, the sum holds however the looks depend on each other, at the cost of somewhat wider
+    bound, the total is valid for any dependence between the looks, at the cost of somewhat wider
     intervals.
     """
-    early = level / 5
-    return (*[early] * (looks - 1), level - early * (looks - 1))
+    early_level = level / 5
+    return (*[early_level] * (looks - 1), level - early_level * (looks - 1))
 
 
 def planned_looks(
     count: int, looks: Sequence[int], *, level: float
 ) -> tuple[tuple[int, float], ...]:
-    """Return the number of observations at each look, and the level that the look spends.
+    """Return the number of observations at each look, and the level that the look uses.
 
     Args:
         looks: numbers of observations, ascending. Numbers of `count` or more are left out, and the
@@ -125,11 +124,11 @@ class _Bets:
 
     def stake(self, value: float) -> float:
         """Bet on one more value; return the mean wealth (infinite if the claim is refuted)."""
-        null = self._null()
+        null_mean = self._null()
         self._count, self._sum = self._count + 1, self._sum + value
-        if TOLERANCE < null < 1.0:  # otherwise all remaining values are 0 or 1
+        if TOLERANCE < null_mean < 1.0:  # otherwise, all remaining values are 0 or 1
             self._wealth = [
-                wealth * wealth_factor(value, null, fraction)
+                wealth * wealth_factor(value, null_mean, fraction)
                 for wealth, fraction in zip(self._wealth, self._fractions, strict=True)
             ]
         if (
