@@ -260,17 +260,14 @@ class _BatchReplayer:
             used_probes: (sample id, kind) of the trial's planted answers so far; none is used
                 twice.
         """
-        entries = [(entry_source.source, entry_source.prompt_id, "") for entry_source in batch]
+        entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
         drawn_probes = draw_probes(
             list(self._probes.values()),
             count=certification.probe_count(len(batch)),
             batch=digest(self._trial.id, last_sequence),
             used_probes=used_probes,
         )
-        entries += [
-            (PROBE, entry_source.prompt.sample_id, entry_source.kind)
-            for entry_source in drawn_probes
-        ]
+        entries += [(PROBE, probe.prompt.sample_id, probe.kind) for probe in drawn_probes]
         return [
             self._trial.row(last_sequence + n, *entry) for n, entry in enumerate(entries, start=1)
         ]

@@ -116,9 +116,7 @@ def _pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     """Return the documents whose current text is not in the dataset.
 
     The columns are `key`, `hash`, `kept` and `unseen`, which marks documents that the dataset has
-    never contained.
-
-    Dropped documents that the dataset has never contained are left out.
+    never contained. Dropped documents are omitted if the dataset has never contained them.
     """
     from twin_resources.storage.tables import store
     from twin_resources.storage.tables.changes import find_changes, input_hashes
