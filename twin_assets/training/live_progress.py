@@ -122,7 +122,7 @@ class _LauncherReader(dg.PipesMessageReader):
 
 
 def _describe_step(metrics: Mapping[str, Any]) -> str:
-    """Describe a step, with the remaining time if it is known (after the second step)."""
+    """Describe a step, with the remaining time if it is known (from the second step on)."""
     remaining_s = metrics.get("seconds_left")
     return (
         f"step {metrics['step']} of {metrics['steps']}: loss {metrics['loss']:.3f}, "

@@ -116,7 +116,7 @@ def find_last_complete_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] |
             continue
         try:
             position: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-        except ValueError:  # a power failure truncated the file
+        except ValueError:  # a power failure left the file incomplete
             continue
         digests = {file.name: _digest(file) for file in path.glob("*.safetensors")}
         if digests == position["files"]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from twin_resources.router.pacing import RemainingBudget
 
 # LiteLLM includes this model's tokenizer. It would fetch the tokenizers of other families from the
-# model hub; offline, it gave up after 24 s.
+# model hub, and gave up one such attempt after 24 s.
 _COUNTING_MODEL = "gpt-4o"
 _SAME_TOKENIZER_PROVIDERS = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers produce up to 1.6 times as many tokens for the same

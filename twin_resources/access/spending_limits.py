@@ -83,14 +83,16 @@ class OverLimitError(TwinError):
         self.resets_at = period_end(period, now)
         self.retry_after_s = max(1, math.ceil((self.resets_at - now).total_seconds()))
         owner = scope if not name else f"{scope} {name}"
-        reset_time = f"{self.resets_at:%Y-%m-%d %H:%M} UTC"
+        resets = f"{self.resets_at:%Y-%m-%d %H:%M} UTC"
         if requested_usd > limit_usd:
             next_step = (
                 f"request a shorter answer, or raise this limit "
                 f"{_limit_setting(scope, name, period)}"
             )
         elif spent_usd + requested_usd > limit_usd:
-            next_step = f"wait until {reset_time}, or raise this limit {_limit_setting(scope, name, period)}"
+            next_step = (
+                f"wait until {resets}, or raise this limit {_limit_setting(scope, name, period)}"
+            )
         else:
             next_step = (
                 "try again in a few seconds: part of what other requests reserved is released"
@@ -99,7 +101,7 @@ class OverLimitError(TwinError):
             f"reserve {format_dollars(requested_usd)}",
             found=f"the limit of {format_dollars(limit_usd)} a {period} of the {owner}: "
             f"{format_dollars(spent_usd)} spent and {format_dollars(reserved_usd)} reserved; "
-            f"it opens again at {reset_time}",
+            f"it opens again at {resets}",
             next_step=next_step,
         )
 

@@ -1,9 +1,9 @@
 """Copy the state store to a SQLite file, and back into SQLite or PostgreSQL.
 
-Scope: rows from one database to another, and paths in them that move with a home.
-Out of scope: the meaning of rows. Leases are left out, because they belong to processes.
-Method: tables are read as they are in the database (SQLAlchemy's reflection), which includes those
-of every part of the project. Tables that the state store creates keep their own definition.
+Scope: copying rows between databases, and replacing paths in them that move with a home.
+Out of scope: the meaning of rows. Leases are omitted, because they belong to processes.
+Method: SQLAlchemy reflects the tables in the database, which covers every part of the project.
+Tables that the state store creates keep their own definition.
 """
 # pyright: strict
 
