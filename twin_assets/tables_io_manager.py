@@ -63,7 +63,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
         return _frame(tables, asset, authors[0], columns, annotation is pl.LazyFrame)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Accept a `SyncResult`, whose numbers become metadata, or None for a written table.
+        """Accept a `SyncResult`, whose numbers become metadata, or None if the table is written.
 
         Raises:
             TwinError: the output is of another type, which would not be stored.

@@ -1,4 +1,4 @@
-"""Update the table `teacher_questions`: the teacher's question for each draft, paid for once.
+"""Update the table `teacher_questions`: the teacher's question for each draft, bought once.
 
 Scope: choosing the drafts to ask about, storing the replies and their cost. Out of scope: the
 request (`teacher.py`), its budget (`access/purpose_budget.py`).

@@ -3,7 +3,7 @@
 Scope: choosing the cuts, and the contract of `document_chunks`. Out of scope: tokenizing
 (`twin_resources.models.embedder`), embedding, storing.
 
-No library's chunker is used, because the offsets must be exact and the embedder's limit must hold.
+No library's chunker is used, because offsets must be exact and no chunk may exceed the limit.
 chonkie 1.7 was measured with the same tokenizer at 256 tokens, on 210 shared posts and one of
 unbroken words. Its RecursiveChunker makes fuller chunks (mean 228 tokens, here 204), but in four
 cases the chunk differs from `text[start:end]`. It splits a long word by decoding token ids, which
@@ -224,13 +224,13 @@ def shorten_title(title: str, tokenizer: EmbedderTokenizer) -> str:
     while True:
         (_, stop), *_ = _split_characters(token_counter, 0, len(title), max_tokens=max_tokens)
         cut_at = title.rfind(" ", 0, stop + 1)
-        shortened = title[: cut_at if cut_at > 0 else stop]
+        short_title = title[: cut_at if cut_at > 0 else stop]
         # the first part of a word may have more tokens alone than within the whole word
         if (
             max_tokens == 1
-            or tokenizer.count_tokens([shortened])[0] - special_tokens <= title_limit
+            or tokenizer.count_tokens([short_title])[0] - special_tokens <= title_limit
         ):
-            return shortened
+            return short_title
         max_tokens //= 2
 
 
@@ -308,7 +308,7 @@ def _cut_smaller(
     heading: str,
     max_tokens: int,
 ) -> Iterator[Chunk]:
-    """Cut a span that has more tokens alone than it had inside its document.
+    """Cut a span that has more tokens on its own than within its document.
 
     A cut within a word of over 100 characters has that effect. `max_tokens` is halved until the
     tokenizer's count fits.

@@ -24,7 +24,7 @@ MAX_ROWS_PER_BATCH = 50_000  # 25 MB of passages per scan of the documents' text
 def passage_embeddings(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
-    """Quotable paragraphs of at most 120 words, with their vectors and those of their tokens."""
+    """Quotable paragraphs of at most 120 words, with passage vectors and token vectors."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding paragraphs")
     sync_result = quotable_rows.update_passages(tables, author, model, progress=progress)

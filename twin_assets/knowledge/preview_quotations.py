@@ -115,7 +115,7 @@ def choose_preview_quotations(
 def _best_answers(
     numbered: Sequence[tuple[int, PreviewQuotation]], queries: np.ndarray, embedder: Embedder
 ) -> list[PreviewQuotation]:
-    """Sort quotations by the cosine to the question with their number, the highest first."""
+    """Sort numbered quotations by cosine to the question with that number, the highest first."""
     if not numbered:
         return []
     sentences = embedder.embed([quotation.text for _, quotation in numbered])

@@ -77,7 +77,7 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
 
     def calibrate(_: pl.DataFrame) -> pl.DataFrame:
         sampled_ids = [
-            passage_ids[place] for place in calibration.sample_indexes(passage_ids, MAX_PASSAGES)
+            passage_ids[index] for index in calibration.sample_indexes(passage_ids, MAX_PASSAGES)
         ]
         passages = _read_passages(
             tables, author, sampled_ids, read_all=len(sampled_ids) == len(passage_ids)
@@ -168,10 +168,10 @@ def _sample_held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
     passage_ids: list[str] = passages["passage_id"].to_list()
     indices: list[int] = []
     sentences: list[str] = []
-    for place in calibration.sample_indexes(passage_ids, calibration.MAX_OWN_SENTENCES):
-        sentence = _first_long_sentence(passages["text"][place])
+    for index in calibration.sample_indexes(passage_ids, calibration.MAX_OWN_SENTENCES):
+        sentence = _first_long_sentence(passages["text"][index])
         if sentence:
-            indices.append(place)
+            indices.append(index)
             sentences.append(sentence)
     return indices, sentences
 

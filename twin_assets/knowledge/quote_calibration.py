@@ -18,7 +18,7 @@ from twin_resources.storage.tables.tables import Tables
 def quote_calibration(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
-    """One row with the score below which a question counts as uncovered by the author's posts."""
+    """One row with the score below which the author's posts do not answer a question."""
     author = context.partition_key
     sync_result = quote_calibrating.update_calibration(tables, author, embedder.embedder())
     rows = tables.read(CALIBRATION_TABLE, author).drop("mean").to_dicts()

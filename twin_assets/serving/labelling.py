@@ -166,7 +166,7 @@ def buy_labels(
         labeller.store(batch, answers, label_table, tables)
         label_table = stored_labels(tables, author.slug)
         _, label_count = _labelled_prompts(label_table, purchase)
-        usd += sum(paid.usd for _, paid in answers.values() if isinstance(paid, PaidAnswer))
+        usd += sum(reply.usd for _, reply in answers.values() if isinstance(reply, PaidAnswer))
         log(f"{label_count} labels, ${usd:.4f} in this run")
     return PurchaseResult(
         purchase=purchase.id,
@@ -350,26 +350,26 @@ class _BatchLabeller:
         for row in rows.iter_rows(named=True):
             if row["source"] == PROBE:
                 probe = self._probes[row["prompt_id"], row["plant"]]
-                good, bad = probe.judged_pair()
-                answer_pairs.append((bad, good))
+                good_answer, bad_answer = probe.judged_pair()
+                answer_pairs.append((bad_answer, good_answer))
                 questions.append(probe.prompt.question)
                 passages.append(())
                 paid_replies.append(None)
                 continue
             prompt = self._prompts[row["prompt_id"]]
-            own_answer, paid = answers[row["prompt_id"]]
+            own_answer, reply = answers[row["prompt_id"]]
             texts = tuple(passage.text for passage in prompt.passages)
             judged_paid_answer = (
-                paid
-                if isinstance(paid, ReusableAnswer)
-                else JudgedAnswer(prompt.question, paid.text, texts)
+                reply
+                if isinstance(reply, ReusableAnswer)
+                else JudgedAnswer(prompt.question, reply.text, texts)
             )
             answer_pairs.append(
                 (JudgedAnswer(prompt.question, own_answer, texts), judged_paid_answer)
             )
             questions.append(prompt.question)
-            passages.append(tuple(indexed_text(p.title, p.text) for p in prompt.passages))
-            paid_replies.append(paid)
+            passages.append(tuple(indexed_text(row.title, row.text) for row in prompt.passages))
+            paid_replies.append(reply)
         vectors = np.asarray(self._embed(questions), np.float32)
         return rows.with_columns(
             pl.Series("reader", [self._readers.get(field, "") for field in rows["prompt_id"]]),
@@ -380,7 +380,7 @@ class _BatchLabeller:
             pl.Series("scores", self._scores(answer_pairs), pl.List(label_rows.SCORE_TYPE)),
             *(
                 pl.Series(
-                    field, [getattr(paid, field) if paid else 0 for paid in paid_replies], dtype
+                    field, [getattr(reply, field) if reply else 0 for reply in paid_replies], dtype
                 )
                 for field, dtype in (
                     ("prompt_tokens", pl.Int64()),
@@ -403,10 +403,10 @@ class _BatchLabeller:
                 continue
             scores_in_order = iter(member.judge.score_all(judged_answers))
             claim = member.judge.claim
-            for prompt_scores, (_, paid) in zip(scores, answer_pairs, strict=True):
+            for prompt_scores, (_, reply) in zip(scores, answer_pairs, strict=True):
                 own_score = next(scores_in_order)
-                is_reused = isinstance(paid, ReusableAnswer)
-                paid_score = paid.scores[claim] if is_reused else next(scores_in_order)
+                is_reused = isinstance(reply, ReusableAnswer)
+                paid_score = reply.scores[claim] if is_reused else next(scores_in_order)
                 prompt_scores.append({"claim": claim, "own": own_score, "paid": paid_score})
         return scores
 

@@ -24,7 +24,7 @@ LLAMA_LAYERS = frozenset(
 
 
 def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> Any:
-    """Add a new adapter to the base model, with any weights in the folder `initial_adapter`.
+    """Add an adapter to the base model, with new weights or those of `initial_adapter`.
 
     Raises:
         TwinError: the model lacks a target module, or `initial_adapter` has a different shape.

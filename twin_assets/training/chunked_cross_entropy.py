@@ -119,7 +119,7 @@ def find_chunked_head(model: Any) -> ChunkedHead | None:
 
 
 def token_losses(model: Any, targets: torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """Return negative log-likelihoods in the shape of `targets`; 0 for `IGNORE_INDEX`.
+    """Return each target's negative log-likelihood, 0 for `IGNORE_INDEX`, shaped like `targets`.
 
     Args:
         inputs: the model's inputs, with `logits_to_keep` if not all positions have a target.

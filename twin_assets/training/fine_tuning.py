@@ -54,7 +54,7 @@ SAMPLE_COLUMNS = ("sample_id", "document_id", "messages")  # columns of a sample
 
 @dataclass(frozen=True)
 class FineTunedCheckpoint:
-    """A published checkpoint, and whether this call trained it or found it."""
+    """A published checkpoint, and whether this call trained it."""
 
     folder: Path
     manifest: Manifest
@@ -98,7 +98,7 @@ class _Inputs:
         recipe = self.recipe.without_preference().model_dump()
         parts = [self.base.revision, self.data_version, recipe, self.code]
         if self.samples_per_step != self.recipe.samples_per_step:
-            parts.append(self.samples_per_step)  # depends on the ranks as well
+            parts.append(self.samples_per_step)  # this number also depends on the ranks
         if self.posts is not None:
             parts.append(self.posts.data_version)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

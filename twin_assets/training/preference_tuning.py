@@ -76,7 +76,7 @@ def tune_on_preferences(
     environment: Mapping[str, str] | None = None,
     on_message: Callable[[Message], None] | None = None,
 ) -> TunedCandidate:
-    """Train on the author's pairs, starting from the supervised checkpoint, also the reference.
+    """Train on the author's pairs from the supervised checkpoint, which is also the reference.
 
     With too few pairs, or a recipe without a `preference` section, the supervised checkpoint is
     the candidate. If the inputs are unchanged, no training takes place; a killed run resumes. The
@@ -215,7 +215,7 @@ def pair_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _count_usable_pairs(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
-    """Return the number of pairs that are short enough for the model's tokenizer."""
+    """Count the pairs that are short enough, which requires the model's tokenizer."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(inputs.base.folder)

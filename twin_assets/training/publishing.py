@@ -43,7 +43,7 @@ PREFERENCE_METRICS = (
     "margin",
     "accuracy",
     "reward_chosen",
-)  # of preference tuning, besides the loss
+)  # metrics of preference tuning in addition to the loss
 
 
 @dataclass(frozen=True)

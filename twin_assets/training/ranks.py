@@ -1,6 +1,6 @@
 """Coordinate the processes of one training run: rendezvous, reporting, stopping and cleaning up.
 
-Scope: the duties of a rank besides training. Out of scope: the loop (`train.py`), starting and
+Scope: the duties of a rank other than training. Out of scope: the loop (`train.py`), starting and
 monitoring processes (`training_launcher/`).
 
 If one rank left a step because of its own error, the other ranks would wait in a collective
@@ -119,7 +119,7 @@ def exit_if_orphaned() -> None:
 
 
 def end_orphaned_ranks(job: Job) -> int:
-    """End local ranks of earlier attempts at this job whose launcher is gone; return their number.
+    """End local ranks of earlier attempts without a launcher at this job; return their number.
 
     A rank that hangs, or waits for a hanging rank, never checks its launcher. It would keep its
     memory and could still write into the folder of this attempt.

@@ -299,10 +299,11 @@ class SpendingAccount:
             LimitHeadroom(
                 limit.scope,
                 limit.period,
-                max(0, to_nano_dollars(limit.limit_usd) - settled - reserved) / NANO_PER_DOLLAR,
+                max(0, to_nano_dollars(limit.limit_usd) - settled_nano - reserved_nano)
+                / NANO_PER_DOLLAR,
                 (period_end(limit.period, moment) - moment).total_seconds(),
             )
-            for limit, settled, reserved in zip(
+            for limit, settled_nano, reserved_nano in zip(
                 limits, settled_amounts, reserved_amounts, strict=True
             )
         ]
@@ -411,10 +412,10 @@ class SpendingAccount:
         Without this rule, setting the clock back would grant a second budget for each earlier day.
         """
         now = datetime.fromtimestamp(self._now(connection), UTC)
-        newest = newest_day(connection)
-        if newest <= now.date().isoformat():
+        last_day = newest_day(connection)
+        if last_day <= now.date().isoformat():
             return now
-        return datetime.fromisoformat(newest).replace(tzinfo=UTC)
+        return datetime.fromisoformat(last_day).replace(tzinfo=UTC)
 
     def _now(self, connection: sa.Connection) -> float:
         return self._clock() if self._clock is not None else self._state.now(connection)

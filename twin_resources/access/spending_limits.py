@@ -83,7 +83,7 @@ class OverLimitError(TwinError):
         self.resets_at = period_end(period, now)
         self.retry_after_s = max(1, math.ceil((self.resets_at - now).total_seconds()))
         owner = scope if not name else f"{scope} {name}"
-        resets = f"{self.resets_at:%Y-%m-%d %H:%M} UTC"
+        reset_at = f"{self.resets_at:%Y-%m-%d %H:%M} UTC"
         if requested_usd > limit_usd:
             next_step = (
                 f"request a shorter answer, or raise this limit "
@@ -91,7 +91,7 @@ class OverLimitError(TwinError):
             )
         elif spent_usd + requested_usd > limit_usd:
             next_step = (
-                f"wait until {resets}, or raise this limit {_limit_setting(scope, name, period)}"
+                f"wait until {reset_at}, or raise this limit {_limit_setting(scope, name, period)}"
             )
         else:
             next_step = (
@@ -101,7 +101,7 @@ class OverLimitError(TwinError):
             f"reserve {format_dollars(requested_usd)}",
             found=f"the limit of {format_dollars(limit_usd)} a {period} of the {owner}: "
             f"{format_dollars(spent_usd)} spent and {format_dollars(reserved_usd)} reserved; "
-            f"it opens again at {resets}",
+            f"it opens again at {reset_at}",
             next_step=next_step,
         )
 

@@ -87,10 +87,10 @@ class Author:
         release_mode: `gate`, `shadow`, `canary`, or `auto` to choose by measurement
             (architecture.md).
         auto_retrain: overrides `Settings.auto_retrain` unless None.
-        answer: the form of an answer from `twin/<author>`: the author's own sentences, with prose
-            below them if the gate has released it (`auto`, `quote_and_voice`); never prose
-            (`quote`); prose alone (`voice`, if it is released or a person has forced it, else
-            `quote`).
+        answer: the form of an answer from `twin/<author>`. `auto` and `quote_and_voice`: the
+            author's own sentences, with prose below them if the gate has released it. `quote`:
+            never prose. `voice`: prose alone if it is released or a person has forced it, else
+            `quote`.
         system_messages: the treatment of a program's system and developer messages: `ignore`, or
             `note` to pass them to the model, marked as the program's.
         guards: the treatment of personal data, secrets, injections and named words in questions,

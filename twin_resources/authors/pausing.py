@@ -3,7 +3,7 @@
 Scope: writing, reading and deleting the file. Out of scope: the refusal of a
 question (`gateway/routing/model_names.py`), the command (`commands/operating.py`).
 The file is `authors/<slug>.paused`, one line with the time and the reason. It is separate from the
-author's file so that a pause holds while that file is broken or `twin up` rewrites it.
+author's file, so that a pause persists while that file is invalid or `twin up` rewrites it.
 """
 # pyright: strict
 

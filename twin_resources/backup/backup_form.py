@@ -34,7 +34,7 @@ class BackupWriter(Protocol):
     """A target for saved files."""
 
     def add(self, file: Path, path: str, *, mode: int = 0) -> SavedFile:
-        """Save a file, which must not change meanwhile.
+        """Save a file, which must not change during the call.
 
         Args:
             path: the file's path in the record.

@@ -98,8 +98,8 @@ def _restore_into(
 ) -> None:
     moved_paths = _moved_paths(settings, record)
     report("files")
-    for saved in record.files:
-        reader.write(saved, staging / saved.path)
+    for saved_file in record.files:
+        reader.write(saved_file, staging / saved_file.path)
     _rewrite_paths_in_texts(staging, moved_paths)
     for database in find_databases(staging):
         move_paths(database, moved_paths)
@@ -134,9 +134,9 @@ def _restore_table(
     Raises:
         TwinError: the table differs from the saved one.
     """
-    for saved in table.files:
-        reader.write(saved, scratch)
-        target.store_file(f"{table.folder}/{saved.path}", scratch)
+    for saved_file in table.files:
+        reader.write(saved_file, scratch)
+        target.store_file(f"{table.folder}/{saved_file.path}", scratch)
     uri = f"{target.address}/{table.folder}"
     restored_table = store.open_table(uri, storage_options=None)
     version = ""
@@ -166,7 +166,7 @@ def _check_empty(settings: Settings, record: BackupRecord) -> None:
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise TwinError(action, found=f"something in {home}", next_step=next_step)
     saved_names = {
-        f"{table.folder}/{saved.path}" for table in record.tables for saved in table.files
+        f"{table.folder}/{saved_file.path}" for table in record.tables for saved_file in table.files
     }
     other_files = [
         name for name in FileStore(settings.tables_base).list_files() if name not in saved_names

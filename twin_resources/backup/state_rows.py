@@ -96,8 +96,8 @@ def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
 
 def _reflect(connection: sa.Connection) -> sa.MetaData:
     schema = sa.MetaData()
-    excluded = DAGSTER_TABLES | {leases.name}
-    schema.reflect(connection, only=lambda name, _: name not in excluded)
+    excluded_names = DAGSTER_TABLES | {leases.name}
+    schema.reflect(connection, only=lambda name, _: name not in excluded_names)
     return schema
 
 

@@ -66,7 +66,7 @@ def certify(
     """Return the certificate of a request with a proved erasure."""
     runs = target.fingerprints.runs
     # checkpoint hashes identify weights, not people; an erased author's checkpoints are all deleted
-    tainted = () if target.is_whole_author else tuple(sorted(target.checkpoints))
+    tainted_checkpoints = () if target.is_whole_author else tuple(sorted(target.checkpoints))
     return ErasureCertificate(
         number=number,
         kind=target.subject.kind,
@@ -75,7 +75,7 @@ def certify(
         runs=(int(runs.size), hashlib.sha256(runs.tobytes()).hexdigest()),
         places=places,
         proved=tuple(proved),
-        tainted=tainted,
+        tainted=tainted_checkpoints,
         elsewhere=tuple(elsewhere),
         asked_at=_format_timestamp(asked_at),
         done_at=_format_timestamp(done_at),

@@ -185,12 +185,12 @@ def _holds_posts(
 
     The posts are checked because a sample may contain only a passage of its post.
     """
-    raw = dataset.get("raw")
-    if not raw:
+    raw_dataset = dataset.get("raw")
+    if not raw_dataset:
         return False
     try:
         samples = instance.tables.read(dataset["asset"], author, version=dataset["tag"])
-        posts = instance.tables.read(raw["asset"], author, version=raw["tag"])
+        posts = instance.tables.read(raw_dataset["asset"], author, version=raw_dataset["tag"])
     except TwinError:
         return True  # a tag was removed, or a table was deleted
     trained_ids = samples.filter(samples["split"] == "train")["document_id"].unique().to_list()

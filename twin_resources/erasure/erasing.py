@@ -86,8 +86,8 @@ def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) ->
         _remember_post(instance, target)
         dagster.end_active_runs(target)
         stores = list_stores(instance, dagster=dagster, request=number)
-        remaining = _erase_until_proved(instance, number, stores, target)
-        return _close_request(instance, request, target, stores, remaining)
+        remaining_locations = _erase_until_proved(instance, number, stores, target)
+        return _close_request(instance, request, target, stores, remaining_locations)
 
 
 def preview(
@@ -151,17 +151,21 @@ def _erase_until_proved(
             if round_index > 0 and not remaining_by_store[store.name]:
                 continue
             if round_index > 0 or store.name not in finished_steps:
-                erased = store.erase(target)
-                journal.record_step(instance.state, number, store.name, erased)
+                erased_count = store.erase(target)
+                journal.record_step(instance.state, number, store.name, erased_count)
         remaining_by_store = {store.name: store.find_remaining(target) for store in stores}
-        background = {store.name for store in stores if getattr(store, "is_background", False)}
+        background_names = {
+            store.name for store in stores if getattr(store, "is_background", False)
+        }
         if not any(
             remaining_locations
             for name, remaining_locations in remaining_by_store.items()
-            if name not in background
+            if name not in background_names
         ):
             return [
-                location for name in sorted(background) for location in remaining_by_store[name]
+                location
+                for name in sorted(background_names)
+                for location in remaining_by_store[name]
             ]
     remaining_locations = "; ".join(
         f"{name}: {', '.join(locations[:3])}"
@@ -185,7 +189,7 @@ def _close_request(
     number, state = request.number, instance.state
     accepted_deletions = journal.requested_deletions(state, number)
     accepted_deletions.pop(journal.POSTPONED, None)
-    elsewhere = list_manual_steps(
+    manual_steps = list_manual_steps(
         instance,
         target,
         asked_at=request.asked_at,
@@ -199,7 +203,7 @@ def _close_request(
         number=number,
         places=journal.completed_steps(state, number),
         proved=[data_store.name for data_store in stores],
-        elsewhere=elsewhere,
+        elsewhere=manual_steps,
         asked_at=request.asked_at,
         done_at=closed_at,
     )
@@ -220,7 +224,7 @@ def _close_request(
         target.subject.kind,
         dict(certificate.places),
         certificate.tainted,
-        tuple(elsewhere),
+        tuple(manual_steps),
         path,
     )
 

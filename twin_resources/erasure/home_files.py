@@ -75,7 +75,7 @@ class HomeFiles:
         return locations
 
     def unclaimed_files(self) -> Iterator[Path]:
-        """Yield the files that no other store claims; files that vanish meanwhile are skipped."""
+        """Yield the files that no other store claims; files that have vanished are skipped."""
         home, claimed_paths = self.instance.settings.home, self._claimed_paths()
         for folder, names, files in os.walk(home):
             folder_path = Path(folder)
@@ -170,9 +170,8 @@ def _clean_lines(path: Path, target: ErasureTarget) -> None:
 
 def _remove_matching_lines(lines: Iterable[str], target: ErasureTarget) -> list[str]:
     remaining_lines = [line for line in lines if not target.is_in_text(line)]
-    while target.is_in_text(
-        "".join(remaining_lines)
-    ):  # across lines: halve until only the lines that hold it are left
+    # a match may cross lines, so remove the smallest spans that contain one
+    while target.is_in_text("".join(remaining_lines)):
         span = _smallest_matching_span(remaining_lines, target)
         remaining_lines = remaining_lines[: span[0]] + remaining_lines[span[1] :]
     return remaining_lines

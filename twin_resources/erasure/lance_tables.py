@@ -174,14 +174,18 @@ class LanceTables:
     def _versions(self, asset: str, author: str) -> Iterator[StoredTable]:
         """Yield a table at every tagged version, ending with the newest one."""
         tables = self.instance.tables
-        newest = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
-        if newest is None:
+        newest_table = store.open_table(
+            tables.uri(asset, author), storage_options=tables.storage_options
+        )
+        if newest_table is None:
             return
-        tags: Mapping[str, Any] = newest.dataset.tags.list()
-        tagged_versions = {int(tag["version"]) for tag in tags.values()} - {newest.dataset.version}
+        tags: Mapping[str, Any] = newest_table.dataset.tags.list()
+        tagged_versions = {int(tag["version"]) for tag in tags.values()} - {
+            newest_table.dataset.version
+        }
         for version in sorted(tagged_versions):
-            yield store.checkout_version(newest, version)
-        yield newest
+            yield store.checkout_version(newest_table, version)
+        yield newest_table
 
     def _erase_rows(self, asset: str, author: str, target: ErasureTarget) -> int:
         """Erase rows by key from every version; move affected tags to the remaining rows."""
@@ -217,7 +221,7 @@ class LanceTables:
     def _without_links(
         self, asset: str, author: str, keys: set[str], target: ErasureTarget
     ) -> pl.DataFrame:
-        """Return rows of the newest version without the links; the first column is the key."""
+        """Return newest rows without the links, key column first; empty without keys."""
         tables = self.instance.tables
         table = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
         if not keys or table is None:
@@ -261,7 +265,7 @@ class LanceTables:
         return len(assets)
 
     def _stale_indexes(self, author: str) -> list[str]:
-        """Return unused index folders, which must be deleted because their words are packed."""
+        """Return unused index folders, which still contain the words in packed form."""
         if self._bucket() is not None:
             return []  # the bucket's old object versions are deleted, including index folders
         stale_indexes: list[str] = []

@@ -138,8 +138,8 @@ def _date_range(moments: Sequence[float]) -> str:
 
 def _copied_adapters(target: ErasureTarget) -> str:
     """Return the published checkpoints with their addresses, then the other checkpoints."""
-    published = {entry.partition(" ")[0] for entry in target.published}
-    return ", ".join([*sorted(target.published), *sorted(target.checkpoints - published)]) or (
+    published_ids = {entry.partition(" ")[0] for entry in target.published}
+    return ", ".join([*sorted(target.published), *sorted(target.checkpoints - published_ids)]) or (
         "all that were copied"
     )
 

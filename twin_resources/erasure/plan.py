@@ -194,7 +194,7 @@ def _post_texts(
 def _find_traces(instance: Installation, target: ErasureTarget) -> tuple[set[str], set[str]]:
     """Return the target's traces, and `model trace-id` for traces with a paid provider's answer.
 
-    Both the ledger and the trace store are read, because either may hold older or newer traces.
+    Both the ledger and the trace store are read, because each may have traces that the other lacks.
     """
     table = ledger.traces
     with instance.state.read_transaction() as connection:

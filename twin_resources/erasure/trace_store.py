@@ -158,7 +158,7 @@ class LangfuseTraces:
         """
         journal.open_journal(self.instance.state)
         traces = {
-            one.trace_id for one in self.iter_observations() if belongs_to_target(one, target)
+            row.trace_id for row in self.iter_observations() if belongs_to_target(row, target)
         } | target.traces
         scores = [
             str(score["id"])
@@ -176,10 +176,10 @@ class LangfuseTraces:
             ("score", scores, self.client.delete_score),
             ("item", self.find_dataset_items(target), self.client.delete_dataset_item),
         ):
-            for one in ids:
-                if (digest := hash_parts(kind, one)) not in accepted_requests:
+            for item_id in ids:
+                if (digest := hash_parts(kind, item_id)) not in accepted_requests:
                     with self._record_deletions(digest):
-                        delete(one)
+                        delete(item_id)
                     count += 1
         return count
 

@@ -110,9 +110,9 @@ def _compare_with_transformers(
         _load_model(source.base if adapter else export, adapter), inputs
     )
     differences: list[float] = []
-    for reference, measured in zip(checkpoint_logprobs, export_logprobs, strict=True):
+    for reference, exported in zip(checkpoint_logprobs, export_logprobs, strict=True):
         top_tokens = reference.topk(TOP_TOKENS, dim=-1).indices
-        differences += (reference - measured).abs().gather(-1, top_tokens).flatten().tolist()
+        differences += (reference - exported).abs().gather(-1, top_tokens).flatten().tolist()
     return LogprobDifferences(
         len(inputs),
         len(differences),

@@ -1,6 +1,6 @@
 """Write a published checkpoint in the formats that other software loads.
 
-Scope: writing the four formats, the record beside an export, and refusing an export whose answers
+Scope: writing the four formats and the record of an export, and refusing an export whose answers
 differ from the checkpoint's. Out of scope: the weights of a checkpoint (`exported_weights.py`),
 measuring the differences (`export_parity.py`), the GGUF formats
 (`twin_resources/storage/weights/kept_converter.py`), the command (`deploy/twin_cli/commands`).
