@@ -6,8 +6,8 @@ ranks (`training_launcher/`).
 Method: https://docs.dagster.io/deployment/execution/run-launchers, executors; a launcher reads a
 step's size from its tags (`ecs/cpu`, `dagster-k8s/config`, `dagster-ray/config`).
 
-Steps pass nothing to each other in memory. The next step reads tables, the registry, checkpoints
-and the home's pointer files, so all machines must see the home under the same path.
+Steps share no memory. The next step reads tables, the registry, checkpoints and the home's pointer
+files, so all machines must see the home under the same path.
 """
 
 from __future__ import annotations

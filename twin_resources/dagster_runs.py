@@ -70,7 +70,7 @@ class Run:
 
     @property
     def retry_run_id(self) -> str:
-        """Id of the run that replaced this one after its worker died; empty without one."""
+        """Id of the run that replaced this run after its worker died, or ""."""
         return self.tags.get("dagster/auto_retry_run_id", "")
 
     @property

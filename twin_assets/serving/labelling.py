@@ -142,7 +142,7 @@ def buy_labels(
     )
     labelled_ids, label_count = _labelled_prompts(label_table, purchase)
     pending_prompts = [prompt for prompt in prompts if prompt.prompt_id not in labelled_ids]
-    # prompts with reusable answers first, because they cost nothing
+    # prompts with reusable answers come first, because they cost nothing
     pending_prompts.sort(key=lambda prompt: prompt.prompt_id not in kept_answers)
     initial_count, usd, stop_reason = label_count, 0.0, ""
     while not stop_reason:

@@ -4,8 +4,8 @@ Scope: the resource `training_inputs`, which implements `TrainingInputs`
 (`twin_resources/quality/retraining/training_inputs.py`).
 Out of scope: decisions based on them (`statistics/retraining.py`), training (`fine_tuning.py`).
 
-The same dataset and recipe give the same weights bit for bit. An imported post that is not in any
-dataset yet counts as new, because the next training run builds the dataset first.
+The same dataset and recipe produce the same weights bit for bit. An imported post that is not yet
+in a dataset counts as new, because the next training run builds the dataset first.
 """
 
 import hashlib

@@ -18,7 +18,7 @@ from twin_assets.training.ranks import choose_imports
 
 
 def import_ahead(job_path: Path) -> None:
-    """Import the modules that the ranks of a job will import, without the unused ones.
+    """Import the modules that the ranks of a job will import, except unused modules.
 
     Args:
         job_path: path of its `job.json`.

@@ -25,7 +25,7 @@ _ERROR_TYPES = {
 
 
 class RefusedError(TwinError):
-    """A request that gets no answer.
+    """Raised for a request that is refused.
 
     Args:
         status: HTTP status code.

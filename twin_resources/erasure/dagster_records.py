@@ -64,7 +64,7 @@ class DagsterRecords:
     def end_active_runs(self, target: ErasureTarget) -> int:
         """End active runs that could write the data back, and wait until they have ended.
 
-        Each ended run gets a tag, by which its launcher knows to launch it again.
+        Each ended run gets a tag, so that its launcher launches it again.
 
         Raises:
             TwinError: a run does not end.

@@ -7,7 +7,7 @@ Out of scope: individual stores (one module each), permission to ask, Dagster's 
          → certificate → journal closed → marks deleted
 
 Each step may be repeated, and the proof also covers the steps recorded in the journal. To finish an
-interrupted request, make it again. If a store still contains the target after a round, for example
+interrupted request, repeat it. If a store still contains the target after a round, for example
 because an export was running or an answer arrived, it is erased again.
 """
 # pyright: strict

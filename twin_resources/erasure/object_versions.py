@@ -132,7 +132,7 @@ def bucket_for_address(
     """Return the part of a bucket under an address, or None if the address is a folder.
 
     Args:
-        storage_options: options under Lance's names; missing ones come from the environment.
+        storage_options: options under Lance's names; missing options come from the environment.
 
     Raises:
         TwinError: the store is not S3, or boto3 is not installed.

@@ -1,4 +1,4 @@
-"""Find everything that belongs to a subject, before anything is erased.
+"""Find all data that belongs to a subject, before the erasure.
 
 Scope: following a post, an author or a reader to documents, chunks, samples, traces and
 checkpoints; fingerprinting their texts.
@@ -41,7 +41,7 @@ class _Traces(Protocol):
 def plan_erasure(
     instance: Installation, subject: ErasureSubject, *, key_hash: str = ""
 ) -> ErasureTarget:
-    """Return everything that belongs to a subject.
+    """Return a subject's target, with all data that belongs to it.
 
     Raises:
         TwinError: the post, the author or the reader is unknown; nothing was written.
