@@ -1,4 +1,4 @@
-"""Define the one partitions definition: an author is a partition of every asset.
+"""Define the partitions of all assets: one partition per author.
 
 Scope: the definition. Out of scope: the authors (`authors.Author`, one TOML file each), adding a
 partition (`twin up`, the sensors).

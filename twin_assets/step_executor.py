@@ -1,13 +1,13 @@
 """Run steps in separate processes or tasks of suitable sizes, as `TWIN_STEPS_APART` specifies.
 
-Scope: reading the setting and its file, the executor that they name, the sizes as tags of
-the steps. Out of scope: which assets run together (`twin_sensors/jobs.py`), how a training
-starts its ranks (`training_launcher/`).
+Scope: reading the setting and its file, building the executor, adding sizes to the steps' tags.
+Out of scope: which assets run together (`twin_sensors/jobs.py`), how a training run starts its
+ranks (`training_launcher/`).
 Method: https://docs.dagster.io/deployment/execution/run-launchers, executors; a launcher reads a
 step's size from its tags (`ecs/cpu`, `dagster-k8s/config`, `dagster-ray/config`).
 
-Steps pass nothing to each other in memory: the next step reads tables, the registry, checkpoints
-and the pointer files of the home, so all machines must see the home under the same path.
+Steps share no memory. The next step reads tables, the registry, checkpoints and the home's pointer
+files, so all machines must see the home under the same path.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twin_resources.errors import TwinError
 
-# One process by default: with Dagster's own default each step and each check is a process of 3 to
-# 5 s, and a run with nothing to do took 243 s. Separate processes gain nothing on one machine:
-# training is a process tree of the launcher's, servers are processes, and the remaining memory is
-# freed with the run's worker.
+# The default is one process. With Dagster's default, each step and each check is a process that
+# takes 3 to 5 s, and a run with nothing to do took 243 s. Separate processes gain nothing on one
+# machine: the launcher starts training in its own process tree, servers are processes, and the
+# run's worker frees the remaining memory when it ends.
 _BUILT_IN_EXECUTORS = {
     "": "dagster:in_process_executor",
     "processes": "dagster:multiprocess_executor",
@@ -55,7 +55,7 @@ class StepExecution(BaseModel):
         """Return the configured executor; Dagster checks the configuration when a run begins.
 
         Raises:
-            TwinError: nothing importable has the name, or it is not an executor.
+            TwinError: the name cannot be imported, or it is not an executor.
         """
         module, _, name = self.executor.partition(":")
         try:
@@ -80,13 +80,15 @@ class StepExecution(BaseModel):
         ]
 
     def require_steps(self, steps: Iterable[str]) -> None:
-        """Refuse a size for an unknown step: the intended step would silently run in another size.
+        """Refuse a size for an unknown step, because the intended step would run in another size.
 
         Raises:
             TwinError: a size is given for a step that does not exist.
         """
-        if unknown := sorted(set(self.sizes) - set(steps)):
-            raise _execution_error("set the size of each step", f"no step {', '.join(unknown)}")
+        if unknown_steps := sorted(set(self.sizes) - set(steps)):
+            raise _execution_error(
+                "set the size of each step", f"no step {', '.join(unknown_steps)}"
+            )
 
 
 def read_step_execution(steps_apart: str) -> StepExecution:
@@ -100,12 +102,12 @@ def read_step_execution(steps_apart: str) -> StepExecution:
     """
     if steps_apart in _BUILT_IN_EXECUTORS:
         return StepExecution(executor=_BUILT_IN_EXECUTORS[steps_apart])
-    tried = f"read {steps_apart} (TWIN_STEPS_APART)"
+    action = f"read {steps_apart} (TWIN_STEPS_APART)"
     try:
-        read = yaml.safe_load(Path(steps_apart).read_text(encoding="utf-8"))
-        return StepExecution.model_validate(read)
+        document = yaml.safe_load(Path(steps_apart).read_text(encoding="utf-8"))
+        return StepExecution.model_validate(document)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        raise _execution_error(tried, str(error)) from error
+        raise _execution_error(action, str(error)) from error
 
 
 def _add_tags(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.AssetsDefinition:
@@ -117,7 +119,7 @@ def _add_tags(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.
     if not size:
         return steps
     op = steps.op
-    tagged = OpDefinition(
+    tagged_op = OpDefinition(
         name=op.name,
         ins={input_def.name: dg.In.from_definition(input_def) for input_def in op.input_defs},
         outs={output_def.name: dg.Out.from_definition(output_def) for output_def in op.output_defs},
@@ -130,7 +132,7 @@ def _add_tags(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.
         retry_policy=op.retry_policy,
         pool=op.pool,
     )
-    attributes: dict[str, Any] = {**steps.get_attributes_dict(), "node_def": tagged}
+    attributes: dict[str, Any] = {**steps.get_attributes_dict(), "node_def": tagged_op}
     return dg.AssetsDefinition.dagster_internal_init(**attributes)
 
 

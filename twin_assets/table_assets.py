@@ -1,6 +1,6 @@
 """Declare table assets and report their materializations to Dagster.
 
-Scope: the common parts of all authors' tables: partitions, manager, kind; data version and
+Scope: the partitions, I/O manager and kind of all authors' tables, and the data version and
 metadata of a materialization. Out of scope: writing (`Tables.sync`), loading
 (`tables_io_manager.py`), the other contents of an asset's page (`asset_specs.py`).
 Source: https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching
@@ -49,10 +49,10 @@ def report_materialization(
         table: the result of a sync, or the data version alone.
         metadata: numbers and plots, but no text of a post: the event log keeps it forever.
     """
-    numbers = {} if isinstance(table, str) else table.metadata()
+    table_metadata = {} if isinstance(table, str) else table.metadata()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(table if isinstance(table, str) else table.data_version),
-        metadata={**numbers, **(metadata or {})},
+        metadata={**table_metadata, **(metadata or {})},
         check_results=list(check_results),
     )
 

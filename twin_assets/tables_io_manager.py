@@ -1,4 +1,4 @@
-"""Load Lance tables for downstream assets and people, and check the outputs of assets.
+"""Load Lance tables for downstream assets and interactive use, and check the outputs of assets.
 
 Scope: loading a table in the annotated type, and refusing a frame as an asset's output.
 Out of scope: writing (assets write with `Tables.sync`, which writes only changes).
@@ -24,11 +24,11 @@ Frame = pl.DataFrame | pl.LazyFrame
 
 
 class TablesIOManager(dg.ConfigurableIOManager):
-    """IO manager for `pl.DataFrame` (the default), `pl.LazyFrame`, or a dict of them by author.
+    """I/O manager for `pl.DataFrame` (the default), `pl.LazyFrame`, or a dict of them by author.
 
     An unpartitioned asset that depends on a partitioned one annotates `dict[str, pl.LazyFrame]` (or
-    `dict[str, pl.DataFrame]`). The input's metadata may set `columns`, a list of the only columns
-    to read, and `allow_missing_partitions`, true to leave out authors whose table was never
+    `dict[str, pl.DataFrame]`). The input's metadata may set `columns` to a list of the columns to
+    read. It may set `allow_missing_partitions` to true to omit authors whose table was never
     materialized. The table of an unpartitioned asset covers all authors.
     """
 
@@ -52,8 +52,8 @@ class TablesIOManager(dg.ConfigurableIOManager):
         if get_origin(annotation) is dict or annotation is dict:
             if metadata.get("allow_missing_partitions"):
                 authors = [author for author in authors if tables.exists(asset, author)]
-            lazy = pl.LazyFrame in getattr(annotation, "__args__", ())
-            return {author: _frame(tables, asset, author, columns, lazy) for author in authors}
+            is_lazy = pl.LazyFrame in getattr(annotation, "__args__", ())
+            return {author: _frame(tables, asset, author, columns, is_lazy) for author in authors}
         if len(authors) != 1:
             raise TwinError(
                 f"load {asset} as one frame",
@@ -63,10 +63,10 @@ class TablesIOManager(dg.ConfigurableIOManager):
         return _frame(tables, asset, authors[0], columns, annotation is pl.LazyFrame)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Accept a `SyncResult` (its numbers become metadata) or None for a table already written.
+        """Accept a `SyncResult`, whose numbers become metadata, or None if the table is written.
 
         Raises:
-            TwinError: the output is anything else, which would not be stored.
+            TwinError: the output is of another type, which would not be stored.
         """
         if obj is None:
             return

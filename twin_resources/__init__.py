@@ -1,6 +1,6 @@
-"""External resources, and the vocabulary and mathematics that every package shares.
+"""Provide external resources, and the types and functions that every package shares.
 
-Public names resolve lazily (PEP 562): `from twin_resources import LangfuseResource` builds
+Public names resolve lazily (PEP 562): `from twin_resources import LangfuseResource` imports
 nothing else. Static analyzers see the same names as plain imports.
 """
 
@@ -65,7 +65,7 @@ _MODULES = {
     "load_settings": "settings",
 }
 
-if not TYPE_CHECKING:  # an analyzer would take a misspelt name for one of these
+if not TYPE_CHECKING:  # otherwise an analyzer would accept misspelt names
 
     def __getattr__(name: str) -> Any:
         if name in _MODULES:

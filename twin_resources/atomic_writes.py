@@ -1,6 +1,6 @@
-"""Replace a file atomically: readers see the old file or the new one, never a part.
+"""Replace a file atomically: readers see the complete old or new file.
 
-Scope: the function, safe for several threads and processes at once. Out of
+Scope: one function, which is safe for concurrent threads and processes. Out of
 scope: the contents of files, files that are created once and kept (`weights/`, `backup/`).
 """
 # pyright: strict
@@ -14,8 +14,8 @@ from pathlib import Path
 
 def replace_file(path: Path, content: str | bytes) -> Path:
     """Write a file under a unique temporary name, then rename it to `path`.
-    Only its owner can read it from the first byte on. It is synced to disk before the rename, so a
-    power failure leaves the old file. Missing folders are created.
+    Only the owner can ever read the file. It is synced to disk before the rename, so a power
+    failure leaves the old file. Missing folders are created.
 
     Returns:
         `path`.
@@ -25,14 +25,14 @@ def replace_file(path: Path, content: str | bytes) -> Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".partial")
-    partial = Path(name)
+    partial_path = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
-        partial.replace(path)
+        partial_path.replace(path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        partial_path.unlink(missing_ok=True)
         raise
     return path

@@ -1,6 +1,6 @@
 """Read an asset's newest materialization from Dagster's records.
 
-Scope: reading it, for assets and sensors alike. Out of scope: HTTP
+Scope: reading it, for assets and for sensors. Out of scope: HTTP
 (`dagster_http.py`), decisions.
 """
 

@@ -1,14 +1,14 @@
 """Define the Dagster resources that assets receive and that tests override.
 
-Scope: thin ConfigurableResource classes that read the settings and return the plain object, whose
-module they import inside the method; they close what they opened when the run or tick ends.
-Out of scope: logic, which is in the plain modules of this package without dagster.
+Scope: thin ConfigurableResource classes that read the settings and return the plain object. They
+import its module inside the method, and close opened objects when the run or tick ends.
+Out of scope: logic, which belongs in this package's modules without dagster.
 Method: https://docs.dagster.io/api/dagster/resources, `create_resource` and `yield_for_execution`
 
-An asset requests the object: `tables: dg.ResourceParam[Tables]`. Embedder and retriever resources
-pass themselves instead, and the embedding step calls `embedder.embedder()`. Dagster creates a run's
-resources before its first step, so an import without a prepared embedder could not read posts
-otherwise.
+An asset requests the object: `tables: dg.ResourceParam[Tables]`. The embedder and the retriever are
+passed as resources instead, and the embedding step calls `embedder.embedder()`. Dagster creates a
+run's resources before its first step, and an import must be able to read posts without a prepared
+embedder.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class RegistryResource(_StateStoreResource):
 
 
 class ModelServerResource(_HomeResource):
-    """Model servers: starts one for a checkpoint, or finds the running one."""
+    """The model servers, which start a server for a checkpoint or find the running one."""
 
     def create_resource(self, context: dg.InitResourceContext) -> ModelServers:  # noqa: ARG002
         from twin_resources.models.serving.model_server import ModelServers

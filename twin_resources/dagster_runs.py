@@ -1,6 +1,6 @@
-"""Represent Dagster's runs and the lines of their logs as values.
+"""Represent Dagster runs and their log lines as values.
 
-Scope: reading the GraphQL rows into frozen values, and the `progress {json}` lines in which
+Scope: parsing GraphQL rows into frozen values, and the `progress {json}` lines in which
 training and other long steps report. Out of scope: requesting the rows (`dagster_http.py`).
 """
 # pyright: strict
@@ -16,13 +16,14 @@ from urllib.parse import quote
 CODE_LOCATION = "llm-twin"  # the code location, as `workspace.yaml` names it
 IN_PROGRESS_STATUSES = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 STATUSES_WITH_WORKER = ("STARTING", "STARTED", "CANCELING")
-DECIDED_LATER_KEY = "follows"  # metadata of a check that another asset decides later
+DECIDED_LATER_KEY = "follows"  # metadata key of a check that another asset decides later
 FINISHED_STATUSES = ("SUCCESS", "FAILURE", "CANCELED")
 ENDED_BY_TAG, ERASURE_TAG_VALUE = (
     "twin/ended_by",
     "forget",
 )  # tag of a canceled run; its value for erasures
-# In the order of the graph. Defined here because the command line does not import assets.
+# The groups are in the order of the graph. They are defined in this module because the command line
+# does not import assets.
 ASSET_GROUPS = (
     "corpus",
     "knowledge",
@@ -39,9 +40,9 @@ RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key val
 
 
 def lineage_link(url: str) -> str:
-    """Return the address of the whole asset graph with its groups open.
+    """Return the address of the whole asset graph with its groups expanded.
 
-    By default, Dagster shows all groups closed, as eight boxes without an asset. It reads the open
+    By default, Dagster collapses all groups into eight boxes without assets. It reads the expanded
     groups only from the address.
 
     Args:
@@ -69,7 +70,7 @@ class Run:
 
     @property
     def retry_run_id(self) -> str:
-        """Id of the run that replaced this one after its worker died; empty if none did."""
+        """Id of the run that replaced this run after its worker died, or ""."""
         return self.tags.get("dagster/auto_retry_run_id", "")
 
     @property
@@ -96,7 +97,7 @@ class Event:
         numbers: the whole numbers in the materialization's metadata.
         check: the name of an evaluated asset check, or empty.
         passed: the check's result.
-        undecided: whether the check passed only because it is not decided yet.
+        undecided: whether the check passed only because its decision is pending.
     """
 
     kind: str
@@ -119,7 +120,7 @@ class Event:
         try:
             report = json.loads(self.message[start + len("progress ") :])
         except json.JSONDecodeError:
-            return None  # a sentence that happens to contain the words
+            return None  # the line only happens to contain these characters
         return cast("dict[str, Any]", report) if isinstance(report, dict) else None
 
 

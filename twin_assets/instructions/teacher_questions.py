@@ -1,4 +1,4 @@
-"""Update the table `teacher_questions`: the teacher's question for each draft, paid for once.
+"""Update the table `teacher_questions`: the teacher's question for each draft, bought once.
 
 Scope: choosing the drafts to ask about, storing the replies and their cost. Out of scope: the
 request (`teacher.py`), its budget (`access/purpose_budget.py`).
@@ -44,9 +44,9 @@ class TeacherResult:
     """The teacher's work for one author.
 
     Attributes:
-        outcomes: the number of current samples by outcome.
-        requests, usd: the requests of this update and their cost.
-        usd_in_all: the cost of all current questions.
+        outcomes: number of current samples by outcome.
+        requests, usd: number of requests in this update, and their cost.
+        usd_in_all: cost of all current questions.
         budget_left: US dollars until the nearest limit, or None without a budget.
     """
 
@@ -75,7 +75,7 @@ def update_questions(
         TwinError: the teacher cannot be reached or refuses, or its budget cannot be kept. The
             questions written before are stored.
     """
-    requested = _select_drafts(tables, author, teacher)
+    drafts = _select_drafts(tables, author, teacher)
     reply_costs_usd: list[float] = []
     requests = 0
 
@@ -101,7 +101,7 @@ def update_questions(
         return validate_rows(reply_rows, TeacherQuestions)
 
     tables.sync(
-        requested,
+        drafts,
         QUESTIONS_TABLE,
         author=author,
         key="sample_id",
@@ -114,16 +114,16 @@ def update_questions(
     if teacher.fatal_error is not None:
         raise teacher.fatal_error
     columns = ["outcome", "usd", "prompt_tokens", "answer_tokens"]
-    stored = tables.read(QUESTIONS_TABLE, author, columns=columns)
+    questions = tables.read(QUESTIONS_TABLE, author, columns=columns)
     remaining_usd = teacher.budget.remaining_usd() if teacher.budget is not None else None
     return TeacherResult(
         model=teacher.model,
-        outcomes=dict(sorted(Counter(stored["outcome"].to_list()).items())),
+        outcomes=dict(sorted(Counter(questions["outcome"].to_list()).items())),
         requests=requests,
         usd=round(sum(reply_costs_usd), 6),
-        usd_in_all=round(float(stored["usd"].sum()), 6),
-        prompt_tokens=int(stored["prompt_tokens"].sum()),
-        answer_tokens=int(stored["answer_tokens"].sum()),
+        usd_in_all=round(float(questions["usd"].sum()), 6),
+        prompt_tokens=int(questions["prompt_tokens"].sum()),
+        answer_tokens=int(questions["answer_tokens"].sum()),
         budget_left=None if remaining_usd is None else round(remaining_usd, 6),
     )
 
@@ -137,9 +137,9 @@ def _prompts(tables: Tables, author: str, rows: pl.DataFrame) -> list[TeacherPro
 
 
 def _select_drafts(tables: Tables, author: str, teacher: Teacher) -> pl.DataFrame:
-    """Return `sample_id`, `document_id`, `title`, `turn` of the samples to ask about.
+    """Return `sample_id`, `document_id`, `title` and `turn` of the drafts to ask about.
 
-    The turn is higher for a sample that is asked about again.
+    The turn increases by one when a draft is asked about again.
     """
     drafts = tables.read(DRAFTS_TABLE, author, columns=["sample_id", "document_id", "title"])
     if not tables.exists(QUESTIONS_TABLE, author):
@@ -149,7 +149,7 @@ def _select_drafts(tables: Tables, author: str, teacher: Teacher) -> pl.DataFram
     if remaining_usd is None or remaining_usd > 0:
         retried_outcomes.append(OVER_BUDGET)
     columns = ["sample_id", "model", "outcome", "turn"]
-    stored = (
+    turns = (
         tables.read(QUESTIONS_TABLE, author, columns=columns)
         .filter(pl.col("model") == teacher.model)
         .select(
@@ -157,13 +157,13 @@ def _select_drafts(tables: Tables, author: str, teacher: Teacher) -> pl.DataFram
             turn=pl.col("turn") + pl.col("outcome").is_in(retried_outcomes).cast(pl.Int64),
         )
     )
-    return drafts.join(stored, on="sample_id", how="left", maintain_order="left").with_columns(
+    return drafts.join(turns, on="sample_id", how="left", maintain_order="left").with_columns(
         pl.col("turn").fill_null(0)
     )
 
 
 def read_written_questions(tables: Tables, author: str, model: str) -> pl.DataFrame:
-    """Return `sample_id`, `taught`: the questions that this teacher wrote."""
+    """Return the questions that this teacher wrote, in columns `sample_id` and `taught`."""
     columns = ["sample_id", "question", "model", "outcome"]
     return (
         tables.read(QUESTIONS_TABLE, author, columns=columns)
@@ -173,11 +173,12 @@ def read_written_questions(tables: Tables, author: str, model: str) -> pl.DataFr
 
 
 def count_pending_questions(tables: Tables, author: str, model: str) -> int:
-    """Count the questions that the next update will request or take from the templates again.
+    """Count the questions that the next update will request or replace by templates.
+
+    Drafts without a usable reply do not count.
 
     Args:
-        model: the teacher's model, or empty for templates. Drafts without a usable reply do not
-            count.
+        model: the teacher's model, or empty for templates.
     """
     if not tables.exists(DRAFTS_TABLE, author):
         return 0

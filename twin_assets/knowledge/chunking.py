@@ -3,7 +3,7 @@
 Scope: choosing the cuts, and the contract of `document_chunks`. Out of scope: tokenizing
 (`twin_resources.models.embedder`), embedding, storing.
 
-No library's chunker is used, because the offsets must be exact and the embedder's limit must hold.
+No library's chunker is used, because offsets must be exact and no chunk may exceed the limit.
 chonkie 1.7 was measured with the same tokenizer at 256 tokens, on 210 shared posts and one of
 unbroken words. Its RecursiveChunker makes fuller chunks (mean 228 tokens, here 204), but in four
 cases the chunk differs from `text[start:end]`. It splits a long word by decoding token ids, which
@@ -38,8 +38,8 @@ CHUNK_TOKENS = 128
 One vector should represent one idea. A chunk of 256 tokens fills the prompt with more than the
 answer, and leaves no space for three other posts (`tests/bench/RESULTS.md`, readers' questions).
 """
-# Separate from the version above, so that a chunk with unchanged text keeps its id when only the
-# chunker changes. Traces, samples and votes then still refer to it.
+# This version is separate from the one above, so that a chunk with unchanged text keeps its id when
+# only the chunker changes. Traces, samples and votes then still refer to it.
 _NAMING_VERSION = "2"
 
 MIN_TOKEN_LIMIT = 32
@@ -50,7 +50,7 @@ _CHARACTERS_PER_TOKEN = 8
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "text", "kept")
 """Columns of `cleaned_documents` that `chunk_documents` reads."""
-# a title of thousands of words, as in exports of some platforms, would leave no space for text
+# Some platforms export titles of thousands of words, which would leave no space for text.
 TITLE_LIMIT_DIVISOR = 4  # the title gets at most a quarter of the limit: 32 of 128 tokens
 _HEADING_SEPARATOR = "\n\n"
 
@@ -77,10 +77,10 @@ class DocumentChunks(dy.Schema):
     `token_count` counts `text` with the embedder's tokenizer, special tokens included; `position`
     counts from 0 within the document. `heading` is the title, which cleaning removes from the text;
     it is embedded and searched with the text (`indexed_text`). `chunk_id` joins the document's id
-    and `content_hash`. An edit of one paragraph keeps the ids of the other chunks, as does a new
-    title, because citations, samples and votes refer to the text by this id. The document's id is
-    part of it because the same words in two posts are cited separately, and erasing one post keeps
-    the other's chunk.
+    and `content_hash`. Citations, samples and votes refer to the text by this id, so an edit of one
+    paragraph or a new title keeps the ids of the other chunks. The id includes the document's id
+    because the same words in two posts are cited separately, and erasing one post keeps the other's
+    chunk.
     """
 
     chunk_id = dy.String(primary_key=True, min_length=1)
@@ -117,8 +117,8 @@ def indexed_text(heading: str, text: str) -> str:
 
 def content_hash(text: str, embedder_revision: str) -> str:
     """Return 96 bits of sha256(embedder revision | naming version | text) in hex."""
-    named = f"{embedder_revision}|{_NAMING_VERSION}|{text}"
-    return hashlib.sha256(named.encode()).hexdigest()[:_HASH_DIGITS]
+    hashed_text = f"{embedder_revision}|{_NAMING_VERSION}|{text}"
+    return hashlib.sha256(hashed_text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def extract_content_hashes(chunk_ids: pl.Series) -> pl.Series:
@@ -158,10 +158,10 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
         for position, chunk in enumerate(cuts):
             digest = content_hash(chunk.text, tokenizer.revision)
             digest_counts[digest] += 1
-            repeat = f"-{digest_counts[digest]}" if digest_counts[digest] > 1 else ""
+            suffix = f"-{digest_counts[digest]}" if digest_counts[digest] > 1 else ""
             rows.append(
                 {
-                    "chunk_id": f"{document['document_id']}-{digest}{repeat}",
+                    "chunk_id": f"{document['document_id']}-{digest}{suffix}",
                     **{name: document[name] for name in ("document_id", "title", "url")},
                     "published_at": document["published_at"],
                     "position": position,
@@ -188,7 +188,7 @@ class ChunkLengths:
 def measure_chunk_lengths(
     parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer
 ) -> ChunkLengths:
-    """Count the tokens of stored chunks again; 1,000 chunks take 0.25 s.
+    """Recount the tokens of stored chunks; 1,000 chunks take 0.25 s.
 
     Args:
         parts: `heading`, `text` and `token_count` of chunks.
@@ -198,13 +198,15 @@ def measure_chunk_lengths(
     for part in parts:
         texts: list[str] = part["text"].to_list()
         indexed_texts = list(map(indexed_text, part["heading"].to_list(), texts))
-        counted = pl.Series("counted", tokenizer.count_tokens(texts), pl.Int64)
+        text_counts = pl.Series("counted", tokenizer.count_tokens(texts), pl.Int64)
         indexed_counts = pl.Series("read", tokenizer.count_tokens(indexed_texts), pl.Int64)
-        max_counts = pl.DataFrame([counted, indexed_counts, part["token_count"]]).max_horizontal()
+        max_counts = pl.DataFrame(
+            [text_counts, indexed_counts, part["token_count"]]
+        ).max_horizontal()
         chunks += part.height
         longest = max([longest, *max_counts])
         too_long += int((max_counts > tokenizer.token_limit).sum())
-        miscounted += int((counted != part["token_count"]).sum())
+        miscounted += int((text_counts != part["token_count"]).sum())
     return ChunkLengths(chunks, longest, too_long, miscounted)
 
 
@@ -214,7 +216,7 @@ def shorten_title(title: str, tokenizer: EmbedderTokenizer) -> str:
     A longer title is cut after a whole word, or inside its first word if that is too long.
     """
     title = " ".join(title.split())
-    special = tokenizer.tokenizer.num_special_tokens_to_add(False)
+    special_tokens = tokenizer.tokenizer.num_special_tokens_to_add(False)
     title_limit = max_tokens = tokenizer.token_limit // TITLE_LIMIT_DIVISOR
     token_counter = _TokenCounter(title, tokenizer)
     if token_counter.count(0, len(title)) <= title_limit:
@@ -222,10 +224,13 @@ def shorten_title(title: str, tokenizer: EmbedderTokenizer) -> str:
     while True:
         (_, stop), *_ = _split_characters(token_counter, 0, len(title), max_tokens=max_tokens)
         cut_at = title.rfind(" ", 0, stop + 1)
-        bounded = title[: cut_at if cut_at > 0 else stop]
-        # the start of a cut word may have more tokens than it had within the whole word
-        if max_tokens == 1 or tokenizer.count_tokens([bounded])[0] - special <= title_limit:
-            return bounded
+        short_title = title[: cut_at if cut_at > 0 else stop]
+        # the first part of a word may have more tokens alone than within the whole word
+        if (
+            max_tokens == 1
+            or tokenizer.count_tokens([short_title])[0] - special_tokens <= title_limit
+        ):
+            return short_title
         max_tokens //= 2
 
 
@@ -283,12 +288,15 @@ class _TokenCounts:
 def _count_tokens(
     texts: list[str], heading: str, tokenizer: EmbedderTokenizer
 ) -> list[_TokenCounts]:
-    alone = tokenizer.count_tokens(texts)
+    text_counts = tokenizer.count_tokens(texts)
     if not heading:
-        return [_TokenCounts(count, count) for count in alone]
-    whole = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
+        return [_TokenCounts(count, count) for count in text_counts]
+    heading_counts = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
     # the text alone counts too, because a tokenizer might join the words around the line break
-    return [_TokenCounts(text, max(text, both)) for text, both in zip(alone, whole, strict=True)]
+    return [
+        _TokenCounts(text, max(text, with_heading))
+        for text, with_heading in zip(text_counts, heading_counts, strict=True)
+    ]
 
 
 def _cut_smaller(
@@ -300,9 +308,9 @@ def _cut_smaller(
     heading: str,
     max_tokens: int,
 ) -> Iterator[Chunk]:
-    """Cut a span that has more tokens alone than it had inside its document.
+    """Cut a span that has more tokens on its own than within its document.
 
-    A cut within a word of over 100 characters has that effect, so `max_tokens` is halved until the
+    A cut within a word of over 100 characters has that effect. `max_tokens` is halved until the
     tokenizer's count fits.
     """
     for begin, stop in _fill_spans(token_counter, start, end, max_tokens=max(1, max_tokens // 2)):
@@ -311,9 +319,9 @@ def _cut_smaller(
         if counts.with_heading <= tokenizer.token_limit or stop - begin == 1:
             yield Chunk(begin, stop, text, counts.text)
         else:
-            smaller = max(1, max_tokens // 2)
+            halved_tokens = max(1, max_tokens // 2)
             yield from _cut_smaller(
-                token_counter, begin, stop, tokenizer, heading=heading, max_tokens=smaller
+                token_counter, begin, stop, tokenizer, heading=heading, max_tokens=halved_tokens
             )
 
 
@@ -353,18 +361,22 @@ def _parts(
     blocks = list(_blocks(token_counter.text, start, end))
     position = 0
     while position < len(blocks):
-        begin, stop, code = blocks[position]
+        begin, stop, is_code = blocks[position]
         position += 1
         while (
-            not code
+            not is_code
             and _HEADING.fullmatch(token_counter.text, begin, stop)
             and position < len(blocks)
             and token_counter.count(begin, blocks[position][1]) <= max_tokens
         ):
-            _, stop, code = blocks[position]
+            _, stop, is_code = blocks[position]
             position += 1
         yield from _split(
-            token_counter, begin, stop, _CODE_CUTS if code else _PROSE_CUTS, max_tokens=max_tokens
+            token_counter,
+            begin,
+            stop,
+            _CODE_CUTS if is_code else _PROSE_CUTS,
+            max_tokens=max_tokens,
         )
 
 
@@ -378,9 +390,9 @@ def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
             yield begin, finish, False
         if opening is None:
             return
-        closing = re.compile(rf"^ {{0,12}}{re.escape(opening[1])}[ \t]*$", re.MULTILINE)
-        closed = closing.search(text, min(opening.end() + 1, end), end)
-        position = closed.end() if closed else end
+        closing_fence = re.compile(rf"^ {{0,12}}{re.escape(opening[1])}[ \t]*$", re.MULTILINE)
+        closing_match = closing_fence.search(text, min(opening.end() + 1, end), end)
+        position = closing_match.end() if closing_match else end
         yield opening.start(), position, True
 
 
@@ -404,10 +416,10 @@ def _split(
 def _split_at(
     text: str, start: int, end: int, separator: re.Pattern[str]
 ) -> Iterator[tuple[int, int]]:
-    """Yield the spans between the matches of `separator` without white space at their ends."""
+    """Yield the spans between matches of `separator`, without white space at their ends."""
     position = start
     for match in separator.finditer(text, start, end):
-        # quotes and brackets that close a sentence belong to it; only the white space is dropped
+        # closing quotes and brackets belong to their sentence; only the white space is dropped
         yield from _trim(text, position, match.end())
         position = match.end()
     yield from _trim(text, position, end)

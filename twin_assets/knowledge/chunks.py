@@ -45,17 +45,17 @@ def no_chunk_is_truncated(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """No chunk with its title exceeds the limit when the embedder's tokenizer counts it again.
+    """No chunk with its title exceeds the token limit when the embedder's tokenizer recounts it.
 
-    The limit is at most the embedder's. A chunk is counted again only if it is new or the tokenizer
-    has changed.
+    The limit is at most the embedder's. A chunk is recounted only if it is new or the tokenizer has
+    changed.
     """
     tokenizer = chunking.limit_to_chunk_tokens(load_tokenizer(settings))
     unverified_rows = tables.unverified_rows(
         "document_chunks",
         context.partition_key,
         claim="no_chunk_is_truncated",
-        # the chunker's version decides the counted text (title and text since version 3)
+        # the chunker's version determines the counted text (title and text since version 3)
         version=f"{chunking.CHUNKING_VERSION}:{tokenizer.revision}:{tokenizer.token_limit}",
     )
     columns = ["heading", "text", "token_count"]

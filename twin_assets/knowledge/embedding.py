@@ -1,4 +1,4 @@
-"""Embed chunks into rows of the `embeddings` table: a vector with everything that an answer cites.
+"""Embed chunks into rows of `embeddings`: each has a vector and the data that an answer cites.
 
 Scope: the contract of the table, the pure function that fills it, and its update.
 Out of scope: cutting (`chunking`), the model (`twin_resources.models.embedder`), indexes
@@ -27,7 +27,7 @@ EMBEDDING_VERSION = "2"
 
 
 def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Return the types of `embeddings` by column: those of `document_chunks` and three more.
+    """Return the column types of `embeddings`: those of `document_chunks` and three more.
 
     `indexed_text` (title and text) is embedded and indexed for full-text search; readers see
     `text`. `embedder` is the revision that made `vector`.
@@ -88,20 +88,22 @@ def embed_chunks(
             found="document_chunks from an earlier release, without the column heading",
             next_step="materialize document_chunks first, or run `twin import`",
         )
-    names: list[str] = chunks["chunk_id"].to_list()
+    chunk_ids: list[str] = chunks["chunk_id"].to_list()
     texts = list(map(indexed_text, chunks["heading"].to_list(), chunks["text"].to_list()))
-    known = vector_cache.find(dict(zip(names, texts, strict=True))) if vector_cache else {}
-    missing_indices = [place for place, name in enumerate(names) if name not in known]
-    computed = embedder.embed([texts[place] for place in missing_indices], progress=progress)
-    vectors = known | {
-        names[place]: vector for place, vector in zip(missing_indices, computed, strict=True)
+    cached_vectors = (
+        vector_cache.find(dict(zip(chunk_ids, texts, strict=True))) if vector_cache else {}
+    )
+    missing_indices = [index for index, name in enumerate(chunk_ids) if name not in cached_vectors]
+    new_vectors = embedder.embed([texts[index] for index in missing_indices], progress=progress)
+    vectors = cached_vectors | {
+        chunk_ids[index]: vector for index, vector in zip(missing_indices, new_vectors, strict=True)
     }
     return chunks.with_columns(
         pl.Series("indexed_text", texts, dtype=pl.String()),
         pl.lit(embedder.revision).alias("embedder"),
         pl.Series(
             "vector",
-            [vectors[name] for name in names],
+            [vectors[name] for name in chunk_ids],
             dtype=pl.Array(pl.Float32(), embedder.dimension),
         ),
     )
@@ -114,23 +116,23 @@ def count_unmatched(embedded: pl.Series, chunks: pl.Series) -> dict[str, int]:
         embedded: `chunk_id` of all `embeddings`.
         chunks: `chunk_id` of all `document_chunks`.
     """
-    rows, expected = embedded.unique().to_frame("id"), chunks.unique().to_frame("id")
+    embedded_ids, chunk_ids = embedded.unique().to_frame("id"), chunks.unique().to_frame("id")
     return {
-        "missing": expected.join(rows, on="id", how="anti").height,
-        "unknown": rows.join(expected, on="id", how="anti").height,
+        "missing": chunk_ids.join(embedded_ids, on="id", how="anti").height,
+        "unknown": embedded_ids.join(chunk_ids, on="id", how="anti").height,
     }
 
 
 def count_unusable_vectors(parts: Iterable[pl.DataFrame], *, revision: str) -> dict[str, int]:
-    """Count vectors with which a search finds their chunk wrongly or not at all.
+    """Count vectors whose chunk a search ranks wrongly or cannot find.
 
     Args:
         parts: `embedder` and `vector` of `embeddings`.
         revision: revision of the embedder that embeds questions.
 
     Returns:
-        `other_embedder`: vectors that cannot be compared with a question's; `not_unit_length`:
-        vectors whose length differs from 1 by more than .001.
+        `other_embedder`: vectors that cannot be compared with a question's vector.
+        `not_unit_length`: vectors whose length differs from 1 by more than .001.
     """
     counts = {"other_embedder": 0, "not_unit_length": 0}
     for part in parts:

@@ -1,4 +1,4 @@
-"""Define the asset `embeddings` and its checks: every chunk can be found, and posts by title.
+"""Define the asset `embeddings` and the checks that chunks and named posts can be found.
 
 Scope: the asset and the checks. Out of scope: embedding (`embedding`), searching.
 """
@@ -33,23 +33,26 @@ def embeddings(
     """Vectors and text of all chunks, in one table per author, with a full-text index."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding chunks")
-    sync_result, embedded = embedding.update_embeddings(tables, author, model, progress=progress)
+    sync_result, embedded_count = embedding.update_embeddings(
+        tables, author, model, progress=progress
+    )
     indexes: tuple[str, ...] = ()
     if sync_result.rows:
         language = _author_language(settings, tables, author)
         indexes = update_indexes(tables, author, language=language)
     return report_materialization(
-        sync_result, {"embedded": embedded, "embedder": model.revision, "indexes": list(indexes)}
+        sync_result,
+        {"embedded": embedded_count, "embedder": model.revision, "indexes": list(indexes)},
     )
 
 
 def _author_language(settings: Settings, tables: Tables, author: str) -> str:
-    """Return the author's language, else that of most kept documents, or "" if there are none."""
-    if declared := read_author(settings, author).language:
-        return declared
+    """Return the author's declared language, else the most frequent one in kept posts, or ""."""
+    if declared_language := read_author(settings, author).language:
+        return declared_language
     languages = tables.read("cleaned_documents", author, columns=["language"], where="kept")
-    most = languages["language"].value_counts(sort=True)
-    return str(most["language"][0]) if most.height else ""
+    language_counts = languages["language"].value_counts(sort=True)
+    return str(language_counts["language"][0]) if language_counts.height else ""
 
 
 @dg.asset_check(
@@ -60,9 +63,9 @@ def every_chunk_is_searchable(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """Each chunk has one row, with a unit vector made by the embedder of questions.
+    """Each chunk has one row, with a unit vector from the embedder that also embeds questions.
 
-    A vector is checked only if it is new or the embedder of questions has changed.
+    A vector is checked only if it is new or that embedder has changed.
     """
     author = context.partition_key
     revision = find_prepared_embedder(settings)[1].revision
@@ -88,10 +91,10 @@ def a_named_post_is_found_first(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """Of the questions that name a title, at least .97 find that post first in a gateway search.
+    """At least 97 % of the questions that name a title find that post first, as in the gateway.
 
-    At most 150 titles are drawn by hash, or none if no row is new. Posts with the same title count
-    as one. An author whose posts have no titles passes the check.
+    At most 150 titles are sampled by hash, or none if no row is new. Posts with the same title
+    count as one. An author whose posts have no titles passes the check.
     """
     author, search = context.partition_key, retriever.retriever()
     unverified_rows = tables.unverified_rows(

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Retriever
     from twin_resources.storage.tables.tables import Tables
 
-VERSION = "2"  # version of the search, with chunks of 128 tokens and ranking led by vectors
-MIN_FOUND_FIRST_SHARE = 0.97  # of the questions
-# With about 15 ms per question, the search takes two seconds, whatever the number of posts. The
-# bound of an exact 95 % interval for a true .99 is then .967, so that sampling alone does not fail
-# a sound table.
+VERSION = "2"  # version 2 of the search: chunks of 128 tokens, ranking led by vectors
+MIN_FOUND_FIRST_SHARE = 0.97  # share of the questions
+# At about 15 ms per question, the searches take two seconds for any number of posts. The lower
+# bound of an exact 95 % interval for a true share of .99 is then .967. Sampling alone therefore
+# does not fail a sound table.
 MAX_QUESTIONS = 150
 _MAX_REPORTED_MISSES = 5
 
@@ -40,8 +40,8 @@ class TitleQuestions:
 
     Attributes:
         questions: the question that names a title, by the title's words.
-        titles: number of different titles with a word in them.
-        untitled: number of posts without such a title, for which nobody can ask by name.
+        titles: number of different titles that contain a word.
+        untitled: number of posts without such a title, which no question can name.
     """
 
     questions: Mapping[str, str]
@@ -67,7 +67,7 @@ class TitleSearchResult:
 
     @property
     def allowed_misses(self) -> int:
-        """Allowed misses: 3 % of the questions, at least one, but none for a single question."""
+        """Number of allowed misses: 3 % of the questions, at least one; zero for one question."""
         return min(
             max(1, math.floor((1 - MIN_FOUND_FIRST_SHARE) * self.question_count + 1e-9)),
             max(self.question_count - 1, 0),
@@ -78,7 +78,7 @@ class TitleSearchResult:
         return self.question_count - self.found_first_count <= self.allowed_misses
 
     def metadata(self) -> dict[str, Any]:
-        """Return the figures with their thresholds, and document ids but no titles."""
+        """Return the figures and thresholds, with document ids but no titles."""
         return {
             "titles": self.title_questions.titles,
             "posts_without_title": self.title_questions.untitled,
@@ -103,16 +103,18 @@ def make_title_questions(titles: Sequence[str], *, language: str = "en") -> Titl
         titles: one per post; posts with the same title count as one.
         language: ISO 639-1 of the posts.
     """
-    distinct = {normalize_words(title): title for title in titles}
-    untitled = sum(not normalize_words(title) for title in titles)
-    distinct.pop("", None)
+    distinct_titles = {normalize_words(title): title for title in titles}
+    untitled_count = sum(not normalize_words(title) for title in titles)
+    distinct_titles.pop("", None)
     # the hash keeps the sample nearly the same while a table grows
-    drawn = sorted(distinct, key=lambda words: hashlib.sha256(words.encode()).digest())
+    sampled_words = sorted(
+        distinct_titles, key=lambda words: hashlib.sha256(words.encode()).digest()
+    )
     questions = {
-        words: question_with_title(distinct[words], language=language)
-        for words in drawn[:MAX_QUESTIONS]
+        words: question_with_title(distinct_titles[words], language=language)
+        for words in sampled_words[:MAX_QUESTIONS]
     }
-    return TitleQuestions(questions, len(distinct), untitled)
+    return TitleQuestions(questions, len(distinct_titles), untitled_count)
 
 
 def search_by_title(
@@ -130,13 +132,13 @@ def search_by_title(
     titles = posts.unique("document_id", maintain_order=True)["title"].to_list()
     title_questions = make_title_questions(titles, language=language)
     queries = [RetrievalQuery(question) for question in title_questions.questions.values()]
-    answers = retriever.retrieve_many(author, queries, limit=1) if queries else []
-    best = {
-        words: (answer.passages[0].title, answer.passages[0].document_id)
-        for words, answer in zip(title_questions.questions, answers, strict=True)
-        if answer.passages
+    results = retriever.retrieve_many(author, queries, limit=1) if queries else []
+    first_results = {
+        words: (result.passages[0].title, result.passages[0].document_id)
+        for words, result in zip(title_questions.questions, results, strict=True)
+        if result.passages
     }
-    return count_found_first(title_questions, best)
+    return count_found_first(title_questions, first_results)
 
 
 def count_found_first(
@@ -146,15 +148,15 @@ def count_found_first(
 
     Args:
         title_questions: the questions.
-        first_by_question: title and document id of the first passage, by the title's words in the
-            question; questions that found nothing are left out.
+        first_by_question: title and document id of the first passage, by the words of the title in
+            the question. Questions without a result are omitted.
     """
     found_first_count = 0
-    missed: list[str] = []
+    missed_ids: list[str] = []
     for words in title_questions.questions:
-        title, document = first_by_question.get(words, ("", ""))
+        title, document_id = first_by_question.get(words, ("", ""))
         if normalize_words(title) == words:
             found_first_count += 1
         else:
-            missed.append(document)
-    return TitleSearchResult(title_questions, found_first_count, tuple(missed))
+            missed_ids.append(document_id)
+    return TitleSearchResult(title_questions, found_first_count, tuple(missed_ids))

@@ -24,7 +24,7 @@ MAX_ROWS_PER_BATCH = 50_000  # 25 MB of passages per scan of the documents' text
 def passage_embeddings(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
-    """Quotable paragraphs of at most 120 words, with their vectors and those of their tokens."""
+    """Quotable paragraphs of at most 120 words, with passage vectors and token vectors."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding paragraphs")
     sync_result = quotable_rows.update_passages(tables, author, model, progress=progress)
@@ -42,7 +42,7 @@ def passage_embeddings(
 def quotations_are_verbatim(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Each passage equals, character by character, the part of the kept post to which it refers.
+    """Each passage matches its part of the kept post character by character.
 
     A passage is checked once, when it is new.
     """
@@ -66,11 +66,11 @@ def quotations_are_verbatim(
 
 
 def _read_kept_texts(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
-    """Return `document_id` and `text` of the kept ones among the documents."""
-    listed = ", ".join(f"'{name}'" for name in documents.unique().sort())
+    """Return `document_id` and `text` of those documents that are kept."""
+    quoted_ids = ", ".join(f"'{name}'" for name in documents.unique().sort())
     return tables.read(
         "cleaned_documents",
         author,
         columns=["document_id", "text"],
-        where=f"kept AND document_id IN ({listed})",
+        where=f"kept AND document_id IN ({quoted_ids})",
     )

@@ -4,12 +4,13 @@ Scope: choosing sentences among the posts of a preview. Out of scope: finding po
 (`twin_resources/models/quotes/quoter.py`, after the import), the questions
 (`corpus/title_questions.py`).
 
-Readers would not ask a question that only names a post (`question_with_title`). Its title is shown
-as a topic above a sentence of that post instead. The nearest passage is chosen, then its nearest
-sentence. Nearness is the cosine after the mean of all candidates is subtracted, because features
-that all posts share do not distinguish them. Many sentences near a title answer nothing alone, so
-more questions are tried than are shown. The best have the highest plain cosine of question and
-sentence, without the title that passages and sentences are otherwise embedded with.
+Readers would not ask a question that only names a post (`question_with_title`). The preview
+therefore shows the post's title as a topic above one of its sentences. It selects the nearest
+passage, then that passage's nearest sentence. The distance is the cosine after subtraction of the
+mean of all candidates, because features that all posts share do not distinguish them. Many
+sentences near a title answer nothing on their own, so more questions are tried than are shown. The
+best quotations have the highest plain cosine of question and sentence. For that cosine alone, the
+sentence is embedded without its title.
 """
 # pyright: strict
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 # The limit keeps six long essays as fast as six posts of a thousand words: 3 s on two cores.
 MAX_POST_CHARACTERS = 6_000
-MIN_SENTENCE_CHARACTERS = 40  # of a sentence that is shown alone; "It works." alone means nothing
+MIN_SENTENCE_CHARACTERS = 40  # a sentence is shown on its own; "It works." then means nothing
 MAX_SENTENCE_CHARACTERS = 160  # two lines
 # Openings that refer to the preceding sentence, in English only.
 _DEPENDENT_OPENING = (
@@ -49,7 +50,7 @@ class PreviewQuotation:
     """A sentence of a post, and the post's title.
 
     Attributes:
-        heading: the question that it answers, or `On “title”:`.
+        heading: the question that the sentence answers, or `On “title”:`.
     """
 
     heading: str
@@ -68,13 +69,13 @@ def choose_preview_quotations(
         count: the maximum number of quotations.
 
     Returns:
-        At most one quotation per question, the best answer first, each text only once; no quotation
-        if the posts have no sentences.
+        At most one quotation per question, the best answer first, without repeated texts. The list
+        is empty if the posts have no sentences.
     """
-    shortened = posts.select(DOCUMENT_COLUMNS).with_columns(
+    short_posts = posts.select(DOCUMENT_COLUMNS).with_columns(
         pl.col("text").str.slice(0, MAX_POST_CHARACTERS)
     )
-    passages = embed_passages(shortened, embedder)
+    passages = embed_passages(short_posts, embedder)
     if not passages.height or not questions:
         return []
     queries = embedder.embed(list(questions), are_questions=True)
@@ -83,13 +84,13 @@ def choose_preview_quotations(
         _nearest_passage(queries[number : number + 1], passages, title=topic)
         for number, topic in enumerate(topics)
     ]
-    chosen = passages[list(dict.fromkeys(passage_indices))]
+    chosen_passages = passages[list(dict.fromkeys(passage_indices))]
     sentences = _embed_sentences(
-        passages.filter(pl.col("document_id").is_in(chosen["document_id"].implode())),
-        shortened,
+        passages.filter(pl.col("document_id").is_in(chosen_passages["document_id"].implode())),
+        short_posts,
         embedder,
     )
-    texts = dict(shortened.select("document_id", "text").iter_rows())
+    texts = dict(short_posts.select("document_id", "text").iter_rows())
     quotations: dict[str, tuple[int, PreviewQuotation]] = {}
     for number, question in enumerate(questions):
         passage = passages.row(passage_indices[number], named=True)
@@ -102,8 +103,8 @@ def choose_preview_quotations(
         )
         if not candidates.height:
             continue
-        [place] = _nearest_indices(queries[number : number + 1], candidates)
-        start, end = candidates.select("start", "end").row(place)
+        [index] = _nearest_indices(queries[number : number + 1], candidates)
+        start, end = candidates.select("start", "end").row(index)
         text = build_embedded_text("", texts[passage["document_id"]][start:end])
         heading = f"On “{topics[number]}”:" if topics[number] else question
         quotation = PreviewQuotation(heading, text, str(passage["title"]))
@@ -114,7 +115,7 @@ def choose_preview_quotations(
 def _best_answers(
     numbered: Sequence[tuple[int, PreviewQuotation]], queries: np.ndarray, embedder: Embedder
 ) -> list[PreviewQuotation]:
-    """Sort quotations by the cosine to the question of this number, the highest first."""
+    """Sort numbered quotations by cosine to the question with that number, the highest first."""
     if not numbered:
         return []
     sentences = embedder.embed([quotation.text for _, quotation in numbered])
@@ -150,30 +151,32 @@ def _embed_sentences(
 
 
 def _select_standalone(sentences: pl.DataFrame, start: int, end: int, text: str) -> pl.DataFrame:
-    """Return the passage's sentences that are clear alone, else the post's, else any."""
+    """Return the passage's sentences that need no context, else the post's, else any."""
     length = pl.col("end") - pl.col("start")
-    inside = pl.col("start").ge(start) & pl.col("end").le(end)
+    is_inside = pl.col("start").ge(start) & pl.col("end").le(end)
     is_long = length >= MIN_SENTENCE_CHARACTERS
-    dependent = [
+    is_dependent = [
         re.match(_DEPENDENT_OPENING, text[first:last]) is not None
         for first, last in sentences.select("start", "end").iter_rows()
     ]
     is_standalone = (
-        is_long & length.le(MAX_SENTENCE_CHARACTERS) & ~pl.Series(dependent, dtype=pl.Boolean)
+        is_long & length.le(MAX_SENTENCE_CHARACTERS) & ~pl.Series(is_dependent, dtype=pl.Boolean)
     )
-    for condition in (inside & is_standalone, is_standalone, inside & is_long, inside):
+    for condition in (is_inside & is_standalone, is_standalone, is_inside & is_long, is_inside):
         if (matches := sentences.filter(condition)).height:
             return matches
     return sentences.clear()
 
 
 def _nearest_passage(queries: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
-    """Return the index of the passage nearest to a question, among those with the title if any."""
-    numbered = passages.with_row_index("place")
-    titled = numbered.filter(pl.col("title") == title) if title else numbered
-    rows = titled if titled.height else numbered
-    [nearest] = _nearest_indices(queries, rows)
-    return rows["place"].to_list()[nearest]
+    """Return the index of the passage nearest to a question, preferring those with the title."""
+    numbered_passages = passages.with_row_index("place")
+    titled_passages = (
+        numbered_passages.filter(pl.col("title") == title) if title else numbered_passages
+    )
+    rows = titled_passages if titled_passages.height else numbered_passages
+    [row_index] = _nearest_indices(queries, rows)
+    return rows["place"].to_list()[row_index]
 
 
 def _nearest_indices(queries: np.ndarray, rows: pl.DataFrame) -> list[int]:
@@ -184,7 +187,7 @@ def _nearest_indices(queries: np.ndarray, rows: pl.DataFrame) -> list[int]:
 
 
 def _cosines(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the cosine of every pair, in the shape (queries, vectors)."""
+    """Return the cosine of every pair; the shape is (queries, vectors)."""
     import numpy as np
 
     def unit(rows: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Turn cleaned documents into rows of `passage_embeddings`, the passages that may be quoted.
+"""Convert cleaned documents to rows of `passage_embeddings`, the passages that may be quoted.
 
 Scope: the table's contract, the pure function that fills it, and its update.
 Out of scope: the bounds of a passage (`twin_resources/models/quotes/passages.py`), the embedder.
@@ -41,7 +41,7 @@ class PassageEmbeddings(dy.Schema):
 
     `passage_id` joins the document's id and `searched_start`. The vector embeds the title and the
     words from `searched_start` to `searched_end`, which are within the passage. `tokens` are the
-    vectors of their tokens (`token_vectors.pack_token_vectors`), and `sentences` the spans of their
+    vectors of their tokens (`token_vectors.pack_token_vectors`). `sentences` are the spans of their
     sentences, in characters of the document and in tokens.
     """
 
@@ -74,12 +74,12 @@ class PassageEmbeddings(dy.Schema):
 
     @dy.rule()
     def searched_part_is_shown(cls) -> pl.Expr:
-        inside = pl.col("start") <= pl.col("searched_start")
-        return inside & (pl.col("searched_end") <= pl.col("end"))
+        starts_inside = pl.col("start") <= pl.col("searched_start")
+        return starts_inside & (pl.col("searched_end") <= pl.col("end"))
 
 
 def passage_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Return types by column: those of the contract, `embedder` (its revision) and `vector`."""
+    """Return the column types: the contract's, `embedder` (its revision) and `vector`."""
     return {
         **{name: column.dtype for name, column in PassageEmbeddings.columns().items()},
         "embedder": pl.String(),
@@ -146,13 +146,15 @@ def embed_passages(
         rows[number]["tokens"] = pack_token_vectors(states)
 
     vectors = embedder.embed(texts, progress=progress, on_text=store_token_vectors)
-    for row, at, ends in zip(rows, sentence_spans, _token_ends(texts, embedder), strict=True):
-        for sentence, place in zip(row["sentences"], at, strict=True):
-            first, end = (bisect_right(ends, character) for character in place)
-            sentence |= {"first_token": first, "end_token": end}
+    for row, spans, end_offsets in zip(
+        rows, sentence_spans, _token_ends(texts, embedder), strict=True
+    ):
+        for sentence, span in zip(row["sentences"], spans, strict=True):
+            first_token, end = (bisect_right(end_offsets, character) for character in span)
+            sentence |= {"first_token": first_token, "end_token": end}
     columns = passage_columns(embedder.dimension)
-    plain = {name: columns[name] for name in PassageEmbeddings.columns()}
-    table = pl.DataFrame(PassageEmbeddings.validate(pl.DataFrame(rows, schema=plain)))
+    contract_columns = {name: columns[name] for name in PassageEmbeddings.columns()}
+    table = pl.DataFrame(PassageEmbeddings.validate(pl.DataFrame(rows, schema=contract_columns)))
     return table.with_columns(
         pl.lit(embedder.revision).alias("embedder"),
         pl.Series("vector", vectors, dtype=columns["vector"]),
@@ -169,7 +171,7 @@ def _token_ends(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]
 
 
 def count_misquoted(passages: pl.DataFrame, documents: pl.DataFrame) -> int:
-    """Count passages that differ in any character from the part of a document to which they refer.
+    """Count passages that differ in any character from their part of the document.
 
     Args:
         passages: `document_id`, `start`, `end`, `text` of `passage_embeddings`.

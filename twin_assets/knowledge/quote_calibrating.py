@@ -36,11 +36,11 @@ CALIBRATED_COLUMNS = ["passage_id", "document_id", "language", "start", "end", "
 
 
 def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Return types by column; see `calibration.Calibration`. `mean` does not have unit length.
+    """Return the column types; see `calibration.Calibration`. `mean` does not have unit length.
 
     `languages` are those of the posts, the most frequent first. `known_languages` are those of the
-    embedder. Both are ISO 639-1 codes. `threshold_elsewhere` applies to questions in a language
-    other than the posts', which score lower; null if the embedder has one language.
+    embedder. Both are ISO 639-1 codes. `threshold_elsewhere` applies to questions in other
+    languages than the posts', which score lower. It is null if the embedder has one language.
     """
     return {
         "author": pl.String(),
@@ -60,23 +60,28 @@ def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
 
 def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncResult:
     """Update an author's row, or remove it if the author has no passage."""
-    stored = tables.read(PASSAGES_TABLE, author, columns=["passage_id"])
-    passage_ids: list[str] = stored["passage_id"].to_list()
-    state = (
+    stored_ids = tables.read(PASSAGES_TABLE, author, columns=["passage_id"])
+    passage_ids: list[str] = stored_ids["passage_id"].to_list()
+    corpus_state = (
         tables.data_version(PASSAGES_TABLE, author)
         if len(passage_ids) <= MAX_PASSAGES
         else f"about {RECALIBRATION_GROWTH} ^ "
         f"{int(math.log(len(passage_ids), RECALIBRATION_GROWTH))} passages"
     )
     state_row = pl.DataFrame(
-        {"author": [author] if passage_ids else [], "passages": [state] if passage_ids else []}
+        {
+            "author": [author] if passage_ids else [],
+            "passages": [corpus_state] if passage_ids else [],
+        }
     )
 
     def calibrate(_: pl.DataFrame) -> pl.DataFrame:
-        chosen = [
-            passage_ids[place] for place in calibration.sample_indexes(passage_ids, MAX_PASSAGES)
+        sampled_ids = [
+            passage_ids[index] for index in calibration.sample_indexes(passage_ids, MAX_PASSAGES)
         ]
-        passages = _read_passages(tables, author, chosen, read_all=len(chosen) == len(passage_ids))
+        passages = _read_passages(
+            tables, author, sampled_ids, read_all=len(sampled_ids) == len(passage_ids)
+        )
         return calibration_row(author, passages, embedder)
 
     return tables.sync(
@@ -103,31 +108,31 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
     own_scores = calibration.deciding_scores(
         embedder.embed(sentences, are_questions=True),
         vectors,
-        excluded_passages=[_overlapping_indices(passages, at) for at in held_out_indices],
+        excluded_passages=[_overlapping_indices(passages, index) for index in held_out_indices],
     )
 
     def fit(language: str) -> calibration.Calibration:
-        foreign = embedder.embed(read_questions_to_others(language), are_questions=True)
+        foreign_vectors = embedder.embed(read_questions_to_others(language), are_questions=True)
         return calibration.calibrate(
             own_scores,
-            calibration.deciding_scores(foreign, vectors),
-            calibration.deciding_scores(foreign, vectors, max_nearest=1),
+            calibration.deciding_scores(foreign_vectors, vectors),
+            calibration.deciding_scores(foreign_vectors, vectors, max_nearest=1),
         )
 
     languages = _frequent_languages(passages["language"])
     language = next((code for code in languages if code in QUESTION_LANGUAGES), "en")
-    fitted, elsewhere = fit(language), None
+    author_calibration, threshold_elsewhere = fit(language), None
     if len(embedder.languages) > 1:
-        elsewhere = fit("de" if language == "en" else "en").threshold
+        threshold_elsewhere = fit("de" if language == "en" else "en").threshold
     row: dict[str, Any] = {
         "author": author,
         "embedder": embedder.revision,
-        "threshold": fitted.threshold,
-        "threshold_elsewhere": elsewhere,
-        "own": fitted.own,
-        "own_declined": fitted.own_declined,
-        "foreign": fitted.foreign,
-        "foreign_declined": fitted.foreign_declined,
+        "threshold": author_calibration.threshold,
+        "threshold_elsewhere": threshold_elsewhere,
+        "own": author_calibration.own,
+        "own_declined": author_calibration.own_declined,
+        "foreign": author_calibration.foreign,
+        "foreign_declined": author_calibration.foreign_declined,
         "passages": passages.height,
         "mean": vectors.mean(axis=0),
         "languages": languages,
@@ -138,10 +143,10 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
 
 @cache
 def read_questions_to_others(language: str = "en") -> tuple[str, ...]:
-    """Read questions to other authors, on as many subjects as possible.
+    """Read questions to other authors on a wide range of subjects.
 
     Args:
-        language: one of `QUESTION_LANGUAGES`; questions are nearer to posts in the same language.
+        language: one of `QUESTION_LANGUAGES`; questions score higher on posts in their language.
     """
     file = resources.files("twin_assets.knowledge") / f"questions_to_others.{language}.txt"
     return tuple(file.read_text(encoding="utf-8").splitlines())
@@ -150,23 +155,23 @@ def read_questions_to_others(language: str = "en") -> tuple[str, ...]:
 def _frequent_languages(languages: pl.Series) -> list[str]:
     """Return the languages of the posts, the most frequent first.
 
-    Languages below `MIN_LANGUAGE_SHARE` are left out, because the language detector makes errors on
+    Languages below `MIN_LANGUAGE_SHARE` are omitted, because the language detector makes errors on
     short posts.
     """
-    counted = languages.value_counts(sort=True)
-    often = counted.filter(pl.col("count") >= MIN_LANGUAGE_SHARE * languages.len())
-    return [language for language in often[languages.name] if language]
+    language_counts = languages.value_counts(sort=True)
+    frequent_rows = language_counts.filter(pl.col("count") >= MIN_LANGUAGE_SHARE * languages.len())
+    return [language for language in frequent_rows[languages.name] if language]
 
 
 def _sample_held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
-    """Return the indices of random passages, and the first sufficiently long sentence of each."""
+    """Return the indices of sampled passages, and the first sufficiently long sentence of each."""
     passage_ids: list[str] = passages["passage_id"].to_list()
     indices: list[int] = []
     sentences: list[str] = []
-    for place in calibration.sample_indexes(passage_ids, calibration.MAX_OWN_SENTENCES):
-        sentence = _first_long_sentence(passages["text"][place])
+    for index in calibration.sample_indexes(passage_ids, calibration.MAX_OWN_SENTENCES):
+        sentence = _first_long_sentence(passages["text"][index])
         if sentence:
-            indices.append(place)
+            indices.append(index)
             sentences.append(sentence)
     return indices, sentences
 
@@ -180,14 +185,14 @@ def _first_long_sentence(text: str) -> str:
 
 
 def _overlapping_indices(passages: pl.DataFrame, index: int) -> list[int]:
-    """Return the indices of the passages that overlap this one, including its own."""
+    """Return the indices of the passages that overlap this passage, including its own."""
     row = passages.row(index, named=True)
-    same = (
+    overlaps = (
         (passages["document_id"] == row["document_id"])
         & (passages["start"] < row["end"])
         & (passages["end"] > row["start"])
     )
-    return same.arg_true().to_list()
+    return overlaps.arg_true().to_list()
 
 
 def _read_passages(
@@ -195,11 +200,11 @@ def _read_passages(
 ) -> pl.DataFrame:
     if read_all:
         return tables.read(PASSAGES_TABLE, author, columns=CALIBRATED_COLUMNS).sort("passage_id")
-    selected = pl.Series("passage_id", passage_ids).to_frame()
+    selected_ids = pl.Series("passage_id", passage_ids).to_frame()
     return (
         tables.scan(PASSAGES_TABLE, author)
         .select(CALIBRATED_COLUMNS)
-        .join(selected.lazy(), on="passage_id", how="semi")
+        .join(selected_ids.lazy(), on="passage_id", how="semi")
         .collect()
         .sort("passage_id")
     )

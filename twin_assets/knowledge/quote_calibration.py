@@ -1,4 +1,4 @@
-"""Define the asset `quote_calibration`: the least score at which paragraphs answer a question.
+"""Define the asset `quote_calibration`: the minimum score at which paragraphs answer a question.
 
 Scope: the asset. Out of scope: the data and the calibration (`quote_calibrating`).
 """
@@ -18,8 +18,8 @@ from twin_resources.storage.tables.tables import Tables
 def quote_calibration(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
-    """One row with the score below which a question counts as not covered by the author."""
+    """One row with the score below which the author's posts do not answer a question."""
     author = context.partition_key
     sync_result = quote_calibrating.update_calibration(tables, author, embedder.embedder())
-    row = tables.read(CALIBRATION_TABLE, author).drop("mean").to_dicts()
-    return report_materialization(sync_result, row[0] if row else {})
+    rows = tables.read(CALIBRATION_TABLE, author).drop("mean").to_dicts()
+    return report_materialization(sync_result, rows[0] if rows else {})

@@ -28,11 +28,11 @@ class BatchConfig(dg.Config):
     """Questions and answers of a batch.
 
     Attributes:
-        questions: path of a .jsonl or .parquet file; if empty, nothing is asked.
+        questions: path of a .jsonl or .parquet file; if empty, the asset does nothing.
         out: path of the .jsonl or .parquet file for the answers; empty for
             `<questions>.answers.parquet` beside the questions.
-        model: name of the model; empty for `twin/<author>`. An alias alone (`@base`) is appended to
-            that.
+        model: name of the model; empty for `twin/<author>`. A lone alias (`@base`) is appended to
+            that name.
         width: number of simultaneous requests.
     """
 
@@ -54,22 +54,22 @@ def batch_completions(
 ) -> Iterator[dg.MaterializeResult]:
     """Answers to a file of questions, with route, cost and sources per row.
 
-    The file is configured in the launchpad (`questions: /path/to/questions.jsonl`); without a file,
-    nothing is done. The stack must be running, because the gateway answers, within its limits and
-    budgets. A stopped run is continued where it stopped.
+    The launchpad configures the file (`questions: /path/to/questions.jsonl`); without one, the
+    asset does nothing. The stack must be running, because the gateway answers, within its limits
+    and budgets. A stopped run resumes where it stopped.
     """
     if not config.questions:
         context.log.info("the configuration specifies no file of questions: nothing to do")
         return
-    out = _answers_file(config)
-    questions, broken = read_questions(Path(config.questions))
+    output_path = _answers_file(config)
+    questions, broken_rows = read_questions(Path(config.questions))
     batch_sum, rows = _answer_questions(
-        settings, config, context.partition_key, questions, out, context.log.info
+        settings, config, context.partition_key, questions, output_path, context.log.info
     )
     file_metadata = {
-        "answers": dg.MetadataValue.path(str(out.resolve())),
+        "answers": dg.MetadataValue.path(str(output_path.resolve())),
         "broken rows": dg.MetadataValue.md(
-            _markdown_list(f"{row.place}: {row.reason}" for row in broken)
+            _markdown_list(f"{row.place}: {row.reason}" for row in broken_rows)
         ),
     }
     yield dg.MaterializeResult(metadata={**file_metadata, **_metadata(batch_sum, rows)})
@@ -77,9 +77,9 @@ def batch_completions(
 
 def _answers_file(config: BatchConfig) -> Path:
     path = Path(config.questions)
-    out = Path(config.out) if config.out else path.with_name(f"{path.stem}.answers.parquet")
-    check_output_path(out)
-    return out
+    output_path = Path(config.out) if config.out else path.with_name(f"{path.stem}.answers.parquet")
+    check_output_path(output_path)
+    return output_path
 
 
 def _answer_questions(
@@ -117,15 +117,15 @@ def _answer_questions(
 
 
 def _metadata(batch_sum: BatchTotals, rows: Sequence[AnswerRow]) -> dict[str, Any]:
-    answered = [row for row in rows if not row["error"]]
+    answered_rows = [row for row in rows if not row["error"]]
     return {
         "dagster/row_count": len(rows),
-        "answered": len(answered),
+        "answered": len(answered_rows),
         "kept from an earlier run": batch_sum.already_answered,
         "refused": batch_sum.failed,
-        "cost, US dollars": sum(float(row["cost_usd"] or 0.0) for row in answered),
-        "cost not known": sum(row["cost_usd"] is None for row in answered),
-        "routes": dict(Counter(str(row["route"]) for row in answered)),
+        "cost, US dollars": sum(float(row["cost_usd"] or 0.0) for row in answered_rows),
+        "cost not known": sum(row["cost_usd"] is None for row in answered_rows),
+        "routes": dict(Counter(str(row["route"]) for row in answered_rows)),
     }
 
 

@@ -1,6 +1,6 @@
-"""Buy labels: the own and the paid model answer the same prompts, and judges score both blind.
+"""Buy labels: the own and the paid model answer the same prompts, and judges score them blind.
 
-Scope: the loop over batches, asking and storing a batch, deciding when to stop.
+Scope: the loop over batches, answering and storing a batch, deciding when to stop.
 Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the router, the account.
 
 Labels are bought off the request path, as `shadowing.py` replays versions. A batch is committed as
@@ -8,8 +8,8 @@ a whole, a stored label is never bought again, and planted answers in the batche
 Buying stops when the prompts are used up, or when the requested number, the budget or a limit of
 the account is reached.
 
-A paid answer is bought once. For labels of the next version, only the own model is asked
-again; the judges' scores of the paid answer come from the earlier row
+A paid answer is bought once. For labels of the next version, only the own model answers again.
+The judges' scores of the paid answer are copied from the earlier row
 (`label_rows.reusable_answers`).
 """
 
@@ -75,14 +75,15 @@ class LabelSources:
 
 @dataclass(frozen=True)
 class PurchaseResult:
-    """The result of a run of a purchase.
+    """The result of one run of a purchase.
 
     Attributes:
-        labels, probes: numbers of stored labels and plants in the purchase.
+        labels, probes: numbers of stored labels and planted answers in the purchase.
         new_labels: number of labels that this run added.
         usd: cost of this run, in US dollars.
-        stop_reason: why the run ended, in one clause.
-        withdrawn_claims: claims whose judge no longer separates plants; routing does not use them.
+        stop_reason: reason that the run ended, as one clause.
+        withdrawn_claims: claims whose judge no longer separates planted answers; routing does not
+            use them.
     """
 
     purchase: str
@@ -98,7 +99,7 @@ class PurchaseResult:
 def label_purchase(
     author: Author, version: ModelVersion, panel: Panel, *, paid: str, embedder: str
 ) -> LabelPurchase:
-    """Return the identity of the purchase of labels for this version."""
+    """Return the identity of the label purchase for this version."""
     sampling = [FREQUENCY_PENALTY, min(MAX_TOKENS, author.max_tokens)]
     return LabelPurchase(
         own=version.checkpoint,
@@ -123,58 +124,58 @@ def buy_labels(
     margin: float,
     log: Callable[[str], object],
 ) -> PurchaseResult:
-    """Buy labels until there are enough, or until the money or the prompts are used up.
+    """Buy labels until there are enough, or until the budget or the prompts are used up.
 
     Args:
-        max_labels: largest number of labels in the purchase, including old ones.
-        max_usd: largest cost of this run, in US dollars.
-        margin: ε for the judges' plants.
+        max_labels: maximum number of labels in the purchase, including old ones.
+        max_usd: maximum cost of this run, in US dollars.
+        margin: ε for the judges' scores of planted answers.
 
     Raises:
         TwinError: a model or a judge does not answer.
     """
-    stored = stored_labels(tables, author.slug)
+    label_table = stored_labels(tables, author.slug)
     certified_claims = [member.judge.claim for member in panel.members if member.is_certified]
-    kept_answers = label_rows.reusable_answers(stored, purchase, certified_claims)
+    kept_answers = label_rows.reusable_answers(label_table, purchase, certified_claims)
     labeller = _BatchLabeller(
         author, version, index_by_id(prompts), panel, purchase, sources, kept_answers
     )
-    labelled_ids, count = _labelled_prompts(stored, purchase)
-    pending = [prompt for prompt in prompts if prompt.prompt_id not in labelled_ids]
-    # prompts with reusable answers first, because they cost nothing
-    pending.sort(key=lambda prompt: prompt.prompt_id not in kept_answers)
-    initial_count, usd, stop_reason = count, 0.0, ""
+    labelled_ids, label_count = _labelled_prompts(label_table, purchase)
+    pending_prompts = [prompt for prompt in prompts if prompt.prompt_id not in labelled_ids]
+    # prompts with reusable answers come first, because they cost nothing
+    pending_prompts.sort(key=lambda prompt: prompt.prompt_id not in kept_answers)
+    initial_count, usd, stop_reason = label_count, 0.0, ""
     while not stop_reason:
-        batch = pending[: min(BATCH_SIZE, max_labels - count)]
-        if count >= max_labels:
-            stop_reason = f"{count} labels, as many as were requested"
+        batch = pending_prompts[: min(BATCH_SIZE, max_labels - label_count)]
+        if label_count >= max_labels:
+            stop_reason = f"{label_count} labels, as many as were requested"
         elif not batch:
             stop_reason = "every prompt has been used"
         elif usd + sum(labeller.max_usd(prompt) for prompt in batch) > max_usd:
             stop_reason = f"the budget of ${max_usd:g} does not suffice for another batch"
         else:
-            stop_reason = labeller.judge_refusal(batch, stored, margin=margin)
+            stop_reason = labeller.judge_refusal(batch, label_table, margin=margin)
         if stop_reason:
             break
-        pending = pending[len(batch) :]
+        pending_prompts = pending_prompts[len(batch) :]
         answers = labeller.answers(batch)
         if len(answers) < len(batch):
             stop_reason = "a limit of the account has been reached"
         if not answers:
             break
-        labeller.store(batch, answers, stored, tables)
-        stored = stored_labels(tables, author.slug)
-        _, count = _labelled_prompts(stored, purchase)
-        usd += sum(paid.usd for _, paid in answers.values() if isinstance(paid, PaidAnswer))
-        log(f"{count} labels, ${usd:.4f} in this run")
+        labeller.store(batch, answers, label_table, tables)
+        label_table = stored_labels(tables, author.slug)
+        _, label_count = _labelled_prompts(label_table, purchase)
+        usd += sum(reply.usd for _, reply in answers.values() if isinstance(reply, PaidAnswer))
+        log(f"{label_count} labels, ${usd:.4f} in this run")
     return PurchaseResult(
         purchase=purchase.id,
-        labels=count,
-        probes=len(probe_rows(stored, purchase=purchase.id)),
-        new_labels=count - initial_count,
+        labels=label_count,
+        probes=len(probe_rows(label_table, purchase=purchase.id)),
+        new_labels=label_count - initial_count,
         usd=usd,
         stop_reason=stop_reason,
-        withdrawn_claims=labeller.lost_claims(stored, margin=margin),
+        withdrawn_claims=labeller.lost_claims(label_table, margin=margin),
         data_version=tables.data_version(TABLE, author.slug) or "none",
     )
 
@@ -192,7 +193,7 @@ def _labelled_prompts(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[se
 
 
 class _BatchLabeller:
-    """Builder, scorer and store of the rows of a batch."""
+    """Builder, scorer and writer of a batch's rows."""
 
     def __init__(
         self,
@@ -221,12 +222,12 @@ class _BatchLabeller:
         }
 
     def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
-        """Return the claims whose judges have failed on the plants of this purchase."""
+        """Return the claims whose judges have failed on the planted answers of this purchase."""
         rows_of_probes = probe_rows(stored, purchase=self._purchase.id)
         return lost_claims(rows_of_probes, self._panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
     def max_usd(self, prompt: ShadowPrompt) -> float:
-        """Return the largest possible cost of a label for this prompt, in US dollars."""
+        """Return the maximum cost of a label for this prompt, in US dollars."""
         if prompt.prompt_id in self._kept_answers:
             return 0.0
         return self._paid.max_usd(self._paid_messages(prompt), max_tokens=self._max_tokens)
@@ -234,13 +235,15 @@ class _BatchLabeller:
     def judge_refusal(
         self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, *, margin: float
     ) -> str:
-        """Return why the judges cannot score this batch; empty if they can and can be paid."""
+        """Return why the judges cannot score this batch or be paid for it; empty if they can."""
         if failed_claims := self.lost_claims(stored, margin=margin):
             return f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
         longest_answer = "word " * self._max_tokens
-        expected = [
+        expected_answers = [
             JudgedAnswer(
-                prompt.question, f"{longest_answer}{side}", tuple(p.text for p in prompt.passages)
+                prompt.question,
+                f"{longest_answer}{side}",
+                tuple(passage.text for passage in prompt.passages),
             )
             for prompt in batch
             for side in ("own", "paid")
@@ -251,16 +254,19 @@ class _BatchLabeller:
             for plant in list(self._probes.values())[:probe_count]
             for text in plant.judged_pair()
         ]
-        max_usd, remaining_usd = self._panel.scoring_cost_usd([*expected, *probe_texts])
+        max_usd, remaining_usd = self._panel.scoring_cost_usd([*expected_answers, *probe_texts])
         if remaining_usd is not None and max_usd > remaining_usd:
             return "a limit of the account leaves the judge too little for another batch"
         return ""
 
     def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:
-        """Return the own and the paid answer by prompt id, for prompts that can be paid for."""
-        unanswered = [prompt for prompt in batch if prompt.prompt_id not in self._kept_answers]
-        paid = self._paid.ask(
-            [self._paid_messages(prompt) for prompt in unanswered], max_tokens=self._max_tokens
+        """Return the own and the paid answer by prompt id, for prompts within the limits."""
+        unanswered_prompts = [
+            prompt for prompt in batch if prompt.prompt_id not in self._kept_answers
+        ]
+        paid_answers = self._paid.ask(
+            [self._paid_messages(prompt) for prompt in unanswered_prompts],
+            max_tokens=self._max_tokens,
         )
         paid_replies: list[tuple[ShadowPrompt, PaidReply]] = [
             (prompt, self._kept_answers[prompt.prompt_id])
@@ -268,7 +274,9 @@ class _BatchLabeller:
             if prompt.prompt_id in self._kept_answers
         ]
         paid_replies += [
-            (prompt, answer) for prompt, answer in zip(unanswered, paid, strict=True) if answer
+            (prompt, answer)
+            for prompt, answer in zip(unanswered_prompts, paid_answers, strict=True)
+            if answer
         ]
         own_answers = self._ask_own(
             [
@@ -317,7 +325,7 @@ class _BatchLabeller:
         last_sequence: int,
         used_probes: Collection[tuple[str, str]],
     ) -> list[dict[str, object]]:
-        """Return a row for each prompt and for each plant; plants are drawn by hash."""
+        """Return a row for each prompt and each planted answer, which are sampled by hash."""
         entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
         drawn_probes = draw_probes(
             list(self._probes.values()),
@@ -342,35 +350,39 @@ class _BatchLabeller:
         for row in rows.iter_rows(named=True):
             if row["source"] == PROBE:
                 probe = self._probes[row["prompt_id"], row["plant"]]
-                good, bad = probe.judged_pair()
-                answer_pairs.append((bad, good))
+                good_answer, bad_answer = probe.judged_pair()
+                answer_pairs.append((bad_answer, good_answer))
                 questions.append(probe.prompt.question)
                 passages.append(())
                 paid_replies.append(None)
                 continue
             prompt = self._prompts[row["prompt_id"]]
-            own, paid = answers[row["prompt_id"]]
+            own_answer, reply = answers[row["prompt_id"]]
             texts = tuple(passage.text for passage in prompt.passages)
-            judged_paid = (
-                paid
-                if isinstance(paid, ReusableAnswer)
-                else JudgedAnswer(prompt.question, paid.text, texts)
+            judged_paid_answer = (
+                reply
+                if isinstance(reply, ReusableAnswer)
+                else JudgedAnswer(prompt.question, reply.text, texts)
             )
-            answer_pairs.append((JudgedAnswer(prompt.question, own, texts), judged_paid))
+            answer_pairs.append(
+                (JudgedAnswer(prompt.question, own_answer, texts), judged_paid_answer)
+            )
             questions.append(prompt.question)
-            passages.append(tuple(indexed_text(p.title, p.text) for p in prompt.passages))
-            paid_replies.append(paid)
+            passages.append(tuple(indexed_text(row.title, row.text) for row in prompt.passages))
+            paid_replies.append(reply)
         vectors = np.asarray(self._embed(questions), np.float32)
         return rows.with_columns(
-            pl.Series("reader", [self._readers.get(name, "") for name in rows["prompt_id"]]),
+            pl.Series("reader", [self._readers.get(field, "") for field in rows["prompt_id"]]),
             pl.Series("prompt_class", [classify(question) for question in questions]),
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._best_cosines(vectors, passages), pl.Float64()),
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
             pl.Series("scores", self._scores(answer_pairs), pl.List(label_rows.SCORE_TYPE)),
             *(
-                pl.Series(name, [getattr(paid, name) if paid else 0 for paid in paid_replies], kind)
-                for name, kind in (
+                pl.Series(
+                    field, [getattr(reply, field) if reply else 0 for reply in paid_replies], dtype
+                )
+                for field, dtype in (
                     ("prompt_tokens", pl.Int64()),
                     ("answer_tokens", pl.Int64()),
                     ("usd", pl.Float64()),
@@ -391,15 +403,15 @@ class _BatchLabeller:
                 continue
             scores_in_order = iter(member.judge.score_all(judged_answers))
             claim = member.judge.claim
-            for prompt_scores, (_, paid) in zip(scores, answer_pairs, strict=True):
-                own = next(scores_in_order)
-                is_kept = isinstance(paid, ReusableAnswer)
-                paid_score = paid.scores[claim] if is_kept else next(scores_in_order)
-                prompt_scores.append({"claim": claim, "own": own, "paid": paid_score})
+            for prompt_scores, (_, reply) in zip(scores, answer_pairs, strict=True):
+                own_score = next(scores_in_order)
+                is_reused = isinstance(reply, ReusableAnswer)
+                paid_score = reply.scores[claim] if is_reused else next(scores_in_order)
+                prompt_scores.append({"claim": claim, "own": own_score, "paid": paid_score})
         return scores
 
     def _best_cosines(self, vectors: np.ndarray, passages: Sequence[Sequence[str]]) -> list[float]:
-        """Return each question's cosine with its best passage, as the retriever computes it."""
+        """Return each question's highest cosine with a passage, as the retriever computes it."""
         texts = list(dict.fromkeys(text for group in passages for text in group))
         if not texts:
             return [0.0] * len(passages)
@@ -417,9 +429,9 @@ class _BatchLabeller:
 
 
 def make_own_asker(author: Author, serve: served_model.StartServer) -> AskOwn:
-    """Return a function that asks the stable version, with greedy decoding.
+    """Return a function that asks the stable version with greedy decoding.
 
-    It uses as many servers as the cores allow.
+    The function uses as many servers as the cores allow.
     """
 
     def ask(messages: Sequence[Sequence[Mapping[str, str]]]) -> Sequence[str]:

@@ -1,12 +1,12 @@
 """Define the asset `released_model`: the reconciled registry, in which a candidate may be released.
 
-Scope: requesting one release round, and reporting the moves, or why there were none.
+Scope: requesting one release round, and reporting the moves or the reason for none.
 Out of scope: legal moves (`registry/moves.py`), moving (`registry/`), the order
 of a round (`release/releasing.py`), the gate.
 
 Nothing is released without the author's consent (`twin_resources/authors/consent.py`); earlier
-releases stay. A version is released only if the gate's current version has passed exactly its
-checkpoint, whichever run materializes this asset. A second materialization does not move anything.
+releases stay. In every run, a version is released only if the gate's current version has passed
+exactly its checkpoint. A second materialization moves nothing.
 """
 
 import time
@@ -42,12 +42,14 @@ def released_model(
     registry: dg.ResourceParam[Registry],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """The reconciled model registry; a candidate that has passed the gate is tried or released."""
+    """The reconciled registry; a candidate that passed the gate goes on trial or is released."""
     author = read_author(settings, context.partition_key)
     release_round = _release(context.instance, author, settings, registry, tables)
-    stable = registry.stable_version(author.slug)
+    stable_version = registry.stable_version(author.slug)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"v{stable.version}-{stable.checkpoint}" if stable else "base"),
+        data_version=dg.DataVersion(
+            f"v{stable_version.version}-{stable_version.checkpoint}" if stable_version else "base"
+        ),
         metadata=_metadata(context.instance, author, registry, release_round),
     )
 
@@ -77,19 +79,19 @@ def _release(
 
 
 def _missing_consent(author: Author) -> str:
-    """Return why the author's consent is missing; empty if it is not."""
+    """Return why the author's consent is missing; empty if it exists."""
     return missing_consent_reason(author) if consent_date(author) is None else ""
 
 
 def _metadata(
     instance: dg.DagsterInstance, author: Author, registry: Registry, release_round: "ReleaseRound"
 ) -> dict[str, Any]:
-    """Return the moves since the newest materialization, or why there were none."""
+    """Return the moves since the newest materialization, or the reason for none."""
     from twin_resources.quality.release import release_summary
 
     versions = registry.versions(author.slug)
-    newest = versions[-1] if versions else None
-    verdict = registry.verdict(newest.checkpoint, GATE_VERSION) if newest else None
+    newest_version = versions[-1] if versions else None
+    verdict = registry.verdict(newest_version.checkpoint, GATE_VERSION) if newest_version else None
     last_move = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
     new_moves = release_summary.unreported_moves(registry.moves(author.slug), last_move)
     entries = release_summary.release_metadata(
@@ -102,7 +104,7 @@ def _metadata(
         **trial,
         "moved": dg.MetadataValue.md(entries["moved"]),
         "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),
-        "why": _idle_reason(newest, verdict, _missing_consent(author))
+        "why": _idle_reason(newest_version, verdict, _missing_consent(author))
         if not new_moves
         else "see the moves",
         "consent": author.consent or "none",

@@ -1,4 +1,4 @@
-"""Turn an author's labels into a policy: fit it, certify it, compare it with the current policy.
+"""Fit a policy to an author's labels, certify it, and compare it with the current policy.
 
 Scope: the labels and models of a policy, keeping or withdrawing the policy in force.
 Out of scope: the mathematics (`router/`), buying labels, the asset.
@@ -47,8 +47,8 @@ class FitOutcome:
     Attributes:
         policy: policy in force after the fit, or None if nothing is routed.
         decision: decision about the new policy.
-        withdrawal_reason: why the previous policy was withdrawn; empty if it was not, or there was
-            none.
+        withdrawal_reason: why the previous policy was withdrawn; empty if it was not withdrawn or
+            did not exist.
     """
 
     policy: RoutingPolicy | None
@@ -134,9 +134,9 @@ def refit(
 
 
 def _await_labels(count: int, margin: float) -> AdoptionDecision:
-    missing = adoption.estimate_missing_labels((), labels=count, spread=0.3, margin=margin)
-    reason = f"{count} labels; about {missing} more are needed for a margin of {margin:g}"
-    return AdoptionDecision(False, None, missing, reason)
+    missing_count = adoption.estimate_missing_labels((), labels=count, spread=0.3, margin=margin)
+    reason = f"{count} labels; about {missing_count} more are needed for a margin of {margin:g}"
+    return AdoptionDecision(False, None, missing_count, reason)
 
 
 def _decide_adoption(
@@ -198,7 +198,10 @@ def _lapse_reason(
 
 
 def _is_dearer(step: PriceStep, current_policy: RoutingPolicy) -> bool:
-    """Return whether a step leaves over a step less to the own model than the policy in force."""
+    """Return whether a step sends clearly fewer questions to the own model than the current policy.
+
+    The threshold is 1.5 times `STEP_SHARE`.
+    """
     return step.kept > current_policy.step.kept + 1.5 * STEP_SHARE
 
 

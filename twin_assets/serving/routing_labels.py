@@ -1,10 +1,10 @@
 """Define the asset `routing_labels`: the own and the paid model's answers, scored blind.
 
-Scope: checking whether labels may be bought, the judges, and reporting the purchase.
+Scope: checking whether labels may be bought, assembling the judges, reporting the purchase.
 Out of scope: buying (`labelling.py`), the use of the labels (`routing_policy`).
 
 Nothing is bought without a limit: `TWIN_LABEL_BUDGET_PER_MONTH`, or `usd` in the run's
-configuration. A label costs one answer of the paid model; the table holds the cost of each label.
+configuration. A label costs one answer of the paid model; the table stores the cost of each label.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,9 +40,9 @@ class LabelsConfig(dg.Config):
     """Limits of one materialization.
 
     Attributes:
-        usd: largest cost of this run in US dollars; None for the rest of
+        usd: maximum cost of this run in US dollars; None for the remainder of
             `TWIN_LABEL_BUDGET_PER_MONTH`.
-        most_labels: largest number of labels for the stable version; None for
+        most_labels: maximum number of labels for the stable version; None for
             `Constants.routing_labels`.
     """
 
@@ -62,10 +62,10 @@ def routing_labels(
 ) -> dg.MaterializeResult:
     """Answers of the paid model to some prompts, with the scores of both models' answers."""
     author = read_author(settings, context.partition_key)
-    stable = registry.stable_version(author.slug)
+    stable_version = registry.stable_version(author.slug)
     limit = settings.label_budget_per_month if config.usd is None else config.usd
-    idle_reason = _idle_reason(author, settings, stable, limit)
-    if idle_reason or stable is None or limit is None:
+    idle_reason = _idle_reason(author, settings, stable_version, limit)
+    if idle_reason or stable_version is None or limit is None:
         return report_unchanged(tables, TABLE, author.slug, reason=idle_reason)
     loaded_embedder = embedder.embedder()
     try:
@@ -94,8 +94,8 @@ def routing_labels(
             loaded_embedder,
             context.log.info,
         )
-        version, report = buyer.buy(stable, panel, limit=limit)
-    except OverLimitError as error:  # the judge's limit; the paid model's ends the purchase
+        version, report = buyer.buy(stable_version, panel, limit=limit)
+    except OverLimitError as error:  # of the judge; the paid model's limit only ends the purchase
         return report_unchanged(
             tables, TABLE, author.slug, reason=author_panel.waiting_message(settings, error)
         )
@@ -138,7 +138,7 @@ class _LabelBuyer:
         """Buy labels; return the table's data version and a report."""
         author, settings = self.author, self.settings
         account = open_account(settings, self.registry.state)
-        # with a limit for this run, the month's expenses do not count
+        # if this run has its own limit, the month's expenses do not count
         has_own_limit = self.config.usd is not None
         spent_usd = (
             0.0 if has_own_limit else account.amount_spent(period="month", purpose="label").usd

@@ -36,7 +36,7 @@ def routing_policy(
 ) -> dg.MaterializeResult:
     """The author's routing table, written into the policy object with the registry's versions.
 
-    With a paid model and labels, there is also a fitted policy, by which the gateway chooses a
+    With a paid model and labels, there is also a fitted policy, with which the gateway chooses a
     model for each question.
     """
     author = context.partition_key

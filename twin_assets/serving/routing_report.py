@@ -3,7 +3,7 @@
 Scope: reading labels and the policy in force, writing the fitted file, metadata.
 Out of scope: the fit (`routing_fit.py`), the asset.
 
-Without a paid model, there is nothing to choose, hence no file and no metadata.
+Without a paid model, there is nothing to choose, so there is no file and no metadata.
 """
 
 from __future__ import annotations
@@ -90,17 +90,17 @@ def fit_routing(
         TwinError: the paid model has no price, or a margin is invalid.
     """
     path = policy_path(settings.home, author.slug)
-    stable = registry.stable_version(author.slug)
+    stable_version = registry.stable_version(author.slug)
     if not settings.has_paid_route:
         path.unlink(missing_ok=True)
         return RoutedAuthor(is_hidden=True)
-    if not author.paid or stable is None:
+    if not author.paid or stable_version is None:
         path.unlink(missing_ok=True)
-        reason = "paid = false in the author's file" if stable else "no stable version"
+        reason = "paid = false in the author's file" if stable_version else "no stable version"
         return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
     current_policy, unreadable_note = _read_current_policy(path)
     rows = stored_labels(tables, author.slug).filter(
-        (pl.col("own") == stable.checkpoint) & (pl.col("paid") == settings.paid_model)
+        (pl.col("own") == stable_version.checkpoint) & (pl.col("paid") == settings.paid_model)
     )
     if rows.is_empty():
         path.unlink(missing_ok=True)
@@ -109,8 +109,8 @@ def fit_routing(
             reason="nothing is routed: no labels for this version and this paid model; "
             "`twin routing` shows their cost",
         )
-    newest = rows.sort("sequence").row(-1, named=True)
-    claims, failed_claims = _deciding_claims(rows, newest["purchase"], margin=settings.margin)
+    newest_row = rows.sort("sequence").row(-1, named=True)
+    claims, failed_claims = _deciding_claims(rows, newest_row["purchase"], margin=settings.margin)
     if not claims or failed_claims:
         path.unlink(missing_ok=True)
         reason = (
@@ -119,17 +119,17 @@ def fit_routing(
             else "no certified judge has scored the labels"
         )
         return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
-    labels = build_label_arrays(rows, newest["purchase"], claims)
+    labels = build_label_arrays(rows, newest_row["purchase"], claims)
     priced_models = routing_fit.price_models(
-        labels, stable.checkpoint, settings.paid_model, _prices(settings, server)
+        labels, stable_version.checkpoint, settings.paid_model, _prices(settings, server)
     )
     outcome = routing_fit.refit(
         author.slug,
         labels,
         current_policy,
         models=priced_models,
-        embedder=newest["embedder"],
-        judges=tuple(newest["judges"]),
+        embedder=newest_row["embedder"],
+        judges=tuple(newest_row["judges"]),
         margin=settings.quality_margin,
     )
     if outcome.policy is None:
@@ -140,7 +140,7 @@ def fit_routing(
 
 
 def metadata(routed_author: RoutedAuthor) -> dict[str, Any]:
-    """Return the metadata for Dagster, which are empty without a paid model."""
+    """Return the metadata for Dagster; empty without a paid model."""
     if routed_author.is_hidden:
         return {}
     entries: dict[str, Any] = {
@@ -203,26 +203,28 @@ def _read_current_policy(path: Path) -> tuple[RoutingPolicy | None, str]:
 def _deciding_claims(
     rows: pl.DataFrame, purchase: str, *, margin: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the deciding claims, and those whose judges have failed on this purchase's plants."""
+    """Return the deciding claims, and those whose judges have failed on planted answers."""
     purchase_rows = rows.filter(pl.col("purchase") == purchase)
-    scored = {
+    scored_claims = {
         str(score["claim"]) for scores in purchase_rows["scores"].to_list() for score in scores
     }
-    claims = deciding_claims(sorted(scored))
+    claims = deciding_claims(sorted(scored_claims))
     rows_of_probes = probe_rows(purchase_rows, purchase=purchase)
     return claims, lost_claims(rows_of_probes, claims, margin=margin, columns=MODEL_COLUMNS)
 
 
 def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
-    """Return the prices; the own model's price is marginal, from its measured tokens per second."""
-    measured = routing_table.read_throughput(settings.home / "gateway" / "throughput.json", server)
-    own = 0.0
-    if measured is not None and measured.tokens_per_second > 0:
-        own = routing_table.self_hosted_usd_per_million_tokens(
-            settings.self_hosted_usd_per_hour, tokens_per_second=measured.tokens_per_second
+    """Return the prices; the own model's is marginal, from its measured tokens per second."""
+    throughput = routing_table.read_throughput(
+        settings.home / "gateway" / "throughput.json", server
+    )
+    own_usd = 0.0
+    if throughput is not None and throughput.tokens_per_second > 0:
+        own_usd = routing_table.self_hosted_usd_per_million_tokens(
+            settings.self_hosted_usd_per_hour, tokens_per_second=throughput.tokens_per_second
         )
     return routing_fit.ModelPrices(
-        own,
+        own_usd,
         answer_price_usd(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
         answer_price_usd(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
     )

@@ -31,9 +31,9 @@ PROMPT_SHARE = 0.8
 
 
 def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict[str, Any]:
-    """Return the routing table: the default model, and the paid model that may be asked by name.
+    """Return the routing table: the default model, and the paid model that requests may name.
 
-    It contains no measurements, so that it changes only when the decision does.
+    The table contains no measurements, so that it changes only when the decision changes.
 
     Args:
         paid_model: LiteLLM name, or empty.
@@ -61,7 +61,7 @@ def cost_report(
 
     Args:
         usd_per_hour: price of the machine in US dollars per hour.
-        measured: throughput of the server; None if nothing has been answered yet.
+        measured: throughput of the server; None before its first answer.
         paid_blended: the paid model's price in US dollars per million tokens, for the same mix.
     """
     if measured is None or measured.tokens_per_second <= 0:
@@ -95,8 +95,10 @@ def paid_blended_usd(model: str, *, prompt_share: float = PROMPT_SHARE) -> float
     """
     from twin_resources.access.paid_budget import answer_price_usd
 
-    prompt = round(prompt_share * 1e6)
-    return answer_price_usd(model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt)
+    prompt_tokens = round(prompt_share * 1e6)
+    return answer_price_usd(
+        model, prompt_tokens=prompt_tokens, answer_tokens=1_000_000 - prompt_tokens
+    )
 
 
 def read_throughput(path: Path, server_key: str) -> Throughput | None:

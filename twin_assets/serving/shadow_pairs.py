@@ -1,11 +1,11 @@
-"""Define the asset `shadow_pairs`: answers of candidate and stable version, scored blind.
+"""Define the asset `shadow_pairs`: the candidate's and stable version's answers, scored blind.
 
 Scope: finding the versions to compare, the judges, and reporting the state of the test.
 Out of scope: replaying (`shadowing.py`), releasing (`released_model`).
 
-It does not need live traffic, because recent prompts are replayed with their recorded context. Each
-pair is made once, and an interrupted run is continued. If there is nothing to compare, the asset
-reports the reason.
+The asset needs no live traffic, because it replays recent prompts with their recorded context. Each
+pair is made once, and an interrupted run resumes. If there is nothing to compare, the asset reports
+the reason.
 """
 
 import math
@@ -45,12 +45,12 @@ class ShadowConfig(dg.Config):
     """Limits of one materialization.
 
     Attributes:
-        most_pairs: largest number of new pairs.
+        most_pairs: maximum number of new pairs.
         fewest_prompts: number of recorded prompts below which held-out prompts are added.
         margin: ε of the certificates and the test; None for `Settings.margin`.
         whatever_the_mode: whether to compare even if the release mode is `gate`, or `auto` with too
-            few recorded prompts for a trial. Comparisons with an answer model and trials that have
-            begun always ignore the mode.
+            few recorded prompts for a trial. Comparisons with an answer model and started trials
+            always ignore the mode.
         longest_s: seconds after which no further batch starts against an answer model; the trial
             continues in the next hour (`compare_versions`).
     """
@@ -125,10 +125,10 @@ def _idle_reason(
     servers: "ModelServers",
 ) -> str:
     """Return why no pairs can be made now; empty if there is something to compare."""
-    against_answer_model = versions is not None and versions.incumbent.is_answer_model
-    # a trial that has begun continues to its end, whatever the release mode
-    on_trial = versions is not None and versions.candidate.state == "shadow"
-    ignores_mode = config.whatever_the_mode or against_answer_model or on_trial
+    has_answer_model = versions is not None and versions.incumbent.is_answer_model
+    # a started trial continues to its end in every release mode
+    is_on_trial = versions is not None and versions.candidate.state == "shadow"
+    ignores_mode = config.whatever_the_mode or has_answer_model or is_on_trial
     recorded_count, needed_count = recorded_prompts(tables, author.slug), settings.trial_prompts
     if author.release_mode == "gate" and not ignores_mode:
         return "the release mode is gate: nothing to replay"
@@ -139,7 +139,7 @@ def _idle_reason(
         )
     if versions is None:
         return "no version waits to be compared with a stable one"
-    if not against_answer_model:
+    if not has_answer_model:
         return ""
     if _is_sharing_forbidden(author, versions.incumbent):
         return "the answer model is another provider's, and paid = false or the consent is missing"
@@ -186,7 +186,8 @@ def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
 def _unavailable_reason(servers: "ModelServers", incumbent: ModelVersion) -> str:
     """Return why an answer model at an address cannot be compared now; empty otherwise.
 
-    This does not fail the training run that this run may include; the next hour tries again.
+    The model's absence does not fail a training run that includes this step. The next hourly run
+    tries again.
     """
     if not split_stored_name(incumbent.base)[0]:
         return ""
@@ -218,8 +219,11 @@ def _trial_metadata(
         "log_needed": round(evidence.log_promotion_threshold, 3),
         "means": dg.MetadataValue.json(
             {
-                claim: {"candidate": round(mine, 3), "incumbent": round(theirs, 3)}
-                for claim, (mine, theirs) in replay_result.means.items()
+                claim: {
+                    "candidate": round(candidate_mean, 3),
+                    "incumbent": round(incumbent_mean, 3),
+                }
+                for claim, (candidate_mean, incumbent_mean) in replay_result.means.items()
             }
         ),
     }

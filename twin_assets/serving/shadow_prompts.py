@@ -36,7 +36,7 @@ class ShadowPrompt:
     Attributes:
         source: `recorded` (a trace) or `held_out` (a sample).
         prompt_id: trace id or sample id.
-        passages: context of the prompt; removed chunks of a held-out sample are left out.
+        passages: context of the prompt; removed chunks of a held-out sample are omitted.
     """
 
     source: str
@@ -70,9 +70,9 @@ def shadow_prompts(
 ) -> list[ShadowPrompt]:
     """Return the prompts of a trial; `shuffle_by_trial` orders them.
 
-    Readers' recorded prompts come first, the newest first, each question once. If there are fewer
-    than `min_prompts`, held-out samples ordered by hash are added. A recorded prompt with a removed
-    chunk is left out, because its context cannot be shown again.
+    Readers' recorded prompts come first, the newest first, without repeated questions. If there are
+    fewer than `min_prompts`, held-out samples ordered by hash are added. A recorded prompt with a
+    removed chunk is omitted, because its context cannot be shown again.
 
     Args:
         interactions: rows of the asset `interactions`, or None if there are none.
@@ -81,12 +81,12 @@ def shadow_prompts(
     """
     prompts: dict[str, ShadowPrompt] = {}
     if interactions is not None:
-        newest = (
+        newest_rows = (
             reader_interactions(interactions)
             .sort("started_at", "trace_id", descending=True)
             .head(MAX_RECENT)
         )
-        columns = newest.select("trace_id", "question", "chunk_ids")
+        columns = newest_rows.select("trace_id", "question", "chunk_ids")
         for trace_id, question, chunk_ids in columns.iter_rows():
             text = " ".join((question or "").split())
             is_complete = all(name in chunks for name in chunk_ids)
@@ -106,8 +106,8 @@ def shadow_prompts(
 def shuffle_by_trial(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
     """Return the prompts in the trial's random order, which added prompts do not change.
 
-    In chronological order, neighbouring questions often come from one reader. Such sequences caused
-    a quarter of equal candidates to be rolled back, but only 7 % in random order.
+    In chronological order, neighbouring questions often come from one reader. A quarter of equal
+    candidates were then rolled back, but only 7 % in random order.
 
     Args:
         trial: id of the comparison.

@@ -1,11 +1,11 @@
 """Replay prompts: candidate and incumbent answer each of them, and the judges score blind.
 
-Scope: the loop over batches, asking and storing a batch, deciding when to stop.
+Scope: the loop over batches, answering and storing a batch, deciding when to stop.
 Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the test
 (`statistics/promotion.py`), acting on its verdict (the registry).
 
-Replays run off the request path. The versions answer a batch one after the other, each on as many
-servers as the cores allow; these share the base model's memory. Answers are greedy, so a batch lost
+Replays run off the request path. The two versions answer a batch in turn, each on as many servers
+as the cores allow. The servers share the base model's memory. Decoding is greedy, so a batch lost
 with its process is reproduced exactly. A batch is committed as a whole, and a stored answer is
 never requested again.
 """
@@ -60,10 +60,11 @@ class ReplayResult:
 
     Attributes:
         evidence: evidence from all stored pairs of this trial.
-        withdrawn_claims: claims whose judge no longer separates plants and may no longer decide.
+        withdrawn_claims: claims whose judge no longer separates planted answers, so that it may not
+            decide.
         is_exhausted: whether every prompt has been used without a decision.
-        new_pairs, new_probes, seconds: numbers of new pairs and plants, and the duration of this
-            replay.
+        new_pairs, new_probes, seconds: numbers of new pairs and planted answers, and the duration
+            of this replay.
         means: mean scores of candidate and incumbent over the trial, by claim.
     """
 
@@ -92,7 +93,7 @@ def replay(
     max_duration_s: float = math.inf,
     log: Callable[[str], object],
 ) -> ReplayResult:
-    """Answer and score prompts until the test decides, no prompt is left, or `max_pairs` are made.
+    """Answer and score prompts until the test decides, or prompts or `max_pairs` are used up.
 
     Args:
         margin: ε of the judges' certificates, and of the trial (`margin_for_incumbent`).
@@ -102,7 +103,7 @@ def replay(
     Raises:
         TwinError: no judge is certified, a version cannot be served, or a judge does not answer.
     """
-    started = time.monotonic()
+    start_time = time.monotonic()
     trial = _build_comparison(author, versions, panel)
     replayer = _BatchReplayer(author, versions, index_by_id(prompts), panel, trial, serve)
     stored_pairs = _read_stored_pairs(tables, author.slug)
@@ -113,18 +114,18 @@ def replay(
 
     evidence = current_evidence()
     replayed_ids = set(stored_pairs.filter(pl.col("trial") == trial.id)["prompt_id"].to_list())
-    pending = shuffle_by_trial(
+    pending_prompts = shuffle_by_trial(
         [prompt for prompt in prompts if prompt.prompt_id not in replayed_ids], trial.id
     )
     new_pairs = new_probes = 0
     while (
-        pending
+        pending_prompts
         and evidence.verdict == "undecided"
         and new_pairs < max_pairs
-        and time.monotonic() - started < max_duration_s
+        and time.monotonic() - start_time < max_duration_s
     ):
-        batch = pending[: min(BATCH_SIZE, max_pairs - new_pairs)]
-        pending = pending[len(batch) :]
+        batch = pending_prompts[: min(BATCH_SIZE, max_pairs - new_pairs)]
+        pending_prompts = pending_prompts[len(batch) :]
         new_probes += replayer.store(batch, stored_pairs, tables)
         new_pairs += len(batch)
         stored_pairs = _read_stored_pairs(tables, author.slug)
@@ -138,10 +139,10 @@ def replay(
             (*panel.claims, *panel.vetoes),
             margin=margin,
         ),
-        is_exhausted=not pending and evidence.verdict == "undecided",
+        is_exhausted=not pending_prompts and evidence.verdict == "undecided",
         new_pairs=new_pairs,
         new_probes=new_probes,
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - start_time,
         data_version=tables.data_version(TABLE, author.slug) or "",
         means=_means(stored_pairs, trial.id),
     )
@@ -191,11 +192,14 @@ def _means(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
     means = scores.group_by("scores.claim").agg(
         pl.col("scores.candidate", "scores.incumbent").mean()
     )
-    return {claim: (mine, theirs) for claim, mine, theirs in means.sort("scores.claim").iter_rows()}
+    return {
+        claim: (candidate, incumbent)
+        for claim, candidate, incumbent in means.sort("scores.claim").iter_rows()
+    }
 
 
 class _BatchReplayer:
-    """Builder and scorer of the rows of a batch."""
+    """Builder, scorer and writer of a batch's rows."""
 
     def __init__(
         self,
@@ -213,14 +217,14 @@ class _BatchReplayer:
         self._trial = trial
         self._serve = serve
         self._probes: dict[tuple[str, str], NegativeProbe] = {
-            (one.prompt.sample_id, one.kind): one
+            (probe.prompt.sample_id, probe.kind): probe
             for member in panel.members
             if member.is_certified
-            for one in member.probes
+            for probe in member.probes
         }
 
     def store(self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, tables: Tables) -> int:
-        """Commit a batch's answers and scores; return the number of plants among them."""
+        """Commit a batch's answers and scores; return the number of planted answers among them."""
         rows = self.build_rows(
             batch,
             last_sequence=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
@@ -250,20 +254,20 @@ class _BatchReplayer:
         last_sequence: int,
         used_probes: Collection[tuple[str, str]],
     ) -> list[dict[str, object]]:
-        """Return a row for each prompt and for each plant; plants are drawn by hash.
+        """Return a row for each prompt and each planted answer, which are sampled by hash.
 
         Args:
-            used_probes: (sample id, kind) of the trial's plants so far, none of which is used
+            used_probes: (sample id, kind) of the trial's planted answers so far; none is used
                 twice.
         """
-        entries = [(one.source, one.prompt_id, "") for one in batch]
+        entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
         drawn_probes = draw_probes(
             list(self._probes.values()),
             count=certification.probe_count(len(batch)),
             batch=digest(self._trial.id, last_sequence),
             used_probes=used_probes,
         )
-        entries += [(PROBE, one.prompt.sample_id, one.kind) for one in drawn_probes]
+        entries += [(PROBE, probe.prompt.sample_id, probe.kind) for probe in drawn_probes]
         return [
             self._trial.row(last_sequence + n, *entry) for n, entry in enumerate(entries, start=1)
         ]
@@ -290,7 +294,7 @@ class _BatchReplayer:
             )
             index += 1
         scores: list[list[dict[str, object]]] = [[] for _ in answer_groups]
-        judged_answers = [one for group in answer_groups for one in group]
+        judged_answers = [answer for group in answer_groups for answer in group]
         for member in self._panel.members:
             scores_in_order = iter(member.judge.score_all(judged_answers))
             for row in scores:
@@ -299,7 +303,7 @@ class _BatchReplayer:
                     "judge": identity(member.judge),
                 }
                 sides = ("candidate", "incumbent")
-                row.append(score | {who: next(scores_in_order) for who in sides})
+                row.append(score | {side: next(scores_in_order) for side in sides})
         return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORE_TYPE)))
 
     def _answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:

@@ -1,11 +1,11 @@
-"""Report an author's training inputs: the current ones, those of a version, and the growth since.
+"""Report an author's training inputs: the current ones, a version's, and the growth since then.
 
 Scope: the resource `training_inputs`, which implements `TrainingInputs`
 (`twin_resources/quality/retraining/training_inputs.py`).
 Out of scope: decisions based on them (`statistics/retraining.py`), training (`fine_tuning.py`).
 
-The same dataset and recipe give the same weights bit for bit. An imported post that is not in any
-dataset yet counts as new, because the run to be decided on builds the dataset first.
+The same dataset and recipe produce the same weights bit for bit. An imported post that is not yet
+in a dataset counts as new, because the next training run builds the dataset first.
 """
 
 import hashlib
@@ -95,8 +95,10 @@ class TrainingInputsResource(dg.ConfigurableResource):
                 new_document_ids |= _document_ids(tables, version.author) - _document_ids(
                     tables, version.author, tag=manifest.dataset["tag"]
                 )
-            since = datetime.fromisoformat(manifest.created_at)
-            return CorpusGrowth(len(new_document_ids), _edits_since(state, version.author, since))
+            trained_at = datetime.fromisoformat(manifest.created_at)
+            return CorpusGrowth(
+                len(new_document_ids), _edits_since(state, version.author, trained_at)
+            )
         finally:
             state.close()
 
@@ -114,9 +116,7 @@ def _pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     """Return the documents whose current text is not in the dataset.
 
     The columns are `key`, `hash`, `kept` and `unseen`, which marks documents that the dataset has
-    never contained.
-
-    Dropped documents that the dataset has never contained are left out.
+    never contained. Dropped documents are omitted if the dataset has never contained them.
     """
     from twin_resources.storage.tables import store
     from twin_resources.storage.tables.changes import find_changes, input_hashes
@@ -130,19 +130,19 @@ def _pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     if source is None or drafts is None:
         return pl.DataFrame(schema=columns)
     documents = store.read_columns(source, ["document_id", "_row_hash", "kept"])
-    stored = store.read_columns(drafts, bookkeeping)
-    empty = read_empty_inputs(tables.state, tables.uri(DRAFTS_TABLE, author))
+    draft_inputs = store.read_columns(drafts, bookkeeping)
+    empty_inputs = read_empty_inputs(tables.state, tables.uri(DRAFTS_TABLE, author))
     changes = find_changes(
         input_hashes(documents.select(key="document_id", hash="_row_hash")),
-        stored=stored,
-        empty=empty,
+        stored=draft_inputs,
+        empty=empty_inputs,
         version=DRAFTS_VERSION,
     )
     drafted_keys, known_keys = (
-        stored["_input_key"].unique(),
-        pl.concat([stored, empty])["_input_key"].unique(),
+        draft_inputs["_input_key"].unique(),
+        pl.concat([draft_inputs, empty_inputs])["_input_key"].unique(),
     )
-    changed = (
+    changed_rows = (
         changes.inputs.select("key", hash="input_hash")
         .join(documents.select(key="document_id", kept="kept"), on="key")
         .with_columns(unseen=~pl.col("key").is_in(known_keys.implode()))
@@ -151,7 +151,7 @@ def _pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     vanished_rows = [
         {"key": key, "hash": b"", "kept": False, "unseen": False} for key in changes.vanished
     ]
-    return pl.concat([changed, pl.DataFrame(vanished_rows, schema=columns)])
+    return pl.concat([changed_rows, pl.DataFrame(vanished_rows, schema=columns)])
 
 
 def _document_ids(tables: Tables, author: str, *, tag: str | None = None) -> set[str]:
@@ -185,7 +185,7 @@ def _preference_parts(
 
 
 def _edits_since(state: State, author: str, since: datetime) -> int:
-    """Count edits made with the author's keys, since only these become chosen answers."""
+    """Count edits made with the author's keys, because only these become chosen answers."""
     open_tables(state)
     query = (
         sa.select(sa.func.count())

@@ -24,8 +24,7 @@ LLAMA_LAYERS = frozenset(
 
 
 def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> Any:
-    """Return the base model with a fresh adapter, or with the one in the PEFT folder
-    `initial_adapter`.
+    """Add an adapter to the base model, with new weights or those of `initial_adapter`.
 
     Raises:
         TwinError: the model lacks a target module, or `initial_adapter` has a different shape.
@@ -36,10 +35,10 @@ def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> 
     targets = select_target_modules(lora, linear_layers, architecture=base.config.model_type)
     module_names = {name.rpartition(".")[2] for name, _ in base.named_modules()}
     # PEFT ignores missing modules as long as it finds one of them
-    if lacking := sorted(targets - module_names):
+    if missing_modules := sorted(targets - module_names):
         raise TwinError(
             f"add an adapter to {type(base).__name__}",
-            found=f"it has no module {', '.join(lacking)}, which lora.target_modules lists",
+            found=f"it has no module {', '.join(missing_modules)}, which lora.target_modules lists",
             next_step="correct lora.target_modules in the recipe, or write all-linear there "
             f"(its linear layers: {', '.join(sorted(linear_layers))})",
         )
@@ -59,19 +58,19 @@ def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> 
 
 
 def linear_layer_names(model: Any) -> set[str]:
-    """Return the names of the linear layers that can have or have an adapter: all but the head."""
+    """Return the names of the linear layers that have or may get an adapter (not the head)."""
     import torch
     from peft.tuners.lora import LoraLayer
 
     names: set[str] = set()
     adapter_prefixes: tuple[str, ...] = ()
     head = model.get_output_embeddings()
-    for name, part in model.named_modules():
-        if isinstance(part, LoraLayer):
+    for name, module in model.named_modules():
+        if isinstance(module, LoraLayer):
             adapter_prefixes = (*adapter_prefixes, f"{name}.")
         elif (
-            not isinstance(part, torch.nn.Linear)
-            or part is head
+            not isinstance(module, torch.nn.Linear)
+            or module is head
             or name.startswith(adapter_prefixes)
         ):
             continue
@@ -90,24 +89,27 @@ def select_target_modules(
     """
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TABLE
 
-    named = lora.target_modules
-    if named == "peft":
-        listed = TABLE.get(architecture)
-        return set(listed) if isinstance(listed, list) else linear_layers
-    if named == "all-linear" or (set(named) == LLAMA_LAYERS and not linear_layers >= LLAMA_LAYERS):
+    requested_modules = lora.target_modules
+    if requested_modules == "peft":
+        peft_modules = TABLE.get(architecture)
+        return set(peft_modules) if isinstance(peft_modules, list) else linear_layers
+    if requested_modules == "all-linear" or (
+        set(requested_modules) == LLAMA_LAYERS and not linear_layers >= LLAMA_LAYERS
+    ):
         return linear_layers
-    return set(named)
+    return set(requested_modules)
 
 
 def _load_adapter_weights(model: Any, adapter: Path) -> None:
-    """Load the weights of an earlier stage's adapter into the fresh one."""
+    """Load the weights of an earlier stage's adapter into the new adapter."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
     weights = load_file(adapter / WEIGHTS_FILE)
     expected_weights = get_peft_model_state_dict(model)
     shapes = [
-        {name: tuple(t.shape) for name, t in side.items()} for side in (expected_weights, weights)
+        {name: tuple(tensor.shape) for name, tensor in state.items()}
+        for state in (expected_weights, weights)
     ]
     if shapes[0] != shapes[1]:
         raise TwinError(
@@ -124,8 +126,8 @@ def write_adapter(
     """Write a PEFT folder.
 
     Args:
-        weights: float32 masters by parameter name; the model's own may be rounded to bf16.
-        base_name: the adapter's name for its base model, not a folder of this machine.
+        weights: float32 master weights by parameter name; the model's own may be rounded to bf16.
+        base_name: the adapter's name for its base model, not a path of this machine.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file

@@ -34,7 +34,7 @@ class FineTuningConfig(dg.Config):
     """Deviations of a training run from its recipe.
 
     Attributes:
-        spoil: corrupt the data deliberately, to test that the gate and the loop detect it:
+        spoil: method of deliberate corruption, to test that the gate and the loop detect it:
             `shuffled_answers`. The checkpoint's manifest names it. If empty, the data is used
             unchanged.
     """
@@ -59,19 +59,19 @@ def fine_tuned_checkpoint(
 ) -> dg.MaterializeResult:
     """LoRA adapter trained on the author's instruction dataset (accelerate + DeepSpeed).
 
-    If data, recipe, base model and code are the same, nothing is trained again.
+    If data, recipe, base model and code are unchanged, no training takes place.
     """
     author = read_author(settings, context.partition_key)
     with fail_without_retry():
         launcher = ProgressReportingLauncher(context, training)
-        tuned = fine_tune(
+        checkpoint = fine_tune(
             author, settings=settings, tables=tables, launcher=launcher, spoil=config.spoil
         )
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(tuned.manifest.checkpoint),
+        data_version=dg.DataVersion(checkpoint.manifest.checkpoint),
         metadata={
-            "trained": tuned.trained,
-            **training_metadata(tuned.folder, tuned.manifest),
+            "trained": checkpoint.trained,
+            **training_metadata(checkpoint.folder, checkpoint.manifest),
         },
     )
 
@@ -93,7 +93,7 @@ def preference_tuned_checkpoint(
 ) -> dg.MaterializeResult:
     """The candidate: preference-tuned (DPO) if there are pairs, else the supervised checkpoint.
 
-    The same inputs are not trained on again.
+    If the inputs are unchanged, no training takes place.
     """
     author = read_author(settings, context.partition_key)
     with fail_without_retry():
@@ -141,7 +141,7 @@ def _register(
 
 @contextmanager
 def fail_without_retry() -> Iterator[None]:
-    """Allow retries only after a process died, because any other error would recur."""
+    """Allow retries only after a process has died, because any other error would recur."""
     try:
         yield
     except TrainingDiedError:
@@ -214,8 +214,8 @@ def training_metadata(
 def _loss_table(manifest: Manifest) -> dg.MetadataValue:
     """Return at most `MAX_LOSS_ROWS` steps, evenly spaced and including the last one."""
     history = manifest.history
-    every = -(-len(history) // MAX_LOSS_ROWS)
-    chosen = [row for row in history if (len(history) - row["step"]) % every == 0]
+    every_n_steps = -(-len(history) // MAX_LOSS_ROWS)
+    sampled_rows = [row for row in history if (len(history) - row["step"]) % every_n_steps == 0]
     return dg.MetadataValue.table(
-        [dg.TableRecord({name: row[name] for name in sorted(row)}) for row in chosen]
+        [dg.TableRecord({name: row[name] for name in sorted(row)}) for row in sampled_rows]
     )

@@ -1,11 +1,11 @@
 """Compute token losses from the model's output layer without all logits in memory at once.
 
-Scope: running the output layer in chunks of rows, and the check that the model does not change
-logits in a way that this would bypass. Out of scope: the choice of tokens (`losses.py`).
+Scope: running the output layer in chunks of rows, and checking that the model does not change the
+layer's logits, which chunking would bypass. Out of scope: the choice of tokens (`losses.py`).
 
-Logits take tokens × vocabulary in float32, and their gradient as much again: 4,096 tokens with a
-vocabulary of 128,256 take 4.2 GB. A chunk's logits are computed, converted to losses and discarded;
-the backward pass computes them again.
+Logits take tokens × vocabulary in float32, and their gradient takes the same space. 4,096 tokens
+with a vocabulary of 128,256 take 4.2 GB. A chunk's logits are computed, converted to losses and
+discarded; the backward pass recomputes them.
 Method: checkpointing, Chen et al. 2016, https://arxiv.org/abs/1604.06174, of the output layer.
 """
 
@@ -33,7 +33,7 @@ class ChunkedHead:
 
     @contextmanager
     def use_targets(self, targets: torch.Tensor) -> Iterator[None]:
-        """Make the layer return losses for these targets, in their shape, inside the block."""
+        """Make the layer return losses in the shape of these targets inside the block."""
         self._targets = targets
         try:
             yield
@@ -46,10 +46,12 @@ class ChunkedHead:
         import torch
         from torch.utils.checkpoint import checkpoint
 
-        flat, targets = hidden.flatten(0, -2), self._targets.flatten()
+        flat_hidden, targets = hidden.flatten(0, -2), self._targets.flatten()
         losses: list[Any] = [
             checkpoint(self._losses, part, labels, use_reentrant=False)
-            for part, labels in zip(flat.split(self.rows), targets.split(self.rows), strict=True)
+            for part, labels in zip(
+                flat_hidden.split(self.rows), targets.split(self.rows), strict=True
+            )
         ]
         return torch.cat(losses).view(self._targets.shape)
 
@@ -58,10 +60,10 @@ class ChunkedHead:
 
 
 def chunk_head(model: Any, *, rows: int) -> None:
-    """Run a model's output layer in chunks from now on, through `token_losses`.
+    """Make `token_losses` run a model's output layer in chunks.
 
     Args:
-        model: model of transformers or PEFT, not yet prepared; its parameters keep their names.
+        model: transformers or PEFT model, not yet prepared; its parameters keep their names.
         rows: tokens per chunk.
 
     Raises:
@@ -75,13 +77,13 @@ def chunk_head(model: Any, *, rows: int) -> None:
 
 
 def _require_unchanged_logits(head: Any, model: Any) -> None:
-    """Check that planted logits pass unchanged, with a body and a layer that compute nothing."""
+    """Check that the model returns its layer's logits unchanged, with stubs for body and layer."""
     import torch
     from transformers.modeling_outputs import MoeModelOutputWithPast
 
     unwrapped_model = model.get_base_model() if hasattr(model, "get_base_model") else model
     body: Any = getattr(unwrapped_model, unwrapped_model.base_model_prefix)
-    original_forwards = [(part, part.__dict__.get("forward")) for part in (head, body)]
+    original_forwards = [(module, module.__dict__.get("forward")) for module in (head, body)]
     probe_logits = torch.linspace(-100.0, 100.0, 3)[
         None, None
     ]  # would reveal caps, divisions and cuts
@@ -94,11 +96,11 @@ def _require_unchanged_logits(head: Any, model: Any) -> None:
                 input_ids=torch.ones(1, 1, dtype=torch.long), use_cache=False
             ).logits
     finally:
-        for part, forward in original_forwards:
+        for module, forward in original_forwards:
             if forward is None:
-                del part.forward
+                del module.forward
             else:
-                part.forward = forward
+                module.forward = forward
     if not torch.equal(logits, probe_logits):
         raise TwinError(
             "compute the loss in chunks",
@@ -109,15 +111,15 @@ def _require_unchanged_logits(head: Any, model: Any) -> None:
 
 
 def find_chunked_head(model: Any) -> ChunkedHead | None:
-    """Return the head set by `chunk_head`, also through PEFT, DDP and DeepSpeed, or None."""
-    bare = getattr(model, "module", model)
-    find = getattr(bare, "get_output_embeddings", None)
-    forward = getattr(find(), "forward", None) if find is not None else None
+    """Return the head set by `chunk_head`, even in PEFT, DDP or DeepSpeed wrappers, or None."""
+    unwrapped_model = getattr(model, "module", model)
+    get_head = getattr(unwrapped_model, "get_output_embeddings", None)
+    forward = getattr(get_head(), "forward", None) if get_head is not None else None
     return forward if isinstance(forward, ChunkedHead) else None
 
 
 def token_losses(model: Any, targets: torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """Return each target's negative log-likelihood, 0 for `IGNORE_INDEX`; the shape of `targets`.
+    """Return each target's negative log-likelihood, 0 for `IGNORE_INDEX`, shaped like `targets`.
 
     Args:
         inputs: the model's inputs, with `logits_to_keep` if not all positions have a target.

@@ -1,7 +1,7 @@
 """Corrupt training data deliberately, to show that the gate and the loop detect it.
 
-Scope: the method of corruption. Out of scope: any other use of the data. A checkpoint trained on
-corrupted data has the method's name in the data version of its manifest.
+Scope: the method of corruption. Out of scope: any other use of the data. If a checkpoint was
+trained on corrupted data, the data version in its manifest contains the method's name.
 """
 # pyright: strict
 
@@ -31,9 +31,9 @@ def inject_fault(samples: pl.DataFrame, method: str, *, seed: int) -> pl.DataFra
     import polars as pl
 
     check_fault_method(method)
-    ordered = samples.sort("sample_id")
-    documents = ordered["document_id"].to_list()
-    conversations: list[list[dict[str, Any]]] = ordered["messages"].to_list()
+    sorted_samples = samples.sort("sample_id")
+    documents = sorted_samples["document_id"].to_list()
+    conversations: list[list[dict[str, Any]]] = sorted_samples["messages"].to_list()
     generator = random.Random(seed)
     donors = list(range(len(conversations)))
     generator.shuffle(donors)
@@ -47,11 +47,13 @@ def inject_fault(samples: pl.DataFrame, method: str, *, seed: int) -> pl.DataFra
             next_step="import more posts",
         )
     answer_sources = dict(zip(donors, donors[largest_group:] + donors[:largest_group], strict=True))
-    mixed = [
-        [*talk[:-1], conversations[answer_sources[index]][-1]]
-        for index, talk in enumerate(conversations)
+    mixed_messages = [
+        [*conversation[:-1], conversations[answer_sources[index]][-1]]
+        for index, conversation in enumerate(conversations)
     ]
-    return ordered.with_columns(pl.Series("messages", mixed, dtype=ordered.schema["messages"]))
+    return sorted_samples.with_columns(
+        pl.Series("messages", mixed_messages, dtype=sorted_samples.schema["messages"])
+    )
 
 
 def check_fault_method(method: str) -> None:

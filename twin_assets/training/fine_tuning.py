@@ -1,6 +1,6 @@
 """Train a checkpoint on an author's instruction dataset and publish it.
 
-Scope: the inputs that determine a training run (and whether one is needed), and the job. Out of
+Scope: the inputs that determine a training run and whether one is needed, and the job. Out of
 scope: the loop (`train.py`), processes (`training_launcher/`), publishing (`publishing.py`),
 preferences (`preference_tuning.py`), the assets (`checkpoints.py`).
 """
@@ -54,7 +54,7 @@ SAMPLE_COLUMNS = ("sample_id", "document_id", "messages")  # columns of a sample
 
 @dataclass(frozen=True)
 class FineTunedCheckpoint:
-    """A published checkpoint, and whether this call trained it or found it."""
+    """A published checkpoint, and whether this call trained it."""
 
     folder: Path
     manifest: Manifest
@@ -63,7 +63,7 @@ class FineTunedCheckpoint:
 
 @dataclass(frozen=True)
 class StoredPosts:
-    """The version of `POSTS` whose texts are trained on along with the samples."""
+    """The version of `POSTS` whose texts are training data in addition to the samples."""
 
     data_version: str
     lance_version: int
@@ -94,11 +94,11 @@ class _Inputs:
 
     @property
     def hash(self) -> str:
-        """Hash without ranks and precision, which change weights by rounding, not by content."""
+        """Hash without ranks and precision, which affect the weights only by rounding."""
         recipe = self.recipe.without_preference().model_dump()
         parts = [self.base.revision, self.data_version, recipe, self.code]
         if self.samples_per_step != self.recipe.samples_per_step:
-            parts.append(self.samples_per_step)  # depends on the ranks as well
+            parts.append(self.samples_per_step)  # this number also depends on the ranks
         if self.posts is not None:
             parts.append(self.posts.data_version)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -118,7 +118,7 @@ def fine_tune(
     environment: Mapping[str, str] | None = None,
     on_message: Callable[[Message], None] | None = None,
 ) -> FineTunedCheckpoint:
-    """Train this author's adapter, or return the checkpoint that the same inputs gave before.
+    """Train this author's adapter, or return the existing checkpoint of the same inputs.
 
     A killed run resumes from its last complete checkpoint, because its folder is named by the hash
     of its inputs.
@@ -159,7 +159,7 @@ def _fine_tune(
     inputs = _collect_inputs(author, settings, tables, spoil)
     checkpoints = settings.checkpoints_dir / author.slug
     folder = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
-    trained = folder is None
+    was_trained = folder is None
     if folder is None:
         tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
         samples = training_samples(
@@ -203,7 +203,7 @@ def _fine_tune(
         "fine_tuned",
         {"checkpoint": manifest.checkpoint, "folder": str(folder), "stage": manifest.stage},
     )
-    return FineTunedCheckpoint(folder=folder, manifest=manifest, trained=trained)
+    return FineTunedCheckpoint(folder=folder, manifest=manifest, trained=was_trained)
 
 
 def write_weight_hashes(job: Job, base: BaseModel) -> None:
@@ -324,17 +324,17 @@ def training_samples(
         where=TRAINING_FILTER,
         version=version,
     )
-    tried = f"train on the instruction dataset of {author}"
+    action = f"train on the instruction dataset of {author}"
     if frame.is_empty():
         raise TwinError(
-            tried,
+            action,
             found="no sample in the split train",
             next_step="import more posts (at least about 20 usable posts with 5,000 words)",
         )
     templates = sorted(frame["template"].unique())
     if len(templates) > 1:
         raise TwinError(
-            tried,
+            action,
             found=f"samples with {len(templates)} prompt templates: {', '.join(templates)}",
             next_step="materialize instruction_dataset again, so that all use the newest template",
         )
@@ -348,11 +348,11 @@ def training_posts(
     dataset_version: int | str,
     version: int | str,
 ) -> pl.DataFrame:
-    """Return the posts whose text is trained on unchanged, by version or tag of `POSTS`.
+    """Return the posts whose unchanged text is training data, by version or tag of `POSTS`.
 
-    These are the posts with a sample in the dataset's split `train` and none in another split. A
-    post with a passage left out for its similarity to a held-out one is left out entirely.
-    Rules for the samples' posts (held-out ones, forgotten ones) therefore apply to these as well.
+    These are the posts with a sample in the dataset's split `train` and none in another split. If a
+    passage was excluded because it resembles a held-out passage, its whole post is excluded. Rules
+    for the samples' posts, such as held-out and forgotten posts, therefore apply to these as well.
 
     Returns:
         `sample_id` and `document_id` (both the post's), `text`; sorted, possibly empty.
@@ -368,10 +368,10 @@ def training_posts(
     )
     excluded_documents = rows.filter(pl.col("split") != "train")["document_id"]
     documents = set(rows["document_id"]) - set(excluded_documents)
-    kept = tables.read(
+    kept_posts = tables.read(
         POSTS, author, columns=["document_id", "text"], where="kept", version=version
     )
-    posts = kept.filter(pl.col("document_id").is_in(sorted(documents))).sort("document_id")
+    posts = kept_posts.filter(pl.col("document_id").is_in(sorted(documents))).sort("document_id")
     return posts.select(pl.col("document_id").alias("sample_id"), "document_id", "text")
 
 
@@ -397,11 +397,11 @@ def _describe_training(inputs: _Inputs, template: str) -> TrainingDescription:
 def _describe_posts(inputs: _Inputs) -> dict[str, dict[str, Any]]:
     if inputs.posts is None:
         return {}
-    described = {
+    raw_posts = {
         "asset": POSTS,
         "data_version": inputs.posts.data_version,
         "lance_version": inputs.posts.lance_version,
         "tag": inputs.tag,
         "share": inputs.recipe.raw_share,
     }
-    return {"raw": described}
+    return {"raw": raw_posts}

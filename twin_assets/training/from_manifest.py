@@ -1,10 +1,10 @@
 """Repeat a training run from its manifest: `twin-train --from-manifest MANIFEST`.
 
-Scope: the job that a manifest describes, the proof that tables and weights match the hashes in
-the manifest, and the comparison of the results. Out of scope: training on an author's current data
+Scope: building the job from a manifest, verifying that tables and weights match the manifest's
+hashes, and comparing the results. Out of scope: training on an author's current data
 (`fine_tuning.py`, `preference_tuning.py`), publishing (`publishing.py`).
 
-The weights are compared by the checkpoint's hash: if they are not identical to the last bit, the
+The weights are compared by the checkpoint's hash. If they are not identical to the last bit, the
 repetition has failed. Nothing is published, and no pointer is moved.
 """
 
@@ -52,9 +52,9 @@ class ManifestSources:
 
     Attributes:
         base: transformers folder of the base model.
-        rows: file of the rows that were trained on (Parquet or a job's JSON), or None to read the
-            author's table.
-        parent: PEFT folder of the supervised checkpoint that a preference tuning started from.
+        rows: file of the training rows (Parquet or a job's JSON), or None to read the author's
+            table.
+        parent: PEFT folder of the supervised checkpoint from which preference tuning started.
         posts: file of the raw posts of the run, in the formats of `rows`, or None to read
             the table.
     """
@@ -73,7 +73,7 @@ class RepeatedTraining:
         checkpoint: hash of the new weights.
         expected_checkpoint: the manifest's hash.
         output: the job's `output` folder.
-        environment_differences: differences from the environment of the original run, in words.
+        environment_differences: descriptions of differences from the original run's environment.
     """
 
     checkpoint: str
@@ -135,19 +135,20 @@ def job_from_manifest(
     """Return the job that a manifest describes.
 
     Args:
-        folder: the manifest's folder; a preference tuning's parent is in a sibling folder.
+        folder: the manifest's folder; the parent of a preference-tuned checkpoint is in a sibling
+            folder.
 
     Raises:
         TwinError: the base model or the parent is not the one that the manifest names.
     """
     recipe = Recipe.from_manifest(manifest.recipe)
-    # a small corpus has fewer than the recipe; an older manifest has no separate value
-    shared = manifest.effective.get("samples_per_step", recipe.samples_per_step)
-    recipe = recipe.model_copy(update={"samples_per_step": shared})
-    start = None
+    # a small corpus has fewer samples per step than the recipe; older manifests lack this value
+    samples_per_step = manifest.effective.get("samples_per_step", recipe.samples_per_step)
+    recipe = recipe.model_copy(update={"samples_per_step": samples_per_step})
+    initial_adapter = None
     if manifest.stage == "dpo":
         recipe = recipe.for_preference_tuning()
-        start = _find_parent_adapter(manifest, folder, sources.parent)
+        initial_adapter = _find_parent_adapter(manifest, folder, sources.parent)
     return Job(
         folder=work,
         base_name=manifest.base["name"],
@@ -155,13 +156,13 @@ def job_from_manifest(
         ranks=manifest.launch["ranks"],
         recipe=recipe,
         stage="dpo" if manifest.stage == "dpo" else "sft",
-        initial_adapter=start,
+        initial_adapter=initial_adapter,
         launch=launch_from_manifest(manifest.launch, manifest.effective),
     )
 
 
 def clear_unless_resumable(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
-    """Keep the job's folder if a repetition of this run can resume from it; else remove it.
+    """Remove the job's folder, unless a repetition of this run can resume from it.
 
     Args:
         rows: rows that the job trains on.
@@ -197,7 +198,7 @@ def _hash(rows: pl.DataFrame) -> str:
 
 
 def launch_from_manifest(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:
-    """Return the launch configuration with the values recorded for each `auto`."""
+    """Return the launch configuration, with each `auto` replaced by the recorded value."""
     values = {name: value for name, value in launch.items() if name in Launch.model_fields}
     values["mixed_precision"] = launch["precision"]
     threads = effective.get("threads_per_rank", values["threads_per_rank"])
@@ -209,29 +210,29 @@ def differences(manifest: Manifest) -> tuple[str, ...]:
     differences_found: list[str] = []
     if manifest.code != training_code_hash():
         differences_found.append("the training code has changed")
-    for library, before in manifest.versions.items():
+    for library, recorded_version in manifest.versions.items():
         try:
-            now = version(library)
+            current_version = version(library)
         except PackageNotFoundError:
-            now = "missing"
-        if now != before:
-            differences_found.append(f"{library} is {now} and was {before}")
+            current_version = "missing"
+        if current_version != recorded_version:
+            differences_found.append(f"{library} is {current_version} and was {recorded_version}")
     return tuple(differences_found)
 
 
 def _find_base_model(manifest: Manifest, override: Path | None) -> Path:
     folder = override or Path(manifest.base["folder"])
-    tried = f"repeat the training of checkpoint {manifest.checkpoint[:12]}"
+    action = f"repeat the training of checkpoint {manifest.checkpoint[:12]}"
     if not (folder / "config.json").is_file():
         raise TwinError(
-            tried,
+            action,
             found=f"no base model in {folder}",
             next_step=f"prepare {manifest.base['name']} and specify its folder with --base",
         )
     revision = compute_revision(folder)
     if revision != manifest.base["revision"]:
         raise TwinError(
-            tried,
+            action,
             found=f"another base model in {folder}: revision {revision[:12]} instead of "
             f"{manifest.base['revision'][:12]}",
             next_step="specify the folder of the correct base model with --base",
@@ -242,10 +243,10 @@ def _find_base_model(manifest: Manifest, override: Path | None) -> Path:
 def _find_parent_adapter(manifest: Manifest, folder: Path, override: Path | None) -> Path:
     parent = manifest.preferences["parent"]
     adapter = override or folder.parent / parent / ADAPTER_FOLDER
-    tried = f"repeat the preference tuning of checkpoint {manifest.checkpoint[:12]}"
+    action = f"repeat the preference tuning of checkpoint {manifest.checkpoint[:12]}"
     if not adapter.is_dir():
         raise TwinError(
-            tried,
+            action,
             found=f"no supervised checkpoint {parent[:12]} in {adapter}",
             next_step="repeat its own training, then specify its adapter's folder with --parent",
         )
@@ -254,7 +255,7 @@ def _find_parent_adapter(manifest: Manifest, folder: Path, override: Path | None
     )
     if checkpoint != parent:
         raise TwinError(
-            tried,
+            action,
             found=f"checkpoint {checkpoint[:12]} in {adapter}, but the parent is {parent[:12]}",
             next_step="specify the correct adapter's folder with --parent",
         )
@@ -268,9 +269,9 @@ def _read_training_rows(
 
     dataset = manifest.dataset if manifest.stage == "sft" else manifest.preferences
     if sources.rows is not None:
-        rows, where = _read_rows_file(sources.rows), str(sources.rows)
+        rows, location = _read_rows_file(sources.rows), str(sources.rows)
     elif manifest.stage == "sft":
-        where = f"{fine_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
+        location = f"{fine_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
         rows = fine_tuning.training_samples(
             manifest.author,
             tables,
@@ -279,7 +280,7 @@ def _read_training_rows(
             seed=manifest.recipe["seed"],
         ).select(fine_tuning.SAMPLE_COLUMNS)
     else:
-        where = f"{preference_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
+        location = f"{preference_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
         pairs = preference_tuning.preference_pairs(
             manifest.author, tables, template=manifest.template, version=dataset["tag"]
         )
@@ -294,7 +295,7 @@ def _read_training_rows(
     if digest != dataset["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"other rows than in that training in {where}: hash {digest[:12]} instead of "
+            found=f"other rows than in that training in {location}: hash {digest[:12]} instead of "
             f"{dataset['rows_sha256'][:12]}",
             next_step="specify a file with the correct rows (Parquet, JSON) with --rows",
         )
@@ -313,15 +314,15 @@ def read_raw_posts(
     """Return the raw posts of the run, or None if there were none.
 
     Raises:
-        TwinError: the posts are not the ones that the manifest names by hash.
+        TwinError: the hash of the posts differs from the manifest's.
     """
     dataset = manifest.dataset.get("raw")
     if manifest.stage != "sft" or not dataset:
         return None
     if sources.posts is not None:
-        posts, where = _read_rows_file(sources.posts), str(sources.posts)
+        posts, location = _read_rows_file(sources.posts), str(sources.posts)
     else:
-        where = f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}"
+        location = f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}"
         posts = fine_tuning.training_posts(
             manifest.author,
             tables,
@@ -332,7 +333,7 @@ def read_raw_posts(
     if digest != dataset["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"other posts than in that training in {where}: hash {digest[:12]} instead of "
+            found=f"other posts than in that training in {location}: hash {digest[:12]} instead of "
             f"{dataset['rows_sha256'][:12]}",
             next_step="specify a file with the correct posts (Parquet, JSON) with --posts",
         )

@@ -1,6 +1,6 @@
 """Report the progress of training to the Dagster run.
 
-Scope: the launcher that passes messages on. Out of scope: launching itself
+Scope: the launcher that forwards messages. Out of scope: launching
 (`twin_resources/models/training_launcher`), the assets (`checkpoints.py`).
 Method: Dagster Pipes, https://docs.dagster.io/guides/build/external-pipelines
 
@@ -21,7 +21,7 @@ import dagster as dg
 
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
 
-OBSERVE_EVERY_S = 15.0  # four per minute, because the event log keeps each of them forever
+OBSERVE_EVERY_S = 15.0  # four observations per minute, because the event log keeps them forever
 METRIC_NAMES = {  # name in a message → name in Dagster
     "step": "step",
     "steps": "steps",
@@ -103,7 +103,7 @@ class ProgressReportingLauncher:
 
 
 class _LauncherReader(dg.PipesMessageReader):
-    """Reader of Pipes messages that rank 0 printed elsewhere and the launcher passed on."""
+    """Reader of rank 0's Pipes messages that the launcher forwarded from another machine."""
 
     def __init__(self) -> None:
         self._handler: dg.PipesMessageHandler | None = None
@@ -122,10 +122,10 @@ class _LauncherReader(dg.PipesMessageReader):
 
 
 def _describe_step(metrics: Mapping[str, Any]) -> str:
-    """Describe a step, with the remaining time once it is known (not after the first step)."""
-    left = metrics.get("seconds_left")
+    """Describe a step, with the remaining time if it is known (from the second step on)."""
+    remaining_s = metrics.get("seconds_left")
     return (
         f"step {metrics['step']} of {metrics['steps']}: loss {metrics['loss']:.3f}, "
         f"{metrics['tokens_per_second']:.0f} tokens/s"
-        + ("" if left is None else f", {left / 60:.1f} min left")
+        + ("" if remaining_s is None else f", {remaining_s / 60:.1f} min left")
     )

@@ -1,4 +1,4 @@
-"""Compute the loss of a training step: supervised on answers, or preference against a reference.
+"""Compute the loss of a training step: supervised, or DPO with a reference model.
 
 Scope: log-probabilities of answers, the two losses and the values reported with them.
 Out of scope: the output layer (`chunked_cross_entropy.py`), optimizer, ranks and steps
@@ -26,7 +26,7 @@ class Objective(Protocol):
     """A loss over numbered samples.
 
     Attributes:
-        metric_names: the names of the values reported with the loss, each a mean over a step.
+        metric_names: names of the values reported with the loss; each value is a mean over a step.
     """
 
     @property
@@ -41,8 +41,7 @@ class Objective(Protocol):
     def batch_sums(
         self, model: Any, batch: Sequence[int]
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return one micro-batch's summed loss (with gradient), and one sum for each of
-        `metric_names`."""
+        """Return a micro-batch's summed loss with gradient, and the sum for each metric name."""
         ...
 
 
@@ -73,7 +72,7 @@ class PreferenceObjective:
     Attributes:
         reference: log-probabilities (chosen, rejected) of the model before the first step, by
             `sample_id`.
-        beta: strength of the pull towards the reference.
+        beta: strength of the penalty for deviating from the reference.
     """
 
     samples: Sequence[TokenizedPair]
@@ -93,8 +92,8 @@ class PreferenceObjective:
 
         pairs = [self.samples[index] for index in batch]
         policy = pair_log_probabilities(model, pairs, self.bucket, packing=self.packing)
-        known = [self.reference[pair.sample_id] for pair in pairs]
-        reference = move_to_device(torch.tensor(known, dtype=policy.dtype), policy.device)
+        reference_rows = [self.reference[pair.sample_id] for pair in pairs]
+        reference = move_to_device(torch.tensor(reference_rows, dtype=policy.dtype), policy.device)
         loss, rewards = preference_loss(policy, reference, beta=self.beta)
         margins = rewards[:, 0] - rewards[:, 1]
         return loss.sum(), [margins.sum(), (margins > 0).sum(), rewards[:, 0].sum()]
@@ -125,12 +124,12 @@ def pair_log_probabilities(
     if packing:
         import torch
 
-        flat = packed_answer_losses(model, answers, bucket)
-        each = flat.split([answer.answer_tokens for answer in answers])
-        summed = torch.stack([losses.sum() for losses in each])
+        packed_losses = packed_answer_losses(model, answers, bucket)
+        split_losses = packed_losses.split([answer.answer_tokens for answer in answers])
+        answer_sums = torch.stack([losses.sum() for losses in split_losses])
     else:
-        summed = answer_losses(model, answers, bucket).sum(dim=1)
-    return -summed.view(2, len(pairs)).T
+        answer_sums = answer_losses(model, answers, bucket).sum(dim=1)
+    return -answer_sums.view(2, len(pairs)).T
 
 
 def measure_reference(
@@ -142,14 +141,14 @@ def measure_reference(
     *,
     packing: bool = False,
 ) -> dict[str, list[float]]:
-    """Measure log-probabilities of the starting model, the reference; ranks share the pairs.
+    """Measure log-probabilities of the initial model, the reference; ranks share the pairs.
 
     Args:
-        model: the prepared model; it is left in training mode.
+        model: the prepared model; it is in training mode afterwards.
         before_forward: function called before each forward pass.
 
     Returns:
-        For each pair's `sample_id`, those of its chosen and its rejected answer, on every rank.
+        The log-probabilities of the chosen and the rejected answer by `sample_id`, on every rank.
     """
     import torch
 
@@ -157,24 +156,27 @@ def measure_reference(
     losses = torch.zeros(len(pairs), 2, device=accelerator.device)
     model.eval()
     with torch.no_grad():
-        # every rank runs equally many passes, because ZeRO-3 gathers weights in each of them
-        for turn in range(-(-len(pairs) // ranks)):
+        # every rank runs the same number of passes, because ZeRO-3 gathers weights in each pass
+        for pass_index in range(-(-len(pairs) // ranks)):
             before_forward()
-            index = turn * ranks + accelerator.process_index
+            index = pass_index * ranks + accelerator.process_index
             pair = pairs[index % len(pairs)]
-            measured = pair_log_probabilities(model, [pair], bucket, packing=packing)
+            log_probabilities = pair_log_probabilities(model, [pair], bucket, packing=packing)
             if index < len(pairs):
-                losses[index] = measured[0]
+                losses[index] = log_probabilities[0]
     model.train()
-    reduced: Any = accelerator.reduce(losses, reduction="sum")
-    return {pair.sample_id: values for pair, values in zip(pairs, reduced.tolist(), strict=True)}
+    summed_losses: Any = accelerator.reduce(losses, reduction="sum")
+    return {
+        pair.sample_id: values for pair, values in zip(pairs, summed_losses.tolist(), strict=True)
+    }
 
 
 def answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> torch.Tensor:
     """Return the negative log-likelihood per answer token, 0 elsewhere; (batch, answer positions).
 
     Padding is on the right, where a causal model never attends to it, so no attention mask is
-    needed. Logits are computed from the first answer on: the vocabulary is a fifth of the model.
+    needed. Logits are computed only from the first answer on, because the output layer is a fifth
+    of the model.
     """
     import torch
 
@@ -224,15 +226,15 @@ def packed_answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: i
         )
         offset = row.stop
     positions[length:] = torch.arange(width - length)
-    places = torch.cat(predicting_positions)
+    target_positions = torch.cat(predicting_positions)
     device = next(model.parameters()).device
     return token_losses(
         model,
-        move_to_device(tokens[None, places + 1], device),
+        move_to_device(tokens[None, target_positions + 1], device),
         input_ids=move_to_device(tokens[None], device),
         position_ids=move_to_device(positions[None], device),
         use_cache=False,
-        logits_to_keep=move_to_device(places, device),
+        logits_to_keep=move_to_device(target_positions, device),
     )[0]
 
 

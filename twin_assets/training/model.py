@@ -43,13 +43,13 @@ def load_training_model(
     Args:
         bf16: whether to compute in bf16; the base of an adapter is then stored in bf16 too.
         has_external_masters: whether DeepSpeed keeps float32 masters of the trained weights;
-            without it these weights are their own masters and stay float32.
+            otherwise these weights are their own masters and stay float32.
         zero3: the section that `sharded_loading.zero3_config` returns, or None to read the whole
             model.
 
     Raises:
-        TwinError: an option of the recipe is unavailable here or for this model, the model lacks a
-            target module, or `job.start` does not match the recipe.
+        TwinError: an option of the recipe is unavailable on this machine or for this model, the
+            model lacks a target module, or `job.initial_adapter` does not match the recipe.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -59,8 +59,8 @@ def load_training_model(
     unset_hf_deepspeed_config()  # otherwise from_pretrained makes empty shards (ZeRO-3)
     config = AutoConfig.from_pretrained(job.base_folder)
     attention = choose_attention(recipe, on_gpu=on_gpu, sdpa=supports_sdpa(config))
-    narrow = bf16 and (recipe.lora is not None or has_external_masters)
-    dtype = torch.bfloat16 if narrow else torch.float32
+    is_stored_in_bf16 = bf16 and (recipe.lora is not None or has_external_masters)
+    dtype = torch.bfloat16 if is_stored_in_bf16 else torch.float32
     base = None
     if zero3 is not None:
         base = load_sharded(
@@ -86,7 +86,9 @@ def load_training_model(
     if recipe.loss_chunk:
         chunk_head(model, rows=recipe.loss_chunk)
     model.train()
-    return model, [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return model, [
+        (name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
+    ]
 
 
 def supports_sdpa(config: Any) -> bool:
@@ -104,7 +106,7 @@ def choose_attention(recipe: Recipe, *, on_gpu: bool, sdpa: bool = True) -> str:
     """Return transformers' name of the attention implementation that the recipe requests.
 
     Args:
-        sdpa: the result of `supports_sdpa`; if false, `auto` is eager without flash attention.
+        sdpa: the result of `supports_sdpa`; if false, `auto` means flash attention, else eager.
 
     Raises:
         TwinError: flash attention is requested but unavailable.
@@ -127,7 +129,7 @@ def write_model(folder: Path, base: Path, weights: dict[str, torch.Tensor]) -> N
 
     Args:
         base: transformers folder; config, tokenizer and chat template are copied from it.
-        weights: float32 masters by parameter name, with tied ones once; they are written in the
+        weights: float32 master weights by parameter name, tied ones once; they are written in the
             base's dtype.
     """
     from safetensors import safe_open
@@ -137,14 +139,14 @@ def write_model(folder: Path, base: Path, weights: dict[str, torch.Tensor]) -> N
     dtypes: dict[str, torch.dtype] = {}
     for path in sorted(base.iterdir()):
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as stored:
-                dtypes |= {name: stored.get_tensor(name).dtype for name in stored.keys()}  # noqa: SIM118
+            with safe_open(path, framework="pt") as weight_file:
+                dtypes |= {name: weight_file.get_tensor(name).dtype for name in weight_file.keys()}  # noqa: SIM118
         elif path.is_file() and not path.name.endswith(".safetensors.index.json"):
             shutil.copy(path, folder)
-    if lacking := weights.keys() - dtypes.keys():
+    if unknown_names := weights.keys() - dtypes.keys():
         raise TwinError(
             "write the trained model",
-            found=f"{len(lacking)} weights that the base model lacks: {min(lacking)} …",
+            found=f"{len(unknown_names)} weights that the base model lacks: {min(unknown_names)} …",
             next_step="report this with the base model's name",
         )
     state = {name: value.to(dtypes[name]).contiguous() for name, value in weights.items()}

@@ -1,7 +1,7 @@
-"""Tune an author's supervised checkpoint on preference pairs to make the candidate.
+"""Tune an author's supervised checkpoint on preference pairs to produce the candidate.
 
-Scope: whether there are enough pairs, the inputs that determine this run, and the job. Out
-of scope: the loop (`train.py`), the loss (`losses.py`), pairs (`preference_dataset`), the assets
+Scope: checking for enough pairs, the inputs that determine this run, and the job. Out of
+scope: the loop (`train.py`), the loss (`losses.py`), pairs (`preference_dataset`), the assets
 (`checkpoints.py`).
 """
 
@@ -57,8 +57,8 @@ class TunedCandidate:
     """The checkpoint to evaluate.
 
     Attributes:
-        trained: whether this call trained it.
-        reason: why it is the candidate, as a sentence.
+        trained: whether this call trained the checkpoint.
+        reason: reason that this checkpoint is the candidate, as a sentence.
     """
 
     folder: Path
@@ -76,11 +76,11 @@ def tune_on_preferences(
     environment: Mapping[str, str] | None = None,
     on_message: Callable[[Message], None] | None = None,
 ) -> TunedCandidate:
-    """Train on the author's pairs, from the supervised checkpoint, which is also the reference.
+    """Train on the author's pairs from the supervised checkpoint, which is also the reference.
 
     With too few pairs, or a recipe without a `preference` section, the supervised checkpoint is
-    the candidate. The same inputs are not trained on again; a killed run resumes. The arguments are
-    those of `fine_tune`.
+    the candidate. If the inputs are unchanged, no training takes place; a killed run resumes. The
+    arguments are those of `fine_tune`.
 
     Raises:
         TwinError: there is no supervised checkpoint, it has a different base model, or training
@@ -201,7 +201,7 @@ def preference_pairs(
 
 
 def pair_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return pairs in `train.py`'s format; the plan covers documents (and traces) evenly."""
+    """Return pairs in the format of `train.py`, whose plan covers documents and traces evenly."""
     return [
         {
             "sample_id": pair["pair_id"],
@@ -215,12 +215,14 @@ def pair_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _count_usable_pairs(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
-    """Return the number of pairs that are short enough, which requires the model's tokenizer."""
+    """Count the pairs that are short enough, which requires the model's tokenizer."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(inputs.base.folder)
-    usable, _ = tokenize_pairs(pair_rows(pairs), tokenizer, max_length=inputs.recipe.max_length)
-    return len(usable)
+    usable_pairs, _ = tokenize_pairs(
+        pair_rows(pairs), tokenizer, max_length=inputs.recipe.max_length
+    )
+    return len(usable_pairs)
 
 
 def _write_preference_job(
@@ -242,7 +244,9 @@ def _write_preference_job(
 
 
 def _describe_training(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> TrainingDescription:
-    answers = {pair["rejected_from"] for pair in pairs if pair["source"] == "model_answer"}
+    answer_checkpoints = {
+        pair["rejected_from"] for pair in pairs if pair["source"] == "model_answer"
+    }
     return TrainingDescription(
         author=inputs.author,
         training=inputs.hash,
@@ -257,7 +261,7 @@ def _describe_training(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> T
             "lance_version": inputs.lance_version,
             "tag": inputs.tag,
             "sources": dict(sorted(Counter(pair["source"] for pair in pairs).items())),
-            "answers_of": min(answers, default=""),
+            "answers_of": min(answer_checkpoints, default=""),
             "parent": inputs.parent.checkpoint,
         },
     )

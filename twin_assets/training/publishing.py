@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.weights.weights import BaseModel
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
-# files that determine the weights; a change to any of them requires a new training run
+# These files determine the weights; a change to any of them requires a new training run.
 TRAINING_CODE_FILES = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
@@ -43,7 +43,7 @@ PREFERENCE_METRICS = (
     "margin",
     "accuracy",
     "reward_chosen",
-)  # of preference tuning, besides the loss
+)  # metrics of preference tuning in addition to the loss
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class TrainingDescription:
 def training_code_hash(folder: Path = Path(__file__).parents[1]) -> str:
     """Return the hash of the code that determines the weights.
 
-    Comments and docstrings do not count: an edit of their words does not require training.
+    Comments and docstrings do not count, so that editing them does not require training.
 
     Args:
-        folder: the folder that the names in `TRAINING_CODE_FILES` are relative to.
+        folder: the folder to which the names in `TRAINING_CODE_FILES` are relative.
     """
     trees = (ast.parse((folder / name).read_bytes()) for name in TRAINING_CODE_FILES)
     code = "\n".join(ast.unparse(_DocstringRemover().visit(tree)) for tree in trees)
@@ -80,7 +80,7 @@ def training_code_hash(folder: Path = Path(__file__).parents[1]) -> str:
 
 
 class _DocstringRemover(ast.NodeTransformer):
-    """Remove docstrings, which are expressions of a constant; `ast` has no comments."""
+    """Remove docstrings, which are constant expressions; an `ast` tree has no comments."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.stmt:
         return ast.Pass() if isinstance(node.value, ast.Constant) else node
@@ -89,7 +89,7 @@ class _DocstringRemover(ast.NodeTransformer):
 def publish_training(
     description: TrainingDescription, job: Job, output: Path, checkpoints: Path
 ) -> Path:
-    """Publish the weights of a complete job, also as GGUF, and return their folder."""
+    """Publish the weights of a complete job, including GGUF files, and return their folder."""
     partial_folder = checkpoints / f"partial-{description.training[:16]}"
     shutil.rmtree(partial_folder, ignore_errors=True)
     weights = copy_weights(output, partial_folder, description.base)
@@ -100,20 +100,20 @@ def publish_training(
 def _build_manifest(
     description: TrainingDescription, job: Job, result: TrainingResult, weights: Path
 ) -> Manifest:
-    base, first, last = description.base, result.history[0], result.history[-1]
+    base, first_step, last_step = description.base, result.history[0], result.history[-1]
     dataset, preferences = dict(description.dataset), dict(description.preferences)
-    trained_on = {
+    training_rows = {
         "left_out": result.left_out,
         "rows_sha256": rows_hash(read_rows(job.samples_path)),
     }
     if job.stage == "sft":
-        dataset |= {"samples": result.samples, **trained_on}
+        dataset |= {"samples": result.samples, **training_rows}
         if result.raw:
             posts = read_rows(job.posts_path)
-            hashed = {"posts": len(posts), "rows_sha256": rows_hash(posts)}
-            dataset["raw"] = {**dataset["raw"], **result.raw, **hashed}
+            post_summary = {"posts": len(posts), "rows_sha256": rows_hash(posts)}
+            dataset["raw"] = {**dataset["raw"], **result.raw, **post_summary}
     else:
-        preferences |= {"pairs": result.samples, **trained_on}
+        preferences |= {"pairs": result.samples, **training_rows}
     return Manifest(
         author=description.author,
         checkpoint=manifests.checkpoint_hash(
@@ -141,9 +141,9 @@ def _build_manifest(
         epochs=result.epochs,
         steps=result.steps,
         metrics={
-            "first_loss": first["loss"],
-            "last_loss": last["loss"],
-            **{f"last_{name}": last[name] for name in PREFERENCE_METRICS if name in last},
+            "first_loss": first_step["loss"],
+            "last_loss": last_step["loss"],
+            **{f"last_{name}": last_step[name] for name in PREFERENCE_METRICS if name in last_step},
             "tokens_per_second": result.tokens_per_second,
             "seconds": result.seconds,
             "rss_mb": result.rss_mb,

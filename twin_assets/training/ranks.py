@@ -1,11 +1,10 @@
 """Coordinate the processes of one training run: rendezvous, reporting, stopping and cleaning up.
 
-Scope: the duties of a rank besides training. Out of scope: the loop (`train.py`), starting
-processes and watching them (`training_launcher/`).
+Scope: the duties of a rank other than training. Out of scope: the loop (`train.py`), starting and
+monitoring processes (`training_launcher/`).
 
-A rank must not end a step because of an error that only it has found: the others would wait in a
-collective forever. Errors found by a rank are therefore first summed over all ranks
-(`stop_at_non_finite`).
+If one rank left a step because of its own error, the other ranks would wait in a collective
+forever. Each rank's errors are therefore first summed over all ranks (`stop_at_non_finite`).
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Report = Callable[[str], None]
-MAX_NAMED_SAMPLES = 8  # maximum number of samples named in a message; the rest are only counted
+MAX_NAMED_SAMPLES = 8  # maximum number of samples named in a message; the others are only counted
 
 
 class AllRanksStopError(TwinError):
@@ -44,21 +43,23 @@ class AllRanksStopError(TwinError):
 
 
 UNUSED_PACKAGES = ("mlflow", "scipy")
-"""Packages that a rank never uses but that DeepSpeed's autotuner and transformers' detection losses
-import if installed. Together they take 1.7 of the 5.7 CPU s of a rank's imports."""
+"""Packages that DeepSpeed's autotuner and transformers' detection losses import if installed.
+
+A rank never uses them. Together they take 1.7 of the 5.7 CPU s of a rank's imports.
+"""
 
 
 def block_unused_imports(*, with_deepspeed: bool = True) -> None:
-    """Make the libraries of a rank treat `UNUSED_PACKAGES` as not installed; call it before
-    importing them.
+    """Make a rank's libraries treat `UNUSED_PACKAGES` as missing; call it before importing them.
 
     Args:
-        with_deepspeed: false if the launch configuration does not use DeepSpeed, which accelerate
-            imports whenever it is installed, at a cost of 1.7 CPU s more.
+        with_deepspeed: false if the launch configuration does not use DeepSpeed. accelerate
+            imports DeepSpeed whenever it is installed, which costs another 1.7 CPU s.
     """
     for name in UNUSED_PACKAGES if with_deepspeed else (*UNUSED_PACKAGES, "deepspeed"):
         if name not in sys.modules:
-            sys.modules[name] = None  # pyright: ignore[reportArgumentType]  # as importlib says
+            # importlib documents None as the value that blocks an import
+            sys.modules[name] = None  # pyright: ignore[reportArgumentType]
 
 
 def choose_imports(*, with_deepspeed: bool) -> None:
@@ -77,7 +78,7 @@ def choose_imports(*, with_deepspeed: bool) -> None:
 
 
 def join_process_group(rank: int) -> None:
-    """Join the other ranks through the launcher's file; without it, accelerate joins them."""
+    """Join the other ranks through the launcher's file; without a file, accelerate joins them."""
     import torch
 
     path = os.environ.get(RENDEZVOUS_VARIABLE)
@@ -91,7 +92,7 @@ def join_process_group(rank: int) -> None:
 
 
 def require_gpus(job: Job) -> None:
-    """Require a GPU for each rank of this machine if the launch configuration asks for GPUs.
+    """Require a GPU for each rank of this machine if the launch configuration uses GPUs.
 
     Raises:
         TwinError: there are too few GPUs. accelerate would train on the CPU, or crash at the
@@ -100,27 +101,27 @@ def require_gpus(job: Job) -> None:
     import torch
 
     required_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    count = torch.cuda.device_count()
-    if job.effective_launch.device == "cuda" and count < required_gpus:
+    gpu_count = torch.cuda.device_count()
+    if job.effective_launch.device == "cuda" and gpu_count < required_gpus:
         raise TwinError(
             f"train with recipe {job.recipe.name} on {required_gpus} ranks here, one GPU each",
-            found=f"{count} GPUs",
+            found=f"{gpu_count} GPUs",
             next_step="set TWIN_TRAIN_RANKS to the number of GPUs (of all machines); without a "
             "GPU, choose a recipe whose launch configuration is for the CPU",
         )
 
 
 def exit_if_orphaned() -> None:
-    """End this rank if the process that launched the training is gone (killed, rebooted)."""
+    """End this rank if the process that launched the training no longer runs."""
     owner = os.environ.get(OWNER_VARIABLE, "")
     if owner and not owner_is_alive(owner):
         raise SystemExit(f"the launcher ({owner}) is gone; stopping")
 
 
 def end_orphaned_ranks(job: Job) -> int:
-    """End local processes of earlier attempts at this job whose launcher is gone; return the count.
+    """End local ranks of earlier attempts without a launcher at this job; return their number.
 
-    A rank that hangs, or waits for a hanging one, never checks for its owner. It would keep its
+    A rank that hangs, or waits for a hanging rank, never checks its launcher. It would keep its
     memory and could still write into the folder of this attempt.
     """
     orphans: list[psutil.Process] = []
@@ -128,9 +129,9 @@ def end_orphaned_ranks(job: Job) -> int:
         try:
             words, variables = process.cmdline(), process.environ()
         except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
-            continue  # it has ended, or belongs to another user
-        owner, mark = variables.get(OWNER_VARIABLE), variables.get(ATTEMPT_ID_VARIABLE)
-        if not owner or not mark or mark == os.environ.get(ATTEMPT_ID_VARIABLE):
+            continue  # the process has ended, or belongs to another user
+        owner, attempt_id = variables.get(OWNER_VARIABLE), variables.get(ATTEMPT_ID_VARIABLE)
+        if not owner or not attempt_id or attempt_id == os.environ.get(ATTEMPT_ID_VARIABLE):
             continue
         jobs = {Path(word).resolve() for word in words if word.endswith(job.path.name)}
         if job.path in jobs and not owner_is_alive(owner):
@@ -164,12 +165,12 @@ def open_reporter(*, is_main: bool) -> Iterator[Report]:
 
 
 def rss_mb(accelerator: Accelerator) -> int:
-    """Return the resident memory of all ranks together, in MB; every rank calls it."""
+    """Return the total resident memory of all ranks, in MB; every rank calls it."""
     import torch
 
-    own = torch.tensor(psutil.Process().memory_info().rss / 1e6, device=accelerator.device)
-    reduced: Any = accelerator.reduce(own, reduction="sum")
-    return round(reduced.item())
+    own_mb = torch.tensor(psutil.Process().memory_info().rss / 1e6, device=accelerator.device)
+    total_mb: Any = accelerator.reduce(own_mb, reduction="sum")
+    return round(total_mb.item())
 
 
 def gpu_peak_mb(accelerator: Accelerator) -> int | None:
@@ -181,9 +182,9 @@ def gpu_peak_mb(accelerator: Accelerator) -> int | None:
 
     if accelerator.device.type != "cuda":
         return None
-    own = torch.tensor([torch.cuda.max_memory_allocated(accelerator.device)], device="cuda")
-    gathered: Any = accelerator.gather(own)
-    return round(gathered.max().item() / 1e6)
+    own_peak = torch.tensor([torch.cuda.max_memory_allocated(accelerator.device)], device="cuda")
+    all_peaks: Any = accelerator.gather(own_peak)
+    return round(all_peaks.max().item() / 1e6)
 
 
 def rank_micro_batches(
@@ -198,13 +199,13 @@ def rank_micro_batches(
 def set_accumulation_steps(accelerator: Accelerator, count: int) -> int:
     """Make the next `count` micro-batches one step and return the divisor for each loss.
 
-    The divisor is the configured number under DeepSpeed, which is informed at each micro-batch
-    whether it is the last.
+    Under DeepSpeed, the divisor is the configured number of accumulation steps. DeepSpeed receives
+    a flag with each micro-batch that marks the last one.
     """
     accelerator.gradient_accumulation_steps = count
     accelerator.step = 0
-    wrapped: Any = getattr(accelerator, "deepspeed_engine_wrapped", None)
-    return count if wrapped is None else int(wrapped.engine.gradient_accumulation_steps())
+    wrapper: Any = getattr(accelerator, "deepspeed_engine_wrapped", None)
+    return count if wrapper is None else int(wrapper.engine.gradient_accumulation_steps())
 
 
 def is_valid_norm(value: float) -> bool:
@@ -218,9 +219,9 @@ def stop_at_non_finite(
     non_finite_ids: Sequence[str],
     step_sample_ids: Sequence[str],
 ) -> NoReturn:
-    """Stop all ranks at a step in which any of them found a value that is not a number.
+    """Stop all ranks at a step in which any rank found a value that is not a number.
 
-    Every rank calls it once an error is known on any of them.
+    Every rank calls it when any rank has reported an error.
 
     Args:
         step: step number, from 1.
@@ -233,32 +234,32 @@ def stop_at_non_finite(
     """
     from accelerate.utils import gather_object
 
-    broken_names: list[str] = sorted(gather_object(list(non_finite_ids)))
-    tried = f"take training step {step}"
-    if broken_names:
+    failed_ids: list[str] = sorted(gather_object(list(non_finite_ids)))
+    action = f"take training step {step}"
+    if failed_ids:
         raise AllRanksStopError(
-            tried,
-            found=f"a loss of NaN or inf for {_format_ids(broken_names)}",
+            action,
+            found=f"a loss of NaN or inf for {_format_ids(failed_ids)}",
             next_step="check these samples, or lower learning_rate in the recipe",
         )
     # DeepSpeed uses one value for both, −1 or inf depending on version and stage
     raise AllRanksStopError(
-        tried,
+        action,
         found=f"a gradient norm of NaN or inf for {_format_ids(sorted(step_sample_ids))}",
         next_step="lower learning_rate in the recipe, or check these samples",
     )
 
 
 def _format_ids(ids: Sequence[str]) -> str:
-    rest = len(ids) - MAX_NAMED_SAMPLES
-    return f"{', '.join(ids[:MAX_NAMED_SAMPLES])}{f' and {rest} more' if rest > 0 else ''}"
+    excess = len(ids) - MAX_NAMED_SAMPLES
+    return f"{', '.join(ids[:MAX_NAMED_SAMPLES])}{f' and {excess} more' if excess > 0 else ''}"
 
 
 def write_failure(job: Job, error: TwinError, *, rank: int) -> None:
-    """Record the reason for the launcher, which then does not retry; see `Job.failure`.
+    """Record the reason for the launcher, which then does not retry; see `Job.failure_path`.
 
-    The launcher ends the other ranks as soon as one has ended. If all ranks stop together, rank 0
-    therefore writes and the others wait; a rank that fails alone writes its own reason.
+    The launcher ends the other ranks as soon as one rank has ended. If all ranks stop together,
+    rank 0 therefore writes while the others wait. A rank that fails alone writes its own reason.
     """
     import torch
 

@@ -1,10 +1,10 @@
-"""Read the hyper-parameters as they actually run, and compare them with the recipe before step 1.
+"""Read the effective hyper-parameters, and compare them with the recipe before step 1.
 
 Scope: reading them from the model, the optimizer, the ranks and DeepSpeed's engine, and the
 comparison. Out of scope: the recipe's schema (`recipe.py`), applying it (`train.py`).
 
-A recipe that is read but not applied would silently train a different model for hours. Each value
-is therefore read where it takes effect, not copied from the recipe, and the manifest stores them.
+A recipe that is not fully applied would silently train a different model for hours. Each value is
+therefore read where it takes effect, not copied from the recipe, and stored in the manifest.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def effective_settings(
     job: Job,
     micro_batches: Sequence[Sequence[int]],
 ) -> Values:
-    """Return the settings that are about to run; call it between `prepare` and the first step.
+    """Return the effective settings; call it between `prepare` and the first step.
 
     Args:
         model, optimizer: the results of `accelerator.prepare`.
@@ -54,8 +54,8 @@ def effective_settings(
 
     ranks = accelerator.num_processes
     unwrapped_model: Any = accelerator.unwrap_model(model)
-    wrapped: Any = getattr(accelerator, "deepspeed_engine_wrapped", None)
-    engine: Any = None if wrapped is None else wrapped.engine
+    wrapper: Any = getattr(accelerator, "deepspeed_engine_wrapped", None)
+    engine: Any = None if wrapper is None else wrapper.engine
     values = {
         "ranks": ranks,
         "threads_per_rank": torch.get_num_threads(),
@@ -85,10 +85,10 @@ def effective_settings(
 
 
 def expected_settings(job: Job, model: Any = None) -> Values:
-    """Return the same values where the recipe and the launch configuration determine them.
+    """Return the same values as far as the recipe and the launch configuration determine them.
 
     Args:
-        model: the model with its linear layers; without it the recipe must name them.
+        model: the model with its linear layers; without a model, the recipe must name them.
     """
     recipe, launch = job.recipe, job.effective_launch
     on_gpu = launch.device == "cuda"
@@ -133,7 +133,7 @@ def expected_settings(job: Job, model: Any = None) -> Values:
 
 
 def uses_fused_adamw(job: Job) -> bool:
-    """Return whether AdamW uses one fused kernel per step: on a GPU that also holds its state."""
+    """Return whether AdamW uses one fused kernel per step, on a GPU that also stores its state."""
     zero: Mapping[str, Any] = job.effective_launch.deepspeed.get("zero_optimization", {})
     return job.effective_launch.device == "cuda" and "offload_optimizer" not in zero
 
@@ -147,7 +147,7 @@ def _targets(lora: LoraShape, model: Any) -> set[str]:
 def require_expected_settings(
     effective: Mapping[str, Any], expected_values: Mapping[str, Any], *, recipe: str
 ) -> None:
-    """Compare the running settings with those of recipe and launch configuration.
+    """Compare the effective settings with those of the recipe and the launch configuration.
 
     Args:
         effective: the result of `effective_settings`.
@@ -158,15 +158,15 @@ def require_expected_settings(
         TwinError: the settings differ; the error names each difference, and no step is taken.
     """
     actual = dict(effective) | {"lora_modules": sorted(effective["lora_modules"])}
-    wrong = [
+    mismatches = [
         f"{name} is {actual.get(name)!r} and should be {value!r}"
         for name, value in expected_values.items()
         if not _equal(actual.get(name), value)
     ]
-    if wrong:
+    if mismatches:
         raise TwinError(
             f"train with recipe {recipe}",
-            found="; ".join(wrong),
+            found="; ".join(mismatches),
             next_step="correct the recipe or its launch configuration; nothing was trained",
         )
 
@@ -185,24 +185,27 @@ def _precision(accelerator: Accelerator, engine: Any) -> str:
 
 
 def _optimizer_settings(optimizer: Any) -> Values:
-    inner = torch_optimizer(optimizer)
-    groups = inner.param_groups
+    inner_optimizer = torch_optimizer(optimizer)
+    groups = inner_optimizer.param_groups
     names = {"lr": "learning_rate", "weight_decay": "weight_decay", "betas": "betas", "eps": "eps"}
-    kinds = {name: {group[key] for group in groups} for key, name in names.items()}
-    common = {name: _common_value(value) for name, value in kinds.items()}
-    fused = {bool(group.get("fused")) for group in groups}
-    return {"optimizer": type(inner).__name__, "fused": _common_value(fused)} | common
+    values_by_name = {name: {group[key] for group in groups} for key, name in names.items()}
+    common_values = {name: _common_value(value) for name, value in values_by_name.items()}
+    fused_flags = {bool(group.get("fused")) for group in groups}
+    return {
+        "optimizer": type(inner_optimizer).__name__,
+        "fused": _common_value(fused_flags),
+    } | common_values
 
 
 def _zero_settings(accelerator: Accelerator, engine: Any) -> Values:
-    none = {"zero_stage": 0, "offload_optimizer": "none", "offload_parameters": "none"}
+    disabled_settings = {"zero_stage": 0, "offload_optimizer": "none", "offload_parameters": "none"}
     if engine is None:
-        return none
+        return disabled_settings
     samples_per_rank = (
         engine.train_micro_batch_size_per_gpu() * engine.gradient_accumulation_steps()
     )
-    offloaded = (engine.zero_offload_optimizer(), engine.zero_offload_param())
-    names = [_device(part.device) if part else "none" for part in offloaded]
+    offload_configs = (engine.zero_offload_optimizer(), engine.zero_offload_param())
+    names = [_device(part.device) if part else "none" for part in offload_configs]
     return {
         "zero_stage": engine.zero_optimization_stage(),
         "offload_optimizer": names[0],
@@ -212,7 +215,7 @@ def _zero_settings(accelerator: Accelerator, engine: Any) -> Values:
 
 
 def _device(device: Any) -> str:
-    """Return the device's name; DeepSpeed keeps its JSON value or a member of its enumeration."""
+    """Return the name of a device, which DeepSpeed stores as a JSON value or an enum member."""
     return str(getattr(device, "value", device))
 
 
@@ -224,14 +227,14 @@ def _lora_settings(unwrapped_model: Any) -> Values:
     }
     if not layers:
         return {"lora_modules": {}}
-    kinds = {
+    values_by_name = {
         "lora_rank": {part.r["default"] for part in layers.values()},
         "lora_alpha": {part.lora_alpha["default"] for part in layers.values()},
         "lora_dropout": {_dropout(part) for part in layers.values()},
     }
     modules = Counter(name.rpartition(".")[2] for name in layers)
     return {"lora_modules": dict(sorted(modules.items()))} | {
-        name: _common_value(value) for name, value in kinds.items()
+        name: _common_value(value) for name, value in values_by_name.items()
     }
 
 

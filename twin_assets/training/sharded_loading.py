@@ -1,16 +1,16 @@
-"""Load a base model under ZeRO-3: rank 0 reads one weight at a time and all keep their shards.
+"""Load a base model under ZeRO-3: rank 0 reads one weight at a time and each keeps its shard.
 
-Scope: the empty model, distributing its weights, and the proof that the ranks keep the weights
-that the base model was prepared with. Out of scope: the model's options (`model.py`), the shards
-of trained weights (`training_state.py`), computing the hashes (`weight_hashes.py`).
+Scope: the empty model, distributing its weights, and verifying them against the prepared base
+model. Out of scope: the model's options (`model.py`), the shards of trained weights
+(`training_state.py`), computing the hashes (`weight_hashes.py`).
 Source: DeepSpeed's sharded construction,
 https://deepspeed.readthedocs.io/en/latest/zero3.html#constructing-massive-models.
 
-No rank holds more of the model at once than its shard and one weight. transformers' own loading
-under ZeRO-3 is not used because of open reports of weights that were silently reinitialized
+A rank has no more of the model in memory at once than its shard and one weight. transformers' own
+loading under ZeRO-3 is not used because of open reports of silently reinitialized weights
 (transformers#43964, #45313). Instead, the model is built from weights without storage (torch's
-device `meta`), each weight is distributed by name, and the hash of the gathered weight must equal
-the hash of the weight that was read.
+device `meta`), and each weight is distributed by name. The hash of the gathered weight must then
+equal the hash of the read weight.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-MAX_NAMED_WEIGHTS = 4  # maximum number of weights named in a message; the rest are only counted
+MAX_NAMED_WEIGHTS = 4  # maximum number of weights named in a message; the others are only counted
 Values = Mapping[str, Any]
 
 
@@ -60,23 +60,23 @@ def load_sharded(
         config: the model's configuration.
         attention: transformers' name of the attention implementation.
         zero: the section that `zero3_config` returns.
-        hashes: file with the hash of each weight, from preparation; if it is missing (a job of an
-            older version), only the ranks' weights are compared with what was read.
+        hashes: file with the hash of each weight, from preparation. Without it (in a job of an
+            older version), only the ranks' weights are compared with the read weights.
 
     Returns:
-        The model, or None if the files do not store the weights as the model has them (experts that
+        The model, or None if the files store the weights in another layout (experts that
         transformers joins while reading, tied weights stored twice). Each rank must then read the
         whole model.
 
     Raises:
-        AllRanksStopError: a weight cannot be read, differs from what was prepared, or differs from
-            what the ranks keep; the message names it.
+        AllRanksStopError: a weight cannot be read, or differs from the prepared weight or from the
+            ranks' copy; the message names it.
     """
     import torch
 
     model = _build_empty_model(config, dtype=dtype, attention=attention)
-    stored = _find_stored_weights(folder)
-    if reason := _find_layout_mismatch(model, stored):
+    stored_weights = _find_stored_weights(folder)
+    if reason := _find_layout_mismatch(model, stored_weights):
         report(f"every rank reads the whole base model: {reason}")
         return None
     expected_hashes: dict[str, str] = {}
@@ -88,18 +88,18 @@ def load_sharded(
     distribute = _WeightDistributor(zero, is_bf16=dtype == torch.bfloat16)
     parameter_owners = _find_parameter_owners(model)
     errors: list[str] = []  # known only to rank 0 until the end
-    for name, empty in list(model.named_parameters()):  # a tied weight occurs once
-        value, read_hash = torch.empty(empty.shape, dtype=dtype), ""
+    for name, empty_parameter in list(model.named_parameters()):  # a tied weight occurs once
+        value, read_hash = torch.empty(empty_parameter.shape, dtype=dtype), ""
         if is_reader:
             try:
                 value, read_hash = _read_weight(
-                    stored[name].file, name, dtype, expected_hashes.get(name)
+                    stored_weights[name].file, name, dtype, expected_hashes.get(name)
                 )
             except _WeightError as error:  # the others wait for this weight, so any value is sent
                 errors.append(f"{name} ({error})")
-        parameter = torch.nn.Parameter(value, requires_grad=empty.requires_grad)
+        parameter = torch.nn.Parameter(value, requires_grad=empty_parameter.requires_grad)
         del value
-        for module, own_name in parameter_owners[id(empty)]:
+        for module, own_name in parameter_owners[id(empty_parameter)]:
             setattr(module, own_name, parameter)
         distribute(parameter)
         with _gather(parameter):
@@ -130,7 +130,7 @@ def cast_added_parameters(model: Any, accelerator: Accelerator) -> None:
 
 
 class _WeightError(Exception):
-    """An error in a weight that was read."""
+    """An error while reading a weight."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class _StoredWeight:
 
 
 class _WeightDistributor:
-    """Distributor of a parameter's value from rank 0 to all ranks, each of which keeps its shard.
+    """Distributor of a parameter's value from rank 0 to all ranks; each rank keeps its shard.
 
     Args:
         zero: the section that `zero3_config` returns.
@@ -151,7 +151,7 @@ class _WeightDistributor:
 
     def __init__(self, zero: Values, *, is_bf16: bool) -> None:
         self._config = {
-            "train_micro_batch_size_per_gpu": 1,  # DeepSpeed requires it; nothing depends on it
+            "train_micro_batch_size_per_gpu": 1,  # required by DeepSpeed, but without effect
             "zero_optimization": dict(zero),
             "bf16": {"enabled": is_bf16},
         }
@@ -201,24 +201,24 @@ def _find_layout_mismatch(model: Any, stored: Mapping[str, _StoredWeight]) -> st
         return f"transformers converts the weights of a {type(model).__name__}"
     unique_weights = dict(model.named_parameters())
     all_weights = dict(model.named_parameters(remove_duplicate=False))
-    if kept := model.state_dict().keys() - all_weights.keys():
-        return f"it stores values other than weights: {min(kept)}"
-    if lacking := unique_weights.keys() - stored.keys():
-        return f"its files have no {min(lacking)}"
-    if twice := (all_weights.keys() - unique_weights.keys()) & stored.keys():
-        return f"its files have {min(twice)}, which is tied to another weight"
-    unlike = [
+    if other_values := model.state_dict().keys() - all_weights.keys():
+        return f"it stores values other than weights: {min(other_values)}"
+    if missing_names := unique_weights.keys() - stored.keys():
+        return f"its files have no {min(missing_names)}"
+    if tied_names := (all_weights.keys() - unique_weights.keys()) & stored.keys():
+        return f"its files have {min(tied_names)}, which is tied to another weight"
+    mismatched_names = [
         name for name, part in unique_weights.items() if stored[name].shape != tuple(part.shape)
     ]
-    return f"{unlike[0]} has a different shape in its files" if unlike else ""
+    return f"{mismatched_names[0]} has a different shape in its files" if mismatched_names else ""
 
 
 def _find_parameter_owners(model: Any) -> dict[int, list[tuple[Any, str]]]:
-    """Map each parameter's id to the modules that have it and its name in each."""
+    """Map each parameter's id to the modules that contain it and its name in each module."""
     owners: dict[int, list[tuple[Any, str]]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        inside, _, own_name = name.rpartition(".")
-        owners.setdefault(id(parameter), []).append((model.get_submodule(inside), own_name))
+        module_name, _, own_name = name.rpartition(".")
+        owners.setdefault(id(parameter), []).append((model.get_submodule(module_name), own_name))
     return owners
 
 
@@ -229,11 +229,11 @@ def _read_weight(
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt") as opened:
-            stored = opened.get_tensor(name)
-            if expected_hash is not None and _hash(stored) != expected_hash:
+        with safe_open(file, framework="pt") as reader:
+            stored_value = reader.get_tensor(name)
+            if expected_hash is not None and _hash(stored_value) != expected_hash:
                 raise _WeightError(f"{file.name} has changed since it was prepared")
-            value = stored.to(dtype, copy=True)
+            value = stored_value.to(dtype, copy=True)
     except (OSError, SafetensorError) as error:
         raise _WeightError(f"{file.name} cannot be read: {error}") from error
     return value, _hash(value)
@@ -261,30 +261,30 @@ def _hash(value: torch.Tensor) -> str:
 
 
 def _trim_heap() -> None:
-    """Return the last weight's memory to the kernel; a shard fills only part of the gap it left.
+    """Return the last weight's memory to the kernel, because a shard reuses only part of it.
 
-    Without this, two ranks that read 200 MB each took 270 MB to keep 98 MB.
+    Without this call, two ranks that read 200 MB each took 270 MB to keep 98 MB.
     """
     if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # exists only in glibc
         if trim is not None:
             trim(0)
 
 
 def _stop_on_errors(folder: Path, errors: list[str]) -> None:
-    """Stop all ranks if any of them found an invalid weight; every rank calls it."""
+    """Stop all ranks if any rank found an invalid weight; every rank calls it."""
     from accelerate.utils import gather_object
 
     all_errors: list[str] = gather_object(errors)
     if all_errors:
-        more = (
+        suffix = (
             f" and {len(all_errors) - MAX_NAMED_WEIGHTS} more"
             if len(all_errors) > MAX_NAMED_WEIGHTS
             else ""
         )
         raise AllRanksStopError(
             f"read the base model in {folder} in shares",
-            found=f"{', '.join(all_errors[:MAX_NAMED_WEIGHTS])}{more}",
+            found=f"{', '.join(all_errors[:MAX_NAMED_WEIGHTS])}{suffix}",
             next_step="check the disk and prepare the base model again: remove its folder and "
             "run `python -m twin_resources.models.base_model prepare`",
         )

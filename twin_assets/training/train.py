@@ -5,12 +5,12 @@ Scope: model, optimizer, steps, and reporting from rank 0. Out of scope: trainin
 publishing (`fine_tuning.py`), Dagster beyond its Pipes protocol.
 
 The module is started as `-m twin_assets.training.train --job job.json`, by fork or by a launcher,
-with or without DeepSpeed, on any number of ranks (a single CPU rank needs neither). The job's
-folder holds everything that determines the weights, and training resumes from its last complete
-checkpoint. It is a plain loop over accelerate instead of TRL's or transformers' Trainer: on two CPU
-cores a rank imports it in 2.3 CPU s, Trainer in 7.3 and TRL's trainers in 8.4. The Trainers'
-checkpoints are pickles, and their steps do not follow a fixed plan, which bit-exact resumption
-requires here.
+with or without DeepSpeed, on any number of ranks. A single CPU rank needs neither a launcher nor
+DeepSpeed. The job's folder contains everything that determines the weights, and training resumes
+from its last complete checkpoint. The module is a plain loop over accelerate instead of TRL's or
+transformers' Trainer. On two CPU cores, a rank imports it in 2.3 CPU s, Trainer in 7.3 and TRL's
+trainers in 8.4. The Trainers' checkpoints are pickles, and their steps do not follow a fixed plan,
+which bit-exact resumption requires.
 Method: LoRA, https://arxiv.org/abs/2106.09685; ZeRO, https://arxiv.org/abs/1910.02054.
 """
 
@@ -103,18 +103,18 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         TwinError: a retry would not help, for example with too few samples or a NaN loss.
     """
     torch.manual_seed(job.recipe.seed)
-    supervised, left_out = _read_samples(job)
-    blocks, too_short = _read_posts(job)
-    plan = _plan(job, supervised, blocks, left_out, report)
-    attempt = _Attempt.prepare(job, [*supervised, *blocks], plan, report, accelerator)
+    samples, excluded_samples = _read_samples(job)
+    blocks, excluded_posts = _read_posts(job)
+    plan = _plan(job, samples, blocks, excluded_samples, report)
+    attempt = _Attempt.prepare(job, [*samples, *blocks], plan, report, accelerator)
     attempt.run()
     position = attempt.position
     result = TrainingResult(
         steps=len(plan.steps),
         tokens=plan.tokens,
         epochs=plan.epochs,
-        samples=len(supervised),
-        left_out=dict(left_out),
+        samples=len(samples),
+        left_out=dict(excluded_samples),
         tokens_per_second=plan.tokens / position["seconds"],
         seconds=position["seconds"],
         rss_mb=rss_mb(accelerator),
@@ -123,7 +123,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         history=position["history"],
         effective=attempt.running_settings,
         gpu_peak_mb=gpu_peak_mb(accelerator),
-        raw=_raw_post_metadata(job, plan, blocks, too_short),
+        raw=_raw_post_metadata(job, plan, blocks, excluded_posts),
     )
     weights = master_weights(attempt.named_parameters, keep=accelerator.is_main_process)
     if accelerator.is_main_process:
@@ -162,7 +162,7 @@ class _Attempt:
         report: Report,
         accelerator: Accelerator,
     ) -> _Attempt:
-        """Start at the last complete checkpoint of the job, or at the beginning without one."""
+        """Start from the job's last complete checkpoint, or from the beginning without one."""
         model, named_parameters = load_training_model(
             job,
             bf16=accelerator.mixed_precision == "bf16",
@@ -173,7 +173,7 @@ class _Attempt:
         state = find_last_complete_checkpoint(job.state_folder)
         position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
         initial_weights = (
-            {name: p.detach().float().cpu().clone() for name, p in named_parameters}
+            {name: parameter.detach().float().cpu().clone() for name, parameter in named_parameters}
             if job.initial_adapter
             else {}
         )
@@ -204,8 +204,8 @@ class _Attempt:
     def run(self) -> None:
         """Take the remaining steps and save the state at intervals."""
         steps, checkpoint_interval = len(self.plan.steps), self.job.recipe.checkpoint_every_steps
-        # Durations from step to step in this attempt, including saves in between. Those of an
-        # earlier attempt do not predict this one's.
+        # These are the durations between steps of this attempt, including saves. Durations of an
+        # earlier attempt do not predict this attempt's.
         durations: list[float] = []
         last_step_end = time.perf_counter()
         for step in range(self.position["step"], steps):
@@ -227,12 +227,12 @@ class _Attempt:
 
     def _advance(self, step: int) -> None:
         """Take one step and record its duration and results in the position."""
-        started = time.perf_counter()
+        start_time = time.perf_counter()
         rate = learning_rate(self.job.recipe, step, steps=len(self.plan.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         means, norm = self._step(step)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - start_time
         tokens = sum(self.samples[index].length for index in self.plan.steps[step])
         self.position["step"] = step + 1
         self.position["seconds"] += seconds
@@ -254,16 +254,16 @@ class _Attempt:
         batches = rank_micro_batches(sample_indices, recipe, accelerator)
         divisor = set_accumulation_steps(accelerator, len(batches))
         normalizer = objective.normalizer(sample_indices)
-        total = torch.zeros(2 + len(objective.metric_names), device=accelerator.device)
-        losses: list[torch.Tensor] = []  # read after the last batch: reading waits for the GPU
+        sums = torch.zeros(2 + len(objective.metric_names), device=accelerator.device)
+        losses: list[torch.Tensor] = []  # read only after the last batch; reading waits for the GPU
         norm: Any = 0.0
         for batch in batches:
             exit_if_orphaned()
             with accelerator.accumulate(self.model):
                 loss, metric_sums = objective.batch_sums(self.model, batch)
                 losses.append(loss.detach())
-                total[:-1] += torch.stack([loss.detach(), *metric_sums])
-                # ranks and micro-batches are averaged later; all tokens (or pairs) weigh the same
+                sums[:-1] += torch.stack([loss.detach(), *metric_sums])
+                # ranks and micro-batches are averaged later; all tokens or pairs have equal weight
                 accelerator.backward(loss * (ranks * divisor / normalizer))
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(
@@ -273,18 +273,18 @@ class _Attempt:
                 self.optimizer.zero_grad()
         norm = float(norm if norm is not None else 0.0)
         are_finite: list[bool] = torch.stack(losses).isfinite().tolist()
-        non_finite_ids = [  # samples of this rank whose loss is not a number
+        non_finite_ids = [  # this rank's samples whose loss is not a number
             objective.samples[index].sample_id
-            for batch, is_number in zip(batches, are_finite, strict=True)
-            if not is_number
+            for batch, is_finite in zip(batches, are_finite, strict=True)
+            if not is_finite
             for index in batch
         ]
-        total[-1] = bool(non_finite_ids) or not is_valid_norm(norm)
-        reduced: Any = accelerator.reduce(total, reduction="sum")
-        if reduced[-1].item() > 0:
+        sums[-1] = bool(non_finite_ids) or not is_valid_norm(norm)
+        reduced_sums: Any = accelerator.reduce(sums, reduction="sum")
+        if reduced_sums[-1].item() > 0:
             ids = [objective.samples[index].sample_id for index in sample_indices]
             stop_at_non_finite(step=step + 1, non_finite_ids=non_finite_ids, step_sample_ids=ids)
-        means = (reduced[:-1] / normalizer).tolist()
+        means = (reduced_sums[:-1] / normalizer).tolist()
         return dict(zip(("loss", *objective.metric_names), means, strict=True)), norm
 
 
@@ -317,14 +317,14 @@ def _objective(
     if job.stage == "sft":
         return SupervisedObjective(samples, recipe.bucket, recipe.packing)
     if not job.reference_path.is_file():
-        planned = sorted({index for step in plan.steps for index in step})
-        report(f"computing reference log-probabilities of {len(planned)} pairs")
-        pairs = [samples[index] for index in planned]
-        known = measure_reference(
+        planned_indices = sorted({index for step in plan.steps for index in step})
+        report(f"computing reference log-probabilities of {len(planned_indices)} pairs")
+        pairs = [samples[index] for index in planned_indices]
+        log_probabilities = measure_reference(
             accelerator, model, pairs, recipe.bucket, exit_if_orphaned, packing=recipe.packing
         )
         if accelerator.is_main_process:
-            write_json(job.reference_path, known)
+            write_json(job.reference_path, log_probabilities)
     accelerator.wait_for_everyone()
     reference = json.loads(job.reference_path.read_text(encoding="utf-8"))
     preference_recipe = recipe.required_preference
@@ -350,7 +350,7 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
 
 
 def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
-    """Return the blocks of raw posts; none if the recipe's share for them is 0."""
+    """Return the blocks of raw posts; empty if the recipe's share for them is 0."""
     if not _reads_posts(job):
         return [], Counter()
     from transformers import AutoTokenizer
@@ -387,7 +387,9 @@ def _plan(
 ) -> BatchPlan:
     recipe = job.recipe
     if len(samples) < recipe.samples_per_step:
-        reasons = "".join(f", {n} left out: {reason}" for reason, n in sorted(left_out.items()))
+        reasons = "".join(
+            f", {count} left out: {reason}" for reason, count in sorted(left_out.items())
+        )
         raise TwinError(
             "plan the training",
             found=f"{len(samples)} usable samples{reasons}; a step needs {recipe.samples_per_step}",
@@ -412,14 +414,14 @@ def _plan(
 def _write_output(
     job: Job, model: Any, weights: dict[str, torch.Tensor], result: TrainingResult
 ) -> None:
-    partial = _partial_output(job)
-    shutil.rmtree(partial, ignore_errors=True)
+    partial_folder = _partial_output(job)
+    shutil.rmtree(partial_folder, ignore_errors=True)
     if job.recipe.lora is None:
-        write_model(partial / "model", job.base_folder, weights)
+        write_model(partial_folder / "model", job.base_folder, weights)
     else:
-        write_adapter(partial / "adapter", model, weights, base_name=job.base_name)
-    write_result(partial / "result.json", result)
-    partial.rename(job.output_folder)
+        write_adapter(partial_folder / "adapter", model, weights, base_name=job.base_name)
+    write_result(partial_folder / "result.json", result)
+    partial_folder.rename(job.output_folder)
 
 
 def _partial_output(job: Job) -> Path:
@@ -433,11 +435,11 @@ def _report_progress(
     memory_metrics: dict[str, Any],
     durations: Sequence[float],
 ) -> None:
-    last = position["history"][-1]
-    values = last | {"steps": steps} | memory_metrics
-    each = estimate_step_seconds(durations)
-    if each is not None:
-        values["eta_s"] = round((steps - position["step"]) * each)
+    last_step = position["history"][-1]
+    values = last_step | {"steps": steps} | memory_metrics
+    step_seconds = estimate_step_seconds(durations)
+    if step_seconds is not None:
+        values["eta_s"] = round((steps - position["step"]) * step_seconds)
     report(f"progress {json.dumps(values)}")
 
 
@@ -457,12 +459,12 @@ def main(arguments: list[str] | None = None) -> int:
                 report(job.recipe_reason)
             report("starting the ranks")
             require_gpus(job)
-            # under DeepSpeed, accelerate sets no backend for CPU ranks, so each would run
-            # separately
-            gloo = job.effective_launch.deepspeed and job.effective_launch.device == "cpu"
+            # under DeepSpeed, accelerate sets no backend for CPU ranks, so that each rank would
+            # run separately
+            uses_gloo = job.effective_launch.deepspeed and job.effective_launch.device == "cpu"
             accelerator = Accelerator(
                 gradient_accumulation_steps=job.recipe.accumulation_steps(job.ranks),
-                kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if gloo else None,
+                kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if uses_gloo else None,
             )
             if accelerator.num_processes != job.ranks:
                 raise TwinError(

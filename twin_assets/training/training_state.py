@@ -1,7 +1,7 @@
 """Save, find and restore the complete state of a training run between two steps.
 
 Scope: master weights, optimizer moments, random number generators and position, as
-safetensors and JSON. Out of scope: the adapter that is published (`train.py`).
+safetensors and JSON. Out of scope: the published adapter (`train.py`).
 Source: DeepSpeed's accessors of partitioned state,
 https://deepspeed.readthedocs.io/en/latest/zero3.html#debugging. DeepSpeed's own checkpoints are
 pickles, which this project neither writes nor reads. Tensors stored by parameter name also do not
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 NamedParameters = list[tuple[str, "torch.nn.Parameter"]]
-PARTIAL_FOLDER = "partial"  # folder of a checkpoint that is being written
+PARTIAL_FOLDER = "partial"  # folder of an incomplete checkpoint
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's state for each weight, besides the step count
 
 
 def master_weights(
     named_parameters: Iterable[tuple[str, torch.nn.Parameter]], *, keep: bool = True
 ) -> dict[str, torch.Tensor]:
-    """Return the optimizer's whole float32 weights on the CPU; every rank calls it.
+    """Return the optimizer's unsharded float32 weights on the CPU; every rank calls it.
 
     Args:
         keep: false on a rank that only participates and needs no weights.
@@ -51,7 +51,7 @@ def master_weights(
 def set_master_weights(named_parameters: NamedParameters, weights: dict[str, torch.Tensor]) -> None:
     """Set the float32 weights that the optimizer updates, after `accelerator.prepare`.
 
-    DeepSpeed makes its own master weights from the bf16 ones; without DeepSpeed the parameter is
+    DeepSpeed makes its own master weights from the bf16 weights; without DeepSpeed the parameter is
     the master.
     """
     import torch
@@ -76,50 +76,50 @@ def save_state(
     Args:
         named_parameters: trainable parameters by name.
         optimizer: the optimizer that `accelerator.prepare` returned, after at least one step.
-        folder: folder that holds one `step-<n>` folder.
+        folder: folder that contains one `step-<n>` folder.
         position: JSON values; `step` is the number of completed steps.
     """
     from safetensors.torch import save_file
 
-    final = folder / f"step-{position['step']:06d}"
-    partial = folder / PARTIAL_FOLDER
+    final_folder = folder / f"step-{position['step']:06d}"
+    partial_folder = folder / PARTIAL_FOLDER
     if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    keep = accelerator.is_main_process
-    weights = master_weights(named_parameters, keep=keep)
-    moments = {key: _moments(named_parameters, optimizer, key, keep=keep) for key in MOMENTS}
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        partial_folder.mkdir(parents=True)
+    is_main = accelerator.is_main_process
+    weights = master_weights(named_parameters, keep=is_main)
+    moments = {key: _moments(named_parameters, optimizer, key, keep=is_main) for key in MOMENTS}
     accelerator.wait_for_everyone()
-    generator = generator_states(accelerator.device)
-    save_file(generator, partial / f"generator-{accelerator.process_index}.safetensors")
+    random_states = generator_states(accelerator.device)
+    save_file(random_states, partial_folder / f"generator-{accelerator.process_index}.safetensors")
     if accelerator.is_main_process:
-        save_file(weights, partial / "weights.safetensors")
+        save_file(weights, partial_folder / "weights.safetensors")
         for key, tensors in moments.items():
-            save_file(tensors, partial / f"{key}.safetensors")
+            save_file(tensors, partial_folder / f"{key}.safetensors")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        files = {path.name: _digest(path) for path in sorted(partial.glob("*.safetensors"))}
-        write_json(partial / "state.json", position | {"files": files})
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        for older in folder.glob("step-*"):
-            if older != final:
-                shutil.rmtree(older)
+        files = {path.name: _digest(path) for path in sorted(partial_folder.glob("*.safetensors"))}
+        write_json(partial_folder / "state.json", position | {"files": files})
+        shutil.rmtree(final_folder, ignore_errors=True)
+        partial_folder.rename(final_folder)
+        for old_folder in folder.glob("step-*"):
+            if old_folder != final_folder:
+                shutil.rmtree(old_folder)
     accelerator.wait_for_everyone()
 
 
 def find_last_complete_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest checkpoint whose files match its manifest, and the manifest, or None."""
+    """Return the newest checkpoint whose files match its manifest, with the manifest; or None."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         manifest = path / "state.json"
         if not manifest.is_file():
             continue
         try:
             position: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
-        except ValueError:  # a power failure prevented the file from reaching the disk
+        except ValueError:  # a power failure left the file incomplete
             continue
-        present = {file.name: _digest(file) for file in path.glob("*.safetensors")}
-        if present == position["files"]:
+        digests = {file.name: _digest(file) for file in path.glob("*.safetensors")}
+        if digests == position["files"]:
             return path, position
     return None
 
@@ -157,15 +157,15 @@ def load_optimizer(
 
     weights = load_file(checkpoint / "weights.safetensors")
     moments = {key: load_file(checkpoint / f"{key}.safetensors") for key in MOMENTS}
-    inner = torch_optimizer(optimizer)
+    inner_optimizer = torch_optimizer(optimizer)
     zero: Any = _zero_optimizer(optimizer)
-    fused = bool(inner.param_groups[0].get("fused"))
-    for flat in _optimized_tensors(zero, inner):
+    is_fused = bool(inner_optimizer.param_groups[0].get("fused"))
+    for flat_tensor in _optimized_tensors(zero, inner_optimizer):
         # the fused kernel keeps the step count on the weights' device; otherwise it is on the CPU
-        where = flat.device if fused else torch.device("cpu")
-        inner.state[flat] = {
-            "step": torch.tensor(float(step), device=where),
-            **{key: torch.zeros_like(flat) for key in MOMENTS},
+        step_device = flat_tensor.device if is_fused else torch.device("cpu")
+        inner_optimizer.state[flat_tensor] = {
+            "step": torch.tensor(float(step), device=step_device),
+            **{key: torch.zeros_like(flat_tensor) for key in MOMENTS},
         }
     if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):  # stages 1 and 2
         # DeepSpeed does this after its first step, which a resumed run has already passed
@@ -173,18 +173,18 @@ def load_optimizer(
     for name, parameter in named_parameters:
         if zero is None:
             for key in MOMENTS:
-                inner.state[parameter][key].copy_(moments[key][name])
+                inner_optimizer.state[parameter][key].copy_(moments[key][name])
         else:
             _set_full_value(parameter, weights[name])
             for key in MOMENTS:
                 _set_full_value(parameter, moments[key][name], key)
-    generator = checkpoint / f"generator-{accelerator.process_index}.safetensors"
-    if generator.is_file():  # absent when resumed with more ranks; it affects only dropout
-        set_generator_states(load_file(generator), accelerator.device)
+    states_path = checkpoint / f"generator-{accelerator.process_index}.safetensors"
+    if states_path.is_file():  # absent when resumed with more ranks; it affects only dropout
+        set_generator_states(load_file(states_path), accelerator.device)
 
 
 def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """Return the states of the generators that dropout uses: the CPU's and the device's own."""
+    """Return the random number generators' states that dropout uses: the CPU's and the GPU's."""
     import torch
 
     states = {"torch": torch.get_rng_state()}
@@ -194,8 +194,7 @@ def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_generator_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Restore `generator_states`; a checkpoint from a different kind of device lacks this
-    device's."""
+    """Restore `generator_states`; a checkpoint of a CPU run lacks the GPU's state."""
     import torch
 
     torch.set_rng_state(states["torch"])
@@ -212,18 +211,18 @@ def torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
 def _moments(
     named_parameters: NamedParameters, optimizer: Any, key: str, *, keep: bool
 ) -> dict[str, torch.Tensor]:
-    inner = torch_optimizer(optimizer)
+    inner_optimizer = torch_optimizer(optimizer)
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in named_parameters:
         full_moment = _full_moment(parameter, key)
         if keep:
-            value = inner.state[parameter][key] if full_moment is None else full_moment
+            value = inner_optimizer.state[parameter][key] if full_moment is None else full_moment
             tensors[name] = value.detach().float().cpu().contiguous()
     return tensors
 
 
 def _full_master_weight(parameter: torch.nn.Parameter) -> torch.Tensor | None:
-    """Return DeepSpeed's float32 master of a parameter, or None if the parameter is its own."""
+    """Return DeepSpeed's float32 master of a parameter, or None without a separate master."""
     if sys.modules.get("deepspeed") is None:  # importing it would cost a rank 1.7 CPU s
         return None
     from deepspeed.utils import safe_get_full_fp32_param
@@ -232,7 +231,7 @@ def _full_master_weight(parameter: torch.nn.Parameter) -> torch.Tensor | None:
 
 
 def _full_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | None:
-    """Return DeepSpeed's moment of a parameter, or None if the optimizer has it."""
+    """Return DeepSpeed's moment of a parameter, or None if the optimizer stores it."""
     if sys.modules.get("deepspeed") is None:
         return None
     from deepspeed.utils import safe_get_full_optimizer_state
@@ -243,7 +242,7 @@ def _full_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | None
 def _set_full_value(
     parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = None
 ) -> None:
-    """Set a parameter's float32 master, or the moment `key`, under ZeRO from the whole `value`."""
+    """Set a parameter's float32 master, or its moment `key`, under ZeRO from an unsharded value."""
     from deepspeed import utils
 
     shard: Any = getattr(parameter, "ds_tensor", None)
@@ -253,7 +252,7 @@ def _set_full_value(
         else:
             utils.safe_set_full_optimizer_state(parameter, value, key)
         return
-    # stage 3: DeepSpeed's own setter of whole values fails if the size is not a multiple of ranks
+    # stage 3: DeepSpeed's setter of unsharded values fails if the size is no multiple of the ranks
     own_shard = _own_shard(shard, value)
     if key is None:
         utils.safe_set_local_fp32_param(parameter, own_shard)
@@ -262,7 +261,7 @@ def _set_full_value(
 
 
 def _own_shard(shard: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return this rank's part of a whole value, flat and as long as its shard under ZeRO-3."""
+    """Return this rank's part of an unsharded value, flat and padded to its shard's length."""
     import torch
 
     size, rank = shard.numel(), torch.distributed.get_rank()
@@ -273,16 +272,16 @@ def _own_shard(shard: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 
 def _optimized_tensors(zero: Any, inner: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """Return the tensors whose state the optimizer keeps; under ZeRO this rank's flat shards."""
+    """Return the tensors whose state the optimizer stores; under ZeRO, this rank's flat shards."""
     if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3 sets param_groups only in a step
         return list(zero.fp32_partitioned_groups_flat)
-    return [flat for group in inner.param_groups for flat in group["params"]]
+    return [tensor for group in inner.param_groups for tensor in group["params"]]
 
 
 def _zero_optimizer(optimizer: Any) -> Any | None:
     """Return DeepSpeed's optimizer inside accelerate's wrapper, or None without DeepSpeed."""
-    wrapped = optimizer.optimizer
-    return wrapped if hasattr(wrapped, "optimizer") else None
+    inner_optimizer = optimizer.optimizer
+    return inner_optimizer if hasattr(inner_optimizer, "optimizer") else None
 
 
 def _require_same_names(

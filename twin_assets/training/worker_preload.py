@@ -1,8 +1,8 @@
-"""Import the modules that every rank needs, in the process that ranks are forked from.
+"""Import the modules that every rank needs, in the process from which ranks are forked.
 
 Scope: the libraries, and the model's own modules by its architecture. Out of scope: forking
-(`training_launcher/forked_ranks.py`), and anything that computes, reads weights or starts a
-thread: its memory would be copied into every rank, and a thread would be lost.
+(`training_launcher/forked_ranks.py`), and code that computes, reads weights or starts a thread.
+Every rank would copy the memory of such code, and a thread would not survive the fork.
 
 Each rank imports missing modules itself, which only costs CPU time.
 """
@@ -18,7 +18,7 @@ from twin_assets.training.ranks import choose_imports
 
 
 def import_ahead(job_path: Path) -> None:
-    """Import the modules that the ranks of a job will import, without the unused ones.
+    """Import the modules that the ranks of a job will import, except unused modules.
 
     Args:
         job_path: path of its `job.json`.
@@ -26,16 +26,16 @@ def import_ahead(job_path: Path) -> None:
     Raises:
         TwinError: the job has a different schema.
     """
-    loaded_job = read_job(job_path)
-    with_deepspeed = bool(loaded_job.effective_launch.deepspeed)
+    job = read_job(job_path)
+    with_deepspeed = bool(job.effective_launch.deepspeed)
     choose_imports(with_deepspeed=with_deepspeed)
     import torch.distributed  # noqa: F401 - before accelerate, as in `train.py`
     from accelerate import Accelerator  # noqa: F401
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    config = AutoConfig.from_pretrained(loaded_job.base_folder)
-    # an unknown or remote architecture is left out: it fails in the rank, which reports the reason
+    config = AutoConfig.from_pretrained(job.base_folder)
+    # an unknown or remote architecture is skipped; it fails in the rank, which reports the reason
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
         import_module(model_class.__module__)

@@ -1,4 +1,4 @@
-"""Authorize requests and limit spending: keys, limits, and the account of a home.
+"""Authorize requests and limit spending, with keys, limits and a home's account.
 
 Scope: keys, reservations and settlements, refusals. Out of scope: which model
 answers (`gateway/`, `router/`).

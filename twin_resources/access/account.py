@@ -1,4 +1,4 @@
-"""Keep the account of a home: the cost of paid models, and the amounts that limits still allow.
+"""Keep a home's account: the cost of paid models, and the amounts that limits still allow.
 
 Scope: reserving the maximum cost of a request, settling its actual cost, and reports.
 Out of scope: limits (`spending_limits.py`), rows (`account_rows.py`), prices
@@ -6,14 +6,14 @@ Out of scope: limits (`spending_limits.py`), rows (`account_rows.py`), prices
 
 Money is checked before it is spent. A caller reserves the maximum cost before a request and settles
 the actual cost afterwards, each in one write transaction of the state store. Several gateways and
-runs therefore share the limits to the cent. (With a check before and a charge after, 24 concurrent
-questions exceeded a limit tenfold.) A process that crashes in between leaves a reservation, which
-counts in full after its deadline. Spending counts on the UTC day of the reservation, so that no gap
-arises at midnight. Days never decrease: if a clock goes back, spending counts on the account's
-newest day.
+runs therefore share the limits to the cent. (When requests were checked before and charged
+afterwards, 24 concurrent questions exceeded a limit tenfold.) If a process crashes in between, its
+reservation counts in full after the deadline. Spending counts on the UTC day of the reservation, so
+that no gap arises at midnight. Days never decrease: if a clock goes back, spending counts on the
+account's newest day.
 
-The store holds amounts as whole nano-dollars: one token costs about 150 of them, and sums of
-integers do not drift.
+The store keeps amounts as whole nano-dollars. One token costs about 150 of them, and sums of
+integers have no rounding error.
 Method: authorize and capture of card payments, https://docs.stripe.com/payments/place-a-hold
 """
 # pyright: strict
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-# Any request with its attempts (300 s each) takes less time, so the process of an older reservation
-# no longer runs.
+# A request with all its attempts (300 s each) takes less time than this. The process of an older
+# reservation therefore no longer runs.
 DEADLINE_S = 1_800.0
 
 
@@ -70,9 +70,9 @@ class Reservation:
 
     Attributes:
         number: id for the settlement.
-        day: UTC, `2026-11-21`; the cost counts on that day.
+        day: UTC day on which the cost counts, such as `2026-11-21`.
         reserved_usd: the reserved amount.
-        is_new: false if the idempotency key was known, so that nothing was reserved again.
+        is_new: false if the idempotency key was known, so that no second reservation was made.
         settled_usd: for a known idempotency key, the cost of its request, or None if that request
             is in progress.
     """
@@ -112,7 +112,7 @@ class LimitHeadroom:
 
 
 class SpendingAccount:
-    """The account of one home, shared safely between threads and, in its store, between processes.
+    """The account of one home, safe for several threads and, through its store, several processes.
 
     Args:
         state: the state store.
@@ -148,10 +148,10 @@ class SpendingAccount:
         """Reserve the maximum cost of a request before it is sent.
 
         Args:
-            key: id of the client's key (`keys.Key.id`), or empty if no reader asks.
+            key: id of the client's key (`keys.Key.id`), or empty if no reader sent the request.
             max_usd: maximum cost, rounded up to whole nano-dollars.
-            idempotency_key: a repetition with the same key and purpose within a week reserves
-                nothing again, see `Reservation.is_new`.
+            idempotency_key: a repetition with the same key and purpose within a week makes no
+                second reservation; see `Reservation.is_new`.
             key_limit: spending limit of this key.
             expires_after_s: seconds after which an unsettled reservation counts in full.
 
@@ -164,9 +164,9 @@ class SpendingAccount:
             now = self._now(connection)
             close_overdue_reservations(connection, now)
             if idempotency_key:
-                seen = _find_reservation(connection, idempotency_key, purpose=purpose, key=key)
-                if seen is not None:
-                    return seen
+                existing = _find_reservation(connection, idempotency_key, purpose=purpose, key=key)
+                if existing is not None:
+                    return existing
             moment = self._account_time(connection)
             purpose_fields = {"purpose": purpose, "author": author, "key": key}
             self._check_limits(connection, purpose_fields, max_nano, key_limit, moment)
@@ -188,7 +188,7 @@ class SpendingAccount:
         """Replace the reserved amount with the actual cost of the request.
 
         Only the first call counts. It corrects an overdue reservation, which has counted in full. A
-        cost above the reserved amount counts as well, because it is spent.
+        cost above the reserved amount counts too, because it has been spent.
 
         Raises:
             ValueError: if the amount is negative or not finite.
@@ -211,7 +211,7 @@ class SpendingAccount:
     ) -> AmountSpent:
         """Return the spending that matches all filters in the UTC day or month of `as_of`.
 
-        The default of `as_of` is the current moment.
+        The default of `as_of` is the current time.
         """
         filters = {"purpose": purpose, "author": author, "key": key}
         rows = [
@@ -231,10 +231,10 @@ class SpendingAccount:
         """Return the spending by purpose, author and key in the UTC day or month of `as_of`.
 
         Args:
-            as_of: a moment in the period; by default the current moment.
+            as_of: a time in the period; by default the current time.
 
         Returns:
-            Rows of `purpose`, `author`, `key`, `nano` (settled), `reserved_nano` (held by open
+            Rows of `purpose`, `author`, `key`, `nano` (settled), `reserved_nano` (in open
             reservations) and `requests`, in descending order of the amount.
         """
         names = ("purpose", "author", "key")
@@ -245,15 +245,17 @@ class SpendingAccount:
                 (spending, "nano", ()),
                 (reservations, "reserved_nano", (reservations.c.status == "open",)),
             ):
-                grouped = [table.c[name] for name in names]
-                counted = sa.func.sum(table.c.requests) if table is spending else sa.literal(0)
-                statement = (
-                    sa.select(*grouped, sa.func.sum(table.c.nano), counted)
-                    .where(in_period(table, period, moment), *conditions)
-                    .group_by(*grouped)
+                group_columns = [table.c[name] for name in names]
+                request_count = (
+                    sa.func.sum(table.c.requests) if table is spending else sa.literal(0)
                 )
-                summed: Sequence[Any] = connection.execute(statement).all()
-                for *group, nano, requests in summed:
+                statement = (
+                    sa.select(*group_columns, sa.func.sum(table.c.nano), request_count)
+                    .where(in_period(table, period, moment), *conditions)
+                    .group_by(*group_columns)
+                )
+                sums: Sequence[Any] = connection.execute(statement).all()
+                for *group, nano, requests in sums:
                     row = rows_by_key.setdefault(
                         tuple(group),
                         dict(zip(names, group, strict=True))
@@ -284,23 +286,26 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> list[LimitHeadroom]:
         """Return the headroom under each limit of home, author, purpose and key that applies."""
-        lines = self._applicable_limits(
+        limits = self._applicable_limits(
             {"purpose": purpose, "author": author, "key": key}, key_limit
         )
-        if not lines:
+        if not limits:
             return []
         with self._state.read_transaction() as connection:
             moment = self._account_time(connection)
-            spent = sum_by_limit(connection, spending, lines, moment)
-            held = sum_by_limit(connection, reservations, lines, moment)
+            settled_amounts = sum_by_limit(connection, spending, limits, moment)
+            reserved_amounts = sum_by_limit(connection, reservations, limits, moment)
         return [
             LimitHeadroom(
-                line.scope,
-                line.period,
-                max(0, to_nano_dollars(line.limit_usd) - settled - reserved) / NANO_PER_DOLLAR,
-                (period_end(line.period, moment) - moment).total_seconds(),
+                limit.scope,
+                limit.period,
+                max(0, to_nano_dollars(limit.limit_usd) - settled_nano - reserved_nano)
+                / NANO_PER_DOLLAR,
+                (period_end(limit.period, moment) - moment).total_seconds(),
             )
-            for line, settled, reserved in zip(lines, spent, held, strict=True)
+            for limit, settled_nano, reserved_nano in zip(
+                limits, settled_amounts, reserved_amounts, strict=True
+            )
         ]
 
     def exhausted_limit(
@@ -312,16 +317,16 @@ class SpendingAccount:
         max_usd: float = 0.0,
         key_limit: SpendingLimit | None = None,
     ) -> str:
-        """Return the limit that is used up as a short clause, or empty if `reserve` would succeed.
+        """Return a clause that names the exhausted limit, or "" if `reserve` would succeed.
 
-        This only reads, so a later `reserve` may still fail.
+        The method only reads, so a later `reserve` may still fail.
         """
         purpose_fields = {"purpose": purpose, "author": author, "key": key}
-        most = max(1, to_nano_dollars(max_usd, round_up=True))
+        max_nano = max(1, to_nano_dollars(max_usd, round_up=True))
         with self._state.read_transaction() as connection:
             moment = self._account_time(connection)
             try:
-                self._check_limits(connection, purpose_fields, most, key_limit, moment)
+                self._check_limits(connection, purpose_fields, max_nano, key_limit, moment)
             except OverLimitError as error:
                 return f"limit a {error.period} of the {error.scope} used up"
         return ""
@@ -334,20 +339,22 @@ class SpendingAccount:
         key_limit: SpendingLimit | None,
         moment: datetime,
     ) -> None:
-        lines = self._applicable_limits(purpose_fields, key_limit)
-        if not lines:
+        limits = self._applicable_limits(purpose_fields, key_limit)
+        if not limits:
             return
-        spent = sum_by_limit(connection, spending, lines, moment)
-        reserved = sum_by_limit(connection, reservations, lines, moment)
-        for line, settled, held in zip(lines, spent, reserved, strict=True):
-            if settled + held + requested_nano > to_nano_dollars(line.limit_usd):
+        settled_amounts = sum_by_limit(connection, spending, limits, moment)
+        reserved_amounts = sum_by_limit(connection, reservations, limits, moment)
+        for limit, settled_nano, reserved_nano in zip(
+            limits, settled_amounts, reserved_amounts, strict=True
+        ):
+            if settled_nano + reserved_nano + requested_nano > to_nano_dollars(limit.limit_usd):
                 raise OverLimitError(
-                    scope=line.scope,
-                    name=line.name,
-                    period=line.period,
-                    limit_usd=line.limit_usd,
-                    spent_usd=settled / NANO_PER_DOLLAR,
-                    reserved_usd=held / NANO_PER_DOLLAR,
+                    scope=limit.scope,
+                    name=limit.name,
+                    period=limit.period,
+                    limit_usd=limit.limit_usd,
+                    spent_usd=settled_nano / NANO_PER_DOLLAR,
+                    reserved_usd=reserved_nano / NANO_PER_DOLLAR,
                     requested_usd=requested_nano / NANO_PER_DOLLAR,
                     now=moment,
                 )
@@ -388,22 +395,27 @@ class SpendingAccount:
                 )
             if row.status not in {"open", "overdue"}:
                 return
-            # An overdue reservation has counted in full, as one request.
-            counted = (int(row.nano), 1) if row.status == "overdue" else (0, 0)
+            # An overdue reservation has already counted in full, as one request.
+            previous_spending = (int(row.nano), 1) if row.status == "overdue" else (0, 0)
             requests = 0 if status == "released" else 1
-            add_spending(connection, spending_key(row), nano - counted[0], requests - counted[1])
+            add_spending(
+                connection,
+                spending_key(row),
+                nano - previous_spending[0],
+                requests - previous_spending[1],
+            )
             close_reservation(connection, int(row.number), status, nano, self._now(connection))
 
     def _account_time(self, connection: sa.Connection) -> datetime:
         """Return the current UTC time, or the start of the account's newest day if that is later.
 
-        Otherwise a clock that goes back would get a second budget for each earlier day.
+        Without this rule, setting the clock back would grant a second budget for each earlier day.
         """
         now = datetime.fromtimestamp(self._now(connection), UTC)
-        newest = newest_day(connection)
-        if newest <= now.date().isoformat():
+        last_day = newest_day(connection)
+        if last_day <= now.date().isoformat():
             return now
-        return datetime.fromisoformat(newest).replace(tzinfo=UTC)
+        return datetime.fromisoformat(last_day).replace(tzinfo=UTC)
 
     def _now(self, connection: sa.Connection) -> float:
         return self._clock() if self._clock is not None else self._state.now(connection)
@@ -429,7 +441,14 @@ def _find_reservation(
     ).first()
     if row is None:
         return None
-    settled = None if row.settled_nano is None else row.settled_nano / NANO_PER_DOLLAR
+    settled_usd = None if row.settled_nano is None else row.settled_nano / NANO_PER_DOLLAR
     return Reservation(
-        row.number, purpose, row.author, key, row.day, row.nano / NANO_PER_DOLLAR, False, settled
+        row.number,
+        purpose,
+        row.author,
+        key,
+        row.day,
+        row.nano / NANO_PER_DOLLAR,
+        False,
+        settled_usd,
     )

@@ -2,7 +2,7 @@
 
 Scope: the two tables, sums over them in one pass, closing overdue reservations, removing a
 forgotten name, and conversion to nano-dollars.
-Out of scope: limits (`spending_limits.py`), when a reservation is made (`account.py`).
+Out of scope: limits (`spending_limits.py`), the time of a reservation (`account.py`).
 """
 # pyright: strict
 
@@ -63,7 +63,7 @@ class ApplicableLimit:
 
 
 def anonymize(connection: sa.Connection, column: Literal["author", "key"], name: str) -> int:
-    """Remove a forgotten author or key from the rows; the sums stay, so that limits still hold.
+    """Remove a forgotten author or key from the rows; the sums stay, so that limits still apply.
 
     Returns:
         Number of changed rows.
@@ -71,19 +71,19 @@ def anonymize(connection: sa.Connection, column: Literal["author", "key"], name:
     account_tables.create_all(connection)
     rows = connection.execute(sa.select(spending).where(spending.c[column] == name)).all()
     for row in rows:
-        line = spending_key(row)
-        connection.execute(sa.delete(spending).where(*matches_spending_key(line)))
-        add_spending(connection, {**line, column: ""}, int(row.nano), int(row.requests))
-    changed = connection.execute(
+        spending_row_key = spending_key(row)
+        connection.execute(sa.delete(spending).where(*matches_spending_key(spending_row_key)))
+        add_spending(connection, {**spending_row_key, column: ""}, int(row.nano), int(row.requests))
+    result = connection.execute(
         sa.update(reservations)
         .where(reservations.c[column] == name)
         .values({column: "", "idempotency_key": ""})
     )
-    return len(rows) + changed.rowcount
+    return len(rows) + result.rowcount
 
 
 def spending_key(row: Any) -> dict[str, str]:
-    """Return the primary key of a row's line in `account_spending`."""
+    """Return the primary key in `account_spending` for a row of either table."""
     return {"day": row.day, "purpose": row.purpose, "author": row.author, "key": row.key}
 
 
@@ -94,12 +94,12 @@ def matches_spending_key(line: Mapping[str, str]) -> list[sa.ColumnElement[bool]
 def add_spending(
     connection: sa.Connection, line: Mapping[str, str], nano: int, requests: int
 ) -> None:
-    changed = connection.execute(
+    result = connection.execute(
         sa.update(spending)
         .where(*matches_spending_key(line))
         .values(nano=spending.c.nano + nano, requests=spending.c.requests + requests)
     )
-    if changed.rowcount == 0:
+    if result.rowcount == 0:
         connection.execute(sa.insert(spending).values(**line, nano=nano, requests=requests))
 
 
@@ -114,13 +114,13 @@ def close_reservation(
 
 
 def close_overdue_reservations(connection: sa.Connection, now: float) -> None:
-    """Count overdue reservations in full, and delete those that were closed over a week ago."""
-    overdue = connection.execute(
+    """Count overdue reservations in full, and delete reservations closed over a week ago."""
+    overdue_rows = connection.execute(
         sa.select(reservations).where(
             reservations.c.status == "open", reservations.c.deadline < now
         )
     ).all()
-    for row in overdue:
+    for row in overdue_rows:
         add_spending(connection, spending_key(row), int(row.nano), 1)
         close_reservation(connection, int(row.number), "overdue", int(row.nano), now)
     connection.execute(
@@ -136,7 +136,7 @@ def close_overdue_reservations(connection: sa.Connection, now: float) -> None:
 def sum_by_limit(
     connection: sa.Connection, table: sa.Table, lines: Sequence[ApplicableLimit], moment: datetime
 ) -> list[int]:
-    """Return the nano-dollars of each line, in one pass over the month's rows."""
+    """Return the nano-dollars for each limit, in one pass over the month's rows."""
     columns = [
         sa.func.coalesce(
             sa.func.sum(
@@ -153,18 +153,18 @@ def sum_by_limit(
         for line in lines
     ]
     in_month = in_period(table, "month", moment)
-    is_open = [table.c.status == "open"] if table is reservations else []
-    row = connection.execute(sa.select(*columns).where(in_month, *is_open)).one()
+    status_conditions = [table.c.status == "open"] if table is reservations else []
+    row = connection.execute(sa.select(*columns).where(in_month, *status_conditions)).one()
     return [int(value) for value in row]
 
 
 def newest_day(connection: sa.Connection) -> str:
-    """Return the newest day with spending or an open reservation, ISO 8601, or empty."""
-    days = (
+    """Return the newest day with spending or an open reservation (ISO 8601), or ""."""
+    day_queries = (
         sa.select(sa.func.max(spending.c.day)),
         sa.select(sa.func.max(reservations.c.day)).where(reservations.c.status == "open"),
     )
-    return max(str(connection.execute(statement).scalar() or "") for statement in days)
+    return max(str(connection.execute(statement).scalar() or "") for statement in day_queries)
 
 
 def _in_scope(table: sa.Table, line: ApplicableLimit) -> sa.ColumnElement[bool]:
@@ -188,9 +188,10 @@ def to_nano_dollars(usd: float, *, round_up: bool = False) -> int:
     """
     if not math.isfinite(usd) or usd < 0:
         raise ValueError(f"an amount of money is zero or more US dollars, not {usd}")
-    # Rounded first, because 0.1 + 0.2 is slightly above 0.3 and must not cost another nano-dollar.
-    exact = round(usd * NANO_PER_DOLLAR, 3)
-    return math.ceil(exact) if round_up else round(exact)
+    # The first rounding is needed because 0.1 + 0.2 is slightly above 0.3, which must not cost
+    # another nano-dollar.
+    nano_dollars = round(usd * NANO_PER_DOLLAR, 3)
+    return math.ceil(nano_dollars) if round_up else round(nano_dollars)
 
 
 def import_old_accounts(connection: sa.Connection) -> None:
@@ -202,9 +203,16 @@ def import_old_accounts(connection: sa.Connection) -> None:
     ):
         if name not in tables:
             continue
-        old = sa.table(name, sa.column(column), sa.column("usd"))
-        for period, usd in connection.execute(sa.select(old.c[column], old.c.usd)).all():
+        old_table = sa.table(name, sa.column(column), sa.column("usd"))
+        for period, usd in connection.execute(
+            sa.select(old_table.c[column], old_table.c.usd)
+        ).all():
             day = period if column == "day" else f"{period}-01"
-            line = {"day": day, "purpose": purpose, "author": "", "key": ""}
-            add_spending(connection, line, to_nano_dollars(max(0.0, float(usd)), round_up=True), 0)
+            spending_row_key = {"day": day, "purpose": purpose, "author": "", "key": ""}
+            add_spending(
+                connection,
+                spending_row_key,
+                to_nano_dollars(max(0.0, float(usd)), round_up=True),
+                0,
+            )
         connection.execute(sa.text(f"DROP TABLE {name}"))

@@ -1,12 +1,12 @@
 """Manage the keys of the gateway and the authors that each key may ask.
 
-Scope: the roles, the tables of keys in the state store, adding, listing and revoking, and
-`Keyring`, which looks keys up.
+Scope: the roles, the tables of keys in the state store, adding, listing and revoking keys, and
+`Keyring`, which looks up keys.
 Out of scope: the content of a request (`request_body.py`), counting requests
 (`key_limits.py`) and money (`account.py`), the command (`commands/keys_command.py`).
 
 A key is shown once, when it is created; the store keeps its SHA-256. A key of 32 random bytes does
-not need a slow hash. Every request needs a look-up, so `Keyring` caches a result for one second. A
+not need a slow hash. Every request needs a lookup, so `Keyring` caches a result for one second. A
 revoked key stops working within that second.
 """
 # pyright: strict
@@ -35,7 +35,7 @@ Role = Literal["admin", "author", "monitor", "reader", "site"]
 ROLES: tuple[Role, ...] = ("admin", "author", "monitor", "reader", "site")
 ALL_AUTHORS = "*"
 ALIASES = ("stable", "canary", "base", "voice", "paid")
-# A key may spend money only if this was stated when it was created.
+# A key may spend money only if it was created with the alias `paid`.
 FREE_ALIASES = frozenset({"stable", "canary", "base", "voice"})
 _CACHE_SECONDS = 1.0
 _MAX_CACHED_KEYS = 10_000
@@ -51,7 +51,7 @@ gateway_keys = sa.Table(
     sa.Column("made_at", sa.Text, nullable=False),
     sa.Column("revoked_at", sa.Text),
 )
-# A separate table, because older keys have no row in it; a missing value means the default.
+# This is a separate table because older keys have no row in it; a missing value means the default.
 gateway_key_limits = sa.Table(
     "gateway_key_limits",
     _metadata,
@@ -90,10 +90,11 @@ class Key:
     Attributes:
         reader: 16 hexadecimal digits derived from the key, which identify a reader in traces and
             scores.
-        role: `admin` and `reader` ask; the edits of an `author` may become training data; a `site`
-            asks for its own readers and names them (`user`); a `monitor` reads only `/metrics`.
+        role: `admin` and `reader` may only ask; edits of an `author` may become training data; a
+            `site` asks on behalf of its own readers and names them (`user`); a `monitor` reads only
+            `/metrics`.
         authors: slugs that the key may ask; `*` for all.
-        label: a name for people.
+        label: a name that people read.
         id: 16 hexadecimal digits that identify the key in `twin keys` and in the account. They are
             the same for all readers of a site.
         limits: see `KeyLimits`.
@@ -111,20 +112,20 @@ class Key:
         return ALL_AUTHORS in self.authors or author in self.authors
 
     def may_use_alias(self, alias: str) -> bool:
-        """Return whether this key may name the alias; the policy's own choice is always allowed."""
+        """Return whether this key may name the alias; an empty alias is always allowed."""
         return not alias or alias in self.limits.aliases
 
     def site_reader_id(self, reader_name: str) -> str:
-        """Return the id of a reader whom a site names.
+        """Return the id of a reader that a site names.
 
-        The name is hashed with the key. The `user-1` of two sites therefore differ, and a trace
-        does not reveal a site's names.
+        The name is hashed with the key. The ids of `user-1` at two sites therefore differ, and a
+        trace does not reveal a site's names.
         """
         payload = f"{self.reader}:{reader_name}".encode("utf-8", "surrogatepass")
         return hashlib.sha256(payload).hexdigest()[:16]
 
     def for_reader(self, reader_name: str) -> Key:
-        """Return this key for the reader that a request names, if the key is a site's."""
+        """Return a site's key with the reader that a request names; other keys are unchanged."""
         if not reader_name or self.role != "site":
             return self
         return replace(self, reader=self.site_reader_id(reader_name))
@@ -151,7 +152,7 @@ def add_key(
     Args:
         role: see `Key`.
         authors: slugs, or `*`.
-        label: a name for people; unique among keys that are not revoked.
+        label: a name that people read; unique among keys that are not revoked.
         limits: limits of the key, or None for the free aliases without other limits.
 
     Raises:
@@ -168,12 +169,12 @@ def add_key(
     _check_limits(limits)
     key = "sk-twin-" + random_source.token_urlsafe(32)
     with state.transaction() as connection:
-        taken = connection.execute(
+        existing = connection.execute(
             sa.select(gateway_keys.c.label).where(
                 gateway_keys.c.label == label, gateway_keys.c.revoked_at.is_(None)
             )
         ).first()
-        if taken:
+        if existing:
             raise TwinError(
                 "make a gateway key",
                 found=f"a key with the label {label!r}",
@@ -201,11 +202,11 @@ def add_key(
 
 
 def _check_limits(limits: KeyLimits) -> None:
-    unknown = sorted(limits.aliases - set(ALIASES))
-    if unknown:
+    unknown_aliases = sorted(limits.aliases - set(ALIASES))
+    if unknown_aliases:
         raise TwinError(
             "make a gateway key",
-            found=f"the alias @{unknown[0]}",
+            found=f"the alias @{unknown_aliases[0]}",
             next_step=f"name one of {', '.join(f'@{alias}' for alias in ALIASES)}",
         )
     counts = {"requests a minute": limits.per_minute, "requests at once": limits.at_once}
@@ -232,12 +233,12 @@ def revoke_key(state: State, label: str) -> None:
         TwinError: if no key in use has that label.
     """
     with state.transaction() as connection:
-        revoked = connection.execute(
+        result = connection.execute(
             sa.update(gateway_keys)
             .where(gateway_keys.c.label == label, gateway_keys.c.revoked_at.is_(None))
             .values(revoked_at=datetime.now(UTC).isoformat())
         )
-        if revoked.rowcount == 0:
+        if result.rowcount == 0:
             raise TwinError(
                 f"revoke the key {label!r}",
                 found="no key in use with that label",
@@ -273,11 +274,11 @@ def list_keys(state: State) -> list[dict[str, object]]:
 
 @dataclass
 class Keyring:
-    """The known keys: the two of the home, then those of the state store.
+    """The keys that the gateway accepts: the home's two keys and those of the state store.
 
     Attributes:
         secrets: the admin key and the gateway key of this home.
-        open_state: opens the store; the two keys of the home work without it.
+        open_state: function that opens the store; the home's two keys work without the store.
     """
 
     secrets: Secrets
@@ -305,11 +306,11 @@ class Keyring:
                 next_step="send the header `Authorization: Bearer <key>`; the gateway key of this "
                 "home is in its endpoints.json",
             )
-        for known, role, label in _home_keys(self.secrets):
-            if hmac.compare_digest(token.encode(), known.encode()):
-                everyone = frozenset({ALL_AUTHORS})
+        for home_key, role, label in _home_keys(self.secrets):
+            if hmac.compare_digest(token.encode(), home_key.encode()):
+                all_authors = frozenset({ALL_AUTHORS})
                 return Key(
-                    reader_id_for_key(token), role, everyone, label, _key_id(token), NO_LIMITS
+                    reader_id_for_key(token), role, all_authors, label, _key_id(token), NO_LIMITS
                 )
         key = self._look_up(_hash(token), token)
         if key is None:
@@ -324,9 +325,9 @@ class Keyring:
         return key
 
     def _look_up(self, key_hash: str, token: str) -> Key | None:
-        remembered = self._cache.get(key_hash)
-        if remembered and self.clock() - remembered[0] < _CACHE_SECONDS:
-            return remembered[1]
+        cached_entry = self._cache.get(key_hash)
+        if cached_entry and self.clock() - cached_entry[0] < _CACHE_SECONDS:
+            return cached_entry[1]
         try:
             key = self._read(key_hash, token)
         except (SQLAlchemyError, TwinError) as error:
@@ -339,7 +340,7 @@ class Keyring:
                 "TWIN_STATE_URL and the log",
             ) from error
         if len(self._cache) >= _MAX_CACHED_KEYS:
-            self._cache.clear()  # many wrong keys must not fill the memory
+            self._cache.clear()  # many wrong keys must not exhaust the memory
         self._cache[key_hash] = (self.clock(), key)
         return key
 
@@ -388,7 +389,7 @@ def _home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
 
 
 def home_key_labels(secrets: Secrets) -> dict[str, str]:
-    """Return the labels, by id, of the two keys of a home, which are not in the store."""
+    """Return the labels by id of a home's two keys, which are not in the store."""
     return {_key_id(key): label for key, _, label in _home_keys(secrets)}
 
 
@@ -400,17 +401,17 @@ def _select_keys_with_limits() -> sa.Select[Any]:
 
 
 def _limits_from_row(row: Any) -> KeyLimits:
-    # A key from before limits existed has no aliases.
+    # Keys that were created before limits existed have no aliases.
     aliases = FREE_ALIASES if row.aliases is None else frozenset(cast("list[str]", row.aliases))
     return KeyLimits(aliases, row.per_minute, row.at_once, row.usd_per_day)
 
 
 def reader_id_for_key(key: str) -> str:
     """Return the id of a key's reader in traces and scores."""
-    # Differs from the stored hash, so that a trace does not identify the row of a key.
+    # The id differs from the stored hash, so that a trace does not identify the row of a key.
     return hashlib.sha256(b"reader:" + key.encode()).hexdigest()[:16]
 
 
 def open_keyring(settings: Settings) -> Keyring:
-    """Return the keyring of a home; its state store is opened when first needed."""
+    """Return the keyring of a home, which opens the state store at its first use."""
     return Keyring(secrets=load_secrets(settings), open_state=lambda: open_key_store(settings))

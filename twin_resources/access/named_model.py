@@ -1,8 +1,8 @@
 """Find the address and cost of a model configured for the home (teacher, judge).
 
 Scope: deriving both from the LiteLLM name and the environment, and the pause before a retry. Out of
-scope: asking the model (`judges/asking.py`, the teacher), whose posts it may see (`consent.py`),
-the account (`gateway/`).
+scope: asking the model (`judges/asking.py`, the teacher), permission to send it posts
+(`consent.py`), the account (`gateway/`).
 
 LiteLLM finds a server's address in the environment.
 Names: https://docs.litellm.ai/docs/providers
@@ -23,8 +23,8 @@ from twin_resources.storage.weights.answer_model import is_remote
 Cost = Literal["priced", "free", "unknown"]
 MAX_PAUSE_S = 30.0
 
-# Variables by provider in which LiteLLM looks for an address, in its order. Other providers have no
-# entry, because LiteLLM may not read the variable that carries their name.
+# The environment variables in which LiteLLM looks for an address, by provider and in its order.
+# Other providers have no entry, because LiteLLM may not read the variable named after them.
 _ADDRESS_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
     "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
@@ -34,7 +34,7 @@ _ADDRESS_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "ollama": ("OLLAMA_API_BASE",),
     "ollama_chat": ("OLLAMA_API_BASE",),
 }
-# Addresses that LiteLLM uses without a variable.
+# The addresses that LiteLLM uses if no variable is set.
 _DEFAULT_ADDRESSES: Mapping[str, str] = {
     "llamafile": "http://127.0.0.1:8080/v1",
     "ollama": "http://localhost:11434",
@@ -44,7 +44,7 @@ _SELF_HOSTED_PROVIDERS = frozenset(_ADDRESS_VARIABLES) - {"openai", "anthropic"}
 
 
 def server_address(model: str, environ: Mapping[str, str]) -> str:
-    """Return the address of the model's server, or empty if unknown or the provider's own."""
+    """Return the address of the model's server, or "" if it is unknown or the provider's own."""
     provider = parse_provider(model)
     addresses = [
         environ[name] for name in _ADDRESS_VARIABLES.get(provider, ()) if environ.get(name)
@@ -61,8 +61,9 @@ def leaves_machine(model: str, environ: Mapping[str, str]) -> bool:
 def classify_cost(model: str, environ: Mapping[str, str]) -> Cost:
     """Return whether an answer costs money according to LiteLLM's price map.
 
-    A self-hosted server without a price in the map is free: vLLM, Ollama and similar, or any
-    address on this machine or in a private network. For other servers a missing price is unknown.
+    A self-hosted server without a price in the map is free. Self-hosted servers are vLLM, Ollama
+    and similar, and any address on this machine or in a private network. For other servers, the
+    cost is then unknown.
     """
     from twin_resources.access.paid_budget import answer_price_usd
 

@@ -1,12 +1,12 @@
 """Price a paid answer, reserve its maximum cost, and settle its actual cost.
 
 Scope: prices from LiteLLM's map, counting tokens before a provider does, reserving before a paid
-call and settling after it, however it ends.
+call and settling after it.
 Out of scope: limits (`spending_limits.py`) and sums (`account.py`), whether a paid route
 exists (`Settings.has_paid_route`).
 
-A paid request is sent once, because a second attempt would be a second purchase. The client gets
-the provider's refusal and may ask again. The cost depends on how the request ends:
+A paid request is sent once, because a second attempt would be a second purchase. The client
+receives the provider's refusal and may ask again. The cost depends on how the request ends:
 
 - answer with usage: the usage, or the gateway's own count if the usage is less than half of it;
 - answer without usage: the maximum cost;
@@ -39,18 +39,18 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     from twin_resources.router.pacing import RemainingBudget
 
-# Its tokenizer ships with LiteLLM. Those of other families would be fetched from the model hub, an
-# attempt that LiteLLM gave up after 24 s.
+# LiteLLM includes this model's tokenizer. It would fetch the tokenizers of other families from the
+# model hub, and gave up one such attempt after 24 s.
 _COUNTING_MODEL = "gpt-4o"
 _SAME_TOKENIZER_PROVIDERS = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers produce up to 1.6 times as many tokens for the same
 # prose.
 _OTHER_TOKENIZERS_FACTOR = 2
 _TEMPLATE_TOKENS = 64  # tokens that a provider's own template may add
-# Tokens that OpenAI counts at the start of the answer; without them 1.007 times a limit was spent.
+# OpenAI counts these tokens at the start of an answer; without them, 1.007 times a limit was spent.
 _ANSWER_START_TOKENS = 3
 _REQUEST_TIMEOUT_STATUS = 408
-# One attempt with its timeout, and a margin; see `account.DEADLINE_S`.
+# This covers one attempt with its timeout, and a margin; see `account.DEADLINE_S`.
 _RESERVATION_TIMEOUT_S = 900.0
 
 
@@ -60,7 +60,7 @@ def answer_price_usd(
     """Return the price of these tokens in US dollars, according to LiteLLM's price map.
 
     Args:
-        usage: LiteLLM's usage of an answer, which includes discounted tokens (cached ones).
+        usage: LiteLLM's usage of an answer, which includes discounted tokens, such as cached ones.
 
     Raises:
         TwinError: if the map has no price for the model.
@@ -83,8 +83,8 @@ def answer_price_usd(
 
 @cache
 def _litellm() -> Any:
-    """Import LiteLLM with the price map that ships with it."""
-    # Without this variable LiteLLM fetches its map from GitHub at import.
+    """Import LiteLLM with its bundled price map."""
+    # Without this variable, LiteLLM fetches its map from GitHub at import.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
@@ -92,22 +92,22 @@ def _litellm() -> Any:
 
 
 def count_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
-    """Return the tokens of a prompt as OpenAI counts them, without a request."""
+    """Return the number of tokens in a prompt as OpenAI counts them, without a request."""
     return int(_litellm().token_counter(model=_COUNTING_MODEL, messages=list(messages)))
 
 
 def max_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int:
-    """Return an upper bound of the prompt tokens that the provider counts, for any tokenizer."""
-    counted = count_tokens(messages)
+    """Return an upper bound of the provider's count of prompt tokens, for any tokenizer."""
+    token_count = count_tokens(messages)
     if _litellm().get_llm_provider(model)[1] in _SAME_TOKENIZER_PROVIDERS:
-        return counted + _ANSWER_START_TOKENS
+        return token_count + _ANSWER_START_TOKENS
     # A token is at least one byte.
-    size = sum(len(str(message.get("content", "")).encode()) for message in messages)
-    return min(size, _OTHER_TOKENIZERS_FACTOR * counted) + _TEMPLATE_TOKENS
+    byte_count = sum(len(str(message.get("content", "")).encode()) for message in messages)
+    return min(byte_count, _OTHER_TOKENIZERS_FACTOR * token_count) + _TEMPLATE_TOKENS
 
 
 class PaidBudget:
-    """A paid model whose answers are paid for from the account.
+    """A paid model whose answers are charged to the account.
 
     Args:
         account: the account of the home.
@@ -131,37 +131,39 @@ class PaidBudget:
         )
 
     def unavailable_reason(self, key: Key, author: str) -> str:
-        """Return why no answer may be paid for now as a short clause, or empty if one may.
+        """Return a clause that says why no answer may be paid for now, or "" if one may.
 
-        An unreadable store is a reason too, so that another model answers the question. Reads the
-        store, so it must not run on the event loop.
+        An unreadable store is a reason too, so that another model answers the question. The method
+        reads the store, so it must not run on the event loop.
         """
         limit = SpendingLimit(usd_per_day=key.limits.usd_per_day)
         try:
-            used_up = self.account.exhausted_limit(
+            exhausted_limit = self.account.exhausted_limit(
                 purpose="answer", author=author, key=key.id, key_limit=limit
             )
         except (SQLAlchemyError, TwinError) as error:
             return _unreadable_reason(error)
-        return "budget used up" if used_up else ""
+        return "budget used up" if exhausted_limit else ""
 
     def remaining_budget(self, author: str) -> RemainingBudget | None:
-        """Return the budget left for an author's answers, or None without a readable limit.
+        """Return the remaining budget for an author's answers, or None without a readable limit.
 
-        The limit with the slowest allowed spending is used, because the month's limit may be
-        tighter than the day's although it leaves more. Reads the store, so it must not run on the
-        event loop.
+        The limit with the slowest allowed spending applies, because the month's limit may be
+        tighter than the day's although more of it remains. The method reads the store, so it must
+        not run on the event loop.
         """
         from twin_resources.router.pacing import RemainingBudget  # loads numpy
 
         try:
             limits = self.account.headrooms(purpose="answer", author=author)
         except (SQLAlchemyError, TwinError):
-            return None  # `unavailable_reason` reports it, and the home's model answers
+            return None  # `unavailable_reason` reports the error, and the home's model answers
         if not limits:
             return None
-        tightest = min(limits, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0))
-        return RemainingBudget(tightest.left_usd, tightest.seconds_left)
+        tightest_limit = min(
+            limits, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0)
+        )
+        return RemainingBudget(tightest_limit.left_usd, tightest_limit.seconds_left)
 
     async def reserve(
         self, key: Key, author: str, messages: Sequence[Mapping[str, Any]], *, max_tokens: int
@@ -175,14 +177,14 @@ class PaidBudget:
         Raises:
             RefusedError: 429 if a limit is used up, 503 if the account cannot be written.
         """
-        work = asyncio.ensure_future(
+        task = asyncio.ensure_future(
             asyncio.to_thread(self._reserve, key, author, messages, max_tokens)
         )
         try:
-            return await asyncio.shield(work)
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
-            # The reader disconnected: nothing was sent, but the thread cannot be stopped.
-            work.add_done_callback(_release_unsent)
+            # The reader disconnected. Nothing was sent, but the thread cannot be stopped.
+            task.add_done_callback(_release_unsent)
             raise
         except OverLimitError as error:
             raise budget_refusal(error) from error
@@ -198,21 +200,21 @@ class PaidBudget:
     def _reserve(
         self, key: Key, author: str, messages: Sequence[Mapping[str, Any]], max_tokens: int
     ) -> PaidCall:
-        most = self.price_usd(
+        max_usd = self.price_usd(
             prompt_tokens=max_prompt_tokens(self._model, messages), answer_tokens=max_tokens
         )
         reservation = self.account.reserve(
             purpose="answer",
             author=author,
             key=key.id,
-            max_usd=most,
+            max_usd=max_usd,
             key_limit=SpendingLimit(usd_per_day=key.limits.usd_per_day),
             expires_after_s=_RESERVATION_TIMEOUT_S,
         )
         return PaidCall(self, reservation, count_tokens(messages))
 
     def settle_soon(self, reservation: Reservation, usd: float) -> None:
-        """Write a settlement in the background; without it the reservation counts in full."""
+        """Write a settlement in the background; if that fails, the reservation counts in full."""
         settlement = self._writer.submit(self.account.settle, reservation, usd)
         settlement.add_done_callback(_report_failure)
 
@@ -237,37 +239,43 @@ class PaidCall:
     _received_texts: list[str] = field(default_factory=list[str])
 
     def record_text(self, text: str) -> None:
-        """Record a piece of a stream; it is paid for whether or not a reader gets it."""
+        """Record a piece of a stream, which is paid for even if no reader receives it."""
         self._received_texts.append(text)
 
     def settle_answer(self, usage: Any, text: str = "") -> float:
         """Settle a complete answer.
 
         Args:
-            usage: the provider's usage. None, or a usage without tokens, if it sent none or the
-                gateway ended the stream first (`answer_ending.py`).
+            usage: the provider's usage. It is None, or has no tokens, if the provider sent none or
+                the gateway ended the stream first (`answer_ending.py`).
             text: text of an answer that was not streamed.
 
         Returns:
             The cost, in US dollars.
         """
-        prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
-        answer = int(getattr(usage, "completion_tokens", 0) or 0)
-        if not prompt + answer:
+        prompt_tokens = int(getattr(usage, "prompt_tokens", 0) or 0)
+        answer_tokens = int(getattr(usage, "completion_tokens", 0) or 0)
+        if not prompt_tokens + answer_tokens:
             return self.settle_interrupted() if text else self.settle_empty()
-        received = _answer_tokens([text, *self._received_texts])
+        received_tokens = _answer_tokens([text, *self._received_texts])
         if (
-            _OTHER_TOKENIZERS_FACTOR * prompt < self.prompt_tokens
-            or _OTHER_TOKENIZERS_FACTOR * answer < received
+            _OTHER_TOKENIZERS_FACTOR * prompt_tokens < self.prompt_tokens
+            or _OTHER_TOKENIZERS_FACTOR * answer_tokens < received_tokens
         ):
             # For example, no tokenizer can produce a usage of 1 + 1 for 90 + 20 tokens.
-            prompt, answer, usage = max(prompt, self.prompt_tokens), max(answer, received), None
+            prompt_tokens, answer_tokens, usage = (
+                max(prompt_tokens, self.prompt_tokens),
+                max(answer_tokens, received_tokens),
+                None,
+            )
         return self._settle(
-            self.budget.price_usd(prompt_tokens=prompt, answer_tokens=answer, usage=usage)
+            self.budget.price_usd(
+                prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, usage=usage
+            )
         )
 
     def settle_empty(self) -> float:
-        """Settle a stream that ended without text: the prompt was read."""
+        """Settle a stream that ended without text; only the prompt is paid for."""
         if self._received_texts:
             return self.settle_interrupted()
         return self._settle(
@@ -275,7 +283,7 @@ class PaidCall:
         )
 
     def settle_interrupted(self) -> float:
-        """Settle a call that its reader or a failure ended; received text is paid for."""
+        """Settle a call that its reader or a failure ended; only received text is paid for."""
         if not self._received_texts:
             return self._settle(self.reservation.reserved_usd)
         # A piece is at least one token.
@@ -284,7 +292,7 @@ class PaidCall:
         return self._settle(min(usd, self.reservation.reserved_usd))
 
     def settle_failed(self, error: BaseException) -> float:
-        """Settle a failed call; the module's docstring lists the cost."""
+        """Settle a failed call at the cost that the module's docstring lists."""
         if self._received_texts:
             return self.settle_interrupted()
         return self._settle(0.0 if is_unbilled(error) else self.reservation.reserved_usd)
@@ -301,9 +309,9 @@ class PaidCall:
 
 
 def _answer_tokens(texts: Sequence[str]) -> int:
-    """Return the tokens of a streamed answer, without those of the chat markup."""
-    counted = count_tokens([{"role": "assistant", "content": "".join(texts)}])
-    return counted - count_tokens([{"role": "assistant", "content": ""}])
+    """Return the number of tokens in a streamed answer, without the chat markup's tokens."""
+    token_count = count_tokens([{"role": "assistant", "content": "".join(texts)}])
+    return token_count - count_tokens([{"role": "assistant", "content": ""}])
 
 
 def budget_refusal(error: OverLimitError) -> RefusedError:
@@ -319,20 +327,20 @@ def budget_refusal(error: OverLimitError) -> RefusedError:
 
 
 def is_unbilled(error: BaseException) -> bool:
-    """Return whether the provider certainly computed nothing: it refused, or was not reached."""
+    """Return whether the provider certainly computed nothing, as it refused or was not reached."""
     import httpx
 
     status = int(getattr(error, "status_code", 0) or 0)
     if 400 <= status < 500 and status != _REQUEST_TIMEOUT_STATUS:
         return True
-    seen: BaseException | None = error
-    while seen is not None:
-        # LiteLLM gives a lost connection its own status 500; this status came from the provider.
-        if isinstance(seen, httpx.HTTPStatusError):
+    cause: BaseException | None = error
+    while cause is not None:
+        # LiteLLM assigns status 500 to a lost connection, but this status came from the provider.
+        if isinstance(cause, httpx.HTTPStatusError):
             return True
-        if isinstance(seen, httpx.TransportError):
-            return isinstance(seen, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-        seen = seen.__cause__ or seen.__context__
+        if isinstance(cause, httpx.TransportError):
+            return isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        cause = cause.__cause__ or cause.__context__
     return False
 
 

@@ -1,6 +1,6 @@
-"""The budget of a teacher or a judge: the account for one author and one purpose, without a key.
+"""Limit the account to one purpose and one author, as a teacher or a judge needs it.
 
-Scope: the amount left, reserving before a request, settling after it.
+Scope: the remaining amount, reserving before a request, settling after it.
 Out of scope: limits and sums (`account.py`), prices and requests (the caller).
 """
 # pyright: strict
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PurposeBudget:
-    """The budget of one purpose for one author.
+    """The budget for one purpose and one author, without a client's key.
 
     Args:
         account: the account of the home.

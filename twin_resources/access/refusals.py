@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from twin_resources.errors import TwinError
 
-# Clients check the type before the status: LiteLLM treats every `invalid_request_error` as a 400,
+# Clients check the type before the status. LiteLLM treats every `invalid_request_error` as a 400,
 # so only a 400 has that type.
 _ERROR_TYPES = {
     401: "authentication_error",
@@ -25,15 +25,15 @@ _ERROR_TYPES = {
 
 
 class RefusedError(TwinError):
-    """A request that gets no answer.
+    """Raised for a request that is refused.
 
     Args:
         status: HTTP status code.
         code: a short word that a program can test, such as `unknown_author`.
         param: the invalid key of the body, or empty.
         tried, found, next_step: see `TwinError`.
-        retry_after_s: value of the header `Retry-After`. With None, the allow-list sends two
-            seconds with 429 and 503, and no header with other codes.
+        retry_after_s: value of the header `Retry-After`. If None, the allow-list sends two seconds
+            with 429 and 503, and no header with other codes.
     """
 
     def __init__(
@@ -54,18 +54,18 @@ class RefusedError(TwinError):
         self.retry_after_s = retry_after_s
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of the refusal, in addition to those of every answer."""
+        """Return the refusal's headers, which are sent in addition to those of every answer."""
         if self.retry_after_s is None:
             return {}
         return {"retry-after": str(self.retry_after_s)}
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """Return the JSON document from which the `openai` client reads its message."""
-        others = "invalid_request_error" if self.status < 500 else "server_error"
+        default_type = "invalid_request_error" if self.status < 500 else "server_error"
         return {
             "error": {
                 "message": str(self),
-                "type": _ERROR_TYPES.get(self.status, others),
+                "type": _ERROR_TYPES.get(self.status, default_type),
                 "param": self.param or None,
                 "code": self.code,
             }

@@ -1,7 +1,6 @@
 """Limit the spending of the home, and of each purpose, author and key.
 
-Scope: limits by UTC day and month, the setting of each, the refusal, and amounts formatted for
-people.
+Scope: limits by UTC day and month, the settings for them, the refusal, and formatting amounts.
 Out of scope: the spending itself (`account.py`), its rows (`account_rows.py`).
 """
 # pyright: strict
@@ -27,7 +26,7 @@ ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class SpendingLimit:
-    """Maximum US dollars per period; None means no limit."""
+    """Maximum spending per period in US dollars; None means no limit."""
 
     usd_per_day: float | None = None
     usd_per_month: float | None = None
@@ -53,7 +52,7 @@ class SpendingLimits:
 
 
 class OverLimitError(TwinError):
-    """A refused reservation, which would have exceeded a limit.
+    """The refusal of a reservation that would have exceeded a limit.
 
     Attributes:
         scope, name: owner of the limit: the home (name empty), a purpose, an author or a key.
@@ -83,8 +82,8 @@ class OverLimitError(TwinError):
         self.most_usd = requested_usd
         self.resets_at = period_end(period, now)
         self.retry_after_s = max(1, math.ceil((self.resets_at - now).total_seconds()))
-        whose = scope if not name else f"{scope} {name}"
-        opens = f"{self.resets_at:%Y-%m-%d %H:%M} UTC"
+        owner = scope if not name else f"{scope} {name}"
+        reset_at = f"{self.resets_at:%Y-%m-%d %H:%M} UTC"
         if requested_usd > limit_usd:
             next_step = (
                 f"request a shorter answer, or raise this limit "
@@ -92,7 +91,7 @@ class OverLimitError(TwinError):
             )
         elif spent_usd + requested_usd > limit_usd:
             next_step = (
-                f"wait until {opens}, or raise this limit {_limit_setting(scope, name, period)}"
+                f"wait until {reset_at}, or raise this limit {_limit_setting(scope, name, period)}"
             )
         else:
             next_step = (
@@ -100,15 +99,15 @@ class OverLimitError(TwinError):
             )
         super().__init__(
             f"reserve {format_dollars(requested_usd)}",
-            found=f"the limit of {format_dollars(limit_usd)} a {period} of the {whose}: "
+            found=f"the limit of {format_dollars(limit_usd)} a {period} of the {owner}: "
             f"{format_dollars(spent_usd)} spent and {format_dollars(reserved_usd)} reserved; "
-            f"it opens again at {opens}",
+            f"it opens again at {reset_at}",
             next_step=next_step,
         )
 
     @property
     def is_temporary(self) -> bool:
-        """Whether the amount would fit once the open reservations are settled."""
+        """Whether the amount would fit without the open reservations."""
         return self.spent_usd + self.most_usd <= self.limit_usd
 
 
@@ -127,7 +126,7 @@ def limits_from_settings(settings: Settings) -> SpendingLimits:
 
 
 def format_dollars(usd: float) -> str:
-    """Format an amount with two decimals, or below 9.5 cents with two significant digits."""
+    """Format an amount with two decimals, or with two significant digits below 9.5 cents."""
     if usd == 0 or abs(usd) >= 0.095:
         return f"${usd:.2f}"
     decimals = min(9, 1 - math.floor(math.log10(abs(usd))))
@@ -155,5 +154,5 @@ def _limit_setting(scope: Scope, name: str, period: Period) -> str:
         ("label", "month"): "TWIN_LABEL_BUDGET_PER_MONTH",
         ("key", "day"): "twin keys add --usd-per-day",
     }
-    set_by = names.get((name if scope == "purpose" else scope, period))
-    return f"({set_by})" if set_by else "where the account was opened"
+    setting = names.get((name if scope == "purpose" else scope, period))
+    return f"({setting})" if setting else "where the account was opened"

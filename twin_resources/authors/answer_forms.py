@@ -1,12 +1,12 @@
-"""Define the forms of an answer, and which of them a model version is released for.
+"""Define the forms of an answer, and the forms for which a model version is released.
 
-Scope: their names, the form that replaces an unreleased one, the text that people read
-about a release. Out of scope: the author's setting (`author_file.py`), the claim that releases
-prose (the gate's `says_what_the_posts_say`), making an answer.
+Scope: their names, the form that replaces an unreleased one, the description of a release.
+Out of scope: the author's setting (`author_file.py`), the claim that releases prose (the gate's
+`says_what_the_posts_say`), making an answer.
 
 `quote` gives the author's own sentences. `quote_and_voice` adds generated prose under its own
-heading. `voice` gives generated prose alone. Prose is shown if the version that answers is
-released for it. A client requests a draft by name (`twin/<author>@voice`), and the draft is marked.
+heading. `voice` gives generated prose alone. Prose is shown if the answering version is released
+for it. A client requests a draft by name (`twin/<author>@voice`), and the draft is marked.
 """
 # pyright: strict
 
@@ -32,7 +32,7 @@ class SentenceThreshold:
 
     Attributes:
         judge: revision of the gate's `SentenceSupport`; scores of two revisions are not comparable.
-        threshold: a sentence that scores below it counts as unsupported.
+        threshold: score below which a sentence counts as unsupported.
     """
 
     judge: str
@@ -44,10 +44,10 @@ class ProseRelease:
     """Whether a version's prose may be shown.
 
     Attributes:
-        why_not: one clause with the figure, or empty if the claim is met.
+        why_not: a clause with the figure, or empty if the claim is met.
         cut: the check of each sentence, or None if the verdict contains none; sentences are then
             not judged.
-        forced: whether a person released the version against the gate; the registry holds the
+        forced: whether a person released the version against the gate; the registry stores the
             reason.
     """
 
@@ -57,7 +57,7 @@ class ProseRelease:
 
     @property
     def forms(self) -> tuple[AnswerForm, ...]:
-        """The forms of answer that the version is released for."""
+        """The answer forms for which the version is released."""
         return QUOTE_ONLY if self.why_not else ANSWER_FORMS
 
     @property
@@ -67,11 +67,11 @@ class ProseRelease:
 
 
 def resolve_form(setting: AnswerSetting, release: ProseRelease) -> AnswerForm:
-    """Return the form that the answer gets.
+    """Return the form of the answer.
 
     Args:
         setting: the author's setting `answer`.
-        release: the release of the version that answers.
+        release: the release of the answering version.
     """
     if setting == "quote":
         return "quote"

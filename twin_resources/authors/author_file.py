@@ -1,4 +1,4 @@
-"""Read and write the settings of an author: one TOML file each, `authors/<slug>.toml`.
+"""Read and write an author's settings in the TOML file `authors/<slug>.toml`.
 
 Scope: the settings of one author, their defaults, reading and writing the files, slugs.
 Out of scope: settings of the whole home (`settings.py`); the authors in Dagster
@@ -32,16 +32,17 @@ from twin_resources.authors.score_settings import NO_SCORES, CountedScores, read
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
-# The bundled authors, one folder each: a link to deploy/samples in a checkout.
+# The folder contains one subfolder per bundled author. In a checkout it links to deploy/samples.
 SAMPLES_DIR = Path(__file__).resolve().parent / "samples"
 OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
-"""Posts that an import leaves out unless the author's settings include them (`Author.include`)."""
-# Limit for the passages of a prompt, in tokens of the embedder: four passages of the usual size.
-# With 700, a training sample of 770 tokens had 100 left for the answer, and the model read twice
-# as many tokens before each reply.
+"""Kinds of posts that an import omits unless the author's settings include them."""
+# Limit for a prompt's passages in tokens of the embedder, enough for four passages of the usual
+# size. With 700, a training sample of 770 tokens had 100 left for the answer, and the model read
+# twice as many tokens before each reply.
 CONTEXT_TOKENS = 400
 FREQUENCY_PENALTY = 0.4  # without a penalty, a small model repeats one sentence to the end
-# Removed setting → its replacement. Otherwise a file that still has one would silently lose it.
+# Removed setting → its replacement. Without this table, a file with such a setting would silently
+# lose it.
 REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "base_model": "name it for the home: `twin up --base-model`, or TWIN_BASE_MODEL",
@@ -66,17 +67,17 @@ class Author:
     Attributes:
         slug: partition key and alias (`twin/<slug>`), ASCII.
         name: the name as people write it.
-        aliases: other names and handles that the author signs with; a post with any other byline
-            belongs to somebody else.
+        aliases: other names and handles with which the author signs; a post with any other byline
+            belongs to another author.
         sources: absolute folders or files that `raw_posts` imports.
         include: a subset of `OPT_INS`.
         language: ISO 639-1 code, or empty to detect it from the corpus.
         temperature, max_tokens: sampling parameters of an answer.
         context_tokens: limit in tokens for the passages in a prompt, in training and in serving. A
-            full chunk needs 128. A larger model makes use of more. A change creates a new dataset.
+            full chunk needs 128. Larger models benefit from more. A change creates a new dataset.
         disclosure: where the reader sees that a model wrote the answer: `field` (only in
             `twin.disclosure`), `first` (also above the first answer of a conversation) or `each`
-            (above every answer). Any other text is the author's own sentence, which replaces the
+            (above every answer). Any other text is the author's own sentence and replaces the
             generated one in the field.
         recipe: name of the training recipe, or the path of its file; empty for the one that fits
             the base model and the device (architecture.md, Training).
@@ -86,20 +87,21 @@ class Author:
         release_mode: `gate`, `shadow`, `canary`, or `auto` to choose by measurement
             (architecture.md).
         auto_retrain: overrides `Settings.auto_retrain` unless None.
-        answer: the form of an answer from `twin/<author>`: the author's own sentences, with prose
-            below them if the gate has released it (`auto`, `quote_and_voice`); never prose
-            (`quote`); prose alone (`voice`, if it is released or a person has forced it, else
-            `quote`).
+        answer: the form of an answer from `twin/<author>`. `auto` and `quote_and_voice`: the
+            author's own sentences, with prose below them if the gate has released it. `quote`:
+            never prose. `voice`: prose alone if it is released or a person has forced it, else
+            `quote`.
         system_messages: the treatment of a program's system and developer messages: `ignore`, or
             `note` to pass them to the model, marked as the program's.
         guards: the treatment of personal data, secrets, injections and named words in questions,
             passages and answers; `[guards]`, see privacy.md.
         front_desk: the author's own texts for messages that no post answers (danger, "who are
             you?", thanks …); `[front_desk]`, see privacy.md.
-        scores: the scores of the trace store that count beside the twin's own, and how they are
-            read; `[scores]`, see feedback.md.
-        consent: the day on which the author agreed, and how (`2026-11-21: by mail`). Without a day,
-            nothing is released and no post is sent to a model on another machine (`consent.py`).
+        scores: the scores of the trace store that count in addition to the twin's own, and how they
+            are read; `[scores]`, see feedback.md.
+        consent: the day and the form of the author's consent (`2026-11-21: by mail`). Without a
+            day, nothing is released and no post is sent to a model on another machine
+            (`consent.py`).
         paid: if False, nothing of this author is sent to a provider, regardless of the home's
             settings: no question, and no post to a teacher, a judge or for labels on another
             machine.
@@ -154,19 +156,19 @@ def read_author(settings: Settings, slug: str) -> Author:
             if is_text
             else "make it a file that this user may read",
         ) from error
-    if removed := [name for name in REMOVED_SETTINGS if name in document]:
+    if removed_settings := [name for name in REMOVED_SETTINGS if name in document]:
         raise TwinError(
             f"read the settings of author {slug!r}",
-            found=f"{path}: {removed[0]}, which this release does not have",
-            next_step=REMOVED_SETTINGS[removed[0]],
+            found=f"{path}: {removed_settings[0]}, which this release does not have",
+            next_step=REMOVED_SETTINGS[removed_settings[0]],
         )
-    known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
-    values = {name: document[name] for name in known if name in document}
+    known_names = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
+    values = {name: document[name] for name in known_names if name in document}
     for name in ("aliases", "sources", "include"):
         if isinstance(values.get(name), list):
             values[name] = tuple(values[name])
     values.setdefault("name", slug)
-    extra = {name: value for name, value in document.items() if name not in known}
+    extra = {name: value for name, value in document.items() if name not in known_names}
     mistakes: list[str] = []
     for name, read_table in _TABLE_READERS.items():
         if name in values:
@@ -179,9 +181,9 @@ def read_author(settings: Settings, slug: str) -> Author:
         try:
             values[name] = _field_adapters()[name].validate_python(value, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, (name, *first["loc"])))
-            mistakes.append(f"{place} is {first['input']!r} ({first['msg']})")
+            first_error = error.errors()[0]
+            location = ".".join(map(str, (name, *first_error["loc"])))
+            mistakes.append(f"{location} is {first_error['input']!r} ({first_error['msg']})")
     if mistakes:
         raise TwinError(
             f"read the settings of author {slug!r}",
@@ -193,7 +195,7 @@ def read_author(settings: Settings, slug: str) -> Author:
 
 @cache  # building the adapters costs more than reading a file, and a tick may read 200
 def _field_adapters() -> dict[str, TypeAdapter[Any]]:
-    return {name: TypeAdapter(kind) for name, kind in get_type_hints(Author).items()}
+    return {name: TypeAdapter(type_hint) for name, type_hint in get_type_hints(Author).items()}
 
 
 def author_slugs(settings: Settings) -> list[str]:
@@ -205,14 +207,14 @@ def list_authors(settings: Settings) -> list[Author]:
     """Read every author of this home, sorted by slug.
 
     Raises:
-        TwinError: see `read_author`; a caller that must not stop at one author's mistake uses
+        TwinError: see `read_author`. A caller that must tolerate invalid files uses
             `list_readable_authors`.
     """
     return [read_author(settings, slug) for slug in author_slugs(settings)]
 
 
 def list_readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
-    """Return the authors of this home, and an error line for each file with a mistake."""
+    """Return the authors of this home, and an error line for each invalid file."""
     authors: list[Author] = []
     mistakes: list[str] = []
     for slug in author_slugs(settings):
@@ -225,9 +227,9 @@ def list_readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
 
 def read_counted_scores(settings: Settings) -> dict[str, CountedScores]:
     """Return the `[scores]` table of each author whose table is readable.
-    A mistake in one author's file must not stop the scores of the others. It is logged here and
-    raised by `read_author`; the scores count again once the file is corrected. Files without the
-    word "scores" are not parsed, because every tick reads all files.
+    A mistake in one author's file must not block the scores of other authors. This function logs
+    it, and `read_author` raises it; the scores count again once the file is corrected. Files
+    without the word "scores" are not parsed, because every tick reads all files.
     """
     scores_by_author: dict[str, CountedScores] = {}
     for slug in author_slugs(settings):

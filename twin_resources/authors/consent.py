@@ -1,4 +1,4 @@
-"""Check that the author has agreed to a twin: the line `consent` of the author's file.
+"""Check the author's consent to a twin, the line `consent` of the author's file.
 
 Scope: the definition of consent, and the messages about missing consent.
 Out of scope: asking for it (`commands/terminal_questions.py`), withholding posts without it
@@ -6,7 +6,7 @@ Out of scope: asking for it (`commands/terminal_questions.py`), withholding post
 paid provider, `judges/terms.py` and the teacher call no model on another machine).
 
 A line counts if it contains a date, which can be compared with a letter or an e-mail. A program
-cannot check who wrote the line or how the author agreed; the operator answers for both.
+cannot check who wrote the line or how the author agreed; the operator is responsible for both.
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ def consent_date(author: Author, *, today: date | None = None) -> date | None:
     """Return the day on which the author agreed (the first date of the line), or None.
 
     Args:
-        today: date in UTC; later dates do not count, except the next one (time zones to the east).
+        today: date in UTC; later dates do not count, except the next day, because of time zones.
     """
     latest_day = (today or datetime.now(UTC).date()).toordinal() + 1
     for match in _DAY.findall(author.consent):
@@ -38,7 +38,7 @@ def consent_date(author: Author, *, today: date | None = None) -> date | None:
 
 
 def missing_consent_reason(author: Author) -> str:
-    """Return why the author's file gives no consent, as a clause for an error or a printed line."""
+    """Return a clause that says why the author's file gives no consent."""
     if not author.consent.strip():
         return f"no line `consent` in authors/{author.slug}.toml"
     return f"no past date in `consent = {author.consent!r}` of authors/{author.slug}.toml"
@@ -52,14 +52,14 @@ def external_use_refusal(author: Author) -> str:
 
 
 def external_use_instructions(author: Author) -> str:
-    """Return the step that lets posts be sent to another machine."""
+    """Return an instruction that enables sending posts to another machine."""
     if not author.paid:
         return "keep the setting, or remove the line paid = false from the author's file"
     return consent_instructions(author)
 
 
 def consent_instructions(author: Author) -> str:
-    """Return the step that records the author's consent."""
+    """Return an instruction that records the author's consent."""
     return (
         f"ask {author.name}, then write the date and the form in authors/{author.slug}.toml: "
         'consent = "2026-11-21: agreed by mail", or say that it was given: twin up --consent'

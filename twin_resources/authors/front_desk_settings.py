@@ -1,7 +1,7 @@
-"""Read an author's replies to messages that no post answers: the table `[front_desk]`.
+"""Read the table `[front_desk]`: an author's replies to messages that no post answers.
 
-Scope: the table of the author's file and its kinds. Out of scope: the texts of the
-program and recognising a message (`gateway/front_desk/`).
+Scope: the table of the author's file and its kinds. Out of scope: the program's texts and
+classifying a message (`gateway/front_desk/`).
 
     [front_desk]
     danger = "You can call me: 555 0100."    # added above the help lines
@@ -25,8 +25,8 @@ class DeskTexts:
     """The table of one author.
 
     Attributes:
-        texts: the author's texts as (kind, text), in a fixed order; an empty string turns the
-            kind off.
+        texts: pairs of a kind and the author's text, in a fixed order; an empty text turns the kind
+            off.
     """
 
     texts: tuple[tuple[DeskKind, str], ...] = ()

@@ -1,4 +1,4 @@
-"""Read an author's actions on personal data, secrets, injections and named words: `[guards]`.
+"""Read the table `[guards]`: actions on personal data, secrets, injections and listed words.
 
 Scope: the table of the author's file, its kinds, places and actions, and their defaults.
 Out of scope: detection (`gateway/guards/`), personal data in posts, which an import
@@ -27,10 +27,10 @@ KINDS: tuple[GuardKind, ...] = get_args(GuardKind)
 PLACES: tuple[GuardPlace, ...] = get_args(GuardPlace)
 ACTIONS: tuple[GuardAction, ...] = get_args(GuardAction)
 
-# Readers may send their own numbers, which stay on the machine. An answer that repeats a number may
-# be read by others. An injection in a question is answered: its control tokens are broken, so it
-# can at worst spoil the answer to its own writer, and a question about injections is legitimate. An
-# injection in a passage is blocked, because somebody other than the reader wrote it.
+# Readers may send their own numbers, which stay on the machine. Other people may read an answer
+# that repeats a number. A question with an injection is answered, because questions about
+# injections are legitimate. Its control tokens are broken, so it can at worst spoil its writer's
+# own answer. An injection in a passage is blocked, because the reader did not write it.
 DEFAULTS: Mapping[GuardKind, Mapping[GuardPlace, GuardAction]] = {
     "personal": {"input": "record", "passages": "mask", "answer": "mask"},
     "secrets": {"input": "mask", "passages": "mask", "answer": "mask"},
@@ -73,7 +73,7 @@ def read_guards(table: Mapping[str, Any]) -> Guards:
     """Read the table `[guards]`; missing entries get their defaults.
 
     Raises:
-        ValueError: an unknown name, place or action, which the message names.
+        ValueError: a name, place or action is unknown; the message names it.
     """
     actions = {kind: dict(DEFAULTS[kind]) for kind in KINDS}
     words: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 Scope: writing, reading and deleting the file. Out of scope: the refusal of a
 question (`gateway/routing/model_names.py`), the command (`commands/operating.py`).
 The file is `authors/<slug>.paused`, one line with the time and the reason. It is separate from the
-author's file so that a pause holds while that file is broken or `twin up` rewrites it.
+author's file, so that a pause persists while that file is invalid or `twin up` rewrites it.
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings
 
 SUFFIX = ".paused"
-MAX_REASON_CHARACTERS = 300  # display limit; the line may have been written by hand
+MAX_REASON_CHARACTERS = 300  # limit for display, because a person may have written the line
 
 
 def pause_file(settings: Settings, slug: str) -> Path:
@@ -24,14 +24,14 @@ def pause_file(settings: Settings, slug: str) -> Path:
 
 
 def pause_author(settings: Settings, slug: str, *, reason: str) -> Path:
-    """Stop an author's answers, or replace the reason if they are stopped already."""
+    """Pause an author's answers, or replace the reason of an existing pause."""
     path = pause_file(settings, slug)
-    day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return replace_file(path, f"since {day}: {' '.join(reason.split())}\n")
+    paused_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return replace_file(path, f"since {paused_at}: {' '.join(reason.split())}\n")
 
 
 def resume_author(settings: Settings, slug: str) -> bool:
-    """Let the author answer again; return False if the author was not paused."""
+    """Resume the author's answers; return False if they were not paused."""
     try:
         pause_file(settings, slug).unlink()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Read the scores of the trace store that count for an author: the table `[scores]`.
+"""Read the table `[scores]`: the scores of the trace store that count for an author.
 
-Scope: the table of the author's file, one entry per score name, and mapping a score's value to
+Scope: the table of the author's file, with one entry per score name, and mapping a score's value to
 [0, 1]. Out of scope: reading scores, their authors and the time from which they count
 (`quality/ledger/`).
 
@@ -37,11 +37,11 @@ class CountedScore:
 
     Attributes:
         name: the name in the trace store.
-        stream: the series that is watched; several names may share one. `thumbs` is the stream of
+        stream: the monitored series, which several names may share. `thumbs` is the stream of
             the readers' votes, and a score mapped to it counts as a vote everywhere.
         by: the scores of one `reader` and day count as one value; each score of a `judge` (an
             evaluator) counts.
-        worst, best: the numbers that map to 0 and 1; the worst may be the larger.
+        worst, best: the numbers that map to 0 and 1; `worst` may exceed `best`.
         values: category → value in [0, 1]; not empty if the score is categorical.
     """
 
@@ -55,15 +55,15 @@ class CountedScore:
     def normalize(
         self, number: float | None, category: str
     ) -> tuple[float | None, RejectionReason]:
-        """Return one score's value in [0, 1], or the reason why it has none.
+        """Return one score's value in [0, 1], or the reason for rejecting it.
 
         Args:
             number: the value of a numeric score, 1 or 0 of a boolean one, or None.
             category: the value of a categorical score, or empty.
         """
         if self.values:
-            mapped = dict(self.values).get(category)
-            return mapped, "" if mapped is not None else "unknown_category"
+            category_value = dict(self.values).get(category)
+            return category_value, "" if category_value is not None else "unknown_category"
         if number is None or math.isnan(number):
             return None, "not_a_number"
         value = (number - self.worst) / (self.best - self.worst)
@@ -90,7 +90,7 @@ class CountedScores:
     scores: tuple[CountedScore, ...] = ()
 
     def get(self, name: str) -> CountedScore | None:
-        """Return how scores of this name are read, or None if they do not count."""
+        """Return the rules for scores of this name, or None if they do not count."""
         return self._by_name.get(name)
 
     def as_table(self) -> dict[str, Any]:
@@ -109,16 +109,16 @@ def read_scores(table: Mapping[str, Any]) -> CountedScores:
     """Read the table `[scores]`.
 
     Raises:
-        ValueError: an invalid entry, which the message names with the values that are allowed.
+        ValueError: an entry is invalid; the message names it and the allowed values.
     """
     return CountedScores(tuple(_parse_entry(name, table[name]) for name in sorted(table)))
 
 
 def _parse_entry(name: str, entry: object) -> CountedScore:
     if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIX) or not name.strip():
-        reserved = ", ".join((*RESERVED_NAMES, f"{RESERVED_PREFIX}…"))
+        reserved_names = ", ".join((*RESERVED_NAMES, f"{RESERVED_PREFIX}…"))
         raise ValueError(
-            f"{name!r} is one of the twin's own names ({reserved}), which always count"
+            f"{name!r} is one of the twin's own names ({reserved_names}), which always count"
         )
     if isinstance(entry, str):
         return CountedScore(name, _parse_stream(name, entry))
@@ -128,19 +128,19 @@ def _parse_entry(name: str, entry: object) -> CountedScore:
             f"{', '.join(_ENTRY_KEYS)}"
         )
     fields = cast("Mapping[str, Any]", entry)
-    unknown = sorted(set(fields) - set(_ENTRY_KEYS))
-    if unknown:
-        raise ValueError(f"{name}.{unknown[0]} is not one of {', '.join(_ENTRY_KEYS)}")
+    unknown_keys = sorted(set(fields) - set(_ENTRY_KEYS))
+    if unknown_keys:
+        raise ValueError(f"{name}.{unknown_keys[0]} is not one of {', '.join(_ENTRY_KEYS)}")
     if "range" in fields and "values" in fields:
         raise ValueError(f"{name} has range (numbers) and values (categories): give only one")
-    by = fields.get("by", "reader")
-    if by not in get_args(ScoredBy):
-        raise ValueError(f"{name}.by = {by!r} is not one of {', '.join(get_args(ScoredBy))}")
+    scored_by = fields.get("by", "reader")
+    if scored_by not in get_args(ScoredBy):
+        raise ValueError(f"{name}.by = {scored_by!r} is not one of {', '.join(get_args(ScoredBy))}")
     worst, best = _parse_range(name, fields.get("range", list(_DEFAULT_RANGE)))
     return CountedScore(
         name,
         _parse_stream(name, fields.get("stream", name)),
-        cast("ScoredBy", by),
+        cast("ScoredBy", scored_by),
         worst,
         best,
         _parse_values(name, fields["values"]) if "values" in fields else (),
@@ -156,9 +156,9 @@ def _parse_stream(name: str, stream: object) -> str:
 
 
 def _parse_range(name: str, value: object) -> tuple[float, float]:
-    ends = cast("list[object]", value) if isinstance(value, list | tuple) else []
-    numbers = [number for end in ends if (number := _parse_number(end)) is not None]
-    if len(ends) != 2 or len(numbers) != 2 or numbers[0] == numbers[1]:
+    bounds = cast("list[object]", value) if isinstance(value, list | tuple) else []
+    numbers = [number for bound in bounds if (number := _parse_number(bound)) is not None]
+    if len(bounds) != 2 or len(numbers) != 2 or numbers[0] == numbers[1]:
         raise ValueError(f"{name}.range = {value!r} is not [worst, best], as in [1, 5]")
     return numbers[0], numbers[1]
 
@@ -166,7 +166,11 @@ def _parse_range(name: str, value: object) -> tuple[float, float]:
 def _parse_values(name: str, raw: object) -> tuple[tuple[str, float], ...]:
     table = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
     numbers = {category: _parse_number(value) for category, value in sorted(table.items())}
-    values = {key: x for key, x in numbers.items() if x is not None and 0.0 <= x <= 1.0}
+    values = {
+        key: number
+        for key, number in numbers.items()
+        if number is not None and 0.0 <= number <= 1.0
+    }
     if not table or len(values) < len(table):
         raise ValueError(
             f"{name}.values = {raw!r} gives no number from 0 to 1 to each category, as in "

@@ -2,7 +2,7 @@
 
 Scope: writing and reading both formats. Out of scope: the contents.
 
-Equal contents are stored once. The record is written last, and the tar file is renamed last, so a
+Equal contents are stored once. The record is written last, and a tar file gets its name last, so a
 backup is either complete or absent. Under a prefix with an earlier backup, only new contents are
 written.
 """
@@ -34,13 +34,13 @@ class BackupWriter(Protocol):
     """A target for saved files."""
 
     def add(self, file: Path, path: str, *, mode: int = 0) -> SavedFile:
-        """Save a file that does not change while it is saved.
+        """Save a file, which must not change during the call.
 
         Args:
             path: the file's path in the record.
 
         Raises:
-            TwinError: the file changed, or there is no space for it.
+            TwinError: the file changed, or there is not enough space.
         """
         ...
 
@@ -55,53 +55,53 @@ class BackupReader(Protocol):
         """Write saved contents to a file and create its folder.
 
         Raises:
-            TwinError: the backup no longer has the contents, or their bytes differ.
+            TwinError: the contents are missing from the backup, or their bytes differ.
         """
         ...
 
 
 @contextmanager
 def open_backup_writer(address: str) -> Generator[tuple[BackupWriter, list[BackupRecord]]]:
-    """Write a backup; it is complete once the block has put its record into the list.
+    """Write a backup; it is complete when the block has appended its record to the list.
 
     Raises:
-        TwinError: a file with that name exists exists, or the backup cannot be written.
+        TwinError: a file with that name exists, or the backup cannot be written.
     """
     records: list[BackupRecord] = []
     if is_object_address(address):
-        bucket = _ObjectsWriter(FileStore(address))
-        yield bucket, records
+        writer = _ObjectsWriter(FileStore(address))
+        yield writer, records
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, RECORD_NAME)
             file.write_bytes(records[0].to_json())
-            bucket.place.store_file(RECORD_NAME, file)
+            writer.place.store_file(RECORD_NAME, file)
         return
     path = Path(address).expanduser()
     if path.exists():
         raise _already_exists_error(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial_path = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with translate_storage_errors(f"write the backup {path}", path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor = os.open(partial_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with (
                 os.fdopen(descriptor, "wb") as stream,
                 tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
             ):
                 yield _TarWriter(tar), records
                 _add_bytes(tar, RECORD_NAME, records[0].to_json())
-            _publish(partial, path)
+            _publish(partial_path, path)
     finally:
-        partial.unlink(missing_ok=True)
+        partial_path.unlink(missing_ok=True)
 
 
 def _publish(partial: Path, path: Path) -> None:
-    """Give a complete backup its name, unless another command has taken the name meanwhile."""
+    """Give a complete backup its name, unless another command has created a file of that name."""
     try:
         path.hardlink_to(partial)
     except FileExistsError as error:
         raise _already_exists_error(path) from error
-    except OSError:  # a file system without links
+    except OSError:  # the file system has no hard links
         partial.rename(path)
 
 
@@ -133,7 +133,7 @@ def open_backup_reader(address: str) -> Generator[BackupReader]:
 
 
 def hash_file(file: Path) -> str:
-    """Return the SHA-256 of a file's bytes, hex."""
+    """Return the hexadecimal SHA-256 of a file's bytes."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -158,7 +158,7 @@ class _TarWriter:
 
 
 class _HashingStream:
-    """A stream that hashes its bytes as they are read."""
+    """A stream that hashes the bytes read from it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -232,10 +232,10 @@ def _write_verified(stream: IO[bytes], saved: SavedFile, into: Path, address: st
     digest = hashlib.sha256()
     with translate_storage_errors(f"write {into}", into.parent):
         into.parent.mkdir(parents=True, exist_ok=True)
-        with into.open("wb") as written:
+        with into.open("wb") as target:
             while block := stream.read(_BLOCK_BYTES):
                 digest.update(block)
-                written.write(block)
+                target.write(block)
         if saved.mode:
             into.chmod(saved.mode)
     if digest.hexdigest() != saved.sha256:

@@ -1,4 +1,4 @@
-"""Describe a backup: the original places of its home, and its tables and files with their hashes.
+"""Describe a backup: the original paths of its home, and the hashes of its tables and files.
 
 Scope: the record's fields and its JSON. Out of scope: the bytes (`backup_form.py`).
 """
@@ -22,7 +22,7 @@ class SavedFile:
 
     Attributes:
         path: path relative to the home or the table, with `/` between parts.
-        sha256: hash of the bytes, hex; the file's name in the backup.
+        sha256: hexadecimal hash of the bytes, which is the file's name in the backup.
         mode: permission bits; 0 for a file of a table.
     """
 
@@ -59,8 +59,8 @@ class BackupRecord:
 
     Attributes:
         made_at: ISO 8601, UTC.
-        home, tables_base: their original places, which are prefixes of paths in files and rows.
-        state: the state store as a SQLite file, from any kind of database.
+        home, tables_base: their original paths, which are prefixes of paths in files and rows.
+        state: the state store as a SQLite file, copied from any kind of database.
     """
 
     made_at: str
@@ -87,16 +87,16 @@ class BackupRecord:
         """Parse the record.
 
         Raises:
-            TwinError: the text is not a record, or it has a newer schema.
+            TwinError: the text is not a record, or its schema is newer.
         """
-        tried = f"read the backup {address}"
+        action = f"read the backup {address}"
         try:
             document: dict[str, Any] = json.loads(text)
-            number = int(document.pop("schema"))
-            if number > SCHEMA:
+            schema = int(document.pop("schema"))
+            if schema > SCHEMA:
                 raise TwinError(
-                    tried,
-                    found=f"schema number {number}; this code knows up to {SCHEMA}",
+                    action,
+                    found=f"schema number {schema}; this code knows up to {SCHEMA}",
                     next_step="run the newer llm-twin that made it",
                 )
             tables = [
@@ -107,7 +107,7 @@ class BackupRecord:
             return cls(**document, state=state, files=files, tables=tuple(tables))
         except (ValueError, KeyError, TypeError) as error:
             raise TwinError(
-                tried,
+                action,
                 found=f"a {RECORD_NAME} that cannot be read ({type(error).__name__}: {error})",
                 next_step="give a backup that `twin backup` made",
             ) from error

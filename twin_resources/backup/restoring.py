@@ -1,11 +1,10 @@
-"""Restore a backup to an empty home, with its tables and state store at the configured places.
+"""Restore a backup to an empty home, with its tables and state store at the configured addresses.
 
-Scope: the steps of `twin restore`, the places that must be empty, and the proof of equality.
+Scope: the steps of `twin restore`, the locations that must be empty, and comparing the tables.
 Out of scope: the format of a backup (`backup_form.py`), rows (`state_rows.py`).
 
-The home is built in a folder beside its final place and renamed at the end. Paths to the old home
-are replaced by paths to the new one; hashes of tables, checkpoints and datasets do not depend on
-them.
+The home is built in a sibling folder, which is renamed at the end. Paths to the old home are
+replaced by paths to the new one; hashes of tables, checkpoints and datasets do not depend on them.
 """
 # pyright: strict
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
 _TEXT_SUFFIXES = frozenset({".json", ".toml", ".yaml", ".yml"})
-# Locked file in a home under construction; an unlocked one is from a killed run.
+# The file is locked while a process builds the home; an unlocked file is from a killed run.
 _LOCK_NAME = ".twin-restoring"
 
 Report = Callable[[str], object]
@@ -44,14 +43,14 @@ Report = Callable[[str], object]
 def restore(settings: Settings, address: str, *, report: Report = print) -> BackupRecord:
     """Create the home of these settings from a backup.
 
-    The home's folder, the place of its tables and its state store must be empty.
+    The home's folder, the location of its tables and its state store must be empty.
 
     Args:
         report: function called with one line per step.
 
     Raises:
-        TwinError: a place is not empty, another command restores to it, the backup is incomplete,
-            or a restored table differs. The home is not created then.
+        TwinError: a location is not empty, another command restores to it, the backup is
+            incomplete, or a restored table differs. In all cases the home is not created.
     """
     with open_backup_reader(address) as reader:
         record = reader.record
@@ -71,15 +70,15 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
 
 @contextmanager
 def _staging_folder(staging: Path) -> Generator[None]:
-    """Create the empty folder that becomes the home, for this process alone.
+    """Create the empty folder that becomes the home, and lock it for this process.
 
     Raises:
         TwinError: another process is filling it.
     """
     try:
         if (staging / _LOCK_NAME).exists():
-            with (staging / _LOCK_NAME).open("a") as left:
-                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with (staging / _LOCK_NAME).open("a") as abandoned_lock:
+                fcntl.flock(abandoned_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(staging)
         staging.mkdir(parents=True)
         lock = (staging / _LOCK_NAME).open("a")
@@ -99,16 +98,16 @@ def _restore_into(
 ) -> None:
     moved_paths = _moved_paths(settings, record)
     report("files")
-    for saved in record.files:
-        reader.write(saved, staging / saved.path)
+    for saved_file in record.files:
+        reader.write(saved_file, staging / saved_file.path)
     _rewrite_paths_in_texts(staging, moved_paths)
     for database in find_databases(staging):
         move_paths(database, moved_paths)
-    # Tables inside the home are written to the staging folder.
+    # If the tables are inside the home, they are written to the staging folder.
     base = settings.tables_base
-    final = Path(base)
-    is_in_home = "://" not in base and final.is_relative_to(settings.home)
-    tables_target = str(staging / final.relative_to(settings.home)) if is_in_home else base
+    tables_path = Path(base)
+    is_in_home = "://" not in base and tables_path.is_relative_to(settings.home)
+    tables_target = str(staging / tables_path.relative_to(settings.home)) if is_in_home else base
     with tempfile.TemporaryDirectory(prefix="twin-restore-") as scratch:
         for table in record.tables:
             report(f"table {table.asset} of {table.author}")
@@ -130,20 +129,22 @@ def _restore_into(
 def _restore_table(
     table: SavedTable, reader: BackupReader, target: FileStore, scratch: Path
 ) -> None:
-    """Write a table's files, and compare every value with the backup's data version.
+    """Write a table's files, and verify the data version of its values against the backup.
 
     Raises:
-        TwinError: the table differs from what was saved.
+        TwinError: the table differs from the saved one.
     """
-    for saved in table.files:
-        reader.write(saved, scratch)
-        target.store_file(f"{table.folder}/{saved.path}", scratch)
+    for saved_file in table.files:
+        reader.write(saved_file, scratch)
+        target.store_file(f"{table.folder}/{saved_file.path}", scratch)
     uri = f"{target.address}/{table.folder}"
-    restored = store.open_table(uri, storage_options=None)
+    restored_table = store.open_table(uri, storage_options=None)
     version = ""
-    if restored is not None:
-        check_table(restored, verify_values=True)
-        version = store.compute_data_version(store.read_record(restored), restored.types)
+    if restored_table is not None:
+        check_table(restored_table, verify_values=True)
+        version = store.compute_data_version(
+            store.read_record(restored_table), restored_table.types
+        )
     if version != table.data_version:
         raise TwinError(
             f"restore {table.asset} of {table.author}",
@@ -156,32 +157,34 @@ def _check_empty(settings: Settings, record: BackupRecord) -> None:
     """Check that the home, the tables and the state store are empty.
 
     Raises:
-        TwinError: one of them is not. Files that an earlier restore of this backup left are allowed
-            among the tables.
+        TwinError: one of them is not empty. Table files from an earlier restore of this backup are
+            allowed.
     """
     next_step = "restore into a new home (`--home NEW`), a new prefix and an empty database"
     home = settings.home
-    tried = f"restore into {home}"
+    action = f"restore into {home}"
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        raise TwinError(tried, found=f"something in {home}", next_step=next_step)
-    backed_up = {f"{table.folder}/{saved.path}" for table in record.tables for saved in table.files}
-    foreign = [
-        name for name in FileStore(settings.tables_base).list_files() if name not in backed_up
+        raise TwinError(action, found=f"something in {home}", next_step=next_step)
+    saved_names = {
+        f"{table.folder}/{saved_file.path}" for table in record.tables for saved_file in table.files
+    }
+    other_files = [
+        name for name in FileStore(settings.tables_base).list_files() if name not in saved_names
     ]
-    if foreign:
-        found = f"other files in {settings.tables_base}, such as {foreign[0]}"
-        raise TwinError(tried, found=found, next_step=next_step)
+    if other_files:
+        finding = f"other files in {settings.tables_base}, such as {other_files[0]}"
+        raise TwinError(action, found=finding, next_step=next_step)
     file = sqlite_file(settings.state_address)
     if file is not None and not file.exists():
         return
     with closing(State.open(settings.state_address)) as state:
         if has_rows(state):
-            shown = state.engine.url.render_as_string(hide_password=True)
-            raise TwinError(tried, found=f"rows in {shown}", next_step=next_step)
+            shown_url = state.engine.url.render_as_string(hide_password=True)
+            raise TwinError(action, found=f"rows in {shown_url}", next_step=next_step)
 
 
 def _moved_paths(settings: Settings, record: BackupRecord) -> dict[str, str]:
-    """Return old folder → new folder, or nothing if they are the same."""
+    """Return the mapping from old to new folders; empty if all are the same."""
     pairs = {record.home: str(settings.home), record.tables_base: settings.tables_base}
     return {} if all(old == new for old, new in pairs.items()) else pairs
 

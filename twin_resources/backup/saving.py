@@ -1,11 +1,11 @@
-"""Save a home while it runs, each part as a snapshot of one moment.
+"""Save a running home, with each part as a consistent snapshot.
 
 Scope: the parts of a home that `twin backup` saves, and their order. Out of scope: the format of a
 backup (`backup_form.py`), databases (`state_rows.py`, `database_files.py`).
 
-The state store is saved first, so that everything it names is saved after it. Each table is saved
-under its lease and fully verified: every value is hashed again. Files that the next start creates
-again are left out.
+The state store is saved first, so that everything it refers to is saved later. Each table is saved
+under its lease and verified by rehashing every value. Files that the next start recreates are
+omitted.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
 SECRETS = "secrets.json"
-# Files that the next start writes, files of running processes, and the demo's own home.
+# These are files that the next start recreates, files of running processes, and the demo's home.
 _EXCLUDED_FOLDERS = frozenset({"cache", "chat", "demo", "gateway", "logs", "supervisor", "work"})
 _EXCLUDED_FILES = frozenset({"endpoints.json", "env", "policy.json", "servers.json"})
 _EXCLUDED_SUFFIXES = (".partial", ".sending", ".lock", "-wal", "-shm", "-journal")
@@ -48,11 +48,12 @@ def back_up(
     """Save a home, which may be running, to a tar file or under `s3://bucket/prefix`.
 
     Args:
-        secrets: whether to include `secrets.json`, which gives a reader of the backup the keys.
+        secrets: whether to include `secrets.json`; anyone who can read the backup then has the
+            keys.
         report: function called with one line per step.
 
     Raises:
-        TwinError: there is nothing to save, a part is damaged, or there is no space.
+        TwinError: there is nothing to save, a part is damaged, or there is not enough space.
     """
     file = sqlite_file(settings.state_address)
     if file is not None and not file.exists():
@@ -97,14 +98,14 @@ def _save_tables(
                 if table is None:
                     continue  # its first write never finished
                 check_table(table, verify_values=True)
-                stored = store.read_record(table)
+                table_record = store.read_record(table)
                 folder = f"{author}/{asset}.lance"
                 yield SavedTable(
                     author=author,
                     asset=asset,
                     lance_version=tables.lance_version(asset, author) or 0,
-                    data_version=store.compute_data_version(stored, table.types),
-                    rows=stored.rows,
+                    data_version=store.compute_data_version(table_record, table.types),
+                    rows=table_record.rows,
                     files=tuple(
                         _save_table_file(
                             table_files, name, name.removeprefix(f"{folder}/"), writer, scratch
@@ -130,16 +131,16 @@ def _save_table_file(
     if "://" not in table_files.address:
         return writer.add(Path(table_files.address, name), path)
     file = scratch / "object"
-    with table_files.open_file(name) as stream, file.open("wb") as written:
+    with table_files.open_file(name) as stream, file.open("wb") as target:
         while block := stream.read(1 << 20):
-            written.write(block)
+            target.write(block)
     return writer.add(file, path)
 
 
 def _save_files(
     settings: Settings, writer: BackupWriter, scratch: Path, *, secrets: bool
 ) -> Iterator[SavedFile]:
-    """Yield the home's files that a start does not create again; databases are snapshots."""
+    """Save and yield the home's files that a start does not recreate; databases as snapshots."""
     home = settings.home
     state = sqlite_file(settings.state_address)
     databases = set(find_databases(home, excluded={home / name for name in _EXCLUDED_FOLDERS}))
@@ -148,10 +149,10 @@ def _save_files(
             continue
         name, mode = path.relative_to(home).as_posix(), path.stat().st_mode & 0o777
         if path in databases:
-            copy = scratch / "database"
-            copy.unlink(missing_ok=True)
-            copy_database(path, copy)
-            yield writer.add(copy, name, mode=mode)
+            snapshot = scratch / "database"
+            snapshot.unlink(missing_ok=True)
+            copy_database(path, snapshot)
+            yield writer.add(snapshot, name, mode=mode)
             continue
         yield writer.add(path, name, mode=mode)
 
@@ -159,8 +160,8 @@ def _save_files(
 def _list_files(settings: Settings, *, secrets: bool) -> Iterator[Path]:
     home = settings.home
     tables = Path(settings.tables_base)
-    for here, folders, names in os.walk(home, followlinks=True):
-        folder = Path(here)
+    for walked_folder, folders, names in os.walk(home, followlinks=True):
+        folder = Path(walked_folder)
         is_top = folder == home
         folders[:] = sorted(
             name for name in folders

@@ -1,9 +1,9 @@
 """Copy the state store to a SQLite file, and back into SQLite or PostgreSQL.
 
-Scope: rows from one database to another, and paths in them that move with a home.
-Out of scope: the meaning of rows. Leases are left out, because they belong to processes.
-Method: tables are read as they are in the database (SQLAlchemy's reflection), which includes those
-of every part of the project. Tables that the state store creates keep their own definition.
+Scope: copying rows between databases, and replacing paths in them that move with a home.
+Out of scope: the meaning of rows. Leases are omitted, because they belong to processes.
+Method: SQLAlchemy reflects the tables in the database, which covers every part of the project.
+Tables that the state store creates keep their own definition.
 """
 # pyright: strict
 
@@ -28,10 +28,10 @@ _CAST = re.compile(r"::[\w ]+(\(\d+\))?")  # a PostgreSQL cast in a default
 
 
 def save_state(address: str, into: Path) -> None:
-    """Write the state store of a URL to a SQLite file, as a snapshot of one moment.
+    """Write a consistent snapshot of the state store at a URL to a SQLite file.
 
     Raises:
-        StorageError: the store cannot be read, or there is no space.
+        StorageError: the store cannot be read, or there is not enough space.
     """
     if (file := sqlite_file(address)) is not None:
         copy_database(file, into)
@@ -39,17 +39,17 @@ def save_state(address: str, into: Path) -> None:
         with (
             closing(State.open(address)) as source,
             closing(_open_sqlite_state(into)) as target,
-            source.read_transaction() as read,
-            target.transaction() as written,
+            source.read_transaction() as source_connection,
+            target.transaction() as target_connection,
         ):
-            copy_rows(read, written)
-    with closing(sqlite3.connect(into)) as copied, copied:
-        copied.execute(f"DELETE FROM {leases.name}")
-        copied.execute("PRAGMA journal_mode = DELETE")
+            copy_rows(source_connection, target_connection)
+    with closing(sqlite3.connect(into)) as connection, connection:
+        connection.execute(f"DELETE FROM {leases.name}")
+        connection.execute("PRAGMA journal_mode = DELETE")
 
 
 def restore_state(file: Path, address: str) -> None:
-    """Put the rows of a saved state store into the store of a URL, replacing its rows.
+    """Replace the rows of the state store at a URL with those of a saved store.
 
     Raises:
         StorageError: the store cannot be written.
@@ -61,10 +61,10 @@ def restore_state(file: Path, address: str) -> None:
     with (
         closing(_open_sqlite_state(file)) as source,
         closing(State.open(address)) as target,
-        source.read_transaction() as read,
-        target.transaction() as written,
+        source.read_transaction() as source_connection,
+        target.transaction() as target_connection,
     ):
-        copy_rows(read, written)
+        copy_rows(source_connection, target_connection)
 
 
 def sqlite_file(address: str) -> Path | None:
@@ -76,9 +76,9 @@ def sqlite_file(address: str) -> Path | None:
 def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
     """Replace all rows of the target with those of the source, creating missing tables."""
     source_schema = _reflect(source)
-    existing = set(sa.inspect(target).get_table_names())
+    existing_names = set(sa.inspect(target).get_table_names())
     for table in source_schema.sorted_tables:
-        if table.name not in existing:
+        if table.name not in existing_names:
             _to_portable_table(table).create(target)
     target_schema = _reflect(target)
     for table in reversed(target_schema.sorted_tables):
@@ -96,13 +96,13 @@ def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
 
 def _reflect(connection: sa.Connection) -> sa.MetaData:
     schema = sa.MetaData()
-    excluded = DAGSTER_TABLES | {leases.name}
-    schema.reflect(connection, only=lambda name, _: name not in excluded)
+    excluded_names = DAGSTER_TABLES | {leases.name}
+    schema.reflect(connection, only=lambda name, _: name not in excluded_names)
     return schema
 
 
 def _restore_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
-    """Return the row with None in JSON columns as NULL, the way it was stored."""
+    """Return the row with None in JSON columns as NULL, as it was stored."""
     columns: Any = table.c
     return {
         str(name): sa.null() if value is None and isinstance(columns[name].type, sa.JSON) else value
@@ -112,18 +112,18 @@ def _restore_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
 
 def _to_portable_table(table: sa.Table) -> sa.Table:
     """Return the table with types and defaults that all databases support."""
-    copied = table.to_metadata(sa.MetaData())
-    columns: Any = copied.columns
+    portable_table = table.to_metadata(sa.MetaData())
+    columns: Any = portable_table.columns
     for column in columns:
         column.type = column.type.as_generic()
         is_flag = isinstance(column.type, sa.Boolean)
         if isinstance(default := column.server_default, sa.DefaultClause):
             column.server_default = _portable_default(str(default.arg), is_flag=is_flag)
-    return copied
+    return portable_table
 
 
 def _portable_default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
-    """Return a portable default, or None for a counter, which differs between databases."""
+    """Return a portable default, or None for a sequence, which differs between databases."""
     if text.startswith("nextval("):
         return None
     if is_flag:
@@ -132,14 +132,16 @@ def _portable_default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
 
 
 def _advance_sequences(connection: sa.Connection, table: sa.Table) -> None:
-    """Continue PostgreSQL's serial numbers after the largest copied value."""
+    """Make PostgreSQL's sequences continue after the largest copied value."""
     for column in table.primary_key:
         name = connection.execute(
             sa.select(sa.func.pg_get_serial_sequence(f'"{table.name}"', column.name))
         ).scalar()
         if name:
-            largest = connection.execute(sa.select(sa.func.max(column))).scalar()
-            connection.execute(sa.select(sa.func.setval(name, largest or 1, largest is not None)))
+            max_value = connection.execute(sa.select(sa.func.max(column))).scalar()
+            connection.execute(
+                sa.select(sa.func.setval(name, max_value or 1, max_value is not None))
+            )
 
 
 def _open_sqlite_state(file: Path) -> State:
@@ -170,9 +172,11 @@ def move_paths(file: Path, moved_paths: Mapping[str, str]) -> None:
 
 
 def replace_paths(text: str, moved_paths: Mapping[str, str]) -> str:
-    """Return a text with each old folder, alone or in a longer path, replaced by the new one."""
+    """Return a text with each old folder replaced by the new one, alone or in a longer path."""
     if not moved_paths:
         return text
     # longest first, because tables may be inside a home
-    olds = "|".join(re.escape(old) for old in sorted(moved_paths, key=len, reverse=True))
-    return re.sub(rf"(?<![\w.-])({olds})(?![\w.-])", lambda match: moved_paths[match[1]], text)
+    old_pattern = "|".join(re.escape(old) for old in sorted(moved_paths, key=len, reverse=True))
+    return re.sub(
+        rf"(?<![\w.-])({old_pattern})(?![\w.-])", lambda match: moved_paths[match[1]], text
+    )

@@ -1,10 +1,10 @@
-"""Write and read erasure certificates: what was erased, where, and the proof, as hashes only.
+"""Write and read erasure certificates: the erased data, its stores and the proof, as hashes only.
 
 Scope: the certificate's fields, file and hash. Out of scope: the proof (`erasing.py`).
 
     <home>/forgetting/certificate-<number>.json
 
-`subject` and `ids` are SHA-256 hashes of what was named, so that the person who asked can check
+`subject` and `ids` are SHA-256 hashes of the names in the request, so that the requester can check
 them. `sha256` covers the document without that field, with sorted keys and no white space.
 """
 # pyright: strict
@@ -34,8 +34,8 @@ class ErasureCertificate:
         kind: post, author or reader.
         subject: `ErasureSubject.digest`.
         ids: the sorted hashes of all erased identifiers.
-        runs: the number of 8-word runs that no decoded file holds any more, and their hash.
-        places: store name → number of rows, files or traces erased there.
+        runs: the number of 8-word runs that no decoded file contains any longer, and their hash.
+        places: store name → number of erased rows, files or traces.
         proved: stores whose remaining content was decoded without a match.
         tainted: checkpoints that are no longer served.
     """
@@ -63,19 +63,19 @@ def certify(
     asked_at: float,
     done_at: float,
 ) -> ErasureCertificate:
-    """Return the certificate of a request whose erasure is proved."""
+    """Return the certificate of a request with a proved erasure."""
     runs = target.fingerprints.runs
-    # checkpoint hashes name weights, not people; an erased author's checkpoints are deleted whole
-    tainted = () if target.is_whole_author else tuple(sorted(target.checkpoints))
+    # checkpoint hashes identify weights, not people; an erased author's checkpoints are all deleted
+    tainted_checkpoints = () if target.is_whole_author else tuple(sorted(target.checkpoints))
     return ErasureCertificate(
         number=number,
         kind=target.subject.kind,
         subject=target.subject.digest,
-        ids=tuple(sorted(hash_parts(one) for one in target.ids)),
+        ids=tuple(sorted(hash_parts(identifier) for identifier in target.ids)),
         runs=(int(runs.size), hashlib.sha256(runs.tobytes()).hexdigest()),
         places=places,
         proved=tuple(proved),
-        tainted=tainted,
+        tainted=tainted_checkpoints,
         elsewhere=tuple(elsewhere),
         asked_at=_format_timestamp(asked_at),
         done_at=_format_timestamp(done_at),
@@ -88,7 +88,7 @@ def certificate_path(home: Path, number: int) -> Path:
 
 
 def write_certificate(path: Path, certificate: ErasureCertificate) -> Path:
-    """Write the certificate with its hash; the file is never visible half-written."""
+    """Write the certificate with its hash atomically."""
     document = {"schema": SCHEMA, **asdict(certificate)}
     text = json.dumps(document | {"sha256": _hash_document(document)}, indent=2, sort_keys=True)
     return replace_file(path, text + "\n")

@@ -1,13 +1,13 @@
 """The store `checkpoints`: taint every checkpoint trained on forgotten text and delete its weights.
 
-Scope: finding the checkpoints that were trained on a post, flagging them, deleting their files, and
-asking for a rebuild. Out of scope: what a tainted version may do (`registry/moves.py`,
+Scope: finding the checkpoints that were trained on a post, tainting them, deleting their files, and
+requesting a rebuild. Out of scope: the rules for tainted versions (`registry/moves.py`,
 `registry/policy.py`: base model with retrieval), starting the training (the sensor
 `retraining_requested`).
 
-Weights cannot be searched for a text, and a tainted version is never served again. The adapters are
-deleted; the manifest (hashes and numbers) stays, so that earlier answers can be explained. A
-checkpoint whose dataset can no longer be read counts as trained on the text.
+Weights cannot be searched for a text, so a tainted version is never served again. The adapters are
+deleted. The manifest, which contains hashes and numbers, stays so that earlier answers can be
+explained. If a checkpoint's dataset is unreadable, the checkpoint counts as trained on the text.
 """
 # pyright: strict
 
@@ -32,7 +32,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt")
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """`<home>/checkpoints/<author>/<hash>/`, and the adapters named by an author's versions."""
+    """The folders `<home>/checkpoints/<author>/<hash>/`, and the adapters of authors' versions."""
 
     instance: Installation
     name: str = "checkpoints"
@@ -45,39 +45,39 @@ class Checkpoints:
             if folder.is_dir():
                 shutil.rmtree(folder)
             return count
-        erased = 0
+        erased_count = 0
         for author in self._authors(target):
-            erased += self._taint(author, target)
+            erased_count += self._taint(author, target)
         for folder in self._find_folders(target):
             for path in _weight_files(folder):
                 path.unlink()
-                erased += 1
+                erased_count += 1
         for path in self._find_reports(target):
             if find_in_file(path, target) is not None:
                 path.unlink()
-                erased += 1
-        return erased
+                erased_count += 1
+        return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
-        places = [
+        locations = [
             f"{path.parent.name}: weights"
             for checkpoint_folder in self._find_folders(target)
             for path in _weight_files(checkpoint_folder)
         ]
         if target.is_whole_author:
             folder = self.instance.settings.checkpoints_dir / target.author
-            places += [f"the author's folder ({folder.name})"] if folder.exists() else []
+            locations += [f"the author's folder ({folder.name})"] if folder.exists() else []
         for author in self._authors(target):
-            places += [
+            locations += [
                 f"v{item.version} is not tainted"
                 for item in self.instance.registry.versions(author)
                 if item.checkpoint in target.checkpoints and not item.tainted
             ]
         for path in self._find_reports(target):
-            where = find_in_file(path, target)
-            places += [f"{path.name}: {where}"] if where else []
-        return places
+            location = find_in_file(path, target)
+            locations += [f"{path.name}: {location}"] if location else []
+        return locations
 
     def _authors(self, target: ErasureTarget) -> list[str]:
         return [target.author] if target.author else self.instance.registry.authors()
@@ -100,20 +100,22 @@ class Checkpoints:
         ]
 
     def _taint(self, author: str, target: ErasureTarget) -> int:
-        """Flag the versions and ask for one rebuild; a tainted stable version stops answering."""
+        """Taint the versions and request one rebuild; a tainted stable version stops answering."""
         state, registry = self.instance.state, self.instance.registry
-        flagged = 0
+        tainted_count = 0
         for item in registry.versions(author):
             if item.checkpoint in target.checkpoints and not item.tainted:
                 registry.taint(author, item.version, actor=ACTOR, reason=REASON)
-                flagged += 1
-        affected = [
+                tainted_count += 1
+        affected_versions = [
             item for item in registry.versions(author) if item.checkpoint in target.checkpoints
         ]
-        if any(item.state in {"stable", "shadow", "canary", "candidate"} for item in affected):
+        if any(
+            item.state in {"stable", "shadow", "canary", "candidate"} for item in affected_versions
+        ):
             with state.transaction() as connection:
-                waiting = retrainings.open_requests(connection).get(author, [])
-                if not any(request.cause == "forget" for request in waiting):
+                open_requests = retrainings.open_requests(connection).get(author, [])
+                if not any(request.cause == "forget" for request in open_requests):
                     retrainings.request_retraining(
                         connection,
                         author=author,
@@ -122,13 +124,13 @@ class Checkpoints:
                         reason=REASON,
                         now=state.now(connection),
                     )
-        return flagged
+        return tainted_count
 
 
 def find_trained_on(instance: Installation, author: str, target: ErasureTarget) -> set[str]:
-    """Return checkpoints whose data held one of the identifiers, or whose data cannot be read.
+    """Return checkpoints whose data contained one of the identifiers, or cannot be read.
 
-    Call this before anything is erased: the manifest names the tags of its dataset and its pairs.
+    Call this before any erasure, because the manifest names the tags of its dataset and its pairs.
     """
     base = instance.settings.checkpoints_dir / author
     manifests: dict[str, dict[str, Any]] = {
@@ -138,7 +140,7 @@ def find_trained_on(instance: Installation, author: str, target: ErasureTarget) 
     pairs: dict[str, dict[str, Any]] = {
         checkpoint: manifest.get("preferences") or {} for checkpoint, manifest in manifests.items()
     }
-    checkpoints_found = {
+    checkpoints = {
         checkpoint
         for checkpoint, manifest in manifests.items()
         if _holds_rows(instance, author, manifest["dataset"], target)
@@ -147,21 +149,23 @@ def find_trained_on(instance: Installation, author: str, target: ErasureTarget) 
     }
     # a version whose folder was deleted or is on another machine
     versions = instance.registry.versions(author)
-    checkpoints_found |= {
+    checkpoints |= {
         item.checkpoint
         for item in versions
         if item.checkpoint not in manifests and not item.is_answer_model  # not trained here
     }
     # a preference-tuned checkpoint builds on its supervised parent
-    return checkpoints_found | {
-        one for one, used in pairs.items() if used.get("parent") in checkpoints_found
+    return checkpoints | {
+        trained_checkpoint
+        for trained_checkpoint, preferences in pairs.items()
+        if preferences.get("parent") in checkpoints
     }
 
 
 def _holds_rows(
     instance: Installation, author: str, source: dict[str, Any], target: ErasureTarget
 ) -> bool:
-    """Return whether a tag's rows name or repeat the target, or True if they cannot be read."""
+    """Return whether a tag's rows refer to or contain the target; True if they are unreadable."""
     try:
         rows = instance.tables.read(source["asset"], author, version=source["tag"])
     except TwinError:
@@ -177,20 +181,20 @@ def _holds_rows(
 def _holds_posts(
     instance: Installation, author: str, dataset: dict[str, Any], target: ErasureTarget
 ) -> bool:
-    """Return whether the raw posts behind the samples hold the target, or True if unreadable.
+    """Return whether the samples' raw posts contain the target; True if they are unreadable.
 
-    Only the dataset's own posts are read; a sample may show only a passage of a post's text.
+    The posts are checked because a sample may contain only a passage of its post.
     """
-    raw = dataset.get("raw")
-    if not raw:
+    raw_dataset = dataset.get("raw")
+    if not raw_dataset:
         return False
     try:
         samples = instance.tables.read(dataset["asset"], author, version=dataset["tag"])
-        posts = instance.tables.read(raw["asset"], author, version=raw["tag"])
+        posts = instance.tables.read(raw_dataset["asset"], author, version=raw_dataset["tag"])
     except TwinError:
         return True  # a tag was removed, or a table was deleted
-    trained = samples.filter(samples["split"] == "train")["document_id"].unique().to_list()
-    rows = posts.filter(posts["document_id"].is_in(trained))
+    trained_ids = samples.filter(samples["split"] == "train")["document_id"].unique().to_list()
+    rows = posts.filter(posts["document_id"].is_in(trained_ids))
     return any(
         _references_target(row, target) or target.is_in_value(row)
         for row in rows.iter_rows(named=True)

@@ -1,14 +1,14 @@
 """The store `dagster`: erase from run storage, event log, ticks, partitions and compute logs.
 
-Scope: finding the runs and rows of Dagster's own records that hold the erased data, and removing
+Scope: finding the runs and rows of Dagster's own records that contain the erased data, and removing
 them. Out of scope: jobs and sensors (`twin_sensors`); no other module of this package uses Dagster.
 
 No asset writes a post's text into an event, but an exception may quote one, and authors' names are
-partition keys and tags. A run that holds erased data is deleted with its events and logs; for an
+partition keys and tags. A run that contains erased data is deleted with its events and logs; for an
 erased author, all runs are deleted. Ticks that name the target are deleted; Dagster rebuilds an
 asset's cached state. API: `DagsterInstance.delete_run`; other rows are deleted through the
-storages' SQLAlchemy connections, for SQLite and PostgreSQL. On PostgreSQL, the tables are then
-rewritten (https://www.postgresql.org/docs/15/sql-vacuum.html), and each is locked meanwhile.
+storages' SQLAlchemy connections, for SQLite and PostgreSQL. On PostgreSQL, each table is then
+rewritten under a lock (https://www.postgresql.org/docs/15/sql-vacuum.html).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
 
 PARTITIONS_NAME, PARTITION_TAG = "authors", "dagster/partition"
-# Matching rows of these tables are deleted. In the tables of `_CLEARED_COLUMNS`, the listed columns
-# are cleared.
+# Matching rows of these tables are deleted. In the tables of `_CLEARED_COLUMNS`, only the listed
+# columns are cleared.
 _TABLES_WITH_DELETED_ROWS = (
     *("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs"),
     *("asset_check_executions", "run_tags", "bulk_actions"),
@@ -53,7 +53,7 @@ class DagsterRecords:
 
     Attributes:
         dagster: the instance, or None if this home has never had one.
-        own_run: id of the run that does the erasing; it is neither ended nor deleted.
+        own_run: id of the run that performs the erasure; it is neither ended nor deleted.
     """
 
     instance: Installation
@@ -64,7 +64,7 @@ class DagsterRecords:
     def end_active_runs(self, target: ErasureTarget) -> int:
         """End active runs that could write the data back, and wait until they have ended.
 
-        A tag marks each ended run, so that its launcher launches it again.
+        Each ended run gets a tag, so that its launcher launches it again.
 
         Raises:
             TwinError: a run does not end.
@@ -72,15 +72,15 @@ class DagsterRecords:
         if self.dagster is None:
             return 0
         statuses = [DagsterRunStatus(status) for status in IN_PROGRESS_STATUSES]
-        working = [
+        active_runs = [
             run
             for run in self.dagster.get_runs(RunsFilter(statuses=statuses))
             if run.tags.get(PARTITION_TAG) in target.authors and run.run_id != self.own_run
         ]
-        for run in working:
+        for run in active_runs:
             self._cancel(run)
         deadline = time.monotonic() + MAX_WORKING_S  # Dagster's monitoring ends dead runs
-        for run in working:
+        for run in active_runs:
             while not self._is_finished(run.run_id):
                 if time.monotonic() > deadline:
                     raise TwinError(
@@ -89,70 +89,80 @@ class DagsterRecords:
                         next_step="end it in the Dagster UI, repeat `twin forget`: nothing is lost",
                     )
                 time.sleep(0.2)
-        return len(working)
+        return len(active_runs)
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         if self.dagster is None:
             return 0
-        erased = 0
+        erased_count = 0
         for run_id in list(self._runs_with(target)):
             self.dagster.delete_run(run_id)
             self.dagster.compute_log_manager.delete_logs(prefix=[run_id])
             if folder := self._runs_folder():
                 for path in folder.glob(f"{run_id}.db*"):
                     path.unlink()
-            erased += 1
+            erased_count += 1
         if target.is_whole_author and self.dagster.has_dynamic_partition(
             PARTITIONS_NAME, target.author
         ):
             self.dagster.delete_dynamic_partition(PARTITIONS_NAME, target.author)
-            erased += 1
-        servers: list[sa.Engine] = []
-        for connect in self._stores():
-            with connect as connection:
-                erased += _erase_rows(connection, target)
+            erased_count += 1
+        engines: list[sa.Engine] = []
+        for connection_context in self._stores():
+            with connection_context as connection:
+                erased_count += _erase_rows(connection, target)
                 if connection.dialect.name == "postgresql":
-                    servers.append(connection.engine)
-        if servers and erased:
+                    engines.append(connection.engine)
+        if engines and erased_count:
             # The three storages of an instance share one database.
-            existing = set(sa.inspect(servers[0]).get_table_names())
-            changed = {*_TABLES_WITH_DELETED_ROWS, *_CLEARED_COLUMNS, "instigators", "jobs", "runs"}
-            rewrite_tables(servers[0], sorted(existing & changed))
+            existing_tables = set(sa.inspect(engines[0]).get_table_names())
+            changed_tables = {
+                *_TABLES_WITH_DELETED_ROWS,
+                *_CLEARED_COLUMNS,
+                "instigators",
+                "jobs",
+                "runs",
+            }
+            rewrite_tables(engines[0], sorted(existing_tables & changed_tables))
         for path in self._databases():
             rewrite_database(path)
-        return erased
+        return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
         if self.dagster is None:
             return []
-        places: list[str] = []
+        locations: list[str] = []
         if self._runs_folder() is None:
-            places += [f"run {run_id}" for run_id in self._runs_with(target)]
-            for connect in self._stores():
-                with connect as connection:
-                    places += _find_tables_with_target(connection, target)
+            locations += [f"run {run_id}" for run_id in self._runs_with(target)]
+            for connection_context in self._stores():
+                with connection_context as connection:
+                    locations += _find_tables_with_target(connection, target)
         folder = self._folder()
         if folder is None:
-            return places
+            return locations
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         log_suffixes = ("-wal", "-shm", "-journal")  # read with their database
-        held = (
+        file_locations = (
             (path, find_in_file(path, target))
             for path in files
             if not path.name.endswith(log_suffixes)
         )
-        return places + [f"{path.relative_to(folder)}: {where}" for path, where in held if where]
+        return locations + [
+            f"{path.relative_to(folder)}: {location}"
+            for path, location in file_locations
+            if location
+        ]
 
     def _runs_with(self, target: ErasureTarget) -> Iterator[str]:
         assert self.dagster is not None
         for run in self.dagster.get_runs():
             if run.run_id == self.own_run:
                 continue
-            is_of_author = target.is_whole_author and target.author in run.tags.values()
+            belongs_to_author = target.is_whole_author and target.author in run.tags.values()
             if (
-                is_of_author
+                belongs_to_author
                 or target.is_in_value([dict(run.tags), run.run_config])
                 or self._events_hold(run.run_id, target)
                 or self._logs_hold(run.run_id, target)
@@ -182,7 +192,7 @@ class DagsterRecords:
             self.dagster.report_run_canceled(run)
             return
         if not self.dagster.run_launcher.terminate(run.run_id):
-            # The worker has died, so there is nothing to terminate.
+            # The worker has died, so no process can be terminated.
             self.dagster.report_run_canceled(run)
 
     def _is_finished(self, run_id: str) -> bool:
@@ -223,8 +233,8 @@ def open_records(instance: Installation) -> Generator[DagsterRecords]:
     if not (home / "dagster.yaml").is_file():
         yield DagsterRecords(instance, None)
         return
-    # dagster.yaml finds its folder through this variable. A shell has it only after `source
-    # .twin/env`; after another home's `.twin/env` it names that home.
+    # dagster.yaml uses this variable as its folder. A shell sets it only by `source .twin/env`, and
+    # after sourcing another home's `.twin/env` it contains that home.
     former_home = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(home)
     try:
@@ -259,16 +269,16 @@ def _row_contains_target(row: dict[str, Any], target: ErasureTarget) -> bool:
 
 
 def _erase_rows(connection: Any, target: ErasureTarget) -> int:
-    erased = 0
+    erased_count = 0
     for table in _tables(connection):
         for row in connection.execute(sa.select(table)).mappings().all():
             if not _row_contains_target(dict(row), target):
                 continue
             is_this_row = table.c.id == row["id"]
             if table.name in _CLEARED_COLUMNS:
-                empty = dict.fromkeys(_CLEARED_COLUMNS[table.name])
-                connection.execute(sa.update(table).where(is_this_row).values(**empty))
-            else:  # including a sensor's cursor, which caches this project's own state
+                null_values = dict.fromkeys(_CLEARED_COLUMNS[table.name])
+                connection.execute(sa.update(table).where(is_this_row).values(**null_values))
+            else:  # these rows include a sensor's cursor, which caches this project's own state
                 connection.execute(sa.delete(table).where(is_this_row))
-            erased += 1
-    return erased
+            erased_count += 1
+    return erased_count

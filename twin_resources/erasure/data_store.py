@@ -1,6 +1,6 @@
-"""Define a data store, which holds text or identifiers, can erase them and prove the erasure.
+"""Define a data store, which contains text or identifiers, can erase them and prove the erasure.
 
-Scope: the interface of a store, and the installation that stores work on.
+Scope: the interface of a store, and the installation on which stores operate.
 Out of scope: individual stores (one module each), the list of them (`data_stores.py`).
 """
 # pyright: strict
@@ -48,16 +48,16 @@ class DataStore(Protocol):
         ...
 
     def erase(self, target: ErasureTarget) -> int:
-        """Erase the target so that decoding cannot recover it; return how many items were erased.
+        """Erase the target so that decoding cannot recover it; return the number of erased items.
 
         Raises:
-            TwinError: it cannot be done now; trying again is safe.
+            TwinError: erasing is not possible now; a retry is safe.
         """
         ...
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """Return descriptions of where the target remains, without its text, or an empty list.
+        """Return descriptions of the target's remaining locations, without its text.
 
-        The answer is based on decoding everything in the store.
+        The list is based on decoding the whole store, and is empty if the target is erased.
         """
         ...

@@ -1,10 +1,10 @@
 """List every store of an installation.
 
-Scope: which stores exist, and their order. Out of scope: what a store is (`data_store.py`),
-individual stores (one module each), the order of a whole request (`erasing.py`).
+Scope: the stores and their order. Out of scope: the interface of a store (`data_store.py`),
+individual stores (one module each), the steps of a request (`erasing.py`).
 
-Add a new store of text to `list_stores`. The last store (`home_files.py`) scans and cleans every
-file under the home that no other store claims, so the proof finds a store that was not registered.
+Add a new store of text to `list_stores`. The store in `home_files.py` scans and cleans every file
+under the home that no other store claims, so the proof also covers an unregistered store.
 """
 # pyright: strict
 
@@ -27,12 +27,12 @@ def list_stores(
 ) -> Sequence[DataStore]:
     """Return every store of an installation, in the order of erasure.
 
-    A writer comes before the store that it writes to: the outbox would refill the trace store, the
-    trace store would refill the ledger, and the ledger and the posts would refill the tables.
+    A store comes before the stores into which its data is copied. Otherwise the outbox would refill
+    the trace store, the trace store the ledger, and the ledger and the posts the tables.
 
     Args:
-        dagster: Dagster's records (`dagster_records.py`); only a caller that imported Dagster can
-            open them.
+        dagster: Dagster's records (`dagster_records.py`), which only a caller that imports Dagster
+            can open.
         request: the journal's number of the request, under which Langfuse deletions are recorded.
     """
     return (

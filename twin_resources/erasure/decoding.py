@@ -1,10 +1,10 @@
-"""Decode files to the texts they hold; searching packed pages for a text proves nothing.
+"""Decode files into their texts, because searching packed pages for a text proves nothing.
 
-Scope: one reader per format, chosen by the file's first bytes or its suffix.
-Out of scope: what to look for (`erasure_target.py`), which files to read (the stores).
+Scope: one reader per format, selected by the file's first bytes or its suffix.
+Out of scope: the texts to search for (`erasure_target.py`), selecting the files (the stores).
 
 A file that cannot be decoded in its own format is an error, not a file without texts. SQLite is
-read twice: its rows, then its raw pages and write-ahead log, which may hold deleted rows.
+read twice: first its rows, then its raw pages and write-ahead log, which may contain deleted rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twin_resources.longest_waits import MAX_IDLE_S
 _SQLITE, _GZIP = b"SQLite format 3\x00", b"\x1f\x8b"
 _PARQUET, _ARROW, _GGUF = b"PAR1", b"ARROW1", b"GGUF"
 _CHUNK_BYTES = 1 << 20
-_OVERLAP_BYTES = 4096  # a run of words that lies across two pieces is in one of them
+_OVERLAP_BYTES = 4096  # one of two neighbouring pieces contains a run of words on their border
 _BATCH_ROWS = 2000
 _MAX_UNPACKED_BYTES = 1 << 30
 
@@ -39,7 +39,7 @@ class DecodedText:
     """One text in a file.
 
     Attributes:
-        location: table and column, line or part, for people to read.
+        location: table and column, line or part, as readable text.
         value: the text.
     """
 
@@ -48,9 +48,9 @@ class DecodedText:
 
 
 def find_in_file(path: Path, target: ErasureTarget) -> str | None:
-    """Return where a file holds the target, or None if the whole file was decoded without a match.
+    """Return the target's location in a file, or None if the decoded file has no match.
 
-    A running stack constantly replaces files; a file that vanishes meanwhile also returns None.
+    A running stack constantly replaces files, so the result is also None if the file vanishes.
 
     Raises:
         UndecodableFileError: the file is damaged.
@@ -106,19 +106,19 @@ def decode_bytes(body: bytes) -> Iterator[DecodedText]:
     """Yield the texts of bytes that may be gzip, JSON or any data containing UTF-8."""
     if body.startswith(_GZIP):
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        unpacked = unpacker.decompress(body, _MAX_UNPACKED_BYTES)
+        content = unpacker.decompress(body, _MAX_UNPACKED_BYTES)
         if not unpacker.eof and not unpacker.unconsumed_tail:
             raise ValueError("a truncated gzip stream")
         if unpacker.unconsumed_tail:
             raise ValueError(f"unpacks to more than {_MAX_UNPACKED_BYTES:,} bytes")
-        yield from decode_bytes(unpacked)
+        yield from decode_bytes(content)
         return
     text = body.decode("utf-8", errors="replace")
     if text[:1] in ("{", "["):
         try:
             document = json.loads(text)
         except ValueError:
-            yield DecodedText("bytes", text)  # JSON lines, or a file still being written
+            yield DecodedText("bytes", text)  # JSON lines, or an incomplete file
             return
         yield from (DecodedText("json", leaf) for leaf in iter_texts(document))
         return
@@ -133,13 +133,13 @@ def _decode_sqlite(path: Path) -> Iterator[DecodedText]:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in names:
             cursor = connection.execute(f'SELECT * FROM "{table}"')
-            columns = [described[0] for described in cursor.description]
+            columns = [field[0] for field in cursor.description]
             for row in cursor:
                 for column, value in zip(columns, row, strict=True):
                     if isinstance(value, bytes):
                         yield from (
-                            DecodedText(f"{table}.{column}", one.value)
-                            for one in decode_bytes(value)
+                            DecodedText(f"{table}.{column}", text.value)
+                            for text in decode_bytes(value)
                         )
                     else:
                         yield from (
@@ -172,7 +172,7 @@ def _column_texts(column: Any) -> Iterator[str]:
     if of.is_primitive(column.type) or of.is_null(column.type):
         return
     if of.is_fixed_size_list(column.type) and of.is_primitive(column.type.value_type):
-        return  # vectors hold no text
+        return  # vectors contain no text
     for value in column.to_pylist():
         if value is not None:
             yield from iter_texts(value)
@@ -215,12 +215,12 @@ def _decode_safetensors(path: Path) -> Iterator[DecodedText]:
 
 def _decode_raw(path: Path, *, max_bytes: int | None = None) -> Iterator[DecodedText]:
     """Yield a file's bytes as text, in overlapping pieces."""
-    read, overlap = 0, b""
+    bytes_read, overlap = 0, b""
     with path.open("rb") as stream:
-        while max_bytes is None or read < max_bytes:
+        while max_bytes is None or bytes_read < max_bytes:
             piece = stream.read(_CHUNK_BYTES)
             if not piece:
                 return
-            read += len(piece)
+            bytes_read += len(piece)
             yield DecodedText("bytes", (overlap + piece).decode("utf-8", errors="replace"))
             overlap = piece[-_OVERLAP_BYTES:]

@@ -1,14 +1,14 @@
-"""Forget a post, an author or a reader: run the whole request, from the plan to the certificate.
+"""Run an erasure request for a post, an author or a reader, from the plan to the certificate.
 
 Scope: the order of the steps, resuming after a crash, and the proof.
-Out of scope: what a store does (one module each), who may ask, Dagster's job.
+Out of scope: individual stores (one module each), permission to ask, Dagster's job.
 
     plan → journal → remember the post → end runs → erase each store → decode each store
          → certificate → journal closed → marks deleted
 
-Each step may be repeated, and a step recorded in the journal is still proved. To finish an
-interrupted request, ask for it again. A store that still holds something after the others were
-erased (an export was running, an answer arrived) is erased again.
+Each step may be repeated, and the proof also covers the steps recorded in the journal. To finish an
+interrupted request, repeat it. If a store still contains the target after a round, for example
+because an export was running or an answer arrived, it is erased again.
 """
 # pyright: strict
 
@@ -38,14 +38,14 @@ MAX_ROUNDS = 3  # data in flight during one round is erased in the next round
 
 
 class ErasureIncompleteError(TwinError):
-    """A store still holds something after all rounds; the request stays open."""
+    """Raised if a store still contains the target after all rounds; the request stays open."""
 
 
 class RecordStore(DataStore, Protocol):
     """Dagster's records, which can also end active runs."""
 
     def end_active_runs(self, target: ErasureTarget) -> int:
-        """End the runs that could write the target back."""
+        """End the runs that could restore the target."""
         ...
 
 
@@ -54,7 +54,7 @@ class CompletedErasure:
     """A completed request.
 
     Attributes:
-        places: store name → how much was erased there.
+        places: store name → number of erased items.
         certificate: the path of the certificate.
         tainted: checkpoints that are no longer served.
     """
@@ -68,14 +68,14 @@ class CompletedErasure:
 
 
 def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) -> CompletedErasure:
-    """Carry out or finish a request from the journal (`journal.open_request`).
+    """Run or finish a request from the journal (`journal.open_request`).
 
     Args:
         dagster: Dagster's records (`dagster_records.py`).
 
     Raises:
         TwinError: the request does not exist, a store cannot be reached, a run does not end, or
-            `ErasureIncompleteError`. The request stays open; asking again continues it.
+            `ErasureIncompleteError`. The request stays open, and a new call continues it.
     """
     with instance.state.lease(f"forget {number}", wait_s=MAX_WORKING_S):
         request = journal.find_request(instance.state, number)
@@ -86,14 +86,14 @@ def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) ->
         _remember_post(instance, target)
         dagster.end_active_runs(target)
         stores = list_stores(instance, dagster=dagster, request=number)
-        remaining = _erase_until_proved(instance, number, stores, target)
-        return _close_request(instance, request, target, stores, remaining)
+        remaining_locations = _erase_until_proved(instance, number, stores, target)
+        return _close_request(instance, request, target, stores, remaining_locations)
 
 
 def preview(
     instance: Installation, subject: ErasureSubject, *, dagster: RecordStore
 ) -> dict[str, list[str]]:
-    """Return where a subject is now (store → locations), without writing anything."""
+    """Return a subject's current locations by store, without writing anything."""
     target = plan_erasure(instance, subject)
     return {
         store.name: store.find_remaining(target) for store in list_stores(instance, dagster=dagster)
@@ -103,64 +103,78 @@ def preview(
 def _load_or_make_plan(
     instance: Installation, request: ErasureRequest, subject: ErasureSubject
 ) -> ErasureTarget:
-    """Return the journal's plan, or make one; its fingerprints are saved in a separate file."""
+    """Return the journal's plan, or make one; a separate file stores its fingerprints."""
     path = _fingerprints_path(instance, request.number)
     if request.plan:
         return ErasureTarget.from_json(subject, request.plan, TextFingerprints.load(path))
     target = plan_erasure(instance, subject, key_hash=request.key_hash)
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    target.fingerprints.save(path)  # first, because a plan without fingerprints could prove nothing
+    target.fingerprints.save(path)  # before the plan, which proves nothing without fingerprints
     journal.write_plan(instance.state, request.number, target.to_json())
     return target
 
 
 def _remember_post(instance: Installation, target: ErasureTarget) -> None:
-    """Record a post's hashes, so that an import that starts now leaves it out."""
+    """Record a post's hashes, so that imports from now on omit it."""
     if target.subject.kind != "post":
         return
     texts: list[str] = []
     if instance.tables.exists(POSTS, target.author):
         rows = instance.tables.read(POSTS, target.author, columns=["source_id", "content_hash"])
-        texts = [text for one, text in rows.iter_rows() if target.matches_identifier(str(one))]
-        texts_left = {
-            text for one, text in rows.iter_rows() if not target.matches_identifier(str(one))
+        texts = [
+            text
+            for source_id, text in rows.iter_rows()
+            if target.matches_identifier(str(source_id))
+        ]
+        other_texts = {
+            text
+            for source_id, text in rows.iter_rows()
+            if not target.matches_identifier(str(source_id))
         }
-        # Keep text that is repeated in a post that nobody asked to forget.
-        texts = [text for text in texts if text not in texts_left]
+        # Texts that remaining posts repeat are not recorded, so that imports keep those posts.
+        texts = [text for text in texts if text not in other_texts]
     journal.remember_posts(instance.state, target.author, [target.subject.name, *target.ids], texts)
 
 
 def _erase_until_proved(
     instance: Installation, number: int, stores: Sequence[DataStore], target: ErasureTarget
 ) -> list[str]:
-    """Erase until every decoded store is clean; return what a background store still holds.
+    """Erase until every decoded store is clean; return the remaining items of background stores.
 
     Raises:
-        ErasureIncompleteError: something remains or returns after all rounds.
+        ErasureIncompleteError: data remains or has returned after all rounds.
     """
     remaining_by_store: dict[str, list[str]] = {store.name: [] for store in stores}
-    done = journal.completed_steps(instance.state, number)
-    for turn in range(MAX_ROUNDS):
+    finished_steps = journal.completed_steps(instance.state, number)
+    for round_index in range(MAX_ROUNDS):
         for store in stores:
-            if turn > 0 and not remaining_by_store[store.name]:
+            if round_index > 0 and not remaining_by_store[store.name]:
                 continue
-            if turn > 0 or store.name not in done:
-                erased = store.erase(target)
-                journal.record_step(instance.state, number, store.name, erased)
+            if round_index > 0 or store.name not in finished_steps:
+                erased_count = store.erase(target)
+                journal.record_step(instance.state, number, store.name, erased_count)
         remaining_by_store = {store.name: store.find_remaining(target) for store in stores}
-        background = {store.name for store in stores if getattr(store, "is_background", False)}
+        background_names = {
+            store.name for store in stores if getattr(store, "is_background", False)
+        }
         if not any(
-            places_left
-            for name, places_left in remaining_by_store.items()
-            if name not in background
+            remaining_locations
+            for name, remaining_locations in remaining_by_store.items()
+            if name not in background_names
         ):
-            return [one for name in sorted(background) for one in remaining_by_store[name]]
-    places_left = "; ".join(
-        f"{name}: {', '.join(left[:3])}" for name, left in remaining_by_store.items() if left
+            return [
+                location
+                for name in sorted(background_names)
+                for location in remaining_by_store[name]
+            ]
+    remaining_locations = "; ".join(
+        f"{name}: {', '.join(locations[:3])}"
+        for name, locations in remaining_by_store.items()
+        if locations
     )
     raise ErasureIncompleteError(
         f"forget (request {number})",
-        found=f"data that remains or has returned after {MAX_ROUNDS} rounds: {places_left}",
+        found=f"data that remains or has returned after {MAX_ROUNDS} rounds: {remaining_locations}",
         next_step="stop what writes there, then run `twin forget` again: the request stays open",
     )
 
@@ -175,7 +189,7 @@ def _close_request(
     number, state = request.number, instance.state
     accepted_deletions = journal.requested_deletions(state, number)
     accepted_deletions.pop(journal.POSTPONED, None)
-    elsewhere = list_manual_steps(
+    manual_steps = list_manual_steps(
         instance,
         target,
         asked_at=request.asked_at,
@@ -188,8 +202,8 @@ def _close_request(
         target,
         number=number,
         places=journal.completed_steps(state, number),
-        proved=[place.name for place in stores],
-        elsewhere=elsewhere,
+        proved=[data_store.name for data_store in stores],
+        elsewhere=manual_steps,
         asked_at=request.asked_at,
         done_at=closed_at,
     )
@@ -197,7 +211,7 @@ def _close_request(
     OutboxRows(instance).lift_tombstones(target, until=closed_at)
     journal.close_request(state, number, str(path.name))
     store = StateStore(instance)
-    store.rewrite()  # until now the journal named the subject
+    store.rewrite()  # the journal contained the subject until it was closed
     if remaining_locations := store.find_remaining_in_file(target):
         raise ErasureIncompleteError(
             f"close the erasure request {number}",
@@ -210,7 +224,7 @@ def _close_request(
         target.subject.kind,
         dict(certificate.places),
         certificate.tainted,
-        tuple(elsewhere),
+        tuple(manual_steps),
         path,
     )
 
@@ -218,7 +232,7 @@ def _close_request(
 def _read_completed(instance: Installation, request: ErasureRequest) -> CompletedErasure:
     from twin_resources.erasure.certificate import read_certificate
 
-    StateStore(instance).rewrite()  # a crash may have prevented this after closing
+    StateStore(instance).rewrite()  # a crash after closing may have prevented this step
     path = certificate_path(instance.settings.home, request.number)
     certificate = read_certificate(path)
     return CompletedErasure(
@@ -226,7 +240,7 @@ def _read_completed(instance: Installation, request: ErasureRequest) -> Complete
         request.kind,
         certificate["places"],
         tuple(certificate["tainted"]),
-        tuple(ManualStep(**one) for one in certificate["elsewhere"]),
+        tuple(ManualStep(**step) for step in certificate["elsewhere"]),
         path,
     )
 

@@ -1,6 +1,6 @@
-"""Define what to erase, by every name under which a store may refer to it.
+"""Define the data to erase, by every name under which a store may refer to it.
 
-Scope: subject, identifiers and fingerprints as one value, and whether a row or a text holds them.
+Scope: subject, identifiers and fingerprints as one value, and matching rows and texts with it.
 Out of scope: finding the identifiers (`plan.py`), the stores.
 """
 # pyright: strict
@@ -25,7 +25,7 @@ _JSON_PREFIXES = ("{", "[")
 
 @dataclass(frozen=True)
 class ErasureSubject:
-    """The post, author or reader that a person asked to forget.
+    """The post, author or reader to erase.
 
     Attributes:
         author: the slug; empty for a reader, who may have asked several twins.
@@ -45,18 +45,19 @@ class ErasureSubject:
 
 @dataclass(frozen=True)
 class ErasureTarget:
-    """A subject with everything that belongs to it.
+    """A subject with all identifiers and fingerprints that belong to it.
 
     Attributes:
         ids: identifiers of its rows: posts, documents, chunks, samples, pairs, traces, scores.
-        traces: those of `ids` that are traces.
-        chunks: those of `ids` that a trace may name as its context.
-        authors: slugs whose tables may hold it: the author, or those that a reader asked or judged.
+        traces: the subset of `ids` that are traces.
+        chunks: the subset of `ids` that a trace may name as its context.
+        authors: slugs of the authors whose tables may contain it: the author itself, or the authors
+            that a reader asked or judged.
         names: names of an author (the slug, the display name); empty for other subjects.
         key_hash: hash of the reader's gateway key, if the key was given.
-        shown_to: those of `traces` answered by a paid provider's model, as `model trace-id`.
+        shown_to: the traces that a paid provider's model answered, as `model trace-id`.
         checkpoints: hashes of the checkpoints that were trained on it; empty for an author.
-        published: its checkpoints that `twin publish` sent away, as `checkpoint (address)`.
+        published: its checkpoints that `twin publish` uploaded, as `checkpoint (address)`.
         fingerprints: fingerprints of its texts.
     """
 
@@ -82,32 +83,32 @@ class ErasureTarget:
         return self.subject.kind == "author"
 
     def is_in_text(self, text: str) -> bool:
-        """Return whether text holds a fingerprinted run, a long identifier or the author's name."""
+        """Return whether a text contains a fingerprinted run, a long id or the author's name."""
         if self.is_whole_author and self._pattern().search(text):
             return True
         return self.fingerprints.matches(text) or self._contains_id(text)
 
     def matches_identifier(self, value: str) -> bool:
-        """Return whether an identifier field's value names the target."""
+        """Return whether the value of an identifier field refers to the target."""
         return value in self.ids or (self.is_whole_author and value in self.names)
 
     def is_in_value(self, value: object) -> bool:
-        """Return whether a row, a JSON document or any part of it holds the target."""
+        """Return whether any part of a row or a JSON document contains the target."""
         return any(
             self.matches_identifier(leaf) or self.is_in_text(leaf) for leaf in iter_texts(value)
         )
 
     def _contains_id(self, text: str) -> bool:
         for match in _TOKEN.findall(text):
-            token = match.rstrip(".:")  # strip the sentence's punctuation
+            token = match.rstrip(".:")  # without the sentence's punctuation
             if len(token) < MIN_IDENTIFIER_LENGTH:
                 continue
             if token in self.ids:
                 return True
-            rest = token
-            while "/" in rest:  # a path may end in the post's path
-                rest = rest.partition("/")[2]
-                if len(rest) >= MIN_IDENTIFIER_LENGTH and rest in self.ids:
+            path_suffix = token
+            while "/" in path_suffix:  # a path may end in the post's path
+                path_suffix = path_suffix.partition("/")[2]
+                if len(path_suffix) >= MIN_IDENTIFIER_LENGTH and path_suffix in self.ids:
                     return True
         return False
 
@@ -115,9 +116,12 @@ class ErasureTarget:
         if self._named is None:
             words = "|".join(re.escape(name) for name in sorted(self.names))
             # Another author's slug may begin with this one; file and job names extend it.
-            before, after = r"(?:(?<![\w-])|(?<=server-)|(?<=training-))", r"(?:v\d|[0-9a-f]{12})"
-            named = re.compile(rf"{before}(?:{words})(?:(?![\w-])|(?=-{after}))")
-            object.__setattr__(self, "_named", named)
+            prefix, version_suffix = (
+                r"(?:(?<![\w-])|(?<=server-)|(?<=training-))",
+                r"(?:v\d|[0-9a-f]{12})",
+            )
+            pattern = re.compile(rf"{prefix}(?:{words})(?:(?![\w-])|(?=-{version_suffix}))")
+            object.__setattr__(self, "_named", pattern)
         return cast("re.Pattern[str]", self._named)
 
     def to_json(self) -> str:
@@ -144,23 +148,23 @@ def hash_parts(*parts: str) -> str:
 
 
 def iter_texts(value: object) -> Iterator[str]:
-    """Yield every text in a value, including nested lists, mappings, and JSON inside a text."""
+    """Yield every text in a value, including nested lists and mappings, and JSON inside a text."""
     if isinstance(value, str):
         if value[:1] in _JSON_PREFIXES:
             try:
-                inner = json.loads(value)
+                item = json.loads(value)
             except ValueError:
                 yield value  # prose that begins with a bracket
                 return
-            yield from iter_texts(inner)
+            yield from iter_texts(item)
             return
         yield value
     elif isinstance(value, bytes):
         yield value.decode("utf-8", errors="replace")
     elif isinstance(value, Mapping):
-        for name, inner in cast("Mapping[object, object]", value).items():
+        for name, item in cast("Mapping[object, object]", value).items():
             yield from iter_texts(name)
-            yield from iter_texts(inner)
+            yield from iter_texts(item)
     elif isinstance(value, list | tuple | set | frozenset):
-        for inner in cast("Iterable[object]", value):
-            yield from iter_texts(inner)
+        for item in cast("Iterable[object]", value):
+            yield from iter_texts(item)

@@ -1,12 +1,13 @@
 """The store `files`: erase from every file under the home that no other store claims.
 
-Scope: author files, progress, logs, reports, plots, training jobs, and anything a later version of
-this project writes there. Out of scope: tables, checkpoints, Dagster's records and the three SQLite
-stores, which are separate stores; prepared weights, which come from elsewhere; an author's
-import sources, which are the author's own copy (`manual_steps.py` lists them).
+Scope: author files, progress, logs, reports, plots, training jobs, and files that later versions of
+this project write there. Out of scope: tables, checkpoints, Dagster's records and the three SQLite
+stores, which are separate stores; prepared weights, which contain no posts; an author's import
+sources, which are the author's own copy (`manual_steps.py` lists them).
 
 Matching lines are removed from a log, matching entries from a JSON document, and matching rows from
-a SQLite file. A training job's folder and any other file are deleted whole; reports are rebuilt.
+a SQLite file. A matching training job is deleted with its folder, and any other file is deleted
+whole; reports are rebuilt.
 """
 # pyright: strict
 
@@ -46,42 +47,42 @@ class HomeFiles:
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        erased = 0
+        erased_count = 0
         for path in list(self.named_after_author(target)):
-            erased += _remove(path)
+            erased_count += _remove(path)
         for path in self.unclaimed_files():
             if find_in_file(path, target) is None:
                 continue
             job = self._training_folder(path)
             if job is not None:
-                erased += _remove(job)
+                erased_count += _remove(job)
             else:
                 _clean(path, target)
-                erased += 1
-        return erased
+                erased_count += 1
+        return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
         home = self.instance.settings.home
-        places = [
+        locations = [
             f"{path.relative_to(home).parent}/… is named after it"
             for path in self.named_after_author(target)
         ]
         for path in self.unclaimed_files():
-            where = find_in_file(path, target)
-            if where is not None:
-                places.append(f"{path.relative_to(home)}: {where}")
-        return places
+            location = find_in_file(path, target)
+            if location is not None:
+                locations.append(f"{path.relative_to(home)}: {location}")
+        return locations
 
     def unclaimed_files(self) -> Iterator[Path]:
-        """Yield the files that no other store claims; skip files that vanish meanwhile."""
-        home, claimed = self.instance.settings.home, self._claimed_paths()
+        """Yield the files that no other store claims; files that have vanished are skipped."""
+        home, claimed_paths = self.instance.settings.home, self._claimed_paths()
         for folder, names, files in os.walk(home):
-            here = Path(folder)
-            names[:] = sorted(name for name in names if here / name not in claimed)
+            folder_path = Path(folder)
+            names[:] = sorted(name for name in names if folder_path / name not in claimed_paths)
             for name in sorted(files):
-                path = here / name
-                is_store = here == home and name.startswith(_STORES)
+                path = folder_path / name
+                is_store = folder_path == home and name.startswith(_STORES)
                 if not is_store and path.is_file() and not path.is_symlink():
                     yield path
 
@@ -89,27 +90,32 @@ class HomeFiles:
         """Yield files and folders named after the author."""
         if not target.is_whole_author:
             return
-        claimed = self._claimed_paths()
+        claimed_paths = self._claimed_paths()
         for folder, names, files in os.walk(self.instance.settings.home):
-            here = Path(folder)
-            names[:] = [name for name in names if here / name not in claimed]
-            named = [name for name in (*names, *files) if target.is_in_text(Path(name).stem)]
-            yield from (here / name for name in named if (here / name).exists())
-            names[:] = [name for name in names if name not in named]  # the whole folder is removed
+            folder_path = Path(folder)
+            names[:] = [name for name in names if folder_path / name not in claimed_paths]
+            matching_names = [
+                name for name in (*names, *files) if target.is_in_text(Path(name).stem)
+            ]
+            yield from (
+                folder_path / name for name in matching_names if (folder_path / name).exists()
+            )
+            # the caller removes a matching folder with its contents
+            names[:] = [name for name in names if name not in matching_names]
 
     def _claimed_paths(self) -> set[Path]:
         settings = self.instance.settings
-        claimed = {
+        claimed_paths = {
             settings.weights_dir,
             settings.checkpoints_dir,
             settings.home / "dagster",
             settings.home / FOLDER,
         }
         if "://" not in settings.tables_base:
-            claimed.add(Path(settings.tables_base))
+            claimed_paths.add(Path(settings.tables_base))
         for author in list_authors(settings):
-            claimed |= {Path(source) for source in author.sources}
-        return claimed
+            claimed_paths |= {Path(source) for source in author.sources}
+        return claimed_paths
 
     def _training_folder(self, path: Path) -> Path | None:
         """Return the training folder that contains a file, `work/training/<name>`."""
@@ -121,7 +127,7 @@ class HomeFiles:
 
 def _remove(path: Path) -> int:
     if path.is_dir() and not path.is_symlink():
-        count = sum(inner.is_file() for inner in path.rglob("*"))
+        count = sum(file.is_file() for file in path.rglob("*"))
         shutil.rmtree(path)
         return count
     path.unlink(missing_ok=True)
@@ -152,7 +158,7 @@ def _clean_sqlite(path: Path, target: ErasureTarget) -> None:
 def _clean_lines(path: Path, target: ErasureTarget) -> None:
     """Clean a log in place, because its writer keeps the file open.
 
-    A run of words may cross lines; neighbouring lines that hold it together are all removed.
+    If a run of words crosses lines, all lines that contain a part of it are removed.
     """
     with path.open("r+b") as stream:
         lines = stream.read().decode("utf-8", errors="replace").splitlines(keepends=True)
@@ -164,32 +170,31 @@ def _clean_lines(path: Path, target: ErasureTarget) -> None:
 
 def _remove_matching_lines(lines: Iterable[str], target: ErasureTarget) -> list[str]:
     remaining_lines = [line for line in lines if not target.is_in_text(line)]
-    while target.is_in_text(
-        "".join(remaining_lines)
-    ):  # across lines: halve until only the lines that hold it are left
+    # a match may cross lines, so remove the smallest spans that contain one
+    while target.is_in_text("".join(remaining_lines)):
         span = _smallest_matching_span(remaining_lines, target)
         remaining_lines = remaining_lines[: span[0]] + remaining_lines[span[1] :]
     return remaining_lines
 
 
 def _smallest_matching_span(lines: list[str], target: ErasureTarget) -> tuple[int, int]:
-    """Return the first span of lines that holds the target and cannot shrink at either end."""
+    """Return the first span of lines that contains the target and cannot shrink at either end."""
     low, high = 1, len(lines)
-    while low < high:  # find the shortest prefix that holds it
+    while low < high:  # find the shortest prefix that contains the target
         middle = (low + high) // 2
         if target.is_in_text("".join(lines[:middle])):
             high = middle
         else:
             low = middle + 1
-    last = low
-    low, high = 0, last - 1
-    while low < high:  # then the last start line that still does
+    end = low
+    low, high = 0, end - 1
+    while low < high:  # then find the last start line of a span that still contains it
         middle = (low + high + 1) // 2
-        if target.is_in_text("".join(lines[middle:last])):
+        if target.is_in_text("".join(lines[middle:end])):
             low = middle
         else:
             high = middle - 1
-    return low, last
+    return low, end
 
 
 def _clean_json(path: Path, target: ErasureTarget) -> None:
@@ -198,30 +203,30 @@ def _clean_json(path: Path, target: ErasureTarget) -> None:
     except ValueError:
         path.unlink()  # a truncated document is useless
         return
-    remaining = _prune_document(document, target)
-    replace_file(path, json.dumps(remaining, indent=2, ensure_ascii=False) + "\n")
+    remaining_document = _prune_document(document, target)
+    replace_file(path, json.dumps(remaining_document, indent=2, ensure_ascii=False) + "\n")
 
 
 _REMOVED = object()
 
 
 def _prune_document(value: Any, target: ErasureTarget) -> Any:
-    remaining = _prune(value, target)
-    return {} if remaining is _REMOVED else remaining
+    remaining_value = _prune(value, target)
+    return {} if remaining_value is _REMOVED else remaining_value
 
 
 def _prune(value: Any, target: ErasureTarget) -> Any:
     if isinstance(value, str):
         return _REMOVED if target.is_in_value(value) else value
     if isinstance(value, list):
-        parts = [_prune(one, target) for one in cast("list[Any]", value)]
+        parts = [_prune(item, target) for item in cast("list[Any]", value)]
         return [part for part in parts if part is not _REMOVED]
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, Any]", value)
-        pruned = {
-            name: _prune(one, target)
-            for name, one in entries.items()
+        pruned_entries = {
+            name: _prune(item, target)
+            for name, item in entries.items()
             if not target.is_in_value(name)
         }
-        return {name: one for name, one in pruned.items() if one is not _REMOVED}
+        return {name: item for name, item in pruned_entries.items() if item is not _REMOVED}
     return value

@@ -1,12 +1,12 @@
-"""Keep the erasure journal: what was asked, each request's progress, and what must stay forgotten.
+"""Keep the erasure journal: the requests, their progress, and hashes of the forgotten posts.
 
 Scope: four tables of the state store, and reading and writing them.
-Out of scope: doing the erasure (`erasing.py`), what a step is (`data_stores.py`).
+Out of scope: the erasure (`erasing.py`), the stores that are its steps (`data_stores.py`).
 Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9. The plan is written
 before the first step and each step may be repeated, so a crash only causes a repeated step.
 
-Until a request is done, its row names the subject and its identifiers; then hashes replace them. A
-forgotten post is remembered only by hashes, so that the next import leaves it out.
+Until a request is done, its row contains the subject and its identifiers; then hashes replace them.
+Forgotten posts are remembered only by hashes, so that the next import omits them.
 """
 # pyright: strict
 
@@ -50,8 +50,8 @@ remembered = sa.Table(
     sa.Column("hash", sa.String(64), primary_key=True),
     sa.Column("forgotten_at", sa.Double, nullable=False),
 )
-# Hashes of the deletions requested from a trace store, kept until the request is done. A row with
-# an empty hash records when the store postponed a deletion.
+# The table stores hashes of the deletions requested from a trace store, until the request is done.
+# A row with an empty hash records the time at which the store postponed a deletion.
 deletions = sa.Table(
     "forget_deletions",
     _metadata,
@@ -68,8 +68,8 @@ class ErasureRequest:
     """One request.
 
     Attributes:
-        subject: what to forget, or None once the request is done.
-        key_hash: hash of the key, if the reader was named by the key itself.
+        subject: the data to erase, or None once the request is done.
+        key_hash: hash of the reader's key, if the request contained the key.
         plan: JSON; empty before the first step.
         certificate: path of the file; empty until the request is done.
     """
@@ -95,20 +95,20 @@ def open_journal(state: State) -> None:
 def open_request(
     state: State, subject: ErasureSubject, *, asked_by: str, key_hash: str = ""
 ) -> int:
-    """Enter a request, or join an unfinished one for the same subject.
+    """Add a request, or find the unfinished one for the same subject.
 
     Returns:
         The request's number.
     """
     open_journal(state)
     with state.transaction() as connection:
-        waiting = connection.execute(
+        existing_number = connection.execute(
             sa.select(requests.c.number).where(
                 requests.c.subject_hash == subject.digest, requests.c.done_at.is_(None)
             )
         ).scalar()
-        if waiting is not None:
-            return int(waiting)
+        if existing_number is not None:
+            return int(existing_number)
         fields = {"author": subject.author, "name": subject.name, "key_hash": key_hash}
         return connection.execute(
             sa.insert(requests)
@@ -162,13 +162,13 @@ def _request(row: Any) -> ErasureRequest:
 
 
 def write_plan(state: State, number: int, plan: str) -> None:
-    """Store the request's plan, before anything in it is erased."""
+    """Store the request's plan before the erasure starts."""
     with state.transaction() as connection:
         connection.execute(sa.update(requests).where(requests.c.number == number).values(plan=plan))
 
 
 def completed_steps(state: State, number: int) -> dict[str, int]:
-    """Return store → how much was erased there, for the stores that are done."""
+    """Return the number of erased items by store, for the stores that are done."""
     statement = sa.select(steps.c.place, steps.c.erased).where(steps.c.request == number)
     with state.read_transaction() as connection:
         return {row.place: row.erased for row in connection.execute(statement)}
@@ -178,25 +178,34 @@ def record_step(state: State, number: int, place: str, erased: int) -> None:
     """Record that a store was erased; a repeated step adds to its count."""
     is_this_step = (steps.c.request == number) & (steps.c.place == place)
     with state.transaction() as connection:
-        before = connection.execute(sa.select(steps.c.erased).where(is_this_step)).scalar() or 0
+        previous_count = (
+            connection.execute(sa.select(steps.c.erased).where(is_this_step)).scalar() or 0
+        )
         connection.execute(sa.delete(steps).where(is_this_step))
-        at = state.now(connection)
-        values = {"request": number, "place": place, "erased": before + erased, "ended_at": at}
+        now = state.now(connection)
+        values = {
+            "request": number,
+            "place": place,
+            "erased": previous_count + erased,
+            "ended_at": now,
+        }
         connection.execute(sa.insert(steps).values(**values))
 
 
 def record_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
     """Record that a trace store accepted these deletions, or postponed one (`POSTPONED`)."""
     with state.transaction() as connection:
-        at = state.now(connection)
-        for one in hashes:
-            is_this_deletion = (deletions.c.request == number) & (deletions.c.hash == one)
+        now = state.now(connection)
+        for deletion_hash in hashes:
+            is_this_deletion = (deletions.c.request == number) & (deletions.c.hash == deletion_hash)
             connection.execute(sa.delete(deletions).where(is_this_deletion))
-            connection.execute(sa.insert(deletions).values(request=number, hash=one, asked_at=at))
+            connection.execute(
+                sa.insert(deletions).values(request=number, hash=deletion_hash, asked_at=now)
+            )
 
 
 def requested_deletions(state: State, number: int) -> dict[str, float]:
-    """Return the hash of each requested deletion → when it was requested (seconds since 1970)."""
+    """Return the request time of each deletion, in seconds since 1970, by its hash."""
     statement = sa.select(deletions.c.hash, deletions.c.asked_at)
     with state.read_transaction() as connection:
         rows = connection.execute(statement.where(deletions.c.request == number))
@@ -214,31 +223,31 @@ def close_request(state: State, number: int, certificate: str) -> None:
         )
 
 
-# Posts that must stay forgotten
+# Forgotten posts
 
 
 def remember_posts(
     state: State, author: str, source_ids: Iterable[str], texts: Iterable[str]
 ) -> None:
-    """Remember posts by hashes, so that an import leaves them out.
+    """Remember posts by hashes, so that an import omits them.
 
     Args:
         source_ids: ids of the posts.
-        texts: the posts' `content_hash` values; the same text under another name is left out too.
+        texts: the posts' `content_hash` values; the same text under another name is omitted too.
     """
     open_journal(state)
     hashes = {hash_parts("source", author, source_id) for source_id in source_ids}
     hashes |= {hash_parts("text", author, text) for text in texts}
     with state.transaction() as connection:
-        at = state.now(connection)
-        for one in sorted(hashes):
-            connection.execute(sa.delete(remembered).where(remembered.c.hash == one))
-            connection.execute(sa.insert(remembered).values(hash=one, forgotten_at=at))
+        now = state.now(connection)
+        for post_hash in sorted(hashes):
+            connection.execute(sa.delete(remembered).where(remembered.c.hash == post_hash))
+            connection.execute(sa.insert(remembered).values(hash=post_hash, forgotten_at=now))
 
 
 @dataclass(frozen=True)
 class ErasedPosts:
-    """Forgotten posts of one author that an import must leave out."""
+    """The forgotten posts of one author, which an import must omit."""
 
     author: str
     hashes: frozenset[str]
@@ -253,7 +262,7 @@ class ErasedPosts:
 
 
 def forgotten_posts(state: State, author: str) -> ErasedPosts:
-    """Return the posts that an import of this author leaves out."""
+    """Return the forgotten posts that an import of this author omits."""
     open_journal(state)
     with state.read_transaction() as connection:
         hashes = connection.execute(sa.select(remembered.c.hash)).scalars()
@@ -261,7 +270,7 @@ def forgotten_posts(state: State, author: str) -> ErasedPosts:
 
 
 def forgotten_at(state: State, author: str, name: str) -> float | None:
-    """Return when a post was forgotten (Unix seconds), or None if no post of that name was.
+    """Return the Unix time at which a post was forgotten, or None if it was not.
 
     The name may be one of the post's ids or the name given in the request.
     """

@@ -1,14 +1,14 @@
-"""The store of all Lance tables: erase from assets and from the tables that stages keep.
+"""The store of all Lance tables: erase from assets and from the stages' own tables.
 
-Scope: finding the rows of any table that hold the erased data, erasing them from every version,
+Scope: finding the rows of any table that contain the erased data, erasing them from every version,
 tag, index and file, and decoding the remaining files. Out of scope: the physical deletion
 (`tables/upkeep.py`), old versions of objects in a bucket (`object_versions.py`).
 
-No table is named here. A table is found by its folder; its rows are found by the project's column
-names (`DERIVATION_COLUMNS` marks rows derived from the value), by any other identifier column, and
-by the words of their texts. A row that only links to erased data (`LINK_COLUMNS`) stays, without
-the link. A table derived from all of an author's posts at once has no such column and is listed in
-`DERIVED_FROM_ALL_ROWS`.
+Tables are found by their folders, not by name. Rows are found by the project's column names
+(`DERIVATION_COLUMNS` marks rows derived from the value), by any other identifier column, and by the
+words of their texts. A row that only links to erased data (`LINK_COLUMNS`) stays, without the link.
+A table derived from all of an author's posts at once has no such column. `DERIVED_FROM_ALL_ROWS`
+lists these tables.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from twin_resources.quality.judges.panel import STORED_TABLES
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.store import StoredTable
 
-# A row is derived from the values in these columns, so its key is erased too.
+# A row is derived from the values in these columns, so references to its key are erased too.
 DERIVATION_COLUMNS = (
     "source_id",
     "document_id",
@@ -46,22 +46,23 @@ DERIVATION_COLUMNS = (
     "reader",
     "_input_key",
 )
-# These columns only refer to the target: the row is deleted and rebuilt from what is left, and
-# its key is not followed.
+# These columns only refer to the target. The row is deleted and rebuilt from the remaining data,
+# and references to its key are not erased.
 _REFERENCE_SUFFIXES = ("_id", "_ids", "_of", "_key", "_reader", "voters", "author", "path", "url")
-# Lists of links to other rows: the entry is removed, and the rest of the row stays.
+# These columns are lists of links to other rows. The entry is removed, and the row stays.
 LINK_COLUMNS = ("copies",)
 DERIVED_FROM_ALL_ROWS = STORED_TABLES
 _BATCH_ROWS = 2_000
 _KEYS_PER_DELETION = 5_000
-# The author's own words. Questions are excluded: they use templates that other samples share.
+# These columns contain the author's own words. Questions are excluded, because they use templates
+# that other samples share.
 _OWN_TEXT_COLUMNS = ("text", "answer", "title")
 _OWN_KEY_COLUMNS = ("source_id", "document_id")
 
 
 @dataclass
 class MatchedRows:
-    """Rows of one table that hold the target.
+    """Rows of one table that contain the target.
 
     Attributes:
         keys: row keys of matching rows in the newest or any tagged version.
@@ -83,40 +84,43 @@ class LanceTables:
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        erased = 0
+        erased_count = 0
         for author in self.author_folders(target):
             if target.is_whole_author and author == target.author:
-                erased += self._remove_author(author)
+                erased_count += self._remove_author(author)
                 continue
             for asset in self.assets(author):
-                erased += self._erase_rows(asset, author, target)
+                erased_count += self._erase_rows(asset, author, target)
         bucket = self._bucket()
         if bucket is not None:
             for author in self.author_folders(target):
                 bucket.remove_old_versions(f"{author}/")
-        return erased
+        return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
-        places: list[str] = []
+        locations: list[str] = []
         bucket = self._bucket()
         for author in self.author_folders(target):
             if bucket is None:
                 folder = Path(self.instance.tables.base_uri) / author
                 files = sorted(path for path in folder.rglob("*") if path.is_file())
-                places += _find_in_files(
+                locations += _find_in_files(
                     ((f"{author}/{path.relative_to(folder)}", path) for path in files), target
                 )
             else:
                 with tempfile.TemporaryDirectory(prefix="twin-proof-") as scratch:
-                    places += _find_in_files(bucket.download(f"{author}/", Path(scratch)), target)
-            places += self._stale_indexes(author)
-        return places
+                    locations += _find_in_files(
+                        bucket.download(f"{author}/", Path(scratch)), target
+                    )
+            locations += self._stale_indexes(author)
+        return locations
 
     def author_folders(self, target: ErasureTarget) -> list[str]:
-        """Return folders under the base URI that may hold the target: the author's and shared ones.
+        """Return the folders under the base URI that may contain the target.
 
-        For a reader, return all folders, because a reader may have asked any author.
+        These are the author's folder and shared ones, or all folders for a reader, because a reader
+        may have asked any author.
         """
         bucket = self._bucket()
         if bucket is not None:
@@ -126,7 +130,7 @@ class LanceTables:
             names = [path.name for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
         if target.subject.kind == "reader":
             return sorted(names)
-        # Names of shared folders begin with "_", and slugs never do.
+        # The names of shared folders begin with "_", which slugs never do.
         return sorted(name for name in names if name == target.author or name.startswith("_"))
 
     def assets(self, author: str) -> list[str]:
@@ -142,22 +146,22 @@ class LanceTables:
     def find_rows(
         self, asset: str, author: str, target: ErasureTarget, *, by_text: bool = True
     ) -> MatchedRows:
-        """Return the rows that hold the target in the newest version or any tagged one.
+        """Return the rows that contain the target in the newest version or any tagged one.
 
         Args:
-            by_text: read every text if True, only the identifier columns if False.
+            by_text: whether to read every text, or only the identifier columns.
         """
-        matched = MatchedRows()
+        matched_rows = MatchedRows()
         for table in self._versions(asset, author):
-            _scan_version(table, target, matched, by_text=by_text)
+            _scan_version(table, target, matched_rows, by_text=by_text)
             if asset in DERIVED_FROM_ALL_ROWS and target.subject.kind == "post":
                 rows = store.read_columns(table, [table.row_key])
-                matched.keys |= set(rows[table.row_key].to_list())
-        matched.linked_keys -= matched.keys
-        return matched
+                matched_rows.keys |= set(rows[table.row_key].to_list())
+        matched_rows.linked_keys -= matched_rows.keys
+        return matched_rows
 
     def own_texts(self, asset: str, author: str, target: ErasureTarget) -> Iterator[str]:
-        """Yield texts of rows that are a post or part of one, for fingerprinting."""
+        """Yield the texts of rows that are a post or part of one, for fingerprinting."""
         for table in self._versions(asset, author):
             keys = [name for name in _OWN_KEY_COLUMNS if name in table.columns]
             texts = [name for name in _OWN_TEXT_COLUMNS if name in table.columns]
@@ -170,50 +174,54 @@ class LanceTables:
     def _versions(self, asset: str, author: str) -> Iterator[StoredTable]:
         """Yield a table at every tagged version, ending with the newest one."""
         tables = self.instance.tables
-        newest = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
-        if newest is None:
+        newest_table = store.open_table(
+            tables.uri(asset, author), storage_options=tables.storage_options
+        )
+        if newest_table is None:
             return
-        tags: Mapping[str, Any] = newest.dataset.tags.list()
-        tagged = {int(tag["version"]) for tag in tags.values()} - {newest.dataset.version}
-        for version in sorted(tagged):
-            yield store.checkout_version(newest, version)
-        yield newest
+        tags: Mapping[str, Any] = newest_table.dataset.tags.list()
+        tagged_versions = {int(tag["version"]) for tag in tags.values()} - {
+            newest_table.dataset.version
+        }
+        for version in sorted(tagged_versions):
+            yield store.checkout_version(newest_table, version)
+        yield newest_table
 
     def _erase_rows(self, asset: str, author: str, target: ErasureTarget) -> int:
-        """Erase rows by key from every version; move an affected tag to what is left."""
-        matched = self.find_rows(asset, author, target)
-        # Old versions hold what an edit or a deletion removed from the newest one. They are always
-        # deleted, unless the target is a reader and this table holds nothing about readers.
+        """Erase rows by key from every version; move affected tags to the remaining rows."""
+        matched_rows = self.find_rows(asset, author, target)
+        # Old versions contain rows that were edited or deleted since. They are always deleted,
+        # unless the target is a reader and this table contains no data about readers.
         if (
-            not matched.keys
-            and not matched.linked_keys
+            not matched_rows.keys
+            and not matched_rows.linked_keys
             and target.subject.kind == "reader"
             and not self._has_reader_columns(asset, author)
         ):
             return 0
         tables = self.instance.tables
-        unlinked = self._without_links(asset, author, matched.linked_keys, target)
-        only_in_old_versions = matched.linked_keys - set(
-            unlinked[:, 0].to_list() if unlinked.width else ()
+        unlinked_rows = self._without_links(asset, author, matched_rows.linked_keys, target)
+        old_version_keys = matched_rows.linked_keys - set(
+            unlinked_rows[:, 0].to_list() if unlinked_rows.width else ()
         )
-        # Inputs that produced no row are remembered by their key.
+        # The state store remembers inputs without output rows by their key.
         ids = target.ids if target.subject.kind == "post" else frozenset[str]()
-        keys = sorted(matched.keys | only_in_old_versions | ids)
+        keys = sorted(matched_rows.keys | old_version_keys | ids)
         for start in range(0, max(len(keys), 1), _KEYS_PER_DELETION):
             batch = keys[start : start + _KEYS_PER_DELETION] or [""]
-            done = tables.forget(asset, author, batch, replaced=None if start else unlinked)
-            for tag in done.removed_tags:
+            result = tables.forget(asset, author, batch, replaced=None if start else unlinked_rows)
+            for tag in result.removed_tags:
                 tables.tag(asset, author, tag)
         if asset == PASSAGES:
             # `forget` dropped the index, because an index retrained by Lance finds a third fewer.
             # Until it is rebuilt, a search scans all vectors.
             maintain_vector_index(tables, author)
-        return len(matched.keys) + unlinked.height
+        return len(matched_rows.keys) + unlinked_rows.height
 
     def _without_links(
         self, asset: str, author: str, keys: set[str], target: ErasureTarget
     ) -> pl.DataFrame:
-        """Return newest-version rows without the links, key column first; empty without keys."""
+        """Return newest rows without the links, key column first; empty without keys."""
         tables = self.instance.tables
         table = store.open_table(tables.uri(asset, author), storage_options=tables.storage_options)
         if not keys or table is None:
@@ -221,7 +229,7 @@ class LanceTables:
         columns = [table.row_key, *(name for name in table.columns if name != table.row_key)]
         rows = store.read_columns(table, columns)
         rows = rows.filter(pl.col(table.row_key).is_in(sorted(keys)))
-        left = {
+        link_columns = {
             name: pl.Series(
                 name,
                 [
@@ -233,7 +241,7 @@ class LanceTables:
             for name in LINK_COLUMNS
             if name in columns
         }
-        return rows.with_columns(**left)
+        return rows.with_columns(**link_columns)
 
     def _has_reader_columns(self, asset: str, author: str) -> bool:
         tables = self.instance.tables
@@ -257,42 +265,46 @@ class LanceTables:
         return len(assets)
 
     def _stale_indexes(self, author: str) -> list[str]:
-        """Return unused index folders; they must be deleted, as packed words are unsearchable."""
+        """Return unused index folders, which still contain the words in packed form."""
         if self._bucket() is not None:
-            return []  # Lance lists a bucket like a folder; old versions are deleted
-        stale: list[str] = []
+            return []  # the bucket's old object versions are deleted, including index folders
+        stale_indexes: list[str] = []
         tables = self.instance.tables
         for asset in self.assets(author):
             table = store.open_table(tables.uri(asset, author), storage_options=None)
             if table is None:
                 continue
-            current = {
+            current_ids = {
                 str(segment.uuid)
                 for index in cast("Sequence[Any]", table.dataset.describe_indices())
                 for segment in index.segments
             }
             folder = Path(tables.uri(asset, author)) / "_indices"
-            existing = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-            stale += [f"{author}/{asset}: an old index" for name in existing if name not in current]
-        return stale
+            existing_ids = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+            stale_indexes += [
+                f"{author}/{asset}: an old index"
+                for name in existing_ids
+                if name not in current_ids
+            ]
+        return stale_indexes
 
     def _bucket(self) -> VersionedBucket | None:
         return bucket_for_tables(self.instance.tables)
 
 
 def _find_in_files(files: Iterator[tuple[str, Path]], target: ErasureTarget) -> list[str]:
-    places: list[str] = []
+    locations: list[str] = []
     for shown_path, path in files:
-        where = find_in_file(path, target)
-        if where is not None:
-            places.append(f"{shown_path}: {where}")
-    return places
+        location = find_in_file(path, target)
+        if location is not None:
+            locations.append(f"{shown_path}: {location}")
+    return locations
 
 
 def _scan_version(
     table: StoredTable, target: ErasureTarget, matched: MatchedRows, *, by_text: bool
 ) -> None:
-    """Add the rows of one version that hold the target."""
+    """Add one version's rows that contain the target to `matched`."""
     columns = [name for name in table.dataset.schema.names if name in _text_columns(table)]
     derivation_columns = [name for name in columns if name in DERIVATION_COLUMNS]
     reference_columns = [
@@ -329,15 +341,15 @@ def _scan_version(
 
 
 def _text_columns(table: StoredTable) -> set[str]:
-    """Return the columns that may hold texts, which excludes vectors and numbers."""
+    """Return the columns that may contain texts, which excludes vectors and numbers."""
     import pyarrow.types as of
 
     columns: set[str] = set()
     for column in cast("Sequence[Any]", table.dataset.schema):
-        kind = column.type
-        while of.is_list(kind) or of.is_large_list(kind):
-            kind = kind.value_type
-        if of.is_string(kind) or of.is_large_string(kind) or of.is_struct(kind):
+        data_type = column.type
+        while of.is_list(data_type) or of.is_large_list(data_type):
+            data_type = data_type.value_type
+        if of.is_string(data_type) or of.is_large_string(data_type) or of.is_struct(data_type):
             columns.add(column.name)
     return columns
 
@@ -347,7 +359,7 @@ def _references_target(value: object, target: ErasureTarget) -> bool:
         return target.matches_identifier(value)
     if isinstance(value, list):
         return any(
-            isinstance(one, str) and target.matches_identifier(one)
-            for one in cast("list[object]", value)
+            isinstance(item, str) and target.matches_identifier(item)
+            for item in cast("list[object]", value)
         )
     return False

@@ -1,11 +1,11 @@
 """List the data that an installation cannot erase itself, with the deadline for removing it.
 
-Scope: naming these locations from the settings, and their deadlines.
+Scope: deriving these locations from the settings, and the deadline.
 Out of scope: stores that can be erased (`data_stores.py`).
 
 The deadline is one month from the request (Regulation (EU) 2016/679, article 12(3),
-https://eur-lex.europa.eu/eli/reg/2016/679/oj). This code cannot inspect a backup, so it lists
-what a person has to do and by when.
+https://eur-lex.europa.eu/eli/reg/2016/679/oj). This code cannot inspect a backup, so it lists the
+steps for a person and their deadline.
 """
 # pyright: strict
 
@@ -29,7 +29,7 @@ class ManualStep:
 
     Attributes:
         what: the location.
-        how: what to do there.
+        how: the instruction.
         deadline: ISO 8601 date.
     """
 
@@ -49,13 +49,14 @@ def list_manual_steps(
     """Return the manual steps for an erased subject.
 
     Args:
-        asked_at: when the request was made, seconds since the epoch.
+        asked_at: time of the request, in seconds since the epoch.
         remaining: data that a trace store with background deletion still returns.
-        accepted_at: when the trace store accepted each deletion, seconds since the epoch.
+        accepted_at: times at which the trace store accepted each deletion, in seconds since the
+            epoch.
     """
     deadline = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
     steps = _steps(instance, target, len(list(remaining)), sorted(accepted_at))
-    return [ManualStep(what, how, deadline) for what, how in steps]
+    return [ManualStep(location, instruction, deadline) for location, instruction in steps]
 
 
 def _steps(
@@ -64,7 +65,7 @@ def _steps(
     remaining_count: int,
     accepted_at: Sequence[float],
 ) -> Iterator[tuple[str, str]]:
-    """Yield (what, how) of each step."""
+    """Yield the location and the instruction of each step."""
     settings = instance.settings
     yield (
         f"backups and snapshots of {settings.home.name}/ and of its disk",
@@ -87,10 +88,14 @@ def _steps(
             f"delete {_copied_checkpoints(target)} there; an outbox there may send its data "
             "later, so run `twin forget` again once `twin status` on each host shows it empty",
         )
-    shown = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
+    answer_counts = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
     models = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
-    for model in sorted(models | set(shown)):
-        count_note = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
+    for model in sorted(models | set(answer_counts)):
+        count_note = (
+            f" ({answer_counts[model]} of these traces were its answers)"
+            if answer_counts[model]
+            else ""
+        )
         yield (
             f"the provider of {model}{count_note}",
             "check how long it keeps requests, and ask it to delete those it keeps longer. Each "
@@ -125,14 +130,16 @@ def _langfuse_step(
 
 
 def _date_range(moments: Sequence[float]) -> str:
-    first, last = (datetime.fromtimestamp(one, UTC).date() for one in (moments[0], moments[-1]))
-    return f"from {first} to {last}"
+    first_day, last_day = (
+        datetime.fromtimestamp(moment, UTC).date() for moment in (moments[0], moments[-1])
+    )
+    return f"from {first_day} to {last_day}"
 
 
 def _copied_adapters(target: ErasureTarget) -> str:
-    """Return the published checkpoints with their addresses, then the others."""
-    published = {one.partition(" ")[0] for one in target.published}
-    return ", ".join([*sorted(target.published), *sorted(target.checkpoints - published)]) or (
+    """Return the published checkpoints with their addresses, then the other checkpoints."""
+    published_ids = {entry.partition(" ")[0] for entry in target.published}
+    return ", ".join([*sorted(target.published), *sorted(target.checkpoints - published_ids)]) or (
         "all that were copied"
     )
 

@@ -1,7 +1,7 @@
 """List, download and delete objects of the tables' bucket, including old versions.
 
-Scope: objects with all their versions, over boto3.
-Out of scope: what the objects hold (`lance_tables.py`), reading tables (Lance does that).
+Scope: objects with all their versions, through boto3.
+Out of scope: the contents of objects (`lance_tables.py`), reading tables (Lance does that).
 API: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html. Deleting an
 object of a versioned bucket only adds a marker; its content is deleted only by `VersionId`.
 """
@@ -41,7 +41,7 @@ class VersionedBucket:
     prefix: str
 
     def list_folders(self, path: str = "") -> list[str]:
-        """Return the names directly under a path that have objects below them."""
+        """Return the names of the folders directly under a path."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix + path, Delimiter="/"
         )
@@ -52,15 +52,17 @@ class VersionedBucket:
         ]
 
     def download(self, folder: str, scratch: Path) -> Iterator[tuple[str, Path]]:
-        """Yield every object under a path and every old version of it, one file at a time."""
+        """Yield every object under a path and all its old versions, one file at a time."""
         for number, item in enumerate(self._versions(folder)):
             if item["marker"]:
                 continue
             path = scratch / f"{number}-{Path(item['Key']).name}"
-            extra = {"VersionId": item["VersionId"]} if item["VersionId"] != "null" else {}
-            self.client.download_file(self.bucket, item["Key"], str(path), ExtraArgs=extra or None)
-            shown = item["Key"][len(self.prefix) :]
-            yield f"{shown}{'' if item['IsLatest'] else ' (an old version)'}", path
+            extra_args = {"VersionId": item["VersionId"]} if item["VersionId"] != "null" else {}
+            self.client.download_file(
+                self.bucket, item["Key"], str(path), ExtraArgs=extra_args or None
+            )
+            object_name = item["Key"][len(self.prefix) :]
+            yield f"{object_name}{'' if item['IsLatest'] else ' (an old version)'}", path
             path.unlink()
 
     def list_objects(self, path: str) -> list[str]:
@@ -72,15 +74,15 @@ class VersionedBucket:
         return self._delete(list(self._versions(path)))
 
     def remove_old_versions(self, path: str) -> int:
-        """Delete the old versions that a versioned bucket keeps of deleted or replaced objects.
+        """Delete old versions, which a versioned bucket keeps of deleted or replaced objects.
 
         Raises:
             TwinError: the credentials may not delete versions.
         """
         versions = list(self._versions(path))
-        current = {item["Key"] for item in versions if item["IsLatest"] and not item["marker"]}
+        current_keys = {item["Key"] for item in versions if item["IsLatest"] and not item["marker"]}
         return self._delete(
-            [item for item in versions if not (item["IsLatest"] and item["Key"] in current)]
+            [item for item in versions if not (item["IsLatest"] and item["Key"] in current_keys)]
         )
 
     def _versions(self, path: str) -> Iterator[dict[str, Any]]:
@@ -101,14 +103,14 @@ class VersionedBucket:
         for start in range(0, len(versions), _MAX_KEYS_PER_REQUEST):
             batch = versions[start : start + _MAX_KEYS_PER_REQUEST]
             objects = [{name: item[name] for name in ("Key", "VersionId")} for item in batch]
-            answer: Mapping[str, Any] = self.client.delete_objects(
+            response: Mapping[str, Any] = self.client.delete_objects(
                 Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
             )
-            refused = answer.get("Errors", ())
-            if refused:
+            errors = response.get("Errors", ())
+            if errors:
                 raise TwinError(
                     f"delete {len(batch)} object versions in s3://{self.bucket}/{self.prefix}",
-                    found=f"{refused[0].get('Code')} for {len(refused)} of them",
+                    found=f"{errors[0].get('Code')} for {len(errors)} of them",
                     next_step="grant these credentials s3:DeleteObjectVersion, then run "
                     "`twin forget` again: it continues from here",
                 )
@@ -130,12 +132,12 @@ def bucket_for_address(
     """Return the part of a bucket under an address, or None if the address is a folder.
 
     Args:
-        storage_options: options under Lance's names; missing ones come from the environment.
+        storage_options: options under Lance's names; missing options come from the environment.
 
     Raises:
-        TwinError: the address is on a store other than S3, or boto3 is not installed.
+        TwinError: the store is not S3, or boto3 is not installed.
     """
-    scheme, separator, rest = base_uri.partition("://")
+    scheme, separator, path = base_uri.partition("://")
     if not separator:
         return None
     if scheme != "s3":
@@ -156,9 +158,9 @@ def bucket_for_address(
     arguments: dict[str, str] = {}
     for argument, (name, *variables) in _CLIENT_ARGUMENTS.items():
         values = [options.get(name), *(os.environ.get(variable) for variable in variables)]
-        value = next((one for one in values if one), None)
+        value = next((candidate for candidate in values if candidate), None)
         if value:
             arguments[argument] = value
-    bucket, _, prefix = rest.partition("/")
+    bucket, _, prefix = path.partition("/")
     client: Any = boto3.client("s3", **arguments)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return VersionedBucket(client, bucket, f"{prefix.rstrip('/')}/" if prefix else "")

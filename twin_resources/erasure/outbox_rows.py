@@ -3,10 +3,10 @@
 Scope: removing spans from waiting exports, and removing scores. Out of scope: the outbox itself
 (`langfuse/outbox.py`), data already sent (`trace_store.py`).
 
-An export holds half a second of spans from any authors and readers; the remaining spans are packed
-again under the same number. Answers in progress end later, so tombstones are written first: the
-outbox leaves out what they name. The erasure waits for the relay to finish the item that it is
-sending, so that the trace store, which is erased next, has it.
+An export contains half a second of spans of all authors and readers. The remaining spans are
+repacked under the same number. Answers in progress end after the erasure, so it writes tombstones,
+and the outbox omits spans and scores that they match. The erasure waits until the relay has sent
+its current item, so that the trace store, which is erased next, contains that item.
 """
 # pyright: strict
 
@@ -46,22 +46,22 @@ class OutboxRows:
         Outbox(path).close()  # adds the tombstones table to an old file
         with open_for_erasure(path) as connection:
             connection.execute("BEGIN IMMEDIATE")  # an error closes the file, which rolls back
-            erased, traces = 0, set(target.traces)
+            erased_count, traces = 0, set(target.traces)
             for table in ("waiting", "refused"):
-                count = _erase_traces(connection, table, target)
-                erased, traces = erased + len(count), traces | count
+                erased_traces = _erase_traces(connection, table, target)
+                erased_count, traces = erased_count + len(erased_traces), traces | erased_traces
             for table in ("waiting", "refused"):
-                erased += _erase_scores(connection, table, target, traces)
-            erased += connection.execute("DELETE FROM words").rowcount  # servers' messages
+                erased_count += _erase_scores(connection, table, target, traces)
+            erased_count += connection.execute("DELETE FROM words").rowcount  # servers' messages
             add_tombstones(connection, _list_tombstones(target, traces))
             _recount(connection)
             connection.execute("COMMIT")
         with sending_lock(path):
             rewrite_database(path)
-        return erased
+        return erased_count
 
     def lift_tombstones(self, target: ErasureTarget, *, until: float) -> None:
-        """Accept a returning reader or author again; drop only what began before `until`."""
+        """Accept a returning reader or author again; drop only data that began before `until`."""
         path = outbox_path(self.instance.settings)
         if path.is_file():
             with open_for_erasure(path) as connection:
@@ -72,19 +72,19 @@ class OutboxRows:
         path = outbox_path(self.instance.settings)
         if not path.is_file():
             return []
-        places = [where] if (where := find_in_file(path, target)) else []
+        locations = [location] if (location := find_in_file(path, target)) else []
         with open_for_erasure(path) as connection:
             for table in ("waiting", "refused"):
                 for number, kind, body in _rows(connection, table):
                     if kind == "trace" and any(
                         span_contains_target(span, target) for span in read_spans(body)
                     ):
-                        places.append(f"{table} {number}")
-        return places
+                        locations.append(f"{table} {number}")
+        return locations
 
 
 def span_contains_target(span: OtlpSpan, target: ErasureTarget) -> bool:
-    """Return whether a span belongs to an erased trace or holds erased data."""
+    """Return whether a span belongs to an erased trace or contains erased data."""
     return target.matches_identifier(span.trace_id) or target.is_in_value(dict(span.attributes))
 
 
@@ -109,46 +109,48 @@ def _rows(connection: sqlite3.Connection, table: str) -> list[tuple[int, str, by
 
 def _erase_traces(connection: sqlite3.Connection, table: str, target: ErasureTarget) -> set[str]:
     """Remove matching traces from the exports; return their ids."""
-    erased: set[str] = set()
+    erased_traces: set[str] = set()
     for number, kind, body in _rows(connection, table):
         spans = read_spans(body) if kind == "trace" else []
         traces = {span.trace_id for span in spans if span_contains_target(span, target)}
         if not traces:
             continue
-        erased |= traces
-        remaining = without_traces(body, traces)
-        if remaining is None:
+        erased_traces |= traces
+        remaining_body = without_traces(body, traces)
+        if remaining_body is None:
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
         elif table == "waiting":
             connection.execute(
                 "UPDATE waiting SET body = ?, bytes = ? WHERE number = ?",
-                (remaining, len(remaining), number),
+                (remaining_body, len(remaining_body), number),
             )
         else:
-            connection.execute("UPDATE refused SET body = ? WHERE number = ?", (remaining, number))
-    return erased
+            connection.execute(
+                "UPDATE refused SET body = ? WHERE number = ?", (remaining_body, number)
+            )
+    return erased_traces
 
 
 def _erase_scores(
     connection: sqlite3.Connection, table: str, target: ErasureTarget, traces: set[str]
 ) -> int:
-    erased = 0
+    erased_count = 0
     for number, kind, body in _rows(connection, table):
         if kind != "score":
             continue
         score = json.loads(body)
         if score.get("traceId") in traces or target.is_in_value(score):
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
-            erased += 1
-    return erased
+            erased_count += 1
+    return erased_count
 
 
 def _recount(connection: sqlite3.Connection) -> None:
     """Recompute the outbox's counts of waiting items."""
-    for name, counted in (
+    for name, count_query in (
         ("score", "SELECT COUNT(*) FROM waiting WHERE kind = 'score'"),
         ("trace", "SELECT COUNT(*) FROM waiting WHERE kind = 'trace'"),
         ("bytes", "SELECT COALESCE(SUM(bytes), 0) FROM waiting WHERE kind = 'trace'"),
     ):
-        value = connection.execute(counted).fetchone()[0]
+        value = connection.execute(count_query).fetchone()[0]
         connection.execute("INSERT OR REPLACE INTO counts VALUES (?, ?)", (name, value))

@@ -1,8 +1,8 @@
-"""Find everything that belongs to a subject, before anything is erased.
+"""Find all data that belongs to a subject, before the erasure.
 
 Scope: following a post, an author or a reader to documents, chunks, samples, traces and
 checkpoints; fingerprinting their texts.
-Out of scope: erasing, what a column name means (`lance_tables.py`).
+Out of scope: erasing, the meaning of column names (`lance_tables.py`).
 """
 # pyright: strict
 
@@ -41,7 +41,7 @@ class _Traces(Protocol):
 def plan_erasure(
     instance: Installation, subject: ErasureSubject, *, key_hash: str = ""
 ) -> ErasureTarget:
-    """Return everything that belongs to a subject.
+    """Return a subject's target, with all data that belongs to it.
 
     Raises:
         TwinError: the post, the author or the reader is unknown; nothing was written.
@@ -77,22 +77,28 @@ def plan_erasure(
         return replace(target, published=_published(instance, checkpoints))
     target = _follow_derived_rows(tables, target)
     authors = [target.author] if target.author else instance.registry.authors()
-    trained = {one for author in authors for one in find_trained_on(instance, author, target)}
-    return replace(target, checkpoints=frozenset(trained), published=_published(instance, trained))
+    trained_checkpoints = {
+        checkpoint for author in authors for checkpoint in find_trained_on(instance, author, target)
+    }
+    return replace(
+        target,
+        checkpoints=frozenset(trained_checkpoints),
+        published=_published(instance, trained_checkpoints),
+    )
 
 
 def _published(instance: Installation, checkpoints: Set[str]) -> frozenset[str]:
-    """Return the published ones among checkpoints, with the address that `twin publish` noted.
+    """Return those checkpoints that were published, with the address that `twin publish` recorded.
 
-    They are read before anything is erased, because an address may contain the author's name.
+    They are read before the erasure, because an address may contain the author's name.
     """
     file = instance.settings.home / "published.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    notes: list[dict[str, str]] = [json.loads(line) for line in lines]
+    entries: list[dict[str, str]] = [json.loads(line) for line in lines]
     return frozenset(
-        f"{note['checkpoint']} ({note['revision']})"
-        for note in notes
-        if note["checkpoint"] in checkpoints
+        f"{entry['checkpoint']} ({entry['revision']})"
+        for entry in entries
+        if entry["checkpoint"] in checkpoints
     )
 
 
@@ -111,14 +117,16 @@ def _initial_target(instance: Installation, subject: ErasureSubject) -> ErasureT
             next_step="run `twin status` to list the authors of this home",
         )
     posts = tables.read(POSTS, subject.author, columns=["source_id", "url"])
-    matching = posts.filter((posts["source_id"] == subject.name) | (posts["url"] == subject.name))
-    if matching.is_empty():
+    matching_posts = posts.filter(
+        (posts["source_id"] == subject.name) | (posts["url"] == subject.name)
+    )
+    if matching_posts.is_empty():
         raise TwinError(
             f"forget the post {subject.name!r} of {subject.author}",
             found=f"{posts.height} posts, none with that source id or address",
             next_step="run `twin forget`, which finds the post by any of its names",
         )
-    return ErasureTarget(subject, ids=frozenset(matching["source_id"].to_list()))
+    return ErasureTarget(subject, ids=frozenset(matching_posts["source_id"].to_list()))
 
 
 def _display_name(instance: Installation, slug: str) -> str:
@@ -131,7 +139,7 @@ def _display_name(instance: Installation, slug: str) -> str:
             found="no author with that slug in this home",
             next_step="run `twin status` to list its authors; pass a slug, not a name",
         )
-    # A single word may be another person's name; the slug matches anyway.
+    # A single word may be another person's name, and the slug matches anyway.
     return name if " " in name.strip() else ""
 
 
@@ -146,10 +154,10 @@ def _follow_derived_rows(tables: LanceTables, target: ErasureTarget) -> ErasureT
         chunks: set[str] = set()
         for author in tables.author_folders(target):
             for asset in tables.assets(author):
-                matched = tables.find_rows(asset, author, target, by_text=False).derived_keys
-                derived_keys |= matched
+                matched_keys = tables.find_rows(asset, author, target, by_text=False).derived_keys
+                derived_keys |= matched_keys
                 if "chunk" in asset or asset == "embeddings":
-                    chunks |= matched
+                    chunks |= matched_keys
         if derived_keys <= target.ids:
             return target
         target = replace(
@@ -184,9 +192,9 @@ def _post_texts(
 
 
 def _find_traces(instance: Installation, target: ErasureTarget) -> tuple[set[str], set[str]]:
-    """Return the target's traces, and `model trace-id` of those answered by a paid provider.
+    """Return the target's traces, and `model trace-id` for traces with a paid provider's answer.
 
-    Both the ledger and the trace store are read, because either may hold older or newer traces.
+    Both the ledger and the trace store are read, because each may have traces that the other lacks.
     """
     table = ledger.traces
     with instance.state.read_transaction() as connection:
@@ -214,18 +222,18 @@ def _find_traces(instance: Installation, target: ErasureTarget) -> tuple[set[str
 
 
 def _shows_passage(row: Any, target: ErasureTarget) -> bool:
-    """Return whether a prompt held one of the target's passages."""
-    shown = row.get("chunks")
-    if shown is None:
+    """Return whether a prompt contained one of the target's passages."""
+    passage_ids = row.get("chunks")
+    if passage_ids is None:
         metadata = row.get("metadata")
         metadata_values: dict[str, Any] = (
             json.loads(metadata) if isinstance(metadata, str) else metadata or {}
         )
-        shown = metadata_values.get("twin.chunks") or ""
-    listed: str = shown if isinstance(shown, str) else json.dumps(shown)
+        passage_ids = metadata_values.get("twin.chunks") or ""
+    id_list: str = passage_ids if isinstance(passage_ids, str) else json.dumps(passage_ids)
     return (
-        any(part.strip(" []\"'") in target.chunks for part in listed.split(","))
-        if listed
+        any(part.strip(" []\"'") in target.chunks for part in id_list.split(","))
+        if id_list
         else False
     )
 
@@ -258,7 +266,7 @@ def _fingerprint_requests(
 
 
 def _request_texts(instance: Installation, target: ErasureTarget) -> Iterator[tuple[bool, str]]:
-    """Yield (whether it is erased, the text) of everyone's questions and edits."""
+    """Yield the questions and edits of all readers, each as (whether it is erased, text)."""
     is_reader, reader = target.subject.kind == "reader", target.subject.name
     traces, scores = ledger.traces, ledger.scores
     with instance.state.read_transaction() as connection:
@@ -266,8 +274,11 @@ def _request_texts(instance: Installation, target: ErasureTarget) -> Iterator[tu
             yield row.trace_id in target.traces, row.question
         columns = (scores.c.trace_id, scores.c.reader, scores.c.text)
         for row in connection.execute(sa.select(*columns)):
-            own = row.reader == reader if is_reader else row.trace_id in target.traces
-            yield own, row.text
+            is_own = row.reader == reader if is_reader else row.trace_id in target.traces
+            yield is_own, row.text
     store = cast("_Traces", make_trace_store(instance))
-    for one in store.iter_observations():
-        yield one.trace_id in target.traces, extract_question(one.row.get("input"), "")
+    for observation in store.iter_observations():
+        yield (
+            observation.trace_id in target.traces,
+            extract_question(observation.row.get("input"), ""),
+        )

@@ -1,7 +1,7 @@
-"""Find the post that a person means by its id, its address, its file or its title.
+"""Find a post by its id, its address, its file or its title.
 
-Scope: matching the words of a request to one post of one author, or refusing with the nearest
-names. Out of scope: what else belongs to that post (`plan.py`), asking (`journal.py`).
+Scope: matching the name in a request with one post of one author, or refusing with the nearest
+names. Out of scope: other data of that post (`plan.py`), making the request (`journal.py`).
 """
 # pyright: strict
 
@@ -24,10 +24,10 @@ MAX_SUGGESTIONS = 3  # candidates listed in a refusal
 
 @dataclass(frozen=True)
 class PostNames:
-    """One imported post, with every name that a person may use for it; unknown ones are empty.
+    """One imported post, with every name that a person may use for it; unknown names are empty.
 
     Attributes:
-        document_id: the id shown in answers, by `twin explain` and on the page.
+        document_id: the id that answers, `twin explain` and the page show.
     """
 
     author: str
@@ -47,10 +47,10 @@ class PostNames:
 
 
 class PostForgottenError(TwinError):
-    """The post of that name was forgotten earlier, and no other post has the name.
+    """Raised if the post of that name was forgotten earlier and no other post has the name.
 
     Attributes:
-        day: when it was forgotten, ISO 8601, UTC.
+        day: UTC day on which it was forgotten, ISO 8601.
     """
 
     def __init__(self, author: str, name: str, *, at: float) -> None:
@@ -63,10 +63,10 @@ class PostForgottenError(TwinError):
 
 
 def find_post(instance: Installation, name: str, authors: Sequence[str]) -> ErasureSubject:
-    """Return the post of one of these authors that a name means.
+    """Return the post with this name among the posts of these authors.
 
     A source id or an address must match exactly. A document id, the end of a path or a title is
-    accepted if only one post has it. The plan of an interrupted request is searched too.
+    accepted if only one post has it. The plans of interrupted requests are searched too.
 
     Args:
         authors: slugs.
@@ -75,27 +75,33 @@ def find_post(instance: Installation, name: str, authors: Sequence[str]) -> Eras
         PostForgottenError: a post of that name was forgotten, and no post has it now.
         TwinError: no post has that name, or several have it; the message lists the nearest.
     """
-    if (unfinished := _find_open_request(instance, name, authors)) is not None:
-        return unfinished
+    if (open_subject := _find_open_request(instance, name, authors)) is not None:
+        return open_subject
     posts = [post for author in authors for post in list_posts(instance, author)]
-    times = {author: journal.forgotten_at(instance.state, author, name) for author in authors}
-    forgotten = {author: at for author, at in times.items() if at is not None}
-    if forgotten and not any(_has_id_or_address(post, name) for post in posts):
-        author = max(forgotten, key=forgotten.__getitem__)
-        raise PostForgottenError(author, name, at=forgotten[author])
+    forgotten_times = {
+        author: journal.forgotten_at(instance.state, author, name) for author in authors
+    }
+    forgotten_by_author = {
+        author: forgotten_at
+        for author, forgotten_at in forgotten_times.items()
+        if forgotten_at is not None
+    }
+    if forgotten_by_author and not any(_has_id_or_address(post, name) for post in posts):
+        author = max(forgotten_by_author, key=forgotten_by_author.__getitem__)
+        raise PostForgottenError(author, name, at=forgotten_by_author[author])
     return match_post(posts, name)
 
 
 def match_post(posts: Sequence[PostNames], name: str) -> ErasureSubject:
-    """Return the post among these that a name means, by the rules of `find_post`.
+    """Return the post with this name by the rules of `find_post`.
 
     Raises:
         TwinError: see `find_post`.
     """
     for rule in _RULES:
         matches = [post for post in posts if rule(post, name)]
-        exact = rule is _has_id_or_address
-        if exact and len({post.author for post in matches}) == 1:
+        is_exact = rule is _has_id_or_address
+        if is_exact and len({post.author for post in matches}) == 1:
             return ErasureSubject(
                 "post", matches[0].author, name
             )  # two copies may share an address
@@ -107,11 +113,11 @@ def match_post(posts: Sequence[PostNames], name: str) -> ErasureSubject:
                 found=f"{len(matches)} posts with that name: {_list_posts(matches)}",
                 next_step="pass the id of one, and --author if two authors have it",
             )
-    nearest = _nearest(posts, name)
+    nearest_posts = _nearest(posts, name)
     finding = f"no match among {len(posts)} posts"
     raise TwinError(
         f"forget the post {name!r}",
-        found=f"{finding}; nearest: {_list_posts(nearest)}" if nearest else finding,
+        found=f"{finding}; nearest: {_list_posts(nearest_posts)}" if nearest_posts else finding,
         next_step="pass the document id that `twin explain` and the page show, or the post's "
         "path, address or title",
     )
@@ -144,7 +150,7 @@ def list_posts(instance: Installation, author: str) -> list[PostNames]:
 def _find_open_request(
     instance: Installation, name: str, authors: Sequence[str]
 ) -> ErasureSubject | None:
-    """Return the subject of an open request for that name; its post may be deleted already."""
+    """Return the subject of an open request for that name, whose post may already be deleted."""
     for request in journal.unfinished_requests(instance.state):
         subject = request.subject
         if subject is None or subject.kind != "post" or subject.author not in authors:
@@ -163,7 +169,7 @@ def _has_document_id(post: PostNames, name: str) -> bool:
 
 
 def _has_path(post: PostNames, name: str) -> bool:
-    """Return whether one is the end of the other: the file's full path, or its bare name."""
+    """Return whether one path is the end of the other, such as a full path and a file name."""
     wanted_path = f"/{name.replace(chr(92), '/').removeprefix('./').strip('/')}"
     post_paths = [f"/{path.strip('/')}" for path in (post.source_id, post.path) if path]
     return any(wanted_path.endswith(path) or path.endswith(wanted_path) for path in post_paths)
@@ -182,14 +188,16 @@ _RULES: tuple[Callable[[PostNames, str], bool], ...] = (
 
 
 def _nearest(posts: Sequence[PostNames], name: str) -> list[PostNames]:
-    """Return posts with a name that contains the given one, then those with a similar spelling."""
+    """Return posts with a name that contains the given name, then posts with a similar name."""
     folded_name = name.casefold().strip()
-    by_name = {one.casefold(): post for post in posts for one in post.all}
-    containing = [post for one, post in by_name.items() if folded_name and folded_name in one]
-    similar = difflib.get_close_matches(folded_name, by_name, n=MAX_SUGGESTIONS, cutoff=0.5)
-    return list(dict.fromkeys([*containing, *(by_name[one] for one in similar)]))[:MAX_SUGGESTIONS]
+    by_name = {key.casefold(): post for post in posts for key in post.all}
+    containing_posts = [post for key, post in by_name.items() if folded_name and folded_name in key]
+    similar_names = difflib.get_close_matches(folded_name, by_name, n=MAX_SUGGESTIONS, cutoff=0.5)
+    return list(dict.fromkeys([*containing_posts, *(by_name[key] for key in similar_names)]))[
+        :MAX_SUGGESTIONS
+    ]
 
 
 def _list_posts(posts: Sequence[PostNames]) -> str:
-    shown = "; ".join(str(post) for post in posts[:MAX_SUGGESTIONS])
-    return f"{shown}; …" if len(posts) > MAX_SUGGESTIONS else shown
+    listing = "; ".join(str(post) for post in posts[:MAX_SUGGESTIONS])
+    return f"{listing}; …" if len(posts) > MAX_SUGGESTIONS else listing

@@ -1,8 +1,8 @@
-"""Rewrite tables of a PostgreSQL server, so that no page of them holds deleted data.
+"""Rewrite tables of a PostgreSQL server, so that none of their pages contains deleted data.
 
 Scope: `VACUUM (FULL)` and the server's statistics of the values. Out of scope: deleting rows
 (`state_store.py`, `dagster_records.py`); the server's write-ahead log and backups
-(`manual_steps.py` names them).
+(`manual_steps.py` lists them).
 """
 # pyright: strict
 
@@ -14,11 +14,11 @@ import sqlalchemy as sa
 
 
 def rewrite_tables(engine: sa.Engine, names: Iterable[str]) -> None:
-    """Rewrite tables, and the planner's statistics with them.
+    """Rewrite tables and the planner's statistics about them.
 
-    `ANALYZE` keeps each column's common values and histogram bounds, including short texts
-    verbatim. They are collected again from the remaining rows, and the statistics table itself is
-    rewritten. The owner of the database may do that; for another role the server skips the table
+    `ANALYZE` stores each column's common values and histogram bounds, including short texts
+    verbatim. It recollects them from the remaining rows, and then the statistics table itself is
+    rewritten. Only the owner of the database may rewrite it; for another role, the server skips it
     with a warning.
 
     Args:

@@ -1,8 +1,8 @@
 """The store `shared store`: erase checkpoints that other hosts may fetch (`TWIN_STORE_URI`).
 
-Scope: finding the folders to erase there, and deleting them with every old version of an object.
-Out of scope: this home's checkpoints (`checkpoint_folders.py`), and copies that other hosts have
-already fetched, which cannot be erased from here (`manual_steps.py`).
+Scope: finding the folders to erase in that store, and deleting them with all old object versions.
+Out of scope: this home's checkpoints (`checkpoint_folders.py`), and copies on other hosts, which
+this host cannot erase (`manual_steps.py`).
 """
 # pyright: strict
 
@@ -20,22 +20,22 @@ from twin_resources.storage.places import FileStore
 
 @dataclass(frozen=True)
 class SharedStore:
-    """`<store>/checkpoints/<author>/<hash>/`, or nothing if no store is configured."""
+    """The folders `<store>/checkpoints/<author>/<hash>/`; none if no store is configured."""
 
     instance: Installation
     name: str = "shared store"
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        erased = 0
+        erased_count = 0
         for folder in self._folders(target):
             bucket = bucket_for_address(self._address)
             if bucket is not None:
-                erased += bucket.remove(f"{folder}/")
+                erased_count += bucket.remove(f"{folder}/")
             else:
-                erased += len(FileStore(self._address).list_files(folder))
+                erased_count += len(FileStore(self._address).list_files(folder))
                 shutil.rmtree(Path(self._address, folder))
-        return erased
+        return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
@@ -48,13 +48,15 @@ class SharedStore:
     def _folders(self, target: ErasureTarget) -> list[str]:
         """Return `checkpoints/<author>/<hash>` of each matching checkpoint.
 
-        A checkpoint matches if it was trained on the target or is the erased author's, even if the
-        bucket keeps only old versions of it.
+        A checkpoint matches if it was trained on the target or belongs to the erased author, even
+        if the bucket keeps only old versions of it.
         """
         if not self._address:
             return []
-        bucket, place = bucket_for_address(self._address), FileStore(self._address)
-        names = bucket.list_objects("checkpoints/") if bucket else place.list_files("checkpoints")
+        bucket, file_store = bucket_for_address(self._address), FileStore(self._address)
+        names = (
+            bucket.list_objects("checkpoints/") if bucket else file_store.list_files("checkpoints")
+        )
         folders = {tuple(name.split("/")[:3]) for name in names}
         return sorted(
             "/".join(parts)

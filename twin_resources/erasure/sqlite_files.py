@@ -1,9 +1,10 @@
 """Clean one SQLite file permanently: delete rows, zero free pages, and empty the log.
 
-Scope: deleting rows by what they hold, `VACUUM`, the write-ahead log.
-Out of scope: which files exist, what a row means (the stores).
-Method: https://www.sqlite.org/pragma.html#pragma_secure_delete, https://www.sqlite.org/lang_vacuum.html:
-without them a deleted row stays readable in free pages and in the log.
+Scope: deleting rows by their content, `VACUUM`, the write-ahead log.
+Out of scope: the files, and the meaning of their rows (the stores).
+Method: https://www.sqlite.org/pragma.html#pragma_secure_delete and
+https://www.sqlite.org/lang_vacuum.html. Without both, a deleted row stays readable in free pages
+and in the log.
 """
 # pyright: strict
 
@@ -27,20 +28,20 @@ BUSY_TIMEOUT_S = MAX_IDLE_S
 
 @contextmanager
 def open_for_erasure(path: Path) -> Generator[sqlite3.Connection]:
-    """Open a connection that overwrites what it deletes.
+    """Open a connection that overwrites deleted content.
 
     Raises:
         TwinError: the file is busy for three minutes, or cannot be written (`StorageError`).
     """
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-    tried = f"erase rows in {path}"
+    action = f"erase rows in {path}"
     try:
-        with translate_storage_errors(tried, path):
+        with translate_storage_errors(action, path):
             connection.execute("PRAGMA secure_delete = ON")
             yield connection
     except sqlite3.Error as error:
         raise TwinError(
-            tried,
+            action,
             found=str(error),
             next_step="run `twin forget` again when nothing uses the file: it continues from here",
         ) from error
@@ -49,20 +50,20 @@ def open_for_erasure(path: Path) -> Generator[sqlite3.Connection]:
 
 
 def delete_matching_rows(connection: sqlite3.Connection, table: str, target: ErasureTarget) -> int:
-    """Delete the rows of a table that hold the target anywhere, even packed; return the count."""
+    """Delete the rows that contain the target, even in packed values; return their number."""
     rows = connection.execute(f'SELECT rowid, * FROM "{table}"')
-    matching = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
-    connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', matching)
-    return len(matching)
+    matching_rows = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
+    connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', matching_rows)
+    return len(matching_rows)
 
 
 def row_contains_target(row: tuple[Any, ...], target: ErasureTarget) -> bool:
-    """Return whether any value of a row holds the target."""
+    """Return whether any value of a row contains the target."""
     for value in row:
         if isinstance(value, bytes):
             if any(
-                target.matches_identifier(one.value) or target.is_in_text(one.value)
-                for one in decode_bytes(value)
+                target.matches_identifier(text.value) or target.is_in_text(text.value)
+                for text in decode_bytes(value)
             ):
                 return True
         elif value is not None and target.is_in_value(value):
@@ -74,14 +75,14 @@ def rewrite_database(path: Path) -> None:
     """Rewrite the file without free pages, and empty its log.
 
     Raises:
-        TwinError: another process keeps reading or writing the file.
+        TwinError: another process blocks the file too long.
     """
     with open_for_erasure(path) as connection:
         connection.execute("VACUUM")
         deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
-            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            if not busy:
+            is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not is_busy:
                 return
             if time.monotonic() > deadline:
                 raise TwinError(

@@ -1,11 +1,11 @@
 """The store `state`: erase from the ledger, registry, keys, evidence and tables' remembered keys.
 
-Scope: finding the rows of the state store that hold the erased data, and erasing them physically.
-Out of scope: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the erasure journal,
-which is closed last (`journal.py`).
+Scope: finding the rows of the state store that contain the erased data, and erasing them
+physically. Out of scope: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the erasure
+journal, which is closed last (`journal.py`).
 
-A settled value is a number that a bet depended on, and the detector's sequence must not change. Its
-reader is therefore replaced by a random word that cannot be traced back.
+The change detector has already bet on settled values, so their sequence must not change. The reader
+of a settled value is therefore replaced by a random word.
 """
 # pyright: strict
 
@@ -53,22 +53,24 @@ class StateStore:
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         open_tables(self.instance.state)
-        erased = 0
-        # The lease waits for a ledger reading that began before the traces were deleted, because
-        # it may still store them.
+        erased_count = 0
+        # The lease waits for a ledger update that began before the traces were deleted, because it
+        # may still store them.
         with (
             self.instance.state.lease(LEDGER, wait_s=MAX_WORKING_S),
             self.instance.state.transaction() as connection,
         ):
             for table in _tables(connection):
-                erased += _erase_from_table(connection, table, target)
-        forgotten = target.author if target.is_whole_author else ""
-        self.instance.registry.publish(erased_author=forgotten)  # the policy follows the registry
+                erased_count += _erase_from_table(connection, table, target)
+        erased_author = target.author if target.is_whole_author else ""
+        self.instance.registry.publish(
+            erased_author=erased_author
+        )  # the policy follows the registry
         self.rewrite()
-        return erased
+        return erased_count
 
     def rewrite(self) -> None:
-        """Rewrite the store, so that no free page or log holds what was deleted."""
+        """Rewrite the store, so that no free page or log contains deleted data."""
         if self.path is not None:
             self.instance.state.close()  # otherwise `rewrite` would wait for this process
             rewrite_database(self.path)
@@ -80,21 +82,21 @@ class StateStore:
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`; the journal's rows are excluded until it is closed."""
-        places: list[str] = []
+        locations: list[str] = []
         with self.instance.state.read_transaction() as connection:
             for table in _tables(connection):
                 rows = connection.execute(sa.select(table)).mappings()
-                places += [table.name for row in rows if _row_contains_target(dict(row), target)][
-                    :3
-                ]
-        return places
+                locations += [
+                    table.name for row in rows if _row_contains_target(dict(row), target)
+                ][:3]
+        return locations
 
     def find_remaining_in_file(self, target: ErasureTarget) -> list[str]:
-        """Search the whole file, free pages and journal included, once the journal is closed."""
+        """Search the whole file, including free pages and the journal, which must be closed."""
         if self.path is None:
             return self.find_remaining(target)
-        where = find_in_file(self.path, target)
-        return [where] if where else []
+        location = find_in_file(self.path, target)
+        return [location] if location else []
 
 
 def _tables(connection: sa.Connection) -> list[sa.Table]:
@@ -108,13 +110,13 @@ def _row_contains_target(row: Mapping[str, Any], target: ErasureTarget) -> bool:
 
 
 def _erase_from_table(connection: sa.Connection, table: sa.Table, target: ErasureTarget) -> int:
-    erased = 0
+    erased_count = 0
     if table.name == KEYS_TABLE:
         return _erase_keys(connection, table, target)
     if table.name in SPENDING:
         return _anonymize_spending(connection, table, target)
     if target.is_whole_author and "author" in table.c:
-        erased += connection.execute(
+        erased_count += connection.execute(
             sa.delete(table).where(table.c.author == target.author)
         ).rowcount
     rows = connection.execute(sa.select(table)).mappings().all()
@@ -122,7 +124,7 @@ def _erase_from_table(connection: sa.Connection, table: sa.Table, target: Erasur
         values = dict(row)
         if not _row_contains_target(values, target):
             continue
-        erased += 1
+        erased_count += 1
         is_this_row = sa.and_(*(column == values[column.name] for column in table.primary_key))
         if table.name == SETTLED_TABLE and not target.is_whole_author:
             unit = f"forgotten:{secrets.token_hex(8)}"
@@ -132,17 +134,17 @@ def _erase_from_table(connection: sa.Connection, table: sa.Table, target: Erasur
         ):
             connection.execute(sa.delete(table).where(is_this_row))
         else:
-            blanked: dict[str, Any] = {
+            cleared_values: dict[str, Any] = {
                 column.name: {} if isinstance(column.type, sa.JSON) else ""
                 for column in table.c
                 if values[column.name] is not None and target.is_in_value(values[column.name])
             }
-            connection.execute(sa.update(table).where(is_this_row).values(**blanked))
-    return erased
+            connection.execute(sa.update(table).where(is_this_row).values(**cleared_values))
+    return erased_count
 
 
 def _is_meaningless_without_target(values: Mapping[str, Any], target: ErasureTarget) -> bool:
-    """Return whether to delete the whole row: it means nothing without its trace or its reader."""
+    """Return whether the whole row must be deleted, because it depends on a trace or a reader."""
     return "trace_id" in values or any(
         isinstance(values.get(name), str) and target.matches_identifier(values[name])
         for name in ("reader", "input_key")
@@ -150,32 +152,36 @@ def _is_meaningless_without_target(values: Mapping[str, Any], target: ErasureTar
 
 
 def _erase_keys(connection: sa.Connection, table: sa.Table, target: ErasureTarget) -> int:
-    """Delete the reader's key and keys only for the author; remove the author from other keys."""
-    erased = 0
+    """Delete the reader's key and keys for the author alone; remove the author from other keys."""
+    erased_count = 0
     for row in connection.execute(sa.select(table)).mappings().all():
         is_this_key = table.c.key_hash == row["key_hash"]
         authors = cast("list[str]", row["authors"])
         if target.key_hash and row["key_hash"] == target.key_hash:
-            erased += connection.execute(sa.delete(table).where(is_this_key)).rowcount
+            erased_count += connection.execute(sa.delete(table).where(is_this_key)).rowcount
         elif target.is_whole_author and target.author in authors:
-            remaining = [slug for slug in authors if slug != target.author]
-            if remaining:
-                connection.execute(sa.update(table).where(is_this_key).values(authors=remaining))
+            remaining_authors = [slug for slug in authors if slug != target.author]
+            if remaining_authors:
+                connection.execute(
+                    sa.update(table).where(is_this_key).values(authors=remaining_authors)
+                )
             else:
                 connection.execute(sa.delete(table).where(is_this_key))
-            erased += 1
+            erased_count += 1
     if sa.inspect(connection).has_table(gateway_key_limits.name):
         stored_hashes = sa.select(table.c.key_hash)
         has_no_key = gateway_key_limits.c.key_hash.not_in(stored_hashes)
         connection.execute(sa.delete(gateway_key_limits).where(has_no_key))
-    return erased
+    return erased_count
 
 
 def _anonymize_spending(connection: sa.Connection, table: sa.Table, target: ErasureTarget) -> int:
-    """Keep the amounts, so that limits still apply, and remove the erased name."""
+    """Remove the erased name, but keep the amounts, so that limits still apply."""
     if table.name != SPENDING[0]:
         return 0  # `anonymize` covers both tables at once
-    erased = anonymize(connection, "author", target.author) if target.is_whole_author else 0
-    return erased + (
+    anonymized_count = (
+        anonymize(connection, "author", target.author) if target.is_whole_author else 0
+    )
+    return anonymized_count + (
         anonymize(connection, "key", key_id_from_hash(target.key_hash)) if target.key_hash else 0
     )

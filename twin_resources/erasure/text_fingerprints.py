@@ -1,11 +1,11 @@
-"""Fingerprint texts, to prove that a text is erased without keeping the text.
+"""Fingerprint texts, to prove the erasure of a text without keeping it.
 
 Scope: words, hashes of runs of words, and finding such a run in another text.
-Out of scope: whose texts are fingerprinted (`plan.py`), reading files (`decoding.py`).
+Out of scope: selecting the texts (`plan.py`), reading files (`decoding.py`).
 Method: fingerprints of overlapping runs, Schleimer, Wilkerson and Aiken, "Winnowing: Local
-Algorithms for Document Fingerprinting", 2003 (https://doi.org/10.1145/872757.872770), without its
-thinning: every run of 8 words is kept as a 64-bit hash. Markup, line breaks and JSON's escapes
-between the words are ignored. A text of five to seven words forms one shorter run.
+Algorithms for Document Fingerprinting", 2003 (https://doi.org/10.1145/872757.872770). The method's
+thinning is omitted: every run of 8 words is kept as a 64-bit hash. Markup, line breaks and JSON
+escapes between the words are ignored. A text of five to seven words forms one shorter run.
 """
 # pyright: strict
 
@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from twin_resources.atomic_writes import replace_file
 
 RUN_LENGTH = 8  # words; the gate's measure of copying uses the same length
-MIN_WORDS = 5  # a shorter title or question is a phrase that anybody may use
+MIN_WORDS = 5  # a shorter title or question is a common phrase
 _WORD = re.compile(r"[^\W_]+")
-# JSON's escapes, tags and character references count as white space between words
+# JSON escapes, tags and character references count as white space between words
 _ESCAPED = re.compile(
     r"\\(?:[nrtbf/\"]|u[0-9a-fA-F]{4})|</?[a-zA-Z][^<>]{0,300}>|&(?:#x?[0-9a-fA-F]{1,6}|\w{2,8});"
 )
@@ -51,13 +51,13 @@ class TextFingerprints:
         """Return whether the text repeats one of the runs."""
         if not self.runs.size:
             return False
-        hashed = _hash_words(text)
+        hashes = _hash_words(text)
         return any(
-            bool(_is_member(_hash_runs(hashed, length), self.runs).any()) for length in self.lengths
+            bool(_is_member(_hash_runs(hashes, length), self.runs).any()) for length in self.lengths
         )
 
     def save(self, path: Path) -> None:
-        """Write the fingerprints to a file that is never visible half-written."""
+        """Write the fingerprints to a file atomically."""
         stream = io.BytesIO()
         np.savez(stream, runs=self.runs, lengths=np.array(self.lengths, dtype=np.int64))
         replace_file(path, stream.getvalue())
@@ -79,34 +79,34 @@ def empty_fingerprints() -> TextFingerprints:
 
 
 class FingerprintCollector:
-    """Collect the runs of erased texts, then drop those that remaining texts share."""
+    """Collector of the runs of erased texts, without those that remaining texts share."""
 
     def __init__(self) -> None:
         self._parts: list[Hashes] = []
         self._lengths = {RUN_LENGTH}
 
     def add(self, text: str) -> None:
-        """Add the runs of a text that is erased."""
-        hashed = _hash_words(text)
-        if MIN_WORDS <= hashed.size < RUN_LENGTH:
-            self._lengths.add(int(hashed.size))
-        if hashed.size >= MIN_WORDS:
-            self._parts.append(_hash_runs(hashed, min(RUN_LENGTH, int(hashed.size))))
+        """Add the runs of an erased text."""
+        hashes = _hash_words(text)
+        if MIN_WORDS <= hashes.size < RUN_LENGTH:
+            self._lengths.add(int(hashes.size))
+        if hashes.size >= MIN_WORDS:
+            self._parts.append(_hash_runs(hashes, min(RUN_LENGTH, int(hashes.size))))
 
     def exclude_shared(self, text: str) -> None:
-        """Drop runs added earlier that also occur in this remaining text."""
+        """Drop the runs added so far that also occur in this remaining text."""
         if len(self._parts) > 1:
             self._parts = [self.fingerprints().runs]
         if self._parts and self._parts[0].size:
-            hashed = _hash_words(text)
+            hashes = _hash_words(text)
             for length in self._lengths:
-                runs = np.unique(_hash_runs(hashed, length))
+                runs = np.unique(_hash_runs(hashes, length))
                 self._parts = [self._parts[0][~_is_member(self._parts[0], runs)]]
 
     def fingerprints(self) -> TextFingerprints:
-        """Return fingerprints that occur only in the erased texts."""
-        joined = np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.uint64)
-        return TextFingerprints(np.unique(joined), tuple(sorted(self._lengths)))
+        """Return the fingerprints that occur only in the erased texts."""
+        all_runs = np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.uint64)
+        return TextFingerprints(np.unique(all_runs), tuple(sorted(self._lengths)))
 
 
 def split_words(text: str) -> list[str]:
@@ -121,7 +121,7 @@ def _hash_words(text: str) -> Hashes:
 
 
 def _hash_runs(hashed: Hashes, length: int) -> Hashes:
-    """Return one hash per run of that many words, or none for a shorter text."""
+    """Return one hash per run of `length` words; empty for a shorter text."""
     count = hashed.size - length + 1
     if count <= 0:
         return np.zeros(0, dtype=np.uint64)
@@ -137,8 +137,8 @@ def _hash_word(word: str) -> int:
 
 
 def _is_member(values: Hashes, sorted_values: Hashes) -> NDArray[np.bool_]:
-    """Return which values are in `sorted_values`, which must be sorted."""
+    """Return a mask of the values that are in `sorted_values`, which must be sorted."""
     if not sorted_values.size:
         return np.zeros(values.size, dtype=np.bool_)
-    places = np.minimum(np.searchsorted(sorted_values, values), sorted_values.size - 1)
-    return sorted_values[places] == values
+    indices = np.minimum(np.searchsorted(sorted_values, values), sorted_values.size - 1)
+    return sorted_values[indices] == values

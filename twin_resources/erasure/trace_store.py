@@ -1,16 +1,16 @@
 """The store `traces`: erase from the embedded trace store's file, or through Langfuse's API.
 
-Scope: finding traces and scores that hold the erased data, deleting them, and checking again.
+Scope: finding traces and scores that contain the erased data, deleting them, and rechecking.
 Out of scope: the store's tables (`trace_store/trace_tables.py`), the API (`langfuse/client.py`),
 the ledger's copy (`state_store.py`).
 
-The file is edited directly, whether or not the store is running; SQLite allows a second process to
-write. A Langfuse cloud answers 429 above its limit of requests per minute; the caller waits as long
-as the answer asks. It also accepts only 50 to 1,000 deletions a day; the journal records accepted
-ones, and the next run continues from there. Langfuse accepts a deletion (202, "queued") and
-performs it in the background (https://langfuse.com/docs/administration/data-deletion); it
-also ingests spans in the background. Data that it still returns is reported with a deadline and is
-not a failure.
+The file is edited directly even if the store is running, because SQLite allows a second process to
+write. Langfuse Cloud answers 429 above its limit of requests per minute, and the client waits for
+the time given in the response. It also accepts only 50 to 1,000 deletions a day. The journal
+records the accepted ones, and the next run continues from there. Langfuse accepts a deletion (202,
+"queued") and performs it in the background
+(https://langfuse.com/docs/administration/data-deletion). It also ingests spans in the background.
+Data that it still returns is reported with a deadline and is not a failure.
 """
 # pyright: strict
 
@@ -50,8 +50,8 @@ class ErasableObservation:
     """One observation of a trace.
 
     Attributes:
-        row: everything that the observation holds.
-        provider: the paid provider's model that was called, or empty if none was.
+        row: all fields of the observation.
+        provider: the paid provider's model that answered, or empty.
     """
 
     trace_id: str
@@ -89,29 +89,31 @@ class EmbeddedTraces:
         if not self.path.is_file():
             return 0
         traces = {
-            one.trace_id for one in self.iter_observations() if belongs_to_target(one, target)
+            observation.trace_id
+            for observation in self.iter_observations()
+            if belongs_to_target(observation, target)
         } | target.traces
         with open_for_erasure(self.path) as connection:
-            erased = 0
+            erased_count = 0
             for start in range(0, len(traces), _IDS_PER_DELETE):
                 batch = sorted(traces)[start : start + _IDS_PER_DELETE]
                 placeholders = ", ".join("?" * len(batch))
                 for table in ("observations", "scores"):
                     sql = f"DELETE FROM {table} WHERE trace_id IN ({placeholders})"
-                    erased += connection.execute(sql, batch).rowcount
-            # scores that a reader gave on other readers' answers
+                    erased_count += connection.execute(sql, batch).rowcount
+            # these are scores that a reader gave on other readers' answers
             rows = connection.execute("SELECT rowid, * FROM scores").fetchall()
             matching_scores = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
             connection.executemany("DELETE FROM scores WHERE rowid = ?", matching_scores)
         rewrite_database(self.path)
-        return erased + len(matching_scores)
+        return erased_count + len(matching_scores)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
         if not self.path.is_file():
             return []
-        where = find_in_file(self.path, target)
-        return [where] if where else []
+        location = find_in_file(self.path, target)
+        return [location] if location else []
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class LangfuseTraces:
     is_background: bool = True
 
     def iter_observations(self) -> Iterator[ErasableObservation]:
-        """Yield every generation, then every evaluation experiment's answers, newest first."""
+        """Yield every generation, then every answer of an evaluation experiment, newest first."""
         for item in chain(
             self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)),
             self.client.observations(name=EXPERIMENT_ITEM),
@@ -141,7 +143,7 @@ class LangfuseTraces:
             )
 
     def find_dataset_items(self, target: ErasureTarget) -> list[str]:
-        """Return ids of evaluation dataset items that hold the target."""
+        """Return the ids of evaluation dataset items that contain the target."""
         return [
             str(item["id"])
             for author in sorted(target.authors | {target.author} - {""})
@@ -156,7 +158,7 @@ class LangfuseTraces:
         """
         journal.open_journal(self.instance.state)
         traces = {
-            one.trace_id for one in self.iter_observations() if belongs_to_target(one, target)
+            row.trace_id for row in self.iter_observations() if belongs_to_target(row, target)
         } | target.traces
         scores = [
             str(score["id"])
@@ -164,18 +166,20 @@ class LangfuseTraces:
             if target.is_in_value(score)
             and _score_trace_id(score) not in traces  # deleted with its trace
         ]
-        accepted = journal.requested_deletions(self.instance.state, self.request)
-        pending = [trace for trace in sorted(traces) if hash_parts("trace", trace) not in accepted]
-        self._delete_traces(pending)
-        count = len(pending)
+        accepted_requests = journal.requested_deletions(self.instance.state, self.request)
+        pending_traces = [
+            trace for trace in sorted(traces) if hash_parts("trace", trace) not in accepted_requests
+        ]
+        self._delete_traces(pending_traces)
+        count = len(pending_traces)
         for kind, ids, delete in (
             ("score", scores, self.client.delete_score),
             ("item", self.find_dataset_items(target), self.client.delete_dataset_item),
         ):
-            for one in ids:
-                if (digest := hash_parts(kind, one)) not in accepted:
+            for item_id in ids:
+                if (digest := hash_parts(kind, item_id)) not in accepted_requests:
                     with self._record_deletions(digest):
-                        delete(one)
+                        delete(item_id)
                     count += 1
         return count
 
@@ -185,7 +189,8 @@ class LangfuseTraces:
             batch = trace_ids[start : start + TRACES_PER_REQUEST]
             try:
                 with self._record_deletions(
-                    *(hash_parts("trace", one) for one in batch), is_absence_allowed=False
+                    *(hash_parts("trace", trace) for trace in batch),
+                    is_absence_allowed=False,
                 ):
                     self.client.delete_traces(batch)
             except TraceStoreError as error:
@@ -200,8 +205,9 @@ class LangfuseTraces:
         """Record in the journal that a deletion was accepted or postponed.
 
         Args:
-            is_absence_allowed: count 404 as accepted, because the object is already deleted or this
-                server has no such route. `find_remaining` reports what the server still returns.
+            is_absence_allowed: whether 404 counts as accepted, because the object is already
+                deleted or this server has no such route. `find_remaining` reports the objects that
+                the server still returns.
         """
         try:
             yield
@@ -214,21 +220,21 @@ class LangfuseTraces:
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """Return what Langfuse still returns; see `DataStore.find_remaining`."""
-        places = [
-            f"trace {one.trace_id}"
-            for one in self.iter_observations()
-            if belongs_to_target(one, target)
+        locations = [
+            f"trace {observation.trace_id}"
+            for observation in self.iter_observations()
+            if belongs_to_target(observation, target)
         ]
-        places += [f"dataset item {item_id}" for item_id in self.find_dataset_items(target)]
-        return places + [
+        locations += [f"dataset item {item_id}" for item_id in self.find_dataset_items(target)]
+        return locations + [
             f"score {score['id']}" for score in self.client.scores() if target.is_in_value(score)
         ]
 
 
 def _score_trace_id(score: Mapping[str, Any]) -> str:
     subject: Mapping[str, Any] = score.get("subject") or {}
-    of_trace = subject.get("id") if subject.get("kind") == "trace" else ""
-    return str(subject.get("traceId") or of_trace or "")
+    subject_id = subject.get("id") if subject.get("kind") == "trace" else ""
+    return str(subject.get("traceId") or subject_id or "")
 
 
 def make_trace_store(instance: Installation, request: int = 0) -> DataStore:
@@ -240,7 +246,7 @@ def make_trace_store(instance: Installation, request: int = 0) -> DataStore:
 
 
 def belongs_to_target(observation: ErasableObservation, target: ErasureTarget) -> bool:
-    """Return whether a trace is by the reader, of the author, or shows the post."""
+    """Return whether a trace belongs to the reader or the author, or shows the post."""
     if target.matches_identifier(observation.trace_id) or target.matches_identifier(
         observation.reader
     ):

@@ -6,9 +6,9 @@ comparison for served models (`evaluation/served/parity.py`), comparing GGUF fil
 (`twin_resources/models/serving/serving_parity.py`, which is used here).
 
 The reference is the base model with its unmerged adapter in float32 (or the fully trained model).
-On SmolLM2-135M with matrices B of standard deviation .02, a model merged in float16 differs by
-.0023 on average and .017 at most, in bfloat16 by .015 and .12. The limits for GGUF are those of a
-base model (which differs by .002 and .02, and by .1 on average with rows in the wrong order).
+SmolLM2-135M was measured with matrices B of standard deviation .02. A model merged in float16
+differs by .0023 on average and .017 at most, in bfloat16 by .015 and .12. The limits for GGUF are
+those of a base model, which differs by .002 and .02, and by .1 on average if its rows are permuted.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from twin_resources.models.serving.serving_parity import QUESTIONS, verify_servi
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-TOP_TOKENS = 5  # compared tokens per position, the likeliest ones
-# mean and largest difference in nats, by the dtype of the weights
+TOP_TOKENS = 5  # number of likeliest tokens that are compared at each position
+# allowed mean and largest difference in nats, by the dtype of the weights
 TOLERANCES: dict[str, tuple[float, float]] = {
     "adapter": (1e-5, 1e-4),
     "float32": (1e-4, 1e-3),
@@ -42,7 +42,7 @@ class LogprobDifferences:
     Attributes:
         compared: number of compared log-probabilities.
         mean, largest: mean and largest difference.
-        allowed_mean, allowed_largest: largest differences allowed for the format.
+        allowed_mean, allowed_largest: limits of both for the format.
     """
 
     prompts: int
@@ -102,13 +102,17 @@ def _compare_with_transformers(
         )
         for question in QUESTIONS
     ]
-    expected = _log_probabilities(_load_model(source.model_folder, source.adapter), inputs)
+    checkpoint_logprobs = _log_probabilities(
+        _load_model(source.model_folder, source.adapter), inputs
+    )
     adapter = export if export_format == "adapter" else None
-    measured = _log_probabilities(_load_model(source.base if adapter else export, adapter), inputs)
+    export_logprobs = _log_probabilities(
+        _load_model(source.base if adapter else export, adapter), inputs
+    )
     differences: list[float] = []
-    for one, other in zip(expected, measured, strict=True):
-        top_tokens = one.topk(TOP_TOKENS, dim=-1).indices
-        differences += (one - other).abs().gather(-1, top_tokens).flatten().tolist()
+    for reference, exported in zip(checkpoint_logprobs, export_logprobs, strict=True):
+        top_tokens = reference.topk(TOP_TOKENS, dim=-1).indices
+        differences += (reference - exported).abs().gather(-1, top_tokens).flatten().tolist()
     return LogprobDifferences(
         len(inputs),
         len(differences),
@@ -134,7 +138,7 @@ def _log_probabilities(model: Any, inputs: Sequence[Any]) -> list[Any]:
     import torch
 
     with torch.inference_mode():
-        return [model(input_ids=one).logits[0].log_softmax(-1) for one in inputs]
+        return [model(input_ids=input_ids).logits[0].log_softmax(-1) for input_ids in inputs]
 
 
 def _compare_with_llama_cpp(
@@ -147,12 +151,12 @@ def _compare_with_llama_cpp(
     base = export.parent / "base.gguf"  # temporary, for the comparison
     try:
         if export_format == "gguf":
-            proof = verify_serving_parity(
+            parity = verify_serving_parity(
                 settings, source.model_folder, file, adapter=source.adapter
             )
         else:
             write_model(source.base, base, wheels=settings.weights_dir / "wheels")
-            proof = verify_serving_parity(
+            parity = verify_serving_parity(
                 settings, source.base, base, adapter=source.adapter, adapter_gguf=file
             )
     except TwinError as error:
@@ -164,10 +168,10 @@ def _compare_with_llama_cpp(
     finally:
         base.unlink(missing_ok=True)
     return LogprobDifferences(
-        proof.prompts,
-        proof.prompts * proof.places * TOP_TOKENS,
-        proof.mean,
-        proof.largest,
-        proof.allowed_mean,
-        proof.allowed_largest,
+        parity.prompts,
+        parity.prompts * parity.places * TOP_TOKENS,
+        parity.mean,
+        parity.largest,
+        parity.allowed_mean,
+        parity.allowed_largest,
     )

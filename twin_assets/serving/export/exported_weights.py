@@ -1,4 +1,4 @@
-"""Find the weights of a published checkpoint for an export, and name the formats.
+"""Find the weights of a published checkpoint for an export, and define the formats.
 
 Scope: finding the weights. Out of scope: writing an export (`exporting.py`), comparing it with its
 checkpoint (`export_parity.py`).

@@ -1,6 +1,6 @@
 """Write a published checkpoint in the formats that other software loads.
 
-Scope: writing the four formats, the record beside an export, and refusing an export whose answers
+Scope: writing the four formats and the record of an export, and refusing an export whose answers
 differ from the checkpoint's. Out of scope: the weights of a checkpoint (`exported_weights.py`),
 measuring the differences (`export_parity.py`), the GGUF formats
 (`twin_resources/storage/weights/kept_converter.py`), the command (`deploy/twin_cli/commands`).
@@ -46,7 +46,7 @@ RECORD_FILE_NAME = "export.json"
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A complete export with its folder, size on disk, and agreement (None if not measured)."""
+    """A complete export: its folder, its size on disk, and its agreement (None if not measured)."""
 
     folder: Path
     bytes: int
@@ -67,7 +67,7 @@ def export(
 
     Args:
         checkpoint: folder of a published checkpoint.
-        output_folder: new folder; it is created only when it is complete and, with `verify`, within
+        output_folder: new folder; it appears only when it is complete and, with `verify`, within
             the limits.
         dtype: dtype of `merged`; GGUF files are float16, adapters float32.
         settings: settings for the model server that compares a GGUF file.
@@ -155,7 +155,7 @@ def write(
 def _record(
     manifest: Manifest, export_format: Format, dtype: Dtype, agreement: LogprobDifferences | None
 ) -> dict[str, Any]:
-    """Return the record of an export's origin, without folders of this machine."""
+    """Return the record of an export's origin, without paths of this machine."""
     stored_dtypes = {"adapter": "float32", "gguf-adapter": "float32", "gguf": "float16"}
     return {
         "author": manifest.author,

@@ -3,8 +3,8 @@
 Scope: the card's text and its YAML head, as a pure function. Out of scope: uploading
 (`publishing.py`), weights (`exporting.py`).
 
-The head follows https://huggingface.co/docs/hub/model-cards; `model-index` holds the numbers of the
-gate's claims, none of them independently verified.
+The head follows https://huggingface.co/docs/hub/model-cards. `model-index` contains the numbers of
+the gate's claims, which are not independently verified.
 """
 # pyright: strict
 
@@ -28,7 +28,7 @@ UNKNOWN_LICENCE = "other"
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """Values that a card describes.
+    """A published version, as its card describes it.
 
     Attributes:
         author: the author's display name.
@@ -51,7 +51,7 @@ class PublishedVersion:
 
 
 def base_hub_name(name: str) -> str:
-    """Return a base model's name without a folder of this machine."""
+    """Return a base model's name without a path of this machine."""
     if name == EMBEDDED_BASE_MODEL:
         return EMBEDDED_BASE_ON_HUB
     is_id = name.count("/") == 1 and not name.startswith(("/", ".", "~"))
@@ -61,8 +61,8 @@ def base_hub_name(name: str) -> str:
 def read_licence(card: str) -> str:
     """Return the licence in the YAML head of a base model's card, or `other` if it names none."""
     parts = card.split("---", 2)
-    head: Any = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
-    licence = head.get("license") if isinstance(head, dict) else None  # pyright: ignore
+    yaml_head: Any = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
+    licence = yaml_head.get("license") if isinstance(yaml_head, dict) else None  # pyright: ignore
     return str(licence or UNKNOWN_LICENCE)  # pyright: ignore[reportUnknownArgumentType]
 
 

@@ -4,7 +4,7 @@ Scope: the files to send, the check for private folders, the upload. Out of scop
 export (`exporting.py`), the card's text (`model_card.py`), choosing the version
 (`deploy/twin_cli/commands/publishing_command.py`).
 
-The hub is Hugging Face's, or a hub with the same API at `HF_ENDPOINT`; `HF_TOKEN` gives access.
+The hub is Hugging Face's, or a hub with the same API at `HF_ENDPOINT`; `HF_TOKEN` grants access.
 Both variables are defined by huggingface_hub:
 https://huggingface.co/docs/huggingface_hub/guides/upload
 """
@@ -43,10 +43,10 @@ def replace_base_folder(export: Path, *, base: str) -> dict[str, Any]:
 
 
 def ensure_no_private_folders(export: Path, folders: Iterable[Path]) -> None:
-    """Check that no text of an export contains a folder of this machine.
+    """Check that no text file of an export contains a path of this machine.
 
     Raises:
-        TwinError: a file contains such a folder.
+        TwinError: a file contains such a path.
     """
     private_folders = sorted({str(folder.resolve()) for folder in folders} - {"/"})
     for file in sorted(path for path in export.rglob("*") if path.suffix in _TEXT_SUFFIXES):
@@ -70,7 +70,7 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
 
     Raises:
         TwinError: the hub refused or cannot be reached, or the repository's visibility differs from
-            `public` (nothing is sent then).
+            `public` (in that case nothing is sent).
     """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
