@@ -63,10 +63,15 @@ class _StateStoreResource(_HomeResource):
 
 
 class SettingsResource(_HomeResource):
-    """The settings of this home."""
+    """The settings of this home, which first gets what other hosts share."""
 
-    def create_resource(self, context: dg.InitResourceContext) -> Settings:  # noqa: ARG002
-        return self.settings()
+    def create_resource(self, context: dg.InitResourceContext) -> Settings:
+        from twin_resources.registry.following import prepare_run
+
+        settings = self.settings()
+        tags = context.dagster_run.tags if context.dagster_run else {}
+        prepare_run(settings, tags.get("dagster/partition", ""))
+        return settings
 
 
 class StateResource(_StateStoreResource):

@@ -323,6 +323,15 @@ def _send_experiment(
 
 
 def _find_candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:
+    """Return the version that this host trained last, or the newest one if it trained none."""
+    if not (checkpoints / "candidate.json").exists():
+        tuned = [
+            version
+            for version in registry.versions(author)
+            if version.kind == "tuned" and not version.tainted
+        ]
+        if tuned:
+            return max(tuned, key=lambda version: version.version)
     checkpoint = read_pointer(checkpoints, "candidate")["checkpoint"]
     version = registry.find_by_checkpoint(checkpoint, author=author)
     if version is None:

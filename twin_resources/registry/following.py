@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from twin_resources.atomic_writes import replace_file
@@ -120,6 +121,42 @@ def create_follower(settings: Settings) -> Follower | None:
     return Follower(settings) if is_shared(settings) else None
 
 
+def prepare_run(settings: Settings, author: str) -> None:
+    """Copy what a run needs from other hosts to this home, which may be empty.
+
+    These are the author files, the policy, the base model and the embedder. All versions of the
+    run's author are fetched too, because training compares its inputs with theirs. If no other host
+    shares the state store, this function does nothing.
+
+    Args:
+        author: slug of the run's author, or empty.
+
+    Raises:
+        TwinError: a folder could not be fetched, or the state store cannot be read.
+    """
+    if not is_shared(settings):
+        return
+    follower = Follower(settings)
+    follower.poll_once()
+    failures = [follower.lag_reason] if follower.lag_reason else []
+    if author and settings.store_uri:
+        with closing(State.open(settings.state_address)) as state:
+            versions = Registry(state, policy_path=settings.policy_path).versions(author)
+        versions = [version for version in versions if not version.tainted]
+        folders = SharedFolders(settings.home, settings.store_uri)
+        for version in versions:
+            paths = (version.folder, version.adapter_gguf, version.base_gguf)
+            for name in sorted(set(_folder_names(settings, paths))):
+                failures += _failure_lines(lambda name=name: folders.fetch(name))
+    if failures:
+        raise TwinError(
+            "prepare this host for the run",
+            found="; ".join(failures),
+            next_step="set the same TWIN_STORE_URI on every host, and run `twin authors apply` "
+            "on the host that has the folder",
+        )
+
+
 def share_weights(settings: Settings, *paths: str | None) -> list[str]:
     """Store the folders of these paths, and the embedder, for other hosts.
 
@@ -148,7 +185,7 @@ def share_weights(settings: Settings, *paths: str | None) -> list[str]:
 
 
 def share_versions(settings: Settings, registry: Registry) -> list[str]:
-    """Store this home's folders of every version that may answer.
+    """Store the prepared base model and embedder, and the folders of every version that may answer.
 
     This serves versions that were registered before `TWIN_STORE_URI` was set. Their rows contain
     this host's paths, which this function makes relative to the home.
@@ -159,7 +196,8 @@ def share_versions(settings: Settings, registry: Registry) -> list[str]:
     Raises:
         TwinError: the store cannot be written.
     """
-    stored_names: list[str] = []
+    base_records = prepared_folder(settings).glob(f"*/{RECORD_FILE}")
+    stored_names = share_weights(settings, *(str(record.parent) for record in base_records))
     for author in registry.authors():
         for version in registry.versions(author):
             if not version.tainted:

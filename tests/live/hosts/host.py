@@ -78,10 +78,17 @@ class Host:
                     stderr=subprocess.STDOUT,
                 )
 
+    def run_script(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A program on this host, which begins and ends there."""
+        return self._ran("-c", script, *arguments)
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command on this host, with its standard input closed."""
+        return self._ran("-m", *arguments)
+
+    def _ran(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", *arguments],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
