@@ -192,7 +192,7 @@ def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterIn
         Author("ada", "Ada", release_mode="gate", consent="2026-01-01: the test's own author"),
     )
     told = materialize(shadow_pairs, instance)["nothing_to_do"]
-    assert told.startswith("release mode is gate")
+    assert told.startswith("the release mode is gate")
     whatever = materialize(shadow_pairs, instance, {"whatever_the_mode": True})
     assert whatever["nothing_to_do"] == "no version waits to be compared with a stable one"
 
