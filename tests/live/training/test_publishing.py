@@ -131,7 +131,7 @@ def test_a_repository_that_is_public_gets_nothing_unless_that_is_said(
     hub.repositories[REPOSITORY] = Repository(private=False)
     done = publish(home, hub)
     assert done.returncode == 1
-    assert "the repository is public already" in " ".join(done.stderr.split())
+    assert "the repository is already public" in " ".join(done.stderr.split())
     assert not hub.repositories[REPOSITORY].commits
     assert not (home.home / "published.jsonl").exists()
 
