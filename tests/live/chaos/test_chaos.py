@@ -72,6 +72,7 @@ def test_each_command_has_a_meeting_or_a_reason() -> None:
     assert set(MEETINGS) == set(commands)
 
 
+@pytest.mark.long
 def test_of_two_starts_at_once_both_succeed(chaos: ChaosHome) -> None:
     ran = chaos.twins(up(chaos), up(chaos))
     chaos.check(*ran)

@@ -69,6 +69,7 @@ def compared(
     return common_knowledge.compare(one, other, sample_ids=[sample.sample_id for sample in samples])
 
 
+@pytest.mark.long
 def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None:
     servers = ModelServers(home)
     asked = checked_instructions.read_checked_instructions()[::2]

@@ -82,6 +82,7 @@ def test_every_command_answers_help(newcomer: Newcomer) -> None:
     assert newcomer.run("twin-train", "--help").returncode == 0
 
 
+@pytest.mark.long
 def test_everything_that_a_module_imports_is_there(newcomer: Newcomer) -> None:
     left_out = {*OPTIONAL, *BROUGHT_BY_HAND}
     theirs = {one.module for one in imports_of_ours() if one.top not in left_out}

@@ -17,6 +17,7 @@ TEXTS = (
 )
 
 
+@pytest.mark.long
 def test_weights_tokens_and_chat_template_are_those_of_the_gguf_file() -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
