@@ -17,7 +17,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from twin_resources.storage.weights import from_gguf, weights
+from twin_resources.storage.weights import gguf_to_transformers, weights
 
 KEPT = Path(__file__).resolve().parent.parent / "build" / "prepared-base"
 LIBRARIES = ("gguf", "numpy", "safetensors")
@@ -40,13 +40,13 @@ def base_folder() -> Path:
             partial = KEPT / f"partial-{os.getpid()}"
             shutil.rmtree(partial, ignore_errors=True)  # of a killed run with this number
             partial.mkdir()
-            from_gguf.write_transformers_folder(file, partial)
+            gguf_to_transformers.write_transformers_folder(file, partial)
             partial.rename(made)
     return made
 
 
 def _recipe() -> str:
-    made_by = hashlib.sha256(Path(from_gguf.__file__).read_bytes())
+    made_by = hashlib.sha256(Path(gguf_to_transformers.__file__).read_bytes())
     made_by.update(weights.EMBEDDED_WHEEL_SHA256.encode())
     for name in LIBRARIES:
         made_by.update(f"{name} {version(name)}\n".encode())

@@ -24,7 +24,7 @@ from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.knowledge.chunking import DocumentChunks
 from twin_assets.knowledge.quotable_rows import PassageEmbeddings
-from twin_assets.knowledge.quote_calibrating import calibration_columns
+from twin_assets.knowledge.quote_calibration_rows import calibration_columns
 from twin_resources.quality.judges.label_rows import COLUMNS as LABEL_COLUMNS
 from twin_resources.quality.judges.pairs import COLUMNS as PAIR_COLUMNS
 

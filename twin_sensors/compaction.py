@@ -10,7 +10,7 @@ import dagster as dg
 
 from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.lease import LeaseBusyError
 from twin_resources.storage.tables.tables import CompactionResult, Tables
 

@@ -19,7 +19,7 @@ from twin_resources.storage.sources import polling
 from twin_resources.storage.sources.arrivals import run_key
 from twin_resources.storage.sources.feed_response import PollResponse
 from twin_resources.storage.sources.listing import is_feed
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts

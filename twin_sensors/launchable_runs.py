@@ -22,7 +22,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from twin_resources.idempotent_launch import RunLaunch
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import launch_claims
 

@@ -27,7 +27,7 @@ from twin_resources.router.learning_decision import (
     decide_learning,
 )
 from twin_resources.settings import Settings
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import learn_routing

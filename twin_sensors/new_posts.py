@@ -23,7 +23,7 @@ from twin_resources.models.embedder.embedder import find_prepared_embedder
 from twin_resources.settings import Settings
 from twin_resources.storage.sources.arrivals import KnownSources, run_key, summarize_names
 from twin_resources.storage.sources.listing import Listing, is_feed, list_source, short_fingerprint
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts

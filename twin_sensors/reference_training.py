@@ -19,7 +19,7 @@ from twin_resources.authors import Author, list_readable_authors
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin, train_reference
 from twin_sensors.launchable_runs import LaunchClaims, select_launchable

@@ -84,14 +84,14 @@ def copy_weights(output: Path, partial_folder: Path, base: BaseModel) -> Path:
 
 
 def _write_model_gguf(model: Path, out: Path, base: BaseModel) -> None:
-    from twin_resources.storage.weights.kept_converter import write_model
+    from twin_resources.storage.weights.gguf_converter import write_model
 
     write_model(model, out, wheels=base.wheels, precision=base.precision)
 
 
 def _write_adapter_gguf(adapter: Path, partial_folder: Path, base: BaseModel) -> None:
     """Write a GGUF adapter if llama.cpp supports it for this base, else a merged model."""
-    from twin_resources.storage.weights.kept_converter import UnsupportedAdapterError, write_adapter
+    from twin_resources.storage.weights.gguf_converter import UnsupportedAdapterError, write_adapter
 
     if base.adapters == "beside":
         try:

@@ -28,7 +28,7 @@ from twin_resources.storage.places import FileStore
 from twin_resources.storage.state.database_files import find_databases
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables import store
-from twin_resources.storage.tables.wholeness import check_table
+from twin_resources.storage.tables.table_integrity import check_table
 
 if TYPE_CHECKING:
     from twin_resources.settings import Settings

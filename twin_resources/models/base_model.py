@@ -26,7 +26,7 @@ from twin_resources.models.serving.chat_ability import ChatAbility, measure_chat
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.models.serving.serving_parity import verify_serving_parity
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.weights.kept_converter import UnsupportedAdapterError, write_adapter
+from twin_resources.storage.weights.gguf_converter import UnsupportedAdapterError, write_adapter
 from twin_resources.storage.weights.weights import (
     BaseModel,
     PreparedFiles,

@@ -31,8 +31,8 @@ from twin_resources.storage.storage_faults import (
     UnreachableError,
 )
 from twin_resources.storage.tables.store import open_table
+from twin_resources.storage.tables.table_integrity import check_table
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.tables.wholeness import check_table
 
 COLUMNS = {"post": pl.String(), "text": pl.String()}
 TROUBLE = Path(__file__).parents[3] / "deploy" / "docs" / "troubleshooting.md"

@@ -26,10 +26,10 @@ from twin_assets.knowledge import (
     embeddings,
     passage_embeddings,
     quotable_rows,
-    quote_calibrating,
     quote_calibration,
+    quote_calibration_rows,
 )
-from twin_assets.knowledge.quote_calibrating import read_foreign_questions
+from twin_assets.knowledge.quote_calibration_rows import read_foreign_questions
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.found_passages import passage_finder_for
 from twin_resources.models.embedder.embedder import Embedder, find_prepared_embedder, load_embedder
@@ -277,7 +277,7 @@ def test_the_old_tables_answer_until_those_of_another_embedder_are_whole(
     assert quoted
     made = {
         "passages": lambda: quotable_rows.update_passages(tables, MARA, other, progress=progress),
-        "calibration": lambda: quote_calibrating.update_calibration(tables, MARA, other),
+        "calibration": lambda: quote_calibration_rows.update_calibration(tables, MARA, other),
         "embeddings": lambda: embedding.update_embeddings(tables, MARA, other, progress=progress),
     }
     seen = [state()] + [state() for update in made.values() if update()]
@@ -317,7 +317,7 @@ ONE_POST = pl.DataFrame(
 
 def test_a_small_corpus_is_calibrated_by_questions_to_others(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
-    row = quote_calibrating.calibration_row("ann", passages, embedder)
+    row = quote_calibration_rows.calibration_row("ann", passages, embedder)
     [nearest] = passages["vector"].to_numpy() @ embedder.embed(read_foreign_questions()).T
     assert row["threshold"].to_list() == [
         pytest.approx(np.quantile(nearest, FEW_SENTENCES_DECLINE_SHARE))
@@ -339,11 +339,11 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
     with closing(State.open(home_with_embedder.state_address)) as state:
         tables = Tables(home_with_embedder.tables_base, state=state)
         passages = quotable_rows.embed_passages(posts, embedder)
-        row = quote_calibrating.calibration_row("ann", passages, embedder)
+        row = quote_calibration_rows.calibration_row("ann", passages, embedder)
         for table, rows, schema, key in (
             (PASSAGES_TABLE, passages, quotable_rows.passage_columns(
                 embedder.dimension), "passage_id"),
-            (CALIBRATION_TABLE, row, quote_calibrating.calibration_columns(
+            (CALIBRATION_TABLE, row, quote_calibration_rows.calibration_columns(
                 embedder.dimension), "author"),
         ):  # fmt: skip
             tables.sync(

@@ -17,7 +17,7 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource,
 from twin_resources.quality.release import trial
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import PACES, Settings
-from twin_sensors import canary_verdict, rolling_back
+from twin_sensors import canary_verdict, rollback_job
 
 RESOURCES = {
     "settings": SettingsResource(),
@@ -290,7 +290,7 @@ def test_the_job_rolls_back_with_its_reason(
         materialize(instance)
 
     def run(**config: Any) -> dg.ExecuteInProcessResult:
-        return rolling_back.roll_back.execute_in_process(
+        return rollback_job.roll_back.execute_in_process(
             instance=instance,
             partition_key=AUTHOR,
             resources=RESOURCES,

@@ -9,7 +9,7 @@ from twin_resources.dagster_resources import (
     StateResource,
     TablesResource,
 )
-from twin_sensors import jobs, new_data_trigger, notifying, quality_dropped
+from twin_sensors import jobs, new_data_trigger, notice_sensor, quality_dropped
 
 authors = dg.DynamicPartitionsDefinition(name="authors")
 
@@ -32,7 +32,7 @@ defs = dg.Definitions(
         quality_dropped.quality_dropped,
         new_data_trigger.retraining_requested,
         new_data_trigger.new_material,
-        notifying.notices_waiting,
+        notice_sensor.notices_waiting,
     ],
     resources={
         "settings": SettingsResource(),

@@ -28,7 +28,7 @@ from twin_resources.settings import load_secrets
 from twin_resources.statistics.retraining import RetrainingDecision
 from twin_resources.storage.state.state_tables import retrainings
 from twin_sensors.new_data_trigger import default_sensor_status, new_material, retraining_requested
-from twin_sensors.notifying import notices_waiting
+from twin_sensors.notice_sensor import notices_waiting
 from twin_sensors.quality_dropped import format_message, quality_dropped
 
 KEY = "quality:ada:v1:thumbs:1"

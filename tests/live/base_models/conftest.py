@@ -8,7 +8,7 @@ import pytest
 
 from twin_resources import authors
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.kept_converter import fetch_converter
+from twin_resources.storage.weights.gguf_converter import fetch_converter
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ import psutil
 from tests.free_ports import free_port
 from tests.prepared_embedder import lend_weights, prepare_weights
 from tests.simulated_provider.paid_provider import PaidProvider
-from twin_assets.knowledge import embedding, quotable_rows, quote_calibrating
+from twin_assets.knowledge import embedding, quotable_rows, quote_calibration_rows
 from twin_assets.knowledge.chunking import chunk_columns
 from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.authors.answer_forms import ProseRelease
@@ -440,9 +440,9 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
         quoter.CALIBRATION_TABLE,
         author=author,
         key="author",
-        function=lambda _: quote_calibrating.calibration_row(author, passages, embedder),
+        function=lambda _: quote_calibration_rows.calibration_row(author, passages, embedder),
         version="1",
-        schema=quote_calibrating.calibration_columns(embedder.dimension),
+        schema=quote_calibration_rows.calibration_columns(embedder.dimension),
         row_key="author",
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.judges.word_vectors import embed
-from twin_resources.quality.judges.planted_sentences import (
+from twin_resources.quality.judges.sentence_probes import (
     SENTENCE_ERROR_KINDS,
     create_probe_sentences,
     negate,

@@ -29,7 +29,7 @@ from twin_resources.quality.judges.texts import (
     writers_from_passages,
 )
 from twin_resources.settings import Settings
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables

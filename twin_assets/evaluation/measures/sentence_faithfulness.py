@@ -3,7 +3,7 @@
 Scope: calibrating a sentence judge on the author's own sentences, the share of unsupported
 sentences with its interval, the claim.
 Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`, `entailment.py`), the
-planted sentences (`planted_sentences.py` there), the support of whole answers by their passages
+planted sentences (`sentence_probes.py` there), the support of whole answers by their passages
 (`passage_support.py`).
 
 A judge makes errors, so the share that it flags is not the share of unsupported sentences. Its two
@@ -41,7 +41,7 @@ from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
 from twin_resources.authors.answer_forms import VOICE, SentenceThreshold
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
-from twin_resources.quality.judges.planted_sentences import (
+from twin_resources.quality.judges.sentence_probes import (
     SENTENCE_ERROR_KINDS,
     ProbeSentence,
     create_probe_sentences,

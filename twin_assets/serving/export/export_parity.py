@@ -145,7 +145,7 @@ def _compare_with_llama_cpp(
     source: ExportSource, export: Path, *, export_format: Format, settings: Settings
 ) -> LogprobDifferences:
     """Compare through a llama.cpp server that loads the export, as for a base model."""
-    from twin_resources.storage.weights.kept_converter import write_model
+    from twin_resources.storage.weights.gguf_converter import write_model
 
     file = export / GGUF_NAMES[export_format]
     base = export.parent / "base.gguf"  # temporary, for the comparison

@@ -3,7 +3,7 @@
 Scope: writing the four formats and the record of an export, and refusing an export whose answers
 differ from the checkpoint's. Out of scope: the weights of a checkpoint (`exported_weights.py`),
 measuring the differences (`export_parity.py`), the GGUF formats
-(`twin_resources/storage/weights/kept_converter.py`), the command (`deploy/twin_cli/commands`).
+(`twin_resources/storage/weights/gguf_converter.py`), the command (`deploy/twin_cli/commands`).
 
     adapter        PEFT: adapter_model.safetensors, adapter_config.json (vLLM, transformers + PEFT)
     merged         a transformers folder with the adapter added to the base's weights
@@ -127,7 +127,7 @@ def write(
     Raises:
         TwinError: a weight does not fit `dtype`, or GGUF cannot express the model.
     """
-    from twin_resources.storage.weights import kept_converter
+    from twin_resources.storage.weights import gguf_converter
 
     wheels = settings.weights_dir / "wheels"
     if export_format == "adapter":
@@ -136,18 +136,18 @@ def write(
     elif export_format == "gguf-adapter":
         assert source.adapter is not None
         file = output_folder / GGUF_NAMES[export_format]
-        kept_converter.write_adapter(source.adapter, source.base, file, wheels=wheels)
+        gguf_converter.write_adapter(source.adapter, source.base, file, wheels=wheels)
     elif export_format == "merged":
         write_merged_model(source.model_folder, source.adapter, output_folder, dtype=dtype)
     elif source.adapter is None:
-        kept_converter.write_model(
+        gguf_converter.write_model(
             source.model_folder, output_folder / GGUF_NAMES[export_format], wheels=wheels
         )
     else:
         # the GGUF writer rounds once; the export's disk has enough space for the merged weights
         with tempfile.TemporaryDirectory(dir=output_folder.parent, prefix="merged-") as folder:
             write_merged_model(source.model_folder, source.adapter, Path(folder), dtype="float32")
-            kept_converter.write_model(
+            gguf_converter.write_model(
                 Path(folder), output_folder / GGUF_NAMES[export_format], wheels=wheels
             )
 

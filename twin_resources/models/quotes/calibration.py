@@ -1,7 +1,7 @@
 """Learn the minimum score of an answer from the author's sentences and foreign questions.
 
 Scope: the threshold, and the data from which it is learned, without input or output.
-Out of scope: reading tables and embedding (`twin_assets/knowledge/quote_calibrating.py`).
+Out of scope: reading tables and embedding (`twin_assets/knowledge/quote_calibration_rows.py`).
 
 When posts have just been imported, no reader has asked a question yet. The author's own sentences
 are therefore used as questions, with every passage that overlaps the sentence excluded. Foreign

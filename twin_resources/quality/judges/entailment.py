@@ -18,7 +18,7 @@ from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import digest
-from twin_resources.quality.judges.named_folder import hash_model_files, resolve_model_folder
+from twin_resources.quality.judges.model_folders import hash_model_files, resolve_model_folder
 
 VERSION = "entailment-1"
 PADDED_LENGTHS = (

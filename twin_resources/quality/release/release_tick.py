@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.quality.release import release_summary, trial
 from twin_resources.quality.release.releasing import advance_trial_or_release
 from twin_resources.registry.registry import Registry
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables

@@ -2,7 +2,7 @@
 
 Scope: comparing a fall with an earlier version's own days, the registry's move.
 Out of scope: the statistics (`statistics/detector.py`), a person's `twin rollback`
-(`twin_sensors/rolling_back.py`).
+(`twin_sensors/rollback_job.py`).
 """
 # pyright: strict
 

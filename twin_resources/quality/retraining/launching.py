@@ -23,7 +23,7 @@ from twin_resources.registry.moves import ModelVersion, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import MAX_ATTEMPTS, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import DAY_S, Cause, TrainingUsage
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 
 LOOK_BACK_DAYS = 400  # for finding the last training run, whose start begins the cooldown

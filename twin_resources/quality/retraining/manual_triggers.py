@@ -21,7 +21,7 @@ from twin_resources.statistics.retraining_limits import (
     find_blocking_limit,
     growth_cause,
 )
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 
 REQUEST_CAUSES: tuple[Cause, ...] = ("forget", "by_hand")

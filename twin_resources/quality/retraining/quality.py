@@ -48,7 +48,7 @@ from twin_resources.statistics.retraining import (
     replace_with_rollback,
 )
 from twin_resources.statistics.retraining_limits import DAY_S, Cause, RetrainingLimits
-from twin_resources.storage.state.isolating import isolate_failure
+from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 
 # Dagster's daemon aborts a tick after 60 s and loses its decisions. A read of the trace store may

@@ -29,7 +29,7 @@ from twin_resources.storage.tables.store import (
     read_record,
 )
 from twin_resources.storage.tables.sync import delete_empty_inputs, read_empty_inputs
-from twin_resources.storage.tables.wholeness import check_indexes, check_table
+from twin_resources.storage.tables.table_integrity import check_indexes, check_table
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease

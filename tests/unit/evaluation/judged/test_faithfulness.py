@@ -18,7 +18,7 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     measure_faithfulness,
 )
 from twin_resources.quality.judges.judge import JudgedAnswer
-from twin_resources.quality.judges.planted_sentences import SENTENCE_ERROR_KINDS, ProbeSentence
+from twin_resources.quality.judges.sentence_probes import SENTENCE_ERROR_KINDS, ProbeSentence
 
 DOCUMENTS = 20
 FALSE_ALARMS, CAUGHT = 0.05, 0.9
