@@ -126,11 +126,11 @@ def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post |
         return Skipped(address or location, json_rows.MALFORMED)
     if get_string(note, "type") not in _POST_TYPES:
         return Skipped(address, "not_a_post")
-    writer = get_string(note, "attributedTo") or get_string(row, "actor")
-    if actor.address and writer and writer != actor.address:
+    attributed_to = get_string(note, "attributedTo") or get_string(row, "actor")
+    if actor.address and attributed_to and attributed_to != actor.address:
         return Skipped(address, "foreign_author")
     in_reply_to = get_string(note, "inReplyTo")
-    account = writer or actor.address
+    account = attributed_to or actor.address
     title = get_string(note, "name") or get_string(note, "summary")
     html = remove_foreign_parts(get_string(note, "content"))
     record = ExportRecord(
@@ -160,16 +160,19 @@ def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post |
 
 def _visibility(activity: Mapping[str, Any]) -> str:
     """Return a post's visibility; a message to named people is `private`."""
-    to, copy = set(get_strings(activity, "to")), set(get_strings(activity, "cc"))
-    if to & _PUBLIC:
+    recipients, copied_recipients = (
+        set(get_strings(activity, "to")),
+        set(get_strings(activity, "cc")),
+    )
+    if recipients & _PUBLIC:
         return "public"
-    if copy & _PUBLIC:
+    if copied_recipients & _PUBLIC:
         return "unlisted"
-    return "followers" if any(name.endswith("/followers") for name in to) else "private"
+    return "followers" if any(name.endswith("/followers") for name in recipients) else "private"
 
 
 def _language(note: Mapping[str, Any]) -> str:
-    """Return the only language in `contentMap`, or "" if it does not have exactly one."""
+    """Return the only language in `contentMap`, or "" if there is not exactly one."""
     content = get_member(note, "contentMap")
     names = list(cast("dict[str, object]", content)) if isinstance(content, dict) else []
     return names[0] if len(names) == 1 and names[0] != "und" else ""
@@ -181,7 +184,9 @@ def _thread_records(
     """Yield one record per thread; its first post sets the kind, and each post must be allowed."""
     parents = {address: post.in_reply_to for address, post in posts.items()}
     # A post that continues the author's reply to someone is part of that reply.
-    root_posts = {address: posts[root] for address, root in thread_roots(parents).items()}
+    root_posts = {
+        address: posts[root_address] for address, root_address in thread_roots(parents).items()
+    }
     allowed_parents: dict[str, str] = {}
     for address, post in posts.items():
         if not _is_allowed(post.record, include):
@@ -196,8 +201,8 @@ def _thread_records(
         allowed_parents, key=lambda address: (_sort_time(posts[address]), address)
     ):
         threads[roots[address]].append(posts[address])
-    for root, members in threads.items():
-        record, parent = posts[root].record, posts[root].in_reply_to
+    for root_address, members in threads.items():
+        record, parent = posts[root_address].record, posts[root_address].in_reply_to
         html = "\n".join(
             _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
             for post in members
@@ -206,7 +211,9 @@ def _thread_records(
             yield from (Skipped(post.address, "no_text") for post in members)
             continue
         yield from (
-            Skipped(post.address, "joined_to_thread") for post in members if post.address != root
+            Skipped(post.address, "joined_to_thread")
+            for post in members
+            if post.address != root_address
         )
         yield replace(
             record,
