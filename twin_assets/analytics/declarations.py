@@ -256,11 +256,11 @@ def _describe_error(document: Mapping[str, Any], error: ValidationError | ValueE
     first_error = error.errors(include_url=False)[0]
     node: Any = document
     location: list[str] = []
-    for part in first_error["loc"]:
+    for key in first_error["loc"]:
         try:
-            node = node[part]
+            node = node[key]
         except (KeyError, IndexError, TypeError):
             node = None  # a missing key
-        is_named = isinstance(part, int) and "name" in (node or ())
-        location.append(str(node["name"] if is_named else part))
+        is_named = isinstance(key, int) and "name" in (node or ())
+        location.append(str(node["name"] if is_named else key))
     return f"{'.'.join(location)}: {first_error['msg']} ({str(first_error['input'])[:60]})"

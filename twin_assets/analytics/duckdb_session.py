@@ -70,7 +70,7 @@ class DuckDBSession:
         rows_view = f"{schema}_{name}__rows"
         self._connection.register(rows_view, frame)
         select_list = ", ".join(
-            f'"{item.name}"::{item.data_type} as "{item.name}"' for item in columns
+            f'"{column.name}"::{column.data_type} as "{column.name}"' for column in columns
         )
         if schema:
             self._connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
@@ -81,7 +81,7 @@ class DuckDBSession:
             )
         except _duckdb_errors() as error:
             raise SqlProjectError(
-                f"read {'.'.join(part for part in relation if part)}",
+                f"read {'.'.join(name_part for name_part in relation if name_part)}",
                 found=str(error),
                 next_step="declare the table's actual columns and types in schema.yml",
             ) from error
@@ -89,7 +89,7 @@ class DuckDBSession:
     def register_empty(self, relation: Relation, columns: Sequence[Column]) -> None:
         """Register an empty table with these columns, to replace one that does not exist yet."""
         self.register(
-            relation, pl.DataFrame(schema={item.name: pl.Null for item in columns}), columns
+            relation, pl.DataFrame(schema={column.name: pl.Null for column in columns}), columns
         )
 
     def query_rows(self, rendered: RenderedSql) -> pl.DataFrame:

@@ -81,7 +81,7 @@ def build_mart(
         rows = session.query_rows(query)
         session.check_types(query, model.columns)
         keyed_rows = with_row_key(rows, model.unique_key)
-        sync = tables.sync(
+        sync_result = tables.sync(
             keyed_rows,
             model.name,
             author=partition,
@@ -93,7 +93,7 @@ def build_mart(
         )
         session.register(("", model.name), rows, model.columns)
         outcomes = tuple(_run_test(session, renderer, model, test) for test in model.tests)
-    return Mart(sync, outcomes, query.sql)
+    return Mart(sync_result, outcomes, query.sql)
 
 
 def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:

@@ -111,8 +111,8 @@ class Renderer:
         Raises:
             SqlProjectError: the expression is neither.
         """
-        compiled = self._environment.compile_expression(expression, undefined_to_none=False)
-        value = self._render(expression, compiled)
+        evaluate = self._environment.compile_expression(expression, undefined_to_none=False)
+        value = self._render(expression, evaluate)
         if not isinstance(value, str) or not value.startswith('"'):
             raise SqlProjectError(
                 f"read {expression}",

@@ -35,12 +35,12 @@ class AuthorRecipe:
 def recipe_for_author(author: Author, settings: Settings) -> AuthorRecipe:
     """Return the recipe in the author's file, or the one that fits the base model and device.
 
-    The choice ignores whether the CPU supports bf16. `twin up` writes the chosen recipe into a new
-    author's file, so the machine of a particular run must not change the trained model.
+    The choice ignores whether the CPU supports bf16. `twin up` stores it in the file of a new
+    author, and the trained model must not depend on the machine of one run.
 
     Raises:
-        TwinError: the recipe does not exist. Or the author has none, and neither the base model's
-            name nor a prepared copy shows its size.
+        TwinError: the recipe does not exist, or it must be chosen and neither the base model's
+            name nor a prepared copy shows the model's size.
     """
     if author.recipe:
         return AuthorRecipe(load_recipe(author.recipe), "set in the author's file")

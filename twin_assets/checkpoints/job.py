@@ -48,8 +48,7 @@ class Job:
         initial_adapter: PEFT folder of the adapter to continue from, which is also dpo's
             reference; None for a fresh adapter.
         launch: launch configuration, or None to use the recipe's.
-        recipe_reason: first line of the log: the recipe and the reason for it; empty if there is
-            none.
+        recipe_reason: the recipe and the reason for it, logged as the first line; may be empty.
     """
 
     folder: Path

@@ -126,18 +126,18 @@ def read_manifest(folder: Path) -> Manifest:
         TwinError: the manifest is missing, or its schema is newer than this code's.
     """
     path = folder / MANIFEST_FILE
-    tried = f"read the checkpoint in {folder}"
+    action = f"read the checkpoint in {folder}"
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TwinError(
-            tried,
+            action,
             found=f"no {MANIFEST_FILE}",
             next_step="materialize fine_tuned_checkpoint for this author",
         ) from error
     if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
-            tried,
+            action,
             found=f"schema {document['schema']}, but this version supports up to {SCHEMA_VERSION}",
             next_step="update llm-twin",
         )

@@ -38,8 +38,8 @@ def write_merged_model(
     if adapter is not None:
         from peft import PeftModel
 
-        adapted: Any = PeftModel.from_pretrained(model, str(adapter))
-        model = adapted.merge_and_unload(safe_merge=True)
+        adapted_model: Any = PeftModel.from_pretrained(model, str(adapter))
+        model = adapted_model.merge_and_unload(safe_merge=True)
     model = model.to(getattr(torch, dtype))
     for name, weights in model.named_parameters():
         if not bool(torch.isfinite(weights).all()):

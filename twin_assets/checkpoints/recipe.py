@@ -198,10 +198,10 @@ class Recipe(_StrictModel):
     def effective_samples_per_step(self, sample_count: int, *, ranks: int) -> int:
         """Return the number of samples per step for a corpus of `sample_count` samples.
 
-        Use the recipe's number if all epochs together then have at least `fewest_steps`. Otherwise
-        use the largest number that the ranks can share and that allows that many steps, but at
-        least one micro-batch per rank. No epoch is added: 100 steps of 2 samples take 100 samples
-        in 2 epochs. The token budget may still end training earlier.
+        The result is the recipe's number if this gives at least `fewest_steps` over all epochs.
+        Otherwise it is the largest number that the ranks can share and that gives that many steps,
+        but at least one micro-batch per rank. No epoch is added: with 100 samples and 2 epochs,
+        each of 100 steps has 2 samples. The token budget may still end training earlier.
         """
         if not self.fewest_steps:
             return self.samples_per_step
@@ -269,11 +269,15 @@ def recipe_hash(recipe: Mapping[str, Any]) -> str:
 def _drop_removed_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest's recipe without the removed hyper-parameters that had no effect."""
     values = {
-        k: v for k, v in recipe.items() if k not in REMOVED_FIELDS or v not in REMOVED_FIELDS[k]
+        name: value
+        for name, value in recipe.items()
+        if name not in REMOVED_FIELDS or value not in REMOVED_FIELDS[name]
     }
     preference = values.get("preference")
     if preference and preference.get("rpo_alpha") == 0.0:
-        values["preference"] = {k: v for k, v in preference.items() if k != "rpo_alpha"}
+        values["preference"] = {
+            name: value for name, value in preference.items() if name != "rpo_alpha"
+        }
     return values
 
 
@@ -300,13 +304,13 @@ def load_launch(name_or_path: str) -> Launch:
 
 def learning_rate(recipe: Recipe, step: int, *, steps: int) -> float:
     """Return the learning rate of a step, 0 to steps - 1: linear warm-up, then cosine decay."""
-    warmup = max(1, round(recipe.warmup_share * steps))
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / warmup
-    decay_progress = (step - warmup) / max(1, steps - warmup)
-    share = recipe.final_learning_rate_share
+    warmup_steps = max(1, round(recipe.warmup_share * steps))
+    if step < warmup_steps:
+        return recipe.learning_rate * (step + 1) / warmup_steps
+    decay_progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    final_share = recipe.final_learning_rate_share
     return recipe.learning_rate * (
-        share + (1 - share) * 0.5 * (1 + math.cos(math.pi * decay_progress))
+        final_share + (1 - final_share) * 0.5 * (1 + math.cos(math.pi * decay_progress))
     )
 
 
@@ -314,7 +318,7 @@ _ModelType = TypeVar("_ModelType", Recipe, Launch)
 
 
 def _read(model_type: type[_ModelType], name_or_path: str, *, folder: str) -> _ModelType:
-    tried = f"read the {model_type.__name__.lower()} {name_or_path!r}"
+    action = f"read the {model_type.__name__.lower()} {name_or_path!r}"
     path = Path(name_or_path).expanduser()
     if path.suffix not in {".yaml", ".yml"}:
         path = _HERE / folder / f"{name_or_path}.yaml"
@@ -323,14 +327,14 @@ def _read(model_type: type[_ModelType], name_or_path: str, *, folder: str) -> _M
     except FileNotFoundError as error:
         names = ", ".join(sorted(file.stem for file in (_HERE / folder).glob("*.yaml")))
         raise TwinError(
-            tried,
+            action,
             found=f"no file {path}",
             next_step=f"use one of: {names}; or a path that ends in .yaml",
         ) from error
     except yaml.YAMLError as error:
-        raise TwinError(tried, found=str(error), next_step="correct the YAML") from error
+        raise TwinError(action, found=str(error), next_step="correct the YAML") from error
     if not isinstance(document, dict):
-        raise TwinError(tried, found="not a mapping", next_step="write one `name: value` per line")
+        raise TwinError(action, found="not a mapping", next_step="write one `name: value` per line")
     values = cast(dict[str, Any], document)
     if base_name := values.pop("extends", ""):
         values = (
@@ -342,4 +346,4 @@ def _read(model_type: type[_ModelType], name_or_path: str, *, folder: str) -> _M
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
         )
-        raise TwinError(tried, found=problems, next_step=f"correct {path}") from error
+        raise TwinError(action, found=problems, next_step=f"correct {path}") from error

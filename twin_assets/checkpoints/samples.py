@@ -94,15 +94,15 @@ def tokenize_samples(
         `answer_merges_with_prompt` (a token spans the boundary), `empty_answer`.
     """
     samples: list[TokenizedSample] = []
-    left_out: Counter[str] = Counter()
+    excluded_counts: Counter[str] = Counter()
     marks = marks_from_tokenizer(tokenizer)
     for row in rows:
         sample, reason = _tokenize(row, tokenizer, max_length, marks)
         if sample is None:
-            left_out[reason] += 1
+            excluded_counts[reason] += 1
         else:
             samples.append(sample)
-    return samples, left_out
+    return samples, excluded_counts
 
 
 def tokenize_pairs(
@@ -119,24 +119,26 @@ def tokenize_pairs(
         As for `tokenize_samples`, with the additional reason `same_answer`.
     """
     pairs: list[TokenizedPair] = []
-    left_out: Counter[str] = Counter()
+    excluded_counts: Counter[str] = Counter()
     marks = marks_from_tokenizer(tokenizer)
     for row in rows:
         rejected_messages = [*row["messages"][:-1], _assistant_message(row["rejected"])]
-        chosen, chosen_reason = _tokenize(row, tokenizer, max_length, marks)
+        chosen_sample, chosen_reason = _tokenize(row, tokenizer, max_length, marks)
         rejected_row = {**row, "messages": rejected_messages}
-        rejected, rejected_reason = _tokenize(rejected_row, tokenizer, max_length, marks)
-        if chosen is None or rejected is None:
-            left_out[chosen_reason or rejected_reason] += 1
+        rejected_sample, rejected_reason = _tokenize(rejected_row, tokenizer, max_length, marks)
+        if chosen_sample is None or rejected_sample is None:
+            excluded_counts[chosen_reason or rejected_reason] += 1
             continue
-        if chosen.tokens == rejected.tokens:
-            left_out["same_answer"] += 1
+        if chosen_sample.tokens == rejected_sample.tokens:
+            excluded_counts["same_answer"] += 1
             continue
         if not row["rejected_ended"]:
-            end = rejected.answer_end - 1
-            rejected = replace(rejected, tokens=rejected.tokens[:end], answer_end=end)
-        pairs.append(TokenizedPair(chosen, rejected))
-    return pairs, left_out
+            end = rejected_sample.answer_end - 1
+            rejected_sample = replace(
+                rejected_sample, tokens=rejected_sample.tokens[:end], answer_end=end
+            )
+        pairs.append(TokenizedPair(chosen_sample, rejected_sample))
+    return pairs, excluded_counts
 
 
 def tokenize_posts(
@@ -159,20 +161,20 @@ def tokenize_posts(
         by reason: `too_short` for a short remainder after a post's last full block.
     """
     blocks: list[TokenizedSample] = []
-    left_out: Counter[str] = Counter()
+    excluded_counts: Counter[str] = Counter()
     marks = marks_from_tokenizer(tokenizer)
     for row in rows:
         text = marks.escape(row["text"].strip())
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=False)
-        tokens = tuple(encoded["input_ids"])
+        encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=False)
+        tokens = tuple(encoding["input_ids"])
         for number, start in enumerate(range(0, len(tokens), block_tokens)):
             block = tokens[start : start + block_tokens]
             if len(block) < MIN_RAW_BLOCK_TOKENS:
-                left_out["too_short"] += 1
+                excluded_counts["too_short"] += 1
                 continue
             name = f"{row['document_id']}#{number}"
             blocks.append(TokenizedSample(name, row["document_id"], block, 1, len(block)))
-    return blocks, left_out
+    return blocks, excluded_counts
 
 
 def drop_passages(
@@ -232,11 +234,11 @@ def _tokenize(
         return None, "answer_merges_with_prompt"
     # The template may add text after the end-of-turn token (a newline), which is never generated.
     text = text.rstrip()
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    starts = [start for start, _ in encoded["offset_mapping"]]
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    starts = [start for start, _ in encoding["offset_mapping"]]
     if len(prompt) not in starts:
         return None, "answer_merges_with_prompt"
-    tokens = tuple(encoded["input_ids"])
+    tokens = tuple(encoding["input_ids"])
     if len(tokens) > max_length:
         return None, "too_long"
     return (

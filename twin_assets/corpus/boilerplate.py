@@ -151,17 +151,19 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     """
     if not repeated:
         return text
-    remaining = list(_hashed_lines(text))
+    remaining_lines = list(_hashed_lines(text))
     removed_indexes = {
         index
-        for index, number in remaining
+        for index, number in remaining_lines
         if number in repeated and number & _MAX_WORDS >= LONG_LINE_WORDS
     }
-    remaining = [(index, number) for index, number in remaining if index not in removed_indexes]
+    remaining_lines = [
+        (index, number) for index, number in remaining_lines if index not in removed_indexes
+    ]
     for window in (slice(0, LEADING_LINES), slice(-TRAILING_LINES, None)):
-        while repeated_pairs := [pair for pair in remaining[window] if pair[1] in repeated]:
+        while repeated_pairs := [pair for pair in remaining_lines[window] if pair[1] in repeated]:
             removed_indexes.update(index for index, _ in repeated_pairs)
-            remaining = [pair for pair in remaining if pair not in repeated_pairs]
+            remaining_lines = [pair for pair in remaining_lines if pair not in repeated_pairs]
     return _remove_lines(text, removed_indexes) if removed_indexes else text
 
 

@@ -9,8 +9,8 @@ author's settings.
 
 The owner of an account may sign with a handle. A handle on most posts of a source is therefore the
 author's if no post there has the author's own name. A full name always names a person, and a shared
-family name proves nothing. Earlier rules kept 49 of 76 articles that another person wrote, imported
-under one name. They also kept all of 11 articles by two people called Ruiz.
+family name proves nothing. Without these rules, 49 of 76 articles imported under one name were kept
+although another person wrote them. All 11 articles by two people called Ruiz were kept too.
 A translation is the author's if both the writer and the translator are the author.
 """
 # pyright: strict
@@ -147,7 +147,9 @@ def _names_match(words: Sequence[str], name: Sequence[str]) -> bool:
         return False  # initials alone do not identify a person
     remaining_words = list(longer_name)
     for word in shorter_name:
-        match = next((other for other in remaining_words if _words_match(word, other)), None)
+        match = next(
+            (candidate for candidate in remaining_words if _words_match(word, candidate)), None
+        )
         if match is None:
             return False
         remaining_words.remove(match)
@@ -160,8 +162,8 @@ def _words_match(word: str, other: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _name_words(name: str) -> tuple[str, ...]:
-    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    decomposed_name = unicodedata.normalize("NFKD", name.casefold())
     base_letters = "".join(
-        character for character in decomposed if not unicodedata.combining(character)
+        character for character in decomposed_name if not unicodedata.combining(character)
     )
     return tuple(re.findall(r"[^\W_]+", base_letters.replace("'", "").replace("’", "")))

@@ -68,25 +68,23 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
     quarantined_rules = tables.read(QUARANTINE, slug, columns=[FAILED_RULES])[
         FAILED_RULES
     ].to_list()
-    quarantined_for_claims = [
-        rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)
-    ]
+    claim_violations = [rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)]
     documents_kept = int(documents["kept"].sum())
-    share = len(quarantined_for_claims) / max(1, documents_kept + len(quarantined_for_claims))
+    share = len(claim_violations) / max(1, documents_kept + len(claim_violations))
     examined_claims: dict[str, ExaminedClaim] = {}
     for name, claim in claims.items():
-        quarantined_for_claim = sum(name in rules for rules in quarantined_for_claims)
-        exceeds_limit = bool(quarantined_for_claim) and share > most_quarantined
-        numbers = {
+        quarantined_count = sum(name in rules for rules in claim_violations)
+        exceeds_limit = bool(quarantined_count) and share > most_quarantined
+        counts = {
             **claim.counts,
             **({"dropped": dropped_count} if name == "no_foreign_byline" else {}),
-            "quarantined": quarantined_for_claim,
-            "quarantined_for_any_claim": len(quarantined_for_claims),
+            "quarantined": quarantined_count,
+            "quarantined_for_any_claim": len(claim_violations),
             "quarantined_share": round(share, 4),
             "most_quarantined": most_quarantined,
         }
         message = (
-            f"{CLAIMS[name]} Quarantined for it: {format_count(quarantined_for_claim, 'document')}."
+            f"{CLAIMS[name]} Quarantined for it: {format_count(quarantined_count, 'document')}."
         )
         if exceeds_limit:
             message += (
@@ -95,7 +93,7 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
                 "Run `twin import PATH --dry-run` to list the files. "
                 f"Fix them, or raise {MAX_QUARANTINED_SETTING} to continue without them."
             )
-        examined_claims[name] = ExaminedClaim(claim.holds and not exceeds_limit, numbers, message)
+        examined_claims[name] = ExaminedClaim(claim.holds and not exceeds_limit, counts, message)
     return examined_claims
 
 

@@ -51,11 +51,11 @@ def every_import_is_kept_or_explained(
     """Check that each row of `raw_posts` has exactly one row: kept, or dropped with a reason."""
     author = context.partition_key
     columns = ["source_id", "kept", "dropped_because"]
-    quarantined = tables.read(QUARANTINE, author, columns=["source_id"])
+    quarantined_posts = tables.read(QUARANTINE, author, columns=["source_id"])
     counts = cleaning.reconcile_posts(
         tables.read("raw_posts", author, columns=["source_id"]),
         tables.read(CLEANED, author, columns=columns),
-        quarantined=quarantined["source_id"],
+        quarantined=quarantined_posts["source_id"],
     )
     return dg.AssetCheckResult(
         passed=counts.is_balanced,

@@ -100,14 +100,16 @@ def clean_and_quarantine(
         `corpus_tables.CleanedDocuments`, and the quarantined rows with `failed_rules`, the claims
         that a row violates.
     """
-    prepared = prepare_posts(posts)
-    candidates = comparison_candidates(prepared, names=names)
-    bodies = candidates.join(prepared.select("document_id", "text"), on="document_id", how="left")
+    prepared_posts = prepare_posts(posts)
+    candidates = comparison_candidates(prepared_posts, names=names)
+    bodies = candidates.join(
+        prepared_posts.select("document_id", "text"), on="document_id", how="left"
+    )
     similarities = near_duplicates.compare_bodies(bodies)
-    verdicts = decide_verdicts(prepared, candidates, similarities, names=names)
-    rows = document_rows(verdicts, prepared)
+    verdicts = decide_verdicts(prepared_posts, candidates, similarities, names=names)
+    rows = document_rows(verdicts, prepared_posts)
     measurements = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
-    violations = broken_claims(prepared, document_claims.check_claims(measurements, names))
+    violations = broken_claims(prepared_posts, document_claims.check_claims(measurements, names))
     valid_rows = rows.join(violations, on="source_id", how="anti")
     return validate_rows(valid_rows, CleanedDocuments), quarantined_rows(rows, violations)
 
@@ -189,8 +191,8 @@ def document_id_of(source_id: str) -> str:
 
 def normalize_text(text: str) -> str:
     """Normalize to NFC, `\\n` line ends and plain spaces, and remove invisible characters."""
-    normalized = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return _INVISIBLE.sub("", normalized.replace("\u00a0", " ").replace("\u202f", " "))
+    normalized_text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _INVISIBLE.sub("", normalized_text.replace("\u00a0", " ").replace("\u202f", " "))
 
 
 def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:

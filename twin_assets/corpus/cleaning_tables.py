@@ -98,8 +98,9 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         SIMILAR,
         author=slug,
         key="document_id",
-        function=lambda new: near_duplicates.compare_bodies(
-            _add_texts(new, tables, slug), known=_StoredBodies(tables, slug, candidates, new)
+        function=lambda changed_bodies: near_duplicates.compare_bodies(
+            _add_texts(changed_bodies, tables, slug),
+            known=_StoredBodies(tables, slug, candidates, changed_bodies),
         ),
         version=BANDS_VERSION,
         schema=near_duplicates.SIMILAR_SCHEMA,
@@ -121,8 +122,8 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     cleaned_sync = update.sync(
         verdicts_with_claims,
         CLEANED,
-        lambda part: contracts.good_rows(
-            update.document_rows(part.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
+        lambda batch: contracts.good_rows(
+            update.document_rows(batch.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
         ),
         column_types(CleanedDocuments),
     )
@@ -131,7 +132,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
             tables.read(CLEANED, slug, columns=["source_id"]), on="source_id", how="anti"
         ),
         QUARANTINE,
-        lambda part: cleaning.quarantined_rows(update.document_rows(part), part),
+        lambda batch: cleaning.quarantined_rows(update.document_rows(batch), batch),
         contracts.quarantine_columns(CleanedDocuments),
     )
     return CleaningRun(prepared_sync, similar_sync, measured_sync, cleaned_sync, quarantined_sync)

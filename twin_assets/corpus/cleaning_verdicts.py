@@ -321,8 +321,10 @@ def _collapse_near_duplicates(prepared: pl.DataFrame, similar: pl.DataFrame) -> 
     richer_by_id = collapse_copies(
         copies,
         {
-            (left, right) if left < right else (right, left): similarity
-            for left, right, similarity in pairs.select(
+            (document_id, other_id)
+            if document_id < other_id
+            else (other_id, document_id): similarity
+            for document_id, other_id, similarity in pairs.select(
                 "document_id", "other_id", "similarity"
             ).iter_rows()
         },

@@ -27,13 +27,13 @@ def replace_highlights(text: str, replacement: Callable[[str, str], str]) -> str
     """Replace each highlight tag pair with `replacement(code, language)`; keep unclosed tags."""
     pieces: list[str] = []
     position = 0
-    while opening := _HIGHLIGHT_START.search(text, position):
-        closing = _HIGHLIGHT_END.search(text, opening.end())
-        if closing is None:
+    while start_tag := _HIGHLIGHT_START.search(text, position):
+        end_tag = _HIGHLIGHT_END.search(text, start_tag.end())
+        if end_tag is None:
             break
-        code = text[opening.end() : closing.start()].rstrip(" \t").removesuffix("\n")
-        pieces += [text[position : opening.start()], replacement(code, opening[1])]
-        position = closing.end()
+        code = text[start_tag.end() : end_tag.start()].rstrip(" \t").removesuffix("\n")
+        pieces += [text[position : start_tag.start()], replacement(code, start_tag[1])]
+        position = end_tag.end()
     return "".join([*pieces, text[position:]])
 
 

@@ -3,9 +3,9 @@
 Scope: measuring a document against its source, and finding documents that violate a claim. Out of
 scope: quarantining them (`cleaning_tables`), the Dagster checks (`cleaned_documents`), cleaning.
 
-No check reuses the code that made the decision in cleaning. Menus are found in running
-text (`share_menus`), signatures by a different rule (`signatures`), personal data with a second
-list (`personal_traces`), and quotations in the source (`source_quotations`). A document is measured
+No check reuses the code that made the decision in cleaning. Menus are found in running text
+(`share_menus`), signatures by a different rule (`signatures`), personal data with a second list
+(`personal_traces`), and quotations in the source (`source_quotations`). A document is measured
 again only after it changes (table `document_claims`).
 """
 # pyright: strict

@@ -117,12 +117,16 @@ def _find_tags(token: Token, block: int) -> list[_Tag]:
 def _block_spans(tags: Sequence[_Tag]) -> dict[int, int]:
     """Map each block with HTML to the last block that must be rendered together with it."""
     last_blocks = {tag.block: tag.block for tag in tags if not tag.is_inline}
-    for opening, closing in _pair_tags(tags):
-        is_same_token = opening.token is closing.token
-        if opening.name in _RENDERED_TAGS:
-            last_blocks[opening.block] = max(last_blocks.get(opening.block, 0), closing.block)
-        elif not is_same_token and not (opening.is_inline and closing.is_inline):
-            opening.is_kept = closing.is_kept = False  # this element contains Markdown blocks
+    for opening_tag, closing_tag in _pair_tags(tags):
+        is_same_token = opening_tag.token is closing_tag.token
+        if opening_tag.name in _RENDERED_TAGS:
+            last_blocks[opening_tag.block] = max(
+                last_blocks.get(opening_tag.block, 0), closing_tag.block
+            )
+        elif not is_same_token and not (opening_tag.is_inline and closing_tag.is_inline):
+            opening_tag.is_kept = closing_tag.is_kept = (
+                False  # this element contains Markdown blocks
+            )
     for tag in reversed(tags):
         if not tag.is_kept:
             content = tag.token.content
@@ -147,12 +151,12 @@ def _pair_tags(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
             open_counts[tag.name] = open_counts.get(tag.name, 0) + 1
         elif open_counts.get(tag.name):
             while True:
-                opening = open_tags.pop()
-                open_counts[opening.name] -= 1
-                if opening.name == tag.name:
+                opening_tag = open_tags.pop()
+                open_counts[opening_tag.name] -= 1
+                if opening_tag.name == tag.name:
                     break
-            opening.is_kept = tag.is_kept = True
-            yield opening, tag
+            opening_tag.is_kept = tag.is_kept = True
+            yield opening_tag, tag
 
 
 def _render_formula(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:

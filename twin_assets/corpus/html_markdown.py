@@ -268,7 +268,7 @@ class _Container:
 
 
 class _Writer:
-    """Writer with the blocks of the open elements and the inline parts of the next block."""
+    """Markdown writer with the blocks of the open elements and the inline parts of the next one."""
 
     def __init__(self, code_blocks: Sequence[str]) -> None:
         self._code_blocks = code_blocks

@@ -59,10 +59,10 @@ def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, 
 
 
 def _end_of_fence(text: str, position: int, *, mark: str) -> int:
-    closing = re.compile(
+    closing_pattern = re.compile(
         rf"^[ \t]*(?:>[ \t]?)*[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*\r?$", re.MULTILINE
     )
-    match = closing.search(text, position)
+    match = closing_pattern.search(text, position)
     return min(match.end() + 1, len(text)) if match else len(text)
 
 
@@ -103,12 +103,12 @@ def _end_of_code(code_start: re.Match[str], text: str) -> int | None:
     if ticks := code_start["ticks"]:
         return _end_of_span(text, code_start.end(), width=len(ticks))
     if element := code_start["element"]:
-        closing = re.compile(rf"</{element}[ \t]*>", re.IGNORECASE)
+        closing_pattern = re.compile(rf"</{element}[ \t]*>", re.IGNORECASE)
     elif name := code_start["liquid"]:
-        closing = re.compile(rf"\{{%-?[ \t]*end{name}[ \t]*-?%\}}", re.IGNORECASE)
+        closing_pattern = re.compile(rf"\{{%-?[ \t]*end{name}[ \t]*-?%\}}", re.IGNORECASE)
     else:
-        closing = re.compile(r"\{\{[<%][ \t]*/[ \t]*highlight[ \t]*[%>]\}\}", re.IGNORECASE)
-    match = closing.search(text, code_start.end())
+        closing_pattern = re.compile(r"\{\{[<%][ \t]*/[ \t]*highlight[ \t]*[%>]\}\}", re.IGNORECASE)
+    match = closing_pattern.search(text, code_start.end())
     return match.end() if match else None
 
 

@@ -23,7 +23,7 @@ from typing import Any, cast
 from twin_assets.corpus.importers.front_matter import split_front_matter
 
 CREATOR_FIELD = "made by"
-"""Field for the user whose program saved the file, the author if no other field names one."""
+"""Field for the user whose program saved the file: the author unless another field names one."""
 
 _MAX_EXPANDED_BYTES = 64_000_000
 _MAX_MEMBER_BYTES = 400_000
@@ -84,7 +84,7 @@ class FormatError(ValueError):
 def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
     """Return the date, title, status and author of a .docx or .odt, and the fields of its head.
 
-    A file without fields may not be a zip or may lack a part; its conversion reports the error.
+    A file that is not a zip or lacks a part has no fields; its conversion reports the error.
     """
     core_xml = _read_member(body, _CORE_MEMBERS[suffix])
     fields: dict[str, Any] = {}

@@ -203,9 +203,12 @@ def scan_prefix(source: str) -> Folder:
         TwinError: the prefix cannot be listed.
     """
     bucket, _ = split_address(source)
-    objects = {path_identifier(object_.name): object_ for object_ in list_objects(source)}
+    objects = {
+        path_identifier(stored_object.name): stored_object for stored_object in list_objects(source)
+    }
     layout = detect_layout(objects)
-    layout = "notes" if layout == "blog" else layout  # a blog's posts are not read to be recognized
+    # Recognising a blog would require reading the beginning of every object.
+    layout = "notes" if layout == "blog" else layout
 
     def read(name: str) -> bytes:
         return read_object(source, objects[name])
@@ -215,9 +218,9 @@ def scan_prefix(source: str) -> Folder:
     inherited_values = inherited_fields(objects, read, site=site, root_name=root_name)
     site = replace(site, data=inherited_values)
     bundles, formats = find_bundles(objects), post_formats(objects, layout=layout)
-    skipped: Counter[str] = Counter()
+    skipped_counts: Counter[str] = Counter()
     posts: list[PostFile] = []
-    for source_id, object_ in sorted(objects.items()):
+    for source_id, stored_object in sorted(objects.items()):
         *folders, name = source_id.split("/")
         if name.startswith(".") or any(
             folder.startswith(".") or folder in GENERATED_FOLDERS for folder in folders
@@ -226,19 +229,21 @@ def scan_prefix(source: str) -> Folder:
         if reason := skip_reason(
             source_id, layout=layout, site=site, bundles=bundles, formats=formats
         ):
-            skipped[reason] += 1
+            skipped_counts[reason] += 1
             continue
-        problem = "too_large" if object_.size > max_file_bytes(source_id) else ""
-        etag = f"etag:{object_.etag}"
+        problem = "too_large" if stored_object.size > max_file_bytes(source_id) else ""
+        etag = f"etag:{stored_object.etag}"
         posts.append(
-            PostFile(source_id, object_.name, etag, problem, bucket=bucket, stored=object_)
+            PostFile(
+                source_id, stored_object.name, etag, problem, bucket=bucket, stored=stored_object
+            )
         )
     return Folder(
         source=normalize_address(source),
         layout=layout,
         site=site,
         posts=tuple(posts),
-        skipped=dict(sorted(skipped.items())),
+        skipped=dict(sorted(skipped_counts.items())),
     )
 
 
@@ -258,9 +263,9 @@ class _SiteLocation:
 
     @classmethod
     def locate(cls, source: Path, source_ids: Sequence[str]) -> _SiteLocation:
-        root, below = _site_above(source)
-        within = "" if below else find_site_folder(source_ids)
-        return cls(root / within if within else root, below, within)
+        root, path_in_site = _site_above(source)
+        site_path = "" if path_in_site else find_site_folder(source_ids)
+        return cls(root / site_path if site_path else root, path_in_site, site_path)
 
     def path_of(self, source_id: str) -> str:
         """Return a file's path within the site."""
@@ -272,9 +277,9 @@ class _SiteLocation:
 
 
 def _scan_folder(source: Path) -> Folder:
-    skipped: Counter[str] = Counter()
-    unlisted: list[str] = []
-    candidates = list(_walk(source, skipped=skipped, unlisted=unlisted))
+    skipped_counts: Counter[str] = Counter()
+    unlisted_folders: list[str] = []
+    candidates = list(_walk(source, skipped=skipped_counts, unlisted=unlisted_folders))
     site_location = _SiteLocation.locate(source, [source_id for _, source_id, _ in candidates])
     # Paths are relative to the site: the named folder may be `_posts` or a folder in `content`.
     paths = (
@@ -310,22 +315,22 @@ def _scan_folder(source: Path) -> Folder:
         else:
             reason = outside_reason(source_id)
         if reason:
-            skipped[reason] += 1
+            skipped_counts[reason] += 1
         elif source_id in posts:  # two spellings of one name that are equal in NFC
-            skipped["same name in another Unicode form"] += 1
+            skipped_counts["same name in another Unicode form"] += 1
         elif is_link and _links_outside(Path(file), source):
-            skipped["link outside the folder"] += 1
+            skipped_counts["link outside the folder"] += 1
         else:
             posts[source_id] = _post_file(file, source_id=source_id)
     if layout == "blog":
-        layout, posts = _keep_blog_posts(posts, skipped, site=site)
+        layout, posts = _keep_blog_posts(posts, skipped_counts, site=site)
     return Folder(
         source=display_path(source),
         layout=layout,
         site=site,
         posts=tuple(posts[source_id] for source_id in sorted(posts)),
-        skipped=dict(sorted(skipped.items())),
-        unlisted=tuple(unlisted),
+        skipped=dict(sorted(skipped_counts.items())),
+        unlisted=tuple(unlisted_folders),
         root=source,
     )
 

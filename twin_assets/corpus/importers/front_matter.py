@@ -130,10 +130,10 @@ def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
         return head_and_body
     if title := _TITLE.match(text):
         body = text[title.end() :]
-        if fields_below := _split_metadata(body) or _split_fenced(body, damaged=True):
+        if second_head := _split_metadata(body) or _split_fenced(body, damaged=True):
             title_text = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
             title_field = {} if _INLINE_MARKUP.search(title_text) else {"title": title_text}
-            return title_field | fields_below[0], title[0] + fields_below[1]
+            return title_field | second_head[0], title[0] + second_head[1]
     return _visibility_fields_below_title(text), text
 
 
@@ -168,11 +168,13 @@ def _split_fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], 
             not damaged or _has_post_fields(fields, visibility_fields=fields)
         ):
             return fields, text[match.end() :]
-    jbake = _JBAKE.match(text)
-    if jbake is None:
+    jbake_match = _JBAKE.match(text)
+    if jbake_match is None:
         return None
-    lines = [line.partition("=") for line in jbake[1].splitlines()]
-    return {key.strip().lower(): value.strip() for key, _, value in lines}, text[jbake.end() :]
+    lines = [line.partition("=") for line in jbake_match[1].splitlines()]
+    return {key.strip().lower(): value.strip() for key, _, value in lines}, text[
+        jbake_match.end() :
+    ]
 
 
 def _parse_fields(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
@@ -220,19 +222,19 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
     fields: dict[str, Any] = {}
     last_key, position, is_logseq = "", 0, True
     for line in text.splitlines(keepends=True):
-        stripped = line.rstrip()
-        match = _METADATA_LINE.fullmatch(stripped)
-        if match is None and stripped and fields and is_logseq:
+        stripped_line = line.rstrip()
+        match = _METADATA_LINE.fullmatch(stripped_line)
+        if match is None and stripped_line and fields and is_logseq:
             break
         position += len(line)
-        if not stripped:
+        if not stripped_line:
             break
         if match is not None:
             is_logseq = is_logseq and match[2] == "::"
             last_key = " ".join(match[1].lower().split())
             fields[last_key] = f"{fields[last_key]}, {match[3]}" if last_key in fields else match[3]
         elif last_key and line.startswith(("    ", "\t")):
-            fields[last_key] = f"{fields[last_key]} {stripped.strip()}".strip()
+            fields[last_key] = f"{fields[last_key]} {stripped_line.strip()}".strip()
         else:
             return None
         if len(fields) > _MAX_METADATA_FIELDS:
@@ -313,12 +315,12 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
 
 def _normalize_keys(fields: dict[object, Any]) -> dict[str, Any]:
     """Return the fields with lower-case keys; among duplicates, a value that withholds wins."""
-    normalized: dict[str, Any] = {}
+    normalized_fields: dict[str, Any] = {}
     for key, value in fields.items():
         name = str(key).strip().rstrip(":").lower()  # `public:: false` in YAML
-        if name not in normalized or not find_hidden_reason({name: normalized[name]}):
-            normalized[name] = value
-    return normalized
+        if name not in normalized_fields or not find_hidden_reason({name: normalized_fields[name]}):
+            normalized_fields[name] = value
+    return normalized_fields
 
 
 def text_field(fields: Mapping[str, Any], *names: str) -> str:

@@ -67,7 +67,7 @@ class BlamedLine:
 
 
 def is_repository(folder: Path) -> bool:
-    """Return whether the folder is a git work tree or a bare repository, judged by a few names."""
+    """Return whether the folder's file names show a git work tree or a bare repository."""
     has_bare_files = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
     return (folder / ".git").exists() or (has_bare_files and (folder / "refs").is_dir())
 

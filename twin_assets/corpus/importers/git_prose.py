@@ -171,11 +171,11 @@ def read(
     prose_paths = [file.path for file in files if not _skip_reason(file)]
     attributes = git_blame.linguist_attributes(folder, prose_paths)
     repository_id, base_url = git_blame.root_commit(folder)[:12], _web_address(folder)
-    blamed_files = 0
+    blamed_count = 0
     for file in files:
         reason = _skip_reason(file) or attributes.get(file.path, "").removeprefix("linguist-")
-        blamed_files += not reason
-        if reason or blamed_files > _MAX_BLAMED_FILES:
+        blamed_count += not reason
+        if reason or blamed_count > _MAX_BLAMED_FILES:
             yield Skipped(file.path, reason or "beyond_the_bound")
             continue
         try:

@@ -82,8 +82,8 @@ def _parse_tag(tag: str) -> tuple[bool, str]:
 
 
 def _end_of_tag(part: str, start: int, *, mark: str) -> int | None:
-    closing = ">}}" if mark == "<" else "%}}"
-    end = part.find(closing, start + 3, start + _MAX_TAG_CHARACTERS)
+    closing_mark = ">}}" if mark == "<" else "%}}"
+    end = part.find(closing_mark, start + 3, start + _MAX_TAG_CHARACTERS)
     # In an unfinished tag, the next tag begins before the end.
     if end < 0 or part.find("{{" + mark, start + 3, end) >= 0:
         return None

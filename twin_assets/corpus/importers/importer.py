@@ -28,7 +28,7 @@ class ReadExport(Protocol):
 
 @dataclass(frozen=True)
 class RefusedExport:
-    """An export that is recognised in order to reject it instead of importing junk.
+    """An unsupported export, rejected explicitly so that it is not imported as junk.
 
     Attributes:
         files: alternative tuples of patterns; each pattern in a tuple must match some file's path.

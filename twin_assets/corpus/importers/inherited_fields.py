@@ -142,7 +142,7 @@ def _jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
     for name, options in as_mapping(fields.get("collections")).items():
         if as_mapping(options).get("output") is False:
             yield _to_regex(f"**/_{name}/**"), _to_json({"published": False})
-    yield from (ranked for _, ranked in sorted(ranked_fields, key=lambda ranked: ranked[0]))
+    yield from (item for _, item in sorted(ranked_fields, key=lambda item: item[0]))
 
 
 def _hugo_fields(source_ids: Collection[str], read: ReadFile, site: Site) -> Iterator[ScopedFields]:
@@ -184,7 +184,7 @@ def _cascade_fields(entry: Mapping[str, Any], *, folder: str, root: str) -> Iter
 
 
 def _to_regex(wildcards: str) -> str:
-    """Convert a path with `*`, `**`, `?` and `{a,b}` to a regular expression with `^`."""
+    """Convert a path with wildcards (`*`, `**`, `?`, `{a,b}`) to a regex that starts with `^`."""
     return _PATTERN_PREFIX + "".join(map(_wildcard_to_regex, _WILDCARDS.findall(wildcards)))
 
 

@@ -72,15 +72,15 @@ def _read_part(reader: _Reader, part: str) -> None:
         if match is None:
             break
         start = match.start()
-        closing = "%}" if match[0] == "{%" else "}}"
-        end = part.find(closing, start + 2, start + _MAX_TAG_CHARACTERS)
+        closing_mark = "%}" if match[0] == "{%" else "}}"
+        end = part.find(closing_mark, start + 2, start + _MAX_TAG_CHARACTERS)
         reader.keep(part[position:start])
         if end < 0:
             reader.keep(part[start : start + 2])
             position = start + 2
             continue
         position = end + 2
-        if closing == "%}":
+        if closing_mark == "%}":
             _read_tag(reader, part[start:position])
         elif literal := _LITERAL.match(part, start, position):
             reader.keep(literal[1] or literal[2] or "")

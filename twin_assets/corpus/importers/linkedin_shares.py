@@ -28,7 +28,7 @@ _LINK = r'"?https?://[\w.]*linkedin\.com/'
 # A row starts with its time, or a short text instead of it, and LinkedIn's address. Time and
 # address together also start a row within a line, because the preceding line end may be damaged.
 _ROW_START = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
-_END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # an empty last column may have lost its word
+_END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # not empty: damage may have removed the last word
 _PLAIN_VALUE = re.compile(r"[A-Za-z_]*|https?://\S*")
 # A post's address as a column; in prose, a space follows the comma.
 _ADDRESS_COLUMN = re.compile(r'\burn(?:%3A|:)li(?:%3A|:)\w+(?:%3A|:)\d+"?,(?=\S)', re.IGNORECASE)
@@ -109,14 +109,16 @@ def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
         leading_values.append(value.strip('"'))
     trailing_values: list[str] = []
     for _ in columns[commentary_index + 1 :]:
-        opening = chunk.rfind(',"', 0, len(chunk) - 1) if chunk.endswith('"') else chunk.rfind(",")
-        if opening < 0:
+        comma_index = (
+            chunk.rfind(',"', 0, len(chunk) - 1) if chunk.endswith('"') else chunk.rfind(",")
+        )
+        if comma_index < 0:
             return None
-        value = chunk[opening + 1 :].strip('"')
+        value = chunk[comma_index + 1 :].strip('"')
         if not _PLAIN_VALUE.fullmatch(value):
             return None
         trailing_values.insert(0, value)
-        chunk = chunk[:opening]
+        chunk = chunk[:comma_index]
     chunk = chunk.strip()
     if not _is_one_commentary(chunk):
         return None

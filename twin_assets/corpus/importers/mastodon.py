@@ -201,26 +201,28 @@ def _thread_records(
         allowed_parents, key=lambda address: (_sort_time(posts[address]), address)
     ):
         threads[roots[address]].append(posts[address])
-    for root_address, members in threads.items():
+    for root_address, thread_posts in threads.items():
         record, parent = posts[root_address].record, posts[root_address].in_reply_to
         html = "\n".join(
             _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
-            for post in members
+            for post in thread_posts
         )
         if not plain_text(html):
-            yield from (Skipped(post.address, "no_text") for post in members)
+            yield from (Skipped(post.address, "no_text") for post in thread_posts)
             continue
         yield from (
             Skipped(post.address, "joined_to_thread")
-            for post in members
+            for post in thread_posts
             if post.address != root_address
         )
         yield replace(
             record,
             text=html,
-            updated_at=max(filter(None, map(_updated_at, members)), default=None),
+            updated_at=max(filter(None, map(_updated_at, thread_posts)), default=None),
             parent_id=posts[parent].record.source_id if parent in posts else "",
-            tags=tuple(dict.fromkeys(tag for post in members for tag in post.record.tags if tag)),
+            tags=tuple(
+                dict.fromkeys(tag for post in thread_posts for tag in post.record.tags if tag)
+            ),
         )
 
 
