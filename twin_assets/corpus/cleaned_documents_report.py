@@ -1,7 +1,7 @@
 """Compute the statistics of `cleaned_documents` for the UI.
 
-Scope: metadata. It contains only numbers and no text of a post, because the event log keeps
-everything. Out of scope: cleaning.
+Scope: metadata, which contains no post's text, because the event log keeps everything.
+Out of scope: cleaning.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REPORT_COLUMNS = (
 
 
 def metadata(tables: Tables, author: Author) -> dict[str, Any]:
-    """Return statistics about the stored documents, as metadata of the asset."""
+    """Return statistics about the stored documents."""
     documents = tables.read(CLEANED, author.slug, columns=_REPORT_COLUMNS)
     kept_documents = documents.filter("kept")
     return {
