@@ -156,15 +156,13 @@ def _choose_raw_documents(
 
     The result has at least one document, and never all of them if there are several.
     """
-    documents_with_blocks = {block.document_id for block in blocks}
-    documents = documents_with_blocks.union(sample.document_id for sample in samples) - {
+    block_documents = {block.document_id for block in blocks}
+    documents = block_documents.union(sample.document_id for sample in samples) - {
         GENERAL_DOCUMENT_ID
     }
-    shuffled_documents = sorted(
-        documents_with_blocks, key=lambda name: _shuffle_key(seed, 0, f"raw/{name}")
-    )
+    candidates = sorted(block_documents, key=lambda name: _shuffle_key(seed, 0, f"raw/{name}"))
     return frozenset(
-        shuffled_documents[: max(1, min(round(raw_share * len(documents)), len(documents) - 1))]
+        candidates[: max(1, min(round(raw_share * len(documents)), len(documents) - 1))]
     )
 
 
@@ -203,11 +201,9 @@ def _group_by_length(
             key=lambda index: (-samples[index].length, index),
         )
         size = len(window[0])
-        regrouped_steps = [
-            tuple(indices[offset : offset + size]) for offset in range(0, len(indices), size)
-        ]
+        groups = [tuple(indices[i : i + size]) for i in range(0, len(indices), size)]
         yield from sorted(
-            regrouped_steps, key=lambda step: _shuffle_key(seed, start, samples[step[0]].sample_id)
+            groups, key=lambda step: _shuffle_key(seed, start, samples[step[0]].sample_id)
         )
 
 

@@ -69,11 +69,9 @@ def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         names: the author's name and aliases; without names, no post is foreign.
     """
     byline_counts = _counted_bylines(prepared, names)
-    foreign_bylines_by_source = byline_counts.filter(~(pl.col("most") & pl.col("adoptable")))
+    foreign_rows = byline_counts.filter(~(pl.col("most") & pl.col("adoptable")))
     signed_posts = prepared.filter(pl.col("byline") != "").select("source_id", "source", "byline")
-    return signed_posts.join(foreign_bylines_by_source, on=["source", "byline"], how="semi").select(
-        "source_id"
-    )
+    return signed_posts.join(foreign_rows, on=["source", "byline"], how="semi").select("source_id")
 
 
 def adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -124,16 +122,14 @@ def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
         for byline in byline_counts["byline"].unique()
         if is_named_author(byline, tuple(names))
     ]
-    sources_with_author_byline = byline_counts.filter(pl.col("byline").is_in(author_bylines))[
-        "source"
-    ].unique()
+    signed_sources = byline_counts.filter(pl.col("byline").is_in(author_bylines))["source"].unique()
     return (
         byline_counts.filter(pl.col("byline").is_in(sorted(foreign_names)))
         .with_columns(
             (pl.col("len") > _MAJORITY_SHARE * pl.col("posts")).alias("most"),
             (
                 pl.col("byline").is_in(sorted(handles))
-                & ~pl.col("source").is_in(sources_with_author_byline.implode())
+                & ~pl.col("source").is_in(signed_sources.implode())
             ).alias("adoptable"),
         )
         .sort("source", "byline")
@@ -154,16 +150,16 @@ def comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl
     oldest_posts = remaining_posts.sort(*_age_sort_keys(), maintain_order=True).unique(
         "content_hash", keep="first", maintain_order=True
     )
-    oldest_with_repeated = _add_repeated_lines(oldest_posts, repeated_hashes)
+    candidates = _add_repeated_lines(oldest_posts, repeated_hashes)
     bodies = [
         hashlib.sha256(f"{fields} {lines}".encode()).hexdigest()[:32]
         for fields, lines in zip(
-            oldest_with_repeated["fields_hash"],
-            oldest_with_repeated["repeated"].to_list(),
+            candidates["fields_hash"],
+            candidates["repeated"].to_list(),
             strict=True,
         )
     ]
-    return oldest_with_repeated.select(
+    return candidates.select(
         "document_id", pl.Series("body_hash", bodies, dtype=pl.String), "repeated"
     )
 

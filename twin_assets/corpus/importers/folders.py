@@ -215,10 +215,10 @@ def scan_prefix(source: str) -> Folder:
 
     site = read_site(objects, read, layout=layout)
     root_name = source.rstrip("/").rpartition("/")[2]
-    inherited_values = inherited_fields(objects, read, site=site, root_name=root_name)
-    site = replace(site, data=inherited_values)
+    site_data = inherited_fields(objects, read, site=site, root_name=root_name)
+    site = replace(site, data=site_data)
     bundles, formats = find_bundles(objects), post_formats(objects, layout=layout)
-    skipped_counts: Counter[str] = Counter()
+    skips: Counter[str] = Counter()
     posts: list[PostFile] = []
     for source_id, stored_object in sorted(objects.items()):
         *folders, name = source_id.split("/")
@@ -229,7 +229,7 @@ def scan_prefix(source: str) -> Folder:
         if reason := skip_reason(
             source_id, layout=layout, site=site, bundles=bundles, formats=formats
         ):
-            skipped_counts[reason] += 1
+            skips[reason] += 1
             continue
         problem = "too_large" if stored_object.size > max_file_bytes(source_id) else ""
         etag = f"etag:{stored_object.etag}"
@@ -243,7 +243,7 @@ def scan_prefix(source: str) -> Folder:
         layout=layout,
         site=site,
         posts=tuple(posts),
-        skipped=dict(sorted(skipped_counts.items())),
+        skipped=dict(sorted(skips.items())),
     )
 
 
@@ -277,9 +277,9 @@ class _SiteLocation:
 
 
 def _scan_folder(source: Path) -> Folder:
-    skipped_counts: Counter[str] = Counter()
+    skips: Counter[str] = Counter()
     unlisted_folders: list[str] = []
-    candidates = list(_walk(source, skipped=skipped_counts, unlisted=unlisted_folders))
+    candidates = list(_walk(source, skipped=skips, unlisted=unlisted_folders))
     site_location = _SiteLocation.locate(source, [source_id for _, source_id, _ in candidates])
     # Paths are relative to the site: the named folder may be `_posts` or a folder in `content`.
     paths = (
@@ -300,10 +300,10 @@ def _scan_folder(source: Path) -> Folder:
     bundles = find_bundles(paths) if layout == "hugo" else frozenset[str]()
     site = read_site(paths, site_location.read, layout=layout)
     site = replace(site, below=site_location.below, within=site_location.within)
-    inherited_values = inherited_fields(
+    site_data = inherited_fields(
         paths, site_location.read, site=site, root_name=site_location.root.name
     )
-    site = replace(site, data=inherited_values)
+    site = replace(site, data=site_data)
     if layout == "blog" and is_docusaurus(paths):
         site = replace(site, folders=("blog",))
     formats = post_formats(paths, layout=layout)
@@ -315,21 +315,21 @@ def _scan_folder(source: Path) -> Folder:
         else:
             reason = outside_reason(source_id)
         if reason:
-            skipped_counts[reason] += 1
+            skips[reason] += 1
         elif source_id in posts:  # two spellings of one name that are equal in NFC
-            skipped_counts["same name in another Unicode form"] += 1
+            skips["same name in another Unicode form"] += 1
         elif is_link and _links_outside(Path(file), source):
-            skipped_counts["link outside the folder"] += 1
+            skips["link outside the folder"] += 1
         else:
             posts[source_id] = _post_file(file, source_id=source_id)
     if layout == "blog":
-        layout, posts = _keep_blog_posts(posts, skipped_counts, site=site)
+        layout, posts = _keep_blog_posts(posts, skips, site=site)
     return Folder(
         source=display_path(source),
         layout=layout,
         site=site,
         posts=tuple(posts[source_id] for source_id in sorted(posts)),
-        skipped=dict(sorted(skipped_counts.items())),
+        skipped=dict(sorted(skips.items())),
         unlisted=tuple(unlisted_folders),
         root=source,
     )

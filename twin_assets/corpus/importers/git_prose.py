@@ -95,14 +95,8 @@ def recognises(archive: Archive) -> bool:
         return False  # without a commit, the files are imported as plain files
     names = [file.path for file in files]
     folders = {part for name in names for part in name.split("/")[:-1]}
-    has_hugo_configuration = any(
-        re.fullmatch(r"(?:hugo|config)\.(?:toml|ya?ml)", name) for name in names
-    )
-    if (
-        "_posts" in folders
-        or (has_hugo_configuration and "content" in folders)
-        or find_site_folder(names)
-    ):
+    is_hugo = any(re.fullmatch(r"(?:hugo|config)\.(?:toml|ya?ml)", name) for name in names)
+    if "_posts" in folders or (is_hugo and "content" in folders) or find_site_folder(names):
         return False
     prose_files = [file for file in files if not _skip_reason(file)]
     markdown_count = sum(bool(_MARKDOWN.search(name)) for name in names)
@@ -110,11 +104,9 @@ def recognises(archive: Archive) -> bool:
         return False
     if not (archive.path / ".git").exists():
         return True  # the files of a bare repository can be read only through git
-    is_obsidian_vault = any(name.startswith(".obsidian/") for name in names)
+    is_vault = any(name.startswith(".obsidian/") for name in names)
     return not (
-        is_obsidian_vault
-        or any(map(is_generated_site, names))
-        or _is_blog(archive.path, prose_files)
+        is_vault or any(map(is_generated_site, names)) or _is_blog(archive.path, prose_files)
     )
 
 

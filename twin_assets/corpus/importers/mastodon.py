@@ -160,13 +160,10 @@ def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post |
 
 def _visibility(activity: Mapping[str, Any]) -> str:
     """Return a post's visibility; a message to named people is `private`."""
-    recipients, copied_recipients = (
-        set(get_strings(activity, "to")),
-        set(get_strings(activity, "cc")),
-    )
+    recipients, cc = (set(get_strings(activity, "to")), set(get_strings(activity, "cc")))
     if recipients & _PUBLIC:
         return "public"
-    if copied_recipients & _PUBLIC:
+    if cc & _PUBLIC:
         return "unlisted"
     return "followers" if any(name.endswith("/followers") for name in recipients) else "private"
 
@@ -184,9 +181,7 @@ def _thread_records(
     """Yield one record per thread; its first post sets the kind, and each post must be allowed."""
     parents = {address: post.in_reply_to for address, post in posts.items()}
     # A post that continues the author's reply to someone is part of that reply.
-    root_posts = {
-        address: posts[root_address] for address, root_address in thread_roots(parents).items()
-    }
+    root_posts = {address: posts[root] for address, root in thread_roots(parents).items()}
     allowed_parents: dict[str, str] = {}
     for address, post in posts.items():
         if not _is_allowed(post.record, include):
@@ -201,28 +196,24 @@ def _thread_records(
         allowed_parents, key=lambda address: (_sort_time(posts[address]), address)
     ):
         threads[roots[address]].append(posts[address])
-    for root_address, thread_posts in threads.items():
-        record, parent = posts[root_address].record, posts[root_address].in_reply_to
+    for root, thread in threads.items():
+        record, parent = posts[root].record, posts[root].in_reply_to
         html = "\n".join(
             _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
-            for post in thread_posts
+            for post in thread
         )
         if not plain_text(html):
-            yield from (Skipped(post.address, "no_text") for post in thread_posts)
+            yield from (Skipped(post.address, "no_text") for post in thread)
             continue
         yield from (
-            Skipped(post.address, "joined_to_thread")
-            for post in thread_posts
-            if post.address != root_address
+            Skipped(post.address, "joined_to_thread") for post in thread if post.address != root
         )
         yield replace(
             record,
             text=html,
-            updated_at=max(filter(None, map(_updated_at, thread_posts)), default=None),
+            updated_at=max(filter(None, map(_updated_at, thread)), default=None),
             parent_id=posts[parent].record.source_id if parent in posts else "",
-            tags=tuple(
-                dict.fromkeys(tag for post in thread_posts for tag in post.record.tags if tag)
-            ),
+            tags=tuple(dict.fromkeys(tag for post in thread for tag in post.record.tags if tag)),
         )
 
 
