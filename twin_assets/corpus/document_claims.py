@@ -116,7 +116,7 @@ def _measure_document(
         else "",
         "personal": count_personal_traces(text) + count_personal_traces(title),
         "quotations": len(quotations),
-        "quotations_unmarked": source_quotations.count_unmarked(quotations, text),
+        "quotations_unmarked": source_quotations.count_unmarked_quotations(quotations, text),
         "edges": _edge_hashes(text),
     }
 
