@@ -1,6 +1,6 @@
 """Define the asset graph, with one folder per stage.
 
-Public names resolve when they are used (PEP 562), so that an asset costs only its own imports.
+Public names resolve on first use (PEP 562), so importing one asset loads only its dependencies.
 Static analysis sees the same names as plain imports.
 """
 
@@ -10,10 +10,10 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Dagster 1.13 warns about features in preview (checks partitioned by author) or beta (links to
-# the code) on each use: a hundred lines per import, all for this code. The filter matches text
-# and module because naming the warnings' classes would import dagster. A project that imports
-# these assets still gets the warnings for its own code.
+# Dagster 1.13 warns about preview features (checks partitioned by author) and beta features (links
+# to the code) on each use: a hundred lines per import, all about this code. The filter matches text
+# and module, because naming the warning classes would import dagster. A project that imports these
+# assets still gets the warnings about its own code.
 warnings.filterwarnings(
     "ignore",
     message=r"(?s).* is currently in (preview|beta), and may have breaking changes",

@@ -1,6 +1,6 @@
-"""Add owner, columns and contract to the page of each asset in Dagster.
+"""Add an owner, columns and a contract to each asset's page in Dagster.
 
-Scope: the one place that adds them to all specs, and the contract of each table.
+Scope: the single place that adds them to all specs, and the mapping from table to contract.
 Out of scope: descriptions, groups and kinds (each asset declares its own), the contracts
 (`corpus_tables.py`, `instruction_tables.py` of each stage), the metadata of a run.
 Source: https://docs.dagster.io/guides/build/assets/metadata-and-tags
@@ -51,17 +51,17 @@ COLUMN_SCHEMA = "dagster/column_schema"
 
 
 def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """Return the spec with its owner and, for a table, its columns and its contract's description.
+    """Return the spec with its owner and, for a table, its columns and contract description.
 
-    An asset's own metadata take precedence: a mart has the columns that its project declares.
+    An asset's own metadata takes precedence: a mart has the columns that its project declares.
     """
     name = spec.key.path[-1]
     schemas = table_schemas()
     columns = {COLUMN_SCHEMA: schemas[name]} if name in schemas else {}
-    # the contract's docstring explains its columns
-    meaning = inspect.getdoc(CONTRACTS[name]) if name in CONTRACTS else None
+    # The contract's docstring explains its columns.
+    contract_description = inspect.getdoc(CONTRACTS[name]) if name in CONTRACTS else None
     return spec.replace_attributes(
-        description="\n\n".join(filter(None, [spec.description, meaning])),
+        description="\n\n".join(filter(None, [spec.description, contract_description])),
         owners=[OWNERS[spec.group_name or ""]],
         metadata={**columns, **spec.metadata},
     )
@@ -69,10 +69,10 @@ def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 @cache
 def table_schemas() -> dict[str, dg.TableSchema]:
-    """Return asset → columns of its table, from its contract or from the code that writes it."""
-    embedded = [
+    """Return each asset's table columns, from its contract or from the code that writes it."""
+    embedding_columns = [
         dg.TableColumn("embedder", "String", description="its revision"),
-        # its length depends on the embedder, which only a prepared home has
+        # The length depends on the embedder, which is known only in a prepared home.
         dg.TableColumn("vector", "Array(Float32)", description="of length 1"),
     ]
     return {name: to_table_schema(contract) for name, contract in CONTRACTS.items()} | {
@@ -80,14 +80,14 @@ def table_schemas() -> dict[str, dg.TableSchema]:
             [
                 *to_table_schema(DocumentChunks).columns,
                 dg.TableColumn("indexed_text", "String", description="heading and text"),
-                *embedded,
+                *embedding_columns,
             ]
         ),
         "passage_embeddings": dg.TableSchema(
-            [*to_table_schema(PassageEmbeddings).columns, *embedded]
+            [*to_table_schema(PassageEmbeddings).columns, *embedding_columns]
         ),
         "quote_calibration": _schema_from_types(
-            {**calibration_columns(1), "mean": "Array(Float32)"}  # the length of the vectors
+            {**calibration_columns(1), "mean": "Array(Float32)"}  # the length of the vectors varies
         ),
         "interactions": _schema_from_types(interaction_columns()),
         "judged_interactions": _schema_from_types(JUDGED_COLUMNS),
@@ -97,7 +97,7 @@ def table_schemas() -> dict[str, dg.TableSchema]:
 
 
 def to_table_schema(contract: type[dy.Schema]) -> dg.TableSchema:
-    """Return a contract for Dagster: columns with types and limits, and rules across columns."""
+    """Convert a contract for Dagster: columns with types and limits, and rules across columns."""
     columns = contract.columns()
     rules = [name for name in vars(contract) if not name.startswith("_") and name not in columns]
     return dg.TableSchema(
@@ -135,5 +135,5 @@ def _schema_from_types(columns: Mapping[str, Any]) -> dg.TableSchema:
 
 
 def _type_name(dtype: Any) -> str:
-    """Return the type's name, `String` for an enumeration, whose values are shown separately."""
+    """Return the type's name: `String` for an enumeration, whose values are listed separately."""
     return "String" if isinstance(dtype, pl.Enum) else str(dtype)

@@ -1,7 +1,7 @@
 """Define a blocking check for each table that has a contract.
 
-Scope: the factory, and the schema of each asset. Out of scope: the schemas (`corpus_tables.py`,
-`instruction_tables.py`), validating a contract (`corpus/contracts.py`).
+Scope: the check factory, and the mapping from asset to schema. Out of scope: the schemas
+(`corpus_tables.py`, `instruction_tables.py`), validating a contract (`corpus/contracts.py`).
 """
 
 import dagster as dg
@@ -22,7 +22,7 @@ from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
 def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.AssetChecksDefinition:
     """Return a blocking check that each row of the asset's table satisfies its schema's rules.
 
-    Each row is checked once; after a change of the schema all rows are checked again
+    Each row is checked once; after a change of the schema, all rows are checked again
     (`tables.verified`). Rows that the asset moved to `<asset>_quarantine` are counted by rule. They
     do not block, because they are no longer in the table.
     """

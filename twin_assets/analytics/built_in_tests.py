@@ -1,4 +1,4 @@
-"""Hold the four generic tests of dbt, as dbt writes them.
+"""Define dbt's four generic tests in dbt's own SQL.
 
 Scope: `unique`, `not_null`, `accepted_values`, `relationships`; each selects the invalid rows.
 Out of scope: the project's own generic tests (`dbt_like_sql/tests/generic`).

@@ -1,6 +1,6 @@
 """Read the declarations of `schema.yml`: models, sources, their columns and data tests.
 
-Scope: the declared values, and reading them from YAML; unknown keys are refused.
+Scope: the declared values and their parsing from YAML, which rejects unknown keys.
 Out of scope: SQL files (`project.py`), the SQL of a test (`built_in_tests.py`).
 Properties: https://docs.getdbt.com/reference/configs-and-properties
 """
@@ -22,7 +22,7 @@ Meta = TypeVar("Meta")
 
 
 class SqlProjectError(TwinError):
-    """An error in a file of the SQL project, which `tried` names."""
+    """An error in a file of the SQL project; `tried` names the file."""
 
 
 class _Declaration(BaseModel):
@@ -34,7 +34,7 @@ class _Dagster(_Declaration, Generic[Meta]):
 
 
 class _Config(_Declaration, Generic[Meta]):
-    """`config: meta: dagster:`, which dbt ignores."""
+    """The block `config: meta: dagster:`, which dbt ignores."""
 
     meta: _Dagster[Meta]
 
@@ -45,7 +45,7 @@ class _TestConfig(_Declaration):
 
 
 def _test_fields(item: object) -> object:
-    """Turn `unique` or `unique: {name: …}` into fields that include the kind."""
+    """Turn `unique` or `unique: {name: …}` into fields that include `kind`."""
     if isinstance(item, str):
         return {"kind": item}
     tests = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
@@ -92,15 +92,15 @@ class _TableMeta(_Declaration):
 
 
 class DataTest(_Declaration):
-    """A test of a model: SQL that selects the invalid rows.
+    """A test of a model, as SQL that selects the invalid rows.
 
     Attributes:
-        name: name of the asset check, unique in its model.
+        name: name of the asset check, unique within its model.
         kind: the generic test, for example `unique`.
         column: name of the tested column; None for a test of the whole model.
-        arguments: arguments of the generic test besides model and column.
-        severity: `error` stops everything downstream; `warn` only reports.
-        where: SQL condition for the tested rows; empty for all rows.
+        arguments: arguments of the generic test other than the model and the column.
+        severity: `error` blocks everything downstream; `warn` only reports.
+        where: SQL condition that selects the tested rows; empty for all rows.
     """
 
     name: str
@@ -113,7 +113,7 @@ class DataTest(_Declaration):
 
 
 class DeclaredModel(_Declaration):
-    """Declaration of a model in `schema.yml`; by default, it has one partition per author."""
+    """A model declared in `schema.yml`, by default with one partition per author."""
 
     name: str
     description: str = ""
@@ -123,11 +123,11 @@ class DeclaredModel(_Declaration):
 
     @property
     def partitions(self) -> Partitions:
-        """Partitioning: `authors` for a table per author, `none` for one over all authors."""
+        """The partitioning: `authors` for one table per author, `none` for one shared table."""
         return self.config.meta.dagster.partitions if self.config else "authors"
 
     def tests(self) -> tuple[DataTest, ...]:
-        """Return the tests of the columns, then those of the whole model.
+        """Return the tests of the columns, followed by those of the whole model.
 
         Raises:
             ValueError: two tests have the same name.
@@ -138,9 +138,9 @@ class DeclaredModel(_Declaration):
         pairs += [(None, test) for test in self.data_tests]
         tests = tuple(_to_data_test(test, column) for column, test in pairs)
         names = [test.name for test in tests]
-        if twice := {name for name in names if names.count(name) > 1}:
+        if duplicates := {name for name in names if names.count(name) > 1}:
             raise ValueError(
-                f"duplicate data tests {', '.join(sorted(twice))}: give each its own `name`"
+                f"duplicate data tests {', '.join(sorted(duplicates))}: give each its own `name`"
             )
         return tests
 
@@ -166,14 +166,14 @@ class _Schema(_Declaration):
 
 
 class SourceTable(_Declaration):
-    """A table that the project reads but does not make.
+    """A table that the project reads but does not create.
 
     Attributes:
         source, name: names as in `source('registry', 'moves')`.
         store: `tables` for the Lance table of the asset, `state` for a table of the state store.
-        asset: name of the Dagster asset that makes or changes it.
-        optional: whether it may have no rows because its asset was never materialized.
-        columns: the columns that are read.
+        asset: name of the Dagster asset that creates or changes it.
+        optional: whether it may be empty because its asset was never materialized.
+        columns: the columns that queries may read.
     """
 
     source: str
@@ -188,10 +188,10 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     """Read one YAML file.
 
     Raises:
-        SqlProjectError: the file is not valid YAML, or not a mapping.
+        SqlProjectError: the file is not valid YAML or not a mapping.
     """
     try:
-        # the C loader if available, because the asset graph is built from this file at import
+        # The C loader is faster, and every import builds the asset graph from this file.
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except yaml.YAMLError as error:
@@ -208,7 +208,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
 def read_declarations(
     path: Path,
 ) -> tuple[Sequence[tuple[DeclaredModel, tuple[DataTest, ...]]], Sequence[SourceTable]]:
-    """Read the models of one `schema.yml` with their tests, and the tables of its sources.
+    """Read the models of one `schema.yml` with their tests, and its source tables.
 
     Raises:
         SqlProjectError: a key is unknown or missing, or a value is wrong.
@@ -250,17 +250,17 @@ def _to_data_test(test: _Test, column: str | None) -> DataTest:
 
 
 def _describe_error(document: Mapping[str, Any], error: ValidationError | ValueError) -> str:
-    """Return the location and the message of the error; list items appear by their names."""
+    """Return the location and message of the error, with list items shown by name."""
     if not isinstance(error, ValidationError):
         return str(error)
-    first = error.errors(include_url=False)[0]
+    first_error = error.errors(include_url=False)[0]
     node: Any = document
-    where: list[str] = []
-    for part in first["loc"]:
+    location: list[str] = []
+    for key in first_error["loc"]:
         try:
-            node = node[part]
+            node = node[key]
         except (KeyError, IndexError, TypeError):
-            node = None  # it is missing
-        is_named = isinstance(part, int) and "name" in (node or ())
-        where.append(str(node["name"] if is_named else part))
-    return f"{'.'.join(where)}: {first['msg']} ({str(first['input'])[:60]})"
+            node = None  # a missing key
+        is_named = isinstance(key, int) and "name" in (node or ())
+        location.append(str(node["name"] if is_named else key))
+    return f"{'.'.join(location)}: {first_error['msg']} ({str(first_error['input'])[:60]})"

@@ -1,13 +1,13 @@
 """Run queries over frames in an in-memory DuckDB database.
 
-Scope: opening the database without access to files and network, registering frames with declared
+Scope: opening the database without file or network access, registering frames with declared
 types, running a rendered query. Only registered frames exist, so a query reads only its declared
 inputs.
 Out of scope: choosing the query (`mart.py`), storing the rows.
 Settings: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 
-The database is not a file, because a DuckDB file belongs to one process and each step is a separate
-process.
+The database is in memory because only one process can open a DuckDB file for writing, and each
+step runs in its own process.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ Frame = pl.DataFrame | pl.LazyFrame
 
 
 class DuckDBSession:
-    """A database for the duration of the `with` block."""
+    """An in-memory database that lasts as long as the `with` block."""
 
     def __init__(self) -> None:
         import duckdb
 
-        # With several threads, the last digit of a sum depends on their order, and unchanged rows
-        # would be written again.
+        # With several threads, a sum's last digit depends on their order, so unchanged rows would
+        # be written again.
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         for setting in (
             f"memory_limit = '{MEMORY_LIMIT}'",
-            "TimeZone = 'UTC'",  # days are UTC days, whatever the machine's time zone
-            "python_enable_replacements = false",  # a table's name is never a Python variable
+            "TimeZone = 'UTC'",  # days are UTC days in any local time zone
+            "python_enable_replacements = false",  # a table name must not match a Python variable
             "autoinstall_known_extensions = false",
             "enable_external_access = false",
             "lock_configuration = true",
@@ -59,9 +59,9 @@ class DuckDBSession:
         self._connection.close()
 
     def register(self, relation: Relation, frame: Frame, columns: Sequence[Column]) -> None:
-        """Make a frame readable as a table with exactly these columns.
+        """Register a frame as a table with exactly these columns.
 
-        Only the columns that a query uses are read from a LazyFrame.
+        From a LazyFrame, DuckDB reads only the columns that a query uses.
 
         Raises:
             SqlProjectError: a column is missing or cannot be cast to its declared type.
@@ -69,27 +69,27 @@ class DuckDBSession:
         schema, name = relation
         rows_view = f"{schema}_{name}__rows"
         self._connection.register(rows_view, frame)
-        selected = ", ".join(
-            f'"{item.name}"::{item.data_type} as "{item.name}"' for item in columns
+        select_list = ", ".join(
+            f'"{column.name}"::{column.data_type} as "{column.name}"' for column in columns
         )
         if schema:
             self._connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-        target = f'"{schema}"."{name}"' if schema else f'"{name}"'
+        view_name = f'"{schema}"."{name}"' if schema else f'"{name}"'
         try:
             self._connection.execute(
-                f'CREATE VIEW {target} AS SELECT {selected} FROM "{rows_view}"'
+                f'CREATE VIEW {view_name} AS SELECT {select_list} FROM "{rows_view}"'
             )
         except _duckdb_errors() as error:
             raise SqlProjectError(
-                f"read {'.'.join(part for part in relation if part)}",
+                f"read {'.'.join(name_part for name_part in relation if name_part)}",
                 found=str(error),
                 next_step="declare the table's actual columns and types in schema.yml",
             ) from error
 
     def register_empty(self, relation: Relation, columns: Sequence[Column]) -> None:
-        """Register an empty table with these columns, in place of one that does not exist yet."""
+        """Register an empty table with these columns, to replace one that does not exist yet."""
         self.register(
-            relation, pl.DataFrame(schema={item.name: pl.Null for item in columns}), columns
+            relation, pl.DataFrame(schema={column.name: pl.Null for column in columns}), columns
         )
 
     def query_rows(self, rendered: RenderedSql) -> pl.DataFrame:
@@ -107,25 +107,25 @@ class DuckDBSession:
             ) from error
 
     def check_types(self, rendered: RenderedSql, columns: Sequence[Column]) -> None:
-        """Compare the columns of the last query with the declared ones.
+        """Check that the columns of the last query match the declared ones.
 
         Raises:
             SqlProjectError: a name, a type or the order differs.
         """
-        described = self._connection.execute("DESCRIBE __rows").fetchall()
-        actual = [f"{row[0]} {row[1]}" for row in described]
-        declared = [f"{column.name} {self._type(column)}" for column in columns]
-        if actual != declared:
+        column_rows = self._connection.execute("DESCRIBE __rows").fetchall()
+        output = [f"{row[0]} {row[1]}" for row in column_rows]
+        contract = [f"{column.name} {self._type(column)}" for column in columns]
+        if output != contract:
             raise SqlProjectError(
                 f"keep the contract of {rendered.name}",
                 found="the query returns "
-                f"{', '.join(_difference(actual, declared)) or 'fewer columns'}; the contract has "
-                f"{', '.join(_difference(declared, actual)) or 'another order, or fewer'}",
+                f"{', '.join(_difference(output, contract)) or 'fewer columns'}; the contract has "
+                f"{', '.join(_difference(contract, output)) or 'another order, or fewer'}",
                 next_step="cast in the query, or change schema.yml",
             )
 
     def _type(self, column: Column) -> str:
-        """Return DuckDB's own name for a declared type (`text` → `VARCHAR`)."""
+        """Return DuckDB's canonical name for a declared type (`text` → `VARCHAR`)."""
         try:
             query = f"SELECT typeof(NULL::{column.data_type})"
             [(type_name,)] = self._connection.execute(query).fetchall()

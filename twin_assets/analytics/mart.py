@@ -1,10 +1,10 @@
 """Build one mart: load its inputs into DuckDB, run its query and tests, store its rows.
 
-Scope: the steps of one model, in order.
+Scope: the build steps of one model, in order.
 Out of scope: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.sync`).
 
 The query runs over all of its inputs, but only changed rows are written. As in dbt, tests run after
-the rows are written, so a failed test stops everything downstream but does not hide rows.
+the rows are written, so a failed test blocks everything downstream but does not hide rows.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.state import State
 
 ROW_KEY = "row_key"
-# The written rows depend only on the input rows. The SQL's version is excluded, so that a comment
-# does not change the data version.
+# The written rows depend only on the input rows. The SQL's version is excluded, so that editing a
+# comment does not change the data version.
 ROWS_VERSION = "rows as given, 1"
 
 
 @dataclass(frozen=True)
 class TestOutcome:
-    """A finished test with the number of rows that it selected, and its SQL."""
+    """A finished test with its SQL and the number of rows that it selected."""
 
     test: DataTest
     failures: int
@@ -50,7 +50,7 @@ class TestOutcome:
 
 @dataclass(frozen=True)
 class Mart:
-    """A finished mart, with the outcomes of its tests."""
+    """A finished mart with the outcomes of its tests."""
 
     sync: SyncResult
     outcomes: tuple[TestOutcome, ...]
@@ -60,57 +60,57 @@ class Mart:
 def build_mart(
     project: Project, model: Model, *, tables: Tables, state: State, authors: Sequence[str]
 ) -> Mart:
-    """Run a model and its tests, and update its table.
+    """Run a model and its tests and update its table.
 
     Args:
-        authors: authors whose rows are read. A model with partitions is made for exactly one
-            author. A model without partitions leaves out authors whose upstream was never
-            materialized.
+        authors: authors whose rows are read. A partitioned model is built for exactly one author.
+            A model without partitions skips authors whose upstream was never materialized.
 
     Raises:
         SqlProjectError: the SQL or its declaration in schema.yml is wrong; the message names the
             file.
-        TableNotFoundError: a partition's upstream was never materialized.
+        TableNotFoundError: the upstream of a partition was never materialized.
     """
     renderer = Renderer(project, built_in={built_in_tests.FILE: built_in_tests.SQL})
-    rendered = renderer.model(model)
+    query = renderer.model(model)
     upstream = _Upstream(project, tables, state, tuple(authors), model.partitions == "authors")
     [partition] = authors if upstream.is_partitioned else [ALL_AUTHORS]
     with DuckDBSession() as session:
         for relation in sorted({*(("", name) for name in model.refs), *model.sources}):
             upstream.register(session, relation)
-        rows = session.query_rows(rendered)
-        session.check_types(rendered, model.columns)
-        keyed = with_row_key(rows, model.unique_key)
-        sync = tables.sync(
-            keyed,
+        rows = session.query_rows(query)
+        session.check_types(query, model.columns)
+        keyed_rows = with_row_key(rows, model.unique_key)
+        sync_result = tables.sync(
+            keyed_rows,
             model.name,
             author=partition,
             key=ROW_KEY,
             function=lambda frame: frame,
             version=ROWS_VERSION,
-            schema=dict(keyed.schema),
+            schema=dict(keyed_rows.schema),
             row_key=ROW_KEY,
         )
         session.register(("", model.name), rows, model.columns)
         outcomes = tuple(_run_test(session, renderer, model, test) for test in model.tests)
-    return Mart(sync, outcomes, rendered.sql)
+    return Mart(sync_result, outcomes, query.sql)
 
 
 def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
     """Add a column `row_key` with the values of the key, numbered if several rows share them.
 
-    Duplicates are numbered, not rejected, because a test checks uniqueness and must see them.
+    Duplicates are numbered rather than rejected, because a test checks uniqueness and must see
+    them.
     """
-    parts = [pl.col(name).cast(pl.String).fill_null("∅") for name in unique_key]
-    keyed = rows.with_columns(pl.concat_str(parts, separator="/").alias(ROW_KEY))
-    if not keyed[ROW_KEY].is_duplicated().any():
-        return keyed.select(ROW_KEY, *rows.columns)
-    hashed = keyed.with_columns(row_hashes(rows).alias("_hash")).sort(ROW_KEY, "_hash")
+    key_parts = [pl.col(name).cast(pl.String).fill_null("∅") for name in unique_key]
+    keyed_rows = rows.with_columns(pl.concat_str(key_parts, separator="/").alias(ROW_KEY))
+    if not keyed_rows[ROW_KEY].is_duplicated().any():
+        return keyed_rows.select(ROW_KEY, *rows.columns)
+    hashed_rows = keyed_rows.with_columns(row_hashes(rows).alias("_hash")).sort(ROW_KEY, "_hash")
     number = pl.int_range(1, pl.len() + 1).over(ROW_KEY)
-    numbered = pl.format("{}#{}", ROW_KEY, number)
-    return hashed.with_columns(
-        pl.when(number > 1).then(numbered).otherwise(ROW_KEY).alias(ROW_KEY)
+    numbered_key = pl.format("{}#{}", ROW_KEY, number)
+    return hashed_rows.with_columns(
+        pl.when(number > 1).then(numbered_key).otherwise(ROW_KEY).alias(ROW_KEY)
     ).select(ROW_KEY, *rows.columns)
 
 
@@ -130,13 +130,13 @@ def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql
 def _run_test(
     session: DuckDBSession, renderer: Renderer, model: Model, test: DataTest
 ) -> TestOutcome:
-    rendered = render_test(renderer, model, test)
-    return TestOutcome(test, session.query_rows(rendered).height, rendered.sql)
+    query = render_test(renderer, model, test)
+    return TestOutcome(test, session.query_rows(query).height, query.sql)
 
 
 @dataclass(frozen=True)
 class _Upstream:
-    """The sources of a model's inputs."""
+    """The stores that provide a model's inputs."""
 
     project: Project
     tables: Tables
@@ -160,23 +160,30 @@ class _Upstream:
             return self._state_rows(source)
         asset = source.asset if source else relation[1]
         model = None if source else self.project.model(relation[1])
-        slots: Iterable[str] = self.authors
+        partition_keys: Iterable[str] = self.authors
         if model and model.partitions == "none":
-            slots = [ALL_AUTHORS]
+            partition_keys = [ALL_AUTHORS]
         elif not self.is_partitioned or (source and source.optional):
-            slots = [author for author in slots if self.tables.exists(asset, author)]
-        # `scan` is lazy, so only the declared columns that the query uses are read
-        names = [column.name for column in columns]
-        frames = [self.tables.scan(asset, slot) for slot in slots]
-        present = [frame for frame in frames if set(names) <= set(frame.collect_schema().names())]
-        if len(present) != len(frames):
-            return next(frame for frame in frames if frame not in present)  # `register` raises
-        return pl.concat([frame.select(names) for frame in frames]) if frames else None
+            partition_keys = [
+                author for author in partition_keys if self.tables.exists(asset, author)
+            ]
+        # `scan` is lazy: only the declared columns that the query uses are read
+        column_names = [column.name for column in columns]
+        frames = [self.tables.scan(asset, partition_key) for partition_key in partition_keys]
+        complete_frames = [
+            frame for frame in frames if set(column_names) <= set(frame.collect_schema().names())
+        ]
+        if len(complete_frames) != len(frames):
+            # `register` raises an error for this frame.
+            return next(frame for frame in frames if frame not in complete_frames)
+        return pl.concat([frame.select(column_names) for frame in frames]) if frames else None
 
     def _state_rows(self, source: SourceTable) -> pl.DataFrame | None:
         table = state_schema.metadata.tables.get(source.name)
-        missing = [item for item in source.columns if table is None or item.name not in table.c]
-        if table is None or missing:
+        missing_columns = [
+            item for item in source.columns if table is None or item.name not in table.c
+        ]
+        if table is None or missing_columns:
             raise SqlProjectError(
                 f"read the state store's table {source.name}",
                 found=f"the columns {', '.join(table.c.keys())}" if table is not None else "none",

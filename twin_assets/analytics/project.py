@@ -1,13 +1,13 @@
-"""Read the SQL project: its models with their inputs, sources, variables and macro files.
+"""Read the SQL project: models with their inputs, sources, variables and macro files.
 
-Scope: finding the files, joining each model with its declaration, and checking references (none
-unknown, no cycle).
+Scope: finding the files, matching each model with its declaration, and checking that no reference
+is unknown or cyclic.
 Out of scope: rendering (`rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
 Conventions: https://docs.getdbt.com/reference/dbt_project.yml
 
-The asset graph is built from the project at import, and Jinja takes a tenth of a second. A model's
-inputs are therefore found by a pattern. A table that the pattern misses is unavailable when the
-query runs.
+Every import builds the asset graph from the project, and Jinja takes a tenth of a second. Regular
+expressions therefore find a model's inputs. If they miss a table, the query fails because that
+table is not registered.
 """
 # pyright: strict
 
@@ -33,11 +33,11 @@ from twin_assets.analytics.declarations import (
     read_yaml,
 )
 
-# The folder is beside `twin_assets` in a checkout and in site-packages: one distribution installs
-# both.
+# The folder is next to `twin_assets` in a checkout and in site-packages, because one distribution
+# installs both.
 PROJECT_FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 
-# Replaces the author for a mart over all authors; slugs have no underscores.
+# Used instead of an author for a mart over all authors; slugs have no underscores.
 ALL_AUTHORS = "_all"
 
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
@@ -48,10 +48,10 @@ _CONFIG = re.compile(r"\{\{-?\s*(config\(.*?\))\s*-?\}\}", re.DOTALL)
 
 @dataclass(frozen=True)
 class Model:
-    """A model from one file in `models`.
+    """A model defined by one file in `models`.
 
     Attributes:
-        file: path in the project, for example `models/requests.sql`.
+        file: path within the project, for example `models/requests.sql`.
         refs, sources: the models and sources that it reads.
         unique_key: columns that identify a row.
         code: hash of the model's text, all macros and the variables.
@@ -74,7 +74,7 @@ class Project:
     """A folder in dbt's layout.
 
     Attributes:
-        models: all models, each after the models that it reads.
+        models: all models, in dependency order.
         variables: `vars` of dbt_project.yml.
         macro_files: relative paths of files with macros and generic tests.
     """
@@ -116,11 +116,11 @@ def read_project(folder: Path = PROJECT_FOLDER) -> Project:
     for name in macro_files:
         code.update((folder / name).read_bytes())
     files = {path.stem: path for path in sorted((folder / "models").rglob("*.sql"))}
-    if mismatched := sorted(files.keys() ^ declarations.keys()):
+    if mismatched_names := sorted(files.keys() ^ declarations.keys()):
         raise SqlProjectError(
-            f"read the model {mismatched[0]}",
+            f"read the model {mismatched_names[0]}",
             found="a declaration without a file, or a file without a declaration",
-            next_step=f"write models/{mismatched[0]}.sql, and declare it in a schema.yml",
+            next_step=f"write models/{mismatched_names[0]}.sql, and declare it in a schema.yml",
         )
     models_by_name = {
         name: _model(path, folder, *declarations[name], code_hash=code.copy())
@@ -140,16 +140,16 @@ def _model(
 ) -> Model:
     text = path.read_text(encoding="utf-8")
     code_hash.update(text.encode())
-    uncommented = _COMMENT.sub("", text)
+    sql = _COMMENT.sub("", text)
     file = path.relative_to(folder).as_posix()
     return Model(
         name=path.stem,
         file=file,
         description=" ".join(declared.description.split()),
         partitions=declared.partitions,
-        unique_key=_unique_key(file, uncommented, {column.name for column in declared.columns}),
-        refs=tuple(dict.fromkeys(_REF.findall(uncommented))),
-        sources=tuple(dict.fromkeys(_SOURCE.findall(uncommented))),
+        unique_key=_unique_key(file, sql, {column.name for column in declared.columns}),
+        refs=tuple(dict.fromkeys(_REF.findall(sql))),
+        sources=tuple(dict.fromkeys(_SOURCE.findall(sql))),
         columns=declared.columns,
         tests=tests,
         code=code_hash.hexdigest()[:16],
@@ -176,19 +176,19 @@ def _unique_key(file: str, text: str, columns: Iterable[str]) -> tuple[str, ...]
 
 def _check_references(models: Mapping[str, Model], sources: Iterable[tuple[str, str]]) -> None:
     for model in models.values():
-        unknown = [name for name in model.refs if name not in models]
-        unknown += [".".join(pair) for pair in model.sources if pair not in sources]
-        if unknown:
+        unknown_names = [name for name in model.refs if name not in models]
+        unknown_names += [".".join(pair) for pair in model.sources if pair not in sources]
+        if unknown_names:
             raise SqlProjectError(
                 f"find what {model.file} reads",
-                found=f"no {', '.join(unknown)} among {', '.join(sorted(models))}, "
+                found=f"no {', '.join(unknown_names)} among {', '.join(sorted(models))}, "
                 f"{', '.join(sorted(map('.'.join, sources)))}",
                 next_step="write the file, or declare the source in schema.yml",
             )
-        over_all = [name for name in model.refs if models[name].partitions == "none"]
-        if model.partitions == "authors" and over_all:
+        unpartitioned_refs = [name for name in model.refs if models[name].partitions == "none"]
+        if model.partitions == "authors" and unpartitioned_refs:
             raise SqlProjectError(
-                f"read ref({over_all[0]!r}) of {model.file}",
+                f"read ref({unpartitioned_refs[0]!r}) of {model.file}",
                 found="a model per author that reads one table for all authors",
                 next_step="give both the same partitions",
             )

@@ -26,10 +26,10 @@ TEST_PREFIX = "test_"  # a block `{% test unique(…) %}` becomes the macro `tes
 
 @dataclass(frozen=True)
 class RenderedSql:
-    """SQL that is ready to run.
+    """SQL that DuckDB can run.
 
     Attributes:
-        name: name of the model's file, or of the test.
+        name: path of the model's file, or name of the test.
         sql: one statement.
     """
 
@@ -38,9 +38,9 @@ class RenderedSql:
 
 
 class _TestBlocks(Extension):
-    """Parser of `{% test name(model, …) %} … {% endtest %}` as the macro `test_name`."""
+    """Parser that turns `{% test name(model, …) %} … {% endtest %}` into the macro `test_name`."""
 
-    tags = {"test"}  # noqa: RUF012 - jinja's own declaration
+    tags = {"test"}  # noqa: RUF012 - declared by jinja2
 
     def parse(self, parser: Parser) -> nodes.Node:
         macro = nodes.Macro(lineno=next(parser.stream).lineno)
@@ -52,7 +52,7 @@ class _TestBlocks(Extension):
 
 
 class Renderer:
-    """Renderer of the models and tests of one project."""
+    """Renderer for the models and tests of one project."""
 
     def __init__(self, project: Project, *, built_in: Mapping[str, str] | None = None) -> None:
         self.project = project
@@ -67,7 +67,7 @@ class Renderer:
         global_names.update(
             ref=self._ref, source=self._source, var=self._var, config=lambda **_: ""
         )
-        # macros can call each other across files, because globals are looked up at the call
+        # Macros can call each other across files, because globals are looked up at call time.
         for file in (*(built_in or {}), *project.macro_files):
             macros = vars(self._render(file, lambda file=file: self._template(file).module))
             global_names.update(
@@ -75,7 +75,7 @@ class Renderer:
             )
 
     def model(self, model: Model) -> RenderedSql:
-        """Return the SQL of a model.
+        """Return the rendered SQL of a model.
 
         Raises:
             SqlProjectError: Jinja cannot render it.
@@ -84,22 +84,22 @@ class Renderer:
         return RenderedSql(model.file, sql.strip())
 
     def test(self, kind: str, relation: str, *, name: str, **values: Any) -> RenderedSql:
-        """Return the SQL of a generic test, which selects the invalid rows of `relation`.
+        """Return the rendered SQL of a generic test, which selects the invalid rows of `relation`.
 
         Raises:
-            SqlProjectError: there is no such test, or it does not accept these arguments.
+            SqlProjectError: the test does not exist or does not accept these arguments.
         """
         global_names = self._environment.globals
         macro: Any = global_names.get(TEST_PREFIX + kind)
         if macro is None:
-            known = sorted(
+            known_tests = sorted(
                 item.removeprefix(TEST_PREFIX)
                 for item in global_names
                 if item.startswith(TEST_PREFIX)
             )
             raise SqlProjectError(
                 f"find the data test {kind} of {name}",
-                found=f"only the tests {', '.join(known)}",
+                found=f"only the tests {', '.join(known_tests)}",
                 next_step="use one of them, or write tests/generic/<name>.sql",
             )
         sql = self._render(f"the data test {name}", lambda: str(macro(relation, **values)))
@@ -111,8 +111,8 @@ class Renderer:
         Raises:
             SqlProjectError: the expression is neither.
         """
-        compiled = self._environment.compile_expression(expression, undefined_to_none=False)
-        value = self._render(expression, compiled)
+        evaluate = self._environment.compile_expression(expression, undefined_to_none=False)
+        value = self._render(expression, evaluate)
         if not isinstance(value, str) or not value.startswith('"'):
             raise SqlProjectError(
                 f"read {expression}",
@@ -125,7 +125,7 @@ class Renderer:
         return self._environment.get_template(file)
 
     def _render(self, name: str, render: Callable[[], Any]) -> Any:
-        """Return the result of `render`.
+        """Call `render` and return its result.
 
         Raises:
             SqlProjectError: Jinja fails, or the template refers to something that does not exist.

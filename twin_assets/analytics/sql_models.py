@@ -1,10 +1,10 @@
 """Define the marts in Dagster: one asset per file of `dbt_like_sql/models`, one check per test.
 
-Scope: assets and check specs made from the project's values, and the metadata of a run.
-Out of scope: reading the project (`project.py`), making a mart (`mart.py`).
+Scope: assets and check specs built from the project's values, and the metadata of a run.
+Out of scope: reading the project (`project.py`), building a mart (`mart.py`).
 
-Each test is a check in its model's step, because a separate process would take seconds, and the
-test takes only milliseconds.
+Each test runs as a check within its model's step: the test takes only milliseconds, but a separate
+process would take seconds.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def sql_assets(folder: Path = PROJECT_FOLDER) -> list[dg.AssetsDefinition]:
-    """Return an asset for each model of a project, in the group `analytics`.
+    """Return an asset for each model of a project, in the asset group `analytics`.
 
     Raises:
         SqlProjectError: the project is invalid; the message names the file.
@@ -101,8 +101,8 @@ def _sql_metadata(sql: str) -> dg.MetadataValue:
 
 def _upstream_assets(project: Project, model: Model) -> list[str]:
     """Return the names of the upstream assets, each once."""
-    made_by = (project.sources[pair].asset for pair in model.sources)
-    return list(dict.fromkeys([*model.refs, *made_by]))
+    source_assets = (project.sources[pair].asset for pair in model.sources)
+    return list(dict.fromkeys([*model.refs, *source_assets]))
 
 
 def _severity(test: DataTest) -> dg.AssetCheckSeverity:
@@ -110,8 +110,8 @@ def _severity(test: DataTest) -> dg.AssetCheckSeverity:
 
 
 def _claim(test: DataTest) -> str:
-    of = f" of {test.column}" if test.column else ""
-    return f"dbt's data test {test.kind}{of}"
+    suffix = f" of {test.column}" if test.column else ""
+    return f"dbt's data test {test.kind}{suffix}"
 
 
 def _column_metadata(model: Model) -> Mapping[str, Any]:

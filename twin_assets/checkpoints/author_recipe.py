@@ -1,6 +1,6 @@
-"""Choose the recipe for an author's training runs, with the reason, and the number of ranks.
+"""Choose the recipe and the number of ranks for an author's training runs.
 
-Scope: choices that an author's file leaves open. Out of scope: the rule by parameters and device
+Scope: choices that an author's file leaves open. Out of scope: choosing by model size and device
 (`model_fit.choose_recipe`), reading a recipe (`recipe.py`).
 """
 # pyright: strict
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AuthorRecipe:
-    """A recipe and the reason for it, which is the first line of the log."""
+    """A recipe and the reason for choosing it; the log starts with both."""
 
     recipe: Recipe
     reason: str
@@ -33,14 +33,14 @@ class AuthorRecipe:
 
 
 def recipe_for_author(author: Author, settings: Settings) -> AuthorRecipe:
-    """Return the recipe in the author's file, or the one for the base model and device.
+    """Return the recipe in the author's file, or the one that fits the base model and device.
 
-    The CPU's bf16 support is not considered here: `twin up` writes the resulting recipe into a new
-    author's file, so that the machine of a particular run does not change the trained model.
+    The choice ignores whether the CPU supports bf16. `twin up` stores it in the file of a new
+    author, and the trained model must not depend on the machine of one run.
 
     Raises:
-        TwinError: the recipe does not exist, or none is set and the size of the base model is known
-            neither from its name nor from a prepared copy.
+        TwinError: the recipe does not exist, or it must be chosen and neither the base model's
+            name nor a prepared copy shows the model's size.
     """
     if author.recipe:
         return AuthorRecipe(load_recipe(author.recipe), "set in the author's file")
@@ -53,15 +53,16 @@ def recipe_for_author(author: Author, settings: Settings) -> AuthorRecipe:
 
 
 def training_gpus(settings: Settings) -> list[Card]:
-    """Return the GPUs that training uses here; none if it runs on other machines."""
+    """Return the local GPUs that training uses; none if it runs on other machines."""
     return list_usable_gpus() if settings.train_backend == "local" else []
 
 
 def training_rank_count(recipe: Recipe, settings: Settings) -> int:
     """Return the number of training processes.
 
-    It is `TWIN_TRAIN_RANKS` if that is set, and on CPUs. Otherwise, on this machine's GPUs, it is 1
-    without DeepSpeed, and the largest number that can share a step with it.
+    `TWIN_TRAIN_RANKS` applies if it is set, on CPUs, or without a local GPU. On local GPUs the
+    default is 1 without DeepSpeed. With DeepSpeed it is the largest number that divides a step
+    evenly.
     """
     launch = load_launch(recipe.launch)
     gpus = training_gpus(settings)
@@ -69,5 +70,9 @@ def training_rank_count(recipe: Recipe, settings: Settings) -> int:
         return settings.train_ranks
     if not launch.deepspeed:
         return 1
-    shared = recipe.samples_per_step // recipe.micro_batch_size
-    return max(ranks for ranks in range(1, min(len(gpus), MAX_RANKS) + 1) if shared % ranks == 0)
+    micro_batches_per_step = recipe.samples_per_step // recipe.micro_batch_size
+    return max(
+        ranks
+        for ranks in range(1, min(len(gpus), MAX_RANKS) + 1)
+        if micro_batches_per_step % ranks == 0
+    )

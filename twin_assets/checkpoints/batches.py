@@ -1,7 +1,8 @@
-"""Plan the samples of training, their order and their ranks.
+"""Plan which samples each training step uses, in which order and on which ranks.
 
-Scope: the plan of a whole run, made before its first step only from lengths, so that a resumed run
-continues the same plan. Out of scope: tokens and tensors (`train.py`).
+Scope: the plan of a whole run. It depends only on ids, lengths and the seed and is complete before
+the first step, so a resumed run continues the same plan. Out of scope: tokens and tensors
+(`train.py`).
 """
 # pyright: strict
 
@@ -15,7 +16,7 @@ from typing import Protocol
 
 
 class Plannable(Protocol):
-    """The fields of a sample or a pair that a plan uses; `length` is in tokens."""
+    """The fields of a sample or a pair that planning uses; `length` is in tokens."""
 
     @property
     def sample_id(self) -> str: ...
@@ -26,9 +27,8 @@ class Plannable(Protocol):
 
 
 LENGTH_GROUPING_STEPS = 6  # number of consecutive steps that exchange samples
-GENERAL_DOCUMENT_ID = (
-    "general"  # document_id of a general instruction set's samples (`general_set.GENERAL`)
-)
+# document_id of all samples from a general instruction set (`general_set.GENERAL`)
+GENERAL_DOCUMENT_ID = "general"
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class BatchPlan:
     """All steps of a training run.
 
     Attributes:
-        steps: for each step the indices of its samples, longest first.
-        tokens: tokens processed by the model over all steps, without padding.
+        steps: for each step, the indices of its samples, longest first.
+        tokens: tokens that the model processes over all steps, without padding.
         epochs: tokens as a share of one pass over the samples in the plan, without raw posts.
-        raw_steps, raw_tokens: the steps and tokens that are on raw posts.
+        raw_steps, raw_tokens: the steps and tokens spent on raw posts.
     """
 
     steps: tuple[tuple[int, ...], ...]
@@ -57,19 +57,19 @@ def plan_training(
     samples_per_step: int,
     seed: int,
 ) -> BatchPlan:
-    """Fill the budget with whole steps.
+    """Fill the token budget with whole steps.
 
-    The order covers the author's documents evenly: each document gives one sample before any gives
-    its second. A general set does not count as a document: its samples are spread evenly among the
-    author's, so that any part of an epoch has the dataset's share of them. The order, and therefore
-    the weights, depend only on the samples' ids and the seed.
+    The order covers the author's documents evenly: each document contributes one sample before any
+    contributes a second. A general set does not count as a document. Its samples are spread evenly
+    among the author's, so every part of an epoch has the dataset's share of them. The order, and
+    therefore the weights, depends only on the samples' ids and the seed.
 
     Args:
-        token_budget: tokens; at least one step is planned, and the last one may exceed the budget
-            by up to half a step.
+        token_budget: number of tokens. The plan has at least one step; the last one may exceed the
+            budget by up to half a step.
 
     Raises:
-        ValueError: there are fewer samples than one step takes.
+        ValueError: the samples do not fill one step.
     """
     if len(samples) < samples_per_step:
         raise ValueError(f"{len(samples)} samples do not fill one step of {samples_per_step}")
@@ -78,13 +78,13 @@ def plan_training(
     steps: list[tuple[int, ...]] = []
     tokens = 0
     for group in _groups(order, samples_per_step):
-        size = sum(samples[index].length for index in group)
-        if steps and tokens + size / 2 > token_budget:
+        group_tokens = sum(samples[index].length for index in group)
+        if steps and tokens + group_tokens / 2 > token_budget:
             break
         steps.append(tuple(group))
-        tokens += size
-    levelled = _group_by_length(steps, samples, seed=seed)
-    return BatchPlan(steps=tuple(levelled), tokens=tokens, epochs=tokens / epoch_tokens)
+        tokens += group_tokens
+    grouped_steps = _group_by_length(steps, samples, seed=seed)
+    return BatchPlan(steps=tuple(grouped_steps), tokens=tokens, epochs=tokens / epoch_tokens)
 
 
 def plan_stages(
@@ -99,35 +99,37 @@ def plan_stages(
 ) -> BatchPlan:
     """Plan raw posts and samples in one run, evenly mixed; each step has only one of the two kinds.
 
-    Posts are divided: `raw_share` of them are read in full and questions are asked about the
-    others, so that no sentence is learned by both methods. (One that was, with a number that occurs
-    once in a post, had an exposure of 10.7 bits.) Blocks take `raw_share` of the budget, or as much
-    as `max_epochs` over the chosen ones need; the samples take the rest. A step has as many blocks
-    as samples, because the ranks share both and DeepSpeed fixes the micro-batches per step once per
-    run. If there are too few posts to fill a step of each kind, all are asked about and none is
-    read.
+    `raw_share` of the posts are read in full, and questions are asked about the others. No sentence
+    is therefore learned by both methods. (A number that occurs once in a post and was learned by
+    both had an exposure of 10.7 bits.) Blocks take `raw_share` of the budget, or less if
+    `max_epochs` over the chosen blocks needs less; the samples take the rest. A step has as many
+    blocks as samples, because the ranks share both and DeepSpeed fixes the micro-batches per step
+    once per run. If the posts cannot fill a step of each kind, questions are asked about all of
+    them and none is read in full.
 
     Args:
         blocks: blocks of raw posts; their indices in a step follow those of the samples.
 
     Raises:
-        ValueError: there are fewer samples than one step takes.
+        ValueError: the samples do not fill one step.
     """
     plan_options = {"max_epochs": max_epochs, "samples_per_step": samples_per_step, "seed": seed}
     raw_document_ids = _choose_raw_documents(samples, blocks, raw_share=raw_share, seed=seed)
     sample_indices = [
-        at for at, sample in enumerate(samples) if sample.document_id not in raw_document_ids
+        index for index, sample in enumerate(samples) if sample.document_id not in raw_document_ids
     ]
-    block_indices = [at for at, block in enumerate(blocks) if block.document_id in raw_document_ids]
+    block_indices = [
+        index for index, block in enumerate(blocks) if block.document_id in raw_document_ids
+    ]
     if min(len(sample_indices), len(block_indices)) < samples_per_step:
         return plan_training(samples, token_budget=token_budget, **plan_options)
     raw_plan = plan_training(
-        [blocks[at] for at in block_indices],
+        [blocks[index] for index in block_indices],
         token_budget=round(raw_share * token_budget),
         **plan_options,
     )
     sample_plan = plan_training(
-        [samples[at] for at in sample_indices],
+        [samples[index] for index in sample_indices],
         token_budget=token_budget - raw_plan.tokens,
         **plan_options,
     )
@@ -136,10 +138,10 @@ def plan_stages(
     ]
     sample_steps = [tuple(sample_indices[index] for index in step) for step in sample_plan.steps]
     steps = [*post_steps, *sample_steps]
-    places = range(len(steps))
-    order = _interleave_evenly(places[len(post_steps) :], places[: len(post_steps)])
+    positions = range(len(steps))
+    order = _interleave_evenly(positions[len(post_steps) :], positions[: len(post_steps)])
     return BatchPlan(
-        steps=tuple(steps[place] for place in order),
+        steps=tuple(steps[position] for position in order),
         tokens=raw_plan.tokens + sample_plan.tokens,
         epochs=sample_plan.epochs,
         raw_steps=len(raw_plan.steps),
@@ -150,23 +152,27 @@ def plan_stages(
 def _choose_raw_documents(
     samples: Sequence[Plannable], blocks: Sequence[Plannable], *, raw_share: float, seed: int
 ) -> frozenset[str]:
-    """Return the randomly chosen documents of the raw stage, among those that have a block.
+    """Randomly choose the documents to read in full, among those that have a block.
 
-    The result has at least one document, and not all documents if there are several.
+    The result has at least one document, and never all of them if there are several.
     """
-    readable = {block.document_id for block in blocks}
-    documents = readable.union(sample.document_id for sample in samples) - {GENERAL_DOCUMENT_ID}
-    shuffled = sorted(readable, key=lambda name: _shuffle_key(seed, 0, f"raw/{name}"))
-    return frozenset(shuffled[: max(1, min(round(raw_share * len(documents)), len(documents) - 1))])
+    block_documents = {block.document_id for block in blocks}
+    documents = block_documents.union(sample.document_id for sample in samples) - {
+        GENERAL_DOCUMENT_ID
+    }
+    candidates = sorted(block_documents, key=lambda name: _shuffle_key(seed, 0, f"raw/{name}"))
+    return frozenset(
+        candidates[: max(1, min(round(raw_share * len(documents)), len(documents) - 1))]
+    )
 
 
 def micro_batches(
     step: Sequence[int], *, rank: int, ranks: int, micro_batch_size: int
 ) -> tuple[tuple[int, ...], ...]:
-    """Return the batches of one rank in one step.
+    """Return the micro-batches of one rank in one step.
 
-    Samples of similar length are dealt to different ranks at the same time, because ranks wait for
-    each other after every micro-batch.
+    Ranks wait for each other after every micro-batch, so at the same time they get samples of
+    similar length.
 
     Args:
         step: sample indices, longest first; their number is a multiple of
@@ -182,27 +188,27 @@ def micro_batches(
 def _group_by_length(
     steps: Sequence[tuple[int, ...]], samples: Sequence[Plannable], *, seed: int
 ) -> Iterator[tuple[int, ...]]:
-    """Yield the same samples in steps of similar lengths, longest first in each.
+    """Yield the same samples in steps of similar lengths, each ordered longest first.
 
-    After every micro-batch, ranks wait for the longest sample: with the steps as drawn, they were
-    idle for a third of the time. Only neighbouring steps exchange samples, so that documents remain
-    evenly spread over a run.
+    After every micro-batch, ranks wait for the longest sample: without grouping, they were idle for
+    a third of the time. Only neighbouring steps exchange samples, so that documents remain evenly
+    spread over a run.
     """
     for start in range(0, len(steps), LENGTH_GROUPING_STEPS):
         window = steps[start : start + LENGTH_GROUPING_STEPS]
-        ordered = sorted(
+        indices = sorted(
             (index for step in window for index in step),
             key=lambda index: (-samples[index].length, index),
         )
         size = len(window[0])
-        alike = [tuple(ordered[at : at + size]) for at in range(0, len(ordered), size)]
+        groups = [tuple(indices[i : i + size]) for i in range(0, len(indices), size)]
         yield from sorted(
-            alike, key=lambda step: _shuffle_key(seed, start, samples[step[0]].sample_id)
+            groups, key=lambda step: _shuffle_key(seed, start, samples[step[0]].sample_id)
         )
 
 
 def padded_length(length: int, bucket: int) -> int:
-    """Round up to a multiple of `bucket`: kernels are prepared once for each distinct length."""
+    """Round up to a multiple of `bucket`, because kernels are prepared once per distinct length."""
     return -(-length // bucket) * bucket
 
 
@@ -217,22 +223,22 @@ def _sample_order(samples: Sequence[Plannable], *, max_epochs: int, seed: int) -
             for indices in indices_by_document.values()
             for position, index in enumerate(indices)
         }
-        general = indices_by_document.get(GENERAL_DOCUMENT_ID, [])
-        own = sorted(
-            position_in_document.keys() - general,
+        general_indices = indices_by_document.get(GENERAL_DOCUMENT_ID, [])
+        author_indices = sorted(
+            position_in_document.keys() - general_indices,
             key=lambda index: (position_in_document[index], shuffle_keys[index]),
         )
-        yield from _interleave_evenly(own, general)
+        yield from _interleave_evenly(author_indices, general_indices)
 
 
 def _interleave_evenly(own: Sequence[int], general: Sequence[int]) -> Iterator[int]:
-    """Merge both sequences, each in its own order and evenly over the whole."""
-    places = [
-        ((place + 0.5) / len(side), turn, index)
-        for turn, side in enumerate((own, general))
-        for place, index in enumerate(side)
+    """Merge both sequences evenly, keeping the order of each."""
+    positions = [
+        ((position + 0.5) / len(indices), sequence_number, index)
+        for sequence_number, indices in enumerate((own, general))
+        for position, index in enumerate(indices)
     ]
-    return (index for *_, index in sorted(places))
+    return (index for *_, index in sorted(positions))
 
 
 def _shuffle_key(seed: int, epoch: int, sample_id: str) -> bytes:
@@ -240,7 +246,7 @@ def _shuffle_key(seed: int, epoch: int, sample_id: str) -> bytes:
 
 
 def _groups(order: Iterator[int], size: int) -> Iterator[list[int]]:
-    """Yield full groups; an incomplete last one is left out."""
+    """Yield full groups and drop an incomplete last one."""
     group: list[int] = []
     for index in order:
         group.append(index)

@@ -8,12 +8,12 @@ Scope: the files that `train.py` reads and writes. Out of scope: starting its pr
     <folder>/posts.json           sample_id, document_id, text; only with raw posts
     <folder>/reference.json       dpo: log-probabilities of each pair's answers before step 1
     <folder>/weight_hashes.json   hashes of the base; only if its weights are sharded (ZeRO-3)
-    <folder>/state/step-000010/   the last complete checkpoint, from which a killed training resumes
-    <folder>/failure.json         the reason for a final stop that no retry would fix
-    <folder>/output/              adapter/ and result.json; exists only after a complete training
+    <folder>/state/step-000010/   the last complete checkpoint, from which a killed run resumes
+    <folder>/failure.json         the reason for a permanent failure that no retry would fix
+    <folder>/output/              adapter/ and result.json; exists only after a complete run
 
-Rows are stored as JSON, which a rank reads with the standard library alone, so the training
-environment needs no table library.
+Rows are stored as JSON, which a rank reads with the standard library alone. The training
+environment therefore needs no table library.
 """
 # pyright: strict
 
@@ -36,20 +36,19 @@ Stage = Literal["sft", "dpo"]
 
 @dataclass(frozen=True)
 class Job:
-    """One training.
+    """One training run.
 
     Attributes:
         folder: absolute path of the folder described in the module docstring.
-        base_name: the name of the base model in the adapter's configuration.
+        base_name: name of the base model in the adapter's configuration.
         base_folder: transformers folder of the base model.
-        ranks: the number of processes; training refuses to run with any other number.
+        ranks: number of processes; training refuses to run with any other number.
         recipe: effective hyper-parameters.
         stage: `sft` on samples, `dpo` on pairs.
-        initial_adapter: PEFT folder of the adapter to continue from and dpo's reference, or None
-            for a fresh adapter.
+        initial_adapter: PEFT folder of the adapter to continue from, which is also dpo's
+            reference; None for a fresh adapter.
         launch: launch configuration, or None to use the recipe's.
-        recipe_reason: the recipe and the reason for it, as the first line of the log; empty if
-            there is none.
+        recipe_reason: the recipe and the reason for it, logged as the first line; may be empty.
     """
 
     folder: Path
@@ -64,7 +63,7 @@ class Job:
 
     @property
     def effective_launch(self) -> Launch:
-        """The launch configuration: the job's own, else the recipe's."""
+        """The job's own launch configuration, or the recipe's if the job has none."""
         return self.launch or load_launch(self.recipe.launch)
 
     @property
@@ -101,7 +100,7 @@ class Job:
 
 
 def write_job(job: Job) -> Path:
-    """Write `job.json` (atomically) and return its path."""
+    """Write `job.json` atomically and return its path."""
     document = {
         "schema": SCHEMA_VERSION,
         "base_name": job.base_name,
@@ -140,12 +139,12 @@ def read_job(path: Path) -> Job:
         stage=document["stage"],
         initial_adapter=Path(document["start"]) if document["start"] else None,
         launch=Launch.model_validate(document["launch"]),
-        recipe_reason=document.get("because", ""),  # missing in a job started by an older release
+        recipe_reason=document.get("because", ""),  # missing in jobs from older releases
     )
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write `samples_path` or `posts_path`: a list of rows; the file is complete once it exists."""
+    """Write a list of rows to `samples_path` or `posts_path`, atomically."""
     write_json(path, list(rows), indent=None)
 
 
@@ -167,11 +166,11 @@ class TrainingResult:
     """The outcome of a complete run (`output/result.json`).
 
     Attributes:
-        steps: optimizer steps.
-        tokens: tokens processed by the model, without padding.
+        steps: number of optimizer steps.
+        tokens: tokens that the model processed, without padding.
         epochs: tokens as a share of one pass over all samples.
-        samples: samples (or pairs) that could be trained on.
-        left_out: number of samples that could not be used, by reason.
+        samples: number of samples (or pairs) that were usable.
+        left_out: number of unusable samples, by reason.
         tokens_per_second: throughput of the steps, without start-up and checkpoints.
         seconds: wall time of the steps, summed over all attempts.
         rss_mb: resident memory of all ranks at the end, in MB.
@@ -212,5 +211,5 @@ def read_result(path: Path) -> TrainingResult:
 def write_json(
     path: Path, document: dict[str, Any] | list[Mapping[str, Any]], *, indent: int | None = 2
 ) -> None:
-    """Write a file that is complete once it exists; two ranks may write it at the same time."""
+    """Write a file atomically, even if two ranks write it at the same time."""
     replace_file(path, json.dumps(document, indent=indent, sort_keys=True) + "\n")

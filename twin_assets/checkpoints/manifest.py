@@ -33,20 +33,21 @@ MODEL_GGUF_FILE = "model.gguf"
 
 @dataclass(frozen=True)
 class Manifest:
-    """One checkpoint.
+    """The description of one checkpoint.
 
     Attributes:
         checkpoint: hash over adapter weights, adapter shape, base revision and template.
-        training: hash of all inputs that determine the weights; the same hash is not trained again.
+        training: hash of all inputs that determine the weights, so that the same training does not
+            run twice.
         stage: `sft`, or `dpo` on top of it.
         base: name, revision, folder, gguf of the base model.
         template: hash of the samples' prompt template.
         dataset: the dataset of the supervised stage: asset, data_version, lance_version, tag,
-            samples, left_out (by reason), spoil, rows_sha256 (of the rows trained on,
-            `job.rows_hash`). With raw
-            posts, raw: asset, data_version, lance_version, tag, share, posts, rows_sha256, and the
-            fields of `TrainingResult.raw`. In older manifests with joined samples, conversations,
-            which hold the same samples and follow from the rows.
+            samples, left_out (by reason), spoil, rows_sha256 (of the training rows,
+            `job.rows_hash`). With raw posts also raw: asset, data_version, lance_version, tag,
+            share, posts, rows_sha256, and the fields of `TrainingResult.raw`. Older manifests with
+            joined samples also have conversations, which contain the same samples and follow from
+            the rows.
         recipe: effective hyper-parameters.
         launch: ranks, precision, launch configuration.
         code: hash of the training code.
@@ -54,12 +55,12 @@ class Manifest:
         tokens, epochs, steps: the amount of training; epochs is the share of one pass over all
             samples (or pairs).
         metrics: first_loss, last_loss, tokens_per_second, seconds, rss_mb, resumed_at;
-            on GPUs gpu_peak_mb.
+            on GPUs also gpu_peak_mb.
         history: step, loss, lr, tokens_per_s, grad_norm; dpo also margin, accuracy, reward_chosen.
         created_at: ISO 8601, UTC.
-        preferences: empty for `sft`; asset, data_version, lance_version, tag, pairs, left_out (by
-            reason), rows_sha256, answers_of (checkpoint whose answers were rejected; empty if
-            none) and parent (the supervised checkpoint).
+        preferences: empty for `sft`. For `dpo`: asset, data_version, lance_version, tag, pairs,
+            left_out (by reason), rows_sha256, answers_of (checkpoint whose answers were rejected;
+            empty if none) and parent (the supervised checkpoint).
         effective: hyper-parameters as they actually ran (`resolved_config.py`); empty in older
             manifests.
     """
@@ -86,7 +87,7 @@ class Manifest:
 
 
 def checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
-    """Return the hash that identifies a model's answers: its weights, base and expected prompt.
+    """Return the hash of everything that determines a model's answers: weights, base and prompt.
 
     Args:
         weights: folder with `adapter_model.safetensors` and `adapter_config.json`, or with the
@@ -125,18 +126,18 @@ def read_manifest(folder: Path) -> Manifest:
         TwinError: the manifest is missing, or its schema is newer than this code's.
     """
     path = folder / MANIFEST_FILE
-    tried = f"read the checkpoint in {folder}"
+    action = f"read the checkpoint in {folder}"
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TwinError(
-            tried,
+            action,
             found=f"no {MANIFEST_FILE}",
             next_step="materialize fine_tuned_checkpoint for this author",
         ) from error
     if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
-            tried,
+            action,
             found=f"schema {document['schema']}, but this version supports up to {SCHEMA_VERSION}",
             next_step="update llm-twin",
         )
@@ -155,8 +156,8 @@ def find_trained_checkpoint(checkpoints: Path, training: str) -> Path | None:
 def publish_checkpoint(partial_folder: Path, checkpoints: Path, manifest: Manifest) -> Path:
     """Write the manifest into `partial_folder` and rename that folder to its hash.
 
-    If a new training gives the same weights, the first folder stays, because versions and verdicts
-    point to it. Its manifest then names the newer run.
+    If a new run produces the same weights, the existing folder stays, because versions and verdicts
+    point to it. Its manifest is replaced with that of the newer run.
 
     Returns:
         The published folder.
@@ -173,7 +174,7 @@ def publish_checkpoint(partial_folder: Path, checkpoints: Path, manifest: Manife
 
 
 def write_pointer(checkpoints: Path, name: str, values: dict[str, Any]) -> Path:
-    """Write `<checkpoints>/<name>.json`: checkpoint, folder, and the asset's own fields."""
+    """Write `<checkpoints>/<name>.json`: checkpoint, folder and the asset's own fields."""
     path = checkpoints / f"{name}.json"
     write_json(path, values)
     return path

@@ -1,8 +1,9 @@
-"""Merge an adapter into its base and write one transformers folder.
+"""Merge an adapter into its base model and write one transformers folder.
 
 Scope: merging. Out of scope: using the folder (`published_weights.py`, `serving/export`).
-The adapter is added in float32 and rounded once: if it is added in bfloat16, the error of served
-log-probabilities is five times larger.
+
+The adapter is added in float32, and the sum is rounded once. Adding it in bfloat16 makes the error
+of served log-probabilities five times larger.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ def write_merged_model(
     *,
     dtype: Literal["float16", "bfloat16", "float32"],
 ) -> None:
-    """Write a transformers folder: weights in `dtype`, tokenizer and chat template of the base.
+    """Write a transformers folder: weights in `dtype`, with the base's tokenizer and chat template.
 
     Args:
-        base: transformers folder of the model under the adapter.
+        base: transformers folder of the base model.
         adapter: PEFT folder, or None to write `base` in `dtype`.
         output_folder: an existing folder.
 
     Raises:
-        TwinError: a weight does not fit `dtype`.
+        TwinError: a weight exceeds the range of `dtype`.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -37,8 +38,8 @@ def write_merged_model(
     if adapter is not None:
         from peft import PeftModel
 
-        adapted: Any = PeftModel.from_pretrained(model, str(adapter))
-        model = adapted.merge_and_unload(safe_merge=True)
+        adapted_model: Any = PeftModel.from_pretrained(model, str(adapter))
+        model = adapted_model.merge_and_unload(safe_merge=True)
     model = model.to(getattr(torch, dtype))
     for name, weights in model.named_parameters():
         if not bool(torch.isfinite(weights).all()):

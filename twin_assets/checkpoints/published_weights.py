@@ -1,7 +1,8 @@
-"""Store and find the weights in a checkpoint's folder: an adapter or a whole model.
+"""Store and find the weights in a checkpoint's folder: an adapter or a full model.
 
-Scope: which of the two a folder holds, copying them there, and the files for serving them. Out of
-scope: the manifest and the folder's name (`manifest.py`), other export formats (`exporting.py`).
+Scope: detecting which of the two a folder contains, copying it there, and the files for serving.
+Out of scope: the manifest and the folder's name (`manifest.py`), other export formats
+(`exporting.py`).
 """
 # pyright: strict
 
@@ -32,8 +33,8 @@ class PublishedWeights:
     Attributes:
         model: transformers folder to load: the base, or the fully trained model.
         adapter: PEFT folder to load on top of it, or None without an adapter.
-        model_gguf: the file for llama.cpp: the base, or the checkpoint's own file; empty if a
-            different server is used.
+        model_gguf: the model file for llama.cpp, of the base or of the checkpoint; empty if
+            another server is used.
         adapter_gguf: the adapter's file for llama.cpp, or None if there is none or `model_gguf`
             already includes it.
     """
@@ -55,12 +56,11 @@ def find_weights(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -
         return PublishedWeights(
             full_model, None, str(full_model_gguf) if full_model_gguf.is_file() else "", None
         )
-    if (
-        full_model_gguf.is_file()
-    ):  # a merged adapter: llama.cpp supports no separate one for this base
+    # A merged adapter: llama.cpp supports no separate one for this base.
+    if full_model_gguf.is_file():
         return PublishedWeights(Path(base), checkpoint / ADAPTER_FOLDER, str(full_model_gguf), None)
-    file = checkpoint / ADAPTER_GGUF_FILE
-    adapter_gguf = str(file) if file.is_file() else None
+    adapter_gguf_path = checkpoint / ADAPTER_GGUF_FILE
+    adapter_gguf = str(adapter_gguf_path) if adapter_gguf_path.is_file() else None
     return PublishedWeights(Path(base), checkpoint / ADAPTER_FOLDER, base_gguf or "", adapter_gguf)
 
 
@@ -69,7 +69,7 @@ def copy_weights(output: Path, partial_folder: Path, base: BaseModel) -> Path:
 
     Args:
         output: output folder of a complete job.
-        base: the base model; without its GGUF file, a different server is used and no GGUF file is
+        base: the base model; if it has no GGUF file, another server is used and no GGUF file is
             written.
     """
     is_full_model = (output / MODEL_FOLDER).is_dir()
@@ -99,11 +99,10 @@ def _write_adapter_gguf(adapter: Path, partial_folder: Path, base: BaseModel) ->
                 adapter, base.folder, partial_folder / ADAPTER_GGUF_FILE, wheels=base.wheels
             )
         except UnsupportedAdapterError:
-            pass  # llama.cpp lacks this adapter's layers, so the merged model is served
+            pass  # llama.cpp does not support this adapter's layers, so the merged model is served
         else:
             return
     with tempfile.TemporaryDirectory(dir=partial_folder.parent, prefix="merged-") as folder:
-        write_merged_model(
-            base.folder, adapter, Path(folder), dtype="float32"
-        )  # rounded once, in GGUF
+        # The weights are rounded only once, in the GGUF file.
+        write_merged_model(base.folder, adapter, Path(folder), dtype="float32")
         _write_model_gguf(Path(folder), partial_folder / MODEL_GGUF_FILE, base)

@@ -1,8 +1,8 @@
 """Read recipes (hyper-parameters) and launch configurations (ZeRO stage, precision) from YAML.
 
 Scope: the two schemas, their validation, and the learning rate that a recipe defines.
-Out of scope: the training loop (`train.py`), starting processes (`training_launcher/`), values
-(the YAML files in `recipes/` and `launch/`).
+Out of scope: the training loop (`train.py`), starting processes (`training_launcher/`), the values
+(YAML files in `recipes/` and `launch/`).
 """
 # pyright: strict
 
@@ -32,13 +32,12 @@ from twin_resources.models.model_fit import SMALL_MODEL_RECIPE
 
 _HERE = Path(__file__).parent
 DEFAULT_RECIPE = SMALL_MODEL_RECIPE
-FIELDS_ADDED_LATER = (  # added after the first manifests were written
+FIELDS_ADDED_LATER = (  # fields that the oldest manifests lack
     *("attention", "gradient_checkpointing", "packing", "fewest_steps"),
     *("raw_share", "loss_chunk", "without_passages"),
 )
-REMOVED_FIELDS: dict[
-    str, tuple[Any, ...]
-] = {  # accepted in older manifests: these values had no effect
+# Accepted in older manifests, because these values had no effect.
+REMOVED_FIELDS: dict[str, tuple[Any, ...]] = {
     "liger": ("auto", False),
     "prompt_weight": (0.0,),
     "raw_order": ("first", "mixed"),
@@ -52,19 +51,19 @@ UNMODIFIED_SAMPLES: dict[str, Any] = {  # train on each sample as stored in the 
 
 
 class _StrictModel(BaseModel):
-    """Base of models that are validated on reading, immutable and without unknown names."""
+    """Base class of immutable models that reject unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LoraShape(_StrictModel):
-    """Low-rank adapters: rank, scale alpha / rank, dropout, and the adapted linear layers.
+    """The shape of low-rank adapters; their scale is alpha / rank.
 
     Attributes:
-        target_modules: layer names; or `all-linear` for every linear layer except the output head;
-            or `peft` for the layers in PEFT's table for the architecture, or all linear layers if
-            the table lacks it. Llama's seven names mean every linear layer, regardless of a model
-            family's layer names (for example, Phi's qkv_proj).
+        target_modules: names of the adapted linear layers. `all-linear` means every linear layer
+            except the output head. `peft` means the layers in PEFT's table for the architecture,
+            or all linear layers if the table lacks it. Llama's seven names mean every linear layer,
+            whatever a model family calls its layers (for example Phi's qkv_proj).
     """
 
     rank: PositiveInt
@@ -74,15 +73,15 @@ class LoraShape(_StrictModel):
 
 
 class PreferenceRecipe(_StrictModel):
-    """Settings in which preference tuning differs from the supervised tuning before it.
+    """Settings of preference tuning that differ from the preceding supervised tuning.
 
     Attributes:
         beta: beta of the loss (`losses.PreferenceObjective`).
         learning_rate: peak learning rate.
-        token_budget: tokens processed by the model in both answers of each pair; the reference's
-            single forward pass of each pair is not counted.
-        fewest_pairs: the minimum number of pairs; with fewer, preference tuning is skipped.
-        answers: number of answers to request from the stable version as rejected alternatives to
+        token_budget: tokens that the model processes in both answers of each pair; the reference's
+            single forward pass over each pair is not counted.
+        fewest_pairs: minimum number of pairs; with fewer, preference tuning is skipped.
+        answers: number of answers to request from the stable version, as rejected alternatives to
             the author's own; 0 requests none.
         answer_tokens: maximum length of such an answer.
     """
@@ -96,11 +95,11 @@ class PreferenceRecipe(_StrictModel):
 
 
 class Recipe(_StrictModel):
-    """Hyper-parameters of supervised fine-tuning and the preference tuning after it.
+    """Hyper-parameters of supervised fine-tuning and of the preference tuning after it.
 
     Attributes:
         launch: name of a launch configuration, or a path to one.
-        token_budget: tokens processed by the model, including prompts but not padding.
+        token_budget: tokens that the model processes, including prompts but not padding.
         max_epochs: upper bound on epochs, regardless of the budget.
         samples_per_step: samples per optimizer step, over all ranks.
         micro_batch_size: sequences that one rank processes at once.
@@ -112,16 +111,17 @@ class Recipe(_StrictModel):
         lora: adapter shape, or None to train all of the model's weights.
         preference: preference tuning settings, or None to skip it.
         attention: `auto` uses flash attention if it is installed and there is a GPU, else SDPA.
-        gradient_checkpointing: recompute activations in the backward pass instead of keeping them.
-        packing: concatenate the samples of a micro-batch into one row, each with its own positions
-            and attention, instead of stacking them with padding.
+        gradient_checkpointing: whether to recompute activations in the backward pass instead of
+            storing them.
+        packing: whether to concatenate the samples of a micro-batch into one row, each with its own
+            positions and attention, instead of padding and stacking them.
         fewest_steps: minimum number of steps; a small corpus uses fewer samples per step to reach
             it (`effective_samples_per_step`). 0 disables this.
         raw_share: share of the token budget spent on the author's unmodified training posts, with
             the loss on every token (`tokenize_posts`); 0 uses none.
-        without_passages: share of the samples, chosen at random, reduced to the question without
-            passages, for more answers within the same tokens (`samples.py`).
-        loss_chunk: number of tokens whose logits exist at the same time
+        without_passages: randomly chosen share of the samples reduced to the question without
+            passages, to fit more answers into the same tokens (`samples.py`).
+        loss_chunk: number of tokens whose logits are in memory at the same time
             (`chunked_cross_entropy.py`); 0 means the whole micro-batch.
     """
 
@@ -167,7 +167,7 @@ class Recipe(_StrictModel):
 
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any]) -> Recipe:
-        """Return a manifest's recipe, which may name hyper-parameters that no longer exist.
+        """Read a manifest's recipe, which may contain hyper-parameters that no longer exist.
 
         Raises:
             TwinError: a removed hyper-parameter had an effect.
@@ -178,7 +178,7 @@ class Recipe(_StrictModel):
         except ValidationError as error:
             raise TwinError(
                 f"read the recipe {values.get('name')} from a manifest",
-                found="; ".join(f"{part['loc'][-1]}: {part['msg']}" for part in error.errors()),
+                found="; ".join(f"{item['loc'][-1]}: {item['msg']}" for item in error.errors()),
                 next_step="train again with a current recipe",
             ) from error
 
@@ -188,35 +188,38 @@ class Recipe(_StrictModel):
 
     def for_preference_tuning(self) -> Recipe:
         """Return the effective recipe of the preference stage."""
-        changed = self.required_preference
-        values = {"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
+        preference = self.required_preference
+        values = {
+            "learning_rate": preference.learning_rate,
+            "token_budget": preference.token_budget,
+        }
         return self.model_copy(update=UNMODIFIED_SAMPLES | values)
 
     def effective_samples_per_step(self, sample_count: int, *, ranks: int) -> int:
         """Return the number of samples per step for a corpus of `sample_count` samples.
 
-        Use the recipe's number if all epochs together then have at least `fewest_steps`. Otherwise
-        use the largest number that the ranks can share and that allows this many steps, but at
-        least one micro-batch per rank. No epoch is added: 100 steps of 2 samples take 100 samples
-        in 2 epochs. The token budget may still end training earlier.
+        The result is the recipe's number if this gives at least `fewest_steps` over all epochs.
+        Otherwise it is the largest number that the ranks can share and that gives that many steps,
+        but at least one micro-batch per rank. No epoch is added: with 100 samples and 2 epochs,
+        each of 100 steps has 2 samples. The token budget may still end training earlier.
         """
         if not self.fewest_steps:
             return self.samples_per_step
         global_micro_batch_size = ranks * self.micro_batch_size
-        shared = (
+        sample_limit = (
             sample_count
             * self.max_epochs
             // self.fewest_steps
             // global_micro_batch_size
             * global_micro_batch_size
         )
-        return min(self.samples_per_step, max(global_micro_batch_size, shared))
+        return min(self.samples_per_step, max(global_micro_batch_size, sample_limit))
 
     def accumulation_steps(self, ranks: int) -> int:
         """Return the number of micro-batches that one rank accumulates per optimizer step.
 
         Raises:
-            TwinError: the samples of a step cannot be divided evenly.
+            TwinError: the ranks and micro-batches do not divide the samples of a step evenly.
         """
         global_micro_batch_size = ranks * self.micro_batch_size
         if self.samples_per_step % global_micro_batch_size:
@@ -247,14 +250,14 @@ class Launch(_StrictModel):
 
     @property
     def shards_weights(self) -> bool:
-        """Whether each rank keeps a share of the base model's weights (ZeRO-3)."""
+        """Whether each rank keeps only a share of the base model's weights (ZeRO-3)."""
         return self.deepspeed.get("zero_optimization", {}).get("stage") == 3
 
 
 def recipe_hash(recipe: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all hyper-parameters of a recipe (`model_dump`) or a manifest's copy.
+    """Return the SHA-256 of a recipe's hyper-parameters (`model_dump` or a manifest's copy).
 
-    Hyper-parameters that older manifests lack are left out while they have their default value.
+    Hyper-parameters that older manifests lack are excluded while they have their default value.
     """
     values: dict[str, Any] = {"preference": None} | _drop_removed_fields(recipe)
     for name in FIELDS_ADDED_LATER:
@@ -266,19 +269,23 @@ def recipe_hash(recipe: Mapping[str, Any]) -> str:
 def _drop_removed_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest's recipe without the removed hyper-parameters that had no effect."""
     values = {
-        k: v for k, v in recipe.items() if k not in REMOVED_FIELDS or v not in REMOVED_FIELDS[k]
+        name: value
+        for name, value in recipe.items()
+        if name not in REMOVED_FIELDS or value not in REMOVED_FIELDS[name]
     }
     preference = values.get("preference")
     if preference and preference.get("rpo_alpha") == 0.0:
-        values["preference"] = {k: v for k, v in preference.items() if k != "rpo_alpha"}
+        values["preference"] = {
+            name: value for name, value in preference.items() if name != "rpo_alpha"
+        }
     return values
 
 
 def load_recipe(name_or_path: str) -> Recipe:
     """Read a recipe by name (`recipes/<name>.yaml`) or path.
 
-    A recipe with `extends: <name or path>` overrides only the values that it contains, each section
-    as a whole.
+    A recipe with `extends: <name or path>` overrides only the values that it contains. A section is
+    overridden as a whole.
 
     Raises:
         TwinError: the recipe does not exist, or a value is missing, unknown or of the wrong type.
@@ -296,45 +303,47 @@ def load_launch(name_or_path: str) -> Launch:
 
 
 def learning_rate(recipe: Recipe, step: int, *, steps: int) -> float:
-    """Return the learning rate of a step from 0 to steps−1: linear warm-up, then cosine decay."""
-    warmup = max(1, round(recipe.warmup_share * steps))
-    if step < warmup:
-        return recipe.learning_rate * (step + 1) / warmup
-    along = (step - warmup) / max(1, steps - warmup)
-    share = recipe.final_learning_rate_share
-    return recipe.learning_rate * (share + (1 - share) * 0.5 * (1 + math.cos(math.pi * along)))
+    """Return the learning rate of a step, 0 to steps - 1: linear warm-up, then cosine decay."""
+    warmup_steps = max(1, round(recipe.warmup_share * steps))
+    if step < warmup_steps:
+        return recipe.learning_rate * (step + 1) / warmup_steps
+    decay_progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    final_share = recipe.final_learning_rate_share
+    return recipe.learning_rate * (
+        final_share + (1 - final_share) * 0.5 * (1 + math.cos(math.pi * decay_progress))
+    )
 
 
 _ModelType = TypeVar("_ModelType", Recipe, Launch)
 
 
 def _read(model_type: type[_ModelType], name_or_path: str, *, folder: str) -> _ModelType:
-    tried = f"read the {model_type.__name__.lower()} {name_or_path!r}"
+    action = f"read the {model_type.__name__.lower()} {name_or_path!r}"
     path = Path(name_or_path).expanduser()
     if path.suffix not in {".yaml", ".yml"}:
         path = _HERE / folder / f"{name_or_path}.yaml"
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        known = ", ".join(sorted(file.stem for file in (_HERE / folder).glob("*.yaml")))
+        names = ", ".join(sorted(file.stem for file in (_HERE / folder).glob("*.yaml")))
         raise TwinError(
-            tried,
+            action,
             found=f"no file {path}",
-            next_step=f"use one of: {known}; or a path that ends in .yaml",
+            next_step=f"use one of: {names}; or a path that ends in .yaml",
         ) from error
     except yaml.YAMLError as error:
-        raise TwinError(tried, found=str(error), next_step="correct the YAML") from error
+        raise TwinError(action, found=str(error), next_step="correct the YAML") from error
     if not isinstance(document, dict):
-        raise TwinError(tried, found="not a mapping", next_step="write one `name: value` per line")
+        raise TwinError(action, found="not a mapping", next_step="write one `name: value` per line")
     values = cast(dict[str, Any], document)
-    if extended := values.pop("extends", ""):
+    if base_name := values.pop("extends", ""):
         values = (
-            _read(model_type, str(extended), folder=folder).model_dump(exclude={"name"}) | values
+            _read(model_type, str(base_name), folder=folder).model_dump(exclude={"name"}) | values
         )
     try:
         return model_type.model_validate({"name": path.stem} | values)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
         )
-        raise TwinError(tried, found=wrong, next_step=f"correct {path}") from error
+        raise TwinError(action, found=problems, next_step=f"correct {path}") from error

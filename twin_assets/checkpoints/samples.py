@@ -3,9 +3,9 @@
 Scope: rendering a sample's messages with the model's chat template and finding the tokens that
 the loss covers. Out of scope: the prompt's wording (`prompt/templates.py` rendered it into the
 messages), the order of samples (`batches.py`).
-Method: the loss covers only the answer. The mask follows from character offsets in the rendered
-text, not from tokenizing the parts separately, so the masked part is the prompt as the server
-will see it.
+Method: the loss covers only the answer. The mask comes from character offsets in the rendered text,
+not from tokenizing the parts separately. The masked part is therefore the prompt exactly as the
+server sees it.
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ from twin_resources.prompt.templates import strip_passages
 
 
 class ChatTokenizer(Protocol):
-    """The parts of a transformers tokenizer that this module uses."""
+    """The methods of a transformers tokenizer that this module uses."""
 
     def apply_chat_template(
         self, conversation: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
@@ -35,7 +35,7 @@ class ChatTokenizer(Protocol):
 
 @dataclass(frozen=True)
 class TokenizedSample:
-    """One sample.
+    """A sample as tokens.
 
     Attributes:
         tokens: prompt and answer, including the end-of-turn token.
@@ -84,25 +84,25 @@ class TokenizedPair:
 def tokenize_samples(
     rows: Iterable[Mapping[str, Any]], tokenizer: ChatTokenizer, *, max_length: int
 ) -> tuple[list[TokenizedSample], Counter[str]]:
-    """Tokenize samples; unusable ones are counted by reason.
+    """Tokenize samples, and count unusable ones by reason.
 
     Args:
         rows: rows with `sample_id`, `document_id` and `messages` (the last one is the answer).
 
     Returns:
-        The samples in the order of `rows`, and how many were left out: `too_long`,
-        `answer_merges_with_prompt` (a token spans the border), `empty_answer`.
+        The samples in the order of `rows`, and the number left out by reason: `too_long`,
+        `answer_merges_with_prompt` (a token spans the boundary), `empty_answer`.
     """
     samples: list[TokenizedSample] = []
-    left_out: Counter[str] = Counter()
+    excluded_counts: Counter[str] = Counter()
     marks = marks_from_tokenizer(tokenizer)
     for row in rows:
         sample, reason = _tokenize(row, tokenizer, max_length, marks)
         if sample is None:
-            left_out[reason] += 1
+            excluded_counts[reason] += 1
         else:
             samples.append(sample)
-    return samples, left_out
+    return samples, excluded_counts
 
 
 def tokenize_pairs(
@@ -111,32 +111,34 @@ def tokenize_pairs(
     """Tokenize preference pairs; a pair with an unusable side is left out.
 
     Args:
-        rows: rows as for `tokenize_samples`, with the chosen answer as the last message, and
-            `rejected` (text) and `rejected_ended`: false for an answer that was cut off before an
-            end-of-turn token.
+        rows: rows as for `tokenize_samples`, with the chosen answer as the last message. They also
+            have `rejected` (text) and `rejected_ended`, which is false for an answer that was cut
+            off before an end-of-turn token.
 
     Returns:
         As for `tokenize_samples`, with the additional reason `same_answer`.
     """
     pairs: list[TokenizedPair] = []
-    left_out: Counter[str] = Counter()
+    excluded_counts: Counter[str] = Counter()
     marks = marks_from_tokenizer(tokenizer)
     for row in rows:
         rejected_messages = [*row["messages"][:-1], _assistant_message(row["rejected"])]
-        chosen, chosen_reason = _tokenize(row, tokenizer, max_length, marks)
-        other_row = {**row, "messages": rejected_messages}
-        rejected, rejected_reason = _tokenize(other_row, tokenizer, max_length, marks)
-        if chosen is None or rejected is None:
-            left_out[chosen_reason or rejected_reason] += 1
+        chosen_sample, chosen_reason = _tokenize(row, tokenizer, max_length, marks)
+        rejected_row = {**row, "messages": rejected_messages}
+        rejected_sample, rejected_reason = _tokenize(rejected_row, tokenizer, max_length, marks)
+        if chosen_sample is None or rejected_sample is None:
+            excluded_counts[chosen_reason or rejected_reason] += 1
             continue
-        if chosen.tokens == rejected.tokens:
-            left_out["same_answer"] += 1
+        if chosen_sample.tokens == rejected_sample.tokens:
+            excluded_counts["same_answer"] += 1
             continue
         if not row["rejected_ended"]:
-            end = rejected.answer_end - 1
-            rejected = replace(rejected, tokens=rejected.tokens[:end], answer_end=end)
-        pairs.append(TokenizedPair(chosen, rejected))
-    return pairs, left_out
+            end = rejected_sample.answer_end - 1
+            rejected_sample = replace(
+                rejected_sample, tokens=rejected_sample.tokens[:end], answer_end=end
+            )
+        pairs.append(TokenizedPair(chosen_sample, rejected_sample))
+    return pairs, excluded_counts
 
 
 def tokenize_posts(
@@ -145,47 +147,47 @@ def tokenize_posts(
     *,
     block_tokens: int = MAX_RAW_BLOCK_TOKENS,
 ) -> tuple[list[TokenizedSample], Counter[str]]:
-    """Cut posts into blocks in which every token except the first has a loss.
+    """Split posts into blocks in which every token except the first contributes to the loss.
 
-    Each block holds text of a single post, so that a plan covers posts evenly and the trained part
-    of each post is known. No chat markup is added: no turn begins or ends in a post.
+    Each block contains text of a single post. A plan can therefore cover posts evenly, and the
+    trained part of each post is known. No chat markup is added, because a post contains no turns.
 
     Args:
         rows: rows with `document_id` and `text`.
         block_tokens: maximum tokens per block.
 
     Returns:
-        The blocks in the order of `rows`, named `<document_id>#<number>`, and how many were left
-        out: `too_short`, a post's remainder after its last full block.
+        The blocks in the order of `rows`, named `<document_id>#<number>`, and the number left out
+        by reason: `too_short` for a short remainder after a post's last full block.
     """
     blocks: list[TokenizedSample] = []
-    left_out: Counter[str] = Counter()
+    excluded_counts: Counter[str] = Counter()
     marks = marks_from_tokenizer(tokenizer)
     for row in rows:
         text = marks.escape(row["text"].strip())
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=False)
-        tokens = tuple(encoded["input_ids"])
+        encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=False)
+        tokens = tuple(encoding["input_ids"])
         for number, start in enumerate(range(0, len(tokens), block_tokens)):
-            piece = tokens[start : start + block_tokens]
-            if len(piece) < MIN_RAW_BLOCK_TOKENS:
-                left_out["too_short"] += 1
+            block = tokens[start : start + block_tokens]
+            if len(block) < MIN_RAW_BLOCK_TOKENS:
+                excluded_counts["too_short"] += 1
                 continue
             name = f"{row['document_id']}#{number}"
-            blocks.append(TokenizedSample(name, row["document_id"], piece, 1, len(piece)))
-    return blocks, left_out
+            blocks.append(TokenizedSample(name, row["document_id"], block, 1, len(block)))
+    return blocks, excluded_counts
 
 
 def drop_passages(
     rows: Iterable[Mapping[str, Any]], *, share: float, seed: int
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows, reducing a share of their prompts to the question.
+    """Yield the rows, with a share of their prompts reduced to the question.
 
     Passages make up three quarters of a sample's tokens. The choice of rows depends only on their
-    ids and the seed; a row without passages, or of a general set, is unchanged.
+    ids and the seed. A row without passages or from a general set is unchanged.
 
     Args:
         rows: rows as for `tokenize_samples`.
-        share: share of the rows, 0 to 1.
+        share: share of the rows to reduce, 0 to 1.
     """
     for row in rows:
         digest = hashlib.sha256(f"{seed}/without/{row['sample_id']}".encode()).digest()
@@ -193,8 +195,10 @@ def drop_passages(
             yield row
             continue
         messages = [
-            {**part, "content": strip_passages(part["content"])} if part["role"] == "user" else part
-            for part in row["messages"]
+            {**message, "content": strip_passages(message["content"])}
+            if message["role"] == "user"
+            else message
+            for message in row["messages"]
         ]
         yield {**row, "messages": messages}
 
@@ -208,11 +212,11 @@ def strip_messages(
 ) -> list[dict[str, str]]:
     """Return messages with stripped contents; a leading newline would merge with the template's.
 
-    Control tokens in the contents are escaped, even in a post used as the answer: a token that ends
-    a turn would otherwise end the span of the answer's loss in the middle.
+    Control tokens in the contents are escaped, even if the answer is a post. A token that ends a
+    turn would otherwise end the answer's loss span too early.
     """
     return marks.escape_messages(
-        {"role": part["role"], "content": part["content"].strip()} for part in messages
+        {"role": message["role"], "content": message["content"].strip()} for message in messages
     )
 
 
@@ -228,13 +232,13 @@ def _tokenize(
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=False)
     if not text.startswith(prompt):
         return None, "answer_merges_with_prompt"
-    # text that the template adds after the end-of-turn token (a newline) is never generated
+    # The template may add text after the end-of-turn token (a newline), which is never generated.
     text = text.rstrip()
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    starts = [start for start, _ in encoded["offset_mapping"]]
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    starts = [start for start, _ in encoding["offset_mapping"]]
     if len(prompt) not in starts:
         return None, "answer_merges_with_prompt"
-    tokens = tuple(encoded["input_ids"])
+    tokens = tuple(encoding["input_ids"])
     if len(tokens) > max_length:
         return None, "too_long"
     return (

@@ -1,13 +1,13 @@
-"""Remove lines that are not part of the post: a platform's buttons, and an author's repeated lines.
+"""Remove lines that are not part of a post: a platform's buttons and an author's repeated lines.
 
 Scope: finding and removing these lines. Out of scope: HTML outside the main text
 (`html_cleaning`), reading all posts (`cleaning_verdicts`).
 
 A repeated line occurs in at least five posts and in at least 0.5 % of the author's posts. Copies of
-one post repeat all their lines, so a post counts only if at least a quarter of its words are its
-own. A repeated line is removed at the beginning and the end of a post, where boilerplate occurs. A
-repeated line of eight words or more is removed anywhere. Code, tables and headings are never
-removed.
+one post repeat all of its lines, so a post counts only if at least a quarter of its words are in
+lines of its own. Repeated lines are removed from the beginning and the end of a post, where
+boilerplate occurs. A repeated line of eight words or more is removed anywhere. Code, tables and
+headings are never removed.
 """
 # pyright: strict
 
@@ -32,18 +32,18 @@ LONG_LINE_WORDS = 8
 MIN_OWN_SHARE = 0.25
 """A post with a smaller share of words in its own lines is a copy (similarity of about 0.65)."""
 LEADING_LINES, TRAILING_LINES = 2, 3
-"""Lines at either end of a post that may be boilerplate; when one is removed, the next takes its
-place."""
+"""Number of lines at either end of a post that may be boilerplate. When a line is removed, the next
+one counts instead."""
 MAX_LINES = 200
-"""Maximum number of a post's lines compared with other posts, half from either end."""
+"""Maximum number of a post's lines compared with other posts, half from each end."""
 
 _LINE_MARKUP = re.compile(r"^[\s>*_~#+-]+|[\s*_~#]+$")
 _HEADING = re.compile(r" {0,3}#{1,6} ")
 _LIST_ITEM = re.compile(r"\s*(?:[-+*]|\d{1,9}[.)]) ")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 
-# Whole lines in lower case. A word that an author may write on a separate line ("About", "Help",
-# "Related") is not listed; repetition reveals such lines.
+# These patterns match whole lines in lower case. Words that an author may write on a separate line
+# ("About", "Help", "Related") are not listed; repetition reveals such lines.
 _PLATFORM_LINE = re.compile(
     r"""
       open\ in\ app | (?:sign\ (?:up|in)(?:\ |$)){1,4} | sign\ (?:up|in)\ with\ \w+
@@ -75,27 +75,27 @@ _PLATFORM_LINE = re.compile(
 
 
 def remove_platform_lines(text: str) -> str:
-    """Return Markdown without a platform's known buttons and notices."""
+    """Return Markdown without the known buttons and notices of platforms."""
     return _remove_lines(
-        text, {place for place, line in prose_lines(text) if is_platform_line(line)}
+        text, {index for index, line in prose_lines(text) if is_platform_line(line)}
     )
 
 
 def is_platform_line(line: str) -> bool:
-    """Return whether a whole line is a button or notice; a one-word list item is the author's."""
+    """Return whether a line is a button or notice; a one-word list item belongs to the author."""
     if len(line) > 500 or "|" in line[:1]:
         return False
-    bare = " ".join(_LINE_MARKUP.sub("", line).lower().split())
-    if not bare or (_LIST_ITEM.match(line) and " " not in bare):
+    words = " ".join(_LINE_MARKUP.sub("", line).lower().split())
+    if not words or (_LIST_ITEM.match(line) and " " not in words):
         return False
-    return bool(_PLATFORM_LINE.fullmatch(bare))
+    return bool(_PLATFORM_LINE.fullmatch(words))
 
 
 def line_hashes(text: str) -> list[int]:
     """Return a number for each line that may be boilerplate, in order.
 
-    Equal words give equal numbers, and figures count as words. When all figures were equal, lines
-    such as "5 km in 31 minutes" from different days were removed as one line.
+    Lines with equal words have equal numbers, and figures count as words. When all figures counted
+    as equal, lines such as "5 km in 31 minutes" from different days were removed as one line.
     """
     numbers = [number for _, number in _hashed_lines(text)]
     half = MAX_LINES // 2
@@ -144,28 +144,30 @@ def repeated_lines(lines: pl.Series) -> pl.Series:
 
 
 def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
-    """Return Markdown without the repeated lines where they are boilerplate.
+    """Return Markdown without the repeated lines that are boilerplate by position or length.
 
     Args:
         repeated: all of the author's `repeated_lines`, or only those in this text.
     """
     if not repeated:
         return text
-    remaining = list(_hashed_lines(text))
-    removed = {
-        place
-        for place, number in remaining
+    remaining_lines = list(_hashed_lines(text))
+    removed_indexes = {
+        index
+        for index, number in remaining_lines
         if number in repeated and number & _MAX_WORDS >= LONG_LINE_WORDS
     }
-    remaining = [(place, number) for place, number in remaining if place not in removed]
+    remaining_lines = [
+        (index, number) for index, number in remaining_lines if index not in removed_indexes
+    ]
     for window in (slice(0, LEADING_LINES), slice(-TRAILING_LINES, None)):
-        while repeated_pairs := [pair for pair in remaining[window] if pair[1] in repeated]:
-            removed.update(place for place, _ in repeated_pairs)
-            remaining = [pair for pair in remaining if pair not in repeated_pairs]
-    return _remove_lines(text, removed) if removed else text
+        while repeated_pairs := [pair for pair in remaining_lines[window] if pair[1] in repeated]:
+            removed_indexes.update(index for index, _ in repeated_pairs)
+            remaining_lines = [pair for pair in remaining_lines if pair not in repeated_pairs]
+    return _remove_lines(text, removed_indexes) if removed_indexes else text
 
 
-# The lowest ten bits of a line's number are its word count, so counting does not need the text.
+# The lowest ten bits of a line's number contain its word count, so counting needs no text.
 _MAX_WORDS = (1 << 10) - 1
 
 
@@ -174,22 +176,22 @@ def _word_count(number: pl.Expr) -> pl.Expr:
 
 
 def _hashed_lines(text: str) -> Iterator[tuple[int, int]]:
-    for place, line in prose_lines(text):
+    for index, line in prose_lines(text):
         if _HEADING.match(line) or line.lstrip().startswith("|"):
             continue
         words = split_words(line)
         if words:
             digest = hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
-            # below 2^63, so that Int64 can store it
+            # The number stays below 2^63, so that Int64 can store it.
             number = int.from_bytes(digest, "big") >> 11 << 10
-            yield place, number | min(len(words), _MAX_WORDS)
+            yield index, number | min(len(words), _MAX_WORDS)
 
 
 def _remove_lines(text: str, line_indexes: Collection[int]) -> str:
-    """Remove lines from the text, and then headings without text at its end."""
+    """Remove the given lines, then any headings left without text at the end."""
     if not line_indexes:
         return text
-    lines = [line for place, line in enumerate(text.split("\n")) if place not in line_indexes]
+    lines = [line for index, line in enumerate(text.split("\n")) if index not in line_indexes]
     while lines and (not lines[-1].strip() or _HEADING.match(lines[-1])):
         lines.pop()
     return _EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip("\n")

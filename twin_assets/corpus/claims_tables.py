@@ -1,6 +1,6 @@
-"""Examine the claims about an author's `cleaned_documents` in the tables.
+"""Check the claims about the stored `cleaned_documents` of an author.
 
-Scope: examining the stored documents and counting the quarantined ones. Out of scope: measuring a
+Scope: checking the stored documents and counting the quarantined ones. Out of scope: measuring a
 document (`document_claims`), quarantining it (`cleaning_tables`), Dagster.
 """
 # pyright: strict
@@ -34,13 +34,14 @@ _STORED_COLUMNS = ("document_id", "source_id", "byline", "kept", "dropped_becaus
 
 @dataclass(frozen=True)
 class ExaminedClaim:
-    """A claim about stored documents.
+    """The result of checking one claim about stored documents.
 
     Attributes:
-        holds: whether no document in the table breaks the claim, and few enough documents were
+        holds: whether no document in the table violates the claim, and few enough documents were
             quarantined.
         counts: the numbers behind the verdict.
-        message: the claim, the quarantined documents, and the next step if the claim does not hold.
+        message: the claim, the number of quarantined documents, and the next step if the claim does
+            not hold.
     """
 
     holds: bool
@@ -49,60 +50,58 @@ class ExaminedClaim:
 
 
 def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[str, ExaminedClaim]:
-    """Examine all claims (`CLAIMS`) about the stored documents.
+    """Check all claims (`CLAIMS`) about the stored documents.
 
     Args:
-        most_quarantined: the share of the documents to keep that may break a claim.
+        most_quarantined: maximum share of the usable documents that may violate a claim.
 
     Raises:
         TableNotFoundError: `cleaned_documents` has never been materialized.
     """
     slug = author.slug
-    stored = tables.read(CLEANED, slug, columns=list(_STORED_COLUMNS))
-    measured = _measure_documents(tables, slug).join(stored, on="document_id", how="semi")
+    documents = tables.read(CLEANED, slug, columns=list(_STORED_COLUMNS))
+    measurements = _measure_documents(tables, slug).join(documents, on="document_id", how="semi")
     claims = document_claims.check_claims(
-        measured, author_names(author), bylines=stored.select("document_id", "byline")
+        measurements, author_names(author), bylines=documents.select("document_id", "byline")
     )
-    dropped = stored.filter(pl.col("dropped_because") == "foreign_byline").height
+    dropped_count = documents.filter(pl.col("dropped_because") == "foreign_byline").height
     quarantined_rules = tables.read(QUARANTINE, slug, columns=[FAILED_RULES])[
         FAILED_RULES
     ].to_list()
-    quarantined_for_claims = [
-        rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)
-    ]
-    documents_kept = int(stored["kept"].sum())
-    share = len(quarantined_for_claims) / max(1, documents_kept + len(quarantined_for_claims))
-    examined: dict[str, ExaminedClaim] = {}
+    claim_violations = [rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)]
+    documents_kept = int(documents["kept"].sum())
+    share = len(claim_violations) / max(1, documents_kept + len(claim_violations))
+    examined_claims: dict[str, ExaminedClaim] = {}
     for name, claim in claims.items():
-        quarantined_for_claim = sum(name in rules for rules in quarantined_for_claims)
-        too_many = bool(quarantined_for_claim) and share > most_quarantined
-        numbers = {
+        quarantined_count = sum(name in rules for rules in claim_violations)
+        exceeds_limit = bool(quarantined_count) and share > most_quarantined
+        counts = {
             **claim.counts,
-            **({"dropped": dropped} if name == "no_foreign_byline" else {}),
-            "quarantined": quarantined_for_claim,
-            "quarantined_for_any_claim": len(quarantined_for_claims),
+            **({"dropped": dropped_count} if name == "no_foreign_byline" else {}),
+            "quarantined": quarantined_count,
+            "quarantined_for_any_claim": len(claim_violations),
             "quarantined_share": round(share, 4),
             "most_quarantined": most_quarantined,
         }
         message = (
-            f"{CLAIMS[name]} Quarantined for it: {format_count(quarantined_for_claim, 'document')}."
+            f"{CLAIMS[name]} Quarantined for it: {format_count(quarantined_count, 'document')}."
         )
-        if too_many:
+        if exceeds_limit:
             message += (
                 f" {share:.0%} of the usable documents break a claim, but "
                 f"{MAX_QUARANTINED_SETTING} allows {most_quarantined:.0%}. "
                 "Run `twin import PATH --dry-run` to list the files. "
                 f"Fix them, or raise {MAX_QUARANTINED_SETTING} to continue without them."
             )
-        examined[name] = ExaminedClaim(claim.holds and not too_many, numbers, message)
-    return examined
+        examined_claims[name] = ExaminedClaim(claim.holds and not exceeds_limit, counts, message)
+    return examined_claims
 
 
 def _measure_documents(tables: Tables, author: str) -> pl.DataFrame:
     """Return `DocumentClaims` of the stored documents.
 
-    Documents that changed after their measurement are measured again, so a claim is always about
-    the stored text.
+    Documents that changed since their last measurement are measured again, so a claim always
+    describes the stored text.
     """
     schema = column_types(DocumentClaims)
     stored_measurements = (
@@ -110,18 +109,18 @@ def _measure_documents(tables: Tables, author: str) -> pl.DataFrame:
     )
     if not set(schema) <= set(stored_measurements.columns):
         stored_measurements = pl.DataFrame(schema=schema)
-    unmeasured = tables.unverified_rows(
+    unverified_rows = tables.unverified_rows(
         CLEANED, author, claim="as_measured", version=document_claims.CLAIMS_VERSION
     )
     hashes: dict[str, str] = dict(
         stored_measurements.select("document_id", "text_hash").iter_rows()
     )
     new_measurements: list[pl.DataFrame] = []
-    for part in unmeasured.read_batches(list(DOCUMENT_COLUMNS), rows=BATCH_ROWS):
-        rows = part.filter(
+    for batch in unverified_rows.read_batches(list(DOCUMENT_COLUMNS), rows=BATCH_ROWS):
+        rows = batch.filter(
             [
                 hashes.get(name) != document_claims.hash_document_text(title, text)
-                for name, title, text in part.select("document_id", "title", "text").iter_rows()
+                for name, title, text in batch.select("document_id", "title", "text").iter_rows()
             ]
         )
         if rows.height:
@@ -129,10 +128,10 @@ def _measure_documents(tables: Tables, author: str) -> pl.DataFrame:
             posts = read_by_id(tables, "raw_posts", author, "source_id", ids, columns)
             new_measurements.append(document_claims.measure(rows, posts))
     if not new_measurements:
-        unmeasured.mark_verified()
+        unverified_rows.mark_verified()
         return stored_measurements.select(schema.keys())
-    changed = pl.concat(new_measurements)
-    unchanged = stored_measurements.select(schema.keys()).join(
-        changed, on="document_id", how="anti"
+    changed_measurements = pl.concat(new_measurements)
+    unchanged_measurements = stored_measurements.select(schema.keys()).join(
+        changed_measurements, on="document_id", how="anti"
     )
-    return pl.concat([unchanged, changed])
+    return pl.concat([unchanged_measurements, changed_measurements])

@@ -1,10 +1,10 @@
 """Define the asset `cleaned_documents` and its checks.
 
-Every imported post is kept or dropped, and none is lost. The kept text is the author's own,
+Every imported post is either kept or dropped with a reason. The kept text is the author's own,
 complete, unique and without personal data.
 
 Scope: the asset and the checks. Out of scope: cleaning a post (`cleaning`), the intermediate tables
-(`cleaning_tables`), examining the claims (`claims_tables`).
+(`cleaning_tables`), checking the claims (`claims_tables`).
 """
 
 from collections.abc import Iterator
@@ -48,26 +48,26 @@ def cleaned_documents(
 def every_import_is_kept_or_explained(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Check that each row of `raw_posts` is exactly one row: kept, or dropped with a reason."""
+    """Check that each row of `raw_posts` has exactly one row: kept, or dropped with a reason."""
     author = context.partition_key
     columns = ["source_id", "kept", "dropped_because"]
-    quarantined = tables.read(QUARANTINE, author, columns=["source_id"])
-    claims = cleaning.reconcile_posts(
+    quarantined_posts = tables.read(QUARANTINE, author, columns=["source_id"])
+    counts = cleaning.reconcile_posts(
         tables.read("raw_posts", author, columns=["source_id"]),
         tables.read(CLEANED, author, columns=columns),
-        quarantined=quarantined["source_id"],
+        quarantined=quarantined_posts["source_id"],
     )
     return dg.AssetCheckResult(
-        passed=claims.is_balanced,
+        passed=counts.is_balanced,
         metadata={
-            "imported": claims.imported,
-            "kept": claims.kept,
-            "dropped": claims.dropped,
-            "quarantined": claims.quarantined,
-            "missing": claims.missing,
-            "unknown": claims.unknown,
-            "twice": claims.duplicated,
-            "without_reason": claims.without_reason,
+            "imported": counts.imported,
+            "kept": counts.kept,
+            "dropped": counts.dropped,
+            "quarantined": counts.quarantined,
+            "missing": counts.missing,
+            "unknown": counts.unknown,
+            "twice": counts.duplicated,
+            "without_reason": counts.without_reason,
         },
     )
 
@@ -91,14 +91,14 @@ def claims_of_cleaned_documents(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Check the claims about the stored texts; a document is measured once, after a change.
+    """Check the claims about the stored texts; a document is measured again only if it changes.
 
-    A document that breaks a claim is quarantined, and the import continues without it, up to the
+    A document that violates a claim is quarantined. The import continues without it, up to the
     share that `TWIN_MOST_QUARANTINED` allows.
     """
     author = read_author(settings, context.partition_key)
-    examined = claims_tables.examine(tables, author, most_quarantined=settings.most_quarantined)
-    for name, claim in examined.items():
+    claims = claims_tables.examine(tables, author, most_quarantined=settings.most_quarantined)
+    for name, claim in claims.items():
         yield dg.AssetCheckResult(
             check_name=name,
             passed=claim.holds,

@@ -1,7 +1,7 @@
 """Compute the statistics of `cleaned_documents` for the UI.
 
-Scope: metadata, which contains only numbers and no post's text, because the event log keeps
-everything. Out of scope: cleaning.
+Scope: metadata, which contains no post's text, because the event log keeps everything.
+Out of scope: cleaning.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _REPORT_COLUMNS = (
 def metadata(tables: Tables, author: Author) -> dict[str, Any]:
     """Return statistics about the stored documents."""
     documents = tables.read(CLEANED, author.slug, columns=_REPORT_COLUMNS)
-    accepted = documents.filter("kept")
+    kept_documents = documents.filter("kept")
     return {
-        "kept": accepted.height,
-        "words": int(accepted["words"].sum()),
+        "kept": kept_documents.height,
+        "words": int(kept_documents["words"].sum()),
         "dropped": dropped_by_reason(documents),
-        "languages": _count_values(accepted["language"]),
-        "kinds": _count_values(accepted["kind"]),
-        "words_a_document": _quantiles(accepted["words"]),
+        "languages": _count_values(kept_documents["language"]),
+        "kinds": _count_values(kept_documents["kind"]),
+        "words_a_document": _quantiles(kept_documents["words"]),
         "replaced": _count_replacements(documents),
-        "collapsed": int(accepted["copies"].list.len().sum()),
+        "collapsed": int(kept_documents["copies"].list.len().sum()),
     }
 
 
@@ -59,9 +59,9 @@ def _quantiles(words: pl.Series) -> Mapping[str, int]:
 
 
 def _count_replacements(documents: pl.DataFrame) -> dict[str, int]:
-    """Return the number of replacements by kind of personal data or secret."""
-    pieces = documents["personal"].explode(empty_as_null=True).drop_nulls()
-    if pieces.is_empty():
+    """Return the number of replacements for each kind of personal data or secret."""
+    replacements = documents["personal"].explode(empty_as_null=True).drop_nulls()
+    if replacements.is_empty():
         return {}
-    counts = pieces.struct.unnest().group_by("kind").agg(pl.col("count").sum()).sort("kind")
+    counts = replacements.struct.unnest().group_by("kind").agg(pl.col("count").sum()).sort("kind")
     return {str(kind): int(count) for kind, count in counts.rows()}

@@ -1,8 +1,8 @@
 """Clean rows of `raw_posts` and build rows of `cleaned_documents`, kept or dropped with a reason.
 
-Scope: decisions about a single post, a document's row, and both in memory. Out of scope:
-cleaning a body (`markdown_cleaning`, `html_cleaning`), decisions about all posts of an author
-(`cleaning_verdicts`), storing (`cleaning_tables`).
+Scope: decisions about a single post, the row of a document, and the whole process in memory. Out of
+scope: cleaning a body (`markdown_cleaning`, `html_cleaning`), decisions about all posts of an
+author (`cleaning_verdicts`), storing (`cleaning_tables`).
 """
 # pyright: strict
 
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
-"""Version of the rules below; a change cleans every post again."""
+"""Version of the rules below; changing it cleans every post again."""
 
 RAW_COLUMNS = (
     "source",
@@ -74,7 +74,7 @@ _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
-    """Clean all posts of an author in memory, as the asset does in tables.
+    """Clean all posts of an author in memory, with the same result as the asset.
 
     Args:
         posts: `RAW_COLUMNS`.
@@ -90,7 +90,7 @@ def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFra
 def clean_and_quarantine(
     posts: pl.DataFrame, *, names: Sequence[str] = ()
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Clean all posts in memory, and separate the documents that break a claim.
+    """Clean all posts in memory and separate the documents that violate a claim.
 
     Args:
         posts: `RAW_COLUMNS`.
@@ -98,24 +98,26 @@ def clean_and_quarantine(
 
     Returns:
         `corpus_tables.CleanedDocuments`, and the quarantined rows with `failed_rules`, the claims
-        that a row breaks.
+        that a row violates.
     """
-    prepared = prepare_posts(posts)
-    candidates = comparison_candidates(prepared, names=names)
-    bodies = candidates.join(prepared.select("document_id", "text"), on="document_id", how="left")
-    similar = near_duplicates.compare_bodies(bodies)
-    verdicts = decide_verdicts(prepared, candidates, similar, names=names)
-    rows = document_rows(verdicts, prepared)
-    measured = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
-    broken = broken_claims(prepared, document_claims.check_claims(measured, names))
-    sound = rows.join(broken, on="source_id", how="anti")
-    return validate_rows(sound, CleanedDocuments), quarantined_rows(rows, broken)
+    prepared_posts = prepare_posts(posts)
+    candidates = comparison_candidates(prepared_posts, names=names)
+    bodies = candidates.join(
+        prepared_posts.select("document_id", "text"), on="document_id", how="left"
+    )
+    similarities = near_duplicates.compare_bodies(bodies)
+    verdicts = decide_verdicts(prepared_posts, candidates, similarities, names=names)
+    rows = document_rows(verdicts, prepared_posts)
+    measurements = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
+    violations = broken_claims(prepared_posts, document_claims.check_claims(measurements, names))
+    valid_rows = rows.join(violations, on="source_id", how="anti")
+    return validate_rows(valid_rows, CleanedDocuments), quarantined_rows(rows, violations)
 
 
 def broken_claims(
     prepared: pl.DataFrame, claims: Mapping[str, document_claims.DocumentClaim]
 ) -> pl.DataFrame:
-    """Return `source_id` of each document that breaks a claim, and those claims as `breaks`.
+    """Return the `source_id` of each document that violates a claim, with the claims as `breaks`.
 
     Args:
         prepared: `document_id` and `source_id` of all posts.
@@ -127,9 +129,9 @@ def broken_claims(
         for name in sorted(claim_result.violating_ids)
     ]
     schema = {"document_id": pl.String(), "breaks": pl.String()}
-    broken = pl.DataFrame(pairs, schema=schema, orient="row")
+    violations = pl.DataFrame(pairs, schema=schema, orient="row")
     return (
-        broken.group_by("document_id", maintain_order=True)
+        violations.group_by("document_id", maintain_order=True)
         .agg("breaks")
         .join(prepared.select("document_id", "source_id"), on="document_id")
         .select("source_id", "breaks")
@@ -137,9 +139,9 @@ def broken_claims(
 
 
 def quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of `cleaned_documents` that break their contract or a claim, with its name.
+    """Return the rows of `cleaned_documents` that violate their contract or a claim.
 
-    The columns are `contracts.quarantine_columns`.
+    The columns are `contracts.quarantine_columns`, which name the violated rules.
 
     Args:
         broken: `source_id` and `breaks`.
@@ -147,17 +149,17 @@ def quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
     claims = broken.filter(pl.col("breaks").list.len() > 0).select(
         "source_id", pl.col("breaks").alias(contracts.FAILED_RULES)
     )
-    sound = contracts.good_rows(rows, CleanedDocuments)
+    valid_rows = contracts.good_rows(rows, CleanedDocuments)
     return pl.concat(
         [
             contracts.bad_rows(rows, CleanedDocuments),
-            sound.join(claims, on="source_id", maintain_order="left"),
+            valid_rows.join(claims, on="source_id", maintain_order="left"),
         ]
     )
 
 
 def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
-    """Clean each post separately; return its row (`corpus_tables.PreparedPosts`), in order.
+    """Clean each post separately and return the rows (`corpus_tables.PreparedPosts`), in order.
 
     Args:
         posts: `RAW_COLUMNS`.
@@ -167,11 +169,11 @@ def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
 
 
 def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
-    """Return rows of `cleaned_documents` for `decide_verdicts` rows, in the same order.
+    """Return one row of `cleaned_documents` per row of `decide_verdicts`, in the same order.
 
     Args:
         verdicts: rows from `cleaning_verdicts.decide_verdicts`.
-        prepared: `PreparedPosts`, at least for these verdicts.
+        prepared: `PreparedPosts`, at least those of these verdicts.
     """
     rows = verdicts.join(
         prepared.drop("dropped_because", "fields_hash"),
@@ -188,9 +190,9 @@ def document_id_of(source_id: str) -> str:
 
 
 def normalize_text(text: str) -> str:
-    """Normalize text to NFC, `\\n` line ends and plain spaces, without invisible characters."""
-    unified = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return _INVISIBLE.sub("", unified.replace("\u00a0", " ").replace("\u202f", " "))
+    """Normalize to NFC, `\\n` line ends and plain spaces, and remove invisible characters."""
+    normalized_text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _INVISIBLE.sub("", normalized_text.replace("\u00a0", " ").replace("\u202f", " "))
 
 
 def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
             row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
         text = boilerplate.remove_platform_lines(text)
         language = _choose_language(text, declared=post["language"] or "")
-    # Some number formats occur only where the language is spoken.
+    # Some number formats occur only in regions where the language is spoken.
     redact = partial(privacy.redact, region=language)
     redacted_title, redacted_text = redact(title), redact(text)
     row["title"] = redacted_title.text
@@ -249,11 +251,11 @@ def _clean_body(markup: str, source: str, *, title: str, mdx: bool) -> str:
 
 def _choose_language(text: str, *, declared: str) -> str:
     """Return the detected language, or the declared language if it cannot be detected."""
-    detected = detect_language(text)
+    language = detect_language(text)
     return (
         declared.split("-", maxsplit=1)[0].lower()
-        if detected == UNDETERMINED and declared
-        else detected
+        if language == UNDETERMINED and declared
+        else language
     )
 
 

@@ -1,6 +1,6 @@
-"""Account for imported posts: each is kept, or dropped with a reason.
+"""Count imported posts and reconcile them with the cleaned ones.
 
-Scope: counting. Out of scope: cleaning, the check as Dagster sees it.
+Scope: counting. Out of scope: cleaning, the Dagster check.
 """
 # pyright: strict
 
@@ -14,7 +14,7 @@ import polars as pl
 
 @dataclass(frozen=True)
 class PostCounts:
-    """Counts of posts, for the claim that none was lost between import and cleaning."""
+    """Post counts that show whether any post was lost between import and cleaning."""
 
     imported: int
     kept: int
@@ -27,9 +27,9 @@ class PostCounts:
 
     @property
     def is_balanced(self) -> bool:
-        faults = self.missing + self.unknown + self.duplicated + self.without_reason
-        explained = self.kept + self.dropped + self.quarantined
-        return not faults and explained == self.imported
+        errors = self.missing + self.unknown + self.duplicated + self.without_reason
+        accounted_posts = self.kept + self.dropped + self.quarantined
+        return not errors and accounted_posts == self.imported
 
 
 def reconcile_posts(
@@ -45,28 +45,28 @@ def reconcile_posts(
         cleaned: `source_id`, `kept` and `dropped_because`.
         quarantined: `source_id` of the quarantined rows.
     """
-    imported, cleaned_ids, quarantined_ids = (
+    imported_ids, cleaned_ids, quarantined_ids = (
         set(raw["source_id"]),
         set(cleaned["source_id"]),
         set(quarantined),
     )
     accounted_ids = cleaned_ids | quarantined_ids
-    accepted = cleaned.filter(pl.col("kept"))
-    dropped = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
+    kept_rows = cleaned.filter(pl.col("kept"))
+    dropped_rows = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
     return PostCounts(
-        imported=len(imported),
-        kept=accepted.height,
-        dropped=dropped.height,
+        imported=len(imported_ids),
+        kept=kept_rows.height,
+        dropped=dropped_rows.height,
         quarantined=len(quarantined_ids),
-        missing=len(imported - accounted_ids),
-        unknown=len(accounted_ids - imported),
+        missing=len(imported_ids - accounted_ids),
+        unknown=len(accounted_ids - imported_ids),
         duplicated=cleaned.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
-        without_reason=cleaned.height - accepted.height - dropped.height,
+        without_reason=cleaned.height - kept_rows.height - dropped_rows.height,
     )
 
 
 def dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
     """Return the number of dropped posts by `dropped_because`, most frequent first."""
-    dropped = cleaned.filter(pl.col("dropped_because") != "")
-    counts = dropped.group_by("dropped_because").len().sort("len", "dropped_because")
+    dropped_rows = cleaned.filter(pl.col("dropped_because") != "")
+    counts = dropped_rows.group_by("dropped_because").len().sort("len", "dropped_because")
     return {str(reason): int(count) for reason, count in reversed(counts.rows())}

@@ -1,18 +1,18 @@
-"""Update `cleaned_documents` from `raw_posts` in tables, processing only changes.
+"""Update `cleaned_documents` from `raw_posts` incrementally, table by table.
 
 Scope: the intermediate tables and the order of their updates. Out of scope: the decisions
 (`cleaning`, `cleaning_verdicts`, `near_duplicates`), Dagster.
 
     raw_posts → prepared_posts       each post, cleaned separately
-              → near_duplicates      each text's bands, and the texts that it resembles
+              → near_duplicates      each text's bands and the texts similar to it
               → document_claims      each document's measurements
               → cleaned_documents    the verdict over all posts, and the text without repeated lines
-              → cleaned_documents_quarantine    rows that break a rule, with `failed_rules`
+              → cleaned_documents_quarantine    rows that violate a rule, with `failed_rules`
 
 Verdicts use narrow columns of all posts; texts are read only for changed posts. The bands are in a
 list column with one row per document. A lookup scans it and takes 0.14 CPU seconds for 100,000
-posts. (A LABEL_LIST index took 1.2 seconds. A B-tree needs one row per band, which costs a sync
-more than the lookup saves.)
+posts. (With a LABEL_LIST index it took 1.2 seconds. A B-tree needs one row per band, which costs a
+sync more than the lookup saves.)
 """
 # pyright: strict
 
@@ -58,7 +58,7 @@ _COMPARISON_BATCH_ROWS = 5_000  # each lookup scans the bands of all documents
 
 @dataclass(frozen=True)
 class CleaningRun:
-    """The result of one update, table by table."""
+    """The results of one update, by table."""
 
     prepared: SyncResult
     similar: SyncResult
@@ -73,7 +73,7 @@ class CleaningRun:
 
 
 def author_names(author: Author) -> tuple[str, ...]:
-    """Return the names that an author may sign with."""
+    """Return the names that may appear in an author's bylines."""
     return tuple(name for name in (author.name, *author.aliases) if name)
 
 
@@ -85,7 +85,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     """
     slug, names = author.slug, author_names(author)
     update = _AuthorTables(tables, slug)
-    prepared = update.sync(
+    prepared_sync = update.sync(
         Upstream("raw_posts", slug, columns=cleaning.RAW_COLUMNS),
         PREPARED,
         lambda rows: validate_rows(cleaning.prepare_posts(rows), PreparedPosts),
@@ -93,13 +93,14 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     )
     prepared_rows = tables.read(PREPARED, slug, columns=VERDICT_INPUT_COLUMNS)
     candidates = comparison_candidates(prepared_rows, names=names)
-    similar = tables.sync(
+    similar_sync = tables.sync(
         candidates,
         SIMILAR,
         author=slug,
         key="document_id",
-        function=lambda new: near_duplicates.compare_bodies(
-            _add_texts(new, tables, slug), known=_StoredBodies(tables, slug, candidates, new)
+        function=lambda changed_bodies: near_duplicates.compare_bodies(
+            _add_texts(changed_bodies, tables, slug),
+            known=_StoredBodies(tables, slug, candidates, changed_bodies),
         ),
         version=BANDS_VERSION,
         schema=near_duplicates.SIMILAR_SCHEMA,
@@ -110,7 +111,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         SIMILAR, slug, columns=["document_id", "body_hash", "words", "similar"]
     )
     verdicts = decide_verdicts(prepared_rows, candidates, similar_rows, names=names)
-    measured = update.sync(
+    measured_sync = update.sync(
         verdicts.select("source_id", "fields_hash", "repeated", "dropped_because"),
         MEASURED,
         update.measure,
@@ -118,23 +119,23 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         version=f"{document_claims.CLAIMS_VERSION}, {cleaning.CLEANING_VERSION}",
     )
     verdicts_with_claims = update.add_broken_claims(verdicts, prepared_rows, names)
-    cleaned = update.sync(
+    cleaned_sync = update.sync(
         verdicts_with_claims,
         CLEANED,
-        lambda part: contracts.good_rows(
-            update.document_rows(part.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
+        lambda batch: contracts.good_rows(
+            update.document_rows(batch.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
         ),
         column_types(CleanedDocuments),
     )
-    quarantined = update.sync(
+    quarantined_sync = update.sync(
         verdicts_with_claims.join(
             tables.read(CLEANED, slug, columns=["source_id"]), on="source_id", how="anti"
         ),
         QUARANTINE,
-        lambda part: cleaning.quarantined_rows(update.document_rows(part), part),
+        lambda batch: cleaning.quarantined_rows(update.document_rows(batch), batch),
         contracts.quarantine_columns(CleanedDocuments),
     )
-    return CleaningRun(prepared, similar, measured, cleaned, quarantined)
+    return CleaningRun(prepared_sync, similar_sync, measured_sync, cleaned_sync, quarantined_sync)
 
 
 @dataclass(frozen=True)
@@ -172,16 +173,16 @@ class _AuthorTables:
 
     def measure(self, verdicts: pl.DataFrame) -> pl.DataFrame:
         rows = self.document_rows(verdicts)
-        accepted, columns = rows.filter("kept")["source_id"], document_claims.SOURCE_COLUMNS
-        posts = read_by_id(self.tables, "raw_posts", self.slug, "source_id", accepted, columns)
+        kept_ids, columns = rows.filter("kept")["source_id"], document_claims.SOURCE_COLUMNS
+        posts = read_by_id(self.tables, "raw_posts", self.slug, "source_id", kept_ids, columns)
         return document_claims.measure(rows, posts)
 
     def add_broken_claims(
         self, verdicts: pl.DataFrame, prepared: pl.DataFrame, names: Sequence[str]
     ) -> pl.DataFrame:
-        """Return the verdicts with the claims that each document breaks (`breaks`)."""
-        measured = self.tables.read(MEASURED, self.slug)
-        claims = document_claims.check_claims(measured, names)
+        """Return the verdicts with the claims that each document violates (`breaks`)."""
+        measurements = self.tables.read(MEASURED, self.slug)
+        claims = document_claims.check_claims(measurements, names)
         return verdicts.join(
             cleaning.broken_claims(prepared, claims),
             on="source_id",
@@ -193,8 +194,8 @@ class _AuthorTables:
 class _StoredBodies:
     """The stored bands of documents that are neither changed nor deleted (`KnownBodies`).
 
-    A changed document that is not stored yet looks up the others when it is processed. The later
-    document of each pair therefore finds the earlier one, even after an interrupted run.
+    A changed document is compared with all stored ones when it is processed. The later document of
+    each pair therefore finds the earlier one, even after an interrupted run.
     """
 
     def __init__(
@@ -204,30 +205,30 @@ class _StoredBodies:
         self._current = candidates.join(new, on="document_id", how="anti")
 
     def find_by_bands(self, bands: set[int]) -> pl.DataFrame:
-        stored = self._tables.read(
+        stored_bodies = self._tables.read(
             SIMILAR, self._author, columns=["document_id", "body_hash", "bands"]
         )
-        wanted = pl.Series("band", sorted(bands), dtype=pl.Int64)
+        wanted_bands = pl.Series("band", sorted(bands), dtype=pl.Int64)
         row_indexes = (
-            stored.lazy()
+            stored_bodies.lazy()
             .select(pl.int_range(pl.len()).alias("place"), "bands")
             .explode("bands", empty_as_null=True)
-            .filter(pl.col("bands").is_in(wanted.implode()))
+            .filter(pl.col("bands").is_in(wanted_bands.implode()))
             .select("place")
             .unique()
             .sort("place")
             .collect()
         )
-        return stored[row_indexes["place"].to_list()].join(
+        return stored_bodies[row_indexes["place"].to_list()].join(
             self._current.select("document_id", "body_hash"),
             on=["document_id", "body_hash"],
             how="semi",
         )
 
     def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
-        wanted = pl.DataFrame({"document_id": document_ids}, schema={"document_id": pl.String})
+        wanted_ids = pl.DataFrame({"document_id": document_ids}, schema={"document_id": pl.String})
         return _add_texts(
-            self._current.join(wanted, on="document_id", how="semi"), self._tables, self._author
+            self._current.join(wanted_ids, on="document_id", how="semi"), self._tables, self._author
         )
 
 

@@ -3,8 +3,8 @@
 Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of scope: cleaning
 a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
 
-All functions here read narrow columns of all posts, without their text. A post with an unchanged
-verdict is not processed again (`cleaning_tables`).
+All functions here read narrow columns of all posts, without their text. Posts with an unchanged
+verdict are not processed again (`cleaning_tables`).
 """
 # pyright: strict
 
@@ -26,8 +26,8 @@ from twin_assets.corpus.bylines import (
 from twin_assets.corpus.near_duplicates import DocumentCopy, collapse_copies
 
 MIN_WORDS = 10
-"""A shorter post is dropped as `too_short`. Short notes are also an author's writing: the shortest
-of 1,871 notes has 13 words, including its title."""
+"""A shorter post is dropped as `too_short`. The limit is low because short notes are an author's
+writing too: the shortest of 1,871 notes has 13 words, including its title."""
 
 VERDICT_INPUT_COLUMNS = (
     "document_id",
@@ -51,16 +51,16 @@ VERDICT_SCHEMA = {
     "duplicate_of": pl.String(),
     "copies": pl.List(pl.Struct({"document_id": pl.String(), "url": pl.String()})),
 }
-"""Columns with one row per post; `repeated` lists the author's repeated lines in the post."""
+"""Columns of the verdicts, one row per post; `repeated` lists the post's repeated lines."""
 
 _MAJORITY_SHARE = 0.5
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return `source_id` of the posts by someone else.
+    """Return the `source_id` of each post by someone else.
 
-    The owner of an account may sign with a handle. The byline of more than half of a source's posts
+    The owner of an account may sign with a handle. A byline on more than half of a source's posts
     is therefore the author's if it may be a handle (`bylines.is_possible_handle`) and no post there
     has the author's name.
 
@@ -68,10 +68,10 @@ def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         prepared: `source_id`, `source` and `byline`.
         names: the author's name and aliases; without names, no post is foreign.
     """
-    counted = _counted_bylines(prepared, names)
-    by_others = counted.filter(~(pl.col("most") & pl.col("adoptable")))
-    signed = prepared.filter(pl.col("byline") != "").select("source_id", "source", "byline")
-    return signed.join(by_others, on=["source", "byline"], how="semi").select("source_id")
+    byline_counts = _counted_bylines(prepared, names)
+    foreign_rows = byline_counts.filter(~(pl.col("most") & pl.col("adoptable")))
+    signed_posts = prepared.filter(pl.col("byline") != "").select("source_id", "source", "byline")
+    return signed_posts.join(foreign_rows, on=["source", "byline"], how="semi").select("source_id")
 
 
 def adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -87,8 +87,8 @@ def adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFram
 def unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the names on most posts of a source that are not known as the author's.
 
-    They exclude adopted handles and bylines with a translator. The user must say whose names they
-    are.
+    Adopted handles and bylines with a translator are excluded. The user must say whose names the
+    others are.
 
     Args:
         prepared: as in `foreign_posts`.
@@ -97,10 +97,12 @@ def unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFr
     Returns:
         `source`, `byline`, `len` (posts with this byline) and `posts` (posts of the source).
     """
-    counted = _counted_bylines(prepared, names)
-    unknown = [byline for byline in counted["byline"].unique() if not is_translation(byline)]
-    asked = counted.filter("most", ~pl.col("adoptable"), pl.col("byline").is_in(unknown))
-    return asked.select(*_COUNT_COLUMNS)
+    byline_counts = _counted_bylines(prepared, names)
+    bylines = [byline for byline in byline_counts["byline"].unique() if not is_translation(byline)]
+    unclaimed_rows = byline_counts.filter(
+        "most", ~pl.col("adoptable"), pl.col("byline").is_in(bylines)
+    )
+    return unclaimed_rows.select(*_COUNT_COLUMNS)
 
 
 _COUNT_COLUMNS = ("source", "byline", "len", "posts")
@@ -108,20 +110,26 @@ _COUNT_COLUMNS = ("source", "byline", "len", "posts")
 
 def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Count each source's posts by foreign byline, and mark majorities and possible handles."""
-    posts = prepared.group_by("source").len("posts")
-    signed = prepared.filter(pl.col("byline") != "")
-    counted = signed.group_by("source", "byline").len().join(posts, on="source")
-    foreign_names = foreign_bylines(counted["byline"].unique().to_list(), names)
+    posts_by_source = prepared.group_by("source").len("posts")
+    signed_posts = prepared.filter(pl.col("byline") != "")
+    byline_counts = (
+        signed_posts.group_by("source", "byline").len().join(posts_by_source, on="source")
+    )
+    foreign_names = foreign_bylines(byline_counts["byline"].unique().to_list(), names)
     handles = [byline for byline in foreign_names if is_possible_handle(byline)]
-    own = [byline for byline in counted["byline"].unique() if is_named_author(byline, tuple(names))]
-    signed_by_name = counted.filter(pl.col("byline").is_in(own))["source"].unique()
+    author_bylines = [
+        byline
+        for byline in byline_counts["byline"].unique()
+        if is_named_author(byline, tuple(names))
+    ]
+    signed_sources = byline_counts.filter(pl.col("byline").is_in(author_bylines))["source"].unique()
     return (
-        counted.filter(pl.col("byline").is_in(sorted(foreign_names)))
+        byline_counts.filter(pl.col("byline").is_in(sorted(foreign_names)))
         .with_columns(
             (pl.col("len") > _MAJORITY_SHARE * pl.col("posts")).alias("most"),
             (
                 pl.col("byline").is_in(sorted(handles))
-                & ~pl.col("source").is_in(signed_by_name.implode())
+                & ~pl.col("source").is_in(signed_sources.implode())
             ).alias("adoptable"),
         )
         .sort("source", "byline")
@@ -129,7 +137,7 @@ def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
 
 
 def comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
-    """Return the posts to compare: the oldest post of each body, without dropped posts.
+    """Return the posts to compare: the oldest post with each body, without dropped posts.
 
     Args:
         prepared: `VERDICT_INPUT_COLUMNS` of all posts.
@@ -138,20 +146,20 @@ def comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl
         `document_id`, `body_hash` (of the text without repeated lines), `repeated`.
     """
     remaining_posts = _remaining_posts(prepared, names)
-    repeated = repeated_lines(remaining_posts["lines"])
-    oldest = remaining_posts.sort(*_age_sort_keys(), maintain_order=True).unique(
+    repeated_hashes = repeated_lines(remaining_posts["lines"])
+    oldest_posts = remaining_posts.sort(*_age_sort_keys(), maintain_order=True).unique(
         "content_hash", keep="first", maintain_order=True
     )
-    with_repeated_lines = _add_repeated_lines(oldest, repeated)
+    candidates = _add_repeated_lines(oldest_posts, repeated_hashes)
     bodies = [
         hashlib.sha256(f"{fields} {lines}".encode()).hexdigest()[:32]
         for fields, lines in zip(
-            with_repeated_lines["fields_hash"],
-            with_repeated_lines["repeated"].to_list(),
+            candidates["fields_hash"],
+            candidates["repeated"].to_list(),
             strict=True,
         )
     ]
-    return with_repeated_lines.select(
+    return candidates.select(
         "document_id", pl.Series("body_hash", bodies, dtype=pl.String), "repeated"
     )
 
@@ -179,22 +187,22 @@ def decide_verdicts(
         .agg(pl.struct("document_id", "url").alias("copies"))
         .rename({"duplicate_of": "document_id"})
     )
-    by_others = foreign_posts(prepared, names).with_columns(
+    foreign_rows = foreign_posts(prepared, names).with_columns(
         pl.lit("foreign_byline").alias("foreign")
     )
-    joined = (
+    all_posts = (
         prepared.select("document_id", "source_id", "fields_hash", "dropped_because")
         .join(candidates.select("document_id", "repeated"), on="document_id", how="left")
         .join(verdicts, on="document_id", how="left")
         .join(copies, on="document_id", how="left")
-        .join(by_others, on="source_id", how="left")
+        .join(foreign_rows, on="source_id", how="left")
     )
     reason = pl.coalesce(
         pl.when(pl.col("dropped_because") != "").then("dropped_because"), "foreign", "verdict"
     )
     empty_list = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
     return (
-        joined.with_columns(
+        all_posts.with_columns(
             reason.alias("dropped_because"),
             pl.col("duplicate_of").fill_null(""),
             pl.col("copies").fill_null(pl.lit([], dtype=VERDICT_SCHEMA["copies"])),
@@ -222,8 +230,8 @@ def _comparison_verdicts(
         prepared, similar.join(boilerplate_only, on="document_id", how="anti")
     )
     remaining_posts = _remaining_posts(prepared, names)
-    # Posts with the same body as a candidate get the candidate's verdict.
-    representative = (
+    # Posts with the same body as a candidate get that candidate's verdict.
+    representatives = (
         remaining_posts.select("document_id", "content_hash")
         .join(
             remaining_posts.join(candidates, on="document_id", how="semi").select(
@@ -239,18 +247,18 @@ def _comparison_verdicts(
             how="left",
         )
     )
-    oldest = pl.col("document_id") == pl.col("oldest")
-    return representative.select(
+    is_oldest = pl.col("document_id") == pl.col("oldest")
+    return representatives.select(
         "document_id",
         pl.when(pl.col("only").is_not_null())
         .then(pl.lit("only_boilerplate"))
         .when(pl.col("richer").is_not_null())
         .then(pl.lit("near_duplicate"))
-        .when(~oldest)
+        .when(~is_oldest)
         .then(pl.lit("duplicate"))
         .otherwise(pl.lit(""))
         .alias("verdict"),
-        pl.when(pl.col("only").is_not_null() | (oldest & pl.col("richer").is_null()))
+        pl.when(pl.col("only").is_not_null() | (is_oldest & pl.col("richer").is_null()))
         .then(pl.lit(""))
         .otherwise(pl.coalesce("richer", "oldest"))
         .alias("duplicate_of"),
@@ -264,12 +272,12 @@ def _remaining_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
 
 
 def _age_sort_keys() -> tuple[pl.Expr, pl.Expr]:
-    """Return sort keys that put the oldest post first and undated posts last."""
+    """Return sort keys that order posts from oldest to newest, with undated posts last."""
     return pl.col("published_at").fill_null(_LATEST), pl.col("source_id")
 
 
 def _add_repeated_lines(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
-    """Return `posts` with the repeated lines in each, in order."""
+    """Return `posts` with a sorted list of the repeated lines in each."""
     repeated_by_post = (
         posts.select("document_id", pl.col("lines").alias("line"))
         .explode("line", empty_as_null=True)
@@ -277,45 +285,47 @@ def _add_repeated_lines(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFram
         .group_by("document_id")
         .agg(pl.col("line").unique().sort().alias("repeated"))
     )
-    nothing = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
+    empty_list = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
     return posts.join(
         repeated_by_post, on="document_id", how="left", maintain_order="left"
-    ).with_columns(pl.col("repeated").fill_null(nothing))
+    ).with_columns(pl.col("repeated").fill_null(empty_list))
 
 
 def _collapse_near_duplicates(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
-    """Return `document_id` of each near-duplicate, and `richer`, the document kept instead."""
+    """Return each near-duplicate's `document_id`, and as `richer` the document kept instead."""
     pairs = (
         similar.select("document_id", "words", "body_hash", "similar")
         .explode("similar", empty_as_null=True)
         .drop_nulls("similar")
         .unnest("similar")
     )
-    # A similarity to a text that has changed or is no longer a candidate is ignored.
-    current = similar.select(
+    # Similarities to texts that have changed or are no longer candidates are ignored.
+    current_bodies = similar.select(
         pl.col("document_id").alias("other_id"), pl.col("body_hash").alias("other_hash")
     )
-    pairs = pairs.join(current, on=["other_id", "other_hash"], how="semi")
-    involved = pl.concat([pairs["document_id"], pairs["other_id"]]).unique()
-    known = (
+    pairs = pairs.join(current_bodies, on=["other_id", "other_hash"], how="semi")
+    paired_ids = pl.concat([pairs["document_id"], pairs["other_id"]]).unique()
+    paired_documents = (
         similar.select("document_id", "words")
-        .join(involved.alias("document_id").to_frame(), on="document_id", how="semi")
+        .join(paired_ids.alias("document_id").to_frame(), on="document_id", how="semi")
         .join(prepared.select("document_id", "published_at", "source_id"), on="document_id")
     )
     copies = {
-        name: DocumentCopy(name, words, (published or _LATEST, source_id))
-        for name, words, published, source_id in known.iter_rows()
+        name: DocumentCopy(name, words, (published_at or _LATEST, source_id))
+        for name, words, published_at, source_id in paired_documents.iter_rows()
     }
-    kept_instead = collapse_copies(
+    richer_by_id = collapse_copies(
         copies,
         {
-            (left, right) if left < right else (right, left): similarity
-            for left, right, similarity in pairs.select(
+            (document_id, other_id)
+            if document_id < other_id
+            else (other_id, document_id): similarity
+            for document_id, other_id, similarity in pairs.select(
                 "document_id", "other_id", "similarity"
             ).iter_rows()
         },
     )
     return pl.DataFrame(
-        {"document_id": list(kept_instead.keys()), "richer": list(kept_instead.values())},
+        {"document_id": list(richer_by_id.keys()), "richer": list(richer_by_id.values())},
         schema={"document_id": pl.String, "richer": pl.String},
     )

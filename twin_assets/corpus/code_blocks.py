@@ -1,4 +1,4 @@
-"""Handle code in a post: its fences, and the template tags with which site generators mark it.
+"""Handle code in a post: fenced blocks, and the highlight tags of site generators.
 
 Scope: code-related functions for cleaning and language detection. Out of scope: cleaning and
 detection.
@@ -24,36 +24,36 @@ _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 
 def replace_highlights(text: str, replacement: Callable[[str, str], str]) -> str:
-    """Replace each highlight tag pair by `replacement(code, language)`; an unclosed tag stays."""
+    """Replace each highlight tag pair with `replacement(code, language)`; keep unclosed tags."""
     pieces: list[str] = []
     position = 0
-    while opening := _HIGHLIGHT_START.search(text, position):
-        closing = _HIGHLIGHT_END.search(text, opening.end())
-        if closing is None:
+    while start_tag := _HIGHLIGHT_START.search(text, position):
+        end_tag = _HIGHLIGHT_END.search(text, start_tag.end())
+        if end_tag is None:
             break
-        code = text[opening.end() : closing.start()].rstrip(" \t").removesuffix("\n")
-        pieces += [text[position : opening.start()], replacement(code, opening[1])]
-        position = closing.end()
+        code = text[start_tag.end() : end_tag.start()].rstrip(" \t").removesuffix("\n")
+        pieces += [text[position : start_tag.start()], replacement(code, start_tag[1])]
+        position = end_tag.end()
     return "".join([*pieces, text[position:]])
 
 
 def fence_code(code: str, language: str = "") -> str:
-    """Return a fenced code block that no sequence of backticks inside can close."""
+    """Return a fenced code block with a fence longer than any backtick run that could close it."""
     runs = (len(run) for run in re.findall(r"^[ \t]*(`{3,})", code, re.MULTILINE))
     fence = "`" * (max(runs, default=2) + 1)
     return f"{fence}{language}\n{code.rstrip()}\n{fence}"
 
 
 def prose_lines(markdown: str) -> Iterator[tuple[int, str]]:
-    """Yield the position (from 0) and the text of every line outside fenced blocks."""
+    """Yield the index (from 0) and the text of every line outside fenced blocks."""
     fence = ""
-    for place, line in enumerate(markdown.split("\n")):
-        mark = _FENCE.match(line)
+    for index, line in enumerate(markdown.split("\n")):
+        match = _FENCE.match(line)
         if not fence:
-            fence = mark[1] if mark else ""
-            if not mark:
-                yield place, line
-        elif mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
+            fence = match[1] if match else ""
+            if not match:
+                yield index, line
+        elif match and match[1].startswith(fence) and not line[match.end() :].strip():
             fence = ""
 
 

@@ -1,7 +1,7 @@
-"""Enforce a table's contract: rows that break the schema are quarantined with the rule.
+"""Enforce a table's contract: rows that violate the schema are quarantined with the rules.
 
-Scope: separating good rows from bad rows, and the table of bad rows. Out of scope: the schemas
-(`corpus_tables.py` of each stage), the check as Dagster sees it (`twin_assets/contract_checks`).
+Scope: separating valid from invalid rows, and the columns of the quarantine table. Out of scope:
+the schemas (`corpus_tables.py` of each stage), the Dagster check (`twin_assets/contract_checks`).
 Method: https://dataframely.readthedocs.io/ (`Schema.filter` and its failure information).
 """
 # pyright: strict
@@ -34,8 +34,8 @@ class ContractReport:
 
     Attributes:
         rows: the number of rows checked.
-        broken_rows: the number of rows that break a rule.
-        by_rule: the number of rows that break each rule.
+        broken_rows: the number of rows that violate a rule.
+        by_rule: the number of rows that violate each rule.
         missing: columns of the schema that the table lacks; if any are missing, checking stops.
         wrong_types: the actual type of each column with a wrong type.
     """
@@ -57,41 +57,43 @@ def good_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
 
 
 def bad_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
-    """Return the rows that break a rule, with `failed_rules` (`quarantine_columns`)."""
+    """Return the rows that violate a rule, with `failed_rules` (`quarantine_columns`)."""
     return _split_rows(frame, schema)[1]
 
 
 def quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
-    """Return the types of the columns in the table of bad rows."""
+    """Return the column types of a quarantine table."""
     return {**column_types(schema), FAILED_RULES: pl.List(pl.String())}
 
 
 def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractReport:
-    """Check rows, part by part, against their contract.
+    """Check rows against their contract, batch by batch.
 
-    A rule or primary key that covers several rows is checked within one part;
+    A rule or primary key that covers several rows is checked only within a batch;
     `count_duplicate_keys` compares the keys of a whole table.
     """
-    expected = column_types(schema)
+    expected_types = column_types(schema)
     by_rule: Counter[str] = Counter()
-    rows = bad = 0
-    for part in parts:
-        missing = tuple(name for name in expected if name not in part.columns)
-        types = {
-            name: str(part.schema[name])
-            for name, dtype in expected.items()
-            if name in part.columns and part.schema[name] != dtype
+    rows = invalid_count = 0
+    for batch in parts:
+        missing_columns = tuple(name for name in expected_types if name not in batch.columns)
+        wrong_types = {
+            name: str(batch.schema[name])
+            for name, dtype in expected_types.items()
+            if name in batch.columns and batch.schema[name] != dtype
         }
-        if missing or types:
-            return ContractReport(rows, bad, dict(by_rule), missing, types)
-        _, broken = _split_rows(part, schema)
-        rows, bad = rows + part.height, bad + broken.height
-        by_rule.update(broken[FAILED_RULES].explode(empty_as_null=True).drop_nulls().to_list())
-    return ContractReport(rows, bad, dict(by_rule.most_common()))
+        if missing_columns or wrong_types:
+            return ContractReport(rows, invalid_count, dict(by_rule), missing_columns, wrong_types)
+        _, invalid_rows = _split_rows(batch, schema)
+        rows, invalid_count = rows + batch.height, invalid_count + invalid_rows.height
+        by_rule.update(
+            invalid_rows[FAILED_RULES].explode(empty_as_null=True).drop_nulls().to_list()
+        )
+    return ContractReport(rows, invalid_count, dict(by_rule.most_common()))
 
 
 def count_duplicate_keys(keys: pl.DataFrame) -> int:
-    """Return the number of rows in a table whose primary key occurs in another row.
+    """Return the number of rows whose primary key also occurs in another row.
 
     Args:
         keys: the key columns of all rows.
@@ -102,8 +104,8 @@ def count_duplicate_keys(keys: pl.DataFrame) -> int:
 def schema_version(schema: type[dy.Schema]) -> str:
     """Return a version that changes with the schema's module and with the libraries.
 
-    dataframely has no public representation of a rule to hash, so a changed comment in that module
-    also changes the version.
+    dataframely has no public representation of a rule to hash. The version therefore also changes
+    with a comment in that module.
     """
     source = inspect.getsource(sys.modules[schema.__module__])
     libraries = " ".join(f"{name} {version(name)}" for name in ("dataframely", "polars"))
@@ -111,7 +113,7 @@ def schema_version(schema: type[dy.Schema]) -> str:
 
 
 def count_quarantined(tables: Tables, table: str, author: str) -> dict[str, int]:
-    """Return the number of quarantined rows by rule, or {} without such a table."""
+    """Return the number of quarantined rows by rule, or {} if the table does not exist."""
     if not tables.exists(table, author):
         return {}
     rules = tables.read(table, author, columns=[FAILED_RULES])[FAILED_RULES].explode(
@@ -122,19 +124,21 @@ def count_quarantined(tables: Tables, table: str, author: str) -> dict[str, int]
 
 
 def _split_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the good rows, and the bad rows with the rules that they break."""
-    stored = column_types(schema)
-    good, failure = schema.filter(frame, cast=True)
+    """Return the valid rows, and the invalid rows with the rules that they violate."""
+    stored_types = column_types(schema)
+    valid_rows, failure = schema.filter(frame, cast=True)
     details = failure.details()
     # For a value with a wrong type, these rules are "unknown" and the type rule is "invalid".
-    rules = [name for name in details.columns if name not in stored]
-    broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
-    bad = details.with_columns(
-        pl.concat_list(broken).list.drop_nulls().alias(FAILED_RULES)
-        if broken
+    rules = [name for name in details.columns if name not in stored_types]
+    violated_rules = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
+    invalid_rows = details.with_columns(
+        pl.concat_list(violated_rules).list.drop_nulls().alias(FAILED_RULES)
+        if violated_rules
         else pl.lit([], dtype=pl.List(pl.String)).alias(FAILED_RULES)
     )
     return (
-        good.select(pl.col(name).cast(dtype) for name, dtype in stored.items()),
-        bad.select(pl.col(name).cast(dtype) for name, dtype in quarantine_columns(schema).items()),
+        valid_rows.select(pl.col(name).cast(dtype) for name, dtype in stored_types.items()),
+        invalid_rows.select(
+            pl.col(name).cast(dtype) for name, dtype in quarantine_columns(schema).items()
+        ),
     )

@@ -17,12 +17,12 @@ class RawPosts(dy.Schema):
     """Table `raw_posts`: one row per imported post; a deleted file remains as a tombstone.
 
     `source` is the folder, or the name of the importer (`linkedin`). `source_id` is the path in the
-    folder, or `linkedin/` and the post's own identifier. `problem` is empty, or the reason why the
-    post could not be read (`post_head.UnreadablePostError`). `kind` is `post` (dated), `note`
-    (undated), `article`, `code`, `reply`, `draft` (dropped by cleaning) or `tombstone`. A
-    draft that the author's settings include is a `post` that is `private`. `byline` is the name of
-    the field that contained the `author`. `file_hash` is the hash of the bytes on disk, or of the
-    export's record. `content_hash` is the hash of the body with collapsed white space, so two
+    folder, or `linkedin/` and the post's own identifier. `problem` is the reason why the post could
+    not be read (`post_head.UnreadablePostError`), or empty. `kind` is `post` (dated), `note`
+    (undated), `article`, `code`, `reply`, `draft` (dropped by cleaning) or `tombstone`. A draft
+    that the author's settings include is a `post` with the visibility `private`. `byline` is the
+    name of the field that contained the `author`. `file_hash` is the hash of the bytes on disk, or
+    of the export's record. `content_hash` is the hash of the body with collapsed white space, so
     posts with the same hash have the same content. `encoding` is the original encoding of a
     converted file (`windows-1252`), and empty for UTF-8 and for exports.
     """
@@ -62,8 +62,8 @@ class RawPosts(dy.Schema):
 class ImportSources(dy.Schema):
     """One row per importer of an author, about the exports that it last read completely.
 
-    `digest` is the hash of the exports' bytes, their order, the opt-ins and the importing code. If
-    it is unchanged, nothing is parsed. `found` is the sum of `records` and `skipped`, and
+    `digest` is the hash of the exports' bytes, their order, the opt-ins and the importing code.
+    While it is unchanged, nothing is parsed. `found` is the sum of `records` and `skipped`, and
     `skipped_by_reason` is JSON.
     """
 
@@ -85,9 +85,9 @@ COUNTS_BY_KIND = dy.List(dy.Struct({"kind": dy.String(), "count": dy.Int64(min=1
 class PreparedPosts(dy.Schema):
     """Table `prepared_posts`: each row of `raw_posts`, cleaned separately.
 
-    `text` is Markdown (NFC, `\\n` line ends) with replaced personal data; `personal` counts the
-    replacements by kind. It is kept even if the post is dropped as too short. `boilerplate`
-    compares posts by `lines`. `byline` is from the export, or a name that the text gives as its
+    `text` is Markdown (NFC, `\\n` line ends) with personal data replaced. It is stored even if the
+    post is dropped as too short. `personal` counts the replacements by kind. `boilerplate` compares
+    posts by `lines`. `byline` comes from the export, or from a line in the text that names its
     author. `fields_hash` changes with any change to the row.
     """
 
@@ -113,9 +113,9 @@ class CleanedDocuments(dy.Schema):
     """One row for every row of `raw_posts`: kept, or dropped with the reason.
 
     `text` is Markdown (NFC, `\\n` line ends), and empty if the document is dropped. `words` counts
-    the cleaned text even then, which shows what "too short" meant. A copy (`duplicate` for the same
-    body, `near_duplicate` for a similar body) names the kept document, which lists its `copies`.
-    `personal` counts the replacements by kind.
+    the cleaned text even then, which shows how short a `too_short` post was. A copy (`duplicate`
+    for the same body, `near_duplicate` for a similar body) names the kept document, which lists its
+    `copies`. `personal` counts the replacements by kind.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -163,9 +163,10 @@ class CleanedDocuments(dy.Schema):
 
 
 def column_types(schema: type[dy.Schema]) -> Mapping[str, pl.DataType]:
-    """Return the Polars type by column name, as `tables.sync` expects; enumerations become strings.
+    """Return the Polars types by column name, as `tables.sync` expects, with enums as strings.
 
-    Lance has no enumeration type, so the column is Utf8 and the validator checks its values.
+    Lance has no enumeration type. The column is therefore Utf8, and the validator checks its
+    values.
     """
     types = {name: column.dtype for name, column in schema.columns().items()}
     return {
@@ -177,7 +178,7 @@ def validate_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Check `frame` and return it in the schema's column order; Enum columns remain strings.
 
     Raises:
-        dataframely.exc.ValidationError: rows break a rule; the error names it and counts them.
+        dataframely.exc.ValidationError: rows violate a rule; the error names it and counts them.
     """
     schema.validate(frame, cast=True)
     return frame.select(column_types(schema).keys())

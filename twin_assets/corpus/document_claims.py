@@ -1,13 +1,12 @@
-"""Check the claims about every kept document, measured on its text.
+"""Check the claims about every kept document by measuring its text.
 
-Scope: measuring a document against its source, and finding documents that break a claim. Out of
-scope: quarantining them (`cleaning_tables`), the checks as Dagster sees them (`cleaned_documents`),
-cleaning.
+Scope: measuring a document against its source, and finding documents that violate a claim. Out of
+scope: quarantining them (`cleaning_tables`), the Dagster checks (`cleaned_documents`), cleaning.
 
-No claim uses the function that made the decision in cleaning. Menus are found in running text
-(`share_menus`), signatures by a different rule (`signatures`), personal data by a second list
+No check reuses the code that made the decision in cleaning. Menus are found in running text
+(`share_menus`), signatures by a different rule (`signatures`), personal data with a second list
 (`personal_traces`), and quotations in the source (`source_quotations`). A document is measured
-once, after a change (table `document_claims`).
+again only after it changes (table `document_claims`).
 """
 # pyright: strict
 
@@ -40,7 +39,7 @@ CLAIMS: Mapping[str, str] = {
     "quotations_keep_their_mark": "Text that the post marks as a quotation is either marked in the "
     "document too, or absent from it.",
 }
-"""The claims by the name of their check."""
+"""The claims, by the name of their check."""
 
 DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "kept")
 """Columns of `cleaned_documents` that `measure` reads."""
@@ -49,8 +48,8 @@ SOURCE_COLUMNS = ("source_id", "source", "author", "text", "markup")
 
 MIN_REPEATS = 10
 MIN_SHARE = 0.01
-"""Twice the share for a repeated line in cleaning, because cleaning also counts copies and dropped
-posts, which are not kept documents."""
+"""This share is twice that of a repeated line in cleaning, because cleaning also counts copies and
+dropped posts, which are not kept documents."""
 _MIN_WORDS = 4
 _LEADING_PARAGRAPHS, _TRAILING_PARAGRAPHS = 2, 3
 
@@ -62,9 +61,9 @@ class DocumentClaims(dy.Schema):
     """Table `document_claims`: one row per possible row of `cleaned_documents`.
 
     The counts of a dropped row are zero. `platform_lines` counts menus, buttons and notices.
-    `signed` is the name with which the post is signed. `quotations` counts the post's quoted
-    paragraphs, and `quotations_unmarked` counts those that are prose in the document. `edges` are
-    the first and last paragraphs. `text_hash` is the hash of the title and text that were measured.
+    `signed` is the name in the post's signature. `quotations` counts the post's quoted paragraphs,
+    and `quotations_unmarked` counts those that appear as prose in the document. `edges` are the
+    first and last paragraphs. `text_hash` is the hash of the measured title and text.
     """
 
     document_id = dy.String(primary_key=True, min_length=1)
@@ -81,7 +80,7 @@ class DocumentClaims(dy.Schema):
 
 
 def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
-    """Measure documents (`DocumentClaims`, in their order).
+    """Measure documents and return `DocumentClaims` in the same order.
 
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
@@ -103,17 +102,17 @@ def hash_document_text(title: str, text: str) -> str:
 def _measure_document(
     document: Mapping[str, Any], post: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    is_accepted, title, text = bool(document["kept"]), str(document["title"]), str(document["text"])
-    quoted = source_quotations.find_quotations(post) if is_accepted and post else ()
+    is_kept, title, text = bool(document["kept"]), str(document["title"]), str(document["text"])
+    quotations = source_quotations.find_quotations(post) if is_kept and post else ()
     return {
         "document_id": document["document_id"],
         "source_id": document["source_id"],
         "source": str(post["source"]) if post else "",
-        "kept": is_accepted,
+        "kept": is_kept,
         "text_hash": hash_document_text(title, text),
         "platform_lines": count_menus(text),
         "signed": find_signature(str(post["text"]), str(post["author"] or ""))
-        if is_accepted and post
+        if is_kept and post
         else "",
         "personal": count_personal_traces(text) + count_personal_traces(title),
         "quotations": len(quoted),
@@ -123,11 +122,11 @@ def _measure_document(
 
 
 def _edge_hashes(text: str) -> list[int]:
-    """Return numbers for the first and last paragraphs; equal words give equal numbers."""
+    """Return numbers for the first and last paragraphs; equal words have equal numbers."""
     lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
-    at_the_end = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
+    trailing_lines = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
     edges: list[int] = []
-    for line in (*lines[:_LEADING_PARAGRAPHS], *at_the_end):
+    for line in (*lines[:_LEADING_PARAGRAPHS], *trailing_lines):
         words = _WORD.findall(line.casefold())
         if len(words) >= _MIN_WORDS:
             digest = hashlib.blake2b(" ".join(words).encode(), digest_size=7).digest()
@@ -137,7 +136,7 @@ def _edge_hashes(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class DocumentClaim:
-    """The documents that break a claim, and the claim's `counts`."""
+    """The documents that violate a claim, and the numbers behind the result."""
 
     counts: Mapping[str, Any]
     violating_ids: frozenset[str] = field(default_factory=frozenset[str])
@@ -150,12 +149,12 @@ class DocumentClaim:
 def check_claims(
     measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
 ) -> dict[str, DocumentClaim]:
-    """Check each of `CLAIMS` for all of an author's documents.
+    """Check each of `CLAIMS` for all documents of an author.
 
     Args:
         measured: `DocumentClaims`.
         names: the author's name and aliases.
-        bylines: `document_id`, `byline` after cleaning, checked in addition to `signed`.
+        bylines: `document_id` and the `byline` after cleaning, checked in addition to `signed`.
     """
     return {
         "no_platform_boilerplate_left": check_platform_boilerplate(measured),
@@ -167,48 +166,50 @@ def check_claims(
 
 def check_platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
     """Check that no kept document has menus, buttons, notices or repeated edge paragraphs."""
-    accepted = measured.filter("kept")
-    min_documents = max(MIN_REPEATS, math.ceil(MIN_SHARE * accepted.height))
+    kept_documents = measured.filter("kept")
+    min_documents = max(MIN_REPEATS, math.ceil(MIN_SHARE * kept_documents.height))
     edges_by_document = (
-        accepted.select("document_id", "edges").explode("edges", empty_as_null=True).drop_nulls()
+        kept_documents.select("document_id", "edges")
+        .explode("edges", empty_as_null=True)
+        .drop_nulls()
     )
     frequent_edges = (
         edges_by_document.unique().group_by("edges").len().filter(pl.col("len") >= min_documents)
     )
-    repeating = edges_by_document.join(frequent_edges, on="edges", how="semi")[
+    documents_with_repeats = edges_by_document.join(frequent_edges, on="edges", how="semi")[
         "document_id"
     ].unique()
-    with_lines = accepted.filter(pl.col("platform_lines") > 0)
+    documents_with_lines = kept_documents.filter(pl.col("platform_lines") > 0)
     return DocumentClaim(
         {
-            "platform_lines": int(with_lines["platform_lines"].sum()),
-            "documents_with_platform_lines": with_lines.height,
-            "documents_with_repeated_lines": repeating.len(),
+            "platform_lines": int(documents_with_lines["platform_lines"].sum()),
+            "documents_with_platform_lines": documents_with_lines.height,
+            "documents_with_repeated_lines": documents_with_repeats.len(),
         },
-        frozenset([*with_lines["document_id"], *repeating]),
+        frozenset([*documents_with_lines["document_id"], *documents_with_repeats]),
     )
 
 
 def check_personal_data(measured: pl.DataFrame) -> DocumentClaim:
     """Check that no kept document or title contains data that `personal_traces` finds."""
-    leaking = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
+    leaking_documents = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
     return DocumentClaim(
-        {"documents": leaking.height, "pieces": int(leaking["personal"].sum())},
-        frozenset(leaking["document_id"]),
+        {"documents": leaking_documents.height, "pieces": int(leaking_documents["personal"].sum())},
+        frozenset(leaking_documents["document_id"]),
     )
 
 
 def check_quotations(measured: pl.DataFrame) -> DocumentClaim:
     """Check that no quoted paragraph of a post is prose in its document (`source_quotations`)."""
-    kept = measured.filter("kept")
-    unmarked = kept.filter(pl.col("quotations_unmarked") > 0)
+    kept_documents = measured.filter("kept")
+    unmarked_documents = kept_documents.filter(pl.col("quotations_unmarked") > 0)
     return DocumentClaim(
         {
-            "documents": unmarked.height,
-            "quotations": int(kept["quotations"].sum()),
-            "unmarked": int(unmarked["quotations_unmarked"].sum()),
+            "documents": unmarked_documents.height,
+            "quotations": int(kept_documents["quotations"].sum()),
+            "unmarked": int(unmarked_documents["quotations_unmarked"].sum()),
         },
-        frozenset(unmarked["document_id"]),
+        frozenset(unmarked_documents["document_id"]),
     )
 
 
@@ -220,17 +221,17 @@ def check_foreign_bylines(
     Args:
         measured: `document_id`, `source`, `signed` and `kept`.
         names: the author's name and aliases.
-        bylines: `document_id` and `byline` after cleaning, checked in addition to `signed`.
+        bylines: `document_id` and the `byline` after cleaning, checked in addition to `signed`.
     """
-    accepted = measured.filter("kept").select("document_id", "source", "signed")
-    foreign = find_foreign_signatures(accepted.iter_rows(), names)
+    kept_documents = measured.filter("kept").select("document_id", "source", "signed")
+    foreign_ids = find_foreign_signatures(kept_documents.iter_rows(), names)
     if bylines is not None:
-        with_bylines = accepted.join(bylines, on="document_id").select(
+        signed_documents = kept_documents.join(bylines, on="document_id").select(
             "document_id", "source", "byline"
         )
-        foreign |= find_foreign_signatures(with_bylines.iter_rows(), names)
+        foreign_ids |= find_foreign_signatures(signed_documents.iter_rows(), names)
     return DocumentClaim(
-        {"kept": len(foreign), "signed": _count_signed(accepted["signed"])}, foreign
+        {"kept": len(foreign_ids), "signed": _count_signed(kept_documents["signed"])}, foreign_ids
     )
 
 

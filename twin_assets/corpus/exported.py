@@ -1,10 +1,10 @@
-"""Read the exports of one importer: every record by its key, and counts of the excluded items.
+"""Read the exports of one importer: its records by key, and counts of the excluded items.
 
-Scope: combining a platform's exports, the opt-ins, when an export is read again. Out of
+Scope: combining a platform's exports, the opt-ins, deciding when an export is read again. Out of
 scope: reading a format (`importers`), rows of `raw_posts` (`importing`).
 
-An export is streamed into SQLite's private temporary file (unlinked while it is open, see
-https://www.sqlite.org/inmemorydb.html#temp_db), so memory use does not grow with its size.
+An export is streamed into SQLite's private temporary file, so memory use does not grow with its
+size. The file is unlinked while it is open (https://www.sqlite.org/inmemorydb.html#temp_db).
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ from twin_resources.errors import TwinError
 
 _KEYS_PER_QUERY = 500
 _WITHHELD_REASONS = frozenset({"draft", "private", "followers", "paid", "unknown_visibility"})
-"""Reasons for excluding an existing post from the twin; such a post is not missing."""
+"""Reasons for withholding a post that exists; such a post does not count as deleted."""
 
 
 @dataclass
@@ -42,8 +42,8 @@ class ExportReading:
         excluded: the number of excluded records and parts, by reason.
         refused: the number of unlisted archive members (`Archive.refused`), by reason.
         has_failed: whether a part could not be read, so missing records do not count as deleted.
-        can_be_retried: whether a retry may read such a part completely; a malformed row stays
-            malformed.
+        can_be_retried: whether another attempt may read such a part completely; a malformed row
+            stays malformed.
     """
 
     source: str
@@ -68,18 +68,18 @@ class ExportReading:
         return len(self) + self.excluded.total()
 
     def digests(self) -> Iterator[tuple[str, str]]:
-        """Yield the `row_id` and the digest of every record, ordered by `row_id`."""
+        """Yield the `row_id` and digest of every record, ordered by `row_id`."""
         yield from self._rows.execute("SELECT row_id, digest FROM record ORDER BY row_id")
 
     def records(self, row_ids: Sequence[str]) -> dict[str, ExportRecord]:
-        """Return the records among `row_ids` that exist."""
+        """Return the records with these `row_ids`; unknown ids are ignored."""
         records: dict[str, ExportRecord] = {}
         for start in range(0, len(row_ids), _KEYS_PER_QUERY):
-            part = row_ids[start : start + _KEYS_PER_QUERY]
-            marks = ", ".join("?" * len(part))
+            batch = row_ids[start : start + _KEYS_PER_QUERY]
+            placeholders = ", ".join("?" * len(batch))
             rows = self._rows.execute(
-                f"SELECT row_id, body FROM record WHERE row_id IN ({marks})",
-                part,
+                f"SELECT row_id, body FROM record WHERE row_id IN ({placeholders})",
+                batch,
             )
             records |= {row_id: ExportRecord.from_json(body) for row_id, body in rows}
         return records
@@ -96,7 +96,7 @@ class ExportReading:
 
         Its withheld posts also replace older records, so a formerly public post is removed.
         """
-        seen: set[bytes] = set()
+        seen_hashes: set[bytes] = set()
         for item in items:
             reason = item.reason if isinstance(item, Skipped) else exclusion_reason(item, include)
             if isinstance(item, Skipped) or reason:
@@ -104,21 +104,21 @@ class ExportReading:
                 self.has_failed |= reason in FAILED_READS
                 self.can_be_retried |= reason in RETRYABLE_REASONS
                 if reason in _WITHHELD_REASONS:
-                    name = (
+                    source_id = (
                         item.location if isinstance(item, Skipped) else item.to_storable().source_id
                     )
-                    self._withhold(f"{self.source}/{name}", seen)
+                    self._withhold(f"{self.source}/{source_id}", seen_hashes)
                 continue
             record = item.to_storable()
             row_hash = _hash_row_id(record.row_id)
-            if row_hash in seen:
+            if row_hash in seen_hashes:
                 self.excluded["same_id_twice"] += 1
                 continue
-            seen.add(row_hash)
-            replaced = self._rows.execute(
+            seen_hashes.add(row_hash)
+            replaced_count = self._rows.execute(
                 "DELETE FROM record WHERE row_id = ?", (record.row_id,)
             ).rowcount
-            if replaced:
+            if replaced_count:
                 self.excluded["older_copy"] += 1
             self._rows.execute("DELETE FROM withheld WHERE row_id = ?", (record.row_id,))
             self._rows.execute(
@@ -131,28 +131,31 @@ class ExportReading:
         self.can_be_retried |= not RETRYABLE_REASONS.isdisjoint(archive.refused)
 
     def _withhold(self, row_id: str, seen: set[bytes]) -> None:
-        """Withhold a post; within an export, a restricted entry overrides a public one."""
+        """Withhold a post; within one export, a restricted entry overrides a public one."""
         row_id = row_id.encode("utf-8", "replace").decode()
         row_hash = _hash_row_id(row_id)
-        removed = self._rows.execute("DELETE FROM record WHERE row_id = ?", (row_id,)).rowcount
-        if removed:
+        removed_count = self._rows.execute(
+            "DELETE FROM record WHERE row_id = ?", (row_id,)
+        ).rowcount
+        if removed_count:
             self.excluded["same_id_twice" if row_hash in seen else "older_copy"] += 1
         seen.add(row_hash)
         self._rows.execute("INSERT OR IGNORE INTO withheld VALUES (?)", (row_id,))
 
 
 def _hash_row_id(row_id: str) -> bytes:
-    """Return an 8-byte hash of the identifier, which saves 60 MB for a million posts."""
+    """Return an 8-byte hash of the row id, which saves 60 MB for a million posts."""
     return hashlib.blake2b(row_id.encode(), digest_size=8).digest()
 
 
 class Exports:
-    """All exports of one importer that an author named.
+    """All exports of one importer that the author's settings name.
 
     Attributes:
         importer: the importer that reads them.
         paths: the exports from the oldest to the newest, by their content.
-        digest: the hash of their bytes, the opt-ins and `version`; an equal digest means no change.
+        digest: hash of their bytes, the opt-ins and `version`; it changes only if one of these
+            does.
     """
 
     def __init__(
@@ -168,19 +171,19 @@ class Exports:
         Raises:
             TwinError: an export cannot be read, or an opt-in is unknown.
         """
-        if unknown := include - OPT_INS:
+        if unknown_opt_ins := include - OPT_INS:
             raise TwinError(
                 f"import {importer.title}",
-                found=f"unknown opt-ins {', '.join(sorted(unknown))}",
+                found=f"unknown opt-ins {', '.join(sorted(unknown_opt_ins))}",
                 next_step=f"use only these in `include`: {', '.join(sorted(OPT_INS))}",
             )
         self.importer = importer
         self.include = include
-        dated = sorted(
+        dated_exports = sorted(
             (archive.written_at, importer.digest(archive), archive.path) for archive in archives
         )
-        self.paths = tuple(path for *_, path in dated)
-        key = [importer.name, version, sorted(include), [digest for _, digest, _ in dated]]
+        self.paths = tuple(path for *_, path in dated_exports)
+        key = [importer.name, version, sorted(include), [digest for _, digest, _ in dated_exports]]
         self.digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
         self._reading: ExportReading | None = None
 
@@ -190,11 +193,11 @@ class Exports:
 
     @property
     def is_full_export(self) -> bool:
-        """Whether missing posts count as deleted; a feed contains only the latest posts."""
+        """Whether missing posts count as deleted; false for a feed, which has only recent posts."""
         return not self.importer.latest_only
 
     def read(self) -> ExportReading:
-        """Return the exports' content, parsed once.
+        """Return the content of the exports, which is parsed only once.
 
         Raises:
             TwinError: an export can no longer be opened.
@@ -213,5 +216,5 @@ class Exports:
 
 
 def display_names(paths: Iterable[Path]) -> str:
-    """Return the names of the exports for a message."""
+    """Return the file names of the exports for a message."""
     return ", ".join(path.name for path in paths)

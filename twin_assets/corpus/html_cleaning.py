@@ -1,13 +1,13 @@
 """Clean an HTML post: all of a fragment, or the main text of a whole page with trafilatura.
 
-Scope: finding the part of the tree that is the post, and preparing it so that trafilatura loses
-nothing. Out of scope: converting a tree to Markdown (`html_markdown`), Markdown posts
+Scope: finding the part of the tree that is the post, and preparing it so that trafilatura loses no
+text. Out of scope: converting a tree to Markdown (`html_markdown`), Markdown posts
 (`markdown_cleaning`), whether a post is kept (`cleaning`).
 
 Method: https://trafilatura.readthedocs.io/. A fragment is a platform's export of a post, so it
-needs no extraction. In ten of 95 such posts, trafilatura lost 5 to 20 % of the words (code with
-markup inside, text between blocks). For a page, trafilatura's tree is used instead of its Markdown,
-because parsing the Markdown again took a third of the time.
+needs no extraction. In ten of 95 such posts, trafilatura lost 5 to 20 % of the words: code with
+markup inside, and text between blocks. For a page, the code converts trafilatura's tree instead of
+its Markdown, because parsing the Markdown again took a third of the time.
 """
 # pyright: strict
 
@@ -33,9 +33,10 @@ _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _TITLE = re.compile(r"# (.*)(?:\n\n|\Z)")
 _MIN_WORD_SHARE = 1 / 3
-"""Share of the words in a page's paragraphs and items below which slower extractors also run."""
+"""If a smaller share of the words in a page's paragraphs and items is extracted, slower extractors
+run too."""
 
-# trafilatura's names of elements, https://trafilatura.readthedocs.io/en/latest/usage-python.html
+# trafilatura's element names: https://trafilatura.readthedocs.io/en/latest/usage-python.html
 _HTML_NAMES = {"item": "li", "quote": "blockquote", "lb": "br", "row": "tr", "cell": "td"}
 _HTML_INLINE_NAMES = {"#i": "i", "#b": "b", "#t": "tt"}
 
@@ -62,7 +63,7 @@ def clean_html(text: str, *, title: str = "") -> str:
 
 @dataclass(frozen=True)
 class _MainText:
-    """Main text, and the number of words in the paragraphs and items of the whole page."""
+    """The main text, and the number of words in the paragraphs and items of the whole page."""
 
     markdown: str
     words: int
@@ -72,8 +73,8 @@ def _extract_main_text(source: str, *, fast: bool) -> _MainText:
     """Return the main text of a page.
 
     Args:
-        fast: whether to skip the extractors with which trafilatura compares its result; most pages
-            do not need them.
+        fast: whether to skip the fallback extractors with which trafilatura compares its result;
+            most pages do not need them.
     """
     import trafilatura
 
@@ -84,7 +85,7 @@ def _extract_main_text(source: str, *, fast: bool) -> _MainText:
     strip_inline_tags(tree)
     wrap_loose_text(tree)
     words = sum(len(_WORD.findall(str(element.text_content()))) for element in tree.iter("p", "li"))
-    extracted: Any = trafilatura.bare_extraction(
+    extraction: Any = trafilatura.bare_extraction(
         tree,
         output_format="markdown",
         include_formatting=True,
@@ -95,24 +96,24 @@ def _extract_main_text(source: str, *, fast: bool) -> _MainText:
         favor_recall=True,
         fast=fast,
     )
-    if extracted is None or extracted.body is None:
+    if extraction is None or extraction.body is None:
         return _MainText("", words)
     return _MainText(
-        tree_to_markdown(_rename_to_html(extracted.body), code_blocks=code_blocks), words
+        tree_to_markdown(_rename_to_html(extraction.body), code_blocks=code_blocks), words
     )
 
 
 def _rename_to_html(body: Any) -> Any:
-    """Rename the elements of trafilatura's tree to HTML, in place."""
+    """Rename the elements of trafilatura's tree to HTML names, in place."""
     for element in body.iter("*"):
-        rendition = str(element.get("rend") or "")
+        rend = str(element.get("rend") or "")
         match element.tag:
             case "head":
-                element.tag = rendition or "h2"
+                element.tag = rend or "h2"
             case "list":
-                element.tag = rendition if rendition in {"ul", "ol", "dl"} else "ul"
+                element.tag = rend if rend in {"ul", "ol", "dl"} else "ul"
             case "hi":
-                element.tag = _HTML_INLINE_NAMES.get(rendition, "span")
+                element.tag = _HTML_INLINE_NAMES.get(rend, "span")
             case tag:
                 element.tag = _HTML_NAMES.get(tag, tag)
     return body

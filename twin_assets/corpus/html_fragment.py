@@ -1,7 +1,7 @@
 """Convert a piece of HTML to Markdown, and prepare a page's tree for an extractor.
 
 Scope: HTML tree functions for HTML and Markdown cleaning. Out of scope: finding a page's main text
-(`html_cleaning`), the meaning of a tag in Markdown (`html_markdown`), HTML within a Markdown post
+(`html_cleaning`), the Markdown equivalent of a tag (`html_markdown`), HTML within a Markdown post
 (`html_in_markdown`).
 """
 # pyright: strict
@@ -41,7 +41,7 @@ _BLOCK = re.compile(
 
 
 def fragment_to_markdown(fragment: str) -> str:
-    """Return all of a fragment as Markdown."""
+    """Convert a whole fragment to Markdown."""
     # lxml.html would be slower, because it looks up a Python class for each element.
     etree: Any = import_module("lxml.etree")
     page = f"<html><body>{fragment}</body></html>".encode("utf-8", "replace")
@@ -49,18 +49,16 @@ def fragment_to_markdown(fragment: str) -> str:
 
 
 def is_east_asian(character: str) -> bool:
-    """Return whether a character's script is written without spaces (Chinese, Japanese)."""
+    """Return whether a character belongs to a script without spaces (Chinese, Japanese)."""
     return (
         bool(character)
         and unicodedata.east_asian_width(character) in {"W", "F"}
-        and not (
-            "\uac00" <= character <= "\ud7a3"  # Hangul has spaces
-        )
+        and not ("\uac00" <= character <= "\ud7a3")  # Hangul has spaces
     )
 
 
 def extract_code_blocks(tree: Any) -> list[str]:
-    """Replace each `<pre>` with a placeholder paragraph; return the fenced blocks in order."""
+    """Replace each `<pre>` with a placeholder paragraph and return the fenced blocks in order."""
     etree: Any = import_module("lxml.etree")
     code_blocks: list[str] = []
     for element in list(tree.iter("pre")):
@@ -87,7 +85,7 @@ def strip_inline_tags(tree: Any) -> None:
 
 
 def wrap_loose_text(tree: Any) -> None:
-    """Put text between block elements into paragraphs, because it would join its neighbors."""
+    """Wrap text between block elements in paragraphs; otherwise it would join its neighbors."""
     etree: Any = import_module("lxml.etree")
     for container in list(tree.iter("body", "article", "section", "div", "blockquote")):
         children = list(container)
@@ -97,7 +95,7 @@ def wrap_loose_text(tree: Any) -> None:
         paragraph.text, container.text = container.text, None
         for child in children:
             if not _is_block(child):
-                paragraph.append(child)  # with its tail
+                paragraph.append(child)  # the child's tail moves with it
                 continue
             if "".join(paragraph.itertext()).strip():
                 child.addprevious(paragraph)

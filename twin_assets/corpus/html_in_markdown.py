@@ -1,11 +1,11 @@
 """Convert raw HTML in a Markdown post to Markdown, with the renderer for HTML posts.
 
-Scope: grouping the blocks that a tag spans, and rendering them together. Out of scope: the meaning
-of a tag in Markdown (`html_markdown`), blocks without tags (`markdown_cleaning`).
+Scope: grouping the blocks that a tag spans, and rendering them together. Out of scope: the Markdown
+equivalent of a tag (`html_markdown`), blocks without tags (`markdown_cleaning`).
 
-There may be any number of Markdown blocks between `<blockquote>` and `</blockquote>`, so both must
-be rendered together. A tag that is never closed is removed. Otherwise it would extend to the end of
-the post, and `<script>` in a sentence would remove the rest of the post.
+Any number of Markdown blocks may stand between `<blockquote>` and `</blockquote>`, so they must be
+rendered together with the tags. A tag that is never closed is removed. Otherwise it would extend to
+the end of the post, and a `<script>` mentioned in a sentence would remove the rest of the post.
 """
 # pyright: strict
 
@@ -64,22 +64,22 @@ class _Tag:
 
 
 def group_blocks(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
-    """Yield the top-level blocks in order, each with a flag for HTML to render.
+    """Yield groups of top-level blocks in order, each with a flag for HTML to render.
 
-    The blocks that an element spans form one item. Tags that are never closed are removed from the
+    The blocks that an element spans form one group. Tags that are never closed are removed from the
     tokens.
     """
     blocks, tags = _blocks_and_tags(tokens)
-    ends = _block_spans(tags)
-    first = 0
-    while first < len(blocks):
-        last = current = first
-        while current <= last:
-            last = max(last, ends.get(current, current))
-            current += 1
-        part = [token for block in blocks[first : last + 1] for token in block]
-        yield part, first in ends
-        first = last + 1
+    last_blocks = _block_spans(tags)
+    first_block = 0
+    while first_block < len(blocks):
+        last_block = block_index = first_block
+        while block_index <= last_block:
+            last_block = max(last_block, last_blocks.get(block_index, block_index))
+            block_index += 1
+        group = [token for block in blocks[first_block : last_block + 1] for token in block]
+        yield group, first_block in last_blocks
+        first_block = last_block + 1
 
 
 def html_blocks_to_markdown(tokens: Sequence[Token]) -> str:
@@ -115,23 +115,27 @@ def _find_tags(token: Token, block: int) -> list[_Tag]:
 
 
 def _block_spans(tags: Sequence[_Tag]) -> dict[int, int]:
-    """Return the last block to render together with each block that has HTML."""
-    ends = {tag.block: tag.block for tag in tags if not tag.is_inline}
-    for opening, closing in _pair_tags(tags):
-        same = opening.token is closing.token
-        if opening.name in _RENDERED_TAGS:
-            ends[opening.block] = max(ends.get(opening.block, 0), closing.block)
-        elif not same and not (opening.is_inline and closing.is_inline):
-            opening.is_kept = closing.is_kept = False  # an element around Markdown
+    """Map each block with HTML to the last block that must be rendered together with it."""
+    last_blocks = {tag.block: tag.block for tag in tags if not tag.is_inline}
+    for opening_tag, closing_tag in _pair_tags(tags):
+        is_same_token = opening_tag.token is closing_tag.token
+        if opening_tag.name in _RENDERED_TAGS:
+            last_blocks[opening_tag.block] = max(
+                last_blocks.get(opening_tag.block, 0), closing_tag.block
+            )
+        elif not is_same_token and not (opening_tag.is_inline and closing_tag.is_inline):
+            opening_tag.is_kept = closing_tag.is_kept = (
+                False  # this element contains Markdown blocks
+            )
     for tag in reversed(tags):
         if not tag.is_kept:
             content = tag.token.content
             tag.token.content = content[: tag.start] + content[tag.end :]
-    return ends
+    return last_blocks
 
 
 def _pair_tags(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
-    """Yield tags with their closing tags in one pass; an element ends with its parent."""
+    """Yield pairs of opening and closing tags in one pass; an element ends with its parent."""
     open_tags: list[_Tag] = []
     open_counts: dict[str, int] = {}
     for tag in tags:
@@ -140,19 +144,19 @@ def _pair_tags(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
         if tag.name in _VOID:
             tag.is_kept = True
         elif not tag.is_closing:
-            # an unclosed quotation ends with its block
-            ends_by_itself = tag.name in _OPTIONAL_END_TAGS or tag.name == "blockquote"
-            tag.is_kept = ends_by_itself and not tag.is_inline
+            # An unclosed quotation ends with its block.
+            has_implied_end = tag.name in _OPTIONAL_END_TAGS or tag.name == "blockquote"
+            tag.is_kept = has_implied_end and not tag.is_inline
             open_tags.append(tag)
             open_counts[tag.name] = open_counts.get(tag.name, 0) + 1
         elif open_counts.get(tag.name):
             while True:
-                opening = open_tags.pop()
-                open_counts[opening.name] -= 1
-                if opening.name == tag.name:
+                opening_tag = open_tags.pop()
+                open_counts[opening_tag.name] -= 1
+                if opening_tag.name == tag.name:
                     break
-            opening.is_kept = tag.is_kept = True
-            yield opening, tag
+            opening_tag.is_kept = tag.is_kept = True
+            yield opening_tag, tag
 
 
 def _render_formula(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
@@ -164,9 +168,9 @@ def _render_displayed_formula(_: Any, tokens: Sequence[Token], place: int, *_res
 
 
 def _render_line_end(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
-    before = tokens[place - 1].content[-1:] if place else ""
-    after = tokens[place + 1].content[:1] if place + 1 < len(tokens) else ""
-    return "" if is_east_asian(before) and is_east_asian(after) else "\n"
+    character_before = tokens[place - 1].content[-1:] if place else ""
+    character_after = tokens[place + 1].content[:1] if place + 1 < len(tokens) else ""
+    return "" if is_east_asian(character_before) and is_east_asian(character_after) else "\n"
 
 
 def _render_escaped(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:

@@ -1,12 +1,13 @@
-"""Convert an HTML tree to Markdown in one walk, keeping every word and leaving code unchanged.
+"""Convert an HTML tree to Markdown in one pass, keeping every word and leaving code unchanged.
 
-Scope: the meaning of a tag in Markdown. Out of scope: choosing the part of a page that is the post
-(`html_cleaning`), text without tags (`html_fragment`).
+Scope: the Markdown equivalent of each tag. Out of scope: choosing the part of a page that is the
+post (`html_cleaning`), text without tags (`html_fragment`).
 Tags: https://html.spec.whatwg.org/multipage/, Markdown: https://spec.commonmark.org/,
 https://github.github.com/gfm/#tables-extension-
 
-White space is collapsed as in a browser. An unknown tag is replaced with its words. The walk keeps
-an explicit stack, because a post with a thousand open tags would reach Python's recursion limit.
+White space is collapsed as in a browser. An unknown tag is replaced with its words. The traversal
+uses an explicit stack, because a post with a thousand open tags would exceed Python's recursion
+limit.
 """
 # pyright: strict
 
@@ -25,30 +26,30 @@ DROPPED_TAGS = frozenset(
     {"img", "video", "audio", "iframe", "object", "svg", "script", "style", "noscript", "form"}
     | {"template", "canvas", "button", "select", "textarea", "title"}
 )
-"""Elements that do not contain a post's words."""
+"""Elements whose content is not part of a post's text."""
 
 PLACEHOLDER = re.compile(r"twincodeblock(\d+)end")
-"""Placeholder for `code_blocks[n]`, because an extractor would damage the code block."""
+"""Placeholder for `code_blocks[n]`; an extractor would damage the code block itself."""
 
 FORMULA = "twinmath"
-"""The element, or the class of a `<pre>`, that contains an unchanged formula."""
+"""The name of the element, or the class of a `<pre>`, that contains an unchanged formula."""
 
 _INLINE_MARKS = {"em": "*", "i": "*", "strong": "**", "b": "**", "q": '"'} | {
     **dict.fromkeys(("s", "del", "strike"), "~~"),
     "sup": "^",
     "sub": "_",
 }
-# Raised or lowered digits are part of a number (`10⁶`); letters (`4th`) stay unchanged.
+# Superscript or subscript digits are part of a number (`10⁶`); letters (`4th`) stay unchanged.
 _SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _SUBSCRIPTS = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _NUMBER = re.compile(r"[0-9+−=()n-]{1,12}")
-# A footnote's mark, or the link back from it: a link within the page without words.
+# A footnote mark, or the link back from the footnote: a link within the page without words.
 _NOTE_LINK = re.compile(r"#.{0,80}?(?:fn|note|ftn|ref|cite)", re.IGNORECASE)
 _NOTE_WORDS = re.compile(r"[\[(^]?[\d*†‡↩↑^]{0,4}[\])]?\ufe0e?")
 _DUPLICATE_FORMULA_CLASSES = frozenset(
     {"katex-html", "MathJax_Preview", "MathJax", "MJX_Assistive_MathML"}
 )
-# Text that a Markdown parser would interpret as a tag or a named character.
+# Text that a Markdown parser would interpret as a tag or a character reference.
 _HTML_LIKE_TEXT = re.compile(r"<(?=/?[A-Za-z][\w-]{0,60}(?:\s[^<>]{0,500})?/?>)|&(?=#?\w{1,31};)")
 _BARE_PIPE = re.compile(r"(?<!\\)\|")
 _CODE_TAGS = frozenset({"code", "tt"})
@@ -70,11 +71,11 @@ _PARAGRAPH_PARENTS = frozenset(
 _SPACES = re.compile(r"\s+")
 _BACK_TICKS = re.compile("`+")
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight-source)-([\w+#-]+)")
-_MAX_DIGITS = 9  # in the number of a list item, as in CommonMark
+_MAX_DIGITS = 9  # of a list item's number, as in CommonMark
 
 
 def tree_to_markdown(tree: Any, *, code_blocks: Sequence[str] = ()) -> str:
-    """Return an lxml element with all its content as Markdown.
+    """Convert an lxml element with all its content to Markdown.
 
     Args:
         code_blocks: fenced blocks that replace the placeholders in the text.
@@ -87,7 +88,7 @@ def tree_to_markdown(tree: Any, *, code_blocks: Sequence[str] = ()) -> str:
         if _is_paragraph(element):
             element.tag = "blockquote"
     writer = _Writer(code_blocks)
-    skipped: Any = None
+    skipped_element: Any = None
     walk: Any = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
     for event, element in walk:
         if event == "start":
@@ -106,13 +107,13 @@ def tree_to_markdown(tree: Any, *, code_blocks: Sequence[str] = ()) -> str:
                     continue
                 writer.write_verbatim(formula or "")
                 walk.skip_subtree()
-                skipped = element
+                skipped_element = element
             else:
                 writer.open(tag, element)
                 if element.text:
                     writer.write(element.text)
             continue
-        if event == "end" and element is not skipped:
+        if event == "end" and element is not skipped_element:
             writer.close(element.tag)
         if element.tail and element is not tree:
             writer.write(element.tail)
@@ -120,14 +121,21 @@ def tree_to_markdown(tree: Any, *, code_blocks: Sequence[str] = ()) -> str:
 
 
 def _is_paragraph(element: Any) -> bool:
-    """Return whether an inline element is a whole paragraph: `<p><q>…</q></p>`."""
-    parent, before, after = element.getparent(), element.getprevious(), element.getnext()
+    """Return whether an inline element is a whole paragraph, as in `<p><q>…</q></p>`."""
+    parent, previous_element, next_element = (
+        element.getparent(),
+        element.getprevious(),
+        element.getnext(),
+    )
     return (
         parent is not None
         and parent.tag in _PARAGRAPH_PARENTS
         and not (element.tail or "").strip()
-        and not ((parent.text if before is None else before.tail) or "").strip()
-        and all(sibling is None or sibling.tag in _BLOCK_TAGS for sibling in (before, after))
+        and not ((parent.text if previous_element is None else previous_element.tail) or "").strip()
+        and all(
+            sibling is None or sibling.tag in _BLOCK_TAGS
+            for sibling in (previous_element, next_element)
+        )
     )
 
 
@@ -135,7 +143,7 @@ _ATTRIBUTE_DEPENDENT_TAGS = frozenset({FORMULA, "math", "sup", "a", "span"})
 
 
 def _has_relevant_attributes(tag: str, element: Any) -> bool:
-    """Return whether an element's attributes matter; those of most links and spans do not."""
+    """Return whether an element's attributes matter, unlike those of most links and spans."""
     if tag == "a":
         return str(element.get("href") or "")[:1] == "#"
     return tag != "span" or element.get("class") in _DUPLICATE_FORMULA_CLASSES
@@ -146,19 +154,19 @@ def _formula_tex(element: Any) -> str | None:
     if element.tag == FORMULA:
         return str(element.text or "")
     if element.tag == "script" and "math/tex" in str(element.get("type") or ""):
-        tex, displayed = str(element.text or ""), "display" in str(element.get("type"))
+        tex, is_display = str(element.text or ""), "display" in str(element.get("type"))
     elif element.tag == "math":
-        notes = [str(annotation.text or "") for annotation in element.iter("annotation")]
-        tex = (notes or [str(element.get("alttext") or "")])[0]
-        displayed = element.get("display") == "block"
+        annotations = [str(annotation.text or "") for annotation in element.iter("annotation")]
+        tex = (annotations or [str(element.get("alttext") or "")])[0]
+        is_display = element.get("display") == "block"
     else:
         return None
-    mark = "$$" if displayed else "$"
+    mark = "$$" if is_display else "$"
     return f"{mark}{tex.strip()}{mark}" if tex.strip() else None
 
 
 def _is_redundant(element: Any) -> bool:
-    """Return whether an element is a footnote's mark or repeats a formula."""
+    """Return whether an element is a footnote mark or repeats a formula."""
     if element.tag == "span":
         return str(element.get("class") or "") in _DUPLICATE_FORMULA_CLASSES
     link = element if element.tag == "a" else next(iter(element), None)
@@ -173,7 +181,7 @@ def _is_redundant(element: Any) -> bool:
 
 
 def convert_formulas_and_notes(tree: Any) -> None:
-    """Turn formulas, raised numbers and footnote marks into text before the page is extracted.
+    """Turn formulas, superscript numbers and footnote marks into text before extraction.
 
     The extractor does not support them. Redundant elements are removed.
     """
@@ -192,17 +200,17 @@ def convert_formulas_and_notes(tree: Any) -> None:
 
 
 def _replace_with_text(element: Any, parent: Any, text: str) -> None:
-    before = element.getprevious()
+    previous_element = element.getprevious()
     text += element.tail or ""
-    if before is not None:
-        before.tail = (before.tail or "") + text
+    if previous_element is not None:
+        previous_element.tail = (previous_element.tail or "") + text
     else:
         parent.text = (parent.text or "") + text
     parent.remove(element)
 
 
 def _to_super_or_subscript(words: str, mark: str) -> str:
-    """Return raised (`^`) or lowered (`_`) words, with numbers as such Unicode characters."""
+    """Return a superscript (`^`) or subscript (`_`), in Unicode characters if it is a number."""
     if not _NUMBER.fullmatch(words.strip()) or (words.strip() == "n" and mark == "_"):
         return words
     return words.translate(_SUPERSCRIPTS if mark == "^" else _SUBSCRIPTS)
@@ -223,10 +231,10 @@ def pre_to_fenced_block(element: Any) -> str:
 
 @dataclass(slots=True)
 class _Container:
-    """An open element that combines its blocks.
+    """An open element that collects its blocks.
 
     Attributes:
-        blocks: its finished blocks.
+        blocks: the finished blocks of the element.
         prose_blocks: the number of blocks that are not lists; a list with two of them in an item is
             loose.
         is_plain: whether all blocks are paragraphs; otherwise the element does not fit into a
@@ -251,7 +259,7 @@ class _Container:
         if self.tag not in _LIST_TAGS:
             self.blocks.append(block)
             self.prose_blocks += is_prose
-        elif self.items:  # in the list but outside its items: it continues the last item
+        elif self.items:  # content between list items continues the last item
             self.items[-1][1].append(block)
             self.prose_blocks += 2 * is_prose
         else:
@@ -260,17 +268,15 @@ class _Container:
 
 
 class _Writer:
-    """The blocks of the open elements, and the inline parts of the next block."""
+    """Markdown writer with the blocks of the open elements and the inline parts of the next one."""
 
     def __init__(self, code_blocks: Sequence[str]) -> None:
         self._code_blocks = code_blocks
         self._open_containers = [_Container("")]
         self._inline_parts: list[str] = []
         self._marks: list[tuple[str, int]] = []  # open marks and their start indexes
-        self._last_closed_mark = (
-            "",
-            0,
-        )  # the last closed mark, and the number of parts at that point
+        # The last closed mark, and the number of inline parts when it was closed.
+        self._last_closed_mark = ("", 0)
         self._code_depth = 0
 
     def write(self, text: str) -> None:
@@ -302,8 +308,8 @@ class _Writer:
         elif tag in _CONTAINER_TAGS:
             self._end_paragraph()
             start = str(element.get("start") or "") if tag == "ol" else ""
-            first = int(start) if start.isdecimal() and len(start) <= _MAX_DIGITS else 1
-            self._open_containers.append(_Container(tag, number=first))
+            first_number = int(start) if start.isdecimal() and len(start) <= _MAX_DIGITS else 1
+            self._open_containers.append(_Container(tag, number=first_number))
         elif tag in _BLOCK_TAGS:
             self._end_paragraph()
 
@@ -334,31 +340,33 @@ class _Writer:
         self._open_containers[-1].add(fence_code(lines.strip("\n")))
 
     def _apply_mark(self, mark: str, start: int) -> None:
-        """Put marks around the parts from `start` on, without the spaces at their ends."""
-        inner = "".join(self._inline_parts[start:])
-        words = inner.strip()
-        joins_previous = self._last_closed_mark == (mark, start) and inner[:1] == words[:1]
+        """Put marks around the parts from index `start`, but not around outer spaces."""
+        text = "".join(self._inline_parts[start:])
+        words = text.strip()
+        joins_previous = self._last_closed_mark == (mark, start) and text[:1] == words[:1]
         del self._inline_parts[start:]
         if not words or (self._code_depth and mark != '"'):
-            self._inline_parts.append(inner)
+            self._inline_parts.append(text)
             return
         if mark in "^_":
-            self._inline_parts.append(_to_super_or_subscript(inner, mark))
+            self._inline_parts.append(_to_super_or_subscript(text, mark))
             return
-        before, after = inner[: inner.index(words)], inner[inner.index(words) + len(words) :]
+        leading_space, trailing_space = (
+            text[: text.index(words)],
+            text[text.index(words) + len(words) :],
+        )
         if mark == "`":
             mark = "`" * (max((len(run) for run in _BACK_TICKS.findall(words)), default=0) + 1)
             words = f" {words} " if "`" in words[:1] + words[-1:] else words
             joins_previous = joins_previous and len(mark) == 1
-        if (
-            joins_previous and self._inline_parts and mark != '"'
-        ):  # `<b>a</b><b>b</b>` is one span, but `**a****b**` is not valid
+        # `<b>a</b><b>b</b>` is one span, but `**a****b**` is not valid.
+        if joins_previous and self._inline_parts and mark != '"':
             self._inline_parts[-1] = self._inline_parts[-1].removesuffix(mark) + words + mark
         else:
-            self._inline_parts.append(f"{before}{mark}{words}{mark}")
-        self._last_closed_mark = (mark, len(self._inline_parts)) if not after else ("", 0)
-        if after:
-            self._inline_parts.append(after)
+            self._inline_parts.append(f"{leading_space}{mark}{words}{mark}")
+        self._last_closed_mark = (mark, len(self._inline_parts)) if not trailing_space else ("", 0)
+        if trailing_space:
+            self._inline_parts.append(trailing_space)
 
     def _end_paragraph(self) -> None:
         if not self._inline_parts:
@@ -425,8 +433,8 @@ class _Writer:
             self._add_blocks([block for row in rows for cell in row for block in cell], parent)
             return
         lines = [
-            "| " + " | ".join(escape_table_cell(" ".join(cell)) for cell in padded) + " |"
-            for padded in ([*row, *([[]] * (columns - len(row)))] for row in rows)
+            "| " + " | ".join(escape_table_cell(" ".join(cell)) for cell in padded_row) + " |"
+            for padded_row in ([*row, *([[]] * (columns - len(row)))] for row in rows)
         ]
         lines[1:1] = ["|" + " --- |" * columns] if len(lines) > 1 else []
         parent.add("\n".join(lines))
@@ -438,7 +446,7 @@ class _Writer:
 
 
 def escape_table_cell(text: str) -> str:
-    """Return text on one line, with escaped marks that would end its cell."""
+    """Return text on one line, with escaped pipes that would otherwise end its cell."""
     return _BARE_PIPE.sub(r"\\|", text.replace("\n", " "))
 
 

@@ -1,4 +1,4 @@
-"""Update the tables `raw_posts` and `import_sources` from the sources, processing only changes.
+"""Update the tables `raw_posts` and `import_sources` from the sources incrementally.
 
 Scope: one import, the rows of `import_sources`, data from the previous import. Out of scope:
 finding the changes (`importing`), reading exports (`exported`).
@@ -34,8 +34,8 @@ class ImportedPosts:
 
     Attributes:
         posts: the changes to `raw_posts`.
-        failed: a line for each source that could not be read.
-        metadata: numbers for the asset's page, without any post's text.
+        failed: one message per source that could not be read.
+        metadata: numbers for the asset's page, without the text of any post.
     """
 
     posts: SyncResult
@@ -45,13 +45,13 @@ class ImportedPosts:
 
 def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     """Read an author's sources and bring `raw_posts` and `import_sources` up to date."""
-    stored, imported = stored_import(store, author.slug)
+    stored_posts, imported_sources = stored_import(store, author.slug)
     erased_posts = erased_posts_filter(store, author.slug)
     with TemporaryDirectory(prefix="twin-import-") as scratch:
         inventory = take_inventory(
-            author.sources, include=author.include, imported=imported, scratch=Path(scratch)
+            author.sources, include=author.include, imported=imported_sources, scratch=Path(scratch)
         )
-        frame = importing.inventory_frame(inventory, stored, erased_posts=erased_posts)
+        frame = importing.inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
         sync_result = store.sync(
             frame,
             "raw_posts",
@@ -67,8 +67,8 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
             schema=column_types(RawPosts),
             row_key="source_id",
         )
-    # Store this after the posts: if the run stops in between, the exports are only parsed again.
-    sources = import_sources_frame(inventory, imported)
+    # `import_sources` is stored last: after an interrupted run, the exports are only parsed again.
+    sources = import_sources_frame(inventory, imported_sources)
     store.sync(
         sources,
         "import_sources",
@@ -79,39 +79,39 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
         schema=column_types(ImportSources),
         row_key="source",
     )
-    changed = importing.changes(frame, stored)
-    failed = [str(source) for source in inventory.failed]
+    post_changes = importing.changes(frame, stored_posts)
+    failed_sources = [str(source) for source in inventory.failed]
     counts = {
-        **{f"posts_{kind}": count for kind, count in changed.counts().items()},
+        **{f"posts_{kind}": count for kind, count in post_changes.counts().items()},
         "posts": frame.filter(~pl.col("deleted")).height,
         "converted_from": count_encodings(store, author.slug),
         "layouts": inventory.layouts,
         "files_that_are_no_posts": inventory.skipped,
         "left_out_of_exports": count_skipped_items(sources),
         "exports_unchanged": sorted(inventory.unchanged),
-        "sources_not_read": failed,
+        "sources_not_read": failed_sources,
         "unsure": {remark: len(posts) for remark, posts in inventory.remarks.items()},
     }
-    return ImportedPosts(sync_result, failed, counts)
+    return ImportedPosts(sync_result, failed_sources, counts)
 
 
 def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-    """Return the author's posts (`STORED_COLUMNS`) and `import_sources`, each None if missing."""
+    """Return the author's posts (`STORED_COLUMNS`) and `import_sources`, or None for each."""
     if not store.exists("raw_posts", author):
         return None, None
     posts = store.read("raw_posts", author, columns=list(STORED_COLUMNS))
-    known = store.exists("import_sources", author)
-    return posts, store.read("import_sources", author) if known else None
+    has_import_sources = store.exists("import_sources", author)
+    return posts, store.read("import_sources", author) if has_import_sources else None
 
 
 def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
-    """Return stored rows of `raw_posts` with their stored columns."""
-    quoted = ", ".join("'" + source_id.replace("'", "''") + "'" for source_id in source_ids)
-    return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
+    """Return the stored rows of `raw_posts` with these source ids."""
+    quoted_ids = ", ".join("'" + source_id.replace("'", "''") + "'" for source_id in source_ids)
+    return store.read("raw_posts", author, where=f"source_id IN ({quoted_ids})")
 
 
 def erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
-    """Return a filter for the author's posts that must not be imported again."""
+    """Return a filter for the author's erased posts, which must not be imported again."""
     from twin_resources.erasure.journal import forgotten_posts
 
     return forgotten_posts(store.state, author)
@@ -119,30 +119,32 @@ def erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
 
 def count_skipped_items(sources: pl.DataFrame) -> dict[str, int]:
     """Return the number of skipped export items by reason, over all rows of `import_sources`."""
-    total: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for text in sources["skipped_by_reason"]:
-        total.update(json.loads(text))
-    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+        counts.update(json.loads(text))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def count_encodings(store: Tables, author: str) -> dict[str, int]:
-    """Return the number of stored posts converted to UTF-8 by encoding, most frequent first."""
+    """Return the number of stored posts by the encoding they had, most frequent first."""
     rows = store.read("raw_posts", author, columns=["encoding"], where="encoding != ''")
-    total = Counter(rows["encoding"].to_list())
-    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+    counts = Counter(rows["encoding"].to_list())
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
-    """Return rows of `import_sources` after this import.
+    """Return the rows of `import_sources` after this import.
 
     Importers keep their rows if their exports are unchanged or if no export could be read. An
-    importer with a partly unread export has no row and is therefore read again next time. Malformed
-    rows stay counted, because the same bytes would give the same rows.
+    importer whose export was only partly read has no row, so its exports are read again next time.
+    Malformed rows stay counted, because the same bytes would give the same rows.
     """
     rows: list[dict[str, Any]] = []
     if imported is not None:
-        kept_sources = inventory.unchanged | (inventory.export_importers - inventory.exports.keys())
-        rows += imported.filter(pl.col("source").is_in(sorted(kept_sources))).to_dicts()
+        unchanged_sources = inventory.unchanged | (
+            inventory.export_importers - inventory.exports.keys()
+        )
+        rows += imported.filter(pl.col("source").is_in(sorted(unchanged_sources))).to_dicts()
     for name in sorted(inventory.exports.keys() - inventory.unchanged):
         exports = inventory.exports[name]
         reading = exports.read()

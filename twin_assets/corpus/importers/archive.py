@@ -1,7 +1,7 @@
 """Open an export on disk safely: a folder, a zip, a tar or a single file.
 
 Scope: `open_archive`, folders and single files.
-Out of scope: zips and tars (`packed`), the meaning of a member (one importer per source).
+Out of scope: zips and tars (`packed`), interpreting a member (one importer per source).
 """
 # pyright: strict
 
@@ -42,7 +42,7 @@ _DATA_FILE = re.compile(
 
 
 def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
-    """Open an export, regardless of its suffix.
+    """Open an export of any kind, regardless of its suffix.
 
     Raises:
         TwinError: the export is missing, cannot be listed, is truncated, or exceeds `limits`.
@@ -77,7 +77,7 @@ class _File(Archive):
         self._add_member(name, status.st_size, status.st_mtime)
         self._sizes = self._sizes or {name: status.st_size}
 
-    def _open(self, name: str) -> IO[bytes]:  # noqa: ARG002 - there is only one
+    def _open(self, name: str) -> IO[bytes]:  # noqa: ARG002 - there is only one member
         return self.path.open("rb")
 
 
@@ -91,18 +91,20 @@ class _Folder(Archive):
         while pending_folders:
             folder, prefix = pending_folders.pop()
             try:
-                with os.scandir(folder) as listed:
-                    entries = sorted(listed, key=lambda entry: entry.name)
+                with os.scandir(folder) as iterator:
+                    entries = sorted(iterator, key=lambda entry: entry.name)
             except OSError as error:
                 if not prefix:
                     raise unreadable_error(path, str(error)) from error
                 self.refused["unreadable"] += 1
                 continue
-            inner = [entry for entry in entries if self._list_entry(entry, prefix)]
-            pending_folders += [(entry.path, f"{prefix}{entry.name}/") for entry in reversed(inner)]
+            subfolders = [entry for entry in entries if self._list_entry(entry, prefix)]
+            pending_folders += [
+                (entry.path, f"{prefix}{entry.name}/") for entry in reversed(subfolders)
+            ]
 
     def _list_entry(self, entry: os.DirEntry[str], prefix: str) -> bool:
-        """List a file, or return whether to descend into a folder."""
+        """List a file, or return whether a folder must be scanned."""
         name = entry.name
         if entry.is_symlink():
             self.refused["link"] += 1
@@ -123,7 +125,7 @@ class _Folder(Archive):
         return Path(self._files[name]).open("rb")
 
     def digest(self) -> str:
-        """Return the SHA-256 of all names and sizes, and of the data files' bytes."""
+        """Return the SHA-256 of all names and sizes, and of the bytes of data files."""
         digest = hashlib.sha256()
         for name in self.names():
             digest.update(f"\0{name}\0{self.size(name)}\0".encode())

@@ -1,11 +1,11 @@
-"""Split a post into prose and quoted code, where a template tag is text, not layout.
+"""Split a post into prose and code; template tags in code are text, not layout.
 
-Scope: splitting a body, Markdown or HTML, before any parser reads it (a template tag in a link's
-target hides the link from the parser).
+Scope: splitting a Markdown or HTML body before any parser reads it, because a template tag in a
+link's target hides the link from the parser.
 Out of scope: handling a tag (`jekyll_liquid`, `hugo_shortcodes`), cleaning.
 
-The rules of https://spec.commonmark.org/0.31.2/ (fences, indented code, code spans) are followed as
-far as they matter for a tag. The run time is proportional to the length of the text.
+Fences, indented code and code spans follow https://spec.commonmark.org/0.31.2/ as far as template
+tags require it. The run time is proportional to the length of the text.
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 _FENCE = re.compile(r"[ \t]*(?:>[ \t]?)*[ \t]*(`{3,}|~{3,})")
 _INDENTED = re.compile(r"(?: {4}|\t)")
-# Marks that can begin code within a line, with the tags from `code_blocks.replace_highlights`.
+# Marks that can begin code within a line, including the tags of `code_blocks.replace_highlights`.
 _TAGS = (
     r"<(?P<element>pre|code|script|style)\b"
     r"|\{%-?[ \t]*(?P<liquid>highlight|codeblock)\b"
@@ -29,7 +29,7 @@ _MAX_SPAN_CHARACTERS = 2_000
 
 
 def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, bool]]:
-    """Yield the parts of `text` in order, each with a flag for code; joined, they equal `text`.
+    """Yield the parts of `text` in order with a flag for code; joined, they equal `text`.
 
     Args:
         text: a body without front matter.
@@ -39,7 +39,7 @@ def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, 
         yield from _split_prose(text, _HTML_CODE_START)
         return
     position = start = 0
-    blank_before = True
+    is_after_blank_line = True
     while position < len(text):
         end = text.find("\n", position) + 1 or len(text)
         line = text[position:end]
@@ -48,21 +48,21 @@ def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, 
             yield from _split_prose(text[start:position])
             start = position = _end_of_fence(text, end, mark=fence[1])
             yield text[end - len(line) : position], True
-        elif _INDENTED.match(line) and line.strip() and blank_before:
+        elif _INDENTED.match(line) and line.strip() and is_after_blank_line:
             yield from _split_prose(text[start:position])
             start = position = _end_of_indented(text, end)
             yield text[end - len(line) : position], True
         else:
-            blank_before = not line.strip()
+            is_after_blank_line = not line.strip()
             position = end
     yield from _split_prose(text[start:])
 
 
 def _end_of_fence(text: str, position: int, *, mark: str) -> int:
-    closing = re.compile(
+    closing_pattern = re.compile(
         rf"^[ \t]*(?:>[ \t]?)*[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*\r?$", re.MULTILINE
     )
-    match = closing.search(text, position)
+    match = closing_pattern.search(text, position)
     return min(match.end() + 1, len(text)) if match else len(text)
 
 
@@ -80,15 +80,15 @@ def _split_prose(
 ) -> Iterator[tuple[str, bool]]:
     """Split text outside code blocks: spans, elements and highlight tags are code."""
     position = start = 0
-    never_closed: set[str] = set()  # otherwise each opening would search to the end
+    unclosed_kinds: set[str] = set()  # without it, each opening would search to the end
     while code_start := start_pattern.search(text, position):
         kind = (
             code_start["element"] or code_start["liquid"] or code_start["shortcode"] or ""
         ).lower()
-        end = None if kind in never_closed else _end_of_code(code_start, text)
+        end = None if kind in unclosed_kinds else _end_of_code(code_start, text)
         if end is None:
             position = code_start.end()
-            never_closed |= {kind} - {""}
+            unclosed_kinds |= {kind} - {""}
             continue
         if code_start.start() > start:
             yield text[start : code_start.start()], False
@@ -99,23 +99,23 @@ def _split_prose(
 
 
 def _end_of_code(code_start: re.Match[str], text: str) -> int | None:
-    """Return the end of the code that begins here, or None if it never ends."""
+    """Return the end of the code that starts at this match, or None if it never ends."""
     if ticks := code_start["ticks"]:
         return _end_of_span(text, code_start.end(), width=len(ticks))
     if element := code_start["element"]:
-        closing = re.compile(rf"</{element}[ \t]*>", re.IGNORECASE)
+        closing_pattern = re.compile(rf"</{element}[ \t]*>", re.IGNORECASE)
     elif name := code_start["liquid"]:
-        closing = re.compile(rf"\{{%-?[ \t]*end{name}[ \t]*-?%\}}", re.IGNORECASE)
+        closing_pattern = re.compile(rf"\{{%-?[ \t]*end{name}[ \t]*-?%\}}", re.IGNORECASE)
     else:
-        closing = re.compile(r"\{\{[<%][ \t]*/[ \t]*highlight[ \t]*[%>]\}\}", re.IGNORECASE)
-    match = closing.search(text, code_start.end())
+        closing_pattern = re.compile(r"\{\{[<%][ \t]*/[ \t]*highlight[ \t]*[%>]\}\}", re.IGNORECASE)
+    match = closing_pattern.search(text, code_start.end())
     return match.end() if match else None
 
 
 def _end_of_span(text: str, position: int, *, width: int) -> int | None:
     limit = min(len(text), position + _MAX_SPAN_CHARACTERS)
-    paragraph = text.find("\n\n", position, limit)
-    limit = paragraph if paragraph >= 0 else limit
+    paragraph_end = text.find("\n\n", position, limit)
+    limit = paragraph_end if paragraph_end >= 0 else limit
     while (position := text.find("`" * width, position, limit)) >= 0:
         end = position + width
         while text[end : end + 1] == "`":

@@ -23,7 +23,7 @@ from typing import Any, cast
 from twin_assets.corpus.importers.front_matter import split_front_matter
 
 CREATOR_FIELD = "made by"
-"""Field for the user whose program saved the file: the author if no other field names one."""
+"""Field for the user whose program saved the file: the author unless another field names one."""
 
 _MAX_EXPANDED_BYTES = 64_000_000
 _MAX_MEMBER_BYTES = 400_000
@@ -78,42 +78,42 @@ _HIDDEN_ELEMENT = re.compile(
 
 
 class FormatError(ValueError):
-    """A file that its format's reader rejects; the message is the reader's, on one line."""
+    """A file that its format's parser rejects; the message is the parser's, on one line."""
 
 
 def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
     """Return the date, title, status and author of a .docx or .odt, and the fields of its head.
 
-    A file that is not a zip, or lacks a part, has no fields; its conversion reports the error.
+    A file that is not a zip or lacks a part has no fields; its conversion reports the error.
     """
-    core = _read_member(body, _CORE_MEMBERS[suffix])
+    core_xml = _read_member(body, _CORE_MEMBERS[suffix])
     fields: dict[str, Any] = {}
-    for name, value in _CORE_FIELD.findall(core):
+    for name, value in _CORE_FIELD.findall(core_xml):
         text = html.unescape(value.decode("utf-8", "replace")).strip()
         if text and (field := _CORE_NAMES.get(name, "")):
             fields.setdefault(field, text)
         elif name == _CREATOR_TAGS[suffix]:
             fields |= creator_field(text)
-    custom_xml = _read_member(body, "docProps/custom.xml") if suffix == "docx" else core
+    custom_xml = _read_member(body, "docProps/custom.xml") if suffix == "docx" else core_xml
     for match in _USER_FIELD.finditer(custom_xml):
         key, value = (match[1], match[2]) if match[1] else (match[3], match[4])
         text = html.unescape(value.decode("utf-8", "replace")).strip()
         fields.setdefault(key.decode("utf-8", "replace").strip().lower(), text)
     xml = _HIDDEN_TEXT.sub("", _read_member(body, _TEXT_MEMBERS[suffix]).decode("utf-8", "replace"))
-    parts = _LINE_END.split(xml)[:_MAX_HEAD_LINES]
-    return fields | parse_head_fields([html.unescape(_TAG.sub("", part)) for part in parts])
+    head_lines = _LINE_END.split(xml)[:_MAX_HEAD_LINES]
+    return fields | parse_head_fields([html.unescape(_TAG.sub("", line)) for line in head_lines])
 
 
 def has_suggestions_of_others(body: bytes) -> bool:
     """Return whether a .docx contains tracked insertions by someone other than its creator."""
-    creators = [field[1] for field in _CORE_FIELD.findall(_read_member(body, _CORE_MEMBERS["docx"]))
-           if field[0] == _CREATOR_TAGS["docx"]]  # fmt: skip
-    inserters = set(
+    creators = [pair[1] for pair in _CORE_FIELD.findall(_read_member(body, _CORE_MEMBERS["docx"]))
+           if pair[0] == _CREATOR_TAGS["docx"]]  # fmt: skip
+    inserter_names = set(
         _INSERTED_BY.findall(
             _read_member(body, _TEXT_MEMBERS["docx"], max_bytes=_MAX_EXPANDED_BYTES)
         )
     )
-    return bool(inserters - set(creators))
+    return bool(inserter_names - set(creators))
 
 
 def pdf_fields(body: bytes) -> dict[str, Any]:
@@ -130,8 +130,8 @@ def pdf_fields(body: bytes) -> dict[str, Any]:
     created_at = properties.creation_date if properties else None
     if created_at is not None:
         fields["date"] = created_at.isoformat()
-    first = str(reader.pages[0].extract_text()) if len(reader.pages) else ""
-    return fields | parse_head_fields(first.splitlines())
+    first_page = str(reader.pages[0].extract_text()) if len(reader.pages) else ""
+    return fields | parse_head_fields(first_page.splitlines())
 
 
 def pdf_reader(body: bytes) -> Any:
@@ -157,19 +157,19 @@ def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
         notebook: Any = json.loads(text)
         metadata: Any = notebook.get("metadata") or {}
         cells: Any = notebook.get("cells") or notebook["worksheets"][0]["cells"]
-        first: Any = cells[0] if cells else {}
-        source: object = first.get("source", "")
+        first_cell: Any = cells[0] if cells else {}
+        source: object = first_cell.get("source", "")
         nikola_fields: Any = metadata.get("nikola") or {}
         items = [*metadata.items(), *nikola_fields.items()]
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
         return {}, text
     fields = {str(key).lower(): value for key, value in items}
-    if first.get("cell_type") not in {"markdown", "raw"}:
+    if first_cell.get("cell_type") not in {"markdown", "raw"}:
         return fields, text
     lines = cast("list[object]", source) if isinstance(source, list) else [source]
-    head, rest = split_front_matter("".join(map(str, lines)))
-    first["source"] = rest
-    return fields | head, json.dumps(notebook)
+    front_matter, body = split_front_matter("".join(map(str, lines)))
+    first_cell["source"] = body
+    return fields | front_matter, json.dumps(notebook)
 
 
 def html_fields(text: str) -> dict[str, Any]:
@@ -177,16 +177,16 @@ def html_fields(text: str) -> dict[str, Any]:
 
     An example of an opening text is `<h1>A</h1><p>Status: Draft</p>`.
     """
-    begin = _BODY.search(text)
-    body = _HIDDEN_ELEMENT.sub("", text[begin.end() if begin else 0 :][:_MAX_PAGE_CHARACTERS])
+    body_tag = _BODY.search(text)
+    body = _HIDDEN_ELEMENT.sub("", text[body_tag.end() if body_tag else 0 :][:_MAX_PAGE_CHARACTERS])
     rows = (
         [_strip_tags(group) for group in match.groups()]
         for match in _NOTION_PROPERTY.finditer(body)
     )
     fields: dict[str, Any] = {key.lower(): value for key, value in rows if key}
-    with_line_breaks = _BREAK.sub("\n", _NAME_END.sub(": ", body))
-    plain = _TAG.sub("", _BLOCK_END.sub("\n\n", with_line_breaks))
-    return parse_head_fields(html.unescape(plain).splitlines()) | fields
+    html_with_line_breaks = _BREAK.sub("\n", _NAME_END.sub(": ", body))
+    plain_text = _TAG.sub("", _BLOCK_END.sub("\n\n", html_with_line_breaks))
+    return parse_head_fields(html.unescape(plain_text).splitlines()) | fields
 
 
 def _strip_tags(markup: str) -> str:
@@ -198,9 +198,9 @@ def parse_head_fields(lines: list[str]) -> dict[str, Any]:
     lines = [line.replace("\u00a0", " ").strip() for line in lines[:_MAX_HEAD_LINES]]
     while lines and not lines[0]:
         del lines[0]
-    # Each line may be a paragraph, below a separate paragraph for the title.
-    dense = [line for line in lines if line][:_MAX_DENSE_LINES]
-    candidates = (lines, lines[1:], dense, dense[1:])
+    # Each field may be a separate paragraph, below a separate paragraph for the title.
+    nonempty_lines = [line for line in lines if line][:_MAX_DENSE_LINES]
+    candidates = (lines, lines[1:], nonempty_lines, nonempty_lines[1:])
     fields: dict[str, Any] = {}
     for candidate in candidates:
         fields = split_front_matter("\n".join([*candidate, ""]))[0] | fields
@@ -209,8 +209,10 @@ def parse_head_fields(lines: list[str]) -> dict[str, Any]:
 
 def creator_field(name: str) -> Mapping[str, str]:
     """Return the field `CREATOR_FIELD` for a name, or no field for a placeholder name."""
-    names = [part.strip() for part in re.split(r"[;\n\0]", name)]
-    creator = ", ".join(part for part in names if not _PLACEHOLDER_NAME.fullmatch(part))
+    names = [name_part.strip() for name_part in re.split(r"[;\n\0]", name)]
+    creator = ", ".join(
+        name_part for name_part in names if not _PLACEHOLDER_NAME.fullmatch(name_part)
+    )
     return {CREATOR_FIELD: creator} if creator else {}
 
 
@@ -221,18 +223,18 @@ def reject_zip_bomb(body: bytes) -> None:
         FormatError: the file expands beyond the limit or is not a zip.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(body)) as packed:
-            total = sum(member.file_size for member in packed.infolist())
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            expanded_bytes = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, OSError) as error:
         raise FormatError("it is not a zip") from error
-    if total > _MAX_EXPANDED_BYTES:
-        raise FormatError(f"it expands to {total:,} bytes")
+    if expanded_bytes > _MAX_EXPANDED_BYTES:
+        raise FormatError(f"it expands to {expanded_bytes:,} bytes")
 
 
 def _read_member(body: bytes, name: str, *, max_bytes: int = _MAX_MEMBER_BYTES) -> bytes:
-    """Return the first bytes of one part, or b"" if it is missing."""
+    """Return the first bytes of one archive member, or b"" if it is missing."""
     try:
-        with zipfile.ZipFile(io.BytesIO(body)) as packed, packed.open(name) as stream:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive, archive.open(name) as stream:
             return stream.read(max_bytes)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError, EOFError, RuntimeError):
         return b""  # converting the file reports the error

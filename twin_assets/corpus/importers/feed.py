@@ -5,8 +5,8 @@ Out of scope: fetching (`feed_download`), WordPress's export, which resembles a 
 
 Formats: https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287, and
 Blogger's export (Atom with comments, drafts and settings among the entries). feedparser
-(https://feedparser.readthedocs.io/) reads as much of a damaged feed as it can parse. Blogger's
-export is read whole or not at all: damage could turn a draft into a post.
+(https://feedparser.readthedocs.io/) reads as much of a damaged feed as it can parse. A damaged
+Blogger export is rejected as a whole, because the damage could turn a draft into a post.
 """
 # pyright: strict
 
@@ -44,7 +44,7 @@ _APPEARED_ON_NOTE = re.compile(
     r"\s*<a\b[^<>]*>[^<>]*</a>\s*\.?\s*</p>\s*\Z",
     re.IGNORECASE,
 )
-# At the end of a body: `[…]`, or a separate line or element that links to the full text.
+# The end of a cut-off body: `[…]`, or a separate line or element that links to the full text.
 _CUT_OFF = re.compile(
     r"(?:\[(?:…|\.\.\.)\]|(?:[>\n…]|\.\.\.)\s*(?:continue reading|read (?:more|on|the rest)|"
     r"weiterlesen|lire la suite|leer más)\b[^<.!?]{0,120})(?:\s|[→»›…]|<[^<>]*>)*\Z",
@@ -73,24 +73,24 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield complete entries; `include` may contain `drafts` (in Blogger's export)."""
-    seen: set[str] = set()
+    """Yield complete entries; `include` may contain `drafts` (for Blogger's export)."""
+    seen_ids: set[str] = set()
     for name in _list_feeds(archive):
         for outcome in _read_feed(archive, name, include):
             if isinstance(outcome, ExportRecord):
-                if outcome.source_id in seen:
+                if outcome.source_id in seen_ids:
                     yield Skipped(outcome.source_id, "duplicate")
                     continue
-                seen.add(outcome.source_id)
+                seen_ids.add(outcome.source_id)
             yield outcome
 
 
 def _list_feeds(archive: Archive) -> list[str]:
     names = list(archive.names())
-    blogger = archive.names_matching(r"Blogger/Blogs/.*/feed\.atom")
-    if blogger:
-        return blogger
-    # A feed that accompanies pages or other data is a copy of them.
+    blogger_feeds = archive.names_matching(r"Blogger/Blogs/.*/feed\.atom")
+    if blogger_feeds:
+        return blogger_feeds
+    # A feed next to pages or other data is a copy of them.
     if len(names) > 1 and not all(_SUFFIX.search(name) for name in names[:5000]):
         return []
     return [name for name in names[:5000] if _is_feed(archive, name)]
@@ -98,8 +98,8 @@ def _list_feeds(archive: Archive) -> list[str]:
 
 def _is_feed(archive: Archive, name: str) -> bool:
     head = archive.head(name)
-    utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
-    return bool(_ROOT.match(head.decode("utf-16" if utf_16 else "utf-8", "replace")))
+    is_utf_16 = head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return bool(_ROOT.match(head.decode("utf-16" if is_utf_16 else "utf-8", "replace")))
 
 
 def _read_feed(
@@ -111,30 +111,30 @@ def _read_feed(
         yield Skipped(name, error.reason)
         return
     feedparser: Any = import_module("feedparser")
-    parsed: Any = feedparser.parse(
+    parsed_feed: Any = feedparser.parse(
         io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
     )
-    # A wrong encoding declaration also sets `bozo`, but the feed is not damaged.
-    damaged = parsed.bozo and not isinstance(
-        parsed.bozo_exception, feedparser.CharacterEncodingOverride
+    # A wrong encoding declaration also sets `bozo`, but such a feed is not damaged.
+    is_damaged = parsed_feed.bozo and not isinstance(
+        parsed_feed.bozo_exception, feedparser.CharacterEncodingOverride
     )
-    if damaged:
+    if is_damaged:
         yield Skipped(name, "malformed_row" if _FEED_END.search(body) else "torn")
-    if _WORDPRESS_EXPORT.search(body) or (damaged and _BLOGGER_EXPORT.search(body)):
-        if not damaged:
+    if _WORDPRESS_EXPORT.search(body) or (is_damaged and _BLOGGER_EXPORT.search(body)):
+        if not is_damaged:
             yield Skipped(name, "not_a_post")
         return
-    channel_fields: Any = parsed.feed
+    channel_fields: Any = parsed_feed.feed
     channel = _Channel(
         host=re.sub(r"\A\w+://", "", str(channel_fields.get("link") or "")).strip("/"),
         author=_person_name(channel_fields),
         language=str(channel_fields.get("language") or "") or _language(channel_fields),
         licence=str(channel_fields.get("license") or ""),
     )
-    for number, entry in enumerate(parsed.entries):
+    for number, entry in enumerate(parsed_feed.entries):
         yield _entry(entry, channel, include, location=f"{name}#{number}")
         for _ in SWALLOWED_ITEM.findall(_body(entry)[0]):
-            yield Skipped(name, "malformed_row")  # entries inside this one have no number
+            yield Skipped(name, "malformed_row")  # entries nested in this one have no number
 
 
 def _entry(
@@ -184,14 +184,16 @@ def _entry(
 
 def _body(entry: Any) -> tuple[str, str, bool]:
     """Return the entry's text, its markup, and whether it is content rather than a summary."""
-    contents = [part for part in entry.get("content", ()) if str(part.get("value")).strip()]
+    contents = [
+        content for content in entry.get("content", ()) if str(content.get("value")).strip()
+    ]
     # Some feeds list both a teaser and the full text as content.
-    best: Any = max(contents, key=lambda part: len(part["value"]), default=None)
-    is_full_text = best is not None
-    if best is None:
-        best = entry.get("summary_detail") or {}
-    value = str(best.get("value") or "").strip()
-    if str(best.get("type")) == "text/plain":
+    longest_content: Any = max(contents, key=lambda content: len(content["value"]), default=None)
+    is_full_text = longest_content is not None
+    if longest_content is None:
+        longest_content = entry.get("summary_detail") or {}
+    value = str(longest_content.get("value") or "").strip()
+    if str(longest_content.get("type")) == "text/plain":
         return value, "text", is_full_text
     if not _HTML.search(value):
         return html.unescape(value), "text", is_full_text
@@ -231,7 +233,7 @@ def _source_id(name: str, channel: _Channel, *, title: str, published: str) -> s
 
 
 def _person_name(element: Any) -> str:
-    """Return a name, or "" for an e-mail address (as in RSS's `<author>`), which is not stored."""
+    """Return a person's name, or "" for an e-mail address (as in RSS's `<author>`)."""
     detail: Any = element.get("author_detail") or _NO_DETAIL
     name = str(detail.get("name") or ("" if detail.get("email") else element.get("author") or ""))
     return "" if "@" in name else " ".join(name.split())
@@ -244,9 +246,9 @@ def _language(element: Any) -> str:
 
 
 def _parse_date(entry: Any, name: str) -> datetime | None:
-    parts = entry.get(f"{name}_parsed")
+    date_fields = entry.get(f"{name}_parsed")
     try:
-        return datetime(*parts[:6], tzinfo=UTC) if parts else None
+        return datetime(*date_fields[:6], tzinfo=UTC) if date_fields else None
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -261,5 +263,5 @@ _MALFORMED_FEED = RefusedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
 )
 _REFUSED = (_BLOGGER, _MALFORMED_FEED)
-# A missing entry is not necessarily deleted: a feed shows only its latest entries.
+# A missing entry is not necessarily deleted: a feed lists only its latest entries.
 IMPORTER = Importer(NAME, "RSS or Atom feed", recognises, read, _REFUSED, latest_only=True)

@@ -1,4 +1,4 @@
-"""Download a feed to a file that `feed` reads; transfer nothing if it has not changed.
+"""Download a feed to a file that `feed` reads, and transfer nothing if it has not changed.
 
 Scope: the stored copy.
 Out of scope: the conditional request (`feed_requests`), entries (`feed`), the schedule, and the
@@ -28,7 +28,7 @@ class Download:
     """The stored copy of a feed.
 
     Attributes:
-        path: the copy's path in the given folder; its name depends on the address alone.
+        path: the copy's path in the given folder; its name depends only on the address.
         changed: whether the bytes differ from those of the previous download.
     """
 
@@ -38,7 +38,7 @@ class Download:
 
 @dataclass(frozen=True)
 class _StoredResponse(PollResponse):
-    """The server's last response for the stored copy, in a JSON file beside it."""
+    """The server's last response for the stored copy, saved in a JSON file next to it."""
 
     url: str = ""
 
@@ -56,49 +56,50 @@ def download_feed(
 
     Raises:
         TwinError: as in `fetch_feed`, or the page is not a feed. The stored copy stays, because a
-            failed read does not mean an empty feed.
+            failed download does not mean an empty feed.
     """
     from twin_resources.storage.sources.feed_requests import fetch_feed
 
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.xml"
-    stored = _read_stored_response(path, url)
-    response, body = fetch_feed(url, stored, timeout_s=timeout_s, max_bytes=max_bytes)
-    if response is stored:
+    stored_response = _read_stored_response(path, url)
+    response, body = fetch_feed(url, stored_response, timeout_s=timeout_s, max_bytes=max_bytes)
+    if response is stored_response:
         return Download(path, changed=False)
     folder.mkdir(parents=True, exist_ok=True)
-    if response.sha256 != stored.sha256:
-        part = path.with_suffix(f".{os.getpid()}.part")
+    if response.sha256 != stored_response.sha256:
+        partial_file = path.with_suffix(f".{os.getpid()}.part")
         try:
-            part.write_bytes(body)
-            with open_archive(part) as archive:
+            partial_file.write_bytes(body)
+            with open_archive(partial_file) as archive:
                 is_feed = feed.recognises(archive)
             if not is_feed:
                 next_step = "specify the address of its RSS or Atom feed"
                 raise feed_error(url, "a page that is not a feed", next_step)
-            part.replace(path)
+            partial_file.replace(path)
         finally:
-            part.unlink(missing_ok=True)
-    # Write this after the feed: a crash in between costs one redundant download but no edit.
+            partial_file.unlink(missing_ok=True)
+    # The response is stored after the feed: a crash in between costs one redundant download but
+    # loses no update.
     _write_stored_response(path, _StoredResponse(**asdict(response), url=url))
-    return Download(path, changed=response.sha256 != stored.sha256)
+    return Download(path, changed=response.sha256 != stored_response.sha256)
 
 
 def _read_stored_response(path: Path, url: str) -> _StoredResponse:
     """Return the stored response, or an empty one if it is missing or does not match the copy."""
     try:
         fields: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        stored = _StoredResponse(**fields)
+        stored_response = _StoredResponse(**fields)
         digest_on_disk = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError, TypeError):
         return _StoredResponse(url=url)
     return (
-        stored
-        if stored.url == url and stored.sha256 == digest_on_disk
+        stored_response
+        if stored_response.url == url and stored_response.sha256 == digest_on_disk
         else _StoredResponse(url=url)
     )
 
 
 def _write_stored_response(path: Path, response: _StoredResponse) -> None:
-    part = path.with_suffix(f".{os.getpid()}.json.part")
-    part.write_text(json.dumps(asdict(response)), encoding="utf-8")
-    part.replace(path.with_suffix(".json"))
+    partial_file = path.with_suffix(f".{os.getpid()}.json.part")
+    partial_file.write_text(json.dumps(asdict(response)), encoding="utf-8")
+    partial_file.replace(path.with_suffix(".json"))

@@ -1,7 +1,7 @@
 """List the current posts of a folder, a single file or an S3 prefix.
 
 Scope: walking a source, hashing bodies, identifying S3 objects by their ETag.
-Out of scope: which paths are posts (`site_layout`), a site's configuration
+Out of scope: deciding which paths are posts (`site_layout`), a site's configuration
 (`site_configuration`), reading a post (`posts`), other platforms' exports (`recognition`).
 """
 # pyright: strict
@@ -49,7 +49,7 @@ GENERATED_FOLDERS = frozenset(
     {"_site", "_layouts", "_includes", "_sass", "_data", "_plugins", "layouts", "archetypes"}
     | {"themes", "node_modules", "__pycache__", "vendor", "venv", "site-packages"}
 )
-"""Folders of site generators and package managers; they never contain an author's posts."""
+"""Folders of site generators and package managers, which never contain an author's posts."""
 
 _HIDDEN_CONFIGURATIONS = (".eleventy.js", ".eleventy.cjs", ".vuepress")
 _MAX_SITE_DEPTH = 5
@@ -57,7 +57,7 @@ _FRONT_MATTER_START = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n|\+\+\+[ \t]*\r?\n|\{\s*\"|(?i:title|date):)"
 )
 
-# Non-blocking: opening a named pipe would otherwise wait forever for its writer.
+# Non-blocking, because opening a named pipe would otherwise wait forever for a writer.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -66,7 +66,7 @@ class PostFile:
     """A file that is a post.
 
     Attributes:
-        source_id: path in its source, in NFC, with `/` between parts; the same on every machine.
+        source_id: path in its source, in NFC, with `/` as separator; the same on every machine.
         location: its current path, or an S3 object's name under the prefix. It may contain bytes
             that are not UTF-8, so it is never stored.
         file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file cannot be read now.
@@ -90,7 +90,7 @@ class PostFile:
 
     @property
     def address(self) -> str:
-        """Absolute path or `s3://bucket/key`, as text that can be stored."""
+        """The absolute path or `s3://bucket/key`, as text that can be stored."""
         return (
             f"s3://{self.bucket}/{self.stored.key}" if self.stored else display_path(self.location)
         )
@@ -118,7 +118,7 @@ class Folder:
         source: absolute path, as text.
         layout: `jekyll`, `hugo`, `blog`, `notes` or `file`.
         posts: posts sorted by `source_id`.
-        skipped: reason → number of files that are not posts.
+        skipped: number of files that are not posts, by reason.
         unlisted: prefixes of `source_id` under which the folder could not be listed.
         root: the folder's path, or None for an S3 prefix or a single file.
     """
@@ -133,7 +133,7 @@ class Folder:
 
     @cached_property
     def additions(self) -> Mapping[str, Addition]:
-        """Git additions by `source_id`, looked up once and only if a post has no other date.
+        """Git additions by `source_id`, read once and only if a post has no other date.
 
         Raises:
             GitError: git fails.
@@ -149,8 +149,9 @@ def scan_source(source: Path) -> Folder:
     """List the posts of a folder, or of a single file, and hash their bytes.
 
     Every body is read and hashed each time, because a file can change while its size and time stay
-    (an unpacked archive, a restored backup). 2,332 posts with 5 MB in total take 0.1 s. Names stay
-    strings: for 100,000 posts, creating `Path` objects took longer than reading.
+    the same (an unpacked archive, a restored backup). For 2,332 posts with 5 MB in total, this
+    takes 0.1 s. Names stay strings: for 100,000 posts, creating `Path` objects took longer than
+    reading.
 
     Raises:
         TwinError: the path does not exist, cannot be listed, or is neither a folder nor a post.
@@ -185,7 +186,7 @@ def scan_source(source: Path) -> Folder:
 
 
 def has_markdown(source: Path) -> bool:
-    """Return whether a folder contains a Markdown post; stop at the first one."""
+    """Return whether a folder contains a Markdown post, stopping at the first one."""
     entries = _walk(source, skipped=Counter(), unlisted=[])
     return source.is_dir() and any(
         not is_link
@@ -202,40 +203,47 @@ def scan_prefix(source: str) -> Folder:
         TwinError: the prefix cannot be listed.
     """
     bucket, _ = split_address(source)
-    objects = {path_identifier(stored.name): stored for stored in list_objects(source)}
+    objects = {
+        path_identifier(stored_object.name): stored_object for stored_object in list_objects(source)
+    }
     layout = detect_layout(objects)
-    layout = "notes" if layout == "blog" else layout  # no object is read to see how it begins
+    # Recognising a blog would require reading the beginning of every object.
+    layout = "notes" if layout == "blog" else layout
 
     def read(name: str) -> bytes:
         return read_object(source, objects[name])
 
     site = read_site(objects, read, layout=layout)
     root_name = source.rstrip("/").rpartition("/")[2]
-    inherited = inherited_fields(objects, read, site=site, root_name=root_name)
-    site = replace(site, data=inherited)
+    site_data = inherited_fields(objects, read, site=site, root_name=root_name)
+    site = replace(site, data=site_data)
     bundles, formats = find_bundles(objects), post_formats(objects, layout=layout)
-    skipped: Counter[str] = Counter()
+    skips: Counter[str] = Counter()
     posts: list[PostFile] = []
-    for source_id, stored in sorted(objects.items()):
+    for source_id, stored_object in sorted(objects.items()):
         *folders, name = source_id.split("/")
         if name.startswith(".") or any(
-            part.startswith(".") or part in GENERATED_FOLDERS for part in folders
+            folder.startswith(".") or folder in GENERATED_FOLDERS for folder in folders
         ):
             continue
         if reason := skip_reason(
             source_id, layout=layout, site=site, bundles=bundles, formats=formats
         ):
-            skipped[reason] += 1
+            skips[reason] += 1
             continue
-        problem = "too_large" if stored.size > max_file_bytes(source_id) else ""
-        etag = f"etag:{stored.etag}"
-        posts.append(PostFile(source_id, stored.name, etag, problem, bucket=bucket, stored=stored))
+        problem = "too_large" if stored_object.size > max_file_bytes(source_id) else ""
+        etag = f"etag:{stored_object.etag}"
+        posts.append(
+            PostFile(
+                source_id, stored_object.name, etag, problem, bucket=bucket, stored=stored_object
+            )
+        )
     return Folder(
         source=normalize_address(source),
         layout=layout,
         site=site,
         posts=tuple(posts),
-        skipped=dict(sorted(skipped.items())),
+        skipped=dict(sorted(skips.items())),
     )
 
 
@@ -245,8 +253,8 @@ class _SiteLocation:
 
     Attributes:
         root: the site's folder.
-        below: the named folder's path in the site, with a trailing `/`, or "".
-        within: the site's path in the named folder, with a trailing `/`, or "".
+        below: path of the named folder within the site, with a trailing `/`, or "".
+        within: path of the site within the named folder, with a trailing `/`, or "".
     """
 
     root: Path
@@ -255,12 +263,12 @@ class _SiteLocation:
 
     @classmethod
     def locate(cls, source: Path, source_ids: Sequence[str]) -> _SiteLocation:
-        root, below = _site_above(source)
-        within = "" if below else find_site_folder(source_ids)
-        return cls(root / within if within else root, below, within)
+        root, path_in_site = _site_above(source)
+        site_path = "" if path_in_site else find_site_folder(source_ids)
+        return cls(root / site_path if site_path else root, path_in_site, site_path)
 
     def path_of(self, source_id: str) -> str:
-        """Return a file's path in the site."""
+        """Return a file's path within the site."""
         return self.below + source_id.removeprefix(self.within)
 
     def read(self, path: str) -> bytes:
@@ -269,11 +277,11 @@ class _SiteLocation:
 
 
 def _scan_folder(source: Path) -> Folder:
-    skipped: Counter[str] = Counter()
-    unlisted: list[str] = []
-    candidates = list(_walk(source, skipped=skipped, unlisted=unlisted))
+    skips: Counter[str] = Counter()
+    unlisted_folders: list[str] = []
+    candidates = list(_walk(source, skipped=skips, unlisted=unlisted_folders))
     site_location = _SiteLocation.locate(source, [source_id for _, source_id, _ in candidates])
-    # Paths relative to the site: the named folder may be `_posts`, or a folder within `content`.
+    # Paths are relative to the site: the named folder may be `_posts` or a folder in `content`.
     paths = (
         [*_site_file_names(site_location.root), *_section_pages(site_location)]
         if site_location.below
@@ -292,10 +300,10 @@ def _scan_folder(source: Path) -> Folder:
     bundles = find_bundles(paths) if layout == "hugo" else frozenset[str]()
     site = read_site(paths, site_location.read, layout=layout)
     site = replace(site, below=site_location.below, within=site_location.within)
-    inherited = inherited_fields(
+    site_data = inherited_fields(
         paths, site_location.read, site=site, root_name=site_location.root.name
     )
-    site = replace(site, data=inherited)
+    site = replace(site, data=site_data)
     if layout == "blog" and is_docusaurus(paths):
         site = replace(site, folders=("blog",))
     formats = post_formats(paths, layout=layout)
@@ -307,22 +315,22 @@ def _scan_folder(source: Path) -> Folder:
         else:
             reason = outside_reason(source_id)
         if reason:
-            skipped[reason] += 1
+            skips[reason] += 1
         elif source_id in posts:  # two spellings of one name that are equal in NFC
-            skipped["same name in another Unicode form"] += 1
+            skips["same name in another Unicode form"] += 1
         elif is_link and _links_outside(Path(file), source):
-            skipped["link outside the folder"] += 1
+            skips["link outside the folder"] += 1
         else:
             posts[source_id] = _post_file(file, source_id=source_id)
     if layout == "blog":
-        layout, posts = _keep_blog_posts(posts, skipped, site=site)
+        layout, posts = _keep_blog_posts(posts, skips, site=site)
     return Folder(
         source=display_path(source),
         layout=layout,
         site=site,
         posts=tuple(posts[source_id] for source_id in sorted(posts)),
-        skipped=dict(sorted(skipped.items())),
-        unlisted=tuple(unlisted),
+        skipped=dict(sorted(skips.items())),
+        unlisted=tuple(unlisted_folders),
         root=source,
     )
 
@@ -330,10 +338,10 @@ def _scan_folder(source: Path) -> Folder:
 def _keep_blog_posts(
     posts: dict[str, PostFile], skipped: Counter[str], *, site: Site
 ) -> tuple[str, dict[str, PostFile]]:
-    """Keep the posts of a site: files that begin with front matter, inherit it from their folder
-    (11ty), or have a date in their name.
+    """Keep a site's posts: files with front matter, inherited front matter or a date in the name.
 
-    If at most half of the files qualify, they are notes beside a program, and all are kept.
+    The front matter must be at the beginning of the file. 11ty posts inherit it from their folder.
+    If at most half of the files qualify, they are notes next to a program, and all are kept.
     """
     scopes = tuple(scope for scope, _ in site.data if scope.endswith("/"))
 
@@ -343,10 +351,12 @@ def _keep_blog_posts(
     markup_posts = [post for name, post in posts.items() if markup_from_name(name) != "html"]
     if sum(map(is_headed, markup_posts)) * 2 <= len(markup_posts):
         return "notes", posts
-    headed_posts = {name: post for name, post in posts.items() if post.problem or is_headed(post)}
-    if len(headed_posts) < len(posts):
-        skipped["page without front matter"] += len(posts) - len(headed_posts)
-    return "blog", headed_posts
+    posts_with_front_matter = {
+        name: post for name, post in posts.items() if post.problem or is_headed(post)
+    }
+    if len(posts_with_front_matter) < len(posts):
+        skipped["page without front matter"] += len(posts) - len(posts_with_front_matter)
+    return "blog", posts_with_front_matter
 
 
 def _is_headed(post: PostFile) -> bool:
@@ -354,8 +364,8 @@ def _is_headed(post: PostFile) -> bool:
 
     Each format other than Markdown and HTML has its own syntax for fields.
     """
-    dated = bool(date_and_title_in_name(post.source_id)[0])
-    return post.has_front_matter or dated or bool(known_suffix(post.source_id))
+    has_date = bool(date_and_title_in_name(post.source_id)[0])
+    return post.has_front_matter or has_date or bool(known_suffix(post.source_id))
 
 
 def _site_above(source: Path) -> tuple[Path, str]:
@@ -379,14 +389,14 @@ def _join_parts(parts: list[str]) -> str:
 
 
 def _site_file_names(root: Path) -> list[str]:
-    """List the files beside a site's content and in its configuration folder."""
+    """List the files at the top of a site and in its configuration folder."""
     names: list[str] = []
     for folder, prefix in ((root, ""), (root / "config" / "_default", "config/_default/")):
         try:
-            with os.scandir(folder) as listed:
-                names += [prefix + entry.name for entry in listed if not _is_folder(entry)]
+            with os.scandir(folder) as iterator:
+                names += [prefix + entry.name for entry in iterator if not _is_folder(entry)]
         except OSError:
-            continue  # a folder that is missing or unreadable configures nothing
+            continue  # a missing or unreadable folder configures nothing
     return names
 
 
@@ -418,17 +428,17 @@ def _walk(
     source: Path, *, skipped: Counter[str], unlisted: list[str]
 ) -> Iterator[tuple[str, str, bool]]:
     """Yield the path, `source_id` and link status of every file that is not hidden."""
-    pending = [(os.fspath(source), "")]
-    while pending:
-        folder, prefix = pending.pop()
+    pending_folders = [(os.fspath(source), "")]
+    while pending_folders:
+        folder, prefix = pending_folders.pop()
         try:
-            with os.scandir(folder) as listed:
-                entries = sorted(listed, key=lambda entry: entry.name)
+            with os.scandir(folder) as iterator:
+                entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError:
             unlisted.append(path_identifier(prefix))
             skipped["folder that cannot be listed"] += 1
             continue
-        inner: list[tuple[str, str]] = []
+        subfolders: list[tuple[str, str]] = []
         for entry in entries:
             name, is_link = entry.name, entry.is_symlink()
             if name.startswith("."):
@@ -440,8 +450,8 @@ def _walk(
             elif is_link:
                 skipped["linked folder"] += 1
             else:
-                inner.append((entry.path, f"{prefix}{name}/"))
-        pending += reversed(inner)
+                subfolders.append((entry.path, f"{prefix}{name}/"))
+        pending_folders += reversed(subfolders)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -452,7 +462,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _links_outside(file: Path, source: Path) -> bool:
-    """Return whether a link leads out of the source: `posts/x.md → ~/.ssh/id_rsa` is not a post."""
+    """Return whether a link leaves the source: `posts/x.md → ~/.ssh/id_rsa` is not a post."""
     try:
         return not file.resolve(strict=True).is_relative_to(source)
     except (OSError, RuntimeError):  # a dangling link, or a link to itself
@@ -471,16 +481,16 @@ def _post_file(file: str, *, source_id: str) -> PostFile:
                 size_and_time = f"{status.st_size}:{status.st_mtime_ns}".encode()
                 digest = hashlib.sha256(size_and_time)
                 return PostFile(source_id, file, digest.hexdigest(), "too_large")
-            digest, headed = hashlib.sha256(), False
-            # Read to the end: the file may grow meanwhile, and a network read may return too
-            # little.
-            while piece := os.read(descriptor, status.st_size + 1):
-                headed = headed or bool(_FRONT_MATTER_START.match(piece))
-                digest.update(piece)
-                if len(piece) == status.st_size:
+            digest, has_front_matter = hashlib.sha256(), False
+            # Read to the end: the file may grow meanwhile, and a read over a network may return
+            # fewer bytes than requested.
+            while chunk := os.read(descriptor, status.st_size + 1):
+                has_front_matter = has_front_matter or bool(_FRONT_MATTER_START.match(chunk))
+                digest.update(chunk)
+                if len(chunk) == status.st_size:
                     break
         finally:
             os.close(descriptor)
     except OSError:
         return PostFile(source_id, file, "", "unreadable")
-    return PostFile(source_id, file, digest.hexdigest(), has_front_matter=headed)
+    return PostFile(source_id, file, digest.hexdigest(), has_front_matter=has_front_matter)

@@ -1,7 +1,8 @@
-"""Remove third-party HTML from a post: embedded posts, cards, buttons, quotes.
+"""Remove third-party HTML from a post: embedded posts, cards, buttons and quotes.
 
-Scope: removing them from a fragment.
-Out of scope: Markdown from HTML (`html_cleaning`), the marks of a single platform (its importer).
+Scope: removing these parts from a fragment.
+Out of scope: converting HTML to Markdown (`html_cleaning`), marks that only one platform uses (its
+importer).
 
 Marks: https://oembed.com (each provider's HTML), https://developer.wordpress.org/block-editor/
 (`wp-block-…`), https://ghost.org/docs/themes/content/#editor-cards (`kg-…`).
@@ -18,7 +19,7 @@ from typing import Any
 from twin_assets.corpus.importers.html_head import parse_html
 
 _FOREIGN_CLASSES = frozenset(
-    # another person's post, embedded in this one
+    # a post by another person, embedded in this one
     {"twitter-tweet", "twitter-video", "instagram-media", "tiktok-embed", "bluesky-embed"}
     | {"reddit-embed-bq", "reddit-card", "mastodon-embed", "fb-post", "wp-embedded-content"}
     | {"wp-block-embed", "kg-embed-card", "kg-bookmark-card", "quote-inline", "threads-embed"}
@@ -60,5 +61,5 @@ def inner_html(tree: Any) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Return text without tags and with decoded entities, on one line."""
+    """Return text on one line, without tags and with decoded entities."""
     return " ".join(html.unescape(_TAG.sub("", text)).split())

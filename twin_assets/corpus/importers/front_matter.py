@@ -1,7 +1,7 @@
 """Parse a post's front matter: YAML between `---`, TOML between `+++`, JSON, or bare lines.
 
-Scope: splitting front matter off, parsing it, and the few fields that every generator shares.
-Out of scope: reading files, when a post was written (`post_dates`), which fields hold a post back
+Scope: splitting off front matter, parsing it, and the few fields that all generators share.
+Out of scope: reading files, finding a post's date (`post_dates`), which fields withhold a post
 (`visibility_rules`), cleaning.
 
 Formats: https://jekyllrb.com/docs/front-matter/, https://gohugo.io/content-management/front-matter/
@@ -25,7 +25,7 @@ import yaml
 from twin_assets.corpus.importers import lenient_fields
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason, parse_hiding_line
 
-# Jekyll also closes YAML with `...`; gray-matter names the language after the fence.
+# Jekyll also closes YAML with `...`; gray-matter names the language after the opening fence.
 _FENCE = re.compile(
     r"\A(?:(---(?:ya?ml|json)?|;;;)|(?:\+\+\+|---toml))[ \t]*\r?\n(.*?)"
     r"^(?(1)(?:---|\.\.\.|;;;)|(?:\+\+\+|---))[ \t]*(?:\r?\n|\Z)",
@@ -33,18 +33,19 @@ _FENCE = re.compile(
 )
 # JBake's `key=value` lines.
 _JBAKE = re.compile(r"\A((?:[\w.-]+=[^\r\n]*\r?\n)+)~{3,}[ \t]*(?:\r?\n|\Z)")
-# A fence with too few or too many marks still opens a head if a post's fields follow.
+# A fence with too few or too many marks still opens front matter if a post's fields follow.
 _DAMAGED_FENCE = re.compile(
     r"\A(?:(-{2}|-{4,}|—+-*)|\+{2}|\+{4,})[ \t]*\r?\n(.*?)^(?:-{2,}|—+-*|\+{2,})[ \t]*(?:\r?\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 _FENCE_OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
-# Generators require the fence on the first line; authors also put it below blanks or a comment.
+# Generators require the fence on the first line, but authors also put blank lines or a comment
+# above it.
 _LEADING_BLANKS = re.compile(r"(?:[\s\u200b\u2060\ufeff]+|<!--(?:(?!-->).){0,4000}-->)*", re.DOTALL)
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _NIKOLA = re.compile(r"^[ \t]*\.\.[ \t]+", re.MULTILINE)
-# The fields of a block with a damaged opening must not be lost. Prose contains such lines only in
-# code blocks, which begin with their own fence.
+# The fields of a block with a damaged opening fence must not be lost. Prose contains such lines
+# only in code blocks, which begin with their own fence.
 _HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
 _CODE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _CLOSED_ONLY_HEAD = re.compile(
@@ -68,14 +69,13 @@ _POST_FIELDS = frozenset(
     | {"created", "created time", "created by", "last edited time", "last edited by", "updated"}
 )
 _JSON_OPENING = re.compile(r"\A\{\s*[\"}]")
-# Sixteen aliases can repeat one node some 360 times. Without a limit, nine lines with nine
-# aliases each build a billion values ("billion laughs"), and merge keys (`<<`) copy them while
-# parsing.
+# Sixteen aliases can repeat one node about 360 times. Without a limit, nine lines with nine aliases
+# each build a billion values ("billion laughs"), and merge keys (`<<`) copy them during parsing.
 _MAX_ALIASES = 16
-# libyaml's composer recurses on the C stack: 100,000 opening brackets crash the process.
+# libyaml's composer recurses on the C stack, so 100,000 opening brackets crash the process.
 _MAX_DEPTH = 64
 _MAX_METADATA_FIELDS = 40
-# Zone names in mail and older blog engines; dateutil handles UTC and GMT.
+# Time zone names in mail and older blog engines; dateutil handles UTC and GMT.
 _ZONES = {
     name: hours * 3600
     for hours, names in {-4: "EDT", -5: "EST CDT", -6: "CST MDT", -7: "MST PDT", -8: "PST"}.items()
@@ -88,27 +88,27 @@ class BrokenFrontMatterError(ValueError):
 
 
 class _SyntaxError(BrokenFrontMatterError):
-    """A block that the parser rejects but that is within the limits; its lines may be read."""
+    """A block within the limits that the parser rejects; its lines may still be readable."""
 
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """Split `text` into its fields (empty if there is no front matter) and its body.
 
     A `---` line that opens no mapping is a thematic break and stays in the body. A block that does
-    not parse is read entry by entry (`lenient_fields`). Fields below the title (Notion) also form
-    a head.
+    not parse is read entry by entry (`lenient_fields`). Fields below the title, as in Notion, also
+    count as front matter.
 
     Raises:
         BrokenFrontMatterError: the block is never closed, or exceeds the limits on nesting or
             repetition.
     """
-    lead = _LEADING_BLANKS.match(text)
-    start = text[lead.end() :] if lead else text
-    comment_fields = _fields_in_comments(lead[0]) if lead else {}
-    fields, body = _split(start, is_whole_file=start == text)
-    if fields:  # a second head may follow: Notion's or Dataview's below Obsidian's
+    leading_blanks = _LEADING_BLANKS.match(text)
+    stripped_text = text[leading_blanks.end() :] if leading_blanks else text
+    comment_fields = _fields_in_comments(leading_blanks[0]) if leading_blanks else {}
+    fields, body = _split(stripped_text, is_whole_file=stripped_text == text)
+    if fields:  # more fields may follow: those of Notion or Dataview below Obsidian's
         comment_fields |= _visibility_fields_below_title(body)
-    if comment_fields or fields or body != start:
+    if comment_fields or fields or body != stripped_text:
         return comment_fields | fields, body
     return {}, text
 
@@ -121,32 +121,34 @@ def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
     """
     if _JSON_OPENING.match(text):
         return _split_json(text)
-    head = _split_fenced(text) or _split_closed_only(text)
-    if head is not None:
-        return head
+    head_and_body = _split_fenced(text) or _split_closed_only(text)
+    if head_and_body is not None:
+        return head_and_body
     if is_whole_file and _FENCE_OPENING.match(text) and not _FENCE.match(text):
         raise BrokenFrontMatterError("it is opened and never closed")
-    if (head := _split_metadata(text)) is not None:
-        return head
+    if (head_and_body := _split_metadata(text)) is not None:
+        return head_and_body
     if title := _TITLE.match(text):
-        rest = text[title.end() :]
-        if fields_below := _split_metadata(rest) or _split_fenced(rest, damaged=True):
-            words = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
-            title_field = {} if _INLINE_MARKUP.search(words) else {"title": words}
-            return title_field | fields_below[0], title[0] + fields_below[1]
+        body = text[title.end() :]
+        if second_head := _split_metadata(body) or _split_fenced(body, damaged=True):
+            title_text = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
+            title_field = {} if _INLINE_MARKUP.search(title_text) else {"title": title_text}
+            return title_field | second_head[0], title[0] + second_head[1]
     return _visibility_fields_below_title(text), text
 
 
 def _fields_in_comments(lead: str) -> dict[str, Any]:
-    """Return the fields from comments above the text.
+    """Return the fields in comments above the text.
 
-    They are Nikola's Markdown head (`.. title: A`) or lines that hold the post back.
+    They are Nikola's Markdown metadata (`.. title: A`) or lines that withhold the post.
     """
     fields: dict[str, Any] = {}
     for comment in _COMMENT.findall(lead):
-        plain = _NIKOLA.sub("", comment).strip()
-        head = _split_metadata(plain + "\n\n")
-        fields |= head[0] if head else _visibility_fields_in_text(plain)
+        comment_text = _NIKOLA.sub("", comment).strip()
+        fields_and_body = _split_metadata(comment_text + "\n\n")
+        fields |= (
+            fields_and_body[0] if fields_and_body else _visibility_fields_in_text(comment_text)
+        )
     return fields
 
 
@@ -154,7 +156,8 @@ def _split_fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], 
     """Return the fields and body of a fenced block, or None if there is none.
 
     Args:
-        damaged: accept the block only if it has a post's fields: its place or fences are unusual.
+        damaged: whether to accept the block only if it has a post's fields, because its position or
+            its fences are unusual.
     """
     match = _FENCE.match(text)
     if match is None:
@@ -165,31 +168,33 @@ def _split_fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], 
             not damaged or _has_post_fields(fields, visibility_fields=fields)
         ):
             return fields, text[match.end() :]
-    jbake = _JBAKE.match(text)
-    if jbake is None:
+    jbake_match = _JBAKE.match(text)
+    if jbake_match is None:
         return None
-    lines = [line.partition("=") for line in jbake[1].splitlines()]
-    return {key.strip().lower(): value.strip() for key, _, value in lines}, text[jbake.end() :]
+    lines = [line.partition("=") for line in jbake_match[1].splitlines()]
+    return {key.strip().lower(): value.strip() for key, _, value in lines}, text[
+        jbake_match.end() :
+    ]
 
 
 def _parse_fields(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
     """Return the fields of a fenced block, or None if it contains prose."""
     try:
-        parsed = _parse_block(block, is_yaml=is_yaml)
+        parsed_block = _parse_block(block, is_yaml=is_yaml)
     except _SyntaxError:
-        read = lenient_fields.parse_yaml if is_yaml else lenient_fields.parse_toml
-        return read(block, partial(_parse_block, is_yaml=is_yaml))
-    if parsed is None:
+        parse = lenient_fields.parse_yaml if is_yaml else lenient_fields.parse_toml
+        return parse(block, partial(_parse_block, is_yaml=is_yaml))
+    if parsed_block is None:
         return {}
-    if isinstance(parsed, dict):
-        return _normalize_keys(cast("dict[object, Any]", parsed))
-    # YAML parses `status:draft`, without a space, as a scalar; the author meant a field.
+    if isinstance(parsed_block, dict):
+        return _normalize_keys(cast("dict[object, Any]", parsed_block))
+    # YAML parses `status:draft`, without a space, as a scalar, but the author meant a field.
     lines = _split_metadata(block.strip("\r\n") + "\n\n") if is_yaml else None
     return lines[0] if lines else None
 
 
 def _has_post_fields(fields: Mapping[str, Any], *, visibility_fields: Mapping[str, Any]) -> bool:
-    """Return whether the fields include a title, two post fields, or a reason to hold back."""
+    """Return whether the fields include a title, two post fields, or a reason to withhold."""
     post_fields = _POST_FIELDS & fields.keys()
     return (
         "title" in post_fields
@@ -210,26 +215,26 @@ def _split_closed_only(text: str) -> tuple[dict[str, Any], str] | None:
 def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
     """Split off `Key: value` lines at the start, up to a blank line; return None for prose.
 
-    The lines are metadata if each is a field, or continues one after four spaces, and
-    `_has_post_fields` holds. Logseq's `key:: value` lines are metadata with any key; they end
-    before the first line with a different syntax.
+    The lines are metadata if `_has_post_fields` is true and each is a field or continues one after
+    four spaces. Logseq's `key:: value` lines are metadata with any key; they end before the first
+    line with a different syntax.
     """
     fields: dict[str, Any] = {}
-    last, position, is_logseq = "", 0, True
+    last_key, position, is_logseq = "", 0, True
     for line in text.splitlines(keepends=True):
-        stripped = line.rstrip()
-        match = _METADATA_LINE.fullmatch(stripped)
-        if match is None and stripped and fields and is_logseq:
+        stripped_line = line.rstrip()
+        match = _METADATA_LINE.fullmatch(stripped_line)
+        if match is None and stripped_line and fields and is_logseq:
             break
         position += len(line)
-        if not stripped:
+        if not stripped_line:
             break
         if match is not None:
             is_logseq = is_logseq and match[2] == "::"
-            last = " ".join(match[1].lower().split())
-            fields[last] = f"{fields[last]}, {match[3]}" if last in fields else match[3]
-        elif last and line.startswith(("    ", "\t")):
-            fields[last] = f"{fields[last]} {stripped.strip()}".strip()
+            last_key = " ".join(match[1].lower().split())
+            fields[last_key] = f"{fields[last_key]}, {match[3]}" if last_key in fields else match[3]
+        elif last_key and line.startswith(("    ", "\t")):
+            fields[last_key] = f"{fields[last_key]} {stripped_line.strip()}".strip()
         else:
             return None
         if len(fields) > _MAX_METADATA_FIELDS:
@@ -244,7 +249,7 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
 
 
 def _visibility_fields_below_title(text: str) -> dict[str, Any]:
-    """Return the fields that hold a post back, from its first lines or those below its title."""
+    """Return the fields that withhold a post, from its first lines or those below its title."""
     text = text.lstrip()
     title = _TITLE.match(text)
     return (
@@ -253,11 +258,11 @@ def _visibility_fields_below_title(text: str) -> dict[str, Any]:
 
 
 def _visibility_fields_in_text(text: str) -> dict[str, Any]:
-    """Return the fields that hold a post back, from the first lines of a text without a head."""
-    head = _HEAD.match(text)
-    if head is None or _CODE.search(head[0]):
+    """Return the fields that withhold a post, from the first lines of a text without metadata."""
+    first_lines = _HEAD.match(text)
+    if first_lines is None or _CODE.search(first_lines[0]):
         return {}
-    return dict(filter(None, map(parse_hiding_line, head[0].splitlines())))
+    return dict(filter(None, map(parse_hiding_line, first_lines[0].splitlines())))
 
 
 def _parse_block(block: str, *, is_yaml: bool) -> object:
@@ -278,8 +283,8 @@ def _parse_block(block: str, *, is_yaml: bool) -> object:
 
 def _reject_yaml_bombs(block: str, loader: Any) -> None:
     depth = aliases = 0
-    events: Any = yaml  # the stubs leave `parse` without types
-    for event in events.parse(block, Loader=loader):
+    yaml_module: Any = yaml  # the type stubs leave `parse` untyped
+    for event in yaml_module.parse(block, Loader=loader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         aliases += isinstance(event, yaml.AliasEvent)
@@ -297,25 +302,25 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
     try:
         fields, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as error:
-        if (lenient := lenient_fields.parse_json(text)) is not None:
-            return lenient[0], text[lenient[1] :]
+        if (fields_and_end := lenient_fields.parse_json(text)) is not None:
+            return fields_and_end[0], text[fields_and_end[1] :]
         if re.match(r'\A\{\s*\n\s*"[\w .-]+"\s*:', text):
             raise BrokenFrontMatterError(" ".join(str(error).split())) from error
         return {}, text
-    rest = re.match(r"[ \t]*(?:\r?\n|\Z)", text[end:])
-    if rest is None or not isinstance(fields, dict):
+    line_end = re.match(r"[ \t]*(?:\r?\n|\Z)", text[end:])
+    if line_end is None or not isinstance(fields, dict):
         return {}, text
-    return _normalize_keys(cast("dict[object, Any]", fields)), text[end + rest.end() :]
+    return _normalize_keys(cast("dict[object, Any]", fields)), text[end + line_end.end() :]
 
 
 def _normalize_keys(fields: dict[object, Any]) -> dict[str, Any]:
-    """Return the fields with lower-case keys; among spellings, a value that holds back wins."""
-    normalized: dict[str, Any] = {}
+    """Return the fields with lower-case keys; among duplicates, a value that withholds wins."""
+    normalized_fields: dict[str, Any] = {}
     for key, value in fields.items():
         name = str(key).strip().rstrip(":").lower()  # `public:: false` in YAML
-        if name not in normalized or not find_hidden_reason({name: normalized[name]}):
-            normalized[name] = value
-    return normalized
+        if name not in normalized_fields or not find_hidden_reason({name: normalized_fields[name]}):
+            normalized_fields[name] = value
+    return normalized_fields
 
 
 def text_field(fields: Mapping[str, Any], *names: str) -> str:
@@ -337,7 +342,7 @@ def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
         if isinstance(value, str):
             entries += value.split(",") if "," in value else value.split()
         elif isinstance(value, list):
-            # Keep only scalars: the text of nested aliases may be enormous.
+            # Only scalars are used, because the text of nested aliases may be enormous.
             items = cast("list[object]", value)
             entries += [str(item) for item in items if isinstance(item, str | int | float | date)]
     return list(dict.fromkeys(tag.strip() for tag in entries if tag.strip()))
@@ -346,7 +351,7 @@ def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
 def parse_datetime(value: object, zone: ZoneInfo | None = None) -> datetime | None:
     """Return a front matter date in UTC, or None if the value is not a date.
 
-    A date without a zone is read in `zone` (the site's, or UTC), as Jekyll and Hugo do.
+    A date without a time zone is interpreted in `zone` (the site's, or UTC), as in Jekyll and Hugo.
     """
     from dateutil import parser
 
@@ -355,7 +360,7 @@ def parse_datetime(value: object, zone: ZoneInfo | None = None) -> datetime | No
             value = parser.parse(value.strip(), default=datetime(1, 1, 1), tzinfos=_ZONES)
         except (ValueError, OverflowError, TypeError):
             return None
-        if value.year == 1:  # a bare weekday or time: dateutil took the year from the default
+        if value.year == 1:  # a weekday or time alone: dateutil took the year from the default
             return None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())

@@ -1,8 +1,8 @@
 """Import the published posts of Ghost's JSON export, which contains its database tables.
 
 Scope: posts, their authors' names, their tags, their visibility.
-Out of scope: the editors' documents (`ghost_editor`). Members, sessions and settings, which the
-file also contains, are never read.
+Out of scope: the editors' documents (`ghost_editor`). Members, sessions and settings are also in
+the file but are never read.
 
 Format: https://docs.ghost.org/migration/custom (a list `db` with one `{meta, data}`, or only that
 object).
@@ -44,20 +44,20 @@ _DRAFT_STATUSES = frozenset({"draft", "scheduled"})
 
 @dataclass
 class _AuthorsAndTags:
-    """Names of authors and tags by post."""
+    """The names of authors and tags, by post."""
 
     authors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     tags: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether a member begins like a Ghost export."""
+    """Return whether a member of the archive begins like a Ghost export."""
     return bool(_list_exports(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield published posts; `include` may add `drafts`, `followers` (members) and `paid`."""
-    seen: set[str] = set()
+    seen_ids: set[str] = set()
     for name in _list_exports(archive):
         try:
             document = json_rows.load_document(archive, name)
@@ -75,9 +75,11 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
                 if isinstance(row, str)
                 else _post_record(row, authors_and_tags, include, location=location)
             )
-            if isinstance(outcome, ExportRecord) and outcome.source_id in seen:
+            if isinstance(outcome, ExportRecord) and outcome.source_id in seen_ids:
                 outcome = Skipped(outcome.source_id, "duplicate")
-            seen.add(outcome.source_id if isinstance(outcome, ExportRecord) else outcome.location)
+            seen_ids.add(
+                outcome.source_id if isinstance(outcome, ExportRecord) else outcome.location
+            )
             yield outcome
 
 
@@ -91,13 +93,13 @@ def _list_exports(archive: Archive) -> list[str]:
 
 
 def _read_authors_and_tags(tables: dict[str, Any]) -> _AuthorsAndTags:
-    """Return the names of authors and tags; the addresses in `users` are not read."""
+    """Return the names of authors and tags; the e-mail addresses in `users` are not read."""
     authors_and_tags = _AuthorsAndTags()
     users = {get_string(row, "id"): get_string(row, "name") for row in get_objects(tables, "users")}
     for row in get_objects(tables, "posts_authors"):
         if name := users.get(get_string(row, "author_id")):
             authors_and_tags.authors[get_string(row, "post_id")].append(name)
-    # `#name` is an internal tag.
+    # Names that begin with `#` are internal tags.
     tags = {get_string(row, "id"): get_string(row, "name") for row in get_objects(tables, "tags")}
     for row in get_objects(tables, "posts_tags"):
         name = tags.get(get_string(row, "tag_id"), "")
@@ -114,19 +116,18 @@ def _post_record(
     *,
     location: str,
 ) -> ExportRecord | Skipped:
-    number = get_string(row, "id")
-    source_id = get_string(row, "uuid") or number
+    post_id = get_string(row, "id")
+    source_id = get_string(row, "uuid") or post_id
     if not source_id or "title" not in row:
         return Skipped(source_id or location, json_rows.MALFORMED)
     if get_string(row, "type") == "page" or get_member(row, "page") in (1, True):
         return Skipped(source_id, "page")
     status = get_string(row, "status")
     is_draft = status in _DRAFT_STATUSES or status not in {"published", "sent"}
-    visibility = _VISIBILITIES.get(
-        get_string(row, "visibility"), "paid"
-    )  # other values: tiers or filters
+    # Other values of `visibility` are tiers or filters.
+    visibility = _VISIBILITIES.get(get_string(row, "visibility"), "paid")
     if status == "sent" and visibility == "public":
-        visibility = "followers"  # sent by mail and not published on a page
+        visibility = "followers"  # sent by mail but not published on a page
     if is_draft and "drafts" not in include:
         return Skipped(source_id, "draft")
     if visibility != "public" and visibility not in include:
@@ -137,20 +138,20 @@ def _post_record(
         return Skipped(source_id, json_rows.MALFORMED)
     if not plain_text(text):
         return Skipped(source_id, "no_text")
-    names = authors_and_tags.authors.get(number) or (
+    names = authors_and_tags.authors.get(post_id) or (
         authors_and_tags.authors["users"] if len(authors_and_tags.authors["users"]) == 1 else []
     )
-    canonical = get_string(row, "canonical_url")
+    canonical_url = get_string(row, "canonical_url")
     return ExportRecord(
         source=NAME,
         source_id=source_id,
         text=text,
         kind="draft" if is_draft else "post",
         title=plain_text(get_string(row, "title")),
-        url=canonical if canonical.startswith(("http://", "https://")) else "",
+        url=canonical_url if canonical_url.startswith(("http://", "https://")) else "",
         author=", ".join(dict.fromkeys(names)),
         byline="posts_authors"
-        if authors_and_tags.authors.get(number)
+        if authors_and_tags.authors.get(post_id)
         else "users"
         if names
         else "",
@@ -159,28 +160,28 @@ def _post_record(
         created_at=_parse_time(row, "published_at") or _parse_time(row, "created_at"),
         updated_at=_parse_time(row, "updated_at"),
         visibility="private" if is_draft else visibility,
-        tags=tuple(dict.fromkeys(authors_and_tags.tags.get(number, ()))),
+        tags=tuple(dict.fromkeys(authors_and_tags.tags.get(post_id, ()))),
     )
 
 
 def _post_body(row: dict[str, Any]) -> tuple[str, str]:
-    """Return the body and its markup, preferably the page's HTML or else the editor's document.
+    """Return the body and its markup: the page's HTML or, if missing, the editor's document.
 
     Raises:
-        BrokenDocumentError: there is only an editor's document, and it does not parse.
+        BrokenDocumentError: there is only an editor's document, and it cannot be parsed.
     """
     if page := get_string(row, "html"):
         return remove_foreign_parts(remove_gated_parts(page)), "html"
-    for name, as_html in (("lexical", lexical_to_html), ("mobiledoc", mobiledoc_to_html)):
+    for name, convert in (("lexical", lexical_to_html), ("mobiledoc", mobiledoc_to_html)):
         if document := get_string(row, name):
-            return remove_foreign_parts(as_html(document)), "html"
+            return remove_foreign_parts(convert(document)), "html"
     if markdown := get_string(row, "markdown"):  # Ghost before 1.0
         return markdown, "markdown"
     return get_string(row, "plaintext"), "text"
 
 
 def _parse_time(row: dict[str, Any], name: str) -> datetime | None:
-    """Return a field's time: ISO 8601, or milliseconds since 1970 (Ghost before 1.0)."""
+    """Return a field's time, from ISO 8601 or milliseconds since 1970 (Ghost before 1.0)."""
     value = get_member(row, name)
     if isinstance(value, int) and not isinstance(value, bool):
         try:

@@ -1,8 +1,8 @@
 """Convert documents of Ghost's two editors, Lexical and Mobiledoc, to HTML.
 
 Scope: paragraphs, headings, lists, code, Markdown and HTML cards, callouts, toggles.
-Out of scope: cards that show other pages or prompt the reader (bookmark, embed, button,
-sign-up, product, file …) and members-only parts, which are omitted.
+Out of scope: members-only parts and cards that show other pages or prompt the reader (bookmark,
+embed, button, sign-up, product, file …); both are omitted.
 
 Formats: https://lexical.dev/docs/concepts/nodes and
 https://docs.ghost.org/admin-api/posts/overview,
@@ -46,21 +46,21 @@ def remove_gated_parts(page: str) -> str:
 
     Ghost's renderer marks both with comments.
     """
-    wall = _MEMBERS_ONLY.search(page)
-    page = page[: wall.start()] if wall else page
+    paywall = _MEMBERS_ONLY.search(page)
+    page = page[: paywall.start()] if paywall else page
     parts: list[str] = []
     position = 0
-    for begin in _GATED_START.finditer(page):
-        if begin.start() < position or "nonMember:true" in begin[1]:
+    for gated_start in _GATED_START.finditer(page):
+        if gated_start.start() < position or "nonMember:true" in gated_start[1]:
             continue
-        parts.append(page[position : begin.start()])
-        end = page.find(_GATED_END, begin.end())
+        parts.append(page[position : gated_start.start()])
+        end = page.find(_GATED_END, gated_start.end())
         position = len(page) if end < 0 else end + len(_GATED_END)
     return "".join([*parts, page[position:]])
 
 
 def lexical_to_html(document: str) -> str:
-    """Return a Lexical document's words as HTML.
+    """Convert a Lexical document to HTML.
 
     Raises:
         BrokenDocumentError: the document is not a JSON object or has no root.
@@ -74,28 +74,29 @@ def lexical_to_html(document: str) -> str:
 
 
 def mobiledoc_to_html(document: str) -> str:
-    """Return a Mobiledoc's words as HTML.
+    """Convert a Mobiledoc to HTML.
 
     Raises:
         BrokenDocumentError: the document is not a JSON object or has no sections.
     """
-    parsed = _parse_document(document)
-    if not isinstance(parsed.get("sections"), list):
+    mobiledoc = _parse_document(document)
+    if not isinstance(mobiledoc.get("sections"), list):
         raise BrokenDocumentError("it has no sections")
-    cards, atoms = _as_list(parsed.get("cards")), _as_list(parsed.get("atoms"))
+    cards, atoms = _as_list(mobiledoc.get("cards")), _as_list(mobiledoc.get("atoms"))
     return "\n".join(
-        _render_section(_as_list(each), cards, atoms) for each in _as_list(parsed["sections"])
+        _render_section(_as_list(section), cards, atoms)
+        for section in _as_list(mobiledoc["sections"])
     )
 
 
 def _parse_document(document: str) -> dict[str, Any]:
     try:
-        loaded: object = json.loads(document)
+        document_object: object = json.loads(document)
     except (ValueError, RecursionError) as error:
         raise BrokenDocumentError("it is not JSON") from error
-    if not isinstance(loaded, dict):
+    if not isinstance(document_object, dict):
         raise BrokenDocumentError("it is not a JSON object")
-    return cast("dict[str, Any]", loaded)
+    return cast("dict[str, Any]", document_object)
 
 
 def _render_node(node: Mapping[str, Any], depth: int) -> str:
@@ -123,15 +124,15 @@ def _render_node(node: Mapping[str, Any], depth: int) -> str:
 
 
 def _apply_styles(text: str, styles: object) -> str:
-    styled = html.escape(text, quote=False)
+    styled_text = html.escape(text, quote=False)
     for bit, tag in _FORMATS:
         if isinstance(styles, int) and styles & bit:
-            styled = f"<{tag}>{styled}</{tag}>"
-    return styled
+            styled_text = f"<{tag}>{styled_text}</{tag}>"
+    return styled_text
 
 
 def _render_section(section: list[object], cards: list[object], atoms: list[object]) -> str:
-    """Convert `[1, tag, markers]`, `[3, tag, items]` or `[10, card]`; pictures (2) are dropped."""
+    """Convert `[1, tag, markers]`, `[3, tag, items]` or `[10, card]`; drop images (type 2)."""
     kind = section[0] if section else None
     if kind in (1, 3) and len(section) >= 3:
         tag = section[1] if section[1] in _SECTION_TAGS else "p"
@@ -172,9 +173,9 @@ def _render_card(kind: str, fields: Mapping[str, Any]) -> str:
         return get_string(fields, "html")
     if kind in {"code", "codeblock"}:
         language = re.sub(r"[^\w+#-]", "", get_string(fields, "language"))
-        mark = f' class="language-{language}"' if language else ""
+        class_attribute = f' class="language-{language}"' if language else ""
         code = html.escape(get_string(fields, "code"), quote=False)
-        return f"<pre><code{mark}>{code}</code></pre>"
+        return f"<pre><code{class_attribute}>{code}</code></pre>"
     if kind == "callout":
         return f"<p>{get_string(fields, 'calloutText')}</p>"
     if kind == "toggle":

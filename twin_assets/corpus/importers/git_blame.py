@@ -1,12 +1,13 @@
-"""Read from git a repository's files at HEAD, each line's author, and when each file was added.
+"""Read a repository's files at HEAD from git, with each line's author and each file's addition.
 
-Scope: calls to the git binary and the meaning of their output.
+Scope: calls to the git binary and the interpretation of their output.
 Out of scope: finding prose files and using them (`git_prose`).
 
 Everything is read from HEAD's tree, so the work tree and its filters are not touched. Hooks,
 monitors, text conversions and fetching are turned off, because a repository's configuration can
-start programs through each of them. Formats: https://git-scm.com/docs/git-blame#_the_porcelain_format,
-https://git-scm.com/docs/git-ls-tree#_output_format; `.mailmap` is honoured.
+start programs through each of them. `.mailmap` is honoured.
+Formats: https://git-scm.com/docs/git-blame#_the_porcelain_format,
+https://git-scm.com/docs/git-ls-tree#_output_format.
 """
 # pyright: strict
 
@@ -34,7 +35,7 @@ _ENVIRONMENT = {
     "GIT_PAGER": "cat",
     "LC_ALL": "C",
 }
-# These point git to a different repository or to a program; git sets them when it runs a hook.
+# These variables point git to a different repository or program; git sets them for its hooks.
 _UNSAFE_VARIABLES = frozenset(
     {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"}
     | {"GIT_COMMON_DIR", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_PREFIX"}
@@ -43,7 +44,7 @@ _HEADER = re.compile(rb"([0-9a-f]{40,64}) \d+ \d+(?: \d+)?")
 
 
 class GitError(TwinError):
-    """Git failed; the message quotes git."""
+    """A failed git command; the message quotes git."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class TreeFile:
 
 @dataclass(frozen=True)
 class BlamedLine:
-    """One line: its text with its line end, its author (address in lower case), and its time."""
+    """One line: its text with its line end, its author (address in lower case) and its time."""
 
     text: bytes
     email: str
@@ -66,14 +67,14 @@ class BlamedLine:
 
 
 def is_repository(folder: Path) -> bool:
-    """Return whether the folder is a git work tree or a bare repository, judged by a few names."""
-    bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
-    return (folder / ".git").exists() or (bare and (folder / "refs").is_dir())
+    """Return whether the folder's file names show a git work tree or a bare repository."""
+    has_bare_files = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
+    return (folder / ".git").exists() or (has_bare_files and (folder / "refs").is_dir())
 
 
 @dataclass(frozen=True)
 class Addition:
-    """The time when a file entered its repository, and the file count of that commit.
+    """The time when a file entered its repository, and the number of files in that commit.
 
     Attributes:
         is_root_commit: whether the commit is the repository's first, which often adds older files.
@@ -109,37 +110,39 @@ def read_additions(folder: Path) -> dict[str, Addition]:
     )
     try:
         output = _git(folder, *arguments, "-M", "--diff-filter=AR", "HEAD", "--", ".")
-    except GitError:  # a clone without old contents (`--filter`) has names and exact renames only
+    except GitError:  # a clone without old contents (`--filter`) supports only exact renames
         output = _git(folder, *arguments, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
     additions: dict[str, Addition] = {}
-    for committed_at, is_root, added, renamed in reversed(list(_commits(output))):
-        for path in added:
-            additions.setdefault(path, Addition(committed_at, len(added), is_root))
-        for old, new in renamed:
-            additions[new] = additions.get(old, Addition(committed_at, len(renamed), is_root))
+    for committed_at, is_root, added_paths, renamed_paths in reversed(list(_commits(output))):
+        for path in added_paths:
+            additions.setdefault(path, Addition(committed_at, len(added_paths), is_root))
+        for old_path, new_path in renamed_paths:
+            additions[new_path] = additions.get(
+                old_path, Addition(committed_at, len(renamed_paths), is_root)
+            )
     return additions
 
 
 def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
-    """Yield each commit, newest first: time, whether it is the root, paths added, paths renamed."""
-    words = iter(log.decode("utf-8", "surrogateescape").split("\0"))
+    """Yield each commit, newest first: time, whether it is the root, added paths, renamed paths."""
+    fields = iter(log.decode("utf-8", "surrogateescape").split("\0"))
     committed_at, is_root = _parse_timestamp(""), False
-    added: list[str] = []
-    renamed: list[tuple[str, str]] = []
-    for word in words:
-        status = word.lstrip("\n")
+    added_paths: list[str] = []
+    renamed_paths: list[tuple[str, str]] = []
+    for field in fields:
+        status = field.lstrip("\n")
         if status == "A":
-            added.append(next(words))
+            added_paths.append(next(fields))
         elif re.fullmatch(r"R\d+", status):
-            renamed.append((next(words), next(words)))
+            renamed_paths.append((next(fields), next(fields)))
         elif status:
-            if added or renamed:
-                yield committed_at, is_root, added, renamed
-            added, renamed = [], []
+            if added_paths or renamed_paths:
+                yield committed_at, is_root, added_paths, renamed_paths
+            added_paths, renamed_paths = [], []
             seconds, _, parents = status.partition(" ")
             committed_at, is_root = _parse_timestamp(seconds), not parents
-    if added or renamed:
-        yield committed_at, is_root, added, renamed
+    if added_paths or renamed_paths:
+        yield committed_at, is_root, added_paths, renamed_paths
 
 
 def read_heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[str, bytes]:
@@ -167,10 +170,10 @@ def read_heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[st
 
 
 def head_commit(folder: Path) -> str:
-    """Return the commit that is checked out.
+    """Return the hash of the checked-out commit.
 
     Raises:
-        GitError: there is no commit, or git refuses (for example, another user's folder).
+        GitError: there is no commit, or git refuses (for example in another user's folder).
     """
     return _git(folder, "rev-parse", "--verify", "HEAD^{commit}").decode().strip()
 
@@ -187,10 +190,10 @@ def config_values(folder: Path, name: str) -> list[str]:
 
 
 def require_history(folder: Path) -> None:
-    """Refuse a shallow clone, in which the oldest commit seems to have written everything.
+    """Reject a shallow clone, in which the oldest commit seems to have written everything.
 
     Raises:
-        GitError: the history is cut off.
+        GitError: the history is incomplete.
     """
     if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
         raise GitError(
@@ -204,7 +207,7 @@ def list_tree(folder: Path, *, max_files: int) -> tuple[TreeFile, ...]:
     """Return the files of HEAD, sorted by path.
 
     Raises:
-        GitError: there are more than `max_files` files.
+        GitError: HEAD has more than `max_files` files.
     """
     output = _git(folder, "ls-tree", "-r", "-z", "-l", "HEAD")
     entries = [entry for entry in output.split(b"\0") if entry]
@@ -255,21 +258,21 @@ def blame(folder: Path, path: str) -> tuple[BlamedLine, ...]:
 
 def _parse_blame(porcelain: bytes) -> Iterator[BlamedLine]:
     commits: dict[bytes, dict[str, str]] = {}
-    current: dict[str, str] = {}
-    # Split at \n alone: `splitlines` would also split a line at a form feed.
+    commit_fields: dict[str, str] = {}
+    # Split only at \n, because `splitlines` would also split a line at a form feed.
     for row in porcelain.split(b"\n"):
         if row.startswith(b"\t"):
             yield BlamedLine(
                 row[1:] + b"\n",
-                current.get("author-mail", "").strip("<>").casefold(),
-                current.get("author", ""),
-                _parse_timestamp(current.get("author-time", "")),
+                commit_fields.get("author-mail", "").strip("<>").casefold(),
+                commit_fields.get("author", ""),
+                _parse_timestamp(commit_fields.get("author-time", "")),
             )
         elif header := _HEADER.fullmatch(row):
-            current = commits.setdefault(header[1], {})
+            commit_fields = commits.setdefault(header[1], {})
         else:
             name, _, value = row.decode("utf-8", "replace").partition(" ")
-            current.setdefault(name, value)
+            commit_fields.setdefault(name, value)
 
 
 def _parse_timestamp(seconds: str) -> datetime:
@@ -280,15 +283,15 @@ def _parse_timestamp(seconds: str) -> datetime:
 
 
 def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
-    completed = _run(folder, *arguments, stdin=stdin)
-    if completed.returncode:
-        words = " ".join(completed.stderr.decode("utf-8", "replace").split())
+    process = _run(folder, *arguments, stdin=stdin)
+    if process.returncode:
+        error_text = " ".join(process.stderr.decode("utf-8", "replace").split())
         raise GitError(
             f"run git {arguments[0]} in {folder}",
-            found=words or f"exit status {completed.returncode}",
+            found=error_text or f"exit status {process.returncode}",
             next_step="run the command there yourself and fix what it reports",
         )
-    return completed.stdout
+    return process.stdout
 
 
 def _run(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -1,13 +1,13 @@
 """Import a git repository's own prose: the parts of README and docs that the author wrote.
 
-Scope: which tracked files are prose, and which of their blocks the author wrote.
+Scope: deciding which tracked files are prose, and which of their blocks the author wrote.
 Out of scope: calls to git (`git_blame`), folders of posts that are also git repositories
 (`folders`: a Jekyll or Hugo site, or a repository that is mostly Markdown).
 
-The author's lines are those by the addresses in `git config --get-all twin.email`, or else in
+The author's lines are those with an address from `git config --get-all twin.email`, or else from
 `user.email`. A block (paragraph, list item, table, fenced code) is kept only if the author wrote
-every line of it. Kept blocks stay unchanged, including white space and code. Only HEAD counts, and
-a path that vanishes is a deletion.
+every line of it. Kept blocks stay unchanged, including white space and code. Only HEAD counts, so a
+missing path is a deletion.
 """
 # pyright: strict
 
@@ -38,7 +38,7 @@ NAME = "git"
 
 _MAX_FILES = 200_000
 _MAX_BLAMED_FILES = 2_000
-"""Limit on files that are blamed (3 to 50 ms each); a repository with more prose is a site."""
+"""Maximum number of blamed files (3 to 50 ms each); a repository with more prose is a site."""
 
 _PROSE = re.compile(r"\.(md|markdown|mdx|rst|adoc|asciidoc|org|textile|dj|txt)$", re.IGNORECASE)
 _MARKDOWN = re.compile(r"\.(?:md|markdown|mdx)$", re.IGNORECASE)
@@ -50,7 +50,7 @@ _VENDORED = frozenset(
     {"vendor", "vendors", "vendored", "third_party", "third-party", "thirdparty", "external"}
     | {"extern", "node_modules", "bower_components", "site-packages", "deps", "subprojects"}
 )
-# A text file is prose in a documents folder; elsewhere it is data, a list or a fixture.
+# A text file is prose in a documentation folder; elsewhere it is data, a list or a fixture.
 _PROSE_FOLDERS = frozenset({"doc", "docs", "documentation", "notes", "articles", "blog"})
 _DATA_FOLDERS = frozenset({"test", "tests", "testdata", "fixtures", "__snapshots__", "golden"})
 _GENERATED = re.compile(
@@ -85,27 +85,29 @@ _FORGE = re.compile(
 def recognises(archive: Archive) -> bool:
     """Return whether this is a repository with prose and not a folder of posts.
 
-    Less than half of its files are Markdown, and most of its prose is not posts.
+    Less than half of its files are Markdown, and most of its prose files are not posts.
     """
     if archive.kind != "folder" or not git_blame.is_repository(archive.path):
         return False
     try:
         files = git_blame.list_tree(archive.path, max_files=_MAX_FILES)
     except GitError:
-        return False  # no commit yet: the files are read as plain files
+        return False  # without a commit, the files are imported as plain files
     names = [file.path for file in files]
     folders = {part for name in names for part in name.split("/")[:-1]}
-    hugo = any(re.fullmatch(r"(?:hugo|config)\.(?:toml|ya?ml)", name) for name in names)
-    if "_posts" in folders or (hugo and "content" in folders) or find_site_folder(names):
+    is_hugo = any(re.fullmatch(r"(?:hugo|config)\.(?:toml|ya?ml)", name) for name in names)
+    if "_posts" in folders or (is_hugo and "content" in folders) or find_site_folder(names):
         return False
-    prose = [file for file in files if not _skip_reason(file)]
-    markdown = sum(bool(_MARKDOWN.search(name)) for name in names)
-    if not prose or markdown * 2 >= len(names):
+    prose_files = [file for file in files if not _skip_reason(file)]
+    markdown_count = sum(bool(_MARKDOWN.search(name)) for name in names)
+    if not prose_files or markdown_count * 2 >= len(names):
         return False
     if not (archive.path / ".git").exists():
-        return True  # bare: its files can be read only through git
-    vault = any(name.startswith(".obsidian/") for name in names)
-    return not (vault or any(map(is_generated_site, names)) or _is_blog(archive.path, prose))
+        return True  # the files of a bare repository can be read only through git
+    is_vault = any(name.startswith(".obsidian/") for name in names)
+    return not (
+        is_vault or any(map(is_generated_site, names)) or _is_blog(archive.path, prose_files)
+    )
 
 
 def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
@@ -122,8 +124,8 @@ def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
     ]
     sample = post_candidates[:: max(1, len(post_candidates) // _MAX_SAMPLED_FILES)]
     heads = git_blame.read_heads(folder, sample, size=2_000)
-    posts = sum(_is_post(file.path, heads.get(file.path, b"")) for file in sample)
-    return posts >= _MIN_POSTS and posts * 2 > len(sample)
+    post_count = sum(_is_post(file.path, heads.get(file.path, b"")) for file in sample)
+    return post_count >= _MIN_POSTS and post_count * 2 > len(sample)
 
 
 def _is_post(path: str, head: bytes) -> bool:
@@ -161,11 +163,11 @@ def read(
     prose_paths = [file.path for file in files if not _skip_reason(file)]
     attributes = git_blame.linguist_attributes(folder, prose_paths)
     repository_id, base_url = git_blame.root_commit(folder)[:12], _web_address(folder)
-    blamed_files = 0
+    blamed_count = 0
     for file in files:
         reason = _skip_reason(file) or attributes.get(file.path, "").removeprefix("linguist-")
-        blamed_files += not reason
-        if reason or blamed_files > _MAX_BLAMED_FILES:
+        blamed_count += not reason
+        if reason or blamed_count > _MAX_BLAMED_FILES:
             yield Skipped(file.path, reason or "beyond_the_bound")
             continue
         try:
@@ -189,9 +191,9 @@ def _author_emails(folder: Path) -> frozenset[str]:
 
 
 def _skip_reason(file: TreeFile) -> str:
-    """Return why a tracked file is not read, or "" if it is prose."""
+    """Return why a tracked file is not imported, or "" if it is prose."""
     *folders, name = file.path.split("/")
-    lower = {folder.lower() for folder in folders}
+    lowercase_folders = {folder.lower() for folder in folders}
     suffix = _PROSE.search(name)
     if file.mode == "160000":
         return "submodule"
@@ -201,12 +203,12 @@ def _skip_reason(file: TreeFile) -> str:
         return "licence"
     if not suffix and not _BARE_NAME.fullmatch(name):
         return "not_prose"
-    if not lower.isdisjoint(_VENDORED):
+    if not lowercase_folders.isdisjoint(_VENDORED):
         return "vendored"
     is_plain_text = suffix is not None and suffix[1].lower() == "txt"
     has_known_name = _BARE_NAME.match(name) is not None
-    if not lower.isdisjoint(_DATA_FOLDERS) or (
-        is_plain_text and not has_known_name and lower.isdisjoint(_PROSE_FOLDERS)
+    if not lowercase_folders.isdisjoint(_DATA_FOLDERS) or (
+        is_plain_text and not has_known_name and lowercase_folders.isdisjoint(_PROSE_FOLDERS)
     ):
         return "not_prose"
     return "too_large" if file.size > MAX_POST_BYTES else "" if file.size else "no_text"
@@ -232,7 +234,9 @@ def _file_record(
     if head.text.endswith(head.body):  # otherwise the fields are below the title and stay
         lines = lines[head.text.removesuffix(head.body).count("\n") :]
     blocks = [(block, _is_by_author(block, emails)) for block in _split_blocks(lines)]
-    author_lines = [line for block, prose in blocks if prose for line in block if line.text.strip()]
+    author_lines = [
+        line for block, is_kept in blocks if is_kept for line in block if line.text.strip()
+    ]
     if not author_lines:
         return Skipped(path, "by_somebody_else")
     text = _join_blocks(blocks)
@@ -271,25 +275,29 @@ def _unread_reason(body: bytes) -> str:
 def _split_blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
     """Yield paragraphs, list items, headings, tables and fenced code, each with its blank lines.
 
-    Indented code is not recognised: a blank line splits it into blocks that are judged separately.
+    Indented code is not recognised: blank lines split it into blocks that are judged separately.
     """
     block: list[BlamedLine] = []
     fence = b""
     for line in lines:
-        mark = _FENCE.match(line.text)
+        fence_match = _FENCE.match(line.text)
         if fence:
             block.append(line)
-            if mark and mark[1].startswith(fence) and not line.text[mark.end() :].strip():
+            if (
+                fence_match
+                and fence_match[1].startswith(fence)
+                and not line.text[fence_match.end() :].strip()
+            ):
                 fence = b""
             continue
-        ended = bool(block) and not block[-1].text.strip()
-        starts_block = mark or _ITEM.match(line.text) or _HEADING.match(line.text)
-        after_heading = bool(block) and _HEADING.match(block[-1].text)
-        if block and line.text.strip() and (ended or starts_block or after_heading):
+        follows_blank_line = bool(block) and not block[-1].text.strip()
+        starts_block = fence_match or _ITEM.match(line.text) or _HEADING.match(line.text)
+        follows_heading = bool(block) and _HEADING.match(block[-1].text)
+        if block and line.text.strip() and (follows_blank_line or starts_block or follows_heading):
             yield block
             block = []
         block.append(line)
-        fence = mark[1] if mark else b""
+        fence = fence_match[1] if fence_match else b""
     if block:
         yield block
 
@@ -299,13 +307,13 @@ def _is_by_author(block: Sequence[BlamedLine], emails: frozenset[str]) -> bool:
 
 
 def _join_blocks(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
-    """Return the kept blocks unchanged; blocks around a gap stay separate."""
-    text, gap = b"", False
-    for block, prose in blocks:
-        if prose:
-            separator = b"\n" if gap and text and not text.endswith(b"\n\n") else b""
+    """Join the kept blocks unchanged, separating blocks around a gap with a blank line."""
+    text, has_gap = b"", False
+    for block, is_kept in blocks:
+        if is_kept:
+            separator = b"\n" if has_gap and text and not text.endswith(b"\n\n") else b""
             text += separator + b"".join(line.text for line in block)
-        gap = not prose
+        has_gap = not is_kept
     return text.decode("utf-8").strip("\n")
 
 
@@ -315,13 +323,13 @@ def _title_from_path(path: str) -> str:
 
 
 def _web_address(folder: Path) -> str:
-    """Return the files' web address on the forge, without any token before the host name."""
+    """Return the web address of the files on the forge, without any token before the host name."""
     origin = next(iter(git_blame.config_values(folder, "remote.origin.url")), "")
     match = _FORGE.match(origin)
     if match is None:
         return ""
-    between = {"github.com": "blob", "gitlab.com": "-/blob", "codeberg.org": "src"}[match[1]]
-    return f"https://{match[1]}/{match[2]}/{between}/HEAD"
+    blob_path = {"github.com": "blob", "gitlab.com": "-/blob", "codeberg.org": "src"}[match[1]]
+    return f"https://{match[1]}/{match[2]}/{blob_path}/HEAD"
 
 
 # A Markdown README alone does not make a repository a folder of posts.

@@ -1,10 +1,11 @@
-"""Read an HTML post's title, first heading, `<meta>`, language and canonical address.
+"""Read an HTML post's title, `<meta>` elements, language and canonical address.
 
 Scope: these fields of a page.
 Out of scope: the post's text (`html_cleaning`).
 
-The names are those of https://ogp.me/, https://html.spec.whatwg.org/multipage/semantics.html#meta
-and https://www.rfc-editor.org/rfc/rfc6596 (`rel="canonical"`).
+The field names follow https://ogp.me/,
+https://html.spec.whatwg.org/multipage/semantics.html#meta and
+https://www.rfc-editor.org/rfc/rfc6596 (`rel="canonical"`).
 """
 # pyright: strict
 
@@ -29,7 +30,7 @@ class HtmlHead:
 
     Attributes:
         title: the first `<h1>`, or else the `<title>`.
-        meta: the first content by lower-case name (`og:url`).
+        meta: the first content for each lower-case name (`og:url`).
         canonical: the address as written in the page, or "".
         language: the BCP 47 tag in `<html lang>`, or "".
     """
@@ -41,8 +42,8 @@ class HtmlHead:
 
 
 def read_head(content: str) -> HtmlHead:
-    """Read the head of a page or of a bare fragment; fields that are not found are empty."""
-    lxml_html: Any = import_module("lxml.html")  # lxml has no types
+    """Read the head of a page or of a bare fragment; missing fields are empty."""
+    lxml_html: Any = import_module("lxml.html")  # lxml has no type information
     document = parse_html(content)
     if document is None:
         return HtmlHead()
@@ -87,6 +88,7 @@ def parse_html(content: str) -> Any:
         return tree
     for node in tree.iter():
         node.tail = _FORBIDDEN.sub("", node.tail or "") or None
-        if isinstance(node.tag, str):  # otherwise a comment, which is not used
+        # Any other node is a comment, which is not used.
+        if isinstance(node.tag, str):
             node.text = _FORBIDDEN.sub("", node.text or "") or None
     return tree

@@ -1,10 +1,10 @@
 """Remove the layout shortcodes from a Hugo post, but keep quoted code and the author's words.
 
 Scope: the replacement of each shortcode in a post.
-Out of scope: which posts are Hugo's (`folders`), `{{< highlight >}}` (`code_blocks`, which cleaning
-uses), running templates.
+Out of scope: which posts are Hugo's (`folders`), `{{< highlight >}}` (cleaning handles it with
+`code_blocks`), running templates.
 
-Grammar: https://gohugo.io/content-management/shortcodes/. Hugo quotes a shortcode as
+Grammar: https://gohugo.io/content-management/shortcodes/. Hugo escapes a shortcode as
 `{{</* name */>}}`. A shortcode whose name ends in `.inline` has template code between its tags.
 """
 # pyright: strict
@@ -24,7 +24,7 @@ _QUOTES = frozenset({"blockquote", "quote"})
 
 
 def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
-    """Resolve the shortcodes of a post's body (`markdown` or `html`); an unfinished one stays."""
+    """Resolve the shortcodes in a post's body (`markdown` or `html`); unfinished ones stay."""
     if not _OPENING.search(text):
         return text
     parts: list[str] = []
@@ -45,11 +45,15 @@ def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
             if not end:
                 continue
             tag = part[start:end]
-            if quoted := _QUOTED.fullmatch(tag):
+            if escaped_shortcode := _QUOTED.fullmatch(tag):
                 parts += (
                     []
                     if open_inline_shortcode
-                    else [code_template.format(quoted[1] + quoted[2] + quoted[3])]
+                    else [
+                        code_template.format(
+                            escaped_shortcode[1] + escaped_shortcode[2] + escaped_shortcode[3]
+                        )
+                    ]
                 )
                 continue
             is_closing, name = _parse_tag(tag)
@@ -78,10 +82,9 @@ def _parse_tag(tag: str) -> tuple[bool, str]:
 
 
 def _end_of_tag(part: str, start: int, *, mark: str) -> int | None:
-    closing = ">}}" if mark == "<" else "%}}"
-    end = part.find(closing, start + 3, start + _MAX_TAG_CHARACTERS)
-    if (
-        end < 0 or part.find("{{" + mark, start + 3, end) >= 0
-    ):  # unfinished: the next tag begins before its end
+    closing_mark = ">}}" if mark == "<" else "%}}"
+    end = part.find(closing_mark, start + 3, start + _MAX_TAG_CHARACTERS)
+    # In an unfinished tag, the next tag begins before the end.
+    if end < 0 or part.find("{{" + mark, start + 3, end) >= 0:
         return None
     return end + 3

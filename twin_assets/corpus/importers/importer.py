@@ -1,6 +1,6 @@
 """Define an importer: the exports that it reads, and those of its platform that it rejects.
 
-Scope: the two classes.
+Scope: the classes of an importer.
 Out of scope: the list of importers (`recognition`).
 """
 # pyright: strict
@@ -19,7 +19,7 @@ TO_MARKDOWN = "convert it to a folder of Markdown files (one per post) and impor
 
 
 class ReadExport(Protocol):
-    """A reader that yields an export's parts; an unreadable part is a `Skipped`."""
+    """A function that yields the parts of an export, with a `Skipped` for each unreadable one."""
 
     def __call__(
         self, archive: Archive, *, include: frozenset[str]
@@ -28,14 +28,14 @@ class ReadExport(Protocol):
 
 @dataclass(frozen=True)
 class RefusedExport:
-    """An export that is rejected by name, so that it is not imported as junk.
+    """An unsupported export, rejected explicitly so that it is not imported as junk.
 
     Attributes:
         files: alternative tuples of patterns; each pattern in a tuple must match some file's path.
             The files must occur only in this platform's export.
         content: pattern for the beginning of its files, or "" for none.
-        title: its users' name for it, or "" for a partial or damaged export in the importer's own
-            format.
+        title: the name that users know it by, or "" for a partial or damaged export in the
+            importer's own format.
         next_step: the user's next step.
     """
 
@@ -45,7 +45,7 @@ class RefusedExport:
     next_step: str = "import the whole export: the platform's archive, or its unpacked folder"
 
     def matches_names(self, names: str) -> bool:
-        """Return whether paths, one per line, are those of this export."""
+        """Return whether paths, one per line, belong to this export."""
         return any(
             all(re.search(rf"^(?:.*/)?{pattern}$", names, re.MULTILINE) for pattern in patterns)
             for patterns in self.files
@@ -67,14 +67,15 @@ class Importer:
 
     Attributes:
         name: `source` of its records (`linkedin`).
-        title: its users' name for the format (`LinkedIn data export`).
+        title: the name that users know the format by (`LinkedIn data export`).
         recognises: cheap test of an archive's content, never of its name.
         read: reader of an archive; `include` is a subset of `record.OPT_INS`.
         refused_exports: exports rejected if no importer recognises an archive; the first match
             applies.
         allows_markdown_posts: whether a folder with Markdown posts may be its export (a
             repository).
-        latest_only: whether it has only the newest posts (a feed); missing posts are not deleted.
+        latest_only: whether an export has only the newest posts (a feed), so that missing posts do
+            not count as deleted.
         digest: hash of the records' inputs, which may differ from the bytes on disk (a commit).
     """
 

@@ -6,9 +6,9 @@ Out of scope: front matter (`front_matter`), the meaning of a field, the rest of
 
 Sources: https://www.11ty.dev/docs/data-template-dir/ (`posts/posts.json` applies to everything
 below `posts`, and `posts/a.json` to `posts/a.md`; `.11tydata.js` is a program, which is not run).
-https://jekyllrb.com/docs/configuration/front-matter-defaults/ (`defaults` of `_config.yml`, also of
+https://jekyllrb.com/docs/configuration/front-matter-defaults/ (`defaults` in `_config.yml`, and
 `collections: {posts: {output: false}}`),
-https://gohugo.io/content-management/front-matter/#cascade-1 (`cascade` of the configuration and of
+https://gohugo.io/content-management/front-matter/#cascade-1 (`cascade` in the configuration and in
 `_index.md`), https://quarto.org/docs/projects/quarto-projects.html (`_metadata.yml`). Fields nearer
 to the post take precedence, and lists of tags are joined.
 """
@@ -34,9 +34,8 @@ _QUARTO = re.compile(r"(?P<folder>(?:.*/)?)_metadata\.ya?ml", re.DOTALL)
 _MERGED_LISTS = ("tags", "categories", "keywords")
 # 11ty, Jekyll and Hugo treat a permalink as a template, so it is not an address.
 _TEMPLATE = re.compile(r"\{[{%]|:\w")
-_PATTERN_PREFIX = (
-    "^"  # prefix of a scope that is a regular expression for the path without its suffix
-)
+# Prefix of a scope that is a regular expression for the path without its suffix.
+_PATTERN_PREFIX = "^"
 _WILDCARDS = re.compile(r"\*\*/|\*\*|\*|\?|\{[^{}]*\}|[^*?{]+|\{")
 
 ReadFile = Callable[[str], bytes]
@@ -46,7 +45,7 @@ ScopedFields = tuple[str, str]
 def inherited_fields(
     source_ids: Collection[str], read: ReadFile, *, site: Site, root_name: str = ""
 ) -> tuple[ScopedFields, ...]:
-    """Return `Site.data` for a site or a folder within it; the nearest scope comes last.
+    """Return `Site.data` for a site or a folder within it, with the nearest scope last.
 
     Args:
         source_ids: paths of the files in the site.
@@ -62,7 +61,7 @@ def inherited_fields(
         *_eleventy_fields(source_ids, read, root_name),
         *_quarto_fields(source_ids, read),
     ]
-    return tuple(sorted(scoped_fields, key=lambda one: (len(one[0]), one[0])))
+    return tuple(sorted(scoped_fields, key=lambda item: (len(item[0]), item[0])))
 
 
 def merge_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[str, Any]:
@@ -73,16 +72,16 @@ def merge_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[st
         path: the post's path in the site.
 
     Raises:
-        ValueError: a file with such fields, which may hold the post back, cannot be read.
+        ValueError: a file with inherited fields, which may withhold the post, cannot be read.
     """
     own_fields = dict(fields)
-    inherited: dict[str, Any] = {}
+    inherited_values: dict[str, Any] = {}
     for scope, json_fields in site.data:
         if _applies(scope, path):
             if not json_fields:
                 raise ValueError(f"the fields of {scope or 'the folder'} cannot be read")
-            inherited = _merge_fields(inherited, json.loads(json_fields))
-    return _merge_fields(inherited, own_fields) if inherited else own_fields
+            inherited_values = _merge_fields(inherited_values, json.loads(json_fields))
+    return _merge_fields(inherited_values, own_fields) if inherited_values else own_fields
 
 
 def _applies(scope: str, path: str) -> bool:
@@ -94,13 +93,13 @@ def _applies(scope: str, path: str) -> bool:
 
 
 def _merge_fields(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge fields: the nearer ones take precedence, but lists of tags are joined."""
+    """Merge fields: the inner ones take precedence, but lists of tags are joined."""
     outer_lists = {
         name: front_matter.list_field(outer, name) for name in _MERGED_LISTS if name in outer
     }
     lists = {
-        name: list(dict.fromkeys([*said, *front_matter.list_field(inner, name)]))
-        for name, said in outer_lists.items()
+        name: list(dict.fromkeys([*outer_values, *front_matter.list_field(inner, name)]))
+        for name, outer_values in outer_lists.items()
     }
     return {**outer, **inner, **lists}
 
@@ -143,11 +142,11 @@ def _jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
     for name, options in as_mapping(fields.get("collections")).items():
         if as_mapping(options).get("output") is False:
             yield _to_regex(f"**/_{name}/**"), _to_json({"published": False})
-    yield from (one for _, one in sorted(ranked_fields, key=lambda one: one[0]))
+    yield from (item for _, item in sorted(ranked_fields, key=lambda item: item[0]))
 
 
 def _hugo_fields(source_ids: Collection[str], read: ReadFile, site: Site) -> Iterator[ScopedFields]:
-    """Yield Hugo's cascades in reverse, because the first list entry with a field wins."""
+    """Yield Hugo's cascades in reverse order, because the first list entry with a field wins."""
     roots = [f"{folder}/" for folder in site.folders]
     for entry in reversed(
         _entries(read_configuration(source_ids, read, layout="hugo").get("cascade"))
@@ -155,18 +154,18 @@ def _hugo_fields(source_ids: Collection[str], read: ReadFile, site: Site) -> Ite
         for root in roots:
             yield from _cascade_fields(entry, folder=root, root=root)
     sections = [match for path in source_ids if (match := _SECTION.fullmatch(path))]
-    for match in sorted(sections, key=lambda one: (one["folder"].count("/"), one[0])):
+    for match in sorted(sections, key=lambda section: (section["folder"].count("/"), section[0])):
         folder = match["folder"]
         root = max(
             (candidate for candidate in roots if folder.startswith(candidate)), key=len, default=""
         )
         try:
             text = read(match[0]).decode("utf-8-sig")
-            head = as_mapping(front_matter.split_front_matter(text)[0])
+            front_matter_fields = as_mapping(front_matter.split_front_matter(text)[0])
         except (OSError, ValueError):
             yield folder, ""
             continue
-        for entry in reversed(_entries(head.get("cascade"))):
+        for entry in reversed(_entries(front_matter_fields.get("cascade"))):
             yield from _cascade_fields(entry, folder=folder, root=root)
 
 
@@ -177,43 +176,45 @@ def _cascade_fields(entry: Mapping[str, Any], *, folder: str, root: str) -> Iter
         return
     if target.get("environment", "production") != "production":
         return
-    values = _to_json({key: one for key, one in entry.items() if key not in {"target", "_target"}})
+    values = _to_json(
+        {key: value for key, value in entry.items() if key not in {"target", "_target"}}
+    )
     path = target.get("path")
     yield (_to_regex(root + path.strip("/")) if isinstance(path, str) else folder), values
 
 
 def _to_regex(wildcards: str) -> str:
-    """Return a path with `*`, `**`, `?` and `{a,b}` as a regular expression beginning with `^`."""
+    """Convert a path with wildcards (`*`, `**`, `?`, `{a,b}`) to a regex that starts with `^`."""
     return _PATTERN_PREFIX + "".join(map(_wildcard_to_regex, _WILDCARDS.findall(wildcards)))
 
 
 def _wildcard_to_regex(part: str) -> str:
     if part[0] == "{" and part[-1] == "}":
         return f"(?:{'|'.join(map(re.escape, part[1:-1].split(',')))})"
-    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return known.get(part) or re.escape(part)
+    regex_by_wildcard = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return regex_by_wildcard.get(part) or re.escape(part)
 
 
 def _entries(value: object) -> list[Mapping[str, Any]]:
-    """Return the mappings of a value that is one mapping or a list of them."""
-    listed = cast("list[object]", value) if isinstance(value, list) else [value]
-    return [one for one in map(as_mapping, listed) if one]
+    """Return the mappings in a value that is one mapping or a list of them."""
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    return [mapping for mapping in map(as_mapping, items) if mapping]
 
 
 def _read_data_file(path: str, read: ReadFile) -> str:
     parse = json.loads if path.endswith(".json") else yaml.safe_load
     try:
-        parsed: object = parse(read(path).decode("utf-8-sig"))
+        document: object = parse(read(path).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return ""
-    is_mapping = isinstance(parsed, dict)
-    return _to_json(as_mapping(cast("object", parsed))) if is_mapping else ""
+    is_mapping = isinstance(document, dict)
+    return _to_json(as_mapping(cast("object", document))) if is_mapping else ""
 
 
 def _to_json(fields: Mapping[str, Any]) -> str:
     """Return fields as JSON; dates become text and are parsed again later."""
-    lowercased = {key.strip().lower(): value for key, value in fields.items()}
-    address = lowercased.get("permalink")
-    if isinstance(address, str) and _TEMPLATE.search(address):
-        del lowercased["permalink"]
-    return json.dumps(lowercased, default=str)
+    lowercase_fields = {key.strip().lower(): value for key, value in fields.items()}
+    permalink = lowercase_fields.get("permalink")
+    if isinstance(permalink, str) and _TEMPLATE.search(permalink):
+        del lowercase_fields["permalink"]
+    return json.dumps(lowercase_fields, default=str)

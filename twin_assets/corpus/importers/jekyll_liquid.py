@@ -1,12 +1,12 @@
 """Remove the layout's Liquid tags from a Jekyll post, but keep quoted code and the author's words.
 
 Scope: the replacement of each tag in a post.
-Out of scope: which posts are Jekyll's (`folders`), `{% highlight %}` (`code_blocks`, which cleaning
-uses), running templates: a tag's output depends on the site and is not the author's text.
+Out of scope: which posts are Jekyll's (`folders`), `{% highlight %}` (cleaning handles it with
+`code_blocks`), and running templates. A tag's output depends on the site and is not the author's
+text.
 
 Tags: https://shopify.github.io/liquid/ and https://jekyllrb.com/docs/liquid/tags/; `codeblock` and
-`blockquote` are from Octopress. A `{% raw %}` block is quoted code, so its contents stay as they
-are.
+`blockquote` are from Octopress. A `{% raw %}` block is quoted code, so its contents stay unchanged.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ _QUOTES = frozenset({"blockquote", "quote"})
 
 @dataclass
 class _Reader:
-    """State across parts: an open `raw` block, the unprinted blocks, and a quotation's start."""
+    """State across parts: an open `raw` block, open unprinted blocks and a quotation's start."""
 
     markup: str
     parts: list[str] = field(default_factory=list[str])
@@ -44,7 +44,7 @@ class _Reader:
 
 
 def remove_liquid(text: str, *, markup: str = "markdown") -> str:
-    """Resolve the Liquid of a post's body (`markdown` or `html`); an unfinished tag stays."""
+    """Resolve the Liquid tags in a post's body (`markdown` or `html`); unfinished ones stay."""
     if not _TEMPLATE.search(text):
         return text
     reader = _Reader(markup)
@@ -59,8 +59,8 @@ def remove_liquid(text: str, *, markup: str = "markdown") -> str:
 
 def _strip_raw_marks(part: str) -> str:
     """Return code without the `raw` marks that prevented Jekyll from running it."""
-    unwrapped = _RAW_MARK.sub("", part) if "raw" in part else part
-    return re.sub(r"(\{%-?[ \t]*(?:end)?)codeblock\b", r"\1highlight", unwrapped)
+    code = _RAW_MARK.sub("", part) if "raw" in part else part
+    return re.sub(r"(\{%-?[ \t]*(?:end)?)codeblock\b", r"\1highlight", code)
 
 
 def _read_part(reader: _Reader, part: str) -> None:
@@ -72,15 +72,15 @@ def _read_part(reader: _Reader, part: str) -> None:
         if match is None:
             break
         start = match.start()
-        closing = "%}" if match[0] == "{%" else "}}"
-        end = part.find(closing, start + 2, start + _MAX_TAG_CHARACTERS)
+        closing_mark = "%}" if match[0] == "{%" else "}}"
+        end = part.find(closing_mark, start + 2, start + _MAX_TAG_CHARACTERS)
         reader.keep(part[position:start])
         if end < 0:
             reader.keep(part[start : start + 2])
             position = start + 2
             continue
         position = end + 2
-        if closing == "%}":
+        if closing_mark == "%}":
             _read_tag(reader, part[start:position])
         elif literal := _LITERAL.match(part, start, position):
             reader.keep(literal[1] or literal[2] or "")
@@ -88,16 +88,16 @@ def _read_part(reader: _Reader, part: str) -> None:
 
 
 def _keep_raw(reader: _Reader, part: str, position: int) -> int:
-    """Keep quoted code up to the end of its block or of this part; return the next position."""
+    """Keep quoted code up to the end of its block or of this part, and return the next position."""
     end = _END_OF_RAW.search(part, position)
-    quoted = part[position : end.start() if end else len(part)]
+    quoted_code = part[position : end.start() if end else len(part)]
     reader.is_in_raw = end is None
     # Quoted template text in a sentence becomes a code span, which cleaning keeps. A block that
     # began in an earlier part (position 0) contains code blocks.
-    span = quoted.strip()
+    span = quoted_code.strip()
     if end and position and _TEMPLATE.search(span) and "`" not in span and "\n" not in span:
-        quoted = f"`{span}`" if reader.markup == "markdown" else f"<code>{span}</code>"
-    reader.keep(quoted)
+        quoted_code = f"`{span}`" if reader.markup == "markdown" else f"<code>{span}</code>"
+    reader.keep(quoted_code)
     return end.end() if end else len(part)
 
 
@@ -126,7 +126,7 @@ def _close_quotation(reader: _Reader) -> None:
 
 
 def to_quotation(words: str, *, markup: str) -> str:
-    """Return someone else's words marked as a quotation in Markdown or HTML."""
+    """Mark someone else's words as a quotation in Markdown or HTML."""
     if markup == "html":
         return f"<blockquote>{words}</blockquote>"
     lines = words.strip("\n").split("\n")

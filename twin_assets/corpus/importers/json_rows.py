@@ -1,10 +1,10 @@
 """Read the rows of a platform's JSON: a member's document, its lists and its strings.
 
-Scope: reading a document, and a row's members of a given type.
+Scope: reading a document, and reading members of a given type from a row.
 Out of scope: the meaning of a row (one importer per platform), reading files (`archive`).
 
-A file is read whole or not at all: if a byte is missing, the file is `torn` and its posts do not
-change.
+A file is read completely or not at all: if a byte is missing, the file is `torn` and its posts do
+not change.
 Grammar: https://www.rfc-editor.org/rfc/rfc8259.
 """
 # pyright: strict
@@ -22,11 +22,11 @@ _ASSIGNMENT = re.compile(rb"\A[\w\s.]*=")
 _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 MALFORMED = "malformed_row"
-"""Reason for `Skipped`: a row that is not an object, or lacks a required field."""
+"""Reason in `Skipped` for a row that is not an object or lacks a required field."""
 
 
 def load_document(archive: Archive, name: str, *, limit: int | None = None) -> Any:
-    """Return a member's JSON, or a script's assigned value (`window.YTD.tweets.part0 = [ … ]`).
+    """Return a member's JSON, or the value assigned in a script (`window.YTD.tweets = [ … ]`).
 
     Raises:
         MemberError: as in `Archive.read`, or `torn` for invalid JSON.
@@ -35,7 +35,7 @@ def load_document(archive: Archive, name: str, *, limit: int | None = None) -> A
     json_text = _ASSIGNMENT.sub(b"", body.removeprefix(b"\xef\xbb\xbf"))
     try:
         return json.loads(json_text.rstrip(b"; \r\n\t"))
-    # RecursionError: brackets nested deeper than the interpreter's stack.
+    # Brackets nested deeper than the interpreter's stack raise RecursionError.
     except (ValueError, RecursionError) as error:
         raise MemberError(name, "torn") from error
 
@@ -74,14 +74,14 @@ def get_string(row: object, *path: str) -> str:
 
 
 def get_objects(row: object, *path: str) -> list[dict[str, Any]]:
-    """Return the objects of a list member; other items are omitted."""
+    """Return the objects in a list member and omit its other items."""
     value = get_member(row, *path)
     items = cast("list[object]", value) if isinstance(value, list) else []
     return [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
 
 
 def get_strings(row: object, *path: str) -> list[str]:
-    """Return the strings of a list member, or the single string in its place."""
+    """Return the strings in a list member, or a single string that replaces the list."""
     value = get_member(row, *path)
     items = cast("list[object]", value) if isinstance(value, list) else [value]
     return [_CONTROL_CHARACTERS.sub("", item) for item in items if isinstance(item, str)]

@@ -1,10 +1,10 @@
-"""Read the fields of a head that its format's parser rejects, entry by entry and line by line.
+"""Read front matter that its format's parser rejects, entry by entry and line by line.
 
 Scope: `title: Problem: Things`, `family: [[Smith]] [[Jones]]`, a tab before a key, an extra comma.
-Out of scope: where a head begins and ends, strict parsers (`front_matter`).
+Out of scope: where front matter begins and ends, strict parsers (`front_matter`).
 
 An entry that cannot be parsed becomes text and does not affect the others. Below such an entry, a
-line that would hold the post back counts as a separate entry.
+line that would withhold the post counts as a separate entry.
 """
 # pyright: strict
 
@@ -18,7 +18,7 @@ from typing import Any
 from twin_assets.corpus.importers.visibility_rules import parse_hiding_line
 
 Parse = Callable[[str], object]
-"""A strict parser of one entry, which raises `ValueError` or returns a mapping."""
+"""A strict parser of one entry, which returns a mapping or raises `ValueError`."""
 
 _YAML_ENTRY = re.compile(r"([\"']?)([^\W\d_][^:\n#]{0,60}?)\1[ \t]*::?(?:[ \t]+(.*)|$|(?=\w)(.*))")
 _TOML_ENTRY = re.compile(r"([\"']?)([^\W\d_][\w .-]{0,60}?)\1[ \t]*[=:][ \t]*(.*)()")
@@ -34,10 +34,10 @@ def parse_yaml(block: str, parse: Parse) -> dict[str, Any] | None:
 
 def parse_toml(block: str, parse: Parse) -> dict[str, Any] | None:
     """Return a TOML block's fields, with tables as mappings, or None if most lines are prose."""
-    parts = _TOML_TABLE.split(block)
+    table_parts = _TOML_TABLE.split(block)
     fields: dict[str, Any] = {}
-    for name, part in zip(["", *parts[1::2]], parts[::2], strict=True):
-        table = _parse_lines(part, parse, _TOML_ENTRY)
+    for name, table_text in zip(["", *table_parts[1::2]], table_parts[::2], strict=True):
+        table = _parse_lines(table_text, parse, _TOML_ENTRY)
         if table is None:
             return None
         fields |= {name.strip(" \"'").lower(): table} if name else table
@@ -53,14 +53,14 @@ def parse_json(text: str) -> tuple[dict[str, Any], int] | None:
     position = 0
     for number, line in enumerate(text.splitlines(keepends=True)):
         position += len(line)
-        stripped = line.strip()
-        if number == 0 or not stripped or stripped.startswith("//"):
-            if number == 0 and stripped != "{":
+        entry_text = line.strip()
+        if number == 0 or not entry_text or entry_text.startswith("//"):
+            if number == 0 and entry_text != "{":
                 return None
             continue
-        if stripped == "}":
+        if entry_text == "}":
             return fields, position
-        match = _JSON_ENTRY.fullmatch(stripped.removesuffix(","))
+        match = _JSON_ENTRY.fullmatch(entry_text.removesuffix(","))
         if match is None:
             return None
         try:
@@ -95,11 +95,11 @@ def _parse_lines(block: str, parse: Parse, entry: re.Pattern[str]) -> dict[str, 
 
 def _parse_entry(match: re.Match[str], continuation: list[str], parse: Parse) -> dict[str, Any]:
     try:
-        parsed = parse("\n".join([match[0], *continuation]) + "\n")
+        parsed_entry = parse("\n".join([match[0], *continuation]) + "\n")
     except ValueError:
-        parsed = None
-    if isinstance(parsed, dict) and parsed:
-        return {str(key).strip().rstrip(":").lower(): value for key, value in parsed.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        parsed_entry = None
+    if isinstance(parsed_entry, dict) and parsed_entry:
+        return {str(key).strip().rstrip(":").lower(): value for key, value in parsed_entry.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     text = _strip_quotes(match[3] or match[4] or "")
     items = [item for line in continuation if (item := _ITEM.fullmatch(line))]
     value: object = text

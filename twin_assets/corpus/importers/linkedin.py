@@ -4,13 +4,14 @@ Scope: turning shares and articles into records.
 Out of scope: parsing the CSV (`linkedin_shares`). Messages, connections, comments and other
 people's texts are never read.
 
-Format: https://www.linkedin.com/help/linkedin/answer/a1339364, columns by name. A post's URN
-contains its identifier, and the identifier contains its time: `id >> 22` is in milliseconds and
-UTC, and more precise than the column `Date`.
+Format: https://www.linkedin.com/help/linkedin/answer/a1339364, with columns found by name. A post's
+URN contains its identifier, and the identifier contains its time. `id >> 22` is the UTC time in
+milliseconds, which is more precise than the column `Date`.
 
 LinkedIn does not document a post's visibility. In five exports that their owners published (945
-rows), the column `Visibility` is `MEMBER_NETWORK` in every row, including the 68 group posts. So an
-empty cell does not mean public, and a group post is treated as visible to the group's members.
+rows), the column `Visibility` is `MEMBER_NETWORK` in every row, including the 68 group posts. An
+empty cell therefore does not mean public, and a group post counts as visible only to the group's
+members.
 """
 # pyright: strict
 
@@ -56,7 +57,7 @@ _VISIBILITY = {
 }
 
 
-# The end of a different row within a commentary: damage hid the row's end and its visibility.
+# The end of another row within a commentary: damage hid the row's own end and visibility.
 _SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 
@@ -79,7 +80,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             yield Skipped(name, error.reason)
             continue
         if not read_columns(text):
-            # No row can be read without the header, so missing posts are not deleted.
+            # No row can be read without the header, so missing posts do not count as deleted.
             yield Skipped(name, "torn")
             continue
         rows = enumerate(share_rows(text), start=1)
@@ -205,8 +206,8 @@ def _article_record(
 def _plain_letters(text: str) -> str:
     """Replace mathematical letters, LinkedIn's only bold type, with plain letters.
 
-    A tokenizer sees each of them as four bytes that occur in no word. Other characters stay: NFKC
-    of the whole text would turn `½` into three characters.
+    A tokenizer splits each of them into four bytes that occur in no word. Other characters stay,
+    because NFKC of the whole text would turn `½` into three characters.
     """
     return _STYLED_LETTERS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
 
@@ -215,9 +216,9 @@ def _pop_date(root: Any, kind: str) -> datetime | None:
     """Remove `<p class="published">Published on 2019-05-08 15:10</p>` and return its time."""
     for element in root.iter("p"):
         if str(element.get("class") or "") == kind:
-            when = _parse_time(str(element.text_content()))
+            time = _parse_time(str(element.text_content()))
             element.drop_tree()
-            return when
+            return time
     return None
 
 
@@ -230,7 +231,7 @@ def _owner_name(archive: Archive) -> str:
         except (MemberError, csv.Error):
             return ""  # the byline is lost, but the posts are still read
         names = (row.get("First Name"), row.get("Last Name"))
-        return " ".join(part.strip() for part in names if part and part.strip())
+        return " ".join(name_part.strip() for name_part in names if name_part and name_part.strip())
     return ""
 
 

@@ -126,11 +126,11 @@ def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post |
         return Skipped(address or location, json_rows.MALFORMED)
     if get_string(note, "type") not in _POST_TYPES:
         return Skipped(address, "not_a_post")
-    writer = get_string(note, "attributedTo") or get_string(row, "actor")
-    if actor.address and writer and writer != actor.address:
+    attributed_to = get_string(note, "attributedTo") or get_string(row, "actor")
+    if actor.address and attributed_to and attributed_to != actor.address:
         return Skipped(address, "foreign_author")
     in_reply_to = get_string(note, "inReplyTo")
-    account = writer or actor.address
+    account = attributed_to or actor.address
     title = get_string(note, "name") or get_string(note, "summary")
     html = remove_foreign_parts(get_string(note, "content"))
     record = ExportRecord(
@@ -160,16 +160,16 @@ def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post |
 
 def _visibility(activity: Mapping[str, Any]) -> str:
     """Return a post's visibility; a message to named people is `private`."""
-    to, copy = set(get_strings(activity, "to")), set(get_strings(activity, "cc"))
-    if to & _PUBLIC:
+    recipients, cc = (set(get_strings(activity, "to")), set(get_strings(activity, "cc")))
+    if recipients & _PUBLIC:
         return "public"
-    if copy & _PUBLIC:
+    if cc & _PUBLIC:
         return "unlisted"
-    return "followers" if any(name.endswith("/followers") for name in to) else "private"
+    return "followers" if any(name.endswith("/followers") for name in recipients) else "private"
 
 
 def _language(note: Mapping[str, Any]) -> str:
-    """Return the only language in `contentMap`, or "" if it does not have exactly one."""
+    """Return the only language in `contentMap`, or "" if there is not exactly one."""
     content = get_member(note, "contentMap")
     names = list(cast("dict[str, object]", content)) if isinstance(content, dict) else []
     return names[0] if len(names) == 1 and names[0] != "und" else ""
@@ -196,24 +196,24 @@ def _thread_records(
         allowed_parents, key=lambda address: (_sort_time(posts[address]), address)
     ):
         threads[roots[address]].append(posts[address])
-    for root, members in threads.items():
+    for root, thread in threads.items():
         record, parent = posts[root].record, posts[root].in_reply_to
         html = "\n".join(
             _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
-            for post in members
+            for post in thread
         )
         if not plain_text(html):
-            yield from (Skipped(post.address, "no_text") for post in members)
+            yield from (Skipped(post.address, "no_text") for post in thread)
             continue
         yield from (
-            Skipped(post.address, "joined_to_thread") for post in members if post.address != root
+            Skipped(post.address, "joined_to_thread") for post in thread if post.address != root
         )
         yield replace(
             record,
             text=html,
-            updated_at=max(filter(None, map(_updated_at, members)), default=None),
+            updated_at=max(filter(None, map(_updated_at, thread)), default=None),
             parent_id=posts[parent].record.source_id if parent in posts else "",
-            tags=tuple(dict.fromkeys(tag for post in members for tag in post.record.tags if tag)),
+            tags=tuple(dict.fromkeys(tag for post in thread for tag in post.record.tags if tag)),
         )
 
 
