@@ -86,14 +86,16 @@ def next_step(
         return "wait"
     if not runs:
         return "gone" if was_seen else "offer"
-    newest = runs[0]
-    if newest.status == "SUCCESS":
+    newest_run = runs[0]
+    if newest_run.status == "SUCCESS":
         return "passed"
-    if newest.status == "CANCELED" and not (newest.was_ended_by_erasure and attempt < max_attempts):
+    if newest_run.status == "CANCELED" and not (
+        newest_run.was_ended_by_erasure and attempt < max_attempts
+    ):
         return "canceled"
     if attempt >= max_attempts:
         return "failed"
-    return "wait" if retry_after_s and now < _end_time(newest) + retry_after_s else "retry"
+    return "wait" if retry_after_s and now < _end_time(newest_run) + retry_after_s else "retry"
 
 
 def _will_be_restarted(run: Run, now: float) -> bool:

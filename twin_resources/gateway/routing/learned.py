@@ -1,7 +1,7 @@
-"""Rule: the author's fitted policy sends a question to a dearer model that is worth its price.
+"""Rule: the author's fitted policy sends a question to a costlier model that is worth its price.
 
-Scope: whether the policy applies to a question, the version that it chooses, the note for the trace
-and the reader. Out of scope: the mathematics (`router/`), the pace of spending
+Scope: whether the policy applies to a question, the version that it chooses, and the note for trace
+and reader. Out of scope: the mathematics (`router/`), the pace of spending
 (`question_routing.py`).
 
 The policy applies to the canary and the stable version alike. Otherwise the canary's trial would
@@ -34,30 +34,36 @@ PROMPT_SHARE = 0.8
 
 
 def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """Return the policy's choice, the drawn version or a dearer model, with the reason."""
-    scored = request.scored_question
+    """Return the policy's choice, the drawn version or a costlier model, with the reason."""
+    scored_question = request.scored_question
     own_decision = (
-        route_to_canary(request, snapshot) or route_to_stable(request, snapshot) if scored else None
+        route_to_canary(request, snapshot) or route_to_stable(request, snapshot)
+        if scored_question
+        else None
     )
-    if scored is None or own_decision is None:
+    if scored_question is None or own_decision is None:
         return None
-    policy, routed = scored.policy, scored.decision
-    if routed is None:
-        return replace(own_decision, routing_note=RoutingNote(f"not routed: {scored.lapse_reason}"))
-    if routed.model == 0:
+    policy, routing = scored_question.policy, scored_question.decision
+    if routing is None:
+        return replace(
+            own_decision, routing_note=RoutingNote(f"not routed: {scored_question.lapse_reason}")
+        )
+    if routing.model == 0:
         return replace(
             own_decision,
-            degraded=(*own_decision.degraded, *_margin_deviation(routed)),
-            routing_note=_routing_note(policy, routed, other_index=1),
+            degraded=(*own_decision.degraded, *_margin_deviation(routing)),
+            routing_note=_routing_note(policy, routing, other_index=1),
         )
     if problem := request.paid_problem:
-        missing = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by the author's model"
-        note = _routing_note(policy, routed, other_index=0, caveat=problem)
-        return replace(own_decision, degraded=(*own_decision.degraded, missing), routing_note=note)
+        deviation = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by the author's model"
+        note = _routing_note(policy, routing, other_index=0, caveat=problem)
+        return replace(
+            own_decision, degraded=(*own_decision.degraded, deviation), routing_note=note
+        )
     return replace(
         paid_decision(f"{ROUTED_PREFIX}{PAID}"),
-        degraded=_margin_deviation(routed),
-        routing_note=_routing_note(policy, routed, other_index=0),
+        degraded=_margin_deviation(routing),
+        routing_note=_routing_note(policy, routing, other_index=0),
     )
 
 
@@ -70,12 +76,14 @@ def find_lapse_reason(
     paid_model: str,
 ) -> str:
     """Return why an author's policy is not used for this question, or empty if it is."""
-    served = snapshot.policy_for(chat_request.author)
-    stable = served.stable.checkpoint if served and served.stable else ""
-    count = len(policy.models)
-    if count > 2:
+    author_policy = snapshot.policy_for(chat_request.author)
+    stable_checkpoint = (
+        author_policy.stable.checkpoint if author_policy and author_policy.stable else ""
+    )
+    model_count = len(policy.models)
+    if model_count > 2:
         return "the policy's labels compare three models, as an earlier release did"
-    if policy.models[0].model != stable:
+    if policy.models[0].model != stable_checkpoint:
         return "the policy's labels are for another version"
     if policy.models[-1].model != paid_model:
         return f"the policy's labels are for {policy.models[-1].model}"

@@ -32,10 +32,12 @@ async def run_stages(
     lines: list[str] = []
     facts = exchange.facts()
     for stage in stages:
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         exchange = await stage(exchange, services)
-        took_ms = (time.perf_counter() - began) * 1000
-        before, facts = facts, exchange.facts()
-        changed = [f"{name} {facts[name]}" for name in facts if facts[name] != before.get(name)]
-        lines.append(f"{stage.__name__} {took_ms:.1f} ms: {', '.join(changed)}".rstrip(": "))
+        duration_ms = (time.perf_counter() - start_time) * 1000
+        earlier_facts, facts = facts, exchange.facts()
+        changes = [
+            f"{name} {facts[name]}" for name in facts if facts[name] != earlier_facts.get(name)
+        ]
+        lines.append(f"{stage.__name__} {duration_ms:.1f} ms: {', '.join(changes)}".rstrip(": "))
     return exchange, "\n".join(lines)
