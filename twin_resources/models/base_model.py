@@ -6,8 +6,8 @@ Out of scope: fetching and converting (`storage/weights/weights.py`), comparing 
 (`serving/serving_parity.py`), testing whether a model chats (`serving/chat_ability.py`).
 
 The test also covers an adapter with random weights on every linear layer, because GGUF may store a
-weight differently, or llama.cpp's graph of the architecture may ignore adapters. In that case, each
-trained adapter is merged into a separate GGUF file (`BaseModel.adapters`).
+weight differently, or llama.cpp's graph of the architecture may ignore adapters. If the test with
+the adapter fails, each trained adapter is merged into a separate GGUF file (`BaseModel.adapters`).
 """
 # pyright: strict, reportUnknownMemberType=false
 
@@ -123,10 +123,10 @@ def write_random_adapter(model: Path, folder: Path) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    base: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    base_model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     torch.manual_seed(SEED)
     peft_model: Any = get_peft_model(
-        base,
+        base_model,
         LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     for name, weights in peft_model.named_parameters():

@@ -38,7 +38,7 @@ def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
     import litellm
     from litellm.llms.openai.common_utils import BaseOpenAILLM
 
-    library: Any = litellm
+    litellm_module: Any = litellm
     client: Any = BaseOpenAILLM.get_async_http_client()
     if client is None:
         raise TypeError(
@@ -46,7 +46,7 @@ def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
         )
     client._transport = StreamingTransport(client._transport, is_own_server)
     client.follow_redirects = False
-    library.aclient_session = client
+    litellm_module.aclient_session = client
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):
@@ -54,9 +54,8 @@ class StreamingTransport(httpx.AsyncBaseTransport):
 
     Args:
         inner: the transport that connects.
-        is_own_server: whether an address belongs to a model server of this home. Providers are
-            excluded: they may count or price streams differently, and they stop generating without
-            this transport.
+        is_own_server: whether an address belongs to a model server of this home. A provider may
+            count or price a stream differently, and stops generating after a disconnect anyway.
     """
 
     def __init__(

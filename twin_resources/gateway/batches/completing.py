@@ -132,15 +132,17 @@ async def _complete(
     from openai import AsyncOpenAI
 
     totals = BatchTotals(len(questions))
-    unanswered = [question for question in questions if question.fingerprint(model) not in journal]
-    totals.already_answered = len(questions) - len(unanswered)
+    unanswered_questions = [
+        question for question in questions if question.fingerprint(model) not in journal
+    ]
+    totals.already_answered = len(questions) - len(unanswered_questions)
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S) as transport:
         client = AsyncOpenAI(base_url=url, api_key=key, http_client=transport, max_retries=RETRIES)
 
-        remaining = iter(unanswered)
+        question_queue = iter(unanswered_questions)
 
         async def work() -> None:
-            for question in remaining:
+            for question in question_queue:
                 row = await _ask(client, question, model=model)
                 journal.append(row)
                 totals.count(row)
@@ -149,7 +151,9 @@ async def _complete(
         # After the first failure, TaskGroup cancels the other tasks.
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(max(1, min(concurrency, MAX_CONCURRENCY, len(unanswered)))):
+                for _ in range(
+                    max(1, min(concurrency, MAX_CONCURRENCY, len(unanswered_questions)))
+                ):
                     group.create_task(work())
         except* TwinError as failures:
             raise failures.exceptions[0] from None

@@ -23,8 +23,8 @@ class AnswerCost:
         usd_per_hour: price of the machine that answers.
         meter: measures that machine's tokens per second; None if a remote machine answers.
         paid_call: the paid call for the answer, or None.
-        usd, other_usd, tokens_per_second: set at the end; `other_usd` is the estimated cost of
-            the model that was not chosen.
+        usd, other_usd, tokens_per_second: set at the end; `other_usd` is the estimated cost of the
+            model that was not chosen.
         seconds: duration of the answer.
     """
 

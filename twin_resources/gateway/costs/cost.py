@@ -183,8 +183,8 @@ class TokenPrices:
     def for_server(self, server_key: str, *, is_paid: bool) -> dict[str, float | None]:
         """Return `usd_per_million_prompt_tokens` and `usd_per_million_answer_tokens`.
 
-        Both are None before the first measurement. For a self-hosted server both are its
-        measured marginal cost, which also determines the cost of each answer.
+        Both are None before the first measurement. For a self-hosted server both are its measured
+        marginal cost, which also determines the cost of each answer.
         """
         prompt_price = answer_price = None
         if is_paid and self.paid_prices is not None:

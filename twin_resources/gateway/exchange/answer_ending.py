@@ -1,9 +1,9 @@
 """End LiteLLM's answers and streams at a sentence, and remove loops and unsupported prose.
 
-Scope: writing the text of `stop_criteria.py` and `supported_prose.py` into the objects that
-LiteLLM sends, and the finish reason. Out of scope: where a text ends (`stop_criteria.py`),
-which prose is supported (`supported_prose.py`), which answers are truncated
-(`RequestRecord.ends_at_sentence`), LiteLLM's hooks (`plugin.py`).
+Scope: writing the text of `stop_criteria.py` and `supported_prose.py` into the objects that LiteLLM
+sends, and the finish reason. Out of scope: where a text ends (`stop_criteria.py`), which prose is
+supported (`supported_prose.py`), which answers are truncated (`RequestRecord.ends_at_sentence`),
+LiteLLM's hooks (`plugin.py`).
 """
 
 from __future__ import annotations

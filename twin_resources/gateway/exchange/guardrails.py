@@ -111,9 +111,12 @@ def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
         return chat_request
     dropped_parts = [f"the {dropped_turns} oldest turns"] * bool(dropped_turns)
     dropped_parts += ["the end of the system messages"] * (system != chat_request.system)
-    ignored = (*chat_request.ignored, *dropped_parts)
+    ignored_parts = (*chat_request.ignored, *dropped_parts)
     return replace(
-        chat_request, system=system, history=chat_request.history[dropped_turns:], ignored=ignored
+        chat_request,
+        system=system,
+        history=chat_request.history[dropped_turns:],
+        ignored=ignored_parts,
     )
 
 

@@ -295,8 +295,8 @@ class RequestRecord:
         """The opening, with offsets into the whole text of the answer."""
         if not self.notice:
             return self.opening
-        shift = len(self.notice)
-        spans = tuple((begin + shift, end + shift) for begin, end in self.opening.quote_spans)
+        offset = len(self.notice)
+        spans = tuple((begin + offset, end + offset) for begin, end in self.opening.quote_spans)
         return replace(self.opening, quote_spans=spans)
 
     def _disclosure(self) -> str:
@@ -418,9 +418,9 @@ def sources_header(sources: Sequence[CitedSource]) -> str:
     entries: list[str] = []
     size = 0
     for source in sources:
-        encoded = quote(source.chunk_id, safe="-._~/#:")
-        size += len(encoded) + 1
+        encoded_id = quote(source.chunk_id, safe="-._~/#:")
+        size += len(encoded_id) + 1
         if size > MAX_SOURCES_BYTES:
             break
-        entries.append(encoded)
+        entries.append(encoded_id)
     return ",".join(entries)

@@ -6,8 +6,8 @@ Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
 `says_what_the_posts_say`), whether prose is shown at all (`authors/answer_forms.py`).
 
 As in the gate, questions and sentences without a content word make no claim to judge. They are kept
-or dropped with the sentence before them. Shown text cannot be withdrawn, so a
-stream shows nothing while fewer than half of its sentences are kept.
+or dropped with the sentence before them. Shown text cannot be withdrawn, so a stream shows nothing
+while fewer than half of its sentences are kept.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Scope: the n-grams and their slots. Out of scope: the weights and their use (`message_kinds.py`).
 
-Character n-grams need no tokenizer, embedder or word list, and they transfer to related
-languages and misspellings. Method: Weinberger et al. 2009, arxiv.org/abs/0902.2206.
+Character n-grams need no tokenizer, embedder or word list, and they transfer to related languages
+and misspellings. Method: Weinberger et al. 2009, arxiv.org/abs/0902.2206.
 """
 # pyright: strict
 

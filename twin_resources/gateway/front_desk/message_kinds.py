@@ -148,8 +148,8 @@ def _is_danger(text: str, whole_probabilities: np.ndarray) -> bool:
     ]
     if is_long:
         return max(part_scores) >= LONG_DANGER_THRESHOLD
-    maximum = max(danger_score, *part_scores, 0.0)
-    return _WHOLE_WEIGHT * danger_score + (1.0 - _WHOLE_WEIGHT) * maximum >= DANGER_THRESHOLD
+    best_score = max(danger_score, *part_scores, 0.0)
+    return _WHOLE_WEIGHT * danger_score + (1.0 - _WHOLE_WEIGHT) * best_score >= DANGER_THRESHOLD
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def split_sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, 
     ):
         sentence_end = end - len(mark) if mark in {"\n", '"'} else end
         while begin < sentence_end:
-            if text[begin].isspace():  # also before a part, as in a stream that is cut here
+            if text[begin].isspace():  # also before a part, because a stream may be cut here
                 begin += 1
                 continue
             yield begin, min(begin + MAX_SENTENCE, sentence_end)

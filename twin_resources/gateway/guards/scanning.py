@@ -1,8 +1,8 @@
 """Scan a text for the kinds that the author's file names, and mask the findings.
 
 Scope: finding the four kinds in one text, masking, and the placeholders.
-Out of scope: the kinds to watch in each place (`guard_settings.py`), detecting personal data
-and secrets (`privacy/`), a streamed text (`streaming.py`).
+Out of scope: the kinds to watch in each place (`guard_settings.py`), detecting personal data and
+secrets (`privacy/`), a streamed text (`streaming.py`).
 """
 # pyright: strict
 

@@ -37,7 +37,7 @@ _WORD = re.compile(r"\S+")
 
 
 class StreamGuard:
-    """A filter that masks the findings in a growing answer and delays text that may be one.
+    """A filter that masks the findings in a growing answer and withholds text that may become one.
 
     The results of `feed` and `finish` together are the whole text with its findings masked, or the
     text before the first blocked finding.

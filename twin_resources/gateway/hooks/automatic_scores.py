@@ -46,8 +46,8 @@ def extract_passages(messages: Sequence[Mapping[str, Any]], *, template: str) ->
 
     Args:
         messages: the rendered prompt.
-        template: hash of the prompt template. A reader's line that contains the template's label
-            is marked as the reader's, so the last label is the template's.
+        template: hash of the prompt template. A reader's line that contains the template's label is
+            marked as the reader's, so the last label is the template's.
     """
     content = str(messages[-1].get("content", "")) if messages else ""
     label = TEMPLATES.get(template, DEFAULT_TEMPLATE).question.partition("{question}")[0]

@@ -1,13 +1,13 @@
 """Watch the requests of canaries and stop a failing canary at once.
 
-Scope: converting ended requests to values for the breaker, and executing its decision.
-Out of scope: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), moving the version
+Scope: converting finished requests to values for the breaker, and executing its decision.
+Out of scope: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), changing the version's state
 (`registry/registry.py`; the actor is `gateway`).
 
 A decision has two steps. First, this process sends the canary no further requests. Then the
 registry rolls the canary back and rewrites the policy for the other processes. If the second step
-fails (a locked store, a full disk), it is retried every second, and the first step stays in
-effect. Each gateway process watches its own requests.
+fails (a locked store, a full disk), it is retried every second, and the first step stays in effect.
+Each gateway process watches its own requests.
 """
 # pyright: strict
 
@@ -31,7 +31,7 @@ ACTOR = "gateway"
 RETRY_INTERVAL_S = 1.0
 # A canary may take twice the time after which it counts as slow; then the stable version answers.
 TIMEOUT_FACTOR = 2.0
-# Called with (author, version, reason); moves the version in the registry and blocks.
+# Called with (author, version, reason); rolls the version back in the registry and blocks.
 RollBack = Callable[[str, int, str], None]
 
 

@@ -172,8 +172,8 @@ class TwinPlugin(CustomLogger):
     ) -> AsyncGenerator[Any, None]:
         """Add the `twin` field to the chunk with the finish reason.
 
-        That chunk is delayed until the usage chunk after it, because the cost of the answer
-        depends on the token counts.
+        That chunk is delayed until the usage chunk after it, because the cost of the answer depends
+        on the token counts.
         """
         record = self.record(request_data.get("litellm_call_id"))
         if record is None:
@@ -287,7 +287,7 @@ class TwinPlugin(CustomLogger):
     async def log_success_fallback_event(
         self, original_model_group: str, kwargs: dict[str, Any], original_exception: Exception
     ) -> None:
-        """Record that the fallback answered, after the first choice failed before its first token.
+        """Record that the fallback answered because the first choice failed before its first token.
 
         The first choice is a canary or a routed paid model.
         """
@@ -404,7 +404,7 @@ def _add_twin_field(record: RequestRecord, response: Any) -> Any:
 
 
 def _rewrite_request(data: dict[str, Any], record: RequestRecord) -> None:
-    """Replace the client's fields with the prepared ones, except `metadata` for LiteLLM."""
+    """Replace the client's fields with the prepared ones; LiteLLM needs `metadata`, so it stays."""
     request = record.chat_request
     for name in _REPLACED_KEYS:
         data.pop(name, None)
@@ -423,7 +423,7 @@ def _rewrite_request(data: dict[str, Any], record: RequestRecord) -> None:
 
 
 def _add_fallback(data: dict[str, Any], fallback: Fallback, timeout_s: float) -> None:
-    """Add the fallback, which answers without delay and has its own prompt, to the request."""
+    """Add the fallback, which has its own prompt and is used at once, to a request."""
     # No retry before the fallback, because the reader would wait for it.
     data |= {"num_retries": 0, "timeout": timeout_s}
     data["fallbacks"] = [

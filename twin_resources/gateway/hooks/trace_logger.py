@@ -124,7 +124,7 @@ class TraceLogger(LangfuseOtelLogger):
         )
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
-        return self.tracer  # LiteLLM would let a request name another Langfuse
+        return self.tracer  # LiteLLM would let a request choose another Langfuse
 
     def _maybe_log_raw_request(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the raw request and answer get no second span."""

@@ -28,7 +28,7 @@ MAX_SUMMARY_QUESTIONS, SUMMARY_QUESTION_CHARACTERS = 10, 200
 INSTRUCTION_CHARACTERS = 2000  # an instruction is at the beginning of a message
 ROLE_CHARACTERS = 300  # a title instruction opens a system message; a persona may contain one later
 LIMIT_CHARACTERS = 400  # maximum distance between a naming instruction and its limit
-DEFAULT_TITLE = "Conversation"  # used if the request contains no text of the reader
+DEFAULT_TITLE = "Conversation"  # used if the request contains no reader's text
 
 _HISTORY = re.compile(r"<chat_history>(.*?)</chat_history>", re.DOTALL | re.IGNORECASE)
 _DOCUMENT = re.compile(r"<context>.*?(?:</context>|\Z)", re.DOTALL | re.IGNORECASE)

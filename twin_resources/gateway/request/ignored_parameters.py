@@ -99,13 +99,13 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
                 "response_format",
                 param=name,
             )
-    ignored = {name for name in _REPORTED_KEYS if body.get(name)}
+    ignored_keys = {name for name in _REPORTED_KEYS if body.get(name)}
     metadata = body.get("metadata")
     metadata_fields = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
     is_batch = metadata_fields.get(BATCH_METADATA_KEY) == "true"
     if metadata_fields == {BATCH_METADATA_KEY: "true"}:
-        ignored.discard("metadata")
-    return IgnoredParameters(_read_reader(body), is_batch, tuple(sorted(ignored)))
+        ignored_keys.discard("metadata")
+    return IgnoredParameters(_read_reader(body), is_batch, tuple(sorted(ignored_keys)))
 
 
 def _read_reader(body: Mapping[str, Any]) -> str:

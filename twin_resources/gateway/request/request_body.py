@@ -64,7 +64,7 @@ _MAY_NAME_SUBJECT = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 _OMISSION = "\n…\n"
-MAX_KIND_CHARACTERS = 40  # limit on a client's value that is sent back
+MAX_KIND_CHARACTERS = 40  # limit on a client's value that a response repeats
 CONTINUED_ANSWER = "the answer begun"
 """Entry of `twin.ignored` for a final assistant message that the client wants continued. The
 gateway answers the question from the start."""
@@ -171,7 +171,7 @@ def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> 
 
     Returns:
         The part that LiteLLM may receive: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` the
-        values read from the others.
+        values of the other keys.
 
     Raises:
         RefusedError: 400 for a key that is not on the list, or a value for an unsupported feature.
@@ -196,11 +196,11 @@ def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
     Raises:
         RefusedError: 400 if there is such a key.
     """
-    unknown = sorted(name for name in set(body) - allowed if body[name] is not None)
-    if unknown:
+    bad_keys = sorted(name for name in set(body) - allowed if body[name] is not None)
+    if bad_keys:
         raise _bad_request(
-            unknown[0],
-            found=f"the key{'s' if len(unknown) > 1 else ''} {', '.join(map(repr, unknown))}",
+            bad_keys[0],
+            found=f"the key{'s' if len(bad_keys) > 1 else ''} {', '.join(map(repr, bad_keys))}",
             next_step=f"send only {', '.join(sorted(allowed))}",
             code="key_not_allowed",
         )
@@ -394,7 +394,7 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
 
 
 def _conversation_search_text(turns: Sequence[Mapping[str, str]]) -> str:
-    """Return the search text, newest turn first, because an embedder truncates a text."""
+    """Return the search text, newest turn first, because an embedder truncates long texts."""
     *earlier_turns, question = [turn["content"] for turn in turns if turn["role"] == "user"]
     # A second "Go on." refers to the question before both.
     subject_turns = [turn for turn in earlier_turns if _MAY_NAME_SUBJECT.search(turn)]

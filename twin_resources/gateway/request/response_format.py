@@ -6,10 +6,10 @@ Out of scope: enforcing the format, which the model server does (llama.cpp compi
 a grammar: https://github.com/ggml-org/llama.cpp/tree/master/grammars).
 
 The bounds protect the server that all readers of an author share, because it serves no other
-request while it compiles a schema. With xllamacpp 2026.10 on a shared core,
-an object of 200 optional properties took 0.1 s, one of 600 took 8 s, and one of 1,300 took 30 s.
-Patterns are refused: `^(a?){100}$` took 3.5 s, and 500 of them had not finished after 60 s. The
-server silently skips a pattern that it cannot compile (a look-ahead, or one without `^` and `$`).
+request while it compiles a schema. With xllamacpp 2026.10 on a shared core, an object of 200
+optional properties took 0.1 s, one of 600 took 8 s, and one of 1,300 took 30 s. Patterns are
+refused: `^(a?){100}$` took 3.5 s, and 500 of them had not finished after 60 s. The server silently
+skips a pattern that it cannot compile (a look-ahead, or one without `^` and `$`).
 Format: https://platform.openai.com/docs/guides/structured-outputs
 """
 # pyright: strict, reportMissingTypeStubs=false
@@ -26,7 +26,7 @@ from twin_resources.access.refusals import RefusedError
 
 TEXT, JSON_OBJECT, JSON_SCHEMA = "text", "json_object", "json_schema"
 MAX_SCHEMA_BYTES = 16 * 1024
-MAX_SCHEMA_LEVELS = 32  # nested objects and lists; OpenAI's ten levels of a schema equal about 30
+MAX_SCHEMA_LEVELS = 32  # nested objects and lists; OpenAI's ten schema levels are about 30
 MAX_PROPERTIES = 200  # keys of one object
 MAX_REPETITIONS = 1000
 _REPETITIONS = frozenset(
@@ -72,12 +72,12 @@ def supports_response_format(model: str) -> bool:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
-    library: Any = litellm
+    litellm_module: Any = litellm
     try:
-        name, provider, *_ = library.get_llm_provider(model)
-    except library.BadRequestError:  # a provider that LiteLLM does not know
+        name, provider, *_ = litellm_module.get_llm_provider(model)
+    except litellm_module.BadRequestError:  # a provider that LiteLLM does not know
         return False
-    return "response_format" in (library.get_supported_openai_params(name, provider) or ())
+    return "response_format" in (litellm_module.get_supported_openai_params(name, provider) or ())
 
 
 def unsupported_format_refusal(model: str) -> RefusedError:

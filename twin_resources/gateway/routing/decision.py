@@ -89,10 +89,10 @@ class RouteDecision:
         version: `v3`, `base` or `paid`.
         checkpoint: hash of its checkpoint, or empty for base and paid.
         template: hash of the prompt template of its training, or empty for the default one.
-        route: the arm that answers (`stable`, `canary`, `anchor`, `base`). It
-            is `alias:<arm>` (or `alias:paid`) if the client named it, so that estimates about the
-            policy exclude it, and `alias:voice` for a draft. It is `routed:paid` if the author's
-            routing policy chose it, and `down:paid` while the home's model has no ready server.
+        route: the arm that answers (`stable`, `canary`, `anchor`, `base`). It is `alias:<arm>` (or
+            `alias:paid`) if the client named it, so that estimates about the policy exclude it, and
+            `alias:voice` for a draft. It is `routed:paid` if the author's routing policy chose it,
+            and `down:paid` while the home's model has no ready server.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
             alias.
         degraded: deviations from the policy, or empty.

@@ -1,13 +1,13 @@
 """Rule: the author's fitted policy sends a question to a costlier model that is worth its price.
 
-Scope: whether the policy applies to a question, the version that it chooses, and the note for trace
-and reader. Out of scope: the mathematics (`router/`), the pace of spending
+Scope: whether the policy applies to a question, the version that it chooses, and the note for the
+trace and the reader. Out of scope: the mathematics (`router/`), the pace of spending
 (`question_routing.py`).
 
 The policy applies to the canary and the stable version alike. Otherwise the canary's trial would
 compare easy questions with all questions. The policy lapses if the stable version of its labels
 changes, or their paid model, embedder or prices; questions are then answered as without a policy.
-It does not apply to a version that replaces one without a server.
+It does not apply to a version that replaces another version without a server.
 """
 # pyright: strict
 

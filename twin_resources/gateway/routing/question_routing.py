@@ -33,7 +33,7 @@ class QuestionRouter:
     """A router that scores the questions to `twin/<author>` with the fitted policies.
 
     Attributes:
-        paid_model: LiteLLM name, or empty without a paid model. Then nothing is routed.
+        paid_model: LiteLLM name; empty without a paid model, which disables routing.
         remaining_budget: returns the remaining budget for an author's questions, or None without a
             known limit; may block.
         clock: returns monotonic seconds.

@@ -1,7 +1,7 @@
 """Apply the routing rules in order; the first decision is used.
 
-Scope: the order, and the check of permissions before it. Out of scope: the rules. Each has its
-own file, the type `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`.
+Scope: the order of the rules, and the permission check before them. Out of scope: the rules. Each
+has its own file, the type `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`.
 """
 # pyright: strict
 

@@ -1,7 +1,7 @@
 """Define the input of a routing decision at one moment: authors, policy, servers.
 
-Scope: the values and look-ups in them. Out of scope: reading files (`live_config.py`), choosing
-a version (`rules.py`).
+Scope: the values and look-ups in them. Out of scope: reading files (`live_config.py`), choosing a
+version (`rules.py`).
 """
 # pyright: strict
 

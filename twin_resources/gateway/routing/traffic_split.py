@@ -1,7 +1,7 @@
 """Split traffic between stable version and canary, and replace an arm without a server.
 
-Scope: weights, the draw, the propensity of the answering arm. Out of scope: the rules that use
-the draw.
+Scope: weights, the draw, the propensity of the answering arm. Out of scope: the rules that use the
+draw.
 
 A draw is a hash, not a random number: a reader gets the same version all day on every gateway, and
 gets a new draw the next day or when the versions change. The logged propensity is the probability
@@ -87,14 +87,14 @@ def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
     weights = {
         arm: weight for arm, weight in policy.weights.items() if weight > 0 and versions.get(arm)
     }
-    total = sum(weights.values())
-    if total <= 0:
+    total_weight = sum(weights.values())
+    if total_weight <= 0:
         return {"stable": 1.0}
-    return {arm: weights[arm] / total for arm in sorted(weights)}
+    return {arm: weights[arm] / total_weight for arm in sorted(weights)}
 
 
 def draw_arm(weights: Mapping[str, float], *, reader: str, day: date, versions: str) -> str:
-    """Draw an arm, the same for the same reader, day and versions.
+    """Draw an arm that depends only on the reader, the day and the versions.
 
     Args:
         weights: weights by arm, with sum 1.
@@ -103,11 +103,11 @@ def draw_arm(weights: Mapping[str, float], *, reader: str, day: date, versions: 
         versions: names of the served versions; a change causes a new draw.
     """
     point = _hash_to_unit_interval(f"{reader}|{day.isoformat()}|{versions}")
-    cumulative = 0.0
+    cumulative_weight = 0.0
     arm = BASE
     for arm, weight in weights.items():
-        cumulative += weight
-        if point < cumulative:
+        cumulative_weight += weight
+        if point < cumulative_weight:
             return arm
     return arm  # rounding may leave the sum slightly below 1
 

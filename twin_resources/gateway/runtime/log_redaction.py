@@ -3,8 +3,8 @@
 Scope: a filter on LiteLLM's loggers.
 Out of scope: the gateway's own log lines, which contain no reader's text.
 
-The text of an exception may contain the whole prompt. LiteLLM 1.106 logs a failed fallback with
-the messages that were sent to it. Logs are kept, and erasure of a reader or a post does not search
+The text of an exception may contain the whole prompt. LiteLLM 1.106 logs a failed fallback with the
+messages that were sent to it. Logs are kept, and erasure of a reader or a post does not search
 them.
 Filters: https://docs.python.org/3/library/logging.html#filter-objects
 """

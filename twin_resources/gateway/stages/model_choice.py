@@ -1,6 +1,6 @@
 """Choose the model by the routing rules, then, after retrieval, by the author's fitted policy.
 
-Scope: applying the rules, and the template of the chosen version. Out of scope: a rule
+Scope: applying the rules, and the template of the chosen version. Out of scope: the rules
 (`routing/`), the fitted policy's score of a question (`question_routing.py`).
 """
 # pyright: strict

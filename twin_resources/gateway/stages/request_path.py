@@ -1,6 +1,6 @@
 """Prepare a question without LiteLLM: run the stages and create the record of the answer.
 
-Scope: running the stages, and the record of their results. Out of scope: a stage (`stages/`),
+Scope: running the stages, and the record of their results. Out of scope: the stages (`stages/`),
 reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
 """
 # pyright: strict

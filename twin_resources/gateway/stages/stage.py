@@ -1,6 +1,6 @@
 """Define a stage of a request, and run the stages.
 
-Scope: the type of a stage, and the trace line of each. Out of scope: any stage (its own file),
+Scope: the type of a stage, and the trace line of each. Out of scope: the stages (one file each),
 services that requests share (`services.py`).
 """
 # pyright: strict
