@@ -217,9 +217,8 @@ class PassageFinder:
             )
             for search in searches
         ]
-        return max(
-            results, key=FoundPassages.rank_key
-        )  # of equal results, that of the question alone
+        # Of equal results, `max` returns the first, that of the question alone.
+        return max(results, key=FoundPassages.rank_key)
 
     def _add_quotes(
         self,

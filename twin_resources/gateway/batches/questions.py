@@ -85,27 +85,25 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
             "with a column `question`",
         )
     questions: list[BatchQuestion] = []
-    invalid_rows: list[InvalidRow] = []
+    errors: list[InvalidRow] = []
     seen_ids: set[str] = set()
     for number, (location, row) in enumerate(numbered_rows, start=1):
         question = row if isinstance(row, str) else _parse_question(row, number)
         if isinstance(question, BatchQuestion) and question.id in seen_ids:
             question = f"the id {question.id!r} is already used by an earlier row"
         if isinstance(question, str):
-            invalid_rows.append(InvalidRow(location, question))
+            errors.append(InvalidRow(location, question))
         else:
             seen_ids.add(question.id)
             questions.append(question)
     if not questions:
-        first_problem = (
-            f"; {invalid_rows[0].place}: {invalid_rows[0].reason}" if invalid_rows else ""
-        )
+        first_error = f"; {errors[0].place}: {errors[0].reason}" if errors else ""
         raise TwinError(
             action,
-            found=f"no question in the file{first_problem}",
+            found=f"no question in the file{first_error}",
             next_step='write each row as {"question": "…"} or {"messages": […]}',
         )
-    return questions, invalid_rows
+    return questions, errors
 
 
 def _read_lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:

@@ -145,11 +145,9 @@ class LiveConfig:
     def _refresh_paused(self) -> bool:
         folder = self.settings.authors_dir
         files = {path.stem: path for path in folder.glob(f"*{SUFFIX}")} if folder.is_dir() else {}
-        pause_reasons = {
-            slug: reason for slug, path in files.items() if (reason := pause_reason(path))
-        }
-        has_changed = pause_reasons != self._paused
-        self._paused = pause_reasons
+        reasons = {slug: reason for slug, path in files.items() if (reason := pause_reason(path))}
+        has_changed = reasons != self._paused
+        self._paused = reasons
         return has_changed
 
     def _refresh_routing(self, author: str) -> bool:

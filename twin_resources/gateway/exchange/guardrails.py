@@ -111,12 +111,9 @@ def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
         return chat_request
     dropped_parts = [f"the {dropped_turns} oldest turns"] * bool(dropped_turns)
     dropped_parts += ["the end of the system messages"] * (system != chat_request.system)
-    ignored_parts = (*chat_request.ignored, *dropped_parts)
+    parts = (*chat_request.ignored, *dropped_parts)
     return replace(
-        chat_request,
-        system=system,
-        history=chat_request.history[dropped_turns:],
-        ignored=ignored_parts,
+        chat_request, system=system, history=chat_request.history[dropped_turns:], ignored=parts
     )
 
 
@@ -164,24 +161,20 @@ def guard_answer(record: RequestRecord, response: Any) -> None:
     if scanner.is_off or not response.choices:
         return
     choice = response.choices[0]
-    original_text = choice.message.content or ""
+    text = choice.message.content or ""
     as_json = record.chat_request.response_format is not None
-    scan = scanner.scan(original_text, as_json=as_json)
+    scan = scanner.scan(text, as_json=as_json)
     record.guard_records += summarize_findings("answer", scan.findings)
-    if (blocking_finding := scan.blocking_finding) is not None:
-        earlier_findings = [
-            finding for finding in scan.findings if finding.end <= blocking_finding.begin
-        ]
+    if (block := scan.blocking_finding) is not None:
+        earlier_findings = [finding for finding in scan.findings if finding.end <= block.begin]
         shown_text = (
-            scanner.scan(original_text[: blocking_finding.begin]).text
-            if earlier_findings
-            else original_text[: blocking_finding.begin]
+            scanner.scan(text[: block.begin]).text if earlier_findings else text[: block.begin]
         )
         choice.message.content = record.shown_text = _append_withheld_notice(
             shown_text, as_json=as_json
         )
         choice.finish_reason = "content_filter"
-    elif scan.text is not original_text:
+    elif scan.text is not text:
         choice.message.content = record.shown_text = scan.text
 
 
@@ -206,15 +199,13 @@ async def guarded_stream(
             yield chunk
         return
     if not scanner.needs_buffering:
-        full_text = ""
+        answer = ""
         async for chunk in chunks:
-            full_text += "".join(
+            answer += "".join(
                 choice.delta.content or "" for choice in chunk.choices if choice.delta
             )
             if any(choice.finish_reason for choice in chunk.choices):
-                record.guard_records += summarize_findings(
-                    "answer", scanner.scan(full_text).findings
-                )
+                record.guard_records += summarize_findings("answer", scanner.scan(answer).findings)
             yield chunk
         return
     as_json = record.chat_request.response_format is not None

@@ -44,10 +44,8 @@ def desk_answer(kind: DeskKind, author: Author, message: str, *, titles: Sequenc
     texts = _texts()[answer_language(message)]
     if own_text is not None and kind != "danger":
         return own_text
-    quoted_titles = ", ".join(
-        texts["quoted"].replace("{title}", title) for title in titles[:MAX_TITLES]
-    )
-    titles_text = texts["posts"].replace("{titles}", quoted_titles) if quoted_titles else ""
+    quotes = ", ".join(texts["quoted"].replace("{title}", title) for title in titles[:MAX_TITLES])
+    titles_text = texts["posts"].replace("{titles}", quotes) if quotes else ""
     values = {"{author}": author.name, "{titles}": titles_text, "{date}": _table()["date"]}
     text = texts[kind].strip()
     for name, value in values.items():

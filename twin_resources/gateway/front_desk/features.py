@@ -33,12 +33,10 @@ def ngram_features(text: str) -> tuple[np.ndarray, np.ndarray]:
     tokens = _TOKEN.findall(fold(text))
     line = f" {' '.join(tokens)} "
     lengths = range(SHORTEST, LONGEST + 1)
-    character_ngrams = [
-        line[start : start + size] for size in lengths for start in range(len(line) - size + 1)
-    ]
+    ngrams = [line[i : i + size] for size in lengths for i in range(len(line) - size + 1)]
     word_pairs = [f"{first} {second}" for first, second in pairwise(tokens)]
     slot_values: dict[int, float] = {}
-    for prefix, grams in (("c", character_ngrams), ("w", [*tokens, *word_pairs])):
+    for prefix, grams in (("c", ngrams), ("w", [*tokens, *word_pairs])):
         counts = Counter(zlib.crc32(f"{prefix}{gram}".encode()) % SLOTS for gram in grams)
         values = {slot: 1.0 + math.log(count) for slot, count in counts.items()}
         length = math.sqrt(sum(value * value for value in values.values())) or 1.0
@@ -52,9 +50,5 @@ def ngram_features(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 def fold(text: str) -> str:
     """Convert a text to lower case, without accents and with straight apostrophes."""
-    decomposed_text = unicodedata.normalize(
-        "NFKD", text.lower().replace("’", "'").replace("ß", "ss")
-    )
-    return "".join(
-        character for character in decomposed_text if not unicodedata.combining(character)
-    )
+    letters = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
+    return "".join(character for character in letters if not unicodedata.combining(character))

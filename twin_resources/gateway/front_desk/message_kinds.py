@@ -108,10 +108,8 @@ def classify_message(message: str, earlier_messages: Sequence[str] = ()) -> Mess
     """
     text = message.strip()
     scores = _probabilities(text)
-    earlier_turns = (turn.strip() for turn in earlier_messages[-EARLIER_TURNS:])
-    if _is_danger(text, scores) or any(
-        _is_danger(turn, _probabilities(turn)) for turn in earlier_turns
-    ):
+    turns = (turn.strip() for turn in earlier_messages[-EARLIER_TURNS:])
+    if _is_danger(text, scores) or any(_is_danger(turn, _probabilities(turn)) for turn in turns):
         return "danger"
     other_scores = scores[_FIRST_OTHER:]
     best_index = int(other_scores.argmax())

@@ -90,17 +90,11 @@ class StreamGuard:
         finding_match = _FINDING_START.search(text, search_start)
         if finding_match is not None:
             # The value may begin two words before (`DE 89 …`, `ann dot bell at …`).
-            earlier_words = [word for word in words if word <= finding_match.start()]
-            end = min(
-                end, earlier_words[-min(len(earlier_words), 3)] if earlier_words else held_start
-            )
-        key_start = text.find(_KEY_BEGINS, held_start)
-        if (
-            key_start >= 0
-            and text.find(_KEY_ENDS, key_start) < 0
-            and len(text) - key_start < _MAX_KEY
-        ):
-            end = min(end, key_start)
+            starts = [start for start in words if start <= finding_match.start()]
+            end = min(end, starts[-min(len(starts), 3)] if starts else held_start)
+        key_pos = text.find(_KEY_BEGINS, held_start)
+        if key_pos >= 0 and text.find(_KEY_ENDS, key_pos) < 0 and len(text) - key_pos < _MAX_KEY:
+            end = min(end, key_pos)
         if end <= held_start and len(text) - held_start > _MAX_RUN + _MAX_KEY:
             end = len(text) - WINDOW
         while self._as_json and end > held_start and text[end - 1] == "\\":
@@ -110,28 +104,21 @@ class StreamGuard:
     def _show(self, end: int) -> str:
         """Show the text up to `end`, or up to the start of a finding that extends past it."""
         findings = self._scanner.find(self._text, only_enforced=True, as_json=self._as_json)
-        active_findings = [finding for finding in findings if finding.end > self._held_start]
+        spans = [finding for finding in findings if finding.end > self._held_start]
         has_moved = True
         while has_moved:  # a finding that extends past the end may begin inside another
-            crossing_starts = [
-                finding.begin for finding in active_findings if finding.begin < end < finding.end
-            ]
-            has_moved = bool(crossing_starts)
-            end = min(crossing_starts, default=end)
+            starts = [finding.begin for finding in spans if finding.begin < end < finding.end]
+            has_moved = bool(starts)
+            end = min(starts, default=end)
         if end <= self._held_start:
             return ""
-        blocking_finding = next(
-            (span for span in active_findings if span.action == "block" and span.begin < end), None
-        )
-        if blocking_finding is not None:
-            end, self.blocking_finding = (
-                max(blocking_finding.begin, self._held_start),
-                blocking_finding,
-            )
+        block = next((span for span in spans if span.action == "block" and span.begin < end), None)
+        if block is not None:
+            end, self.blocking_finding = max(block.begin, self._held_start), block
         shown_findings = [finding for finding in findings if self._held_start < finding.end <= end]
         self.findings += [self._absolute(finding) for finding in shown_findings]
-        if blocking_finding is not None:
-            self.findings.append(self._absolute(blocking_finding))
+        if block is not None:
+            self.findings.append(self._absolute(block))
         text = self._text[self._held_start : end]
         is_in_string = self._in_string if self._as_json else False
         masked_text = mask_findings(

@@ -116,12 +116,8 @@ class TraceLogger(LangfuseOtelLogger):
             return False
         is_proxy_error = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
         # `log_opening` logs an answer whose opening was sent.
-        has_only_opening = record.is_opened and not record.has_prose
-        return (
-            (record.cost.is_ended or is_proxy_error)
-            and not record.is_traced
-            and not has_only_opening
-        )
+        is_opening = record.is_opened and not record.has_prose
+        return (record.cost.is_ended or is_proxy_error) and not record.is_traced and not is_opening
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
         return self.tracer  # LiteLLM would let a request choose another Langfuse
@@ -206,9 +202,7 @@ def _count(record: RequestRecord, usage: Mapping[str, int], error: str) -> None:
         route=record.decision.route,
         usage=usage,
         usd=record.cost.usd,
-        guard_findings=[
-            (finding.kind, finding.action, finding.count) for finding in record.guard_records
-        ],
+        guard_findings=[(item.kind, item.action, item.count) for item in record.guard_records],
         error=error,
     )
 
@@ -221,12 +215,8 @@ def _answer_text(response: Any) -> str:
 
 def _first_token_at(kwargs: dict[str, Any]) -> datetime | None:
     is_stream = (kwargs.get("optional_params") or {}).get("stream")
-    first_token_time = kwargs.get("completion_start_time")
-    return (
-        first_token_time.astimezone(UTC)
-        if is_stream and isinstance(first_token_time, datetime)
-        else None
-    )
+    token_time = kwargs.get("completion_start_time")
+    return token_time.astimezone(UTC) if is_stream and isinstance(token_time, datetime) else None
 
 
 def _call_seconds(kwargs: dict[str, Any]) -> float | None:
@@ -240,9 +230,6 @@ def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
     options = kwargs.get("optional_params") or {}
     names = ALLOWED_KEYS - {"model", "messages", "stream_options", "response_format"}
     parameters = {name: options[name] for name in sorted(names) if name in options}
-    response_format = options.get(
-        "response_format"
-    )  # type only: a schema may be longer than the answer
-    return parameters | (
-        {"response_format": response_format["type"]} if isinstance(response_format, dict) else {}
-    )
+    # Only the type, because a schema may be longer than the answer.
+    spec = options.get("response_format")
+    return parameters | ({"response_format": spec["type"]} if isinstance(spec, dict) else {})

@@ -178,16 +178,14 @@ def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> 
     """
     refuse_unknown(body, ALLOWED_KEYS | IGNORED_KEYS)
     ignored_parameters = read_ignored_parameters(body)
-    allowed_fields = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
+    fields = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
     admitted_fields: dict[str, Any] = {
         "ignored": [*ignored_parameters.ignored, *also_ignored],
         "user": ignored_parameters.user,
     }
     if ignored_parameters.is_batch:
         admitted_fields["batch"] = True
-    return allowed_fields | (
-        {ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {}
-    )
+    return fields | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
 
 
 def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
@@ -308,7 +306,7 @@ def _read_messages(value: object) -> _Conversation:
             "messages", found="no messages", next_step="send at least one user message"
         )
     turns: list[dict[str, str]] = []
-    system_texts: list[str] = []
+    system: list[str] = []
     ignored_parts: dict[str, None] = {}
     messages = cast("list[object]", value)
     question_position = max(
@@ -345,7 +343,7 @@ def _read_messages(value: object) -> _Conversation:
                 next_step="send text that can be encoded as UTF-8",
             )
         if role in {"system", "developer"}:
-            system_texts.append(content)
+            system.append(content)
         elif role == "assistant" and position > question_position:
             ignored_parts |= {CONTINUED_ANSWER: None} if content else {}
         else:
@@ -358,9 +356,7 @@ def _read_messages(value: object) -> _Conversation:
     if excess > 0:
         ignored_parts[f"{excess:,} characters of the question"] = None
         turns[-1]["content"] = _truncate_middle(turns[-1]["content"])
-    return _Conversation(
-        turns, "\n\n".join(text for text in system_texts if text), tuple(ignored_parts)
-    )
+    return _Conversation(turns, "\n\n".join(text for text in system if text), tuple(ignored_parts))
 
 
 def _role(message: object) -> object:
@@ -451,14 +447,11 @@ def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[st
         sampling["seed"] = seed
     if body.get("stop") is not None:
         stop: object = body["stop"]
-        stop_strings = cast("list[object]", stop if isinstance(stop, list) else [stop])
-        if (
-            not all(isinstance(text, str) and text for text in stop_strings)
-            or len(stop_strings) > 4
-        ):
+        stops = cast("list[object]", stop if isinstance(stop, list) else [stop])
+        if not all(isinstance(text, str) and text for text in stops) or len(stops) > 4:
             raise _bad_request(
                 "stop", found=f"stop = {stop!r}"[:80], next_step="send up to four strings"
             )
-        if stop_strings:  # lm_eval sends an empty list
-            sampling["stop"] = stop_strings
+        if stops:  # lm_eval sends an empty list
+            sampling["stop"] = stops
     return sampling, tuple(limit_notes)

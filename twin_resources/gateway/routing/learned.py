@@ -35,19 +35,15 @@ PROMPT_SHARE = 0.8
 
 def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     """Return the policy's choice, the drawn version or a costlier model, with the reason."""
-    scored_question = request.scored_question
+    score = request.scored_question
     own_decision = (
-        route_to_canary(request, snapshot) or route_to_stable(request, snapshot)
-        if scored_question
-        else None
+        route_to_canary(request, snapshot) or route_to_stable(request, snapshot) if score else None
     )
-    if scored_question is None or own_decision is None:
+    if score is None or own_decision is None:
         return None
-    policy, routing = scored_question.policy, scored_question.decision
+    policy, routing = score.policy, score.decision
     if routing is None:
-        return replace(
-            own_decision, routing_note=RoutingNote(f"not routed: {scored_question.lapse_reason}")
-        )
+        return replace(own_decision, routing_note=RoutingNote(f"not routed: {score.lapse_reason}"))
     if routing.model == 0:
         return replace(
             own_decision,
@@ -55,11 +51,9 @@ def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision 
             routing_note=_routing_note(policy, routing, other_index=1),
         )
     if problem := request.paid_problem:
-        deviation = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by the author's model"
+        reason = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by the author's model"
         note = _routing_note(policy, routing, other_index=0, caveat=problem)
-        return replace(
-            own_decision, degraded=(*own_decision.degraded, deviation), routing_note=note
-        )
+        return replace(own_decision, degraded=(*own_decision.degraded, reason), routing_note=note)
     return replace(
         paid_decision(f"{ROUTED_PREFIX}{PAID}"),
         degraded=_margin_deviation(routing),
@@ -76,14 +70,12 @@ def find_lapse_reason(
     paid_model: str,
 ) -> str:
     """Return why an author's policy is not used for this question, or empty if it is."""
-    author_policy = snapshot.policy_for(chat_request.author)
-    stable_checkpoint = (
-        author_policy.stable.checkpoint if author_policy and author_policy.stable else ""
-    )
+    entry = snapshot.policy_for(chat_request.author)
+    checkpoint = entry.stable.checkpoint if entry and entry.stable else ""
     model_count = len(policy.models)
     if model_count > 2:
         return "the policy's labels compare three models, as an earlier release did"
-    if policy.models[0].model != stable_checkpoint:
+    if policy.models[0].model != checkpoint:
         return "the policy's labels are for another version"
     if policy.models[-1].model != paid_model:
         return f"the policy's labels are for {policy.models[-1].model}"

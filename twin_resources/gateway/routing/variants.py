@@ -84,10 +84,8 @@ def paid_decision(
     Args:
         prose: prose release of the version that it replaces, or None.
     """
-    prose_release = prose or ProseRelease()
-    return RouteDecision(
-        PAID, PAID, "", "", route, propensity, degraded, prose_release=prose_release
-    )
+    release = prose or ProseRelease()
+    return RouteDecision(PAID, PAID, "", "", route, propensity, degraded, prose_release=release)
 
 
 def allows_paid(snapshot: Snapshot, author: str) -> bool:

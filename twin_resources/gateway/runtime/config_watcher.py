@@ -161,12 +161,10 @@ class BackgroundTasks:
         snapshot = self.request_path.live_config.current
         servers.update(snapshot.servers)
         if has_changed:
-            ready_servers = sorted(
-                name for name, server in snapshot.servers.items() if server.ready
-            )
+            names = sorted(name for name, server in snapshot.servers.items() if server.ready)
             notes = [*snapshot.problems, *snapshot.author_problems.values()]
             sys.stderr.write(
-                f"configuration loaded: authors {sorted(snapshot.authors)}, ready {ready_servers}"
+                f"configuration loaded: authors {sorted(snapshot.authors)}, ready {names}"
                 + (f", problems {notes}" if notes else "")
                 + "\n"
             )

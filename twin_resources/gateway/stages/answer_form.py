@@ -86,18 +86,14 @@ def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerPar
         known_languages=quote_result.known_languages,
     )
     if language_note or not quotes:
-        nearest_posts = found_passages.nearest[:MAX_NEAREST]
+        posts = found_passages.nearest[:MAX_NEAREST]
         text = language_note or not_written_text(
-            exchange.chat_request.question, author, nearest=bool(nearest_posts)
+            exchange.chat_request.question, author, nearest=bool(posts)
         )
-        opening = render_nearest_posts(text, nearest_posts)
-        return AnswerParts(
-            "not_written_about", opening, nearest=nearest_posts, cited_passages=nearest_posts
-        ), ""
-    post_ids = {quote.document_id for quote in quotes}
-    cited_passages = tuple(
-        passage for passage in found_passages.nearest if passage.document_id in post_ids
-    )
+        opening = render_nearest_posts(text, posts)
+        return AnswerParts("not_written_about", opening, nearest=posts, cited_passages=posts), ""
+    ids = {quote.document_id for quote in quotes}
+    sources = tuple(passage for passage in found_passages.nearest if passage.document_id in ids)
     return AnswerParts(
-        requested, render_quotes(quotes, before_prose=False), quotes, cited_passages=cited_passages
+        requested, render_quotes(quotes, before_prose=False), quotes, cited_passages=sources
     ), ""

@@ -41,37 +41,29 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
     if program_answer := housekeeping_answer(exchange.chat_request):
         text = _format_program_answer(program_answer, exchange.chat_request)
         return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
-    guarded_input, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
-    if kind == "danger" or (kind and not guarded_input.guard_refusal):
-        fixed_text = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
+    result, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
+    if kind == "danger" or (kind and not result.guard_refusal):
+        answer = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
     else:
-        fixed_text = FixedText(
-            guarded_input.guard_refusal, guard_refusal=guarded_input.guard_refusal
-        )
-    records = summarize_findings("input", guarded_input.findings)
-    if fixed_text.text and exchange.chat_request.response_format is not None:
-        fixed_text = replace(
-            fixed_text,
-            text=_schema_document(fixed_text.text, exchange.chat_request.response_format),
+        answer = FixedText(result.guard_refusal, guard_refusal=result.guard_refusal)
+    records = summarize_findings("input", result.findings)
+    if answer.text and exchange.chat_request.response_format is not None:
+        answer = replace(
+            answer, text=_schema_document(answer.text, exchange.chat_request.response_format)
         )
     return replace(
-        exchange,
-        chat_request=guarded_input.chat_request,
-        fixed_text=fixed_text,
-        guard_records=records,
+        exchange, chat_request=result.chat_request, fixed_text=answer, guard_records=records
     )
 
 
 def _format_program_answer(program: ProgramAnswer, chat_request: ChatRequest) -> str:
     """Return a program's answer in its `response_format`; a list becomes the smallest document."""
-    response_format = chat_request.response_format
-    if response_format is None:
+    json_format = chat_request.response_format
+    if json_format is None:
         return program.text
-    if response_format["type"] == JSON_OBJECT:
+    if json_format["type"] == JSON_OBJECT:
         return program.document
-    return _schema_document(
-        program.value if isinstance(program.value, str) else "", response_format
-    )
+    return _schema_document(program.value if isinstance(program.value, str) else "", json_format)
 
 
 def _schema_document(text: str, form: Mapping[str, Any]) -> str:

@@ -58,19 +58,15 @@ async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exc
     decision, author = exchange.decision, exchange.author
     if exchange.is_answered:
         return exchange
-    fallback_decision = choose_fallback(exchange.snapshot, author.slug, decision)
-    if fallback_decision is None or (
-        fallback_decision.prose_release.why_not and not decision.prose_release.why_not
-    ):
+    backup = choose_fallback(exchange.snapshot, author.slug, decision)
+    if backup is None or (backup.prose_release.why_not and not decision.prose_release.why_not):
         return exchange  # its prose is not released, unlike that of the chosen version
-    fallback_decision, template = resolve_template(exchange.snapshot, fallback_decision)
-    meter = services.meter(fallback_decision.server_key)
+    backup, template = resolve_template(exchange.snapshot, backup)
+    meter = services.meter(backup.server_key)
     request, passages = exchange.unredacted or (exchange.chat_request, exchange.found_passages)
     original_exchange = replace(exchange, chat_request=request, found_passages=passages)
     messages = _render(original_exchange, services, template, exchange.history)
-    fallback = Fallback(
-        decision_for_statistics(fallback_decision, request), template.hash, messages, meter
-    )
+    fallback = Fallback(decision_for_statistics(backup, request), template.hash, messages, meter)
     return replace(exchange, fallback=fallback)
 
 
@@ -116,13 +112,11 @@ def _fit_history(
     ]
     server_key = exchange.decision.server_key
     is_paid = server_key == PAID
-    context_tokens = (
-        PAID_CONTEXT_TOKENS if is_paid else exchange.snapshot.context_tokens(server_key)
-    )
+    limit = PAID_CONTEXT_TOKENS if is_paid else exchange.snapshot.context_tokens(server_key)
     return fit_history(
         [turn for turn in turns if turn["content"]],
         prompt=_render(exchange, services, exchange.template, ()),
-        context_tokens=context_tokens or services.base_context or DEFAULT_CONTEXT_TOKENS,
+        context_tokens=limit or services.base_context or DEFAULT_CONTEXT_TOKENS,
         answer_tokens=sampling["max_tokens"],
         count_tokens=token_counter("" if is_paid else services.base_folder),
     )

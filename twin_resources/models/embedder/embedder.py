@@ -243,14 +243,11 @@ class Embedder:
                 continue
             full_encoding = tokenizer.encode(texts[text_index], add_special_tokens=False)
             full_encoding.truncate(content_token_limit)
-            for window_index, piece in enumerate((full_encoding, *full_encoding.overflowing)):
-                window_encoding = tokenizer.post_process(piece)
+            for number, piece in enumerate((full_encoding, *full_encoding.overflowing)):
+                window = tokenizer.post_process(piece)
                 windows.append(
                     _build_window(
-                        text_index,
-                        window_encoding,
-                        prefix_tokens=prefix_tokens,
-                        is_first=not window_index,
+                        text_index, window, prefix_tokens=prefix_tokens, is_first=not number
                     )
                 )
         return windows
@@ -277,12 +274,9 @@ def _build_window(
     text_index: int, encoding: Encoding, *, prefix_tokens: int, is_first: bool = True
 ) -> _Window:
     special_mask = encoding.special_tokens_mask
-    content_positions = [index for index, is_special in enumerate(special_mask) if not is_special]
+    positions = [index for index, is_special in enumerate(special_mask) if not is_special]
     return _Window(
-        text_index,
-        encoding.ids,
-        content_positions[prefix_tokens:] if is_first else content_positions,
-        is_first,
+        text_index, encoding.ids, positions[prefix_tokens:] if is_first else positions, is_first
     )
 
 
