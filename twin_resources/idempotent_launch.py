@@ -14,7 +14,7 @@ sensor. This covers the following cases:
 - The daemon was killed between decision and launch, or a launch was lost: no run has the key, and
   it is offered again under the same key.
 - The daemon was killed between launch and cursor: a run has the key, and Dagster skips the second.
-- Two daemons, or two code locations, look for the run in the same second and both miss it: each
+- Two daemons, or two code locations, look for the run in the same second and both miss it. Each
   launch is claimed in the state store (`twin_sensors/launchable_runs.py`; a retraining in its own
   row), and the second process checks again after a grace period.
 - A run failed: its key is used up, so it is retried under another key that includes the attempt.

@@ -4,9 +4,9 @@ Scope: the HTTP transport under LiteLLM that requests a stream and joins its chu
 Out of scope: streams that a client requested; LiteLLM forwards those.
 
 LiteLLM cancels its call when the client disconnects (`cancel_on_disconnect`), and the connection
-closes. llama.cpp notices this only when it writes, at the next chunk of a stream: it generated
-1,143 of 1,500 tokens for a client that left after 902. Without a stream it generated the whole
-answer of 1,500 tokens (xllamacpp 2026.10). LiteLLM receives one whole answer in both cases.
+closes. llama.cpp notices this only when it writes, at the next chunk of a stream. For a client
+that left after 902 of 1,500 tokens it generated 1,143; without a stream it generated all 1,500
+(xllamacpp 2026.10). LiteLLM receives one whole answer in both cases.
 Stream format: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 # pyright: strict, reportMissingTypeStubs=false
