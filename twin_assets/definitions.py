@@ -179,7 +179,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         resources=default_resources() | dict(resources or {}),
         # The executor of jobs without their own: `retrain_twin`, and Dagster's job for Materialize
         # in the UI.
-        executor=step_execution.executor_definition(),
+        executor=step_execution.build_executor(),
     ).map_resolved_asset_specs(func=complete_spec)
 
 

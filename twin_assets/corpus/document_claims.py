@@ -117,7 +117,7 @@ def _measure_document(
         else "",
         "personal": count_personal_traces(text) + count_personal_traces(title),
         "quotations": len(quoted),
-        "quotations_unmarked": source_quotations.count_unmarked(quoted, text),
+        "quotations_unmarked": source_quotations.count_unmarked_quotations(quoted, text),
         "edges": _edge_hashes(text),
     }
 

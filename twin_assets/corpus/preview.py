@@ -24,7 +24,7 @@ from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_r
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.remediation import advice_for_reason
-from twin_assets.corpus.title_questions import questions_about, typical_posts
+from twin_assets.corpus.title_questions import select_typical_posts, write_title_questions
 from twin_resources.authors import Author, list_authors
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
@@ -75,14 +75,14 @@ class AcceptedPosts:
         questions = [
             question
             for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
-            for question in questions_about(accepted, count=count)
+            for question in write_title_questions(accepted, count=count)
         ]
         return cls(
             dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
             dated=dates.len(),
             words=int(accepted["words"].sum()),
             languages=_count_values(accepted["language"]),
-            titles=typical_posts(accepted)["title"].to_list(),
+            titles=select_typical_posts(accepted)["title"].to_list(),
             questions=list(dict.fromkeys(questions)),
             posts=_posts_behind_questions(accepted),
         )
@@ -253,7 +253,10 @@ def _read_sources(
 def _posts_behind_questions(accepted: pl.DataFrame) -> pl.DataFrame:
     """Return the posts behind the questions."""
     chosen = pl.concat(
-        [typical_posts(accepted, count=count) for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)]
+        [
+            select_typical_posts(accepted, count=count)
+            for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
+        ]
     )
     return accepted.filter(pl.col("document_id").is_in(chosen["document_id"].implode()))
 

@@ -162,7 +162,7 @@ def _fine_tune(
     was_trained = folder is None
     if folder is None:
         tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
-        samples = training_samples(
+        samples = read_training_samples(
             inputs.author,
             tables,
             version=inputs.lance_version,
@@ -182,7 +182,7 @@ def _fine_tune(
         write_rows(job.samples_path, samples.select(SAMPLE_COLUMNS).iter_rows(named=True))
         if inputs.posts is not None:
             tables.tag(POSTS, author.slug, inputs.tag, inputs.posts.lance_version)
-            posts = training_posts(
+            posts = read_training_posts(
                 inputs.author,
                 tables,
                 dataset_version=inputs.lance_version,
@@ -305,7 +305,7 @@ def validate_recipe_stages(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def training_samples(
+def read_training_samples(
     author: str, tables: Tables, *, version: int | str, spoil: str, seed: int
 ) -> pl.DataFrame:
     """Return the training samples of an author's dataset, by version or tag.
@@ -341,7 +341,7 @@ def training_samples(
     return inject_fault(frame, spoil, seed=seed) if spoil else frame
 
 
-def training_posts(
+def read_training_posts(
     author: str,
     tables: Tables,
     *,

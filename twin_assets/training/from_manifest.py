@@ -109,7 +109,7 @@ def repeat_training(
     job = job_from_manifest(manifest, folder, work=work, sources=sources or ManifestSources())
     rows = _read_training_rows(manifest, tables, sources or ManifestSources())
     posts = read_raw_posts(manifest, tables, sources or ManifestSources())
-    clear_unless_resumable(job, rows, posts)
+    clear_stale_job(job, rows, posts)
     write_job(job)
     if job.effective_launch.shards_weights:  # `job_from_manifest` has checked the folder's revision
         write_json(job.weight_hashes_path, weight_hashes(job.base_folder))
@@ -161,7 +161,7 @@ def job_from_manifest(
     )
 
 
-def clear_unless_resumable(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
+def clear_stale_job(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
     """Remove the job's folder, unless a repetition of this run can resume from it.
 
     Args:
@@ -272,7 +272,7 @@ def _read_training_rows(
         rows, location = _read_rows_file(sources.rows), str(sources.rows)
     elif manifest.stage == "sft":
         location = f"{fine_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
-        rows = fine_tuning.training_samples(
+        rows = fine_tuning.read_training_samples(
             manifest.author,
             tables,
             version=dataset["tag"],
@@ -323,7 +323,7 @@ def read_raw_posts(
         posts, location = _read_rows_file(sources.posts), str(sources.posts)
     else:
         location = f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}"
-        posts = fine_tuning.training_posts(
+        posts = fine_tuning.read_training_posts(
             manifest.author,
             tables,
             dataset_version=manifest.dataset["tag"],

@@ -93,18 +93,20 @@ def tune_on_preferences(
     recipe = recipe_for_author(author, settings).recipe
     if recipe.preference is None:
         reason = f"recipe {recipe.name} has no preference tuning"
-        return _supervised_candidate(folder, parent, reason)
+        return _make_supervised_candidate(folder, parent, reason)
     pairs = preference_pairs(author.slug, tables, template=parent.template)
     min_pairs = max(recipe.preference.fewest_pairs, recipe.samples_per_step)
     if len(pairs) < min_pairs:
-        return _supervised_candidate(folder, parent, _too_few_pairs_reason(len(pairs), min_pairs))
+        return _make_supervised_candidate(
+            folder, parent, _describe_pair_shortage(len(pairs), min_pairs)
+        )
     inputs = _collect_inputs(author, settings, tables, parent, recipe)
     existing = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
     if existing is None:
         usable_count = _count_usable_pairs(pairs, inputs)
         if usable_count < min_pairs:
-            return _supervised_candidate(
-                folder, parent, _too_few_pairs_reason(usable_count, min_pairs)
+            return _make_supervised_candidate(
+                folder, parent, _describe_pair_shortage(usable_count, min_pairs)
             )
         with translate_disk_full(f"tune the model of {author.slug} on preferences", settings.home):
             job = _write_preference_job(inputs, pairs, folder / manifests.ADAPTER_FOLDER, settings)
@@ -124,13 +126,13 @@ def tune_on_preferences(
     return TunedCandidate(checkpoint_folder, manifest, trained=existing is None, reason=reason)
 
 
-def _supervised_candidate(folder: Path, manifest: Manifest, reason: str) -> TunedCandidate:
+def _make_supervised_candidate(folder: Path, manifest: Manifest, reason: str) -> TunedCandidate:
     return TunedCandidate(
         folder, manifest, False, f"{reason}: the supervised checkpoint is the candidate"
     )
 
 
-def _too_few_pairs_reason(pairs: int, min_pairs: int) -> str:
+def _describe_pair_shortage(pairs: int, min_pairs: int) -> str:
     return f"{pairs or 'no'} preference pairs, but {min_pairs} are needed"
 
 
