@@ -14,7 +14,7 @@ sensor. This covers the following cases:
 - The daemon was killed between decision and launch, or a launch was lost: no run has the key, and
   it is offered again under the same key.
 - The daemon was killed between launch and cursor: a run has the key, and Dagster skips the second.
-- Two daemons, or two code locations, look for the run in the same second and both miss it: each
+- Two daemons, or two code locations, look for the run in the same second and both miss it. Each
   launch is claimed in the state store (`twin_sensors/launchable_runs.py`; a retraining in its own
   row), and the second process checks again after a grace period.
 - A run failed: its key is used up, so it is retried under another key that includes the attempt.
@@ -86,14 +86,16 @@ def next_step(
         return "wait"
     if not runs:
         return "gone" if was_seen else "offer"
-    newest = runs[0]
-    if newest.status == "SUCCESS":
+    newest_run = runs[0]
+    if newest_run.status == "SUCCESS":
         return "passed"
-    if newest.status == "CANCELED" and not (newest.was_ended_by_erasure and attempt < max_attempts):
+    if newest_run.status == "CANCELED" and not (
+        newest_run.was_ended_by_erasure and attempt < max_attempts
+    ):
         return "canceled"
     if attempt >= max_attempts:
         return "failed"
-    return "wait" if retry_after_s and now < _end_time(newest) + retry_after_s else "retry"
+    return "wait" if retry_after_s and now < _end_time(newest_run) + retry_after_s else "retry"
 
 
 def _will_be_restarted(run: Run, now: float) -> bool:

@@ -5,9 +5,9 @@ Its served answers must match the reference's. A model that cannot chat only cau
 Out of scope: fetching and converting (`storage/weights/weights.py`), comparing answers
 (`serving/serving_parity.py`), testing whether a model chats (`serving/chat_ability.py`).
 
-An adapter with random weights on every linear layer is tested too. GGUF may store a weight
-differently, or llama.cpp's graph of the architecture may ignore adapters. In that case, each
-trained adapter is merged into a separate GGUF file (`BaseModel.adapters`).
+The test also covers an adapter with random weights on every linear layer, because GGUF may store a
+weight differently, or llama.cpp's graph of the architecture may ignore adapters. If the test with
+the adapter fails, each trained adapter is merged into a separate GGUF file (`BaseModel.adapters`).
 """
 # pyright: strict, reportUnknownMemberType=false
 
@@ -35,7 +35,7 @@ from twin_resources.storage.weights.weights import (
     prepare_base_model,
 )
 
-RANK, WEIGHT_STD, SEED = 4, 0.02, 3  # for the test adapter; trained weights are about as small
+RANK, WEIGHT_STD, SEED = 4, 0.02, 3  # of the test adapter; trained weights have a similar scale
 
 
 def prepare_and_verify(
@@ -44,7 +44,7 @@ def prepare_and_verify(
     """Prepare a base model, and verify that llama.cpp answers like transformers.
 
     Raises:
-        TwinError: see `prepare_base_model`; or the answers differ, and the message says how.
+        TwinError: see `prepare_base_model`. It is also raised if the answers differ.
     """
 
     model_name = name or settings.base_model
@@ -69,15 +69,15 @@ def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) ->
         TwinError: the served answers differ from those of transformers.
     """
     report("comparing its served answers with the answers of transformers")
-    proof = verify_serving_parity(
+    parity = verify_serving_parity(
         settings, files.folder, files.gguf, precision=files.precision, end_tokens=files.end_tokens
     )
-    report(str(proof))
+    report(str(parity))
     merge_reason = _reason_to_merge(settings, files)
     if merge_reason:
         report(f"each adapter will be merged into its own model file: {merge_reason}")
     return {
-        **asdict(proof),
+        **asdict(parity),
         "adapters": "merged" if merge_reason else "beside",
         "adapters_why": merge_reason,
     }
@@ -87,7 +87,7 @@ def measure_served_chat_ability(settings: Settings, files: PreparedFiles) -> Cha
     """Test on a llama.cpp server whether a base model can chat.
 
     Raises:
-        TwinError: it cannot be served.
+        TwinError: the model cannot be served.
     """
     process = ServerProcess(settings, files.gguf, None, alias="proof")
     try:
@@ -123,16 +123,16 @@ def write_random_adapter(model: Path, folder: Path) -> Path:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    base: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    base_model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     torch.manual_seed(SEED)
-    adapted: Any = get_peft_model(
-        base,
+    peft_model: Any = get_peft_model(
+        base_model,
         LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
-    for name, weights in adapted.named_parameters():
+    for name, weights in peft_model.named_parameters():
         if "lora_B" in name:
             weights.data.normal_(0, WEIGHT_STD)
-    adapted.save_pretrained(str(folder))
+    peft_model.save_pretrained(str(folder))
     return folder
 
 

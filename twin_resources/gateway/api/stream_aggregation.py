@@ -4,10 +4,10 @@ Scope: the HTTP transport under LiteLLM that requests a stream and joins its chu
 Out of scope: streams that a client requested; LiteLLM forwards those.
 
 LiteLLM cancels its call when the client disconnects (`cancel_on_disconnect`), and the connection
-closes. llama.cpp notices this only when it writes, at the next chunk of a stream: it generated
-1,143 of 1,500 tokens for a client that left after 902. It generates an unstreamed answer to the
-end: 1,500 of 1,500 (xllamacpp 2026.10). LiteLLM sees one whole answer in both cases.
-Stream: https://platform.openai.com/docs/api-reference/chat-streaming
+closes. llama.cpp notices this only when it writes, at the next chunk of a stream. For a client
+that left after 902 of 1,500 tokens it generated 1,143; without a stream it generated all 1,500
+(xllamacpp 2026.10). LiteLLM receives one whole answer in both cases.
+Stream format: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 # pyright: strict, reportMissingTypeStubs=false
 
@@ -24,7 +24,7 @@ _KEPT_FIELDS = ("id", "created", "model", "system_fingerprint")
 
 
 def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
-    """Install this transport in LiteLLM's client of OpenAI's API, and keep its other settings.
+    """Install this transport in LiteLLM's OpenAI client and keep the client's other settings.
 
     The client does not follow redirects, so that the prompt and the key reach only the configured
     provider.
@@ -33,12 +33,12 @@ def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
         is_own_server: see `StreamingTransport`.
 
     Raises:
-        TypeError: LiteLLM does not create an HTTP client.
+        TypeError: LiteLLM created no HTTP client.
     """
     import litellm
     from litellm.llms.openai.common_utils import BaseOpenAILLM
 
-    library: Any = litellm
+    litellm_module: Any = litellm
     client: Any = BaseOpenAILLM.get_async_http_client()
     if client is None:
         raise TypeError(
@@ -46,7 +46,7 @@ def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
         )
     client._transport = StreamingTransport(client._transport, is_own_server)
     client.follow_redirects = False
-    library.aclient_session = client
+    litellm_module.aclient_session = client
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):
@@ -55,7 +55,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
     Args:
         inner: the transport that connects.
         is_own_server: whether an address belongs to a model server of this home. A provider may
-            count or price a stream differently, and stops its work itself.
+            count or price a stream differently, and stops generating after a disconnect anyway.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.ReadTimeout: the answer did not end within the client's read timeout. The timeout
                 applies to the whole answer, as it does to an unstreamed one.
-            httpx.RemoteProtocolError: the server broke off.
+            httpx.RemoteProtocolError: the stream is incomplete or contains an error.
         """
         body = self._stream_body(request)
         if body is None:
@@ -83,20 +83,20 @@ class StreamingTransport(httpx.AsyncBaseTransport):
             content=body,
             extensions=request.extensions,
         )
-        limits: dict[str, Any] = request.extensions.get("timeout") or {}
+        timeouts: dict[str, Any] = request.extensions.get("timeout") or {}
         try:
-            async with asyncio.timeout(limits.get("read")):
+            async with asyncio.timeout(timeouts.get("read")):
                 response = await self._inner.handle_async_request(stream_request)
                 try:
-                    raw = await response.aread()
+                    content = await response.aread()
                 finally:
                     await response.aclose()  # also after a disconnect: this ends the generation
         except TimeoutError as error:
             raise httpx.ReadTimeout("incomplete answer at the limit", request=request) from error
         if response.status_code == 200:
-            raw = json.dumps(aggregate(raw)).encode()
-        head = {"content-type": "application/json"}
-        return httpx.Response(response.status_code, headers=head, content=raw)
+            content = json.dumps(aggregate(content)).encode()
+        response_headers = {"content-type": "application/json"}
+        return httpx.Response(response.status_code, headers=response_headers, content=content)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -109,19 +109,19 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         body: dict[str, Any] = json.loads(request.content)
         if body.get("stream"):
             return None
-        streamed = body | {"stream": True, "stream_options": {"include_usage": True}}
-        return json.dumps(streamed).encode()
+        stream_body = body | {"stream": True, "stream_options": {"include_usage": True}}
+        return json.dumps(stream_body).encode()
 
 
 def aggregate(raw: bytes) -> dict[str, Any]:
     """Join the chunks of a stream into one whole answer.
 
     Raises:
-        httpx.RemoteProtocolError: the stream does not end, or contains an error.
+        httpx.RemoteProtocolError: the stream is incomplete or contains an error.
     """
     answer: dict[str, Any] = {"object": "chat.completion"}
     pieces: list[str] = []
-    reason = None
+    finish_reason = None
     for line in raw.split(b"\n"):
         field, _, data = line.partition(b":")
         if field == b"error" or b'"error"' in data[:12]:
@@ -137,8 +137,8 @@ def aggregate(raw: bytes) -> dict[str, Any]:
         for choice in chunk.get("choices") or ():
             delta: dict[str, Any] = choice.get("delta") or {}
             pieces.append(delta.get("content") or "")
-            reason = choice.get("finish_reason") or reason
-    if reason is None:
+            finish_reason = choice.get("finish_reason") or finish_reason
+    if finish_reason is None:
         raise httpx.RemoteProtocolError("the model server ended the stream inside an answer")
     message = {"role": "assistant", "content": "".join(pieces)}
-    return answer | {"choices": [{"index": 0, "message": message, "finish_reason": reason}]}
+    return answer | {"choices": [{"index": 0, "message": message, "finish_reason": finish_reason}]}

@@ -1,12 +1,12 @@
 """Write the answers of a batch to a journal while it runs, then to JSON Lines or Parquet.
 
-Scope: the columns of a row, the rows kept from earlier runs, and the atomic output file.
+Scope: the columns of a row, the rows of earlier runs, and the atomic output file.
 Out of scope: calling the gateway (`completing.py`), reading questions (`questions.py`).
 
 Each answer is appended to `<out>.partial.jsonl` when it arrives, so a killed batch loses only the
 requests in progress. The last line of a journal may be incomplete; every other line must be whole.
-A lock on the journal, which ends with its process, ensures that only one process at a time works on
-a batch.
+A lock on the journal, released when its process ends, lets only one process at a time work on a
+batch.
 """
 # pyright: strict
 
@@ -23,9 +23,9 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.questions import LINES_SUFFIXES, TABLE_SUFFIX
 
 AnswerRow = Mapping[str, Any]
-"""A row: `id`, `question`, `answer`, `error` (empty if answered), `kind`, `model`, `version`,
-`route`, `cost_usd`, `degraded`, `trace_id`, `seconds`, `sources` (each with `document_id`, `title`,
-`url`), `quotes` (also with `text`, `start`, `end`), `fingerprint` of the request."""
+"""A row with the columns `id`, `question`, `answer`, `error` (empty if answered), `kind`,
+`model`, `version`, `route`, `cost_usd`, `degraded`, `trace_id`, `seconds`, `sources` (each with
+`document_id`, `title`, `url`), `quotes` (also with `text`, `start`, `end`) and `fingerprint`."""
 
 SOURCE_FIELDS = ("document_id", "title", "url")
 QUOTE_FIELDS = ("text", *SOURCE_FIELDS, "start", "end")
@@ -35,34 +35,34 @@ def check_output_path(path: Path) -> None:
     """Check the name and the folder of the output file.
 
     Raises:
-        TwinError: the suffix belongs to neither format, or the folder does not exist.
+        TwinError: the suffix is of neither format, or the folder does not exist.
     """
-    tried = f"write the answers to {path}"
+    action = f"write the answers to {path}"
     if path.suffix.lower() not in (*LINES_SUFFIXES, TABLE_SUFFIX):
         raise TwinError(
-            tried,
+            action,
             found=f"a file of type {path.suffix or 'unknown'}",
             next_step="use a name that ends in .jsonl or .parquet",
         )
     if not path.parent.is_dir():
-        raise TwinError(tried, found=f"no folder {path.parent}", next_step="create the folder")
+        raise TwinError(action, found=f"no folder {path.parent}", next_step="create the folder")
 
 
 def journal_path(out: Path) -> Path:
-    """Return the path of the journal, which holds the answers until the batch is complete."""
+    """Return the path of the journal, which stores the answers until the batch is complete."""
     return out.with_name(f"{out.name}.partial.jsonl")
 
 
 class Journal:
-    """Answers of this and earlier runs of a batch.
+    """The answers of this run and of earlier runs of a batch.
 
     Args:
         out: the output file. Its rows count as answered too, so running a finished batch again
             sends no request.
 
     Raises:
-        TwinError: a whole line of the journal or `out` cannot be read, or another process works on
-            this batch.
+        TwinError: a complete line of the journal or `out` cannot be read, or another process works
+            on this batch.
     """
 
     def __init__(self, out: Path) -> None:
@@ -73,15 +73,15 @@ class Journal:
             self._rows = {
                 row["fingerprint"]: row for row in _read_earlier_rows(out) if not row.get("error")
             }
-            whole, journaled = _read_journal(self.path)
+            complete_bytes, journal_rows = _read_journal(self.path)
         except BaseException:
             self.close()
             raise
-        self._rows |= {row["fingerprint"]: row for row in journaled if not row.get("error")}
-        self._file.truncate(whole)  # the next row must not continue an incomplete line
+        self._rows |= {row["fingerprint"]: row for row in journal_rows if not row.get("error")}
+        self._file.truncate(complete_bytes)  # the next row must not continue an incomplete line
 
     def __contains__(self, fingerprint: str) -> bool:
-        """Return whether a request was answered; one that ended in an error is sent again."""
+        """Return whether a request was answered; a request that ended in an error is sent again."""
         return fingerprint in self._rows and not self._rows[fingerprint].get("error")
 
     def __getitem__(self, fingerprint: str) -> AnswerRow:
@@ -132,35 +132,35 @@ def _open_locked(path: Path) -> IO[bytes]:
                 next_step="wait for that command to end, then run this one again; no question is "
                 "asked twice",
             ) from error
-        file.close()  # a batch that has just ended deleted this file
+        file.close()  # another process finished the batch and deleted this file
 
 
 def write_answers(out: Path, rows: Sequence[AnswerRow]) -> None:
     """Write all rows atomically as Parquet or JSON Lines, according to the suffix of the file."""
-    new = out.with_name(f"{out.name}.{os.getpid()}.new")
+    temporary_path = out.with_name(f"{out.name}.{os.getpid()}.new")
     if out.suffix.lower() == TABLE_SUFFIX:
         import polars as pl
 
-        pl.DataFrame([dict(row) for row in rows], schema=_columns()).write_parquet(new)
+        pl.DataFrame([dict(row) for row in rows], schema=_columns()).write_parquet(temporary_path)
     else:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        new.write_text("".join(lines), encoding="utf-8")
-    new.replace(out)
+        temporary_path.write_text("".join(lines), encoding="utf-8")
+    temporary_path.replace(out)
 
 
 def _columns() -> dict[str, Any]:
     import polars as pl
 
-    text = ("id", "question", "answer", "error", "kind", "model", "version", "route")
-    source = {name: pl.String() for name in SOURCE_FIELDS}
-    quote = {"text": pl.String()} | source | {"start": pl.Int64(), "end": pl.Int64()}
-    return dict.fromkeys(text, pl.String()) | {
+    text_columns = ("id", "question", "answer", "error", "kind", "model", "version", "route")
+    source_fields = {name: pl.String() for name in SOURCE_FIELDS}
+    quote_fields = {"text": pl.String()} | source_fields | {"start": pl.Int64(), "end": pl.Int64()}
+    return dict.fromkeys(text_columns, pl.String()) | {
         "cost_usd": pl.Float64(),
         "degraded": pl.String(),
         "trace_id": pl.String(),
         "seconds": pl.Float64(),
-        "sources": pl.List(pl.Struct(source)),
-        "quotes": pl.List(pl.Struct(quote)),
+        "sources": pl.List(pl.Struct(source_fields)),
+        "quotes": pl.List(pl.Struct(quote_fields)),
         "fingerprint": pl.String(),
     }
 
@@ -168,7 +168,7 @@ def _columns() -> dict[str, Any]:
 def _read_earlier_rows(out: Path) -> Iterable[AnswerRow]:
     if not out.is_file():
         return []
-    tried = f"resume the batch of {out}"
+    action = f"resume the batch of {out}"
     advice = "pass a different --out, or delete that file"
     if out.suffix.lower() == TABLE_SUFFIX:
         import polars as pl
@@ -176,11 +176,11 @@ def _read_earlier_rows(out: Path) -> Iterable[AnswerRow]:
         try:
             rows = pl.read_parquet(out).to_dicts()
         except pl.exceptions.PolarsError as error:
-            raise TwinError(tried, found=str(error), next_step=advice) from error
+            raise TwinError(action, found=str(error), next_step=advice) from error
     else:
-        rows = _parse_rows(out.read_bytes().splitlines(), tried, advice)
+        rows = _parse_rows(out.read_bytes().splitlines(), action, advice)
     if any("fingerprint" not in row for row in rows):
-        raise TwinError(tried, found="a file that no batch wrote", next_step=advice)
+        raise TwinError(action, found="a file that no batch wrote", next_step=advice)
     return rows
 
 
@@ -190,8 +190,8 @@ def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
         return 0, []
     content = path.read_bytes()
     complete_bytes = content.rfind(b"\n") + 1
-    tried, advice = f"resume the batch of {path}", "delete that file; its answers are lost"
-    return complete_bytes, _parse_rows(content[:complete_bytes].splitlines(), tried, advice)
+    action, advice = f"resume the batch of {path}", "delete that file; its answers are lost"
+    return complete_bytes, _parse_rows(content[:complete_bytes].splitlines(), action, advice)
 
 
 def _parse_rows(lines: Sequence[bytes], tried: str, advice: str) -> list[AnswerRow]:

@@ -1,14 +1,14 @@
 """Send the questions of a batch to the gateway, a few concurrently.
 
-Scope: the number of concurrent requests, errors of a row and errors that end the batch, totals.
+Scope: concurrency, errors of single rows, errors that end the batch, and totals.
 Out of scope: files (`questions.py`, `answers.py`), output (`commands/questions.py`, the asset
 `batch_completions`), routing and its costs (the gateway).
 
-The gateway treats a batch like a reader, with the same route, limits and account. A row that it
+The gateway applies the same routes, limits and account to a batch as to a reader. A row that it
 refuses (400, 403, 404, 413, 422) gets an error. A temporary failure (429, 5xx, no connection) is
-retried after the time that the gateway names. If it persists, the batch ends, and running it again
-resumes it. Each request has an `Idempotency-Key`, so a request whose answer was lost is not paid
-for twice.
+retried after the delay that the gateway requests. If the failure persists, the batch ends, and
+running it again resumes it. Each request has an `Idempotency-Key`, so a request whose answer was
+lost is not paid for twice.
 """
 
 from __future__ import annotations
@@ -34,18 +34,17 @@ from twin_resources.gateway.request.ignored_parameters import BATCH_METADATA_KEY
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-DEFAULT_CONCURRENCY = (
-    2  # a local server on two cores processes two prompts at once and queues the others
-)
+# A local server on two cores processes two prompts at once and queues the others.
+DEFAULT_CONCURRENCY = 2
 MAX_CONCURRENCY = 64
-RETRIES = 5  # for a 429 or 5xx; each waits for the time that it names, or 0.5 s, 1 s, 2 s, …
+RETRIES = 5  # for a 429 or 5xx; each waits for the requested delay, or 0.5 s, 1 s, 2 s, …
 TIMEOUT_S = 600.0
 _ROW_ERRORS = frozenset({400, 403, 404, 413, 422})
 
 
 @dataclass
 class BatchTotals:
-    """Totals of a batch so far.
+    """The running totals of a batch.
 
     Attributes:
         questions: number of questions.
@@ -90,7 +89,7 @@ def complete(
     key: str,
     model: str,
     concurrency: int = DEFAULT_CONCURRENCY,
-    on_row: Callable[[BatchTotals, AnswerRow], object] = lambda _sum, _row: None,
+    on_row: Callable[[BatchTotals, AnswerRow], object] = lambda _totals, _row: None,
 ) -> BatchTotals:
     """Ask the questions that have no answer in the journal, `concurrency` at a time.
 
@@ -104,18 +103,19 @@ def complete(
         on_row: called after each row of this run.
 
     Raises:
-        TwinError: the gateway refuses the key, or does not answer; earlier answers are kept.
+        TwinError: the gateway refuses the key, or does not answer; the journal keeps earlier
+            answers.
     """
-    work = _complete(
+    batch_run = _complete(
         questions, journal, url=url, key=key, model=model, concurrency=concurrency, on_row=on_row
     )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)  # cancels the work on an interrupt
+        return asyncio.run(batch_run)  # cancels the work on an interrupt
     # A notebook already runs an event loop, so the work runs in another thread.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(asyncio.run, work).result()
+        return thread.submit(asyncio.run, batch_run).result()
 
 
 async def _complete(
@@ -131,29 +131,33 @@ async def _complete(
     import httpx
     from openai import AsyncOpenAI
 
-    total = BatchTotals(len(questions))
-    unanswered = [question for question in questions if question.fingerprint(model) not in journal]
-    total.already_answered = len(questions) - len(unanswered)
+    totals = BatchTotals(len(questions))
+    unanswered_questions = [
+        question for question in questions if question.fingerprint(model) not in journal
+    ]
+    totals.already_answered = len(questions) - len(unanswered_questions)
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S) as transport:
         client = AsyncOpenAI(base_url=url, api_key=key, http_client=transport, max_retries=RETRIES)
 
-        remaining = iter(unanswered)
+        question_queue = iter(unanswered_questions)
 
         async def work() -> None:
-            for question in remaining:
+            for question in question_queue:
                 row = await _ask(client, question, model=model)
                 journal.append(row)
-                total.count(row)
-                on_row(total, row)
+                totals.count(row)
+                on_row(totals, row)
 
         # After the first failure, TaskGroup cancels the other tasks.
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(max(1, min(concurrency, MAX_CONCURRENCY, len(unanswered)))):
+                for _ in range(
+                    max(1, min(concurrency, MAX_CONCURRENCY, len(unanswered_questions)))
+                ):
                     group.create_task(work())
         except* TwinError as failures:
             raise failures.exceptions[0] from None
-    return total
+    return totals
 
 
 async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> AnswerRow:
@@ -169,29 +173,29 @@ async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> A
         "extra_headers": {"Idempotency-Key": f"batch-{fingerprint}"},
     }
     row = _empty_row(question, model)
-    began = time.monotonic()
-    tried = f"ask {request['model']} at {client.base_url}"
+    start_time = time.monotonic()
+    action = f"ask {request['model']} at {client.base_url}"
     try:
         completion = await client.chat.completions.create(**request)
     except openai.APIStatusError as error:
         if error.status_code in _ROW_ERRORS:
             return row | {"error": f"{error.status_code}: {_message(error)}"}
         message = f"{error.status_code}: {_message(error)}"
-        raise TwinError(tried, found=message, next_step=_RETRY_ADVICE) from error
+        raise TwinError(action, found=message, next_step=_RETRY_ADVICE) from error
     except openai.APIConnectionError as error:
-        raise TwinError(tried, found="no server answers there", next_step=_RETRY_ADVICE) from error
-    facts: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
+        raise TwinError(action, found="no server answers there", next_step=_RETRY_ADVICE) from error
+    twin_field: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
     return row | {
         "answer": (completion.choices[0].message.content or "").strip(),
-        "kind": str(facts.get("answer") or ""),
-        "version": str(facts.get("version") or ""),
-        "route": str(facts.get("route") or ""),
-        "cost_usd": facts.get("cost_usd"),
-        "degraded": str(facts.get("degraded") or ""),
-        "trace_id": str(facts.get("trace_id") or ""),
-        "seconds": round(time.monotonic() - began, 3),
-        "sources": [_subset(SOURCE_FIELDS, source) for source in facts.get("sources") or ()],
-        "quotes": [_subset(QUOTE_FIELDS, quote) for quote in facts.get("quotes") or ()],
+        "kind": str(twin_field.get("answer") or ""),
+        "version": str(twin_field.get("version") or ""),
+        "route": str(twin_field.get("route") or ""),
+        "cost_usd": twin_field.get("cost_usd"),
+        "degraded": str(twin_field.get("degraded") or ""),
+        "trace_id": str(twin_field.get("trace_id") or ""),
+        "seconds": round(time.monotonic() - start_time, 3),
+        "sources": [_subset(SOURCE_FIELDS, source) for source in twin_field.get("sources") or ()],
+        "quotes": [_subset(QUOTE_FIELDS, quote) for quote in twin_field.get("quotes") or ()],
     }
 
 

@@ -1,7 +1,7 @@
 """Read the questions of a batch from a JSON Lines or Parquet file.
 
 Scope: the three formats of a row, and the messages about invalid rows.
-Out of scope: calling the gateway (`completing.py`), the file of answers (`answers.py`).
+Out of scope: calling the gateway (`completing.py`), the answer file (`answers.py`).
 
 A row is `{"question": …}`, `{"messages": […]}`, or a line of OpenAI's batch API,
 `{"custom_id": …, "body": {"messages": […], …}}`, so that a file for that API works unchanged
@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class BatchQuestion:
-    """One request.
+    """One question of a batch.
 
     Attributes:
         id: the row's `id` or `custom_id`, otherwise its number from 1; unique in a batch.
@@ -50,7 +50,7 @@ class BatchQuestion:
         return content if isinstance(content, str) else ""
 
     def fingerprint(self, model: str) -> str:
-        """Return the hash of the whole request; a stored answer counts only while it matches."""
+        """Return the hash of the whole request; a stored answer is valid only if it matches."""
         request = [self.id, list(self.messages), self.model or model, dict(self.options)]
         text = json.dumps(request, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -65,45 +65,45 @@ class InvalidRow:
 
 
 def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
-    """Return the questions of a file in their order, and the invalid rows.
+    """Return the questions of a file, in order, and the invalid rows.
 
     Raises:
-        TwinError: the file does not exist, has neither format, or contains no valid question.
+        TwinError: the file does not exist, is in neither format, or contains no valid question.
     """
-    tried = f"read the questions of {path}"
+    action = f"read the questions of {path}"
     if not path.is_file():
-        raise TwinError(tried, found="no such file", next_step="pass a .jsonl or .parquet file")
+        raise TwinError(action, found="no such file", next_step="pass a .jsonl or .parquet file")
     if path.suffix.lower() in LINES_SUFFIXES:
-        numbered = _read_lines(path, tried)
+        numbered_rows = _read_lines(path, action)
     elif path.suffix.lower() == TABLE_SUFFIX:
-        numbered = _read_table(path, tried)
+        numbered_rows = _read_table(path, action)
     else:
         raise TwinError(
-            tried,
+            action,
             found=f"a file of type {path.suffix or 'unknown'}",
             next_step='write one {"question": "…"} per line to a .jsonl file, or a Parquet table '
             "with a column `question`",
         )
     questions: list[BatchQuestion] = []
-    invalid: list[InvalidRow] = []
+    errors: list[InvalidRow] = []
     seen_ids: set[str] = set()
-    for number, (location, row) in enumerate(numbered, start=1):
+    for number, (location, row) in enumerate(numbered_rows, start=1):
         question = row if isinstance(row, str) else _parse_question(row, number)
         if isinstance(question, BatchQuestion) and question.id in seen_ids:
             question = f"the id {question.id!r} is already used by an earlier row"
         if isinstance(question, str):
-            invalid.append(InvalidRow(location, question))
+            errors.append(InvalidRow(location, question))
         else:
             seen_ids.add(question.id)
             questions.append(question)
     if not questions:
-        first = f"; {invalid[0].place}: {invalid[0].reason}" if invalid else ""
+        first_error = f"; {errors[0].place}: {errors[0].reason}" if errors else ""
         raise TwinError(
-            tried,
-            found=f"no question in the file{first}",
+            action,
+            found=f"no question in the file{first_error}",
             next_step='write each row as {"question": "…"} or {"messages": […]}',
         )
-    return questions, invalid
+    return questions, errors
 
 
 def _read_lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
@@ -145,11 +145,11 @@ def _parse_question(row: Row, number: int) -> BatchQuestion | str:
         return "the row has neither `question` nor `messages`"
     if not _are_messages(messages):
         return "`messages` is not a list of roles and contents that ends with the user's message"
-    name = row.get("custom_id", row.get("id", number))
+    row_id = row.get("custom_id", row.get("id", number))
     return BatchQuestion(
-        id=str(name),
+        id=str(row_id),
         messages=tuple(cast(list[Row], messages)),
-        # A line of OpenAI's batch API names OpenAI's model; only the name of a twin is used.
+        # A line of OpenAI's batch API names an OpenAI model; only twin names are used.
         model=_twin_name(fields.get("model")),
         options={key: fields[key] for key in OPTION_FIELDS if fields.get(key) is not None},
     )
@@ -158,10 +158,10 @@ def _parse_question(row: Row, number: int) -> BatchQuestion | str:
 def _are_messages(value: object) -> bool:
     if not isinstance(value, list) or not value:
         return False
-    parts = cast(list[Any], value)
-    if not all(isinstance(part, dict) for part in parts):
+    items = cast(list[Any], value)
+    if not all(isinstance(item, dict) for item in items):
         return False
-    messages = cast(list[Row], parts)
+    messages = cast(list[Row], items)
     return (
         all({"role", "content"} <= set(message) for message in messages)
         and messages[-1]["role"] == "user"

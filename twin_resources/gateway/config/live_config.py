@@ -5,8 +5,8 @@ valid value with a note if the new one cannot be read.
 Out of scope: using the values (`routing/`), the router's list of servers
 (`config_watcher.py`).
 
-Every file is replaced by its writer with a rename, so a read sees the old or the new content, never
-a part of it.
+Writers replace each file by a rename, so a read sees either the old or the new content, never a
+mixture.
 """
 # pyright: strict
 
@@ -45,14 +45,14 @@ class _WatchedFile(Generic[_T]):
 
     def refresh(self, name: str) -> bool:
         """Read the file again if it has changed; return whether the value or the note changed."""
-        mark = _file_stamp(self.path)
-        if self.is_checked and mark == self.stamp:
+        stamp = _file_stamp(self.path)
+        if self.is_checked and stamp == self.stamp:
             return False
-        self.is_checked, self.stamp = True, mark
-        if mark is None:
-            changed = bool(self.problem) or self.value is not None
+        self.is_checked, self.stamp = True, stamp
+        if stamp is None:
+            has_changed = bool(self.problem) or self.value is not None
             self.value, self.problem = None, ""
-            return changed
+            return has_changed
         try:
             self.value, self.problem = self.read(self.path), ""
         except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
@@ -70,8 +70,8 @@ class LiveConfig:
     Attributes:
         settings: settings of the home.
         current: the snapshot of the last refresh; a request reads it once and keeps it.
-        stopped_canaries: server keys of canaries that get no more requests, even if the policy file
-            still lists them.
+        stopped_canaries: server keys of canaries that receive no more requests, even if the policy
+            file still lists them.
     """
 
     settings: Settings
@@ -96,20 +96,21 @@ class LiveConfig:
 
     def refresh(self) -> bool:
         """Check every file once (about 10 µs each); return whether `current` was replaced."""
-        changed = self._policy.refresh("policy")
-        if changed and self._policy.value is not None:
-            # Once the policy no longer lists a stopped canary, its version may start again as one.
-            listed = {_canary_key(*item) for item in self._policy.value.authors.items()}
-            self.stopped_canaries &= listed
-        changed |= self._servers.refresh("servers")
-        changed |= self._refresh_authors()
-        changed |= self._refresh_paused()
-        if changed:
+        has_changed = self._policy.refresh("policy")
+        if has_changed and self._policy.value is not None:
+            # Once the policy no longer lists a stopped canary, its version may become a canary
+            # again.
+            listed_canaries = {_canary_key(*item) for item in self._policy.value.authors.items()}
+            self.stopped_canaries &= listed_canaries
+        has_changed |= self._servers.refresh("servers")
+        has_changed |= self._refresh_authors()
+        has_changed |= self._refresh_paused()
+        if has_changed:
             self.current = self._snapshot()
-        return changed
+        return has_changed
 
     def stop_canary(self, server_key: str) -> None:
-        """Send this canary no further requests; the registry is updated later."""
+        """Stop sending requests to this canary; the registry is updated later."""
         self.stopped_canaries.add(server_key)
         self.current = self._snapshot()
 
@@ -127,30 +128,30 @@ class LiveConfig:
     def _refresh_authors(self) -> bool:
         folder = self.settings.authors_dir
         files = {path.stem: path for path in folder.glob("*.toml")} if folder.is_dir() else {}
-        changed = False
+        has_changed = False
         for slug in set(self._authors) - set(files):
             del self._authors[slug]
             self._routing.pop(slug, None)
-            changed = True
+            has_changed = True
         for slug, path in files.items():
             if slug not in self._authors:
                 self._authors[slug] = _WatchedFile(
                     path, lambda path: read_author(self.settings, path.stem)
                 )
-            changed |= self._authors[slug].refresh(f"author {slug}")
-            changed |= self._refresh_routing(slug)
-        return changed
+            has_changed |= self._authors[slug].refresh(f"author {slug}")
+            has_changed |= self._refresh_routing(slug)
+        return has_changed
 
     def _refresh_paused(self) -> bool:
         folder = self.settings.authors_dir
         files = {path.stem: path for path in folder.glob(f"*{SUFFIX}")} if folder.is_dir() else {}
-        paused = {slug: reason for slug, path in files.items() if (reason := pause_reason(path))}
-        changed = paused != self._paused
-        self._paused = paused
-        return changed
+        reasons = {slug: reason for slug, path in files.items() if (reason := pause_reason(path))}
+        has_changed = reasons != self._paused
+        self._paused = reasons
+        return has_changed
 
     def _refresh_routing(self, author: str) -> bool:
-        """Reload the routing policy of an author; without a paid model there is no choice."""
+        """Reload an author's routing policy, which only a home with a paid model needs."""
         if not self.settings.has_paid_route:
             return False
         if author not in self._routing:
@@ -163,33 +164,33 @@ class LiveConfig:
 
         Such an author keeps the previous entry while the server of that version is ready.
         """
-        newest, previous = self._policy.value, self.current.policy
-        if newest is None or previous is None:
-            return newest
+        new_policy, previous_policy = self._policy.value, self.current.policy
+        if new_policy is None or previous_policy is None:
+            return new_policy
         authors = {
-            slug: previous.authors[slug]
-            if slug in previous.authors
+            slug: previous_policy.authors[slug]
+            if slug in previous_policy.authors
             and entry.stable is not None
             and not _is_ready(entry, slug, servers)
-            and _is_ready(previous.authors[slug], slug, servers)
+            and _is_ready(previous_policy.authors[slug], slug, servers)
             else entry
-            for slug, entry in newest.authors.items()
+            for slug, entry in new_policy.authors.items()
         }
-        return replace(newest, authors=authors)
+        return replace(new_policy, authors=authors)
 
     def _problems(self, slug: str, author: _WatchedFile[Author]) -> list[str]:
         routing = self._routing.get(slug)
         return [file.problem for file in (author, routing) if file is not None and file.problem]
 
     def _snapshot(self) -> Snapshot:
-        shared = (self._policy, self._servers)
+        shared_files = (self._policy, self._servers)
         servers = self._servers.value or {}
         return Snapshot(
             authors={slug: author.value for slug, author in self._authors.items() if author.value},
             policy=self._without_stopped(self._effective_policy(servers)),
             servers=servers,
             has_paid_route=self.settings.has_paid_route,
-            problems=tuple(file.problem for file in shared if file.problem),
+            problems=tuple(file.problem for file in shared_files if file.problem),
             paused=dict(self._paused),
             author_problems={
                 slug: "; ".join(problems)
@@ -216,7 +217,7 @@ def read_servers(path: Path) -> dict[str, Server]:
 
     Raises:
         TwinError: a newer release wrote the file.
-        ValueError, KeyError, TypeError: the file is not such a list.
+        ValueError, KeyError, TypeError: the file has a different structure.
     """
     document = cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
     if document.get("schema", 0) > SERVERS_SCHEMA:

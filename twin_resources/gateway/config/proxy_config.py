@@ -1,10 +1,11 @@
 """Write the configuration of the LiteLLM proxy.
 
-Scope: `config.yaml`, and environment variables without which LiteLLM logs too much, uses the
-network at start, or reads `.env` files.
-Out of scope: the environment of each process (`processes/child_environment.py`), the model
-servers. The list of models starts empty, because servers are added and removed while the proxy
-runs (`config_watcher.py`).
+Scope: `config.yaml`, and the environment variables that keep LiteLLM from excessive logging,
+network access at start, and reading `.env` files.
+Out of scope: the environment of each process (`processes/child_environment.py`), the model servers.
+
+The list of models starts empty, because servers are added and removed while the proxy runs
+(`config_watcher.py`).
 
 Settings: https://docs.litellm.ai/docs/proxy/config_settings
 """
@@ -21,7 +22,7 @@ from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.settings import Secrets, Settings
 
 # The first attempt fails if llama.cpp has closed an idle connection. Three retries within about two
-# seconds cover the restart of a small model's server. With LiteLLM's own pauses a reader waited
+# seconds cover the restart of a small model's server. With LiteLLM's default pauses a reader waited
 # 8.6 s for a 503.
 RETRIES = 3
 FIRST_PAUSE_S, MAX_PAUSE_S, PAUSE_JITTER = 0.25, 1.0, 0.1
@@ -46,7 +47,7 @@ def proxy_config() -> dict[str, Any]:
         "router_settings": {
             "num_retries": RETRIES,
             "retry_after": 0,
-            "disable_cooldowns": True,  # with one deployment, a cooldown refuses requests
+            "disable_cooldowns": True,  # with one deployment, a cooldown refuses every request
         },
         "general_settings": {
             "master_key": "os.environ/LITELLM_MASTER_KEY",
@@ -56,7 +57,7 @@ def proxy_config() -> dict[str, Any]:
             "disable_error_logs": True,
             "disable_adding_master_key_hash_to_db": True,
             "store_model_in_db": False,
-            # A disconnect cancels the call. Otherwise whole answers are computed to the end.
+            # A disconnect cancels the call; otherwise the server computes the whole answer.
             "cancel_on_disconnect": True,
         },
     }
@@ -67,8 +68,8 @@ def write_proxy_config(settings: Settings) -> Path:
     import yaml
 
     path = settings.home / "gateway" / "config.yaml"
-    note = "# Written at every start of the gateway; edits are lost.\n"
-    return replace_file(path, note + yaml.safe_dump(proxy_config(), sort_keys=False))
+    header = "# Written at every start of the gateway; edits are lost.\n"
+    return replace_file(path, header + yaml.safe_dump(proxy_config(), sort_keys=False))
 
 
 def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapping[str, str]:
@@ -76,7 +77,7 @@ def proxy_environment(config: Path, secrets: Secrets, store: TraceStore) -> Mapp
     return {
         "CONFIG_FILE_PATH": str(config),
         "LITELLM_MASTER_KEY": secrets.gateway_master_key,
-        "LITELLM_MODE": "PRODUCTION",  # otherwise it loads .env files of the working directory
+        "LITELLM_MODE": "PRODUCTION",  # otherwise it loads .env from the working directory
         "LITELLM_LOG": "ERROR",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_TELEMETRY": "False",

@@ -23,8 +23,8 @@ class AnswerCost:
         usd_per_hour: price of the machine that answers.
         meter: measures that machine's tokens per second; None if a remote machine answers.
         paid_call: the paid call for the answer, or None.
-        usd, other_usd, tokens_per_second: set at the end; `other_usd` is the estimated cost with
-            the model that was not chosen.
+        usd, other_usd, tokens_per_second: set at the end; `other_usd` is the estimated cost of the
+            model that was not chosen.
         seconds: duration of the answer.
     """
 
@@ -42,7 +42,7 @@ class AnswerCost:
         """Start the clock when the request is sent to its server.
 
         Args:
-            started_at: arrival of the request (`time.monotonic`, seconds), if no model is asked.
+            started_at: arrival of the request (`time.monotonic`, seconds), if no model is called.
         """
         self._started_at = time.monotonic() if started_at is None else started_at
         if self.meter is not None:
@@ -66,14 +66,14 @@ class AnswerCost:
         is_paid: bool,
         routing_note: RoutingNote | None,
     ) -> None:
-        """Compute the cost of the answer, or of a failure, which has 0 tokens.
+        """Compute the cost of the answer; a failed answer has 0 tokens.
 
-        Only the first call counts.
+        Later calls have no effect.
 
         Args:
             tokens: prompt and answer tokens together.
             paid_usd: price of a paid model's answer, or None if no paid model answered.
-            is_fixed: whether no model was asked.
+            is_fixed: whether no model was called.
             is_paid: whether the paid model answered.
             routing_note: why this model answered, if a fitted policy decided.
         """

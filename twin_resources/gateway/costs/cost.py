@@ -1,9 +1,9 @@
-"""Compute the cost of an answer on one's own machine, and compare it with a paid model.
+"""Compute the cost of a self-hosted answer, and compare it with a paid model.
 
 Scope: the formulas, and the meter that measures tokens per busy second.
 Out of scope: prices (`Settings`), budgets (`paid_budget.py`), the decision (`routing/`).
 
-Routing uses marginal cost (utilisation 1, because the machine is paid for anyway); capacity
+Routing uses marginal cost (utilisation 1, because the machine costs the same when idle); capacity
 planning uses average cost.
 """
 # pyright: strict
@@ -37,7 +37,7 @@ def self_hosted_usd_per_million_tokens(
         utilisation: busy share of the paid time, in (0, 1]; 1 gives the marginal cost.
 
     Raises:
-        ValueError: if a value is outside its range.
+        ValueError: a value is outside its range.
     """
     if tokens_per_second <= 0 or machines < 1 or overhead < 0 or usd_per_hour < 0:
         raise ValueError(
@@ -45,12 +45,12 @@ def self_hosted_usd_per_million_tokens(
         )
     if not 0 < utilisation <= 1:
         raise ValueError(f"utilisation must be in (0, 1], not {utilisation}")
-    paid = usd_per_hour * machines * (1 + overhead)
-    return paid / (3600 * tokens_per_second * utilisation) * 1e6
+    total_usd_per_hour = usd_per_hour * machines * (1 + overhead)
+    return total_usd_per_hour / (3600 * tokens_per_second * utilisation) * 1e6
 
 
 def break_even_utilisation(self_hosted_at_full: float, *, paid_blended: float) -> float:
-    """Return the utilisation above which one's own machine is cheaper than the paid model.
+    """Return the utilisation above which the self-hosted machine is cheaper than the paid model.
 
     A result above 1 means that it is never cheaper.
 
@@ -60,7 +60,7 @@ def break_even_utilisation(self_hosted_at_full: float, *, paid_blended: float) -
             same unit.
 
     Raises:
-        ValueError: if the paid price is not positive.
+        ValueError: the paid price is not positive.
     """
     if paid_blended <= 0:
         raise ValueError("the paid model's price must be positive")
@@ -70,12 +70,13 @@ def break_even_utilisation(self_hosted_at_full: float, *, paid_blended: float) -
 def answer_usd(usd_per_hour: float, *, tokens: int, tokens_per_second: float) -> float:
     """Return the marginal cost of one answer: its tokens at c_self with utilisation 1.
 
-    The sum over all answers is the machine's price times its busy time, so nothing counts twice.
+    The sum over all answers is the machine's price times its busy time, so no cost is counted
+    twice.
     """
-    per_million = self_hosted_usd_per_million_tokens(
+    usd_per_million = self_hosted_usd_per_million_tokens(
         usd_per_hour, tokens_per_second=tokens_per_second
     )
-    return tokens * per_million / 1e6
+    return tokens * usd_per_million / 1e6
 
 
 _METER_PREFIX = "meter "
@@ -99,8 +100,8 @@ class Throughput:
     Attributes:
         tokens: prompt and answer tokens of the finished requests.
         requests: number of finished requests.
-        busy_seconds: length of the union of their times in flight.
-        clock: seconds, the same in all processes.
+        busy_seconds: time with at least one request in flight.
+        clock: returns seconds that are comparable between processes.
         name, counts: name of the server, and the counters shared with the gateway's other
             processes.
     """
@@ -118,8 +119,8 @@ class Throughput:
         """Count a request that is sent to the server.
 
         Args:
-            started_at: when it was sent, by the clock, if it is reported late; no time is counted
-                twice.
+            started_at: when it was sent, by `clock`, if the request is reported late. Busy time is
+                never counted twice.
         """
         with self._synchronized():
             if self._in_flight == 0:
@@ -182,18 +183,18 @@ class TokenPrices:
     def for_server(self, server_key: str, *, is_paid: bool) -> dict[str, float | None]:
         """Return `usd_per_million_prompt_tokens` and `usd_per_million_answer_tokens`.
 
-        Both are None before the first measurement. For one's own machine both are its measured
-        marginal cost, from which the cost of each answer is computed.
+        Both are None before the first measurement. For a self-hosted server both are its measured
+        marginal cost, which also determines the cost of each answer.
         """
-        prompt = answer = None
+        prompt_price = answer_price = None
         if is_paid and self.paid_prices is not None:
-            prompt, answer = self.paid_prices
+            prompt_price, answer_price = self.paid_prices
         meter = self.meters.get(server_key)
         if not is_paid and meter is not None and meter.tokens_per_second > 0:
-            prompt = answer = self_hosted_usd_per_million_tokens(
+            prompt_price = answer_price = self_hosted_usd_per_million_tokens(
                 self.usd_per_hour, tokens_per_second=meter.tokens_per_second
             )
         return {
-            "usd_per_million_prompt_tokens": prompt,
-            "usd_per_million_answer_tokens": answer,
+            "usd_per_million_prompt_tokens": prompt_price,
+            "usd_per_million_answer_tokens": answer_price,
         }

@@ -1,7 +1,7 @@
 """Share counters between the gateway processes of a home.
 
-Scope: one small table in a file, read, changed and written under a lock. Out of scope: the counters
-themselves (`admission.py`, `cost.py`).
+Scope: one small table in a file, which is read, changed and written under a lock.
+Out of scope: the counters themselves (`admission.py`, `cost.py`).
 
 A single process needs no file. With several processes and separate counters, a key could exceed its
 limit of concurrent requests several times over, and a machine's tokens would be divided by the
@@ -32,7 +32,7 @@ def create_counts_file(home: Path) -> Path:
     """Create an empty table for the processes of one gateway."""
     path = home / "gateway" / "counts.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # a process that has a former gateway's file open keeps that file
+    path.unlink(missing_ok=True)  # processes of an earlier gateway keep their open file
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return path
 
@@ -56,7 +56,7 @@ class HomeCounts:
 
     @contextmanager
     def locked_table(self) -> Generator[dict[str, Numbers]]:
-        """Lock the table and write it back at the end, in about 40 microseconds if it is shared."""
+        """Lock the table and write it back at the end; a shared table takes about 40 µs."""
         if self.path is None:
             yield self._local_table
             return
@@ -65,13 +65,13 @@ class HomeCounts:
                 self._file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
-                content_before = os.pread(self._file, _MAX_BYTES, 0)
-                table: dict[str, Any] = json.loads(content_before) if content_before else {}
+                old_content = os.pread(self._file, _MAX_BYTES, 0)
+                table: dict[str, Any] = json.loads(old_content) if old_content else {}
                 try:
                     yield table
                 finally:
                     content = json.dumps(table).encode()
-                    # Blanks overwrite the rest of a longer table, in the same call.
-                    os.pwrite(self._file, content.ljust(len(content_before)), 0)
+                    # In the same call, blanks overwrite the rest of a longer table.
+                    os.pwrite(self._file, content.ljust(len(old_content)), 0)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)

@@ -1,4 +1,4 @@
-"""Ask the paid model outside the gateway, with a reservation in the account for each request.
+"""Call the paid model outside the gateway and reserve the cost of each request in the account.
 
 Scope: a list of prompts, each with its reservation, settlement and price.
 Out of scope: the account (`account.py`), the use of the answers (labels).
@@ -43,8 +43,8 @@ class PaidAnswers:
     """The paid model of a home for one author.
 
     Attributes:
-        model: LiteLLM name; its key and address come from the environment variables of LiteLLM.
-        account: account in which every request is reserved, as a label of `author`.
+        model: LiteLLM name of the model. LiteLLM reads its key and address from the environment.
+        account: reserves the cost of every request, as a label of `author`.
     """
 
     model: str
@@ -62,7 +62,7 @@ class PaidAnswers:
         """Return one answer per prompt, in order, or None where a spending limit is reached.
 
         Raises:
-            TwinError: if the model has no price, cannot be reached, or refuses.
+            TwinError: the model has no price, cannot be reached, or refuses.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it is fetched
         from openai import OpenAIError
@@ -81,9 +81,9 @@ class PaidAnswers:
 
     def max_usd(self, prompt: Sequence[Mapping[str, str]], *, max_tokens: int) -> float:
         """Return the maximum cost of one answer, at one token per byte of the prompt."""
-        size = sum(len(message["content"].encode()) for message in prompt)
+        prompt_bytes = sum(len(message["content"].encode()) for message in prompt)
         return answer_price_usd(
-            self.model, prompt_tokens=size + _OVERHEAD_TOKENS, answer_tokens=max_tokens
+            self.model, prompt_tokens=prompt_bytes + _OVERHEAD_TOKENS, answer_tokens=max_tokens
         )
 
     def _make_ask(
@@ -103,7 +103,7 @@ class PaidAnswers:
                 return None
             usd = max_usd  # a failed request may have been charged
             try:
-                reply = complete(
+                response = complete(
                     model=self.model,
                     messages=[dict(message) for message in prompt],
                     max_tokens=max_tokens,
@@ -113,18 +113,20 @@ class PaidAnswers:
                     max_retries=0,
                     timeout=self.timeout_s,
                 )
-                usage = getattr(reply, "usage", None)
-                used = (
+                usage = getattr(response, "usage", None)
+                token_counts = (
                     int(getattr(usage, "prompt_tokens", 0) or 0),
                     int(getattr(usage, "completion_tokens", 0) or 0),
                 )
-                if any(used):
-                    usd = answer_price_usd(self.model, prompt_tokens=used[0], answer_tokens=used[1])
-                text = str(reply.choices[0].message.content or "") if reply.choices else ""
-                return PaidAnswer(text, used[0], used[1] or max_tokens, usd)
+                if any(token_counts):
+                    usd = answer_price_usd(
+                        self.model, prompt_tokens=token_counts[0], answer_tokens=token_counts[1]
+                    )
+                text = str(response.choices[0].message.content or "") if response.choices else ""
+                return PaidAnswer(text, token_counts[0], token_counts[1] or max_tokens, usd)
             except APIStatusError as error:
                 if error.status_code < 500:
-                    usd = 0.0  # a refused request computes nothing
+                    usd = 0.0  # a refused request costs nothing
                 raise
             finally:
                 self.account.settle(reservation, usd)

@@ -1,9 +1,9 @@
-"""End LiteLLM's answers and streams at a sentence, and leave out loops and unsupported prose.
+"""End LiteLLM's answers and streams at a sentence, and remove loops and unsupported prose.
 
-Scope: writing the text of `stop_criteria.py` and `supported_prose.py` into the objects that
-LiteLLM sends, and the finish reason. Out of scope: where a text ends (`stop_criteria.py`),
-which prose is supported (`supported_prose.py`), which answers are ended
-(`RequestRecord.ends_at_sentence`), LiteLLM's hooks (`plugin.py`).
+Scope: writing the text of `stop_criteria.py` and `supported_prose.py` into the objects that LiteLLM
+sends, and the finish reason. Out of scope: where a text ends (`stop_criteria.py`), which prose is
+supported (`supported_prose.py`), which answers are truncated (`RequestRecord.ends_at_sentence`),
+LiteLLM's hooks (`plugin.py`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def end_prose(record: RequestRecord, response: Any) -> None:
     if not record.ends_at_sentence or not response.choices:
         return
     choice = response.choices[0]
-    written = choice.message.content or ""
-    cut_off = choice.finish_reason == "length"
-    ended = truncate_answer(written, cut_off=cut_off)
-    if ended.is_looping:
+    original_text = choice.message.content or ""
+    is_cut_off = choice.finish_reason == "length"
+    result = truncate_answer(original_text, cut_off=is_cut_off)
+    if result.is_looping:
         record.record_repetition()
-    if cut_off or ended.is_looping:
-        choice.finish_reason = _finish_reason(ended.text)
-    if ended.text != written:
-        choice.message.content = record.shown_text = ended.text
+    if is_cut_off or result.is_looping:
+        choice.finish_reason = _finish_reason(result.text)
+    if result.text != original_text:
+        choice.message.content = record.shown_text = result.text
 
 
 async def truncated_stream(
@@ -36,40 +36,39 @@ async def truncated_stream(
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks, ended at a sentence and before a loop.
 
-    The rest of a loop is read and not shown, because LiteLLM writes a trace and the server reports
-    its tokens only at the end of the stream. The author's token limit bounds the length of the
-    stream.
+    The rest of a loop is consumed but not shown, because LiteLLM writes a trace and the server
+    reports its tokens only at the end of the stream. The author's token limit bounds the length of
+    the stream.
     """
     if not record.ends_at_sentence:
         async for chunk in chunks:
             yield chunk
         return
     limit = int(record.exchange.sampling["max_tokens"])
-    ending, known_restarts = ProseTruncator(limit=limit), record.restarts
-    shown = ""
+    truncator, restart_count = ProseTruncator(limit=limit), record.restarts
+    shown_text = ""
     async for chunk in chunks:
         for choice in chunk.choices:
             if choice.delta is None:
                 continue
             text = choice.delta.content or ""
             pending = ""
-            if record.restarts != known_restarts:
-                # A version restarts, the same or a different one, and may write the same text
-                # again.
-                pending = ending.finish(cut_off=False)
-                ending, known_restarts = ProseTruncator(limit=limit), record.restarts
-            pending += ending.feed(text)
+            if record.restarts != restart_count:
+                # The same or a different version starts again and may repeat the text.
+                pending = truncator.finish(cut_off=False)
+                truncator, restart_count = ProseTruncator(limit=limit), record.restarts
+            pending += truncator.feed(text)
             if choice.finish_reason:
-                cut_off = choice.finish_reason == "length"
-                pending += ending.finish(cut_off=cut_off)
-                if ending.is_looping:
+                is_cut_off = choice.finish_reason == "length"
+                pending += truncator.finish(cut_off=is_cut_off)
+                if truncator.is_looping:
                     record.record_repetition()
-                if cut_off or ending.is_looping:
-                    choice.finish_reason = _finish_reason(shown + pending)
-            shown += pending
+                if is_cut_off or truncator.is_looping:
+                    choice.finish_reason = _finish_reason(shown_text + pending)
+            shown_text += pending
             if choice.finish_reason:
                 # Set on every answer: LiteLLM assembles the trace's answer from these chunks.
-                record.shown_text = shown
+                record.shown_text = shown_text
             if choice.finish_reason and pending:
                 # Sent before the chunk with the reason, whose text some clients do not read.
                 yield text_chunk(chunk, pending)
@@ -79,24 +78,24 @@ async def truncated_stream(
 
 
 def _finish_reason(shown: str) -> str:
-    """Return `stop` where the gateway's own limit ended the answer at a sentence.
+    """Return `stop` if the gateway's own limit ended the answer at a sentence, else `length`.
 
-    The client could not ask for any more text, and OpenAI's stream helper raises on `length`.
+    The client could not request more text, and OpenAI's stream helper raises on `length`.
     """
     return "length" if not shown or shown.rstrip().endswith(ELLIPSIS) else "stop"
 
 
 async def remove_unsupported(record: RequestRecord, response: Any) -> None:
     """Remove the sentences that the posts do not support from a complete answer."""
-    judged = record.prose_note.supported_sentences
-    if judged is None or not response.choices:
+    sentences = record.prose_note.supported_sentences
+    if sentences is None or not response.choices:
         return
     message = response.choices[0].message
-    written = message.content or ""
-    shown = (await judged.feed(written, is_final=True)).strip()
-    if shown != written:
-        message.content = record.shown_text = shown
-    if not shown:
+    original_text = message.content or ""
+    shown_text = (await sentences.feed(original_text, is_final=True)).strip()
+    if shown_text != original_text:
+        message.content = record.shown_text = shown_text
+    if not shown_text:
         record.record_unsupported_prose()
 
 
@@ -104,27 +103,27 @@ async def stream_supported(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks with only the sentences that the posts support."""
-    judged = record.prose_note.supported_sentences
-    if judged is None:
+    sentences = record.prose_note.supported_sentences
+    if sentences is None:
         async for chunk in chunks:
             yield chunk
         return
-    shown = ""
+    shown_text = ""
     async for chunk in chunks:
         for choice in chunk.choices:
             if choice.delta is None:
                 continue
-            ended = bool(choice.finish_reason)
-            text = await judged.feed(choice.delta.content or "", is_final=ended)
-            text = text if shown else text.lstrip()
-            shown += text
-            if ended:
-                record.shown_text = shown
-            if ended and text:
+            is_last = bool(choice.finish_reason)
+            text = await sentences.feed(choice.delta.content or "", is_final=is_last)
+            text = text if shown_text else text.lstrip()
+            shown_text += text
+            if is_last:
+                record.shown_text = shown_text
+            if is_last and text:
                 # Sent before the chunk with the reason, whose text some clients do not read.
                 yield text_chunk(chunk, text)
                 text = ""
-            choice.delta.content = text or (None if ended else "")
+            choice.delta.content = text or (None if is_last else "")
         yield chunk
 
 
@@ -132,21 +131,21 @@ async def stream_with_heading(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks with the heading of judged prose before its first word."""
-    judged, headed = record.prose_note.supported_sentences is not None, False
+    is_judged, has_heading = record.prose_note.supported_sentences is not None, False
     async for chunk in chunks:
-        for choice in chunk.choices if judged else ():
-            if choice.delta is not None and choice.delta.content and not headed:
-                choice.delta.content, headed = f"{record.heading}{choice.delta.content}", True
-            if choice.finish_reason and not headed:
+        for choice in chunk.choices if is_judged else ():
+            if choice.delta is not None and choice.delta.content and not has_heading:
+                choice.delta.content, has_heading = f"{record.heading}{choice.delta.content}", True
+            if choice.finish_reason and not has_heading:
                 record.record_unsupported_prose()
         yield chunk
 
 
 def text_chunk(chunk: Any, text: str) -> Any:
     """Return a chunk with this text and no finish reason, to be sent before the last chunk."""
-    before = chunk.model_copy(deep=True)
-    before.choices[0].finish_reason = None
-    before.choices[0].delta.content = text
-    if getattr(before, "usage", None) is not None:
-        before.usage = None
-    return before
+    extra_chunk = chunk.model_copy(deep=True)
+    extra_chunk.choices[0].finish_reason = None
+    extra_chunk.choices[0].delta.content = text
+    if getattr(extra_chunk, "usage", None) is not None:
+        extra_chunk.usage = None
+    return extra_chunk

@@ -13,8 +13,8 @@ from twin_resources.authors import Author
 
 DISCLOSURE_PLACES = ("field", "first", "each")
 WrittenBy = Literal["tuned", "untuned", "paid", "fixed", "program"]
-"""Writer of the prose: weights tuned on the posts, a model that is not tuned, or a paid model. A
-guard answers with `fixed`, the front desk with `program`."""
+"""Writer of an answer: weights tuned on the posts, an untuned model, a paid model, a guard
+(`fixed`) or the front desk (`program`)."""
 
 AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
 """Parts of an answer; see the field `twin.answer`."""
@@ -31,8 +31,8 @@ def disclosure(
         has_passages: whether the prompt contained passages.
         answer: parts of the answer.
     """
-    if own := own_sentence(author):
-        return own
+    if sentence := own_sentence(author):
+        return sentence
     name = author.name
     if written_by == "program":
         return f"A fixed text from this program; neither {name} nor a model wrote it."
@@ -49,7 +49,7 @@ def disclosure(
 
 
 def own_sentence(author: Author) -> str:
-    """Return the author's own sentence, or empty for a word of `DISCLOSURE_PLACES`."""
+    """Return the author's own sentence, or an empty string for a word of `DISCLOSURE_PLACES`."""
     return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 

@@ -1,7 +1,7 @@
-"""The state of one request between its body and its prompt, which every stage reads and returns.
+"""The state of one request, which every stage reads and returns.
 
-Scope: the exchange, and its facts for a trace. Out of scope: the stages (`stages/`), the answer
-(`request_record.py`).
+Scope: the exchange between the request body and the prompt, and its facts for a trace.
+Out of scope: the stages (`stages/`), the answer (`request_record.py`).
 """
 # pyright: strict
 
@@ -96,7 +96,8 @@ class Exchange:
         key: the key of the client.
         snapshot: the configuration when the request arrived.
         day: the UTC day of the traffic split.
-        paid_problem: why the paid model cannot be asked, empty if it can, or None before the check.
+        paid_problem: why the paid model cannot be called, empty if it can, or None before the
+            check.
         decision, template: the version that answers, and the template of its prompt.
         fixed_text: the fixed answer that replaces an answer from the posts.
         found_passages: the retrieved passages.
@@ -151,15 +152,15 @@ class Exchange:
 
     def facts(self) -> dict[str, str]:
         """Return the facts for a trace: names and numbers, without text of readers or posts."""
-        quoted = self.found_passages.quote_result
-        best = quoted.best_score if self.has_searched_quotes and quoted else None
+        quote_result = self.found_passages.quote_result
+        best_score = quote_result.best_score if self.has_searched_quotes and quote_result else None
         values = {
             "model": f"{self.decision.version} ({self.decision.route})"
             if self.decision.route
             else "",
             "fixed": self.fixed_text.front_desk or self.fixed_text.guard_refusal,
             "passages": str(len(self.found_passages.passages) or ""),
-            "quotation": "" if best is None else f"{best:.3f}",
+            "quotation": "" if best_score is None else f"{best_score:.3f}",
             "form": self.answer_parts.form
             if self.answer_parts.quotes or self.answer_parts.is_fixed
             else "",

@@ -3,7 +3,7 @@
 Scope: the complete answer, the chunks of a stream, and their bytes.
 Out of scope: the text of an answer (`request_path.py`), sending it (`preparation.py`).
 
-Shapes: https://platform.openai.com/docs/api-reference/chat/object and …/chat/streaming
+Formats: https://platform.openai.com/docs/api-reference/chat/object and …/chat/streaming
 """
 # pyright: strict
 

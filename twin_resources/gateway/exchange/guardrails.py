@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from twin_resources.gateway.request.request_body import ChatRequest
     from twin_resources.models.retrieval.retrieval import Passage
 
-# The largest prompt, that of the paid model, holds 8,192 tokens. Each 8 KB of new text takes 0.2
-# to 0.7 s of CPU, mostly for sentence vectors; a turn that was scanned before takes none.
+# The largest prompt, that of the paid model, contains 8,192 tokens. Each 8 KB of new text takes 0.2
+# to 0.7 s of CPU time, mostly for sentence vectors; a turn that was scanned before takes none.
 MAX_GUARDED_BYTES = 32 * 1024
 WITHHELD_NOTICE = "[The rest of this answer is withheld.]"
 _KIND_DESCRIPTIONS = {
@@ -55,37 +55,42 @@ def scanner_for(author: Author, place: GuardPlace) -> Scanner:
 def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     """Mask the question, the conversation and the client's system message.
 
-    Only the question can be blocked, because an earlier turn was answered before or is the
-    client's own. The guards read the system message and the newest turns, `MAX_GUARDED_BYTES`
-    together, which is more than any prompt holds. Older turns are dropped and named in `ignored`.
+    Only the question can be blocked, because earlier turns were answered before or come from the
+    client. The guards read at most `MAX_GUARDED_BYTES` of the system message and the newest turns,
+    which is more than any prompt contains. Older turns are dropped and listed in `ignored`.
     """
     scanner = scanner_for(author, "input")
     if scanner.is_off:
         return GuardedInput(chat_request)
     chat_request = _truncate(chat_request, MAX_GUARDED_BYTES)
-    question = scanner.scan(chat_request.question)
-    history = [scanner.scan(turn["content"]) for turn in chat_request.history]
-    system, search = scanner.scan(chat_request.system), scanner.scan(chat_request.search_text)
+    question_scan = scanner.scan(chat_request.question)
+    history_scans = [scanner.scan(turn["content"]) for turn in chat_request.history]
+    system_scan, search_scan = (
+        scanner.scan(chat_request.system),
+        scanner.scan(chat_request.search_text),
+    )
     turns = tuple(
-        {"role": turn["role"], "content": scanned.text}
-        for turn, scanned in zip(chat_request.history, history, strict=True)
+        {"role": turn["role"], "content": scan.text}
+        for turn, scan in zip(chat_request.history, history_scans, strict=True)
     )
     findings = tuple(
-        finding for scanned in (question, system, *history) for finding in scanned.findings
+        finding
+        for scan in (question_scan, system_scan, *history_scans)
+        for finding in scan.findings
     )
-    blocked = question.blocking_finding
+    blocking_finding = question_scan.blocking_finding
     guard_refusal = ""
-    if blocked is not None:
-        kind = _KIND_DESCRIPTIONS[blocked.kind]
+    if blocking_finding is not None:
+        kind = _KIND_DESCRIPTIONS[blocking_finding.kind]
         guard_refusal = f"This twin does not answer a question that contains {kind}."
-    cleaned = replace(
+    guarded_request = replace(
         chat_request,
-        question=question.text,
+        question=question_scan.text,
         history=turns,
-        system=system.text,
-        search_text=search.text,
+        system=system_scan.text,
+        search_text=search_scan.text,
     )
-    return GuardedInput(cleaned, findings, guard_refusal)
+    return GuardedInput(guarded_request, findings, guard_refusal)
 
 
 def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
@@ -104,11 +109,11 @@ def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
         dropped_turns -= 1
     if not dropped_turns and system == chat_request.system:
         return chat_request
-    names = [f"the {dropped_turns} oldest turns"] * bool(dropped_turns)
-    names += ["the end of the system messages"] * (system != chat_request.system)
-    ignored = (*chat_request.ignored, *names)
+    dropped_parts = [f"the {dropped_turns} oldest turns"] * bool(dropped_turns)
+    dropped_parts += ["the end of the system messages"] * (system != chat_request.system)
+    parts = (*chat_request.ignored, *dropped_parts)
     return replace(
-        chat_request, system=system, history=chat_request.history[dropped_turns:], ignored=ignored
+        chat_request, system=system, history=chat_request.history[dropped_turns:], ignored=parts
     )
 
 
@@ -125,25 +130,25 @@ def guard_passages(
     findings: list[GuardFinding] = []
     passages: list[Passage] = []
     for passage in found_passages.passages:
-        title, text = scanner.scan(passage.title), scanner.scan(passage.text)
-        findings += (*title.findings, *text.findings)
-        if title.blocking_finding is None and text.blocking_finding is None:
-            passages.append(replace(passage, title=title.text, text=text.text))
+        title_scan, text_scan = scanner.scan(passage.title), scanner.scan(passage.text)
+        findings += (*title_scan.findings, *text_scan.findings)
+        if title_scan.blocking_finding is None and text_scan.blocking_finding is None:
+            passages.append(replace(passage, title=title_scan.text, text=text_scan.text))
     nearest = tuple(
         post for post in found_passages.nearest if _is_unchanged(scanner.scan(post.title))
     )
-    quoted = found_passages.quote_result
-    if quoted is not None and quoted.quotes:
-        scanned = [(quote, scanner.scan(quote.text)) for quote in quoted.quotes]
-        findings += [finding for _, text in scanned for finding in text.findings]
-        quotes = tuple(quote for quote, text in scanned if _is_unchanged(text))
+    quote_result = found_passages.quote_result
+    if quote_result is not None and quote_result.quotes:
+        quote_scans = [(quote, scanner.scan(quote.text)) for quote in quote_result.quotes]
+        findings += [finding for _, text_scan in quote_scans for finding in text_scan.findings]
+        quotes = tuple(quote for quote, text_scan in quote_scans if _is_unchanged(text_scan))
         # Without a reason the answer would say that the author has not written about it.
         reason = "" if quotes else "the quotation is withheld"
-        quoted = replace(quoted, quotes=quotes, reason=reason)
-    cleaned = replace(
-        found_passages, passages=tuple(passages), nearest=nearest, quote_result=quoted
+        quote_result = replace(quote_result, quotes=quotes, reason=reason)
+    guarded_passages = replace(
+        found_passages, passages=tuple(passages), nearest=nearest, quote_result=quote_result
     )
-    return cleaned, tuple(findings)
+    return guarded_passages, tuple(findings)
 
 
 def _is_unchanged(scanned: ScanResult) -> bool:
@@ -156,23 +161,27 @@ def guard_answer(record: RequestRecord, response: Any) -> None:
     if scanner.is_off or not response.choices:
         return
     choice = response.choices[0]
-    written = choice.message.content or ""
+    text = choice.message.content or ""
     as_json = record.chat_request.response_format is not None
-    scanned = scanner.scan(written, as_json=as_json)
-    record.guard_records += summarize_findings("answer", scanned.findings)
-    if (blocked := scanned.blocking_finding) is not None:
-        before = [finding for finding in scanned.findings if finding.end <= blocked.begin]
-        shown = scanner.scan(written[: blocked.begin]).text if before else written[: blocked.begin]
-        choice.message.content = record.shown_text = _append_withheld_notice(shown, as_json=as_json)
+    scan = scanner.scan(text, as_json=as_json)
+    record.guard_records += summarize_findings("answer", scan.findings)
+    if (block := scan.blocking_finding) is not None:
+        earlier_findings = [finding for finding in scan.findings if finding.end <= block.begin]
+        shown_text = (
+            scanner.scan(text[: block.begin]).text if earlier_findings else text[: block.begin]
+        )
+        choice.message.content = record.shown_text = _append_withheld_notice(
+            shown_text, as_json=as_json
+        )
         choice.finish_reason = "content_filter"
-    elif scanned.text is not written:
-        choice.message.content = record.shown_text = scanned.text
+    elif scan.text is not text:
+        choice.message.content = record.shown_text = scan.text
 
 
 def _append_withheld_notice(shown: str, *, as_json: bool) -> str:
     """Return the shown text with the notice.
 
-    A cut JSON document gets no notice, because the finish reason reports the cut.
+    A truncated JSON document gets no notice, because the finish reason reports the truncation.
     """
     return shown if as_json else f"{shown.rstrip()}\n\n{WITHHELD_NOTICE}".lstrip()
 
@@ -180,9 +189,9 @@ def _append_withheld_notice(shown: str, *, as_json: bool) -> str:
 async def guarded_stream(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
-    """Yield a stream's chunks, without text in which a masked span may begin.
+    """Yield a stream's chunks, and delay text in which a masked span may begin.
 
-    The text after a blocked span is read and not shown, as after a loop (`answer_ending.py`).
+    The text after a blocked span is consumed but not shown, as after a loop (`answer_ending.py`).
     """
     scanner = scanner_for(record.author, "answer")
     if scanner.is_off:
@@ -190,18 +199,18 @@ async def guarded_stream(
             yield chunk
         return
     if not scanner.needs_buffering:
-        written = ""
+        answer = ""
         async for chunk in chunks:
-            written += "".join(
+            answer += "".join(
                 choice.delta.content or "" for choice in chunk.choices if choice.delta
             )
             if any(choice.finish_reason for choice in chunk.choices):
-                record.guard_records += summarize_findings("answer", scanner.scan(written).findings)
+                record.guard_records += summarize_findings("answer", scanner.scan(answer).findings)
             yield chunk
         return
     as_json = record.chat_request.response_format is not None
     stream_guard = StreamGuard(scanner, as_json=as_json)
-    shown = ""
+    shown_text = ""
     is_blocked = False
     try:
         async for chunk in chunks:
@@ -216,13 +225,15 @@ async def guarded_stream(
                     text = text if as_json else f"{text}\n\n{WITHHELD_NOTICE}"
                 if stream_guard.blocking_finding is not None and choice.finish_reason:
                     choice.finish_reason = "content_filter"
-                shown += text
+                shown_text += text
                 if choice.finish_reason:
                     record.guard_records += summarize_findings("answer", stream_guard.findings)
                     stream_guard.findings.clear()
-                    acted = stream_guard.blocking_finding is not None or shown != record.shown_text
-                    if acted and (record.shown_text or shown):
-                        record.shown_text = shown
+                    is_altered = (
+                        stream_guard.blocking_finding is not None or shown_text != record.shown_text
+                    )
+                    if is_altered and (record.shown_text or shown_text):
+                        record.shown_text = shown_text
                 if choice.finish_reason and text:
                     # Sent before the chunk with the reason, whose text some clients do not read.
                     yield text_chunk(chunk, text)

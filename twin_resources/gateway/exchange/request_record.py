@@ -2,8 +2,7 @@
 
 Scope: the record of a request, its `twin` field, its two headers and the flat metadata of
 its trace.
-Out of scope: how the record is filled (`routing/`, `plugin.py`), how a span is sent
-(`tracing.py`).
+Out of scope: filling the record (`routing/`, `plugin.py`), sending a span (`tracing.py`).
 
 Trace ids: https://www.w3.org/TR/trace-context/
 """
@@ -70,7 +69,7 @@ class RequestRecord:
     """The record of one request, from the choice of the version to the end of its answer.
 
     Attributes:
-        exchange: result of the stages. The record's own fields hold later changes.
+        exchange: result of the stages. The record's own fields contain later changes.
         cost: timing and price of the answer.
         decision: the version that answers.
         answer_form: the form of the answer, see `Author.answer`; `not_written_about` names only the
@@ -81,14 +80,14 @@ class RequestRecord:
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
         call_id: LiteLLM's id of the call.
         shown_text: the answer as the reader received it, or empty if the model's text is unchanged.
-        replaced_decision: the version chosen first, once the fallback answers, or None.
+        replaced_decision: the version that the fallback replaced, or None.
         restarts: number of restarts after a failure, on any version.
         prose_note: why prose is shown or hidden.
-        failure: the error that the client gets if no model has answered, or None.
-        provider: the paid model that was shown a part of the request, or empty if none was.
+        failure: the error that the client receives if no model has answered, or None.
+        provider: the paid model that received a part of the request, or empty.
         stage_log: duration and changes of each stage, one line each.
         is_traced: whether the span is written.
-        is_opened: whether the stream began before the model was asked (`early_opening.py`).
+        is_opened: whether the stream began before the model was called (`early_opening.py`).
         has_prose: whether the model has written text.
     """
 
@@ -159,7 +158,7 @@ class RequestRecord:
 
     @cached_property
     def sources(self) -> Sequence[Passage]:
-        """The passages in the prompt, or without a prompt those of the quoted posts; best first."""
+        """The passages in the prompt, or the quoted posts if there is no prompt; best first."""
         return self.exchange.answer_parts.sources(self.exchange.found_passages)
 
     def end(self, tokens: int, *, paid_usd: float | None = None) -> None:
@@ -189,12 +188,12 @@ class RequestRecord:
     def can_restart(self) -> bool:
         """Whether a server of this home writes the answer.
 
-        A second attempt is free then, and a server that has crashed is back in about a second.
+        A second attempt is then free, and a crashed server restarts in about a second.
         """
         return self.cost.paid_call is None and not self.decision.is_elsewhere and not self.is_fixed
 
     def record_restart(self) -> None:
-        """Record that the server failed during the answer and is asked again."""
+        """Record that the server failed during the answer and is called again."""
         self.restarts += 1
         self.degraded = (*self.degraded, f"{self.decision.route} broke off: asked again")
 
@@ -206,16 +205,16 @@ class RequestRecord:
 
     def record_unsupported_prose(self) -> None:
         """Record that too few sentences are supported, so that only the quotations are shown."""
-        judged = self.prose_note.supported_sentences
-        if judged is not None:
-            left_out = judged.claim_count - judged.kept_count
+        sentences = self.prose_note.supported_sentences
+        if sentences is not None:
+            removed_count = sentences.claim_count - sentences.kept_count
             self._count_as_quotation(
-                f"{left_out} of {judged.claim_count} sentences are unsupported"
+                f"{removed_count} of {sentences.claim_count} sentences are unsupported"
             )
             self.shown_text = self.opening.text
 
     def _count_as_quotation(self, reason: str) -> None:
-        """Count the answer as quotations, because a vote on it does not rate the prose."""
+        """Count the answer as quotations, because votes on it do not rate the prose."""
         self.answer_form = "quote"
         self.prose_note.hidden_reason, self.prose_note.draft_model = reason, self.draft_model
         self.decision = replace(
@@ -227,14 +226,14 @@ class RequestRecord:
         return f"chatcmpl-{self.trace_id}"
 
     def record_repetition(self) -> None:
-        """Record that the answer was ended before a loop."""
+        """Record that the answer was cut before a loop."""
         self.degraded = (*self.degraded, "the model repeated itself: the answer was cut there")
 
     @property
     def ends_at_sentence(self) -> bool:
-        """Whether the gateway ends the answer.
+        """Whether the gateway ends the answer at a sentence.
 
-        A model writes prose then, and the client set neither `max_tokens` nor `stop`.
+        It does so if a model writes prose and the client set neither `max_tokens` nor `stop`.
         """
         client_limits = {"max_tokens", "stop"} & self.chat_request.sampling.keys()
         return not client_limits and not self.is_fixed and self.chat_request.response_format is None
@@ -252,13 +251,13 @@ class RequestRecord:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether no model is asked: a guard or the front desk answers, or there is no prose."""
-        has_text = bool(self.fixed_text.guard_refusal or self.fixed_text.front_desk)
-        without_prose = (
+        """Whether no model is called: a guard or the front desk answers, or there is no prose."""
+        has_fixed_text = bool(self.fixed_text.guard_refusal or self.fixed_text.front_desk)
+        lacks_prose = (
             self.answer_form in {"quote", "not_written_about"}
             and not self.prose_note.supported_sentences
         )
-        return has_text or without_prose
+        return has_fixed_text or lacks_prose
 
     @property
     def prefix(self) -> str:
@@ -274,19 +273,19 @@ class RequestRecord:
 
     @property
     def draft_model(self) -> str:
-        """The model name that returns prose although it is not released."""
+        """The model name that returns unreleased prose."""
         return f"twin/{self.chat_request.author}@{DRAFT}"
 
     @cached_property
     def notice(self) -> str:
-        """The disclosure as a paragraph above the text, if the author wants it there.
+        """The disclosure as a paragraph above the text, if the author's settings place it there.
 
-        It is composed when the answer begins.
+        The paragraph is composed when the answer begins.
         """
-        first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
+        is_first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
         is_document = self.chat_request.response_format is not None
         if self.fixed_text.front_desk or not is_shown_above(
-            self.author, is_first=first, is_document=is_document
+            self.author, is_first=is_first, is_document=is_document
         ):
             return ""
         return f"{NOTICE_PREFIX}{' '.join(self._disclosure().split())}\n\n"
@@ -296,16 +295,16 @@ class RequestRecord:
         """The opening, with offsets into the whole text of the answer."""
         if not self.notice:
             return self.opening
-        shift = len(self.notice)
-        places = tuple((begin + shift, end + shift) for begin, end in self.opening.quote_spans)
-        return replace(self.opening, quote_spans=places)
+        offset = len(self.notice)
+        spans = tuple((begin + offset, end + offset) for begin, end in self.opening.quote_spans)
+        return replace(self.opening, quote_spans=spans)
 
     def _disclosure(self) -> str:
         return disclosure(
             self.author,
             written_by=self.written_by,
             has_passages=bool(self.sources),
-            # Without a quotation, the text is a sentence of the program.
+            # Without a quotation, the program wrote the text.
             answer="not_written_about"
             if self.answer_form == "quote" and not self.quotes
             else self.answer_form,
@@ -327,7 +326,7 @@ class RequestRecord:
     def twin_field(self) -> dict[str, Any]:
         """Return the structured field `twin` of the answer.
 
-        A stream carries it in its opening and, with the final values, in its last content chunk.
+        A stream contains it in its opening and, with the final values, in its last content chunk.
         """
         return {
             "trace_id": self.trace_id,
@@ -371,8 +370,8 @@ class RequestRecord:
         return list(dict.fromkeys(passage.chunk_id for passage in passages))
 
     def trace_metadata(self) -> Mapping[str, str]:
-        """Return the trace's flat metadata, all as text, because Langfuse filters on text."""
-        routing = self.exchange.decision.routing_note
+        """Return the trace's flat metadata as text, because Langfuse filters on text."""
+        routing_note = self.exchange.decision.routing_note
         return {
             "twin.author": self.chat_request.author,
             "twin.version": self.decision.version,
@@ -391,9 +390,9 @@ class RequestRecord:
             "twin.degraded": "; ".join(self.degraded),
             "twin.reader": self.exchange.key.reader,
             "twin.front_desk": self.fixed_text.front_desk,
-            "twin.routing": routing.reason if routing else "",
-            "twin.gain": _number(routing.gain if routing else None, ".4f"),
-            "twin.other": routing.other_model if routing else "",
+            "twin.routing": routing_note.reason if routing_note else "",
+            "twin.gain": _number(routing_note.gain if routing_note else None, ".4f"),
+            "twin.other": routing_note.other_model if routing_note else "",
             "twin.other_usd": _number(self.cost.other_usd, ".9f"),
             "twin.ignored": ",".join(self.ignored),
             "twin.batch": "true" if self.chat_request.is_batch else "",
@@ -419,9 +418,9 @@ def sources_header(sources: Sequence[CitedSource]) -> str:
     entries: list[str] = []
     size = 0
     for source in sources:
-        encoded = quote(source.chunk_id, safe="-._~/#:")
-        size += len(encoded) + 1
+        encoded_id = quote(source.chunk_id, safe="-._~/#:")
+        size += len(encoded_id) + 1
         if size > MAX_SOURCES_BYTES:
             break
-        entries.append(encoded)
+        entries.append(encoded_id)
     return ",".join(entries)

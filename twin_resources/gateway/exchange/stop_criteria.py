@@ -1,13 +1,13 @@
 """End the prose of an answer at a whole sentence and before a loop.
 
-Scope: finding loops and sentence ends in a growing text, and the part of it that may be shown.
-Out of scope: which answers are ended, and LiteLLM's chunks (`plugin.py`).
+Scope: finding loops and sentence ends in a growing text, and choosing the part that may be shown.
+Out of scope: which answers are truncated, and LiteLLM's chunks (`plugin.py`).
 
 A small model repeats itself until its token limit (Holtzman et al. 2020,
-https://arxiv.org/abs/1904.09751), and the limit cuts a sentence. A loop is a run of words that each
-equal the word one period before. All periods are searched, so that a repeated word, phrase or
-paragraph is found. Shown text cannot be withdrawn. A stream therefore shows nothing that may become
-a repetition and, near its limit, no part of a sentence that may stay unfinished.
+https://arxiv.org/abs/1904.09751), and the limit cuts off a sentence. A loop is a run of words that
+each equal the word one period before. All periods are searched, so that a repeated word, phrase or
+paragraph is found. Shown text cannot be withdrawn. A stream therefore withholds text that may
+become a repetition and, near its limit, any sentence that may stay unfinished.
 """
 # pyright: strict
 
@@ -21,9 +21,9 @@ MAX_PERIOD = 80  # in words; the length of a long paragraph
 # Near the limit, only whole sentences are shown; a long sentence has 40 to 60 tokens. For a small
 # limit only the last third counts as near; otherwise nothing would be streamed.
 TOKENS_BEFORE_LIMIT = 64
-# An incomplete word is held back up to this length, because some scripts have no spaces.
+# An incomplete word is withheld up to this length, because some scripts have no spaces.
 _MAX_PARTIAL_WORD = 40
-CHARACTERS_PER_TOKEN = 4  # used where a stream's chunk holds several tokens
+CHARACTERS_PER_TOKEN = 4  # used where a stream's chunk contains several tokens
 ELLIPSIS = "…"
 _MAX_SAME_SENTENCES = 2
 _MIN_WORDS_OF_SENTENCE = 5
@@ -51,7 +51,7 @@ _WORD_BEFORE_POINT = re.compile(r"(\S+)\.$")
 
 @dataclass(frozen=True)
 class TruncatedAnswer:
-    """A complete answer, as it is shown.
+    """A complete answer as the reader sees it.
 
     Attributes:
         is_looping: whether the answer was ended because it repeated itself.
@@ -67,15 +67,15 @@ def truncate_answer(text: str, *, cut_off: bool) -> TruncatedAnswer:
     Args:
         cut_off: whether the token limit stopped the model (finish reason `length`).
     """
-    ending = ProseTruncator(limit=0)
-    shown = ending.feed(text)
-    return TruncatedAnswer(shown + ending.finish(cut_off=cut_off), ending.is_looping)
+    truncator = ProseTruncator(limit=0)
+    shown_text = truncator.feed(text)
+    return TruncatedAnswer(shown_text + truncator.finish(cut_off=cut_off), truncator.is_looping)
 
 
 class ProseTruncator:
-    """The part of a growing answer that may be shown.
+    """A filter for the part of a growing answer that may be shown.
 
-    The results of `feed` and `finish` together are the whole text if it neither loops nor was cut
+    The results of `feed` and `finish` together are the whole text if it neither loops nor is cut
     off. Otherwise they are a prefix that ends with a sentence. If a part of the dropped sentence
     was shown, the prefix ends with "…", and an open code block is closed.
 
@@ -130,15 +130,15 @@ class ProseTruncator:
         for match in _WORD.finditer(self._text, position):
             if match.end() == len(self._text) and not is_final:
                 return  # the next chunk may continue this word
-            number = len(self._words)
-            before = self._word_spans[-1][1] if self._word_spans else 0
-            if _SENTENCE_BREAK.search(self._text, before, match.start()):
-                self._end_sentence(number)
-            self._in_code ^= len(_FENCE.findall(self._text, before, match.start())) % 2 == 1
+            index = len(self._words)
+            previous_end = self._word_spans[-1][1] if self._word_spans else 0
+            if _SENTENCE_BREAK.search(self._text, previous_end, match.start()):
+                self._end_sentence(index)
+            self._in_code ^= len(_FENCE.findall(self._text, previous_end, match.start())) % 2 == 1
             # Repetition is normal in code, so each word there gets a unique value.
-            self._words.append(f"\0{number}" if self._in_code else match.group().casefold())
+            self._words.append(f"\0{index}" if self._in_code else match.group().casefold())
             self._word_spans.append(match.span())
-            self._find_run(number)
+            self._find_run(index)
             if self.is_looping:
                 return
         if is_final:
@@ -146,8 +146,8 @@ class ProseTruncator:
 
     def _find_run(self, number: int) -> None:
         for period in range(1, min(MAX_PERIOD, number) + 1):
-            alike = self._words[number] == self._words[number - period]
-            self._repeat_lengths[period] = self._repeat_lengths[period] + 1 if alike else 0
+            is_repeated = self._words[number] == self._words[number - period]
+            self._repeat_lengths[period] = self._repeat_lengths[period] + 1 if is_repeated else 0
             if self._repeat_lengths[period] >= _longest_run(period):
                 self._mark_loop(number - self._repeat_lengths[period] + 1)
                 return
@@ -165,22 +165,22 @@ class ProseTruncator:
 
     def _safe_end(self) -> int:
         """Return the end of the text that may be shown, before repetitions and partial words."""
-        repeated = max(self._repeat_lengths)
-        if repeated:
-            first = len(self._words) - repeated
-            end = self._word_spans[first - 1][1] if first else 0
+        repeat_length = max(self._repeat_lengths)
+        if repeat_length:
+            first_repeat = len(self._words) - repeat_length
+            end = self._word_spans[first_repeat - 1][1] if first_repeat else 0
         else:
             end = self._word_spans[-1][1] if self._word_spans else 0
             end = end if len(self._text) - end <= _MAX_PARTIAL_WORD else len(self._text)
-        tokens = max(self._chunks, len(self._text) // CHARACTERS_PER_TOKEN)
-        if tokens <= self._whole_sentences_from:
+        token_estimate = max(self._chunks, len(self._text) // CHARACTERS_PER_TOKEN)
+        if token_estimate <= self._whole_sentences_from:
             return end
         return last_sentence_end(self._text, end, minimum=self._shown_end)
 
     def _show_to(self, end: int) -> str:
-        shown = self._text[self._shown_end : end]
+        text = self._text[self._shown_end : end]
         self._shown_end = max(self._shown_end, end)
-        return shown
+        return text
 
     def _finish_at(self, maximum: int) -> str:
         """End the shown text with a sentence, at `maximum` at the latest."""
@@ -188,7 +188,7 @@ class ProseTruncator:
         if end >= len(self._text[: self._shown_end].rstrip()) and end > 0:
             return self._show_to(end)
         if self._shown_end == 0:
-            # Without a whole sentence, its words are shown.
+            # If there is no whole sentence, the words are shown.
             text = self._show_to(maximum).rstrip()
             return f"{text}{_closing_text(text)}" if text else ""
         return _closing_text(self._text[: self._shown_end])
@@ -197,8 +197,8 @@ class ProseTruncator:
 def last_sentence_end(text: str, maximum: int | None = None, *, minimum: int = 0) -> int:
     """Return the end of the last sentence, paragraph or list item of `text[:maximum]`, or 0.
 
-    Ends before `minimum` are not searched. A heading, a line that ends with a colon, and the inside
-    of a code block do not count.
+    Ends before `minimum` are not searched. Headings, lines that end with a colon, and code blocks
+    do not count.
     """
     maximum = len(text) if maximum is None else maximum
     for match in reversed(list(_SENTENCE_END.finditer(text, minimum, maximum))):
@@ -214,16 +214,16 @@ def last_sentence_end(text: str, maximum: int | None = None, *, minimum: int = 0
         # A line that ends without a full stop.
         is_item = _LIST_ITEM.match(line) and _LIST_ITEM.match(text[end:].lstrip("\n") or "")
         is_paragraph = re.match(r"\n[ \t]*\n", text[end:maximum]) is not None
-        ends_well = not line.lstrip().startswith("#") and not line.rstrip().endswith(":")
-        if (is_item or is_paragraph) and ends_well and line.strip():
+        can_end_sentence = not line.lstrip().startswith("#") and not line.rstrip().endswith(":")
+        if (is_item or is_paragraph) and can_end_sentence and line.strip():
             return end
     return 0
 
 
 def _longest_run(period: int) -> int:
-    """Return the number of repeated words that make a loop of this period.
+    """Return the number of repeated words that count as a loop of this period.
 
-    That is four copies of a phrase or a second copy of a paragraph.
+    It corresponds to four copies of a phrase or two copies of a paragraph.
     """
     if period == 1:
         return 5
@@ -231,12 +231,12 @@ def _longest_run(period: int) -> int:
 
 
 def _is_abbreviation(word: str, line: str) -> bool:
-    bare = word.lstrip("(\"'“‘[*_").casefold()
-    starts_line = line.strip() == f"{word}."
+    folded_word = word.lstrip("(\"'“‘[*_").casefold()
+    is_whole_line = line.strip() == f"{word}."
     return (
-        bare in _ABBREVIATIONS
-        or (len(bare) == 1 and bare.isalpha() and bare not in {"i", "a"})
-        or (bare.isdigit() and starts_line)
+        folded_word in _ABBREVIATIONS
+        or (len(folded_word) == 1 and folded_word.isalpha() and folded_word not in {"i", "a"})
+        or (folded_word.isdigit() and is_whole_line)
     )
 
 

@@ -1,13 +1,13 @@
 """Show only the sentences of an answer's prose that the author's posts support.
 
-Scope: judging each sentence of a stream, the content of `twin.prose` and `twin.draft`.
+Scope: judging each sentence of a stream, and the content of `twin.prose` and `twin.draft`.
 Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
 (`quality/judges/sentence_support.py`), its threshold (the gate's claim
 `says_what_the_posts_say`), whether prose is shown at all (`authors/answer_forms.py`).
 
-A question, and a sentence without a content word, make no claim that could be judged, as in the
-gate. They are kept or dropped with the sentence before them. Shown text cannot be withdrawn, so a
-stream shows nothing while fewer than half of its sentences are kept.
+As in the gate, questions and sentences without a content word make no claim to judge. They are kept
+or dropped with the sentence before them. Shown text cannot be withdrawn, so a stream shows nothing
+while fewer than half of its sentences are kept.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ class ProseNote:
 
     def fields(self, *, shown: bool) -> dict[str, Any]:
         """Return the field `twin.prose`."""
-        judged = self.supported_sentences
+        sentences = self.supported_sentences
         return {
             "shown": shown,
             "why": "" if shown else self.hidden_reason,
             "model": "" if shown else self.draft_model,
-            "judged": judged is not None,
-            "sentences": judged.claim_count if judged else 0,
-            "left_out": judged.claim_count - judged.kept_count if judged else 0,
+            "judged": sentences is not None,
+            "sentences": sentences.claim_count if sentences else 0,
+            "left_out": sentences.claim_count - sentences.kept_count if sentences else 0,
         }
 
 
 class SupportedSentences:
-    """The sentences of a growing answer that may be shown.
+    """A filter that keeps the supported sentences of a growing answer.
 
     Args:
         judge: the judge for which the threshold was set.
@@ -95,7 +95,7 @@ class SupportedSentences:
         """Add text and return the part that can be shown now.
 
         Args:
-            is_final: whether this is the last text.
+            is_final: whether this is the end of the answer.
         """
         self._text += text
         end = len(self._text) if is_final else last_sentence_end(self._text)
@@ -116,8 +116,8 @@ class SupportedSentences:
                 self._pending = f"{self._pending.rstrip()}\n\n"
         if not self.has_enough_support:
             return ""
-        shown, self._pending = self._pending, ""
-        return shown
+        shown_text, self._pending = self._pending, ""
+        return shown_text
 
     def _scores(self, claims: Sequence[str]) -> list[float]:
         return self._judge.score([(claim, self._passages) for claim in claims])

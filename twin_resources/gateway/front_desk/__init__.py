@@ -1,4 +1,4 @@
-"""Recognise and answer messages to which no post is an answer, before any search (front desk).
+"""Recognise and answer messages that no post can answer, before any search (front desk).
 
 Scope: the kind of a message (`message_kinds.py`), its features (`features.py`), the program's
 answer (`answers.py`). Out of scope: when the gateway calls it (`fixed_text.py`), the author's own

@@ -1,10 +1,10 @@
-"""Answer a message to which no post is an answer, in the reader's language.
+"""Answer a message that no post can answer, in the reader's language.
 
-Scope: choosing the language, filling in a text. Out of scope: the texts (`answers.toml`), the
+Scope: choosing the language, and filling in a text. Out of scope: the texts (`answers.toml`), the
 author's own texts (`authors/front_desk_settings.py`), finding the kind (`message_kinds.py`).
 
-The program writes about itself and the author in the third person, so that no reader takes it for
-the author.
+The program writes about itself and the author in the third person, so that no reader mistakes it
+for the author.
 """
 # pyright: strict
 
@@ -22,11 +22,11 @@ from twin_resources.authors.front_desk_settings import DeskKind
 MAX_TITLES = 3
 DEFAULT_LANGUAGE = "en"
 _TEXTS = Path(__file__).with_name("answers.toml")
-_MAX_CHARACTERS = 1000  # limit on a message for the language detector
+_MAX_CHARACTERS = 1000  # of a message, for the language detector
 _MAX_GUESSES = 12  # number of the detector's 176 languages, most likely first
 _MIN_CONFIDENCE = 0.6
-# At this threshold none of 990 English questions was detected as a different one of the six
-# languages, and 108 of 120 questions in the others were detected.
+# At this threshold 0 of 990 English questions were detected as another of the six languages, and
+# 108 of 120 questions in the other languages were detected.
 _MIN_OTHER_CONFIDENCE = 0.7
 
 
@@ -36,16 +36,17 @@ def desk_answer(kind: DeskKind, author: Author, message: str, *, titles: Sequenc
     The author's own text replaces the program's; for danger it is placed above the help lines.
 
     Args:
-        message: the reader's message, whose language is used, or English outside the six languages.
+        message: the reader's message. The answer is in its language, or in English if that is not
+            one of the six languages.
         titles: titles of posts, as examples of subjects.
     """
     own_text = author.front_desk.text(kind)
     texts = _texts()[answer_language(message)]
     if own_text is not None and kind != "danger":
         return own_text
-    quoted = ", ".join(texts["quoted"].replace("{title}", title) for title in titles[:MAX_TITLES])
-    named = texts["posts"].replace("{titles}", quoted) if quoted else ""
-    values = {"{author}": author.name, "{titles}": named, "{date}": _table()["date"]}
+    quotes = ", ".join(texts["quoted"].replace("{title}", title) for title in titles[:MAX_TITLES])
+    titles_text = texts["posts"].replace("{titles}", quotes) if quotes else ""
+    values = {"{author}": author.name, "{titles}": titles_text, "{date}": _table()["date"]}
     text = texts[kind].strip()
     for name, value in values.items():
         text = text.replace(name, value)
@@ -53,14 +54,14 @@ def desk_answer(kind: DeskKind, author: Author, message: str, *, titles: Sequenc
 
 
 def answer_language(message: str) -> str:
-    """Return the language of a message if there are texts in it, otherwise English.
+    """Return the language of a message if there are texts in that language, otherwise English.
 
     The detector is often unsure about messages of two words. The result is then the most likely
     language with texts.
     """
     guesses = _detector().detect(_normalize_line(message), model="lite", k=_MAX_GUESSES)
-    sure = guesses[:1] if guesses and guesses[0]["score"] >= _MIN_CONFIDENCE else guesses
-    languages = (str(guess["lang"]) for guess in sure)
+    candidates = guesses[:1] if guesses and guesses[0]["score"] >= _MIN_CONFIDENCE else guesses
+    languages = (str(guess["lang"]) for guess in candidates)
     return next((language for language in languages if language in _texts()), DEFAULT_LANGUAGE)
 
 
@@ -71,10 +72,10 @@ def other_language_text(
 
     Args:
         languages: languages of the posts, most frequent first, ISO 639-1, or empty if unknown.
-        known_languages: languages of the embedder, in which a question finds its answer.
+        known_languages: languages that the embedder supports.
 
     Returns:
-        The note, or empty if the languages match or one of them is not certain.
+        The note, or an empty string if the languages match or one of them is uncertain.
     """
     language = confident_language(message)
     if (

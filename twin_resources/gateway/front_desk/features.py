@@ -2,8 +2,8 @@
 
 Scope: the n-grams and their slots. Out of scope: the weights and their use (`message_kinds.py`).
 
-Character n-grams need no tokenizer, embedder or word list, and they transfer between related
-languages and misspellings. Method: Weinberger et al. 2009, arxiv.org/abs/0902.2206.
+Character n-grams need no tokenizer, embedder or word list, and they transfer to related languages
+and misspellings. Method: Weinberger et al. 2009, arxiv.org/abs/0902.2206.
 """
 # pyright: strict
 
@@ -28,15 +28,15 @@ def ngram_features(text: str) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
         Slots, ascending, int64 of shape (n,), and values, float64 of shape (n,). The values of
-        characters and of words are each scaled to length 1 before they are added.
+        character and word n-grams are each scaled to length 1 before they are added.
     """
     tokens = _TOKEN.findall(fold(text))
     line = f" {' '.join(tokens)} "
     lengths = range(SHORTEST, LONGEST + 1)
-    pieces = [line[at : at + size] for size in lengths for at in range(len(line) - size + 1)]
-    pairs = [f"{first} {second}" for first, second in pairwise(tokens)]
+    ngrams = [line[i : i + size] for size in lengths for i in range(len(line) - size + 1)]
+    word_pairs = [f"{first} {second}" for first, second in pairwise(tokens)]
     slot_values: dict[int, float] = {}
-    for prefix, grams in (("c", pieces), ("w", [*tokens, *pairs])):
+    for prefix, grams in (("c", ngrams), ("w", [*tokens, *word_pairs])):
         counts = Counter(zlib.crc32(f"{prefix}{gram}".encode()) % SLOTS for gram in grams)
         values = {slot: 1.0 + math.log(count) for slot, count in counts.items()}
         length = math.sqrt(sum(value * value for value in values.values())) or 1.0
@@ -50,5 +50,5 @@ def ngram_features(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 def fold(text: str) -> str:
     """Convert a text to lower case, without accents and with straight apostrophes."""
-    plain = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
-    return "".join(character for character in plain if not unicodedata.combining(character))
+    letters = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
+    return "".join(character for character in letters if not unicodedata.combining(character))

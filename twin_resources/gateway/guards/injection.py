@@ -5,7 +5,7 @@ Out of scope: n-grams, vectors and the format of the weights (`front_desk/`), fi
 examples (`deploy/checkout/guard_weights.py`), the action on a finding (`guard_settings.py`).
 
 The two classifiers are the front desk's. Hashed n-grams recognise wordings. A layer over the vector
-of a multilingual embedder recognises meaning, also in languages without an example. The examples
+of a multilingual embedder recognises meaning, even in languages without an example. The examples
 are in English, German, Spanish and French and follow the families of published attacks (Perez and
 Ribeiro 2022, https://arxiv.org/abs/2211.09527; Greshake et al. 2023,
 https://arxiv.org/abs/2302.12173).
@@ -28,9 +28,9 @@ from twin_resources.prompt.control_marks import COMMON_MARKS
 KINDS = ("ordinary", "front_desk", "injection")
 WEIGHTS = Path(__file__).with_name("weights.npz")
 # Thresholds by place. A passage with a finding is not shown, so the threshold for the author's own
-# words is higher. They were chosen on public technical posts and on a stranger's messages, whose
-# language was left out of the fit. The threshold 0.5 finds 0.90 of the messages, and 0.6 finds 0.86
-# (0.83 and 0.73 in the worst language).
+# words is higher. They were chosen on public technical posts and on an outside writer's messages,
+# whose language was left out of the fit. A threshold of 0.5 finds 0.90 of the messages, and 0.6
+# finds 0.86 (0.83 and 0.73 in the worst language).
 INJECTION_THRESHOLDS: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
 # Outside these bounds the n-grams are certain, and no vector (25 ms of CPU time) is computed.
 _MIN_UNSURE, _MIN_SURE = 0.1, 0.9
@@ -40,7 +40,8 @@ _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
 _ENDS_IN_JSON = re.compile(rf'{_SENTENCE_END.pattern}|(?<!\\)(?:\\\\)*"')
 _LETTER = re.compile(r"[^\W\d_]")
 _SPACED_LETTERS = re.compile(r"(?:\b\w ){4}")
-# A short word of letters and digits; a longer one is encoded data. A product name has one or two.
+# A short word of letters and digits; a longer one is encoded data. A product name contains one or
+# two such words.
 _LETTER_DIGIT_WORD = re.compile(r"\b(?=\w*\d)(?=\w*[^\W\d_])\w{2,12}\b")
 _MIN_LETTER_DIGIT_WORDS = 4
 _DIGITS_AS_LETTERS = str.maketrans("013457", "oieast")
@@ -69,16 +70,19 @@ def find_injections(
 
 def split_sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, int]]:
     """Yield (begin, end) of each sentence without surrounding white space; a long one in parts."""
-    ends = _ENDS_IN_JSON if as_json else _SENTENCE_END
+    end_pattern = _ENDS_IN_JSON if as_json else _SENTENCE_END
     begin = 0
-    for end, mark in (*((match.end(), match[0]) for match in ends.finditer(text)), (len(text), "")):
-        last = end - len(mark) if mark in {"\n", '"'} else end
-        while begin < last:
-            if text[begin].isspace():  # also before a part: a stream cut here begins after it
+    for end, mark in (
+        *((match.end(), match[0]) for match in end_pattern.finditer(text)),
+        (len(text), ""),
+    ):
+        sentence_end = end - len(mark) if mark in {"\n", '"'} else end
+        while begin < sentence_end:
+            if text[begin].isspace():  # also before a part, because a stream may be cut here
                 begin += 1
                 continue
-            yield begin, min(begin + MAX_SENTENCE, last)
-            begin = min(begin + MAX_SENTENCE, last)
+            yield begin, min(begin + MAX_SENTENCE, sentence_end)
+            begin = min(begin + MAX_SENTENCE, sentence_end)
         begin = end
 
 
@@ -89,11 +93,12 @@ def _likelihood(sentence: str) -> float:
     digest = blake2b(sentence.encode(), digest_size=16).digest()
     likelihood = _LIKELIHOODS.get(digest)
     if likelihood is None:
-        weights, plain = fitted_weights(), _normalize(sentence)
-        likelihood = float(weights.ngram_probabilities(plain)[_INJECTION])
+        weights, normalized_text = fitted_weights(), _normalize(sentence)
+        likelihood = float(weights.ngram_probabilities(normalized_text)[_INJECTION])
         if _MIN_UNSURE <= likelihood < _MIN_SURE:
             likelihood = (
-                likelihood + float(weights.vector_probabilities(embed_message(plain))[_INJECTION])
+                likelihood
+                + float(weights.vector_probabilities(embed_message(normalized_text))[_INJECTION])
             ) / 2
         if len(_LIKELIHOODS) >= _MAX_LIKELIHOODS:
             _LIKELIHOODS.clear()
@@ -102,7 +107,7 @@ def _likelihood(sentence: str) -> float:
 
 
 def _normalize(sentence: str) -> str:
-    """Undo spaces between single letters, and digits in place of letters."""
+    """Remove spaces between single letters, and replace digits that stand for letters."""
     if _SPACED_LETTERS.search(sentence):
         sentence = re.sub(r"(?<=\b\w) (?=\w\b)", "", sentence)
     if len(_LETTER_DIGIT_WORD.findall(sentence)) >= _MIN_LETTER_DIGIT_WORDS:
@@ -112,5 +117,5 @@ def _normalize(sentence: str) -> str:
 
 @cache
 def fitted_weights() -> FittedWeights:
-    """Read the weights of the package once."""
+    """Read the packaged weights once."""
     return read_weights(WEIGHTS)

@@ -1,8 +1,8 @@
 """Scan a text for the kinds that the author's file names, and mask the findings.
 
-Scope: the four kinds in one text, masking, the placeholders.
-Out of scope: which kinds are watched in which place (`guard_settings.py`), detecting personal data
-and secrets (`privacy/`), a streamed text (`streaming.py`).
+Scope: finding the four kinds in one text, masking, and the placeholders.
+Out of scope: the kinds to watch in each place (`guard_settings.py`), detecting personal data and
+secrets (`privacy/`), a streamed text (`streaming.py`).
 """
 # pyright: strict
 
@@ -65,7 +65,7 @@ class ScanResult:
 
 @dataclass(frozen=True)
 class Scanner:
-    """Scanner of the texts of one place for one author.
+    """A scanner for the texts of one place and author.
 
     Attributes:
         region: the author's region, for phone numbers and national ids (`privacy.redact`).
@@ -83,9 +83,11 @@ class Scanner:
 
     @cached_property
     def needs_buffering(self) -> bool:
-        """Whether a stream must be held back, because a kind is masked or blocked."""
-        acts = {kind for kind in KINDS if self._is_enforced(kind)}
-        return bool(acts - {"words"}) or ("words" in acts and bool(self.guards.block_list))
+        """Whether a stream must be buffered, because a kind is masked or blocked."""
+        enforced_kinds = {kind for kind in KINDS if self._is_enforced(kind)}
+        return bool(enforced_kinds - {"words"}) or (
+            "words" in enforced_kinds and bool(self.guards.block_list)
+        )
 
     @cached_property
     def has_recorded_kind(self) -> bool:
@@ -114,7 +116,7 @@ class Scanner:
         is_watched = self._is_enforced if only_enforced else self._is_watched
         if is_watched("personal") or is_watched("secrets"):
             spans = find_personal_data(text, region=self.region)
-            if self.place == "input":  # posts and answers may state whose birthday it was
+            if self.place == "input":  # posts and answers may state a birthday
                 spans = merge_overlapping([*spans, *find_stated_personal_data(text)])
             for span in spans:
                 kind: GuardKind = "secrets" if span.kind in SECRETS else "personal"

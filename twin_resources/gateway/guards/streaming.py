@@ -1,13 +1,13 @@
 """Hold back the part of a streamed answer in which a finding to be masked may begin.
 
-Scope: how much of a growing text is held back. Out of scope: detection (`scanning.py`), LiteLLM's
-chunks (`exchange/guardrails.py`).
+Scope: deciding how much of a growing text to hold back. Out of scope: detection (`scanning.py`),
+LiteLLM's chunks (`exchange/guardrails.py`).
 
 Shown text cannot be withdrawn, so the last words are always held back. Personal data or a secret
 may begin with a digit, an `@`, a word that announces one, or a run longer than any word. If the
 last `WINDOW` characters contain one of these, the text from there on is held back. A run without
-spaces and a private key are held back until they end. In plain prose two words are held back, and
-the whole sentence where injections are masked or blocked.
+spaces and a private key are held back until they end. In plain prose two words are held back, or
+the whole sentence if injections are masked or blocked.
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ WINDOW = 120
 _MAX_RUN = 4096  # length of a web token; a longer run cannot be recognised as a secret
 _MAX_KEY = 16_000
 _MIN_WORDS = 3  # the last one may be unfinished
-_LOOK_BEHIND = 200  # shown characters, which give the context of a number after them
+_LOOK_BEHIND = 200  # shown characters, kept as context for a number that follows
 _FINDING_START = re.compile(
     r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)(?:at|AT|\u00e4t|arroba|chiocciola)(?=\s)"
     r"|[\[({<] ?(?i:at|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>]"
@@ -37,7 +37,7 @@ _WORD = re.compile(r"\S+")
 
 
 class StreamGuard:
-    """The part of a growing answer that may be shown, with findings masked.
+    """A filter that masks the findings in a growing answer and withholds text that may become one.
 
     The results of `feed` and `finish` together are the whole text with its findings masked, or the
     text before the first blocked finding.
@@ -53,11 +53,11 @@ class StreamGuard:
         self.blocking_finding: GuardFinding | None = None
         self._scanner = scanner
         self._as_json = as_json
-        self._text = ""  # the end of the shown text, then the held text
-        self._held_start = 0  # offset of the held text in it
-        self._dropped_length = 0  # number of characters before it
-        self._all_pieces: list[str] = []  # kept only if a kind is recorded, for one scan at the end
-        self._in_string = False  # whether a JSON string is open where the held text begins
+        self._text = ""  # the end of the shown text, then the withheld text
+        self._held_start = 0  # offset of the withheld text in `_text`
+        self._dropped_length = 0  # number of characters before `_text`
+        self._all_pieces: list[str] = []  # filled only if a kind is recorded, for a scan at the end
+        self._in_string = False  # whether the withheld text begins inside a JSON string
 
     def feed(self, text: str) -> str:
         """Add text and return the part that can be shown now."""
@@ -66,17 +66,17 @@ class StreamGuard:
         self._text += text
         if self._scanner.has_recorded_kind:
             self._all_pieces.append(text)
-        safe = self._safe_end()
-        return self._show(safe) if safe > self._held_start else ""
+        safe_end = self._safe_end()
+        return self._show(safe_end) if safe_end > self._held_start else ""
 
     def finish(self) -> str:
         """End the text and return the rest that is shown."""
-        shown = "" if self.blocking_finding is not None else self._show(len(self._text))
+        shown_text = "" if self.blocking_finding is not None else self._show(len(self._text))
         if self._all_pieces:
             findings = self._scanner.find("".join(self._all_pieces), as_json=self._as_json)
             self.findings += [finding for finding in findings if finding.action == "record"]
             self.findings.sort()
-        return shown
+        return shown_text
 
     def _safe_end(self) -> int:
         text, held_start = self._text, self._held_start
@@ -84,17 +84,17 @@ class StreamGuard:
         min_words = max(_MIN_WORDS, self._scanner.longest_phrase + 1)
         end = words[-min_words] if len(words) >= min_words else held_start
         if self._scanner.enforces_injection:
-            *_, (last, _) = (0, 0), *split_sentences(text, as_json=self._as_json)
-            end = min(end, last)  # the last sentence may continue
-        tail = max(held_start, len(text) - WINDOW)
-        begins = _FINDING_START.search(text, tail)
-        if begins is not None:
+            *_, (sentence_start, _) = (0, 0), *split_sentences(text, as_json=self._as_json)
+            end = min(end, sentence_start)  # the last sentence may continue
+        search_start = max(held_start, len(text) - WINDOW)
+        finding_match = _FINDING_START.search(text, search_start)
+        if finding_match is not None:
             # The value may begin two words before (`DE 89 …`, `ann dot bell at …`).
-            before = [word for word in words if word <= begins.start()]
-            end = min(end, before[-min(len(before), 3)] if before else held_start)
-        key = text.find(_KEY_BEGINS, held_start)
-        if key >= 0 and text.find(_KEY_ENDS, key) < 0 and len(text) - key < _MAX_KEY:
-            end = min(end, key)
+            starts = [start for start in words if start <= finding_match.start()]
+            end = min(end, starts[-min(len(starts), 3)] if starts else held_start)
+        key_pos = text.find(_KEY_BEGINS, held_start)
+        if key_pos >= 0 and text.find(_KEY_ENDS, key_pos) < 0 and len(text) - key_pos < _MAX_KEY:
+            end = min(end, key_pos)
         if end <= held_start and len(text) - held_start > _MAX_RUN + _MAX_KEY:
             end = len(text) - WINDOW
         while self._as_json and end > held_start and text[end - 1] == "\\":
@@ -104,15 +104,15 @@ class StreamGuard:
     def _show(self, end: int) -> str:
         """Show the text up to `end`, or up to the start of a finding that extends past it."""
         findings = self._scanner.find(self._text, only_enforced=True, as_json=self._as_json)
-        acting = [finding for finding in findings if finding.end > self._held_start]
-        moved = True
-        while moved:  # a finding that extends past the end may begin inside another
-            crossing = [finding.begin for finding in acting if finding.begin < end < finding.end]
-            moved = bool(crossing)
-            end = min(crossing, default=end)
+        spans = [finding for finding in findings if finding.end > self._held_start]
+        has_moved = True
+        while has_moved:  # a finding that extends past the end may begin inside another
+            starts = [finding.begin for finding in spans if finding.begin < end < finding.end]
+            has_moved = bool(starts)
+            end = min(starts, default=end)
         if end <= self._held_start:
             return ""
-        block = next((span for span in acting if span.action == "block" and span.begin < end), None)
+        block = next((span for span in spans if span.action == "block" and span.begin < end), None)
         if block is not None:
             end, self.blocking_finding = max(block.begin, self._held_start), block
         shown_findings = [finding for finding in findings if self._held_start < finding.end <= end]
@@ -120,17 +120,17 @@ class StreamGuard:
         if block is not None:
             self.findings.append(self._absolute(block))
         text = self._text[self._held_start : end]
-        inside = self._in_string if self._as_json else False
-        shown = mask_findings(
-            ('"' if inside else "") + text,
-            [self._relative(finding, shift=int(inside)) for finding in shown_findings],
+        is_in_string = self._in_string if self._as_json else False
+        masked_text = mask_findings(
+            ('"' if is_in_string else "") + text,
+            [self._relative(finding, shift=int(is_in_string)) for finding in shown_findings],
             as_json=self._as_json,
-        )[int(inside) :]
+        )[int(is_in_string) :]
         if self._as_json:
-            self._in_string = is_string_open_after(text, was_open=inside)
+            self._in_string = is_string_open_after(text, was_open=is_in_string)
         self._held_start = end
         self._drop_shown_text()
-        return shown
+        return masked_text
 
     def _relative(self, finding: GuardFinding, *, shift: int) -> GuardFinding:
         begin = max(finding.begin, self._held_start) - self._held_start + shift
@@ -144,8 +144,8 @@ class StreamGuard:
         surplus = self._held_start - _LOOK_BEHIND
         if surplus > _LOOK_BEHIND:
             if self._scanner.enforces_injection:  # cut only where a sentence begins
-                cut = split_sentences(self._text, as_json=self._as_json)
-                surplus = max(begin for begin, _ in ((0, 0), *cut) if begin <= surplus)
+                sentences = split_sentences(self._text, as_json=self._as_json)
+                surplus = max(begin for begin, _ in ((0, 0), *sentences) if begin <= surplus)
             self._text = self._text[surplus:]
             self._held_start -= surplus
             self._dropped_length += surplus

@@ -1,7 +1,7 @@
 """Compute the scores that the gateway itself measures for an answer's trace.
 
-Scope: names, ids and values of the scores: support of the answer by its passages, seconds, US
-dollars, the best quotation's score and its threshold, the findings of the guards.
+Scope: names, ids and values of the scores. These are the answer's support by its passages, seconds,
+US dollars, the best quotation's score and threshold, and the findings of the guards.
 Out of scope: feedback from readers (`feedback.py`), judges, which also read the question.
 
 Support is lexical: it detects invented names and numbers but not wrong logic. Word overlap with the
@@ -22,7 +22,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS = "quote_score", "quote_threshold", "quotations"
-# A separate environment, so that a query for scores of readers and judges does not read these.
+# A separate environment, so that queries for scores of readers and judges exclude these.
 ENVIRONMENT = "measured"
 _LONGER_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
 
@@ -46,8 +46,8 @@ def extract_passages(messages: Sequence[Mapping[str, Any]], *, template: str) ->
 
     Args:
         messages: the rendered prompt.
-        template: hash of the prompt template. A reader's line that contains the template's label
-            is marked as the reader's, so the last label found is the template's.
+        template: hash of the prompt template. A reader's line that contains the template's label is
+            marked as the reader's, so the last label is the template's.
     """
     content = str(messages[-1].get("content", "")) if messages else ""
     label = TEMPLATES.get(template, DEFAULT_TEMPLATE).question.partition("{question}")[0]
@@ -69,17 +69,17 @@ def automatic_scores(
         messages: the rendered prompt.
         latency_s: seconds from the call of the model to the end of the answer.
     """
-    support_share, quoted = None, record.quote_result
+    support_share, quote_result = None, record.quote_result
     if record.sources:
         passages = extract_passages(messages, template=record.template)
         support_share = lexical_support(answer, passages)
-    measured = {
+    values = {
         SUPPORT: support_share,
         LATENCY: latency_s,
         COST: record.cost.usd,
-        QUOTE_SCORE: quoted.best_score if quoted else None,
-        QUOTE_THRESHOLD: quoted.threshold if quoted else None,
-        QUOTATIONS: float(len(record.quotes)) if quoted else None,
+        QUOTE_SCORE: quote_result.best_score if quote_result else None,
+        QUOTE_THRESHOLD: quote_result.threshold if quote_result else None,
+        QUOTATIONS: float(len(record.quotes)) if quote_result else None,
         **guard_scores(record.guard_records),
     }
     return [
@@ -91,6 +91,6 @@ def automatic_scores(
             metadata={"twin.by": "gateway", "twin.author": record.chat_request.author},
             environment=ENVIRONMENT,
         )
-        for name, value in measured.items()
+        for name, value in values.items()
         if value is not None
     ]

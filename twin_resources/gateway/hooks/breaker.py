@@ -18,8 +18,8 @@ Each request to the canary yields up to three values x ∈ {0, 1}:
 While P(x = 1 | past) ≤ n holds for all three, a canary is stopped within its first H = 10,000
 requests with probability at most α = .01. This holds for every sequence of requests. A question
 that neither version could answer is not counted, so a machine that is down does not stop a canary.
-The sliding window of the stable version holds its last 200 answers, none older than 10 minutes. A
-canary that always fails is stopped by its 5th request, and one that is always slow by its 6th.
+The sliding window of the stable version contains its last 200 answers, none older than 10 minutes.
+A canary that always fails is stopped by its 5th request, and one that is always slow by its 6th.
 """
 # pyright: strict
 
@@ -48,7 +48,7 @@ class BreakerLimits:
             most `alpha`.
         slow_factor: factor applied to the stable version's 95 % quantile.
         min_slow_s: lower bound of the latency limit, in seconds.
-        default_slow_s: latency limit in seconds while the window holds fewer than `min_answers`
+        default_slow_s: latency limit in seconds while the window has fewer than `min_answers`
             answers.
         min_answers: minimum number of answers for which the quantile is used.
         window_answers, window_s: size of the sliding window, in answers and in seconds.
@@ -80,8 +80,8 @@ class StableAnswer:
     """One answer of the stable version.
 
     Attributes:
-        ended_at: time of its end, in seconds of the gateway's clock.
-        seconds: its duration.
+        ended_at: end of the answer, in seconds of the gateway's clock.
+        seconds: duration of the answer.
         is_unsafe: whether `safety.py` reported a finding.
     """
 
@@ -98,12 +98,12 @@ class StableWindow:
 
     def with_answer(self, answer: StableAnswer, limits: BreakerLimits = LIMITS) -> StableWindow:
         """Return the window with one more answer and without expired ones."""
-        recent = [
-            earlier
-            for earlier in self.answers
-            if answer.ended_at - earlier.ended_at <= limits.window_s
+        recent_answers = [
+            previous
+            for previous in self.answers
+            if answer.ended_at - previous.ended_at <= limits.window_s
         ]
-        return StableWindow((*recent, answer)[-limits.window_answers :])
+        return StableWindow((*recent_answers, answer)[-limits.window_answers :])
 
     def with_newest_unsafe(self) -> StableWindow:
         """Return the window with its newest answer marked as unsafe."""
@@ -115,8 +115,8 @@ class StableWindow:
         """Return the seconds after which an answer counts as slow."""
         if len(self.answers) < limits.min_answers:
             return limits.default_slow_s
-        ordered = sorted(answer.seconds for answer in self.answers)
-        quantile = ordered[math.ceil(0.95 * len(ordered)) - 1]
+        durations = sorted(answer.seconds for answer in self.answers)
+        quantile = durations[math.ceil(0.95 * len(durations)) - 1]
         return max(limits.min_slow_s, limits.slow_factor * quantile)
 
     def unsafe_share(self) -> float:
@@ -158,8 +158,8 @@ class Breaker:
             return self
         n = tolerated_share(cause, stable, limits)
         wealth = tuple(
-            wealth_factor(float(is_bad), n, fraction) * (before + 1.0)
-            for fraction, before in zip(FRACTIONS, self.wealth[cause], strict=True)
+            wealth_factor(float(is_bad), n, fraction) * (old_wealth + 1.0)
+            for fraction, old_wealth in zip(FRACTIONS, self.wealth[cause], strict=True)
         )
         next_state = replace(
             self,

@@ -1,13 +1,13 @@
 """Watch the requests of canaries and stop a failing canary at once.
 
-Scope: converting ended requests to values for the breaker, and executing its decision.
-Out of scope: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), moving the version
+Scope: converting finished requests to values for the breaker, and executing its decision.
+Out of scope: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), changing the version's state
 (`registry/registry.py`; the actor is `gateway`).
 
 A decision has two steps. First, this process sends the canary no further requests. Then the
 registry rolls the canary back and rewrites the policy for the other processes. If the second step
-fails (a locked store, a full disk), it is tried again every second, and the first step stays in
-effect. Each gateway process watches its own requests.
+fails (a locked store, a full disk), it is retried every second, and the first step stays in effect.
+Each gateway process watches its own requests.
 """
 # pyright: strict
 
@@ -31,7 +31,7 @@ ACTOR = "gateway"
 RETRY_INTERVAL_S = 1.0
 # A canary may take twice the time after which it counts as slow; then the stable version answers.
 TIMEOUT_FACTOR = 2.0
-# Called with (author, version, reason); moves the version in the registry and blocks.
+# Called with (author, version, reason); rolls the version back in the registry and blocks.
 RollBack = Callable[[str, int, str], None]
 
 
@@ -59,46 +59,48 @@ class CanaryWatch:
         return TIMEOUT_FACTOR * self._window(author).slow_threshold_s()
 
     def count_request(self, record: RequestRecord, *, is_answered: bool) -> None:
-        """Count a request that has ended.
+        """Count a finished request.
 
         Args:
             record: the record of the request.
             is_answered: whether an answer was sent, by any version.
         """
         author, seconds = record.chat_request.author, record.cost.seconds
-        first = record.replaced_decision or record.decision
+        first_decision = record.replaced_decision or record.decision
         if record.is_fixed or not is_answered:
             return  # a fixed sentence, a disconnect, or a question that no version could answer
-        if first.route == "stable":
+        if first_decision.route == "stable":
             window = self._window(author)
             self.windows[author] = window.with_answer(StableAnswer(self.clock(), seconds))
-        elif first.route == "canary" and record.fallback is not None:
-            failed = record.replaced_decision is not None
-            self._count_outcome(record, first, "errors", is_bad=failed)
-            if not failed:
-                slow = seconds > self._window(author).slow_threshold_s()
-                self._count_outcome(record, first, "latency", is_bad=slow)
+        elif first_decision.route == "canary" and record.fallback is not None:
+            has_failed = record.replaced_decision is not None
+            self._count_outcome(record, first_decision, "errors", is_bad=has_failed)
+            if not has_failed:
+                is_slow = seconds > self._window(author).slow_threshold_s()
+                self._count_outcome(record, first_decision, "latency", is_bad=is_slow)
 
     def count_findings(self, record: RequestRecord) -> None:
         """Count the findings of `safety.py` in an answer."""
-        author, unsafe = record.chat_request.author, bool(record.safety_findings)
+        author, is_unsafe = record.chat_request.author, bool(record.safety_findings)
         if record.decision.route == "canary" and record.fallback is not None:
-            self._count_outcome(record, record.decision, "safety", is_bad=unsafe)
-        elif record.decision.route == "stable" and unsafe:
+            self._count_outcome(record, record.decision, "safety", is_bad=is_unsafe)
+        elif record.decision.route == "stable" and is_unsafe:
             self.windows[author] = self._window(author).with_newest_unsafe()
 
     def _count_outcome(
         self, record: RequestRecord, canary: RouteDecision, cause: Cause, *, is_bad: bool
     ) -> None:
         key, author = canary.server_key, record.chat_request.author
-        before = self.breakers.get(key, Breaker())
-        after = before.with_outcome(cause, is_bad, stable=self._window(author))
-        self.breakers[key] = after
-        if before.tripped_cause is None and after.tripped_cause is not None:
+        old_breaker = self.breakers.get(key, Breaker())
+        new_breaker = old_breaker.with_outcome(cause, is_bad, stable=self._window(author))
+        self.breakers[key] = new_breaker
+        if old_breaker.tripped_cause is None and new_breaker.tripped_cause is not None:
             self.live_config.stop_canary(key)
-            sys.stderr.write(f"canary {key} is stopped: {after.reason}\n")
+            sys.stderr.write(f"canary {key} is stopped: {new_breaker.reason}\n")
             task = asyncio.get_running_loop().create_task(
-                self._roll_back(key, author, int(canary.version.removeprefix("v")), after.reason)
+                self._roll_back(
+                    key, author, int(canary.version.removeprefix("v")), new_breaker.reason
+                )
             )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

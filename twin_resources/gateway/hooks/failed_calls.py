@@ -1,4 +1,4 @@
-"""Convert a failed call of a model into the refusal that the client gets.
+"""Convert a failed model call into the refusal that the client receives.
 
 Scope: converting LiteLLM's exceptions. A refusal repeats a provider's status, code and
 `Retry-After`, but none of its text.
@@ -25,32 +25,31 @@ _MAX_WAIT_S = 86_400  # larger values of a provider's header are ignored
 def refusal_for_error(record: RequestRecord, error: Exception) -> RefusedError:
     """Return the refusal of a request whose model failed."""
     status = int(getattr(error, "status_code", None) or 503)
-    tried = f"answer with {record.chat_request.model}"
+    action = f"answer with {record.chat_request.model}"
     if status == 400:
-        return _prompt_refusal(record, error, tried)
+        return _prompt_refusal(record, error, action)
     if record.decision.server_key == PAID or record.decision.is_elsewhere:
-        return _provider_refusal(status, error, tried)
-    name = record.decision.server_key
+        return _provider_refusal(status, error, action)
+    server_key = record.decision.server_key
     return RefusedError(
         503,
         "model_server_failed",
-        tried=tried,
-        found=f"the model server {name!r} does not answer ({type(error).__name__})",
+        tried=action,
+        found=f"the model server {server_key!r} does not answer ({type(error).__name__})",
         next_step="try again in a few seconds; `twin status` and the log `models` give the reason",
     )
 
 
 def _prompt_refusal(record: RequestRecord, error: Exception, tried: str) -> RefusedError:
     if record.chat_request.response_format is not None and "exceed" not in str(error).lower():
-        return unenforceable_format_refusal(
-            record.chat_request.model, str(error)
-        )  # the prompt is not too long
-    name = record.decision.server_key
+        # The prompt is not too long.
+        return unenforceable_format_refusal(record.chat_request.model, str(error))
+    server_key = record.decision.server_key
     return RefusedError(
         400,
         "model_refused",
         tried=tried,
-        found=f"the model server {name!r} refused the prompt ({type(error).__name__})",
+        found=f"the model server {server_key!r} refused the prompt ({type(error).__name__})",
         next_step="shorten the question and the conversation; they are too long for the model",
     )
 
@@ -76,11 +75,11 @@ def _provider_refusal(status: int, error: Exception, tried: str) -> RefusedError
             found=f"its provider refuses the gateway (status {status})",
             next_step="ask the operator of the twin to check the model's name, address and key",
         )
-    timed_out = status == 408
-    answered = 500 <= status < 600 and not _is_connection_error(error)
+    is_timeout = status == 408
+    is_server_error = 500 <= status < 600 and not _is_connection_error(error)
     return RefusedError(
-        504 if timed_out else status if answered else 503,
-        "provider_too_slow" if timed_out else "provider_failed",
+        504 if is_timeout else status if is_server_error else 503,
+        "provider_too_slow" if is_timeout else "provider_failed",
         tried=tried,
         found=f"its provider does not answer ({type(error).__name__})",
         next_step=retry_advice,
@@ -102,7 +101,7 @@ def _is_connection_error(error: BaseException) -> bool:
 
 
 def _retry_after(error: Exception) -> int | None:
-    """Return the whole seconds of the provider's `Retry-After`, or None without a usable one."""
+    """Return the provider's `Retry-After` in whole seconds, or None without a usable value."""
     response = getattr(error, "response", None)
     headers: Any = getattr(error, "litellm_response_headers", None)
     if headers is None:

@@ -1,10 +1,10 @@
 """Remove a model server's internal fields from answers.
 
-Scope: removing them from LiteLLM's answers and chunks.
+Scope: LiteLLM's answers and chunks.
 Out of scope: the fields that the gateway adds (`request_record.py`).
 
 `timings` and `cached_tokens` reveal how much of a prompt was already in the server's cache. A
-reader could use them to find out whether another reader has asked the same question.
+reader could use them to discover whether another reader has asked the same question.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _SERVER_FIELDS = ("timings", "__verbose", "prompt_progress", "usage_details")
 
 def strip_internal_fields(response: Any) -> Any:
     """Remove the server's own fields from an answer or a chunk, in place, and return it."""
-    holders = [response, *(getattr(response, "choices", None) or [])]
-    holders += [
-        inner
-        for choice in holders[1:]
+    objects = [response, *(getattr(response, "choices", None) or [])]
+    objects += [
+        child
+        for choice in objects[1:]
         for name in ("message", "delta")
-        if (inner := getattr(choice, name, None)) is not None
+        if (child := getattr(choice, name, None)) is not None
     ]
-    for holder in holders:
+    for item in objects:
         for name in (*_SERVER_FIELDS, "provider_specific_fields"):
-            _remove_field(holder, name)
+            _remove_field(item, name)
     usage = getattr(response, "usage", None)
     if usage is not None:
         for name in set(vars(usage)) - _TOKEN_COUNTS:
@@ -37,9 +37,9 @@ def strip_internal_fields(response: Any) -> Any:
 
 
 def _remove_field(holder: Any, name: str) -> None:
-    extra = getattr(holder, "__pydantic_extra__", None)
-    if extra:
-        extra.pop(name, None)
+    extra_fields = getattr(holder, "__pydantic_extra__", None)
+    if extra_fields:
+        extra_fields.pop(name, None)
     # LiteLLM itself deletes fields that are None, so that they are not serialized as null.
     vars(holder).pop(name, None)
     fields_set = getattr(holder, "__pydantic_fields_set__", None)

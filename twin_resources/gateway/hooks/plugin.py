@@ -50,10 +50,10 @@ from twin_resources.gateway.request.request_body import (
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
-# Used for a paid model or an older version; the stable version's window does not measure its speed.
+# For a paid model or an older version, whose speed the stable version's window does not measure.
 ROUTED_TIMEOUT_S = 60.0
-# They take about five seconds. The reader has the beginning of the answer, and the client cannot
-# retry it.
+# The retries take about five seconds. The client cannot retry, because it has already received the
+# beginning of the answer.
 BROKEN_STREAM_RETRIES = 6
 _REPLACED_KEYS = ALLOWED_KEYS | {ADMITTED_KEY}
 _MAX_RECORDS = 2000  # records of failed requests stay until newer ones replace them
@@ -140,14 +140,14 @@ class TwinPlugin(CustomLogger):
         except RefusedError as error:
             if record.chat_request.names_version:
                 raise
-            unpaid = "budget used up" if error.status == 429 else "budget unreadable"
-            return await self.path.prepare(record.chat_request, key, paid_problem=unpaid)
+            problem = "budget used up" if error.status == 429 else "budget unreadable"
+            return await self.path.prepare(record.chat_request, key, paid_problem=problem)
         return record
 
     def _store_record(self, call_id: str, record: RequestRecord) -> None:
         while len(self._in_flight) >= _MAX_RECORDS:
-            _, oldest = self._in_flight.popitem(last=False)
-            oldest.end(0)
+            _, oldest_record = self._in_flight.popitem(last=False)
+            oldest_record.end(0)
         self._in_flight[call_id] = record
         record.call_id = call_id
         record.cost.begin()
@@ -172,8 +172,8 @@ class TwinPlugin(CustomLogger):
     ) -> AsyncGenerator[Any, None]:
         """Add the `twin` field to the chunk with the finish reason.
 
-        That chunk is held back until the usage chunk after it, because the cost of the answer
-        depends on the token counts.
+        That chunk is delayed until the usage chunk after it, because the cost of the answer depends
+        on the token counts.
         """
         record = self.record(request_data.get("litellm_call_id"))
         if record is None:
@@ -212,9 +212,9 @@ class TwinPlugin(CustomLogger):
 
     async def _close(self, record: RequestRecord, streams: Sequence[AsyncGenerator[Any]]) -> None:
         """Close the streams of an answer that has ended, or whose reader has disconnected."""
-        answered = record.cost.is_ended
+        is_answered = record.cost.is_ended
         try:
-            # Closed here, because LiteLLM closes it only after counting the written tokens.
+            # LiteLLM would close the streams only after counting the written tokens.
             with CancelScope(shield=True):
                 for stream in streams:
                     await stream.aclose()
@@ -223,7 +223,7 @@ class TwinPlugin(CustomLogger):
                 record.cost.paid_call.settle_interrupted()  # has no effect if the call has ended
             # No tokens were counted if the reader disconnected or the server broke off.
             record.end(0, paid_usd=_paid_usd(record))
-            self.watch.count_request(record, is_answered=answered)
+            self.watch.count_request(record, is_answered=is_answered)
 
     async def _restart_broken_stream(
         self,
@@ -234,7 +234,7 @@ class TwinPlugin(CustomLogger):
         """Yield the chunks of a stream, and restart it once if it breaks off.
 
         The new answer follows the partial one. The stable version restarts a canary's answer; any
-        other version restarts its own, because its server is back in about a second. An answer in
+        other version restarts its own, because its server restarts in about a second. An answer in
         JSON is not restarted after its first text, because the result would not be valid JSON.
 
         Args:
@@ -249,23 +249,23 @@ class TwinPlugin(CustomLogger):
         except Exception as error:
             if record.cost.paid_call is not None:
                 record.cost.paid_call.settle_failed(error)
-            fallback, failed = record.fallback, record.replaced_decision
-            by_fallback = fallback is not None and failed is None
-            if record.cost.is_ended or not (by_fallback or record.can_restart):
+            fallback, replaced_decision = record.fallback, record.replaced_decision
+            uses_fallback = fallback is not None and replaced_decision is None
+            if record.cost.is_ended or not (uses_fallback or record.can_restart):
                 raise
             if has_text and record.chat_request.response_format is not None:
                 raise
             sys.stderr.write(f"{record.decision.server_key} broke off: {type(error).__name__}\n")
             if fallback is not None:  # also if the broken stream was the fallback's own
                 messages = fallback.messages
-            if fallback is not None and by_fallback:
+            if fallback is not None and uses_fallback:
                 record.record_fallback(
                     f"{record.decision.route} broke off: answered again by "
                     f"{fallback.decision.route}"
                 )
             else:
                 record.record_restart()
-            restarted = await self._find_router().acompletion(
+            new_stream = await self._find_router().acompletion(
                 model=record.decision.server_key,
                 num_retries=BROKEN_STREAM_RETRIES,
                 messages=[dict(message) for message in messages],
@@ -276,9 +276,9 @@ class TwinPlugin(CustomLogger):
                 proxy_server_request={"headers": {"traceparent": record.traceparent}},
                 **record.exchange.sampling,
             )
-            streams.append(restarted)
+            streams.append(new_stream)
             separator = "\n\n" if has_text else ""
-            async for chunk in restarted:
+            async for chunk in new_stream:
                 for choice in chunk.choices:
                     if separator and choice.delta is not None and choice.delta.content:
                         choice.delta.content, separator = separator + choice.delta.content, ""
@@ -287,7 +287,7 @@ class TwinPlugin(CustomLogger):
     async def log_success_fallback_event(
         self, original_model_group: str, kwargs: dict[str, Any], original_exception: Exception
     ) -> None:
-        """Record that the fallback answered, after the first choice failed before its first token.
+        """Record that the fallback answered because the first choice failed before its first token.
 
         The first choice is a canary or a routed paid model.
         """
@@ -325,8 +325,8 @@ class TwinPlugin(CustomLogger):
         """Replace LiteLLM's error with one that names the cause and the next step."""
         record = self.record(request_data.get("litellm_call_id"))
         if record is not None and record.cost.paid_call is not None:
-            by_proxy = isinstance(original_exception, ProxyException | HTTPException)
-            if by_proxy or record.fallback is not None:  # then it may be the fallback's error
+            is_proxy_error = isinstance(original_exception, ProxyException | HTTPException)
+            if is_proxy_error or record.fallback is not None:  # then it may be the fallback's error
                 record.cost.paid_call.settle_interrupted()
             else:
                 record.cost.paid_call.settle_failed(original_exception)
@@ -337,19 +337,19 @@ class TwinPlugin(CustomLogger):
                 record.end(0)  # otherwise its meter would keep counting the machine as busy
             return None
         record.end(0)
-        refused = record.failure = refusal_for_error(record, original_exception)
-        sys.stderr.write(f"{type(original_exception).__name__}: {refused}\n")
-        return HTTPException(status_code=refused.status, detail=str(refused))
+        refusal = record.failure = refusal_for_error(record, original_exception)
+        sys.stderr.write(f"{type(original_exception).__name__}: {refusal}\n")
+        return HTTPException(status_code=refusal.status, detail=str(refusal))
 
     def _end(self, record: RequestRecord, response: Any) -> None:
-        usage, bought = token_counts(response), record.cost.paid_call
-        if bought is not None and record.replaced_decision is None and not record.cost.is_ended:
+        usage, paid_call = token_counts(response), record.cost.paid_call
+        if paid_call is not None and record.replaced_decision is None and not record.cost.is_ended:
             text = "".join(
                 str(choice.message.content or "")
                 for choice in response.choices
                 if getattr(choice, "message", None) is not None
             )
-            bought.settle_answer(getattr(response, "usage", None), text)
+            paid_call.settle_answer(getattr(response, "usage", None), text)
         record.end(usage.get("total", 0), paid_usd=_paid_usd(record))
 
 
@@ -367,7 +367,7 @@ def _count_stream(record: RequestRecord, response: Any) -> Any:
 
 
 def _count_chunk(record: RequestRecord, bought: PaidCall, chunk: Any) -> None:
-    """Count one chunk of a paid stream, unless the fallback has taken over."""
+    """Count one chunk of a paid stream, unless the fallback answers."""
     if record.replaced_decision is not None:
         return
     for choice in chunk.choices:
@@ -384,13 +384,13 @@ def _add_opening(record: RequestRecord, response: Any) -> Any:
     """
     if not (record.quotes or record.prefix):
         return response
-    copy = response.model_copy(deep=True)
-    message = copy.choices[0].message
+    response_copy = response.model_copy(deep=True)
+    message = response_copy.choices[0].message
     heading = record.heading if record.prose_note.supported_sentences is not None else ""
     message.content = f"{record.prefix}{heading}{message.content or ''}"
     if record.quotes:
         message.annotations = record.citations
-    return copy
+    return response_copy
 
 
 def _add_twin_field(record: RequestRecord, response: Any) -> Any:
@@ -423,7 +423,7 @@ def _rewrite_request(data: dict[str, Any], record: RequestRecord) -> None:
 
 
 def _add_fallback(data: dict[str, Any], fallback: Fallback, timeout_s: float) -> None:
-    """Let the router fall back to the stable version, at once and with its own prompt."""
+    """Add the fallback, which has its own prompt and is used at once, to a request."""
     # No retry before the fallback, because the reader would wait for it.
     data |= {"num_retries": 0, "timeout": timeout_s}
     data["fallbacks"] = [

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-# Seconds to receive chunks that the provider sent before it can notice the disconnect.
+# Seconds in which to receive chunks that the provider sent before it noticed the disconnect.
 DRAIN_S = 0.02
 
 
@@ -66,6 +66,6 @@ class ReadAhead:
             async for chunk in self._stream:
                 self._on_chunk(chunk)
                 self._chunks.put_nowait(chunk)
-        except Exception as raised:  # noqa: BLE001 - `__anext__` raises it
-            error = raised
+        except Exception as exception:  # noqa: BLE001 - `__anext__` raises it
+            error = exception
         self._chunks.put_nowait(_StreamEnd(error))

@@ -2,6 +2,7 @@
 
 Scope: one pure function; its findings become attributes of the trace.
 Out of scope: the patterns of personal data and secrets (`privacy`), checks of meaning.
+
 An answer with a finding is recorded and still sent.
 """
 # pyright: strict

@@ -32,7 +32,7 @@ from twin_resources.observability.metrics import count_answer
 
 
 class TraceLogger(LangfuseOtelLogger):
-    """A logger that queues one generation span per answer, and the gateway's scores of it."""
+    """A logger that queues one generation span per answer, with the gateway's scores."""
 
     def __init__(self, plugin: TwinPlugin, exporter: OutboxExporter) -> None:
         self._plugin = plugin
@@ -107,26 +107,26 @@ class TraceLogger(LangfuseOtelLogger):
         """Return whether a failure needs a span here, which is true only for a disconnected reader.
 
         A refused request has no record, and its span would have a random trace id and no content.
-        After a failed attempt LiteLLM tries again or the fallback answers, and the trace belongs to
+        After a failed attempt LiteLLM retries or the fallback answers, and the trace belongs to
         that answer; 17 of 600 traces contained a failed attempt as well. Final failures are logged
         by `async_post_call_failure_hook`. The proxy itself raises the error of a disconnect.
         """
         record = self._plugin.record(kwargs.get("litellm_call_id"))
         if record is None:
             return False
-        by_proxy = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
+        is_proxy_error = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
         # `log_opening` logs an answer whose opening was sent.
-        opened = record.is_opened and not record.has_prose
-        return (record.cost.is_ended or by_proxy) and not record.is_traced and not opened
+        is_opening = record.is_opened and not record.has_prose
+        return (record.cost.is_ended or is_proxy_error) and not record.is_traced and not is_opening
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
-        return self.tracer  # LiteLLM would let a request name another Langfuse
+        return self.tracer  # LiteLLM would let a request choose another Langfuse
 
     def _maybe_log_raw_request(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the raw request and answer get no second span."""
 
     def _record_exception_on_span(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the exception's name is an attribute, and its text holds server addresses."""
+        """Do nothing: an attribute names the exception, and its text contains server addresses."""
 
     async def async_post_call_success_hook(self, *args: Any, **kwargs: Any) -> Any:
         """Return the response without adding attributes of the HTTP request."""
@@ -137,8 +137,8 @@ class TraceLogger(LangfuseOtelLogger):
     ) -> None:
         """Write the span of a request that no model could answer, but not of a refused one."""
         record = self._plugin.record(request_data.get("litellm_call_id"))
-        refused = isinstance(original_exception, ProxyException | HTTPException)
-        if record is None or refused or record.is_traced or record.is_opened:
+        is_refusal = isinstance(original_exception, ProxyException | HTTPException)
+        if record is None or is_refusal or record.is_traced or record.is_opened:
             return
         record.end(0)
         messages = request_data.get("messages") or []
@@ -176,11 +176,11 @@ class TraceLogger(LangfuseOtelLogger):
     ) -> None:
         record.is_traced = True
         _count(record, {}, error)
-        ended = time.time_ns()
+        end_ns = time.time_ns()
         span = self.tracer.start_span(
             "answer",
             context=self.get_traceparent_from_header({"traceparent": record.traceparent}),
-            start_time=ended - round(record.cost.seconds * 1e9),
+            start_time=end_ns - round(record.cost.seconds * 1e9),
         )
         span.set_attributes(
             span_attributes(
@@ -192,7 +192,7 @@ class TraceLogger(LangfuseOtelLogger):
                 error=error,
             )
         )
-        span.end(ended)
+        span.end(end_ns)
 
 
 def _count(record: RequestRecord, usage: Mapping[str, int], error: str) -> None:
@@ -202,7 +202,7 @@ def _count(record: RequestRecord, usage: Mapping[str, int], error: str) -> None:
         route=record.decision.route,
         usage=usage,
         usd=record.cost.usd,
-        guard_findings=[(found.kind, found.action, found.count) for found in record.guard_records],
+        guard_findings=[(item.kind, item.action, item.count) for item in record.guard_records],
         error=error,
     )
 
@@ -214,21 +214,22 @@ def _answer_text(response: Any) -> str:
 
 
 def _first_token_at(kwargs: dict[str, Any]) -> datetime | None:
-    streamed = (kwargs.get("optional_params") or {}).get("stream")
-    moment = kwargs.get("completion_start_time")
-    return moment.astimezone(UTC) if streamed and isinstance(moment, datetime) else None
+    is_stream = (kwargs.get("optional_params") or {}).get("stream")
+    token_time = kwargs.get("completion_start_time")
+    return token_time.astimezone(UTC) if is_stream and isinstance(token_time, datetime) else None
 
 
 def _call_seconds(kwargs: dict[str, Any]) -> float | None:
-    began, ended = kwargs.get("start_time"), kwargs.get("end_time")
-    if not isinstance(began, datetime) or not isinstance(ended, datetime):
+    start_time, end_time = kwargs.get("start_time"), kwargs.get("end_time")
+    if not isinstance(start_time, datetime) or not isinstance(end_time, datetime):
         return None
-    return (ended - began).total_seconds()
+    return (end_time - start_time).total_seconds()
 
 
 def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
     options = kwargs.get("optional_params") or {}
     names = ALLOWED_KEYS - {"model", "messages", "stream_options", "response_format"}
     parameters = {name: options[name] for name in sorted(names) if name in options}
-    form = options.get("response_format")  # type only: a schema may be longer than the answer
-    return parameters | ({"response_format": form["type"]} if isinstance(form, dict) else {})
+    # Only the type, because a schema may be longer than the answer.
+    spec = options.get("response_format")
+    return parameters | ({"response_format": spec["type"]} if isinstance(spec, dict) else {})

@@ -65,5 +65,5 @@ class OutboxExporter(SpanExporter):
         """Do nothing; the batch processor has exported the waiting spans."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002
-        """Return True; the exporter holds no spans."""
+        """Return True; the exporter buffers no spans."""
         return True

@@ -71,8 +71,8 @@ def span_attributes(
     if record.cost.usd is not None:
         attributes["langfuse.observation.cost_details"] = _json({"total": record.cost.usd})
     if first_token_at is not None:
-        started = first_token_at.isoformat()
-        attributes["langfuse.observation.completion_start_time"] = _json(started)
+        first_token_time = first_token_at.isoformat()
+        attributes["langfuse.observation.completion_start_time"] = _json(first_token_time)
     if error:
         attributes["langfuse.observation.level"] = "ERROR"
         attributes["langfuse.observation.status_message"] = error

@@ -4,7 +4,7 @@ Scope: finding the question. Out of scope: the maximum length of a message (`req
 retrieval for the question (`found_passages.py`).
 
 Programs without tools paste an attached document into the message, usually between tags, before or
-after the question. A search with the first 1,000 characters would search for the document.
+after the question. A search for the first 1,000 characters would search for the document.
 """
 # pyright: strict
 
@@ -34,12 +34,14 @@ def extract_question(message: str, *, max_characters: int) -> str:
         than `max_characters`, the last paragraph is returned, or the first if only the first has a
         question mark.
     """
-    tagged = _QUESTION.search(message)
-    if tagged:
-        return tagged[2].strip()
-    rest = _DOCUMENTS.sub("\n\n", message).strip() or message
-    if len(rest) <= max_characters:
-        return rest
-    paragraphs = [part.strip() for part in _PARAGRAPHS.split(rest) if part.strip()]
-    first, last = paragraphs[0], paragraphs[-1]
-    return first if "?" in first and "?" not in last else last
+    match = _QUESTION.search(message)
+    if match:
+        return match[2].strip()
+    remaining_text = _DOCUMENTS.sub("\n\n", message).strip() or message
+    if len(remaining_text) <= max_characters:
+        return remaining_text
+    paragraphs = [part.strip() for part in _PARAGRAPHS.split(remaining_text) if part.strip()]
+    first_paragraph, last_paragraph = paragraphs[0], paragraphs[-1]
+    return (
+        first_paragraph if "?" in first_paragraph and "?" not in last_paragraph else last_paragraph
+    )

@@ -4,10 +4,10 @@ Scope: recognising such a request, and the answer to it. Out of scope: readers' 
 (`front_desk/`), an answer in a client's schema (`stages/fixed_text.py`).
 
 Open WebUI sends three such requests along with a reader's first question, to the model that the
-reader has chosen. No reader sees the answers as such, so no post is searched, no model writes, and
-no reader is counted. The templates are recognised by the common wording of a dozen programs'
+reader has chosen. No reader sees the answers directly, so the gateway searches no posts, calls no
+model and counts no reader. The templates are recognised by the common wording of a dozen programs'
 defaults, in the languages of these programs. A client with a different template can name the model
-`twin/<author>@task`, send the header `x-twin-task`, or let a version write (`@base`, `@paid`).
+`twin/<author>@task`, send the header `x-twin-task`, or name a version (`@base`, `@paid`).
 """
 # pyright: strict
 
@@ -23,14 +23,12 @@ if TYPE_CHECKING:
 
 HOUSEKEEPING = "housekeeping"
 MAX_TITLE_WORDS = 6
-MAX_SUMMARY_QUESTIONS, SUMMARY_QUESTION_CHARACTERS = (
-    10,
-    200,
-)  # maximum number of questions in a summary, and of characters of each
+# Maximum number of questions in a summary, and of characters in each.
+MAX_SUMMARY_QUESTIONS, SUMMARY_QUESTION_CHARACTERS = 10, 200
 INSTRUCTION_CHARACTERS = 2000  # an instruction is at the beginning of a message
 ROLE_CHARACTERS = 300  # a title instruction opens a system message; a persona may contain one later
-LIMIT_CHARACTERS = 400  # maximum distance between an instruction to name and its limit
-DEFAULT_TITLE = "Conversation"  # used if the request contains no text of the reader
+LIMIT_CHARACTERS = 400  # maximum distance between a naming instruction and its limit
+DEFAULT_TITLE = "Conversation"  # used if the request contains no reader's text
 
 _HISTORY = re.compile(r"<chat_history>(.*?)</chat_history>", re.DOTALL | re.IGNORECASE)
 _DOCUMENT = re.compile(r"<context>.*?(?:</context>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -77,7 +75,7 @@ _SUMMARY_INSTRUCTION = re.compile(
     r"\b(?:prompt|context|memory|tokens)\b",
     re.DOTALL | re.IGNORECASE,
 )
-# The same in other languages, recognised by the common words of the templates' translations:
+# The same instructions in other languages, recognised by common words of the translated templates:
 # Arabic, Chinese, Czech, Danish, Dutch, French, German, Indonesian, Italian, Japanese, Korean,
 # Norwegian, Polish, Portuguese, Russian, Slovak, Spanish, Turkish, Vietnamese.
 _TITLE_WORD = re.compile(
@@ -148,7 +146,7 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
     """Return the answer to a program's own request, in the requested form.
 
     Returns:
-        JSON, a title or a summary, or None if a reader is asking.
+        JSON, a title or a summary, or None if a reader sent the request.
     """
     if chat_request.names_version:
         return None  # a client that names a version wants it to answer
@@ -182,22 +180,22 @@ def _wants_title(chat_request: ChatRequest) -> bool:
     system = chat_request.system[:INSTRUCTION_CHARACTERS]
     question = chat_request.question
     instruction = question[:INSTRUCTION_CHARACTERS]
-    end = question[INSTRUCTION_CHARACTERS:][-LIMIT_CHARACTERS:]  # after a long conversation
-    for text, begins_within in (
+    tail = question[INSTRUCTION_CHARACTERS:][-LIMIT_CHARACTERS:]  # after a long conversation
+    for text, max_start in (
         (system, ROLE_CHARACTERS),
         (instruction, len(instruction)),
-        (end, len(end)),
+        (tail, len(tail)),
     ):
-        naming = _TITLE_INSTRUCTION.search(text)
-        if naming is not None and naming.start() <= begins_within:
-            around = _context_around(text, naming)
-            if chat_request.response_format is not None or _TITLE_ONLY.search(around):
+        instruction_match = _TITLE_INSTRUCTION.search(text)
+        if instruction_match is not None and instruction_match.start() <= max_start:
+            context = _context_around(text, instruction_match)
+            if chat_request.response_format is not None or _TITLE_ONLY.search(context):
                 return True
-        called = _TITLE_WORD.search(text)
-        if called is not None and called.start() <= begins_within:
-            around = _context_around(text, called)  # for programs that forbid punctuation
-            if _PUNCTUATION_WORD.search(around) and (
-                _CONVERSATION_WORD.search(around) or _LENGTH_LIMIT.search(around)
+        word_match = _TITLE_WORD.search(text)
+        if word_match is not None and word_match.start() <= max_start:
+            context = _context_around(text, word_match)  # for programs that forbid punctuation
+            if _PUNCTUATION_WORD.search(context) and (
+                _CONVERSATION_WORD.search(context) or _LENGTH_LIMIT.search(context)
             ):
                 return True
     return False
@@ -208,9 +206,11 @@ def _context_around(text: str, match: re.Match[str]) -> str:
 
 
 def _is_translated_summary_instruction(text: str) -> bool:
-    summed = _SUMMARY_WORD.search(text)
-    forms = (_CONVERSATION_WORD, _CONTEXT_WORD)
-    return summed is not None and all(form.search(_context_around(text, summed)) for form in forms)
+    match = _SUMMARY_WORD.search(text)
+    patterns = (_CONVERSATION_WORD, _CONTEXT_WORD)
+    return match is not None and all(
+        pattern.search(_context_around(text, match)) for pattern in patterns
+    )
 
 
 def _json_answer(key: str, value: str | list[str]) -> ProgramAnswer:
@@ -229,9 +229,11 @@ def _build_title(chat_request: ChatRequest) -> str:
     history = _HISTORY.search(chat_request.question)
     text = history[1] if history else chat_request.question
     message = _FIRST_USER_MESSAGE.search(text)
-    first = earlier_turns[0] if earlier_turns else (message[1] or message[2]) if message else ""
-    if not first and chat_request.system and not history:
-        first = chat_request.question  # the instruction is the system message
-    words = first.split()
+    first_message = (
+        earlier_turns[0] if earlier_turns else (message[1] or message[2]) if message else ""
+    )
+    if not first_message and chat_request.system and not history:
+        first_message = chat_request.question  # the instruction is the system message
+    words = first_message.split()
     title = " ".join(words[:MAX_TITLE_WORDS]).strip("\"'“”.,;:!?… ")
     return title or DEFAULT_TITLE

@@ -1,11 +1,11 @@
 """Accept parameters of OpenAI's API that have no effect on a twin.
 
-Scope: the keys without effect, their accepted values, and the reader that a client names.
+Scope: the keys without effect, their accepted values, and the reader named by the client.
 Out of scope: the keys that change an answer (`request_body.py`).
 
 Chat programs send many defaults: `n: 1`, a list of optional tools, metadata for their own accounts.
 Refusing these would exclude the program. A value that would change the answer (`n: 2`) is refused,
-because ignoring it would mislead the client. Accepted keys without effect are named in
+because ignoring it would mislead the client. Accepted keys without effect are listed in
 `twin.ignored`. Keys: https://platform.openai.com/docs/api-reference/chat/create
 """
 # pyright: strict
@@ -19,8 +19,8 @@ from typing import Any, cast
 
 from twin_resources.access.refusals import RefusedError
 
-# Accepted with any value, and named in `twin.ignored`. They concern the provider's accounts, caches
-# and tiers, or are sampling parameters of other servers.
+# Accepted with any value, and listed in `twin.ignored`. They concern the provider's accounts,
+# caches and tiers, or are sampling parameters of other servers.
 _REPORTED_KEYS = frozenset(
     {
         "metadata",
@@ -39,8 +39,8 @@ _REPORTED_KEYS = frozenset(
         *("keep_alive", "cache_prompt", "web_search_options"),
     }
 )
-# Accepted with these values only, which are the default behaviour, so none is named. Null is always
-# accepted.
+# Accepted only with these values, which are the defaults, so `twin.ignored` omits them. Null is
+# always accepted.
 _DEFAULT_VALUES: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
         "n": (1,),
@@ -62,7 +62,7 @@ IGNORED_KEYS = _REPORTED_KEYS | _DEFAULT_VALUES.keys() | set(READER_KEYS)
 
 @dataclass(frozen=True)
 class IgnoredParameters:
-    """The values read from `IGNORED_KEYS`.
+    """The values of the keys in `IGNORED_KEYS`.
 
     Attributes:
         user: the named reader, or empty.
@@ -79,31 +79,33 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
     """Read the keys of `IGNORED_KEYS` in a body.
 
     Raises:
-        RefusedError: 400 if a value asks for an unsupported feature.
+        RefusedError: 400 if a value requests an unsupported feature.
     """
-    for name, accepted in _DEFAULT_VALUES.items():
+    for name, default_values in _DEFAULT_VALUES.items():
         value = body.get(name)
         # Types are compared because `1 == True` and `1.0 == 1`; n = true is refused.
-        is_default = any(value == default and type(value) is type(default) for default in accepted)
+        is_default = any(
+            value == default and type(value) is type(default) for default in default_values
+        )
         if value is not None and not is_default:
-            listed = " or ".join(map(repr, accepted))
+            values = " or ".join(map(repr, default_values))
             raise RefusedError(
                 400,
                 "not_given",
                 tried="read the request",
                 found=f"{name} = {value!r}"[:80],
-                next_step=f"send {listed}, or omit it: a twin gives one answer as text, without "
+                next_step=f"send {values}, or omit it: a twin gives one answer as text, without "
                 "log probabilities, and calls no tools; for an object that follows a schema, send "
                 "response_format",
                 param=name,
             )
-    ignored = {name for name in _REPORTED_KEYS if body.get(name)}
+    ignored_keys = {name for name in _REPORTED_KEYS if body.get(name)}
     metadata = body.get("metadata")
     metadata_fields = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
-    batch = metadata_fields.get(BATCH_METADATA_KEY) == "true"
+    is_batch = metadata_fields.get(BATCH_METADATA_KEY) == "true"
     if metadata_fields == {BATCH_METADATA_KEY: "true"}:
-        ignored.discard("metadata")
-    return IgnoredParameters(_read_reader(body), batch, tuple(sorted(ignored)))
+        ignored_keys.discard("metadata")
+    return IgnoredParameters(_read_reader(body), is_batch, tuple(sorted(ignored_keys)))
 
 
 def _read_reader(body: Mapping[str, Any]) -> str:

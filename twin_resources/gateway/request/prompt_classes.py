@@ -48,7 +48,7 @@ STRUCTURED = "structured"
 
 
 def classify(question: str, *, structured: bool = False) -> str:
-    """Return the class of a question: that of a rule, `structured`, or `other`.
+    """Return the class of a question: the class of a rule, `structured`, or `other`.
 
     Args:
         structured: whether the answer must be JSON. JSON is not prose and would lower the scores of

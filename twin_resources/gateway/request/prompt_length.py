@@ -21,8 +21,8 @@ DEFAULT_CONTEXT_TOKENS = 4096  # context of the home's own servers
 PAID_CONTEXT_TOKENS = 8192
 TURN_OVERHEAD_TOKENS = 8  # chat markup around a turn
 _RESERVED_TOKENS = 32  # markup at the start of the answer, and its last token
-# Maximum mean characters per token over a whole turn (blanks). A longer turn cannot fit and is not
-# counted, so that a turn of 200 KB takes no time.
+# Maximum mean number of characters per token over a whole turn, reached by blanks. A longer turn
+# cannot fit and is not counted, so that a turn of 200 KB takes no time.
 _MAX_CHARACTERS_PER_TOKEN = 16
 _BYTES_PER_TOKEN = 2.5  # without a tokenizer; SmolLM2 has 4.3 on English posts, 2.6 on Swedish ones
 
@@ -70,7 +70,7 @@ def fit_history(
     answer_tokens: int,
     count_tokens: TokenCounter,
 ) -> tuple[Sequence[Mapping[str, str]], int]:
-    """Return the newest turns that fit beside a prompt and its answer, and the number left out.
+    """Return the newest turns that fit beside a prompt and its answer, and the number dropped.
 
     Args:
         turns: the turns, oldest first.

@@ -3,7 +3,7 @@
 Scope: the keys that a client may send, their types and bounds, and the split of a conversation
 into question, history and search text.
 Out of scope: accepted keys without effect (`ignored_parameters.py`), whether the author exists or
-this key may ask it (`routing/model_names.py`, `keys.py`).
+this key may access it (`routing/model_names.py`, `keys.py`).
 
 An allow-list is needed because LiteLLM forwards every unknown key to the model server. A client's
 `lora` or `extra_body` would select another author's adapter, and an `api_base` a different machine.
@@ -56,21 +56,22 @@ SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 MAX_BODY_BYTES = 256 * 1024
-# The question and the turn before it; with two turns before it fewer follow-ups found their answer.
+# The question and the turn before it; with two turns before it, fewer follow-ups retrieved their
+# answer.
 SEARCH_TURNS = 2
 # A turn that may name a subject: a question, three words, or a script without spaces between words.
 _MAY_NAME_SUBJECT = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 _OMISSION = "\n…\n"
-MAX_KIND_CHARACTERS = 40  # limit on a client's value that is sent back
+MAX_KIND_CHARACTERS = 40  # limit on a client's value that a response repeats
 CONTINUED_ANSWER = "the answer begun"
-"""Entry of `twin.ignored` for a last message of the assistant that a client wants continued. The
-question is answered from the start."""
+"""Entry of `twin.ignored` for a final assistant message that the client wants continued. The
+gateway answers the question from the start."""
 MAX_ANSWER_TOKENS = 4096
 # llama.cpp's seed has 32 bits; a larger number reached LiteLLM as a float.
 MAX_SEED = 2**32 - 1
-NO_SEED = -1  # llama.cpp's value for no seed, which programs send
+NO_SEED = -1  # llama.cpp's value for no seed, which some programs send
 
 MODEL_NAME = re.compile(
     r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid|voice|task))?"
@@ -98,7 +99,7 @@ class ChatRequest:
         ignored: names of the client's parameters without effect on any model.
         is_batch: whether the question comes from a batch and not from a reader
             (`ignored_parameters.BATCH_METADATA_KEY`).
-        is_task: whether a program asks for itself (`twin/<author>@task`).
+        is_task: whether a program sent the request for its own use (`twin/<author>@task`).
     """
 
     model: str
@@ -169,19 +170,22 @@ def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> 
         also_ignored: ignored parameters of the API that received the request.
 
     Returns:
-        The part that LiteLLM may see: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` the
-        values read from the others.
+        The part that LiteLLM may receive: the keys of `ALLOWED_KEYS`, and under `ADMITTED_KEY` the
+        values of the other keys.
 
     Raises:
         RefusedError: 400 for a key that is not on the list, or a value for an unsupported feature.
     """
     refuse_unknown(body, ALLOWED_KEYS | IGNORED_KEYS)
-    idle = read_ignored_parameters(body)
-    passed = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
-    admitted_fields: dict[str, Any] = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
-    if idle.is_batch:
+    ignored_parameters = read_ignored_parameters(body)
+    fields = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
+    admitted_fields: dict[str, Any] = {
+        "ignored": [*ignored_parameters.ignored, *also_ignored],
+        "user": ignored_parameters.user,
+    }
+    if ignored_parameters.is_batch:
         admitted_fields["batch"] = True
-    return passed | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
+    return fields | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
 
 
 def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
@@ -190,11 +194,11 @@ def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
     Raises:
         RefusedError: 400 if there is such a key.
     """
-    refused = sorted(name for name in set(body) - allowed if body[name] is not None)
-    if refused:
+    bad_keys = sorted(name for name in set(body) - allowed if body[name] is not None)
+    if bad_keys:
         raise _bad_request(
-            refused[0],
-            found=f"the key{'s' if len(refused) > 1 else ''} {', '.join(map(repr, refused))}",
+            bad_keys[0],
+            found=f"the key{'s' if len(bad_keys) > 1 else ''} {', '.join(map(repr, bad_keys))}",
             next_step=f"send only {', '.join(sorted(allowed))}",
             code="key_not_allowed",
         )
@@ -295,7 +299,7 @@ class _Conversation:
 def _read_messages(value: object) -> _Conversation:
     """Read a conversation.
 
-    A client cannot change earlier turns, so their text is kept and the rest is named in `ignored`.
+    A client cannot change earlier turns, so their text is kept and the rest is listed in `ignored`.
     """
     if not isinstance(value, list) or not value:
         raise _bad_request(
@@ -303,10 +307,10 @@ def _read_messages(value: object) -> _Conversation:
         )
     turns: list[dict[str, str]] = []
     system: list[str] = []
-    ignored: dict[str, None] = {}
+    ignored_parts: dict[str, None] = {}
     messages = cast("list[object]", value)
     question_position = max(
-        (at for at, turn in enumerate(messages) if _role(turn) == "user"), default=-1
+        (index for index, turn in enumerate(messages) if _role(turn) == "user"), default=-1
     )
     for position, message in enumerate(messages):
         if not isinstance(message, dict):
@@ -316,7 +320,7 @@ def _read_messages(value: object) -> _Conversation:
         fields = cast("dict[str, Any]", message)
         role = _role(fields)
         if role in {"tool", "function"}:
-            ignored[f"{role} messages"] = None
+            ignored_parts[f"{role} messages"] = None
             continue
         if role not in {"user", "assistant", "system", "developer"}:
             raise _bad_request(
@@ -331,7 +335,7 @@ def _read_messages(value: object) -> _Conversation:
                 found=f"message {position} contains more than text ({', '.join(other_types)})",
                 next_step="send text; a twin reads no images, audio or files",
             )
-        ignored |= dict.fromkeys(other_types)
+        ignored_parts |= dict.fromkeys(other_types)
         if any("\ud800" <= character <= "\udfff" for character in content):
             raise _bad_request(
                 "messages",
@@ -341,18 +345,18 @@ def _read_messages(value: object) -> _Conversation:
         if role in {"system", "developer"}:
             system.append(content)
         elif role == "assistant" and position > question_position:
-            ignored |= {CONTINUED_ANSWER: None} if content else {}
+            ignored_parts |= {CONTINUED_ANSWER: None} if content else {}
         else:
             turns.append({"role": str(role), "content": content})
     if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"]:
         raise _bad_request(
             "messages", found="no question", next_step="send a user message with text"
         )
-    cut = len(turns[-1]["content"]) - MAX_QUESTION_CHARACTERS
-    if cut > 0:
-        ignored[f"{cut:,} characters of the question"] = None
+    excess = len(turns[-1]["content"]) - MAX_QUESTION_CHARACTERS
+    if excess > 0:
+        ignored_parts[f"{excess:,} characters of the question"] = None
         turns[-1]["content"] = _truncate_middle(turns[-1]["content"])
-    return _Conversation(turns, "\n\n".join(text for text in system if text), tuple(ignored))
+    return _Conversation(turns, "\n\n".join(text for text in system if text), tuple(ignored_parts))
 
 
 def _role(message: object) -> object:
@@ -386,12 +390,12 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
 
 
 def _conversation_search_text(turns: Sequence[Mapping[str, str]]) -> str:
-    """Return the search text, newest turn first, because an embedder cuts the end of a text."""
-    *before, question = [turn["content"] for turn in turns if turn["role"] == "user"]
+    """Return the search text, newest turn first, because an embedder truncates long texts."""
+    *earlier_turns, question = [turn["content"] for turn in turns if turn["role"] == "user"]
     # A second "Go on." refers to the question before both.
-    subject_turns = [turn for turn in before if _MAY_NAME_SUBJECT.search(turn)]
-    newest = [question, *(subject_turns or before)[:-SEARCH_TURNS:-1]]
-    return "\n".join(map(_message_search_text, newest))[:MAX_SEARCH_CHARACTERS]
+    subject_turns = [turn for turn in earlier_turns if _MAY_NAME_SUBJECT.search(turn)]
+    newest_turns = [question, *(subject_turns or earlier_turns)[:-SEARCH_TURNS:-1]]
+    return "\n".join(map(_message_search_text, newest_turns))[:MAX_SEARCH_CHARACTERS]
 
 
 def _message_search_text(message: str) -> str:
@@ -400,7 +404,7 @@ def _message_search_text(message: str) -> str:
 
 
 def _truncate_middle(message: str) -> str:
-    """Return a message, or the start and end of a longer one, where the question usually is."""
+    """Return a message, or only the start and end of a long one, where the question usually is."""
     half = MAX_QUESTION_CHARACTERS // 2
     is_short = len(message) <= 2 * half + len(_OMISSION)
     return message if is_short else f"{message[:half]}{_OMISSION}{message[-half:]}"

@@ -1,16 +1,16 @@
 """Read `response_format`: text, JSON, or JSON with a schema.
 
-Scope: reading the parameter, its bounds, whether the paid model supports one, and a fixed text as a
-document of that format.
+Scope: reading the parameter, its bounds, the paid model's support for it, and converting a fixed
+text to a document of that format.
 Out of scope: enforcing the format, which the model server does (llama.cpp compiles the schema to
 a grammar: https://github.com/ggml-org/llama.cpp/tree/master/grammars).
 
 The bounds protect the server that all readers of an author share, because it serves no other
-request while it compiles a schema. Measured with xllamacpp 2026.10, in seconds on a shared core: an
-object of 200 optional properties takes 0.1, one of 600 took 8, one of 1,300 took 30. Patterns are
-refused: `^(a?){100}$` takes 3.5, and five hundred of them had not finished after 60. The server
-silently skips a pattern that it cannot compile (a look-ahead, one without `^` and `$`).
-Shape: https://platform.openai.com/docs/guides/structured-outputs
+request while it compiles a schema. With xllamacpp 2026.10 on a shared core, an object of 200
+optional properties took 0.1 s, one of 600 took 8 s, and one of 1,300 took 30 s. Patterns are
+refused: `^(a?){100}$` took 3.5 s, and 500 of them had not finished after 60 s. The server silently
+skips a pattern that it cannot compile (a look-ahead, or one without `^` and `$`).
+Format: https://platform.openai.com/docs/guides/structured-outputs
 """
 # pyright: strict, reportMissingTypeStubs=false
 
@@ -26,7 +26,7 @@ from twin_resources.access.refusals import RefusedError
 
 TEXT, JSON_OBJECT, JSON_SCHEMA = "text", "json_object", "json_schema"
 MAX_SCHEMA_BYTES = 16 * 1024
-MAX_SCHEMA_LEVELS = 32  # nested objects and lists; OpenAI's ten levels of a schema are about 30
+MAX_SCHEMA_LEVELS = 32  # nested objects and lists; OpenAI's ten schema levels are about 30
 MAX_PROPERTIES = 200  # keys of one object
 MAX_REPETITIONS = 1000
 _REPETITIONS = frozenset(
@@ -53,8 +53,8 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
     kind = response_format.get("type")
     if kind not in (TEXT, JSON_OBJECT, JSON_SCHEMA):
         _refuse(f"the type {kind!r}", f"send {TEXT}, {JSON_OBJECT} or {JSON_SCHEMA}")
-    allowed = {"type", JSON_SCHEMA} if kind == JSON_SCHEMA else {"type"}
-    if unknown_keys := sorted(set(response_format) - allowed):
+    allowed_keys = {"type", JSON_SCHEMA} if kind == JSON_SCHEMA else {"type"}
+    if unknown_keys := sorted(set(response_format) - allowed_keys):
         _refuse(
             f"the key {unknown_keys[0]!r} with the type {kind}",
             f"to send a schema, use the type {JSON_SCHEMA} and the key {JSON_SCHEMA}",
@@ -67,17 +67,17 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
 
 
 def supports_response_format(model: str) -> bool:
-    """Return whether LiteLLM can ask this model for JSON."""
+    """Return whether LiteLLM can request JSON from this model."""
     # Without this variable LiteLLM fetches its map from GitHub at import.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
-    library: Any = litellm
+    litellm_module: Any = litellm
     try:
-        name, provider, *_ = library.get_llm_provider(model)
-    except library.BadRequestError:  # a provider that LiteLLM does not know
+        name, provider, *_ = litellm_module.get_llm_provider(model)
+    except litellm_module.BadRequestError:  # a provider that LiteLLM does not know
         return False
-    return "response_format" in (library.get_supported_openai_params(name, provider) or ())
+    return "response_format" in (litellm_module.get_supported_openai_params(name, provider) or ())
 
 
 def unsupported_format_refusal(model: str) -> RefusedError:
@@ -131,7 +131,7 @@ def build_document(text: str, response_format: Mapping[str, Any]) -> str:
 def _value_containing(text: str, schema: Any, root: Mapping[str, Any], levels: int) -> Any:
     """Return the smallest value of the schema that contains the text in one string.
 
-    For an empty string, it is the smallest value that the schema allows.
+    For an empty text, this is the smallest value that the schema allows.
     """
     if not isinstance(schema, dict) or not levels:
         return _NO_VALUE
@@ -146,10 +146,10 @@ def _value_containing(text: str, schema: Any, root: Mapping[str, Any], levels: i
     if not text and "null" in kinds:
         return None
     if "string" in kinds and "format" not in node:
-        shortest, longest = (node.get(name) for name in ("minLength", "maxLength"))
-        too_short = isinstance(shortest, int | float) and len(text) < shortest
-        too_long = isinstance(longest, int | float) and len(text) > longest
-        return _NO_VALUE if too_short or too_long else text
+        min_length, max_length = (node.get(name) for name in ("minLength", "maxLength"))
+        is_too_short = isinstance(min_length, int | float) and len(text) < min_length
+        is_too_long = isinstance(max_length, int | float) and len(text) > max_length
+        return _NO_VALUE if is_too_short or is_too_long else text
     if "array" in kinds and not text and not node.get("minItems"):
         return list[Any]()
     return _object_containing(text, node, root, levels - 1) if "object" in kinds else _NO_VALUE
@@ -158,13 +158,17 @@ def _value_containing(text: str, schema: Any, root: Mapping[str, Any], levels: i
 def _object_containing(
     text: str, node: dict[str, Any], root: Mapping[str, Any], levels: int
 ) -> Any:
-    properties, required = _as_object(node.get("properties")), _as_list(node.get("required"))
-    empty = {name: _value_containing("", properties.get(name), root, levels) for name in required}
+    properties, required_names = _as_object(node.get("properties")), _as_list(node.get("required"))
+    empty_values = {
+        name: _value_containing("", properties.get(name), root, levels) for name in required_names
+    }
     if not text:
-        return _NO_VALUE if _NO_VALUE in empty.values() else empty
-    for name in dict.fromkeys([*(name for name in properties if name in required), *properties]):
+        return _NO_VALUE if _NO_VALUE in empty_values.values() else empty_values
+    for name in dict.fromkeys(
+        [*(name for name in properties if name in required_names), *properties]
+    ):
         value = _value_containing(text, properties[name], root, levels)
-        document = empty | {name: value}
+        document = empty_values | {name: value}
         if _NO_VALUE not in document.values():
             return document
     return _NO_VALUE
@@ -217,9 +221,9 @@ def _check_named_schema(value: object) -> None:
 
 
 def _check_schema(schema: Mapping[str, Any]) -> None:
-    size = len(json.dumps(schema))
-    if size > MAX_SCHEMA_BYTES:
-        _refuse(f"a schema of {size:,} bytes", f"send at most {MAX_SCHEMA_BYTES:,}")
+    schema_bytes = len(json.dumps(schema))
+    if schema_bytes > MAX_SCHEMA_BYTES:
+        _refuse(f"a schema of {schema_bytes:,} bytes", f"send at most {MAX_SCHEMA_BYTES:,}")
     for level, key, value in _entries(schema):
         if level > MAX_SCHEMA_LEVELS:
             _refuse(
@@ -227,9 +231,9 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
                 "make it flatter, or define repeated parts under $defs",
             )
         if isinstance(value, dict):
-            keys = len(cast("dict[str, Any]", value))
-            if keys > MAX_PROPERTIES:
-                _refuse(f"{keys:,} keys in one object", f"ask for at most {MAX_PROPERTIES}")
+            key_count = len(cast("dict[str, Any]", value))
+            if key_count > MAX_PROPERTIES:
+                _refuse(f"{key_count:,} keys in one object", f"ask for at most {MAX_PROPERTIES}")
         if key == "pattern" and isinstance(value, str):  # otherwise it is a property of that name
             _refuse("a pattern", "omit it, and check the answer against it yourself")
         if key in _REPETITIONS and isinstance(value, int | float) and value > MAX_REPETITIONS:
@@ -242,16 +246,16 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
 
 def _entries(schema: Mapping[str, Any]) -> Iterator[tuple[int, str, object]]:
     """Yield every key of every object with its level, from 1, without recursion on deep input."""
-    waiting: list[tuple[int, object]] = [(1, schema)]
-    while waiting:
-        level, node = waiting.pop()
+    pending_nodes: list[tuple[int, object]] = [(1, schema)]
+    while pending_nodes:
+        level, node = pending_nodes.pop()
         if isinstance(node, dict):
             for key, value in cast("dict[str, object]", node).items():
                 yield level, key, value
-                waiting.append((level + 1, value))
+                pending_nodes.append((level + 1, value))
         elif isinstance(node, list):
             yield level, "", None
-            waiting += [(level + 1, value) for value in cast("list[object]", node)]
+            pending_nodes += [(level + 1, value) for value in cast("list[object]", node)]
 
 
 def _refuse(found: str, next_step: str) -> NoReturn:

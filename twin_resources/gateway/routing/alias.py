@@ -22,12 +22,14 @@ def route_by_alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision |
     Raises:
         RefusedError: 503 if its server is not ready.
     """
-    name = request.chat_request.alias
+    alias = request.chat_request.alias
     if not request.chat_request.names_version:
         return None
-    if name == PAID:
+    if alias == PAID:
         return paid_decision(f"alias:{PAID}")
-    decision = decision_for_arm(snapshot, request.chat_request.author, name, route=f"alias:{name}")
+    decision = decision_for_arm(
+        snapshot, request.chat_request.author, alias, route=f"alias:{alias}"
+    )
     if not snapshot.is_ready(decision.server_key):
         raise not_ready_refusal(request.chat_request, decision.server_key)
     return decision

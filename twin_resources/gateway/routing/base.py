@@ -11,7 +11,7 @@ from twin_resources.registry.route_names import BASE, PAID
 
 
 def route_to_base(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """Return the base model, with the versions that should have answered in `degraded`."""
+    """Return the base model; `degraded` names the versions that should have answered."""
     problem = ""
     is_down = draw_for_request(request, snapshot).drawn_arm != BASE
     if is_down and allows_paid(snapshot, request.chat_request.author):

@@ -1,6 +1,6 @@
 """Define the input and output of a routing rule: a request, and the version that answers it.
 
-Scope: the values and a rule's type. Out of scope: the rules, their order (`rules.py`).
+Scope: the values and a rule's type. Out of scope: the rules and their order (`rules.py`).
 """
 # pyright: strict
 
@@ -29,7 +29,7 @@ class ScoredQuestion:
         policy: the fitted policy.
         lapse_reason: why the policy is not used for this question, one clause, or empty if it is.
         decision: the policy's decision, or None if it has lapsed.
-        step: index of the operating point that the budget left allows.
+        step: index of the operating point that the remaining budget allows.
     """
 
     policy: RoutingPolicy
@@ -46,7 +46,7 @@ class RouteRequest:
         chat_request: the reader's request, which names author and alias.
         key: the client's key; its `reader` makes the draw sticky.
         day: the UTC day of the draw.
-        paid_problem: why the paid model cannot be asked now, or empty if it can. None before the
+        paid_problem: why the paid model cannot be called now, or empty if it can. None before the
             check, which counts as empty.
         scored_question: the fitted policy's decision; None before retrieval and without a fitted
             policy.
@@ -61,13 +61,13 @@ class RouteRequest:
 
 @dataclass(frozen=True)
 class RoutingNote:
-    """The reason why this model answers, for the trace, `twin explain` and the page.
+    """The reason that this model answers, for the trace, `twin explain` and the page.
 
     Attributes:
         reason: one clause.
         gain: predicted gain of the paid model over the home's, or None if nothing was scored.
         other_model: the model that was not chosen, the paid one or the home's, or empty.
-        other_usd_per_million: that model's price per million tokens, in readers' usual mix.
+        other_usd_per_million: that model's price per million tokens, for readers' usual mix.
     """
 
     reason: str
@@ -89,18 +89,18 @@ class RouteDecision:
         version: `v3`, `base` or `paid`.
         checkpoint: hash of its checkpoint, or empty for base and paid.
         template: hash of the prompt template of its training, or empty for the default one.
-        route: the arm that answers (`stable`, `canary`, `anchor`, `base`). `alias:<arm>` (also
+        route: the arm that answers (`stable`, `canary`, `anchor`, `base`). It is `alias:<arm>` (or
             `alias:paid`) if the client named it, so that estimates about the policy exclude it, and
-            `alias:voice` for a draft. `routed:paid` if the author's routing policy chose it, and
-            `down:paid` while the server of the home's model is down.
+            `alias:voice` for a draft. It is `routed:paid` if the author's routing policy chose it,
+            and `down:paid` while the home's model has no ready server.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
             alias.
         degraded: deviations from the policy, or empty.
         engine: software that computes the answer (`Server`).
         prose_release: whether its prose may be shown if the client did not name it.
         is_tuned: whether it was trained on the author's posts, unlike base, paid and answer models.
-        is_elsewhere: whether an address that the author configured answers, whose time and price
-            are not measured.
+        is_elsewhere: whether a server at an address that the author configured answers. Its time
+            and price are not measured.
         provider: that address if it is on another machine.
         routing_note: the fitted policy's reason, if the policy was used.
     """

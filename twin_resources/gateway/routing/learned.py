@@ -1,13 +1,13 @@
-"""Rule: the author's fitted policy sends a question to a dearer model that is worth its price.
+"""Rule: the author's fitted policy sends a question to a costlier model that is worth its price.
 
-Scope: whether the policy applies to a question, the version that it chooses, the note for the trace
-and the reader. Out of scope: the mathematics (`router/`), the pace of spending
+Scope: whether the policy applies to a question, the version that it chooses, and the note for the
+trace and the reader. Out of scope: the mathematics (`router/`), the pace of spending
 (`question_routing.py`).
 
 The policy applies to the canary and the stable version alike. Otherwise the canary's trial would
 compare easy questions with all questions. The policy lapses if the stable version of its labels
 changes, or their paid model, embedder or prices; questions are then answered as without a policy.
-It does not apply to a version that replaces one without a server.
+It does not apply to a version that replaces another version without a server.
 """
 # pyright: strict
 
@@ -34,30 +34,30 @@ PROMPT_SHARE = 0.8
 
 
 def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """Return the policy's choice, the drawn version or a dearer model, with the reason."""
-    scored = request.scored_question
+    """Return the policy's choice, the drawn version or a costlier model, with the reason."""
+    score = request.scored_question
     own_decision = (
-        route_to_canary(request, snapshot) or route_to_stable(request, snapshot) if scored else None
+        route_to_canary(request, snapshot) or route_to_stable(request, snapshot) if score else None
     )
-    if scored is None or own_decision is None:
+    if score is None or own_decision is None:
         return None
-    policy, routed = scored.policy, scored.decision
-    if routed is None:
-        return replace(own_decision, routing_note=RoutingNote(f"not routed: {scored.lapse_reason}"))
-    if routed.model == 0:
+    policy, routing = score.policy, score.decision
+    if routing is None:
+        return replace(own_decision, routing_note=RoutingNote(f"not routed: {score.lapse_reason}"))
+    if routing.model == 0:
         return replace(
             own_decision,
-            degraded=(*own_decision.degraded, *_margin_deviation(routed)),
-            routing_note=_routing_note(policy, routed, other_index=1),
+            degraded=(*own_decision.degraded, *_margin_deviation(routing)),
+            routing_note=_routing_note(policy, routing, other_index=1),
         )
     if problem := request.paid_problem:
-        missing = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by the author's model"
-        note = _routing_note(policy, routed, other_index=0, caveat=problem)
-        return replace(own_decision, degraded=(*own_decision.degraded, missing), routing_note=note)
+        reason = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by the author's model"
+        note = _routing_note(policy, routing, other_index=0, caveat=problem)
+        return replace(own_decision, degraded=(*own_decision.degraded, reason), routing_note=note)
     return replace(
         paid_decision(f"{ROUTED_PREFIX}{PAID}"),
-        degraded=_margin_deviation(routed),
-        routing_note=_routing_note(policy, routed, other_index=0),
+        degraded=_margin_deviation(routing),
+        routing_note=_routing_note(policy, routing, other_index=0),
     )
 
 
@@ -70,12 +70,12 @@ def find_lapse_reason(
     paid_model: str,
 ) -> str:
     """Return why an author's policy is not used for this question, or empty if it is."""
-    served = snapshot.policy_for(chat_request.author)
-    stable = served.stable.checkpoint if served and served.stable else ""
-    count = len(policy.models)
-    if count > 2:
+    entry = snapshot.policy_for(chat_request.author)
+    checkpoint = entry.stable.checkpoint if entry and entry.stable else ""
+    model_count = len(policy.models)
+    if model_count > 2:
         return "the policy's labels compare three models, as an earlier release did"
-    if policy.models[0].model != stable:
+    if policy.models[0].model != checkpoint:
         return "the policy's labels are for another version"
     if policy.models[-1].model != paid_model:
         return f"the policy's labels are for {policy.models[-1].model}"

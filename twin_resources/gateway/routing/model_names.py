@@ -20,7 +20,7 @@ from twin_resources.registry.route_names import BASE, DRAFT, PAID
 
 
 def available_model_names(snapshot: Snapshot, author: str) -> list[str]:
-    """Return the model names of one author that are available now, the policy's own first."""
+    """Return the available model names of one author, starting with the one without an alias."""
     names = [f"twin/{author}"]
     policy = snapshot.policy_for(author)
     if policy and policy.stable:
@@ -34,7 +34,7 @@ def available_model_names(snapshot: Snapshot, author: str) -> list[str]:
 
 
 def model_names_for_key(snapshot: Snapshot, key: Key) -> list[str]:
-    """Return every model name that this key may use, by author."""
+    """Return every model name that this key may use, sorted by author."""
     return [
         name
         for author in sorted(snapshot.authors)
@@ -54,23 +54,23 @@ def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
         `tuned` for a trained one; others have no `kind`.
     """
     author, _, alias = model.removeprefix("twin/").partition("@")
-    chosen = decision_for_model(snapshot, model)
-    form = resolve_form(snapshot.authors[author].answer, chosen.prose_release)
+    decision = decision_for_model(snapshot, model)
+    form = resolve_form(snapshot.authors[author].answer, decision.prose_release)
     fields = {
-        "version": chosen.version,
+        "version": decision.version,
         "answer": {"": form, DRAFT: "quote_and_voice"}.get(alias, VOICE),
-        "released_for": list(chosen.prose_release.forms),
-        "release": chosen.prose_release.description,
+        "released_for": list(decision.prose_release.forms),
+        "release": decision.prose_release.description,
     }
-    if chosen.version == PAID:
+    if decision.version == PAID:
         return fields
     arm = "stable" if alias in {"", DRAFT} else alias
-    served = served_version(snapshot.policy_for(author), arm)
-    return fields | ({"kind": served.kind} if served else {})
+    version = served_version(snapshot.policy_for(author), arm)
+    return fields | ({"kind": version.kind} if version else {})
 
 
 def decision_for_model(snapshot: Snapshot, model: str) -> RouteDecision:
-    """Return the version for a listed model name (`model_names_for_key`), if all servers are up."""
+    """Return the version for a name from `model_names_for_key`, if all servers are ready."""
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
         return paid_decision("alias:paid")
@@ -84,8 +84,8 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
         RefusedError: 404 if there is no such author or alias, 403 if this key may not use it, 503
             if the author is paused.
     """
-    allowed = sorted(author for author in snapshot.authors if key.may_ask(author))
-    allowed_models = ", ".join(f"twin/{author}" for author in allowed[:20]) or "no twin"
+    allowed_names = sorted(author for author in snapshot.authors if key.may_ask(author))
+    allowed_models = ", ".join(f"twin/{author}" for author in allowed_names[:20]) or "no twin"
     if chat_request.author not in snapshot.authors:
         raise RefusedError(
             404,
@@ -125,7 +125,7 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
         )
 
     if not key.may_use_alias(chat_request.alias):
-        allowed = [
+        allowed_names = [
             name
             for name in available_model_names(snapshot, chat_request.author)
             if name in model_names_for_key(snapshot, key)
@@ -134,7 +134,7 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
             403,
             "alias_not_allowed",
             tried=f"ask {chat_request.model}",
-            found=f"a key that may use {', '.join(allowed)}",
+            found=f"a key that may use {', '.join(allowed_names)}",
             next_step="use one of these, or ask the owner for a key with "
             f"`--alias @{chat_request.alias}` (twin keys add)",
             param="model",

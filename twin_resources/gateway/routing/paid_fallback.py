@@ -11,9 +11,9 @@ from twin_resources.registry.route_names import BASE, FALLBACK_PREFIX, PAID
 
 
 def route_to_paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """Return the paid model instead of the base model, for an author with a version."""
-    decision = draw_for_request(request, snapshot)
-    is_down = decision.drawn_arm != BASE and decision.serving_arm in {None, BASE}
+    """Return the paid model instead of the base model, for an author with a stable version."""
+    draw = draw_for_request(request, snapshot)
+    is_down = draw.drawn_arm != BASE and draw.serving_arm in {None, BASE}
     if (
         not is_down
         or request.paid_problem
@@ -22,6 +22,6 @@ def route_to_paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDe
         return None
     return paid_decision(
         f"{FALLBACK_PREFIX}{PAID}",
-        degraded=(f"{decision.drawn_arm} not ready: answered by {PAID}",),
+        degraded=(f"{draw.drawn_arm} not ready: answered by {PAID}",),
         prose=decision_for_arm(snapshot, request.chat_request.author, "stable").prose_release,
     )

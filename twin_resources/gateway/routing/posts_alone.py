@@ -1,4 +1,4 @@
-"""Rule: while no model server is ready, the posts are quoted, which needs no model."""
+"""Rule: while no model server is ready, the answer quotes the posts, which needs no model."""
 # pyright: strict
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ def route_to_quotes(request: RouteRequest, _snapshot: Snapshot) -> RouteDecision
     """Return a decision without a model, or None for a draft or JSON, which need one."""
     if request.chat_request.alias or request.chat_request.response_format is not None:
         return None
-    unreleased = ProseRelease(NO_MODEL_REASON)
+    no_release = ProseRelease(NO_MODEL_REASON)
     return RouteDecision(
-        QUOTES, QUOTES, "", "", QUOTES, 1.0, (NO_MODEL_REASON,), prose_release=unreleased
+        QUOTES, QUOTES, "", "", QUOTES, 1.0, (NO_MODEL_REASON,), prose_release=no_release
     )

@@ -1,7 +1,7 @@
 """Score a question with its author's fitted policy, at the pace of spending that the budget allows.
 
 Scope: the policy's decision on a question's vector, the pace of spending by author. Out of scope:
-the version that follows and whether the policy applies (`routing/learned.py`), the mathematics
+the resulting version, whether the policy applies (`routing/learned.py`), the mathematics
 (`router/`), reading the file (`live_config.py`).
 """
 # pyright: strict
@@ -33,10 +33,10 @@ class QuestionRouter:
     """A router that scores the questions to `twin/<author>` with the fitted policies.
 
     Attributes:
-        paid_model: LiteLLM name, or empty without a paid model, so that nothing is routed.
-        remaining_budget: returns the budget left for an author's questions, or None without a known
-            limit; may block.
-        clock: seconds, monotonic.
+        paid_model: LiteLLM name; empty without a paid model, which disables routing.
+        remaining_budget: returns the remaining budget for an author's questions, or None without a
+            known limit; may block.
+        clock: returns monotonic seconds.
     """
 
     paid_model: str = ""
@@ -64,34 +64,35 @@ class QuestionRouter:
         policy = snapshot.routing.get(chat_request.author)
         if policy is None or not self.paid_model or chosen.route not in {"stable", "canary"}:
             return None
-        lapsed = find_lapse_reason(
+        lapse_reason = find_lapse_reason(
             policy, snapshot, chat_request, found_passages, paid_model=self.paid_model
         )
-        if lapsed:
-            return ScoredQuestion(policy, lapsed)
-        row = question_features(
+        if lapse_reason:
+            return ScoredQuestion(policy, lapse_reason)
+        features = question_features(
             policy,
             np.asarray(found_passages.vector, np.float64),
             length=len(chat_request.question),
             closeness=found_passages.closeness,
         )
         step = await self._step(policy)
-        routed = choose_model(policy, row, step=step)
-        # Priced at the mean length of the labels' answers, because this one's is not yet known.
-        self._pace(policy).record_question(self.clock(), np.asarray(routed.gains), policy.prices)
-        return ScoredQuestion(policy, decision=routed, step=step)
+        decision = choose_model(policy, features, step=step)
+        # Priced at the mean length of the labels' answers, because the length of this answer is
+        # unknown.
+        self._pace(policy).record_question(self.clock(), np.asarray(decision.gains), policy.prices)
+        return ScoredQuestion(policy, decision=decision, step=step)
 
     async def _step(self, policy: RoutingPolicy) -> int:
         pace, now = self._pace(policy), self.clock()
         if not pace.is_due(now):
             return pace.step
-        money = await asyncio.to_thread(self.remaining_budget, policy.author)
-        if money is None:
+        budget = await asyncio.to_thread(self.remaining_budget, policy.author)
+        if budget is None:
             return policy.active_step_index
         return pace.choose_step(
-            now, money, policy.steps, policy.prices, certified=policy.active_step_index
+            now, budget, policy.steps, policy.prices, certified=policy.active_step_index
         )
 
     def _pace(self, policy: RoutingPolicy) -> SpendingPace:
-        """Return an author's pace; a new policy starts a new one, because its steps differ."""
+        """Return an author's pace; a new policy starts a new pace, because its steps differ."""
         return self._paces.setdefault(f"{policy.author} {policy.written_at}", SpendingPace())

@@ -1,7 +1,7 @@
 """Apply the routing rules in order; the first decision is used.
 
-Scope: the order, and the check of permissions before it. Out of scope: a rule (its own file,
-`(request, snapshot) -> RouteDecision | None`, and a line in `RULES`).
+Scope: the order of the rules, and the permission check before them. Out of scope: the rules. Each
+has its own file, the type `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`.
 """
 # pyright: strict
 
@@ -52,7 +52,7 @@ def choose_version(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
 
 
 def choose_fallback(snapshot: Snapshot, author: str, chosen: RouteDecision) -> RouteDecision | None:
-    """Return the version that answers if the chosen one fails and that is ready, or None.
+    """Return the ready version that answers if the chosen one fails, or None.
 
     The stable version replaces a drawn canary or a routed paid model. The base model replaces an
     answer model at another address. Other arms, and a canary that the client named, have no

@@ -1,7 +1,7 @@
-"""Hold the input of a routing decision at one moment: authors, policy, servers.
+"""Define the input of a routing decision at one moment: authors, policy, servers.
 
-Scope: the values and look-ups in them. Out of scope: reading files (`live_config.py`), choosing
-(`rules.py`).
+Scope: the values and look-ups in them. Out of scope: reading files (`live_config.py`), choosing a
+version (`rules.py`).
 """
 # pyright: strict
 
@@ -45,7 +45,7 @@ class Snapshot:
 
     Attributes:
         authors: authors by slug.
-        policy: the policy, or None until one could be read.
+        policy: the policy, or None until one is read.
         servers: servers by version key: `base` or `<author>/v<version>`.
         has_paid_route: whether `@paid` exists.
         problems: missing or outdated shared configuration, one short clause each; they degrade
@@ -69,7 +69,7 @@ class Snapshot:
         return (*self.problems, problem) if problem else self.problems
 
     def policy_for(self, author: str) -> AuthorPolicy | None:
-        """Return an author's served versions, or none if the author disallows their provider."""
+        """Return an author's served versions; none if the author disallows their provider."""
         policy = self.policy.authors.get(author) if self.policy else None
         entry = self.authors.get(author)
         if policy and policy.stable and policy.stable.provider and entry and not entry.paid:

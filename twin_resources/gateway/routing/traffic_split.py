@@ -1,11 +1,11 @@
 """Split traffic between stable version and canary, and replace an arm without a server.
 
-Scope: weights, the draw, the propensity of the answering arm. Out of scope: its use by a rule (its
-own file).
+Scope: weights, the draw, the propensity of the answering arm. Out of scope: the rules that use the
+draw.
 
 A draw is a hash, not a random number: a reader gets the same version all day on every gateway, and
-is drawn again the next day or when the versions change. The logged propensity is the probability of
-the version that *answered*, given which servers were ready; off-policy estimates would be wrong
+gets a new draw the next day or when the versions change. The logged propensity is the probability
+of the version that *answered*, given which servers were ready; off-policy estimates would be wrong
 without it.
 """
 # pyright: strict
@@ -43,7 +43,7 @@ class ArmDraw:
 
 
 def draw_for_request(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
-    """Draw an arm for a request; always the base model if no version is stable."""
+    """Draw an arm for a request; without a stable version it is always the base model."""
     author = request.chat_request.author
     policy = snapshot.policy_for(author)
     weights = arm_weights(policy)
@@ -61,20 +61,20 @@ def draw_for_request(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
 def decision_if_serving(
     request: RouteRequest, snapshot: Snapshot, arm: str, *, problem: str = ""
 ) -> RouteDecision | None:
-    """Return `arm` if it was drawn or replaces the drawn arm, else None.
+    """Return the decision for `arm` if it was drawn or replaces the drawn arm, else None.
 
     Args:
-        problem: why a different model did not answer in its place, one clause.
+        problem: why a different model did not answer instead, one clause.
     """
-    decision = draw_for_request(request, snapshot)
-    if decision.serving_arm != arm:
+    draw = draw_for_request(request, snapshot)
+    if draw.serving_arm != arm:
         return None
-    reasons = (problem, "" if arm == decision.drawn_arm else f"{decision.drawn_arm} not ready")
+    reasons = (problem, "" if arm == draw.drawn_arm else f"{draw.drawn_arm} not ready")
     return decision_for_arm(
         snapshot,
         request.chat_request.author,
         arm,
-        propensity=decision.propensity,
+        propensity=draw.propensity,
         degraded=tuple(f"{reason}: answered by {arm}" for reason in reasons if reason),
     )
 
@@ -87,14 +87,14 @@ def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
     weights = {
         arm: weight for arm, weight in policy.weights.items() if weight > 0 and versions.get(arm)
     }
-    total = sum(weights.values())
-    if total <= 0:
+    total_weight = sum(weights.values())
+    if total_weight <= 0:
         return {"stable": 1.0}
-    return {arm: weights[arm] / total for arm in sorted(weights)}
+    return {arm: weights[arm] / total_weight for arm in sorted(weights)}
 
 
 def draw_arm(weights: Mapping[str, float], *, reader: str, day: date, versions: str) -> str:
-    """Draw an arm, the same for the same reader, day and versions.
+    """Draw an arm that depends only on the reader, the day and the versions.
 
     Args:
         weights: weights by arm, with sum 1.
@@ -103,11 +103,11 @@ def draw_arm(weights: Mapping[str, float], *, reader: str, day: date, versions: 
         versions: names of the served versions; a change causes a new draw.
     """
     point = _hash_to_unit_interval(f"{reader}|{day.isoformat()}|{versions}")
-    cumulative = 0.0
+    cumulative_weight = 0.0
     arm = BASE
     for arm, weight in weights.items():
-        cumulative += weight
-        if point < cumulative:
+        cumulative_weight += weight
+        if point < cumulative_weight:
             return arm
     return arm  # rounding may leave the sum slightly below 1
 
@@ -125,5 +125,5 @@ def _ready_arm(snapshot: Snapshot, author: str, drawn_arm: str) -> str | None:
 
 
 def _version_names(policy: AuthorPolicy | None) -> str:
-    served = (policy.stable, policy.canary) if policy else ()
-    return "|".join(str(version.version) for version in served if version)
+    served_versions = (policy.stable, policy.canary) if policy else ()
+    return "|".join(str(version.version) for version in served_versions if version)

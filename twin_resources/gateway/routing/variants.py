@@ -28,16 +28,16 @@ def decision_for_arm(
     """Return the version of an arm (`stable`, `canary`, `base`), even if its server is not ready.
 
     Args:
-        route: name of the route, or empty for that of the arm.
+        route: name of the route, or empty for the name of the arm.
     """
-    served = served_version(snapshot.policy_for(author), arm)
-    if served is None:
+    version = served_version(snapshot.policy_for(author), arm)
+    if version is None:
         no_release = ProseRelease(NO_VERSION_REASON)
         return RouteDecision(
             BASE, BASE, "", "", route or arm, propensity, degraded, prose_release=no_release
         )
     return decision_for_version(
-        author, served, route=route or arm, propensity=propensity, degraded=degraded
+        author, version, route=route or arm, propensity=propensity, degraded=degraded
     )
 
 

@@ -1,6 +1,6 @@
 """Run the background tasks of the gateway: watch its files, the router's servers and the outbox.
 
-Scope: the tasks beside the requests, which start and end with the server.
+Scope: the tasks that run beside the requests and start and end with the server.
 Out of scope: any work for which a request waits.
 
 Servers are added to and removed from LiteLLM's router here and never by a request, because a
@@ -44,7 +44,7 @@ class Router(Protocol):
 
 @dataclass
 class RouterServers:
-    """The router's deployments, kept equal to the published servers.
+    """The router's deployments, kept in sync with the published servers.
 
     Attributes:
         router: LiteLLM's router.
@@ -57,7 +57,7 @@ class RouterServers:
     _removal_started: dict[str, float] = field(default_factory=dict[str, float])
 
     def update(self, servers: Mapping[str, Server]) -> None:
-        """Add and replace deployments, then remove those that left `REMOVAL_DELAY_S` ago."""
+        """Add and replace deployments, then remove those unpublished for `REMOVAL_DELAY_S`."""
         for name, server in servers.items():
             self._removal_started.pop(name, None)
             if self._deployed.get(name) != server:
@@ -131,8 +131,8 @@ class BackgroundTasks:
             router.upsert_deployment(paid_deployment(self.paid_model))
         servers = RouterServers(router)
         if self.sync_from_stores is not None:
-            follow = self.sync_from_stores
-            self._run_every(POLL_SECONDS, lambda: asyncio.to_thread(follow))
+            poll_stores = self.sync_from_stores
+            self._run_every(POLL_SECONDS, lambda: asyncio.to_thread(poll_stores))
         self._reload_files(servers)
         self._run_every(POLL_SECONDS, lambda: _call(self._reload_files, servers))
         self._run_every(POLL_SECONDS, lambda: _call(self._update_trace_problem))
@@ -157,14 +157,14 @@ class BackgroundTasks:
 
     def _reload_files(self, servers: RouterServers) -> None:
         # No await separates these calls, so that no request sees a server that the router lacks.
-        changed = self.request_path.live_config.refresh()
-        current = self.request_path.live_config.current
-        servers.update(current.servers)
-        if changed:
-            ready = sorted(name for name, server in current.servers.items() if server.ready)
-            notes = [*current.problems, *current.author_problems.values()]
+        has_changed = self.request_path.live_config.refresh()
+        snapshot = self.request_path.live_config.current
+        servers.update(snapshot.servers)
+        if has_changed:
+            names = sorted(name for name, server in snapshot.servers.items() if server.ready)
+            notes = [*snapshot.problems, *snapshot.author_problems.values()]
             sys.stderr.write(
-                f"configuration loaded: authors {sorted(current.authors)}, ready {ready}"
+                f"configuration loaded: authors {sorted(snapshot.authors)}, ready {names}"
                 + (f", problems {notes}" if notes else "")
                 + "\n"
             )
@@ -178,13 +178,13 @@ class BackgroundTasks:
             write_throughput(self.throughput_path, self.request_path.meters)
 
     async def _warm_up(self) -> None:
-        """Import and load the embedders, so that the first question does not wait a second."""
+        """Import and load the embedders, which saves the first question a second."""
         await asyncio.to_thread(embed_message, "warm up")
         author = min(self.request_path.live_config.current.authors, default="nobody")
-        work = asyncio.to_thread(self.request_path.passage_finder.warm_up, author)
+        warm_up = asyncio.to_thread(self.request_path.passage_finder.warm_up, author)
         try:
-            await asyncio.wait_for(work, WARM_UP_TIMEOUT_S)
-        except Exception as error:  # noqa: BLE001 - the first question meets and reports it
+            await asyncio.wait_for(warm_up, WARM_UP_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001 - the first question reports it too
             sys.stderr.write(f"warm-up of retrieval failed: {type(error).__name__}: {error}\n")
 
     def _run_every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -192,7 +192,7 @@ class BackgroundTasks:
             while True:
                 try:
                     await work()
-                except Exception as error:  # noqa: BLE001 - the next round tries again; the log says so
+                except Exception as error:  # noqa: BLE001 - logged; the next round retries
                     sys.stderr.write(f"background task failed: {type(error).__name__}: {error}\n")
                 await asyncio.sleep(seconds)
 

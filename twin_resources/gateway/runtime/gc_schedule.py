@@ -7,9 +7,9 @@ Out of scope: the timer (`config_watcher.py`).
 Python up to 3.11 collects during allocations. A finalizer that sets a context variable can then
 free the tree of variables that `ContextVar.set` is copying, and the process ends with a
 segmentation fault (https://github.com/python/cpython/issues/148891). LiteLLM, OpenTelemetry and
-cancelled streams meet both conditions in the gateway. It crashed in 2 of 4 load tests on a busy
-machine, in `hamt_node_bitmap_assoc`. A timer collects outside allocations. Objects that exist when
-the server is ready (300 MB, mostly LiteLLM) are frozen and not examined again.
+cancelled streams meet both conditions in the gateway. The gateway crashed in 2 of 4 load tests on a
+busy machine, in `hamt_node_bitmap_assoc`. A timer collects outside allocations. Objects that exist
+when the server is ready (300 MB, mostly LiteLLM) are frozen and not examined again.
 """
 # pyright: strict
 
@@ -21,14 +21,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 YOUNG_COLLECTION_SECONDS = 0.5
-FULL_COLLECTION_ROUNDS = 60  # rounds, so every 30 s
+FULL_COLLECTION_ROUNDS = 60  # in rounds; equals 30 s
 
 
 @contextmanager
 def collection_disabled() -> Generator[None]:
     """Disable collection while LiteLLM is imported.
 
-    Its objects stay in memory, and 1,600 collections took 2.7 of the import's 11.3 s of CPU time.
+    LiteLLM's objects stay in memory, and 1,600 collections took 2.7 of the import's 11.3 s of CPU
+    time.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -1,10 +1,10 @@
-"""Remove the text of exceptions from LiteLLM's log records; their kind and place stay.
+"""Remove the text of exceptions from LiteLLM's log records, and keep their type and location.
 
 Scope: a filter on LiteLLM's loggers.
-Out of scope: the gateway's own log lines, which contain no text of a reader.
+Out of scope: the gateway's own log lines, which contain no reader's text.
 
-The text of an exception may contain the whole prompt. LiteLLM 1.106 reports a failed fallback with
-the messages that were sent to it. Logs are kept, and erasure of a reader or a post does not search
+The text of an exception may contain the whole prompt. LiteLLM 1.106 logs a failed fallback with the
+messages that were sent to it. Logs are kept, and erasure of a reader or a post does not search
 them.
 Filters: https://docs.python.org/3/library/logging.html#filter-objects
 """
@@ -21,7 +21,7 @@ _MAX_CAUSES = 8
 
 
 def remove_exception_text(names: tuple[str, ...] = LOGGERS) -> None:
-    """Reduce exceptions in the records of these loggers to their kind and place."""
+    """Reduce exceptions in the records of these loggers to their type and location."""
     for name in names:
         logging.getLogger(name).addFilter(_redact_record)
 
@@ -51,5 +51,5 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _kind_and_place(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}{place}"
+    location = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}{location}"

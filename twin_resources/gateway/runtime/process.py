@@ -89,9 +89,9 @@ def _paid_prices() -> tuple[float, float] | None:
     """Return the prices of a million prompt tokens and a million answer tokens, in US dollars."""
     if budget is None:
         return None
-    model, million = settings.paid_model, 1_000_000
-    prompt_usd = answer_price_usd(model, prompt_tokens=million, answer_tokens=0)
-    return prompt_usd, answer_price_usd(model, prompt_tokens=0, answer_tokens=million)
+    model, token_count = settings.paid_model, 1_000_000
+    prompt_usd = answer_price_usd(model, prompt_tokens=token_count, answer_tokens=0)
+    return prompt_usd, answer_price_usd(model, prompt_tokens=0, answer_tokens=token_count)
 
 
 def follower_status() -> tuple[str, str]:

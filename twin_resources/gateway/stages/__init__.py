@@ -1,4 +1,4 @@
-"""The stages of a request, in their order."""
+"""The stages of a request, in order."""
 
 from twin_resources.gateway.stages.answer_form import choose_form
 from twin_resources.gateway.stages.fixed_text import answer_without_posts

@@ -1,7 +1,7 @@
 """Choose whether the answer consists of quotations, of prose in the author's voice, or of both.
 
-Scope: the requested form, and the form that the passages allow. Out of scope:
-which forms a version is released for (`authors/answer_forms.py`), the text of a quotation
+Scope: the requested form, and the form that the passages allow. Out of scope: the forms for which a
+version is released (`authors/answer_forms.py`), the text of a quotation
 (`models/quotes/answer_text.py`).
 """
 # pyright: strict
@@ -28,16 +28,16 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     """Set the form of the answer; only a draft may show prose without quotations above it.
 
     Raises:
-        RefusedError: 503 if the posts cannot be read and the answer would need them.
+        RefusedError: 503 if the posts cannot be read and the answer needs them.
     """
     if exchange.fixed_text.text:
         return exchange
-    requested, unreleased = requested_form(exchange)
-    notes = (*exchange.notes, *([unreleased] if unreleased else []))
-    if requested == VOICE:
+    target_form, release_note = requested_form(exchange)
+    notes = (*exchange.notes, *([release_note] if release_note else []))
+    if target_form == VOICE:
         return replace(exchange, notes=notes)
-    form, note = _possible_form(exchange, requested)
-    return replace(exchange, answer_parts=form, notes=(*notes, *([note] if note else [])))
+    answer_parts, note = _possible_form(exchange, target_form)
+    return replace(exchange, answer_parts=answer_parts, notes=(*notes, *([note] if note else [])))
 
 
 def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
@@ -45,25 +45,27 @@ def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
 
     A client that names a version gets its prose, and JSON has no place for a quotation.
     """
-    chat_request, author, chosen = exchange.chat_request, exchange.author, exchange.decision
+    chat_request, author, decision = exchange.chat_request, exchange.author, exchange.decision
     if chat_request.names_version or chat_request.response_format is not None:
         return VOICE, ""
     if chat_request.alias == DRAFT:
         return "quote_and_voice", ""
-    form = resolve_form(author.answer, chosen.prose_release)
-    if author.answer != VOICE or form == VOICE or chosen.version == QUOTES:
+    form = resolve_form(author.answer, decision.prose_release)
+    if author.answer != VOICE or form == VOICE or decision.version == QUOTES:
         return form, ""
-    hint = f"; `twin release {chosen.version} --reason …` forces it" if chosen.checkpoint else ""
-    reason = chosen.prose_release.why_not
-    return form, f"{chosen.version} is not released for voice ({reason}){hint}"
+    hint = (
+        f"; `twin release {decision.version} --reason …` forces it" if decision.checkpoint else ""
+    )
+    reason = decision.prose_release.why_not
+    return form, f"{decision.version} is not released for voice ({reason}){hint}"
 
 
 def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerParts, str]:
     """Return the form that the passages allow, and why an expected quotation is missing."""
     author, found_passages = exchange.author, exchange.found_passages
-    quoted = found_passages.quote_result
-    if quoted is None or quoted.reason:
-        note = f"nothing quoted: {quoted.reason}" if quoted else ""
+    quote_result = found_passages.quote_result
+    if quote_result is None or quote_result.reason:
+        note = f"nothing quoted: {quote_result.reason}" if quote_result else ""
         if exchange.chat_request.alias == DRAFT:
             return AnswerParts(), note
         if found_passages.missing_reason:
@@ -74,24 +76,24 @@ def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerPar
                 found=found_passages.missing_reason,
                 next_step="try again in a few seconds; read `twin status` and the gateway's log",
             )
-        nothing = AnswerOpening(f"No post by {author.name} can be quoted right now.")
-        return AnswerParts("quote", nothing), note
-    quotes = quoted.quotes
+        opening = AnswerOpening(f"No post by {author.name} can be quoted right now.")
+        return AnswerParts("quote", opening), note
+    quotes = quote_result.quotes
     language_note = other_language_text(
         exchange.chat_request.question,
         author,
-        languages=quoted.languages,
-        known_languages=quoted.known_languages,
+        languages=quote_result.languages,
+        known_languages=quote_result.known_languages,
     )
     if language_note or not quotes:
-        near = found_passages.nearest[:MAX_NEAREST]
+        posts = found_passages.nearest[:MAX_NEAREST]
         text = language_note or not_written_text(
-            exchange.chat_request.question, author, nearest=bool(near)
+            exchange.chat_request.question, author, nearest=bool(posts)
         )
-        nothing = render_nearest_posts(text, near)
-        return AnswerParts("not_written_about", nothing, nearest=near, cited_passages=near), ""
-    posts = {quote.document_id for quote in quotes}
-    cited = tuple(passage for passage in found_passages.nearest if passage.document_id in posts)
+        opening = render_nearest_posts(text, posts)
+        return AnswerParts("not_written_about", opening, nearest=posts, cited_passages=posts), ""
+    ids = {quote.document_id for quote in quotes}
+    sources = tuple(passage for passage in found_passages.nearest if passage.document_id in ids)
     return AnswerParts(
-        requested, render_quotes(quotes, before_prose=False), quotes, cited_passages=cited
+        requested, render_quotes(quotes, before_prose=False), quotes, cited_passages=sources
     ), ""

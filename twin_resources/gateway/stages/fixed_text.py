@@ -1,7 +1,7 @@
 """Answer with a fixed text before the posts are searched: danger, the front desk, the guards.
 
-Scope: their order. Out of scope: recognising a kind of message (`front_desk/`), detection by the
-guards (`guards/`).
+Scope: the order of the three. Out of scope: recognising a kind of message (`front_desk/`),
+detection by the guards (`guards/`).
 """
 # pyright: strict
 
@@ -38,32 +38,32 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         RefusedError: 400 if the client's JSON schema has no place for the text.
     """
     author = exchange.author
-    if program := housekeeping_answer(exchange.chat_request):
-        text = _format_program_answer(program, exchange.chat_request)
+    if program_answer := housekeeping_answer(exchange.chat_request):
+        text = _format_program_answer(program_answer, exchange.chat_request)
         return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
-    guarded, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
-    if kind == "danger" or (kind and not guarded.guard_refusal):
-        fixed = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
+    result, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
+    if kind == "danger" or (kind and not result.guard_refusal):
+        answer = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
     else:
-        fixed = FixedText(guarded.guard_refusal, guard_refusal=guarded.guard_refusal)
-    records = summarize_findings("input", guarded.findings)
-    if fixed.text and exchange.chat_request.response_format is not None:
-        fixed = replace(
-            fixed, text=_schema_document(fixed.text, exchange.chat_request.response_format)
+        answer = FixedText(result.guard_refusal, guard_refusal=result.guard_refusal)
+    records = summarize_findings("input", result.findings)
+    if answer.text and exchange.chat_request.response_format is not None:
+        answer = replace(
+            answer, text=_schema_document(answer.text, exchange.chat_request.response_format)
         )
     return replace(
-        exchange, chat_request=guarded.chat_request, fixed_text=fixed, guard_records=records
+        exchange, chat_request=result.chat_request, fixed_text=answer, guard_records=records
     )
 
 
 def _format_program_answer(program: ProgramAnswer, chat_request: ChatRequest) -> str:
     """Return a program's answer in its `response_format`; a list becomes the smallest document."""
-    form = chat_request.response_format
-    if form is None:
+    json_format = chat_request.response_format
+    if json_format is None:
         return program.text
-    if form["type"] == JSON_OBJECT:
+    if json_format["type"] == JSON_OBJECT:
         return program.document
-    return _schema_document(program.value if isinstance(program.value, str) else "", form)
+    return _schema_document(program.value if isinstance(program.value, str) else "", json_format)
 
 
 def _schema_document(text: str, form: Mapping[str, Any]) -> str:
@@ -110,8 +110,8 @@ def _message_kind(chat_request: ChatRequest, author: Author) -> DeskKind | Liter
     """
     if chat_request.names_version or chat_request.response_format is not None:
         return ""
-    before = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
-    kind = classify_message(chat_request.question, before)
+    earlier_messages = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
+    kind = classify_message(chat_request.question, earlier_messages)
     if kind == "ordinary" or author.front_desk.text(kind) == "":
         return ""
     return "" if kind != "danger" and (chat_request.alias or chat_request.is_batch) else kind

@@ -1,6 +1,6 @@
 """Choose the model by the routing rules, then, after retrieval, by the author's fitted policy.
 
-Scope: applying the rules, and the template of the chosen version. Out of scope: a rule
+Scope: applying the rules, and the template of the chosen version. Out of scope: the rules
 (`routing/`), the fitted policy's score of a question (`question_routing.py`).
 """
 # pyright: strict
@@ -29,34 +29,36 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
             not support JSON.
     """
     request = exchange.chat_request
-    no_json = request.response_format is not None and not services.paid_supports_json
-    if no_json and request.alias == PAID:
+    lacks_json = request.response_format is not None and not services.paid_supports_json
+    if lacks_json and request.alias == PAID:
         raise unsupported_format_refusal(request.model)
-    unpaid = exchange.paid_problem or ("the paid model does not support JSON" if no_json else None)
-    return await _apply_rules(replace(exchange, paid_problem=unpaid), services)
+    paid_problem = exchange.paid_problem or (
+        "the paid model does not support JSON" if lacks_json else None
+    )
+    return await _apply_rules(replace(exchange, paid_problem=paid_problem), services)
 
 
 async def score_models(exchange: Exchange, services: RequestServices) -> Exchange:
     """Choose again by the author's fitted policy, which reads the question's vector."""
     if exchange.is_answered:
         return exchange
-    scored = await services.router.score(
+    scored_question = await services.router.score(
         exchange.snapshot,
         exchange.chat_request,
         exchange.decision,
         found_passages=exchange.found_passages,
     )
-    if scored is None:
+    if scored_question is None:
         return exchange
-    prose = exchange.decision.prose_release  # the form of the answer is already set
-    exchange = await _apply_rules(exchange, services, scored)
-    return replace(exchange, decision=replace(exchange.decision, prose_release=prose))
+    prose_release = exchange.decision.prose_release  # the form of the answer is already set
+    exchange = await _apply_rules(exchange, services, scored_question)
+    return replace(exchange, decision=replace(exchange.decision, prose_release=prose_release))
 
 
 async def _apply_rules(
     exchange: Exchange, services: RequestServices, scored_question: ScoredQuestion | None = None
 ) -> Exchange:
-    """Choose the version, and check whether the paid model may be asked.
+    """Choose the version, and check whether the paid model may be called.
 
     The check runs only where the paid model would answer without being named.
     """
@@ -82,7 +84,7 @@ async def _apply_rules(
 
 
 def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[RouteDecision, Template]:
-    """Return the choice with its engine, and the template that the version names.
+    """Return the decision with its engine, and the template that the version names.
 
     If that template is unknown here, the base model replaces the version.
     """
@@ -96,7 +98,7 @@ def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[Route
     if not snapshot.is_ready(BASE):
         note = f"{note}: the default template is used"
         return replace(decision, degraded=(*decision.degraded, note)), DEFAULT_TEMPLATE
-    base = replace(
+    base_decision = replace(
         decision,
         server_key=BASE,
         version=BASE,
@@ -109,4 +111,4 @@ def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[Route
         is_elsewhere=False,
         provider="",
     )
-    return base, DEFAULT_TEMPLATE
+    return base_decision, DEFAULT_TEMPLATE

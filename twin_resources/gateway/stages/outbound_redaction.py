@@ -24,8 +24,8 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
 
     A request to a model on this machine is not changed.
     """
-    chosen = exchange.decision
-    if exchange.is_answered or not (chosen.server_key == PAID or chosen.provider):
+    decision = exchange.decision
+    if exchange.is_answered or not (decision.server_key == PAID or decision.provider):
         return exchange
 
     def clean(text: str) -> str:

@@ -1,7 +1,7 @@
 """Render the prompt of the chosen model and of its fallback.
 
-Scope: the turns that fit, the client's system message, rendering. Out of scope: the
-templates (`prompt/templates.py`), counting tokens (`prompt_length.py`).
+Scope: the turns that fit, the client's system message, and rendering. Out of scope: the templates
+(`prompt/templates.py`), counting tokens (`prompt_length.py`).
 """
 # pyright: strict
 
@@ -29,24 +29,24 @@ from twin_resources.prompt.templates import Template, render
 from twin_resources.registry.route_names import DRAFT, PAID
 
 SYSTEM_MESSAGES = "system messages"
-# About 250 of the 2,048 tokens of a 135M model, which also hold 450 of passages and 600 of history.
+# About 250 of a 135M model's 2,048 tokens, besides 450 tokens of passages and 600 of history.
 MAX_NOTE_CHARACTERS = 1000
 
 
 async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchange:
     """Render the prompt with as many earlier turns as the model can read."""
     request, author = exchange.chat_request, exchange.author
-    note, cut = _system_note(request, author)
-    ignored = (SYSTEM_MESSAGES,) if request.system and not note else ()
+    note, cut_note = _system_note(request, author)
+    ignored_parameters = (SYSTEM_MESSAGES,) if request.system and not note else ()
     sampling = _sampling(request, author)
-    history, left_out = _fit_history(exchange, services, sampling)
-    notes = [cut] if cut else []
-    if left_out and not exchange.is_answered:
-        notes.append(f"{left_out} earlier turns were left out")
+    history, dropped_turns = _fit_history(exchange, services, sampling)
+    notes = [cut_note] if cut_note else []
+    if dropped_turns and not exchange.is_answered:
+        notes.append(f"{dropped_turns} earlier turns were left out")
     return replace(
         exchange,
         sampling=sampling,
-        ignored_parameters=(*exchange.ignored_parameters, *ignored),
+        ignored_parameters=(*exchange.ignored_parameters, *ignored_parameters),
         notes=(*exchange.notes, *notes),
         history=history,
         messages=_render(exchange, services, exchange.template, history),
@@ -55,23 +55,23 @@ async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchan
 
 async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exchange:
     """Render the prompt of the version that answers if the chosen one fails."""
-    chosen, author = exchange.decision, exchange.author
+    decision, author = exchange.decision, exchange.author
     if exchange.is_answered:
         return exchange
-    stable = choose_fallback(exchange.snapshot, author.slug, chosen)
-    if stable is None or (stable.prose_release.why_not and not chosen.prose_release.why_not):
+    backup = choose_fallback(exchange.snapshot, author.slug, decision)
+    if backup is None or (backup.prose_release.why_not and not decision.prose_release.why_not):
         return exchange  # its prose is not released, unlike that of the chosen version
-    stable, template = resolve_template(exchange.snapshot, stable)
-    meter = services.meter(stable.server_key)
+    backup, template = resolve_template(exchange.snapshot, backup)
+    meter = services.meter(backup.server_key)
     request, passages = exchange.unredacted or (exchange.chat_request, exchange.found_passages)
-    unredacted = replace(exchange, chat_request=request, found_passages=passages)
-    messages = _render(unredacted, services, template, exchange.history)
-    fallback = Fallback(decision_for_statistics(stable, request), template.hash, messages, meter)
+    original_exchange = replace(exchange, chat_request=request, found_passages=passages)
+    messages = _render(original_exchange, services, template, exchange.history)
+    fallback = Fallback(decision_for_statistics(backup, request), template.hash, messages, meter)
     return replace(exchange, fallback=fallback)
 
 
 def decision_for_statistics(chosen: RouteDecision, chat_request: ChatRequest) -> RouteDecision:
-    """Return the choice for the statistics; a draft is not counted for the policy."""
+    """Return the decision for the statistics; a draft does not count for the policy."""
     if chat_request.alias != DRAFT:
         return chosen
     return replace(chosen, route=f"alias:{DRAFT}", propensity=1.0)
@@ -98,7 +98,7 @@ def _render(
 def _fit_history(
     exchange: Exchange, services: RequestServices, sampling: Mapping[str, Any]
 ) -> tuple[Sequence[Mapping[str, str]], int]:
-    """Return the turns that fit beside the prompt, and the number of turns left out.
+    """Return the turns that fit beside the prompt, and the number of dropped turns.
 
     An assistant's turn is reduced to its prose.
     """
@@ -111,14 +111,14 @@ def _fit_history(
         for turn in exchange.chat_request.history
     ]
     server_key = exchange.decision.server_key
-    paid = server_key == PAID
-    budget = PAID_CONTEXT_TOKENS if paid else exchange.snapshot.context_tokens(server_key)
+    is_paid = server_key == PAID
+    limit = PAID_CONTEXT_TOKENS if is_paid else exchange.snapshot.context_tokens(server_key)
     return fit_history(
         [turn for turn in turns if turn["content"]],
         prompt=_render(exchange, services, exchange.template, ()),
-        context_tokens=budget or services.base_context or DEFAULT_CONTEXT_TOKENS,
+        context_tokens=limit or services.base_context or DEFAULT_CONTEXT_TOKENS,
         answer_tokens=sampling["max_tokens"],
-        count_tokens=token_counter("" if paid else services.base_folder),
+        count_tokens=token_counter("" if is_paid else services.base_folder),
     )
 
 

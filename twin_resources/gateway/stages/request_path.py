@@ -1,6 +1,6 @@
 """Prepare a question without LiteLLM: run the stages and create the record of the answer.
 
-Scope: running the stages, and the record of their results. Out of scope: a stage (`stages/`),
+Scope: running the stages, and the record of their results. Out of scope: the stages (`stages/`),
 reading the request (`request_body.py`), LiteLLM's hooks (`plugin.py`).
 """
 # pyright: strict
@@ -41,10 +41,10 @@ class RequestPath(RequestServices):
         today: date | None = None,
         paid_problem: str = "",
     ) -> RequestRecord:
-        """Choose the model, retrieve and render; return the record of a request ready to be sent.
+        """Choose the model, retrieve and render, and return the record of the prepared request.
 
         Args:
-            paid_problem: why the paid model cannot be asked, if that became known after it was
+            paid_problem: why the paid model cannot be called, if that became known after it was
                 chosen.
 
         Raises:
@@ -63,23 +63,24 @@ class RequestPath(RequestServices):
 
     def _record(self, exchange: Exchange, stage_log: str) -> RequestRecord:
         """Create the initial record of the answer."""
-        chosen = exchange.decision
+        decision = exchange.decision
         notes = (
             *exchange.snapshot.problems_for(exchange.chat_request.author),
-            *chosen.degraded,
+            *decision.degraded,
             *exchange.notes,
             self.trace_problem,
         )
         record = RequestRecord(
             exchange=exchange,
             cost=AnswerCost(
-                self.usd_per_hour, None if exchange.is_answered else self.meter_for_decision(chosen)
+                self.usd_per_hour,
+                None if exchange.is_answered else self.meter_for_decision(decision),
             ),
             decision=replace(_statistics_decision(exchange), routing_note=None),
             answer_form=exchange.answer_parts.form,
             degraded=tuple(note for note in notes if note),
             guard_records=exchange.guard_records,
-            provider=(chosen.provider or self.paid_model) if exchange.provider_parts else "",
+            provider=(decision.provider or self.paid_model) if exchange.provider_parts else "",
             trace_id=new_trace_id(),
             stage_log=stage_log,
         )
@@ -98,21 +99,21 @@ class RequestPath(RequestServices):
         if chat_request.alias or chat_request.response_format is not None:
             is_draft = chat_request.alias == DRAFT
             return ProseNote(draft_reason=release.why_not or (NOT_JUDGED if is_draft else ""))
-        cut = release.cut if record.answer_form == "quote_and_voice" else None
-        judge = self.passage_finder.sentence_judge(cut.judge) if cut else None
-        if cut is None or judge is None:
+        cutoff = release.cut if record.answer_form == "quote_and_voice" else None
+        judge = self.passage_finder.sentence_judge(cutoff.judge) if cutoff else None
+        if cutoff is None or judge is None:
             return ProseNote()
         texts = [source.text for source in (*record.sources, *record.quotes)]
         return ProseNote(
             supported_sentences=SupportedSentences(
-                judge, cut.threshold, texts, self.passage_finder.run_in_thread
+                judge, cutoff.threshold, texts, self.passage_finder.run_in_thread
             )
         )
 
 
 def _statistics_decision(exchange: Exchange) -> RouteDecision:
-    """Return the choice under the name that the statistics use."""
+    """Return the decision under the name that the statistics use."""
     if not exchange.is_answered or exchange.fixed_text.guard_refusal:
         return decision_for_statistics(exchange.decision, exchange.chat_request)
-    name = FRONT_DESK if exchange.fixed_text.front_desk else QUOTES
-    return replace(exchange.decision, version=name, checkpoint="", route=name, propensity=1.0)
+    route = FRONT_DESK if exchange.fixed_text.front_desk else QUOTES
+    return replace(exchange.decision, version=route, checkpoint="", route=route, propensity=1.0)

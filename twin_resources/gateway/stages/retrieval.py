@@ -35,12 +35,12 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
         with_quotes=form != VOICE,
         earlier_answers=exchange.chat_request.earlier_answers,
     )
-    searched = result.quote_result is not None and not result.quote_result.reason
+    has_searched = result.quote_result is not None and not result.quote_result.reason
     passages, findings = await asyncio.to_thread(guard_passages, result, author)
     return replace(
         exchange,
         found_passages=passages,
-        has_searched_quotes=searched,
+        has_searched_quotes=has_searched,
         guard_records=(*exchange.guard_records, *summarize_findings("passages", findings)),
         notes=(*exchange.notes, *([passages.missing_reason] if passages.missing_reason else [])),
     )

@@ -30,11 +30,11 @@ class RequestServices:
 
     Attributes:
         live_config: the configuration files, reread when they change.
-        passage_finder: retrieval.
+        passage_finder: retrieves passages and quotations.
         usd_per_hour: price of the machine.
         paid_problem: returns why this key may not pay for an answer of this author now, or empty
             if it may. May block.
-        paid_supports_json: whether the paid model can be asked for a `response_format`.
+        paid_supports_json: whether the paid model supports a `response_format`.
         paid_model: LiteLLM's name of the paid model, for the trace, or empty if there is none.
         trace_problem: why answers are not traced now, or empty; set in the background.
         meters: throughput by server key.
@@ -70,7 +70,7 @@ class RequestServices:
         try:
             self.base_folder = str(load_base_model(settings).folder)
         except TwinError:
-            self.base_folder = ""  # a remote server answers, or nothing is prepared yet
+            self.base_folder = ""  # a remote server answers, or no model is prepared yet
         self.base_context = context_length(self.base_folder)
         token_counter(self.base_folder)  # loaded now, so that no question waits for it
 

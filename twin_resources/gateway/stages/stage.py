@@ -1,6 +1,6 @@
 """Define a stage of a request, and run the stages.
 
-Scope: the type of a stage, and the trace line of each. Out of scope: any stage (its own file),
+Scope: the type of a stage, and the trace line of each. Out of scope: the stages (one file each),
 services that requests share (`services.py`).
 """
 # pyright: strict
@@ -32,10 +32,10 @@ async def run_stages(
     lines: list[str] = []
     facts = exchange.facts()
     for stage in stages:
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         exchange = await stage(exchange, services)
-        took_ms = (time.perf_counter() - began) * 1000
-        before, facts = facts, exchange.facts()
-        changed = [f"{name} {facts[name]}" for name in facts if facts[name] != before.get(name)]
-        lines.append(f"{stage.__name__} {took_ms:.1f} ms: {', '.join(changed)}".rstrip(": "))
+        duration_ms = (time.perf_counter() - start_time) * 1000
+        base_facts, facts = facts, exchange.facts()
+        changes = [f"{name} {facts[name]}" for name in facts if facts[name] != base_facts.get(name)]
+        lines.append(f"{stage.__name__} {duration_ms:.1f} ms: {', '.join(changes)}".rstrip(": "))
     return exchange, "\n".join(lines)

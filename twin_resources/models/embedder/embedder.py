@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 SCHEMA = 1
-BUCKET_TOKENS = 16  # padding to 64 cost 15 % on chunks and half the speed on questions
+BUCKET_TOKENS = 16  # padding to 64 cost 15 % of the speed on chunks, half on questions
 # sentence-transformers takes 11 s to load; four threads embed about this many tokens in that time.
 GPU_MIN_TOKENS = 200_000
 MAX_THREADS = 4
@@ -45,7 +45,7 @@ class EmbedderManifest:
     """`embedder.json` in the folder of a prepared embedder.
 
     Attributes:
-        embedder: its name in the settings.
+        embedder: name of the embedder in the settings.
         revision: hash of the weights, the tokenizer and the conversion; vectors of different
             revisions are not comparable.
         dimension: length of a vector.
@@ -178,11 +178,11 @@ class Embedder:
             are_questions: whether to use the question prefix instead of the passage prefix.
             progress: called with (completed batches, total batches) after each batch.
             on_text: called with a text's index and its tokens' states in the last layer, float32 of
-                shape (t, dimension), without special tokens and the prefix. If a text is cut, these
-                are the states of its first window.
+                shape (t, dimension), without special tokens and the prefix. For a text that is cut,
+                these are the states of its first window.
 
         Returns:
-            float32 of shape (n, dimension), each row of length 1, in the order of the texts.
+            float32 of shape (n, dimension), each row of norm 1, in the order of the texts.
         """
         import numpy as np
 
@@ -200,8 +200,8 @@ class Embedder:
             for row, window in enumerate(batch):
                 ids[row, : len(window.ids)] = window.ids
                 mask[row, : len(window.ids)] = 1
-            pooled, states = engine(ids, mask)
-            np.add.at(vectors, [window.text_index for window in batch], pooled)
+            pooled_vectors, states = engine(ids, mask)
+            np.add.at(vectors, [window.text_index for window in batch], pooled_vectors)
             if on_text is not None:
                 for window, window_states in zip(batch, states, strict=True):
                     if window.is_first:
@@ -218,7 +218,7 @@ class Embedder:
         return vectors[0], tokens[0]
 
     def _engine_for(self, tokens: int) -> Engine:
-        """Return the engine for a call of this many tokens, the GPU's once the total is large.
+        """Return the engine for a call of this many tokens: the GPU engine once the total is large.
 
         Tokens are counted across calls, because an import embeds a thousand chunks at a time.
         """
@@ -232,21 +232,23 @@ class Embedder:
     def _cut_into_windows(self, texts: Sequence[str], prefix: str) -> list[_Window]:
         """Cut each text into windows within the limit; only the first one contains the prefix."""
         tokenizer = self.tokenizer
-        # the prefix's space belongs to the text's first token
+        # The prefix's trailing space belongs to the text's first token.
         prefix_tokens = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
         texts = [prefix + text for text in texts] if prefix else texts
         content_token_limit = self.token_limit - tokenizer.num_special_tokens_to_add(False)
         windows: list[_Window] = []
-        for text, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
+        for text_index, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
             if len(encoding.ids) <= self.token_limit:
-                windows.append(_build_window(text, encoding, prefix_tokens=prefix_tokens))
+                windows.append(_build_window(text_index, encoding, prefix_tokens=prefix_tokens))
                 continue
-            full_encoding = tokenizer.encode(texts[text], add_special_tokens=False)
+            full_encoding = tokenizer.encode(texts[text_index], add_special_tokens=False)
             full_encoding.truncate(content_token_limit)
             for number, piece in enumerate((full_encoding, *full_encoding.overflowing)):
-                encoded = tokenizer.post_process(piece)
+                window = tokenizer.post_process(piece)
                 windows.append(
-                    _build_window(text, encoded, prefix_tokens=prefix_tokens, is_first=not number)
+                    _build_window(
+                        text_index, window, prefix_tokens=prefix_tokens, is_first=not number
+                    )
                 )
         return windows
 
@@ -271,9 +273,11 @@ class _Window:
 def _build_window(
     text_index: int, encoding: Encoding, *, prefix_tokens: int, is_first: bool = True
 ) -> _Window:
-    special = encoding.special_tokens_mask
-    words = [index for index, is_special in enumerate(special) if not is_special]
-    return _Window(text_index, encoding.ids, words[prefix_tokens:] if is_first else words, is_first)
+    special_mask = encoding.special_tokens_mask
+    positions = [index for index, is_special in enumerate(special_mask) if not is_special]
+    return _Window(
+        text_index, encoding.ids, positions[prefix_tokens:] if is_first else positions, is_first
+    )
 
 
 def _group_into_batches(lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:
@@ -301,16 +305,16 @@ def find_prepared_embedder(settings: Settings) -> tuple[Path, EmbedderManifest]:
         TwinError: it has not been prepared, or a newer release prepared it.
     """
     folder = embedder_folder(settings)
-    tried = f"load the embedder {settings.embedder}"
+    action = f"load the embedder {settings.embedder}"
     prepare_command = "run `python -m twin_resources.models.embedder prepare`"
     try:
         revision = json.loads((folder / "current.json").read_text(encoding="utf-8"))["revision"]
         document = json.loads((folder / revision / "embedder.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise TwinError(tried, found=f"no {error.filename}", next_step=prepare_command) from error
+        raise TwinError(action, found=f"no {error.filename}", next_step=prepare_command) from error
     if document["schema"] > SCHEMA:
         raise TwinError(
-            tried,
+            action,
             found=f"{folder / revision} has schema {document['schema']}; this code reads {SCHEMA}",
             next_step="run the newer release that wrote it, or delete the folder and "
             + prepare_command,
@@ -337,9 +341,9 @@ def load_embedder(
 
 
 def load_revision(settings: Settings, revision: str) -> Embedder | None:
-    """Load a prepared embedder by its revision, whatever the settings say, or return None.
+    """Load a prepared embedder by its revision, regardless of the settings, or return None.
 
-    It uses one processor thread, like the gateway's own, because it embeds single questions.
+    It uses one processor thread, like the gateway's embedder, because it embeds single questions.
     """
     for file in settings.weights_dir.glob(f"*/{glob.escape(revision)}/embedder.json"):
         document = json.loads(file.read_text(encoding="utf-8"))
