@@ -115,8 +115,8 @@ def _measure_document(
         if is_kept and post
         else "",
         "personal": count_personal_traces(text) + count_personal_traces(title),
-        "quotations": len(quoted),
-        "quotations_unmarked": source_quotations.count_unmarked_quotations(quoted, text),
+        "quotations": len(quotations),
+        "quotations_unmarked": source_quotations.count_unmarked_quotations(quotations, text),
         "edges": _edge_hashes(text),
     }
 
