@@ -18,7 +18,7 @@ gc.set_threshold(1_000_000, *_thresholds[1:])
 import dagster as dg
 
 from twin_assets import contract_checks
-from twin_assets.analytics.sql_models import sql_assets
+from twin_assets.analytics.sql_models import build_sql_assets
 from twin_assets.asset_specs import complete_spec
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.evaluation import (
@@ -137,7 +137,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             for definition in asset_definitions
             if not isinstance(definition, dg.AssetChecksDefinition)
         ),
-        *sql_assets(),
+        *build_sql_assets(),
     ]
     step_execution.require_steps(definition.node_def.name for definition in [*assets, *checks])
     return dg.Definitions(

@@ -80,7 +80,7 @@ def build_mart(
             upstream.register(session, relation)
         rows = session.query_rows(query)
         session.check_types(query, model.columns)
-        keyed_rows = with_row_key(rows, model.unique_key)
+        keyed_rows = add_row_key(rows, model.unique_key)
         sync_result = tables.sync(
             keyed_rows,
             model.name,
@@ -96,7 +96,7 @@ def build_mart(
     return Mart(sync_result, outcomes, query.sql)
 
 
-def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
+def add_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
     """Add a column `row_key` with the values of the key, numbered if several rows share them.
 
     Duplicates are numbered rather than rejected, because a test checks uniqueness and must see
@@ -157,7 +157,7 @@ class _Upstream:
         self, relation: Relation, source: SourceTable | None, columns: Sequence[Column]
     ) -> Frame | None:
         if source and source.store == "state":
-            return self._state_rows(source)
+            return self._read_state_rows(source)
         asset = source.asset if source else relation[1]
         model = None if source else self.project.model(relation[1])
         partition_keys: Iterable[str] = self.authors
@@ -178,7 +178,7 @@ class _Upstream:
             return next(frame for frame in frames if frame not in complete_frames)
         return pl.concat([frame.select(column_names) for frame in frames]) if frames else None
 
-    def _state_rows(self, source: SourceTable) -> pl.DataFrame | None:
+    def _read_state_rows(self, source: SourceTable) -> pl.DataFrame | None:
         table = state_schema.metadata.tables.get(source.name)
         missing_columns = [
             item for item in source.columns if table is None or item.name not in table.c

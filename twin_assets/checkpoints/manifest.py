@@ -44,7 +44,7 @@ class Manifest:
         template: hash of the samples' prompt template.
         dataset: the dataset of the supervised stage: asset, data_version, lance_version, tag,
             samples, left_out (by reason), spoil, rows_sha256 (of the training rows,
-            `job.rows_hash`). With raw posts also raw: asset, data_version, lance_version, tag,
+            `job.hash_rows`). With raw posts also raw: asset, data_version, lance_version, tag,
             share, posts, rows_sha256, and the fields of `TrainingResult.raw`. Older manifests with
             joined samples also have conversations, which contain the same samples and follow from
             the rows.

@@ -116,7 +116,7 @@ class Recipe(_StrictModel):
         packing: whether to concatenate the samples of a micro-batch into one row, each with its own
             positions and attention, instead of padding and stacking them.
         fewest_steps: minimum number of steps; a small corpus uses fewer samples per step to reach
-            it (`effective_samples_per_step`). 0 disables this.
+            it (`compute_samples_per_step`). 0 disables this.
         raw_share: share of the token budget spent on the author's unmodified training posts, with
             the loss on every token (`tokenize_posts`); 0 uses none.
         without_passages: randomly chosen share of the samples reduced to the question without
@@ -182,11 +182,11 @@ class Recipe(_StrictModel):
                 next_step="train again with a current recipe",
             ) from error
 
-    def without_preference(self) -> Recipe:
+    def drop_preference(self) -> Recipe:
         """Return the recipe without the preference section."""
         return self.model_copy(update={"preference": None})
 
-    def for_preference_tuning(self) -> Recipe:
+    def to_preference_recipe(self) -> Recipe:
         """Return the effective recipe of the preference stage."""
         preference = self.required_preference
         values = {
@@ -195,7 +195,7 @@ class Recipe(_StrictModel):
         }
         return self.model_copy(update=UNMODIFIED_SAMPLES | values)
 
-    def effective_samples_per_step(self, sample_count: int, *, ranks: int) -> int:
+    def compute_samples_per_step(self, sample_count: int, *, ranks: int) -> int:
         """Return the number of samples per step for a corpus of `sample_count` samples.
 
         The result is the recipe's number if this gives at least `fewest_steps` over all epochs.

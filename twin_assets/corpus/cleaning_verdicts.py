@@ -57,7 +57,7 @@ _MAJORITY_SHARE = 0.5
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
-def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def find_foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the `source_id` of each post by someone else.
 
     The owner of an account may sign with a handle. A byline on more than half of a source's posts
@@ -68,36 +68,36 @@ def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         prepared: `source_id`, `source` and `byline`.
         names: the author's name and aliases; without names, no post is foreign.
     """
-    byline_counts = _counted_bylines(prepared, names)
+    byline_counts = _count_bylines(prepared, names)
     foreign_rows = byline_counts.filter(~(pl.col("most") & pl.col("adoptable")))
     signed_posts = prepared.filter(pl.col("byline") != "").select("source_id", "source", "byline")
     return signed_posts.join(foreign_rows, on=["source", "byline"], how="semi").select("source_id")
 
 
-def adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def find_adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the handles that count as the author's: `source`, `byline`, `len`, `posts`.
 
     Args:
-        prepared: as in `foreign_posts`.
+        prepared: as in `find_foreign_posts`.
         names: the author's name and aliases.
     """
-    return _counted_bylines(prepared, names).filter("most", "adoptable").select(*_COUNT_COLUMNS)
+    return _count_bylines(prepared, names).filter("most", "adoptable").select(*_COUNT_COLUMNS)
 
 
-def unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def find_unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the names on most posts of a source that are not known as the author's.
 
     Adopted handles and bylines with a translator are excluded. The user must say whose names the
     others are.
 
     Args:
-        prepared: as in `foreign_posts`.
+        prepared: as in `find_foreign_posts`.
         names: the author's name and aliases.
 
     Returns:
         `source`, `byline`, `len` (posts with this byline) and `posts` (posts of the source).
     """
-    byline_counts = _counted_bylines(prepared, names)
+    byline_counts = _count_bylines(prepared, names)
     bylines = [byline for byline in byline_counts["byline"].unique() if not is_translation(byline)]
     unclaimed_rows = byline_counts.filter(
         "most", ~pl.col("adoptable"), pl.col("byline").is_in(bylines)
@@ -108,7 +108,7 @@ def unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFr
 _COUNT_COLUMNS = ("source", "byline", "len", "posts")
 
 
-def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def _count_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Count each source's posts by foreign byline, and mark majorities and possible handles."""
     posts_by_source = prepared.group_by("source").len("posts")
     signed_posts = prepared.filter(pl.col("byline") != "")
@@ -136,7 +136,7 @@ def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
     )
 
 
-def comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
+def select_comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
     """Return the posts to compare: the oldest post with each body, without dropped posts.
 
     Args:
@@ -145,9 +145,9 @@ def comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl
     Returns:
         `document_id`, `body_hash` (of the text without repeated lines), `repeated`.
     """
-    remaining_posts = _remaining_posts(prepared, names)
+    remaining_posts = _select_remaining_posts(prepared, names)
     repeated_hashes = repeated_lines(remaining_posts["lines"])
-    oldest_posts = remaining_posts.sort(*_age_sort_keys(), maintain_order=True).unique(
+    oldest_posts = remaining_posts.sort(*_build_age_sort_keys(), maintain_order=True).unique(
         "content_hash", keep="first", maintain_order=True
     )
     candidates = _add_repeated_lines(oldest_posts, repeated_hashes)
@@ -175,10 +175,10 @@ def decide_verdicts(
 
     Args:
         prepared: `VERDICT_INPUT_COLUMNS` of all posts.
-        candidates: the result of `comparison_candidates`.
+        candidates: the result of `select_comparison_candidates`.
         similar: the result of `near_duplicates.compare_bodies` for all candidates.
     """
-    verdicts = _comparison_verdicts(prepared, candidates, similar, names=names)
+    verdicts = _decide_comparison_verdicts(prepared, candidates, similar, names=names)
     copies = (
         verdicts.filter(pl.col("duplicate_of") != "")
         .join(prepared.select("document_id", "url"), on="document_id")
@@ -187,7 +187,7 @@ def decide_verdicts(
         .agg(pl.struct("document_id", "url").alias("copies"))
         .rename({"duplicate_of": "document_id"})
     )
-    foreign_rows = foreign_posts(prepared, names).with_columns(
+    foreign_rows = find_foreign_posts(prepared, names).with_columns(
         pl.lit("foreign_byline").alias("foreign")
     )
     all_posts = (
@@ -217,7 +217,7 @@ def decide_verdicts(
     )
 
 
-def _comparison_verdicts(
+def _decide_comparison_verdicts(
     prepared: pl.DataFrame,
     candidates: pl.DataFrame,
     similar: pl.DataFrame,
@@ -229,7 +229,7 @@ def _comparison_verdicts(
     near_duplicates = _collapse_near_duplicates(
         prepared, similar.join(boilerplate_only, on="document_id", how="anti")
     )
-    remaining_posts = _remaining_posts(prepared, names)
+    remaining_posts = _select_remaining_posts(prepared, names)
     # Posts with the same body as a candidate get that candidate's verdict.
     representatives = (
         remaining_posts.select("document_id", "content_hash")
@@ -265,13 +265,13 @@ def _comparison_verdicts(
     )
 
 
-def _remaining_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def _select_remaining_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return prepared.filter(pl.col("dropped_because") == "").join(
-        foreign_posts(prepared, names), on="source_id", how="anti"
+        find_foreign_posts(prepared, names), on="source_id", how="anti"
     )
 
 
-def _age_sort_keys() -> tuple[pl.Expr, pl.Expr]:
+def _build_age_sort_keys() -> tuple[pl.Expr, pl.Expr]:
     """Return sort keys that order posts from oldest to newest, with undated posts last."""
     return pl.col("published_at").fill_null(_LATEST), pl.col("source_id")
 

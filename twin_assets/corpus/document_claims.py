@@ -117,11 +117,11 @@ def _measure_document(
         "personal": count_personal_traces(text) + count_personal_traces(title),
         "quotations": len(quotations),
         "quotations_unmarked": source_quotations.count_unmarked_quotations(quotations, text),
-        "edges": _edge_hashes(text),
+        "edges": _hash_edge_paragraphs(text),
     }
 
 
-def _edge_hashes(text: str) -> list[int]:
+def _hash_edge_paragraphs(text: str) -> list[int]:
     """Return numbers for the first and last paragraphs; equal words have equal numbers."""
     lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
     trailing_lines = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
@@ -231,9 +231,10 @@ def check_foreign_bylines(
         )
         foreign_ids |= find_foreign_signatures(signed_documents.iter_rows(), names)
     return DocumentClaim(
-        {"kept": len(foreign_ids), "signed": _count_signed(kept_documents["signed"])}, foreign_ids
+        {"kept": len(foreign_ids), "signed": _count_signatures(kept_documents["signed"])},
+        foreign_ids,
     )
 
 
-def _count_signed(names: Iterable[str]) -> int:
+def _count_signatures(names: Iterable[str]) -> int:
     return sum(bool(name) for name in names)

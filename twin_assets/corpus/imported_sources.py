@@ -45,8 +45,8 @@ class ImportedPosts:
 
 def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     """Read an author's sources and bring `raw_posts` and `import_sources` up to date."""
-    stored_posts, imported_sources = stored_import(store, author.slug)
-    erased_posts = erased_posts_filter(store, author.slug)
+    stored_posts, imported_sources = read_stored_import(store, author.slug)
+    erased_posts = load_erased_posts_filter(store, author.slug)
     with TemporaryDirectory(prefix="twin-import-") as scratch:
         inventory = take_inventory(
             author.sources, include=author.include, imported=imported_sources, scratch=Path(scratch)
@@ -68,7 +68,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
             row_key="source_id",
         )
     # `import_sources` is stored last: after an interrupted run, the exports are only parsed again.
-    sources = import_sources_frame(inventory, imported_sources)
+    sources = build_import_sources(inventory, imported_sources)
     store.sync(
         sources,
         "import_sources",
@@ -95,7 +95,9 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     return ImportedPosts(sync_result, failed_sources, counts)
 
 
-def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
+def read_stored_import(
+    store: Tables, author: str
+) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
     """Return the author's posts (`STORED_COLUMNS`) and `import_sources`, or None for each."""
     if not store.exists("raw_posts", author):
         return None, None
@@ -110,7 +112,7 @@ def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> p
     return store.read("raw_posts", author, where=f"source_id IN ({quoted_ids})")
 
 
-def erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
+def load_erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
     """Return a filter for the author's erased posts, which must not be imported again."""
     from twin_resources.erasure.journal import forgotten_posts
 
@@ -132,7 +134,7 @@ def count_encodings(store: Tables, author: str) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
+def build_import_sources(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
     """Return the rows of `import_sources` after this import.
 
     Importers keep their rows if their exports are unchanged or if no export could be read. An

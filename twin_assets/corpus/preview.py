@@ -184,7 +184,7 @@ def preview(
         [part.select("source_id", "source", "byline") for part in (cleaned, quarantined)]
     )
     dropped_posts = _dropped_posts(cleaned, quarantined)
-    dropped = _sum_counts(excluded_counts, cleaning.dropped_by_reason(dropped_posts))
+    dropped = _sum_counts(excluded_counts, cleaning.count_dropped_by_reason(dropped_posts))
     return Preview(
         author=author,
         layouts=inventory.layouts,
@@ -212,7 +212,7 @@ def preview(
         failed=[str(source) for source in inventory.failed],
         changes=changes,
         embedder=embedder,
-        unclaimed=_count_by_byline(cleaning_verdicts.unclaimed_bylines(signed_posts, names)),
+        unclaimed=_count_by_byline(cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)),
     )
 
 
@@ -234,8 +234,8 @@ def _read_sources(
         _stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
-        stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
-        erased_posts = imported_sources.erased_posts_filter(tables, slug) if tables else None
+        stored, _ = imported_sources.read_stored_import(tables, slug) if tables else (None, None)
+        erased_posts = imported_sources.load_erased_posts_filter(tables, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
         frame = importing.inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = importing.read_rows(
@@ -395,14 +395,14 @@ def _byline_warnings(
             f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
     for name, count in _count_by_byline(
-        cleaning_verdicts.unclaimed_bylines(signed_posts, names)
+        cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)
     ).items():
         warnings.append(
             f"{name} signed {count:,} of {posts}; if that is also {names[0]}, add aliases = "
             f'["{name}"] to authors/{slug}.toml'
         )
     for name, count in _count_by_byline(
-        cleaning_verdicts.adopted_handles(signed_posts, names)
+        cleaning_verdicts.find_adopted_handles(signed_posts, names)
     ).items():
         warnings.append(
             f"{count:,} of {posts} are signed {name}, which is taken to be {names[0]}'s handle "

@@ -18,7 +18,7 @@ import dagster as dg
 import polars as pl
 import sqlalchemy as sa
 
-from twin_assets.checkpoints.author_recipe import recipe_for_author
+from twin_assets.checkpoints.author_recipe import choose_author_recipe
 from twin_assets.checkpoints.manifest import MANIFEST_FILE, read_manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.instructions.drafts import DRAFTS_VERSION
@@ -48,7 +48,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
     def current(self, author: str) -> TrainingFingerprint:
         """Implement `TrainingInputs.current`."""
         settings = load_settings(self.home or None)
-        recipe = recipe_for_author(read_author(settings, author), settings).recipe
+        recipe = choose_author_recipe(read_author(settings, author), settings).recipe
         base = load_base_model(settings)
         state = State.open(settings.state_address)
         try:

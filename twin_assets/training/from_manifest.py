@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.checkpoints.job import Job, read_rows, rows_hash, write_job, write_json, write_rows
+from twin_assets.checkpoints.job import Job, hash_rows, read_rows, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import (
     ADAPTER_FOLDER,
     MANIFEST_FILE,
@@ -147,7 +147,7 @@ def job_from_manifest(
     recipe = recipe.model_copy(update={"samples_per_step": samples_per_step})
     initial_adapter = None
     if manifest.stage == "dpo":
-        recipe = recipe.for_preference_tuning()
+        recipe = recipe.to_preference_recipe()
         initial_adapter = _find_parent_adapter(manifest, folder, sources.parent)
     return Job(
         folder=work,
@@ -185,7 +185,7 @@ def clear_stale_job(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = N
     for path, expected_rows in ((job.samples_path, rows), (job.posts_path, posts)):
         if expected_rows is not None:
             is_same_job = is_same_job and path.is_file()
-            is_same_job = is_same_job and rows_hash(read_rows(path)) == rows_hash(
+            is_same_job = is_same_job and hash_rows(read_rows(path)) == hash_rows(
                 expected_rows.iter_rows(named=True)
             )
     # the output of an earlier repetition or the state of a different run proves nothing
@@ -194,7 +194,7 @@ def clear_stale_job(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = N
 
 
 def _hash(rows: pl.DataFrame) -> str:
-    return rows_hash(rows.iter_rows(named=True))
+    return hash_rows(rows.iter_rows(named=True))
 
 
 def launch_from_manifest(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.author_recipe import recipe_for_author, training_rank_count
+from twin_assets.checkpoints.author_recipe import choose_author_recipe, count_training_ranks
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
@@ -90,7 +90,7 @@ def tune_on_preferences(
     checkpoints = settings.checkpoints_dir / author.slug
     folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
     parent = manifests.read_manifest(folder)
-    recipe = recipe_for_author(author, settings).recipe
+    recipe = choose_author_recipe(author, settings).recipe
     if recipe.preference is None:
         reason = f"recipe {recipe.name} has no preference tuning"
         return _make_supervised_candidate(folder, parent, reason)
@@ -155,7 +155,7 @@ class _Inputs:
             self.base.revision,
             self.parent.checkpoint,
             self.data_version,
-            self.recipe.for_preference_tuning().without_preference().model_dump(),
+            self.recipe.to_preference_recipe().drop_preference().model_dump(),
             self.recipe.required_preference.beta,
             self.code,
         ]
@@ -234,8 +234,8 @@ def _write_preference_job(
         folder=settings.work_dir / "training" / f"{inputs.author}-{inputs.hash[:16]}",
         base_name=inputs.base.name,
         base_folder=inputs.base.folder,
-        ranks=training_rank_count(inputs.recipe, settings),
-        recipe=inputs.recipe.for_preference_tuning(),
+        ranks=count_training_ranks(inputs.recipe, settings),
+        recipe=inputs.recipe.to_preference_recipe(),
         stage="dpo",
         initial_adapter=initial_adapter,
     )

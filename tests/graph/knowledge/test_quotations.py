@@ -31,7 +31,7 @@ from twin_assets.knowledge import (
 )
 from twin_assets.knowledge.quote_calibration_rows import read_foreign_questions
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.found_passages import passage_finder_for
+from twin_resources.gateway.found_passages import create_passage_finder
 from twin_resources.models.embedder.embedder import Embedder, find_prepared_embedder, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
 from twin_resources.models.quotes.answer_text import render_quotes
@@ -263,7 +263,7 @@ def test_the_old_tables_answer_until_those_of_another_embedder_are_whole(
     other = another_embedder(imported_home, tmp_path)
     assert other.revision != embedder.revision
     changed = imported_home.model_copy(update={"embedder": "another"})
-    passages, progress = passage_finder_for(changed), SyncProgressLines(lambda _: None, "again")
+    passages, progress = create_passage_finder(changed), SyncProgressLines(lambda _: None, "again")
 
     def state() -> tuple[str, str, list[str]]:
         found = passages.find_blocking(MARA, ["How do I carry a clock?"], with_quotes=True)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from tests.unit.training.test_manifest import adapter, made_manifest
-from twin_assets.checkpoints.job import Job, rows_hash, write_job, write_rows
+from twin_assets.checkpoints.job import Job, hash_rows, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.training.from_manifest import (
@@ -121,7 +121,7 @@ def test_other_posts_than_the_manifest_names_are_not_trained_on(
 ) -> None:
     columns = {"sample_id": ["d"], "document_id": ["d"]}
     posts, edited = (pl.DataFrame(columns | {"text": [text]}) for text in ("as it was", "edited"))
-    hashed = rows_hash(posts.iter_rows(named=True))
+    hashed = hash_rows(posts.iter_rows(named=True))
     manifest = manifest_of(base, stage="sft", dataset={"raw": {"rows_sha256": hashed}})
     tables: Any = None  # a file is named, and no table is read
     for frame in (posts, edited):
@@ -240,8 +240,8 @@ def test_a_folder_without_a_manifest_is_told_and_nothing_else_happens(
 
 def test_the_hash_of_rows_follows_their_content_alone() -> None:
     rows = [{"sample_id": name, "messages": [{"role": "user", "content": name}]} for name in "ab"]
-    assert rows_hash(rows) == rows_hash(list(reversed(rows)))
+    assert hash_rows(rows) == hash_rows(list(reversed(rows)))
     changed: list[dict[str, Any]] = json.loads(json.dumps(rows))
     changed[1]["messages"][0]["content"] = "c"
-    assert rows_hash(changed) != rows_hash(rows)
-    assert rows_hash(rows[:1]) != rows_hash(rows)
+    assert hash_rows(changed) != hash_rows(rows)
+    assert hash_rows(rows[:1]) != hash_rows(rows)

@@ -172,7 +172,7 @@ def scan_source(source: Path) -> Folder:
                 if suffix
                 else "specify a folder of .md or .html files",
             )
-        post = _post_file(os.fspath(source), source_id=path_identifier(source.name))
+        post = _hash_post_file(os.fspath(source), source_id=path_identifier(source.name))
         return Folder(display_path(source), "file", Site(), (post,), {})
     try:
         os.scandir(source).close()
@@ -263,7 +263,7 @@ class _SiteLocation:
 
     @classmethod
     def locate(cls, source: Path, source_ids: Sequence[str]) -> _SiteLocation:
-        root, path_in_site = _site_above(source)
+        root, path_in_site = _find_enclosing_site(source)
         site_path = "" if path_in_site else find_site_folder(source_ids)
         return cls(root / site_path if site_path else root, path_in_site, site_path)
 
@@ -283,7 +283,7 @@ def _scan_folder(source: Path) -> Folder:
     site_location = _SiteLocation.locate(source, [source_id for _, source_id, _ in candidates])
     # Paths are relative to the site: the named folder may be `_posts` or a folder in `content`.
     paths = (
-        [*_site_file_names(site_location.root), *_section_pages(site_location)]
+        [*_list_site_files(site_location.root), *_list_section_pages(site_location)]
         if site_location.below
         else []
     )
@@ -321,7 +321,7 @@ def _scan_folder(source: Path) -> Folder:
         elif is_link and _links_outside(Path(file), source):
             skips["link outside the folder"] += 1
         else:
-            posts[source_id] = _post_file(file, source_id=source_id)
+            posts[source_id] = _hash_post_file(file, source_id=source_id)
     if layout == "blog":
         layout, posts = _keep_blog_posts(posts, skips, site=site)
     return Folder(
@@ -345,21 +345,21 @@ def _keep_blog_posts(
     """
     scopes = tuple(scope for scope, _ in site.data if scope.endswith("/"))
 
-    def is_headed(post: PostFile) -> bool:
-        return _is_headed(post) or site.path_of(post.source_id).startswith(scopes)
+    def is_post_like_in_site(post: PostFile) -> bool:
+        return _is_post_like(post) or site.path_of(post.source_id).startswith(scopes)
 
     markup_posts = [post for name, post in posts.items() if markup_from_name(name) != "html"]
-    if sum(map(is_headed, markup_posts)) * 2 <= len(markup_posts):
+    if sum(map(is_post_like_in_site, markup_posts)) * 2 <= len(markup_posts):
         return "notes", posts
     posts_with_front_matter = {
-        name: post for name, post in posts.items() if post.problem or is_headed(post)
+        name: post for name, post in posts.items() if post.problem or is_post_like_in_site(post)
     }
     if len(posts_with_front_matter) < len(posts):
         skipped["page without front matter"] += len(posts) - len(posts_with_front_matter)
     return "blog", posts_with_front_matter
 
 
-def _is_headed(post: PostFile) -> bool:
+def _is_post_like(post: PostFile) -> bool:
     """Return whether a file has front matter, a date in its name, or a format with its own fields.
 
     Each format other than Markdown and HTML has its own syntax for fields.
@@ -368,7 +368,7 @@ def _is_headed(post: PostFile) -> bool:
     return post.has_front_matter or has_date or bool(known_suffix(post.source_id))
 
 
-def _site_above(source: Path) -> tuple[Path, str]:
+def _find_enclosing_site(source: Path) -> tuple[Path, str]:
     """Find the site whose `_posts` or `content` contains a folder.
 
     Return the site and the folder's path in it, or the folder itself and "". The search considers
@@ -379,7 +379,7 @@ def _site_above(source: Path) -> tuple[Path, str]:
         root = source.parents[depth] if depth < len(source.parents) else source
         if name in {"_posts", "_drafts"}:
             return root, _join_parts(parts[: depth + 1])
-        if name == "content" and "hugo" in detect_layout([*_site_file_names(root), "content/a.md"]):
+        if name == "content" and "hugo" in detect_layout([*_list_site_files(root), "content/a.md"]):
             return root, _join_parts(parts[: depth + 1])
     return source, ""
 
@@ -388,7 +388,7 @@ def _join_parts(parts: list[str]) -> str:
     return "".join(f"{path_identifier(part)}/" for part in reversed(parts))
 
 
-def _site_file_names(root: Path) -> list[str]:
+def _list_site_files(root: Path) -> list[str]:
     """List the files at the top of a site and in its configuration folder."""
     names: list[str] = []
     for folder, prefix in ((root, ""), (root / "config" / "_default", "config/_default/")):
@@ -400,7 +400,7 @@ def _site_file_names(root: Path) -> list[str]:
     return names
 
 
-def _section_pages(site_location: _SiteLocation) -> list[str]:
+def _list_section_pages(site_location: _SiteLocation) -> list[str]:
     """List Hugo's section pages in the folders between the site and the named folder."""
     parts = site_location.below.split("/")[:-2]
     folders = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
@@ -469,7 +469,7 @@ def _links_outside(file: Path, source: Path) -> bool:
         return True
 
 
-def _post_file(file: str, *, source_id: str) -> PostFile:
+def _hash_post_file(file: str, *, source_id: str) -> PostFile:
     """Hash a file with four system calls; a buffered stream needs nine."""
     try:
         descriptor = os.open(file, _READ_FLAGS)

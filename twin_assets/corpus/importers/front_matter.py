@@ -104,10 +104,10 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """
     leading_blanks = _LEADING_BLANKS.match(text)
     stripped_text = text[leading_blanks.end() :] if leading_blanks else text
-    comment_fields = _fields_in_comments(leading_blanks[0]) if leading_blanks else {}
+    comment_fields = _parse_comment_fields(leading_blanks[0]) if leading_blanks else {}
     fields, body = _split(stripped_text, is_whole_file=stripped_text == text)
     if fields:  # more fields may follow: those of Notion or Dataview below Obsidian's
-        comment_fields |= _visibility_fields_below_title(body)
+        comment_fields |= _find_visibility_fields_below_title(body)
     if comment_fields or fields or body != stripped_text:
         return comment_fields | fields, body
     return {}, text
@@ -121,7 +121,7 @@ def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
     """
     if _JSON_OPENING.match(text):
         return _split_json(text)
-    head_and_body = _split_fenced(text) or _split_closed_only(text)
+    head_and_body = _split_fenced(text) or _split_unopened_block(text)
     if head_and_body is not None:
         return head_and_body
     if is_whole_file and _FENCE_OPENING.match(text) and not _FENCE.match(text):
@@ -134,10 +134,10 @@ def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
             title_text = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
             title_field = {} if _INLINE_MARKUP.search(title_text) else {"title": title_text}
             return title_field | second_head[0], title[0] + second_head[1]
-    return _visibility_fields_below_title(text), text
+    return _find_visibility_fields_below_title(text), text
 
 
-def _fields_in_comments(lead: str) -> dict[str, Any]:
+def _parse_comment_fields(lead: str) -> dict[str, Any]:
     """Return the fields in comments above the text.
 
     They are Nikola's Markdown metadata (`.. title: A`) or lines that withhold the post.
@@ -146,9 +146,7 @@ def _fields_in_comments(lead: str) -> dict[str, Any]:
     for comment in _COMMENT.findall(lead):
         comment_text = _NIKOLA.sub("", comment).strip()
         fields_and_body = _split_metadata(comment_text + "\n\n")
-        fields |= (
-            fields_and_body[0] if fields_and_body else _visibility_fields_in_text(comment_text)
-        )
+        fields |= fields_and_body[0] if fields_and_body else _find_visibility_fields(comment_text)
     return fields
 
 
@@ -203,7 +201,7 @@ def _has_post_fields(fields: Mapping[str, Any], *, visibility_fields: Mapping[st
     )
 
 
-def _split_closed_only(text: str) -> tuple[dict[str, Any], str] | None:
+def _split_unopened_block(text: str) -> tuple[dict[str, Any], str] | None:
     """Split Hexo front matter without an opening fence: fields up to the first `---`."""
     match = _CLOSED_ONLY_HEAD.match(text)
     if match is None:
@@ -248,16 +246,16 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
     return (fields, text[position:]) if is_head else None
 
 
-def _visibility_fields_below_title(text: str) -> dict[str, Any]:
+def _find_visibility_fields_below_title(text: str) -> dict[str, Any]:
     """Return the fields that withhold a post, from its first lines or those below its title."""
     text = text.lstrip()
     title = _TITLE.match(text)
     return (
-        _visibility_fields_in_text(text[title.end() :]) if title else {}
-    ) | _visibility_fields_in_text(text)
+        _find_visibility_fields(text[title.end() :]) if title else {}
+    ) | _find_visibility_fields(text)
 
 
-def _visibility_fields_in_text(text: str) -> dict[str, Any]:
+def _find_visibility_fields(text: str) -> dict[str, Any]:
     """Return the fields that withhold a post, from the first lines of a text without metadata."""
     first_lines = _HEAD.match(text)
     if first_lines is None or _CODE.search(first_lines[0]):
@@ -323,7 +321,7 @@ def _normalize_keys(fields: dict[object, Any]) -> dict[str, Any]:
     return normalized_fields
 
 
-def text_field(fields: Mapping[str, Any], *names: str) -> str:
+def get_text_field(fields: Mapping[str, Any], *names: str) -> str:
     """Return the first scalar among the fields `names` as one line of text, or ""."""
     for name in names:
         value = fields.get(name)

@@ -53,7 +53,7 @@ def read_columns(text: str) -> list[str]:
     return columns if "ShareCommentary" in columns and columns[0] == "Date" else []
 
 
-def share_rows(text: str) -> Iterator[dict[str, str] | None]:
+def iter_share_rows(text: str) -> Iterator[dict[str, str] | None]:
     """Yield the rows of `Shares.csv`, with None for each row that cannot be parsed.
 
     Args:
@@ -127,7 +127,7 @@ def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
     # Joining the paragraphs later undoubles their inner quotes.
     return [
         *leading_values,
-        chunk if _quoted_paragraphs(chunk) else chunk.replace('""', '"'),
+        chunk if _split_quoted_paragraphs(chunk) else chunk.replace('""', '"'),
         *trailing_values,
     ]
 
@@ -153,11 +153,11 @@ def _is_one_commentary(raw_text: str) -> bool:
 
 def _join_paragraphs(commentary: str) -> str:
     """Join the quoted paragraphs of the commentary with line breaks."""
-    paragraphs = _quoted_paragraphs(commentary)
+    paragraphs = _split_quoted_paragraphs(commentary)
     return commentary if paragraphs is None else "\n".join(paragraphs)
 
 
-def _quoted_paragraphs(commentary: str) -> list[str] | None:
+def _split_quoted_paragraphs(commentary: str) -> list[str] | None:
     """Return the lines of a commentary that is quoted line by line, or None if it is not.
 
     Every line break is between two quotes, and the rest of each line has complete pairs of quotes.

@@ -21,7 +21,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.costs.answer_cost import AnswerCost
-from twin_resources.gateway.exchange.disclosure import WrittenBy, disclosure, is_shown_above
+from twin_resources.gateway.exchange.disclosure import WrittenBy, disclosure, shows_disclosure_above
 from twin_resources.gateway.exchange.exchange import Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.supported_prose import ProseNote
 from twin_resources.gateway.guards.guard_record import GuardRecord
@@ -200,7 +200,7 @@ class RequestRecord:
     def record_missing_prose(self, reason: str) -> None:
         """Record that only the opening was sent, so the answer contains only quotations."""
         if not self.is_fixed:
-            self._count_as_quotation(reason)
+            self._record_as_quotation(reason)
         self.degraded = (*self.degraded, reason)
 
     def record_unsupported_prose(self) -> None:
@@ -208,12 +208,12 @@ class RequestRecord:
         sentences = self.prose_note.supported_sentences
         if sentences is not None:
             removed_count = sentences.claim_count - sentences.kept_count
-            self._count_as_quotation(
+            self._record_as_quotation(
                 f"{removed_count} of {sentences.claim_count} sentences are unsupported"
             )
             self.shown_text = self.opening.text
 
-    def _count_as_quotation(self, reason: str) -> None:
+    def _record_as_quotation(self, reason: str) -> None:
         """Count the answer as quotations, because votes on it do not rate the prose."""
         self.answer_form = "quote"
         self.prose_note.hidden_reason, self.prose_note.draft_model = reason, self.draft_model
@@ -284,7 +284,7 @@ class RequestRecord:
         """
         is_first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
         is_document = self.chat_request.response_format is not None
-        if self.fixed_text.front_desk or not is_shown_above(
+        if self.fixed_text.front_desk or not shows_disclosure_above(
             self.author, is_first=is_first, is_document=is_document
         ):
             return ""

@@ -70,7 +70,7 @@ def find_lapse_reason(
     paid_model: str,
 ) -> str:
     """Return why an author's policy is not used for this question, or empty if it is."""
-    entry = snapshot.policy_for(chat_request.author)
+    entry = snapshot.get_author_policy(chat_request.author)
     checkpoint = entry.stable.checkpoint if entry and entry.stable else ""
     model_count = len(policy.models)
     if model_count > 2:

@@ -30,7 +30,7 @@ def decision_for_arm(
     Args:
         route: name of the route, or empty for the name of the arm.
     """
-    version = served_version(snapshot.policy_for(author), arm)
+    version = served_version(snapshot.get_author_policy(author), arm)
     if version is None:
         no_release = ProseRelease(NO_VERSION_REASON)
         return RouteDecision(

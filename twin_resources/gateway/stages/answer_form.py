@@ -36,7 +36,7 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     notes = (*exchange.notes, *([release_note] if release_note else []))
     if target_form == VOICE:
         return replace(exchange, notes=notes)
-    answer_parts, note = _possible_form(exchange, target_form)
+    answer_parts, note = _choose_possible_form(exchange, target_form)
     return replace(exchange, answer_parts=answer_parts, notes=(*notes, *([note] if note else [])))
 
 
@@ -60,7 +60,7 @@ def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
     return form, f"{decision.version} is not released for voice ({reason}){hint}"
 
 
-def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerParts, str]:
+def _choose_possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerParts, str]:
     """Return the form that the passages allow, and why an expected quotation is missing."""
     author, found_passages = exchange.author, exchange.found_passages
     quote_result = found_passages.quote_result
