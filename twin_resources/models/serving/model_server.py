@@ -91,8 +91,8 @@ class ServerProcess:
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
         self.log_path = settings.logs_dir / f"model-server-{name}.log"
         folder = settings.work_dir / "model-servers"
-        for required in (settings.logs_dir, folder):
-            required.mkdir(parents=True, exist_ok=True)
+        for directory in (settings.logs_dir, folder):
+            directory.mkdir(parents=True, exist_ok=True)
         self._port_file = folder / f"{name}-{os.getpid()}-{secrets.token_hex(4)}.json"
         command = [sys.executable, "-m", "twin_resources.models.serving.model_server_process"]
         command += ["--base", str(base_gguf), "--alias", alias, "--port", str(port)]

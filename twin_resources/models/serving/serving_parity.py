@@ -151,7 +151,7 @@ def verify_serving_parity(
         end_tokens: texts of the tokens that must end an answer.
 
     Raises:
-        TwinError: the file cannot be served, or the answers differ; the message states the difference.
+        TwinError: the file cannot be served, or the answers differ; the message describes how.
     """
     process = ServerProcess(settings, gguf, adapter_gguf, alias="proof")
     try:

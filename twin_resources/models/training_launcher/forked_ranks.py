@@ -64,19 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.freeze()  # exempt imported objects from garbage collection, so that their pages stay shared
     sys.stdout.flush()
     sys.stderr.flush()
-    running: dict[int, int] = {}
+    rank_by_pid: dict[int, int] = {}
     for rank in range(options.ranks):
         rank_environment = rank_variables(rank, options.ranks)
         if other_thread_names:
-            running[_spawn_rank(module_arguments, rank_environment, signal_mask)] = rank
+            rank_by_pid[_spawn_rank(module_arguments, rank_environment, signal_mask)] = rank
             continue
         pid = os.fork()
         if pid == 0:
             signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
             _run_rank(module_arguments, rank_environment)
             return 0
-        running[pid] = rank
-    return _wait_for_ranks(running)
+        rank_by_pid[pid] = rank
+    return _wait_for_ranks(rank_by_pid)
 
 
 def rank_variables(rank: int, ranks: int) -> dict[str, str]:
