@@ -252,21 +252,23 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
             f"…</summary><p>{escape_html(text)}</p></details>"
         )
     quote_ranges = _merge_ranges([quote_range for quote_range, _ in located_quotes])
-    mark_ranges = _merge_ranges(
+    ranges = _merge_ranges(
         [_find_mark_range(quote_range, quote) for quote_range, quote in located_quotes]
     )
-    if mark_ranges == [(0, len(text))]:
-        mark_ranges = []  # if everything is quoted, a mark conveys nothing
+    if ranges == [(0, len(text))]:
+        ranges = []  # marking the whole passage would convey nothing
     begin = max(0, quote_ranges[0][0] - CONTEXT_CHARACTERS)
     end = min(len(text), quote_ranges[-1][1] + CONTEXT_CHARACTERS)
     if begin:
         begin = text.find(" ", begin) + 1 if " " in text[begin : quote_ranges[0][0]] else begin
     if end < len(text) and " " in text[quote_ranges[-1][1] : end]:
         end = text.rfind(" ", quote_ranges[-1][1], end)
-    excerpt = f"{'… ' * bool(begin)}{_render_marked(text, mark_ranges, begin, end)}{' …' * (end < len(text))}"
+    excerpt = (
+        f"{'… ' * bool(begin)}{_render_marked(text, ranges, begin, end)}{' …' * (end < len(text))}"
+    )
     full_passage_html = (
         f"<details><summary>The whole passage</summary>"
-        f"<p>{_render_marked(text, mark_ranges, 0, len(text))}</p></details>"
+        f"<p>{_render_marked(text, ranges, 0, len(text))}</p></details>"
         if begin or end < len(text)
         else ""
     )

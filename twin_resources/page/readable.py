@@ -11,8 +11,8 @@ from __future__ import annotations
 import html
 import re
 
-# Fences come first, because a backtick inside a fenced block does not start a code span. An unclosed
-# fence extends to the end of the text.
+# Fences come first, because a backtick inside a fenced block does not start a code span. An
+# unclosed fence extends to the end of the text.
 _MARKDOWN = re.compile(
     r"(?:^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z))"
     r"|\\[!-/:-@\[-`{-~]"  # a backslash escape; Markdown shows `\<` as `<`

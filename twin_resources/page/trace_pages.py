@@ -23,7 +23,7 @@ from twin_resources.page.readable import escape_html, http_url_or_empty
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 MAX_LIST_CHARACTERS = 150  # maximum length of a question or an answer in the list
-# The list shows the first two elsewhere. The others describe the search for quotations, not quality.
+# The first two are shown elsewhere. The others describe the search for quotations, not quality.
 _HIDDEN_SCORES = ("latency_s", "cost_usd", "quotations", "quote_score", "quote_threshold")
 _MARKDOWN = re.compile(r"^> ?|\*\*", re.MULTILINE)  # the list shows quotations as plain text
 _OUTCOMES = {
@@ -280,5 +280,9 @@ def _score_css_class(score: Score) -> str:
 
 
 def _shorten(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= MAX_LIST_CHARACTERS else flat[: MAX_LIST_CHARACTERS - 1] + "…"
+    single_line = " ".join(text.split())
+    return (
+        single_line
+        if len(single_line) <= MAX_LIST_CHARACTERS
+        else single_line[: MAX_LIST_CHARACTERS - 1] + "…"
+    )

@@ -99,10 +99,10 @@ def _gunzip(body: bytes) -> bytes:
 
 def _require_ids(spans: list[OtlpSpan]) -> list[OtlpSpan]:
     """Refuse the whole export if a span has no ids, because it may contain logs, not spans."""
-    invalid_count = sum(1 for span in spans if not span.trace_id or not span.span_id)
-    if invalid_count:
+    invalid = sum(1 for span in spans if not span.trace_id or not span.span_id)
+    if invalid:
         raise ExportRefusedError(
-            f"Invalid OTLP trace export: {invalid_count} of {len(spans)} span(s) have no traceId or "
+            f"Invalid OTLP trace export: {invalid} of {len(spans)} span(s) have no traceId or "
             "spanId. The entire export was rejected and no spans were ingested."
         )
     return spans
