@@ -38,20 +38,20 @@ def resolve_addresses(url: str, *, trusted_url: str) -> list[str]:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    tried = f"fetch from {host or url[:200]!r}"
+    action = f"fetch from {host or url[:200]!r}"
     try:
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
         address_infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
         raise TwinError(
-            tried, found=f"no address of that name ({error})", next_step="check the address"
+            action, found=f"no address of that name ({error})", next_step="check the address"
         ) from error
     addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in address_infos))
     is_trusted_host = host.lower() == (urlsplit(trusted_url).hostname or "").lower()
     for address in addresses:
         if not _is_fetch_allowed(address, host=host, is_trusted_host=is_trusted_host):
             raise TwinError(
-                tried,
+                action,
                 found=f"it leads to {address}, inside this machine or network, and "
                 f"{urlsplit(trusted_url).hostname} was named",
                 next_step="name that address itself if you trust it",

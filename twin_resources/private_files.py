@@ -23,7 +23,7 @@ _SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 def database_files(path: Path) -> list[Path]:
     """Return the paths of a SQLite database and of the files that accompany it during use."""
-    return [path.with_name(path.name + ending) for ending in _SQLITE_SUFFIXES]
+    return [path.with_name(path.name + suffix) for suffix in _SQLITE_SUFFIXES]
 
 
 def make_private_database(path: Path) -> None:
@@ -43,11 +43,11 @@ def _make_empty(path: Path) -> None:
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 600
     os.close(descriptor)
-    temporary = Path(name)
+    temporary_path = Path(name)
     try:
-        path.hardlink_to(temporary)
+        path.hardlink_to(temporary_path)
     finally:
-        temporary.unlink()
+        temporary_path.unlink()
 
 
 def restrict_to_owner(paths: Iterable[Path]) -> list[Path]:
@@ -59,7 +59,7 @@ def restrict_to_owner(paths: Iterable[Path]) -> list[Path]:
         Paths that others can still access, because another user owns them or the file system has
         no modes.
     """
-    still_accessible: list[Path] = []
+    accessible_paths: list[Path] = []
     for path in paths:
         try:
             mode = path.lstat().st_mode
@@ -67,9 +67,9 @@ def restrict_to_owner(paths: Iterable[Path]) -> list[Path]:
                 continue
             path.chmod(stat.S_IMODE(mode) & ~_GROUP_AND_OTHERS_BITS)
             if path.stat().st_mode & _GROUP_AND_OTHERS_BITS:
-                still_accessible.append(path)
+                accessible_paths.append(path)
         except FileNotFoundError:
             continue  # SQLite removes these files while a database is not in use
         except OSError:
-            still_accessible.append(path)
-    return still_accessible
+            accessible_paths.append(path)
+    return accessible_paths

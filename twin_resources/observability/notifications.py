@@ -171,8 +171,8 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
     Args:
         at: time of the event in seconds since the epoch.
     """
-    same_key = sa.select(notices.c.key).where(notices.c.key == notice.key)
-    if connection.execute(same_key).first() is not None:
+    existing_notice = sa.select(notices.c.key).where(notices.c.key == notice.key)
+    if connection.execute(existing_notice).first() is not None:
         return False
     connection.execute(
         sa.insert(notices).values(
@@ -197,7 +197,7 @@ def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> 
     Notices that an address has refused come last, so that three days of retries for a dead address
     do not delay the others. If no address is configured, the notice is marked as done.
     """
-    sent = waiting = given_up = 0
+    sent_count = waiting_count = given_up_count = 0
     problem_by_channel: dict[str, str] = {}
     with state.lease("notices"):
         for row in _read_queue(state):
@@ -215,13 +215,13 @@ def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> 
                     problem = problem_by_channel[channel.name]
                 else:
                     sent_to.append(channel.name)
-                    sent += 1
+                    sent_count += 1
             unsent_count = sum(
-                channel_to_check.name not in sent_to for channel_to_check in channels_to_use
+                other_channel.name not in sent_to for other_channel in channels_to_use
             )
             is_expired = unsent_count > 0 and now - row.announced_at > RETRY_PERIOD_S
-            given_up += unsent_count if is_expired else 0
-            waiting += 0 if is_expired else unsent_count
+            given_up_count += unsent_count if is_expired else 0
+            waiting_count += 0 if is_expired else unsent_count
             values = {
                 "sent_to": sent_to,
                 "problem": problem,
@@ -231,7 +231,7 @@ def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> 
                 connection.execute(
                     sa.update(notices).where(notices.c.key == row.key).values(**values)
                 )
-    return Delivery(sent, waiting, given_up)
+    return Delivery(sent_count, waiting_count, given_up_count)
 
 
 def _read_queue(state: State) -> Sequence[sa.Row[Any]]:

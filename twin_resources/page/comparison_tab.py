@@ -299,10 +299,12 @@ class ComparisonTab:
             sides: list[Side] = [state["left"], state["right"]]
             message = "No preference: nothing was stored."
             if preferred is not None:
-                better, worse = (sides[place][-1]["twin"] for place in (preferred, 1 - preferred))
+                preferred_facts, rejected_facts = (
+                    sides[place][-1]["twin"] for place in (preferred, 1 - preferred)
+                )
                 try:
                     await self._endpoint.give_feedback(
-                        str(worse["trace_id"]), preferred=str(better["trace_id"])
+                        str(rejected_facts["trace_id"]), preferred=str(preferred_facts["trace_id"])
                     )
                 except TwinError as error:
                     return gr.skip(), gr.skip(), gr.skip(), gr.skip(), error_notice(error)

@@ -127,8 +127,8 @@ class DagsterGuard:
         connection.session[DAGSTER_PAGE] = True
         path = connection.query_params.get("path", "/")
         # The path must be on this server; `//host` and `/\\host` are addresses of other machines.
-        is_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
-        return RedirectResponse(path if is_path else "/", status_code=303)
+        is_local_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
+        return RedirectResponse(path if is_local_path else "/", status_code=303)
 
 
 def _is_same_origin(origin: str, connection: HTTPConnection) -> bool:

@@ -196,11 +196,11 @@ def _render_source_notes(sources: Sequence[Facts], quotes: Sequence[Facts]) -> l
 
 def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool = False) -> str:
     title = escape_html(post.get("title") or post.get("document_id") or "a post")
-    published = str(post.get("published_at") or "")
+    published_at = str(post.get("published_at") or "")
     date_html = (
         f" <time "
-        f'datetime="{escape_html(published[:10])}">{escape_html(format_day(published))}</time>'
-        if published
+        f'datetime="{escape_html(published_at[:10])}">{escape_html(format_day(published_at))}</time>'
+        if published_at
         else ""
     )
     url = http_url_or_empty(str(post.get("url") or ""))
@@ -301,8 +301,8 @@ def _find_mark_range(quote_range: Range, quote: Facts) -> Range:
     sentence_range = marked_range(quote)
     if sentence_range is None:
         return quote_range
-    text = str(quote.get("text") or "")
-    offset = quote_range[0] - (len(text) - len(text.lstrip()))
+    quote_text = str(quote.get("text") or "")
+    offset = quote_range[0] - (len(quote_text) - len(quote_text.lstrip()))
     return max(quote_range[0], offset + sentence_range[0]), min(
         quote_range[1], offset + sentence_range[1]
     )

@@ -31,7 +31,7 @@ def read_spending(settings: Settings) -> list[BudgetSpending]:
     """
     with closing(State.open(settings.state_address)) as state:
         account = open_account(settings, state)
-        lines = (
+        budget_lines = (
             (
                 "Paid model, today",
                 settings.paid_budget_per_day,
@@ -52,9 +52,9 @@ def read_spending(settings: Settings) -> list[BudgetSpending]:
         )
     # "All" is shown only with a budget; without one, it would repeat the entries above.
     return [
-        BudgetSpending(name, spent.usd, budget)
-        for name, budget, spent in lines
-        if budget is not None or (spent.usd and not name.startswith("All"))
+        BudgetSpending(name, spending.usd, budget)
+        for name, budget, spending in budget_lines
+        if budget is not None or (spending.usd and not name.startswith("All"))
     ]
 
 

@@ -76,8 +76,8 @@ def _parse_turns(rows: object) -> list[Turn]:
         turn = new_turn(str(fields.get("question", "")), str(fields.get("model", "")))
         for name in ("answer", "vote", "why"):
             turn[name] = str(fields.get(name, ""))
-        how, twin = fields.get("how"), fields.get("twin")
-        turn["how"] = how if how in ("whole", "stopped", "failed") else "stopped"
+        status, twin = fields.get("how"), fields.get("twin")
+        turn["how"] = status if status in ("whole", "stopped", "failed") else "stopped"
         turn["twin"] = cast("dict[str, Any]", twin) if isinstance(twin, dict) else {}
         turns.append(turn)
     return turns[-MAX_TURNS:]

@@ -75,8 +75,8 @@ _MIN_ENTROPY_BITS_OF_LONG_VALUE = 60.0
 
 def find_assignments(text: str) -> Iterator[TextSpan]:
     """Yield spans of kind `secret` without quotation marks; they may overlap other kinds."""
-    lowered = text.lower()
-    if not any(word in lowered for word in _LABEL_WORDS):
+    lower_text = text.lower()
+    if not any(word in lower_text for word in _LABEL_WORDS):
         return
     for match in _ASSIGNMENT.finditer(text):
         group = next(key for key in ("double", "single", "tick", "bare") if match[key] is not None)

@@ -105,5 +105,5 @@ def redact_text(text: str) -> str:
 
 def redact_and_count(text: str) -> tuple[str, dict[str, int]]:
     """Return the redacted text and the number of replacements by kind."""
-    redacted = redact(text)
-    return redacted.text, dict(redacted.counts)
+    result = redact(text)
+    return result.text, dict(result.counts)

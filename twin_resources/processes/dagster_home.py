@@ -83,27 +83,27 @@ def _is_replaceable(instance: Path) -> bool:
 
 def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
     """Create the databases next to Dagster's home; an interrupted start creates them again."""
-    partial = folder.with_name("dagster.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
-    shutil.copyfile(folder / "dagster.yaml", partial / "dagster.yaml")
+    partial_folder = folder.with_name("dagster.partial")
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    partial_folder.mkdir(mode=0o700)
+    shutil.copyfile(folder / "dagster.yaml", partial_folder / "dagster.yaml")
     environment = child_environment(settings, instance="", environ=environ)
     for name in withheld_keys(settings, needed_for=(), environ=environ):
         environment.pop(name, None)
-    completed = run_for_output(
+    result = run_for_output(
         [sys.executable, "-m", "dagster", "instance", "info"],
-        environment=environment | {"DAGSTER_HOME": str(partial)},
+        environment=environment | {"DAGSTER_HOME": str(partial_folder)},
     )
-    if completed.returncode != 0:
+    if result.returncode != 0:
         raise TwinError(
-            f"make Dagster's databases in {partial}",
-            found=f"`dagster instance info` ended with {completed.returncode}: "
-            f"{completed.stderr.decode('utf-8', 'replace')[-1000:]}",
+            f"make Dagster's databases in {partial_folder}",
+            found=f"`dagster instance info` ended with {result.returncode}: "
+            f"{result.stderr.decode('utf-8', 'replace')[-1000:]}",
             next_step="correct the cause, and start again",
         )
     for name, file in DATABASES.items():
         # Settings from another source may place the databases elsewhere.
-        if (partial / name).is_dir() and not (folder / name / file).is_file():
+        if (partial_folder / name).is_dir() and not (folder / name / file).is_file():
             shutil.rmtree(folder / name, ignore_errors=True)
-            (partial / name).rename(folder / name)
-    shutil.rmtree(partial)
+            (partial_folder / name).rename(folder / name)
+    shutil.rmtree(partial_folder)

@@ -305,14 +305,14 @@ class DagsterHTTP:
         self, asset: str, author: str, *, description: str, metadata: Mapping[str, Any]
     ) -> None:
         """Record a change made outside a run in Dagster, such as a move in the registry."""
-        tried = f"record the change of {asset} in Dagster"
+        action = f"record the change of {asset} in Dagster"
         body = {"partition": author, "description": description, "metadata": dict(metadata)}
         try:
             response = self._client.post(f"/report_asset_materialization/{asset}", json=body)
         except httpx.TransportError as error:
-            raise self._unreachable(tried, error) from error
+            raise self._unreachable(action, error) from error
         if response.status_code != httpx.codes.OK:
-            raise TwinError(tried, found=response.text[:300], next_step="record it in the UI")
+            raise TwinError(action, found=response.text[:300], next_step="record it in the UI")
 
     def _query(
         self, query: str, variables: Mapping[str, Any] | None = None, *, tried: str

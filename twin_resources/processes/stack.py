@@ -284,10 +284,10 @@ def _restrict_access(settings: Settings) -> list[str]:
         *(file for path in home.glob("*.sqlite") for file in database_files(path)),
         *(path for path in logs.rglob("*") if path.is_file()),
     ]
-    still_accessible = restrict_to_owner([*folders, *files])
+    accessible_paths = restrict_to_owner([*folders, *files])
     return [
         f"other users can read {path}, which belongs to another user: run chmod go= {path}"
-        for path in still_accessible
+        for path in accessible_paths
     ]
 
 

@@ -153,8 +153,8 @@ def quote(text: str) -> str:
     """
     if "\n" in text or "\r" in text:
         raise ValueError(f"a supervised program's argument has a line break: {text!r}")
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{escaped}"'
+    escaped_text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped_text}"'
 
 
 def render_configuration(

@@ -61,11 +61,11 @@ class ControlMarks:
         another. The method is idempotent. Letters that a normalizer folds, such as full-width
         letters, count as their folded form.
         """
-        folded = _fold(text)
-        while positions := [match.start() for match in self._pattern.finditer(folded)]:
+        folded_text = _fold(text)
+        while positions := [match.start() for match in self._pattern.finditer(folded_text)]:
             for start in reversed(positions):
                 text = f"{text[: start + 1]} {text[start + 1 :]}"
-                folded = f"{folded[: start + 1]} {folded[start + 1 :]}"
+                folded_text = f"{folded_text[: start + 1]} {folded_text[start + 1 :]}"
         return text
 
     def escape_messages(self, messages: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -89,11 +89,11 @@ def _fold(text: str) -> str:
     """Fold each character with NFKC if the result is a single character."""
     if text.isascii():
         return text
-    folded = (unicodedata.normalize("NFKC", character) for character in text)
+    folded_characters = (unicodedata.normalize("NFKC", character) for character in text)
     # U+FF5C is a character of DeepSeek marks; folded, it would form another mark.
     return "".join(
         replacement if len(replacement) == 1 and character != "\uff5c" else character
-        for character, replacement in zip(text, folded, strict=True)
+        for character, replacement in zip(text, folded_characters, strict=True)
     )
 
 

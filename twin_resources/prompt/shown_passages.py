@@ -61,12 +61,12 @@ def join_passages(passages: Iterable[Excerpt]) -> list[ShownPassage]:
     """Return the passages in order, each joined to the previous passage if it continues it."""
     joined_passages: list[ShownPassage] = []
     for passage in passages:
-        previous = joined_passages[-1] if joined_passages else None
-        if previous is not None and _continues(previous, passage):
-            gap = _gap_text(passage.start - previous.end)
+        previous_passage = joined_passages[-1] if joined_passages else None
+        if previous_passage is not None and _continues(previous_passage, passage):
+            gap = _gap_text(passage.start - previous_passage.end)
             joined_passages[-1] = replace(
-                previous,
-                text=f"{previous.text}{gap}{passage.text}",
+                previous_passage,
+                text=f"{previous_passage.text}{gap}{passage.text}",
                 position=passage.position,
                 end=passage.end,
             )

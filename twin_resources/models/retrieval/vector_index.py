@@ -120,5 +120,5 @@ def set_probes(builder: Any, *, has_filter: bool) -> Any:
             filter leaves few rows, Lance reads partitions until it has the requested number.
             Without the bound, an unfiltered search of 200,000 rows took 16.6 CPU ms, not 12.7.
     """
-    maximum = 0 if has_filter else PROBES
-    return builder.minimum_nprobes(PROBES).maximum_nprobes(maximum).refine_factor(REFINE)
+    max_probes = 0 if has_filter else PROBES
+    return builder.minimum_nprobes(PROBES).maximum_nprobes(max_probes).refine_factor(REFINE)

@@ -121,12 +121,12 @@ def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
         TwinError: the server refuses; `found` contains its message. Examples: the name is taken,
             the folder is missing, or the rank exceeds `--max-lora-rank`.
     """
-    tried = f"load the adapter {name} at {url} from {path}"
+    action = f"load the adapter {name} at {url} from {path}"
     _post(
         f"{url}/{LOAD_ROUTE}",
         key,
         {"lora_name": name, "lora_path": path},
-        tried=tried,
+        tried=action,
         next_step="give the server access to that folder (TWIN_MODEL_SERVER_HOME), start it with "
         "a --max-lora-rank of at least the recipe's rank, and read its log",
     )

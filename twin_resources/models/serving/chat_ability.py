@@ -149,10 +149,10 @@ def instruct_variant(name: str) -> str:
     if _INSTRUCT.search(model):
         return ""
     base_name = _BASE.sub("", model)
-    lower = base_name.lower()
-    if lower.startswith("gemma"):
+    lower_name = base_name.lower()
+    if lower_name.startswith("gemma"):
         variant = f"{base_name}-it"
-    elif lower.startswith("qwen3") and base_name != model:
+    elif lower_name.startswith("qwen3") and base_name != model:
         variant = base_name
     elif release := _RELEASE.search(base_name):
         variant = f"{base_name[: release.start()]}-Instruct{release.group()}"

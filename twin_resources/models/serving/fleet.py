@@ -62,19 +62,19 @@ def version_key(author: str, version: int) -> str:
 
 def _served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
     """Yield each author's stable and canary versions with their keys; none before a release."""
-    for author, arms in (policy.authors if policy else {}).items():
-        for served in (arms.stable, arms.canary):
-            if served is not None:
-                yield version_key(author, served.version), served
+    for author, routes in (policy.authors if policy else {}).items():
+        for served_version in (routes.stable, routes.canary):
+            if served_version is not None:
+                yield version_key(author, served_version.version), served_version
 
 
 def required_servers(policy: Policy | None) -> dict[str, RequiredServer]:
     """Return the servers that the versions in use require, by key."""
     servers: dict[str, RequiredServer] = {}
-    for key, served in _served_versions(policy):
-        adapter = str(served.adapter_gguf) if served.adapter_gguf else None
-        address = served.base if served.is_elsewhere else ""
-        servers[key] = RequiredServer(str(served.base_gguf), adapter, address)
+    for key, served_version in _served_versions(policy):
+        adapter = str(served_version.adapter_gguf) if served_version.adapter_gguf else None
+        address = served_version.base if served_version.is_elsewhere else ""
+        servers[key] = RequiredServer(str(served_version.base_gguf), adapter, address)
     return servers
 
 
@@ -84,9 +84,9 @@ def required_adapters(policy: Policy | None) -> dict[str, Path | None]:
     A version without a folder has None; the server must already offer it by name.
     """
     return {
-        key: peft_folder(served.folder)
-        for key, served in _served_versions(policy)
-        if not served.is_elsewhere
+        key: peft_folder(served_version.folder)
+        for key, served_version in _served_versions(policy)
+        if not served_version.is_elsewhere
     }
 
 

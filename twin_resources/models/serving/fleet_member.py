@@ -81,11 +81,11 @@ class FleetMember:
         """
         if self.draining_since is None:
             return False
-        elapsed = now - self.draining_since
-        if self._process is None or self.server is None or elapsed > MAX_DRAIN_S:
+        elapsed_s = now - self.draining_since
+        if self._process is None or self.server is None or elapsed_s > MAX_DRAIN_S:
             return True
         try:
-            return elapsed > MIN_DRAIN_S and self._process.active_request_count() == 0
+            return elapsed_s > MIN_DRAIN_S and self._process.active_request_count() == 0
         except TwinError:  # the process has ended
             return True
 

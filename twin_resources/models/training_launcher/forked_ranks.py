@@ -127,13 +127,13 @@ def _spawn_rank(
 
 def _wait_for_ranks(running: dict[int, int]) -> int:
     """Wait for all ranks (by pid); stop all if one fails or this process receives a signal."""
-    code, is_terminating = 0, False
+    first_failure_code, is_terminating = 0, False
     terminate_at: float | None = None
     while running:
         wait_s = 60.0 if terminate_at is None else max(0.0, terminate_at - time.monotonic())
         signal_info = signal.sigtimedwait({*TERMINATION_SIGNALS, signal.SIGCHLD}, wait_s)
         if signal_info is not None and signal_info.si_signo in TERMINATION_SIGNALS:
-            code = code or 128 + signal_info.si_signo
+            first_failure_code = first_failure_code or 128 + signal_info.si_signo
             terminate_at = time.monotonic()
         for pid, rank in list(running.items()):
             exited_pid, status = os.waitpid(pid, os.WNOHANG)
@@ -144,14 +144,14 @@ def _wait_for_ranks(running: dict[int, int]) -> int:
             if exit_code < 0 and not is_terminating:
                 # This is the format of torch's launcher, which `reason.py` parses.
                 _log(f"rank      : {rank}\nerror     : {_signal_message(-exit_code, pid)}")
-            if exit_code and not code:
-                code = exit_code if exit_code > 0 else 128 - exit_code
+            if exit_code and not first_failure_code:
+                first_failure_code = exit_code if exit_code > 0 else 128 - exit_code
                 terminate_at = time.monotonic() + ERROR_REPORT_DELAY_S
         if terminate_at is not None and time.monotonic() >= terminate_at:
             for pid in running:
                 os.kill(pid, signal.SIGKILL if is_terminating else signal.SIGTERM)
             is_terminating, terminate_at = True, time.monotonic() + GRACE_S
-    return code
+    return first_failure_code
 
 
 def _signal_message(number: int, pid: int) -> str:

@@ -169,15 +169,17 @@ def follow_log(
         stream.seek(log_start)
         partial_line = b""
         while True:
-            code = process.poll()
+            exit_code = process.poll()
             if data := stream.read():
                 last_output_at = time.monotonic()
                 *lines, partial_line = (partial_line + data).split(b"\n")
                 for line in lines:
                     yield line.decode("utf-8", "replace")
-            if code is not None:
-                description = f"exit code {code}" if code >= 0 else describe_kill(-code)
-                return AttemptEnd(description, should_retry=code != 0, log_start=log_start)
+            if exit_code is not None:
+                description = (
+                    f"exit code {exit_code}" if exit_code >= 0 else describe_kill(-exit_code)
+                )
+                return AttemptEnd(description, should_retry=exit_code != 0, log_start=log_start)
             now = time.monotonic()
             if now - started_at > job.timeout_s:
                 return AttemptEnd(f"not finished within {job.timeout_s:.0f} s", False, log_start)

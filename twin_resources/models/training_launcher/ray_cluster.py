@@ -159,12 +159,12 @@ def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str])
 
 
 def _connect(address: str) -> JobSubmissionClient:
-    tried = f"reach the Ray cluster at {address}"
+    action = f"reach the Ray cluster at {address}"
     try:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise TwinError(
-            tried,
+            action,
             found="the package ray is not installed",
             next_step='pip install "llm-twin[ray]", or set TWIN_TRAIN_BACKEND=local',
         ) from error
@@ -172,7 +172,7 @@ def _connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
         raise TwinError(
-            tried,
+            action,
             found=str(error),
             next_step="start the cluster (`ray start --head`, or deploy/kubernetes), or set "
             "TWIN_RAY_ADDRESS to its dashboard",

@@ -162,15 +162,15 @@ def _wait_for_resources(group: Any, bundle: Mapping[str, float], attempt: Attemp
 
     deadline = time.monotonic() + attempt.job.silence_s
     while not group.wait(timeout_seconds=min(WAIT_LOG_INTERVAL_S, attempt.job.silence_s)):
-        available = {name: ray.cluster_resources().get(name, 0.0) for name in bundle}
+        cluster_resources = {name: ray.cluster_resources().get(name, 0.0) for name in bundle}
         if time.monotonic() > deadline:
             raise TwinError(
                 f"reserve {attempt.machines} machines with {dict(bundle)}",
                 found=f"no free resources within {attempt.job.silence_s:.0f} s; the cluster has "
-                f"{available} in total",
+                f"{cluster_resources} in total",
                 next_step="add nodes (maxReplicas of the worker group), or lower TWIN_TRAIN_RANKS",
             )
-        _log(f"waiting for {attempt.machines} × {dict(bundle)}; {available} in the cluster")
+        _log(f"waiting for {attempt.machines} × {dict(bundle)}; {cluster_resources} in the cluster")
 
 
 def _follow_machines(streams: Sequence[Any]) -> int:

@@ -323,8 +323,8 @@ class LangfuseClient:
         Raises:
             TraceStoreError: the page could not be read.
         """
-        tried = f"read {path.rsplit('/', 1)[1]} from {self.host}"
-        answer = self._call("GET", path, tried=tried, params=dict(parameters))
+        action = f"read {path.rsplit('/', 1)[1]} from {self.host}"
+        answer = self._call("GET", path, tried=action, params=dict(parameters))
         return self._list(answer), str(answer.get("meta", {}).get("cursor") or "")
 
     def _pages(
@@ -439,5 +439,5 @@ def _next_step(status: int) -> str:
 def _instant(moment: datetime | None) -> str:
     if moment is None:
         return ""
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    aware_moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware_moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -43,10 +43,10 @@ def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
         "LANGFUSE_SECRET_KEY": settings.langfuse_secret_key,
     }
     if any(langfuse_settings.values()):
-        missing = ", ".join(name for name, value in langfuse_settings.items() if not value)
+        missing_names = ", ".join(name for name, value in langfuse_settings.items() if not value)
         raise TwinError(
             "find the trace store",
-            found=f"an incomplete set of Langfuse settings: {missing} missing",
+            found=f"an incomplete set of Langfuse settings: {missing_names} missing",
             next_step="set all three LANGFUSE_ variables, or none for the local store",
         )
     host = f"http://127.0.0.1:{settings.traces_port}"

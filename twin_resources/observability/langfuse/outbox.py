@@ -264,11 +264,11 @@ class Outbox:
             identity = hashlib.sha256(export).hexdigest()
             self._put(connection, "trace", identity, export, priority=_TRACE_PRIORITY)
             while self._count(connection, "bytes") > self._max_trace_bytes:
-                oldest = connection.execute(
+                oldest_row = connection.execute(
                     "SELECT number, bytes FROM waiting WHERE kind = 'trace' ORDER BY number LIMIT 1"
                 ).fetchone()
-                connection.execute("DELETE FROM waiting WHERE number = ?", (oldest[0],))
-                self._increment_counts(connection, trace=-1, bytes=-oldest[1], dropped=1)
+                connection.execute("DELETE FROM waiting WHERE number = ?", (oldest_row[0],))
+                self._increment_counts(connection, trace=-1, bytes=-oldest_row[1], dropped=1)
 
     def next_waiting(self) -> QueuedItem | None:
         """Return the next item by attempts, priority and age, or None if the queue is empty.
@@ -324,7 +324,7 @@ class Outbox:
         with self._read_connection() as connection:
             totals: dict[str, int] = dict(connection.execute("SELECT name, value FROM counts"))
             oldest_at = connection.execute("SELECT MIN(queued_at) FROM waiting").fetchone()[0]
-            refused = connection.execute("SELECT COUNT(*) FROM refused").fetchone()[0]
+            refused_count = connection.execute("SELECT COUNT(*) FROM refused").fetchone()[0]
             problem_row = connection.execute("SELECT value, at FROM words WHERE name = 'problem'")
             problem, problem_at = problem_row.fetchone() or ("", None)
         return OutboxCounts(
@@ -335,7 +335,7 @@ class Outbox:
             sent_scores=totals.get("sent_score", 0),
             sent_traces=totals.get("sent_trace", 0),
             dropped_traces=totals.get("dropped", 0),
-            refused=refused,
+            refused=refused_count,
             problem=problem,
             problem_at=problem_at,
         )

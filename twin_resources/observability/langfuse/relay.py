@@ -141,13 +141,13 @@ class Sender:
             for scope in resource.scope_spans
             for span in scope.spans
         ]
-        starts = [span.start_time_unix_nano // 1_000_000 for span in spans]
+        start_times_ms = [span.start_time_unix_nano // 1_000_000 for span in spans]
         stored_ids: set[str] = set()
         for trace_id in {span.trace_id.hex() for span in spans}:
             parameters = {
                 "traceId": trace_id,
-                "fromStartTime": format_timestamp(min(starts)) or "",
-                "toStartTime": format_timestamp(max(starts) + 1) or "",
+                "fromStartTime": format_timestamp(min(start_times_ms)) or "",
+                "toStartTime": format_timestamp(max(start_times_ms) + 1) or "",
                 "fields": "core",
                 "limit": "1000",
             }
@@ -220,23 +220,21 @@ class Relay:
             OutboxError: the outbox cannot be read or written.
         """
         with sending_lock(self.outbox.path):
-            waiting = self.outbox.next_waiting()
-            if waiting is None:
+            item = self.outbox.next_waiting()
+            if item is None:
                 return IDLE_S
-            outcome = self.sender.send(waiting)
+            outcome = self.sender.send(item)
         if outcome.kind == "again":
             self._failures += 1
-            self.outbox.record_failure(waiting, outcome.reason)
+            self.outbox.record_failure(item, outcome.reason)
             self._report_change(f"trace store: {outcome.reason}")
             return self._pause_s() if outcome.wait_s is None else max(outcome.wait_s, IDLE_S)
         self._failures = 0
         if outcome.kind == "never":
-            self.outbox.refuse(waiting, outcome.reason)
-            self._report_change(
-                f"{waiting.kind} {waiting.id} is permanently refused: {outcome.reason}"
-            )
+            self.outbox.refuse(item, outcome.reason)
+            self._report_change(f"{item.kind} {item.id} is permanently refused: {outcome.reason}")
             return 0.0
-        self.outbox.mark_sent(waiting)
+        self.outbox.mark_sent(item)
         if self._last_message:
             self._report_change("")
         return 0.0

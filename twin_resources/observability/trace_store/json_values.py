@@ -55,14 +55,14 @@ def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
     Lists become JSON, and empty objects are omitted. The last value of a repeated name is kept, so
     the author's own metadata overrides the rest.
     """
-    flat: dict[str, str] = {}
+    flat_fields: dict[str, str] = {}
     for name, item in value.items():
         path = f"{prefix}.{name}" if prefix else name
         if isinstance(item, Mapping):
-            flat.update(flatten(cast(Mapping[str, Any], item), prefix=path))
+            flat_fields.update(flatten(cast(Mapping[str, Any], item), prefix=path))
         elif item is not None:
-            flat[path] = to_text(item)
-    return flat
+            flat_fields[path] = to_text(item)
+    return flat_fields
 
 
 def metadata_texts(value: Any) -> dict[str, str]:

@@ -122,15 +122,17 @@ def _require_keys(endpoint: Endpoint) -> Endpoint:
         if not authorization:
             return _message(401, "No authorization header")
         try:
-            scheme, _, encoded = authorization.partition(" ")
-            public, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+            scheme, _, encoded_keys = authorization.partition(" ")
+            public_key, _, secret_key = (
+                base64.b64decode(encoded_keys, validate=True).decode().partition(":")
+            )
         except (binascii.Error, UnicodeDecodeError):
             return _message(401, "Invalid authorization header")
         if scheme.lower() != "basic":
             return _message(401, "Invalid authorization header")
-        is_public_key_valid = secrets.compare_digest(public.encode(), keys.public.encode())
+        is_public_key_valid = secrets.compare_digest(public_key.encode(), keys.public.encode())
         if (
-            not secrets.compare_digest(secret.encode(), keys.secret.encode())
+            not secrets.compare_digest(secret_key.encode(), keys.secret.encode())
             or not is_public_key_valid
         ):
             return _message(
@@ -232,14 +234,14 @@ async def _post_traces(request: Request) -> Response:
 
 async def _get_observations(request: Request) -> Response:
     query = queries.parse_observation_query(_parameters(request))
-    rows, more = await run_in_threadpool(request.app.state.tables.observations, query)
+    rows, has_more = await run_in_threadpool(request.app.state.tables.observations, query)
     data = [
         observation_answers.observation_document(
             row, groups=query.groups, expand_metadata=query.expand_metadata
         )
         for row in rows
     ]
-    cursor = {"cursor": queries.encode_observation_cursor(rows[-1])} if more and rows else {}
+    cursor = {"cursor": queries.encode_observation_cursor(rows[-1])} if has_more and rows else {}
     return JSONResponse({"data": data, "meta": cursor})
 
 
@@ -273,8 +275,8 @@ async def _post_scores(request: Request) -> Response:
 
 async def _get_scores(request: Request) -> Response:
     query = queries.parse_score_query(_parameters(request))
-    rows, more = await run_in_threadpool(request.app.state.tables.scores, query)
-    cursor = {"cursor": queries.encode_score_cursor(rows[-1])} if more and rows else {}
+    rows, has_more = await run_in_threadpool(request.app.state.tables.scores, query)
+    cursor = {"cursor": queries.encode_score_cursor(rows[-1])} if has_more and rows else {}
     data = [posted_scores.score_document(row, groups=query.groups) for row in rows]
     return JSONResponse({"data": data, "meta": {"limit": query.limit} | cursor})
 

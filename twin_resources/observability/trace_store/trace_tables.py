@@ -223,8 +223,8 @@ def _build_observation(row: sqlite3.Row) -> Observation:
     values["tags"] = tuple(values["tags"])
     for name in _BOOLEAN_COLUMNS:
         values[name] = bool(values[name])
-    nested = {
+    nested_fields = {
         name: kind(**{column: values.pop(column) for column in _COLUMNS_BY_FIELD[name]})
         for name, kind in _NESTED.items()
     }
-    return Observation(**values, **nested)
+    return Observation(**values, **nested_fields)

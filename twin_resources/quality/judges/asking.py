@@ -246,13 +246,13 @@ class RubricRater(Generic[Rating]):
         """Reserve the cost of one request, send it, and settle the cost even if it fails."""
         from twin_resources.access.paid_budget import is_unbilled, provider_completion
 
-        complete = provider_completion()
+        send_completion = provider_completion()
         budget = self._terms.budget
         max_usd = 0.0 if budget is None else self._max_request_cost_usd(content)
         reservation = None if budget is None else budget.reserve(max_usd)
         usd = max_usd  # a failed request may have been charged
         try:
-            reply = complete(
+            reply = send_completion(
                 model=self.model,
                 messages=[{"role": "user", "content": content}],
                 temperature=temperature,

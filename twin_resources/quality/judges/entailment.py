@@ -102,7 +102,7 @@ class EntailmentModel:
         buckets: dict[int, list[int]] = {}
         for index, length in enumerate(lengths):
             bucket_length = next(
-                (padded for padded in PADDED_LENGTHS if length <= padded), PADDED_LENGTHS[-1]
+                (limit for limit in PADDED_LENGTHS if length <= limit), PADDED_LENGTHS[-1]
             )
             buckets.setdefault(min(bucket_length, self._max_tokens), []).append(index)
         probabilities = [0.0] * len(pairs)
@@ -118,7 +118,7 @@ class EntailmentModel:
     def _score_batch(self, pairs: Sequence[tuple[str, str]], padded_length: int) -> list[float]:
         import torch
 
-        encoded: Any = self._tokenizer(
+        batch: Any = self._tokenizer(
             [passage for passage, _ in pairs],
             [sentence for _, sentence in pairs],
             truncation="only_first",  # truncate the passage; a shorter sentence makes another claim
@@ -127,7 +127,7 @@ class EntailmentModel:
             return_tensors="pt",
         ).to(self._device)
         with torch.inference_mode():
-            logits: Any = self._model(**encoded).logits.float()
+            logits: Any = self._model(**batch).logits.float()
         return logits.softmax(-1)[:, self._entailment_index].cpu().tolist()
 
 
