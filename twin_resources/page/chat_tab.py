@@ -332,7 +332,7 @@ class ChatTab:
                 return
         model = model_name(author, version or "")
         previous_turns = conversations.get(author, [])
-        if version == DRAFT:  # a draft replaces the last answer and uses the same messages
+        if version == DRAFT:  # a draft is made from the same messages as the last answer
             context_turns, answering_model = previous_turns[:-1], model_name(author, "")
         else:
             context_turns, answering_model = previous_turns, model

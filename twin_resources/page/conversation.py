@@ -67,7 +67,7 @@ class GatewayClient:
         return [model.id for model in await self._list_models()]
 
     async def answer_models(self) -> set[str]:
-        """Return the authors for whom an answer model answers until a tuned model is released.
+        """Return the authors who have only an answer model, because no tuned model is released yet.
 
         Raises:
             TwinError: the gateway does not respond.

@@ -6,7 +6,7 @@ Out of scope: displaying the time (`commands/clock.py`), defining a step (`evalu
 
 A mean over all steps reported "1:09:37 left" four minutes before it reported "2:08", because the
 first step of a training run compiles and warms up. The estimate therefore omits the first step and
-uses recent steps. A single pause (a checkpoint, another process) does not affect it.
+uses recent steps. It does not expect a single pause (a checkpoint, another process) in every step.
 """
 # pyright: strict
 

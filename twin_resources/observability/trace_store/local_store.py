@@ -54,7 +54,7 @@ from twin_resources.settings import load_secrets, load_settings
 API_VERSION = "4.16.0"  # this store reproduces recorded responses of this server version
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_INGESTION_VERSION = 4
-# The ledger keeps its copy equally long (`ledger.LedgerRules`) and reads each trace only once.
+# The ledger keeps its own copy equally long (`ledger.LedgerRules`) and rereads no processed trace.
 RETENTION_DAYS = 90
 DAY_MS = 86_400_000
 CLEANUP_INTERVAL_MS = 600_000
