@@ -18,7 +18,7 @@ gc.set_threshold(1_000_000, *_thresholds[1:])
 import dagster as dg
 
 from twin_assets import contract_checks
-from twin_assets.analytics.sql_models import sql_assets
+from twin_assets.analytics.sql_models import build_sql_assets
 from twin_assets.asset_specs import complete_spec
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.evaluation import (
@@ -128,7 +128,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     checks = [one for one in asset_definitions if isinstance(one, dg.AssetChecksDefinition)]
     assets = [
         *(one for one in asset_definitions if not isinstance(one, dg.AssetChecksDefinition)),
-        *sql_assets(),
+        *build_sql_assets(),
     ]
     step_execution.require_steps(one.node_def.name for one in [*assets, *checks])
     return dg.Definitions(
@@ -169,7 +169,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         ],
         resources=default_resources() | dict(resources or {}),
         # For jobs without their own: `retrain_twin`, and Materialize in the UI (Dagster's own job).
-        executor=step_execution.executor_definition(),
+        executor=step_execution.build_executor(),
     ).map_resolved_asset_specs(func=complete_spec)
 
 

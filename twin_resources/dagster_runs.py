@@ -38,7 +38,7 @@ ASSET_GROUPS = (
 RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key value }"
 
 
-def lineage_link(url: str) -> str:
+def build_lineage_link(url: str) -> str:
     """Return the address of the whole asset graph with its groups open.
 
     By default, Dagster shows all groups closed, as eight boxes without an asset. It reads the open

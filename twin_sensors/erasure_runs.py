@@ -78,14 +78,14 @@ def forgetting_unfinished(
     records = DagsterRunRecords(context.instance, job=forget.name, key_tag=REQUEST_TAG)
     launches: list[RunLaunch] = []
     abandoned: list[int] = []
-    for request in journal.unfinished_requests(state):
+    for request in journal.list_unfinished_requests(state):
         runs = records.runs_with_key(str(request.number))
         # The obligation remains however a run ended, so the sensor waits only for active runs.
         if next_step(runs, now=time.time()) == "wait":
             continue
         # A cloud limits deletions per day: a run that it postponed does not count as unsuccessful.
         last_deletion_at = max(
-            journal.requested_deletions(state, request.number).values(), default=0.0
+            journal.read_requested_deletions(state, request.number).values(), default=0.0
         )
         if sum(run.created > last_deletion_at for run in runs) >= MAX_RUNS:
             abandoned.append(request.number)

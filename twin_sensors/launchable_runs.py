@@ -80,7 +80,7 @@ def select_launchable(
         claims: the claims to take for each launch, or None if its row or a later call takes them.
     """
     launch_list = list(launches)
-    unknown = set(unknown_partitions(instance, launch_list)) - {*added}
+    unknown = set(find_unknown_partitions(instance, launch_list)) - {*added}
     ready: list[RunLaunch] = []
     held_messages: list[str] = []
     for launch in launch_list:
@@ -101,7 +101,9 @@ def select_launchable(
     return ready, held_messages
 
 
-def unknown_partitions(instance: dg.DagsterInstance, launches: Iterable[RunLaunch]) -> list[str]:
+def find_unknown_partitions(
+    instance: dg.DagsterInstance, launches: Iterable[RunLaunch]
+) -> list[str]:
     """Return the slugs of the launches' authors without a partition."""
     known_partitions = {"", *instance.get_dynamic_partitions(PARTITIONS)}
     return sorted({launch.author for launch in launches} - known_partitions)

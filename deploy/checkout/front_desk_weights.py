@@ -124,7 +124,7 @@ def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sam
     return samples
 
 
-def prose_samples() -> list[Sample]:
+def build_prose_samples() -> list[Sample]:
     """Return pairs of sentences from the bundled authors: text that a reader pastes is ordinary."""
     passages = [text for author in bundled_writers(exclude=[]) for _, text in author.passages]
     sentences = [part for text in passages for part in SENTENCE_END.split(text) if part]
@@ -135,7 +135,7 @@ def prose_samples() -> list[Sample]:
 
 def fit_weights(corpus: Corpus) -> FittedWeights:
     """Fit a logistic regression over the n-grams and a layer over the vectors."""
-    pasted_samples = prose_samples()
+    pasted_samples = build_prose_samples()
     coefficients, scale, intercepts = fit_ngrams([*build_samples(corpus), *pasted_samples])
     punctuated_samples = [*build_samples(corpus, keep_punctuation=True), *pasted_samples]
     hidden, output = fit_layer(

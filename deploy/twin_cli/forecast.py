@@ -59,7 +59,7 @@ def core_speed() -> float:
     return min(2.0, max(0.3, LOOP_CPU_S / max(min(durations), 1e-6)))
 
 
-def competing_processes() -> float:
+def count_competing_processes() -> float:
     """Return how many other processes compete for a core, or 0 if the system does not count them.
 
     The result is the lower of the last minute's mean and the current count: a process that just
@@ -127,7 +127,7 @@ def forecast(
         words: the words in the posts.
         installed: whether everything is already installed.
         recipe: the recipe's name (`model_fit.expect`).
-        other_processes: the other processes that compete for a core (`competing_processes`).
+        other_processes: the other processes that compete for a core (`count_competing_processes`).
         speed: the speed of a core (`core_speed`).
         is_remote_server: whether a third party's server answers (`TWIN_MODEL_SERVER_URL`).
 

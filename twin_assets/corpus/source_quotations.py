@@ -78,18 +78,18 @@ def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
     marked, code = _mark_quotations(text, str(post["markup"]))
     paragraphs = list(_split_paragraphs(marked))
     quoted = [frozenset(_word_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted]
-    unquoted_runs = _runs_in_texts(
+    unquoted_runs = _find_runs_in_texts(
         quoted, [code, *(part for part, is_quoted in paragraphs if not is_quoted)]
     )
     return tuple(left for runs in quoted if (left := runs - unquoted_runs))
 
 
-def count_contained(quotations: Sequence[WordRuns], text: str) -> int:
+def count_contained_quotations(quotations: Sequence[WordRuns], text: str) -> int:
     """Return the number of quoted paragraphs of which a text contains at least a third."""
     return _count_contained(quotations, [text])
 
 
-def count_unmarked(quotations: Sequence[WordRuns], markdown: str) -> int:
+def count_unmarked_quotations(quotations: Sequence[WordRuns], markdown: str) -> int:
     """Return the number of quoted paragraphs in a cleaned text outside its quotations."""
     if not quotations:
         return 0
@@ -100,11 +100,11 @@ def count_unmarked(quotations: Sequence[WordRuns], markdown: str) -> int:
 
 
 def _count_contained(quotations: Sequence[WordRuns], texts: Iterable[str]) -> int:
-    contained = _runs_in_texts(quotations, texts)
+    contained = _find_runs_in_texts(quotations, texts)
     return sum(len(runs & contained) >= max(1.0, _MIN_SHARED * len(runs)) for runs in quotations)
 
 
-def _runs_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> WordRuns:
+def _find_runs_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> WordRuns:
     """Return the sequences of the quotations that occur in one of the texts."""
     every = frozenset[tuple[str, ...]]().union(*quotations)
     return every.intersection(chain.from_iterable(map(_word_runs, texts)))
@@ -239,13 +239,13 @@ def _split_paragraphs(marked: str) -> Iterator[tuple[str, bool]]:
     """Yield the paragraphs of a marked text, and whether they are quoted."""
     depth = end = 0
     for mark in _QUOTE_MARKS.finditer(marked):
-        yield from _paragraphs_at_depth(marked[end : mark.start()], depth)
+        yield from _iterate_paragraphs(marked[end : mark.start()], depth)
         depth = max(0, depth + (1 if mark[0] == _QUOTE_START else -1))
         end = mark.end()
-    yield from _paragraphs_at_depth(marked[end:], depth)
+    yield from _iterate_paragraphs(marked[end:], depth)
 
 
-def _paragraphs_at_depth(text: str, depth: int) -> Iterator[tuple[str, bool]]:
+def _iterate_paragraphs(text: str, depth: int) -> Iterator[tuple[str, bool]]:
     for paragraph in _BLANK_LINE.split(text):
         if paragraph.strip():
             yield paragraph, depth > 0

@@ -29,7 +29,7 @@ from twin_assets.evaluation.measures import (
 from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
 from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
+from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.sequential_plan import (
     FIRST,
     WHOLE,
@@ -37,8 +37,8 @@ from twin_assets.evaluation.sequential_plan import (
     GateStage,
     ask_until_decided,
     compare_until_decided,
-    first_questions,
     read_until_decided,
+    take_first_questions,
 )
 from twin_assets.evaluation.served import posts_in_prompt, served_answers
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
@@ -58,7 +58,7 @@ def measure(
     cache: MeasurementCache,
     load_judging_context: Callable[[], JudgingContext],
     log: Callable[[str], object],
-) -> tuple[Evaluation, tuple[SideBySide, ...]]:
+) -> tuple[Evaluation, tuple[AnswerComparison, ...]]:
     """Measure one checkpoint.
 
     Args:
@@ -155,7 +155,7 @@ def _prepare_inputs(
         training,
         likelihood_samples,
         left_out,
-        LikelihoodCache(cache, perplexity.evaluation_precision()),
+        LikelihoodCache(cache, perplexity.choose_evaluation_precision()),
         _build_prompts(
             spec, passages, training, judging_context, is_first_verdict=is_first_verdict
         ),
@@ -180,7 +180,7 @@ def _run_plan(
     """
     spec, stage, prompts = prepared.spec, prepared.stage, prepared.prompts
     _announce_answers(
-        progress, first_questions(prompts, stage.min_questions), prepared.base_scores_for
+        progress, take_first_questions(prompts, stage.min_questions), prepared.base_scores_for
     )
     likelihoods = read_until_decided(
         prepared.likelihood_samples,
@@ -269,7 +269,9 @@ def _collect_samples(
             likelihood_samples,
             own=tuple(tokenizer.tokenize(author_control.own_rows(passages, template))),
             other=tuple(
-                tokenizer.tokenize(author_control.other_rows(passages, writer_samples, template))
+                tokenizer.tokenize(
+                    author_control.build_other_rows(passages, writer_samples, template)
+                )
             ),
             general=tuple(tokenizer.tokenize(general_instructions.make_rows())),
             choices=tuple(tokenizer.tokenize(common_knowledge.make_rows())),
@@ -286,7 +288,7 @@ def _build_prompts(
     is_first_verdict: bool = False,
 ) -> PromptSet:
     """Return the prompts of all measures; those for a first verdict omit instructions and posts."""
-    pairs = held_out.training_pairs(spec.dataset)
+    pairs = held_out.select_training_pairs(spec.dataset)
     prompts = served_answers.build_prompt_set(
         passages,
         pl.concat([training, passages], how="diagonal"),
@@ -329,7 +331,7 @@ def _make_base_scorer(
             topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
             if not topic.reaches_the_limit:
                 on_topic.announce_base(scores, prompts, judges)
-        if red_team.needs_base(red_team.candidate_flags(prompts, answers, training_texts)):
+        if red_team.needs_base(red_team.find_candidate_flags(prompts, answers, training_texts)):
             red_team.announce_flags(scores, prompts, judges)
         return scores
 
@@ -349,11 +351,11 @@ def _announce_answers(
 
 def _pair_answers(
     passages: pl.DataFrame, prompts: PromptSet, answers: PromptAnswers
-) -> tuple[SideBySide, ...]:
+) -> tuple[AnswerComparison, ...]:
     """Return the held-out questions with all answers, and with ids so that a post can be erased."""
     ids = passages.select("sample_id", "document_id", "chunk_id").head(len(prompts.held_out)).rows()
     return tuple(
-        SideBySide(
+        AnswerComparison(
             *ids[at],
             question=prompts.questions[at],
             author=prompts.own_answers[at],

@@ -21,13 +21,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from twin_assets.corpus.title_questions import question_about
+from twin_assets.corpus.title_questions import question_from_title
 from twin_assets.instructions.answer_passages import AnswerPassage
 from twin_assets.instructions.author_questions import readdress_question
 from twin_assets.instructions.question_wordings import (
     QuestionWordings,
+    find_wordings,
     is_distinctive,
-    wordings_for,
 )
 from twin_assets.instructions.similar_keys import split_words
 
@@ -125,7 +125,7 @@ class _Post:
         # A capitalized title above the text does not make its words names.
         self._text = re.sub(r"(?m)^#.*$", "", text)
         self._passages = passages
-        self._wordings: QuestionWordings = wordings_for(language)
+        self._wordings: QuestionWordings = find_wordings(language)
 
     def continuation(self, index: int) -> str:
         """Return the request to continue a passage's first words."""
@@ -142,25 +142,25 @@ class _Post:
         """Yield (name, question) for a passage, the best first."""
         passage = self._passages[index]
         if index == 0:
-            yield from self._title_questions()
+            yield from self._write_title_questions()
         if passage.heading and (index == 0 or self._passages[index - 1].heading != passage.heading):
-            yield from self._heading_questions(passage.heading)
-        yield from self._own_questions(index, _sentences(passage.plain_text))
+            yield from self._write_heading_questions(passage.heading)
+        yield from self._find_own_questions(index, _sentences(passage.plain_text))
 
-    def _title_questions(self) -> Iterator[tuple[str, str]]:
+    def _write_title_questions(self) -> Iterator[tuple[str, str]]:
         if not self._title:
             return
         is_supported_language = (
             self._language in _ENGLISH or self._wordings.title[0] != "“{title}”?"
         )
-        question = question_about(self._title, text=self._text, language=self._language)
+        question = question_from_title(self._title, text=self._text, language=self._language)
         if is_supported_language and _is_distinctive_question(question, self._title):
             yield "title", question
         for wording in self._rotate_wordings(self._wordings.title, self._title):
             if is_distinctive(wording, title=self._title):
                 yield "title", wording.format(title=self._title)
 
-    def _heading_questions(self, heading: str) -> Iterator[tuple[str, str]]:
+    def _write_heading_questions(self, heading: str) -> Iterator[tuple[str, str]]:
         heading = _quotable_title(heading).rstrip(":. ")
         words = split_words(heading)
         repeats_title = set(words) == set(split_words(self._title))
@@ -171,7 +171,7 @@ class _Post:
         if len(words) <= 4 and not self._wordings.referring_words.isdisjoint(words):
             return
         if self._language in _ENGLISH:
-            question = question_about(heading, text=self._text, language="en")
+            question = question_from_title(heading, text=self._text, language="en")
             if (
                 "“" not in question
                 and len(words) > 1
@@ -182,7 +182,9 @@ class _Post:
             if self._title and is_distinctive(wording, heading=heading, title=self._title):
                 yield "heading", wording.format(heading=heading, title=self._title)
 
-    def _own_questions(self, index: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def _find_own_questions(
+        self, index: int, sentences: Sequence[str]
+    ) -> Iterator[tuple[str, str]]:
         """Yield questions that the author asks and then answers, so none from a last sentence."""
         preceding = _sentences(self._passages[index - 1].plain_text)[-1:] if index else []
         for sentence in [*preceding, *sentences[:-1]]:

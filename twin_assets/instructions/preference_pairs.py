@@ -123,7 +123,9 @@ def build_trace_pairs(
         `too_many_votes` (each of its readers votes far more than the others), `alike`.
     """
     rows = list(traces)
-    excluded_voters = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))
+    excluded_voters = find_excessive_voters(
+        Counter(voter for trace in rows for voter in trace.voters)
+    )
     pairs: dict[str, PreferencePair] = {}
     left_out: Counter[str] = Counter()
     for trace in rows:
@@ -139,7 +141,7 @@ def build_trace_pairs(
         elif is_edited and _MASKED.search(trace.edit):
             left_out["masked_edit"] += 1
         elif is_edited:
-            _add(pairs, _edit_pair(trace), left_out)
+            _add(pairs, _build_edit_pair(trace), left_out)
         elif excluded_voters.issuperset(trace.voters):
             left_out["too_many_votes"] += 1
         else:
@@ -149,7 +151,7 @@ def build_trace_pairs(
             if passage is None or passage.answer.strip() == trace.answer.strip():
                 left_out["no_passage"] += 1
             else:
-                _add(pairs, _vote_pair(trace, passage), left_out)
+                _add(pairs, _build_vote_pair(trace, passage), left_out)
     return list(pairs.values()), left_out
 
 
@@ -162,7 +164,7 @@ def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Count
         pairs[pair_key] = pair
 
 
-def _edit_pair(trace: Trace) -> PreferencePair:
+def _build_edit_pair(trace: Trace) -> PreferencePair:
     return PreferencePair(
         source="edit",
         trace_id=trace.trace_id,
@@ -177,7 +179,7 @@ def _edit_pair(trace: Trace) -> PreferencePair:
     )
 
 
-def _vote_pair(trace: Trace, passage: AuthorPassage) -> PreferencePair:
+def _build_vote_pair(trace: Trace, passage: AuthorPassage) -> PreferencePair:
     """Return a pair whose context omits the chosen text, to prevent copying."""
     return PreferencePair(
         source="vote",
@@ -231,7 +233,7 @@ def find_passage(
     return best[3] if best is not None and -best[0] >= MIN_SHARED_WORDS else None
 
 
-def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
+def find_excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     """Return readers who cast far more votes than the others; their votes make no pair.
 
     The rule is the ledger's (`statistics/poisoning.py`): more than 5 % if there are at least 20
@@ -247,7 +249,7 @@ def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     return frozenset(reader for reader, count in votes.items() if count > limit)
 
 
-def indexes_within_share(
+def select_indexes_within_share(
     owners: Sequence[Collection[str]], *, max_percent: int = MAX_READER_PERCENT
 ) -> list[int]:
     """Return the indexes to keep so that no reader owns more than a given share of them.

@@ -96,7 +96,7 @@ def _render_messages(
     return [*messages, {"role": "assistant", "content": answer.strip()}]
 
 
-def general_plan(
+def plan_general_samples(
     samples: Sequence[GeneralSample],
     *,
     source: str,

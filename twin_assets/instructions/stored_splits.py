@@ -57,20 +57,22 @@ def compare_splits(
     Args:
         dataset, draws, earlier_versions: `document_id`, `split`.
     """
-    current = _split_by_document(dataset)
+    current = _select_document_splits(dataset)
     joined = current.join(draws, on="document_id", how="left", suffix="_drawn")
     not_drawn = joined.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
     changed: set[str] = set()
     versions = 0
     for earlier_rows in earlier_versions:
         versions += 1
-        joined = current.join(_split_by_document(earlier_rows), on="document_id", suffix="_before")
+        joined = current.join(
+            _select_document_splits(earlier_rows), on="document_id", suffix="_before"
+        )
         differing = joined.filter(pl.col("split") != pl.col("split_before"))
         changed |= set(differing["document_id"].to_list())
     return StoredSplits(versions, not_drawn["document_id"].n_unique(), len(changed))
 
 
-def _split_by_document(rows: pl.DataFrame) -> pl.DataFrame:
+def _select_document_splits(rows: pl.DataFrame) -> pl.DataFrame:
     used = rows.filter(pl.col("split").is_in(["train", "held_out"]))
     return used.select("document_id", "split").unique()
 
@@ -80,7 +82,7 @@ def compare_stored_splits(tables: Tables, author: str) -> StoredSplits:
     table = store.open_table(
         tables.uri(DATASET_TABLE, author), storage_options=tables.storage_options
     )
-    versions = sorted(_tagged_versions(table) if table else (), reverse=True)
+    versions = sorted(_list_tagged_versions(table) if table else (), reverse=True)
     columns = ["document_id", "split"]
     return compare_splits(
         tables.read(DATASET_TABLE, author, columns=columns),
@@ -92,7 +94,7 @@ def compare_stored_splits(tables: Tables, author: str) -> StoredSplits:
     )
 
 
-def _tagged_versions(table: StoredTable) -> set[int]:
+def _list_tagged_versions(table: StoredTable) -> set[int]:
     dataset = cast("Any", table.dataset)  # pyright: ignore[reportUnknownMemberType]
     tags = cast("dict[str, dict[str, Any]]", dataset.tags.list())
     return {int(tag["version"]) for tag in tags.values()}

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.corpus.title_questions import question_with_title
+from twin_assets.corpus.title_questions import question_quoting_title
 from twin_resources.models.retrieval.naming import normalize_words
 from twin_resources.models.retrieval.search import RetrievalQuery
 
@@ -109,7 +109,7 @@ def make_title_questions(titles: Sequence[str], *, language: str = "en") -> Titl
     # the hash keeps the sample nearly the same while a table grows
     drawn = sorted(distinct, key=lambda words: hashlib.sha256(words.encode()).digest())
     questions = {
-        words: question_with_title(distinct[words], language=language)
+        words: question_quoting_title(distinct[words], language=language)
         for words in drawn[:MAX_QUESTIONS]
     }
     return TitleQuestions(questions, len(distinct), untitled)

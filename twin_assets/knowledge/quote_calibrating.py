@@ -103,18 +103,18 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
     own_scores = calibration.deciding_scores(
         embedder.embed(sentences, are_questions=True),
         vectors,
-        excluded_passages=[_overlapping_indices(passages, at) for at in held_out_indices],
+        excluded_passages=[_find_overlapping_passages(passages, at) for at in held_out_indices],
     )
 
     def fit(language: str) -> calibration.Calibration:
-        foreign = embedder.embed(read_questions_to_others(language), are_questions=True)
+        foreign = embedder.embed(read_foreign_questions(language), are_questions=True)
         return calibration.calibrate(
             own_scores,
             calibration.deciding_scores(foreign, vectors),
             calibration.deciding_scores(foreign, vectors, max_nearest=1),
         )
 
-    languages = _frequent_languages(passages["language"])
+    languages = _find_frequent_languages(passages["language"])
     language = next((code for code in languages if code in QUESTION_LANGUAGES), "en")
     fitted, elsewhere = fit(language), None
     if len(embedder.languages) > 1:
@@ -137,7 +137,7 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
 
 
 @cache
-def read_questions_to_others(language: str = "en") -> tuple[str, ...]:
+def read_foreign_questions(language: str = "en") -> tuple[str, ...]:
     """Read questions to other authors, on as many subjects as possible.
 
     Args:
@@ -147,7 +147,7 @@ def read_questions_to_others(language: str = "en") -> tuple[str, ...]:
     return tuple(file.read_text(encoding="utf-8").splitlines())
 
 
-def _frequent_languages(languages: pl.Series) -> list[str]:
+def _find_frequent_languages(languages: pl.Series) -> list[str]:
     """Return the languages of the posts, the most frequent first.
 
     Languages below `MIN_LANGUAGE_SHARE` are left out, because the language detector makes errors on
@@ -164,14 +164,14 @@ def _sample_held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
     indices: list[int] = []
     sentences: list[str] = []
     for place in calibration.sample_indexes(passage_ids, calibration.MAX_OWN_SENTENCES):
-        sentence = _first_long_sentence(passages["text"][place])
+        sentence = _find_first_long_sentence(passages["text"][place])
         if sentence:
             indices.append(place)
             sentences.append(sentence)
     return indices, sentences
 
 
-def _first_long_sentence(text: str) -> str:
+def _find_first_long_sentence(text: str) -> str:
     for passage in cut_into_passages(text):
         for start, end in passage.sentences:
             if len(text[start:end].split()) >= calibration.MIN_QUESTION_WORDS:
@@ -179,7 +179,7 @@ def _first_long_sentence(text: str) -> str:
     return ""
 
 
-def _overlapping_indices(passages: pl.DataFrame, index: int) -> list[int]:
+def _find_overlapping_passages(passages: pl.DataFrame, index: int) -> list[int]:
     """Return the indices of the passages that overlap this one, including its own."""
     row = passages.row(index, named=True)
     same = (

@@ -19,7 +19,7 @@ from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
 from twin_resources.prompt.templates import Message, render, template_by_hash
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.pairs import HELD_OUT, RECORDED
-from twin_resources.quality.ledger.interactions_frame import reader_interactions
+from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -45,17 +45,17 @@ class ShadowPrompt:
     passages: tuple[ShownPassage, ...]
 
 
-def stored_prompts(tables: Tables, author: str, *, min_prompts: int) -> list[ShadowPrompt]:
+def read_prompts(tables: Tables, author: str, *, min_prompts: int) -> list[ShadowPrompt]:
     """Return the `shadow_prompts` of an author's current tables."""
     return shadow_prompts(
-        recorded_interactions(tables, author),
+        read_interactions(tables, author),
         tables.read("instruction_dataset", author),
         shown_passages(tables.read("document_chunks", author)),
         min_prompts=min_prompts,
     )
 
 
-def recorded_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
+def read_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
     """Return the table `interactions`, or None if it was never materialized."""
     is_stored = tables.exists("interactions", author)
     return tables.read("interactions", author) if is_stored else None
@@ -82,7 +82,7 @@ def shadow_prompts(
     prompts: dict[str, ShadowPrompt] = {}
     if interactions is not None:
         newest = (
-            reader_interactions(interactions)
+            filter_reader_interactions(interactions)
             .sort("started_at", "trace_id", descending=True)
             .head(MAX_RECENT)
         )

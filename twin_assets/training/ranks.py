@@ -5,7 +5,7 @@ processes and watching them (`training_launcher/`).
 
 A rank must not end a step because of an error that only it has found: the others would wait in a
 collective forever. Errors found by a rank are therefore first summed over all ranks
-(`stop_at_non_finite`).
+(`raise_non_finite_error`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def block_unused_imports(*, with_deepspeed: bool = True) -> None:
             sys.modules[name] = None  # pyright: ignore[reportArgumentType]  # as importlib says
 
 
-def choose_imports(*, with_deepspeed: bool) -> None:
+def disable_unused_modules(*, with_deepspeed: bool) -> None:
     """Disable modules that a CPU rank does not need, before it imports transformers and accelerate.
 
     Args:
@@ -186,7 +186,7 @@ def gpu_peak_mb(accelerator: Accelerator) -> int | None:
     return round(gathered.max().item() / 1e6)
 
 
-def rank_micro_batches(
+def select_micro_batches(
     sample_indices: Sequence[int], recipe: Recipe, accelerator: Accelerator
 ) -> tuple[tuple[int, ...], ...]:
     """Return the micro-batches of this rank in one step."""
@@ -212,7 +212,7 @@ def is_valid_norm(value: float) -> bool:
     return math.isfinite(value) and value >= 0
 
 
-def stop_at_non_finite(
+def raise_non_finite_error(
     *,
     step: int,
     non_finite_ids: Sequence[str],

@@ -34,9 +34,9 @@ from twin_resources.access.account_rows import (
     add_spending,
     close_overdue_reservations,
     close_reservation,
+    find_newest_day,
     import_old_accounts,
-    in_period,
-    newest_day,
+    period_condition,
     reservations,
     spending,
     spending_key,
@@ -167,7 +167,7 @@ class SpendingAccount:
                 seen = _find_reservation(connection, idempotency_key, purpose=purpose, key=key)
                 if seen is not None:
                     return seen
-            moment = self._account_time(connection)
+            moment = self._current_account_time(connection)
             purpose_fields = {"purpose": purpose, "author": author, "key": key}
             self._check_limits(connection, purpose_fields, max_nano, key_limit, moment)
             day = moment.date().isoformat()
@@ -200,7 +200,7 @@ class SpendingAccount:
         """Release the reserved amount of a request that was not sent or cost nothing."""
         self._close_reservation(reservation, 0, status="released")
 
-    def amount_spent(
+    def sum_spending(
         self,
         *,
         period: Period = "day",
@@ -240,7 +240,7 @@ class SpendingAccount:
         names = ("purpose", "author", "key")
         rows_by_key: dict[tuple[str, ...], dict[str, Any]] = {}
         with self._state.read_transaction() as connection:
-            moment = as_of or self._account_time(connection)
+            moment = as_of or self._current_account_time(connection)
             for table, column, conditions in (
                 (spending, "nano", ()),
                 (reservations, "reserved_nano", (reservations.c.status == "open",)),
@@ -249,7 +249,7 @@ class SpendingAccount:
                 counted = sa.func.sum(table.c.requests) if table is spending else sa.literal(0)
                 statement = (
                     sa.select(*grouped, sa.func.sum(table.c.nano), counted)
-                    .where(in_period(table, period, moment), *conditions)
+                    .where(period_condition(table, period, moment), *conditions)
                     .group_by(*grouped)
                 )
                 summed: Sequence[Any] = connection.execute(statement).all()
@@ -284,13 +284,13 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> list[LimitHeadroom]:
         """Return the headroom under each limit of home, author, purpose and key that applies."""
-        lines = self._applicable_limits(
+        lines = self._list_applicable_limits(
             {"purpose": purpose, "author": author, "key": key}, key_limit
         )
         if not lines:
             return []
         with self._state.read_transaction() as connection:
-            moment = self._account_time(connection)
+            moment = self._current_account_time(connection)
             spent = sum_by_limit(connection, spending, lines, moment)
             held = sum_by_limit(connection, reservations, lines, moment)
         return [
@@ -319,7 +319,7 @@ class SpendingAccount:
         purpose_fields = {"purpose": purpose, "author": author, "key": key}
         most = max(1, to_nano_dollars(max_usd, round_up=True))
         with self._state.read_transaction() as connection:
-            moment = self._account_time(connection)
+            moment = self._current_account_time(connection)
             try:
                 self._check_limits(connection, purpose_fields, most, key_limit, moment)
             except OverLimitError as error:
@@ -334,7 +334,7 @@ class SpendingAccount:
         key_limit: SpendingLimit | None,
         moment: datetime,
     ) -> None:
-        lines = self._applicable_limits(purpose_fields, key_limit)
+        lines = self._list_applicable_limits(purpose_fields, key_limit)
         if not lines:
             return
         spent = sum_by_limit(connection, spending, lines, moment)
@@ -352,7 +352,7 @@ class SpendingAccount:
                     now=moment,
                 )
 
-    def _applicable_limits(
+    def _list_applicable_limits(
         self, purpose_fields: Mapping[str, Any], key_limit: SpendingLimit | None
     ) -> list[ApplicableLimit]:
         purpose = self.limits.purposes.get(purpose_fields["purpose"], SpendingLimit())
@@ -394,13 +394,13 @@ class SpendingAccount:
             add_spending(connection, spending_key(row), nano - counted[0], requests - counted[1])
             close_reservation(connection, int(row.number), status, nano, self._now(connection))
 
-    def _account_time(self, connection: sa.Connection) -> datetime:
+    def _current_account_time(self, connection: sa.Connection) -> datetime:
         """Return the current UTC time, or the start of the account's newest day if that is later.
 
         Otherwise a clock that goes back would get a second budget for each earlier day.
         """
         now = datetime.fromtimestamp(self._now(connection), UTC)
-        newest = newest_day(connection)
+        newest = find_newest_day(connection)
         if newest <= now.date().isoformat():
             return now
         return datetime.fromisoformat(newest).replace(tzinfo=UTC)

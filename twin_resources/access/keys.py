@@ -114,7 +114,7 @@ class Key:
         """Return whether this key may name the alias; the policy's own choice is always allowed."""
         return not alias or alias in self.limits.aliases
 
-    def site_reader_id(self, reader_name: str) -> str:
+    def hash_reader_name(self, reader_name: str) -> str:
         """Return the id of a reader whom a site names.
 
         The name is hashed with the key. The `user-1` of two sites therefore differ, and a trace
@@ -127,7 +127,7 @@ class Key:
         """Return this key for the reader that a request names, if the key is a site's."""
         if not reader_name or self.role != "site":
             return self
-        return replace(self, reader=self.site_reader_id(reader_name))
+        return replace(self, reader=self.hash_reader_name(reader_name))
 
 
 def open_key_store(settings: Settings) -> State:
@@ -305,7 +305,7 @@ class Keyring:
                 next_step="send the header `Authorization: Bearer <key>`; the gateway key of this "
                 "home is in its endpoints.json",
             )
-        for known, role, label in _home_keys(self.secrets):
+        for known, role, label in _list_home_keys(self.secrets):
             if hmac.compare_digest(token.encode(), known.encode()):
                 everyone = frozenset({ALL_AUTHORS})
                 return Key(
@@ -380,7 +380,7 @@ def _key_id(key: str) -> str:
     return key_id_from_hash(_hash(key))
 
 
-def _home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
+def _list_home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
     return (
         (secrets.gateway_master_key, "admin", "admin key of this home"),
         (secrets.gateway_key, "reader", "gateway key of this home"),
@@ -389,7 +389,7 @@ def _home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
 
 def home_key_labels(secrets: Secrets) -> dict[str, str]:
     """Return the labels, by id, of the two keys of a home, which are not in the store."""
-    return {_key_id(key): label for key, _, label in _home_keys(secrets)}
+    return {_key_id(key): label for key, _, label in _list_home_keys(secrets)}
 
 
 def _select_keys_with_limits() -> sa.Select[Any]:

@@ -86,7 +86,7 @@ def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) ->
         _remember_post(instance, target)
         dagster.end_active_runs(target)
         stores = list_stores(instance, dagster=dagster, request=number)
-        remaining = _erase_until_proved(instance, number, stores, target)
+        remaining = _erase_and_prove(instance, number, stores, target)
         return _close_request(instance, request, target, stores, remaining)
 
 
@@ -130,7 +130,7 @@ def _remember_post(instance: Installation, target: ErasureTarget) -> None:
     journal.remember_posts(instance.state, target.author, [target.subject.name, *target.ids], texts)
 
 
-def _erase_until_proved(
+def _erase_and_prove(
     instance: Installation, number: int, stores: Sequence[DataStore], target: ErasureTarget
 ) -> list[str]:
     """Erase until every decoded store is clean; return what a background store still holds.
@@ -139,7 +139,7 @@ def _erase_until_proved(
         ErasureIncompleteError: something remains or returns after all rounds.
     """
     remaining_by_store: dict[str, list[str]] = {store.name: [] for store in stores}
-    done = journal.completed_steps(instance.state, number)
+    done = journal.read_completed_steps(instance.state, number)
     for turn in range(MAX_ROUNDS):
         for store in stores:
             if turn > 0 and not remaining_by_store[store.name]:
@@ -173,7 +173,7 @@ def _close_request(
     remaining: list[str],
 ) -> CompletedErasure:
     number, state = request.number, instance.state
-    accepted_deletions = journal.requested_deletions(state, number)
+    accepted_deletions = journal.read_requested_deletions(state, number)
     accepted_deletions.pop(journal.POSTPONED, None)
     elsewhere = list_manual_steps(
         instance,
@@ -187,7 +187,7 @@ def _close_request(
     certificate = certify(
         target,
         number=number,
-        places=journal.completed_steps(state, number),
+        places=journal.read_completed_steps(state, number),
         proved=[place.name for place in stores],
         elsewhere=elsewhere,
         asked_at=request.asked_at,

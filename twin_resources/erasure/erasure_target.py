@@ -81,7 +81,7 @@ class ErasureTarget:
     def is_whole_author(self) -> bool:
         return self.subject.kind == "author"
 
-    def is_in_text(self, text: str) -> bool:
+    def matches_text(self, text: str) -> bool:
         """Return whether text holds a fingerprinted run, a long identifier or the author's name."""
         if self.is_whole_author and self._pattern().search(text):
             return True
@@ -91,10 +91,10 @@ class ErasureTarget:
         """Return whether an identifier field's value names the target."""
         return value in self.ids or (self.is_whole_author and value in self.names)
 
-    def is_in_value(self, value: object) -> bool:
+    def matches_value(self, value: object) -> bool:
         """Return whether a row, a JSON document or any part of it holds the target."""
         return any(
-            self.matches_identifier(leaf) or self.is_in_text(leaf) for leaf in iter_texts(value)
+            self.matches_identifier(leaf) or self.matches_text(leaf) for leaf in iter_texts(value)
         )
 
     def _contains_id(self, text: str) -> bool:

@@ -47,12 +47,12 @@ class HomeFiles:
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         erased = 0
-        for path in list(self.named_after_author(target)):
+        for path in list(self.find_paths_named_after_author(target)):
             erased += _remove(path)
-        for path in self.unclaimed_files():
+        for path in self.list_unclaimed_files():
             if find_in_file(path, target) is None:
                 continue
-            job = self._training_folder(path)
+            job = self._find_training_folder(path)
             if job is not None:
                 erased += _remove(job)
             else:
@@ -65,17 +65,17 @@ class HomeFiles:
         home = self.instance.settings.home
         places = [
             f"{path.relative_to(home).parent}/… is named after it"
-            for path in self.named_after_author(target)
+            for path in self.find_paths_named_after_author(target)
         ]
-        for path in self.unclaimed_files():
+        for path in self.list_unclaimed_files():
             where = find_in_file(path, target)
             if where is not None:
                 places.append(f"{path.relative_to(home)}: {where}")
         return places
 
-    def unclaimed_files(self) -> Iterator[Path]:
+    def list_unclaimed_files(self) -> Iterator[Path]:
         """Yield the files that no other store claims; skip files that vanish meanwhile."""
-        home, claimed = self.instance.settings.home, self._claimed_paths()
+        home, claimed = self.instance.settings.home, self._list_claimed_paths()
         for folder, names, files in os.walk(home):
             here = Path(folder)
             names[:] = sorted(name for name in names if here / name not in claimed)
@@ -85,19 +85,19 @@ class HomeFiles:
                 if not is_store and path.is_file() and not path.is_symlink():
                     yield path
 
-    def named_after_author(self, target: ErasureTarget) -> Iterator[Path]:
+    def find_paths_named_after_author(self, target: ErasureTarget) -> Iterator[Path]:
         """Yield files and folders named after the author."""
         if not target.is_whole_author:
             return
-        claimed = self._claimed_paths()
+        claimed = self._list_claimed_paths()
         for folder, names, files in os.walk(self.instance.settings.home):
             here = Path(folder)
             names[:] = [name for name in names if here / name not in claimed]
-            named = [name for name in (*names, *files) if target.is_in_text(Path(name).stem)]
+            named = [name for name in (*names, *files) if target.matches_text(Path(name).stem)]
             yield from (here / name for name in named if (here / name).exists())
             names[:] = [name for name in names if name not in named]  # the whole folder is removed
 
-    def _claimed_paths(self) -> set[Path]:
+    def _list_claimed_paths(self) -> set[Path]:
         settings = self.instance.settings
         claimed = {
             settings.weights_dir,
@@ -111,7 +111,7 @@ class HomeFiles:
             claimed |= {Path(source) for source in author.sources}
         return claimed
 
-    def _training_folder(self, path: Path) -> Path | None:
+    def _find_training_folder(self, path: Path) -> Path | None:
         """Return the training folder that contains a file, `work/training/<name>`."""
         jobs = self.instance.settings.work_dir / "training"
         if not path.is_relative_to(jobs):
@@ -163,21 +163,21 @@ def _clean_lines(path: Path, target: ErasureTarget) -> None:
 
 
 def _remove_matching_lines(lines: Iterable[str], target: ErasureTarget) -> list[str]:
-    remaining_lines = [line for line in lines if not target.is_in_text(line)]
-    while target.is_in_text(
+    remaining_lines = [line for line in lines if not target.matches_text(line)]
+    while target.matches_text(
         "".join(remaining_lines)
     ):  # across lines: halve until only the lines that hold it are left
-        span = _smallest_matching_span(remaining_lines, target)
+        span = _find_smallest_matching_span(remaining_lines, target)
         remaining_lines = remaining_lines[: span[0]] + remaining_lines[span[1] :]
     return remaining_lines
 
 
-def _smallest_matching_span(lines: list[str], target: ErasureTarget) -> tuple[int, int]:
+def _find_smallest_matching_span(lines: list[str], target: ErasureTarget) -> tuple[int, int]:
     """Return the first span of lines that holds the target and cannot shrink at either end."""
     low, high = 1, len(lines)
     while low < high:  # find the shortest prefix that holds it
         middle = (low + high) // 2
-        if target.is_in_text("".join(lines[:middle])):
+        if target.matches_text("".join(lines[:middle])):
             high = middle
         else:
             low = middle + 1
@@ -185,7 +185,7 @@ def _smallest_matching_span(lines: list[str], target: ErasureTarget) -> tuple[in
     low, high = 0, last - 1
     while low < high:  # then the last start line that still does
         middle = (low + high + 1) // 2
-        if target.is_in_text("".join(lines[middle:last])):
+        if target.matches_text("".join(lines[middle:last])):
             low = middle
         else:
             high = middle - 1
@@ -212,7 +212,7 @@ def _prune_document(value: Any, target: ErasureTarget) -> Any:
 
 def _prune(value: Any, target: ErasureTarget) -> Any:
     if isinstance(value, str):
-        return _REMOVED if target.is_in_value(value) else value
+        return _REMOVED if target.matches_value(value) else value
     if isinstance(value, list):
         parts = [_prune(one, target) for one in cast("list[Any]", value)]
         return [part for part in parts if part is not _REMOVED]
@@ -221,7 +221,7 @@ def _prune(value: Any, target: ErasureTarget) -> Any:
         pruned = {
             name: _prune(one, target)
             for name, one in entries.items()
-            if not target.is_in_value(name)
+            if not target.matches_value(name)
         }
         return {name: one for name, one in pruned.items() if one is not _REMOVED}
     return value

@@ -25,7 +25,7 @@ import polars as pl
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.object_versions import VersionedBucket, bucket_for_tables
+from twin_resources.erasure.object_versions import VersionedBucket, find_tables_bucket
 from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE as PASSAGES
@@ -84,23 +84,23 @@ class LanceTables:
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         erased = 0
-        for author in self.author_folders(target):
+        for author in self.list_author_folders(target):
             if target.is_whole_author and author == target.author:
                 erased += self._remove_author(author)
                 continue
             for asset in self.assets(author):
                 erased += self._erase_rows(asset, author, target)
-        bucket = self._bucket()
+        bucket = self._find_bucket()
         if bucket is not None:
-            for author in self.author_folders(target):
+            for author in self.list_author_folders(target):
                 bucket.remove_old_versions(f"{author}/")
         return erased
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
         places: list[str] = []
-        bucket = self._bucket()
-        for author in self.author_folders(target):
+        bucket = self._find_bucket()
+        for author in self.list_author_folders(target):
             if bucket is None:
                 folder = Path(self.instance.tables.base_uri) / author
                 files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -110,15 +110,15 @@ class LanceTables:
             else:
                 with tempfile.TemporaryDirectory(prefix="twin-proof-") as scratch:
                     places += _find_in_files(bucket.download(f"{author}/", Path(scratch)), target)
-            places += self._stale_indexes(author)
+            places += self._find_stale_indexes(author)
         return places
 
-    def author_folders(self, target: ErasureTarget) -> list[str]:
+    def list_author_folders(self, target: ErasureTarget) -> list[str]:
         """Return folders under the base URI that may hold the target: the author's and shared ones.
 
         For a reader, return all folders, because a reader may have asked any author.
         """
-        bucket = self._bucket()
+        bucket = self._find_bucket()
         if bucket is not None:
             names = bucket.list_folders()
         else:
@@ -131,7 +131,7 @@ class LanceTables:
 
     def assets(self, author: str) -> list[str]:
         """Return the names of an author's tables."""
-        bucket = self._bucket()
+        bucket = self._find_bucket()
         if bucket is not None:
             names = bucket.list_folders(f"{author}/")
         else:
@@ -192,7 +192,7 @@ class LanceTables:
         ):
             return 0
         tables = self.instance.tables
-        unlinked = self._without_links(asset, author, matched.linked_keys, target)
+        unlinked = self._read_rows_without_links(asset, author, matched.linked_keys, target)
         only_in_old_versions = matched.linked_keys - set(
             unlinked[:, 0].to_list() if unlinked.width else ()
         )
@@ -210,7 +210,7 @@ class LanceTables:
             maintain_vector_index(tables, author)
         return len(matched.keys) + unlinked.height
 
-    def _without_links(
+    def _read_rows_without_links(
         self, asset: str, author: str, keys: set[str], target: ErasureTarget
     ) -> pl.DataFrame:
         """Return newest-version rows without the links, key column first; empty without keys."""
@@ -225,7 +225,7 @@ class LanceTables:
             name: pl.Series(
                 name,
                 [
-                    [link for link in links if not target.is_in_value(link)]
+                    [link for link in links if not target.matches_value(link)]
                     for links in rows[name].to_list()
                 ],
                 dtype=rows.schema[name],
@@ -247,18 +247,18 @@ class LanceTables:
         for asset in assets:
             # The lease blocks writers while the folder is deleted.
             with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=MAX_WORKING_S):
-                bucket = self._bucket()
+                bucket = self._find_bucket()
                 if bucket is not None:
                     bucket.remove(f"{author}/{asset}.lance/")
                 else:
                     shutil.rmtree(Path(tables.base_uri) / author / f"{asset}.lance")
-        if self._bucket() is None:
+        if self._find_bucket() is None:
             shutil.rmtree(Path(tables.base_uri) / author, ignore_errors=False)
         return len(assets)
 
-    def _stale_indexes(self, author: str) -> list[str]:
+    def _find_stale_indexes(self, author: str) -> list[str]:
         """Return unused index folders; they must be deleted, as packed words are unsearchable."""
-        if self._bucket() is not None:
+        if self._find_bucket() is not None:
             return []  # Lance lists a bucket like a folder; old versions are deleted
         stale: list[str] = []
         tables = self.instance.tables
@@ -276,8 +276,8 @@ class LanceTables:
             stale += [f"{author}/{asset}: an old index" for name in existing if name not in current]
         return stale
 
-    def _bucket(self) -> VersionedBucket | None:
-        return bucket_for_tables(self.instance.tables)
+    def _find_bucket(self) -> VersionedBucket | None:
+        return find_tables_bucket(self.instance.tables)
 
 
 def _find_in_files(files: Iterator[tuple[str, Path]], target: ErasureTarget) -> list[str]:
@@ -321,10 +321,10 @@ def _scan_version(
                 is_derived
                 or key in target.ids
                 or any(_references_target(row[name], target) for name in reference_columns)
-                or any(target.is_in_value(row[name]) for name in text_columns)
+                or any(target.matches_value(row[name]) for name in text_columns)
             ):
                 matched.keys.add(key)
-            elif any(target.is_in_value(row[name]) for name in link_columns):
+            elif any(target.matches_value(row[name]) for name in link_columns):
                 matched.linked_keys.add(key)
 
 

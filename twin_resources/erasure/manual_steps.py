@@ -84,7 +84,7 @@ def _steps(
         )
         yield (
             "the disks of other hosts with this state store",
-            f"delete {_copied_checkpoints(target)} there; an outbox there may send its data "
+            f"delete {_list_copied_checkpoints(target)} there; an outbox there may send its data "
             "later, so run `twin forget` again once `twin status` on each host shows it empty",
         )
     shown = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
@@ -106,7 +106,7 @@ def _steps(
     if target.subject.kind != "reader":
         yield (
             "adapters that were copied from here (to a model hub or another server)",
-            f"delete them there: {_copied_adapters(target)}",
+            f"delete them there: {_list_copied_adapters(target)}",
         )
 
 
@@ -116,7 +116,11 @@ def _langfuse_step(
     return (
         f"Langfuse at {host}",
         "its deletions were requested over the API and run in the background"
-        + (f": {len(accepted_at):,} accepted {_date_range(accepted_at)}" if accepted_at else "")
+        + (
+            f": {len(accepted_at):,} accepted {_format_date_range(accepted_at)}"
+            if accepted_at
+            else ""
+        )
         + (f" ({remaining_count} traces and scores were still returned)" if remaining_count else "")
         + ", as does the intake of the last minutes: search it again after a day and delete "
         "what is left; until then the ledger may read it back; its exports and backups "
@@ -124,12 +128,12 @@ def _langfuse_step(
     )
 
 
-def _date_range(moments: Sequence[float]) -> str:
+def _format_date_range(moments: Sequence[float]) -> str:
     first, last = (datetime.fromtimestamp(one, UTC).date() for one in (moments[0], moments[-1]))
     return f"from {first} to {last}"
 
 
-def _copied_adapters(target: ErasureTarget) -> str:
+def _list_copied_adapters(target: ErasureTarget) -> str:
     """Return the published checkpoints with their addresses, then the others."""
     published = {one.partition(" ")[0] for one in target.published}
     return ", ".join([*sorted(target.published), *sorted(target.checkpoints - published)]) or (
@@ -137,7 +141,7 @@ def _copied_adapters(target: ErasureTarget) -> str:
     )
 
 
-def _copied_checkpoints(target: ErasureTarget) -> str:
+def _list_copied_checkpoints(target: ErasureTarget) -> str:
     """Return the checkpoints that another host may have fetched, as paths in its home."""
     author_folder = {f"checkpoints/{target.author}"} if target.is_whole_author else set[str]()
     return ", ".join(

@@ -61,11 +61,11 @@ def row_contains_target(row: tuple[Any, ...], target: ErasureTarget) -> bool:
     for value in row:
         if isinstance(value, bytes):
             if any(
-                target.matches_identifier(one.value) or target.is_in_text(one.value)
+                target.matches_identifier(one.value) or target.matches_text(one.value)
                 for one in decode_bytes(value)
             ):
                 return True
-        elif value is not None and target.is_in_value(value):
+        elif value is not None and target.matches_value(value):
             return True
     return False
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_resources.authors import list_readable_authors
-from twin_resources.quality.judges.voice_shown import PICTURE, newest_voice_figures_file
+from twin_resources.quality.judges.voice_shown import PICTURE, find_newest_voice_figures
 from twin_resources.settings import Settings
 
 MAX_PLOT_BYTES = 2_000_000
@@ -50,7 +50,7 @@ class AuthorFiles:
         """
         folder = self.settings.checkpoints_dir / author
         plots: dict[str, Path] = {}
-        voice_file = newest_voice_figures_file(self.settings.checkpoints_dir, author)
+        voice_file = find_newest_voice_figures(self.settings.checkpoints_dir, author)
         if voice_file is not None and voice_file.with_name(PICTURE).exists():
             plots["voice"] = voice_file.with_name(PICTURE)
         reports = sorted(folder.glob("*/evaluation/*.md"), key=lambda path: path.stat().st_mtime)

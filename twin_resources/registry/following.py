@@ -22,7 +22,7 @@ from twin_resources.registry.policy import (
     Policy,
     ServedVersion,
     build_policy,
-    holds_policy,
+    policy_file_matches,
 )
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
@@ -101,7 +101,7 @@ class Follower:
         registry = Registry(state, policy_path=settings.policy_path)
         policy = build_policy(registry, registry.routing())
         missing = fetch_versions(settings, policy)
-        if not holds_policy(settings.policy_path, policy):
+        if not policy_file_matches(settings.policy_path, policy):
             registry.publish()  # reads the registry again, under the writers' lock
         if missing:
             raise _BehindError("; ".join(missing))

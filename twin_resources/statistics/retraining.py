@@ -115,7 +115,7 @@ def decide(context: AlarmContext) -> RetrainingDecision:
     alarm = context.alarm
     tags = evidence_tags(alarm, context.falls)
 
-    def without_training(
+    def decide_without_training(
         kind: DecisionKind, reason: str, rule: str, *, closes_alarm: bool = True
     ) -> RetrainingDecision:
         return RetrainingDecision(
@@ -126,29 +126,29 @@ def decide(context: AlarmContext) -> RetrainingDecision:
         )
 
     if alarm.version != context.version:
-        return without_training("held_back", f"{context.version} answers now", "superseded")
+        return decide_without_training("held_back", f"{context.version} answers now", "superseded")
     if context.usage.in_flight_run_id:
         why = f"recorded with run {context.usage.in_flight_run_id}, which is in flight"
-        return without_training("held_back", why, "in_flight")
+        return decide_without_training("held_back", why, "in_flight")
     until = context.raised_at + INCIDENT_DAYS * DAY_S
     if context.now < until and is_incident(context.alarmed_authors, context.armed_authors):
         why = (
             f"{context.alarmed_authors} of {context.armed_authors} authors within two "
             f"days: one incident (judge, base model or provider), waits until {format_date(until)}"
         )
-        return without_training("incident", why, "shared_cause", closes_alarm=False)
+        return decide_without_training("incident", why, "shared_cause", closes_alarm=False)
     if context.few_readers_reason:
         why = f"{context.few_readers_reason}: a person looks, nothing is trained"
-        return without_training("held_back", why, "few_readers")
+        return decide_without_training("held_back", why, "few_readers")
     if context.earlier_training:
         why = (
             f"nothing to learn from: {context.earlier_training}, and the same dataset and recipe "
             "give the same weights"
         )
-        return without_training("nothing_to_learn", why, "learnt_before")
+        return decide_without_training("nothing_to_learn", why, "learnt_before")
     blocking_limit = find_blocking_limit("quality", context.usage, context.limits, now=context.now)
     if blocking_limit:
-        return without_training(
+        return decide_without_training(
             "held_back", f"waits: {blocking_limit}", "limits", closes_alarm=False
         )
     return RetrainingDecision(

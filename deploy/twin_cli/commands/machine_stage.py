@@ -107,12 +107,12 @@ def report_recipe(
     Raises:
         TwinError: the author's file names a recipe that does not exist.
     """
-    from twin_assets.checkpoints.author_recipe import recipe_for_author
+    from twin_assets.checkpoints.author_recipe import choose_author_recipe
 
     if not author.recipe and billions_of_parameters(settings.base_model) is None:
         clock.log("recipe: chosen by base model and device, once the base model is prepared")
         return
-    recipe_choice = recipe_for_author(author, settings)
+    recipe_choice = choose_author_recipe(author, settings)
     if reason:
         recipe_choice = replace(recipe_choice, reason=f"{reason}; noted in the author's file")
     clock.log_detail(

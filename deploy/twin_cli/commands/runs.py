@@ -116,7 +116,7 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
     )
 
 
-def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
+def find_run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
     """Return the newest unfinished run of a job for an author, or None."""
     in_flight = dagster.runs(job=job, author=author, statuses=IN_PROGRESS_STATUSES, limit=1)
     return in_flight[0] if in_flight else None
@@ -125,7 +125,7 @@ def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
     """Return the run id and whether this call launched it (False: it was already in flight)."""
     with dagster.launch_lock():
-        running = run_in_flight(dagster, job, author)
+        running = find_run_in_flight(dagster, job, author)
         if running is not None:
             return running.run_id, False
         return dagster.launch(job, author, tags={LAUNCHED_BY_TAG: LAUNCHED_BY_COMMAND}), True

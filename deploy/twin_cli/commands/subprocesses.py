@@ -76,7 +76,7 @@ class RunningModule:
 
 
 @contextmanager
-def running_module(
+def start_module_process(
     settings: Settings,
     *arguments: str,
     instance: str = "",

@@ -61,12 +61,12 @@ from twin_cli.commands.services import (
 from twin_cli.commands.stopping import end_stack
 from twin_cli.commands.subject import (
     AuthorToServe,
+    add_opt_ins,
     choose_subject,
     resolve_source,
     save_subject,
-    with_opt_ins,
 )
-from twin_cli.commands.terminal_questions import is_interactive_terminal, with_aliases, with_consent
+from twin_cli.commands.terminal_questions import add_aliases, add_consent, is_interactive_terminal
 from twin_cli.commands.training import (
     TrainingPlan,
     plan_training,
@@ -142,7 +142,7 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
         options = replace(options, answer_model=named_model.name)
     if options.recipe not in {"", AUTO}:
         options = replace(options, recipe=resolve_recipe_name(options.recipe))
-    _stop_on_signals()
+    _interrupt_on_signals()
     command = _UpCommand(options, settings, clock or StageClock(verbose=options.verbose))
     try:
         with command.clock.report_waits():
@@ -178,7 +178,7 @@ def settings_for_options(options: UpOptions) -> Settings:
     for name in ("base_model", "embedder"):
         value = getattr(options, name)
         if value:
-            flags[name] = _absolute_if_folder(value)
+            flags[name] = _resolve_folder(value)
     if options.gateways is not None:
         flags["gateways"] = options.gateways
     return settings.model_copy(update=flags)
@@ -205,7 +205,7 @@ class _UpCommand:
             self.clock.log("no post can be used: see the reasons above", style="bold red")
             return NOTHING_USABLE_EXIT_CODE
         previous_model = subject.author.answer_model
-        subject = self._with_recipe(self._with_options(subject))
+        subject = self._apply_recipe(self._apply_options(subject))
         if self.options.dry_run:
             if self.preview is not None and is_prepared(self.settings, EMBEDDER):
                 show_preview_quotations(self.settings, self.preview, clock=self.clock)
@@ -232,13 +232,13 @@ class _UpCommand:
                 raise
             self.clock.log(str(error), style="bold red")
             exit_code = int(StackOutcome.FAILED)
-        self._show_ready(stack, subject)
+        self._show_endpoints(stack, subject)
         self.exit_code = exit_code
         if stays_in_foreground:
             self._wait_in_foreground(stack)
         return exit_code
 
-    def _with_options(self, subject: AuthorToServe) -> AuthorToServe:
+    def _apply_options(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with the command line's options for the author."""
         author = subject.author
         if self.options.auto_retrain is not None:
@@ -252,7 +252,7 @@ class _UpCommand:
 
     def _save_subject(self, subject: AuthorToServe) -> AuthorToServe:
         """Save the subject, with the author's consent if given, and return it."""
-        subject = with_consent(
+        subject = add_consent(
             subject,
             is_declared=self.options.consent,
             is_interactive=is_interactive_terminal(),
@@ -296,7 +296,7 @@ class _UpCommand:
         remember_author(stack.settings, subject.slug)
         return stack, run_id, source_fingerprint
 
-    def _show_ready(self, stack: Stack, subject: AuthorToServe) -> None:
+    def _show_endpoints(self, stack: Stack, subject: AuthorToServe) -> None:
         """Run stage 6."""
         self.clock.begin_stage(6, "ready")
         endpoints = publish_endpoints(stack, first_author=subject.slug)
@@ -313,7 +313,7 @@ class _UpCommand:
         )
         self.clock.log_detail(f"where the time went: {timing_text}")
 
-    def _with_recipe(self, subject: AuthorToServe) -> AuthorToServe:
+    def _apply_recipe(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with the given recipe, else the author's, else the machine's."""
         recipe = subject.author.recipe
         if self.options.recipe:
@@ -406,7 +406,7 @@ class _UpCommand:
 
     def _preview_posts(self) -> tuple[AuthorToServe, AuthorProgress]:
         self.clock.begin_stage(2, "preview")
-        subject = with_opt_ins(
+        subject = add_opt_ins(
             choose_subject(self.settings, self.options.path, name=self.options.author),
             self.options.include,
         )
@@ -422,7 +422,7 @@ class _UpCommand:
             return subject, progress
         preview = run_preview(self.settings, subject)
         show_preview(self.clock, preview)
-        subject, preview = with_aliases(
+        subject, preview = add_aliases(
             self.settings,
             subject,
             preview,
@@ -459,7 +459,7 @@ class _UpCommand:
             self.clock.log("stopped by another command")
 
 
-def _stop_on_signals() -> None:
+def _interrupt_on_signals() -> None:
     """Make a closed terminal or a `kill` act like Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -470,6 +470,6 @@ def _stop_on_signals() -> None:
             signal.signal(number, interrupt)
 
 
-def _absolute_if_folder(name: str) -> str:
+def _resolve_folder(name: str) -> str:
     path = Path(name).expanduser()
     return str(path.resolve()) if path.is_dir() else name

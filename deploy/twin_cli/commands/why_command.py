@@ -85,7 +85,7 @@ def build_summary(
             {"raised": format_date(one.raised_at), "stream": one.alarm.stream,
              "version": one.alarm.version, "decision": one.decision or "not yet",
              "rule": one.decided_by, "said": one.message, "run_key": one.run_key}
-            for one in alarm_records.alarms_of_author(connection, author.slug)
+            for one in alarm_records.list_alarms(connection, author.slug)
         ],
         "scores": alarm_records.count_scores_by_status(connection, author.slug, since_ms=since_ms),
     }  # fmt: skip

@@ -85,7 +85,9 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
             held_out=tuple(chosen),
             held_out_for_incumbent=(),
             own=tuple(tokenizing.tokenize(author_control.own_rows(passages, template))),
-            other=tuple(tokenizing.tokenize(author_control.other_rows(passages, hands, template))),
+            other=tuple(
+                tokenizing.tokenize(author_control.build_other_rows(passages, hands, template))
+            ),
             general=(),
             held_out_count=len(chosen),
             other_writers=tuple(hand.name for hand in hands),
@@ -94,7 +96,7 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
         candidate=candidate,
         incumbent=None,
         cache=LikelihoodCache(
-            MeasurementCache(tables, form.author), perplexity.evaluation_precision()
+            MeasurementCache(tables, form.author), perplexity.choose_evaluation_precision()
         ),
         clock=Clock(),
         progress=ProgressLines(lambda line: sys.stderr.write(f"  {line}\n")),

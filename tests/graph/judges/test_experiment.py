@@ -17,7 +17,7 @@ import pytest
 from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.test_gate import GOOD
 from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
-from twin_assets.evaluation.report.evaluation_record import SideBySide
+from twin_assets.evaluation.report.evaluation_record import AnswerComparison
 from twin_assets.evaluation.report.experiment import SentExperiment, make_sender, send_experiment
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.datasets import held_out_dataset
@@ -28,7 +28,7 @@ from twin_resources.settings import Settings
 CLAIMS = decide(GOOD)
 VERDICT = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(CLAIMS), CLAIMS, "now")
 ANSWERS = [
-    SideBySide(
+    AnswerComparison(
         sample_id=f"s{number}",
         document_id=f"d{number}",
         chunk_id=f"c{number}",
@@ -105,7 +105,7 @@ def langfuse(shared_data: Path) -> Iterator[Langfuse]:
 
 
 def sent_to(
-    langfuse: Langfuse, home: Settings, answers: list[SideBySide] = ANSWERS
+    langfuse: Langfuse, home: Settings, answers: list[AnswerComparison] = ANSWERS
 ) -> SentExperiment:
     return send_experiment(
         langfuse.settings(home),

@@ -125,7 +125,7 @@ def read_post(
     page = head.page
     if head.markup == "html" and content != head.body:
         page = read_head(content)  # the title may have contained template tags
-    language = front_matter.text_field(fields, "lang", "language", "locale") or page.language
+    language = front_matter.get_text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.language_of(source_id.removeprefix(site.within))
     name_date, name_title = date_and_title_in_name(site.path_without_language(path))
     created, updated = _dates(
@@ -142,11 +142,11 @@ def read_post(
     if unpublished_reason and not hidden_reason:
         raise UnreadablePostError(unpublished_reason)
     day = day or added_at()
-    named_author = read_byline(fields) or front_matter.text_field(fields, CREATOR_FIELD)
+    named_author = read_byline(fields) or front_matter.get_text_field(fields, CREATOR_FIELD)
     meta_author = read_byline(page.meta)
     return Post(
         head=head,
-        title=front_matter.text_field(fields, "title")
+        title=front_matter.get_text_field(fields, "title")
         or (page.title if head.markup == "html" else "")
         or (_plain_heading(first_heading(content)) if head.markup == "markdown" else "")
         or name_title,
@@ -160,7 +160,7 @@ def read_post(
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named_author else "meta author" if meta_author else "",
         language=language,
-        licence=front_matter.text_field(fields, "license", "licence", "rights"),
+        licence=front_matter.get_text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
         visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
         remark="ambiguous_date" if created and created.ambiguous else "",
@@ -303,7 +303,9 @@ def _public_address(
     It is the address in the post's fields (a path needs the site's host), or else the address that
     its site would assign.
     """
-    own_address = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
+    own_address = front_matter.get_text_field(
+        fields, "canonical_url", "canonical", "permalink", "url"
+    )
     own_address = own_address or page.canonical or page.meta.get("og:url", "")
     if re.match(r"https?://", own_address):
         return own_address

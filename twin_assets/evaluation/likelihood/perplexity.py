@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.checkpoints.batches import padded_length
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.output_head import OutputHead
-from twin_assets.evaluation.likelihood.shared_cores import default_reader_count, share_cores
+from twin_assets.evaluation.likelihood.shared_cores import choose_reader_count, share_cores
 from twin_assets.evaluation.statistics.bootstrap import (
     LEVEL,
     SEED,
@@ -135,7 +135,7 @@ def _ratio(sums: Any) -> Any:
         return np.exp(sums[0] / sums[1])
 
 
-def evaluation_precision() -> str:
+def choose_evaluation_precision() -> str:
     """Return `bf16` if the hardware supports it or is faster with it, else `fp32`."""
     import torch
 
@@ -178,7 +178,7 @@ def answer_likelihood(
     Args:
         advance: function called after each batch with its number of passages.
         max_concurrent: number of batches read at the same time; None for this machine's default
-            (`default_reader_count`).
+            (`choose_reader_count`).
 
     Logits are computed in fp32 from the last hidden states, because bf16 rounds a logit of 16 by
     .06, and only for the answers. The head is converted to fp32 once and used for all answers of a
@@ -188,7 +188,7 @@ def answer_likelihood(
 
     likelihoods = [0.0] * len(samples)
     head = OutputHead(model)
-    reader_count = default_reader_count() if max_concurrent is None else max_concurrent
+    reader_count = choose_reader_count() if max_concurrent is None else max_concurrent
 
     def read_batch(batch: list[int]) -> int:
         take_share()

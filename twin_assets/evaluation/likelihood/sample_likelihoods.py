@@ -146,16 +146,16 @@ def compute_likelihoods(
         if samples
     ]
     for subject, _, unknown in pending:
-        part = progress_part(subject)
+        part = progress_part_name(subject)
         announced_counts[part] += unknown
         progress.expect(part, announced_counts[part], each_s=read_s(cache.precision))
     for subject, samples, unknown in pending:
-        started = clock.seconds.get(progress_part(subject), 0.0)
-        with clock.part(progress_part(subject)):
-            by_model[subject.name] = likelihoods_for_model(
+        started = clock.seconds.get(progress_part_name(subject), 0.0)
+        with clock.part(progress_part_name(subject)):
+            by_model[subject.name] = compute_model_likelihoods(
                 subject, samples, cache=cache, progress=progress
             )
-        seconds = clock.seconds[progress_part(subject)] - started
+        seconds = clock.seconds[progress_part_name(subject)] - started
         progress.write_line(f"{subject.name}: {unknown} answers read in {seconds:.1f} s")
     return LikelihoodsByModel(likelihood_samples, by_model, level)
 
@@ -195,7 +195,7 @@ class RowTokenizer:
         return samples
 
 
-def likelihoods_for_model(
+def compute_model_likelihoods(
     subject: EvaluatedModel,
     samples: Sequence[TokenizedSample],
     *,
@@ -210,7 +210,7 @@ def likelihoods_for_model(
     )
 
 
-def progress_part(subject: EvaluatedModel) -> str:
+def progress_part_name(subject: EvaluatedModel) -> str:
     """Return the name of a model's part in the progress."""
     return f"likelihoods of {subject.name}"
 
@@ -223,5 +223,5 @@ def _compute(
 ) -> AnswerLikelihood:
     model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
     return perplexity.answer_likelihood(
-        model, samples, advance=progress.step_recorder(progress_part(subject))
+        model, samples, advance=progress.step_recorder(progress_part_name(subject))
     )

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.served.answer_measures import prompt_text
+from twin_assets.evaluation.served.answer_measures import join_prompt_text
 from twin_assets.evaluation.served.served_answers import (
     CandidateAnswers,
     PromptAnswers,
@@ -107,7 +107,7 @@ def measure_recitation(
     return Recitation(rate(flags), longest)
 
 
-def flag_reciting(
+def flag_recitations(
     answers: Sequence[str], prompts: Sequence[str], training: TrainingTextIndex
 ) -> list[bool]:
     """Return whether each answer recites; the arguments are those of `measure_recitation`."""
@@ -200,7 +200,7 @@ def decide_early(
 
     The answers count in the order in which they were given. None means that no bet was won yet.
     """
-    recites = flag_reciting(*_answers_and_prompts(prompts, answers, parity), training)
+    recites = flag_recitations(*_answers_and_prompts(prompts, answers, parity), training)
     return decide_side(
         [0.0 if recited else 1.0 for recited in recites],
         limit=1.0 - MAX_RECITING_SHARE,
@@ -218,7 +218,7 @@ def _answers_and_prompts(
     texts = [
         answer.text for answer in (*parity.first, *map(answers.candidate.__getitem__, positions))
     ]
-    return texts, [prompt_text(prompt) for prompt in prompts]
+    return texts, [join_prompt_text(prompt) for prompt in prompts]
 
 
 def _compute(context: MeasureContext) -> Recitation:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from twin_assets.evaluation.report.evaluation_record import SideBySide
+    from twin_assets.evaluation.report.evaluation_record import AnswerComparison
     from twin_resources.registry.moves import GateClaim, Verdict
     from twin_resources.settings import Settings
 
@@ -62,7 +62,7 @@ class SendExperiment(Protocol):
     def __call__(
         self,
         verdict: Verdict,
-        answers: Sequence[SideBySide],
+        answers: Sequence[AnswerComparison],
         *,
         inputs_hash: str,
         advisory_claims: Sequence[GateClaim] = (),
@@ -77,7 +77,7 @@ def make_sender(settings: Settings) -> SendExperiment | None:
 def send_experiment(
     settings: Settings,
     verdict: Verdict,
-    answers: Sequence[SideBySide],
+    answers: Sequence[AnswerComparison],
     *,
     inputs_hash: str,
     advisory_claims: Sequence[GateClaim] = (),
@@ -100,7 +100,7 @@ def send_experiment(
     from opentelemetry.sdk.trace import TracerProvider
 
     tried = f"write the evaluation of {verdict.checkpoint[:12]} to {settings.langfuse_host}"
-    exporter = _watched_exporter(settings)
+    exporter = _build_counting_exporter(settings)
     client = Langfuse(
         public_key=settings.langfuse_public_key,
         secret_key=settings.langfuse_secret_key,
@@ -133,7 +133,7 @@ def send_experiment(
 
 
 def _run_experiments(
-    client: Any, verdict: Verdict, answers: Sequence[SideBySide], *, inputs_hash: str
+    client: Any, verdict: Verdict, answers: Sequence[AnswerComparison], *, inputs_hash: str
 ) -> SentExperiment:
     name = held_out_dataset(verdict.author)
     client.create_dataset(
@@ -209,7 +209,7 @@ def _post_scores(client: LangfuseClient, claim: GateClaim, *, experiment: str) -
         client.post_score(name, claim.value, id=digest(experiment, name), **about)
 
 
-def _watched_exporter(settings: Settings) -> Any:
+def _build_counting_exporter(settings: Settings) -> Any:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 

@@ -63,17 +63,17 @@ def score_answers(
     return judge.score_all(to_judged_answers(prompts, positions, texts))
 
 
-def positions_with_passages(prompts: PromptSet) -> list[int]:
+def find_positions_with_passages(prompts: PromptSet) -> list[int]:
     """Return the positions of held-out prompts that show passages."""
     return [at for at in prompts.held_out if prompts.passages[at]]
 
 
-def base_answers_if_complete(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
+def find_complete_base_answers(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
     """Return the base's answers to all held-out questions, or None if some were not requested."""
     base = [answers.base[at] for at in prompts.held_out if at in answers.base]
     return base if len(base) == len(prompts.held_out) else None
 
 
-def prompt_text(prompt: Sequence[dict[str, str]]) -> str:
+def join_prompt_text(prompt: Sequence[dict[str, str]]) -> str:
     """Return the whole text of a prompt."""
     return "\n".join(message["content"] for message in prompt)

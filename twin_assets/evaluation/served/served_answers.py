@@ -134,8 +134,8 @@ def build_prompt_set(
         questions: largest number of held-out questions.
     """
     asked_samples = passages.head(questions)
-    prompts = held_out.to_prompts(asked_samples)
-    template_prompts = held_out.bare_question_prompts(samples.head(1), template)
+    prompts = held_out.build_prompts(asked_samples)
+    template_prompts = held_out.render_bare_questions(samples.head(1), template)
 
     def bare_prompts(texts: Sequence[str]) -> list[list[Any]]:
         return [
@@ -149,7 +149,9 @@ def build_prompt_set(
         [{"role": "user", "content": checked_instruction.instruction}]
         for checked_instruction in checked_instructions.read_checked_instructions()
     ]
-    with_posts = [posts_in_prompt.add_posts(prompt, posts) for prompt in prompts] if posts else []
+    with_posts = (
+        [posts_in_prompt.add_posts_to_prompt(prompt, posts) for prompt in prompts] if posts else []
+    )
     ends = [0]
     for part in (prompts, red_team, instructions, with_posts):
         ends.append(ends[-1] + len(part))
@@ -187,8 +189,8 @@ def parity_prompts(
         template: the template that the checkpoint names.
     """
     samples = pl.concat([passages, training], how="diagonal").head(MAX_PARITY_PROMPTS)
-    drawn = held_out.to_prompts(samples.head(PARITY_PROMPTS_WITH_PASSAGES))
+    drawn = held_out.build_prompts(samples.head(PARITY_PROMPTS_WITH_PASSAGES))
     return [
         *drawn,
-        *held_out.bare_question_prompts(samples.slice(PARITY_PROMPTS_WITH_PASSAGES), template),
+        *held_out.render_bare_questions(samples.slice(PARITY_PROMPTS_WITH_PASSAGES), template),
     ]

@@ -102,9 +102,9 @@ def _compare_with_transformers(
         )
         for question in QUESTIONS
     ]
-    expected = _log_probabilities(_load_model(source.model_folder, source.adapter), inputs)
+    expected = _compute_logprobs(_load_model(source.model_folder, source.adapter), inputs)
     adapter = export if export_format == "adapter" else None
-    measured = _log_probabilities(_load_model(source.base if adapter else export, adapter), inputs)
+    measured = _compute_logprobs(_load_model(source.base if adapter else export, adapter), inputs)
     differences: list[float] = []
     for one, other in zip(expected, measured, strict=True):
         top_tokens = one.topk(TOP_TOKENS, dim=-1).indices
@@ -130,7 +130,7 @@ def _load_model(folder: Path, adapter: Path | None) -> Any:
     return model.eval()
 
 
-def _log_probabilities(model: Any, inputs: Sequence[Any]) -> list[Any]:
+def _compute_logprobs(model: Any, inputs: Sequence[Any]) -> list[Any]:
     import torch
 
     with torch.inference_mode():

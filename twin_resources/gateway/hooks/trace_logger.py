@@ -55,7 +55,7 @@ class TraceLogger(LangfuseOtelLogger):
             return
         record.is_traced = True
         answer = record.shown_text or _answer_text(response_obj)
-        self._plugin.note_server(record, kwargs)
+        self._plugin.record_called_server(record, kwargs)
         record.safety_findings = safety.find_sensitive_kinds(answer)
         error = kwargs.get("exception")
         span.set_attributes(

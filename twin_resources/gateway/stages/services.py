@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from twin_resources.access.keys import Key
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.costs.cost import Throughput, measured_servers
+from twin_resources.gateway.costs.cost import Throughput, list_measured_servers
 from twin_resources.gateway.costs.home_counts import HomeCounts
 from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.request.prompt_length import context_length, token_counter
@@ -88,5 +88,5 @@ class RequestServices:
 
     def read_meters(self) -> None:
         """Read the measurements of the gateway's other processes."""
-        for server_key in measured_servers(self.counts):
+        for server_key in list_measured_servers(self.counts):
             self.meter(server_key).refresh()

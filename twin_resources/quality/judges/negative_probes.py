@@ -86,7 +86,7 @@ def create_negative_probes(
     frequency = Counter(word for own in prompts for word in set(_words(own.answer)))
     probes: list[NegativeProbe] = []
     for index, prompt in enumerate(shuffled_prompts):
-        other = _next_from_other_document(shuffled_prompts, index)
+        other = _next_prompt_from_other_document(shuffled_prompts, index)
         answers_by_kind: dict[ProbeKind, str] = {
             "shuffled": other.answer,
             "unsupported": replace_distinctive_words(prompt.answer, other.answer, frequency),
@@ -150,7 +150,7 @@ def draw_probes(
     ]
 
 
-def _next_from_other_document(prompts: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
+def _next_prompt_from_other_document(prompts: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
     """Return the next prompt of another document, so that each answer changes and few repeat."""
     own, count = prompts[index], len(prompts)
     following = (prompts[(index + step) % count] for step in range(1, count))

@@ -133,12 +133,14 @@ def lost_claims(
 ) -> tuple[str, ...]:
     """Return claims whose judge no longer separates these plants from the author's own answers."""
 
-    def own_score_leads(claim: str) -> list[float]:
+    def own_score_differences(claim: str) -> list[float]:
         row_differences = (
             score_differences(row, [claim], columns) for row in probes.iter_rows(named=True)
         )
         return [one[claim] for one in row_differences if claim in one]
 
     return tuple(
-        claim for claim in claims if has_lost_certificate(own_score_leads(claim), margin=margin)
+        claim
+        for claim in claims
+        if has_lost_certificate(own_score_differences(claim), margin=margin)
     )

@@ -128,7 +128,7 @@ class Panel:
     @property
     def claims(self) -> tuple[str, ...]:
         """Claims that must all be won for a promotion; empty if no judge may decide."""
-        return deciding_claims(
+        return select_deciding_claims(
             [member.judge.claim for member in self.members if member.is_certified]
         )
 
@@ -165,7 +165,7 @@ class Panel:
         )
 
 
-def deciding_claims(certified: Sequence[str]) -> tuple[str, ...]:
+def select_deciding_claims(certified: Sequence[str]) -> tuple[str, ...]:
     """Return the certified claims that decide a release together; empty if none may.
 
     The topic judge alone would promote another author's model, or the base model, every time.

@@ -157,7 +157,7 @@ class Ledger:
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
-                believed_ms = reading.trusted_now_ms(
+                believed_ms = reading.read_trusted_time_ms(
                     self.state,
                     now_ms,
                     jump_ms=MAX_CLOCK_JUMP_MS,
@@ -178,7 +178,7 @@ class Ledger:
 
     def _sync(self, lease: Lease, report: SyncReport, now_ms: int, began: float) -> None:
         rules = self.rules
-        remaining = reading.remaining_requests(self.state, rules.requests_per_minute, now_ms)
+        remaining = reading.count_remaining_requests(self.state, rules.requests_per_minute, now_ms)
         allowed_requests = min(rules.requests, remaining)
         if not allowed_requests:
             report.problem = f"the minute's {rules.requests_per_minute} requests are used up"

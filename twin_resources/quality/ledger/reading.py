@@ -242,7 +242,7 @@ def reconcile(
     return state.frontier_ms < state.began_ms
 
 
-def trusted_now_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: int) -> int:
+def read_trusted_time_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: int) -> int:
     """Return the present time, as far as this machine's clock is trusted.
 
     A clock that has advanced by more than `jump_ms` since the last check is trusted once it has
@@ -289,7 +289,7 @@ def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:
     return rewound_ms / 1000
 
 
-def remaining_requests(state: State, max_requests: int, now_ms: int) -> int:
+def count_remaining_requests(state: State, max_requests: int, now_ms: int) -> int:
     """Return how many of a minute's `max_requests`, of all processes, may still be made."""
     with state.read_transaction() as connection:
         return max(

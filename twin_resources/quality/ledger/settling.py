@@ -85,14 +85,14 @@ def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
         used = [vote for vote in group if _CLASS_OF(vote) == most_frequent]
         unused_vote_ids = [vote["id"] for vote in group if _CLASS_OF(vote) != most_frequent]
         mean = fmean(vote["value"] for vote in used)
-        value = {"value": mean, "unit": reader, "day": day, **_facts(used[0])}
+        value = {"value": mean, "unit": reader, "day": day, **_stream_fields(used[0])}
         ids = [vote["id"] for vote in used]
         days.append(ReaderDay(reader, day, value, ids, unused_vote_ids, group[0]["timestamp_ms"]))
     days.sort(key=lambda reader_day: (reader_day.day, reader_day.first_ms, reader_day.reader))
     return days
 
 
-def _facts(score: Mapping[Any, Any]) -> dict[str, Any]:
+def _stream_fields(score: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: score[name] for name in ("stream", "version", "prompt_class")}
 
 
@@ -155,7 +155,7 @@ def _settle_judgements(
     by_author: dict[str, list[tuple[Mapping[str, Any], Sequence[str]]]] = defaultdict(list)
     for row in rows:
         day = row["timestamp_ms"] // DAY_MS
-        value = {"value": row["value"], "unit": row["id"], "day": day, **_facts(row)}
+        value = {"value": row["value"], "unit": row["id"], "day": day, **_stream_fields(row)}
         by_author[row["author"]].append((value, [row["id"]]))
     for author, values in by_author.items():
         _store_settled_values(connection, report, author, values, now_ms)

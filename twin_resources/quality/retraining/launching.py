@@ -69,7 +69,7 @@ def _settle_retraining(
             with state.transaction() as connection:
                 retrainings.update_if_unchanged(connection, retraining, run_id=run_id)
         retraining = replace(retraining, run_id=run_id)
-        verdict = _verdict_since(registry, retraining.author, attempt_runs[0])
+        verdict = _newest_verdict_since(registry, retraining.author, attempt_runs[0])
     is_refused = verdict is not None and verdict.outcome != "passed"
     # The gate would refuse the same inputs again, and a person can repeat a request.
     is_final = is_refused or retraining.cause == "by_hand"
@@ -156,7 +156,7 @@ def _attempt_runs(runs: RunRecords, retraining: Retraining) -> list[Run]:
     ]
 
 
-def _verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
+def _newest_verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
     verdict = registry.latest_verdict(author)
     if verdict is None or _seconds(verdict.created_at) < run.created:
         return None
@@ -224,7 +224,7 @@ def training_usage(
     """Return an author's usage, with the run that is in flight or about to start."""
     with registry.state.read_transaction() as connection:
         unfinished = retrainings.unfinished_retrainings(connection)
-        count, ended_at = retrainings.count_unreleased(connection, author)
+        count, ended_at = retrainings.count_unreleased_trainings(connection, author)
     run_id = runs.in_flight_run_ids().get(author, "")
     for retraining in unfinished:
         if retraining.author == author:  # at most one

@@ -163,7 +163,7 @@ def update_if_unchanged(connection: sa.Connection, retraining: Retraining, **cha
     return updated.rowcount == 1
 
 
-def count_unreleased(connection: sa.Connection, author: str) -> tuple[int, float]:
+def count_unreleased_trainings(connection: sa.Connection, author: str) -> tuple[int, float]:
     """Return how many training runs started by alarms have led to no release since the last
     promotion of a trained version, and when the newest of them ended (0 if there is none).
 

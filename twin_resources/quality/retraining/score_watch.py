@@ -89,7 +89,7 @@ def check_new_days(
         reached = last
         for stream in sorted(streams):
             days = ComparedDays.from_ledger(connection, stable, stream, rules)
-            new_day_ends = days.ends_after(last_read)
+            new_day_ends = days.find_day_ends(last_read)
             if len(new_day_ends) > limit:
                 new_day_ends = new_day_ends[:limit]
                 reached = min(reached, new_day_ends[-1])
@@ -136,9 +136,7 @@ class ComparedDays:
             connection, author, stream=stream, after=after, groups_by_day=rules.groups_by_day
         )
         allowed = {version, *_released_versions(connection, author)}
-        records = alarm_records.alarms_of_author(
-            connection, author, stream=stream, limit=MAX_ALARMS
-        )
+        records = alarm_records.list_alarms(connection, author, stream=stream, limit=MAX_ALARMS)
         start_sequence, fall_start_by_version = 0, dict[str, int]()
         for record in sorted(records, key=lambda item: item.alarm.sequence):
             alarm = record.alarm
@@ -162,7 +160,7 @@ class ComparedDays:
         waits = any(record.is_open and record.alarm.version == version for record in records)
         return cls(author, stream, version, compared_sums, waits, rules)
 
-    def ends_after(self, sequence: int) -> list[int]:
+    def find_day_ends(self, sequence: int) -> list[int]:
         """Return the last sequence numbers above `sequence` of this version's days, in order."""
         ends: dict[tuple[int, int], int] = {}
         for row in self.sums:
@@ -227,7 +225,7 @@ def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence
     return by_author
 
 
-def new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
+def build_new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
     """Return a test, from three queries, of whether `check_new_days` has work for a version."""
     last = daily_aggregates.last_sequences(connection)
     positions = {str(row.author): row for row in connection.execute(sa.select(followed))}

@@ -97,7 +97,7 @@ def plan_repair(uri: str) -> TableRepair | None:
             uri, found, restore_version=table.dataset.version, damaged_indexes=damaged
         )
     broken_manifests: list[str] = []
-    for version, manifest, written_at in _manifests(uri):
+    for version, manifest, written_at in _list_manifests(uri):
         undamaged = _open_if_undamaged(uri, version)
         if undamaged is not None:
             moment = datetime.fromtimestamp(written_at, UTC)
@@ -108,7 +108,7 @@ def plan_repair(uri: str) -> TableRepair | None:
                 rows=read_record(undamaged).rows,
                 written_at=moment.isoformat(timespec="seconds"),
                 broken_manifests=tuple(broken_manifests),
-                removed_tags=_tags_after(undamaged, version),
+                removed_tags=_tags_of_later_versions(undamaged, version),
             )
         broken_manifests.append(manifest)
     return TableRepair(uri, problem, broken_manifests=tuple(broken_manifests))
@@ -140,7 +140,7 @@ def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
 
 
 def _restore_version(plan: TableRepair, version: int) -> None:
-    newest = max((number for number, *_ in _manifests(plan.uri)), default=version)
+    newest = max((number for number, *_ in _list_manifests(plan.uri)), default=version)
     table = open_version(plan.uri, version)
     record = replace(read_record(table), exact=True)
     for tag in plan.removed_tags:
@@ -169,12 +169,12 @@ def _open_if_undamaged(uri: str, version: int) -> StoredTable | None:
     return table
 
 
-def _tags_after(table: StoredTable, version: int) -> tuple[str, ...]:
+def _tags_of_later_versions(table: StoredTable, version: int) -> tuple[str, ...]:
     tags = table.dataset.tags.list()
     return tuple(sorted(name for name, fields in tags.items() if fields["version"] > version))
 
 
-def _manifests(uri: str) -> list[tuple[int, str, float]]:
+def _list_manifests(uri: str) -> list[tuple[int, str, float]]:
     """Return every manifest's version, address and modification time, newest version first."""
     folder = f"{uri}/_versions"
     if is_object_address(uri):

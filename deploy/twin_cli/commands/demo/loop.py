@@ -158,7 +158,9 @@ class _Demo:
         with self._step(2, f"a simulated reader scores {count} answers"):
             first_version = self._stable_version_name()
             self._wait_until_served(int(first_version.removeprefix("v")))
-            scored = self._collect_scores(count, partial(reader.read_version, first_version, count))
+            scored = self._collect_scores(
+                count, partial(reader.read_until_version, first_version, count)
+            )
             self.receipt.before = _summarize_answers(scored)
             self._wait_until_certified(first_version)
         with self._step(3, "the service is broken: answers shuffled, and forced past the gate"):
@@ -391,7 +393,7 @@ class _Demo:
     def _alarms(self) -> list[AlarmRecord]:
         """Return the author's alarms, oldest first."""
         with self.registry.state.read_transaction() as connection:
-            return list(reversed(alarm_records.alarms_of_author(connection, self.author.slug)))
+            return list(reversed(alarm_records.list_alarms(connection, self.author.slug)))
 
     def _retraining_runs(self) -> list[Run]:
         return self.dagster.runs(job=RETRAIN, author=self.author.slug, limit=50)

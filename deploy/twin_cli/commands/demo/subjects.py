@@ -44,7 +44,7 @@ class HeldOutQuestion:
     subjects: frozenset[str]
 
 
-def questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQuestion]:
+def select_questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQuestion]:
     """Return the questions with a subject that the rule can find, each once, in the given order.
 
     Args:

@@ -8,10 +8,10 @@ import polars as pl
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.held_out import (
-    bare_question_prompts,
+    build_prompts,
     held_out_samples,
+    render_bare_questions,
     take_within_budget,
-    to_prompts,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
@@ -82,10 +82,10 @@ def test_the_budget_is_met_but_never_below_the_fewest() -> None:
 def test_prompts_come_without_answers() -> None:
     rows = dataset(3)
 
-    assert [len(prompt) for prompt in to_prompts(rows)] == [
+    assert [len(prompt) for prompt in build_prompts(rows)] == [
         len(messages) - 1 for messages in rows["messages"].to_list()
     ]
-    assert all(message["role"] == "user" for prompt in to_prompts(rows) for message in prompt)
+    assert all(message["role"] == "user" for prompt in build_prompts(rows) for message in prompt)
 
 
 def test_a_question_alone_keeps_the_system_message_and_loses_the_passages() -> None:
@@ -94,6 +94,6 @@ def test_a_question_alone_keeps_the_system_message_and_loses_the_passages() -> N
     answer = {"role": "assistant", "content": "It wears well."}
     rows = pl.DataFrame({"messages": [[system, shown, answer]], "question": ["Why brass? "]})
 
-    [prompt] = bare_question_prompts(rows, DEFAULT_TEMPLATE)
+    [prompt] = render_bare_questions(rows, DEFAULT_TEMPLATE)
 
     assert prompt == [system, {"role": "user", "content": "Question: Why brass?"}]
