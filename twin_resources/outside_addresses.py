@@ -1,12 +1,13 @@
-"""Check that an address may be fetched: inside this network, only configured hosts.
+"""Check whether an address may be fetched; in this network, only configured hosts may be.
 
-Scope: resolving a host name, and the decision about its addresses. Out of scope:
-sending requests (a caller connects to the resolved address, so that a second DNS response has no
-effect).
-A foreign server chooses its redirects. Inside this network they could reach services that trust
-this machine: its loopback, a router, a cloud's metadata at 169.254.169.254. A feed may move, so its
-redirects are followed after this check. An answer model, a provider or a webhook receives a key or
-a notice, so their redirects are not followed.
+Scope: resolving a host name, and the decision about its addresses.
+Out of scope: sending requests. The caller connects to the resolved address, so that a second DNS
+response has no effect.
+
+An external server controls its redirects. A redirect into this network could reach a service that
+trusts this machine: loopback, a router, or a cloud's metadata at 169.254.169.254. A feed may move,
+so its redirects are followed after this check. An answer model, a provider or a webhook receives a
+key or a notice, so its redirects are not followed.
 Ranges: https://www.iana.org/assignments/iana-ipv4-special-registry (`ipaddress.is_global`)
 """
 # pyright: strict
@@ -28,29 +29,29 @@ def resolve_addresses(url: str, *, trusted_url: str) -> list[str]:
     """Resolve the host of a URL once; the caller connects to one of the addresses.
 
     Args:
-        trusted_url: the configured URL. Its host may be on this machine or in this network; a
-            link-local address (`169.254…`) must be given as a number.
+        trusted_url: the configured URL. Its host may be on this machine or in this network. A
+            link-local address (`169.254…`) must be configured as an IP address.
 
     Raises:
-        TwinError: the host does not exist, or has an address inside this network that is not
+        TwinError: the host does not exist, or has an address in this network that is not
             configured.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    tried = f"fetch from {host or url[:200]!r}"
+    action = f"fetch from {host or url[:200]!r}"
     try:
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-        resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        address_infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
         raise TwinError(
-            tried, found=f"no address of that name ({error})", next_step="check the address"
+            action, found=f"no address of that name ({error})", next_step="check the address"
         ) from error
-    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in resolved))
+    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in address_infos))
     is_trusted_host = host.lower() == (urlsplit(trusted_url).hostname or "").lower()
     for address in addresses:
         if not _is_fetch_allowed(address, host=host, is_trusted_host=is_trusted_host):
             raise TwinError(
-                tried,
+                action,
                 found=f"it leads to {address}, inside this machine or network, and "
                 f"{urlsplit(trusted_url).hostname} was named",
                 next_step="name that address itself if you trust it",

@@ -1,9 +1,10 @@
 """Make the files of a home readable only by their owner.
 
-Scope: modes of new and existing files. Out of scope: the contents of files, replacing a
-file's text (`atomic_writes.py`).
-With the shell's usual mask, every user of the machine can read a new file. State and logs contain
-readers' questions, and SQLite gives `-wal` and `-shm` the mode of their database.
+Scope: the modes of new and existing files. Out of scope: the contents of files, replacing a file's
+text (`atomic_writes.py`).
+
+With the usual umask, every user of the machine can read a new file. State and logs contain readers'
+questions. SQLite gives the files `-wal` and `-shm` the mode of their database.
 """
 # pyright: strict
 
@@ -21,39 +22,44 @@ _SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
 def database_files(path: Path) -> list[Path]:
-    """Return the paths of a SQLite database and of the files beside it while it is in use."""
-    return [path.with_name(path.name + ending) for ending in _SQLITE_SUFFIXES]
+    """Return the paths of a SQLite database and of the files that accompany it during use."""
+    return [path.with_name(path.name + suffix) for suffix in _SQLITE_SUFFIXES]
 
 
 def make_private_database(path: Path) -> None:
-    """Make a SQLite database readable only by its owner; create it empty if it is missing."""
+    """Make a SQLite database readable only by its owner; create an empty one if it is missing."""
     if not path.exists():
-        # If the file cannot be made here, SQLite cannot open it either and reports the reason.
+        # If this fails, SQLite cannot create the file either and reports the reason.
         with contextlib.suppress(OSError):
             _make_empty(path)
     restrict_to_owner(database_files(path))
 
 
 def _make_empty(path: Path) -> None:
-    """Make the file under another name, because closing a file releases all locks of the process
-    on it, and another thread may use it. https://www.sqlite.org/howtocorrupt.html, 2.2"""
+    """Create the file under another name and link it.
+
+    Closing a file releases all of the process's locks on it, and another thread may be using the
+    database: https://www.sqlite.org/howtocorrupt.html, 2.2
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 600
     os.close(descriptor)
-    temporary = Path(name)
+    temporary_path = Path(name)
     try:
-        path.hardlink_to(temporary)
+        path.hardlink_to(temporary_path)
     finally:
-        temporary.unlink()
+        temporary_path.unlink()
 
 
 def restrict_to_owner(paths: Iterable[Path]) -> list[Path]:
-    """Remove all rights of other users from files and folders; missing ones are skipped.
-    A link is left as it is, because its target may belong to another user.
+    """Remove all permissions of other users from files and folders; skip missing paths.
+
+    Symbolic links stay unchanged, because their targets may belong to another user.
 
     Returns:
-        Paths that others can still read: a different user owns them, or the disk has no modes.
+        Paths that others can still access, because another user owns them or the file system has
+        no modes.
     """
-    still_accessible: list[Path] = []
+    accessible_paths: list[Path] = []
     for path in paths:
         try:
             mode = path.lstat().st_mode
@@ -61,9 +67,9 @@ def restrict_to_owner(paths: Iterable[Path]) -> list[Path]:
                 continue
             path.chmod(stat.S_IMODE(mode) & ~_GROUP_AND_OTHERS_BITS)
             if path.stat().st_mode & _GROUP_AND_OTHERS_BITS:
-                still_accessible.append(path)
+                accessible_paths.append(path)
         except FileNotFoundError:
-            continue  # SQLite removes the files beside a database that is not in use
+            continue  # SQLite removes these files while a database is not in use
         except OSError:
-            still_accessible.append(path)
-    return still_accessible
+            accessible_paths.append(path)
+    return accessible_paths

@@ -1,4 +1,4 @@
-"""Record what happened and show it to people: traces, scores and notices.
+"""Record traces and scores, and notify people.
 
-Scope: recording and reading them. Out of scope: conclusions drawn from them (`quality/`).
+Scope: recording and reading. Out of scope: drawing conclusions from the records (`quality/`).
 """

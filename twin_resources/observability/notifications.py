@@ -1,13 +1,13 @@
-"""Notify people of what the loop did, through a queue in the state store.
+"""Notify people of events through a queue in the state store.
 
-Scope: `announce` (in the transaction of the event itself), `deliver`, the addresses.
-Out of scope: deciding that something happened (sensors, registry), what a run logs.
+Scope: queueing a notice in the event's transaction, delivering notices, and the addresses.
+Out of scope: detecting events (sensors, registry), run logs.
 Delivery: Apprise, https://github.com/caronc/apprise/wiki, which selects the service by the
-address's scheme: Slack webhooks, e-mail, generic webhooks and some hundred others.
+address's scheme: Slack webhooks, e-mail, generic webhooks and about a hundred others.
 
-A notice is written in the same transaction as its event and sent afterwards, so that a crash loses
-none (a crash between sending and recording sends it twice). An address that was not reached is
-tried again at the next tick, for three days; the other addresses do not get the notice again.
+A notice is written in the same transaction as its event and sent afterwards, so a crash loses no
+notice. A crash between sending and recording sends the notice twice. An unreachable address is
+retried at each tick for three days; the other addresses do not get the notice again.
 """
 # pyright: strict
 
@@ -39,7 +39,7 @@ Event = Literal[
     "judge_changed",
 ]
 RETRY_PERIOD_S = 3 * 86_400.0
-MAX_NOTICES_PER_CALL = 50  # so that a dead mail server does not delay a tick for minutes
+MAX_NOTICES_PER_CALL = 50  # prevents a dead mail server from delaying a tick for minutes
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Notice:
     """One message for people.
 
     Attributes:
-        key: identifies the event, which is announced once.
-        author: slug.
-        title: one line.
-        text: what was found and what to do; never a reader's or an author's text.
-        links: label → address in the UI.
+        key: unique key of the event; an event is announced only once.
+        author: author slug.
+        title: title of one line.
+        text: finding and next step; never contains text by a reader or an author.
+        links: URLs in the UI by label.
     """
 
     key: str
@@ -63,13 +63,13 @@ class Notice:
 
     @property
     def body(self) -> str:
-        """Text and links, as they are sent."""
+        """The text and the links in the form in which they are sent."""
         return "\n".join([self.text, *(f"{label}: {url}" for label, url in self.links.items())])
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """The result of one call of `deliver`; counts are of (notice, address) pairs."""
+    """The result of one call of `deliver`; each count is a number of (notice, address) pairs."""
 
     sent: int
     waiting: int
@@ -77,11 +77,11 @@ class Delivery:
 
 
 class Channel(Protocol):
-    """One address that notices can be sent to."""
+    """A destination for notices."""
 
     @property
     def name(self) -> str:
-        """The address's distinct name in the queue, without passwords."""
+        """The unique name of the address in the queue, without passwords."""
         ...
 
     def send(self, notice: Notice) -> None:
@@ -117,17 +117,19 @@ class AppriseChannel:
             )
         self._apprise: Any = library()
         self._apprise.add(channel)
-        # Two webhooks of one workspace look alike once their tokens are masked.
+        # Two webhooks of one workspace look the same once their tokens are masked.
         self.name: str = f"{channel.url(privacy=True)} {_short_hash(channel.url())}"
-        # Send only to the named address, not to one that its server redirects to. Set this after
-        # the name, which contains the setting and identifies who already has a notice.
+        # Do not follow redirects to other addresses. This is set after the name, because the name
+        # would include the setting and must stay the same to identify sent notices.
         channel.redirects = False
 
     def send(self, notice: Notice) -> None:
         messages: list[str] = []
         with _CapturedLogs(messages):
-            accepted = asyncio.run(self._apprise.async_notify(title=notice.title, body=notice.body))
-        if not accepted:
+            is_accepted = asyncio.run(
+                self._apprise.async_notify(title=notice.title, body=notice.body)
+            )
+        if not is_accepted:
             raise TwinError(
                 f"send the notice {notice.title!r} to {self.name}",
                 found=messages[-1] if messages else "the service did not accept it",
@@ -137,7 +139,7 @@ class AppriseChannel:
 
 @dataclass(frozen=True)
 class InvalidChannel:
-    """An unusable address, kept as a channel so that the other addresses still get notices."""
+    """A channel for an unusable address, so that the other addresses still get notices."""
 
     name: str
     reason: TwinError
@@ -147,7 +149,7 @@ class InvalidChannel:
 
 
 def parse_channels(addresses: Sequence[str]) -> list[Channel]:
-    """Return the channels in the settings; an unsupported address refuses every notice."""
+    """Return a channel for each address; the channel of an unsupported one rejects all notices."""
     return [_parse_channel(address) for address in addresses]
 
 
@@ -159,18 +161,18 @@ def _parse_channel(address: str) -> Channel:
 
 
 def _short_hash(address: str) -> str:
-    """Return a short hash that distinguishes addresses and reveals nothing about them."""
+    """Return a short hash that distinguishes addresses without revealing them."""
     return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
 def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
-    """Queue a notice in the caller's transaction; return False if its event was announced before.
+    """Queue a notice in the caller's transaction; return False if its event was already announced.
 
     Args:
-        at: seconds since the epoch.
+        at: time of the event in seconds since the epoch.
     """
-    same_key = sa.select(notices.c.key).where(notices.c.key == notice.key)
-    if connection.execute(same_key).first() is not None:
+    existing_notice = sa.select(notices.c.key).where(notices.c.key == notice.key)
+    if connection.execute(existing_notice).first() is not None:
         return False
     connection.execute(
         sa.insert(notices).values(
@@ -190,12 +192,12 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
 
 
 def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> Delivery:
-    """Send queued notices, oldest first; skip an address that fails until the next call.
+    """Send queued notices, oldest first; skip a failed address until the next call.
 
     Notices that an address has refused come last, so that three days of retries for a dead address
-    do not delay the others. Without an address, a notice stays in the queue's history as done.
+    do not delay the others. If no address is configured, the notice is marked as done.
     """
-    sent = waiting = given_up = 0
+    sent_count = waiting_count = given_up_count = 0
     problem_by_channel: dict[str, str] = {}
     with state.lease("notices"):
         for row in _read_queue(state):
@@ -213,17 +215,23 @@ def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> 
                     problem = problem_by_channel[channel.name]
                 else:
                     sent_to.append(channel.name)
-                    sent += 1
-            unsent = sum(way.name not in sent_to for way in channels_to_use)
-            is_expired = unsent > 0 and now - row.announced_at > RETRY_PERIOD_S
-            given_up += unsent if is_expired else 0
-            waiting += 0 if is_expired else unsent
-            values = {"sent_to": sent_to, "problem": problem, "done": is_expired or not unsent}
+                    sent_count += 1
+            unsent_count = sum(
+                other_channel.name not in sent_to for other_channel in channels_to_use
+            )
+            is_expired = unsent_count > 0 and now - row.announced_at > RETRY_PERIOD_S
+            given_up_count += unsent_count if is_expired else 0
+            waiting_count += 0 if is_expired else unsent_count
+            values = {
+                "sent_to": sent_to,
+                "problem": problem,
+                "done": is_expired or not unsent_count,
+            }
             with state.transaction() as connection:
                 connection.execute(
                     sa.update(notices).where(notices.c.key == row.key).values(**values)
                 )
-    return Delivery(sent, waiting, given_up)
+    return Delivery(sent_count, waiting_count, given_up_count)
 
 
 def _read_queue(state: State) -> Sequence[sa.Row[Any]]:

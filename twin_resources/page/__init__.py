@@ -1,4 +1,4 @@
-"""Serve the chat page, a Gradio page for the gateway.
+"""Serve the chat page, a Gradio user interface for the gateway.
 
-Scope: the content of the browser. Out of scope: answering.
+Scope: the user interface. Out of scope: generating answers.
 """

@@ -1,6 +1,6 @@
 """Run the chat page's process on the loopback interface: `python -m twin_resources.page`.
 
-Scope: reading the settings and running the server. Out of scope: the page.
+Scope: reading the settings and running the server. Out of scope: the page itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from twin_resources.errors import TwinError
 from twin_resources.settings import load_settings
 
-# set before importing Gradio, which reads them at import
+# Set these before importing Gradio, which reads them during import.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 

@@ -1,4 +1,4 @@
-"""Read the authors' names, titles and gate plots for the page from the home's files.
+"""Read the authors' names, post titles and gate plots from the home's files for the page.
 
 Scope: reading these files; a missing file is not an error. Out of scope: calling the gateway, HTML.
 """
@@ -19,7 +19,7 @@ PLOT_MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 @dataclass(frozen=True)
 class AuthorFiles:
-    """The files of one home."""
+    """A reader of one home's author files."""
 
     settings: Settings
 
@@ -28,7 +28,7 @@ class AuthorFiles:
         return {author.slug: author.name for author in list_readable_authors(self.settings)[0]}
 
     def titles(self, author: str, *, max_titles: int) -> list[str]:
-        """Return suitable titles of the author's newest posts; none before an import."""
+        """Return titles of 3 to 60 characters from the author's newest posts, if there are any."""
         from twin_resources.storage.state.state import State
         from twin_resources.storage.tables.tables import Tables
 
@@ -37,15 +37,16 @@ class AuthorFiles:
             return []
         columns = ["title", "published_at", "document_id"]
         rows = tables.read("embeddings", author, columns=columns).unique("document_id")
-        newest = rows.sort(["published_at", "document_id"], descending=True, nulls_last=True)
-        titles = dict.fromkeys(str(title or "").strip() for title in newest["title"])
+        newest_posts = rows.sort(["published_at", "document_id"], descending=True, nulls_last=True)
+        titles = dict.fromkeys(str(title or "").strip() for title in newest_posts["title"])
         return [title for title in titles if 3 <= len(title) <= 60][:max_titles]
 
     def plots(self, author: str) -> list[tuple[str, str]]:
-        """Return (name, `data:` URL) of each plot of the author's newest gate, the voice first.
+        """Return the name and `data:` URL of each plot of the author's newest gate, voice first.
 
-        A report is `<checkpoint>/evaluation/<gate>.md`. Its plots, `<gate>-<name>.svg` or `.png`,
-        are beside it (twin_assets/evaluation/report), and so is the voice plot, `voice_shown.svg`.
+        A report is `<checkpoint>/evaluation/<gate>.md`. Its folder also contains its plots,
+        `<gate>-<name>.svg` or `.png` (twin_assets/evaluation/report), and the voice plot,
+        `voice_shown.svg`.
         """
         folder = self.settings.checkpoints_dir / author
         plots: dict[str, Path] = {}
@@ -54,10 +55,10 @@ class AuthorFiles:
             plots["voice"] = voice.with_name(PICTURE)
         reports = sorted(folder.glob("*/evaluation/*.md"), key=lambda path: path.stat().st_mtime)
         if reports:
-            stem = reports[-1].stem
-            for path in sorted(reports[-1].parent.glob(f"{stem}-*")):
+            gate_name = reports[-1].stem
+            for path in sorted(reports[-1].parent.glob(f"{gate_name}-*")):
                 if path.suffix in PLOT_MEDIA_TYPES:
-                    name = path.stem.removeprefix(f"{stem}-").replace("_", " ")
+                    name = path.stem.removeprefix(f"{gate_name}-").replace("_", " ")
                     plots.setdefault(f"{name} of the gate", path)
         return [
             (name, _to_data_url(path))

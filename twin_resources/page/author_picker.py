@@ -1,7 +1,7 @@
-"""Build the head of the page: the author's name, and a choice between several authors.
+"""Build the page header: the author's name, and a dropdown if there are several authors.
 
-Scope: the author's name and the choice of the author, which all tabs share.
-Out of scope: the questions to an author (`chat_tab.py`, `comparison_tab.py`).
+Scope: the author's name and the author dropdown, which all tabs share.
+Out of scope: asking an author questions (`chat_tab.py`, `comparison_tab.py`).
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ DEFAULT_HEADING = "LLM Twin"
 
 
 class AuthorPicker:
-    """The head of the page; create it inside a `gr.Blocks`.
+    """The page header; create it inside a `gr.Blocks`.
 
     Attributes:
         author: the dropdown; its value is a slug.
@@ -52,7 +52,7 @@ class AuthorPicker:
         return self.files.names().get(author or "", author or "")
 
     def author_dropdown(self, slugs: list[str], chosen: str | None) -> Any:
-        """Return the dropdown with these authors; it is hidden if there is only one."""
+        """Return the dropdown with these authors, hidden if there is only one author."""
         names = self.files.names()
         choices = [(names.get(slug, slug), slug) for slug in slugs]
         return gr.Dropdown(choices=choices, value=chosen, visible=len(choices) > 1)
@@ -65,7 +65,7 @@ def heading(name: str) -> str:
 
 
 def render_plots(files: AuthorFiles, author: str | None, *, plot_name: str = "") -> str:
-    """Return the newest report's plots as figures, or only the one named `plot_name`."""
+    """Return the newest report's plots as HTML figures, or only the plot named `plot_name`."""
     if not author:
         return ""
     return "".join(

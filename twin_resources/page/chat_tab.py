@@ -1,12 +1,13 @@
 """Build the Talk tab: a conversation with an author's twin, with sources and feedback.
 
-Scope: its widgets and the effect of a click on each. Out of scope: comparing two versions
-(`comparison_tab.py`), HTML of sources (`footnotes.py`), the gateway (`conversation.py`).
+Scope: the widgets and their event handlers.
+Out of scope: comparing two versions (`comparison_tab.py`), HTML of sources (`footnotes.py`),
+calling the gateway (`conversation.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot
 
-The browser clears the question box, and the server never writes to it. Otherwise, an answer that is
-streamed for a minute would erase text typed in the meantime. The question is sent in a separate
-hidden box.
+The browser clears the question box, and the server never writes to it. Otherwise, an answer that
+streams for a minute would erase text typed in the meantime. A separate hidden box sends the
+question.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -38,7 +39,7 @@ FEEDBACK_NOTE = (
     "Thumbs and your wording are feedback: stored, and used to judge and to train the twin. "
     "The conversation itself is kept in this browser only."
 )
-# built at import, because Gradio turns `gr.HTML` into an update inside an event
+# Built at import, because inside an event handler `gr.HTML` creates an update, not a component.
 HTML_PROPERTIES: dict[str, Any] = dict(gr.HTML(padding=False, render=False).get_config())
 
 
@@ -53,7 +54,7 @@ class ChatTab:
             author_picker,
             AnswersInProgress(),
         )
-        # The secret is kept across restarts; otherwise, the browser would lose its state.
+        # The secret stays the same across restarts; otherwise, the browser would lose its state.
         self.browser_state = gr.BrowserState({}, storage_key="twin-talk", secret=cookie_secret)
         self.feedback_turn = gr.State(None)  # index of the turn that gets the feedback
         with gr.Column(elem_id="talk"):
@@ -91,7 +92,7 @@ class ChatTab:
         self.last_vote = gr.State({})
 
     def _add_feedback(self) -> None:
-        """Add the fields for the reason of a vote and for a better wording."""
+        """Add the fields for the reason for a vote and for a better wording."""
         with gr.Row(elem_id="why", visible=False) as self.reason_row:
             self.reason = gr.Textbox(
                 placeholder="Reason (optional, one line)",
@@ -157,7 +158,7 @@ class ChatTab:
             [*head_outputs[1:], *conversation_outputs],
             **UNQUEUED_EVENT,
         ).then(self._show_welcome, **welcome_arguments)
-        # also runs after every stored answer and when the browser sends its state
+        # This also runs after every stored answer and when the browser sends its state.
         for change_event in (self.browser_state.change, author.change):
             change_event(
                 self._offer_draft,
@@ -165,7 +166,7 @@ class ChatTab:
                 [self.draft_row, self.draft_reason],
                 **UNQUEUED_EVENT,
             )
-        page.unload(self._stop)  # the reader has left
+        page.unload(self._stop)  # the reader has closed the page
         self.new.click(
             self._start_conversation,
             [self.browser_state, author],
@@ -287,7 +288,7 @@ class ChatTab:
         )
 
     def _show_welcome(self, author: str | None) -> tuple[Any, Any]:
-        """Set the name and the examples after the gateway's data, because they need the tables."""
+        """Set the name and the examples; this runs last, because it must read the tables."""
         if not author:
             message = "No author is available yet. Run `twin up` to import posts."
             return gr.Chatbot(placeholder=message), gr.Textbox(
@@ -320,7 +321,7 @@ class ChatTab:
         if not question:
             yield (gr.skip(),) * 6
             return
-        if not author:  # the authors could not be read when the page was opened
+        if not author:  # reading the authors failed when the page was opened
             slugs, notice_html = await self._author_picker.load_versions()
             author = next(iter(slugs), None)
             if author is None:
@@ -331,7 +332,7 @@ class ChatTab:
                 return
         model = model_name(author, version or "")
         previous_turns = conversations.get(author, [])
-        if version == DRAFT:  # a draft for the last answer, from the same messages
+        if version == DRAFT:  # a draft is made from the same messages as the last answer
             context_turns, answering_model = previous_turns[:-1], model_name(author, "")
         else:
             context_turns, answering_model = previous_turns, model
@@ -365,7 +366,7 @@ class ChatTab:
     async def _stream_draft(
         self, question: str, browser_state: object, author: str | None, request: gr.Request
     ) -> AsyncGenerator[tuple[Any, ...]]:
-        """Yield the page with a draft for the last question, below its answer."""
+        """Yield the page with a draft for the last question below the question's answer."""
         async for update in self._stream_answer(question, browser_state, author, DRAFT, request):
             yield update
 
@@ -399,8 +400,8 @@ class ChatTab:
         conversations = conversation.replace_turns(
             conversation.parse_conversations(browser_state), author, []
         )
-        hidden = gr.Row(visible=False), gr.Column(visible=False)
-        return conversations, _render_chat([]), None, "", *hidden
+        hidden_widgets = gr.Row(visible=False), gr.Column(visible=False)
+        return conversations, _render_chat([]), None, "", *hidden_widgets
 
     def _select(self, browser_state: object, author: str, clicked: gr.SelectData) -> Any:
         turns = conversation.parse_conversations(browser_state).get(author, [])
@@ -413,23 +414,23 @@ class ChatTab:
         conversations = conversation.parse_conversations(browser_state)
         turns = conversations.get(author, [])
         turn_index = conversation.find_turn_index(turns, clicked.index)
-        # A removed thumb is neither up nor down; the vote is kept until a new one replaces it.
+        # A removed thumb is neither up nor down; the vote stays until a new one replaces it.
         if turn_index is None or clicked.liked not in (True, False):
             return (gr.skip(),) * 5
         vote = {
             "trace_id": _trace_id(turns, turn_index),
             "thumb": "up" if clicked.liked else "down",
         }
-        reply, stored = await self._send_feedback(**vote)
-        if stored:
+        reply, is_stored = await self._send_feedback(**vote)
+        if is_stored:
             turns[turn_index]["vote"] = vote["thumb"]
-        return conversations, reply, vote if stored else {}, gr.Row(visible=stored), ""
+        return conversations, reply, vote if is_stored else {}, gr.Row(visible=is_stored), ""
 
     async def _send_vote_reason(self, reason: str, last_vote: dict[str, str]) -> tuple[Any, ...]:
         if not reason.strip() or not last_vote:
             return "", gr.Row(visible=False)
-        reply, stored = await self._send_feedback(**last_vote, comment=reason.strip())
-        return reply, gr.Row(visible=not stored)
+        reply, is_stored = await self._send_feedback(**last_vote, comment=reason.strip())
+        return reply, gr.Row(visible=not is_stored)
 
     def _open_wording(
         self, browser_state: object, author: str, turn_index: int | None
@@ -438,7 +439,7 @@ class ChatTab:
         if not _trace_id(turns, turn_index):
             return gr.skip(), gr.skip(), notice("There is no complete answer to improve yet.")
         answer = turns[turn_index or 0]["answer"]
-        # quotations of the author need no better wording, but the model's prose may
+        # The author's quotations need no better wording, but the model's prose may.
         return gr.Column(visible=True), extract_prose(answer).strip() or answer, ""
 
     async def _send_wording(
@@ -449,8 +450,8 @@ class ChatTab:
         trace = _trace_id(
             conversation.parse_conversations(browser_state).get(author, []), turn_index
         )
-        reply, stored = await self._send_feedback(trace_id=trace, edit=wording.strip())
-        return reply, gr.Column(visible=not stored)
+        reply, is_stored = await self._send_feedback(trace_id=trace, edit=wording.strip())
+        return reply, gr.Column(visible=not is_stored)
 
     async def _send_feedback(self, *, trace_id: str, **feedback: str) -> tuple[str, bool]:
         if not trace_id:
@@ -479,9 +480,9 @@ def _render_chat(turns: Sequence[Turn]) -> Any:
 
 
 def _html_part(html: str) -> dict[str, Any]:
-    """Return HTML as a part of a message, in Gradio's format for a stored `gr.HTML`.
+    """Return HTML as part of a message, in Gradio's format for a stored `gr.HTML`.
 
-    With a component for each answer, every streamed piece took 50 ms in a conversation of 60 turns.
+    With a real component per answer, each streamed piece took 50 ms in a conversation of 60 turns.
     """
     return {
         "type": "component",

@@ -1,15 +1,16 @@
-"""Build the Before | after tab: one question to two models, side by side.
+"""Build the Before | after tab: two models answer one question side by side.
 
 The two models are the base model and the tuned model, or the tuned model and the paid model if the
 key allows it.
 
-Scope: its widgets, two independent conversations, the blind comparison and its vote. Out of scope:
-the use of a vote (`gateway/api/feedback.py`, `twin_assets/instructions/preference_pairs.py`).
+Scope: the widgets, two independent conversations, the blind comparison and its vote.
+Out of scope: the use of a vote (`gateway/api/feedback.py`,
+`twin_assets/instructions/preference_pairs.py`).
 
-In blind mode, the sides are drawn again for each question, and each side receives only that
-question. No version is named before the vote, because readers prefer an answer if they know that it
-is the tuned model's. A vote rejects one answer, but training never imitates the other one. It
-learns only from the author's own text, or from an edit with the author's own key.
+In blind mode, each question assigns the models to the sides at random, and each side receives only
+that question. No version is named before the vote, because readers prefer an answer that they know
+to be the tuned model's. A vote rejects one answer, but training never imitates the other one.
+Training uses only the author's own text, or an edit made with the author's own key.
 """
 
 import asyncio
@@ -59,7 +60,7 @@ class ComparisonTab:
             author_picker,
             AnswersInProgress(),
         )
-        # `left` and `right` contain turns; `names` contains the alias of each side.
+        # `left` and `right` are lists of turns; `names` contains the alias of each side.
         self.state = gr.State(_initial_state(BEFORE, blind=False))
         with gr.Row(elem_id="compare-choice"):
             self.pair = gr.Radio(
@@ -78,10 +79,10 @@ class ComparisonTab:
                 gr.Chatbot(
                     label=SIDE_LABELS[BEFORE][alias],
                     buttons=["copy"],
-                    elem_id=f"side-{place}",
+                    elem_id=f"side-{index}",
                     min_width=300,
                 )
-                for place, alias in enumerate((BEFORE, AFTER))
+                for index, alias in enumerate((BEFORE, AFTER))
             ]
         with gr.Row(elem_id="votes", visible=False) as self.votes:
             self.prefer_left = gr.Button("A is better", elem_id="prefer-0")
@@ -89,8 +90,8 @@ class ComparisonTab:
             self.prefer_right = gr.Button("B is better", elem_id="prefer-1")
         self.notice = gr.HTML("", padding=False, elem_id="compare-notice")
         self._add_composer()
-        note = f'<p class="twin-small" id="vote-note">{escape_html(VOTE_NOTE)}</p>'
-        gr.HTML(note, padding=False, elem_id="vote")
+        note_html = f'<p class="twin-small" id="vote-note">{escape_html(VOTE_NOTE)}</p>'
+        gr.HTML(note_html, padding=False, elem_id="vote")
         self.voice = gr.HTML("", padding=False, elem_id="voice")
         self.asked_question = gr.Textbox(visible=False)
 
@@ -120,7 +121,11 @@ class ComparisonTab:
             )
 
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        """Connect the events to their handlers; `tab` is the tab itself."""
+        """Connect the events to their handlers.
+
+        Args:
+            tab: the Gradio tab that contains these widgets.
+        """
         outputs = [*self.sides, self.state, self.votes, self.notice]
         for event in (self.question.submit, self.send.click):
             event(
@@ -154,15 +159,15 @@ class ComparisonTab:
         self._author_picker.author.input(
             self._show_pair_choice, self._author_picker.author, self.pair, **UNQUEUED_EVENT
         ).then(self._reset, [self.blind, self.pair], outputs, **UNQUEUED_EVENT)
-        for place, button in (
+        for side_index, button in (
             (0, self.prefer_left),
             (None, self.prefer_none),
             (1, self.prefer_right),
         ):
-            button.click(self._make_vote_handler(place), self.state, outputs, **UNQUEUED_EVENT)
+            button.click(self._make_vote_handler(side_index), self.state, outputs, **UNQUEUED_EVENT)
 
     def _render_voice_plot(self, author: str | None) -> str:
-        """Return the newest report's plot of the author's voice in both models, if there is one."""
+        """Return the newest report's plot of the author's voice in both models, or "" if none."""
         plots_html = render_plots(self._author_picker.files, author, plot_name="voice")
         title = "<h2>The voice, seen by the newest gate</h2>"
         return (
@@ -172,30 +177,28 @@ class ComparisonTab:
         )
 
     async def _show_pair_choice(self, author: str | None) -> Any:
-        """Show the choice of the pair only if this author has a paid model."""
+        """Show the choice of model pairs only if this author has a paid model."""
         (
             aliases_by_author,
             _,
-        ) = (
-            await self._author_picker.load_versions()
-        )  # a failed read is reported when a question is asked
+        ) = await self._author_picker.load_versions()  # the next question reports a failed read
         if PAID in aliases_by_author.get(author or "", []):
             return gr.Radio(visible=True)
         return gr.Radio(visible=False, value=BEFORE)
 
     def _reset(self, blind: bool, pair: str) -> tuple[Any, ...]:
         names = BLIND_LABELS if blind else SIDE_LABELS[pair].values()
-        empty = [gr.Chatbot(value=[], label=name) for name in names]
-        return *empty, _initial_state(pair, blind=blind), gr.Row(visible=False), ""
+        empty_chatbots = [gr.Chatbot(value=[], label=name) for name in names]
+        return *empty_chatbots, _initial_state(pair, blind=blind), gr.Row(visible=False), ""
 
     async def _answer_models(self) -> set[str]:
         try:
             return await self._endpoint.answer_models()
         except TwinError:
-            return set()  # the question will fail in the same way, and report it
+            return set()  # the question will fail in the same way and report the error
 
     async def _refusal(self, author: str) -> str:
-        """Return a notice of why the author's models cannot be compared, or "" if they can."""
+        """Return a notice that explains why the models cannot be compared, or "" if they can."""
         aliases_by_author, notice_html = await self._author_picker.load_versions()
         if AFTER not in aliases_by_author.get(author, []):
             name = self._author_picker.author_name(author) or "anyone"
@@ -218,7 +221,7 @@ class ComparisonTab:
         author: str,
         request: gr.Request,
     ) -> list[AsyncIterator[PartialAnswer]]:
-        """Append the question to both sides, and return the streams of their answers."""
+        """Append the question to both sides, and return their answer streams."""
         session = str(request.session_hash)
         streams: list[AsyncIterator[PartialAnswer]] = []
         for side, alias in zip(sides, names, strict=True):
@@ -239,12 +242,12 @@ class ComparisonTab:
         request: gr.Request,
     ) -> AsyncGenerator[tuple[Any, ...]]:
         question = question.strip()
-        skipped = (gr.skip(),) * 5
+        skipped_updates = (gr.skip(),) * 5
         if not question:
-            yield *skipped, gr.skip(), gr.skip()
+            yield *skipped_updates, gr.skip(), gr.skip()
             return
         if notice_html := await self._refusal(author):
-            yield *skipped[:4], notice_html, gr.skip(), gr.skip()
+            yield *skipped_updates[:4], notice_html, gr.skip(), gr.skip()
             return
         names = random.sample(MODEL_PAIRS[pair], 2) if blind else list(MODEL_PAIRS[pair])
         sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]
@@ -270,10 +273,10 @@ class ComparisonTab:
             turn["answer"], turn["twin"] = piece.text, dict(piece.facts)
             if piece.facts:
                 turn["how"] = "whole"
-            if not blind:  # streaming would reveal which model is faster
+            if not blind:  # in blind mode, streaming would reveal which model is faster
                 yield (
                     *_render_sides(state, is_revealed=True),
-                    *skipped[:3],
+                    *skipped_updates[:3],
                     *_toggle_stop_button(True),
                 )
         for side in sides:
@@ -296,10 +299,12 @@ class ComparisonTab:
             sides: list[Side] = [state["left"], state["right"]]
             message = "No preference: nothing was stored."
             if preferred is not None:
-                better, worse = (sides[place][-1]["twin"] for place in (preferred, 1 - preferred))
+                preferred_facts, rejected_facts = (
+                    sides[place][-1]["twin"] for place in (preferred, 1 - preferred)
+                )
                 try:
                     await self._endpoint.give_feedback(
-                        str(worse["trace_id"]), preferred=str(better["trace_id"])
+                        str(rejected_facts["trace_id"]), preferred=str(preferred_facts["trace_id"])
                     )
                 except TwinError as error:
                     return gr.skip(), gr.skip(), gr.skip(), gr.skip(), error_notice(error)
@@ -320,14 +325,14 @@ def _initial_state(pair: str, *, blind: bool) -> dict[str, Any]:
 
 
 def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
-    """Return both sides; `is_revealed` adds the names of the models and the facts."""
+    """Return both chatbots; `is_revealed` adds the model names and the facts."""
     chatbots: list[Any] = []
-    for place, (side, alias) in enumerate(
+    for index, (side, alias) in enumerate(
         zip((state["left"], state["right"]), state["names"], strict=True)
     ):
         messages: Any = conversation.render_messages(side)
         label = SIDE_LABELS[state["pair"]][alias]
-        name = BLIND_LABELS[place] if state["blind"] else label
+        name = BLIND_LABELS[index] if state["blind"] else label
         if is_revealed and state["blind"]:
             name = f"{name}: {label.partition(': ')[2]}"
         if is_revealed and side and side[-1]["twin"]:
@@ -340,8 +345,8 @@ def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any
                     link,
                 )
             )
-            note = f'<p class="twin-small">{facts}</p>'
-            messages[-1] = messages[-1] | {"content": [messages[-1]["content"], gr.HTML(note)]}
+            note_html = f'<p class="twin-small">{facts}</p>'
+            messages[-1] = messages[-1] | {"content": [messages[-1]["content"], gr.HTML(note_html)]}
         chatbots.append(gr.Chatbot(value=messages, label=name))
     return chatbots[0], chatbots[1]
 
@@ -349,7 +354,7 @@ def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any
 async def _merge_streams(
     answers: list[AsyncIterator[PartialAnswer]],
 ) -> AsyncGenerator[tuple[int, PartialAnswer | TwinError]]:
-    """Yield the pieces of all answers as they arrive, each with the index of its answer."""
+    """Yield the pieces of all answers as they arrive, each with its answer's index."""
     queue: asyncio.Queue[tuple[int, PartialAnswer | TwinError | None]] = asyncio.Queue()
 
     async def read(place: int, answer: Any) -> None:
@@ -364,11 +369,11 @@ async def _merge_streams(
 
     tasks = [asyncio.ensure_future(read(place, answer)) for place, answer in enumerate(answers)]
     try:
-        open_streams = len(tasks)
-        while open_streams:
+        open_stream_count = len(tasks)
+        while open_stream_count:
             place, piece = await queue.get()
             if piece is None:
-                open_streams -= 1
+                open_stream_count -= 1
             else:
                 yield place, piece
     finally:

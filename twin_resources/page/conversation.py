@@ -1,8 +1,9 @@
 """Call the gateway for the page: stream answers with their facts, and send feedback.
 
-Scope: calls to the gateway with the page's own key, and ending an answer that is no longer needed.
-Out of scope: widgets (`chat_tab.py`, `comparison_tab.py`), and retrieval, routing and prompts,
-which the gateway handles.
+Scope: calls to the gateway with the page's own key, and stopping an answer that is no longer
+needed.
+Out of scope: widgets (`chat_tab.py`, `comparison_tab.py`). The gateway handles retrieval, routing
+and prompts.
 """
 # pyright: strict
 
@@ -27,10 +28,10 @@ Message = Mapping[str, str]
 
 @dataclass(frozen=True)
 class PartialAnswer:
-    """The part of an answer that has been received so far.
+    """The part of an answer that has arrived so far.
 
     Attributes:
-        text: all text so far.
+        text: the whole text up to now.
         facts: the answer's `twin` field; empty until the last piece.
     """
 
@@ -42,8 +43,8 @@ class GatewayClient:
     """A client that calls the gateway with one key.
 
     Args:
-        url: the gateway's address, ending in `/v1`.
-        key: a key with the role `reader`.
+        url: base URL of the gateway, which ends in `/v1`.
+        key: gateway key with the role `reader`.
     """
 
     def __init__(self, url: str, key: str) -> None:
@@ -66,7 +67,7 @@ class GatewayClient:
         return [model.id for model in await self._list_models()]
 
     async def answer_models(self) -> set[str]:
-        """Return the authors for whom an answer model is served, before a tuned model is released.
+        """Return the authors who have only an answer model, because no tuned model is released yet.
 
         Raises:
             TwinError: the gateway does not respond.
@@ -90,7 +91,7 @@ class GatewayClient:
         """Stream the answer to the last message; closing the generator ends the request.
 
         Args:
-            model: model name, `twin/<author>` or an alias.
+            model: model name: `twin/<author>` or an alias.
             messages: messages with `role` and `content`, oldest first.
 
         Raises:
@@ -140,23 +141,23 @@ class GatewayClient:
 
 
 class AnswersInProgress:
-    """The answers in progress by session; each session can end its own answers."""
+    """A registry of running answers, with which a session can stop its own answers."""
 
     def __init__(self) -> None:
         self._stop_events: dict[str, set[asyncio.Event]] = {}
 
     def stop(self, session: str) -> None:
-        """End all answers of this session."""
+        """Stop all answers of this session."""
         for event in self._stop_events.get(session, ()):
             event.set()
 
     async def stream_until_stopped(
         self, session: str, answer: AsyncGenerator[PartialAnswer]
     ) -> AsyncIterator[PartialAnswer]:
-        """Yield pieces until the answer ends or is stopped, then close its request.
+        """Yield pieces until the answer ends or is stopped, then close the request.
 
         Stopping also cancels the wait for the next piece, because a slow model may pause for
-        seconds.
+        several seconds.
         """
         stop_event = asyncio.Event()
         self._stop_events.setdefault(session, set()).add(stop_event)
@@ -197,14 +198,14 @@ def _gateway_error(tried: str, error: Exception) -> TwinError:
 
 
 def group_aliases_by_author(models: Sequence[str]) -> dict[str, list[str]]:
-    """Map each author to their aliases: "" (the policy decides), `stable`, `canary`, `base` …"""
-    by_author: dict[str, list[str]] = {}
+    """Map each author to their aliases: "" (the policy chooses), `stable`, `canary`, `base` …"""
+    aliases_by_author: dict[str, list[str]] = {}
     for name in models:
         author, _, alias = name.removeprefix("twin/").partition("@")
-        by_author.setdefault(author, []).append(alias)
-    return {author: sorted(aliases) for author, aliases in sorted(by_author.items())}
+        aliases_by_author.setdefault(author, []).append(alias)
+    return {author: sorted(aliases) for author, aliases in sorted(aliases_by_author.items())}
 
 
 def model_name(author: str, version: str) -> str:
-    """Return `twin/<author>`, or its alias for a given version."""
+    """Return the model name `twin/<author>`, with `@<version>` if a version is given."""
     return f"twin/{author}@{version}" if version else f"twin/{author}"

@@ -1,4 +1,4 @@
-"""Start Dagster's webserver for the stack, with its application behind an access check.
+"""Start Dagster's webserver for the stack with an access check.
 
     python -m twin_resources.page.dagster_pages -w WORKSPACE -h HOST -p PORT
 
@@ -8,12 +8,13 @@ Scope: the check, and starting the webserver with it. Out of scope: links and th
 Dagster executes a mutation on GET for any Host and Origin, without a key. Any web page in a user's
 browser could therefore stop a sensor or start a run. The check prevents this:
 
-- A foreign page's name that resolves to this machine (DNS rebinding) is not an allowed host.
-- A browser gets access through a one-time link (`twin open dagster`), which sets a cookie. The
-  program's own commands send the home's admin key.
-- A page of a different origin is refused. A browser that changes something or opens a websocket
-  must send its origin.
-- Queries are accepted only by POST, because a link or an image can make a browser send GET.
+- Only the configured host names are accepted. This excludes another site's host name that resolves
+  to this machine (DNS rebinding).
+- A browser gets access through a one-time link (`twin open dagster`), which sets a cookie. This
+  project's own commands send the home's admin key.
+- Requests from other origins are refused. A browser must send its origin to change data or to open
+  a websocket.
+- Queries require POST, because a link or an image can make a browser send GET.
 
 The commands `dagster-webserver` and `dagster dev` do not have this check.
 Source: https://docs.dagster.io/api/clis/cli, dagster-webserver 1.13
@@ -43,7 +44,7 @@ from twin_resources.page.links import DAGSTER_PAGE, allowed_hosts, use_link
 from twin_resources.settings import Settings, load_secrets, load_settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-HEALTH_PATH = "/server_info"  # returns only versions, so it needs no access
+HEALTH_PATH = "/server_info"  # returns only versions, so it needs no access check
 ACCESS_DENIED_HTML = (
     "<h1>Dagster's pages open with a link</h1><p>Run <code>twin open dagster</code> on the machine "
     "of the twin: it opens them, or prints a link that works once, within ten minutes.</p>"
@@ -51,7 +52,7 @@ ACCESS_DENIED_HTML = (
 
 
 def add_access_guard(app: Starlette, settings: Settings) -> Starlette:
-    """Restrict the application of Dagster's webserver to this home's owner, and return it."""
+    """Restrict Dagster's web application to this home's owner, and return it."""
     admin_key = load_secrets(settings).gateway_master_key
     # The secret is derived from the home's key, so a restart does not sign users out. It differs
     # from the chat page's secret, because readers may get links to that page.
@@ -74,7 +75,7 @@ class DagsterGuard:
 
     Args:
         admin_key: key that programs send as `Authorization: Bearer …`.
-        use_link: function that returns whether a token opens the pages; each token does so once.
+        use_link: function that returns whether a token opens the pages; each token works once.
     """
 
     def __init__(self, app: ASGIApp, *, admin_key: str, use_link: Callable[[str], bool]) -> None:
@@ -96,8 +97,8 @@ class DagsterGuard:
             await response(scope, receive, send)
 
     def _check_access(self, connection: HTTPConnection) -> Response | None:
-        """Return the response to send in place of Dagster's, or None to let Dagster respond."""
-        method: str = connection.scope.get("method", "")  # a websocket has none
+        """Return the response that refuses the request, or None to let Dagster respond."""
+        method: str = connection.scope.get("method", "")  # a websocket has no method
         if connection.url.path == HEALTH_PATH and method in SAFE_METHODS:
             return None
         if connection.url.path == "/open" and method == "GET":
@@ -117,26 +118,26 @@ class DagsterGuard:
         return None
 
     def _has_key(self, connection: HTTPConnection) -> bool:
-        sent = connection.headers.get("authorization", "").encode()
-        return random_source.compare_digest(sent, self._bearer)
+        header = connection.headers.get("authorization", "").encode()
+        return random_source.compare_digest(header, self._bearer)
 
     def _open_link(self, connection: HTTPConnection) -> Response:
         if not self._use_link(connection.query_params.get("link", "")):
             return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
         connection.session[DAGSTER_PAGE] = True
         path = connection.query_params.get("path", "/")
-        # The path must be on these pages; `//host` and `/\\host` are addresses of other machines.
-        is_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
-        return RedirectResponse(path if is_path else "/", status_code=303)
+        # The path must be on this server; `//host` and `/\\host` are addresses of other machines.
+        is_local_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
+        return RedirectResponse(path if is_local_path else "/", status_code=303)
 
 
 def _is_same_origin(origin: str, connection: HTTPConnection) -> bool:
-    """Return whether the origin has the host and port of these pages."""
+    """Return whether the origin has this server's host and port."""
     return urlsplit(origin).netloc == connection.headers.get("host", "")
 
 
 def _deny_framing(send: Send) -> Send:
-    """Add a header that prevents other pages from framing these pages to capture clicks."""
+    """Add a header that forbids framing, so that other pages cannot capture clicks."""
 
     async def send_with_header(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -147,7 +148,7 @@ def _deny_framing(send: Send) -> Send:
 
 
 def main() -> None:
-    """Run Dagster's command line with the check in front of its application."""
+    """Run Dagster's command line with the access check added to its application."""
     cli: Any = import_module("dagster_webserver.cli")
     settings = load_settings()
     make_app = cli.create_app_from_workspace_process_context

@@ -1,11 +1,11 @@
 """Define the event options that several tabs share.
 
-Scope: two kinds of event. Out of scope: the handlers.
+Scope: the options of two kinds of events. Out of scope: the handlers.
 """
 
 from typing import Any
 
-# Answers must not wait for each other; by default Gradio handles one at a time.
+# Answers must not wait for each other; by default, Gradio handles one at a time.
 CONCURRENT_EVENT: dict[str, Any] = {
     "concurrency_limit": 16,
     "show_progress": "hidden",

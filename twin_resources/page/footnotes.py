@@ -1,8 +1,8 @@
-"""Render the basis of an answer as footnotes: the posts, the marked sentence and the facts.
+"""Render the sources of an answer as footnotes: the posts, the marked sentence and the facts.
 
 Scope: HTML of an answer's sources, quotations, nearest posts and facts. All other markup is escaped
-(`readable.py`). Out of scope: the origin of these values (the gateway's `twin` field), widgets
-(`chat_tab.py`).
+(`readable.py`).
+Out of scope: computing these values (the gateway's `twin` field), widgets (`chat_tab.py`).
 """
 # pyright: strict
 
@@ -16,10 +16,10 @@ from urllib.parse import quote as percent_encoded
 from twin_resources.page.plain_names import route_name, version_name
 from twin_resources.page.readable import escape_html, http_url_or_empty
 
-CONTEXT_CHARACTERS = 160  # shown on each side of the quoted words
-MAX_UNQUOTED_CHARACTERS = 280  # shown of a passage without a quotation
-MAX_FULL_SENTENCE_WORDS = 12  # a link to a longer sentence has only its first and last words
-FRAGMENT_END_WORDS = 4  # number of these words at each end
+CONTEXT_CHARACTERS = 160  # length of the context on each side of the quoted words
+MAX_UNQUOTED_CHARACTERS = 280  # displayed length of a passage without a quotation
+MAX_FULL_SENTENCE_WORDS = 12  # a link to a longer sentence contains only its first and last words
+FRAGMENT_END_WORDS = 4  # number of first words and of last words in such a link
 
 Facts = Mapping[str, Any]
 Range = tuple[int, int]
@@ -33,7 +33,7 @@ _HEADINGS = {
 
 
 def render_footnotes(facts: Facts) -> str:
-    """Return the footnotes of an answer, or "" before its facts are known."""
+    """Return an answer's footnotes as HTML, or "" before the answer's facts are known."""
     if not facts:
         return ""
     sources: Sequence[Facts] = facts.get("sources") or ()
@@ -55,7 +55,7 @@ def render_footnotes(facts: Facts) -> str:
 
 
 def render_answer_details(facts: Facts) -> str:
-    """Return the disclosure, and below it collapsed details about its writer and cost."""
+    """Return the disclosure, followed by collapsed details about the answer's writer and cost."""
     trace = str(facts.get("trace_id") or "")
     rows = {
         "Answer": escape_html(_describe_answer_form(facts)),
@@ -90,25 +90,31 @@ def _describe_answer_form(facts: Facts) -> str:
 def _describe_sources(facts: Facts) -> str:
     sources: Sequence[Facts] = facts.get("sources") or ()
     quotes: Sequence[Facts] = facts.get("quotes") or ()
-    count = len({str(post.get("document_id")) for post in (*quotes, *sources)})
-    if not count:
+    post_count = len({str(post.get("document_id")) for post in (*quotes, *sources)})
+    if not post_count:
         return "no post"
-    quoted = len(quotes)
-    passages = f", {quoted} passage{'s' * (quoted != 1)} quoted" if quoted else ", none quoted"
-    return f"{count} post{'s' * (count != 1)}{passages}"
+    quote_count = len(quotes)
+    passage_text = (
+        f", {quote_count} passage{'s' * (quote_count != 1)} quoted"
+        if quote_count
+        else ", none quoted"
+    )
+    return f"{post_count} post{'s' * (post_count != 1)}{passage_text}"
 
 
 def _describe_writer(facts: Facts) -> str:
     version, route = str(facts.get("version") or ""), str(facts.get("route") or "")
     if not version:
         return ""
-    named = version_name(version)
-    how = route_name(route) if route else ""
-    return escape_html(f"{named} ({how})" if how and how != named else named)
+    writer = version_name(version)
+    route_text = route_name(route) if route else ""
+    return escape_html(
+        f"{writer} ({route_text})" if route_text and route_text != writer else writer
+    )
 
 
 def describe_prose(facts: Facts) -> str:
-    """Return why prose is not shown, or how much of it was left out; "" without prose."""
+    """Describe why prose is not shown or how much of it was omitted; "" if there is no prose."""
     prose: Facts = facts.get("prose") or {}
     if not prose.get("shown"):
         return f"not shown: {prose['why']}" if prose.get("why") else ""
@@ -118,20 +124,22 @@ def describe_prose(facts: Facts) -> str:
 
 
 def trace_link(trace: str, *, label: str = "") -> str:
-    """Return a link to a trace in the page, labelled with its id or `label`; "" without a trace."""
+    """Return a link to a trace, labelled with `label` or the trace's id; "" without a trace."""
     if not trace:
         return ""
-    shown = escape_html(label) if label else f"<code>{escape_html(trace)}</code>"
-    return f'<a href="/?trace={escape_html(trace)}" data-trace="{escape_html(trace)}">{shown}</a>'
+    link_text = escape_html(label) if label else f"<code>{escape_html(trace)}</code>"
+    return (
+        f'<a href="/?trace={escape_html(trace)}" data-trace="{escape_html(trace)}">{link_text}</a>'
+    )
 
 
 def format_cost(usd: object) -> str:
-    """Format dollars with six decimals, because the amounts are small."""
+    """Format a dollar amount with six decimals, because the amounts are small."""
     return f"${usd:.6f}" if isinstance(usd, int | float) else "not known"
 
 
 def describe_cost(usd: object) -> str:
-    """Describe the cost in dollars, in plain words if it is small."""
+    """Describe the cost in dollars; small amounts use plain words."""
     if not isinstance(usd, int | float):
         return "not known"
     if usd == 0:
@@ -142,26 +150,26 @@ def describe_cost(usd: object) -> str:
 def format_day(iso: str) -> str:
     """Format `2019-05-04T…` as `4 May 2019`; truncate any other text to 10 characters."""
     try:
-        parsed = date.fromisoformat(iso[:10])
+        day = date.fromisoformat(iso[:10])
     except ValueError:
         return iso[:10]
-    return f"{parsed.day} {parsed:%B %Y}"
+    return f"{day.day} {day:%B %Y}"
 
 
 def _heading(quotes: Sequence[Facts], sources: Sequence[Facts]) -> str:
-    count = len({str(post.get("document_id")) for post in (*quotes, *sources)})
-    return f"From {count} post{'s' * (count != 1)}"
+    post_count = len({str(post.get("document_id")) for post in (*quotes, *sources)})
+    return f"From {post_count} post{'s' * (post_count != 1)}"
 
 
 def _render_source_notes(sources: Sequence[Facts], quotes: Sequence[Facts]) -> list[str]:
-    """Return one note per post; quoted posts come first, in the order of their quotations."""
-    by_post: dict[str, list[Facts]] = {}
+    """Return one note per post; quoted posts come first, in quotation order."""
+    sources_by_post: dict[str, list[Facts]] = {}
     for quote in quotes:
-        by_post.setdefault(str(quote.get("document_id")), [])
+        sources_by_post.setdefault(str(quote.get("document_id")), [])
     for source in sources:
-        by_post.setdefault(str(source.get("document_id")), []).append(source)
+        sources_by_post.setdefault(str(source.get("document_id")), []).append(source)
     notes: list[str] = []
-    for post, passages in by_post.items():
+    for post, passages in sources_by_post.items():
         post_quotes = [quote for quote in quotes if str(quote.get("document_id")) == post]
         bodies = [
             _render_passage(passage, post_quotes) for passage in passages if passage.get("text")
@@ -188,11 +196,11 @@ def _render_source_notes(sources: Sequence[Facts], quotes: Sequence[Facts]) -> l
 
 def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool = False) -> str:
     title = escape_html(post.get("title") or post.get("document_id") or "a post")
-    published = str(post.get("published_at") or "")
+    published_at = str(post.get("published_at") or "")
     date_html = (
         f" <time "
-        f'datetime="{escape_html(published[:10])}">{escape_html(format_day(published))}</time>'
-        if published
+        f'datetime="{escape_html(published_at[:10])}">{escape_html(format_day(published_at))}</time>'
+        if published_at
         else ""
     )
     url = http_url_or_empty(str(post.get("url") or ""))
@@ -203,9 +211,9 @@ def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool 
         else ""
     )
     document = escape_html(post.get("document_id") or "")
-    kind = " twin-quoted" if is_quoted else ""
+    css_class = " twin-quoted" if is_quoted else ""
     return (
-        f'<details class="twin-note{kind}"><summary><cite>{title}</cite>{date_html}</summary>'
+        f'<details class="twin-note{css_class}"><summary><cite>{title}</cite>{date_html}</summary>'
         f'{body}<p class="twin-small">{link}document <code>{document}</code></p></details>'
     )
 
@@ -223,18 +231,18 @@ def sentence_url(url: str, sentence: str) -> str:
         if len(words) <= MAX_FULL_SENTENCE_WORDS
         else [" ".join(words[:FRAGMENT_END_WORDS]), " ".join(words[-FRAGMENT_END_WORDS:])]
     )
-    # hyphens, commas and ampersands have a meaning in fragments
+    # Hyphens, commas and ampersands are syntax in text fragments.
     text = ",".join(percent_encoded(part, safe="").replace("-", "%2D") for part in parts)
     return f"{url}{'' if '#' in url else '#'}:~:text={text}"
 
 
 def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
-    """Return the quoted words with their context, and the whole passage as collapsed details."""
+    """Return the quoted words in context, followed by the whole passage as collapsed details."""
     text = str(source.get("text") or "")
     located_quotes = [
-        (place, quote)
+        (quote_range, quote)
         for quote in quotes
-        if (place := _find_quote_range(source, quote)) is not None
+        if (quote_range := _find_quote_range(source, quote)) is not None
     ]
     if not located_quotes:
         if len(text) <= MAX_UNQUOTED_CHARACTERS:
@@ -243,22 +251,24 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
             f"<details><summary>{escape_html(_shorten(text))} "
             f"…</summary><p>{escape_html(text)}</p></details>"
         )
-    spans = _merge_ranges([place for place, _ in located_quotes])
-    marks = _merge_ranges([_find_mark_range(place, quote) for place, quote in located_quotes])
-    if marks == [(0, len(text))]:
-        marks = []  # if everything is quoted, a mark conveys nothing
-    begin = max(0, spans[0][0] - CONTEXT_CHARACTERS)
-    end = min(len(text), spans[-1][1] + CONTEXT_CHARACTERS)
+    quote_ranges = _merge_ranges([quote_range for quote_range, _ in located_quotes])
+    ranges = _merge_ranges(
+        [_find_mark_range(quote_range, quote) for quote_range, quote in located_quotes]
+    )
+    if ranges == [(0, len(text))]:
+        ranges = []  # marking the whole passage would convey nothing
+    begin = max(0, quote_ranges[0][0] - CONTEXT_CHARACTERS)
+    end = min(len(text), quote_ranges[-1][1] + CONTEXT_CHARACTERS)
     if begin:
-        begin = text.find(" ", begin) + 1 if " " in text[begin : spans[0][0]] else begin
-    if end < len(text) and " " in text[spans[-1][1] : end]:
-        end = text.rfind(" ", spans[-1][1], end)
+        begin = text.find(" ", begin) + 1 if " " in text[begin : quote_ranges[0][0]] else begin
+    if end < len(text) and " " in text[quote_ranges[-1][1] : end]:
+        end = text.rfind(" ", quote_ranges[-1][1], end)
     excerpt = (
-        f"{'… ' * bool(begin)}{_render_marked(text, marks, begin, end)}{' …' * (end < len(text))}"
+        f"{'… ' * bool(begin)}{_render_marked(text, ranges, begin, end)}{' …' * (end < len(text))}"
     )
     full_passage_html = (
         f"<details><summary>The whole passage</summary>"
-        f"<p>{_render_marked(text, marks, 0, len(text))}</p></details>"
+        f"<p>{_render_marked(text, ranges, 0, len(text))}</p></details>"
         if begin or end < len(text)
         else ""
     )
@@ -266,9 +276,9 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
 
 
 def marked_range(quote: Facts) -> Range | None:
-    """Return the range of the answering sentence in the quotation, or None if unknown."""
-    marked = quote.get("marked")
-    values = cast("list[object]", list(marked)) if isinstance(marked, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
+    """Return the range of the answering sentence in the quotation, or None if it is unknown."""
+    bounds = quote.get("marked")
+    values = cast("list[object]", list(bounds)) if isinstance(bounds, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
     match values:
         case [int(begin), int(end)] if 0 <= begin < end <= len(str(quote.get("text") or "")):
             return begin, end
@@ -277,23 +287,25 @@ def marked_range(quote: Facts) -> Range | None:
 
 
 def _answering_sentence(quote: Facts) -> str:
-    text, place = str(quote.get("text") or ""), marked_range(quote)
-    return text[place[0] : place[1]] if place else text
+    text, sentence_range = str(quote.get("text") or ""), marked_range(quote)
+    return text[sentence_range[0] : sentence_range[1]] if sentence_range else text
 
 
 def _render_quotation(quote: Facts) -> str:
-    text, place = str(quote.get("text") or ""), marked_range(quote)
-    return _render_marked(text, [place] if place else [], 0, len(text))
+    text, sentence_range = str(quote.get("text") or ""), marked_range(quote)
+    return _render_marked(text, [sentence_range] if sentence_range else [], 0, len(text))
 
 
 def _find_mark_range(quote_range: Range, quote: Facts) -> Range:
-    """Return the range in a passage of the answering sentence, or else of the whole quotation."""
-    inner = marked_range(quote)
-    if inner is None:
+    """Return the answering sentence's range in a passage, or the quotation's if it is unknown."""
+    sentence_range = marked_range(quote)
+    if sentence_range is None:
         return quote_range
-    text = str(quote.get("text") or "")
-    low = quote_range[0] - (len(text) - len(text.lstrip()))
-    return max(quote_range[0], low + inner[0]), min(quote_range[1], low + inner[1])
+    quote_text = str(quote.get("text") or "")
+    offset = quote_range[0] - (len(quote_text) - len(quote_text.lstrip()))
+    return max(quote_range[0], offset + sentence_range[0]), min(
+        quote_range[1], offset + sentence_range[1]
+    )
 
 
 def _render_marked(text: str, ranges: Sequence[Range], begin: int, end: int) -> str:
@@ -306,32 +318,32 @@ def _render_marked(text: str, ranges: Sequence[Range], begin: int, end: int) -> 
 
 
 def _find_quote_range(source: Facts, quote: Facts) -> Range | None:
-    """Return the range of the quoted words in the passage, or None if they are not in it.
+    """Return the range of the quoted words in the passage, or None if it does not contain them.
 
-    The document's character positions are used if they match the words. Otherwise, the words are
-    searched for, because a passage may contain headings that the document does not.
+    The stored character positions apply if the words match there. If not, the function searches for
+    the words, because a passage may contain headings that the document lacks.
     """
     text, words = str(source.get("text") or ""), str(quote.get("text") or "").strip()
     if not words or source.get("document_id") != quote.get("document_id"):
         return None
-    begin, first = quote.get("start"), source.get("start")
-    if isinstance(begin, int) and isinstance(first, int):
-        low = begin - first
-        if low >= 0 and text[low : low + len(words)] == words:
-            return low, low + len(words)
-    low = text.find(words)
-    return (low, low + len(words)) if low >= 0 else None
+    quote_start, passage_start = quote.get("start"), source.get("start")
+    if isinstance(quote_start, int) and isinstance(passage_start, int):
+        start = quote_start - passage_start
+        if start >= 0 and text[start : start + len(words)] == words:
+            return start, start + len(words)
+    start = text.find(words)
+    return (start, start + len(words)) if start >= 0 else None
 
 
 def _merge_ranges(ranges: Sequence[Range]) -> list[Range]:
     """Sort the ranges and merge those that touch or overlap."""
-    merged: list[Range] = []
+    merged_ranges: list[Range] = []
     for low, high in sorted(ranges):
-        if merged and low <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        if merged_ranges and low <= merged_ranges[-1][1]:
+            merged_ranges[-1] = (merged_ranges[-1][0], max(high, merged_ranges[-1][1]))
         else:
-            merged.append((low, high))
-    return merged
+            merged_ranges.append((low, high))
+    return merged_ranges
 
 
 def _shorten(text: str) -> str:

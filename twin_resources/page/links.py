@@ -1,10 +1,10 @@
-"""Give a browser access to a page through a link that was made on this machine and works once.
+"""Give a browser access to a page through a one-time link that is created on this machine.
 
 Scope: one-time links, the page's own gateway key, and the secret that signs its cookies.
 Out of scope: the page (`page.py`), the cookie (Starlette's SessionMiddleware).
 
-Only its owner can read the folder. Each link has a file with the SHA-256 of its token in its name.
-Opening the link deletes the file, so if two browsers open it at once, only one succeeds.
+Only the owner can read the link folder. Each link has a file whose name contains the SHA-256 of the
+token. Opening the link deletes the file, so if two browsers open it at once, only one succeeds.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ from twin_resources.settings import Settings
 
 KEY_LABEL_PREFIX = "chat page"
 LINK_LIFETIME_S = 600.0
-DAGSTER_PAGE = "dagster"  # a page that a link can open, besides the chat page
+DAGSTER_PAGE = "dagster"  # kind of link that opens Dagster's pages instead of the chat page
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class PageAccess:
 
     Attributes:
         key: gateway key with the role `reader`, never the admin key.
-        cookie_secret: signs the cookies; it is stored, so a restart does not sign users out.
+        cookie_secret: secret that signs the cookies; it is stored, so a restart does not sign
+            users out.
     """
 
     key: str
@@ -55,16 +56,16 @@ def link_folder(settings: Settings) -> Path:
 def load_page_access(settings: Settings) -> PageAccess:
     """Load the page's secrets; create new ones if the key does not exist or was revoked.
 
-    The key identifies a reader, who therefore remains the same reader across restarts.
+    The key identifies the reader, so the reader stays the same across restarts.
     """
     path = link_folder(settings) / "pass.json"
     if path.exists():
-        stored = PageAccess(**json.loads(path.read_text(encoding="utf-8")))
-        if _is_key_valid(settings, stored.key):
-            return stored
+        saved_access = PageAccess(**json.loads(path.read_text(encoding="utf-8")))
+        if _is_key_valid(settings, saved_access.key):
+            return saved_access
     with closing(open_key_store(settings)) as state:
         label = f"{KEY_LABEL_PREFIX} {random_source.token_hex(3)}"  # labels must be unique
-        # the key has no limits, because opening the page requires access to the home
+        # The key has no limits, because opening the page requires access to the home.
         key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label, limits=NO_LIMITS)
     access = PageAccess(key, random_source.token_urlsafe(32))
     replace_file(path, json.dumps({"key": access.key, "cookie_secret": access.cookie_secret}))
@@ -74,15 +75,15 @@ def load_page_access(settings: Settings) -> PageAccess:
 def _is_key_valid(settings: Settings, key: str) -> bool:
     try:
         open_keyring(settings).find(f"Bearer {key}")
-    except RefusedError as refused:
-        if refused.status != 401:
+    except RefusedError as error:
+        if error.status != 401:
             raise
         return False
     return True
 
 
 def allowed_hosts(settings: Settings) -> list[str]:
-    """Return the host names under which a browser may request a page of this home."""
+    """Return the host names that a browser may use to request a page of this home."""
     return ["127.0.0.1", "localhost", settings.host]
 
 
@@ -90,8 +91,8 @@ def make_link(settings: Settings, page_url: str, *, view: str = "", page_kind: s
     """Return a link that opens the page at `page_url` once, within ten minutes.
 
     Args:
-        view: the view to show first, as in `/?view=traces`; empty for the conversation.
-        page_kind: the kind of page that the token opens.
+        view: initial view, as in `/?view=traces`; empty for the conversation.
+        page_kind: kind of page that the token opens.
     """
     token = random_source.token_urlsafe(24)
     replace_file(link_folder(settings) / f"link-{page_kind}-{_digest(token)}", "")
@@ -102,13 +103,13 @@ def make_dagster_link(settings: Settings, url: str, *, path: str = "/") -> str:
     """Return a link that opens Dagster's pages at `url` once, within ten minutes.
 
     Args:
-        path: the path to show first, with its query.
+        path: initial path, including the query string.
     """
     return f"{make_link(settings, url, page_kind=DAGSTER_PAGE)}&path={quote(path, safe='')}"
 
 
 def use_link(settings: Settings, token: str, *, page_kind: str = "chat") -> bool:
-    """Return whether this token opens the page; each token does so once."""
+    """Return whether this token opens the page; each token works once."""
     folder = link_folder(settings)
     now = time.time()
     for link in folder.glob("link-*"):

@@ -1,13 +1,13 @@
-"""Build the chat page, a Gradio page for the gateway, with an access check before each request.
+"""Build the chat page, a Gradio user interface for the gateway, with an access check.
 
 Scope: the application, the session cookie, and the assembly of the tabs.
 Out of scope: calling the gateway (`conversation.py`), links and keys (`links.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot, mounted in a Starlette application.
 
 Only the page's own process imports this module, because importing Gradio takes four seconds.
-Gradio's events and FastAPI's routes read annotations when they are declared, so annotations are not
-strings here. Nothing is loaded from other hosts. The page uses system fonts, and the content policy
-forbids the browser to load from elsewhere.
+Gradio's events and FastAPI's routes read annotations when they are declared, so this module does
+not use string annotations. The page loads nothing from other hosts: it uses system fonts, and the
+content policy forbids the browser to load anything else.
 """
 
 from collections.abc import Awaitable, Callable
@@ -45,7 +45,7 @@ ACCESS_DENIED_HTML = (
 
 
 def build_app(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str) -> FastAPI:
-    """Return the application; `/open?link=…` sets the cookie that other paths require."""
+    """Build the application; `/open?link=…` sets the cookie that other paths require."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/open")
@@ -71,8 +71,8 @@ def build_app(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
-    # The last middleware is outermost, so the cookie is read before the check uses it. A foreign
-    # page's name that resolves to this machine (DNS rebinding) is not an allowed host.
+    # The last middleware is outermost, so the cookie is read before the check uses it. The host
+    # check excludes another site's name that resolves to this machine (DNS rebinding).
     app.add_middleware(
         SessionMiddleware, secret_key=cookie_secret, session_cookie="twin-chat", same_site="strict"
     )
@@ -100,7 +100,7 @@ def _theme() -> Base:
         font_mono=["ui-monospace", "monospace"],
         radius_size=sizes.radius_lg,
     ).set(
-        body_background_fill="#faf8f4",  # a paper color
+        body_background_fill="#faf8f4",  # paper colour
         block_background_fill="white",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",
@@ -112,7 +112,7 @@ def _theme() -> Base:
 
 
 def build_page(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str) -> gr.Blocks:
-    """Build the head and the three tabs."""
+    """Build the header and the three tabs."""
     with gr.Blocks(title="LLM Twin", analytics_enabled=False) as page:
         author_picker = AuthorPicker(endpoint, AuthorFiles(settings))
         with gr.Tabs(elem_id="views") as views:

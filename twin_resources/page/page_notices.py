@@ -1,7 +1,8 @@
-"""Render a one-line notice that is shown below its subject, with its markup escaped.
+"""Render a one-line notice, with markup escaped.
 
-Scope: the line for a text or for a failure. Out of scope: its position.
-A toast would cover the text, could disappear too early, and would show `<author>` as an empty tag.
+Scope: the HTML of a message or an error. Out of scope: its position on the page.
+Notices appear below the related widget. A toast would cover the text, could disappear too early,
+and would show `<author>` as an empty tag.
 """
 # pyright: strict
 
@@ -12,13 +13,13 @@ from twin_resources.page.readable import escape_html
 
 
 def notice(text: str, *, is_error: bool = False) -> str:
-    """Return the line as HTML that a screen reader announces, or "" for an empty string."""
+    """Return a notice as HTML that a screen reader announces, or "" for an empty text."""
     if not text:
         return ""
-    role, kind = ("alert", "twin-bad") if is_error else ("status", "twin-good")
-    return f'<p role="{role}" class="twin-notice {kind}">{escape_html(text)}</p>'
+    role, css_class = ("alert", "twin-bad") if is_error else ("status", "twin-good")
+    return f'<p role="{role}" class="twin-notice {css_class}">{escape_html(text)}</p>'
 
 
 def error_notice(error: TwinError) -> str:
-    """Return a notice of a failure with its cause and the next step."""
+    """Return a notice of an error with its cause and the next step."""
     return notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", is_error=True)

@@ -1,7 +1,7 @@
-"""Translate the system's short names of versions, routes and scores into plain ones.
+"""Translate internal names of versions, routes and scores into plain English.
 
-Scope: one table per kind; other names are unchanged. Out of scope: HTML, and the definition of the
-names (`registry/route_names.py`, `ledger/scores.py`).
+Scope: one table for each kind of name; unknown names stay unchanged.
+Out of scope: HTML, defining the names (`registry/route_names.py`, `ledger/scores.py`).
 """
 # pyright: strict
 
@@ -38,21 +38,21 @@ _REVISION = re.compile(r"@[0-9a-f]{6,}$")
 
 def version_name(version: str) -> str:
     """Translate a version, such as `v3` to `version 3` or `base` to `the base model`."""
-    tuned = _TUNED_VERSION.fullmatch(version)
-    return f"version {tuned[1]}" if tuned else _VERSIONS.get(version, version)
+    match = _TUNED_VERSION.fullmatch(version)
+    return f"version {match[1]}" if match else _VERSIONS.get(version, version)
 
 
 def route_name(route: str) -> str:
     """Translate a route, such as `stable` to `as released`."""
     prefix_name = next(
-        (words for start, words in _ROUTE_PREFIXES.items() if route.startswith(start)), ""
+        (words for prefix, words in _ROUTE_PREFIXES.items() if route.startswith(prefix)), ""
     )
     return prefix_name or _ROUTES.get(route, route)
 
 
 def score_name(name: str) -> str:
     """Translate a score, such as `judge:support@26fd8413b998` to `support (judge)`."""
-    plain = _REVISION.sub("", name)
-    judged = plain.startswith("judge:")
-    plain = plain.removeprefix("judge:").replace("_", " ")
-    return f"{plain} (judge)" if judged else plain
+    label = _REVISION.sub("", name)
+    is_judge_score = label.startswith("judge:")
+    label = label.removeprefix("judge:").replace("_", " ")
+    return f"{label} (judge)" if is_judge_score else label

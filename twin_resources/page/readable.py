@@ -1,6 +1,6 @@
-"""Escape foreign text so that a browser does not treat it as markup of the page.
+"""Escape untrusted text so that a browser does not interpret it as markup.
 
-Scope: escaping for HTML and for Markdown. Out of scope: the choice of texts (`footnotes.py`,
+Scope: escaping for HTML and for Markdown. Out of scope: choosing the texts (`footnotes.py`,
 `turns.py`).
 Source: CommonMark on code spans and fenced blocks, https://spec.commonmark.org/0.31.2/#code-spans
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 import html
 import re
 
-# Fences come first, because a backtick in a block does not open a span. An unclosed fence extends
-# to the end.
+# Fences come first, because a backtick inside a fenced block does not start a code span. An
+# unclosed fence extends to the end of the text.
 _MARKDOWN = re.compile(
     r"(?:^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z))"
     r"|\\[!-/:-@\[-`{-~]"  # a backslash escape; Markdown shows `\<` as `<`
@@ -29,13 +29,13 @@ def escape_html(text: object) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Escape Markdown so that `<author>` is shown as text; code is unchanged.
+    """Escape Markdown so that `<author>` appears as text; code stays unchanged.
 
-    In code, Markdown shows `<` literally and would also show an entity literally.
+    Inside code, Markdown shows `<` literally and would also show an entity literally.
     """
     return _MARKDOWN.sub(lambda match: _HTML_ENTITIES.get(match["sign"] or "", match[0]), text)
 
 
 def http_url_or_empty(url: str) -> str:
-    """Return the URL if its scheme is http or https, so that a link may open it, else ""."""
+    """Return a URL with the scheme http or https unchanged, and "" for any other URL."""
     return url if url.startswith(("https://", "http://")) else ""

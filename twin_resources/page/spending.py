@@ -17,7 +17,7 @@ from twin_resources.storage.state.state import State
 
 @dataclass(frozen=True)
 class BudgetSpending:
-    """Spending and its budget in US dollars; `budget` is None if there is none."""
+    """Spending and the budget for it in US dollars; `budget` is None without a budget."""
 
     name: str
     spent: float
@@ -25,13 +25,13 @@ class BudgetSpending:
 
 
 def read_spending(settings: Settings) -> list[BudgetSpending]:
-    """Return today's spending on the paid model, this month's on teacher and judge, and totals.
+    """Return the spending on the paid model today, on teacher and judge this month, and in total.
 
-    Lines without a budget and without spending are omitted.
+    Entries with neither a budget nor spending are omitted.
     """
     with closing(State.open(settings.state_address)) as state:
         account = open_account(settings, state)
-        lines = (
+        budget_lines = (
             (
                 "Paid model, today",
                 settings.paid_budget_per_day,
@@ -50,30 +50,30 @@ def read_spending(settings: Settings) -> list[BudgetSpending]:
             ("All, today", settings.budget_per_day, account.sum_spending()),
             ("All, this month", settings.budget_per_month, account.sum_spending(period="month")),
         )
-    # "All" is shown only with a budget; otherwise, it would repeat the lines above
+    # "All" is shown only with a budget; without one, it would repeat the entries above.
     return [
-        BudgetSpending(name, spent.usd, budget)
-        for name, budget, spent in lines
-        if budget is not None or (spent.usd and not name.startswith("All"))
+        BudgetSpending(name, spending.usd, budget)
+        for name, budget, spending in budget_lines
+        if budget is not None or (spending.usd and not name.startswith("All"))
     ]
 
 
 def render_spending(budgets: Sequence[BudgetSpending]) -> str:
     """Return one bar per budget as HTML."""
-    bars = [_render_bar(account.name, account.spent, account.budget) for account in budgets]
+    bars = [_render_bar(budget.name, budget.spent, budget.budget) for budget in budgets]
     empty_html = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
     return f"<section><h2>Spent</h2>{''.join(bars) or empty_html}</section>"
 
 
 def _render_bar(name: str, spent: float, budget: float | None) -> str:
-    """Return the spending in dollars, with a bar if there is a budget."""
+    """Return the spending in dollars as HTML, with a bar if there is a budget."""
     if budget is None:
         return f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent:.4f}</strong></p>'
     share = 1.0 if budget <= 0 else min(spent / budget, 1.0)
-    kind = " twin-full" if share >= 0.9 else ""
+    css_class = " twin-full" if share >= 0.9 else ""
     return (
         f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent:.4f}</strong> of '
-        f'${budget:.2f}</p><div class="twin-bar{kind}" role="meter" aria-valuemin="0" '
+        f'${budget:.2f}</p><div class="twin-bar{css_class}" role="meter" aria-valuemin="0" '
         f'aria-valuemax="{budget:.2f}" aria-valuenow="{spent:.4f}" '
         f'aria-label="{escape_html(name)}">'
         f'<span style="width:{100 * share:.1f}%"></span></div>'

@@ -1,6 +1,6 @@
 """Render traces as HTML: a list, and a single trace with its steps, passages, scores and cost.
 
-Scope: their appearance; all text of a trace is escaped (`readable.py`).
+Scope: the HTML; all text of a trace is escaped (`readable.py`).
 Out of scope: reading traces (`langfuse/trace_reading.py`), budgets (`spending.py`).
 """
 # pyright: strict
@@ -22,8 +22,8 @@ from twin_resources.page.plain_names import route_name, score_name, version_name
 from twin_resources.page.readable import escape_html, http_url_or_empty
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
-MAX_LIST_CHARACTERS = 150  # of a question or an answer in the list
-# Two are shown elsewhere; the others describe how a quotation was found, not how good it is.
+MAX_LIST_CHARACTERS = 150  # maximum length of a question or an answer in the list
+# The first two are shown elsewhere. The others describe the search for quotations, not quality.
 _HIDDEN_SCORES = ("latency_s", "cost_usd", "quotations", "quote_score", "quote_threshold")
 _MARKDOWN = re.compile(r"^> ?|\*\*", re.MULTILINE)  # the list shows quotations as plain text
 _OUTCOMES = {
@@ -45,7 +45,7 @@ _FACT_LABELS = (
 
 
 def render_trace_list(rows: Sequence[TraceRow]) -> str:
-    """Return a list of traces, newest first; a click on a question opens its trace."""
+    """Return an HTML list of traces, newest first; clicking a question opens its trace."""
     if not rows:
         return '<p class="twin-empty">No trace matches.</p>'
     items_html = "".join(_render_list_item(row) for row in rows)
@@ -76,16 +76,16 @@ def _render_list_item(row: TraceRow) -> str:
 
 
 def format_time(at: str) -> str:
-    """Format `2026-01-02T10:20:30.000Z` as `2 Jan 2026, 10:20` (UTC); return other text as is."""
+    """Format `2026-01-02T10:20:30.000Z` as `2 Jan 2026, 10:20` (UTC); keep other text unchanged."""
     try:
-        parsed = datetime.fromisoformat(at)
+        time = datetime.fromisoformat(at)
     except ValueError:
         return at
-    return f"{parsed.day} {parsed:%b %Y, %H:%M}"
+    return f"{time.day} {time:%b %Y, %H:%M}"
 
 
 def render_score_chips(scores: Sequence[Score]) -> str:
-    """Return one label for each score of an answer."""
+    """Return one HTML label per score of an answer."""
     return " ".join(
         f'<span class="twin-chip {_score_css_class(score)}" '
         f'title="{escape_html(score.comment or score.by)}">'
@@ -102,12 +102,12 @@ def render_trace(
     langfuse_url: str = "",
     explanation_error: str = "",
 ) -> str:
-    """Return a whole trace.
+    """Return a whole trace as HTML.
 
     Args:
-        explanation: the trace's model, checkpoint and posts; None if they were not found.
-        langfuse_url: the trace's URL in a real Langfuse; may be empty.
-        explanation_error: why there is no explanation; may be empty.
+        explanation: model, checkpoint and posts of the trace; None if they were not found.
+        langfuse_url: URL of the trace in a real Langfuse; may be empty.
+        explanation_error: reason for a missing explanation; may be empty.
     """
     row = tree.row
     langfuse_link = (
@@ -145,19 +145,23 @@ def render_trace(
 
 def _decision_facts(tree: TraceTree) -> dict[str, str]:
     row, facts = tree.row, tree.facts
-    facts_shown = {name: escape_html(facts.get(f"twin.{key}", "")) for key, name in _FACT_LABELS}
-    facts_shown["Version"] = _render_plain_name(facts.get("twin.version", ""), version_name)
-    facts_shown["Route"] = _render_plain_name(facts.get("twin.route", ""), route_name)
-    facts_shown["Took"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
-    facts_shown["Tokens"] = "" if row.tokens is None else f"{row.tokens:,}"
-    facts_shown["Cost"] = format_cost(row.cost_usd)
-    return facts_shown
+    displayed_facts = {
+        name: escape_html(facts.get(f"twin.{key}", "")) for key, name in _FACT_LABELS
+    }
+    displayed_facts["Version"] = _render_plain_name(facts.get("twin.version", ""), version_name)
+    displayed_facts["Route"] = _render_plain_name(facts.get("twin.route", ""), route_name)
+    displayed_facts["Took"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
+    displayed_facts["Tokens"] = "" if row.tokens is None else f"{row.tokens:,}"
+    displayed_facts["Cost"] = format_cost(row.cost_usd)
+    return displayed_facts
 
 
 def _render_plain_name(name: str, translate: Callable[[str], str]) -> str:
-    """Return a plain name, and the internal name if it differs."""
-    words = translate(name) if name else ""
-    return escape_html(words) + (f" <small>({escape_html(name)})</small>" if words != name else "")
+    """Return a plain name, followed by the internal name if it differs."""
+    plain_name = translate(name) if name else ""
+    return escape_html(plain_name) + (
+        f" <small>({escape_html(name)})</small>" if plain_name != name else ""
+    )
 
 
 def _render_model(explanation: Explanation) -> str:
@@ -241,11 +245,11 @@ def _render_step(step: ObservationNode) -> str:
 
 
 def _render_definitions(facts: Mapping[str, str]) -> str:
-    """Return a definition list of the nonempty facts; their values are HTML."""
-    listed = "".join(
+    """Return a definition list of the nonempty facts, whose values are HTML."""
+    items_html = "".join(
         f"<dt>{escape_html(name)}</dt><dd>{text}</dd>" for name, text in facts.items() if text
     )
-    return f"<dl>{listed}</dl>" if listed else ""
+    return f"<dl>{items_html}</dl>" if items_html else ""
 
 
 def _render_section(title: str, body: str, *, is_open: bool = False) -> str:
@@ -265,8 +269,8 @@ def _score_title(score: Score) -> str:
 
 
 def _format_score_value(score: Score) -> str:
-    number = isinstance(score.value, int | float)
-    return f"{float(score.value):.3g}" if number else str(score.value)
+    is_number = isinstance(score.value, int | float)
+    return f"{float(score.value):.3g}" if is_number else str(score.value)
 
 
 def _score_css_class(score: Score) -> str:
@@ -276,5 +280,9 @@ def _score_css_class(score: Score) -> str:
 
 
 def _shorten(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= MAX_LIST_CHARACTERS else flat[: MAX_LIST_CHARACTERS - 1] + "…"
+    single_line = " ".join(text.split())
+    return (
+        single_line
+        if len(single_line) <= MAX_LIST_CHARACTERS
+        else single_line[: MAX_LIST_CHARACTERS - 1] + "…"
+    )

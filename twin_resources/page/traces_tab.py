@@ -1,8 +1,8 @@
-"""Build the Look tab: the list of traces with outcomes and costs, and a single trace.
+"""Build the Look tab: a list of traces with outcomes and costs, and a single trace.
 
-Scope: its widgets and the effect of a click. Out of scope: reading traces
-(`langfuse/trace_reading.py`), resolving a trace's posts (`explanation.py`), HTML (`spending.py`,
-`trace_pages.py`).
+Scope: the widgets and their event handlers.
+Out of scope: reading traces (`langfuse/trace_reading.py`), resolving a trace's posts
+(`explanation.py`), HTML (`spending.py`, `trace_pages.py`).
 
 The embedded store and a real Langfuse have the same API. A click sets the address to `/?trace=` or
 `/?view=traces`, so the browser's Back button returns to the previous view.
@@ -60,12 +60,12 @@ class TracesTab:
     """The Look tab; create it inside a `gr.Blocks`.
 
     Args:
-        views: the page's tabs, one of which an address can select.
+        views: tabs of the page; an address can select one of them.
     """
 
     def __init__(self, settings: Settings, author_picker: AuthorPicker, views: gr.Tabs) -> None:
         self._settings, self._author_picker, self._views = settings, author_picker, views
-        self.cursors = gr.State([""])  # cursors of the pages so far
+        self.cursors = gr.State([""])  # cursors of the pages up to the current one
         self.notice = gr.HTML("", padding=False, elem_id="look-notice")
         with gr.Column(elem_id="traces") as self.list_column:
             with gr.Row(elem_id="filters", equal_height=True):
@@ -109,7 +109,8 @@ class TracesTab:
         """Connect the events to their handlers.
 
         Args:
-            tab: the tab itself; its data is read when it is opened, not when the page is loaded.
+            tab: the Gradio tab with these widgets. It reads its data when a reader opens it, not
+                when the page is loaded.
         """
         author = self._author_picker.author
         filters = [author, self.version, self.route, self.score]
@@ -120,11 +121,11 @@ class TracesTab:
             list_outputs,
         )
         view_outputs = [self._views, self.list_column, self.trace, self.notice]
-        # the address, which a click sets (page.js), determines the view
+        # The address determines the view; a click sets the address (page.js).
         location_script = {"js": "() => location.search"}
         open_button = gr.Button(visible="hidden", elem_id="go-to")
         figures_arguments = {"inputs": [author], "outputs": [self.figures], **UNQUEUED_EVENT}
-        # an address opens this tab without a "select" event
+        # An address can open this tab without a "select" event.
         location_arguments = {
             "js": "(place, ...rest) => [location.search, ...rest]",
             **UNQUEUED_EVENT,
@@ -148,7 +149,7 @@ class TracesTab:
         tab.select(*first_page_event, js=click_script, **UNQUEUED_EVENT).then(
             self._render_figures, **figures_arguments
         )
-        gr.on(  # the last of several changes must win
+        gr.on(  # the last of several changes must take effect
             [self.version.change, self.route.change, self.score.change],
             self._first_page,
             filters,
@@ -163,20 +164,20 @@ class TracesTab:
         self.newer.click(self._newer_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT)
 
     def _open_view(self, location: str) -> tuple[Any, Any, Any, str]:
-        """Return the view that an address selects: the tabs, the list, a trace and a notice."""
+        """Return updates of the tabs, the list, the trace and the notice for an address."""
         parameters = parse_qs((location or "").lstrip("?"))
         trace = (parameters.get("trace") or [""])[0]
         view = (parameters.get("view") or [""])[0]
         if not trace:
-            chosen = {"traces": "look", "look": "look", "compare": "compare"}.get(view)
-            tabs = gr.Tabs(selected=chosen) if chosen else gr.skip()
+            tab_id = {"traces": "look", "look": "look", "compare": "compare"}.get(view)
+            tabs = gr.Tabs(selected=tab_id) if tab_id else gr.skip()
             return tabs, gr.Column(visible=True), gr.HTML(visible=False), ""
-        selected = gr.Tabs(selected="look")
+        look_tab = gr.Tabs(selected="look")
         try:
             html = self._render_trace(trace)
         except TwinError as error:
-            return selected, gr.Column(visible=True), gr.HTML(visible=False), error_notice(error)
-        return selected, gr.Column(visible=False), gr.HTML(html, visible=True), ""
+            return look_tab, gr.Column(visible=True), gr.HTML(visible=False), error_notice(error)
+        return look_tab, gr.Column(visible=False), gr.HTML(html, visible=True), ""
 
     def _render_trace(self, trace: str) -> str:
         with LangfuseClient.from_settings(self._settings) as client:
@@ -187,7 +188,7 @@ class TracesTab:
         explanation_error = ""
         try:
             explanation = explain_answer(self._settings, trace_document)
-        except TwinError as error:  # this home has no posts for a foreign trace
+        except TwinError as error:  # this home has no posts for another home's trace
             explanation_error = f"Its posts cannot be shown: {error.found}."
         return render_trace(
             tree, explanation, langfuse_url=address, explanation_error=explanation_error
@@ -197,11 +198,11 @@ class TracesTab:
         return self._load_page(filters, [""])
 
     def _first_page_if_visible(self, location: str, *filters: str | None) -> tuple[Any, ...]:
-        """Show the first page if this tab is open; leave a notice about the address unchanged."""
+        """Show the first page if this tab is open; keep any notice about the address."""
         if not _is_traces_view(location):
             return (gr.skip(),) * 5
-        *shown, why = self._first_page(*filters)
-        return *shown, why or gr.skip()
+        *updates, notice_html = self._first_page(*filters)
+        return *updates, notice_html or gr.skip()
 
     def _figures_if_visible(self, location: str, author: str | None) -> Any:
         return self._render_figures(author) if _is_traces_view(location) else gr.skip()
@@ -213,7 +214,7 @@ class TracesTab:
         return self._load_page(arguments[:-1], arguments[-1][:-2] or [""])
 
     def _load_page(self, filters: Sequence[str | None], cursors: list[str]) -> tuple[Any, ...]:
-        """Return the page at the last cursor, and append the next cursor."""
+        """Return the page at the last cursor, and append the next page's cursor."""
         author, version, route, score = (text or "" for text in filters)
         try:
             trace_filter = TraceFilter(author, version, route, parse_score_condition(score))
@@ -224,20 +225,20 @@ class TracesTab:
         except TwinError as error:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip(), error_notice(error)
         next_cursors = [*cursors, page.next_cursor]
-        newer, older = len(cursors) > 1, bool(page.next_cursor)
-        buttons = gr.Button(interactive=newer), gr.Button(interactive=older)
+        has_newer, has_older = len(cursors) > 1, bool(page.next_cursor)
+        buttons = gr.Button(interactive=has_newer), gr.Button(interactive=has_older)
         return render_trace_list(page.rows), next_cursors, *buttons, ""
 
     def _render_figures(self, author: str | None) -> str:
-        """Return the spending, the trace store and the newest report's plots."""
+        """Return the spending, the trace store and the newest report's plots as HTML."""
         if not author:
             return notice("No author is available yet.")
-        spent = render_spending(read_spending(self._settings))
-        figures = f"{spent}{self._render_store()}{self._render_plots(author)}"
+        spending_html = render_spending(read_spending(self._settings))
+        figures = f"{spending_html}{self._render_store()}{self._render_plots(author)}"
         return f'<div class="twin-figures">{figures}</div>'
 
     def _render_store(self) -> str:
-        """Return the source of the traces and its version, with a link if it is a real Langfuse."""
+        """Return the trace store and its version as HTML, with a link to a real Langfuse."""
         with LangfuseClient.from_settings(self._settings) as client:
             try:
                 version = str(client.health().get("version", ""))

@@ -1,10 +1,10 @@
 """Represent a conversation as the browser stores it: questions, answers and their facts.
 
-Scope: the fields of a turn, the earlier turns for a model, and the messages on the page.
-Out of scope: asking (`conversation.py`), widgets (`chat_tab.py`).
+Scope: the fields of a turn, the messages for a model, and the messages on the page.
+Out of scope: calling the gateway (`conversation.py`), widgets (`chat_tab.py`).
 
 Turns are plain dictionaries because they are sent as JSON. Only the browser stores them
-(`localStorage`). A failed turn is shown, but models do not receive it.
+(`localStorage`). The page shows a failed turn, but models do not receive it.
 """
 # pyright: strict
 
@@ -16,17 +16,17 @@ from typing import Any, Literal, TypedDict, cast
 from twin_resources.page.footnotes import marked_range
 from twin_resources.page.readable import escape_markdown
 
-MAX_TURNS = 60  # a browser stores 5 MB per site, and a turn with its passages takes about 8 KB
+MAX_TURNS = 60  # a browser stores 5 MB per site, and a turn with its passages needs about 8 KB
 TurnStatus = Literal["writing", "whole", "stopped", "failed"]
-_MARK = ("\ue000", "\ue001")  # private characters, which escaping does not change
+_MARK = ("\ue000", "\ue001")  # private-use characters, which escaping does not change
 _THUMBS = {"up": "Like", "down": "Dislike"}
 
 
 class Turn(TypedDict):
     """One question and its answer.
 
-    `how` is the status. `twin` is the field `twin` of a whole answer, else empty. `vote` is `up`,
-    `down` or empty, and `why` is the reason for a failure.
+    `how` is the status. `twin` is the gateway's `twin` field for a complete answer, else empty.
+    `vote` is `up`, `down` or empty. `why` is the reason for a failure.
     """
 
     question: str
@@ -49,20 +49,22 @@ def new_turn(question: str, model: str) -> Turn:
 def parse_conversations(browser_state: object) -> dict[str, list[Turn]]:
     """Return the turns by author from the browser's state, which may be outdated or invalid.
 
-    The author of the latest conversation is last.
+    The author of the latest conversation comes last.
     """
-    stored = cast("dict[str, Any]", browser_state) if isinstance(browser_state, dict) else {}
-    return {str(author): _parse_turns(rows) for author, rows in stored.items()}
+    turns_by_author = (
+        cast("dict[str, Any]", browser_state) if isinstance(browser_state, dict) else {}
+    )
+    return {str(author): _parse_turns(rows) for author, rows in turns_by_author.items()}
 
 
 def replace_turns(
     conversations: Mapping[str, list[Turn]], author: str, turns: list[Turn]
 ) -> Conversations:
     """Return the conversations with the author's turns replaced and moved to the end."""
-    others = {
-        other: turns_of_other for other, turns_of_other in conversations.items() if other != author
+    other_conversations = {
+        other: other_turns for other, other_turns in conversations.items() if other != author
     }
-    return others | {author: turns[-MAX_TURNS:]}
+    return other_conversations | {author: turns[-MAX_TURNS:]}
 
 
 def _parse_turns(rows: object) -> list[Turn]:
@@ -74,8 +76,8 @@ def _parse_turns(rows: object) -> list[Turn]:
         turn = new_turn(str(fields.get("question", "")), str(fields.get("model", "")))
         for name in ("answer", "vote", "why"):
             turn[name] = str(fields.get(name, ""))
-        how, twin = fields.get("how"), fields.get("twin")
-        turn["how"] = how if how in ("whole", "stopped", "failed") else "stopped"
+        status, twin = fields.get("how"), fields.get("twin")
+        turn["how"] = status if status in ("whole", "stopped", "failed") else "stopped"
         turn["twin"] = cast("dict[str, Any]", twin) if isinstance(twin, dict) else {}
         turns.append(turn)
     return turns[-MAX_TURNS:]
@@ -84,20 +86,19 @@ def _parse_turns(rows: object) -> list[Turn]:
 def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[dict[str, str]]:
     """Return the messages for a model: the turns that it answered, and the new question.
 
-    Answers of other versions are omitted, because a model must not read answers to which its own
-    are compared.
+    Answers from other versions are omitted, because readers compare them with this model's answers.
     """
     messages: list[dict[str, str]] = []
     for turn in turns:
-        answered = turn["answer"].strip() and turn["how"] in ("whole", "stopped")
-        if answered and turn["model"] == model:
+        is_answered = turn["answer"].strip() and turn["how"] in ("whole", "stopped")
+        if is_answered and turn["model"] == model:
             messages.append({"role": "user", "content": turn["question"]})
             messages.append({"role": "assistant", "content": turn["answer"]})
     return [*messages, {"role": "user", "content": question}]
 
 
 def render_messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
-    """Return the messages on the page; without an answer, a turn has only its question."""
+    """Return the messages on the page; an unanswered turn has only its question."""
     messages: list[dict[str, str]] = []
     for turn in turns:
         messages.append({"role": "user", "content": escape_markdown(turn["question"])})
@@ -107,22 +108,22 @@ def render_messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
 
 
 def turns_with_answers(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the turns that have an answer on the page, in order."""
+    """Return the turns that have an answer on the page."""
     return [turn for turn in turns if turn["answer"] or turn["how"] == "writing"]
 
 
 def _render_answer(turn: Turn) -> str:
-    """Return the answer as Markdown, with the answering sentence marked in its quotations."""
+    """Return the answer as Markdown, with the answering sentence of each quotation marked."""
     text, search_start = turn["answer"], 0
     quotes: object = turn["twin"].get("quotes")
     for row in cast("list[object]", quotes) if isinstance(quotes, list) else []:
         if not isinstance(row, dict):
             continue
         quote = cast("dict[str, Any]", row)
-        marked = marked_range(quote)
-        if marked is None:
+        marked_span = marked_range(quote)
+        if marked_span is None:
             continue
-        for line in str(quote.get("text"))[marked[0] : marked[1]].splitlines():
+        for line in str(quote.get("text"))[marked_span[0] : marked_span[1]].splitlines():
             begin = text.find(line, search_start) if line.strip() else -1
             if begin >= 0:
                 end = begin + len(line)
@@ -132,7 +133,7 @@ def _render_answer(turn: Turn) -> str:
 
 
 def feedback_values(turns: Sequence[Turn]) -> list[str | None]:
-    """Return the votes, one for each part of an answer: its text and its footnotes."""
+    """Return one vote per message part; an answer's parts are its text and its footnotes."""
     return [
         _THUMBS.get(turn["vote"])
         for turn in turns_with_answers(turns)
@@ -141,10 +142,10 @@ def feedback_values(turns: Sequence[Turn]) -> list[str | None]:
 
 
 def find_turn_index(turns: Sequence[Turn], message: object) -> int | None:
-    """Return the index of the turn to which a message belongs, or None if it does not exist.
+    """Return the index of a message's turn, or None if there is no such message.
 
     Args:
-        message: the message's number, or Gradio's `[message, part]`.
+        message: index of the message, or Gradio's `[message, part]`.
     """
     parts = cast("list[object]", list(message)) if isinstance(message, list | tuple) else [message]  # pyright: ignore[reportUnknownArgumentType]
     message_number = parts[0] if parts else None
@@ -157,7 +158,7 @@ def find_turn_index(turns: Sequence[Turn], message: object) -> int | None:
 
 
 def last_answered_index(turns: Sequence[Turn]) -> int | None:
-    """Return the index of the last turn that accepts feedback: a whole answer with a trace."""
+    """Return the index of the last turn that accepts feedback, a complete answer with a trace."""
     for index in range(len(turns) - 1, -1, -1):
         if turns[index]["twin"].get("trace_id"):
             return index

@@ -1,4 +1,4 @@
-"""Find personal data and secrets in text by format and checksum, and replace them by kind."""
+"""Find personal data and secrets in text by format and checksum, and redact them."""
 # pyright: strict
 
 from twin_resources.privacy.kinds import KINDS, Kind, TextSpan

@@ -1,14 +1,14 @@
 """Find secrets by their label: `password: hunter22!`, `API_KEY=…`, `Bearer …`.
 
-Scope: labels that announce a secret, and secret values.
+Scope: labels that precede a secret, and the test whether a value is secret.
 Out of scope: secrets with a distinctive format (`credentials.py`).
 
 Posts about programming often contain `password = params[:password]`. A value therefore counts only
-if it is a literal of letters and digits (in passwords also marks) and not a placeholder
-(`changeme`, `your-token`). Long values count by entropy, as in truffleHog and detect-secrets:
-Shannon's bits per character times the length. A value after `Basic` must decode to a name and a
-password (RFC 7617), because the word also occurs in prose. Only the value is replaced. A bare hash
-or an image in Base64 has no label and is kept.
+if it is a literal of letters and digits (a password may also contain punctuation) and not a
+placeholder (`changeme`, `your-token`). The test for long values is their entropy, as in truffleHog
+and detect-secrets: Shannon's bits per character times the length. A value after `Basic` must decode
+to a name and a password (RFC 7617), because the word also occurs in prose. Only the value is
+replaced. A bare hash or a Base64 image has no label and stays unchanged.
 """
 # pyright: strict
 
@@ -74,16 +74,16 @@ _MIN_ENTROPY_BITS_OF_LONG_VALUE = 60.0
 
 
 def find_assignments(text: str) -> Iterator[TextSpan]:
-    """Yield spans of kind `secret`, without quotation marks; they may overlap other kinds."""
-    lowered = text.lower()
-    if not any(word in lowered for word in _LABEL_WORDS):
+    """Yield spans of kind `secret` without quotation marks; they may overlap other kinds."""
+    lower_text = text.lower()
+    if not any(word in lower_text for word in _LABEL_WORDS):
         return
     for match in _ASSIGNMENT.finditer(text):
         group = next(key for key in ("double", "single", "tick", "bare") if match[key] is not None)
         value, end = match[group], match.end(group)
         if group == "bare":
             value = _NEXT_PARAMETER.split(value, maxsplit=1)[0]  # `?token=…&page=2`
-            value = value.rstrip(".:?")  # the end of a sentence
+            value = value.rstrip(".:?")  # punctuation of the sentence
             end = match.start(group) + len(value)
         if _is_secret(value, quoted=group != "bare", is_password=bool(match["password"])):
             yield TextSpan(match.start(group), end, "secret")
@@ -99,10 +99,10 @@ def find_assignments(text: str) -> Iterator[TextSpan]:
 
 
 def _encodes_user_and_password(value: str) -> bool:
-    """Return whether the value is the Base64 of `user:password`."""
+    """Return whether the value is the Base64 encoding of `user:password`."""
     try:
-        bare = value.rstrip(".=")
-        pair = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+        unpadded = value.rstrip(".=")
+        pair = base64.b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
         name, colon, password = pair.decode("utf-8").partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return False
@@ -113,25 +113,27 @@ def _is_secret(value: str, *, quoted: bool, is_password: bool) -> bool:
     """Return whether a labelled value is a secret.
 
     Args:
-        quoted: whether the value is in quotation marks and thus a literal, not code.
-        is_password: whether the label is a word for a password, so that shorter values count.
+        quoted: whether the value is in quotation marks and therefore a literal, not code.
+        is_password: whether the label means a password, so that shorter values also count.
     """
     if _CODE_EXPRESSION.match(value) or any(character.isspace() for character in value):
         return False
     letters = "".join(character for character in value if character.isalpha()).lower()
-    digits = sum(character.isdigit() for character in value)
-    if _EXAMPLE_MARKS.search(value) or (letters in _PLACEHOLDERS and digits <= 4):
+    digit_count = sum(character.isdigit() for character in value)
+    if _EXAMPLE_MARKS.search(value) or (letters in _PLACEHOLDERS and digit_count <= 4):
         return False
     identifier = None if quoted else _IDENTIFIER.match(value)
     if identifier and not (is_password and len(identifier[1]) > 1):
         return False
     entropy_bits = _total_entropy_bits(value)
-    marks = sum(not character.isalnum() and character not in "_-./:" for character in value)
-    if letters and (digits or (marks and is_password)):
+    punctuation_count = sum(
+        not character.isalnum() and character not in "_-./:" for character in value
+    )
+    if letters and (digit_count or (punctuation_count and is_password)):
         return entropy_bits >= _MIN_ENTROPY_BITS and (is_password or len(value) >= 10)
     has_mixed_case = any(map(str.isupper, value)) and any(map(str.islower, value))
     return entropy_bits >= _MIN_ENTROPY_BITS_OF_LONG_VALUE and (
-        bool(digits) or (has_mixed_case and not marks)
+        bool(digit_count) or (has_mixed_case and not punctuation_count)
     )
 
 

@@ -1,12 +1,12 @@
 """Find secrets that have a distinctive format.
 
-Scope: keys with a vendor's prefix, private keys, JSON web tokens, and passwords in URLs.
-Out of scope: secrets that only a label announces (`assignments.py`).
+Scope: keys with a vendor prefix, private keys, JSON web tokens, and passwords in URLs.
+Out of scope: secrets that only a label identifies (`assignments.py`).
 
-Each vendor documents its prefix for this purpose (GitHub, "Behind GitHub's new authentication token
-formats", 2021). PEM is defined in RFC 7468, and JSON web tokens in RFC 7519. A key from a manual is
-also replaced, because it looks like a real key. A line that only mentions the header of a private
-key is kept.
+Vendors document their prefixes for this purpose (GitHub, "Behind GitHub's new authentication token
+formats", 2021). RFC 7468 defines PEM, and RFC 7519 defines JSON web tokens. A sample key from
+documentation is also replaced, because it looks like a real key. A line that only mentions the
+header of a private key stays unchanged.
 """
 # pyright: strict
 
@@ -29,9 +29,9 @@ _VENDOR_KEY = re.compile(
     r"|[srpw]k_(?:live|test|prod)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9+/=]{16,}"  # Stripe
     r"|(?:sk|pk|rk)[-_][A-Za-z0-9]{24,}"
     r"|AIza[\w-]{30,}|GOCSPX-[\w-]{20,}"  # Google
-    r"|hf_[A-Za-z0-9]{16,}|r8_[A-Za-z0-9]{30,}|gsk_[A-Za-z0-9]{30,}"  # models
+    r"|hf_[A-Za-z0-9]{16,}|r8_[A-Za-z0-9]{30,}|gsk_[A-Za-z0-9]{30,}"  # model providers
     r"|pplx-[A-Za-z0-9]{30,}|xai-[A-Za-z0-9]{40,}|nvapi-[\w-]{40,}"
-    r"|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{40,}|rubygems_[a-f0-9]{40,}"  # registries
+    r"|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{40,}|rubygems_[a-f0-9]{40,}"  # package registries
     r"|dckr_(?:pat|oat)_[\w-]{20,}"
     r"|key-[0-9a-f]{32}|SK[0-9a-f]{32}"  # Mailgun, Twilio
     r"|do[opr]_v1_[a-f0-9]{40,}|shp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}|sq0(?:atp|csp)-[\w-]{20,}"
@@ -89,7 +89,7 @@ def find_credentials(text: str) -> Iterator[TextSpan]:
 
 
 def _find_vendor_keys(text: str) -> Iterator[TextSpan]:
-    """Match most keys only at the start of a long run: matching everywhere was 20 times slower."""
+    """Yield vendor keys; match most only at the start of a long run, which is 20 times faster."""
     for run in _LONG_RUN.finditer(text):
         start = run.start(1)
         while match := _VENDOR_KEY.match(text, start):
@@ -104,23 +104,25 @@ def _find_vendor_keys(text: str) -> Iterator[TextSpan]:
 
 
 def _find_private_keys(text: str) -> Iterator[TextSpan]:
-    searched_until = 0
-    for begin in _PEM_BEGIN.finditer(text):
-        if begin.start() < searched_until:
+    end = 0
+    for begin_match in _PEM_BEGIN.finditer(text):
+        if begin_match.start() < end:
             continue
-        finish = _PEM_END.search(text, begin.end(), begin.end() + _MAX_PEM_CHARACTERS)
-        if finish and _is_pem_body(text[begin.end() : finish.start()]):
-            searched_until = finish.end()
-        elif lines := _PEM_LINES.match(text, begin.end()):  # a key without its end
-            searched_until = lines.end()
+        end_match = _PEM_END.search(
+            text, begin_match.end(), begin_match.end() + _MAX_PEM_CHARACTERS
+        )
+        if end_match and _is_pem_body(text[begin_match.end() : end_match.start()]):
+            end = end_match.end()
+        elif lines := _PEM_LINES.match(text, begin_match.end()):  # a key without an END line
+            end = lines.end()
         else:
             continue
-        yield TextSpan(begin.start(), searched_until, "private key")
+        yield TextSpan(begin_match.start(), end, "private key")
 
 
 def _is_pem_body(body: str) -> bool:
-    """Return whether the text consists of Base64 lines and is not prose about the format."""
+    """Return whether the text consists of Base64 lines rather than prose about the format."""
     if not _PEM_BODY.fullmatch(body) or not ("\n" in body or "\\n" in body):
         return False
-    longest = max((len(word) for word in re.split(r"[\s\\]+", body)), default=0)
-    return longest >= 4 and " and " not in body
+    max_word_length = max((len(word) for word in re.split(r"[\s\\]+", body)), default=0)
+    return max_word_length >= 4 and " and " not in body

@@ -1,7 +1,7 @@
 """Define the kinds of personal data and their spans in a text.
 
-Scope: the kinds and their placeholders, spans, and joining overlapping spans.
-Out of scope: detection (one module per family of kinds), replacement (`redaction.py`).
+Scope: the kinds and their placeholders, spans, and merging overlapping spans.
+Out of scope: detection (one module per group of kinds), replacement (`redaction.py`).
 """
 # pyright: strict
 
@@ -28,14 +28,14 @@ Kind = Literal[
     "number plate",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""In order of precedence for overlapping spans: the more certain format comes first."""
+"""All kinds in order of precedence for overlapping spans; more certain formats come first."""
 
 _PRECEDENCE = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
 class TextSpan:
-    """A span of this kind, `text[start:end]`."""
+    """The span `text[start:end]` of personal data of one kind."""
 
     start: int
     end: int
@@ -47,16 +47,16 @@ class TextSpan:
 
 
 def merge_overlapping(spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
-    """Sort spans by position, and join overlapping spans into one of the more certain kind.
+    """Sort spans by position, and merge overlapping spans into one of the more certain kind.
 
-    They are joined so that no text of the less certain span remains.
+    The merged span covers both spans, so that no personal data remains.
     """
-    merged: list[TextSpan] = []
+    merged_spans: list[TextSpan] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        if merged and span.start < merged[-1].end:
-            last = merged[-1]
+        if merged_spans and span.start < merged_spans[-1].end:
+            last = merged_spans[-1]
             kind = last.kind if _PRECEDENCE[last.kind] <= _PRECEDENCE[span.kind] else span.kind
-            merged[-1] = TextSpan(last.start, max(last.end, span.end), kind)
+            merged_spans[-1] = TextSpan(last.start, max(last.end, span.end), kind)
         else:
-            merged.append(span)
-    return tuple(merged)
+            merged_spans.append(span)
+    return tuple(merged_spans)

@@ -1,14 +1,14 @@
 """Find e-mail addresses.
 
-Scope: their format, plain and written out ("ann at home dot org", "ann (at) home.org"), and
-addresses that do not belong to a person.
+Scope: plain and written-out addresses ("ann at home dot org", "ann (at) home.org"), and addresses
+that do not belong to a person.
 Out of scope: passwords in URLs (`credentials.py`).
 
-Some strings are kept, because they are not a person's mailbox. These are addresses in domains
-reserved for documentation and tests (RFC 2606, RFC 6761), version control accounts
-(`git@github.com:…`), and addresses that do not receive mail (`noreply@…`). Accounts in URLs and
-fediverse handles (`@ann@social.example`) are kept too, and so are file names (`icon@2x.png`), units
-(`getty@tty1.service`), and message IDs in links to mail archives.
+Strings that are not a person's mailbox stay unchanged. These are addresses in domains reserved for
+documentation and tests (RFC 2606, RFC 6761), version control accounts (`git@github.com:…`), and
+addresses that do not receive mail (`noreply@…`). The same applies to accounts in URLs, fediverse
+handles (`@ann@social.example`), file names (`icon@2x.png`), systemd units (`getty@tty1.service`),
+and message IDs in links to mail archives.
 Format: RFC 5321 (64 octets before the at sign), RFC 6531 (letters of any script).
 """
 # pyright: strict
@@ -24,7 +24,7 @@ _MAX_LOCAL_PART_CHARACTERS = 64
 _DOMAIN = re.compile(
     r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,30})(?![\w-])"
 )
-# "at" in brackets always means the at sign: "ann [at] bell.org". Without brackets, it may be a
+# "at" in brackets always means the at sign: "ann [at] bell.org". Without brackets, "at" may be a
 # preposition, so the dots must also be written out: "ann at bell dot org".
 _AT_IN_BRACKETS = re.compile(
     r"[\[({<] ?(?i:at|@|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>] {0,2}"
@@ -60,7 +60,7 @@ _NON_DOMAIN_SUFFIXES = frozenset(
 
 
 def find_mail_addresses(text: str) -> Iterator[TextSpan]:
-    """Yield spans of kind `e-mail`, at most one for each at sign; they may overlap other kinds."""
+    """Yield spans of kind `e-mail`, at most one per at sign; they may overlap other kinds."""
     at_index = text.find("@")
     while at_index != -1:
         span = _match_plain_address(text, at_index)
@@ -84,19 +84,23 @@ def _match_written_out_address(
     """Return the address around a written-out "at", or None.
 
     Args:
-        allow_plain_dots: whether "bell.org" counts as a domain, not only "bell dot org".
+        allow_plain_dots: whether "bell.org" counts as a domain as well as "bell dot org".
     """
     domain = _WRITTEN_OUT_DOMAIN.match(text, at_match.end())
     if domain is None or not (allow_plain_dots or _DOT.search(domain[0])):
         return None
-    name = _DOT.sub(".", domain[0]).lower()
-    if name.rpartition(".")[2] in _NON_DOMAIN_SUFFIXES or _RESERVED_DOMAIN.search(name):
+    domain_name = _DOT.sub(".", domain[0]).lower()
+    if domain_name.rpartition(".")[2] in _NON_DOMAIN_SUFFIXES or _RESERVED_DOMAIN.search(
+        domain_name
+    ):
         return None
-    before = text[max(0, at_match.start() - _MAX_CHARACTERS_BEFORE_AT) : at_match.start()]
-    local = _LOCAL_PART_BEFORE.search(before)
-    if local is None:
+    preceding_text = text[max(0, at_match.start() - _MAX_CHARACTERS_BEFORE_AT) : at_match.start()]
+    local_part = _LOCAL_PART_BEFORE.search(preceding_text)
+    if local_part is None:
         return None
-    return TextSpan(at_match.start() - (len(before) - local.start(1)), domain.end(), "e-mail")
+    return TextSpan(
+        at_match.start() - (len(preceding_text) - local_part.start(1)), domain.end(), "e-mail"
+    )
 
 
 def _match_plain_address(text: str, at_index: int) -> TextSpan | None:
@@ -111,10 +115,10 @@ def _match_plain_address(text: str, at_index: int) -> TextSpan | None:
     while start > earliest_start and (text[start - 1].isalnum() or text[start - 1] in "._+%-"):
         start -= 1
     if text.startswith(("%3C", "%3c"), start - 1) or text.startswith(("%3C", "%3c"), start):
-        return None  # a message ID in a link to an archive
+        return None  # a message ID in a link to a mail archive
     while (
         start < at_index and text[start] in ".-%"
-    ):  # punctuation before the address: "…ann@", "-ann@" in a list
+    ):  # punctuation before the address, such as "…ann@" or "-ann@" in a list
         start += 1
     local_part = text[start:at_index].lower()
     is_too_long = start == earliest_start and start > 0 and text[start - 1].isalnum()
@@ -131,10 +135,10 @@ def _match_plain_address(text: str, at_index: int) -> TextSpan | None:
 
 
 def _is_in_url_authority(text: str, start: int) -> bool:
-    """Return whether it is an account in a URL: `scheme://ann@host` or `scheme://ann:pw@host`."""
-    slashes = text.rfind("://", max(0, start - _MAX_LOCAL_PART_CHARACTERS), start)
-    if slashes == -1:
+    """Return whether `start` is in a URL's account: `scheme://ann@host`, `scheme://ann:pw@host`."""
+    scheme_end = text.rfind("://", max(0, start - _MAX_LOCAL_PART_CHARACTERS), start)
+    if scheme_end == -1:
         return False
     return not any(
-        character.isspace() or character == "/" for character in text[slashes + 3 : start]
+        character.isspace() or character == "/" for character in text[scheme_end + 3 : start]
     )

@@ -1,10 +1,10 @@
 """Find national identity numbers: social security, personal and personal tax numbers.
 
-Scope: searching a text for all shapes of `national_schemes.py` in one pass, and verifying matches.
+Scope: searching a text for all shapes in `national_schemes.py` in one pass, and verifying matches.
 Out of scope: the table of schemes.
 
-Each run of groups is converted to its shape ("536-22-8726" → "999-99-9999") and looked up, so the
-cost does not grow with the number of schemes.
+Each run of groups is converted to its shape ("536-22-8726" → "999-99-9999"). A dictionary finds the
+schemes of a shape, so the cost does not grow with the number of schemes.
 """
 # pyright: strict
 
@@ -34,13 +34,13 @@ _MAX_GROUPS = 7
 _TO_SHAPE = str.maketrans(
     {**dict.fromkeys("0123456789", "9"), **dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")}
 )
-# One in eleven ten-digit numbers passes a check by chance, and Unix timestamps have ten digits.
+# One in eleven ten-digit numbers passes a checksum by chance, and Unix timestamps have ten digits.
 _MIN_DIGITS_IN_HOME_REGION = 11
 _TIMESTAMP = re.compile(
     r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])(?:[0-5]\d){1,2}$"
 )
 _ISBN = re.compile(r"97[89]\d{10}$")
-# excludes prefixes that HM Revenue & Customs does not allocate (NIM39110)
+# HM Revenue & Customs does not allocate the excluded prefixes (NIM39110).
 _INSURANCE_NUMBER = re.compile(
     r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]$"
 )
@@ -55,29 +55,29 @@ class _StdnumModule(Protocol):
 
 
 def _group_schemes_by_shape() -> dict[str, tuple[tuple[NationalIdScheme, bool], ...]]:
-    by_shape: defaultdict[str, list[tuple[NationalIdScheme, bool]]] = defaultdict(list)
+    schemes_by_shape: defaultdict[str, list[tuple[NationalIdScheme, bool]]] = defaultdict(list)
     for scheme in NATIONAL_ID_SCHEMES:
-        for plain, shapes in ((True, scheme.plain_shapes), (False, scheme.labelled_shapes)):
+        for is_plain, shapes in ((True, scheme.plain_shapes), (False, scheme.labelled_shapes)):
             for shape in shapes:
-                by_shape[shape].append((scheme, plain))
-    return {shape: tuple(schemes) for shape, schemes in by_shape.items()}
+                schemes_by_shape[shape].append((scheme, is_plain))
+    return {shape: tuple(schemes) for shape, schemes in schemes_by_shape.items()}
 
 
 _SCHEMES_BY_SHAPE = _group_schemes_by_shape()
 
 
 def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[TextSpan]:
-    """Yield spans of the kinds `ssn` (United States) and `national id`; they may overlap others.
+    """Yield spans of kind `ssn` (United States) or `national id`; they may overlap other kinds.
 
     Args:
-        regions: countries in which the writer may live, ISO 3166 alpha-2.
+        regions: possible countries of the writer, ISO 3166 alpha-2.
     """
     for run in _RUN.finditer(text):
         yield from _find_ids_in_run(text, run, regions)
 
 
 def _find_ids_in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator[TextSpan]:
-    run_text = run[0]  # read once, because `run[0]` makes a copy
+    run_text = run[0]  # read only once, because `run[0]` makes a copy
     shape = run_text.translate(_TO_SHAPE)
     groups = [group.span() for group in _GROUP.finditer(run_text)]
     if not _may_end_at(text, run.end()):
@@ -88,17 +88,17 @@ def _find_ids_in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) ->
         if not _may_start_at(run_text, start):
             index += 1
             continue
-        # longest first, because "123.456.789-09" contains the shapes of other schemes
-        for last in range(min(index + _MAX_GROUPS, len(groups)) - 1, index - 1, -1):
-            end = groups[last][1]
+        # The longest candidate comes first: "123.456.789-09" contains the shapes of other schemes.
+        for last_index in range(min(index + _MAX_GROUPS, len(groups)) - 1, index - 1, -1):
+            end = groups[last_index][1]
             if run_text[end : end + 1] not in ("", " "):
-                continue  # part of a longer number
+                continue  # this is part of a longer number
             kind = _classify_candidate(
                 text, run.start() + start, run.start() + end, shape[start:end], regions
             )
             if kind:
                 yield TextSpan(run.start() + start, run.start() + end, kind)
-                index = last
+                index = last_index
                 break
         index += 1
 
@@ -106,10 +106,10 @@ def _find_ids_in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) ->
 def _classify_candidate(
     text: str, start: int, end: int, shape: str, regions: tuple[str, ...]
 ) -> Literal["ssn", "national id"] | None:
-    for scheme, plain in _SCHEMES_BY_SHAPE.get(shape, ()):
-        is_home_match = not plain and _matches_home_region(shape, scheme, regions)
-        is_labelled = not plain and not is_home_match and _has_label_before(text, start, scheme)
-        if not (plain or is_home_match or is_labelled) or not _is_valid(scheme, text[start:end]):
+    for scheme, is_plain in _SCHEMES_BY_SHAPE.get(shape, ()):
+        is_home_match = not is_plain and _matches_home_region(shape, scheme, regions)
+        is_labelled = not is_plain and not is_home_match and _has_label_before(text, start, scheme)
+        if not (is_plain or is_home_match or is_labelled) or not _is_valid(scheme, text[start:end]):
             continue
         if not is_labelled and _is_another_number(text, start, end):
             continue
@@ -118,7 +118,7 @@ def _classify_candidate(
 
 
 def _is_another_number(text: str, start: int, end: int) -> bool:
-    """Return whether it is a different number that passes the check by chance."""
+    """Return whether the text is another kind of number that passes the checksum by chance."""
     number_text = text[start:end]
     if is_in_hex_dump(text, start, end) or has_other_label(text, start):
         return True
@@ -131,14 +131,14 @@ def _is_another_number(text: str, start: int, end: int) -> bool:
 
 
 def _may_start_at(run: str, start: int) -> bool:
-    """Return whether it is not part of a longer number; a label may precede it ("RUT-12…")."""
+    """Return whether a number may start here; only a space or a label ("RUT-12…") may precede."""
     if start == 0 or run[start - 1] == " ":
         return True
     return _LABEL_IN_RUN.search(run[max(0, start - 8) : start]) is not None
 
 
 def _may_end_at(text: str, end: int) -> bool:
-    """Return whether neither a word nor a longer number continues there."""
+    """Return whether a number may end here, so that no word or longer number continues."""
     next_characters = text[end : end + 2]
     if next_characters[:1].isalnum() or next_characters[:1] == "_":
         return False
@@ -150,11 +150,14 @@ def _matches_home_region(shape: str, scheme: NationalIdScheme, regions: tuple[st
 
 
 def _has_label_before(text: str, start: int, scheme: NationalIdScheme) -> bool:
-    before = text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
+    preceding_text = text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
     may_be_labelled = bool(scheme.label_words) and any(
-        map(str.isalpha, before[-_MAX_LABEL_DISTANCE:])
+        map(str.isalpha, preceding_text[-_MAX_LABEL_DISTANCE:])
     )
-    return may_be_labelled and _compile_label_pattern(scheme.label_words).search(before) is not None
+    return (
+        may_be_labelled
+        and _compile_label_pattern(scheme.label_words).search(preceding_text) is not None
+    )
 
 
 @lru_cache(maxsize=len(NATIONAL_ID_SCHEMES))
@@ -171,7 +174,7 @@ def _is_valid(scheme: NationalIdScheme, number: str) -> bool:
     try:
         return _load_stdnum_module(scheme.stdnum_module).is_valid(number)
     except LookupError:
-        # cn.ric of python-stdnum 2.2 raises KeyError for a province without a county
+        # cn.ric in python-stdnum 2.2 raises KeyError for a province without a county.
         return False
 
 

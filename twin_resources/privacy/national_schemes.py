@@ -1,12 +1,12 @@
-"""List the national identity numbers with their shapes and checksums.
+"""Define the national identity numbers with their shapes and checksums.
 
 Scope: the table. Out of scope: the search (`national_ids.py`), the checksums (python-stdnum has one
 module per scheme, https://arthurdejong.org/python-stdnum/doc/2.2).
 
 A shape has `9` for a digit and `A` for a letter. A *plain* shape counts everywhere: its separators
 and letters are distinctive, or its date and check digits reject 49 of 50 random numbers.
-A *labelled* shape looks like any number. It counts only after one of the scheme's words or, with
-eleven or more digits, in a text from its own region.
+A *labelled* shape looks like any number. It counts only after one of the scheme's label words or,
+with eleven or more digits, in a text from the scheme's region.
 """
 # pyright: strict
 
@@ -20,11 +20,11 @@ class NationalIdScheme:
     """An identity number of one country.
 
     Attributes:
-        region: ISO 3166 alpha-2 in capitals.
-        stdnum_module: `country.module` of python-stdnum, or "" if the scheme has no checksum and
+        region: country code, ISO 3166 alpha-2 in upper case.
+        stdnum_module: `country.module` in python-stdnum, or "" if the scheme has no checksum and
             `national_ids` checks its rules.
-        plain_shapes, labelled_shapes: shapes as defined above.
-        label_words: alternatives of a regular expression, in lower case.
+        plain_shapes, labelled_shapes: shapes; the module docstring defines them.
+        label_words: regular expression with alternative label words, in lower case.
     """
 
     region: str
@@ -129,4 +129,4 @@ NATIONAL_ID_SCHEMES: tuple[NationalIdScheme, ...] = (
     NationalIdScheme("AU", "au.tfn", (), _NINE_DIGIT_SHAPES, "tfn|tax file"),
     NationalIdScheme("NZ", "nz.ird", (), (*_NINE_DIGIT_SHAPES, "99-999-999", "99999999"), "ird"),
 )
-"""Schemes without a check (passports, driving licences) and those of companies are omitted."""
+"""Schemes without a checksum (passports, driving licences) and company numbers are omitted."""

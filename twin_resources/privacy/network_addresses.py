@@ -1,13 +1,13 @@
 """Find IP addresses.
 
-Scope: their format, and whether an address could be a person's. Out of scope: host names.
+Scope: the format, and whether an address may belong to a person. Out of scope: host names.
 
-Addresses that do not belong to a person are kept. Among them are addresses that are not routed:
-private (RFC 1918), loopback, link-local, documentation (RFC 5737, RFC 3849) and netmasks. Public
-resolvers, networks (`203.0.112.0/20`), and versions or sections of four numbers ("C99 § 6.3.2.3")
-are kept too. A version follows a word for a version, or all its numbers are below 32, as in 1 of
-4,096 random addresses.
-Registries: https://www.iana.org/assignments/iana-ipv4-special-registry, read by `ipaddress`.
+Addresses that do not belong to a person stay unchanged. These are unrouted addresses (private
+addresses of RFC 1918, loopback, link-local, documentation addresses of RFC 5737 and RFC 3849,
+netmasks), public resolvers and networks (`203.0.112.0/20`). Version and section numbers with four
+parts ("C99 § 6.3.2.3") also stay unchanged. A version number follows a word for a version, or all
+its parts are below 32; this is true of 1 in 4,096 random addresses.
+Registry: https://www.iana.org/assignments/iana-ipv4-special-registry, implemented by `ipaddress`.
 """
 # pyright: strict
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from twin_resources.privacy.kinds import TextSpan
 
-# Here and in the other modules, the lookbehind follows the first digit. A search is several times
+# In this module and the others, the lookbehind follows the first digit. A search is several times
 # faster if the pattern starts with a character set instead of an assertion.
 _IPV4 = re.compile(
     r"\d(?<![\w.#-]\d)(?<![A-Za-z]/\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w-]|\.\w)(?!/(?:[12]?\d|3[01])\b)"

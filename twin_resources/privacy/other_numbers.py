@@ -1,10 +1,11 @@
 """Recognize numbers that are not personal data: amounts, dates, columns of a listing, ISBNs.
 
-Scope: their formats and contexts, for both phone numbers and national ids.
+Scope: the formats and contexts of such numbers, for the searches for phone numbers and national
+ids.
 Out of scope: numbers that are personal data (`phones.py`, `national_ids.py`).
 
 Each function reads only a few characters around the number, so the cost is linear. A stream that
-holds back 120 characters (`gateway/guards/streaming.py`) gets the same result.
+delays 120 characters (`gateway/guards/streaming.py`) gets the same result.
 """
 # pyright: strict
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-_MAX_BEFORE, _MAX_AFTER = 24, 16  # characters that are read
+_MAX_BEFORE, _MAX_AFTER = 24, 16  # number of characters read around a number
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _MONTH = r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:1[0-9]|20)\d\d"
@@ -61,50 +62,54 @@ _NUMBERS_AFTER = re.compile(r"(?: {1,3}\d{1,15}\b){1,2}")
 
 
 def is_date_or_range(number_text: str) -> bool:
-    """Return whether it starts with a date or is a range of dates or times ("01.02.-05.06.")."""
+    """Return whether it starts with a date or is a date or time range ("01.02.-05.06.")."""
     return _DATE.match(number_text) is not None or _TIME_RANGE.match(number_text) is not None
 
 
 def has_unit(text: str, start: int, end: int) -> bool:
-    """Return whether it is next to a unit, a currency or a counted noun ("120-150 Euro")."""
-    before = text[max(0, start - 6) : start]
+    """Return whether a unit, a currency or a counted noun is next to it ("120-150 Euro")."""
+    preceding_text = text[max(0, start - 6) : start]
     return (
         _UNIT_AFTER.match(text, end, end + _MAX_AFTER) is not None
-        or _UNIT_BEFORE.search(before) is not None
+        or _UNIT_BEFORE.search(preceding_text) is not None
     )
 
 
 def is_in_hex_dump(text: str, start: int, end: int) -> bool:
-    """Return whether it is a part of hexadecimal groups of two or four digits."""
+    """Return whether it is part of hexadecimal groups of two or four digits."""
     number_text = text[start:end]
-    before = text[max(0, start - 12) : start]
+    preceding_text = text[max(0, start - 12) : start]
     if _PAIRS.match(number_text):
-        return bool(_PAIR_BEFORE.search(before) or _PAIR_AFTER.match(text, end))
+        return bool(_PAIR_BEFORE.search(preceding_text) or _PAIR_AFTER.match(text, end))
     if _GROUPS_OF_FOUR.match(number_text):
-        return bool(_GROUP_OF_FOUR_BEFORE.search(before) or _GROUP_OF_FOUR_AFTER.match(text, end))
+        return bool(
+            _GROUP_OF_FOUR_BEFORE.search(preceding_text) or _GROUP_OF_FOUR_AFTER.match(text, end)
+        )
     return False
 
 
 def is_in_number_list(text: str, start: int, end: int) -> bool:
-    """Return whether it is next to two more numbers, or to one if it has five or more groups."""
-    before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
-    after = _NUMBERS_AFTER.match(text, end)
-    others = sum(len(side[0].split()) for side in (before, after) if side)
+    """Return whether it is next to two other numbers, or to one if it has five or more groups."""
+    numbers_before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
+    numbers_after = _NUMBERS_AFTER.match(text, end)
+    neighbour_count = sum(
+        len(match[0].split()) for match in (numbers_before, numbers_after) if match
+    )
     has_many_groups = (
         text[start] not in "0(" and len(_GROUP.findall(text[start:end])) >= _MANY_GROUPS
     )
-    return others > (0 if has_many_groups else 1)
+    return neighbour_count > (0 if has_many_groups else 1)
 
 
 def has_other_label(text: str, start: int) -> bool:
-    """Return whether it follows a label of a different number, such as an ISBN or a version."""
+    """Return whether it follows a label of another kind of number, such as an ISBN or a version."""
     return _OTHER_LABEL.search(text[max(0, start - _MAX_BEFORE) : start]) is not None
 
 
 def is_postcode(text: str, start: int, end: int) -> bool:
-    """Return whether it is a ZIP code after a state ("Boston, MA 02110-1301", GNU licences)."""
-    before = text[max(0, start - 5) : start]
-    return bool(_POSTCODE.match(text[start:end]) and _STATE_BEFORE.search(before))
+    """Return whether it is a ZIP code after a state, as in GNU licences ("MA 02110-1301")."""
+    preceding_text = text[max(0, start - 5) : start]
+    return bool(_POSTCODE.match(text[start:end]) and _STATE_BEFORE.search(preceding_text))
 
 
 def is_sequence_or_repeated_digit(number_text: str) -> bool:
@@ -118,15 +123,22 @@ def is_sequence_or_repeated_digit(number_text: str) -> bool:
 
 
 def is_beside_long_number(text: str, start: int, end: int) -> bool:
-    """Return whether it is next to a number of nine or more digits, as in a column of ids."""
-    before = text[max(0, start - 24) : start]
+    """Return whether it is next to a number with nine or more digits, as in a column of ids."""
+    preceding_text = text[max(0, start - 24) : start]
     return (
-        _LONG_NUMBER_BEFORE.search(before) is not None
+        _LONG_NUMBER_BEFORE.search(preceding_text) is not None
         or _LONG_NUMBER_AFTER.match(text, end) is not None
     )
 
 
 def is_code_value(text: str, start: int, end: int) -> bool:
     """Return whether it is a value in a link, in JSON or in an assignment."""
-    before, after = text[max(0, start - 6) : start], text[end : end + 1]
-    return _CODE_BEFORE.search(before) is not None or after in ("/", "&", "_", "=", "%", "@")
+    preceding_text, next_character = text[max(0, start - 6) : start], text[end : end + 1]
+    return _CODE_BEFORE.search(preceding_text) is not None or next_character in (
+        "/",
+        "&",
+        "_",
+        "=",
+        "%",
+        "@",
+    )

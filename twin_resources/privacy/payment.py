@@ -1,9 +1,9 @@
 """Find payment cards and bank accounts.
 
-Scope: card numbers (ISO/IEC 7812: Luhn's check, the issuers' first digits and lengths) and IBANs
-(ISO 13616: the check and the country's structure).
+Scope: card numbers (ISO/IEC 7812: the Luhn checksum, the issuers' prefixes and lengths) and IBANs
+(ISO 13616: the checksum and the country's structure).
 Out of scope: account numbers without a checksum, which look like any number.
-Checks: python-stdnum (`stdnum.luhn`, `stdnum.iban`), https://arthurdejong.org/python-stdnum.
+Checksums: python-stdnum (`stdnum.luhn`, `stdnum.iban`), https://arthurdejong.org/python-stdnum.
 """
 # pyright: strict
 
@@ -32,7 +32,7 @@ _ISSUERS = re.compile(
     r"|(?:50|5[6-9]|6\d)\d{14}$"  # Maestro
 )
 _IBAN = re.compile(r"[A-Za-z](?<![\w+/-][A-Za-z])[A-Za-z]\d\d(?:[ -]?[A-Za-z0-9]){11,30}")
-# Countries by the length of their IBANs, from SWIFT's IBAN registry
+# Countries by IBAN length, from SWIFT's IBAN registry.
 _COUNTRIES_BY_IBAN_LENGTH = {
     15: "NO",
     16: "BE",
@@ -66,7 +66,7 @@ def find_cards(text: str) -> Iterator[TextSpan]:
 
     for match in _CARD.finditer(text):
         digits = "".join(character for character in match[0] if character.isdigit())
-        # a repeated digit may pass the check but is not a card
+        # A repeated digit may pass the checksum but is not a card number.
         if len(set(digits)) > 1 and _ISSUERS.match(digits) and luhn.is_valid(digits):
             yield TextSpan(match.start(), match.end(), "card")
 
@@ -75,7 +75,7 @@ def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
     """Yield spans of kind `iban`; they may overlap spans of other kinds.
 
     Args:
-        check_bank: whether to also check the bank in countries whose banks python-stdnum lists.
+        check_bank: whether to check the bank too, in countries whose banks python-stdnum lists.
     """
     from stdnum import iban
 

@@ -1,23 +1,23 @@
 """Find phone numbers.
 
-Scope: their formats, and whether a run of digits is a phone number. Out of scope: the numbering
-plans (https://github.com/daviddrysdale/python-phonenumbers), other kinds of numbers
-(`other_numbers.py`).
+Scope: the formats of phone numbers, and whether a run of digits is a phone number.
+Out of scope: the numbering plans (https://github.com/daviddrysdale/python-phonenumbers), other
+kinds of numbers (`other_numbers.py`).
 
 A run of digits is a phone number if it meets one of these conditions:
 
 - It has a country code (`+49 …`, `0049 …`) and is valid in that country's plan. A number with a
-  plausible length and groups also counts, because area codes may be newer than the plan.
+  plausible length and grouping also counts, because area codes may be newer than the plan.
 - It has a North American format (`415-555-2671`, `(415) 555-2671 x12`).
-- It has a trunk zero and groups, and is valid in the plan of some country (`030 1234567`).
+- It has a trunk zero and groups, and is valid in some country's plan (`030 1234567`).
 - It is valid in the plan of the writer's region and has that plan's groups (`612 34 56 78`, ES).
   Without separators, it needs a trunk zero and ten digits (`0612345678`, FR).
-- It follows a word for a phone ("call me at 22 12 34 56").
+- It follows a phone word ("call me at 22 12 34 56").
 
-Dates, times, their ranges, numbers with a unit or a price, and longer runs (a hex dump, a row of
-numbers) are kept. German numbers may have any length from 5 on, so a plan alone would accept
-"120-150" and "1888/89". Numbers reserved for fiction are also removed, because a reader cannot
-recognize them.
+Dates, times, ranges of dates or times, numbers with a unit or a price, and longer runs (a hex dump,
+a row of numbers) stay unchanged. German numbers may have five or more digits, so a plan alone would
+accept "120-150" and "1888/89". Numbers reserved for fiction are also redacted, because a reader
+cannot recognize them.
 """
 # pyright: strict
 
@@ -39,14 +39,14 @@ from twin_resources.privacy.other_numbers import (
 )
 
 _SEPARATORS = r" .\-/()\u00a0\u202f\u2010-\u2013"
-# only ASCII, because Japanese and Chinese have no space between a word and a number
+# Only ASCII, because Japanese and Chinese have no space between a word and a number.
 _NO_NUMBER_AFTER = r"(?![A-Za-z0-9_]|[.,:/%-]\d)"
 _EXTENSION = r"(?: ?(?:x|ext\.?|extension) ?\d{1,6})?"
 _INTERNATIONAL = re.compile(
     rf"[+0](?<![\w+.].)(?:(?<=\+) ?|(?<=0)0(?=[1-9]\d{{0,2}}[{_SEPARATORS}]))"
     rf"\(?\d(?:[{_SEPARATORS}]{{0,3}}\d){{6,16}}(?!\d){_EXTENSION}"
 )
-# the exchange may start with 0 or 1, as in invented numbers, but not after a space (a table)
+# The exchange may start with 0 or 1, as in fictitious numbers, but not after a space (a table).
 _NORTH_AMERICAN = re.compile(
     r"[(2-9](?<![\w.+/(].)(?:(?<=\()[2-9]\d\d\) ?\d{3}[ .\u2011-]?|(?<=\d)\d\d(?:[.\u2011-]\d{3}"
     rf"[.\u2011-]|[ .\u2011-][2-9]\d\d[ .\u2011-]))\d{{4}}{_EXTENSION}{_NO_NUMBER_AFTER}"
@@ -74,21 +74,21 @@ _PHONE_WORDS = (
 _PHONE_WORD_BEFORE = re.compile(
     rf"(?i)(?:(?<![\[\w])(?:{_PHONE_WORDS})(?![\w\]])|電話(?:番号)?|携帯|电话|手机|号码|전화)[^\d\n\[]{{0,16}}$"
 )
-_JSON_COUNT_BEFORE = re.compile(r"(?i)(?:mobile|mob|cell|sms)[\"']\s?:\s?$")  # a number in JSON
+_JSON_COUNT_BEFORE = re.compile(r"(?i)(?:mobile|mob|cell|sms)[\"']\s?:\s?$")  # a count in JSON
 # After the area code, a phone number has only one kind of separator. Columns of a listing and lists
-# of small numbers often have several.
+# of small numbers often have several kinds.
 _FIRST_SEPARATOR = re.compile(r"(?: |[.\u2010-\u2013-]| ?/ ?| - )?")
 _IP_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|(?![\d.]))){4}")
 _DOTTED_PAIRS = re.compile(r"\d\d(?:\.\d\d)+$")
-_DOTTED_PHONE_LENGTH = 14  # "06.12.34.56.78"; four dotted pairs are a version, or a date and a time
+_DOTTED_PHONE_LENGTH = 14  # "06.12.34.56.78"; four dotted pairs are a version or a date with time
 _MAX_END_CANDIDATES = 3
 _MAX_LABEL_CHARACTERS = 40
-# With the trunk zero. Shorter numbers exist in small towns, but need a word or a region.
+# Including the trunk zero. Small towns have shorter numbers, but these need a word or a region.
 _MIN_DIGITS_ANYWHERE, _MIN_DIGITS_IN_HOME_REGION, _MIN_DIGITS_UNGROUPED = 9, 8, 10
 _MIN_DIGITS_WITHOUT_TRUNK_ZERO = 8
 _MIN_DIGITS_AFTER_LABEL = 6
 _GROUPED_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:([ .])\d{3})(?:\1\d{3})*$")
-# Countries with a trunk zero, most likely first; the search ends at the first valid plan.
+# Countries with a trunk zero, likeliest first; the search ends at the first valid plan.
 _TRUNK_ZERO_REGIONS = (
     *("GB", "DE", "FR", "IT", "NL", "BE", "AT", "CH", "AU", "NZ", "JP", "KR", "IN", "ZA", "SE"),
     *("FI", "IE", "TR", "UA", "RO", "BG", "HR", "RS", "SI", "SK", "IL", "EG", "NG", "KE", "ID"),
@@ -107,7 +107,7 @@ def resolve_regions(region: str) -> tuple[str, ...]:
     """Return the country of a hint such as `DE` or `de-CH`, or the countries of a language.
 
     Args:
-        region: ISO 3166 alpha-2 in capitals, or a BCP 47 language tag; may be unknown or "".
+        region: ISO 3166 alpha-2 code in upper case, or a BCP 47 language tag; may be unknown or "".
     """
     from phonenumbers import SUPPORTED_REGIONS
 
@@ -148,7 +148,7 @@ def _find_north_american(text: str) -> Iterator[TextSpan]:
         prefix = _NORTH_AMERICAN_PREFIX.search(text, max(0, start - 5), start)
         if prefix:
             start = prefix.start(1)
-        elif text[start - 1 : start] == "-":  # part of a longer number
+        elif text[start - 1 : start] == "-":  # this is part of a longer number
             continue
         if not has_other_label(text, start) and not is_sequence_or_repeated_digit(
             text[start : match.end()]
@@ -171,7 +171,7 @@ def _find_with_trunk_zero(text: str, regions: Sequence[str]) -> Iterator[TextSpa
 
 
 def _find_grouped(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
-    """Yield numbers with the groups of the writer's country, or after a word for a phone."""
+    """Yield numbers with the grouping of the writer's country, or after a phone word."""
     match = _GROUPED_DIGITS.search(text)
     while match:
         start, digits = match.span()[0], match[0]
@@ -187,15 +187,18 @@ def _find_grouped(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
 
 
 def _has_phone_word_before(text: str, start: int) -> bool:
-    """Return whether a word for a phone precedes; for speed, letters are checked first."""
-    before = text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
-    if not any(map(str.isalpha, before[-8:])) or _PHONE_WORD_BEFORE.search(before) is None:
+    """Return whether a phone word precedes the number; for speed, check for letters first."""
+    preceding_text = text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
+    if (
+        not any(map(str.isalpha, preceding_text[-8:]))
+        or _PHONE_WORD_BEFORE.search(preceding_text) is None
+    ):
         return False
-    return not (text[start : start + 1].isdigit() and _JSON_COUNT_BEFORE.search(before))
+    return not (text[start : start + 1].isdigit() and _JSON_COUNT_BEFORE.search(preceding_text))
 
 
 def _find_labelled_end(text: str, start: int, candidate: str) -> int:
-    """Return the end of a number after a word for a phone, or 0 if it is a count or a date."""
+    """Return the end of a number after a phone word, or 0 if it is a count or a date."""
     bracket = candidate.find("(", 1)
     end = bracket if bracket > 0 and ")" not in candidate[bracket:] else len(candidate)
     number_text = candidate[:end].rstrip(" -.")
@@ -214,7 +217,7 @@ def _find_labelled_end(text: str, start: int, candidate: str) -> int:
 
 
 def _is_another_number(text: str, start: int, end: int) -> bool:
-    """Return whether a candidate is a different number, such as a date or an amount."""
+    """Return whether a candidate is another kind of number, such as a date or an amount."""
     return (
         is_date_or_range(text[start:end])
         or is_sequence_or_repeated_digit(text[start:end])
@@ -233,7 +236,7 @@ def _is_followed_by_word_character(text: str, end: int) -> bool:
 
 
 def _find_international_end(text: str) -> int:
-    """Return the end of the number in the candidate text, or 0 if there is none."""
+    """Return the end of the phone number in the candidate text, or 0 if there is none."""
     prefix_offset = text.startswith("00")
     number = "+" + text[2:] if prefix_offset else text
     ends = _candidate_ends(number)
@@ -258,7 +261,7 @@ def _find_national_end(text: str, regions: Sequence[str]) -> int:
 
 
 def _has_national_format(number_text: str, region: str) -> bool:
-    """Return whether the number is valid in the plan and has the plan's groups.
+    """Return whether the number is valid in the region's plan and has the plan's groups.
 
     Three groups of three digits also count if the plan has no trunk zero ("912 345 678", ES).
     Without separators, a number needs a trunk zero and ten digits: "01000001" may be eight bits.
@@ -277,27 +280,29 @@ def _has_national_format(number_text: str, region: str) -> bool:
         return False
     if not is_ungrouped and not _has_usual_grouping(number_text):
         return False
-    printed = _printed_groups(digits, region)
+    printed_groups = _printed_groups(digits, region)
     if is_ungrouped:
-        return "".join(printed) == digits
+        return "".join(printed_groups) == digits
     groups = tuple(_DIGIT_GROUP.findall(number_text))
     has_groups_of_three = [len(group) for group in groups] == [3, 3, 3]
-    return groups == printed or (has_groups_of_three and "".join(printed) == digits)
+    return groups == printed_groups or (has_groups_of_three and "".join(printed_groups) == digits)
 
 
 def _has_usual_grouping(number_text: str) -> bool:
-    plain = number_text.replace("(", "").replace(")", "")
-    first, *others = re.findall(r"\D+", plain) or [""]
+    without_brackets = number_text.replace("(", "").replace(")", "")
+    first_separator, *other_separators = re.findall(r"\D+", without_brackets) or [""]
     return (
-        len(set(others)) < 2
-        and all(len(mark) == 1 for mark in others)
-        and _FIRST_SEPARATOR.fullmatch(first) is not None
-        and not (first == "." and not others and number_text[0] != "0")  # 3.484818891
+        len(set(other_separators)) < 2
+        and all(len(separator) == 1 for separator in other_separators)
+        and _FIRST_SEPARATOR.fullmatch(first_separator) is not None
+        and not (
+            first_separator == "." and not other_separators and number_text[0] != "0"
+        )  # 3.484818891
     )
 
 
 def _candidate_ends(text: str) -> list[int]:
-    """Return the ends of the last groups, longest first; a different number may follow."""
+    """Return the ends of the last groups, longest first, because another number may follow."""
     return [match.end() for match in _GROUP_END.finditer(text)][-1 : -1 - _MAX_END_CANDIDATES : -1]
 
 
@@ -310,17 +315,19 @@ def _is_valid_in_any(digits: str, regions: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=300)
 def _compile_national_format(region: str) -> re.Pattern[str]:
-    """Compile the national format of a region; matching is 20 times cheaper than parsing."""
+    """Compile a region's national format; matching is 20 times cheaper than parsing."""
     from phonenumbers import PhoneMetadata
 
     plan = PhoneMetadata.metadata_for_region(region)
-    national = plan.general_desc.national_number_pattern if plan and plan.general_desc else None
-    prefix = plan.national_prefix_for_parsing if plan else None
-    return re.compile(rf"(?:{prefix or ''})?(?:{national or ''})$")
+    national_pattern = (
+        plan.general_desc.national_number_pattern if plan and plan.general_desc else None
+    )
+    trunk_prefix = plan.national_prefix_for_parsing if plan else None
+    return re.compile(rf"(?:{trunk_prefix or ''})?(?:{national_pattern or ''})$")
 
 
 def _printed_groups(digits: str, region: str) -> tuple[str, ...]:
-    """Return the groups of the number in a region's plan, or () if it is invalid."""
+    """Return the number's groups in the region's standard format, or () if it is invalid."""
     import phonenumbers
 
     try:
@@ -329,27 +336,25 @@ def _printed_groups(digits: str, region: str) -> tuple[str, ...]:
         return ()
     if not phonenumbers.is_valid_number(number):
         return ()
-    national = phonenumbers.PhoneNumberFormat.NATIONAL
-    return tuple(_DIGIT_GROUP.findall(phonenumbers.format_number(number, national)))
+    national_format = phonenumbers.PhoneNumberFormat.NATIONAL
+    return tuple(_DIGIT_GROUP.findall(phonenumbers.format_number(number, national_format)))
 
 
 def _is_phone_number(
     number_text: str, region: str | None, *, accept_possible: bool = False
 ) -> bool:
-    """Return whether the number, or with `accept_possible` only its length, is valid in a plan."""
+    """Return whether the number is valid in a plan; `accept_possible` checks only its length."""
     import phonenumbers
 
     try:
         number = phonenumbers.parse(number_text, region)
     except phonenumbers.NumberParseException:
         return False
-    is_accepted = (
-        phonenumbers.is_possible_number if accept_possible else phonenumbers.is_valid_number
-    )
-    return is_accepted(number)
+    validate = phonenumbers.is_possible_number if accept_possible else phonenumbers.is_valid_number
+    return validate(number)
 
 
 def _extract_digits(number_text: str) -> str:
-    """Return the digits without separators and without the extension."""
+    """Return the digits without separators and extension."""
     number = re.split(r"[xe]", number_text, maxsplit=1)[0]
     return "".join(character for character in number if character.isdigit())

@@ -1,12 +1,12 @@
-"""Replace personal data and secrets in a text by the names of their kinds.
+"""Replace personal data and secrets in a text with the names of their kinds.
 
-Scope: searching for all families of kinds, replacing, and counting.
-Out of scope: the formats (one module per family of kinds), and names and places in prose, which
-patterns cannot find.
+Scope: searching for all kinds, replacing, and counting.
+Out of scope: the formats (one module per group of kinds), names and places in prose, which patterns
+cannot find.
 
-A placeholder states the kind and reveals nothing else about the value. It has no digits, hash or
-number that links two occurrences, so it cannot be reversed. Redacting redacted text changes
-nothing. The cost is linear in the length of the text.
+A placeholder states the kind and reveals nothing else about the value. It contains no digits, and
+no hash or number that links two occurrences, so it cannot be reversed. Redacting redacted text
+changes nothing. The cost is linear in the length of the text.
 """
 # pyright: strict
 
@@ -28,7 +28,7 @@ from twin_resources.privacy.payment import find_cards, find_ibans
 from twin_resources.privacy.phones import find_phones, resolve_regions
 
 PRIVACY_VERSION = "4"
-"""Increase it with every change of the detection; tables of other versions are rebuilt."""
+"""Increase this with every change to the detection; tables of other versions are rebuilt."""
 
 _FIVE_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")
 
@@ -39,7 +39,7 @@ class RedactedText:
 
     Attributes:
         text: the redacted text; the same object as the input if nothing was found.
-        counts: number of replacements by kind, without kinds that did not occur.
+        counts: number of replacements by kind; kinds that did not occur are omitted.
     """
 
     text: str
@@ -50,17 +50,18 @@ _NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
 def redact(text: str, *, region: str = "") -> RedactedText:
-    """Replace personal data and secrets by placeholders such as `[e-mail]`.
+    """Replace personal data and secrets with placeholders such as `[e-mail]`.
 
     Args:
-        region: region of the writer, for local formats of phone numbers and national ids: ISO 3166
-            alpha-2 (`DE`), a language tag (`de`, `de-CH`), or "" if unknown.
+        region: region of the writer, for local formats of phone numbers and national ids: an ISO
+            3166 alpha-2 code (`DE`), a language tag (`de`, `de-CH`), or "" if unknown.
 
     Returns:
         The redacted text, which does not change if it is redacted again, and the counts.
     """
     counts: Counter[str] = Counter()
-    # A replacement changes the context of adjacent text; the second pass rarely finds anything.
+    # A replacement changes the context of adjacent text, so the search repeats. The second pass
+    # rarely finds anything.
     while spans := find_personal_data(text, region=region):
         text = _replace_spans(text, spans, counts)
     if not counts:
@@ -81,7 +82,7 @@ def _replace_spans(text: str, spans: Iterable[TextSpan], counts: Counter[str]) -
 
 
 def find_personal_data(text: str, *, region: str = "") -> tuple[TextSpan, ...]:
-    """Return the spans of personal data and secrets, sorted by position, without overlaps."""
+    """Return the spans of personal data and secrets, sorted by position and without overlaps."""
     return merge_overlapping(_find_spans(text, region))
 
 
@@ -90,7 +91,7 @@ def _find_spans(text: str, region: str) -> Iterator[TextSpan]:
     yield from find_assignments(text)
     yield from find_mail_addresses(text)
     yield from find_network_addresses(text)
-    if _FIVE_DIGITS.search(text):  # most posts have no long number
+    if _FIVE_DIGITS.search(text):  # most posts contain no long number
         yield from find_ibans(text)
         yield from find_cards(text)
         yield from find_national_ids(text, regions=resolve_regions(region))
@@ -98,11 +99,11 @@ def _find_spans(text: str, region: str) -> Iterator[TextSpan]:
 
 
 def redact_text(text: str) -> str:
-    """Return only the redacted text, for a column of texts."""
+    """Return the redacted text without counts, for use on a column of texts."""
     return redact(text).text
 
 
 def redact_and_count(text: str) -> tuple[str, dict[str, int]]:
     """Return the redacted text and the number of replacements by kind."""
-    redacted = redact(text)
-    return redacted.text, dict(redacted.counts)
+    result = redact(text)
+    return result.text, dict(result.counts)

@@ -1,12 +1,12 @@
 """Find personal data that readers state: birth dates, addresses, ids, number plates, e-mail.
 
-Scope: formats that a nearby word makes personal, written-out and reserved addresses, postal
-addresses. Out of scope: formats that are always personal (the other modules), cleaning posts
-(`redaction.py`), because an author's own biography is not a reader's data.
+Scope: formats that are personal because of a nearby word, written-out and reserved addresses,
+postal addresses.
+Out of scope: formats that are always personal (the other modules), redacting posts
+(`redaction.py`), which may contain the author's own biography.
 
 Languages: English, German, Spanish and French. Reserved addresses (RFC 2606, 5737, 3849) count
-here, because readers' messages contain them in place of real ones. Posts use them to explain
-networks.
+here, because readers use them in place of real ones. In posts, they only explain networks.
 """
 # pyright: strict
 
@@ -24,7 +24,8 @@ _TOP_LEVEL_DOMAINS = (
 _AT = r"\s*[\[({]\s*(?:at|ät|arroba|arobase|@)\s*[\])}]\s*|\s+(?:at|ät|arroba|arobase)\s+"
 _DOT = r"\s*[\[({]\s*(?:dot|punkt|punto|point|\.)\s*[\])}]\s*|\s+(?:dot|punkt|punto|point)\s+|\."
 _SPELT_MAIL = re.compile(
-    # One start per run, and the limit of 64 in RFC 5321. Without them, 32 KB take a minute.
+    # A match starts only once per run and has RFC 5321's limit of 64. Without this, 32 KB take a
+    # minute.
     rf"(?<![\w+-])[\w+-]{{1,64}}(?:(?:{_DOT})[\w+-]+){{0,3}}(?:{_AT})[\w-]+(?:(?:{_DOT})[\w-]+){{0,2}}"
     rf"(?:{_DOT}){_TOP_LEVEL_DOMAINS}\b",
     re.IGNORECASE,
@@ -73,7 +74,7 @@ _NOT_A_STREET = (
     r"(?!(?:Arbeits|Steck|Speicher|Sitz|Spiel|Lager|Stell|Aus|Rück|Um|Rechts|Schul)(?:platz|weg))"
 )
 _ADDRESS = re.compile(
-    # number first: English and French
+    # English and French addresses start with the number.
     rf"\b\d{{1,5}}[A-Za-z]?,? (?:[NSEW] |\d{{1,3}}(?:st|nd|rd|th) |{_NAME} ){{1,4}}"
     r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Close|Court|Way|Place|Terrace|Crescent|Gardens"
     r"|Grove|Boulevard|Blvd|Square|Row|Mews|Walk|Hill)\b\.?"
@@ -83,7 +84,8 @@ _ADDRESS = re.compile(
     r"|\b(?:P\.? ?O\.? Box|Postfach|Apartado(?: de correos)?|Boîte postale|BP) \d[\d ]{1,8}\d"
     rf"|\b(?i:lieu-dit|urbanización) (?:(?:Le|La|Les|Los|Las"
     rf"|El) )?{_NAME}(?: {_NAME})*,? (?:[a-z]+ \d+, )?\d{{5}}\b"
-    # number last: German, Dutch and Spanish; bounded, because each part of A-A-A- is a new start
+    # German, Dutch and Spanish addresses end with the number. The length is limited, because a
+    # match can start at each part of A-A-A-.
     rf"|\b{_NOT_A_STREET}[A-ZÄÖÜ][\wäöüß-]{{0,40}}"
     r"(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer|steig|pfad|chaussee|straat|laan"
     r"|gracht) \d{1,4} ?[a-z]?\b"
@@ -110,7 +112,7 @@ _IDENTITY_DOCUMENT = re.compile(
     r"((?-i:[A-Z]{0,5} ?\d[A-Z0-9]*(?:[ ./-][A-Z0-9]*\d[A-Z0-9]*|[ ./-][A-Z](?![a-zà-ÿ])){0,5}))",
     re.IGNORECASE,
 )
-_MIN_DOCUMENT_DIGITS = 5  # a year has four
+_MIN_DOCUMENT_DIGITS = 5  # a year has four digits
 _NUMBER_PLATE = (
     r"(?:[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?\d{1,4}[EH]?|[A-Z]{2}\d\d ?[A-Z]{3}"
     r"|[A-Z]{2}[ -]\d{3}[ -][A-Z]{2}"
@@ -129,7 +131,7 @@ _PLATE_NEAR_VEHICLE = re.compile(
 
 
 def find_stated_personal_data(text: str) -> Iterator[TextSpan]:
-    """Yield spans of stated data; they may overlap each other and spans of other kinds."""
+    """Yield spans of stated personal data, which may overlap."""
     yield from (TextSpan(*match.span(), "e-mail") for match in _SPELT_MAIL.finditer(text))
     for match in _RESERVED_MAIL.finditer(text):
         if not _GENERIC_NAME.match(match[1]):

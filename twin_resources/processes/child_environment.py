@@ -1,8 +1,10 @@
-"""Build the environment of a process of the stack: only the variables it needs, no telemetry.
+"""Build the environment of a stack process: only the variables that it needs, and no telemetry.
 
-Scope: the allow-list, the provider keys that a configured model needs, and the switches that turn
-off telemetry in each package. Out of scope: settings, ports and secrets themselves.
-It is an allow-list because the variables of future providers are unknown. Other keys in the
+Scope: the allow-list, the provider keys that a configured model needs, and the variables that turn
+off telemetry in each package.
+Out of scope: settings, ports and secrets themselves.
+
+An allow-list is used because the variables of future providers are unknown. Other keys in the
 environment do not reach a child process (architecture.md).
 """
 # pyright: strict
@@ -41,7 +43,7 @@ _ALLOWED_PREFIXES = (
 # S3 tables, S3 logs and Bedrock read the same variables.
 _CLOUD_PREFIXES = ("AWS_",)
 
-# Providers whose prefix in a LiteLLM model name is not the prefix of their variables.
+# Providers whose prefix in LiteLLM model names differs from the prefix of their variables.
 _PROVIDER_PREFIXES: Mapping[str, tuple[str, ...]] = {
     "azure": ("AZURE_",),
     "azure_ai": ("AZURE_", "AZURE_AI_"),
@@ -67,7 +69,7 @@ TELEMETRY_OFF: Mapping[str, str] = {
     "DISABLE_TELEMETRY": "1",
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it fetches prices from GitHub at every start
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # otherwise, each start fetches prices from GitHub
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
     "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
     "LITELLM_LOCAL_BLOG_POSTS": "True",
@@ -81,8 +83,8 @@ TELEMETRY_OFF: Mapping[str, str] = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
-# `source .twin/env` sets these in a person's shell. They belong to the stack that wrote the file
-# and must not become the keys of the next one.
+# `source .twin/env` sets these variables in a user's shell. They belong to the stack that wrote the
+# file, and another stack must not use them as its keys.
 _SOURCED_VARIABLES = frozenset(
     ("TWIN_MODEL", "TWIN_TRACES_URL", "TWIN_TRACES_PUBLIC_KEY", "TWIN_TRACES_SECRET_KEY")
 )
@@ -97,7 +99,7 @@ def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
     """Return the prefixes of the variables that these LiteLLM models need.
 
     Args:
-        models: LiteLLM model names (`anthropic/claude-…`, `gpt-…`); empty ones are skipped.
+        models: LiteLLM model names (`anthropic/claude-…`, `gpt-…`); empty names are skipped.
     """
     prefixes: list[str] = []
     for model in filter(None, models):
@@ -107,50 +109,50 @@ def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
 
 
 def parse_provider(model: str) -> str:
-    """Return the provider in a LiteLLM model name, with or without its prefix, or ""."""
+    """Return the provider of a LiteLLM model name, with or without a prefix; "" if unknown."""
     provider, slash, _ = model.partition("/")
     if slash:
         return provider
-    return next((name for starts, name in _BARE_MODELS if model.startswith(starts)), "")
+    return next((name for prefixes, name in _BARE_MODELS if model.startswith(prefixes)), "")
 
 
 def configured_models(settings: Settings) -> tuple[str, ...]:
-    """Return the outside models in the settings: teacher, judge, and paid model with a budget."""
-    paid = settings.paid_model if settings.has_paid_route else ""
-    return tuple(filter(None, (settings.teacher_model, settings.judge_model, paid)))
+    """Return the external models in the settings: teacher, judge, and paid model with a budget."""
+    paid_model = settings.paid_model if settings.has_paid_route else ""
+    return tuple(filter(None, (settings.teacher_model, settings.judge_model, paid_model)))
 
 
 def child_environment(
     settings: Settings, *, instance: str, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Build the whole environment of a child process of the stack.
+    """Build the complete environment of a child process of the stack.
 
     Args:
-        settings: home, ports and models; they override `environ`.
-        instance: the marker that lets `twin stop` find every process of this stack.
-        environ: the environment of the person who started it (`os.environ`).
+        settings: settings with the home, ports and models, which override `environ`.
+        instance: marker by which `twin stop` finds every process of this stack.
+        environ: environment of the user who started the stack (`os.environ`).
     """
-    embedded = (
+    uses_embedded_models = (
         settings.base_model == EMBEDDED_BASE_MODEL
         and settings.embedder in {EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER}
         and not settings.is_general_set_on_hub
     )
-    allowed = (*_ALLOWED_PREFIXES, *provider_prefixes(configured_models(settings)))
+    prefixes = (*_ALLOWED_PREFIXES, *provider_prefixes(configured_models(settings)))
     if settings.tables_uri.startswith("s3://"):
-        allowed += _CLOUD_PREFIXES
+        prefixes += _CLOUD_PREFIXES
     if settings.state_url.startswith("postgres"):
-        allowed += ("PG",)
-    if not embedded:
-        allowed += ("HF_TOKEN",)  # gated models and data sets of the hub
-    child = {
+        prefixes += ("PG",)
+    if not uses_embedded_models:
+        prefixes += ("HF_TOKEN",)  # gated models and data sets of the hub
+    environment = {
         name: value
         for name, value in environ.items()
-        if (name in _ALLOWED_NAMES or name.startswith(allowed)) and name not in _SOURCED_VARIABLES
+        if (name in _ALLOWED_NAMES or name.startswith(prefixes)) and name not in _SOURCED_VARIABLES
     }
-    child |= TELEMETRY_OFF
-    if embedded:
-        child |= _OFFLINE
-    return child | {
+    environment |= TELEMETRY_OFF
+    if uses_embedded_models:
+        environment |= _OFFLINE
+    return environment | {
         INSTANCE_VARIABLE: instance,
         "TWIN_HOME": str(settings.home),
         "TWIN_HOST": settings.host,
@@ -161,14 +163,15 @@ def child_environment(
         "TWIN_TRACES_PORT": str(settings.traces_port),
         "TWIN_CHAT_PORT": str(settings.chat_port),
         "DAGSTER_HOME": str(settings.home / "dagster"),
-        # Timeout of webserver and daemon for the code server. The default of 60 s ended starts on a
-        # loaded machine; a dead server closes the connection. A sensor's tick delays the others.
+        # Timeout of the webserver and the daemon for the code server. The default of 60 s aborted
+        # starts on a busy machine. A dead server closes the connection. A slow sensor tick delays
+        # the others.
         "DAGSTER_GRPC_TIMEOUT_SECONDS": str(MAX_IDLE_S),
-        # matplotlib's list of fonts, which would otherwise be in ~/.cache and ~/.config
+        # matplotlib's font list would otherwise be in ~/.cache and ~/.config.
         "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),
         "PYTHONUNBUFFERED": "1",
-        # The processes of a stack share the cores, and OpenMP threads that wait in a busy loop
-        # occupy them: with another trainer, the gate's 20 s became eight minutes.
+        # The processes of a stack share the cores, and OpenMP threads in a busy loop occupy them.
+        # With another training run, the gate took eight minutes instead of 20 s.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
@@ -176,17 +179,19 @@ def child_environment(
 def withheld_keys(
     settings: Settings, *, needed_for: Iterable[str], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Return the provider variables of the environment that one program must not see.
+    """Return the provider variables in the environment that a program must not receive.
 
     Args:
-        needed_for: LiteLLM model names that this program calls.
+        needed_for: names of the LiteLLM models that the program calls.
     """
-    needed = provider_prefixes(needed_for)
+    needed_prefixes = provider_prefixes(needed_for)
     if settings.tables_uri.startswith("s3://"):
-        needed += _CLOUD_PREFIXES
-    configured = provider_prefixes(configured_models(settings))
+        needed_prefixes += _CLOUD_PREFIXES
+    configured_prefixes = provider_prefixes(configured_models(settings))
     return tuple(
         name
         for name in environ
-        if configured and name.startswith(configured) and not (needed and name.startswith(needed))
+        if configured_prefixes
+        and name.startswith(configured_prefixes)
+        and not (needed_prefixes and name.startswith(needed_prefixes))
     )

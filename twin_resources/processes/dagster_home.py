@@ -1,11 +1,11 @@
 """Prepare Dagster's home before its processes start: settings, workspace and empty databases.
 
-Scope: the contents of `<home>/dagster` at the start of a stack. Out of scope: the
-processes (`programs.py`), runs (`dagster_http.py`).
+Scope: the contents of `<home>/dagster` when a stack starts. Out of scope: the processes
+(`programs.py`), runs (`dagster_http.py`).
 
-One process creates the databases, in a folder beside the home. Otherwise the webserver and the code
-server would both create them. In about one start in a hundred the schema version was then stored
-twice ("more than one head present"), and the daemon never started.
+A single process creates the databases, in a folder next to Dagster's home. Otherwise, the webserver
+and the code server would both create them. In about one start in a hundred, the schema version was
+then stored twice ("more than one head present"), and the daemon never started.
 """
 # pyright: strict
 
@@ -23,16 +23,16 @@ from twin_resources.processes.child_environment import child_environment, withhe
 from twin_resources.processes.program_progress import run_for_output
 from twin_resources.settings import Settings
 
-# Folder → the database in it, as Dagster's SQLite storage lays them out.
+# Database file by folder, in the layout of Dagster's SQLite storage.
 DATABASES = {"history": "runs.db", "schedules": "schedules.db"}
-# The first line of every `dagster.yaml` that a release has written.
+# First line of every `dagster.yaml` that a release has written.
 GENERATED_HEADER = (
     "# Dagster's instance on one machine: copied to $DAGSTER_HOME at each start of the stack."
 )
 
 
 def workspace_file(settings: Settings) -> Path:
-    """Return the workspace file for webserver and daemon."""
+    """Return the path of the workspace file for the webserver and the daemon."""
     return settings.home / "dagster" / "workspace.yaml"
 
 
@@ -40,18 +40,19 @@ def write_dagster_home(
     settings: Settings, configuration: Path, *, code_socket: Path, environ: Mapping[str, str]
 ) -> Path:
     """Write `<home>/dagster`, and keep existing files except settings from an earlier start.
-    A `dagster.yaml` from another source is kept, with a notice on standard error.
-    With a module in `workspace.yaml`, the webserver and the daemon would each start a code server.
+
+    A `dagster.yaml` from another source is kept, with a notice on standard error. If
+    `workspace.yaml` named a module, the webserver and the daemon would each start a code server.
     The daemon would start a new one every minute, at 5 CPU seconds each. The file therefore names
     one shared server.
 
     Args:
-        configuration: the `dagster.yaml` to copy.
-        code_socket: the socket of the shared code server.
-        environ: as for the programs of the stack.
+        configuration: path of the `dagster.yaml` to copy.
+        code_socket: socket of the shared code server.
+        environ: environment of the user who started the stack.
 
     Returns:
-        The workspace file for webserver and daemon.
+        The path of the workspace file for the webserver and the daemon.
 
     Raises:
         TwinError: Dagster could not create its databases.
@@ -67,7 +68,7 @@ def write_dagster_home(
         _make_databases(settings, folder, environ)
     workspace = workspace_file(settings)
     server = {"socket": str(code_socket), "location_name": CODE_LOCATION}
-    # JSON is valid YAML and quotes every value
+    # JSON is valid YAML and quotes every value.
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
     return workspace
 
@@ -81,28 +82,28 @@ def _is_replaceable(instance: Path) -> bool:
 
 
 def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
-    """Create the databases beside the home; an interrupted start begins again."""
-    partial = folder.with_name("dagster.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
-    shutil.copyfile(folder / "dagster.yaml", partial / "dagster.yaml")
+    """Create the databases next to Dagster's home; an interrupted start creates them again."""
+    partial_folder = folder.with_name("dagster.partial")
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    partial_folder.mkdir(mode=0o700)
+    shutil.copyfile(folder / "dagster.yaml", partial_folder / "dagster.yaml")
     environment = child_environment(settings, instance="", environ=environ)
     for name in withheld_keys(settings, needed_for=(), environ=environ):
         environment.pop(name, None)
-    completed = run_for_output(
+    result = run_for_output(
         [sys.executable, "-m", "dagster", "instance", "info"],
-        environment=environment | {"DAGSTER_HOME": str(partial)},
+        environment=environment | {"DAGSTER_HOME": str(partial_folder)},
     )
-    if completed.returncode != 0:
+    if result.returncode != 0:
         raise TwinError(
-            f"make Dagster's databases in {partial}",
-            found=f"`dagster instance info` ended with {completed.returncode}: "
-            f"{completed.stderr.decode('utf-8', 'replace')[-1000:]}",
+            f"make Dagster's databases in {partial_folder}",
+            found=f"`dagster instance info` ended with {result.returncode}: "
+            f"{result.stderr.decode('utf-8', 'replace')[-1000:]}",
             next_step="correct the cause, and start again",
         )
     for name, file in DATABASES.items():
-        # settings from another source may keep the databases elsewhere
-        if (partial / name).is_dir() and not (folder / name / file).is_file():
+        # Settings from another source may place the databases elsewhere.
+        if (partial_folder / name).is_dir() and not (folder / name / file).is_file():
             shutil.rmtree(folder / name, ignore_errors=True)
-            (partial / name).rename(folder / name)
-    shutil.rmtree(partial)
+            (partial_folder / name).rename(folder / name)
+    shutil.rmtree(partial_folder)

@@ -1,7 +1,8 @@
 """Control the running Dagster over HTTP: GraphQL, and REST to report materializations.
 
 Scope: partitions; launching, reading and ending runs; reporting a registry move as a
-materialization. Out of scope: the values (`dagster_runs.py`), displaying them
+materialization.
+Out of scope: the data types of runs and events (`dagster_runs.py`), displaying them
 (`twin_cli/commands/`), the jobs (`twin_sensors/jobs.py`).
 Source: https://docs.dagster.io/api/graphql, schema of dagster-webserver 1.13
 
@@ -49,11 +50,11 @@ class DagsterHTTP:
     """A client of one webserver.
 
     Args:
-        url: the address of the webserver, without a path.
-        key: the home's admin key; empty for a webserver that requires none.
-        timeout_s: the timeout of a request. It is long because a webserver may load the code first;
-            a dead one is detected at once.
-        folder: the folder of Dagster's records, used to explain a failed write; None if unknown.
+        url: URL of the webserver, without a path.
+        key: admin key of the home; empty for a webserver that requires no key.
+        timeout_s: timeout of a request. It is long because a webserver may load the code first. A
+            dead webserver is detected at once.
+        folder: folder of Dagster's records, used to explain a failed write; None if unknown.
     """
 
     def __init__(
@@ -70,12 +71,12 @@ class DagsterHTTP:
             base_url=self.url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=timeout_s,
-            trust_env=False,  # a proxy variable must not redirect requests to the loopback
+            trust_env=False,  # a proxy variable must not affect requests to loopback
         )
 
     @classmethod
     def for_home(cls, settings: Settings, *, timeout_s: float = MAX_WORKING_S) -> DagsterHTTP:
-        """Create a client of the webserver of a home's stack."""
+        """Create a client for the webserver of a home's stack."""
         key = load_secrets(settings).gateway_master_key
         folder = settings.home / "dagster"
         return cls(urls(settings)["dagster"], key=key, timeout_s=timeout_s, folder=folder)
@@ -85,14 +86,15 @@ class DagsterHTTP:
 
     @contextmanager
     def launch_lock(self) -> Generator[None]:
-        """Allow only one process of a home at a time to look for a run and launch one.
+        """Let only one process of a home at a time look for a run and launch one.
+
         Otherwise, two `twin up` commands in the same second would each launch a run. A client
         without a folder does not lock.
         """
         if self._folder is None or not self._folder.is_dir():
             yield
             return
-        descriptor = os.open(self._folder, os.O_RDONLY)  # a new file needs disk space
+        descriptor = os.open(self._folder, os.O_RDONLY)  # a separate lock file needs disk space
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # the holder's requests have a timeout
             yield
@@ -100,10 +102,10 @@ class DagsterHTTP:
             os.close(descriptor)
 
     def is_up(self, *, within_s: float = 2.0) -> bool:
-        """Return whether the webserver answers (its code location may still be loading).
+        """Return whether the webserver answers; its code location may still be loading.
 
         Args:
-            within_s: the timeout in seconds; a closed port fails at once.
+            within_s: timeout in seconds; a closed port fails at once.
         """
         try:
             return self._client.get("/server_info", timeout=within_s).status_code == httpx.codes.OK
@@ -111,7 +113,7 @@ class DagsterHTTP:
             return False
 
     def accepts_connections(self) -> bool:
-        """Return whether the address accepts connections, whether or not it answers requests."""
+        """Return whether the address accepts connections, even if it does not answer requests."""
         address = httpx.URL(self.url)
         with socket.socket() as client:
             return client.connect_ex((address.host, address.port or 80)) == 0
@@ -120,7 +122,7 @@ class DagsterHTTP:
         """Return whether the code location has loaded.
 
         Raises:
-            TwinError: its code cannot be imported; the error gives the reason.
+            TwinError: the code cannot be imported; the error gives the reason.
         """
         data = self._query(
             """query { workspaceOrError { __typename
@@ -144,7 +146,7 @@ class DagsterHTTP:
         return False
 
     def add_author(self, slug: str) -> bool:
-        """Add the author's partition; return False if it exists already."""
+        """Add the author's partition; return False if it already exists."""
         answer = self._query(
             """mutation($key: String!, $selector: RepositorySelector!, $name: String!) {
               addDynamicPartition(
@@ -169,8 +171,8 @@ class DagsterHTTP:
         """Launch a job on an author's partition; return the run id.
 
         Args:
-            author: slug; empty for a job without partitions.
-            config: asset → the configuration that differs from the defaults.
+            author: author slug; empty for a job without partitions.
+            config: values that differ from the defaults, by asset.
 
         Raises:
             TwinError: Dagster refused the launch; the error gives the reason.
@@ -228,10 +230,10 @@ class DagsterHTTP:
         updated_before: float | None = None,
         limit: int = 50,
     ) -> list[Run]:
-        """List the runs that match, newest first.
+        """List the matching runs, newest first.
 
         Args:
-            updated_before: seconds since the epoch; runs updated later are left out.
+            updated_before: seconds since the epoch; runs updated later are omitted.
         """
         run_filter: dict[str, Any] = {}
         if job:
@@ -284,10 +286,11 @@ class DagsterHTTP:
         return answer["sensorState"]["status"] == "RUNNING"
 
     def end_run(self, run_id: str) -> str:
-        """End a run and mark it as canceled at once; return "" or why that failed.
-        A run in `STARTING` is only marked. Its worker gets no signal, and if it had read the run
-        before, it continues and sets `STARTED` again. Stopping the stack ends the workers too. A
-        caller that needs the run to end waits for `STARTED` first.
+        """End a run and mark it as canceled at once; return "" or the reason for a failure.
+
+        A run in `STARTING` is only marked. Its worker gets no signal. If the worker has already
+        read the run, it continues and sets `STARTED` again. A caller that needs the run to end must
+        wait for `STARTED` first. Stopping the stack also ends the workers.
         """
         answer = self._query(
             """mutation($id: String!) {
@@ -301,31 +304,31 @@ class DagsterHTTP:
     def report_materialization(
         self, asset: str, author: str, *, description: str, metadata: Mapping[str, Any]
     ) -> None:
-        """Record in Dagster a change made outside a run, such as a move in the registry."""
-        tried = f"record the change of {asset} in Dagster"
+        """Record a change made outside a run in Dagster, such as a move in the registry."""
+        action = f"record the change of {asset} in Dagster"
         body = {"partition": author, "description": description, "metadata": dict(metadata)}
         try:
-            answer = self._client.post(f"/report_asset_materialization/{asset}", json=body)
+            response = self._client.post(f"/report_asset_materialization/{asset}", json=body)
         except httpx.TransportError as error:
-            raise self._unreachable(tried, error) from error
-        if answer.status_code != httpx.codes.OK:
-            raise TwinError(tried, found=answer.text[:300], next_step="record it in the UI")
+            raise self._unreachable(action, error) from error
+        if response.status_code != httpx.codes.OK:
+            raise TwinError(action, found=response.text[:300], next_step="record it in the UI")
 
     def _query(
         self, query: str, variables: Mapping[str, Any] | None = None, *, tried: str
     ) -> dict[str, Any]:
         body = {"query": query, "variables": dict(variables or {})}
         try:
-            answer = self._client.post("/graphql", json=body)
+            response = self._client.post("/graphql", json=body)
         except httpx.TransportError as error:
             raise self._unreachable(tried, error) from error
-        if "application/json" not in answer.headers.get("content-type", ""):
+        if "application/json" not in response.headers.get("content-type", ""):
             raise TwinError(
                 tried,
-                found=f"{self.url} answered {answer.status_code} without JSON",
+                found=f"{self.url} answered {response.status_code} without JSON",
                 next_step="see dagster-webserver.log in the logs folder",
             )
-        document = answer.json()
+        document = response.json()
         if document.get("errors"):
             raise self._rejection_error(
                 tried,
@@ -342,7 +345,7 @@ class DagsterHTTP:
         )
 
     def _rejection_error(self, tried: str, found: str, next_step: str) -> TwinError:
-        """Return the error for Dagster's response, which for a full disk is `disk I/O error`."""
+        """Return the error for Dagster's response, which is `disk I/O error` for a full disk."""
         if self._folder is not None and any(words in found for words in _DISK_ERRORS):
             free_bytes = shutil.disk_usage(self._folder).free
             if free_bytes < MIN_FREE_BYTES:

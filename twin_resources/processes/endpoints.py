@@ -1,7 +1,8 @@
-"""Read and write the addresses of a running stack: `endpoints.json` and `env` of a home.
+"""Read and write the addresses of a running stack: a home's `endpoints.json` and `env`.
 
-Scope: base URLs from the settings, and the two files, both mode 600 because they hold keys.
-Out of scope: creating the keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
+Scope: base URLs from the settings, and the two files, which have mode 600 because they contain
+keys.
+Out of scope: creating the keys (`settings.load_secrets`), choosing the ports (`ports.py`).
 """
 # pyright: strict
 
@@ -27,16 +28,15 @@ class Endpoints:
     """The addresses and keys of a running stack.
 
     Attributes:
-        home: the absolute path of the home.
-        dagster: the URL of the Dagster UI.
-        gateway: the base URL for OpenAI clients; ends in `/v1`.
-        gateway_key: a reader's bearer token.
-        models: the names for requests, `twin/<author>` first.
-        traces: the URL of the trace store or of the real Langfuse.
-        traces_public_key, traces_secret_key: its key pair (basic authentication).
-        logs: the folder of the process logs.
-        pids: program name → the pid and the start time; a process is ended only if both still
-            match.
+        home: absolute path of the home.
+        dagster: URL of the Dagster UI.
+        gateway: base URL for OpenAI clients, which ends in `/v1`.
+        gateway_key: bearer token of a reader.
+        models: model names for requests, `twin/<author>` first.
+        traces: URL of the trace store or of the real Langfuse.
+        traces_public_key, traces_secret_key: key pair of the trace store (basic authentication).
+        logs: folder of the process logs.
+        pids: pid and start time by program name; a process is ended only if both still match.
     """
 
     home: str
@@ -56,7 +56,7 @@ class Endpoints:
 
 
 def urls(settings: Settings) -> dict[str, str]:
-    """Map services to base URLs on this machine (the loopback for a server on 0.0.0.0)."""
+    """Return the base URL of each service; a server on 0.0.0.0 gets a loopback URL."""
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::", ""} else settings.host
     traces = settings.langfuse_host if settings.has_real_langfuse else ""
     return {
@@ -76,7 +76,7 @@ def env_path(home: Path) -> Path:
 
 
 def write_endpoints(endpoints: Endpoints) -> Path:
-    """Write both files of the home atomically, mode 600; return the path of `endpoints.json`."""
+    """Write both files atomically with mode 600; return the path of `endpoints.json`."""
     home = Path(endpoints.home)
     document = {"schema": endpoints.schema} | asdict(endpoints)
     document["models"] = list(endpoints.models)
@@ -87,10 +87,11 @@ def write_endpoints(endpoints: Endpoints) -> Path:
 
 
 def read_endpoints(home: Path) -> Endpoints:
-    """Read the endpoints of the stack of `home`.
+    """Read the endpoints of a home's stack.
 
     Raises:
-        TwinError: the file does not exist (no stack was started), or a newer version wrote it.
+        TwinError: the file does not exist (no stack was started) or is not JSON, or a newer version
+            wrote it.
     """
     path = endpoints_path(home)
     try:
@@ -111,8 +112,8 @@ def read_endpoints(home: Path) -> Endpoints:
             found=f"{path} has schema {document['schema']}, this version knows {SCHEMA}",
             next_step="use the newer llm-twin that started the stack",
         )
-    recorded: dict[str, dict[str, Any]] = document.pop("pids")
-    pids = {name: ProcessIdentity(**facts) for name, facts in recorded.items()}
+    identities: dict[str, dict[str, Any]] = document.pop("pids")
+    pids = {name: ProcessIdentity(**fields) for name, fields in identities.items()}
     models = tuple(document.pop("models"))
     return Endpoints(pids=pids, models=models, **document)
 
@@ -124,9 +125,10 @@ def remove_endpoints(home: Path) -> None:
 
 
 def shell_exports(endpoints: Endpoints) -> str:
-    """Return lines for `source`: variables of OpenAI clients and Dagster, and `TWIN_…`.
-    LANGFUSE_… is left out: a shell that has sourced this file and starts a stack would use the
-    local trace store as its "real" Langfuse.
+    """Return shell lines for `source`: variables for OpenAI clients, for Dagster, and `TWIN_…`.
+
+    LANGFUSE_… variables are omitted. If they were set, a stack started from the same shell would
+    use the local trace store as a "real" Langfuse.
     """
     values = {
         "TWIN_HOME": endpoints.home,

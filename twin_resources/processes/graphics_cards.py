@@ -1,9 +1,8 @@
 """List the NVIDIA GPUs of this machine that training would use.
 
 Scope: querying `nvidia-smi`, and the installed build of torch.
-Out of scope: the models that fit a card (`model_fit.py`), processors (`processor.py`), any import
-outside the standard library and syntax newer than Python 3.9 (`preflight.py` runs under any
-Python).
+Out of scope: the models that fit a GPU (`model_fit.py`), processors (`processor.py`), imports
+outside the standard library, syntax newer than Python 3.9 (`preflight.py` runs with any Python).
 """
 
 from __future__ import annotations
@@ -23,25 +22,26 @@ Card = tuple[str, float]
 
 
 def list_gpus() -> list[Card]:
-    """List NVIDIA GPUs as (name, memory in GB), without those that `CUDA_VISIBLE_DEVICES` hides.
+    """List the NVIDIA GPUs that `CUDA_VISIBLE_DEVICES` does not hide, as (name, memory in GB).
 
     Source: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html
     """
     cards: list[tuple[str, Card]] = []
     for line in _query_nvidia_smi().splitlines():
-        uuid, _, rest = line.partition(",")
-        name, _, mebibytes = rest.rpartition(",")
+        uuid, _, name_and_memory = line.partition(",")
+        name, _, mebibytes = name_and_memory.rpartition(",")
         if name and mebibytes.strip().isdigit():
             cards.append((uuid.strip(), (name.strip(), round(int(mebibytes) * MIB / 1e9, 1))))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
+    visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible_devices is None:
         return [card for _, card in cards]
-    return _select_visible(cards, [part.strip() for part in visible.split(",")])
+    return _select_visible(cards, [part.strip() for part in visible_devices.split(",")])
 
 
 def list_usable_gpus() -> list[Card]:
-    """Return `list_gpus`, or none if the installed torch was built without CUDA.
-    Before the installation, all GPUs count, because the build with CUDA will be installed.
+    """Return the GPUs of `list_gpus`, or none if the installed torch was built without CUDA.
+
+    Before torch is installed, all GPUs count, because the build with CUDA will be installed.
     """
     try:
         version = metadata.version("torch")
@@ -51,25 +51,27 @@ def list_usable_gpus() -> list[Card]:
 
 
 def _select_visible(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> list[Card]:
-    """Select cards by number or UUID prefix in the order of `names`, up to an invalid name."""
-    shown: list[Card] = []
+    """Select GPUs by number or UUID prefix in the order of `names`, up to an invalid name."""
+    selected_cards: list[Card] = []
     for name in names:
         if name.isdigit() and int(name) < len(cards):
-            shown.append(cards[int(name)][1])
+            selected_cards.append(cards[int(name)][1])
             continue
-        matching = [
+        matches = [
             card for uuid, card in cards if name.startswith("GPU-") and uuid.startswith(name)
         ]
-        if not matching:
+        if not matches:
             break
-        shown.append(matching[0])
-    return shown
+        selected_cards.append(matches[0])
+    return selected_cards
 
 
 @functools.cache
 def _query_nvidia_smi() -> str:
     """Return the output of `nvidia-smi`, or "" if it is missing, fails or takes too long.
-    It runs once per process, so that a temporary failure does not change the trained model.
+
+    The command runs once per process, so that a temporary failure does not change the choice of
+    model.
     """
     try:
         completed = subprocess.run(

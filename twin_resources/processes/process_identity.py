@@ -1,10 +1,11 @@
 """Identify, find and end the processes of a stack.
 
-Scope: a pid together with its start time, the search for processes by the marker in their
-environment, and an orderly end (SIGTERM, then SIGKILL) that cannot reach a foreign process.
-Out of scope: the stack (`stack.py`) and its supervision (`supervisor.py`).
-A pid alone does not identify a process: after a crash or a reboot, a different process may have it.
-psutil checks the start time before it sends a signal (https://psutil.readthedocs.io/,
+Scope: identifying a process by pid and start time, finding processes by the marker in their
+environment, and ending them (SIGTERM, then SIGKILL) without signalling an unrelated process.
+Out of scope: the stack (`stack.py`), its supervision (`supervisor.py`).
+
+A pid alone does not identify a process: after a crash or a reboot, another process may have the
+same pid. psutil checks the start time before it sends a signal (https://psutil.readthedocs.io/,
 `Process.send_signal`).
 """
 # pyright: strict
@@ -19,18 +20,18 @@ import psutil
 
 INSTANCE_VARIABLE = "TWIN_INSTANCE"
 
-# Setting the clock (NTP at boot, a resumed laptop) moves every start time by the same amount. The
-# kernel does not reuse a pid within a second of its first owner's start.
+# A clock change (NTP at boot, a resumed laptop) shifts all start times by the same amount. The
+# kernel does not reuse a pid within a second of its first process's start.
 START_TOLERANCE_S = 1.0
 
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process that cannot be mistaken for a later one with the same number.
+    """A process, distinguished from later processes with the same pid.
 
     Attributes:
         pid: process id.
-        started: start time in seconds since the epoch, as `psutil.Process.create_time()` has it.
+        started: start time in seconds since the epoch, from `psutil.Process.create_time()`.
     """
 
     pid: int
@@ -38,7 +39,7 @@ class ProcessIdentity:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """Return the identity of a running process, or None (also for a zombie)."""
+    """Return the identity of a running process, or None if it does not run or is a zombie."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -49,9 +50,12 @@ def identify(pid: int) -> ProcessIdentity | None:
 
 
 def find_process(identity: ProcessIdentity) -> psutil.Process | None:
-    """Return the process of `identity`, or None if it has ended (its pid may be reused)."""
-    current = identify(identity.pid)
-    if current is None or abs(current.started - identity.started) > START_TOLERANCE_S:
+    """Return the process of `identity`, or None if it has ended, even if its pid was reused."""
+    current_identity = identify(identity.pid)
+    if (
+        current_identity is None
+        or abs(current_identity.started - identity.started) > START_TOLERANCE_S
+    ):
         return None
     try:
         return psutil.Process(identity.pid)
@@ -61,8 +65,10 @@ def find_process(identity: ProcessIdentity) -> psutil.Process | None:
 
 def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> list[psutil.Process]:
     """Return every process whose environment contains `<variable>=<instance>`.
-    It also finds a trainer that created its own session and lost its parent. This process and its
-    ancestors are left out, because a command inside a run of the stack must not end itself.
+
+    The result includes training processes that have their own session and have lost their parent.
+    It excludes this process and its ancestors, because a command inside a run of the stack must not
+    end itself.
     """
     if not instance:
         return []
@@ -75,14 +81,15 @@ def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> lis
             if process.environ().get(variable) == instance:
                 processes.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, PermissionError, OSError):
-            continue  # it has ended or belongs to another user
+            continue  # the process has ended or belongs to another user
     return processes
 
 
 def session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
-    """Return the processes in the session of `leader`, itself included; empty if it has ended.
-    This search complements the marker, which a process loses when it overwrites its environment
-    area, as setproctitle does.
+    """Return the processes in the session of `leader`, including the leader; empty if it has ended.
+
+    This search complements the marker, which a process loses if it overwrites its environment area,
+    as setproctitle does.
     """
     if find_process(leader) is None:
         return []
@@ -97,19 +104,22 @@ def session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
 
 
 def end_processes(processes: Iterable[psutil.Process], *, grace_s: float = 5.0) -> int:
-    """Send SIGTERM, wait up to `grace_s` seconds, SIGKILL the rest; return how many were ended.
+    """Send SIGTERM, wait up to `grace_s` seconds, and send SIGKILL to the remaining processes.
+
+    Returns:
+        The number of processes.
 
     Raises:
-        PermissionError: one of them belongs to another user.
+        PermissionError: a process belongs to another user.
     """
-    pending = list({process.pid: process for process in processes}.values())
-    for process in pending:
+    distinct_processes = list({process.pid: process for process in processes}.values())
+    for process in distinct_processes:
         _signal(process, kill=False)
-    _, alive = psutil.wait_procs(pending, timeout=grace_s)
-    for process in alive:
+    _, survivors = psutil.wait_procs(distinct_processes, timeout=grace_s)
+    for process in survivors:
         _signal(process, kill=True)
-    psutil.wait_procs(alive, timeout=grace_s)
-    return len(pending)
+    psutil.wait_procs(survivors, timeout=grace_s)
+    return len(distinct_processes)
 
 
 def _signal(process: psutil.Process, *, kill: bool) -> None:
@@ -119,6 +129,6 @@ def _signal(process: psutil.Process, *, kill: bool) -> None:
         else:
             process.terminate()
     except psutil.NoSuchProcess:
-        return  # it has ended, or its pid was reused
+        return  # the process has ended, or its pid was reused
     except psutil.AccessDenied as error:
         raise PermissionError(f"process {process.pid} belongs to another user") from error

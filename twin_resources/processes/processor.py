@@ -1,16 +1,20 @@
-"""Decide whether bf16 is the faster precision on this processor, for training, gate and embedder.
+"""Decide whether bf16 is faster than fp32 on this processor, for training, gate and embedder.
 
-Scope: the rule, and the setting that overrides it. Out of scope: GPUs, the memory of a
-precision (`model_fit.py`), timing it (`twin doctor`), any import outside the standard
-library and syntax newer than Python 3.9 (`preflight.py` runs under any Python).
-The instruction alone is not enough. `avx512_bf16` computes two products at a time. AMD's cores
-(Zen 4 on) run it at the rate of fp32; Intel's run it at half the rate, so it gains nothing and the
-conversions cost time. On a Xeon with the flag and without AMX, a linear layer runs bf16 at 84
-GFLOP/s and fp32 at 150, and the embedder takes 1.7 times as long in bf16. AMX makes Intel faster.
-A rule is used rather than a measurement at the start, because vectors and likelihoods are stored by
-precision: a result that varied with the load would have them computed again.
-`TWIN_BF16=on` and `off` override the rule, because virtual machines hide their processor.
-oneDNN has its own switch for other instructions: `ONEDNN_MAX_CPU_ISA=AVX2`.
+Scope: the rule, and the setting that overrides it.
+Out of scope: GPUs, the memory that a precision needs (`model_fit.py`), benchmarks (`twin doctor`),
+imports outside the standard library, syntax newer than Python 3.9 (`preflight.py` runs with any
+Python).
+
+The presence of the instruction is not enough. `avx512_bf16` computes two products at a time. AMD
+cores (Zen 4 and later) execute it at the rate of fp32. Intel cores execute it at half that rate, so
+it gains nothing, and the conversions cost time. On a Xeon with the flag and without AMX, a linear
+layer runs at 84 GFLOP/s in bf16 and at 150 in fp32. The embedder takes 1.7 times as long in bf16.
+AMX makes bf16 faster on Intel.
+
+The decision uses a rule instead of a measurement at the start, because vectors and likelihoods are
+stored by precision. If the result varied with the load, they would have to be computed again.
+`TWIN_BF16=on` and `off` override the rule, because virtual machines hide their processor. oneDNN
+has its own switch for other instructions: `ONEDNN_MAX_CPU_ISA=AVX2`.
 """
 
 from __future__ import annotations
@@ -21,12 +25,12 @@ import re
 from pathlib import Path
 
 ON, OFF = "on", "off"
-FAST_BF16_FLAGS = r"\b(amx_bf16|bf16)\b"  # tiles of Intel's; matrix products of Arm's
+FAST_BF16_FLAGS = r"\b(amx_bf16|bf16)\b"  # Intel's tiles; Arm's matrix products
 AMD_BF16_FLAG = r"\bavx512_bf16\b"
 
 
 def bf16_is_faster() -> bool:
-    """Return whether bf16 is faster, by vendor and flags in /proc/cpuinfo; False outside Linux."""
+    """Return whether bf16 is faster, from the flags in /proc/cpuinfo; False outside Linux."""
     setting = os.environ.get("TWIN_BF16", "").lower()
     if setting in (ON, OFF):
         return setting == ON

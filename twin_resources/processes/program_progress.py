@@ -1,9 +1,11 @@
 """Measure whether a program that is not yet ready still makes progress.
 
-Scope: CPU time and log of one program, the time since either has increased, and running a program
-for its output while it works. Out of scope: readiness, and the error about a program that failed
-(`programs.py`). A start may take ten times as long on a loaded machine and still succeed. Therefore
-inactivity, not elapsed time, shows that a program has failed.
+Scope: the CPU time and the log of one program, its idle time, and running a program for its output
+as long as it makes progress.
+Out of scope: readiness, reporting failed programs (`programs.py`).
+
+On a busy machine, a start may take ten times as long and still succeed. Inactivity, not elapsed
+time, therefore shows that a program has failed.
 """
 # pyright: strict
 
@@ -21,15 +23,15 @@ from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_IDLE_S, MAX_WORKING_S
 
 _MIN_CPU_S = 0.02
-"""CPU seconds per poll; psutil counts fewer for a process that only waits."""
+"""CPU seconds per poll that count as progress; a process that only waits uses less."""
 
 
 @dataclass
 class ProgramProgress:
-    """The time for which a program has been idle.
+    """The idle time of a program.
 
     Attributes:
-        clock: seconds, monotonic.
+        clock: monotonic clock in seconds.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -40,15 +42,15 @@ class ProgramProgress:
     _started_at: float = field(default=-1.0)
 
     def idle_s(self, pid: int, log: Path | None = None) -> float:
-        """Return the seconds since its CPU time or its log last grew, or since its start.
+        """Return the seconds since the program's CPU time or log last grew, or since its start.
 
         Args:
-            pid: the pid of its leader, or 0 if none runs.
-            log: the path of its log, or None.
+            pid: pid of the program's leader, or 0 if it does not run.
+            log: path of the program's log, or None.
         """
         now, cpu_s, log_bytes = self.clock(), cpu_seconds(pid), _log_size(log) if log else 0
-        works = cpu_s >= self._cpu_s + _MIN_CPU_S or log_bytes != self._log_bytes
-        if self._last_progress_at < 0 or pid != self._pid or works:
+        has_progressed = cpu_s >= self._cpu_s + _MIN_CPU_S or log_bytes != self._log_bytes
+        if self._last_progress_at < 0 or pid != self._pid or has_progressed:
             self._cpu_s, self._log_bytes, self._pid, self._last_progress_at = (
                 cpu_s,
                 log_bytes,
@@ -60,11 +62,11 @@ class ProgramProgress:
     def stop_reason(
         self, pid: int, log: Path | None = None, *, max_idle_s: float | None = None
     ) -> str:
-        """Return why to stop waiting for it, or "" while it works. Call it at every poll.
+        """Return the reason to stop waiting, or "" while the program works; call at every poll.
 
         Args:
-            pid, log: as for `idle_s`.
-            max_idle_s: the limit in seconds, or None for `MAX_IDLE_S`.
+            pid, log: see `idle_s`.
+            max_idle_s: maximum idle time in seconds, or None for `MAX_IDLE_S`.
         """
         idle_s = self.idle_s(pid, log)
         if self._started_at < 0:
@@ -83,15 +85,16 @@ def run_for_output(
     max_cpu_s: float = MAX_WORKING_S,
     poll_s: float = 1.0,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end while it works, regardless of its exit status.
+    """Run a program to its end as long as it makes progress, whatever its exit status.
 
     Args:
-        input_bytes: its standard input.
-        max_cpu_s: the limit of its CPU seconds.
+        input_bytes: standard input of the program.
+        max_cpu_s: maximum CPU time in seconds.
 
     Raises:
-        TwinError: it was idle, used more CPU time, or was not done in an hour; it is then killed.
-        OSError: it cannot be started.
+        TwinError: the program was idle, used too much CPU time, or was not done within an hour, and
+            was killed.
+        OSError: the program cannot be started.
     """
     progress = ProgramProgress()
     pipe, pending_input = subprocess.PIPE, input_bytes or None
@@ -100,9 +103,11 @@ def run_for_output(
     ) as process:
         while True:
             try:
-                out, errors = process.communicate(pending_input, timeout=poll_s)
+                output, errors = process.communicate(pending_input, timeout=poll_s)
             except subprocess.TimeoutExpired:
-                pending_input = None  # the first call keeps sending the input; a second is refused
+                pending_input = (
+                    None  # the first call keeps sending; the input cannot be passed twice
+                )
                 failure = progress.stop_reason(process.pid)
                 if cpu_seconds(process.pid) > max_cpu_s:
                     failure = f"not done after {max_cpu_s:g} s of processor time"
@@ -110,7 +115,7 @@ def run_for_output(
                 process.kill()
                 raise
             else:
-                return subprocess.CompletedProcess(command, process.returncode, out, errors)
+                return subprocess.CompletedProcess(command, process.returncode, output, errors)
             if failure:
                 process.kill()
                 raise TwinError(
@@ -132,7 +137,7 @@ def cpu_seconds(pid: int) -> float:
         try:
             total += sum(process.cpu_times()[:2])
         except psutil.Error:
-            continue  # it has ended in the meantime
+            continue  # the process has ended in the meantime
     return total
 
 

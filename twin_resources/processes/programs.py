@@ -1,7 +1,7 @@
-"""Define the programs of a stack, and check that each is ready.
+"""Define the programs of a stack, and check whether each is ready.
 
-Scope: command lines, the readiness of each service through the interface that its users call. Out
-of scope: starting and stopping (`stack.py`), the services.
+Scope: command lines, and checking each service's readiness through its public interface.
+Out of scope: starting and stopping (`stack.py`), the services.
 """
 # pyright: strict
 
@@ -29,14 +29,14 @@ from twin_resources.settings import Settings, load_secrets
 if TYPE_CHECKING:
     from twin_resources.processes.dagster_http import DagsterHTTP
 
-# These programs need prepared weights; all others start during the preparation.
+# These programs need the prepared weights; all others start during the preparation.
 AFTER_EMBEDDER, AFTER_BASE_MODEL = ("gateway",), ("models",)
 DEFINITIONS = "twin_assets.definitions"
-# Runs that a crash interrupted are marked before the daemon starts, which would wait for them.
+# The daemon would wait for runs that a crash interrupted, so they are marked before it starts.
 AFTER_WEBSERVER = ("dagster-daemon",)
-# A link to deploy/local/dagster.yaml in a checkout; the file in a wheel.
+# In a checkout, this is a link to deploy/local/dagster.yaml; in a wheel, it is the file.
 DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
-ON_DEMAND = ("chat",)  # takes 230 MB, and most sessions never use it; `twin chat` starts it
+ON_DEMAND = ("chat",)  # needs 230 MB, and most sessions never use it; `twin chat` starts it
 NOT_AUTOSTARTED = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *ON_DEMAND)
 
 
@@ -45,13 +45,14 @@ class StackEndedError(TwinError):
 
 
 class StackStoppedError(StackEndedError):
-    """`twin stop` ended the stack, or a new one replaced it, while a command waited for it."""
+    """`twin stop` ended the stack, or a new stack replaced it, while a command waited for it."""
 
 
 def working_folder() -> Path:
     """Return the processes' working folder: the checkout, or the environment of an installed wheel.
-    `python -m` searches its working folder first. The shell's folder may contain foreign modules,
-    and `site-packages` has modules that would hide the standard library's. The environment's own
+
+    `python -m` searches its working folder first. The shell's folder may contain unrelated modules,
+    and `site-packages` has modules that would shadow the standard library. The environment's root
     folder contains no modules.
     """
     root = Path(__file__).resolve().parents[2]
@@ -64,14 +65,14 @@ def stack_programs(
     """Return every program of the stack, with the ports in `settings`.
 
     Args:
-        writes_dagster_home: whether to write Dagster's home, which its programs need.
+        writes_dagster_home: whether to write Dagster's home, which Dagster's programs need.
     """
     root = working_folder()
-    code = code_socket(settings)
+    code_socket_path = code_socket(settings)
     workspace = str(workspace_file(settings))
     if writes_dagster_home:
-        write_dagster_home(settings, DAGSTER_YAML, code_socket=code, environ=environ)
-    paid = (settings.paid_model,) if settings.has_paid_route else ()
+        write_dagster_home(settings, DAGSTER_YAML, code_socket=code_socket_path, environ=environ)
+    paid_models = (settings.paid_model,) if settings.has_paid_route else ()
     run_models = _run_models(settings)
 
     def program(
@@ -90,7 +91,15 @@ def stack_programs(
     programs = [
         program(
             "dagster-code",
-            *("dagster", "api", "grpc", "--socket", str(code), "--location-name", CODE_LOCATION),
+            *(
+                "dagster",
+                "api",
+                "grpc",
+                "--socket",
+                str(code_socket_path),
+                "--location-name",
+                CODE_LOCATION,
+            ),
             *("-m", DEFINITIONS, "--lazy-load-user-code"),
             models_called=run_models,
         ),
@@ -113,7 +122,7 @@ def stack_programs(
         program(
             "gateway",
             *("twin_resources.gateway", "--processes", str(settings.gateways)),
-            models_called=paid,
+            models_called=paid_models,
         ),
         program("chat", "twin_resources.page"),
     ]
@@ -126,7 +135,7 @@ def stack_programs(
 def _run_models(settings: Settings) -> Sequence[str]:
     """Return the models that Dagster's runs call."""
     models = configured_models(settings)
-    # Runs buy labels, which are answers of the paid model; without a budget they never call it.
+    # Runs buy answers of the paid model as labels; without a budget, they never call it.
     if settings.has_paid_route and settings.label_budget_per_month is None:
         return [name for name in models if name != settings.paid_model]
     return models
@@ -144,7 +153,7 @@ def is_service_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) 
     """Return whether a service answers its users' requests.
 
     Args:
-        service: a program's name; the daemon always counts as ready.
+        service: program name; the daemon always counts as ready.
 
     Raises:
         TwinError: Dagster's code location does not load.
@@ -169,10 +178,10 @@ def is_service_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) 
 
 
 def is_server_ready(settings: Settings, version: str) -> bool:
-    """Return whether the fleet reports that a model server is ready.
+    """Return whether the fleet reports a model server as ready.
 
     Args:
-        version: `base`, or `<author>/v<number>`.
+        version: `base` or `<author>/v<number>`.
     """
     try:
         document: dict[str, Any] = json.loads(settings.servers_path.read_text(encoding="utf-8"))
@@ -191,20 +200,21 @@ def wait_until(
     poll_s: float = 0.3,
 ) -> float:
     """Wait for a service of a stack; return the seconds waited.
-    A program that exits would exit again, so this fails at once rather than after the supervisor's
-    nine attempts. The supervisor restarts a program that was killed.
+
+    A program that exits would exit again, so this function fails at once rather than after the
+    supervisor's nine attempts. The supervisor restarts a program that was killed.
 
     Args:
-        program: the program whose state and log explain a failure.
-        max_idle_s: the seconds without CPU time or a log line until it counts as failed; None for
-            three minutes.
+        program: program whose state and log explain a failure.
+        max_idle_s: seconds without CPU time or a log line after which the program counts as failed;
+            None for three minutes.
 
     Raises:
         StackEndedError: the supervisor has ended.
         TwinError: the program exited, the supervisor gave up on it, it is idle, or it is not ready
             after an hour; the error shows the end of its log.
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     first_state: ProgramState | None = None
     progress = ProgramProgress()
     while not is_ready():
@@ -213,15 +223,15 @@ def wait_until(
         state = stack.supervisor.states().get(program)
         first_state = first_state or state
         if first_state and state and state.stopped_at != first_state.stopped_at:
-            _ensure_not_exited(stack, state, waited_s=time.monotonic() - began)
+            _ensure_not_exited(stack, state, waited_s=time.monotonic() - started_at)
         time.sleep(poll_s)
-    return time.monotonic() - began
+    return time.monotonic() - started_at
 
 
 def _ensure_not_exited(stack: Stack, state: ProgramState, *, waited_s: float) -> None:
     last_exit = stack.supervisor.last_exit(state.name)
     if not last_exit.startswith("exit status"):
-        return  # killed or stopped; the supervisor or another command starts it again
+        return  # killed or stopped; the supervisor or another command restarts it
     raise TwinError(
         f"start {state.name}",
         found=f"it ended with {last_exit} after {waited_s:.0f} s; its log ends:\n"
@@ -238,15 +248,15 @@ def ensure_program_works(
     *,
     max_idle_s: float | None = None,
 ) -> None:
-    """Raise an error unless the supervisor still starts or runs the program and it works.
+    """Raise an error unless the program works and the supervisor has not given up on it.
 
     Args:
-        progress: the program's progress, kept by the caller between calls; None to check only
+        progress: progress of the program, which the caller keeps between calls; None to check only
             the supervisor's state.
 
     Raises:
-        TwinError: the supervisor gave up on it, it was idle for too long, or an hour has passed;
-            the error shows the end of its log.
+        TwinError: the supervisor gave up on the program, the program was idle for too long, or an
+            hour has passed; the error shows the end of its log.
     """
     state = stack.supervisor.states().get(program)
     if state is None:
@@ -268,8 +278,8 @@ def ensure_alive(stack: Stack) -> None:
     """Raise an error unless the stack's supervisor runs.
 
     Raises:
-        StackStoppedError: another command ended it.
-        StackEndedError: it died.
+        StackStoppedError: another command stopped the stack.
+        StackEndedError: the supervisor died.
     """
     record = read_record(stack.settings)
     if (
@@ -293,7 +303,7 @@ def ensure_alive(stack: Stack) -> None:
 
 
 def code_socket(settings: Settings) -> Path:
-    """Return the socket of the stack's code server."""
+    """Return the path of the code server's socket."""
     return socket_path(settings.home / "supervisor", "dagster-code")
 
 
@@ -308,7 +318,7 @@ def _returns_ok(url: str, *, key: str = "") -> bool:
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        answer = httpx.get(url, headers=headers, timeout=3.0, trust_env=False)
+        response = httpx.get(url, headers=headers, timeout=3.0, trust_env=False)
     except httpx.TransportError:
         return False
-    return answer.status_code == 200
+    return response.status_code == 200

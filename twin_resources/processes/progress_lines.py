@@ -1,7 +1,7 @@
 """Log the progress of a long step of a run.
 
-Scope: the lines and their interval. Out of scope: the estimate of the time left
-(`time_left.py`), reading the lines (`dagster_runs.py`), showing them (`commands/clock.py`).
+Scope: the lines and their interval. Out of scope: estimating the remaining time (`time_left.py`),
+reading the lines (`dagster_runs.py`), displaying them (`commands/clock.py`).
 """
 # pyright: strict
 
@@ -19,19 +19,20 @@ LOG_INTERVAL_S = 3.0
 
 
 class ProgressLines:
-    """Log lines `progress {step, steps, eta_s, message}` in a run.
+    """A logger of lines `progress {step, steps, eta_s, message}` in a run.
+
     A step is a passage, an answer or a prompt. The message identifies a part. Each part has its own
-    step length, and an announced part (`expect`) counts before it begins.
+    step duration, and an announced part (`expect`) counts before it starts.
 
     Args:
-        log: receives the lines.
+        log: function that receives the lines.
     """
 
     def __init__(self, log: Callable[[str], object]) -> None:
         self.write_line = log
         self._time_left = TimeLeft()
         self._logged_at = self._last_step_at = time.monotonic()
-        self._lock = threading.Lock()  # candidate and base answer in parallel
+        self._lock = threading.Lock()  # the candidate and the base model answer in parallel
 
     def expect(self, message: str, steps: int, *, each_s: float) -> None:
         """Announce a part, or correct its number of steps."""
@@ -53,21 +54,23 @@ class ProgressLines:
                     "step": self._time_left.done,
                     "steps": self._time_left.steps,
                 }
-                left = self._time_left.estimate_seconds()
-                report |= {"message": message} | ({} if left is None else {"eta_s": round(left)})
+                remaining_s = self._time_left.estimate_seconds()
+                report |= {"message": message} | (
+                    {} if remaining_s is None else {"eta_s": round(remaining_s)}
+                )
             self.write_line("progress " + json.dumps(report))
 
         return advance
 
 
 class SyncProgressLines:
-    """Log the progress of `Tables.sync`, which computes its inputs in batches.
-    A step is an input of the whole update, so that the estimate does not begin again with each
-    batch.
+    """A logger of the progress of `Tables.sync`, which processes its inputs in batches.
+
+    A step is an input of the whole update, so that the estimate does not restart with each batch.
 
     Args:
-        log: receives the lines.
-        message: the work, for the lines.
+        log: function that receives the lines.
+        message: description of the work.
     """
 
     def __init__(self, log: Callable[[str], object], message: str) -> None:
@@ -75,12 +78,12 @@ class SyncProgressLines:
         self._batch, self._done = range(0), 0
 
     def begin_batch(self, batch: range, total: int) -> None:
-        """Begin a batch, given the indices of its inputs among all that are computed."""
+        """Start a batch, given the indices of its inputs among all inputs."""
         self._batch = batch
         self._lines.expect(self._message, total, each_s=1.0)
 
     def advance(self, done: int, total: int) -> None:
-        """Record that `done` of `total` parts of the batch, of about equal length, are done."""
+        """Record that `done` of the batch's `total` parts are done; the parts are about equal."""
         inputs_done = self._batch.start + len(self._batch) * done // total
         if inputs_done > self._done:
             self._lines.step_recorder(self._message)(inputs_done - self._done)

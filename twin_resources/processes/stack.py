@@ -1,12 +1,12 @@
 """Start and stop a stack, the supervised processes of one home, and clean up after a crash.
 
-Scope: the record of the running stack (`<home>/supervisor/stack.json`), starting and
-stopping under a lock, and cleaning up after a crash. Out of scope: the list of programs
-(`programs.py`), supervisord itself (`supervisor.py`), Dagster's runs
-(`dagster_http.py`).
+Scope: the record of the running stack (`<home>/supervisor/stack.json`), starting and stopping under
+a lock, and cleaning up after a crash.
+Out of scope: the list of programs (`programs.py`), supervisord itself (`supervisor.py`), Dagster's
+runs (`dagster_http.py`).
 
-The record is written before the first process starts. It contains the marker in every child's
-environment, so that after any failure the next command finds the remaining processes.
+The record is written before the first process starts. It contains the marker that every child has
+in its environment. After any failure, the next command can therefore find the remaining processes.
 """
 # pyright: strict
 
@@ -59,13 +59,13 @@ class StackRecord:
     """A home's record of its stack.
 
     Attributes:
-        instance: the value of `TWIN_INSTANCE` in every process of the stack.
-        supervisor: supervisord, or None before it runs and after an orderly stop.
-        ports: service → port.
-        base_model, embedder, gateways: the values of the last start; the next start keeps them
-            unless others are given.
-        author: the slug of the last `twin up`.
-        stopping: whether `twin stop` is running, so that commands stop waiting for the stack.
+        instance: value of `TWIN_INSTANCE` in every process of the stack.
+        supervisor: supervisord's process, or None before it runs and after an orderly stop.
+        ports: ports by service.
+        base_model, embedder, gateways: values of the last start; the next start keeps them unless
+            the user sets others.
+        author: author slug of the last `twin up`.
+        stopping: whether `twin stop` is running; commands then stop waiting for the stack.
     """
 
     instance: str
@@ -93,11 +93,11 @@ class Stack:
         return self.record.supervisor
 
     def is_alive(self) -> bool:
-        """Return whether its supervisor still runs; the stack ends with it."""
+        """Return whether the supervisor still runs; the stack ends with it."""
         return find_process(self.identity) is not None
 
     def pids(self) -> dict[str, ProcessIdentity]:
-        """Map the supervisor and every program that is up to their processes, by name.
+        """Return the processes of the supervisor and of all running programs, by name.
 
         Raises:
             TwinError: the supervisor does not answer.
@@ -115,8 +115,8 @@ class StopResult:
     """The result of a stop.
 
     Attributes:
-        was_running: whether a supervisor was alive.
-        ended: the number of processes that outlived it and were ended one by one.
+        was_running: whether a supervisor was running.
+        ended: number of processes that outlived the supervisor and were ended separately.
     """
 
     was_running: bool
@@ -124,10 +124,10 @@ class StopResult:
 
 
 def read_record(settings: Settings) -> StackRecord | None:
-    """Read the record of a running, stopped or crashed stack, or None if none was started.
+    """Read the record of a running, stopped or crashed stack; return None if there is no record.
 
     Raises:
-        TwinError: a newer version wrote it.
+        TwinError: a newer version wrote the record.
     """
     path = _record_path(settings)
     try:
@@ -135,7 +135,7 @@ def read_record(settings: Settings) -> StackRecord | None:
     except FileNotFoundError:
         return None
     except json.JSONDecodeError:
-        return None  # truncated by a full disk or a power cut; ports are chosen again
+        return None  # truncated by a full disk or a power cut; new ports will be chosen
     if document.get("schema", 0) > SCHEMA:
         raise TwinError(
             "read the record of the stack",
@@ -148,7 +148,7 @@ def read_record(settings: Settings) -> StackRecord | None:
 
 
 def find_stack(settings: Settings) -> Stack | None:
-    """Return the running stack of this home, or None (another process may have its old pid)."""
+    """Return the running stack of this home, or None, even if another process has its old pid."""
     record = read_record(settings)
     if record is None or record.supervisor is None or find_process(record.supervisor) is None:
         return None
@@ -166,10 +166,10 @@ def start_stack(
     """Start the stack of this home, after cleaning up a crashed one.
 
     Args:
-        programs: returns the programs once the ports are chosen.
-        environ: the environment of the caller; children get an allow-list of it.
-        requested_ports: the services whose port must be the one in `settings`.
-        report: receives a line for each recovery and for each port that differs.
+        programs: function that returns the programs once the ports are chosen.
+        environ: environment of the caller; child processes get only allowed variables.
+        requested_ports: services whose port must be the one in `settings`.
+        report: function that receives a line for each cleanup and for each changed port.
 
     Raises:
         StackRunningError: another command has started the stack; use that one.
@@ -184,20 +184,20 @@ def start_stack(
             )
         for line in _restrict_access(settings):
             report(line)
-        former = read_record(settings)
-        for line in _clean_up_after_crash(settings, former):
+        former_record = read_record(settings)
+        for line in _clean_up_after_crash(settings, former_record):
             report(line)
-        wanted = {name: int(getattr(settings, f"{name}_port")) for name in SERVICES}
+        default_ports = {name: int(getattr(settings, f"{name}_port")) for name in SERVICES}
         ports = choose_ports(
-            wanted,
+            default_ports,
             host=settings.host,
             requested=requested_ports,
-            preferred=former.ports if former else None,
+            preferred=former_record.ports if former_record else None,
         )
         for name, port in ports.items():
-            if port != wanted[name]:
+            if port != default_ports[name]:
                 report(
-                    f"{name} listens on port {port}: {wanted[name]} is in use, or "
+                    f"{name} listens on port {port}: {default_ports[name]} is in use, or "
                     "the stack used another port before"
                 )
         record = StackRecord(
@@ -206,7 +206,7 @@ def start_stack(
             ports=ports,
             base_model=settings.base_model,
             embedder=settings.embedder,
-            author=former.author if former else "",
+            author=former_record.author if former_record else "",
             gateways=settings.gateways,
         )
         settings = _apply_record(settings, record)
@@ -226,9 +226,9 @@ def start_stack(
 
 
 def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard) -> StopResult:
-    """End every process that the stack of this home started, and nothing else. Safe to repeat."""
+    """End all processes of this home's stack and no others; repeated calls are safe."""
     if not _record_path(settings).parent.is_dir():
-        return StopResult(was_running=False, ended=0)  # never started, so nothing is written
+        return StopResult(was_running=False, ended=0)  # the stack was never started
     with _hold_start_stop_lock(settings, report=report):
         record = read_record(settings)
         if record is None:
@@ -243,56 +243,56 @@ def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard
         else:
             session_members = []
         survivors = [process for process in session_members if process.is_running()]
-        ended = end_processes([*survivors, *marked_processes(record.instance)])
+        ended_count = end_processes([*survivors, *marked_processes(record.instance)])
         remove_endpoints(settings.home)
         _write_record(settings, replace(record, supervisor=None, stopping=False))
-        return StopResult(was_running=was_running, ended=ended)
+        return StopResult(was_running=was_running, ended=ended_count)
 
 
 def announce_stop(settings: Settings) -> None:
-    """Tell every command that waits for this stack that it is about to end."""
+    """Record that the stack is about to end, so that commands stop waiting for it."""
     record = read_record(settings)
     if record is not None:
         _write_record(settings, replace(record, stopping=True))
 
 
 def remember_author(settings: Settings, slug: str) -> None:
-    """Record the author of the last `twin up`, the default of commands without an author."""
+    """Record the author of the last `twin up` as the default for commands without an author."""
     record = read_record(settings)
     if record is not None and record.author != slug:
         _write_record(settings, replace(record, author=slug))
 
 
 def chosen_settings(settings: Settings) -> Settings:
-    """Return `settings` with the models and gateways of the last start unless others are set."""
+    """Return `settings` with the last start's models and gateways unless the user set others."""
     record = read_record(settings)
     if record is None:
         return settings
-    chosen = {
+    saved_values = {
         name: getattr(record, name)
         for name in ("base_model", "embedder", "gateways")
         if name not in settings.model_fields_set
     }
-    return settings.model_copy(update=chosen)
+    return settings.model_copy(update=saved_values)
 
 
 def _restrict_access(settings: Settings) -> list[str]:
-    """Make home, databases and logs private; return a line for each path that could not be."""
+    """Make home, databases and logs private; return a line for each path where this failed."""
     home, logs = settings.home, settings.logs_dir
     folders = [home, logs, *(home / name for name in ("chat", "dagster", "supervisor"))]
     files = [
         *(file for path in home.glob("*.sqlite") for file in database_files(path)),
         *(path for path in logs.rglob("*") if path.is_file()),
     ]
-    still_accessible = restrict_to_owner([*folders, *files])
+    accessible_paths = restrict_to_owner([*folders, *files])
     return [
         f"other users can read {path}, which belongs to another user: run chmod go= {path}"
-        for path in still_accessible
+        for path in accessible_paths
     ]
 
 
 def _clean_up_after_crash(settings: Settings, record: StackRecord | None) -> list[str]:
-    """End processes of a dead supervisor and remove its files; return lines that report it."""
+    """End the processes of a dead supervisor and remove its files; return lines for the user."""
     if record is None:
         return []
     lines: list[str] = []
@@ -302,16 +302,16 @@ def _clean_up_after_crash(settings: Settings, record: StackRecord | None) -> lis
         )
     leftovers = marked_processes(record.instance)
     if leftovers:
-        ended = format_count(end_processes(leftovers), "process", "processes")
-        lines.append(f"ended {ended} that were left over")
+        ended_processes = format_count(end_processes(leftovers), "process", "processes")
+        lines.append(f"ended {ended_processes} that were left over")
     remove_endpoints(settings.home)
     return lines
 
 
 def _apply_record(settings: Settings, record: StackRecord) -> Settings:
     ports = {f"{name}_port": port for name, port in record.ports.items()}
-    chosen = {name: getattr(record, name) for name in ("base_model", "embedder", "gateways")}
-    return settings.model_copy(update=ports | chosen)
+    saved_values = {name: getattr(record, name) for name in ("base_model", "embedder", "gateways")}
+    return settings.model_copy(update=ports | saved_values)
 
 
 def _supervisor(settings: Settings) -> Supervisor:
@@ -335,7 +335,7 @@ def _hold_start_stop_lock(
     """Hold the home's start/stop lock; the kernel releases it if the holder is killed.
 
     Raises:
-        TwinError: the holder is idle, or has held the lock for an hour.
+        TwinError: the holder is idle or has held the lock for an hour.
     """
     path = settings.home / "supervisor" / "lock"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -347,18 +347,18 @@ def _hold_start_stop_lock(
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
-                holder = _read_lock_holder(stream)
-                if why := progress.stop_reason(holder, settings.logs_dir / "supervisor.log"):
+                pid = _read_lock_holder(stream)
+                if reason := progress.stop_reason(pid, settings.logs_dir / "supervisor.log"):
                     raise TwinError(
                         f"start or stop the stack of {settings.home}",
-                        found=f"another `twin` (process {holder or 'unknown'}) is doing it, {why}",
+                        found=f"another `twin` (process {pid or 'unknown'}) is doing it, {reason}",
                         next_step="wait for it or end it, and try again",
                     ) from error
                 if not is_announced:
                     report("another `twin` is starting or stopping this stack; waiting for it")
                     is_announced = True
                 time.sleep(0.1)
-        # a full disk has no space for the pid; a waiting command then watches only the log
+        # A full disk has no space for the pid; a waiting command then monitors only the log.
         with suppress(OSError):
             os.ftruncate(stream.fileno(), 0)
             os.write(stream.fileno(), str(os.getpid()).encode())

@@ -1,12 +1,12 @@
 """Run the stack's supervisor: supervisord with a generated configuration.
 
-Scope: the configuration file, starting supervisord, and XML-RPC calls over its unix
-socket. Out of scope: the list of programs and their readiness (`programs.py`), and
-processes that escaped (`process_identity.py`).
+Scope: the configuration file, starting supervisord, and XML-RPC calls over its Unix socket.
+Out of scope: the list of programs and their readiness (`programs.py`), processes that supervisord
+has lost (`process_identity.py`).
 Source: http://supervisord.org/configuration.html, http://supervisord.org/api.html
 
-supervisord runs in its own session, so a Ctrl-C in the terminal reaches only the command, which
-then ends everything in order. Each failed start delays the next by one more second.
+supervisord runs in its own session, so Ctrl-C in the terminal reaches only the command, which then
+shuts the stack down in order. Each failed start delays the next start by one more second.
 """
 # pyright: strict
 
@@ -38,8 +38,8 @@ from twin_resources.processes.process_identity import (
 )
 from twin_resources.processes.program_progress import ProgramProgress
 
-# A unix socket's path has at most 108 bytes (104 on macOS) including its final zero; supervisord
-# binds to the path with its pid appended and then links the path to it.
+# A Unix socket's path has at most 108 bytes (104 on macOS), including the final zero. supervisord
+# binds to the path with its pid appended and then links the path to that socket.
 MAX_SOCKET_PATH = 104 - 1 - len(".4194304")
 
 SUPERVISORD_MODULE = "twin_resources.processes.supervisord_process"
@@ -56,14 +56,15 @@ class Program:
     """One supervised program.
 
     Attributes:
-        name: the name in logs, `endpoints.json` and `twin status`.
-        command: the argument vector; arguments may contain spaces, quotes and percent signs.
-        directory: the working directory.
-        autostart: if False, `Supervisor.start_program` starts it later.
-        start_s: the seconds that it must stay up to count as started.
-        stop_s: the seconds between SIGTERM and SIGKILL of its process group.
-        retries: the number of consecutive failed starts before supervisord gives up.
-        withheld_variables: the variables of the stack that are empty for this program.
+        name: name in logs, `endpoints.json` and `twin status`.
+        command: argument vector; arguments may contain spaces, quotes and percent signs.
+        directory: working directory.
+        autostart: whether the program starts with supervisord; if not, call
+            `Supervisor.start_program`.
+        start_s: seconds that the program must stay up to count as started.
+        stop_s: seconds between SIGTERM and SIGKILL for the process group.
+        retries: number of consecutive failed starts before supervisord gives up.
+        withheld_variables: environment variables of the stack that are empty for this program.
     """
 
     name: str
@@ -78,11 +79,12 @@ class Program:
 
 @dataclass(frozen=True)
 class ProgramState:
-    """The state of a program; `state` is supervisord's name for it (RUNNING, BACKOFF, FATAL …).
+    """The state of a program.
 
     Attributes:
-        stopped_at: the time when it last ended, with or without a request, in seconds since 1970; 0
-            if never.
+        state: supervisord's name for the state (RUNNING, BACKOFF, FATAL …).
+        stopped_at: time when the program last ended, requested or not, in seconds since the epoch;
+            0 if it has never ended.
     """
 
     name: str
@@ -97,26 +99,28 @@ class ProgramState:
 
 
 def socket_path(folder: Path, name: str = "supervisor") -> Path:
-    """Return the path of a socket: in `folder`, or in a short private folder if that is too long.
-    A link in `folder`, if the folder exists, then points to the socket, so that a shell with
-    another TMPDIR finds it.
+    """Return the path of a socket: in `folder`, or in a private folder if that path is too long.
+
+    If `folder` exists, it then contains a link to the socket, so that a shell with another TMPDIR
+    finds it.
 
     Args:
-        name: `supervisor` is the control socket.
+        name: name of the socket; `supervisor` is the control socket.
 
     Raises:
-        TwinError: the private folder exists and belongs to a different user.
+        TwinError: the private folder belongs to another user or is open to others, or no short
+            path exists.
     """
     path = link = folder / f"{name}.sock"
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return path
-    if link.is_symlink() and (chosen := link.readlink()).parent.is_dir():
-        _make_private_folder(chosen.parent)  # or raises
-        return chosen
-    private = f"twin-{os.getuid()}"
+    if link.is_symlink() and (linked_path := link.readlink()).parent.is_dir():
+        _make_private_folder(linked_path.parent)  # or raises
+        return linked_path
+    private_name = f"twin-{os.getuid()}"
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     for parent in (Path(tempfile.gettempdir()), Path("/tmp")):
-        path = parent / private / f"{digest}.sock"
+        path = parent / private_name / f"{digest}.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
             _make_private_folder(path.parent)
             if folder.is_dir():
@@ -142,21 +146,21 @@ def _make_private_folder(folder: Path) -> None:
 
 
 def quote(text: str) -> str:
-    """Quote an argument or value for supervisord: shell quoting, percent signs doubled.
+    """Quote an argument or value for supervisord's configuration, with percent signs doubled.
 
     Raises:
-        ValueError: the text has a line break, which the file format cannot represent.
+        ValueError: the text contains a line break, which the file format cannot represent.
     """
     if "\n" in text or "\r" in text:
         raise ValueError(f"a supervised program's argument has a line break: {text!r}")
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{escaped}"'
+    escaped_text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped_text}"'
 
 
 def render_configuration(
     programs: Sequence[Program], *, folder: Path, logs: Path, socket: Path, identifier: str
 ) -> str:
-    """Return the text of `supervisord.conf`, which has no secrets (they are in the environment)."""
+    """Return the text of `supervisord.conf`; secrets are in the environment, not in this file."""
 
     def value(path: Path) -> str:
         return str(path).replace("%", "%%")
@@ -180,7 +184,7 @@ def render_configuration(
         "[rpcinterface:supervisor]",
         "supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
-    # supervisord stops the programs of a group at the same time, separate ones one by one.
+    # supervisord stops the programs of a group at the same time, but ungrouped ones in sequence.
     lines += [f"[group:{GROUP}]", f"programs={','.join(program.name for program in programs)}"]
     for program in programs:
         withheld_assignments = ",".join(f'{name}=""' for name in program.withheld_variables)
@@ -196,7 +200,7 @@ def render_configuration(
             f"stopwaitsecs={program.stop_s}",
             "stopasgroup=true",
             "killasgroup=true",
-            # only this option is expanded twice (supervisor 4.3, options.py)
+            # supervisord expands only this option twice (supervisor 4.3, options.py).
             f"stdout_logfile={value(logs / f'{program.name}.log').replace('%', '%%')}",
             "redirect_stderr=true",
             "stdout_logfile_maxbytes=10MB",
@@ -207,11 +211,11 @@ def render_configuration(
 
 
 class Supervisor:
-    """One supervisord, addressed by its folder.
+    """One supervisord process, identified by its folder.
 
     Args:
-        folder: the folder of the configuration, the pid file and (if its path is short) the socket.
-        logs: the folder with one `<program>.log` per program, and `supervisor.log`.
+        folder: folder of the configuration, the pid file and (if its path is short) the socket.
+        logs: folder with `supervisor.log` and one `<program>.log` per program.
     """
 
     def __init__(self, folder: Path, logs: Path) -> None:
@@ -225,19 +229,19 @@ class Supervisor:
         environment: Mapping[str, str],
         identifier: str,
     ) -> ProcessIdentity:
-        """Start supervisord with its autostart programs; return once it answers.
+        """Start supervisord with its autostart programs; return when it answers.
 
         Args:
-            environment: the whole environment of supervisord and of all its programs.
+            environment: complete environment of supervisord and its programs.
 
         Raises:
-            TwinError: it ended or was idle before it answered; the error gives its log.
+            TwinError: supervisord ended or was idle before it answered; the error shows its log.
         """
-        for needed in (self.folder, self.logs):
-            needed.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self.folder, self.logs):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         socket = socket_path(self.folder)
-        for stale in (socket, self.folder / "supervisord.pid"):
-            stale.unlink(missing_ok=True)
+        for stale_file in (socket, self.folder / "supervisord.pid"):
+            stale_file.unlink(missing_ok=True)
         text = render_configuration(
             programs, folder=self.folder, logs=self.logs, socket=socket, identifier=identifier
         )
@@ -254,7 +258,7 @@ class Supervisor:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                umask=0o077,  # supervisord itself opens every program's log
+                umask=0o077,  # supervisord opens the logs of all programs
             )
         identity = identify(process.pid)
         progress, failure = ProgramProgress(), ""
@@ -284,7 +288,7 @@ class Supervisor:
         """Return the state of every program by name.
 
         Raises:
-            TwinError: supervisord does not answer, or is being stopped.
+            TwinError: supervisord does not answer or is shutting down.
         """
         with self._connect_or_raise("ask the supervisor for its programs") as remote:
             programs = cast("list[dict[str, Any]]", remote.getAllProcessInfo())
@@ -300,9 +304,9 @@ class Supervisor:
         }
 
     def last_exit(self, name: str) -> str:
-        """Return how a program last ended: `exit status 1`, `terminated by SIGKILL`.
+        """Return how a program last ended, such as `exit status 1` or `terminated by SIGKILL`.
 
-        It is read from supervisord's log, because the next start clears it in the program's state.
+        supervisord's log is the source, because the next start clears this in the program's state.
         The result is "" if the end of the log has no such line. Requested stops do not count.
         """
         pattern = re.compile(rf"exited: {re.escape(name)} \((.+?); (?:not )?expected\)")
@@ -310,13 +314,14 @@ class Supervisor:
         return exits[-1] if exits else ""
 
     def start_program(self, name: str) -> None:
-        """Start a program unless it is up already."""
+        """Start a program unless it is already running."""
         self._start_or_stop("start", name, ignored=_ALREADY_STARTED_FAULT)
 
     def stop_program(self, name: str) -> None:
-        """Stop a program and its process group unless it is down already.
-        supervisord counts a program that has just exited as down and restarts it shortly after, so
-        this method waits for that restart.
+        """Stop a program and its process group unless it is already stopped.
+
+        supervisord counts a program that has just exited as stopped and restarts it shortly after.
+        This method therefore waits for that restart.
         """
         self._start_or_stop("stop", name, ignored=_NOT_RUNNING_FAULT)
         deadline = time.monotonic() + _RESTART_TIMEOUT_S
@@ -328,7 +333,7 @@ class Supervisor:
         with self._connect_or_raise(f"{verb} the program {name}") as remote:
             call = remote.startProcess if verb == "start" else remote.stopProcess
             try:
-                # do not wait for a start, because readiness is checked over HTTP
+                # Do not wait for a start, because callers check readiness over HTTP.
                 call(f"{GROUP}:{name}", verb == "stop")
             except Fault as fault:
                 if fault.faultCode == _SHUTTING_DOWN_FAULT:
@@ -341,7 +346,7 @@ class Supervisor:
                     ) from fault
 
     def shutdown(self, identity: ProcessIdentity, *, wait_s: float = 25.0) -> bool:
-        """Ask supervisord to stop its programs and end; return False if it still runs."""
+        """Ask supervisord to stop its programs and exit; return False if it still runs."""
         process = find_process(identity)
         if process is None:
             return True
@@ -349,7 +354,7 @@ class Supervisor:
             with self._connect() as remote:
                 remote.shutdown()
         except (OSError, Fault):
-            process.terminate()  # its socket is gone, and SIGTERM has the same effect
+            process.terminate()  # the socket does not exist; SIGTERM has the same effect
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
             _reap(identity.pid)
@@ -364,7 +369,7 @@ class Supervisor:
 
         address = f"unix://{socket_path(self.folder)}"
         with closing(SupervisorTransport(None, None, serverurl=address)) as transport:
-            # supervisor's transport takes the address; the URL only satisfies xmlrpc.client
+            # The transport connects to `address`; xmlrpc.client needs the URL but does not use it.
             yield cast(
                 Any, ServerProxy("http://127.0.0.1", transport=cast(Any, transport))
             ).supervisor
@@ -391,11 +396,11 @@ class Supervisor:
 
 
 def _reap(pid: int) -> None:
-    """Collect the exit status of a child of this process, so that it does not remain a zombie."""
+    """Collect a child's exit status, so that the child does not remain a zombie."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return  # another command started it, and its parent collects the status
+        return  # another command is the parent and collects the status
 
 
 def read_tail(path: Path, *, lines: int = 12) -> str:

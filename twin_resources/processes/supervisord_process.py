@@ -1,12 +1,12 @@
-"""Run supervisord so that a full disk does not end it.
+"""Run supervisord so that it survives a full disk.
 
-Scope: the handling of a line that cannot be logged. Out of scope: configuration and
-control (`supervisor.py`).
+Scope: handling a line that cannot be logged. Out of scope: configuration and control
+(`supervisor.py`).
 Source: `supervisor.loggers.Handler.handleError` (supervisor 4.3)
 
-supervisord reports a line that it cannot log on its standard error, a file in the logs' folder. On
-a full disk that write fails as well, and nothing catches the error. In the chaos tests supervisord
-ended within seconds, and nothing was left to end its programs.
+supervisord reports a line that it cannot log on its standard error, which is a file in the log
+folder. On a full disk, that write also fails, and supervisord does not catch the error. In the
+chaos tests, supervisord ended within seconds and left its programs running.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from supervisor import loggers, supervisord  # pyright: ignore[reportMissingType
 
 
 def _drop_line(self: loggers.Handler) -> None:
-    """Drop the line; later lines are logged again once there is space."""
+    """Drop the line; logging resumes once there is space."""
 
 
 def main() -> None:

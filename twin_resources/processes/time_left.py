@@ -1,12 +1,12 @@
-"""Estimate the remaining time from the durations of the steps so far.
+"""Estimate the remaining time from the durations of the completed steps.
 
-Scope: the estimate from step times, for one kind of step and for parts of several kinds.
-Out of scope: displaying it (`commands/clock.py`), defining a step (`evaluation/progress.py`,
+Scope: estimates for steps of one kind, and for several parts with different kinds of steps.
+Out of scope: displaying the time (`commands/clock.py`), defining a step (`evaluation/progress.py`,
 `training/train.py`), forecasting a whole first run (`forecast.py`).
-A plain mean over all steps reported "1:09:37 left" four minutes before it reported "2:08", because
-the first step of a training run compiles and warms up. The first step is therefore left out, recent
-steps count rather than early ones, and a single pause (a checkpoint, another process) is not
-expected in every step.
+
+A mean over all steps reported "1:09:37 left" four minutes before it reported "2:08", because the
+first step of a training run compiles and warms up. The estimate therefore omits the first step and
+uses recent steps. It does not expect a single pause (a checkpoint, another process) in every step.
 """
 # pyright: strict
 
@@ -16,40 +16,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-MIN_STEPS = 3  # no estimate before this, because the first step differs from the others
-MIN_RECENT_STEPS = 12  # steps, or half of those done if that is more
-PAUSE_FACTOR = 3.0  # a step longer than this many medians is a pause
-MIN_PAUSES_COUNTED = 3  # from this number of pauses on, they count in the estimate
+MIN_STEPS = 3  # number of steps before the first estimate
+MIN_RECENT_STEPS = 12  # the estimate uses this number of steps, or half of all steps if more
+PAUSE_FACTOR = 3.0  # a step longer than this multiple of the median is a pause
+MIN_PAUSES_COUNTED = 3  # fewer pauses do not count in the estimate
 
 
 def estimate_step_seconds(durations: Sequence[float]) -> float | None:
     """Return the expected duration of a step in seconds, or None after too few steps.
 
     Args:
-        durations: the seconds of each step so far, in order.
+        durations: seconds of each completed step, in order.
     """
     if len(durations) < MIN_STEPS:
         return None
-    warm = durations[1:]
-    recent = warm[-max(MIN_RECENT_STEPS, len(warm) // 2) :]
-    pause_threshold_s = PAUSE_FACTOR * median(recent)
+    later_durations = durations[1:]
+    recent_durations = later_durations[-max(MIN_RECENT_STEPS, len(later_durations) // 2) :]
+    pause_threshold_s = PAUSE_FACTOR * median(recent_durations)
     pause_excess_s = [
-        duration - pause_threshold_s for duration in warm if duration > pause_threshold_s
+        duration - pause_threshold_s for duration in later_durations if duration > pause_threshold_s
     ]
     mean_pause_s = (
-        sum(pause_excess_s) / len(warm) if len(pause_excess_s) >= MIN_PAUSES_COUNTED else 0.0
+        sum(pause_excess_s) / len(later_durations)
+        if len(pause_excess_s) >= MIN_PAUSES_COUNTED
+        else 0.0
     )
-    return sum(min(duration, pause_threshold_s) for duration in recent) / len(recent) + mean_pause_s
+    return (
+        sum(min(duration, pause_threshold_s) for duration in recent_durations)
+        / len(recent_durations)
+        + mean_pause_s
+    )
 
 
 @dataclass
 class StepPart:
-    """Steps of one kind.
+    """A part of the work with steps of one kind.
 
     Attributes:
-        steps: the maximum number of steps.
-        expected_s: the expected seconds per step before any is done; corrected by `_slowness`.
-        durations: the seconds of each completed step.
+        steps: maximum number of steps.
+        expected_s: expected seconds per step before any step is done; scaled by `_slowness`.
+        durations: seconds of each completed step.
     """
 
     steps: int
@@ -62,9 +68,10 @@ class StepPart:
 
 
 class TimeLeft:
-    """Estimate the seconds left over several consecutive parts.
-    The estimate of a part that has not begun is scaled by the ratio of actual to expected time in
-    the parts before it.
+    """An estimator of the remaining seconds in several consecutive parts.
+
+    The estimate for a part that has not started is scaled by the ratio of actual to expected time
+    in the parts before it.
     """
 
     def __init__(self) -> None:
@@ -72,15 +79,17 @@ class TimeLeft:
 
     def expect(self, name: str, steps: int, *, each_s: float) -> None:
         """Announce a part, or correct its number of steps."""
-        known = self._parts.get(name)
-        if known is None:
+        part = self._parts.get(name)
+        if part is None:
             self._parts[name] = StepPart(steps, each_s)
         else:
-            known.steps = max(steps, len(known.durations))
+            part.steps = max(steps, len(part.durations))
 
     def record_steps(self, name: str, steps: int, seconds: float) -> None:
-        """Record that `steps` steps of a part took `seconds` together.
-        Steps beyond the announced number are left out. A part that was not announced gets `steps`.
+        """Record that `steps` steps of a part took `seconds` in total.
+
+        Steps beyond the announced number are ignored. A part that was not announced gets `steps`
+        steps.
         """
         part = self._parts.setdefault(name, StepPart(steps, seconds / steps))
         for _ in range(min(steps, part.steps_left)):
@@ -95,7 +104,7 @@ class TimeLeft:
         return sum(part.steps for part in self._parts.values())
 
     def estimate_seconds(self) -> float | None:
-        """Return the seconds left, or None after too few steps."""
+        """Return the remaining seconds, or None after too few steps."""
         if self.done < MIN_STEPS and self.done < self.steps:
             return None
         slowness = self._slowness()
@@ -108,6 +117,6 @@ class TimeLeft:
         return total
 
     def _slowness(self) -> float:
-        took = sum(sum(part.durations) for part in self._parts.values())
-        expected = sum(len(part.durations) * part.expected_s for part in self._parts.values())
-        return took / expected if expected > 0 else 1.0
+        actual_s = sum(sum(part.durations) for part in self._parts.values())
+        expected_s = sum(len(part.durations) * part.expected_s for part in self._parts.values())
+        return actual_s / expected_s if expected_s > 0 else 1.0

@@ -1,6 +1,6 @@
 """Format counted nouns in messages.
 
-Scope: singular and plural. Out of scope: sentences.
+Scope: singular and plural forms. Out of scope: whole sentences.
 """
 # pyright: strict
 
@@ -11,7 +11,7 @@ def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a count with its noun: `1 post`, `2 posts`, `1,200 posts`.
 
     Args:
-        noun: the singular.
-        plural: the plural, if it is not the noun with an s.
+        noun: singular form.
+        plural: plural form; empty if it is the singular with an s.
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

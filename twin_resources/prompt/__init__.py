@@ -1,4 +1,4 @@
-"""Build prompts from templates and make control tokens in people's text harmless.
+"""Build prompts from templates, and escape control tokens in text written by people.
 
-Scope: text in, text out. Out of scope: choosing passages.
+Scope: transforming text. Out of scope: choosing passages.
 """

@@ -1,15 +1,16 @@
-"""Break a model's control tokens in text written by people, so that they stay text.
+"""Escape a model's control tokens in text written by people, so that the model reads them as text.
 
-Scope: finding the strings that a model reads as control tokens, and breaking them in a text. They
-are its tokenizer's own list, the marks of its chat template, and those of the known model families.
+Scope: finding the strings that a model reads as control tokens, and escaping them in a text. These
+marks are the tokenizer's own list, the marks in its chat template, and those of known model
+families.
 Out of scope: assembling a prompt (`prompt/templates.py` applies this to all content).
 
 A tokenizer reads `<|im_end|>` in any text as the single token that ends a turn, and the server
 reads a prompt with special tokens enabled. A question could therefore open its own system turn
 (one reader's did, and the twin answered as a pirate). A space after a mark's first character turns
-it into text (`< |im_end|>`) for byte-level, SentencePiece and WordPiece tokenizers alike; some
-normalizers would remove an invisible character. Text without a mark is returned unchanged, so
-older datasets, checkpoints and templates stay the same.
+the mark into text (`< |im_end|>`) for byte-level, SentencePiece and WordPiece tokenizers. Some
+normalizers would remove an invisible character. Text without a mark stays unchanged, as do older
+datasets, checkpoints and templates.
 
 Files: tokenizer.json, https://huggingface.co/docs/tokenizers/api/added-tokens
 """
@@ -28,9 +29,9 @@ from typing import Any, cast
 
 from twin_resources.settings import Settings
 
-# Marks that the tokenizers of chat models share. They are part of every list because a server
-# whose tokenizer is not on this machine may answer. `<s>` and `<pad>` are not included: they are
-# common in posts about HTML, and a tokenizer that has them lists them.
+# Marks that the tokenizers of chat models share. Every list includes them, because the answering
+# server's tokenizer may not be on this machine. `<s>` and `<pad>` are not included: they are common
+# in posts about HTML, and a tokenizer that uses them lists them.
 _FAMILY_PATTERNS = (
     r"<\|[^|<>\n]{1,60}\|>",  # ChatML, Llama 3, Qwen, Phi, Command R
     r"<\uff5c[^\uff5c<>\n]{1,60}\uff5c>",  # DeepSeek
@@ -45,26 +46,26 @@ _TEMPLATE_FILE = "chat_template.jinja"
 
 @dataclass(frozen=True)
 class ControlMarks:
-    """The marks of one or more models, always including those of the families.
+    """The marks of one or more models, in addition to those of the model families.
 
     Attributes:
-        marks: marks as the tokenizers write them.
+        marks: marks in the spelling of the tokenizers.
     """
 
     marks: tuple[str, ...] = ()
 
     def escape(self, text: str) -> str:
-        """Return the text with every mark broken, or the same string if it has none.
+        """Return the text with every mark escaped, or the same string if it contains none.
 
-        Breaking is repeated until no mark is found, so that the pieces of one mark cannot form
-        another; the method is idempotent. Letters that a normalizer folds (full-width ones) count
-        as their folded form.
+        The search is repeated until it finds no mark, so that the pieces of one mark cannot form
+        another. The method is idempotent. Letters that a normalizer folds, such as full-width
+        letters, count as their folded form.
         """
-        folded = _fold(text)
-        while positions := [match.start() for match in self._pattern.finditer(folded)]:
+        folded_text = _fold(text)
+        while positions := [match.start() for match in self._pattern.finditer(folded_text)]:
             for start in reversed(positions):
                 text = f"{text[: start + 1]} {text[start + 1 :]}"
-                folded = f"{folded[: start + 1]} {folded[start + 1 :]}"
+                folded_text = f"{folded_text[: start + 1]} {folded_text[start + 1 :]}"
         return text
 
     def escape_messages(self, messages: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -77,34 +78,34 @@ class ControlMarks:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         # Longest first, so that the regex tries `[INST]x` before `[INST]`.
-        own = sorted({_fold(mark) for mark in self.marks}, key=len, reverse=True)
-        return re.compile("|".join((*map(re.escape, own), *_FAMILY_PATTERNS)))
+        folded_marks = sorted({_fold(mark) for mark in self.marks}, key=len, reverse=True)
+        return re.compile("|".join((*map(re.escape, folded_marks), *_FAMILY_PATTERNS)))
 
 
 COMMON_MARKS = ControlMarks()
 
 
 def _fold(text: str) -> str:
-    """Return the text with each character folded by NFKC if the result is a single character."""
+    """Fold each character with NFKC if the result is a single character."""
     if text.isascii():
         return text
-    folded = (unicodedata.normalize("NFKC", character) for character in text)
+    folded_characters = (unicodedata.normalize("NFKC", character) for character in text)
     # U+FF5C is a character of DeepSeek marks; folded, it would form another mark.
     return "".join(
-        other if len(other) == 1 and one != "\uff5c" else one
-        for one, other in zip(text, folded, strict=True)
+        replacement if len(replacement) == 1 and character != "\uff5c" else character
+        for character, replacement in zip(text, folded_characters, strict=True)
     )
 
 
 def marks_from_folder(folder: Path) -> tuple[str, ...]:
-    """Return the control tokens of the tokenizer in a transformers folder; none without its files.
+    """Return the control tokens of a folder's tokenizer; none if the tokenizer files are missing.
 
-    They are the tokens that `tokenizer.json` or `tokenizer_config.json` mark as special, the
-    special tokens that have a role (`eos_token` …), and the marks in the chat template. In some
-    models, plain text that is not a token begins a turn.
+    These are the tokens that `tokenizer.json` or `tokenizer_config.json` mark as special, the
+    special tokens with a role (`eos_token` …), and the marks in the chat template. In some models,
+    plain text that is not a token starts a turn.
     """
-    stamps = tuple(_stamp(folder / name) for name in (*_TOKENIZER_FILES, _TEMPLATE_FILE))
-    return _read_marks(folder, stamps)
+    file_versions = tuple(_stamp(folder / name) for name in (*_TOKENIZER_FILES, _TEMPLATE_FILE))
+    return _read_marks(folder, file_versions)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -115,7 +116,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-@lru_cache(maxsize=16)  # the tokenizer of an 8B model is a JSON of 9 MB
+@lru_cache(maxsize=16)  # the tokenizer file of an 8B model has 9 MB
 def _read_marks(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str, ...]:
     tokenizer, config, special_tokens = (_read_json(folder / name) for name in _TOKENIZER_FILES)
     marks = set(_special_tokens(cast("list[Any]", tokenizer.get("added_tokens") or [])))
@@ -133,7 +134,7 @@ def _read_marks(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str
 
 
 def _breakable_marks(marks: Iterable[str]) -> tuple[str, ...]:
-    # A single character cannot be broken, and no chat model uses one to mark a turn.
+    # A single character cannot be split, and no chat model uses one to mark a turn.
     return tuple(sorted(mark for mark in marks if len(mark) > 1 and not mark.isspace()))
 
 
@@ -164,27 +165,27 @@ def _token_texts(value: object) -> Iterable[str]:
 
 
 def _template_text(value: object) -> str:
-    """Return a template, or several by name, as one text to search."""
+    """Return one template or several named templates as one text."""
     return value if isinstance(value, str) else json.dumps(value or "", ensure_ascii=False)
 
 
 def marks_from_tokenizer(tokenizer: Any) -> ControlMarks:
-    """Return the control tokens of a loaded transformers tokenizer; empty if it names none."""
-    added = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
-    marks = {str(token.content) for token in added.values() if token.special}
+    """Return the control tokens of a loaded transformers tokenizer; empty if it lists none."""
+    added_tokens = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
+    marks = {str(token.content) for token in added_tokens.values() if token.special}
     marks |= set(_token_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
     marks |= set(_TEMPLATE_MARK.findall(_template_text(getattr(tokenizer, "chat_template", None))))
     return ControlMarks(_breakable_marks(marks))
 
 
 def marks_for_home(settings: Settings) -> ControlMarks:
-    """Return the marks of all base models prepared in a home, whichever of them answers.
+    """Return the marks of all base models that are prepared in a home.
 
-    Breaking another model's mark as well does no harm, because it is plain text to this model. It
-    also covers a fallback to an older base model.
+    Escaping another model's mark does no harm, because it is plain text to the answering model.
+    This also covers a fallback to an older base model.
     """
-    own: set[str] = set()
+    marks: set[str] = set()
     for record in settings.weights_dir.glob("*/*/base_model.json"):
         folder = record.parent / str(_read_json(record).get("folder", "."))
-        own |= set(marks_from_folder(folder))
-    return ControlMarks(tuple(sorted(own)))
+        marks |= set(marks_from_folder(folder))
+    return ControlMarks(tuple(sorted(marks)))

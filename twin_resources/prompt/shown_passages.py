@@ -1,10 +1,10 @@
-"""Join passages for a prompt: consecutive pieces of one post are shown as one.
+"""Join consecutive chunks of a post into one passage for a prompt.
 
-Scope: the parts of a chunk that a prompt shows, and joining neighbours. Out of scope: choosing
-chunks (`retrieval/selection.py`), the texts around them (`templates.py`).
+Scope: the fields of a chunk that a prompt shows, and joining neighbours.
+Out of scope: choosing chunks (`retrieval/selection.py`), the texts around them (`templates.py`).
 
 Chunks are small so that each vector represents one thought. The prompt shows the chosen part of a
-post under a single title, instead of a title above each piece of 128 tokens.
+post under a single title, not under a title for each chunk of 128 tokens.
 """
 # pyright: strict
 
@@ -17,7 +17,7 @@ from typing import Protocol
 
 
 class Excerpt(Protocol):
-    """The parts of a chunk that a prompt shows, and its position, as in `retrieval.Passage`."""
+    """The fields of a chunk that a prompt shows, and its position, as in `retrieval.Passage`."""
 
     @property
     def document_id(self) -> str: ...
@@ -41,11 +41,11 @@ SHOWN_COLUMNS = ("document_id", "title", "text", "published_at", "position", "st
 
 @dataclass(frozen=True)
 class ShownPassage:
-    """A chunk as a prompt shows it, or several consecutive chunks of one post.
+    """One chunk or several consecutive chunks of a post, as a prompt shows them.
 
     Attributes:
-        position: position of the last chunk in its post, from 0.
-        start, end: range in the cleaned document, in characters.
+        position: position of the last chunk in its post, starting at 0.
+        start, end: character range in the cleaned document.
     """
 
     document_id: str
@@ -58,21 +58,23 @@ class ShownPassage:
 
 
 def join_passages(passages: Iterable[Excerpt]) -> list[ShownPassage]:
-    """Return the passages in order; one that continues the previous passage is joined to it."""
-    shown: list[ShownPassage] = []
+    """Return the passages in order, each joined to the previous passage if it continues it."""
+    joined_passages: list[ShownPassage] = []
     for passage in passages:
-        previous = shown[-1] if shown else None
-        if previous is not None and _continues(previous, passage):
-            between = _gap_text(passage.start - previous.end)
-            shown[-1] = replace(
-                previous,
-                text=f"{previous.text}{between}{passage.text}",
+        previous_passage = joined_passages[-1] if joined_passages else None
+        if previous_passage is not None and _continues(previous_passage, passage):
+            gap = _gap_text(passage.start - previous_passage.end)
+            joined_passages[-1] = replace(
+                previous_passage,
+                text=f"{previous_passage.text}{gap}{passage.text}",
                 position=passage.position,
                 end=passage.end,
             )
         else:
-            shown.append(ShownPassage(**{name: getattr(passage, name) for name in SHOWN_COLUMNS}))
-    return shown
+            joined_passages.append(
+                ShownPassage(**{name: getattr(passage, name) for name in SHOWN_COLUMNS})
+            )
+    return joined_passages
 
 
 def _continues(previous: ShownPassage, passage: Excerpt) -> bool:
@@ -80,10 +82,10 @@ def _continues(previous: ShownPassage, passage: Excerpt) -> bool:
 
 
 def _gap_text(characters: int) -> str:
-    """Return white space for the gap between two chunks, of which only the length is known.
+    """Return white space for the gap between two chunks, given only its length.
 
-    One character was a space or a line break: in Markdown a line break can replace a space, but a
-    space cannot replace a line break. Several characters were most often an empty line.
+    A gap of one character was a space or a line break. In Markdown, a line break can replace a
+    space, but a space cannot replace a line break. A longer gap was usually an empty line.
     """
     if characters <= 0:
         return ""

@@ -1,19 +1,19 @@
-"""Assemble prompts from versioned templates; prompts are built nowhere else.
+"""Assemble prompts from versioned templates; no other module builds prompts.
 
 Scope: the texts of the templates, their hashes, and `render`. The gateway, the training data and
 the evaluation all call `render`, so that prompts look the same in training and in production.
 Out of scope: choosing passages (`retrieval/retrieval.py`), the model's own chat markup (its
 tokenizer's `chat_template` adds it), the author's settings (`authors.Author`).
 
-Never edit a template with which a checkpoint was trained. Write a new one and keep the old one in
-`TEMPLATES`, because datasets, checkpoints and traces name it by hash. Message format: the
+Never edit a template with which a checkpoint was trained. Write a new template and keep the old one
+in `TEMPLATES`, because datasets, checkpoints and traces refer to it by hash. Message format: the
 `messages` of https://platform.openai.com/docs/api-reference/chat
 
-Text written by people stays text. Control tokens are broken in all content. If a reader writes a
+Text written by people stays text. Control tokens are escaped in all content. If a reader writes a
 line that only the template should write (the heading of the passages, a numbered passage,
 `Question:`), the line is marked as the reader's. Neither change is part of a template or its hash.
-A prompt without such marks is unchanged. A checkpoint trained on a prompt with a mark receives a
-safer prompt than it saw.
+A prompt without such marks stays unchanged. If a checkpoint was trained on a prompt with an
+unescaped mark, it now receives a safer prompt.
 """
 # pyright: strict
 
@@ -41,13 +41,15 @@ class Template:
     """The texts around a question; `render` fills the fields in braces.
 
     Attributes:
-        id: a readable name; the hash is the identifier.
-        system: the system message; `{author}`.
-        persona, refusal: settings of earlier releases, kept because checkpoints' hashes cover them.
-        passages: the heading above the passages.
-        passage: one passage; `{number}` from 1, `{title}`, `{date}` (ISO, or `undated`), `{text}`.
-        question: the reader's question below the passages; `{question}`.
-        bare_question: the question if no passage was found; `{question}`.
+        id: readable name; the hash is the identifier.
+        system: system message with the field `{author}`.
+        persona, refusal: texts of earlier releases, kept because the hashes of checkpoints include
+            them.
+        passages: heading above the passages.
+        passage: text of one passage with the fields `{number}` (from 1), `{title}`, `{date}` (ISO
+            or `undated`) and `{text}`.
+        question: text of the question below the passages, with the field `{question}`.
+        bare_question: text of the question without passages, with the field `{question}`.
     """
 
     id: str
@@ -61,30 +63,30 @@ class Template:
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over all texts of the template, 16 hexadecimal digits."""
+        """SHA-256 of all texts of the template, 16 hexadecimal digits."""
         canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @cached_property
     def _imitation_pattern(self) -> re.Pattern[str]:
-        """Pattern, on folded text, of template lines that a reader may imitate."""
+        """Pattern, for folded text, of template lines that a reader may imitate."""
         heads = [self.passages, *(text.partition("{")[0] for text in (self.question, self.passage))]
         if "{number}" in self.passage.partition("{title}")[0]:
             heads[-1] = self.passage.partition("{title}")[0].strip()
-        shapes = (
+        patterns = (
             re.escape(head.strip().casefold()).replace(r"\{number\}", r"\d+").replace(r"\ ", r"\s+")
             for head in heads
             if head.strip()
         )
-        return re.compile(rf"[\W_]*?(?:{'|'.join(shapes)})")
+        return re.compile(rf"[\W_]*?(?:{'|'.join(patterns)})")
 
     def mark_imitations(self, text: str) -> str:
-        """Return a reader's text with each line that imitates the template marked as the reader's.
+        """Mark each line of a reader's text that imitates the template.
 
-        The first line of a question follows the template's `Question:`, but a passages heading
-        there could still open a block of passages. The method is idempotent.
+        This includes the first line of a question, although it follows the template's `Question:`.
+        A passages heading there could still start a block of passages. The method is idempotent.
         """
-        lines = text.splitlines(keepends=True)  # also splits at separators that no keyboard has
+        lines = text.splitlines(keepends=True)  # also splits at unusual Unicode separators
         if not any(self._imitation_pattern.match(_fold(line)) for line in lines):
             return text
         return "".join(
@@ -96,7 +98,7 @@ class Template:
 
 
 def _fold(line: str) -> str:
-    """Return the line for comparison: normalized letters, no case, no invisible characters."""
+    """Return the line with normalized letters, in lower case, without invisible characters."""
     line = unicodedata.normalize("NFKC", line).casefold()
     if line.isascii():
         return line
@@ -126,10 +128,10 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
 
 
 def template_by_hash(template_hash: str) -> Template:
-    """Return the template that a dataset, a checkpoint or a trace names.
+    """Return the template with the hash in a dataset, a checkpoint or a trace.
 
     Raises:
-        TwinError: this code does not have the template, and a prompt from a different one would not
+        TwinError: this release does not have the template; a prompt from another template would not
             match the checkpoint's training.
     """
     if template_hash not in TEMPLATES:
@@ -154,25 +156,24 @@ def render(
     """Build messages from a question, its passages and the author's settings.
 
     Args:
-        template: the texts to use.
-        author_name: the author's display name.
-        question: the reader's last message.
-        passages: passages, best first; none gives the bare question. A passage that continues the
-            one before it in the same post is shown together with it as one.
+        template: template to use.
+        author_name: display name of the author.
+        question: last message of the reader.
+        passages: passages, best first; without passages, the prompt has the bare question. A
+            passage that continues the previous one in the same post is joined to it.
         history: earlier turns of the conversation (`user` and `assistant` only), oldest first.
-        note: the system message of the reader's program, with every line marked. It is shown on the
-            reader's side and not in the template's system message, because a program is not an
-            author.
-        marks: control tokens of the models that may read the prompt; those of the model families
-            are always included.
+        note: system message of the reader's program. Its lines are marked and added to the reader's
+            message, not to the template's system message, because a program is not the author.
+        marks: control tokens of the models that may read the prompt, in addition to those of the
+            model families.
 
     Returns:
-        One `system` message, the history, and one `user` message. All content is stripped: a
-        leading newline merges with the chat markup of some models and once cost 31 of 200 training
-        samples.
+        One `system` message, the history, and one `user` message. All content is stripped, because
+        a leading newline merges with the chat markup of some models. This once made 31 of 200
+        training samples unusable.
 
     Raises:
-        TwinError: a turn of the history has a different role.
+        TwinError: a turn of the history has another role.
     """
     system = template.system.format(author=author_name).strip()
     messages = [{"role": "system", "content": system}]
@@ -185,7 +186,7 @@ def render(
             )
         content = template.mark_imitations(
             turn["content"].strip()
-        )  # clients send assistant turns too
+        )  # clients also send the assistant turns
         messages.append({"role": turn["role"], "content": content})
     passage_texts = [
         template.passage.format(
@@ -209,21 +210,21 @@ def render(
 
 
 def strip_passages(content: str) -> str:
-    """Return a user message of `render` without the passages above its question.
+    """Return a user message from `render` without the passages above its question.
 
-    The last line that begins like a question of a known template is the template's own, because a
-    reader's imitations are marked. A note between passages and question is removed as well.
+    The last line that starts like a known template's question is the template's own line, because
+    imitations by readers are marked. A note between passages and question is also removed.
     """
     for template in TEMPLATES.values():
         head = template.question.partition("{question}")[0]
         if content.startswith(f"{template.passages}\n") and head:
-            _, found, question = content.rpartition(f"\n\n{head}")
-            if found:
+            _, separator, question = content.rpartition(f"\n\n{head}")
+            if separator:
                 return template.bare_question.format(question=question).strip()
     return content
 
 
 def _note_paragraphs(note: str) -> list[str]:
-    """Return a note's paragraph, or none. No template has it, because no checkpoint learned it."""
+    """Return a note's paragraph, or none; notes are not part of the templates used in training."""
     lines = [f"> {line}".rstrip() for line in note.strip().splitlines()]
     return ["\n".join([NOTE_HEADING, *lines])] if lines else []

@@ -1,5 +1,4 @@
-"""Measures answer quality and acts on it: ledger, judges, trials, retrainings.
+"""Measure answer quality and act on it: ledger, judges, trials, retraining.
 
-Scope: evidence and decisions kept in the state store. Out of scope: the mathematics
-(`statistics/`).
+Scope: evidence and decisions in the state store. Out of scope: the mathematics (`statistics/`).
 """

@@ -1,10 +1,10 @@
 """Select the ranked passages to show, and their neighbours, within the token budget.
 
-Scope: the order in which hits and their neighbours receive tokens.
-Out of scope: ranking and reading (`search.py`).
+Scope: dividing the token budget among hits and their neighbours.
+Out of scope: ranking and reading passages (`search.py`).
 
-A chunk ends at its token limit, not at the end of a thought. If the hits leave enough tokens, the
-next passage after each hit is therefore also shown, and then the previous one.
+A chunk ends at its token limit, often in the middle of a thought. If enough tokens remain after the
+hits, the passage after each hit is therefore also shown, and then the passage before it.
 """
 # pyright: strict
 
@@ -17,11 +17,11 @@ from itertools import count, takewhile
 from twin_resources.models.retrieval.search import Passage
 
 MAX_PER_POST = 2
-"""Maximum number of hits in a post; a third could displace the right post."""
+"""Maximum number of hits per post; a third hit could displace the right post."""
 
 
 def select_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> list[Passage]:
-    """Select the best passages that fit, with at most `MAX_PER_POST` of a post."""
+    """Select the best passages that fit, with at most `MAX_PER_POST` from each post."""
     passages: list[Passage] = []
     hits_by_post: Counter[str] = Counter()
     remaining = token_budget
@@ -50,28 +50,28 @@ def add_neighbours(
         neighbours_by_hit: neighbours by the hit's chunk id, best first.
 
     Returns:
-        Runs of adjacent passages in a post's order, starting with the run of the best hit.
+        Runs of adjacent passages in the order of their post, starting with the best hit's run.
     """
     remaining = token_budget - sum(hit.token_count for hit in hits)
-    selected = {(hit.document_id, hit.position): hit for hit in hits}
+    passages_by_position = {(hit.document_id, hit.position): hit for hit in hits}
     for hit in hits:
         for passage in neighbours_by_hit.get(hit.chunk_id, ()):
             position = (passage.document_id, passage.position)
-            if position not in selected and passage.token_count <= remaining:
-                selected[position] = passage
+            if position not in passages_by_position and passage.token_count <= remaining:
+                passages_by_position[position] = passage
                 remaining -= passage.token_count
-    return _group_adjacent(selected)
+    return _group_adjacent(passages_by_position)
 
 
 def _group_adjacent(selected: Mapping[tuple[str, int], Passage]) -> tuple[Passage, ...]:
-    """Order the passages so that adjacent passages of a post are together.
+    """Order the passages so that each post's adjacent passages are together.
 
     Args:
         selected: passages by document and position, best first.
     """
-    order: dict[tuple[str, int], Passage] = {}
+    grouped_passages: dict[tuple[str, int], Passage] = {}
     for document, position in selected:
         first = next(i for i in count(position, -1) if (document, i - 1) not in selected)
         run = takewhile(selected.__contains__, ((document, i) for i in count(first)))
-        order.update((key, selected[key]) for key in run)
-    return tuple(order.values())
+        grouped_passages.update((key, selected[key]) for key in run)
+    return tuple(grouped_passages.values())

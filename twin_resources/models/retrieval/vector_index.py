@@ -1,7 +1,7 @@
 """Plan and create an author's vector index, an IVF index with RaBitQ codes.
 
-Scope: the sizes, the parameters of the index and of a search, and the index's current state.
-Out of scope: the other indexes and the lease (`index.py`), the search itself (`search.py`).
+Scope: size limits, the parameters of the index and of a search, and the index's current state.
+Out of scope: the other indexes and the lease (`index.py`), searching (`search.py`).
 Method: RaBitQ, Gao and Long 2024, https://doi.org/10.1145/3654970. Index in Lance:
 https://lance.org/format/table/index/vector/
 
@@ -11,9 +11,9 @@ Measured for ten nearest vectors of 384 dimensions: CPU ms per query (recall), C
     30,000    24          7 (.99), 0.8 s    8 (.99), 37 s     6 (.99), 3 s
     200,000   142         6 (.97), 6 s      9 (.99), 76 s     8 (.998), 8 s
 
-IVF_RQ is used, because it is the fastest to build and the smallest: one bit per dimension, where SQ
-has eight. With Lance's defaults (256 sampled vectors per partition, 50 iterations), IVF_PQ takes
-minutes to build.
+This project uses IVF_RQ because it is the fastest to build and the smallest: it stores one bit per
+dimension, and SQ stores eight. With Lance's defaults (256 sampled vectors per partition, 50
+iterations), IVF_PQ takes minutes to build.
 """
 # pyright: strict
 
@@ -24,17 +24,17 @@ from datetime import timedelta
 from typing import Any
 
 VECTOR_INDEX = "vector"
-# From about 6,000 rows on, a flat scan costs more than the index. Below 10,000 rows, the gateway
+# Above about 6,000 rows, a flat scan costs more than the index. Below 10,000 rows, the gateway
 # keeps an author's vectors in memory, which is exact and cheaper than both.
 MIN_INDEXED_ROWS = 10_000
 ROWS_PER_PARTITION = 800
-MAX_GROWTH = 2.0  # at this growth in partitions, the centres no longer fit the rows
-# Lance would merge segments into few large partitions, so the index is rebuilt, in some seconds.
+MAX_GROWTH = 2.0  # if the partition count grows by this factor, the centroids no longer fit
+# Lance would merge segments into a few large partitions. A rebuild takes only a few seconds.
 MAX_SEGMENTS = 32
-SAMPLE_RATE = 64  # sampled vectors per partition for learning the centres
+SAMPLE_RATE = 64  # sampled vectors per partition for training the centroids
 MAX_ITERATIONS = 15
-PROBES = 40  # partitions that a search reads, or the minimum if it has a filter
-REFINE = 10  # this multiple of the requested number of rows is compared exactly
+PROBES = 40  # partitions that a search reads; a filtered search may read more
+REFINE = 10  # a search compares this multiple of the requested row count exactly
 _BUILD_LIMIT = timedelta(hours=1)
 
 
@@ -50,8 +50,8 @@ class IndexState:
     """The state of a table's existing index.
 
     Attributes:
-        partitions: number of partitions at creation; rows added later use the same partitions.
-        segments: number of segments: one, plus one for each addition of rows.
+        partitions: number of partitions at creation; later rows use the same partitions.
+        segments: number of segments: one, plus one for each batch of rows added later.
     """
 
     partitions: int
@@ -116,9 +116,9 @@ def set_probes(builder: Any, *, has_filter: bool) -> Any:
 
     Args:
         builder: a LanceDB vector query.
-        has_filter: whether the query has a filter. There is then no upper bound: if the filter
-            leaves few rows, Lance reads partitions until it has the requested number. Without the
-            bound, an unfiltered search of 200,000 rows took 16.6 CPU ms instead of 12.7.
+        has_filter: whether the query has a filter. A filtered search has no upper bound: if the
+            filter leaves few rows, Lance reads partitions until it has the requested number.
+            Without the bound, an unfiltered search of 200,000 rows took 16.6 CPU ms, not 12.7.
     """
-    maximum = 0 if has_filter else PROBES
-    return builder.minimum_nprobes(PROBES).maximum_nprobes(maximum).refine_factor(REFINE)
+    max_probes = 0 if has_filter else PROBES
+    return builder.minimum_nprobes(PROBES).maximum_nprobes(max_probes).refine_factor(REFINE)

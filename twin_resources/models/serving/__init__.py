@@ -1,4 +1,4 @@
-"""Serve models with one llama.cpp process per version, in the fleet that the policy requires.
+"""Serve the model versions that the policy requires, each in its own llama.cpp process.
 
 Scope: starting, monitoring and querying servers. Out of scope: routes (`gateway/`).
 """

@@ -1,16 +1,16 @@
 """Call vLLM's routes for LoRA adapters: list the models, load an adapter, and unload one.
 
-Scope: the three requests and the interpretation of their responses. Out of scope: choosing the
-adapters (`loaded_adapters.py`), querying a model (`served_model.py`).
+Scope: the three requests and the interpretation of their responses.
+Out of scope: choosing the adapters (`loaded_adapters.py`), querying a model (`served_model.py`).
 Interface: https://docs.vllm.ai/en/latest/features/lora/ ("Dynamically serving LoRA Adapters")
 
     GET  /v1/models                {"data": [{"id", "root", "parent"}, …]}
     POST /v1/load_lora_adapter     {"lora_name", "lora_path"}; 400: the name is taken
     POST /v1/unload_lora_adapter   {"lora_name"}; 404: no such adapter
 
-`root` is the path from which an adapter was loaded, as given in the request. `parent` is its base
-model, or null for a base. Other OpenAI-compatible servers omit both. The POST routes exist only
-with `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
+`root` is the path from which an adapter was loaded, as given in the request. `parent` is the
+adapter's base model, or null for a base model. Other OpenAI-compatible servers omit both. The POST
+routes exist only with `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
 """
 # pyright: strict
 
@@ -40,8 +40,8 @@ class OfferedModel:
 
     Attributes:
         name: value of `model` in a request.
-        root: path from which it was loaded; empty if the server does not report it.
-        parent: base model of an adapter; empty for a base, or if the server does not report it.
+        root: path from which the model was loaded; empty if the server does not report it.
+        parent: an adapter's base model; empty for a base model or if the server does not report it.
     """
 
     name: str
@@ -50,14 +50,14 @@ class OfferedModel:
 
 
 class RouteMissingError(TwinError):
-    """An error because the server has no routes for adapters, or does not allow them."""
+    """The server does not have or does not allow the adapter routes."""
 
 
 def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, OfferedModel]:
-    """Return the models of `<url>/models` by name.
+    """Return the models listed at `<url>/models`, by name.
 
     Args:
-        url: ends in `/v1`.
+        url: base URL, which ends in `/v1`.
         key: bearer token; may be empty.
 
     Raises:
@@ -87,10 +87,12 @@ def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Off
 
 
 def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
-    """Return whether the server has the routes, so that it answers a GET with 405, not 404.
+    """Return whether the server has the adapter routes.
+
+    A server that has them answers a GET request with 405 instead of 404.
 
     Raises:
-        TwinError: it does not answer.
+        TwinError: the server does not answer.
     """
     import httpx
 
@@ -116,15 +118,15 @@ def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
 
     Raises:
         RouteMissingError: the server has no such route.
-        TwinError: the server refuses, for example because the name is taken, the folder is missing
-            or the rank exceeds its `--max-lora-rank`; `found` contains its message.
+        TwinError: the server refuses; `found` contains its message. Examples: the name is taken,
+            the folder is missing, or the rank exceeds `--max-lora-rank`.
     """
-    tried = f"load the adapter {name} at {url} from {path}"
+    action = f"load the adapter {name} at {url} from {path}"
     _post(
         f"{url}/{LOAD_ROUTE}",
         key,
         {"lora_name": name, "lora_path": path},
-        tried=tried,
+        tried=action,
         next_step="give the server access to that folder (TWIN_MODEL_SERVER_HOME), start it with "
         "a --max-lora-rank of at least the recipe's rank, and read its log",
     )
@@ -135,7 +137,7 @@ def unload_adapter(url: str, key: str, *, name: str) -> None:
 
     Raises:
         RouteMissingError: the server has no such route.
-        TwinError: it has no adapter with that name, or could not unload it.
+        TwinError: the server has no adapter with that name, or could not unload it.
     """
     _post(
         f"{url}/{UNLOAD_ROUTE}",
@@ -164,7 +166,7 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
     if response.is_success:
         return
     message = _error_message(response)
-    # a missing adapter is also a 404, but the web framework's own 404 says only "Not Found"
+    # A missing adapter is also a 404, but the web framework's own 404 says only "Not Found".
     if response.status_code == 404 and message in {"", "Not Found"}:
         raise RouteMissingError(
             tried, found="the server has no such route", next_step=ENABLE_ADAPTERS_STEP
@@ -173,17 +175,22 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
 
 
 def _error_message(response: httpx.Response) -> str:
-    """Return a refusal's message, which is under `error` from vLLM 0.10 on, else at the top."""
+    """Return the message of an error response.
+
+    vLLM 0.10 and later nest it under `error`; earlier versions put it at the top level.
+    """
     try:
         document: object = response.json()
     except ValueError:
         return response.text.strip()[:300]
     if not isinstance(document, dict):
         return str(document)[:300]
-    top = cast("dict[str, Any]", document)
-    error = top.get("error")
-    inner: dict[str, Any] = cast("dict[str, Any]", error) if isinstance(error, dict) else top
-    return str(inner.get("message") or inner.get("detail") or "")[:300]
+    fields = cast("dict[str, Any]", document)
+    error = fields.get("error")
+    error_fields: dict[str, Any] = (
+        cast("dict[str, Any]", error) if isinstance(error, dict) else fields
+    )
+    return str(error_fields.get("message") or error_fields.get("detail") or "")[:300]
 
 
 def _authorization(key: str) -> dict[str, str]:

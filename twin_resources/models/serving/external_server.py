@@ -1,7 +1,7 @@
-"""Represent an answer model at an address as a fleet member, and check it periodically.
+"""Represent an external answer model as a fleet member, and check it periodically.
 
-Scope: the interval of the checks, and the effect of a failed check. Out of scope: this home's
-servers (`fleet_member.py`), a single check (`named_server.py`).
+Scope: the interval between checks, and the effect of a failed check.
+Out of scope: this home's servers (`fleet_member.py`), a single check (`named_server.py`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from twin_resources.models.serving.named_server import find_external_server
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.settings import Settings
 
-# Limits the requests to a paid address. If it fails between checks, the base model answers.
+# Limits the requests to a paid service. If it fails between checks, the base model answers.
 CHECK_INTERVAL_S = 15.0
-CHECK_TIMEOUT_S = 3.0  # the fleet waits for this check
+CHECK_TIMEOUT_S = 3.0  # short, because the fleet waits for each check
 
 
 class ExternalMember:
-    """An answer model at an address, with the interface of `fleet_member.FleetMember`.
+    """An external answer model with the interface of `fleet_member.FleetMember`.
 
-    It has no process and is ready while the address answers.
+    It has no local process and is ready while its address answers.
     """
 
     def __init__(self, key: str, required_server: RequiredServer, *, settings: Settings) -> None:
@@ -57,7 +57,7 @@ class ExternalMember:
         return self.draining_since is not None
 
     def terminate(self) -> None:
-        """Do nothing, because the server is not this home's own."""
+        """Do nothing, because this home does not own the server."""
 
     def stop(self) -> None:
         self.server = None

@@ -1,12 +1,12 @@
-"""Start and end model servers: a llama.cpp process, or an external OpenAI-compatible server.
+"""Start and stop llama.cpp server processes, or use an external OpenAI-compatible server.
 
-Scope: starting a server for one model version, waiting until it answers, and ending it.
+Scope: starting a server for one model version, waiting until it answers, and stopping it.
 Out of scope: the code of the process (`model_server_process.py`), choosing the versions
 (`fleet.py`), prompts, routing (the gateway).
 
-Each version has its own process, because llama.cpp reuses the key-value cache between the adapters
-of a process. After an adapter had answered, 51 of 51 answers of the base were wrong. In addition,
-requests for different adapters wait for each other.
+Each version has its own process, because llama.cpp reuses the key-value cache across the adapters
+of a process. After an adapter had answered, 51 of 51 answers from the base model were wrong. In
+addition, requests for different adapters wait for each other.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ STOP_TIMEOUT_S = 10.0
 class ServerProcess:
     """A llama.cpp server process in its own process group.
 
-    The process exits when its parent has ended, so a killed parent leaves no server behind.
+    The process exits when its parent has exited, so a killed parent leaves no server behind.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class ServerProcess:
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
         self.log_path = settings.logs_dir / f"model-server-{name}.log"
         folder = settings.work_dir / "model-servers"
-        for required in (settings.logs_dir, folder):
-            required.mkdir(parents=True, exist_ok=True)
+        for directory in (settings.logs_dir, folder):
+            directory.mkdir(parents=True, exist_ok=True)
         self._port_file = folder / f"{name}-{os.getpid()}-{secrets.token_hex(4)}.json"
         command = [sys.executable, "-m", "twin_resources.models.serving.model_server_process"]
         command += ["--base", str(base_gguf), "--alias", alias, "--port", str(port)]
@@ -102,7 +102,7 @@ class ServerProcess:
             command += ["--adapter", str(adapter_gguf)]
         if threads:
             command += ["--threads", str(threads)]
-        # the key is an environment variable, because all users of the machine can see arguments
+        # The key is an environment variable, because every user of the machine can read arguments.
         environment = os.environ | {"TWIN_MODEL_SERVER_KEY": self.key}
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
@@ -123,7 +123,7 @@ class ServerProcess:
         """Return the server, or None while it is loading or does not answer.
 
         Raises:
-            TwinError: the process has ended; the message includes the end of its log.
+            TwinError: the process has exited; the message includes the end of its log.
         """
         import httpx
 
@@ -146,12 +146,12 @@ class ServerProcess:
         return RunningServer(f"{url}/v1", self.alias, self.key, self.pid, self._engine)
 
     def wait_until_ready(self) -> RunningServer:
-        """Wait for a healthy response while the process makes progress.
+        """Wait for a healthy response as long as the process makes progress.
 
-        This may be called again at any time, because a busy server may miss a health check.
+        The caller may call this again at any time, because a busy server may miss a health check.
 
         Raises:
-            TwinError: the process ended, made no progress, or was not ready within an hour.
+            TwinError: the process exited, made no progress, or was not ready within an hour.
         """
         progress, reason = ProgramProgress(), ""
         while not reason:
@@ -195,7 +195,7 @@ class ServerProcess:
         self._signal(signal.SIGTERM)
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """End the process group with SIGTERM, and with SIGKILL if it does not end in time."""
+        """Stop the process group with SIGTERM, and with SIGKILL if it does not exit in time."""
         self._signal(signal.SIGTERM)
         try:
             self._process.wait(timeout_s)
@@ -206,7 +206,7 @@ class ServerProcess:
         self._port_file.unlink(missing_ok=True)
 
     def log_tail(self, lines: int = 8) -> str:
-        """Return the last lines of the log, for an error message."""
+        """Return the last lines of the log for an error message."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace").strip()
         return " | ".join(text.splitlines()[-lines:]) or "an empty log"
 
@@ -216,17 +216,17 @@ class ServerProcess:
 
 
 def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
-    """Request one token, so that the first reader need not wait until the weights are paged in.
+    """Request one token, so that the first reader does not wait for the weights to be paged in.
 
     Returns:
-        The duration in seconds; `timeout_s` if the server is late, which is not a failure.
+        The duration in seconds, or `timeout_s` if the server does not answer in time.
 
     Raises:
         TwinError: the request fails.
     """
     import httpx
 
-    started = time.monotonic()
+    started_at = time.monotonic()
     body = {
         "model": server.alias,
         "messages": [{"role": "user", "content": "Hello"}],
@@ -249,18 +249,18 @@ def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
             found=str(error),
             next_step="read that server's log",
         ) from error
-    return time.monotonic() - started
+    return time.monotonic() - started_at
 
 
 class ModelServers:
-    """Servers for model versions: a process for each version, or the configured server."""
+    """Servers for model versions: one process per version, or the configured external server."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @property
     def base_alias(self) -> str:
-        """The alias of the base model alone, on this home's server or the configured server."""
+        """The alias of the base model, on this home's server or the configured external server."""
         return self._settings.base_model if self._settings.model_server_url else "base"
 
     @property
@@ -280,7 +280,7 @@ class ModelServers:
     def precision(self, version: ModelVersion) -> str:
         """Return the precision in which a version is served.
 
-        It determines how far its answers may differ from the reference's (`precision_limits`).
+        The precision determines how far answers may differ from the reference (`precision_limits`).
         """
         if self._settings.model_server_url:
             return external_precision(self._configured_precision, version.base)
@@ -297,20 +297,20 @@ class ModelServers:
         adapter: Path | None = None,
         port: int = 0,
     ) -> Iterator[RunningServer]:
-        """Serve one version during the context.
+        """Serve one version for the duration of the context.
 
         Args:
-            base_gguf: GGUF file of the base; may be None with `TWIN_MODEL_SERVER_URL`.
-            adapter_gguf: GGUF adapter of the version; None for the base alone.
+            base_gguf: GGUF file of the base model; may be None with `TWIN_MODEL_SERVER_URL`.
+            adapter_gguf: GGUF adapter of the version; None for the base model alone.
             alias: name of the version; the server at `TWIN_MODEL_SERVER_URL` must offer it, or load
                 it from `adapter`.
-            adapter: PEFT folder of the version, which an external server loads during the context;
+            adapter: PEFT folder of the version, which an external server loads for the context;
                 None if that server must already offer the alias.
-            port: 0 for any free port.
+            port: port number; 0 for any free port.
 
         Raises:
-            TwinError: the server did not start, or the external server neither offers the alias nor
-                loads it.
+            TwinError: the server did not start, or the external server neither offers nor loads
+                the alias.
         """
         if self._settings.model_server_url:
             if adapter is None:
@@ -332,10 +332,10 @@ class ModelServers:
             process.stop()
 
     def serve_version(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
-        """Serve a registered version as `serve` does, including an answer model at an address.
+        """Serve a registered version, including an external answer model; see `serve`.
 
         Raises:
-            TwinError: the server did not start, or the address does not offer its model.
+            TwinError: the server did not start, or the external server does not offer the model.
         """
         if version.is_answer_model and split_stored_name(version.base)[0]:
             return nullcontext(find_external_server(self._settings, version.base))
@@ -349,22 +349,22 @@ class ModelServers:
 
 
 def find_remote_server(settings: Settings, alias: str) -> RunningServer:
-    """Return the server at `settings.model_server_url`, if it offers `alias`.
+    """Return the server at `settings.model_server_url` if it offers `alias`.
 
     Raises:
-        TwinError: it does not answer, or does not offer the alias.
+        TwinError: the server does not answer or does not offer the alias.
     """
     url = settings.model_server_url.rstrip("/")
-    offered = list_model_names(url, settings.model_server_key)
-    if alias not in offered:
-        raise not_offered_error(alias, url, offered)
+    offered_names = list_model_names(url, settings.model_server_key)
+    if alias not in offered_names:
+        raise not_offered_error(alias, url, offered_names)
     key = settings.model_server_key
     engine = remote_engine_name(url, key, settings.model_server_precision)
     return RunningServer(url, alias, key, None, engine)
 
 
 def local_engine_name(precision: str = F16) -> str:
-    """Return the name and the version of this home's llama.cpp server.
+    """Return the name and version of this home's llama.cpp server.
 
     Args:
         precision: precision of the weights, which the name includes unless it is f16.
@@ -373,27 +373,30 @@ def local_engine_name(precision: str = F16) -> str:
 
 
 def remote_engine_name(url: str, key: str, precision: str = "") -> str:
-    """Return the address of an external server, and its version if it has `/version` (vLLM).
+    """Return an external server's address, with its version if it has `/version` (vLLM).
 
     Args:
-        url: ends in `/v1`.
+        url: base URL, which ends in `/v1`.
         precision: configured precision; may be empty.
     """
     import httpx
 
-    root = url.removesuffix("/v1")
+    server_name = url.removesuffix("/v1")
     try:
         response = httpx.get(
-            f"{root}/version", headers=_authorization_headers(key), timeout=10, trust_env=False
+            f"{server_name}/version",
+            headers=_authorization_headers(key),
+            timeout=10,
+            trust_env=False,
         )
-        root = f"{root} {response.raise_for_status().json()['version']}"
+        server_name = f"{server_name} {response.raise_for_status().json()['version']}"
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        pass  # OpenAI's interface does not have this route, so most servers lack it
-    return external_engine_name(root, precision)
+        pass  # most servers lack this route, which is not part of OpenAI's API
+    return external_engine_name(server_name, precision)
 
 
 def list_model_names(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
-    """Return the names under `<url>/models`.
+    """Return the model names listed at `<url>/models`.
 
     Raises:
         TwinError: the server does not answer like an OpenAI-compatible server.

@@ -1,8 +1,9 @@
-"""Find the server of an answer model at an address.
+"""Find the external server of an answer model by its address.
 
-Scope: a single check that it is available. Out of scope: periodic checks for the fleet
-(`external_server.py`), this home's servers (`fleet_member.py`), one server for the whole home
-(`TWIN_MODEL_SERVER_URL`, `model_server.py`), valid names (`answer_model.py`).
+Scope: a single check that the model is available.
+Out of scope: periodic checks for the fleet (`external_server.py`), this home's servers
+(`fleet_member.py`), one server for the whole home (`TWIN_MODEL_SERVER_URL`, `model_server.py`),
+valid names (`answer_model.py`).
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from twin_resources.storage.weights.answer_model import list_model_ids, split_st
 def find_external_server(
     settings: Settings, address: str, *, timeout_s: float = 10.0
 ) -> RunningServer:
-    """Return the server at `https://…/v1#model`.
+    """Return the server for an address such as `https://…/v1#model`.
 
     Raises:
-        TwinError: it does not answer, or does not offer that model.
+        TwinError: the server does not answer or does not offer that model.
     """
     url, model = split_stored_name(address)
-    offered = list_model_ids(url, settings.answer_model_key, timeout_s=timeout_s)
-    if model not in offered:
+    model_ids = list_model_ids(url, settings.answer_model_key, timeout_s=timeout_s)
+    if model not in model_ids:
         raise TwinError(
             f"serve {model} at {url}",
-            found=f"it offers {', '.join(offered) or 'no model'}",
+            found=f"it offers {', '.join(model_ids) or 'no model'}",
             next_step="load it there, or choose a different one with `twin up --answer-model`",
         )
     return RunningServer(url, model, settings.answer_model_key, None, url.removesuffix("/v1"))

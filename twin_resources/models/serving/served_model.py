@@ -1,7 +1,7 @@
-"""Query the served model over the OpenAI interface for answers with log-probabilities.
+"""Query the served model over the OpenAI API for answers with log-probabilities.
 
-Scope: asking one running server, or several servers of the same model. Out of scope: starting a
-server (`model_server.py`), timeouts (`timeouts.py`), judging the answers.
+Scope: querying one running server, or several servers of the same model.
+Out of scope: starting a server (`model_server.py`), timeouts (`timeouts.py`), judging the answers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
 TOP_LOGPROBS = 5
-MAX_CONCURRENT_REQUESTS = 2  # the number that this home's server answers in parallel
+MAX_CONCURRENT_REQUESTS = 2  # this home's server answers two requests in parallel
 
 StartServer = Callable[[], AbstractContextManager[RunningServer]]
 Prompt = Sequence[Mapping[str, str]]
@@ -34,11 +34,11 @@ class ServedAnswer:
 
     Attributes:
         text: the answer as a reader would see it.
-        tokens: ids of the answer's tokens.
-        log_probabilities: most probable ids at each token, with natural log-probabilities.
+        tokens: token ids of the answer.
+        log_probabilities: the most probable ids at each token, with natural log-probabilities.
         seconds: time from the request to the end of the answer.
         aligned_token_count: number of leading tokens whose positions in the answer are certain;
-            None if all are.
+            None if all positions are certain.
     """
 
     text: str
@@ -49,10 +49,10 @@ class ServedAnswer:
 
 
 class PromptQueue:
-    """Prompts shared by servers of one model; each takes the next prompt when it is free.
+    """A queue of prompts from which the servers of one model take work.
 
     Attributes:
-        answers: answers by position of the prompt, one for each item of `max_tokens`.
+        answers: answers by prompt position, one for each item of `max_tokens`.
     """
 
     def __init__(
@@ -69,13 +69,14 @@ class PromptQueue:
         Args:
             prompts: messages of each prompt.
             max_tokens: maximum lengths of a prompt's answers. With several lengths, the prompt is
-                repeated in a row, so that the server's cache contains it.
-            frequency_penalty: applied to the choice of tokens, not to their log-probabilities.
-            texts_only: whether to omit log-probabilities, which not every server reports.
-            on_answer: called with 1 after each answer.
+                sent several times in a row, so that the server finds it in its cache.
+            frequency_penalty: penalty for the choice of tokens; it does not change their
+                log-probabilities.
+            texts_only: whether to omit log-probabilities, which some servers do not report.
+            on_answer: callback that is called with 1 after each answer.
         """
         self.answers: dict[int, list[ServedAnswer]] = {}
-        # Escaped as in the gateway, because rows of a dataset may predate that escaping.
+        # The gateway escapes control marks, but dataset rows may predate that escaping.
         self._waiting = deque(enumerate(map(COMMON_MARKS.escape_messages, prompts)))
         self._count = len(prompts)
         self._max_tokens = tuple(max_tokens)
@@ -85,11 +86,11 @@ class PromptQueue:
 
     @property
     def remaining(self) -> int:
-        """Number of prompts still waiting."""
+        """Number of prompts in the queue."""
         return len(self._waiting)
 
     def answers_of_turn(self, turn: int = 0) -> list[ServedAnswer]:
-        """Return the answers of one turn in the order of the prompts."""
+        """Return the answers of one turn in prompt order."""
         return [self.answers[position][turn] for position in range(self._count)]
 
     def answer_with(
@@ -100,16 +101,16 @@ class PromptQueue:
         timeout_s: float = ANSWER_TIMEOUT_S,
         slot: int | None = None,
     ) -> None:
-        """Ask one server until no prompt is left.
+        """Query one server until the queue is empty.
 
         Args:
             max_concurrent: number of concurrent requests.
             timeout_s: time limit for an answer, extended while the server computes (`timeouts.py`).
-            slot: slot of this home's server whose cache keeps the prompts' prefix; None for any.
+            slot: slot of this home's server whose cache contains the prompts' prefix; None for any.
 
         Raises:
-            TwinError: the server has ended, refuses, or does not report token ids, as llama.cpp and
-                vLLM do.
+            TwinError: the server has exited, refuses, or does not report token ids. llama.cpp and
+                vLLM report them.
         """
         import httpx
 
@@ -141,9 +142,9 @@ class PromptQueue:
                 return
             try:
                 answers: list[ServedAnswer] = []
-                for tokens in self._max_tokens:
+                for length in self._max_tokens:
                     body = _build_request_body(
-                        server, prompt, max_tokens=tokens, texts_only=self._texts_only
+                        server, prompt, max_tokens=length, texts_only=self._texts_only
                     )
                     body |= slot_field
                     if self._frequency_penalty:
@@ -154,7 +155,7 @@ class PromptQueue:
                     answers.append(answer)
                     self._on_answer(1)
             except BaseException:
-                self._waiting.clear()  # so that the other workers stop too
+                self._waiting.clear()  # this also stops the other workers
                 raise
             self.answers[position] = answers
 
@@ -169,7 +170,7 @@ def ask(
     on_answer: Callable[[int], object] = lambda _answers: None,
     timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> list[ServedAnswer]:
-    """Ask every prompt once with greedy decoding; see `PromptQueue`."""
+    """Query a server once for each prompt, with greedy decoding; see `PromptQueue`."""
     queue = PromptQueue(
         prompts, max_tokens=[max_tokens], frequency_penalty=frequency_penalty, on_answer=on_answer
     )
@@ -187,7 +188,7 @@ def ask_with_servers(
     texts_only: bool = False,
     on_answer: Callable[[int], object] = lambda _answers: None,
 ) -> list[ServedAnswer]:
-    """Ask every prompt once as `ask` does, with temporary servers (`answer_queue`)."""
+    """Query temporary servers once for each prompt; see `ask` and `answer_queue`."""
     queue = PromptQueue(
         prompts,
         max_tokens=[max_tokens],
@@ -203,8 +204,8 @@ def answer_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> N
     """Answer a queue of prompts with several servers of one model.
 
     Args:
-        serve: starts one server of the model.
-        servers: maximum number of concurrent servers, each of which uses half of the cores.
+        serve: function that starts one server of the model.
+        servers: maximum number of concurrent servers; each uses half of the cores.
     """
 
     def run_server(_number: int) -> None:
@@ -249,19 +250,21 @@ def _request_answer(
         if texts_only:
             text = choice["message"]["content"] or ""
             return ServedAnswer(text, (), (), response.elapsed.total_seconds())
-        # llama.cpp omits `logprobs` for an answer without tokens
-        content = (choice.get("logprobs") or {}).get("content") or []
-        if choice["message"]["content"] and not content:
+        # llama.cpp omits `logprobs` from an answer without tokens.
+        token_entries = (choice.get("logprobs") or {}).get("content") or []
+        if choice["message"]["content"] and not token_entries:
             raise KeyError("logprobs")
         return ServedAnswer(
             text=choice["message"]["content"] or "",
-            tokens=tuple(_token_id(entry) for entry in content),
+            tokens=tuple(_token_id(entry) for entry in token_entries),
             log_probabilities=tuple(
-                {_token_id(other): other["logprob"] for other in entry["top_logprobs"]}
-                for entry in content
+                {_token_id(candidate): candidate["logprob"] for candidate in entry["top_logprobs"]}
+                for entry in token_entries
             ),
             seconds=response.elapsed.total_seconds(),
-            aligned_token_count=_count_aligned_tokens(content, response.json().get("usage") or {}),
+            aligned_token_count=_count_aligned_tokens(
+                token_entries, response.json().get("usage") or {}
+            ),
         )
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
         raise TwinError(
@@ -274,10 +277,10 @@ def _request_answer(
 def _count_aligned_tokens(
     content: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]
 ) -> int | None:
-    """Count the leading entries whose positions match the answer's tokens; None if all do.
+    """Count the leading entries whose positions match the answer's tokens; None if all match.
 
-    llama.cpp omits a token that ends within a character, and reports only the token that completes
-    the character. From there on, entries no longer match the answer's positions.
+    llama.cpp omits a token that ends within a character and reports only the token that completes
+    the character. From that token on, the entries no longer match the answer's positions.
     """
     if int(usage.get("completion_tokens") or 0) <= len(content):
         return None

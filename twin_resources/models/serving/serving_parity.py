@@ -7,10 +7,10 @@ reference's, and describing the difference. Out of scope: writing the GGUF file
 
 The comparisons are separate so that the error can state the cause: the rendering of the template,
 the tokenization (pre-tokenizer, merges), a turn that does not end, or the weights. A single token
-involves neither rotation nor attention. A difference there is therefore in the embedding, the
-output head or a norm. If it appears only later, it is in the rotary order or attention. The five
-most probable tokens after eight positions of each prompt are compared. The server's cache is on, as
-in normal use.
+involves neither rotation nor attention, so a difference after it comes from the embedding, the
+output head or a norm. A difference that appears only later comes from the rotary order or
+attention. The five most probable tokens after eight positions of each prompt are compared. The
+server's cache is on, as in normal use.
 """
 # pyright: strict, reportUnknownMemberType=false
 
@@ -38,7 +38,7 @@ TOP_TOKENS = 5  # compared after each position
 SINGLE_TOKEN_CAUSE = "after a single token: the embedding, the output head (tied or not) or a norm"
 SEQUENCE_CAUSE = "from the second token on: the rotary order or scaling, or attention"
 MAX_MEMORY_SHARE = 0.8
-# for a bf16 reference, whose own rounding error is about .03 nats
+# Limits for a bf16 reference, whose own rounding error is about .03 nats.
 ROUNDED_LIMITS = precision_limits("q8_0")
 SYSTEM_PROMPT = "You answer readers in the voice of Ada, from what Ada has published."
 QUESTIONS = (
@@ -59,10 +59,10 @@ class ServingParity:
     """The difference between a served base model and its reference, in nats.
 
     Attributes:
-        prompts, places: numbers of prompts and of positions in each.
+        prompts, places: number of prompts, and number of positions in each prompt.
         mean, largest: mean and largest absolute difference of log-probabilities.
         precision: precision of the served weights.
-        allowed_mean, allowed_largest: limits of `mean` and `largest`.
+        allowed_mean, allowed_largest: limits for `mean` and `largest`.
     """
 
     prompts: int
@@ -75,7 +75,7 @@ class ServingParity:
 
     @property
     def is_within_limits(self) -> bool:
-        # compared in this direction so that NaN does not pass
+        # This direction of the comparison rejects NaN.
         return self.mean <= self.allowed_mean and self.largest <= self.allowed_largest
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ class TransformersReference:
     """The model in transformers, with its unmerged PEFT adapter if there is one.
 
     It computes in float32, or in the stored precision (`is_reduced_precision`) if float32 weights
-    do not fit into the available memory.
+    do not fit in the available memory.
     """
 
     def __init__(self, folder: Path, adapter: Path | None = None) -> None:
@@ -99,7 +99,7 @@ class TransformersReference:
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         weight_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        # published weights have two bytes each, and float32 weights have four
+        # A published weight has two bytes, and a float32 weight has four.
         self.is_reduced_precision = (
             2 * weight_bytes > MAX_MEMORY_SHARE * psutil.virtual_memory().available
         )
@@ -120,7 +120,7 @@ class TransformersReference:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def log_probabilities(self, tokens: Sequence[int], positions: Sequence[int]) -> Any:
-        """Return the log-probabilities after these positions, (positions, vocabulary)."""
+        """Return the log-probabilities after these positions, shape (positions, vocabulary)."""
         import torch
 
         with torch.inference_mode():
@@ -142,7 +142,7 @@ def verify_serving_parity(
     adapter_gguf: Path | None = None,
     end_tokens: Iterable[str] = (),
 ) -> ServingParity:
-    """Serve a GGUF file and compare it to its transformers folder.
+    """Serve a GGUF file and compare it with its transformers folder.
 
     Args:
         precision: precision of the file, which determines the limits.
@@ -151,7 +151,7 @@ def verify_serving_parity(
         end_tokens: texts of the tokens that must end an answer.
 
     Raises:
-        TwinError: the file cannot be served, or the answers differ; the message says how.
+        TwinError: the file cannot be served, or the answers differ; the message describes how.
     """
     process = ServerProcess(settings, gguf, adapter_gguf, alias="proof")
     try:
@@ -219,7 +219,7 @@ def _conversations() -> list[Messages]:
 def _tokenize_prompt(
     reference: TransformersReference, server: _LlamaServerClient, messages: Messages
 ) -> list[int]:
-    """Return a prompt's tokens, on which the reference and the server must agree."""
+    """Return a prompt's tokens after checking that the reference and the server agree on them."""
     text, served_text = reference.render(messages), server.render(messages)
     if text != served_text:
         position = _first_difference(text, served_text)
@@ -232,8 +232,8 @@ def _tokenize_prompt(
     if tokens != served_tokens:
         position = _first_difference(tokens, served_tokens)
         expected, actual = (
-            reference.tokenizer.convert_ids_to_tokens(side[position : position + 4])
-            for side in (tokens, served_tokens)
+            reference.tokenizer.convert_ids_to_tokens(token_ids[position : position + 4])
+            for token_ids in (tokens, served_tokens)
         )
         raise _parity_error(
             server.alias,
@@ -261,10 +261,10 @@ def _measure_differences(
 ) -> list[float]:
     """Return the differences of the top tokens' log-probabilities after each position."""
     letter_token = reference.tokenize("a")[-1]
-    expected = reference.log_probabilities(prompt, positions)
+    log_probabilities = reference.log_probabilities(prompt, positions)
     return [
         abs(value - float(row[token]))
-        for row, position in zip(expected, positions, strict=True)
+        for row, position in zip(log_probabilities, positions, strict=True)
         for token, value in server.top_tokens(prompt[: position + 1], letter_token).items()
     ]
 
@@ -301,9 +301,9 @@ def _parity_error(subject: object, found: str) -> TwinError:
 
 
 class _LlamaServerClient:
-    """A client for the routes of llama.cpp's server that show how it reads a prompt.
+    """A client for the llama.cpp server routes that show how the server reads a prompt.
 
-    Interface: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
+    API: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
     """
 
     def __init__(self, server: RunningServer) -> None:
@@ -327,7 +327,7 @@ class _LlamaServerClient:
         return list(self._ask("/tokenize", body)["tokens"])
 
     def ends_answer(self, prompt: Sequence[int], token: int) -> bool:
-        """Return whether this token ends the answer if it comes first."""
+        """Return whether the answer ends if this is its first token."""
         body = {"prompt": list(prompt), "n_predict": 2, "logit_bias": [[token, 1e4]]}
         return self._ask("/completion", body | {"temperature": 0})["stop_type"] == "eos"
 
@@ -335,9 +335,9 @@ class _LlamaServerClient:
         """Return the most probable tokens after a prompt, with their log-probabilities.
 
         Args:
-            letter_token: id of an ordinary letter, which the server is forced to answer. It would
-                report nothing for a token that ends a turn or ends within a character. The bias
-                does not change the log-probabilities.
+            letter_token: id of an ordinary letter, which a bias forces the server to answer. The
+                server would report nothing for a token that ends a turn or ends within a
+                character. The bias does not change the log-probabilities.
         """
         body: dict[str, Any] = {
             "prompt": list(prompt),
@@ -362,6 +362,6 @@ class _LlamaServerClient:
 
 
 def _parse_log_probability(entry: Mapping[str, Any]) -> float:
-    """Return a log-probability; null represents NaN, which JSON does not have."""
+    """Return a log-probability; the server sends NaN as null, because JSON has no NaN."""
     value = entry["logprob"]
     return float("nan") if value is None else float(value)

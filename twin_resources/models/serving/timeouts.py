@@ -1,11 +1,11 @@
-"""Set the timeout of requests to a model server, and decide whether a late server is stuck.
+"""Set the timeout of requests to a model server, and decide whether a slow server is stuck.
 
 Scope: the time limit of a request, its single retry, and the check that the server is computing.
 Out of scope: the content of requests and answers (`served_model.py`).
 
-A late server may only be short of CPU time. Beside a training run and tests, an answer can take
+A slow server may only be short of CPU time. During a training run or tests, an answer can take
 minutes instead of seconds, and a timeout would lose the whole batch. The CPU time of the server's
-process distinguishes this from a stuck server. A dead server is noticed at once, because its
+process distinguishes a slow server from a stuck one. A dead server is detected at once, because its
 connections close.
 """
 # pyright: strict
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     import httpx
 
 ANSWER_TIMEOUT_S = 120.0  # with two free cores, a 135M model answers in 2 to 5 s
-BUSY_TIMEOUT_FACTOR = 8  # extends the time limit of a server that computes
-MIN_COMPUTING_CPU_S = 0.1  # within the time limit; an idle server uses less
-EXIT_DELAY_S = 0.5  # a killed process closes its connections shortly before it counts as ended
+BUSY_TIMEOUT_FACTOR = 8  # extends the time limit of a server that is computing
+MIN_COMPUTING_CPU_S = 0.1  # an idle server uses less within the time limit
+EXIT_DELAY_S = 0.5  # a killed process closes its connections shortly before it counts as exited
 
 
 class StallPolicy:
     """The time limit for requests to one server; concurrent requests may share it.
 
     Attributes:
-        limit_s: seconds to wait for an answer. It is multiplied by `BUSY_TIMEOUT_FACTOR` after the
-            first request that takes longer while the server computes.
+        limit_s: seconds to wait for an answer. The limit is multiplied by `BUSY_TIMEOUT_FACTOR`
+            after the first request that exceeds it while the server is computing.
     """
 
     def __init__(self, server: RunningServer, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
@@ -48,7 +48,7 @@ class StallPolicy:
         """Post a request, and repeat it once if it failed and the server is healthy.
 
         Raises:
-            TwinError: the server has ended or does not compute.
+            TwinError: the server has exited or is not computing.
             httpx.HTTPError: the second attempt also failed, or the server refuses.
         """
         import httpx
@@ -95,7 +95,7 @@ class StallPolicy:
         """Return the CPU seconds of the server's process; 0 for an external server.
 
         Raises:
-            TwinError: the process has ended.
+            TwinError: the process has exited.
         """
         if self._server.pid is None:
             return 0.0

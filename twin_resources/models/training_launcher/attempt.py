@@ -1,7 +1,6 @@
-"""Write and read the file that describes one attempt to all machines of a training run.
+"""Write and read the file that describes a training attempt to all of its machines.
 
-Scope: the file's content, and writing and reading it. Out of scope: running a machine's share
-(`machine.py`).
+Scope: the file's content. Out of scope: running a machine's share (`machine.py`).
 """
 # pyright: strict
 
@@ -28,8 +27,8 @@ class Attempt:
         attempt_id: unique id of the attempt.
         job: the job to run.
         machines: number of machines.
-        environment: variables for rank 0, in addition to the job's own.
-        may_fork: as in `MachineShare`; the launcher's setting overrides a worker's.
+        environment: variables for rank 0, in addition to those of the job.
+        may_fork: see `MachineShare`; the launcher's setting overrides a worker's.
     """
 
     attempt_id: str
@@ -40,7 +39,7 @@ class Attempt:
 
 
 def write_attempt(path: Path, attempt: Attempt) -> None:
-    """Write the file atomically, readable only by this user because it may contain secrets."""
+    """Write the file atomically; only this user can read it, because it may contain secrets."""
     document = {
         "schema": SCHEMA,
         "mark": attempt.attempt_id,
@@ -53,7 +52,7 @@ def write_attempt(path: Path, attempt: Attempt) -> None:
 
 
 def read_attempt(path: Path) -> Attempt | None:
-    """Read the file, or return None if there is none.
+    """Read the file, or return None if it does not exist.
 
     Raises:
         TwinError: the file has a different schema version.
@@ -73,5 +72,5 @@ def read_attempt(path: Path) -> Attempt | None:
         job=job_from_values(document["job"]),
         machines=document["machines"],
         environment=document["environment"],
-        may_fork=document.get("forks", True),  # missing in a file of an older release
+        may_fork=document.get("forks", True),  # older releases did not write this field
     )

@@ -1,6 +1,6 @@
-"""Train with the ranks of this machine, one training run at a time: the backend `local`.
+"""Run one training at a time on this machine: the backend `local`.
 
-Scope: its lock and its attempts. Out of scope: the processes of a machine (`machine.py`), several
+Scope: the lock and the attempts. Out of scope: the processes of a machine (`machine.py`), several
 machines (`ray_cluster.py`).
 """
 # pyright: strict
@@ -53,7 +53,7 @@ class LocalLauncher:
     ) -> Path:
         write_line = on_message or ignore_message
         lock = self._settings.work_dir / "training.lock"
-        # two concurrent training runs on one machine take longer than two in sequence
+        # Two concurrent training runs on one machine take longer than two in sequence.
         with (
             translate_disk_full(f"train {job.name}", job.folder),
             training_lock(lock, write_line, scope="on this machine"),

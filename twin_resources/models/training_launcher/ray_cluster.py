@@ -1,13 +1,14 @@
-"""Submit a training run as a job of a Ray cluster and follow it: the backend `ray`.
+"""Submit a training run as a Ray job and follow it: the backend `ray`.
 
-Scope: submitting, following and stopping the job. Out of scope: the driver in the cluster
-(`ray_driver.py`), the processes of a machine (`machine.py`), the cluster (`deploy/kubernetes`, or
-`ray start --head`).
+Scope: submitting, following and stopping the job.
+Out of scope: the driver in the cluster (`ray_driver.py`), the processes of a machine
+(`machine.py`), the cluster (`deploy/kubernetes`, or `ray start --head`).
 Method: Ray jobs, https://docs.ray.io/en/latest/cluster/running-applications/job-submission/
 
-This project is installed in the cluster, which mounts the home at the same path (a shared volume).
-Samples, weights and checkpoints are files there. Messages and metrics are lines of the job's log. A
-job continues if its launcher is killed, and the next launcher for the same folder follows it.
+The cluster has this project installed and mounts the home at the same path (a shared volume).
+Samples, weights and checkpoints are files in the home. Messages and metrics are lines of the job's
+log. A job continues if its launcher is killed, and the next launcher for the same folder follows
+it.
 """
 
 from __future__ import annotations
@@ -44,16 +45,16 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 DRIVER_MODULE = "twin_resources.models.training_launcher.ray_driver"
-FOLDER_KEY = "twin_training"  # metadata of a job: its folder
+FOLDER_KEY = "twin_training"  # metadata key for a job's folder
 POLL_INTERVAL_S = 1.0
 UNREACHABLE_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 120.0
 STARTUP_TIMEOUT_S = 120.0  # for a new cluster to accept its first job
-LOG_DRAIN_TIMEOUT_S = 60.0  # for the last log lines after the end of a job
+LOG_DRAIN_TIMEOUT_S = 60.0  # for the last log lines after a job ends
 
 
 class RayLauncher:
-    """A launcher for a Ray cluster: `Settings.train_machines` workers with equal rank counts."""
+    """A launcher for a Ray cluster of `Settings.train_machines` workers with equal rank counts."""
 
     shares_files = False
 
@@ -135,7 +136,7 @@ class RayLauncher:
 
 
 def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str]) -> str:
-    """Submit a job under a unique name, and retry while a new cluster does not accept it yet.
+    """Submit a job under a unique name, and retry until a new cluster accepts jobs.
 
     Args:
         client: a Ray `JobSubmissionClient`.
@@ -150,20 +151,20 @@ def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str])
         except (OSError, RuntimeError) as error:
             if f"{name} already exists" in str(error):
                 return name  # an earlier request was accepted, but the busy head answered too late
-            # a new cluster answers before its head accepts jobs
-            may_retry = isinstance(error, OSError) or "No available agent" in str(error)
-            if not may_retry or time.monotonic() > deadline:
+            # A new cluster answers before its head accepts jobs.
+            is_retryable = isinstance(error, OSError) or "No available agent" in str(error)
+            if not is_retryable or time.monotonic() > deadline:
                 raise
             time.sleep(POLL_INTERVAL_S)
 
 
 def _connect(address: str) -> JobSubmissionClient:
-    tried = f"reach the Ray cluster at {address}"
+    action = f"reach the Ray cluster at {address}"
     try:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise TwinError(
-            tried,
+            action,
             found="the package ray is not installed",
             next_step='pip install "llm-twin[ray]", or set TWIN_TRAIN_BACKEND=local',
         ) from error
@@ -171,7 +172,7 @@ def _connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
         raise TwinError(
-            tried,
+            action,
             found=str(error),
             next_step="start the cluster (`ray start --head`, or deploy/kubernetes), or set "
             "TWIN_RAY_ADDRESS to its dashboard",
@@ -179,10 +180,10 @@ def _connect(address: str) -> JobSubmissionClient:
 
 
 def _find_running_job(client: JobSubmissionClient, folder: Path) -> str | None:
-    """Return the running job for this folder, regardless of the launcher that submitted it."""
+    """Return the submission id of this folder's running job, whichever launcher submitted it."""
     for job in ask_cluster(client.list_jobs, description="its jobs"):
-        is_same = (job.metadata or {}).get(FOLDER_KEY) == str(folder)
-        if is_same and job.submission_id and not job.status.is_terminal():
+        is_same_folder = (job.metadata or {}).get(FOLDER_KEY) == str(folder)
+        if is_same_folder and job.submission_id and not job.status.is_terminal():
             return job.submission_id
     return None
 
@@ -243,7 +244,7 @@ def tail_log(
 ) -> None:
     """Put every line of the job's log into the queue, then None; stop early if `stop_event` is set.
 
-    After a broken connection, the log starts from its beginning, and lines already read are
+    After a broken connection, Ray sends the log from its beginning. The lines already read are
     skipped.
 
     Args:
@@ -255,11 +256,11 @@ def tail_log(
 
     async def read() -> None:
         nonlocal read_character_count
-        skip, partial_line = read_character_count, ""
+        skip_count, partial_line = read_character_count, ""
         async for chunk in client.tail_job_logs(submission_id):
-            new = chunk[skip:]
-            skip = max(0, skip - len(chunk))
-            *complete_lines, partial_line = (partial_line + new).split("\n")
+            new_text = chunk[skip_count:]
+            skip_count = max(0, skip_count - len(chunk))
+            *complete_lines, partial_line = (partial_line + new_text).split("\n")
             for line in complete_lines:
                 read_character_count += len(line) + 1
                 lines.put(line)
@@ -279,7 +280,7 @@ def tail_log(
 
 
 def ask_cluster(request: Callable[[], Answer], *, description: str) -> Answer:
-    """Return the cluster's answer; repeat the request for up to `UNREACHABLE_TIMEOUT_S` seconds.
+    """Return the cluster's answer, and retry the request for up to `UNREACHABLE_TIMEOUT_S`.
 
     Raises:
         TrainingDiedError: the cluster does not answer.
@@ -305,7 +306,7 @@ def _read_job_end(client: JobSubmissionClient, submission_id: str, log_start: in
         lambda: client.get_job_info(submission_id), description=f"how {submission_id} ended"
     )
     message = f"Ray job {submission_id} {str(info.status).lower()}"
-    # no retry for a job that was stopped in the dashboard or succeeded
+    # A job that succeeded or was stopped in the dashboard is not retried.
     return AttemptEnd(message, should_retry=info.status == JobStatus.FAILED, log_start=log_start)
 
 
@@ -329,13 +330,12 @@ def _stop_job(client: JobSubmissionClient, submission_id: str) -> None:
     """Stop the job and wait until all its processes have ended.
 
     Raises:
-        TrainingDiedError: it cannot be stopped, so its folder must not be used for a new training
-            run.
+        TrainingDiedError: the job cannot be stopped, so a new training run must not use its folder.
     """
     deadline, is_stop_requested = time.monotonic() + STOP_TIMEOUT_S, False
     while not (is_terminal := _is_terminal(client, submission_id)):
         if is_terminal is False and not is_stop_requested:
-            with suppress(OSError, RuntimeError):  # the head may be busy; the loop tries again
+            with suppress(OSError, RuntimeError):  # the head may be busy; the loop retries
                 is_stop_requested = bool(client.stop_job(submission_id))
         if time.monotonic() > deadline:
             raise TrainingDiedError(

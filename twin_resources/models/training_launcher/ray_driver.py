@@ -1,9 +1,9 @@
-"""Drive a training run inside a Ray cluster: place the machines and start their shares.
+"""Drive a training run inside a Ray cluster: reserve the machines and start their shares.
 
 Scope: the job's entry point, `python -m twin_resources.models.training_launcher.ray_driver`, and
-the actor for a machine. Out of scope: submitting the job (`ray_cluster.py`), the commands
-(`machine.py`).
-Method: a placement group (all machines or none), with the same machine ranks as without Ray,
+the actor for a machine.
+Out of scope: submitting the job (`ray_cluster.py`), the commands (`machine.py`).
+Method: a placement group (all machines or none) with the same machine ranks as without Ray,
 https://docs.ray.io/en/latest/ray-core/scheduling/placement-group.html
 """
 
@@ -41,7 +41,7 @@ class RayMachine:
     """A Ray actor that runs one machine's share."""
 
     def sees(self, path: str) -> bool:
-        """Return whether this worker sees the attempt's file at the launcher's path."""
+        """Return whether the attempt file exists on this worker at the launcher's path."""
         return Path(path).is_file()
 
     def place(self) -> tuple[str, int]:
@@ -49,12 +49,12 @@ class RayMachine:
         import ray.util
 
         address = ray.util.get_node_ip_address()
-        with socket.socket() as free:
-            free.bind(("", 0))
-            return address, free.getsockname()[1]
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return address, probe.getsockname()[1]
 
     def train(self, path: str, share: MachineShare) -> Generator[str | int]:
-        """Run the share; yield each line of its output, and then the exit code."""
+        """Run the share; yield each line of its output and then the exit code."""
         attempt = require_attempt(Path(path))
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "log"
@@ -66,7 +66,7 @@ class RayMachine:
             yield process.returncode
 
     def end(self) -> None:
-        """End everything that this worker started."""
+        """Stop every process that this worker started."""
         end_processes(psutil.Process().children(recursive=True), grace_s=GRACE_S)
 
 
@@ -74,7 +74,7 @@ def run_attempt(path: Path) -> int:
     """Run the attempt at `path`; return 0 if every machine succeeded.
 
     Raises:
-        TwinError: the driver or a worker does not see the file, or the cluster lacks resources.
+        TwinError: the driver or a worker cannot find the file, or the cluster lacks resources.
     """
     import ray
     from ray.exceptions import RayError
@@ -99,11 +99,11 @@ def run_attempt(path: Path) -> int:
             ]
         )
     finally:
-        # A dead worker has no process to end, but the other workers may still train. Each is
-        # awaited separately, because `ray.get` stops at the first error in a list.
-        for ended in [machine.end.remote() for machine in machines]:
+        # A dead worker has no process to stop, but the other workers may still be training. Each
+        # worker is awaited separately, because `ray.get` stops at the first error in a list.
+        for end_call in [machine.end.remote() for machine in machines]:
             with contextlib.suppress(RayError):
-                ray.get(ended, timeout=STOP_TIMEOUT_S)
+                ray.get(end_call, timeout=STOP_TIMEOUT_S)
         remove_placement_group(group)
 
 
@@ -116,12 +116,12 @@ def machine_shares(attempt: Attempt, address: str, port: int) -> list[MachineSha
 
 
 def require_attempt(path: Path) -> Attempt:
-    """Read the attempt at `path`, with one thread for each rank by default.
+    """Read the attempt at `path`, with one thread per rank by default.
 
-    A worker may use only the processors of its bundle, not all of the machine's.
+    A worker may use only the processors in its bundle, not all processors of the machine.
 
     Raises:
-        TwinError: the file does not exist here.
+        TwinError: the file does not exist on this machine.
     """
     attempt = read_attempt(path)
     if attempt is None:
@@ -133,7 +133,7 @@ def require_attempt(path: Path) -> Attempt:
 
 
 def resource_bundle(attempt: Attempt) -> dict[str, float]:
-    """Return one machine's resources: a processor for each thread, a GPU for each rank."""
+    """Return one machine's resources: one processor per thread and one GPU per rank."""
     ranks = ranks_per_machine(attempt.job, attempt.machines)
     bundle = {"CPU": float(ranks * (attempt.job.threads_per_rank or 1))}
     return bundle | ({"GPU": float(ranks)} if attempt.job.device == "cuda" else {})
@@ -162,42 +162,44 @@ def _wait_for_resources(group: Any, bundle: Mapping[str, float], attempt: Attemp
 
     deadline = time.monotonic() + attempt.job.silence_s
     while not group.wait(timeout_seconds=min(WAIT_LOG_INTERVAL_S, attempt.job.silence_s)):
-        available = {name: ray.cluster_resources().get(name, 0.0) for name in bundle}
+        cluster_resources = {name: ray.cluster_resources().get(name, 0.0) for name in bundle}
         if time.monotonic() > deadline:
             raise TwinError(
                 f"reserve {attempt.machines} machines with {dict(bundle)}",
                 found=f"no free resources within {attempt.job.silence_s:.0f} s; the cluster has "
-                f"{available} in total",
+                f"{cluster_resources} in total",
                 next_step="add nodes (maxReplicas of the worker group), or lower TWIN_TRAIN_RANKS",
             )
-        _log(f"waiting for {attempt.machines} × {dict(bundle)}; {available} in the cluster")
+        _log(f"waiting for {attempt.machines} × {dict(bundle)}; {cluster_resources} in the cluster")
 
 
 def _follow_machines(streams: Sequence[Any]) -> int:
-    """Print the output until a machine fails or all have succeeded; return the exit code."""
+    """Print the output until one machine fails or all succeed; return the exit code."""
     import ray
     from ray.exceptions import RayActorError
 
     rank_by_stream = {stream: rank for rank, stream in enumerate(streams)}
-    pending: list[Any] = list(streams)
+    active_streams: list[Any] = list(streams)
     stream: Any
-    while pending:
-        (stream, *_), _ = ray.wait(pending, num_returns=1)  # waits for a stream with a new item
+    while active_streams:
+        (stream, *_), _ = ray.wait(
+            active_streams, num_returns=1
+        )  # wait for a stream with a new item
         rank = rank_by_stream[stream]
         try:
-            message: Any = ray.get(next(stream))
+            item: Any = ray.get(next(stream))
         except StopIteration:
-            pending.remove(stream)
+            active_streams.remove(stream)
             continue
         except RayActorError as error:
             _log(f"machine {rank}: {type(error).__name__}: its worker died")
             return 1
-        if isinstance(message, int):
-            if message != 0:
-                _log(f"machine {rank}: exit code {message}")
-                return message
+        if isinstance(item, int):
+            if item != 0:
+                _log(f"machine {rank}: exit code {item}")
+                return item
         else:
-            _log(message if rank == 0 else f"machine {rank}: {message}")
+            _log(item if rank == 0 else f"machine {rank}: {item}")
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Find one line in a log that states why an attempt ended: a killed rank or an error.
+"""Find the log line that states why an attempt ended: a killed rank or an error.
 
-Scope: parsing an attempt's log. Out of scope: writing it (`machine.py`, `ray_cluster.py`), reacting
-to the reason (`training_job.py`).
+Scope: parsing an attempt's log. Out of scope: writing the log (`machine.py`, `ray_cluster.py`),
+reacting to the reason (`training_job.py`).
 Source: the summaries of the launchers of torch and accelerate,
 https://docs.pytorch.org/docs/stable/elastic/errors.html
 """
@@ -14,21 +14,21 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-_RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank, described in the next lines
+_RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: failed rank; the next lines describe it
 _SIGNAL = re.compile(r"\bSignal (\d+) (?:\(SIG\w+\) )?received by PID\b")
 _DIED_WITH_SIGNAL = re.compile(
     r"\bdied with <Signals\.SIG\w+: (\d+)>"
 )  # accelerate's message without torch's launcher
-# a Python exception, or the line that C++ prints before it aborts the process
+# A Python exception, or the line that C++ prints before it aborts the process.
 _ERROR = re.compile(r"\w(Error|Exception)\b: |\bwhat\(\): ")
 CASCADE_SIGNALS = {
     signal.SIGTERM,
     signal.SIGABRT,
-}  # they end a rank because a different rank failed
+}  # signals that end a rank because another rank failed
 
 
 def signal_name(number: int) -> str:
-    """Return a signal's name in the format of torch's launcher, such as `Signal 9 (SIGKILL)`."""
+    """Return a signal name in the format of torch's launcher, such as `Signal 9 (SIGKILL)`."""
     name_suffixes = {member.value: f" ({member.name})" for member in signal.Signals}
     return f"Signal {number}{name_suffixes.get(number, '')}"
 
@@ -40,7 +40,7 @@ def describe_kill(number: int) -> str:
 
 
 def find_end_reason(log: Path, log_start: int) -> str:
-    """Return the cause, or the last line, in the log from byte `log_start` on; never empty."""
+    """Return the cause or else the last line in the log from byte `log_start`; never empty."""
     lines = _read_lines(log, log_start)
     nonempty_lines = [line.strip() for line in lines if line.strip()]
     return _select_cause(lines) or (nonempty_lines[-1] if nonempty_lines else "an empty log")
@@ -58,15 +58,18 @@ def _read_lines(log: Path, log_start: int) -> list[str]:
 
 
 def _select_cause(lines: Sequence[str]) -> str:
-    """Return a killed rank, or else an error: other ranks only report that they lost the first."""
+    """Return a killed rank, or else an error.
+
+    A killed rank has priority, because other ranks only report that they lost it.
+    """
     sentence_by_signal = dict(_find_kills(lines))
-    causes = [
+    kills = [
         sentence for number, sentence in sentence_by_signal.items() if number not in CASCADE_SIGNALS
     ]
-    # torch's launcher only reports that a child failed, and accelerate's repeats its command
+    # torch's launcher only reports that a child failed; accelerate's launcher repeats its command.
     errors = [line.strip() for line in lines if _ERROR.search(line)]
     errors = [line for line in errors if not re.search("ChildFailedError|CalledProcessError", line)]
-    candidates = causes or errors or list(sentence_by_signal.values())
+    candidates = kills or errors or list(sentence_by_signal.values())
     return candidates[-1] if candidates else ""
 
 

@@ -1,13 +1,13 @@
 """Define a training job, its messages, and the protocol of the launchers that run it.
 
 Scope: `TrainingJob`, `TrainingLauncher`, and the code that all backends share: one retry, the lock,
-and the messages. Out of scope: starting processes (`machine.py`), the backends, parsing a log
-(`reason.py`).
+and the messages.
+Out of scope: starting processes (`machine.py`), the backends, parsing a log (`reason.py`).
 
 If a worker dies, the training run is retried once, and the script resumes from its last complete
 checkpoint. A failure that the script explains (`failure.json` in the job's folder) is not retried.
-Neither is a run whose output exists: the output is renamed into place when it is complete, so a
-rank that dies during shutdown does no harm.
+A run whose output exists is not retried either. Complete output is renamed into place, so a rank
+that dies during shutdown does no harm.
 """
 # pyright: strict
 
@@ -29,7 +29,7 @@ Message = dict[str, Any]
 
 
 class TrainingDiedError(TwinError):
-    """An end of the processes without an explained failure; a new attempt may succeed."""
+    """The processes ended without an explained failure; a new attempt may succeed."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ class TrainingJob:
 
     Attributes:
         name: name of the job, also used for its log file.
-        folder: contains `job.json`, and `output/` when the training run is complete. Every machine
-            must see the folder at this path.
+        folder: folder with `job.json`, and with `output/` when the training run is complete. Every
+            machine must have the folder at this path.
         module: Python module that every rank runs with `--job <folder>/job.json`.
         ahead: module whose `import_ahead(<folder>/job.json)` does the ranks' imports in the process
-            that forks them; empty if there is none.
+            that forks them; empty if there is no such module.
         ranks: number of processes.
         device: `cpu` or `cuda`.
         threads_per_rank: number of threads; None for a machine's cores divided by its ranks.
@@ -50,7 +50,7 @@ class TrainingJob:
         environment: variables for every rank.
         deepspeed: DeepSpeed's configuration; empty for accelerate alone.
         timeout_s: time limit in seconds.
-        silence_s: seconds without a log line after which the processes are ended.
+        silence_s: seconds without a log line after which the processes are stopped.
     """
 
     name: str
@@ -67,7 +67,7 @@ class TrainingJob:
     silence_s: float = 1800
 
     def to_values(self) -> dict[str, Any]:
-        """Return the fields for JSON; `job_from_values` reads them back."""
+        """Return the fields as JSON values; `job_from_values` reads them back."""
         return asdict(self) | {"folder": str(self.folder)}
 
 
@@ -78,11 +78,11 @@ def job_from_values(values: Mapping[str, Any]) -> TrainingJob:
 
 
 class TrainingLauncher(Protocol):
-    """A launcher that runs a training job to its end.
+    """A launcher that runs a training job to completion.
 
     Attributes:
-        shares_files: whether rank 0 can write to this process's temporary files. If not, it writes
-            Dagster's events to its standard output, and they are forwarded as messages.
+        shares_files: whether rank 0 can write to this process's temporary files. If not, rank 0
+            prints Dagster's events, and the launcher forwards them as messages.
     """
 
     @property
@@ -98,26 +98,33 @@ class TrainingLauncher(Protocol):
         """Run a job and block until it is complete.
 
         Args:
-            on_message: called with `{"progress": {step, steps, loss, lr, tokens_per_s, rss_mb,
-                grad_norm, eta_s}}` for each step, on GPUs also gpu_peak_mb. `{"text": line}`
-                reports a wait, a retry or a resumption, and `{"pipes": line}` an event that rank 0
-                sends to Dagster Pipes on its standard output.
+            on_message: callback for messages. `{"progress": {step, steps, loss, lr, tokens_per_s,
+                rss_mb, grad_norm, eta_s}}` reports a step; on GPUs it includes gpu_peak_mb.
+                `{"text": line}` reports a wait, a retry or a resumption. `{"pipes": line}`
+                contains a Dagster Pipes event that rank 0 printed.
             environment: additional variables, such as those of Dagster Pipes.
 
         Returns:
-            The job's folder `output`.
+            The path of the job's `output` folder.
 
         Raises:
             TrainingDiedError: the processes died twice; the message contains the reason and the
-                path of the log.
-            TwinError: a failure that a retry cannot solve, with the script's own message.
+                log's path.
+            TwinError: the script reported a failure that a retry cannot solve; the message is the
+                script's.
         """
         ...
 
 
 @dataclass(frozen=True)
 class AttemptEnd:
-    """The end of an attempt: a description, whether to retry, and its start in the log."""
+    """The end of an attempt.
+
+    Attributes:
+        description: how the attempt ended.
+        should_retry: whether to retry.
+        log_start: byte offset of the attempt in the log file.
+    """
 
     description: str
     should_retry: bool
@@ -131,10 +138,10 @@ def run_with_retry(
     attempt: Callable[[Path], AttemptEnd],
     write_line: Callable[[Message], None],
 ) -> Path:
-    """Run an attempt, and a second one if its processes died; return the job's output folder.
+    """Run an attempt, and retry once if its processes died; return the job's output folder.
 
     Args:
-        attempt: runs an attempt and writes to the given log file.
+        attempt: function that runs an attempt and writes to the given log file.
 
     Raises:
         TrainingDiedError, TwinError: see `TrainingLauncher.run`.
@@ -170,7 +177,7 @@ def run_with_retry(
 def training_lock(
     lock: Path, on_message: Callable[[Message], None], *, scope: str
 ) -> Generator[None]:
-    """Hold a lock file; if another training run holds it, report that and wait."""
+    """Hold a lock file; if another training run holds the lock, report that and wait."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:
@@ -182,7 +189,7 @@ def training_lock(
 
 
 def ignore_message(_message: Message) -> None:
-    """Discard a message that no caller requested; the log also contains it."""
+    """Discard a message for a caller without a callback; the log also contains the message."""
 
 
 def forward_line(line: str, on_message: Callable[[Message], None]) -> None:

@@ -1,5 +1,5 @@
-"""Read and write traces and scores through Langfuse's API, with an outbox in front of it.
+"""Read traces and scores through Langfuse's API, and write them through an outbox.
 
-Scope: behaviour shared by a real Langfuse and the embedded store. Out of scope: the embedded store
+Scope: clients of both a real Langfuse and the embedded store. Out of scope: the embedded store
 itself (`trace_store/`).
 """

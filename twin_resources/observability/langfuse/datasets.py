@@ -1,8 +1,9 @@
-"""Read the datasets that evaluations write to a real Langfuse: their names and items.
+"""Read the datasets that evaluations write to a real Langfuse.
 
-Scope: what an erasure has to find in them. Out of scope: writing them (the gate's
-`report/experiment.py`, through the SDK); the embedded trace store has none.
-API: https://api.reference.langfuse.com, dataset items (pages by number, no cursor).
+Scope: dataset names, and the items that an erasure must find.
+Out of scope: writing datasets (the gate's `report/experiment.py` does so through the SDK), the
+embedded trace store, which has no datasets.
+API: https://api.reference.langfuse.com, dataset items (numbered pages, no cursor).
 """
 # pyright: strict
 
@@ -20,7 +21,7 @@ NOT_FOUND = 404
 
 
 def held_out_dataset(author: str) -> str:
-    """Return the name of an author's dataset of held-out questions."""
+    """Return the dataset name for an author's held-out questions."""
     return f"twin-held-out-{author}"
 
 

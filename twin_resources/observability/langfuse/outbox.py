@@ -1,18 +1,18 @@
-"""Keep scores and trace exports on disk until the trace store has them.
+"""Keep scores and trace exports on disk until the trace store has accepted them.
 
-Scope: one SQLite file per machine (write-ahead log), its waiting items, its bounds and counts.
-Out of scope: HTTP (`relay.py`), what a score means (`ledger/`).
+Scope: one SQLite file per machine (write-ahead log), its queued items, limits and counts.
+Out of scope: HTTP requests (`relay.py`), the meaning of scores (`ledger/`).
 Method: the transactional outbox, https://microservices.io/patterns/data/transactional-outbox.html
 
-The gateway writes this file itself, and the relay reads it; a receiver on the loopback between them
-would lose a trace whenever it was down. A row is committed before its caller gets a confirmation,
-so the death of any process loses nothing.
+The gateway writes this file directly, and the relay reads it. A receiver process between them would
+lose traces whenever it was down. A row is committed before its caller gets a confirmation, so the
+death of any process loses nothing.
 
-A score is queued under its own id. A later score with that id replaces it, even while the former is
-being sent, because the sender removes the number it sent, not the id. The trace store also replaces
-by score id and by span id, so an item sent twice is stored once. Forgotten data is left out of what
-is queued (`tombstones.py`), and an erasure waits until no item is being sent. Traces are bounded by
-bytes; the oldest are dropped first and counted. Scores are never dropped: a full outbox refuses the
+A score is queued under its own id. A later score with that id replaces it, even while the earlier
+one is being sent: the relay removes the row number that it sent, not the id. The trace store also
+replaces by score id and by span id, so an item sent twice is stored once. Erased data is never
+queued (`tombstones.py`), and an erasure waits until no item is being sent. Traces have a size
+limit; the oldest are dropped first and counted. Scores are never dropped: a full outbox refuses a
 new score with an error.
 """
 # pyright: strict
@@ -41,9 +41,9 @@ from twin_resources.storage.storage_faults import classify_error, summarize_erro
 SCHEMA = 2  # version 2 added tombstones
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 MAX_SCORES = 2_000_000  # about 1 GB
-# A reader waits for this write; a vote refused with 503 is sent again.
+# A reader waits for this write. The page resends a vote that is refused with 503.
 BUSY_TIMEOUT_S = 10.0
-# The relay, which nobody waits for, moves the log into the file; the gateway is the fallback.
+# The relay checkpoints the log, because no reader waits for it; the gateway is the fallback.
 RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
 Kind = Literal["score", "trace"]
 # Sending order: readers' scores, then traces, then the gateway's own measurements.
@@ -65,11 +65,11 @@ PRAGMA user_version = {SCHEMA};
 
 
 class OutboxFullError(TwinError):
-    """No space is left for another score, because the trace store has been unavailable for long."""
+    """The outbox is full, because the trace store has been unavailable for a long time."""
 
 
 class OutboxError(TwinError):
-    """The file cannot be read or written (full disk, damaged file, newer version)."""
+    """The outbox cannot be read or written (full disk, damaged file, newer version)."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,12 @@ class QueuedScore:
     """A score waiting to be sent.
 
     Attributes:
-        id: derived from what the score rates, so that a repetition replaces it.
+        id: hash of the rated object and other identifying parts; an equal id replaces this score.
         value: a number, or the text of a CORRECTION.
         data_type: `NUMERIC`, `BOOLEAN`, `CATEGORICAL`, `TEXT` or `CORRECTION`.
-        environment: Langfuse's separation of data; empty means `default`.
-        metadata: flat; its time (`twin.at`) is fixed here, because the store stamps arrivals.
+        environment: Langfuse environment; empty means `default`.
+        metadata: flat metadata; `twin.at` is the score's time, because the store records only the
+            time of arrival.
     """
 
     id: str
@@ -94,8 +95,8 @@ class QueuedScore:
     environment: str = ""
 
     def body(self) -> dict[str, Any]:
-        """Return the object for `POST /api/public/scores`."""
-        posted: dict[str, Any] = {
+        """Return the request body for `POST /api/public/scores`."""
+        required_fields: dict[str, Any] = {
             "id": self.id,
             "traceId": self.trace_id,
             "name": self.name,
@@ -103,13 +104,13 @@ class QueuedScore:
             "dataType": self.data_type,
             "metadata": dict(self.metadata),
         }
-        fields = {"comment": self.comment, "environment": self.environment}
-        return posted | {name: text for name, text in fields.items() if text}
+        optional_fields = {"comment": self.comment, "environment": self.environment}
+        return required_fields | {name: text for name, text in optional_fields.items() if text}
 
 
 @dataclass(frozen=True)
 class QueuedItem:
-    """One item to send; `body` is a score's JSON, or a gzipped OTLP protobuf export."""
+    """One item to send; `body` is a score as JSON or a gzipped OTLP protobuf export."""
 
     number: int
     kind: Kind
@@ -124,12 +125,12 @@ class OutboxCounts:
     """Counts of waiting, sent, dropped and refused items; times are Unix seconds.
 
     Attributes:
-        scores, traces, trace_bytes: waiting now.
-        oldest_at: when the oldest waiting item was queued, or None if nothing waits.
-        sent_scores, sent_traces: accepted by the trace store so far.
-        dropped_traces: dropped to free space, oldest first.
-        refused: kept aside because the trace store will never accept them (`Outbox.list_refused`).
-        problem, problem_at: the relay's last problem; empty after a success.
+        scores, traces, trace_bytes: number of waiting scores and traces, and size of the traces.
+        oldest_at: time when the oldest waiting item was queued, or None if the queue is empty.
+        sent_scores, sent_traces: number of items that the trace store has accepted.
+        dropped_traces: number of traces dropped to free space, oldest first.
+        refused: number of items that the trace store will never accept (`Outbox.list_refused`).
+        problem, problem_at: last problem of the relay; empty after a success.
     """
 
     scores: int
@@ -145,7 +146,7 @@ class OutboxCounts:
 
 
 def score_id(*parts: str) -> str:
-    """Return a score's id (32 hexadecimal digits) from the parts that identify it."""
+    """Return a score id (32 hexadecimal digits) from the parts that identify the score."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
@@ -156,9 +157,9 @@ def outbox_path(settings: Settings) -> Path:
 
 @contextmanager
 def sending_lock(path: Path) -> Generator[None]:
-    """Hold the relay's lock while one item is sent, from reading it to the answer.
+    """Hold the relay's lock from reading an item until the trace store's response.
 
-    A later holder of the lock can rely on this: each item read earlier has arrived or failed.
+    The next holder of the lock can rely on each earlier item having been sent or having failed.
     """
     with path.with_suffix(".sending").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -166,12 +167,12 @@ def sending_lock(path: Path) -> Generator[None]:
 
 
 class Outbox:
-    """The outbox in one file; safe to use from several threads and processes.
+    """The outbox in one file; several threads and processes may use it.
 
     Args:
         path: the SQLite file; its folder is created.
-        most_trace_bytes: above this size the oldest traces are dropped.
-        most_scores: above this number `put_scores` refuses.
+        max_trace_bytes: size above which the oldest traces are dropped.
+        max_scores: number of scores above which `put_scores` raises an error.
         checkpoint_pages: number of log pages at which a commit of this process also moves them into
             the file, with an fsync.
 
@@ -205,7 +206,7 @@ class Outbox:
                     next_step="update llm-twin, or set a different home with TWIN_HOME",
                 )
             use_write_ahead_log(self._connection, within_s=BUSY_TIMEOUT_S)
-            # Commits survive the death of every process; a power cut may lose the last ones.
+            # Commits survive the death of any process; a power cut may lose the latest ones.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
@@ -213,16 +214,16 @@ class Outbox:
                 self._connection.executescript(_TABLES)
 
     def put_scores(self, scores: Iterable[QueuedScore], *, automatic: bool = False) -> None:
-        """Queue scores in one transaction, replacing a waiting score with the same id.
+        """Queue scores in one transaction, replacing waiting scores with the same ids.
 
-        Scores on forgotten traces or by forgotten readers are left out.
+        Scores of erased traces or erased readers are omitted.
 
         Args:
-            automatic: send after readers' scores and traces.
+            automatic: whether to send these scores after readers' scores and traces.
 
         Raises:
-            OutboxFullError: too many scores are waiting; none of these was queued.
-            OutboxError: the disk is full or the file is damaged; none was queued.
+            OutboxFullError: too many scores are waiting; no score was queued.
+            OutboxError: the disk is full or the file is damaged; no score was queued.
         """
         priority = _AUTOMATIC_PRIORITY if automatic else _READER_PRIORITY
         with self._write_transaction("queue a score") as connection:
@@ -242,34 +243,37 @@ class Outbox:
     def put_trace(self, export: bytes) -> None:
         """Queue one gzipped OTLP export; drop the oldest exports if there is no space.
 
-        Forgotten traces are left out, and so are later scores on them.
+        Erased traces are omitted, as are later scores of these traces.
 
         Raises:
             OutboxError: the disk is full or the file is damaged.
         """
         with self._write_transaction("queue a trace") as connection:
             if tombstones.has_tombstones(connection):
-                buried = tombstones.find_buried_traces(connection, export)
+                erased_traces = tombstones.find_buried_traces(connection, export)
                 tombstones.add_tombstones(
-                    connection, (tombstones.tombstone_hash("trace", trace) for trace in buried)
+                    connection,
+                    (tombstones.tombstone_hash("trace", trace) for trace in erased_traces),
                 )
-                remaining = tombstones.without_traces(export, buried) if buried else export
+                remaining = (
+                    tombstones.without_traces(export, erased_traces) if erased_traces else export
+                )
                 if remaining is None:
                     return
                 export = remaining
             identity = hashlib.sha256(export).hexdigest()
             self._put(connection, "trace", identity, export, priority=_TRACE_PRIORITY)
             while self._count(connection, "bytes") > self._max_trace_bytes:
-                oldest = connection.execute(
+                oldest_row = connection.execute(
                     "SELECT number, bytes FROM waiting WHERE kind = 'trace' ORDER BY number LIMIT 1"
                 ).fetchone()
-                connection.execute("DELETE FROM waiting WHERE number = ?", (oldest[0],))
-                self._increment_counts(connection, trace=-1, bytes=-oldest[1], dropped=1)
+                connection.execute("DELETE FROM waiting WHERE number = ?", (oldest_row[0],))
+                self._increment_counts(connection, trace=-1, bytes=-oldest_row[1], dropped=1)
 
     def next_waiting(self) -> QueuedItem | None:
-        """Return the next item (fewest attempts, then kind, then oldest), or None if nothing waits.
+        """Return the next item by attempts, priority and age, or None if the queue is empty.
 
-        An item that the store cannot process is moved behind the others and does not block them.
+        An item that the store cannot process moves behind the others and does not block them.
         """
         with self._read_connection() as connection:
             row = connection.execute(
@@ -279,14 +283,14 @@ class Outbox:
         return QueuedItem(*row) if row else None
 
     def mark_sent(self, waiting: QueuedItem) -> None:
-        """Record that the trace store has the item."""
+        """Record that the trace store has accepted the item."""
         with self._write_transaction("note what was sent") as connection:
             self._remove(connection, waiting)
             self._increment_counts(connection, **{f"sent_{waiting.kind}": 1})
             connection.execute("DELETE FROM words WHERE name = 'problem'")
 
     def record_failure(self, waiting: QueuedItem, reason: str) -> None:
-        """Record that this attempt failed."""
+        """Record a failed attempt to send the item."""
         with self._write_transaction("note a failure") as connection:
             connection.execute(
                 "UPDATE waiting SET attempts = attempts + 1 WHERE number = ?", (waiting.number,)
@@ -296,9 +300,9 @@ class Outbox:
             )
 
     def refuse(self, waiting: QueuedItem, reason: str) -> None:
-        """Keep aside an item that the trace store will never accept, with the reason.
+        """Set aside an item that the trace store will never accept, with the reason.
 
-        The item is kept as it waits now; one forgotten or replaced while being sent is not kept.
+        The item's current row is kept; an item erased or replaced while it was sent is not kept.
         """
         with self._write_transaction("note a refusal") as connection:
             connection.execute(
@@ -309,40 +313,44 @@ class Outbox:
             self._remove(connection, waiting)
 
     def list_refused(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
-        """Return (kind, id, why) of the items that the trace store refused, newest first."""
+        """Return the kind, id and reason of each refused item, newest first."""
         with self._read_connection() as connection:
             return connection.execute(
                 "SELECT kind, id, why FROM refused ORDER BY number DESC LIMIT ?", (limit,)
             ).fetchall()
 
     def counts(self) -> OutboxCounts:
-        """Return counts of waiting, sent, dropped and refused items."""
+        """Return the counts of waiting, sent, dropped and refused items."""
         with self._read_connection() as connection:
-            counted: dict[str, int] = dict(connection.execute("SELECT name, value FROM counts"))
-            oldest = connection.execute("SELECT MIN(queued_at) FROM waiting").fetchone()[0]
-            refused = connection.execute("SELECT COUNT(*) FROM refused").fetchone()[0]
-            word = connection.execute("SELECT value, at FROM words WHERE name = 'problem'")
-            problem, problem_at = word.fetchone() or ("", None)
+            totals: dict[str, int] = dict(connection.execute("SELECT name, value FROM counts"))
+            oldest_at = connection.execute("SELECT MIN(queued_at) FROM waiting").fetchone()[0]
+            refused_count = connection.execute("SELECT COUNT(*) FROM refused").fetchone()[0]
+            problem_row = connection.execute("SELECT value, at FROM words WHERE name = 'problem'")
+            problem, problem_at = problem_row.fetchone() or ("", None)
         return OutboxCounts(
-            scores=counted.get("score", 0),
-            traces=counted.get("trace", 0),
-            trace_bytes=counted.get("bytes", 0),
-            oldest_at=oldest,
-            sent_scores=counted.get("sent_score", 0),
-            sent_traces=counted.get("sent_trace", 0),
-            dropped_traces=counted.get("dropped", 0),
-            refused=refused,
+            scores=totals.get("score", 0),
+            traces=totals.get("trace", 0),
+            trace_bytes=totals.get("bytes", 0),
+            oldest_at=oldest_at,
+            sent_scores=totals.get("sent_score", 0),
+            sent_traces=totals.get("sent_trace", 0),
+            dropped_traces=totals.get("dropped", 0),
+            refused=refused_count,
             problem=problem,
             problem_at=problem_at,
         )
 
     def count_tombstones(self) -> int:
-        """Return the number of tombstones, which grows when more data is forgotten."""
+        """Return the number of tombstones, which grows with each erasure."""
         with self._read_connection() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM tombstones").fetchone()[0])
 
     def is_buried(self, names: Iterable[str], *, started_at: float) -> bool:
-        """Return whether any of these tombstones applies to data that began then (Unix seconds)."""
+        """Return whether any of these tombstones covers data that started at `started_at`.
+
+        Args:
+            started_at: start time in Unix seconds.
+        """
         with self._read_connection() as connection:
             return tombstones.is_buried(connection, names, started_at=started_at)
 
@@ -360,7 +368,7 @@ class Outbox:
         *,
         priority: int,
     ) -> None:
-        replaced = connection.execute(
+        replaced_rows = connection.execute(
             "DELETE FROM waiting WHERE kind = ? AND id = ? RETURNING bytes", (kind, identity)
         ).fetchall()
         connection.execute(
@@ -368,15 +376,15 @@ class Outbox:
             "VALUES (?, ?, ?, ?, ?, ?)",
             (kind, identity, priority, time.time(), len(body), body),
         )
-        added = {kind: 1 - len(replaced)}
+        amounts = {kind: 1 - len(replaced_rows)}
         if kind == "trace":
-            added["bytes"] = len(body) - sum(row[0] for row in replaced)
-        self._increment_counts(connection, **added)
+            amounts["bytes"] = len(body) - sum(row[0] for row in replaced_rows)
+        self._increment_counts(connection, **amounts)
 
     def _remove(self, connection: sqlite3.Connection, waiting: QueuedItem) -> None:
-        # Delete by number, so that a replacement queued meanwhile stays.
-        deleted = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
-        if deleted.rowcount:
+        # Delete by row number, so that a replacement queued in the meantime stays.
+        cursor = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
+        if cursor.rowcount:
             size = {"bytes": -len(waiting.body)} if waiting.kind == "trace" else {}
             self._increment_counts(connection, **{waiting.kind: -1, **size})
 

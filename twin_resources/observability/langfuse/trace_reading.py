@@ -1,10 +1,11 @@
-"""Read traces for people: a filtered list, one trace as a tree, scores by day and version.
+"""Read traces for display: a filtered list of answers, or one trace as a tree.
 
-Scope: queries to a trace store, over the public API that the embedded store and a real Langfuse
-share, and the resulting rows. Out of scope: HTTP (`client.py`), showing traces
-(`page/traces_tab.py`, `commands/answer_history.py`), deciding anything (`ledger/`).
-API: https://api.reference.langfuse.com. It cannot filter by a score's value together with the
-version of its trace, so with a filter on a score the scores are read first.
+Scope: queries through the public API of both the embedded store and a real Langfuse, and the
+resulting rows.
+Out of scope: HTTP (`client.py`), showing traces (`page/traces_tab.py`,
+`commands/answer_history.py`), decisions based on scores (`ledger/`).
+API: https://api.reference.langfuse.com. It cannot filter by score value and trace version together.
+A filter on a score therefore reads the scores first.
 """
 # pyright: strict
 
@@ -28,21 +29,21 @@ from twin_resources.observability.langfuse.trace_texts import (
 )
 
 LISTED_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage"
-MAX_SCORE_PAGES = 20  # pages of scores (100 each) searched for one page of traces
-IDS_PER_REQUEST = 40  # ids of 32 digits in one URL; intermediate proxies accept 8 KB
+MAX_SCORE_PAGES = 20  # maximum number of score pages to search for one page of traces
+IDS_PER_REQUEST = 40  # 32-digit ids in one URL; intermediate proxies accept 8 KB
 _CONDITION = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<sign><=|>=|<|>|=)\s*(?P<value>\S+))?\s*")
 
 
 @dataclass(frozen=True)
 class ScoreCondition:
-    """A score that a trace must have: its name and, with a sign, a bound on its value."""
+    """A condition on a trace's score: its name and optionally an operator and a value."""
 
     name: str
     operator: str = ""
     value: float = 0.0
 
     def matches(self, value: object) -> bool:
-        """Return whether a score's value meets the condition; a text meets only a bare name."""
+        """Return whether a value meets the condition; a text meets it only without an operator."""
         if not self.operator:
             return True
         if not isinstance(value, bool | int | float):
@@ -65,7 +66,7 @@ def parse_score_condition(text: str) -> ScoreCondition | None:
     """Parse `thumbs`, `thumbs=0` or `support<0.3`; return None for an empty string.
 
     Raises:
-        TwinError: the text has none of these forms.
+        TwinError: the text does not have one of these forms.
     """
     if not text.strip():
         return None
@@ -82,13 +83,13 @@ def parse_score_condition(text: str) -> ScoreCondition | None:
 
 @dataclass(frozen=True)
 class TraceFilter:
-    """Conditions on traces; an empty value matches all.
+    """Conditions on traces; an empty value matches all traces.
 
     Attributes:
-        author: slug.
-        version: `v3`, `base`, `paid`.
-        route: `stable`, `alias:base` …
-        score: a condition on a score, or None for traces with or without scores.
+        author: author slug.
+        version: model version, such as `v3`, `base` or `paid`.
+        route: route, such as `stable` or `alias:base`.
+        score: condition on a score; None matches traces with or without scores.
     """
 
     author: str = ""
@@ -113,11 +114,11 @@ class TraceRow:
     """One answer.
 
     Attributes:
-        at: when it began, ISO 8601 in UTC.
-        seconds, cost_usd: None if the trace does not record them.
-        tokens: read and written.
-        error: why the answer failed; empty if it did not.
-        scores: newest first.
+        at: start time, ISO 8601 in UTC.
+        seconds, cost_usd: duration and cost; None if the trace does not record them.
+        tokens: number of input and output tokens.
+        error: reason for a failure; empty if the answer succeeded.
+        scores: scores of the answer, newest first.
     """
 
     trace_id: str
@@ -138,7 +139,7 @@ class TraceRow:
 
 @dataclass(frozen=True)
 class TracePage:
-    """Rows, newest first; `next_cursor` is the next page's cursor, empty on the last page."""
+    """Rows, newest first; `next_cursor` is the cursor of the next page, empty on the last page."""
 
     rows: tuple[TraceRow, ...]
     next_cursor: str = ""
@@ -146,11 +147,11 @@ class TracePage:
 
 @dataclass(frozen=True)
 class ObservationNode:
-    """One observation of a trace, with the observations that it contains.
+    """One observation of a trace with its child observations.
 
     Attributes:
-        messages: (role, text) of its prompt.
-        facts: model, tokens, parameters and status, where recorded.
+        messages: role and text of each prompt message.
+        facts: model, tokens, parameters and status, if recorded.
     """
 
     id: str
@@ -179,7 +180,7 @@ def read_trace_page(
     """Return one page of answers.
 
     Args:
-        start_cursor: `next_cursor` of the previous page.
+        start_cursor: `next_cursor` of the previous page; empty for the first page.
 
     Raises:
         TraceStoreError: the store cannot be read.
@@ -198,16 +199,18 @@ def read_trace_page(
 
 
 def build_trace_tree(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree:
-    """Return a trace from `LangfuseClient.trace` as a tree, with its scores.
+    """Build the tree of a trace from `LangfuseClient.trace`, with its scores.
 
     Raises:
-        TraceStoreError: its scores could not be read.
+        TraceStoreError: the scores could not be read.
     """
     trace_id = str(observation["id"])
     observations = cast("list[dict[str, Any]]", observation["observations"])
     scores = _read_scores(client, [trace_id]).get(trace_id, ())
     facts = metadata_texts(observation["metadata"])
-    generation = next((one for one in observations if one["type"] == "GENERATION"), observations[0])
+    generation = next(
+        (item for item in observations if item["type"] == "GENERATION"), observations[0]
+    )
     row = build_trace_row({**generation, "metadata": facts}, scores)
     return TraceTree(row, _build_steps(observations), facts)
 
@@ -223,10 +226,10 @@ def trace_url(client: LangfuseClient, trace_id: str) -> str:
 
 
 def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> TraceRow:
-    """Build an answer's row from its generation; fields missing from a foreign trace are empty."""
+    """Build an answer's row from its generation; fields that an external trace lacks are empty."""
     facts = metadata_texts(observation.get("metadata"))
     cost = parse_number(facts.get("twin.cost_usd"))
-    failed = observation.get("level") == "ERROR"
+    is_failed = observation.get("level") == "ERROR"
     name = str(observation.get("traceName") or "")
     return TraceRow(
         trace_id=str(observation["traceId"]),
@@ -240,7 +243,7 @@ def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()
         seconds=parse_number(observation.get("latency")),
         cost_usd=parse_number(observation.get("totalCost")) or None if cost is None else cost,
         tokens=int(parse_number(observation.get("totalUsage")) or 0) or None,
-        error=str(observation.get("statusMessage") or "failed") if failed else "",
+        error=str(observation.get("statusMessage") or "failed") if is_failed else "",
         degraded=facts.get("twin.degraded", ""),
         scores=tuple(scores),
     )
@@ -251,20 +254,20 @@ def _query_parameters(trace_filter: TraceFilter, *, limit: int) -> dict[str, str
     conditions = (
         json.dumps(_conditions(trace_filter)) if trace_filter.author or trace_filter.route else ""
     )
-    optional = {"version": trace_filter.version, "filter": conditions}
-    return parameters | {name: text for name, text in optional.items() if text}
+    optional_parameters = {"version": trace_filter.version, "filter": conditions}
+    return parameters | {name: text for name, text in optional_parameters.items() if text}
 
 
 def _conditions(trace_filter: TraceFilter, traces: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return API filter conditions for fields without a query parameter; all must hold."""
+    """Return the API's filter conditions, joined by AND, for fields without a query parameter."""
     conditions: list[dict[str, Any]] = [
         {"type": "stringObject", "column": "metadata", "key": key, "operator": "=", "value": value}
         for key, value in (("twin.author", trace_filter.author), ("twin.route", trace_filter.route))
         if value
     ]
     if traces:
-        kind = {"type": "stringOptions", "column": "traceId", "operator": "any of"}
-        conditions.append({**kind, "value": list(traces)})
+        id_condition = {"type": "stringOptions", "column": "traceId", "operator": "any of"}
+        conditions.append({**id_condition, "value": list(traces)})
     return conditions
 
 
@@ -276,7 +279,7 @@ def _read_page_by_score(
     limit: int,
     start_cursor: str,
 ) -> TracePage:
-    """Read scores, newest first, then the answers that they rate."""
+    """Read scores, newest first, and then the answers that they rate."""
     rows: list[TraceRow] = []
     cursor = start_cursor
     for _ in range(MAX_SCORE_PAGES):
@@ -288,11 +291,11 @@ def _read_page_by_score(
         scores, cursor = client.page(
             "/api/public/v3/scores", parameters | ({"cursor": cursor} if cursor else {})
         )
-        traces = dict.fromkeys(
+        trace_ids = dict.fromkeys(
             _score_trace_id(score) for score in scores if condition.matches(score.get("value"))
         )
-        traces.pop("", None)
-        rows += _read_rows(client, trace_filter, list(traces))
+        trace_ids.pop("", None)
+        rows += _read_rows(client, trace_filter, list(trace_ids))
         if not cursor or len(rows) >= limit:
             break
     return TracePage(tuple(rows), cursor)
@@ -310,22 +313,22 @@ def _read_rows(
         filter=_conditions(trace_filter, traces),
         fields=LISTED_FIELD_GROUPS,
     )
-    by_trace = {str(row["traceId"]): row for row in rows}
-    scores = _read_scores(client, list(by_trace))
+    row_by_trace = {str(row["traceId"]): row for row in rows}
+    scores = _read_scores(client, list(row_by_trace))
     return [
-        build_trace_row(by_trace[trace], scores.get(trace, ()))
+        build_trace_row(row_by_trace[trace], scores.get(trace, ()))
         for trace in traces
-        if trace in by_trace
+        if trace in row_by_trace
     ]
 
 
 def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple[Score, ...]]:
-    by_trace: dict[str, list[Score]] = defaultdict(list)
+    scores_by_trace: dict[str, list[Score]] = defaultdict(list)
     trace_ids = list(dict.fromkeys(traces))
     for start in range(0, len(trace_ids), IDS_PER_REQUEST):
         for score in client.scores(trace_id=trace_ids[start : start + IDS_PER_REQUEST]):
             metadata = metadata_texts(score.get("metadata"))
-            by_trace[_score_trace_id(score)].append(
+            scores_by_trace[_score_trace_id(score)].append(
                 Score(
                     name=str(score["name"]),
                     value=cast("float | str | bool", score.get("value")),
@@ -334,7 +337,7 @@ def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tup
                     at=str(score["timestamp"]),
                 )
             )
-    return {trace: tuple(scores) for trace, scores in by_trace.items()}
+    return {trace: tuple(scores) for trace, scores in scores_by_trace.items()}
 
 
 def _score_trace_id(score: Mapping[str, Any]) -> str:
@@ -343,7 +346,7 @@ def _score_trace_id(score: Mapping[str, Any]) -> str:
 
 
 def _build_steps(observations: Iterable[Mapping[str, Any]]) -> tuple[ObservationNode, ...]:
-    """Nest observations under their parents; those of a missing parent become outermost."""
+    """Nest observations under their parents; an observation without a known parent is a root."""
     rows = list(observations)
     row_ids = {str(row["id"]) for row in rows}
     children_by_parent: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

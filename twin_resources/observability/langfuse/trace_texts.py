@@ -1,7 +1,7 @@
-"""Read the question and the answer of a span back from its input and output.
+"""Extract the question and the answer from a span's input and output.
 
 Scope: the inverse of rendering, for any JSON that a store returns. Out of scope: rendering
-(`prompt/templates.py`), what may be kept of it (`ledger/traces.py`).
+(`prompt/templates.py`), retention of the texts (`ledger/traces.py`).
 """
 # pyright: strict
 
@@ -18,17 +18,17 @@ def extract_question(prompt: object, template_hash: str) -> str:
     """Return the reader's question in a rendered prompt (messages or their JSON), or "" if none.
 
     Args:
-        template_hash: the template used for rendering; if unknown, the default template is used.
+        template_hash: hash of the prompt's template; the default template replaces an unknown one.
     """
     messages = extract_messages(prompt)
     if not messages:
         return ""
     content = messages[-1][1]
     template = TEMPLATES.get(template_hash, DEFAULT_TEMPLATE)
-    before = template.question.split("{question}")[0]
-    after_passages = content.rpartition(f"\n\n{before}")
-    if after_passages[1]:
-        return after_passages[2].strip()
+    question_prefix = template.question.split("{question}")[0]
+    question_split = content.rpartition(f"\n\n{question_prefix}")
+    if question_split[1]:
+        return question_split[2].strip()
     return content.removeprefix(template.bare_question.split("{question}")[0]).strip()
 
 
@@ -41,7 +41,7 @@ def extract_answer(output: object) -> str:
 
 
 def extract_messages(prompt: object) -> list[tuple[str, str]]:
-    """Return (role, content) of a prompt's messages, or an empty list for anything else."""
+    """Return the role and content of each prompt message; an empty list for anything else."""
     parsed = _parse_json(prompt)
     if not isinstance(parsed, list):
         return []
@@ -56,7 +56,7 @@ def extract_messages(prompt: object) -> list[tuple[str, str]]:
 
 
 def metadata_texts(metadata: object) -> dict[str, str]:
-    """Convert metadata values to text, because values that look like JSON are read back parsed."""
+    """Convert metadata values to text, because stores parse values that look like JSON."""
     if not isinstance(metadata, dict):
         return {}
     entries = cast(dict[str, Any], metadata)
@@ -68,7 +68,7 @@ def metadata_texts(metadata: object) -> dict[str, str]:
 
 
 def parse_number(value: object) -> float | None:
-    """Return a finite number, also from a text, or None if there is none."""
+    """Return a number or numeric text as a float, or None if it is not a finite number."""
     if value is None or value == "":
         return None
     try:

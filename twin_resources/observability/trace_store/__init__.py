@@ -1,4 +1,4 @@
-"""The embedded trace store: Langfuse's public API on one SQLite file.
+"""Implement the embedded trace store: Langfuse's public API on one SQLite file.
 
-Scope: its server, tables and queries. Out of scope: the client (`langfuse/`).
+Scope: the server, tables and queries. Out of scope: the client (`langfuse/`).
 """

@@ -1,9 +1,9 @@
 """Translate the `filter` parameter of `v2/observations` (conditions in JSON) to SQL.
 
-Scope: the conditions sent to this store (ours, the SDK's when it resumes a batch evaluation, and
-its documented condition on tags), and how a request is refused.
+Scope: the conditions that this project and the SDK send (the SDK uses them to resume a batch
+evaluation and to filter by tags), and the form of a refusal.
 Out of scope: the plain query parameters (`queries.py`); the rest of the grammar, which a real
-Langfuse answers and this store refuses.
+Langfuse supports and this store refuses.
 Source of the grammar: `filter` of https://api.reference.langfuse.com, Observations V2.
 """
 # pyright: strict
@@ -19,7 +19,7 @@ from twin_resources.observability.trace_store.json_values import parse_timestamp
 
 
 class RequestRefusedError(Exception):
-    """The request is answered with this status and `{"message": …, "error": …}`."""
+    """The store refuses the request with this status and `{"message": …, "error": …}`."""
 
     def __init__(self, status: int, message: str, error: Any) -> None:
         self.status, self.message, self.error = status, message, error
@@ -27,7 +27,7 @@ class RequestRefusedError(Exception):
 
 
 def invalid_request(issues: Sequence[dict[str, Any]]) -> RequestRefusedError:
-    """Return one refusal that lists several issues of a request."""
+    """Return one error that lists all issues of a request."""
     return RequestRefusedError(400, "Invalid request data", list(issues))
 
 
@@ -80,19 +80,19 @@ def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], lis
 
 
 def _parse_condition(entry: Any) -> Condition:
-    shape, value = (entry["type"], entry["column"], entry["operator"]), entry.get("value")
-    if shape == ("stringObject", "metadata", "=") and isinstance(value, str):
+    signature, value = (entry["type"], entry["column"], entry["operator"]), entry.get("value")
+    if signature == ("stringObject", "metadata", "=") and isinstance(value, str):
         expression = "COALESCE((SELECT value FROM json_each(metadata) WHERE key = ?), '')"
         return Condition(f"{expression} = ?", (str(entry["key"]), value))
-    if shape == ("stringOptions", "traceId", "any of"):
+    if signature == ("stringOptions", "traceId", "any of"):
         return Condition(f"trace_id IN {_placeholders(value)}", tuple(value))
-    if shape == ("arrayOptions", "tags", "any of"):
-        among = f"SELECT 1 FROM json_each(tags) WHERE value IN {_placeholders(value)}"
-        return Condition(f"EXISTS ({among})", tuple(value))
-    if shape == ("datetime", "startTime", "<="):
+    if signature == ("arrayOptions", "tags", "any of"):
+        subquery = f"SELECT 1 FROM json_each(tags) WHERE value IN {_placeholders(value)}"
+        return Condition(f"EXISTS ({subquery})", tuple(value))
+    if signature == ("datetime", "startTime", "<="):
         return Condition("start_ms <= ?", (parse_timestamp_ms(value),))
     raise ValueError(
-        f"{shape} with value {value!r}: this store answers only {_SUPPORTED_CONDITIONS}"
+        f"{signature} with value {value!r}: this store answers only {_SUPPORTED_CONDITIONS}"
     )
 
 

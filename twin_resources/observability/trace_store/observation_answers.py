@@ -1,8 +1,8 @@
-"""Build an observation as `GET /v2/observations` returns it.
+"""Build the representation of an observation that `GET /v2/observations` returns.
 
-Scope: the field groups, and how each represents an absent value.
-Out of scope: what a span means (`observations.py`), filters and paging (`queries.py`).
-Source of the behaviour: the public API of Langfuse 4.16.0, as recorded.
+Scope: the field groups, and how each group represents an absent value.
+Out of scope: mapping spans to observations (`observations.py`), filters and paging (`queries.py`).
+Source of the behaviour: recorded responses of the public API of Langfuse 4.16.0.
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ from twin_resources.observability.trace_store.observations import GenerationFiel
 
 PROJECT_ID = "twin"
 MAX_METADATA_CHARACTERS = (
-    200  # characters of a metadata value that are returned without `expandMetadata`
+    200  # maximum length of a returned metadata value without `expandMetadata`
 )
 DEFAULT_GROUPS = ("core", "basic")
 GROUPS = (
@@ -43,26 +43,28 @@ def observation_document(
 
     Args:
         groups: field groups; `core`, latency and the model price fields are always included.
-        expand_metadata: return metadata values in full instead of their first 200 characters.
+        expand_metadata: whether to return metadata values in full, not their first 200 characters.
     """
     row = observation
-    latency = (row.end_ms - row.start_ms) / 1000
-    wait = None if row.completion_ms is None else (row.completion_ms - row.start_ms) / 1000
+    latency_s = (row.end_ms - row.start_ms) / 1000
+    first_token_s = None if row.completion_ms is None else (row.completion_ms - row.start_ms) / 1000
     fields = _fields(row, max_characters=None if expand_metadata else MAX_METADATA_CHARACTERS)
-    groups_wanted = [group for group in GROUPS if group == "core" or group in groups]
-    document = {name: value for group in groups_wanted for name, value in fields[group].items()}
-    # recorded: a duration of 0 is null if `metrics` is requested by name, and 0 by default
+    included_groups = [group for group in GROUPS if group == "core" or group in groups]
+    document = {name: value for group in included_groups for name, value in fields[group].items()}
+    # Langfuse returns a duration of 0 as null if `metrics` is requested by name, and as 0 if not.
     is_metrics_requested = "metrics" in groups
-    document["latency"] = json_number(latency) if latency or not is_metrics_requested else None
+    document["latency"] = json_number(latency_s) if latency_s or not is_metrics_requested else None
     document["timeToFirstToken"] = (
-        wait if wait is None or wait or not is_metrics_requested else None
+        first_token_s
+        if first_token_s is None or first_token_s or not is_metrics_requested
+        else None
     )
-    prices = ("modelId", "inputPrice", "outputPrice", "totalPrice")
-    return document | dict.fromkeys(prices)
+    price_fields = ("modelId", "inputPrice", "outputPrice", "totalPrice")
+    return document | dict.fromkeys(price_fields)
 
 
 def _fields(row: Observation, *, max_characters: int | None) -> dict[str, dict[str, Any]]:
-    """Return field group → fields, with metadata values cut to `max_characters`, unless None."""
+    """Return the fields by field group; truncate metadata values to `max_characters` if set."""
     trace, generation = row.trace, row.generation
     return {
         "core": {
@@ -135,6 +137,6 @@ def _usage(row: GenerationFields) -> dict[str, Any]:
 
 
 def _sum(details: Mapping[str, float], side: str) -> float | None:
-    """Sum the kinds on this side (`input`, `input_cached_tokens` …), or return None without any."""
+    """Sum the values whose names contain `side`, such as `input_cached_tokens`; None if none do."""
     parts = [value for name, value in details.items() if side in name]
     return sum(parts) if parts else None

@@ -1,11 +1,11 @@
 """Map the attributes of a span to one observation.
 
-Scope: which attribute (`langfuse.*`, `user.id`, `session.id`) sets which field; attributes of other
-conventions stay metadata.
-Out of scope: decoding OTLP (`otlp.py`), how an observation is returned
-(`observation_answers.py`), filters and paging (`queries.py`), storage.
+Scope: the mapping of attributes (`langfuse.*`, `user.id`, `session.id`) to fields. Attributes of
+other conventions become metadata.
+Out of scope: decoding OTLP (`otlp.py`), the API's representation (`observation_answers.py`),
+filters and paging (`queries.py`), storage.
 Source of the mapping: https://langfuse.com/integrations/native/opentelemetry#property-mapping,
-checked against answers recorded from 4.16.0.
+checked against recorded responses of 4.16.0.
 """
 # pyright: strict
 
@@ -42,7 +42,7 @@ _MAPPED_PREFIXES = ("langfuse.trace.metadata", "langfuse.observation.metadata")
 
 @dataclass(frozen=True)
 class TraceFields:
-    """An observation's fields about its trace."""
+    """The fields of an observation that describe its trace."""
 
     user_id: str
     session_id: str
@@ -54,7 +54,7 @@ class TraceFields:
 
 @dataclass(frozen=True)
 class GenerationFields:
-    """An observation's fields about a model call."""
+    """The fields of an observation that describe a model call."""
 
     model: str
     model_parameters: Mapping[str, Any]
@@ -66,7 +66,7 @@ class GenerationFields:
 
 @dataclass(frozen=True)
 class Observation:
-    """One row of the store; times are Unix milliseconds, and absent texts are empty."""
+    """One row of the store; times are Unix milliseconds, and an absent text is empty."""
 
     trace_id: str
     id: str
@@ -102,7 +102,7 @@ def observation_from_span(span: OtlpSpan, *, now_ms: int) -> Observation:
     kind = _read_type(attributes)
     version = attributes.get("langfuse.version") or span.resource.get("service.version") or ""
     level = str(attributes.get("langfuse.observation.level"))
-    source, output = _input_and_output(attributes)
+    input_text, output_text = _input_and_output(attributes)
     return Observation(
         trace_id=span.trace_id,
         id=span.span_id,
@@ -129,8 +129,8 @@ def observation_from_span(span: OtlpSpan, *, now_ms: int) -> Observation:
         trace=_read_trace_fields(attributes, span.resource),
         is_app_root=str(attributes.get("langfuse.internal.is_app_root")).lower() == "true",
         generation=_read_generation_fields(attributes, kind),
-        input=source,
-        output=output,
+        input=input_text,
+        output=output_text,
         metadata=_read_metadata(span),
     )
 
@@ -164,8 +164,8 @@ def _read_generation_fields(attributes: Mapping[str, Any], kind: str) -> Generat
 
 
 def _read_type(attributes: Mapping[str, Any]) -> str:
-    declared = str(attributes.get("langfuse.observation.type") or "")
-    return declared.upper() if declared in _TYPES else "SPAN"
+    type_name = str(attributes.get("langfuse.observation.type") or "")
+    return type_name.upper() if type_name in _TYPES else "SPAN"
 
 
 def _first_text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
@@ -173,9 +173,9 @@ def _first_text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
 
 
 def normalize_environment(named: str) -> str:
-    """Return the name in lower case, without reserved prefixes, cut to 40 characters.
+    """Return the name in lower case, without reserved prefixes, truncated to 40 characters.
 
-    An empty name, or one with characters outside `a-z0-9-_`, becomes `default`.
+    An empty name or a name with characters outside `a-z0-9-_` becomes `default`.
     """
     name = re.sub(r"^(?:langfuse[-_]?)+", "", named.lower())[:40]
     return name if re.fullmatch(r"[a-z0-9_-]+", name) else "default"
@@ -201,7 +201,7 @@ def _parse_tags(value: Any) -> tuple[str, ...]:
 
 
 def _parse_object(value: Any) -> dict[str, Any] | None:
-    """Return the JSON object in an attribute, {} for other JSON, or None if absent or not JSON."""
+    """Return an attribute's JSON object, {} for other JSON, or None if it is absent or not JSON."""
     if not value:
         return None
     try:
@@ -212,22 +212,22 @@ def _parse_object(value: Any) -> dict[str, Any] | None:
 
 
 def _parse_counts(stated: Any) -> dict[str, float]:
-    """Return the numbers of an object, with their total."""
+    """Return the numeric values of an object and their total."""
     counts: dict[str, float] = {}
     for name, value in (_parse_object(stated) or {}).items():
         try:
             counts[name] = float(value)
         except (TypeError, ValueError):
-            continue  # a label among the counts is not a count
+            continue  # a label, not a count
     return counts if not counts or "total" in counts else counts | {"total": sum(counts.values())}
 
 
 def _input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    for source, output in (
+    for input_key, output_key in (
         ("langfuse.observation.input", "langfuse.observation.output"),
         ("langfuse.trace.input", "langfuse.trace.output"),
     ):
-        pair = (attributes.get(source), attributes.get(output))
+        pair = (attributes.get(input_key), attributes.get(output_key))
         if pair != (None, None):
             return (
                 None if pair[0] is None else to_text(pair[0]),
@@ -238,7 +238,7 @@ def _input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, str | 
 
 def _read_metadata(span: OtlpSpan) -> dict[str, str]:
     layers: dict[str, Any] = {}
-    if not span.scope_name.startswith("langfuse-sdk"):  # the SDK's attributes are all mapped
+    if not span.scope_name.startswith("langfuse-sdk"):  # all attributes of the SDK are mapped
         layers["attributes"] = {
             key: to_text(value)
             for key, value in span.attributes.items()
@@ -249,14 +249,14 @@ def _read_metadata(span: OtlpSpan) -> dict[str, str]:
     layers["scope"] = {key: value for key, value in scope.items() if value} | {
         "attributes": span.scope_attributes
     }
-    flat = flatten(layers)
-    for owner in ("langfuse.observation.metadata", "langfuse.trace.metadata"):
-        flat |= flatten(_parse_object(span.attributes.get(owner)) or {})
-        flat |= flatten(
+    metadata = flatten(layers)
+    for prefix in ("langfuse.observation.metadata", "langfuse.trace.metadata"):
+        metadata |= flatten(_parse_object(span.attributes.get(prefix)) or {})
+        metadata |= flatten(
             {
-                key.removeprefix(f"{owner}."): value
+                key.removeprefix(f"{prefix}."): value
                 for key, value in span.attributes.items()
-                if key.startswith(f"{owner}.")
+                if key.startswith(f"{prefix}.")
             }
         )
-    return flat
+    return metadata

@@ -1,8 +1,8 @@
 """Decode OTLP trace exports, protobuf or JSON, to plain values.
 
-Scope: decoding (gzip, protobuf, JSON), without interpreting attributes.
-Out of scope: what the attributes mean (`observations.py`), storage.
-Format: https://opentelemetry.io/docs/specs/otlp/ (OTLP/JSON writes ids in hex, int64 as strings).
+Scope: decoding (gzip, protobuf, JSON). Out of scope: interpreting the attributes
+(`observations.py`), storage.
+Format: https://opentelemetry.io/docs/specs/otlp/. OTLP/JSON writes ids in hex and int64 as strings.
 """
 # pyright: strict
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 _ID_FIELDS = ("traceId", "spanId", "parentSpanId")
-MAX_EXPORT_BYTES = 64 * 1024 * 1024  # unpacked; a gzip bomb must not exhaust the store's memory
+MAX_EXPORT_BYTES = 64 * 1024 * 1024  # decompressed; prevents a gzip bomb from exhausting memory
 
 
 class ExportRefusedError(TwinError):
-    """The export cannot be read, and none of its spans is stored; `answer` is the reply."""
+    """The export is invalid, and none of its spans is stored; `answer` is the response text."""
 
     def __init__(self, answer: str) -> None:
         self.answer = answer
@@ -67,12 +67,12 @@ def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -
     """Decode one export.
 
     Args:
-        body: the request's bytes as sent.
+        body: bytes of the request body, still compressed.
         content_type: `application/x-protobuf` or `application/json`; parameters are ignored.
         content_encoding: `gzip` or empty.
 
     Raises:
-        ExportRefusedError: wrong type, broken bytes, or a span without ids; nothing is stored.
+        ExportRefusedError: the type is unsupported, the bytes are corrupt, or a span has no ids.
     """
     if "gzip" in content_encoding.lower():
         body = _gunzip(body)
@@ -87,22 +87,22 @@ def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -
 def _gunzip(body: bytes) -> bytes:
     decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        unpacked = decompressor.decompress(body, MAX_EXPORT_BYTES)
+        decompressed = decompressor.decompress(body, MAX_EXPORT_BYTES)
     except (zlib.error, gzip.BadGzipFile) as error:
         raise ExportRefusedError("Failed to decompress request body") from error
     if decompressor.unconsumed_tail:
         raise ExportRefusedError(f"Request body unpacks to more than {MAX_EXPORT_BYTES} bytes")
     if not decompressor.eof:
         raise ExportRefusedError("Failed to decompress request body")
-    return unpacked
+    return decompressed
 
 
 def _require_ids(spans: list[OtlpSpan]) -> list[OtlpSpan]:
-    """Refuse the whole export if a span has no ids, because other data (such as logs) was sent."""
-    broken = sum(1 for span in spans if not span.trace_id or not span.span_id)
-    if broken:
+    """Refuse the whole export if a span has no ids, because it may contain logs, not spans."""
+    invalid = sum(1 for span in spans if not span.trace_id or not span.span_id)
+    if invalid:
         raise ExportRefusedError(
-            f"Invalid OTLP trace export: {broken} of {len(spans)} span(s) have no traceId or "
+            f"Invalid OTLP trace export: {invalid} of {len(spans)} span(s) have no traceId or "
             "spanId. The entire export was rejected and no spans were ingested."
         )
     return spans
@@ -182,14 +182,14 @@ def _read_json(body: bytes) -> list[OtlpSpan]:
 
 
 def _with_base64_ids(value: Any) -> Any:
-    """Convert ids from OTLP/JSON's hexadecimal to the Base64 of protobuf's own JSON."""
+    """Convert ids from hexadecimal (OTLP/JSON) to Base64 (protobuf's JSON mapping)."""
     if isinstance(value, list):
-        return [_with_base64_ids(one) for one in cast("list[Any]", value)]
+        return [_with_base64_ids(item) for item in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     return {
-        name: base64.b64encode(bytes.fromhex(one)).decode()
-        if name in _ID_FIELDS and isinstance(one, str)
-        else _with_base64_ids(one)
-        for name, one in cast("dict[str, Any]", value).items()
+        name: base64.b64encode(bytes.fromhex(item)).decode()
+        if name in _ID_FIELDS and isinstance(item, str)
+        else _with_base64_ids(item)
+        for name, item in cast("dict[str, Any]", value).items()
     }

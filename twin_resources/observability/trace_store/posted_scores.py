@@ -1,8 +1,8 @@
-"""Check posted scores, and build the API's answers from stored ones.
+"""Validate posted scores, and build the API's representation of stored scores.
 
-Scope: the checks of a posted score, the score's fields and groups.
+Scope: the validation of a posted score, and a score's fields and field groups.
 Out of scope: filters and paging (`queries.py`), storage.
-Source of the behaviour: `POST /scores` and `GET /v3/scores` of Langfuse 4.16.0, as recorded.
+Source of the behaviour: recorded `POST /scores` and `GET /v3/scores` of Langfuse 4.16.0.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ Issue = dict[str, Any]
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One row of the store; `value` is a number (booleans: 0 or 1), `text` a score's words."""
+    """One row of the store; `value` is a number (0 or 1 for a boolean), and `text` is a text."""
 
     id: str
     trace_id: str
@@ -57,7 +57,7 @@ class ScoreRow:
 
 
 class _PostedScore(BaseModel):
-    """The required form of a posted score; other fields are ignored."""
+    """The schema of a posted score; other fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -83,7 +83,11 @@ class _PostedScore(BaseModel):
             raise ValueError("a boolean score must be 0 or 1")
         if self.dataType == "TEXT" and not 1 <= len(str(self.value)) <= MAX_TEXT_CHARACTERS:
             raise ValueError(f"a text score must have 1 to {MAX_TEXT_CHARACTERS} characters")
-        subjects = [one for one in (self.traceId, self.sessionId, self.datasetRunId) if one]
+        subjects = [
+            subject_id
+            for subject_id in (self.traceId, self.sessionId, self.datasetRunId)
+            if subject_id
+        ]
         if len(subjects) != 1 or (self.observationId and not self.traceId):
             raise ValueError(
                 "a score needs exactly one traceId (with or without an observationId), sessionId "
@@ -93,19 +97,19 @@ class _PostedScore(BaseModel):
 
 
 def validate_score(posted: Any) -> list[Issue]:
-    """Return the errors in a posted score, or an empty list if it can be stored."""
+    """Return the errors in a posted score, or an empty list if it is valid."""
     try:
         _PostedScore.model_validate(posted)
     except ValidationError as error:
         return [
-            {"code": one["type"], "path": list(one["loc"]), "message": one["msg"]}
-            for one in error.errors()
+            {"code": details["type"], "path": list(details["loc"]), "message": details["msg"]}
+            for details in error.errors()
         ]
     return []
 
 
 def build_score_row(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
-    """Build the row of a valid posted score; as in the API, its timestamp is its arrival."""
+    """Build the row of a valid posted score; its timestamp is its arrival time, as in the API."""
     value = body["value"]
     is_text = isinstance(value, str)
     data_type = str(body.get("dataType") or ("CATEGORICAL" if is_text else "NUMERIC"))

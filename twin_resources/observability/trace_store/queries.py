@@ -1,9 +1,9 @@
-"""Check the query strings of `v3/scores` and `v2/observations`.
+"""Parse the query strings of `v3/scores` and `v2/observations`.
 
-Scope: parameters, cursors and refusals in the API's own words; SQL conditions.
+Scope: parameters, cursors, the API's error messages, and SQL conditions.
 Out of scope: running SQL (`trace_tables.py`), the grammar of the `filter` parameter
 (`filters.py`).
-Source of the behaviour: the public API of Langfuse 4.16.0, as recorded.
+Source of the behaviour: recorded responses of the public API of Langfuse 4.16.0.
 """
 # pyright: strict
 
@@ -28,13 +28,13 @@ from twin_resources.observability.trace_store.json_values import (
 )
 from twin_resources.observability.trace_store.observations import Observation
 
-Parameters = Mapping[str, Sequence[str]]  # every value of every name, in order
+Parameters = Mapping[str, Sequence[str]]  # all values of each name, in order
 
 MAX_SCORES = 100
 MAX_OBSERVATIONS = 1000
 DEFAULT_LIMIT = 50
 
-# The twin's own programs and Langfuse's SDK use these; others are refused by name.
+# This project and Langfuse's SDK use these parameters; the error names any other parameter.
 _SCORE_COLUMNS = {
     "id": "id",
     "name": "name",
@@ -55,7 +55,7 @@ _OBSERVATION_COLUMNS = {
 
 @dataclass(frozen=True)
 class TraceQuery:
-    """One page of rows: conditions joined by AND, newest first, after the cursor's row."""
+    """A query for one page of rows, newest first; AND joins the conditions."""
 
     conditions: tuple[Condition, ...]
     groups: tuple[str, ...]
@@ -64,10 +64,10 @@ class TraceQuery:
 
 
 def parse_score_query(parameters: Parameters) -> TraceQuery:
-    """Check the query string of `GET /v3/scores`.
+    """Parse the query string of `GET /v3/scores`.
 
     Raises:
-        RequestRefusedError: a parameter cannot be read, or this store does not support it.
+        RequestRefusedError: a parameter is invalid, or this store does not support it.
     """
     values_by_name = _last_values(parameters)
     conditions = (
@@ -79,12 +79,12 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
     ]
     limit = _parse_limit(values_by_name.get("limit", ""), 1, MAX_SCORES, issues)
     groups = _split_list(values_by_name.get("fields", "")) or ["core"]
-    if unknown := set(groups) - set(posted_scores.GROUPS):
-        issues.append(_issue("fields", f"{sorted(unknown)} not in {posted_scores.GROUPS}"))
+    if unknown_groups := set(groups) - set(posted_scores.GROUPS):
+        issues.append(_issue("fields", f"{sorted(unknown_groups)} not in {posted_scores.GROUPS}"))
     for name, column in _SCORE_COLUMNS.items():
         text = values_by_name.get(name, "")
-        if words := _split_list(text.upper() if name == "dataType" else text):
-            conditions.append(_any_of(column, words))
+        if options := _split_list(text.upper() if name == "dataType" else text):
+            conditions.append(_any_of(column, options))
     conditions += _time_conditions(
         values_by_name, "fromTimestamp", "toTimestamp", "timestamp_ms", issues
     )
@@ -94,10 +94,10 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
 
 
 def parse_observation_query(parameters: Parameters) -> TraceQuery:
-    """Check the query string of `GET /v2/observations`; as in Langfuse, ignore unknown names.
+    """Parse the query string of `GET /v2/observations`; ignore unknown names, as Langfuse does.
 
     Raises:
-        RequestRefusedError: a parameter cannot be read.
+        RequestRefusedError: a parameter is invalid.
     """
     values_by_name = _last_values(parameters)
     conditions = (
@@ -107,21 +107,25 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
     )
     issues: list[dict[str, Any]] = []
     limit = _parse_limit(values_by_name.get("limit", ""), 0, MAX_OBSERVATIONS, issues)
-    filtered, advanced = parse_filter(values_by_name.get("filter", ""), issues)
+    filter_columns, filter_conditions = parse_filter(values_by_name.get("filter", ""), issues)
     for name, column in _OBSERVATION_COLUMNS.items():
-        if values_by_name.get(name) and name not in filtered:  # `filter` overrides the parameter
+        if (
+            values_by_name.get(name) and name not in filter_columns
+        ):  # `filter` overrides the parameter
             conditions.append(Condition(f"{column} = ?", (values_by_name[name],)))
-    between = _time_conditions(values_by_name, "fromStartTime", "toStartTime", "start_ms", issues)
-    conditions += [] if "startTime" in filtered else between
+    time_conditions = _time_conditions(
+        values_by_name, "fromStartTime", "toStartTime", "start_ms", issues
+    )
+    conditions += [] if "startTime" in filter_columns else time_conditions
     if issues:
         raise invalid_request(issues)
     groups = [
-        word
-        for word in _split_list(values_by_name.get("fields", ""))
-        if word in observation_answers.GROUPS
+        group
+        for group in _split_list(values_by_name.get("fields", ""))
+        if group in observation_answers.GROUPS
     ]
     return TraceQuery(
-        (*conditions, *advanced),
+        (*conditions, *filter_conditions),
         tuple(groups) if values_by_name.get("fields") else observation_answers.DEFAULT_GROUPS,
         limit,
         expand_metadata=bool(_split_list(values_by_name.get("expandMetadata", ""))),
@@ -129,14 +133,14 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
 
 
 def encode_score_cursor(last: posted_scores.ScoreRow) -> str:
-    """Return the cursor of the page that starts after this row."""
+    """Return the cursor for the page after this row."""
     position = {"v": 1, "lastTimestamp": format_timestamp(last.timestamp_ms), "lastId": last.id}
     text = json.dumps(position, separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def encode_observation_cursor(last: Observation) -> str:
-    """Return the cursor of the page that starts after this row."""
+    """Return the cursor for the page after this row."""
     position = {
         "lastStartTimeTo": format_timestamp(last.start_ms),
         "lastTraceId": last.trace_id,
@@ -169,8 +173,8 @@ def _observation_cursor_condition(text: str) -> Condition:
 
 def _decode_cursor(text: str) -> Any:
     try:
-        plain = text.replace("-", "+").replace("_", "/").rstrip("=")
-        return json.loads(base64.b64decode(plain + "=" * (-len(plain) % 4)))
+        base64_text = text.replace("-", "+").replace("_", "/").rstrip("=")
+        return json.loads(base64.b64decode(base64_text + "=" * (-len(base64_text) % 4)))
     except ValueError as error:
         raise _invalid_cursor() from error
 
@@ -198,16 +202,16 @@ def _time_conditions(
     column: str,
     issues: list[dict[str, Any]],
 ) -> list[Condition]:
-    """Return conditions for times from `from_name` (inclusive) to `to_name` (exclusive)."""
+    """Return conditions for the time from `from_name` (inclusive) to `to_name` (exclusive)."""
     conditions: list[Condition] = []
     for name, sign in ((from_name, ">="), (to_name, "<")):
         if values_by_name.get(name):
             try:
-                moment = parse_timestamp_ms(values_by_name[name])
+                timestamp_ms = parse_timestamp_ms(values_by_name[name])
             except (ValueError, OverflowError):
                 issues.append(_issue(name, f"{values_by_name[name]!r} is not a date"))
             else:
-                conditions.append(Condition(f"{column} {sign} ?", (moment,)))
+                conditions.append(Condition(f"{column} {sign} ?", (timestamp_ms,)))
     return conditions
 
 

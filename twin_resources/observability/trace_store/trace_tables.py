@@ -1,7 +1,7 @@
 """Store observations and scores in one SQLite file (WAL).
 
-Scope: the schema and its version, writing, paging and deleting rows.
-Out of scope: HTTP, what a request may ask for (`queries.py`).
+Scope: the schema and its version, and writing, paging and deleting rows.
+Out of scope: HTTP, parsing requests (`queries.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OBSERVATION_FIELDS = tuple(
     for column in _COLUMNS_BY_FIELD.get(field.name, (field.name,))
 )
 _SCORE_FIELDS = tuple(field.name for field in fields(ScoreRow))
-# a score posted again keeps these fields from the first post
+# A score that is posted again keeps these fields of the first post.
 _FIRST_SCORE_FIELDS = {"id", "trace_id", "timestamp_ms", "created_ms", "environment"}
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS observations
@@ -55,7 +55,7 @@ PRAGMA user_version = {SCHEMA};
 
 
 class TraceTables:
-    """Rows of one database file; safe to use from many threads.
+    """The tables of one database file; several threads may use them.
 
     Args:
         path: the SQLite file; its folder is created.
@@ -88,9 +88,9 @@ class TraceTables:
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=MAX_IDLE_S)
             connection.row_factory = sqlite3.Row
             use_write_ahead_log(connection, within_s=MAX_IDLE_S)
-            # A power cut may lose the last seconds, but does not damage the file.
+            # A power cut may lose the last seconds but does not damage the file.
             connection.execute("PRAGMA synchronous = NORMAL")
-            # forgotten data must not stay readable in free pages
+            # Erased data must not stay readable in free pages.
             connection.execute("PRAGMA secure_delete = ON")
             self._local.connection = connection
         return connection
@@ -107,38 +107,38 @@ class TraceTables:
         connection.execute("COMMIT")
 
     def put_observations(self, observations: Sequence[Observation]) -> None:
-        """Insert or replace by (trace, id); a replaced row keeps its first `created_ms`."""
-        updated = (
+        """Insert or replace by trace and id; a replaced row keeps its first `created_ms`."""
+        updated_fields = (
             name for name in _OBSERVATION_FIELDS if name not in ("trace_id", "id", "created_ms")
         )
         sql = (
             f"INSERT INTO observations VALUES ({', '.join('?' * len(_OBSERVATION_FIELDS))}) "
             "ON CONFLICT (trace_id, id) DO UPDATE SET "
-            + ", ".join(f"{name} = excluded.{name}" for name in updated)
+            + ", ".join(f"{name} = excluded.{name}" for name in updated_fields)
         )
         with self._write_transaction() as connection:
             connection.executemany(sql, [_row(item, _OBSERVATION_FIELDS) for item in observations])
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
         """Insert or replace by id; a replaced row keeps its first timestamp and its trace."""
-        updated = (name for name in _SCORE_FIELDS if name not in _FIRST_SCORE_FIELDS)
+        updated_fields = (name for name in _SCORE_FIELDS if name not in _FIRST_SCORE_FIELDS)
         sql = (
             f"INSERT INTO scores VALUES ({', '.join('?' * len(_SCORE_FIELDS))}) "
             "ON CONFLICT (id) DO UPDATE SET "
-            + ", ".join(f"{name} = excluded.{name}" for name in updated)
+            + ", ".join(f"{name} = excluded.{name}" for name in updated_fields)
         )
         with self._write_transaction() as connection:
             connection.executemany(sql, [_row(item, _SCORE_FIELDS) for item in scores])
 
     def observations(self, query: TraceQuery) -> tuple[list[Observation], bool]:
         """Return one page, newest first, and whether another page follows."""
-        rows, more = self._page("observations", query, "start_ms DESC, trace_id DESC, id DESC")
-        return [_build_observation(row) for row in rows], more
+        rows, has_more = self._page("observations", query, "start_ms DESC, trace_id DESC, id DESC")
+        return [_build_observation(row) for row in rows], has_more
 
     def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
         """Return one page, newest first, and whether another page follows."""
-        rows, more = self._page("scores", query, "timestamp_ms DESC, id DESC")
-        return [ScoreRow(**_decode_row(row)) for row in rows], more
+        rows, has_more = self._page("scores", query, "timestamp_ms DESC, id DESC")
+        return [ScoreRow(**_decode_row(row)) for row in rows], has_more
 
     def _page(self, table: str, query: TraceQuery, order: str) -> tuple[list[sqlite3.Row], bool]:
         where = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
@@ -154,13 +154,13 @@ class TraceTables:
         return rows[: query.limit], len(rows) > query.limit
 
     def delete_score(self, score_id: str) -> None:
-        """Delete one score, if it exists."""
+        """Delete one score if it exists."""
         with self._write_transaction() as connection:
             connection.execute("DELETE FROM scores WHERE id = ?", (score_id,))
         self._truncate_log()
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
-        """Delete the observations of these traces and the scores on them."""
+        """Delete the observations and scores of these traces."""
         keys = [(trace_id,) for trace_id in trace_ids]
         with self._write_transaction() as connection:
             connection.executemany("DELETE FROM observations WHERE trace_id = ?", keys)
@@ -168,11 +168,14 @@ class TraceTables:
         self._truncate_log()
 
     def delete_old_traces(self, *, before_ms: int, limit: int = 500) -> int:
-        """Delete the oldest traces that began and arrived before `before_ms`; return their number.
+        """Delete the oldest traces that started and arrived before `before_ms`, with their scores.
 
-        Their scores are deleted too. `limit` keeps a call so short that no writer waits for it.
+        `limit` keeps the call short enough for waiting writers.
+
+        Returns:
+            The number of deleted traces.
         """
-        trace_ids = (
+        rows = (
             self._connection()
             .execute(
                 "SELECT trace_id FROM observations WHERE start_ms < ? GROUP BY trace_id "
@@ -181,12 +184,12 @@ class TraceTables:
             )
             .fetchall()
         )
-        if trace_ids:
-            self.delete_traces([row["trace_id"] for row in trace_ids])
-        return len(trace_ids)
+        if rows:
+            self.delete_traces([row["trace_id"] for row in rows])
+        return len(rows)
 
     def _truncate_log(self) -> None:
-        """Move the write-ahead log into the file, because the log still holds the deleted pages."""
+        """Move the write-ahead log into the file; the log still contains the deleted pages."""
         self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def check_readable(self) -> None:
@@ -200,8 +203,8 @@ class TraceTables:
 
 def _row(item: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
     values = vars(item)
-    for part in _NESTED.keys() & values.keys():
-        values = values | vars(values[part])
+    for field_name in _NESTED.keys() & values.keys():
+        values = values | vars(values[field_name])
     return tuple(
         json.dumps(values[name], ensure_ascii=False) if name in _JSON_COLUMNS else values[name]
         for name in names
@@ -220,8 +223,8 @@ def _build_observation(row: sqlite3.Row) -> Observation:
     values["tags"] = tuple(values["tags"])
     for name in _BOOLEAN_COLUMNS:
         values[name] = bool(values[name])
-    nested = {
+    nested_fields = {
         name: kind(**{column: values.pop(column) for column in _COLUMNS_BY_FIELD[name]})
         for name, kind in _NESTED.items()
     }
-    return Observation(**values, **nested)
+    return Observation(**values, **nested_fields)

@@ -1,15 +1,14 @@
-"""Asks a language model to rate answers, within a budget.
+"""Ask a language model to rate answers, within a budget.
 
-Scope: requests, retries, the order of a batch, reserving and settling costs, reading whole
-numbers from a reply.
-Out of scope: rubrics and the meaning of their numbers (`language_model.py`, which decides
-releases; the gate's blind judge, which reports), permission to ask (`terms.py`).
+Scope: requests, retries, the order of a batch, reserving and settling costs, parsing ratings.
+Out of scope: rubrics and the meaning of their ratings (`language_model.py`, which decides releases;
+the gate's blind judge, which reports), permission to send texts to a model (`terms.py`).
 
 Each request contains one answer instead of two, because language models prefer the first of two
 (https://arxiv.org/abs/2306.05685, section 3.3). The order depends only on the texts, so no version
 comes first, and a provider that drifts during the batch favours no version. A batch is sent only if
-the account can pay for all of it: a partial batch of ratings is useless, and the next attempt would
-pay for it again.
+the account can pay for all of it: partial ratings are useless, and the next attempt would pay for
+them again.
 API: https://docs.litellm.ai/docs/completion/input
 """
 # pyright: strict
@@ -31,13 +30,13 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms
 
-RATING_VERSION = "asking-2"  # increase when a rating could change; 2 added the schema
-MAX_ATTEMPTS = 3  # per answer, if a reply cannot be read
-MAX_REQUESTS = 3  # per try, if the provider fails; each has its own reservation
+RATING_VERSION = "asking-2"  # increase this if ratings could change; 2 added the schema
+MAX_ATTEMPTS = 3  # per answer, if a reply cannot be parsed
+MAX_REQUESTS = 3  # per attempt, if the provider fails; each request has its own reservation
 MAX_CONCURRENT_REQUESTS = 4
 _FIRST_PAUSE_S = 0.5
-_RETRYABLE_STATUSES = frozenset({408, 409, 429})  # retried, as is every 5xx
-_OVERHEAD_TOKENS = 64  # a provider may add tokens
+_RETRYABLE_STATUSES = frozenset({408, 409, 429})  # in addition to every 5xx
+_OVERHEAD_TOKENS = 64  # tokens that a provider may add
 MIN_RATING, MAX_RATING = 1, 5
 _OBJECT = re.compile(r"\{[^{}]*\}")
 
@@ -46,7 +45,7 @@ Rating = TypeVar("Rating")
 
 @dataclass(frozen=True)
 class JudgeUsage:
-    """The calls, unreadable replies and cost of a judge so far.
+    """The number of calls and unreadable replies, and the cost of a judge.
 
     `usd` covers only models with a price in LiteLLM. It includes the possible cost of failed
     requests.
@@ -62,12 +61,12 @@ class Rubric(Generic[Rating]):
     """The prompt for rating one answer, and the format of its reply.
 
     Attributes:
-        prompt: the template with `{question}`, `{passages}`, `{answer}` and the fields of
+        prompt: template with the fields `{question}`, `{passages}`, `{answer}` and those of
             `extra_fields`.
-        keys: the keys of the whole numbers, 1 to 5, in the JSON object of a reply.
-        to_rating: converts these numbers, in the order of `keys`, into a rating.
-        max_reply_tokens: the most tokens of a reply.
-        extra_fields: (field, text) that the prompt shows with every answer.
+        keys: keys of the whole numbers, 1 to 5, in the JSON object of a reply.
+        to_rating: function that converts these numbers, in the order of `keys`, into a rating.
+        max_reply_tokens: maximum number of tokens of a reply.
+        extra_fields: additional fields of the prompt and their texts, the same for every answer.
     """
 
     prompt: str
@@ -77,12 +76,12 @@ class Rubric(Generic[Rating]):
     extra_fields: tuple[tuple[str, str], ...] = ()
 
     def parse(self, reply: str) -> Rating | None:
-        """Return the rating in a reply, or None if it cannot be read."""
+        """Return the rating in a reply, or None if it cannot be parsed."""
         numbers = parse_ratings(reply, self.keys)
         return None if numbers is None else self.to_rating(numbers)
 
     def response_format(self) -> dict[str, Any]:
-        """Return the reply's JSON schema, which a server that supports schemas enforces."""
+        """Return the JSON schema of a reply for servers that enforce schemas."""
         scale = {"type": "integer", "enum": list(range(MIN_RATING, MAX_RATING + 1))}
         schema = {
             "type": "object",
@@ -104,13 +103,14 @@ class Rubric(Generic[Rating]):
 
 
 class RubricRater(Generic[Rating]):
-    """Has a language model rate answers by a rubric.
+    """A rater that asks a language model to rate answers by a rubric.
 
     Args:
-        model: a LiteLLM model name; LiteLLM reads its key and address from the environment.
-        required: whether an answer without a rating after three tries is an error and ends the
+        model: LiteLLM model name; LiteLLM reads the key and the address from the environment.
+        rubric: prompt and reply format.
+        required: whether an answer without a rating after three attempts is an error that ends the
             batch.
-        terms: the model's budget, and how texts are redacted for it.
+        terms: budget of the model, and how texts are redacted for it.
     """
 
     def __init__(
@@ -133,37 +133,43 @@ class RubricRater(Generic[Rating]):
 
     @property
     def usage(self) -> JudgeUsage:
-        """Calls, unreadable replies and dollars since this object was created."""
+        """The usage since this object was created."""
         return self._usage
 
     def rate(self, answers: Sequence[JudgedAnswer]) -> dict[JudgedAnswer, Rating | None]:
-        """Rate each answer that is not empty; equal answers are rated once.
+        """Rate each nonempty answer; equal answers are rated once.
 
         Raises:
-            OverLimitError: the account allows less than the most that the batch can cost. Nothing
-                was sent, unless another process used the money during the batch.
+            OverLimitError: the account cannot pay the maximum cost of the batch. Nothing was sent,
+                unless another process used the money during the batch.
             TwinError: the model cannot be reached, refuses or must not be called, or a rating is
                 missing although `required` is set.
         """
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it queries GitHub
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # do not query GitHub
         from openai import OpenAIError
 
         self._terms.require(self.model)
-        to_rate = sorted({answer for answer in answers if answer.answer.strip()}, key=_order_key)
-        if to_rate and self._terms.budget is not None:
-            self._terms.budget.check_available(self.max_cost_usd(to_rate))
+        distinct_answers = sorted(
+            {answer for answer in answers if answer.answer.strip()}, key=_order_key
+        )
+        if distinct_answers and self._terms.budget is not None:
+            self._terms.budget.check_available(self.max_cost_usd(distinct_answers))
         try:
             with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
-                return dict(zip(to_rate, pool.map(self._rate_answer, to_rate), strict=True))
+                return dict(
+                    zip(
+                        distinct_answers, pool.map(self._rate_answer, distinct_answers), strict=True
+                    )
+                )
         except OpenAIError as error:  # the base class of every LiteLLM error
             raise TwinError(
-                f"have {self.model} rate {len(to_rate)} answers",
+                f"have {self.model} rate {len(distinct_answers)} answers",
                 found=str(error).splitlines()[0],
                 next_step="check the model's name and key, or unset TWIN_JUDGE_MODEL",
             ) from error
 
     def max_cost_usd(self, answers: Sequence[JudgedAnswer]) -> float:
-        """Return the most that one try per answer can cost; 0 for a free model."""
+        """Return the maximum cost of one attempt per answer; 0 for a free model."""
         if self._terms.budget is None:
             return 0.0
         return sum(self._max_request_cost_usd(self._render_prompt(answer)) for answer in answers)
@@ -184,7 +190,7 @@ class RubricRater(Generic[Rating]):
     def _rate_answer(self, judged_answer: JudgedAnswer) -> Rating | None:
         content, reply_text = self._render_prompt(judged_answer), ""
         for attempt in range(MAX_ATTEMPTS):
-            # repeating the same request would give the same unreadable reply
+            # At temperature 0, the same request would give the same unreadable reply again.
             reply = self._complete(content, temperature=0.0 if attempt == 0 else 0.5)
             reply_text = str(reply.choices[0].message.content or "") if reply.choices else ""
             rating = self._rubric.parse(reply_text)
@@ -202,9 +208,9 @@ class RubricRater(Generic[Rating]):
         return None
 
     def _complete(self, content: str, *, temperature: float) -> Any:
-        """Return one reply, with the schema enforced if the server accepts one.
+        """Return one reply, with the schema enforced if the server accepts a schema.
 
-        A 135M model kept the format in none of 36 replies without the schema, and in all with it.
+        Of 36 replies, a 135M model kept the format in none without the schema and in all with it.
         """
         import litellm
 
@@ -220,7 +226,7 @@ class RubricRater(Generic[Rating]):
             return self._complete(content, temperature=temperature)
 
     def _request_with_retries(self, content: str, *, temperature: float, uses_schema: bool) -> Any:
-        """Return one reply; retry temporary failures, each as a separate request."""
+        """Return one reply; retry temporary failures with separate requests."""
         from openai import OpenAIError
 
         for attempt in range(MAX_REQUESTS):
@@ -237,22 +243,22 @@ class RubricRater(Generic[Rating]):
         raise AssertionError("the last request returns or raises")
 
     def _request(self, content: str, *, temperature: float, uses_schema: bool) -> Any:
-        """Send one request; reserve its cost first, and settle it however the request ends."""
+        """Reserve the cost of one request, send it, and settle the cost even if it fails."""
         from twin_resources.access.paid_budget import is_unbilled, provider_completion
 
-        complete = provider_completion()
+        send_completion = provider_completion()
         budget = self._terms.budget
         max_usd = 0.0 if budget is None else self._max_request_cost_usd(content)
         reservation = None if budget is None else budget.reserve(max_usd)
         usd = max_usd  # a failed request may have been charged
         try:
-            reply = complete(
+            reply = send_completion(
                 model=self.model,
                 messages=[{"role": "user", "content": content}],
                 temperature=temperature,
                 max_tokens=self._rubric.max_reply_tokens,
                 response_format=self._rubric.response_format() if uses_schema else None,
-                drop_params=True,  # omits the schema for a provider without schemas
+                drop_params=True,  # omit the schema for a provider without schema support
                 num_retries=0,
                 max_retries=0,
                 timeout=self._timeout_s,
@@ -268,32 +274,36 @@ class RubricRater(Generic[Rating]):
                 budget.settle(reservation, usd)
 
     def _max_request_cost_usd(self, content: str) -> float:
-        """Return the highest possible cost of one request, including its schema."""
+        """Return the maximum cost of one request, including its schema."""
         from twin_resources.access.paid_budget import answer_price_usd, max_prompt_tokens
 
         messages = [{"role": "user", "content": content}]
-        schema = len(json.dumps(self._rubric.response_format()))  # a token is at least one byte
-        tokens = max_prompt_tokens(self.model, messages) + schema + _OVERHEAD_TOKENS
+        schema_tokens = len(
+            json.dumps(self._rubric.response_format())
+        )  # a token is at least one byte
+        tokens = max_prompt_tokens(self.model, messages) + schema_tokens + _OVERHEAD_TOKENS
         return answer_price_usd(
             self.model, prompt_tokens=tokens, answer_tokens=self._rubric.max_reply_tokens
         )
 
     def _reply_cost_usd(self, reply: Any, max_usd: float) -> float:
-        """Return the cost of a reply, or the highest possible cost if it contains no usage."""
+        """Return the cost of a reply, or `max_usd` if the reply does not report usage."""
         from twin_resources.access.paid_budget import answer_price_usd
 
         if self._terms.budget is None:
-            known = cast(dict[str, Any], getattr(reply, "_hidden_params", {}))
-            return float(known.get("response_cost") or 0.0)
+            hidden_params = cast(dict[str, Any], getattr(reply, "_hidden_params", {}))
+            return float(hidden_params.get("response_cost") or 0.0)
         usage = getattr(reply, "usage", None)
-        prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
-        answer = int(getattr(usage, "completion_tokens", 0) or 0)
-        if not prompt + answer:
+        prompt_tokens = int(getattr(usage, "prompt_tokens", 0) or 0)
+        answer_tokens = int(getattr(usage, "completion_tokens", 0) or 0)
+        if not prompt_tokens + answer_tokens:
             return max_usd
-        return answer_price_usd(self.model, prompt_tokens=prompt, answer_tokens=answer, usage=usage)
+        return answer_price_usd(
+            self.model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, usage=usage
+        )
 
     def _record_usage(self, *, usd: float | None = None, unreadable: bool = False) -> None:
-        """Count a finished request (if `usd` is given), and an unreadable reply."""
+        """Count a finished request (if `usd` is given) or an unreadable reply."""
         with self._lock:
             self._usage = JudgeUsage(
                 self._usage.calls + (usd is not None),
@@ -303,9 +313,9 @@ class RubricRater(Generic[Rating]):
 
 
 def parse_ratings(text: str, keys: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the numbers under these keys in a reply with exactly one JSON object.
+    """Return the ratings with these keys in a reply with exactly one JSON object.
 
-    The result is None unless each of them is a whole number from 1 to 5.
+    The result is None unless every rating is a whole number from 1 to 5.
     """
     objects = _OBJECT.findall(text)
     if len(objects) != 1:

@@ -1,13 +1,13 @@
-"""Judges whether passages entail a sentence, with a configured entailment model.
+"""Judge whether passages entail a sentence, with a configured entailment model.
 
 Scope: loading the model, its label order, batches of pairs with fixed lengths, truncation.
 Out of scope: the judge without a model (`sentence_support.py`), the quality of a judge.
 
 A cross-encoder reads the passage and the sentence together and returns a probability for each label
 (https://huggingface.co/docs/transformers/tasks/sequence_classification). The order of labels
-depends on the model and is given in the configuration's `id2label`; labels are identified by name,
-never by position. No quality is claimed for any model: the calibration on the author's own
-sentences measures it.
+depends on the model, so the code finds a label by its name in the configuration's `id2label`. The
+code assumes no particular quality of a model: the calibration on the author's own sentences
+measures it.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ PADDED_LENGTHS = (
     128,
     256,
     512,
-)  # padded tokens per pair; fixed, so a score depends only on its pair
-BATCH_TOKENS = 4096  # tokens per batch with padding: 64 pairs of 64, 8 of 512
+)  # tokens per padded pair; fixed lengths make a score independent of other pairs
+BATCH_TOKENS = 4096  # tokens per batch including padding: 64 pairs of 64 or 8 pairs of 512
 
 
 class EntailmentModel:
-    """Scores the probability that the best of some passages entails a sentence.
+    """A scorer of the probability that the best of several passages entails a sentence.
 
     Args:
-        model_folder: the folder of a transformers model with a classification head
+        model_folder: folder of a transformers model with a classification head
             (`resolve_entailment_folder`).
-        name: the configured name; if empty, the folder is used.
+        name: configured name; if empty, the folder is the name.
 
     Attributes:
         name: `entailment by <name>`.
-        revision: a hash that includes the files of the model.
+        revision: hash that includes the model's files.
 
     Raises:
-        TwinError: the folder contains no such model, or not exactly one label is named entailment.
+        TwinError: the folder does not contain such a model, or the number of entailment labels is
+            not one.
     """
 
     def __init__(self, model_folder: Path, *, name: str = "") -> None:
@@ -53,7 +54,7 @@ class EntailmentModel:
         self.name = f"entailment by {name or model_folder}"
         attempted_action = f"load the entailment model {name or model_folder}"
         try:
-            loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+            model: Any = AutoModelForSequenceClassification.from_pretrained(
                 model_folder, use_safetensors=True, dtype=torch.float32
             )
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model_folder)
@@ -65,20 +66,20 @@ class EntailmentModel:
                 "safetensors in TWIN_NLI_MODEL, or unset it",
             ) from error
         self._entailment_index = _find_entailment_index(
-            loaded.config.id2label, attempted_action=attempted_action
+            model.config.id2label, attempted_action=attempted_action
         )
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model: Any = loaded.eval().to(self._device)
+        self._model: Any = model.eval().to(self._device)
         self._max_tokens = min(
             PADDED_LENGTHS[-1],
             int(self._tokenizer.model_max_length),
-            # models of the RoBERTa family reserve two positions for padding
-            int(getattr(loaded.config, "max_position_embeddings", PADDED_LENGTHS[-1] + 2)) - 2,
+            # Models of the RoBERTa family reserve two positions for padding.
+            int(getattr(model.config, "max_position_embeddings", PADDED_LENGTHS[-1] + 2)) - 2,
         )
         self.revision = digest(VERSION, hash_model_files(model_folder), self._max_tokens)
 
     def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
-        """Return the scores of (sentence, passages) in order; 0 for a sentence without passages."""
+        """Return the score of each (sentence, passages) in order; 0 without passages."""
         pairs = list(
             dict.fromkeys(
                 (text, sentence)
@@ -86,14 +87,14 @@ class EntailmentModel:
                 for text in passages
             )
         )
-        entailed = dict(zip(pairs, self._probabilities(pairs), strict=True))
+        probability_by_pair = dict(zip(pairs, self._probabilities(pairs), strict=True))
         return [
-            max((entailed[text, sentence] for text in passages), default=0.0)
+            max((probability_by_pair[text, sentence] for text in passages), default=0.0)
             for sentence, passages in sentences_with_passages
         ]
 
     def _probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """Return the probability of entailment, in [0, 1], of each pair (passage, sentence)."""
+        """Return the entailment probability, in [0, 1], of each (passage, sentence) pair."""
         if not pairs:
             return []
         token_ids: Any = self._tokenizer([list(pair) for pair in pairs], verbose=False)["input_ids"]
@@ -101,38 +102,37 @@ class EntailmentModel:
         buckets: dict[int, list[int]] = {}
         for index, length in enumerate(lengths):
             bucket_length = next(
-                (bound for bound in PADDED_LENGTHS if length <= bound), PADDED_LENGTHS[-1]
+                (limit for limit in PADDED_LENGTHS if length <= limit), PADDED_LENGTHS[-1]
             )
             buckets.setdefault(min(bucket_length, self._max_tokens), []).append(index)
         probabilities = [0.0] * len(pairs)
         for padded_length, positions in sorted(buckets.items()):
             step = max(1, BATCH_TOKENS // padded_length)
             for start in range(0, len(positions), step):
-                part = positions[start : start + step]
-                values = self._score_batch([pairs[at] for at in part], padded_length)
-                for index, value in zip(part, values, strict=True):
+                batch = positions[start : start + step]
+                values = self._score_batch([pairs[position] for position in batch], padded_length)
+                for index, value in zip(batch, values, strict=True):
                     probabilities[index] = value
         return probabilities
 
     def _score_batch(self, pairs: Sequence[tuple[str, str]], padded_length: int) -> list[float]:
         import torch
 
-        encoded: Any = self._tokenizer(
+        batch: Any = self._tokenizer(
             [passage for passage, _ in pairs],
             [sentence for _, sentence in pairs],
-            truncation="only_first",  # cut the passage; a cut sentence would be a different claim
+            truncation="only_first",  # truncate the passage; a shorter sentence makes another claim
             max_length=padded_length,
             padding="max_length",
             return_tensors="pt",
         ).to(self._device)
         with torch.inference_mode():
-            logits: Any = self._model(**encoded).logits.float()
+            logits: Any = self._model(**batch).logits.float()
         return logits.softmax(-1)[:, self._entailment_index].cpu().tolist()
 
 
 def resolve_entailment_folder(name: str, *, download_folder: Path) -> Path:
-    """Return a model's local folder, or download the model from the hub to a folder in
-    `download_folder`.
+    """Return a model's local folder, or download the model from the hub into `download_folder`.
 
     Raises:
         TwinError: the name is not a local folder, and the hub does not provide the model.
@@ -143,7 +143,7 @@ def resolve_entailment_folder(name: str, *, download_folder: Path) -> Path:
 
 
 def _find_entailment_index(labels: dict[int, str], *, attempted_action: str) -> int:
-    """Return the position of the label `entailment`, distinct from `not_entailment`."""
+    """Return the index of the label `entailment`, as opposed to `not_entailment`."""
     indexes = [index for index, label in labels.items() if label.casefold().startswith("entail")]
     if len(indexes) != 1:
         raise TwinError(

@@ -1,7 +1,7 @@
-"""Defines a judge: a named, versioned measure that scores an answer in [0, 1].
+"""Define a judge: a named, versioned measure that scores an answer in [0, 1].
 
-Scope: the interface, the answer as shown to a judge, embedding repeated texts once.
-Out of scope: any measure. A judge never sees the version, route or run of an answer.
+Scope: the interface, the input of a judge, embedding repeated texts once.
+Out of scope: the measures. A judge never receives the version, route or run of an answer.
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-# n texts → float32 of shape (n, dimension), rows of length 1, for example `Embedder.embed`.
+# Maps n texts to a float32 array of shape (n, dimension) with unit rows; see `Embedder.embed`.
 Embed = Callable[[Sequence[str]], "np.ndarray"]
 
 
@@ -25,7 +25,7 @@ class JudgedAnswer:
     """The input of a judge.
 
     Attributes:
-        passages: the texts in the prompt, best first.
+        passages: texts in the prompt, best first.
     """
 
     question: str
@@ -38,9 +38,9 @@ class Judge(Protocol):
 
     Attributes:
         name: `topic`, `voice`, `support` or `general`.
-        revision: a hash that changes whenever a score could, through code, calibration, model or
-            prompt. Scores are only comparable under the same name and revision.
-        claim: the claim that it may decide once certified on the plants of that claim
+        revision: hash that changes if a change of code, calibration, model or prompt could change a
+            score. Scores are comparable only under the same name and revision.
+        claim: claim that the judge may decide once it is certified on the claim's planted answers
             (`judge_kind.py`).
     """
 
@@ -52,7 +52,7 @@ class Judge(Protocol):
     def claim(self) -> str: ...
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
-        """Return scores in [0, 1] in order; a score does not depend on the other answers."""
+        """Return the scores in [0, 1], in order; a score does not depend on the other answers."""
         ...
 
 
@@ -62,7 +62,7 @@ def identity(judge: Judge) -> str:
 
 
 def digest(*parts: object) -> str:
-    """Hash JSON values to 12 hexadecimal digits, for a revision or a calibration's inputs."""
+    """Hash JSON values to 12 hexadecimal digits for a revision or a calibration's inputs."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:12]
 
 
@@ -78,15 +78,15 @@ def cache_embeddings(embed: Embed) -> Embed:
     vectors: dict[str, np.ndarray] = {}
 
     def embed_cached(texts: Sequence[str]) -> np.ndarray:
-        new = [text for text in dict.fromkeys(texts) if text not in vectors]
-        if new:
-            vectors.update(zip(new, embed(new), strict=True))
+        new_texts = [text for text in dict.fromkeys(texts) if text not in vectors]
+        if new_texts:
+            vectors.update(zip(new_texts, embed(new_texts), strict=True))
         return np.stack([vectors[text] for text in texts])
 
     return embed_cached
 
 
 def embed_distinct(embed: Embed, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return text → vector; a text that occurs twice is embedded once."""
-    distinct = list(dict.fromkeys(texts))
-    return dict(zip(distinct, embed(distinct), strict=True)) if distinct else {}
+    """Return the vectors by text; a repeated text is embedded once."""
+    distinct_texts = list(dict.fromkeys(texts))
+    return dict(zip(distinct_texts, embed(distinct_texts), strict=True)) if distinct_texts else {}

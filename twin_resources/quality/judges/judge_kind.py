@@ -1,7 +1,7 @@
-"""Defines how a judge of the panel is declared: as one value in the file of its measure.
+"""Define the declaration of a judge, a single value in the file of its measure.
 
-Scope: the declaration and the inputs of a judge. Out of scope: the list of judges and
-assembling them (`panel.py`). How to add a judge: deploy/docs/contributing.md.
+Scope: the declaration and the inputs of a judge. Out of scope: listing and assembling the judges
+(`panel.py`). How to add a judge: deploy/docs/contributing.md.
 """
 # pyright: strict
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 JudgeT = TypeVar("JudgeT", bound=Judge)
 JudgeRole = Literal["decides alone", "decides with others", "vetoes"]
-"""The power of a certified judge. Judges that decide with others decide together or not at all."""
+"""The role of a certified judge; judges that decide with others decide together or not at all."""
 
 
 class JudgeUnavailableError(TwinError):
-    """An author cannot have a judge: too little text, or a model that must not be called."""
+    """A judge is unavailable for an author: too little text, or its model must not be called."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class JudgeMaterial:
     """The texts from which an author's judges are calibrated and tested.
 
     Attributes:
-        pairs: the training split, in drawn order.
-        prompts: the held-out prompts with the author's own answers, in drawn order.
-        other_texts: other people's texts.
+        pairs: pairs of the training split, in sampled order.
+        prompts: held-out prompts with the author's own answers, in sampled order.
+        other_texts: texts by other people.
         base_answers: answers of the untuned base model to training questions. If empty, the voice
-            judge is trained against people only and detects the base model less well.
-        base_revision: the revision of that base model.
+            judge is trained only against people and detects the base model less reliably.
+        base_revision: revision of that base model.
     """
 
     author: str
@@ -64,10 +64,10 @@ class JudgeDependencies:
     """The inputs of a judge besides the author's material.
 
     Attributes:
-        tables: the tables that store its calibration.
-        embedder_revision: the revision of `embed`'s model.
-        model: the LiteLLM name of the configured judge model; empty if there is none.
-        terms: the terms of that model.
+        tables: tables that store the calibration.
+        embedder_revision: revision of the model behind `embed`.
+        model: LiteLLM name of the configured judge model; empty if there is none.
+        terms: terms of that model.
     """
 
     tables: Tables
@@ -82,12 +82,12 @@ class JudgeKind(Generic[JudgeT]):
     """One judge of the panel.
 
     Attributes:
-        claim: the claim that it decides once certified; its name in tables and reports.
-        probe_kinds: the kinds of planted bad answers that it must score below the author's own.
-        role: see `JudgeRole`.
-        make: returns an author's judge, with a stored calibration if there is one, or None if
-            the judge is not configured. Raises `JudgeUnavailableError`.
-        tables: the tables that store its calibration; erasing an author's text erases them.
+        claim: claim that the judge decides once certified; also its name in tables and reports.
+        probe_kinds: kinds of planted bad answers that the judge must score below the author's own.
+        role: role of the judge once certified.
+        make: function that returns an author's judge, with a stored calibration if there is one, or
+            None if the judge is not configured. It raises `JudgeUnavailableError`.
+        tables: tables that store the calibration; erasing an author's text erases them.
     """
 
     claim: str
