@@ -34,7 +34,6 @@ from twin_resources.access.account_rows import (
     add_spending,
     close_overdue_reservations,
     close_reservation,
-    find_newest_day,
     import_old_accounts,
     newest_day,
     period_condition,

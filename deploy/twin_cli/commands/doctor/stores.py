@@ -40,7 +40,7 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-    from twin_resources.access.account_rows import find_newest_day, spending
+    from twin_resources.access.account_rows import newest_day, spending
     from twin_resources.registry.home_state import (
         check_policy_names_no_version,
         check_store_belongs_to_home,
@@ -80,7 +80,7 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
             query = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
             stored_schema = connection.execute(query).scalar() or 0
             has_spending = sa.inspect(connection).has_table(spending.name)
-            last_account_day = find_newest_day(connection) if has_spending else ""
+            last_account_day = newest_day(connection) if has_spending else ""
     except TwinError as error:
         yield fail(name, error.found, error.next_step)
         return
