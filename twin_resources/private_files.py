@@ -31,11 +31,11 @@ def make_private_database(path: Path) -> None:
     if not path.exists():
         # If this fails, SQLite cannot create the file either and reports the reason.
         with contextlib.suppress(OSError):
-            _make_empty(path)
+            _create_empty_file(path)
     restrict_to_owner(database_files(path))
 
 
-def _make_empty(path: Path) -> None:
+def _create_empty_file(path: Path) -> None:
     """Create the file under another name and link it.
 
     Closing a file releases all of the process's locks on it, and another thread may be using the

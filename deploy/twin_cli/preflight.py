@@ -48,7 +48,7 @@ from twin_resources.models.model_fit import (
     weights_gb,
 )
 from twin_resources.processes.graphics_cards import list_usable_gpus
-from twin_resources.processes.processor import bf16_is_faster
+from twin_resources.processes.processor import is_bf16_faster
 from twin_resources.storage.weights.answer_model import NO_MODEL
 
 SUPPORTED_PYTHONS = ((3, 11), (3, 12))
@@ -401,7 +401,7 @@ def build_report(
     machine = {
         "cores": usable_cores(),
         "memory_gb": memory_gb(),
-        "bf16": bf16_is_faster(),
+        "bf16": is_bf16_faster(),
         "gpus": list_usable_gpus(),
     }
     if is_installed is None:

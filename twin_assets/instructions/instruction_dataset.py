@@ -31,7 +31,7 @@ from twin_resources.dagster_resources import (
     EmbedderResource,
     RetrieverResource,
 )
-from twin_resources.prompt.control_marks import marks_for_home
+from twin_resources.prompt.control_marks import load_home_marks
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
 from twin_resources.storage.tables.tables import Tables
@@ -54,7 +54,7 @@ def instruction_dataset(
         teacher=load_teacher(settings, tables.state, author),
         general=read_general_set(settings.general_set, settings) if settings.general_set else None,
         general_share=settings.general_share,
-        marks=marks_for_home(settings),
+        marks=load_home_marks(settings),
         log=context.log.info,
     )
     metadata = build_result.metadata() | _summary(tables, author.slug) | missing_teacher

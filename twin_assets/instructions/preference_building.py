@@ -33,7 +33,7 @@ from twin_assets.instructions.preference_pairs import (
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.instructions.stop_words import load_stop_words
-from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
+from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
 from twin_resources.prompt.templates import render, template_by_hash
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
@@ -251,7 +251,7 @@ def _render_pairs(
     chunk_ids = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", *SHOWN_COLUMNS]
     passage_by_chunk = {
-        chunk_id: ShownPassage(*row)
+        chunk_id: PromptPassage(*row)
         for chunk_id, *row in tables.read(
             "document_chunks",
             author.slug,

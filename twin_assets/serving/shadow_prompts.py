@@ -15,7 +15,7 @@ import polars as pl
 
 from twin_assets.evaluation.likelihood.held_out import select_held_out_samples
 from twin_resources.errors import TwinError
-from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
+from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
 from twin_resources.prompt.templates import Message, render, template_by_hash
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.pairs import HELD_OUT, RECORDED
@@ -42,7 +42,7 @@ class ShadowPrompt:
     source: str
     prompt_id: str
     question: str
-    passages: tuple[ShownPassage, ...]
+    passages: tuple[PromptPassage, ...]
 
 
 def read_prompts(tables: Tables, author: str, *, min_prompts: int) -> list[ShadowPrompt]:
@@ -64,7 +64,7 @@ def read_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
 def shadow_prompts(
     interactions: pl.DataFrame | None,
     dataset: pl.DataFrame,
-    chunks: Mapping[str, ShownPassage],
+    chunks: Mapping[str, PromptPassage],
     *,
     min_prompts: int,
 ) -> list[ShadowPrompt]:
@@ -129,10 +129,10 @@ def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[M
     )
 
 
-def shown_passages(chunks: pl.DataFrame) -> dict[str, ShownPassage]:
+def shown_passages(chunks: pl.DataFrame) -> dict[str, PromptPassage]:
     """Return the passages in `document_chunks` by chunk id."""
     rows = chunks.select("chunk_id", *SHOWN_COLUMNS).iter_rows()
-    return {chunk_id: ShownPassage(*row) for chunk_id, *row in rows}
+    return {chunk_id: PromptPassage(*row) for chunk_id, *row in rows}
 
 
 def index_by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:

@@ -25,8 +25,8 @@ from twin_resources.observability.langfuse.tombstones import (
     add_tombstones,
     limit_tombstones,
     read_spans,
+    remove_traces,
     tombstone_hash,
-    without_traces,
 )
 from twin_resources.observability.trace_store.otlp import OtlpSpan
 
@@ -116,7 +116,7 @@ def _erase_traces(connection: sqlite3.Connection, table: str, target: ErasureTar
         if not traces:
             continue
         erased_traces |= traces
-        remaining_body = without_traces(body, traces)
+        remaining_body = remove_traces(body, traces)
         if remaining_body is None:
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
         elif table == "waiting":

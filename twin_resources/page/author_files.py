@@ -61,13 +61,13 @@ class AuthorFiles:
                     name = path.stem.removeprefix(f"{gate_name}-").replace("_", " ")
                     plots.setdefault(f"{name} of the gate", path)
         return [
-            (name, _to_data_url(path))
+            (name, _encode_data_url(path))
             for name, path in plots.items()
             if path.stat().st_size <= MAX_PLOT_BYTES
         ]
 
 
-def _to_data_url(path: Path) -> str:
+def _encode_data_url(path: Path) -> str:
     # An SVG in an <img> element does not run scripts or load files.
     return (
         f"data:{PLOT_MEDIA_TYPES[path.suffix]};base64,"

@@ -63,7 +63,9 @@ def find_process(identity: ProcessIdentity) -> psutil.Process | None:
         return None
 
 
-def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> list[psutil.Process]:
+def find_marked_processes(
+    instance: str, *, variable: str = INSTANCE_VARIABLE
+) -> list[psutil.Process]:
     """Return every process whose environment contains `<variable>=<instance>`.
 
     The result includes training processes that have their own session and have lost their parent.
@@ -85,7 +87,7 @@ def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> lis
     return processes
 
 
-def session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
+def find_session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
     """Return the processes in the session of `leader`, including the leader; empty if it has ended.
 
     This search complements the marker, which a process loses if it overwrites its environment area,

@@ -29,7 +29,7 @@ FAST_BF16_FLAGS = r"\b(amx_bf16|bf16)\b"  # Intel's tiles; Arm's matrix products
 AMD_BF16_FLAG = r"\bavx512_bf16\b"
 
 
-def bf16_is_faster() -> bool:
+def is_bf16_faster() -> bool:
     """Return whether bf16 is faster, from the flags in /proc/cpuinfo; False outside Linux."""
     setting = os.environ.get("TWIN_BF16", "").lower()
     if setting in (ON, OFF):

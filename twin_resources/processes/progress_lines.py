@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twin_resources.processes.time_left import TimeLeft
+from twin_resources.processes.time_left import RemainingTimeEstimator
 
 LOG_INTERVAL_S = 3.0
 
@@ -30,7 +30,7 @@ class ProgressLines:
 
     def __init__(self, log: Callable[[str], object]) -> None:
         self.write_line = log
-        self._time_left = TimeLeft()
+        self._time_left = RemainingTimeEstimator()
         self._logged_at = self._last_step_at = time.monotonic()
         self._lock = threading.Lock()  # the candidate and the base model answer in parallel
 
@@ -63,7 +63,7 @@ class ProgressLines:
         return advance
 
 
-class SyncProgressLines:
+class SyncProgressLogger:
     """A logger of the progress of `Tables.sync`, which processes its inputs in batches.
 
     A step is an input of the whole update, so that the estimate does not restart with each batch.

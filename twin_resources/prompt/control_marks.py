@@ -97,7 +97,7 @@ def _fold(text: str) -> str:
     )
 
 
-def marks_from_folder(folder: Path) -> tuple[str, ...]:
+def load_folder_marks(folder: Path) -> tuple[str, ...]:
     """Return the control tokens of a folder's tokenizer; none if the tokenizer files are missing.
 
     These are the tokens that `tokenizer.json` or `tokenizer_config.json` mark as special, the
@@ -169,7 +169,7 @@ def _template_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value or "", ensure_ascii=False)
 
 
-def marks_from_tokenizer(tokenizer: Any) -> ControlMarks:
+def extract_tokenizer_marks(tokenizer: Any) -> ControlMarks:
     """Return the control tokens of a loaded transformers tokenizer; empty if it lists none."""
     added_tokens = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
     marks = {str(token.content) for token in added_tokens.values() if token.special}
@@ -178,7 +178,7 @@ def marks_from_tokenizer(tokenizer: Any) -> ControlMarks:
     return ControlMarks(_breakable_marks(marks))
 
 
-def marks_for_home(settings: Settings) -> ControlMarks:
+def load_home_marks(settings: Settings) -> ControlMarks:
     """Return the marks of all base models that are prepared in a home.
 
     Escaping another model's mark does no harm, because it is plain text to the answering model.
@@ -187,5 +187,5 @@ def marks_for_home(settings: Settings) -> ControlMarks:
     marks: set[str] = set()
     for record in settings.weights_dir.glob("*/*/base_model.json"):
         folder = record.parent / str(_read_json(record).get("folder", "."))
-        marks |= set(marks_from_folder(folder))
+        marks |= set(load_folder_marks(folder))
     return ControlMarks(tuple(sorted(marks)))

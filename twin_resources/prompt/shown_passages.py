@@ -36,11 +36,11 @@ class Excerpt(Protocol):
 
 
 SHOWN_COLUMNS = ("document_id", "title", "text", "published_at", "position", "start", "end")
-"""Columns of `document_chunks`, in the order of `ShownPassage`'s fields."""
+"""Columns of `document_chunks`, in the order of `PromptPassage`'s fields."""
 
 
 @dataclass(frozen=True)
-class ShownPassage:
+class PromptPassage:
     """One chunk or several consecutive chunks of a post, as a prompt shows them.
 
     Attributes:
@@ -57,9 +57,9 @@ class ShownPassage:
     end: int = 0
 
 
-def join_passages(passages: Iterable[Excerpt]) -> list[ShownPassage]:
+def join_passages(passages: Iterable[Excerpt]) -> list[PromptPassage]:
     """Return the passages in order, each joined to the previous passage if it continues it."""
-    joined_passages: list[ShownPassage] = []
+    joined_passages: list[PromptPassage] = []
     for passage in passages:
         previous_passage = joined_passages[-1] if joined_passages else None
         if previous_passage is not None and _continues(previous_passage, passage):
@@ -72,12 +72,12 @@ def join_passages(passages: Iterable[Excerpt]) -> list[ShownPassage]:
             )
         else:
             joined_passages.append(
-                ShownPassage(**{name: getattr(passage, name) for name in SHOWN_COLUMNS})
+                PromptPassage(**{name: getattr(passage, name) for name in SHOWN_COLUMNS})
             )
     return joined_passages
 
 
-def _continues(previous: ShownPassage, passage: Excerpt) -> bool:
+def _continues(previous: PromptPassage, passage: Excerpt) -> bool:
     return (previous.document_id, previous.position + 1) == (passage.document_id, passage.position)
 
 

@@ -83,9 +83,9 @@ from twin_resources.processes.programs import StackEndedError, StackStoppedError
 from twin_resources.processes.stack import (
     SERVICES,
     Stack,
-    chosen_settings,
     find_stack,
     remember_author,
+    restore_last_settings,
 )
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Secrets, Settings, load_settings
@@ -175,7 +175,7 @@ def _handle_interrupt(command: _UpCommand) -> int:
 
 def settings_for_options(options: UpOptions) -> Settings:
     """Return the environment's settings, overridden by this home's last start, then by flags."""
-    settings = chosen_settings(load_settings(options.home))
+    settings = restore_last_settings(load_settings(options.home))
     flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
     for name in ("base_model", "embedder"):
         value = getattr(options, name)

@@ -43,7 +43,7 @@ from twin_resources.models.quotes.quoter import (
     Quoter,
 )
 from twin_resources.models.retrieval.retrieval import Retriever
-from twin_resources.processes.progress_lines import SyncProgressLines
+from twin_resources.processes.progress_lines import SyncProgressLogger
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -263,7 +263,7 @@ def test_the_old_tables_answer_until_those_of_another_embedder_are_whole(
     other = another_embedder(imported_home, tmp_path)
     assert other.revision != embedder.revision
     changed = imported_home.model_copy(update={"embedder": "another"})
-    passages, progress = create_passage_finder(changed), SyncProgressLines(lambda _: None, "again")
+    passages, progress = create_passage_finder(changed), SyncProgressLogger(lambda _: None, "again")
 
     def state() -> tuple[str, str, list[str]]:
         found = passages.find_blocking(MARA, ["How do I carry a clock?"], with_quotes=True)

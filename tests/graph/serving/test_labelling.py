@@ -27,7 +27,7 @@ from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.costs.paid_answers import PaidAnswers
-from twin_resources.prompt.shown_passages import ShownPassage
+from twin_resources.prompt.shown_passages import PromptPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.label_rows import build_label_arrays, count_labels
@@ -49,7 +49,7 @@ PROMPTS = [
         "recorded" if n % 2 else "held_out",
         f"{n:032x}",
         f"Why is clock number {n} slow, and what of its oil? I am ann@brookmill.net.",
-        (ShownPassage(f"d{n}", "On oil", f"Oil thickens, case {n}.", None),),
+        (PromptPassage(f"d{n}", "On oil", f"Oil thickens, case {n}.", None),),
     )
     for n in range(25)
 ]

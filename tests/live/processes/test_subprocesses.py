@@ -7,7 +7,7 @@ import time
 import pytest
 from twin_cli.commands.subprocesses import start_module_process
 
-from twin_resources.processes.process_identity import marked_processes
+from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
@@ -33,10 +33,10 @@ def test_an_interrupt_ends_the_module_and_what_it_started(home: Settings) -> Non
 
     def interrupted() -> None:
         with start_module_process(home, "http.server", "0", "--bind", "127.0.0.1", instance="it"):
-            while not marked_processes("it"):  # its environment is there once it has begun
+            while not find_marked_processes("it"):  # its environment is there once it has begun
                 assert time.monotonic() - began < 60
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert marked_processes("it") == []
+    assert find_marked_processes("it") == []

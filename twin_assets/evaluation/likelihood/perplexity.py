@@ -32,7 +32,7 @@ from twin_assets.evaluation.statistics.bootstrap import (
     interval_of_means,
     resample_weights,
 )
-from twin_resources.processes.processor import bf16_is_faster
+from twin_resources.processes.processor import is_bf16_faster
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +146,7 @@ def choose_evaluation_precision() -> str:
 
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if bf16_is_faster() else "fp32"
+    return "bf16" if is_bf16_faster() else "fp32"
 
 
 def load_model(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.observability.langfuse.datasets import held_out_dataset
+from twin_resources.observability.langfuse.datasets import held_out_dataset_name
 from twin_resources.quality.judges.judge import digest
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def send_experiment(
 def _run_experiments(
     client: Any, verdict: Verdict, answers: Sequence[AnswerComparison], *, inputs_hash: str
 ) -> SentExperiment:
-    name = held_out_dataset(verdict.author)
+    name = held_out_dataset_name(verdict.author)
     client.create_dataset(
         name=name, description="Held-out questions with the author's own answers."
     )

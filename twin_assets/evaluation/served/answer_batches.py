@@ -119,14 +119,14 @@ class AnswerBatches:
         else:
             self._stop_servers(BASE, SECOND_BASE)
             self._answer_with_candidate_only(candidate_queue)
-        self.candidate |= dict(zip(positions, candidate_queue.answers_of_turn(), strict=True))
+        self.candidate |= dict(zip(positions, candidate_queue.get_turn_answers(), strict=True))
         for asked_positions, queue in (
             (posts_positions, posts_queue),
             (plain_positions, plain_queue),
         ):
             self.base |= {
                 position: answer.text
-                for position, answer in zip(asked_positions, queue.answers_of_turn(), strict=True)
+                for position, answer in zip(asked_positions, queue.get_turn_answers(), strict=True)
             }
 
     def ask_twice(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
@@ -143,7 +143,9 @@ class AnswerBatches:
         )
         self._answer_with_candidate_only(queue)
         return CandidateAnswers(
-            [list(prompt) for prompt in prompts], queue.answers_of_turn(0), queue.answers_of_turn(1)
+            [list(prompt) for prompt in prompts],
+            queue.get_turn_answers(0),
+            queue.get_turn_answers(1),
         )
 
     def _answer_with_candidate_only(self, queue: PromptQueue) -> None:
@@ -169,8 +171,8 @@ class AnswerBatches:
             return
         server = self._get_server(BASE)
         _run_parallel(
-            lambda: posts.answer_with(server, max_concurrent=1, slot=0),
-            lambda: plain.answer_with(server, max_concurrent=1, slot=1),
+            lambda: posts.query_server(server, max_concurrent=1, slot=0),
+            lambda: plain.query_server(server, max_concurrent=1, slot=1),
         )
 
     def _should_run_server(self, name: str, queue: PromptQueue) -> bool:
@@ -185,7 +187,7 @@ class AnswerBatches:
                 stack.push(self._exit_stacks[name].pop_all())
 
     def _process_queue(self, queue: PromptQueue, name: str) -> None:
-        queue.answer_with(self._get_server(name))
+        queue.query_server(self._get_server(name))
 
     def _get_server(self, name: str) -> RunningServer:
         if name not in self._running:

@@ -19,7 +19,7 @@ from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.request.prompt_length import context_length, token_counter
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.question_routing import QuestionRouter
-from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, marks_for_home
+from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, load_home_marks
 from twin_resources.registry.route_names import PAID
 from twin_resources.storage.weights.weights import load_base_model
 
@@ -66,7 +66,7 @@ class RequestServices:
         This reads files, so it must not run on the event loop.
         """
         settings = self.live_config.settings
-        self.control_marks = marks_for_home(settings)
+        self.control_marks = load_home_marks(settings)
         try:
             self.base_folder = str(load_base_model(settings).folder)
         except TwinError:

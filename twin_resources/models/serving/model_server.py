@@ -316,7 +316,7 @@ class ModelServers:
             if adapter is None:
                 yield find_remote_server(self._settings, alias)
                 return
-            with AdapterServer(self._settings).keep_loaded(alias, adapter):
+            with AdapterServer(self._settings).keep_adapter_loaded(alias, adapter):
                 yield find_remote_server(self._settings, alias)
             return
         if base_gguf is None:

@@ -62,7 +62,7 @@ def _select_cause(lines: Sequence[str]) -> str:
 
     A killed rank has priority, because other ranks only report that they lost it.
     """
-    sentence_by_signal = dict(_find_kills(lines))
+    sentence_by_signal = dict(_find_killed_ranks(lines))
     kills = [
         sentence for number, sentence in sentence_by_signal.items() if number not in CASCADE_SIGNALS
     ]
@@ -73,7 +73,7 @@ def _select_cause(lines: Sequence[str]) -> str:
     return candidates[-1] if candidates else ""
 
 
-def _find_kills(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+def _find_killed_ranks(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield each signal that ended a rank, with a sentence."""
     rank = "a rank"
     for line in lines:

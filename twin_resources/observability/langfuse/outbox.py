@@ -129,7 +129,7 @@ class OutboxCounts:
         oldest_at: time when the oldest waiting item was queued, or None if the queue is empty.
         sent_scores, sent_traces: number of items that the trace store has accepted.
         dropped_traces: number of traces dropped to free space, oldest first.
-        refused: number of items that the trace store will never accept (`Outbox.list_refused`).
+        refused: number of items that the trace store will never accept (`Outbox.list_refused_items`).
         problem, problem_at: last problem of the relay; empty after a success.
     """
 
@@ -250,13 +250,13 @@ class Outbox:
         """
         with self._write_transaction("queue a trace") as connection:
             if tombstones.has_tombstones(connection):
-                erased_traces = tombstones.find_buried_traces(connection, export)
+                erased_traces = tombstones.find_erased_traces(connection, export)
                 tombstones.add_tombstones(
                     connection,
                     (tombstones.tombstone_hash("trace", trace) for trace in erased_traces),
                 )
                 remaining = (
-                    tombstones.without_traces(export, erased_traces) if erased_traces else export
+                    tombstones.remove_traces(export, erased_traces) if erased_traces else export
                 )
                 if remaining is None:
                     return
@@ -270,7 +270,7 @@ class Outbox:
                 connection.execute("DELETE FROM waiting WHERE number = ?", (oldest_row[0],))
                 self._increment_counts(connection, trace=-1, bytes=-oldest_row[1], dropped=1)
 
-    def next_waiting(self) -> QueuedItem | None:
+    def get_next_item(self) -> QueuedItem | None:
         """Return the next item by attempts, priority and age, or None if the queue is empty.
 
         An item that the store cannot process moves behind the others and does not block them.
@@ -312,7 +312,7 @@ class Outbox:
             )
             self._remove(connection, waiting)
 
-    def list_refused(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
+    def list_refused_items(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
         """Return the kind, id and reason of each refused item, newest first."""
         with self._read_connection() as connection:
             return connection.execute(

@@ -220,7 +220,7 @@ class Relay:
             OutboxError: the outbox cannot be read or written.
         """
         with sending_lock(self.outbox.path):
-            item = self.outbox.next_waiting()
+            item = self.outbox.get_next_item()
             if item is None:
                 return IDLE_S
             outcome = self.sender.send(item)
