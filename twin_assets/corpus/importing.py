@@ -241,9 +241,8 @@ def _rows_of_special_files(
             is_unchanged = stored_row["file_hash"] == file.file_hash
             row["again"] = "unreadable" if is_unchanged else inventory.file_opt_ins
         elif stored_row["problem"] == NOT_YET_PUBLISHED:
-            row["again"] = (
-                datetime.now(UTC).date().isoformat()
-            )  # its date may arrive without an edit
+            # Its date may arrive without an edit.
+            row["again"] = datetime.now(UTC).date().isoformat()
         rows.append(row)
     return rows
 

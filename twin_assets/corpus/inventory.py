@@ -157,9 +157,9 @@ def take_inventory(
     opened_sources = find_sources(sources, include=frozenset(include), scratch=scratch)
     stored_digests = {} if imported is None else dict(imported.select("source", "digest").rows())
     posts: dict[str, tuple[Folder, PostFile]] = {}
-    skipped: Counter[str] = Counter()
+    skipped_counts: Counter[str] = Counter()
     for folder in opened_sources.folders:
-        skipped.update(folder.skipped)
+        skipped_counts.update(folder.skipped)
         name = folder.source.rstrip("/").rsplit("/", 1)[-1]
         for file in folder.posts:
             source_id = file.source_id
@@ -173,14 +173,14 @@ def take_inventory(
     }
     for name in opened_sources.exports.keys() - unchanged_names:
         export_content = opened_sources.exports[name].read()
-        skipped.update(
+        skipped_counts.update(
             {f"in an archive: {reason}": count for reason, count in export_content.refused.items()}
         )
         opened_sources.require_records(name)
     return Inventory(
         opened_sources.folders,
         posts,
-        dict(sorted(skipped.items())),
+        dict(sorted(skipped_counts.items())),
         exports=opened_sources.exports,
         unchanged=frozenset(unchanged_names),
         include=frozenset(include),

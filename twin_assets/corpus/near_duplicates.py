@@ -190,8 +190,10 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
 
 def _texts_without_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
     return {
-        name: remove_repeated_lines(text, frozenset(repeated))
-        for name, repeated, text in documents.select("document_id", "repeated", "text").iter_rows()
+        name: remove_repeated_lines(text, frozenset(repeated_lines))
+        for name, repeated_lines, text in documents.select(
+            "document_id", "repeated", "text"
+        ).iter_rows()
     }
 
 

@@ -170,27 +170,30 @@ def preview(
     inventory, raw_posts, changes = _read_sources(sources, settings, slug, include=opt_ins)
     all_names = [author, *known_author.aliases, *aliases]
     names = [name for name in dict.fromkeys(all_names) if name] if author else []
-    cleaned, quarantined = cleaning.clean_and_quarantine(
+    cleaned_posts, quarantined_posts = cleaning.clean_and_quarantine(
         raw_posts.select(cleaning.RAW_COLUMNS), names=names
     )
-    accepted = AcceptedPosts.from_documents(cleaned.filter("kept"))
-    kept_count = int(cleaned["kept"].sum())
+    accepted_posts = AcceptedPosts.from_documents(cleaned_posts.filter("kept"))
+    kept_count = int(cleaned_posts["kept"].sum())
     excluded_counts = inventory.count_excluded_items()
-    embedder = _embedder_for(accepted.languages, settings)
+    embedder = _embedder_for(accepted_posts.languages, settings)
     unread_files = sum(
         count for reason, count in inventory.skipped.items() if is_text_reason(reason)
     )
     unread_files += raw_posts.filter(pl.col("problem") == "template").height
     read_posts = raw_posts.filter(pl.col("problem") == "").height
     signed_posts = pl.concat(
-        [part.select("source_id", "source", "byline") for part in (cleaned, quarantined)]
+        [
+            part.select("source_id", "source", "byline")
+            for part in (cleaned_posts, quarantined_posts)
+        ]
     )
-    dropped_posts = _dropped_posts(cleaned, quarantined)
+    dropped_posts = _dropped_posts(cleaned_posts, quarantined_posts)
     dropped_counts = _sum_counts(excluded_counts, cleaning.dropped_by_reason(dropped_posts))
     return Preview(
         author=author,
         layouts=inventory.layouts,
-        found=cleaned.height + quarantined.height + sum(excluded_counts.values()),
+        found=cleaned_posts.height + quarantined_posts.height + sum(excluded_counts.values()),
         kept=kept_count,
         dropped=dropped_counts,
         named=_first_dropped_files(dropped_posts),
@@ -199,16 +202,16 @@ def preview(
         skipped=inventory.skipped,
         unread=unread_files,
         mostly_unread=unread_files > read_posts,
-        accepted=accepted,
+        accepted=accepted_posts,
         bylines=_count_values(raw_posts.filter(pl.col("author") != "")["author"]),
         warnings=[
             *_language_warnings(
-                accepted.languages, settings.model_copy(update={"embedder": embedder})
+                accepted_posts.languages, settings.model_copy(update={"embedder": embedder})
             ),
-            *_byline_warnings(cleaned, signed_posts, names, slug=slug),
+            *_byline_warnings(cleaned_posts, signed_posts, names, slug=slug),
             *_remark_warnings(inventory.remarks),
             *_unread_warnings(unread_files, read_posts=read_posts, skipped=inventory.skipped),
-            *_quarantine_warnings(kept_count, quarantined.height, settings),
+            *_quarantine_warnings(kept_count, quarantined_posts.height, settings),
             *([] if kept_count else ["no post can be used: see the reasons above"]),
         ],
         failed=[str(source) for source in inventory.failed],
@@ -236,10 +239,10 @@ def _read_sources(
         _stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
-        stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
+        stored_rows, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
         erased_posts = imported_sources.erased_posts_filter(tables, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
-        frame = importing.inventory_frame(inventory, stored, erased_posts=erased_posts)
+        frame = importing.inventory_frame(inventory, stored_rows, erased_posts=erased_posts)
         raw_posts = importing.read_rows(
             frame.filter(~pl.col("deleted")),
             inventory,
@@ -248,7 +251,7 @@ def _read_sources(
             else None,
             erased_posts=erased_posts,
         )
-    changes = importing.changes(frame, stored).counts() if stored is not None else None
+    changes = importing.changes(frame, stored_rows).counts() if stored_rows is not None else None
     return inventory, raw_posts, changes
 
 

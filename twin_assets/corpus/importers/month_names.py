@@ -56,8 +56,8 @@ def parse_dates_in_words(text: str, language: str) -> tuple[datetime, ...]:
     text = _FILLERS.sub("", _ORDINAL.sub("", text))
     language_code = language.split("-", maxsplit=1)[0].lower()
     language_code = _SAME_NAMES.get(language_code, language_code)
-    if language_code in LANGUAGES and (parsed := _parse_date(text, language_code)):
-        return (parsed,)
+    if language_code in LANGUAGES and (parsed_date := _parse_date(text, language_code)):
+        return (parsed_date,)
     dates = (_parse_date(text, code) for code in LANGUAGES)
     return tuple(dict.fromkeys(date for date in dates if date is not None))
 

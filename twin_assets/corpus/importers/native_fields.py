@@ -79,20 +79,20 @@ def _rst_fields(text: str) -> Iterator[Field]:
     pending_field: Field | None = None
     in_comment = False
     for line, next_line in zip(lines, [*lines[1:], ""], strict=True):
-        indented = line.startswith((" ", "\t"))
+        is_indented = line.startswith((" ", "\t"))
         candidate = line.strip() if in_comment else line  # `.. meta::` has indented fields
         match = _FIELD.fullmatch(candidate) or _NIKOLA.fullmatch(line)
-        if pending_field is not None and not (indented and line.strip()):
+        if pending_field is not None and not (is_indented and line.strip()):
             yield pending_field
             pending_field = None
         if match is not None:
-            pending_field, in_comment = (match[1], match[2] or ""), in_comment and indented
-        elif indented and pending_field is not None:
+            pending_field, in_comment = (match[1], match[2] or ""), in_comment and is_indented
+        elif is_indented and pending_field is not None:
             pending_field = (pending_field[0], f"{pending_field[1]} {line.strip()}")
         elif _COMMENT.fullmatch(line):
             in_comment = True
         elif line and not (
-            (indented and in_comment)
+            (is_indented and in_comment)
             or _ADORNMENT.fullmatch(line)
             or _ADORNMENT.fullmatch(next_line)
         ):
@@ -101,22 +101,22 @@ def _rst_fields(text: str) -> Iterator[Field]:
 
 def _asciidoc_fields(text: str) -> Iterator[Field]:
     """Yield the attributes before the first paragraph, and the author and revision lines."""
-    below_title = in_comment = False
+    is_below_title = in_comment = False
     for line in _head_lines(text):
         if line.startswith("////"):
             in_comment = not in_comment
         elif in_comment or line.startswith("//"):
             continue
         elif not line:
-            below_title = False
+            is_below_title = False
         elif match := _FIELD.fullmatch(line):
             yield match[1], match[2] or ""
         elif re.match(r"[=#] \S", line):
             yield "title", line[2:].strip()
-            below_title = True
-        elif below_title and (revision := _REVISION.fullmatch(line)):
+            is_below_title = True
+        elif is_below_title and (revision := _REVISION.fullmatch(line)):
             yield "date", revision[1]
-        elif below_title and (names := _author_names(line)):
+        elif is_below_title and (names := _author_names(line)):
             yield "author", ", ".join(names)
         elif not line.startswith(":!") and not line.endswith("!:"):
             return

@@ -30,12 +30,16 @@ def remove_obsidian_comments(markdown: str) -> str:
         position += len(part)
     parts: list[str] = []
     end = 0
-    for start, comment_end in zip(mark_positions[::2], mark_positions[1::2], strict=False):
-        parts.append(markdown[end:start])
+    for comment_start, comment_end in zip(mark_positions[::2], mark_positions[1::2], strict=False):
+        parts.append(markdown[end:comment_start])
         end = comment_end + 2
-    rest = markdown[end:]
+    remainder = markdown[end:]
     if len(mark_positions) % 2:
         mark_position = mark_positions[-1] - end
-        line = rest[rest.rfind("\n", 0, mark_position) + 1 :].split("\n", 1)[0]
-        rest = rest[: rest.rfind("\n", 0, mark_position) + 1] if line.strip() == "%%" else rest
-    return "".join([*parts, rest])
+        line = remainder[remainder.rfind("\n", 0, mark_position) + 1 :].split("\n", 1)[0]
+        remainder = (
+            remainder[: remainder.rfind("\n", 0, mark_position) + 1]
+            if line.strip() == "%%"
+            else remainder
+        )
+    return "".join([*parts, remainder])

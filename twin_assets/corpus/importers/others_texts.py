@@ -87,6 +87,6 @@ def _is_mail(lines: list[str]) -> bool:
 def _is_dialogue(lines: list[str]) -> bool:
     """Return whether most lines are turns (`Ana: …`) of two or more people."""
     names = [match[1].casefold() for line in lines if (match := _SPEAKER_LINE.match(line))]
-    recurring = {name for name in names if names.count(name) >= _MIN_MESSAGES}
-    turns = sum(name in recurring for name in names)
-    return len(recurring) >= _MIN_MESSAGES and turns * 2 > len(lines)
+    speakers = {name for name in names if names.count(name) >= _MIN_MESSAGES}
+    turns = sum(name in speakers for name in names)
+    return len(speakers) >= _MIN_MESSAGES and turns * 2 > len(lines)

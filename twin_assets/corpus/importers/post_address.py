@@ -60,9 +60,8 @@ def _jekyll_path(
         return ""
     local_time = created.astimezone(site.zone or UTC)
     parent_folders = folders[: folders.index("_posts")]
-    category = front_matter.text_field(
-        fields, "category"
-    )  # a single category that may contain spaces; `categories` is a list of words
+    # `category` is one category, which may contain spaces; `categories` is a list of words.
+    category = front_matter.text_field(fields, "category")
     raw_categories = [
         *parent_folders,
         *([category] if category else []),

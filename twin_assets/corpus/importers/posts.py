@@ -208,9 +208,8 @@ def _read_content(
     """Return the body without template tags, and the fields merged with the converter's."""
     content, converter_fields = _convert(head)
     if find_hidden_reason(converter_fields) and not hidden_reason:
-        raise UnreadablePostError(
-            find_hidden_reason(converter_fields)
-        )  # only the converter finds these fields
+        # Only the converter finds these fields.
+        raise UnreadablePostError(find_hidden_reason(converter_fields))
     content = _remove_templates(content, fields, markup=head.markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
@@ -277,9 +276,9 @@ def first_heading(markdown: str) -> str:
     """Return the first level-one ATX heading outside fenced code, without its `#` marks, or ""."""
     fence = ""
     for line in markdown.splitlines():
-        stripped = line.lstrip()
-        if stripped.startswith(("```", "~~~")):
-            fence = "" if stripped[:3] == fence else fence or stripped[:3]
+        content = line.lstrip()
+        if content.startswith(("```", "~~~")):
+            fence = "" if content[:3] == fence else fence or content[:3]
         elif not fence and (match := _ATX_HEADING.match(line)):
             return match[1].strip()
     return ""

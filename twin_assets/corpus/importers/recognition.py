@@ -138,10 +138,10 @@ def _find_refusal(archive: Archive) -> tuple[str, str] | None:
     ]
     known_exports += [("", unsupported_export) for unsupported_export in UNSUPPORTED_EXPORTS]
     paths = "\n".join(names)
-    by_name = (
+    name_matches = (
         known_export for known_export in known_exports if known_export[1].matches_names(paths)
     )
-    by_content = (
+    content_matches = (
         known_export
         for name in _files_to_check(archive, names)
         for head in [archive.first_and_last_bytes(name)]
@@ -149,7 +149,7 @@ def _find_refusal(archive: Archive) -> tuple[str, str] | None:
         if known_export[1].matches_head(head)
     )
     try:
-        title, export = next(chain(by_name, by_content), ("", None))
+        title, export = next(chain(name_matches, content_matches), ("", None))
     except MemberError:
         return None  # reading the archive as posts reports the error
     if export is None:

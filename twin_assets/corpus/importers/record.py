@@ -75,9 +75,13 @@ class ExportRecord:
         Raises:
             ValueError: an empty `source_id`, an unknown value, or a time without a zone.
         """
-        for name, allowed in (("kind", KINDS), ("markup", MARKUPS), ("visibility", VISIBILITIES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {allowed}")
+        for name, allowed_values in (
+            ("kind", KINDS),
+            ("markup", MARKUPS),
+            ("visibility", VISIBILITIES),
+        ):
+            if getattr(self, name) not in allowed_values:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {allowed_values}")
         if not self.source or not self.source_id:
             raise ValueError("a record without source or source_id")
         for time in (self.created_at, self.updated_at):

@@ -127,8 +127,10 @@ def find_site_folder(source_ids: Sequence[str]) -> str:
         path.startswith("_posts/") for path in source_ids
     ):
         return ""
-    sizes = {root: _count_posts(source_ids, root, kinds) for root, kinds in roots.items()}
-    candidates = [(size, -len(root), root) for root, size in sizes.items() if size >= _MIN_POSTS]
+    post_counts = {root: _count_posts(source_ids, root, kinds) for root, kinds in roots.items()}
+    candidates = [
+        (count, -len(root), root) for root, count in post_counts.items() if count >= _MIN_POSTS
+    ]
     return max(candidates)[2] if candidates else ""
 
 

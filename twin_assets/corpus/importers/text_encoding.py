@@ -168,19 +168,19 @@ def _count_damage(text: str) -> int:
     for index, character in enumerate(text[:_MAX_CHARACTERS]):
         if character.isascii():
             continue
-        previous, following = text[index - 1 : index], text[index + 1 : index + 2]
+        previous_character, next_character = text[index - 1 : index], text[index + 1 : index + 2]
         if unicodedata.category(character) == "Cc":
             count += 1
         elif not _is_latin(character):
-            adjacent_letters = previous.isalpha() + following.isalpha()
+            adjacent_letters = previous_character.isalpha() + next_character.isalpha()
             # A frame or fraction counts next to one letter, any other symbol only between two.
             count += character not in _WORD_PUNCTUATION and adjacent_letters >= (
                 1 if _is_symbol(character) else 2
             )
         elif character.isupper():
-            count += previous.isalpha() and previous.islower()
+            count += previous_character.isalpha() and previous_character.islower()
         elif character in "ªº":
-            count += previous.isalpha()
+            count += previous_character.isalpha()
     return count
 
 

@@ -79,7 +79,7 @@ def to_html(content: str) -> str:
             + "\n\n"
         ),
     )
-    text = _replace_spans(text, _BLOCK_COMMENT, lambda _: "-->", lambda _begin, _inner: "")
+    text = _replace_spans(text, _BLOCK_COMMENT, lambda _: "-->", lambda _start_match, _content: "")
     text = _SHORTCODE.sub("", _SHORTCODE_WITH_CONTENT.sub("", text))
     # `[[name]]` shows a shortcode literally.
     text = re.sub(r"\[(\[[^\[\]]*\])\]", r"\1", text)

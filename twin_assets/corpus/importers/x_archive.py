@@ -165,9 +165,9 @@ def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Po
         for link in get_objects(tweet, "entities", "urls")
     }
     media = frozenset(
-        get_string(medium, "url")
+        get_string(media_item, "url")
         for name in ("entities", "extended_entities")
-        for medium in get_objects(tweet, name, "media")
+        for media_item in get_objects(tweet, name, "media")
     )
     tags = [get_string(tag, "text") for tag in get_objects(tweet, "entities", "hashtags")]
     return _Post(

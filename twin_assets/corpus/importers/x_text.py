@@ -83,10 +83,10 @@ def join_long_posts(
     Texts and posts are matched by their creation time, to the second. If several posts match, or
     only posts one second apart, their beginnings decide. A post gets at most one text.
     """
-    by_second: dict[datetime, list[str]] = {}
+    ids_by_second: dict[datetime, list[str]] = {}
     for number, post in posts.items():
         if post.created_at is not None:
-            by_second.setdefault(post.created_at, []).append(number)
+            ids_by_second.setdefault(post.created_at, []).append(number)
     posts_by_note: dict[str, str] = {}
     for name, note in notes.items():
         if note.created_at is None:
@@ -94,7 +94,7 @@ def join_long_posts(
         matched_posts = set(posts_by_note.values())
         same_second_posts = [
             candidate
-            for candidate in by_second.get(note.created_at, ())
+            for candidate in ids_by_second.get(note.created_at, ())
             if candidate not in matched_posts
         ]
         post_number = _find_most_similar(
@@ -104,7 +104,7 @@ def join_long_posts(
             adjacent_posts = [
                 number
                 for seconds in (-1, 1)
-                for number in by_second.get(_shift_time(note.created_at, seconds), ())
+                for number in ids_by_second.get(_shift_time(note.created_at, seconds), ())
                 if number not in matched_posts
             ]
             post_number = _find_most_similar(

@@ -18,9 +18,8 @@ from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 
-_CONTROL_BYTES = bytes(
-    {*range(32)} - {9, 10, 13}
-)  # WordPress writes these bytes, but XML forbids them
+# WordPress writes these bytes, but XML forbids them.
+_CONTROL_BYTES = bytes({*range(32)} - {9, 10, 13})
 SWALLOWED_ITEM = re.compile(r"</(item|entry)\s*>\s*<\1[\s>]")
 """Pattern of text that runs into the next item because a CDATA section lost its end."""
 

@@ -61,15 +61,15 @@ class Admission:
     @contextmanager
     def _count_request(self, name: str, limit: int, owner: str) -> Generator[None]:
         with self.counts.locked_table() as table:
-            in_progress = int(table.get(name, {}).get("under_way", 0))
-            if in_progress < limit:
-                table[name] = {"under_way": in_progress + 1}
-        if in_progress >= limit:
+            request_count = int(table.get(name, {}).get("under_way", 0))
+            if request_count < limit:
+                table[name] = {"under_way": request_count + 1}
+        if request_count >= limit:
             raise RefusedError(
                 429,
                 "too_many_waiting",
                 tried="accept the request",
-                found=f"{in_progress} requests {owner} in progress, which is the limit",
+                found=f"{request_count} requests {owner} in progress, which is the limit",
                 next_step=f"try again in {RETRY_AFTER_S} s, with fewer concurrent requests",
                 retry_after_s=RETRY_AFTER_S,
             )

@@ -10,9 +10,9 @@ Out of scope: sending the scores (`langfuse/relay.py`), and using them (`ledger/
     {…, "comment": "why, in a line"}            with any of them
 
 Feedback belongs to the reader of the key. Only a key with the role `site` or `admin` may name a
-different reader, because a site distinguishes its own readers. With any other key, one reader could
-vote as a thousand. The field is `reader` or, as in a chat request, `user`. Any text is allowed, and
-its hash is stored. Only an admin key may mark feedback as `simulated`.
+different reader, because a site distinguishes its own readers. No other key may, because one reader
+could then vote as a thousand. The field is `reader` or, as in a chat request, `user`. Any text is
+allowed, and its hash is stored. Only an admin key may mark feedback as `simulated`.
 
 A reader has one vote per trace. The id of a vote is derived from the reader and the trace, so a
 repetition changes nothing and a later vote replaces the earlier one. The ledger checks whether the
@@ -94,21 +94,23 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
         )
     edit = _read_text(body, "edit", max_characters=MAX_EDIT_CHARACTERS)
     comment = " ".join(_read_text(body, "comment", max_characters=MAX_COMMENT_CHARACTERS).split())
-    preferred = body.get("preferred", "")
-    is_other_trace = isinstance(preferred, str) and preferred != trace_id
-    if preferred != "" and not (is_other_trace and _TRACE_ID.fullmatch(preferred)):
+    preferred_trace_id = body.get("preferred", "")
+    is_other_trace = isinstance(preferred_trace_id, str) and preferred_trace_id != trace_id
+    if preferred_trace_id != "" and not (
+        is_other_trace and _TRACE_ID.fullmatch(preferred_trace_id)
+    ):
         raise _bad_feedback(
             "preferred",
-            found=f"{preferred!r}"[:80],
+            found=f"{preferred_trace_id!r}"[:80],
             next_step="send the trace id of another answer, which is better than this one",
         )
     vote = _read_vote(body)
-    if vote is None and not edit and not preferred:
+    if vote is None and not edit and not preferred_trace_id:
         raise _bad_feedback(
             "thumb", found="no feedback", next_step="send thumb, score, edit or preferred"
         )
     reader, is_simulated = _read_reader(body, key)
-    return FeedbackInput(trace_id, vote, edit, reader, is_simulated, preferred, comment)
+    return FeedbackInput(trace_id, vote, edit, reader, is_simulated, preferred_trace_id, comment)
 
 
 def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:

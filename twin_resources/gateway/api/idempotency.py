@@ -36,9 +36,8 @@ UNFINISHED_KEY = "twin.unfinished"
 RETENTION_S = 24 * 3600.0
 IN_PROGRESS_TIMEOUT_S = 900.0
 MAX_HEADER_CHARACTERS = 255
-_MAX_BYTES = (
-    4 * 1024 * 1024
-)  # limit per answer; one with sources and 4,096 tokens takes a tenth of it
+# Limit per answer. An answer with sources and 4,096 tokens takes a tenth of it.
+_MAX_BYTES = 4 * 1024 * 1024
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]

@@ -133,8 +133,10 @@ class KeyRequestCounter:
                         key, max(1, math.ceil(float(limiting_time) + WINDOW_S - now))
                     )
             if limits.at_once is not None:
-                in_progress = sa.select(sa.func.count()).where(matches_key, table.c.is_under_way)
-                count = int(connection.execute(in_progress).scalar_one())
+                in_progress_query = sa.select(sa.func.count()).where(
+                    matches_key, table.c.is_under_way
+                )
+                count = int(connection.execute(in_progress_query).scalar_one())
                 if count >= limits.at_once:
                     raise _concurrency_refusal(key, count)
             row = {"key": key.id, "at": now, "is_under_way": limits.at_once is not None}

@@ -4,8 +4,8 @@ Scope: the order in which limits and `Idempotency-Key` are applied around an ans
 Out of scope: counting (`key_limits.py`), storing answers (`idempotency.py`), and the answer itself.
 
 A stored answer is sent without counting the request, because no model is called for it. This
-middleware runs between the allow-list, which has read and checked the request, and LiteLLM.
-Requests to all routes have therefore been converted to chat requests before.
+middleware runs between the allow-list, which has read and checked the request, and LiteLLM. By
+then, requests to all routes have been converted to chat requests.
 """
 # pyright: strict
 

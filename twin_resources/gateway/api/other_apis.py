@@ -148,7 +148,7 @@ def convert_responses_request(
         raise _bad_request(
             "include", found="log probabilities", next_step="omit them; a twin returns none"
         )
-    ignored = [
+    ignored_names = [
         name for name in _IGNORED_RESPONSES_KEYS if body.get(name) not in (None, [], "disabled")
     ]
     chat = _shared_fields(body)
@@ -159,12 +159,12 @@ def convert_responses_request(
     conversation.read_previous(body.get("previous_response_id"))
     conversation.read(body.get("input"))
     chat["messages"] = [*messages, *conversation.messages]
-    ignored += conversation.ignored
+    ignored_names += conversation.ignored
     if body.get("max_output_tokens") is not None:
         chat["max_tokens"] = body["max_output_tokens"]
     text = _as_object("text", body.get("text"))
     if text.get("verbosity") is not None:
-        ignored.append("text.verbosity")
+        ignored_names.append("text.verbosity")
     chat |= _response_format(_as_object("text.format", text.get("format")))
     if chat.get("stream"):
         chat["stream_options"] = {"include_usage": True}
@@ -184,7 +184,7 @@ def convert_responses_request(
         )
 
     converter = ResponseConverter(dict(body), None if body.get("store") is False else keep)
-    return ConvertedRequest(chat, tuple(ignored), converter)
+    return ConvertedRequest(chat, tuple(ignored_names), converter)
 
 
 @dataclass

@@ -35,9 +35,8 @@ from twin_resources.storage.state.state import State
 
 ROW_OVERHEAD = 300  # bytes counted for each row, because an empty answer takes space too
 MAX_CHARACTERS = 32_000_000  # limit for all rows; at least 120 requests with the longest body
-RETENTION_S = (
-    30 * 24 * 3600.0
-)  # a third of the time for which the embedded trace store keeps traces
+# A third of the time for which the embedded trace store keeps traces.
+RETENTION_S = 30 * 24 * 3600.0
 _CLEANUP_INTERVAL_S = 3600.0
 RESPONSE_PREFIX, MESSAGE_PREFIX = "resp_", "msg_"  # prefixes of a trace id
 ANSWER_REFERENCE_KEY = "answer_of"

@@ -248,11 +248,13 @@ class RouteAllowlist:
     ) -> tuple[dict[str, Any], AnswerConverter | None]:
         """Return the chat body for LiteLLM, and a converter for the answer or None."""
         body = decode_object(raw)
-        convert = CONVERTED_ROUTES.get(route)
-        if convert is None:
+        convert_request = CONVERTED_ROUTES.get(route)
+        if convert_request is None:
             converted_request = convert_forced_tool(body)
         else:
-            converted_request = await asyncio.to_thread(convert, body, self.responses, key.reader)
+            converted_request = await asyncio.to_thread(
+                convert_request, body, self.responses, key.reader
+            )
         if converted_request is None:
             return admit_body(body), None
         return admit_body(
@@ -457,14 +459,14 @@ def _check_role(key: Key, route: tuple[str, str]) -> None:
     Raises:
         RefusedError: 403 if the role of the key does not allow the route.
     """
-    allowed = {"monitor", "admin"} if route == METRICS_ROUTE else set(ROLES) - {"monitor"}
-    if key.role not in allowed:
+    allowed_roles = {"monitor", "admin"} if route == METRICS_ROUTE else set(ROLES) - {"monitor"}
+    if key.role not in allowed_roles:
         raise RefusedError(
             403,
             "role_not_allowed",
             tried=f"call {route[1]}",
             found=f"a key with the role {key.role}",
-            next_step=f"use a key with the role {' or '.join(sorted(allowed))}",
+            next_step=f"use a key with the role {' or '.join(sorted(allowed_roles))}",
         )
 
 
