@@ -5,7 +5,7 @@ Out of scope: the author's own hidden comments (`obsidian_comments`), and reader
 page, which `html_cleaning` removes.
 
 Formats: Google Docs' "Web page" and "Plain text" (comments after the text, marked `[a]` in it),
-Word's "Web page" (`mso-element:comment-list`), LibreOffice's HTML. pandoc ignores comments in
+Word's "Web page" (`mso-element:comment-list`), and LibreOffice's HTML. pandoc ignores comments in
 .docx and .odt files; other people's suggested insertions are rejected (`text_formats`).
 """
 # pyright: strict

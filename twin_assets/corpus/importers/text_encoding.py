@@ -173,7 +173,7 @@ def _count_damage(text: str) -> int:
             count += 1
         elif not _is_latin(character):
             adjacent_letters = previous_character.isalpha() + next_character.isalpha()
-            # A frame or fraction counts next to one letter, any other symbol only between two.
+            # A box character or fraction counts next to one letter, other symbols between two.
             count += character not in _WORD_PUNCTUATION and adjacent_letters >= (
                 1 if _is_symbol(character) else 2
             )
@@ -192,7 +192,7 @@ def _is_latin(character: str) -> bool:
 
 
 def _is_symbol(character: str) -> bool:
-    """Return whether `character` (frame, fraction, lone accent) never adjoins a word in prose."""
+    """Return whether `character` (box, fraction, lone accent) never adjoins a word in prose."""
     return (
         unicodedata.category(character) in {"So", "Sm", "Sk", "No", "Lm"}
         and character not in "®™©°№"

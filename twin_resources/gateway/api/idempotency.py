@@ -278,7 +278,7 @@ class RecordedResponse:
 
 
 def ignore_disconnect(receive: Receive) -> Receive:
-    """Wrap `receive` so that it never reports a disconnect, and the work continues."""
+    """Wrap `receive` so that it never reports a disconnect and the work continues."""
 
     async def receive_or_block() -> Message:
         message = await receive()

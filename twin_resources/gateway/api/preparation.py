@@ -1,9 +1,9 @@
 """Prepare a request before LiteLLM is called, and answer it here if it needs no model.
 
-Scope: the ASGI application directly around LiteLLM's: reading the body as a question, calling the
-plugin to prepare it, sending answers that no model writes, and the opening of a stream.
+Scope: the ASGI application around LiteLLM's. It reads the body as a question and lets the plugin
+prepare it. It sends the answers that no model writes, and the opening of a stream.
 Out of scope: the preparation itself (`request_path.py`), the format of those answers
-(`fixed_answers.py`), a stream after its opening (`early_opening.py`).
+(`fixed_answers.py`), and a stream after its opening (`early_opening.py`).
 
 LiteLLM takes 8 ms of CPU time even for an answer that needs no model. That was a quarter of the
 cost of quotations, the most frequent answers.

@@ -1,8 +1,7 @@
 """Restrict the LiteLLM proxy to an allow-list of routes, and check each request first.
 
-Scope: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
-of client headers, and the answers that do not need LiteLLM (models, readiness, feedback, the
-one line at `/`).
+Scope: the allow-list of routes, refusals before LiteLLM is called, the removal of client headers,
+and the answers that do not need LiteLLM (models, readiness, feedback, the text at `/`).
 Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
 `origins.py`, `routing/`, `feedback.py`), changes to an outgoing answer
 (`response_middleware.py`), and everything after LiteLLM.
@@ -123,7 +122,7 @@ _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-k
 
 
 class Background(Protocol):
-    """Tasks that run beside the requests; `config_watcher.BackgroundTasks` implements this."""
+    """Tasks that run alongside the requests; `config_watcher.BackgroundTasks` implements this."""
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -272,7 +271,7 @@ class RouteAllowlist:
     ) -> None:
         """Let the proxy answer, and cancel it on a disconnect or a revoked key.
 
-        Waiting for a failed send would not be enough, because text that a guard holds back is not
+        Waiting for a failed send would not be enough, because text that a guard withholds is not
         sent.
 
         Raises:
@@ -304,7 +303,7 @@ class RouteAllowlist:
             if _header(scope, b"idempotency-key") and not revocation_watch.done():
                 await asyncio.wait({answer_task})  # a retry gets this same answer
             elif not (answer_task.done() or revocation_watch.done()):
-                # The proxy has seen the disconnect, and it ends and logs a whole answer itself.
+                # The proxy has noticed the disconnect; it ends and logs a whole answer.
                 await asyncio.wait({answer_task}, timeout=grace_s)
         finally:
             disconnect_watch.cancel()
