@@ -6,8 +6,9 @@ English (`month_names`), and dates from git (`git_blame`).
 
 Names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`),
 https://docs.astro.build/en/guides/content-collections/ (`pubDate`),
-https://pandoc.org/MANUAL.html#extension-yaml_metadata_block (`date`). Order of
-day and month: https://cldr.unicode.org (only `en-US` puts the month first, never with full stops).
+https://pandoc.org/MANUAL.html#extension-yaml_metadata_block (`date`).
+Order of day and month: https://cldr.unicode.org (only `en-US` puts the month first, and never with
+full stops).
 """
 # pyright: strict
 

@@ -6,8 +6,8 @@ Out of scope: the routes that accept the header (`routes.py`), and costs (`accou
 A request with the same reader's key, the same header and the same body gets the same answer, byte
 for byte. A different body gets 422, and a repetition gets 409 while the first request is in
 progress. A failed request is deleted, so that it can be sent again. A client that sends the header
-may request the answer again, so the work continues after a disconnect. If a gateway dies during
-a request, the row of the request expires after `IN_PROGRESS_TIMEOUT_S`.
+may request the answer again, so the work continues after a disconnect. If a gateway dies during a
+request, the row of the request expires after `IN_PROGRESS_TIMEOUT_S`.
 Method: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Change outgoing answers: headers of every answer, and the format of the other APIs.
 
 Scope: wrapping an ASGI `send`.
-Out of scope: the format of another API's answer (`other_apis.py`), the list of routes
+Out of scope: the format of another API's answer (`other_apis.py`), and the list of routes
 (`routes.py`).
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html, events:
