@@ -138,11 +138,11 @@ def _quotation_rows(imported: ImportedFolder) -> Iterator[Row]:
         if not quotations:
             continue
         quoted += len(quotations)
-        unmarked += source_quotations.count_unmarked(quotations, row["text"])
+        unmarked += source_quotations.count_unmarked_quotations(quotations, row["text"])
         for passage in find_passages(row["text"]):
             answers += 1
             answer = row["text"][passage.start : passage.end]
-            holding += source_quotations.count_contained(quotations, answer) > 0
+            holding += source_quotations.count_contained_quotations(quotations, answer) > 0
     of = {"quoted paragraphs": float(quoted)}
     yield _at_most("quoted paragraphs that became prose", unmarked, 0, "paras", of)
     of = {"answers of posts that quote": float(answers)}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twin_assets.analytics.mart import TestOutcome
 
 
-def sql_assets(folder: Path = PROJECT_FOLDER) -> list[dg.AssetsDefinition]:
+def build_sql_assets(folder: Path = PROJECT_FOLDER) -> list[dg.AssetsDefinition]:
     """Return an asset for each model of a project, in the group `analytics`.
 
     Raises:
@@ -127,4 +127,4 @@ def _code_reference(file: Path) -> Mapping[str, Any]:
     return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
-marts = sql_assets()
+marts = build_sql_assets()

@@ -27,9 +27,9 @@ from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.raw_rows import (
-    post_row,
-    record_row,
-    row_without_text,
+    build_empty_row,
+    build_post_row,
+    build_record_row,
     upgrade_stored_row,
 )
 from twin_assets.corpus.sources import IMPORT_VERSION
@@ -294,7 +294,7 @@ def _raw_post_row(
     source_id, file_hash = str(row["source_id"]), str(row["file_hash"])
     problem, fields = str(row["problem"]), None
     if source_id in records:
-        fields = record_row(records[source_id])
+        fields = build_record_row(records[source_id])
     elif source_id in stored_rows:
         fields, problem = (
             upgrade_stored_row(stored_rows[source_id]),
@@ -317,7 +317,7 @@ def _raw_post_row(
             )
             if post.remark:
                 inventory.add_remark(post.remark, source_id)
-            fields = post_row(post)
+            fields = build_post_row(post)
         except UnreadablePostError as error:
             problem = error.reason
         except OSError:
@@ -335,7 +335,7 @@ def _raw_post_row(
         "deleted": row["deleted"],
         "problem": problem,
     }
-    return base_fields | (fields or row_without_text(source_id, deleted=bool(row["deleted"])))
+    return base_fields | (fields or build_empty_row(source_id, deleted=bool(row["deleted"])))
 
 
 def _exclusion_reason(fields: Mapping[str, Any], include: frozenset[str]) -> str:

@@ -24,7 +24,7 @@ from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_r
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.remediation import advice_for_reason
-from twin_assets.corpus.title_questions import questions_about, typical_posts
+from twin_assets.corpus.title_questions import select_typical_posts, write_title_questions
 from twin_resources.authors import Author, list_authors
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
@@ -75,14 +75,14 @@ class AcceptedPosts:
         questions = [
             question
             for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
-            for question in questions_about(accepted, count=count)
+            for question in write_title_questions(accepted, count=count)
         ]
         return cls(
             dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
             dated=dates.len(),
             words=int(accepted["words"].sum()),
             languages=_count_values(accepted["language"]),
-            titles=typical_posts(accepted)["title"].to_list(),
+            titles=select_typical_posts(accepted)["title"].to_list(),
             questions=list(dict.fromkeys(questions)),
             posts=_posts_behind_questions(accepted),
         )
@@ -189,7 +189,7 @@ def preview(
         ]
     )
     dropped_posts = _dropped_posts(cleaned_posts, quarantined_posts)
-    dropped_counts = _sum_counts(excluded_counts, cleaning.dropped_by_reason(dropped_posts))
+    dropped_counts = _sum_counts(excluded_counts, cleaning.count_dropped_by_reason(dropped_posts))
     return Preview(
         author=author,
         layouts=inventory.layouts,
@@ -217,7 +217,7 @@ def preview(
         failed=[str(source) for source in inventory.failed],
         changes=changes,
         embedder=embedder,
-        unclaimed=_count_by_byline(cleaning_verdicts.unclaimed_bylines(signed_posts, names)),
+        unclaimed=_count_by_byline(cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)),
     )
 
 
@@ -239,8 +239,10 @@ def _read_sources(
         _stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
-        stored_rows, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
-        erased_posts = imported_sources.erased_posts_filter(tables, slug) if tables else None
+        stored_rows, _ = (
+            imported_sources.read_stored_import(tables, slug) if tables else (None, None)
+        )
+        erased_posts = imported_sources.load_erased_posts_filter(tables, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
         frame = importing.inventory_frame(inventory, stored_rows, erased_posts=erased_posts)
         raw_posts = importing.read_rows(
@@ -258,7 +260,10 @@ def _read_sources(
 def _posts_behind_questions(accepted: pl.DataFrame) -> pl.DataFrame:
     """Return the posts to which the questions refer."""
     question_posts = pl.concat(
-        [typical_posts(accepted, count=count) for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)]
+        [
+            select_typical_posts(accepted, count=count)
+            for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
+        ]
     )
     return accepted.filter(pl.col("document_id").is_in(question_posts["document_id"].implode()))
 
@@ -405,14 +410,14 @@ def _byline_warnings(
             f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
     for name, count in _count_by_byline(
-        cleaning_verdicts.unclaimed_bylines(signed_posts, names)
+        cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)
     ).items():
         warnings.append(
             f"{name} signed {count:,} of {total}; if that is also {names[0]}, add aliases = "
             f'["{name}"] to authors/{slug}.toml'
         )
     for name, count in _count_by_byline(
-        cleaning_verdicts.adopted_handles(signed_posts, names)
+        cleaning_verdicts.find_adopted_handles(signed_posts, names)
     ).items():
         warnings.append(
             f"{count:,} of {total} are signed {name}, which is taken to be {names[0]}'s handle "

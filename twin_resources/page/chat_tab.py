@@ -335,7 +335,7 @@ class ChatTab:
             context_turns, answering_model = previous_turns[:-1], model_name(author, "")
         else:
             context_turns, answering_model = previous_turns, model
-        messages = conversation.messages_for(context_turns, question, model=answering_model)
+        messages = conversation.build_model_messages(context_turns, question, model=answering_model)
         turn = conversation.new_turn(question, model)
         turns = [*previous_turns, turn]
         conversations = conversation.replace_turns(conversations, author, turns)

@@ -223,7 +223,7 @@ class ComparisonTab:
         streams: list[AsyncIterator[PartialAnswer]] = []
         for side, alias in zip(sides, names, strict=True):
             model = model_name(author, alias)
-            messages = conversation.messages_for(side, question, model=model)
+            messages = conversation.build_model_messages(side, question, model=model)
             answer = self._endpoint.ask(model, messages)
             streams.append(self._answers_in_progress.stream_until_stopped(session, answer))
             side.append(conversation.new_turn(question, model))

@@ -81,7 +81,9 @@ def _parse_turns(rows: object) -> list[Turn]:
     return turns[-MAX_TURNS:]
 
 
-def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[dict[str, str]]:
+def build_model_messages(
+    turns: Sequence[Turn], question: str, *, model: str
+) -> list[dict[str, str]]:
     """Return the messages for a model: the turns that it answered, and the new question.
 
     Answers of other versions are omitted, because a model must not read answers to which its own

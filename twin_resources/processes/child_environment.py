@@ -133,7 +133,7 @@ def child_environment(
     embedded = (
         settings.base_model == EMBEDDED_BASE_MODEL
         and settings.embedder in {EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER}
-        and not settings.has_hub_set
+        and not settings.is_general_set_on_hub
     )
     allowed = (*_ALLOWED_PREFIXES, *provider_prefixes(configured_models(settings)))
     if settings.tables_uri.startswith("s3://"):

@@ -64,7 +64,7 @@ def write_dagster_home(
     else:
         sys.stderr.write(f"{instance} was not written by llm-twin: it is used and not replaced\n")
     if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
-        _make_databases(settings, folder, environ)
+        _create_databases(settings, folder, environ)
     workspace = workspace_file(settings)
     server = {"socket": str(code_socket), "location_name": CODE_LOCATION}
     # JSON is valid YAML and quotes every value
@@ -80,7 +80,7 @@ def _is_replaceable(instance: Path) -> bool:
     return not text or text.startswith(GENERATED_HEADER)
 
 
-def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
+def _create_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
     """Create the databases beside the home; an interrupted start begins again."""
     partial = folder.with_name("dagster.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -72,7 +72,7 @@ def stack_programs(
     if writes_dagster_home:
         write_dagster_home(settings, DAGSTER_YAML, code_socket=code, environ=environ)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
-    run_models = _run_models(settings)
+    run_models = _list_run_models(settings)
 
     def program(
         name: str, *arguments: str, models_called: Sequence[str] = (), stop_s: int = 8
@@ -123,7 +123,7 @@ def stack_programs(
     return programs
 
 
-def _run_models(settings: Settings) -> Sequence[str]:
+def _list_run_models(settings: Settings) -> Sequence[str]:
     """Return the models that Dagster's runs call."""
     models = configured_models(settings)
     # Runs buy labels, which are answers of the paid model; without a budget they never call it.

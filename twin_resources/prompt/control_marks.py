@@ -96,7 +96,7 @@ def _fold(text: str) -> str:
     )
 
 
-def marks_from_folder(folder: Path) -> tuple[str, ...]:
+def load_folder_marks(folder: Path) -> tuple[str, ...]:
     """Return the control tokens of the tokenizer in a transformers folder; none without its files.
 
     They are the tokens that `tokenizer.json` or `tokenizer_config.json` mark as special, the
@@ -168,7 +168,7 @@ def _template_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value or "", ensure_ascii=False)
 
 
-def marks_from_tokenizer(tokenizer: Any) -> ControlMarks:
+def extract_tokenizer_marks(tokenizer: Any) -> ControlMarks:
     """Return the control tokens of a loaded transformers tokenizer; empty if it names none."""
     added = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
     marks = {str(token.content) for token in added.values() if token.special}
@@ -177,7 +177,7 @@ def marks_from_tokenizer(tokenizer: Any) -> ControlMarks:
     return ControlMarks(_breakable_marks(marks))
 
 
-def marks_for_home(settings: Settings) -> ControlMarks:
+def load_home_marks(settings: Settings) -> ControlMarks:
     """Return the marks of all base models prepared in a home, whichever of them answers.
 
     Breaking another model's mark as well does no harm, because it is plain text to this model. It
@@ -186,5 +186,5 @@ def marks_for_home(settings: Settings) -> ControlMarks:
     own: set[str] = set()
     for record in settings.weights_dir.glob("*/*/base_model.json"):
         folder = record.parent / str(_read_json(record).get("folder", "."))
-        own |= set(marks_from_folder(folder))
+        own |= set(load_folder_marks(folder))
     return ControlMarks(tuple(sorted(own)))

@@ -22,7 +22,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from twin_resources.processes.child_environment import child_environment
-from twin_resources.processes.process_identity import end_processes, identify, session_processes
+from twin_resources.processes.process_identity import (
+    end_processes,
+    find_session_processes,
+    identify,
+)
 from twin_resources.processes.programs import working_folder
 from twin_resources.settings import Settings
 
@@ -76,7 +80,7 @@ class RunningModule:
 
 
 @contextmanager
-def running_module(
+def start_module_process(
     settings: Settings,
     *arguments: str,
     instance: str = "",
@@ -106,5 +110,5 @@ def running_module(
         if process.poll() is None:
             leader = identify(process.pid)
             if leader is not None:
-                end_processes(session_processes(leader))
+                end_processes(find_session_processes(leader))
             process.wait()

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from twin_resources.page.turns import (
     MAX_TURNS,
     Turn,
+    build_model_messages,
     feedback_values,
     find_turn_index,
     last_answered_index,
-    messages_for,
     new_turn,
     parse_conversations,
     render_messages,
@@ -33,13 +33,13 @@ TURNS = [turn("a", "A", twin={"trace_id": "1"}), FAILED, turn("c", "C", how="sto
 
 def test_a_failed_question_is_shown_and_told_to_no_model() -> None:
     assert [one["content"] for one in render_messages(TURNS)] == ["a", "A", "b", "c", "C"]
-    told = messages_for(TURNS, "d", model="twin/ann")
+    told = build_model_messages(TURNS, "d", model="twin/ann")
     assert [one["content"] for one in told] == ["a", "A", "c", "C", "d"]
 
 
 def test_a_model_is_told_its_own_answers_only() -> None:
     turns = [turn("a", "A"), turn("b", "B", model="twin/ann@base")]
-    told = messages_for(turns, "c", model="twin/ann@base")
+    told = build_model_messages(turns, "c", model="twin/ann@base")
     assert [one["content"] for one in told] == ["b", "B", "c"]
 
 
@@ -104,7 +104,7 @@ json_like = st.recursive(
 def test_whatever_a_browser_sends_is_read(kept: object) -> None:
     for turns in parse_conversations(kept).values():
         render_messages(turns)
-        asked = messages_for(turns, "x", model="twin/ann")
+        asked = build_model_messages(turns, "x", model="twin/ann")
         assert asked[-1] == {"role": "user", "content": "x"}
 
 

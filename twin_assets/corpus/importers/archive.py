@@ -73,7 +73,7 @@ class _File(Archive):
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
         status = path.stat()
-        name = _storable_path(path.name).lstrip(".") or "file"
+        name = _to_storable_path(path.name).lstrip(".") or "file"
         self._add_member(name, status.st_size, status.st_mtime)
         self._sizes = self._sizes or {name: status.st_size}
 
@@ -113,7 +113,7 @@ class _Folder(Archive):
         else:
             status = entry.stat(follow_symlinks=False)
             name = self._add_member(
-                _storable_path(f"{prefix}{name}"), status.st_size, status.st_mtime
+                _to_storable_path(f"{prefix}{name}"), status.st_size, status.st_mtime
             )
             if name:
                 self._files[name] = entry.path
@@ -137,5 +137,5 @@ class _Folder(Archive):
         return digest.hexdigest()
 
 
-def _storable_path(path: str) -> str:
+def _to_storable_path(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -61,14 +61,14 @@ def _jekyll_path(
     local_time = created.astimezone(site.zone or UTC)
     parent_folders = folders[: folders.index("_posts")]
     # `category` is one category, which may contain spaces; `categories` is a list of words.
-    category = front_matter.text_field(fields, "category")
+    category = front_matter.get_text_field(fields, "category")
     raw_categories = [
         *parent_folders,
         *([category] if category else []),
         *front_matter.list_field(fields, "categories"),
     ]
     categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in raw_categories))
-    slug = front_matter.text_field(fields, "slug") or match[1]
+    slug = front_matter.get_text_field(fields, "slug") or match[1]
     values = {
         "categories": "/".join(categories),
         "year": f"{local_time:%Y}",
@@ -85,7 +85,7 @@ def _jekyll_path(
         "slug": slug.lower(),
         "output_ext": ".html",
     }
-    template = front_matter.text_field(fields, "permalink") or site.permalink or "date"
+    template = front_matter.get_text_field(fields, "permalink") or site.permalink or "date"
     template = _STYLES.get(template, template)
     if not template.startswith("/"):
         return ""
@@ -108,7 +108,7 @@ def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
         parts = parts[:-1]
     if not parts:
         return "/"
-    if slug := front_matter.text_field(fields, "slug"):
+    if slug := front_matter.get_text_field(fields, "slug"):
         parts[-1] = slug
     language = site.language_of(source_id)
     prefix = f"/{language}" if language in site.languages and language != site.language else ""

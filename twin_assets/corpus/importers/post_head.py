@@ -137,17 +137,17 @@ def _split_fields(
     """Return the front matter, the text below it, and the format's own fields."""
     if suffix == "pdf":
         try:
-            return {}, "", [document_fields.pdf_fields(document)]
+            return {}, "", [document_fields.read_pdf_fields(document)]
         except document_fields.pdf_errors() as error:
             raise FormatError(" ".join(str(error).split())[:200]) from error
     if document:
-        return {}, "", [document_fields.office_fields(document, suffix)]
+        return {}, "", [document_fields.read_office_fields(document, suffix)]
     if suffix == "ipynb":
-        fields, content = document_fields.notebook_fields(text)
+        fields, content = document_fields.read_notebook_fields(text)
         return fields, content, []
     front_fields, content = split_front_matter(text)
     if markup == "html":
-        return front_fields, content, [document_fields.html_fields(content)]
+        return front_fields, content, [document_fields.read_html_fields(content)]
     format_fields = native_fields(content, suffix)
     return front_fields, content, [format_fields] if format_fields else []
 

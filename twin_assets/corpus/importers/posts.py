@@ -125,7 +125,7 @@ def read_post(
     page = head.page
     if head.markup == "html" and content != head.body:
         page = read_head(content)  # the title may contain template tags
-    language = front_matter.text_field(fields, "lang", "language", "locale") or page.language
+    language = front_matter.get_text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.language_of(source_id.removeprefix(site.within))
     name_date, name_title = date_and_title_in_name(site.path_without_language(path))
     creation_date, modification_date = _dates(
@@ -142,11 +142,11 @@ def read_post(
     if unpublished_reason and not hidden_reason:
         raise UnreadablePostError(unpublished_reason)
     created_at = created_at or added_at()
-    field_author = read_byline(fields) or front_matter.text_field(fields, CREATOR_FIELD)
+    field_author = read_byline(fields) or front_matter.get_text_field(fields, CREATOR_FIELD)
     meta_author = read_byline(page.meta)
     return Post(
         head=head,
-        title=front_matter.text_field(fields, "title")
+        title=front_matter.get_text_field(fields, "title")
         or (page.title if head.markup == "html" else "")
         or (_plain_heading(first_heading(content)) if head.markup == "markdown" else "")
         or name_title,
@@ -160,7 +160,7 @@ def read_post(
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if field_author else "meta author" if meta_author else "",
         language=language,
-        licence=front_matter.text_field(fields, "license", "licence", "rights"),
+        licence=front_matter.get_text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
         visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
         remark="ambiguous_date" if creation_date and creation_date.ambiguous else "",
@@ -304,7 +304,7 @@ def _public_address(
     An address in the post's fields takes precedence; a path is added to the site's address.
     Otherwise, the result is the address that the site would assign.
     """
-    address = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
+    address = front_matter.get_text_field(fields, "canonical_url", "canonical", "permalink", "url")
     address = address or page.canonical or page.meta.get("og:url", "")
     if re.match(r"https?://", address):
         return address

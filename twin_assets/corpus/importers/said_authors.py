@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from twin_assets.corpus.importers.front_matter import text_field
+from twin_assets.corpus.importers.front_matter import get_text_field
 from twin_assets.corpus.importers.visibility_rules import squeeze_key
 
 _WRITERS = (
@@ -66,7 +66,7 @@ def _join_names(value: object) -> str:
     names: list[str] = []
     for person in people:
         if isinstance(person, dict):
-            names.append(text_field(cast("dict[str, Any]", person), "name", "display_name"))
+            names.append(get_text_field(cast("dict[str, Any]", person), "name", "display_name"))
         else:
-            names.append(text_field({"name": person}, "name"))
+            names.append(get_text_field({"name": person}, "name"))
     return ", ".join(name for name in names if name)

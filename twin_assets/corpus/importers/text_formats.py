@@ -27,9 +27,9 @@ import yaml
 
 from twin_assets.corpus.importers.document_fields import (
     FormatError,
-    has_suggestions_of_others,
+    has_foreign_suggestions,
+    open_pdf,
     pdf_errors,
-    pdf_reader,
     reject_zip_bomb,
 )
 from twin_assets.corpus.importers.post_head import PostHead
@@ -90,7 +90,7 @@ def _run_pandoc(body: bytes, reader: str) -> str:
     """Return Markdown with YAML metadata; pandoc has no access to other files or the network."""
     if reader in {"docx", "odt"}:
         reject_zip_bomb(body)
-    has_suggestions = reader == "docx" and has_suggestions_of_others(body)
+    has_suggestions = reader == "docx" and has_foreign_suggestions(body)
     command = [
         *(_pandoc_path(), "+RTS", _MAX_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
         *(["--track-changes=reject"] if has_suggestions else []),
@@ -108,7 +108,7 @@ def _run_pandoc(body: bytes, reader: str) -> str:
 def _pdf_text(body: bytes) -> str:
     """Return the text of a PDF with its lines joined; "" if its pages are pictures."""
     try:
-        pages = [str(page.extract_text()) for page in pdf_reader(body).pages]
+        pages = [str(page.extract_text()) for page in open_pdf(body).pages]
     except pdf_errors() as error:
         raise FormatError(" ".join(str(error).split())[:200]) from error
     return "\n\n".join(_join_lines(page) for page in pages)

@@ -382,7 +382,7 @@ class RouteAllowlist:
     def _model_entry(self, name: str) -> Mapping[str, Any]:
         snapshot = self.live_config.current
         decision = decision_for_model(snapshot, name)
-        price = self.prices.for_server(decision.server_key, is_paid=decision.version == PAID)
+        price = self.prices.server_prices(decision.server_key, is_paid=decision.version == PAID)
         return {
             "id": name,
             "object": "model",

@@ -59,7 +59,7 @@ def _read_lines(log: Path, log_start: int) -> list[str]:
 
 def _select_cause(lines: Sequence[str]) -> str:
     """Return a killed rank, or else an error: other ranks only report that they lost the first."""
-    sentence_by_signal = dict(_find_kills(lines))
+    sentence_by_signal = dict(_find_killed_ranks(lines))
     causes = [
         sentence for number, sentence in sentence_by_signal.items() if number not in CASCADE_SIGNALS
     ]
@@ -70,7 +70,7 @@ def _select_cause(lines: Sequence[str]) -> str:
     return candidates[-1] if candidates else ""
 
 
-def _find_kills(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+def _find_killed_ranks(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield each signal that ended a rank, with a sentence."""
     rank = "a rank"
     for line in lines:

@@ -128,7 +128,7 @@ class OutboxCounts:
         oldest_at: when the oldest waiting item was queued, or None if nothing waits.
         sent_scores, sent_traces: accepted by the trace store so far.
         dropped_traces: dropped to free space, oldest first.
-        refused: kept aside because the trace store will never accept them (`Outbox.list_refused`).
+        refused: kept aside because the trace store will never accept them (`Outbox.list_refused_items`).
         problem, problem_at: the relay's last problem; empty after a success.
     """
 
@@ -249,11 +249,11 @@ class Outbox:
         """
         with self._write_transaction("queue a trace") as connection:
             if tombstones.has_tombstones(connection):
-                buried = tombstones.find_buried_traces(connection, export)
+                buried = tombstones.find_erased_traces(connection, export)
                 tombstones.add_tombstones(
                     connection, (tombstones.tombstone_hash("trace", trace) for trace in buried)
                 )
-                remaining = tombstones.without_traces(export, buried) if buried else export
+                remaining = tombstones.remove_traces(export, buried) if buried else export
                 if remaining is None:
                     return
                 export = remaining
@@ -266,7 +266,7 @@ class Outbox:
                 connection.execute("DELETE FROM waiting WHERE number = ?", (oldest[0],))
                 self._increment_counts(connection, trace=-1, bytes=-oldest[1], dropped=1)
 
-    def next_waiting(self) -> QueuedItem | None:
+    def get_next_item(self) -> QueuedItem | None:
         """Return the next item (fewest attempts, then kind, then oldest), or None if nothing waits.
 
         An item that the store cannot process is moved behind the others and does not block them.
@@ -308,7 +308,7 @@ class Outbox:
             )
             self._remove(connection, waiting)
 
-    def list_refused(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
+    def list_refused_items(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
         """Return (kind, id, why) of the items that the trace store refused, newest first."""
         with self._read_connection() as connection:
             return connection.execute(

@@ -62,7 +62,7 @@ def read_spans(export: bytes) -> list[OtlpSpan]:
     return read_export(export, content_type=PROTOBUF_TYPE, content_encoding="gzip")
 
 
-def find_buried_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
+def find_erased_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
     """Return ids of exported traces excluded by their own id, reader, author or a passage."""
     return {
         span.trace_id
@@ -86,7 +86,7 @@ def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) ->
     return is_buried(connection, names, started_at=float("inf"))
 
 
-def without_traces(export: bytes, traces: Collection[str]) -> bytes | None:
+def remove_traces(export: bytes, traces: Collection[str]) -> bytes | None:
     """Return the export without these traces, or None if nothing is left."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 

@@ -173,7 +173,7 @@ def _read_json(body: bytes) -> list[OtlpSpan]:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ExportRefusedError("Failed to parse OTel JSON Trace") from error
     try:
-        message = ParseDict(_with_base64_ids(export), ExportTraceServiceRequest(), True)
+        message = ParseDict(_encode_ids_as_base64(export), ExportTraceServiceRequest(), True)
     except (ParseError, TypeError, ValueError, AttributeError) as error:
         raise ExportRefusedError(
             f"Invalid OTLP trace export ({error}). The entire export was rejected."
@@ -181,15 +181,15 @@ def _read_json(body: bytes) -> list[OtlpSpan]:
     return _convert_spans(message)
 
 
-def _with_base64_ids(value: Any) -> Any:
+def _encode_ids_as_base64(value: Any) -> Any:
     """Convert ids from OTLP/JSON's hexadecimal to the Base64 of protobuf's own JSON."""
     if isinstance(value, list):
-        return [_with_base64_ids(one) for one in cast("list[Any]", value)]
+        return [_encode_ids_as_base64(one) for one in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     return {
         name: base64.b64encode(bytes.fromhex(one)).decode()
         if name in _ID_FIELDS and isinstance(one, str)
-        else _with_base64_ids(one)
+        else _encode_ids_as_base64(one)
         for name, one in cast("dict[str, Any]", value).items()
     }

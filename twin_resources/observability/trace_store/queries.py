@@ -84,7 +84,7 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
     for name, column in _SCORE_COLUMNS.items():
         text = values_by_name.get(name, "")
         if words := _split_list(text.upper() if name == "dataType" else text):
-            conditions.append(_any_of(column, words))
+            conditions.append(_build_in_condition(column, words))
     conditions += _time_conditions(
         values_by_name, "fromTimestamp", "toTimestamp", "timestamp_ms", issues
     )
@@ -187,7 +187,7 @@ def _split_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _any_of(column: str, values: Sequence[Any]) -> Condition:
+def _build_in_condition(column: str, values: Sequence[Any]) -> Condition:
     return Condition(f"{column} IN ({', '.join('?' * len(values))})", tuple(values))
 
 
