@@ -1,7 +1,7 @@
 """Define the content of a user-facing error: the attempt, the cause and the next step.
 
 Scope: the base class; a module subclasses it if callers distinguish cases.
-Out of scope: messages of one module, logging.
+Out of scope: the messages of individual modules, and logging.
 """
 # pyright: strict
 

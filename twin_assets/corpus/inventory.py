@@ -1,8 +1,8 @@
-"""Combine the current content of an author's sources, files and exports, in one inventory.
+"""Combine the current files and exports of an author's sources in one inventory.
 
 Scope: combining sources, finding unchanged sources, and keeping the posts of a source that cannot
 be read now. Out of scope: finding and opening a source (`sources`, `importers`, `exported`),
-rows of `raw_posts` (`importing`), Dagster.
+rows of `raw_posts` (`importing`), and Dagster.
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ from twin_assets.corpus.sources import FailedSource, find_sources
 
 _MAX_FILES_PER_COMMIT = 20
 _MAX_FILES_IN_FIRST_COMMIT = 3
-"""Maximum number of files that a commit may date; files in a larger commit are often older."""
+"""Maximum size of a commit that dates its files; files in a larger commit are often older."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Inventory:
         exports: the exports by their importer's name.
         unchanged: the importers whose exports have not changed since the last import and are not
             parsed.
-        include: the content to import in addition to public posts (`author_file.OPT_INS`).
-        failed: sources that could not be read this time; their posts are kept.
+        include: the kinds of content imported in addition to public posts (`author_file.OPT_INS`).
+        failed: sources that cannot be read now; their posts are kept.
         remarks: the `source_id` of posts by remark (`posts.Post.remark`), filled while posts are
             read.
     """
@@ -94,13 +94,13 @@ class Inventory:
 
     def count_excluded_items(self) -> dict[str, int]:
         """Return the number of excluded export items by reason, most frequent first."""
-        total: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for exports in self.exports.values():
-            total.update(exports.read().excluded)
-        return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+            counts.update(exports.read().excluded)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def keeps_record(self, stored_row: Mapping[str, Any]) -> bool:
-        """Return whether to keep a missing record: its export is a feed, or was not fully parsed.
+        """Return whether to keep a missing record, whose export is a feed or was not fully parsed.
 
         A record that the export marks as a draft or as restricted is not missing.
 
@@ -112,12 +112,12 @@ class Inventory:
             return str(stored_row["source"]) in self.export_importers
         if exports.name in self.unchanged:
             return True
-        reading = exports.read()
-        known = reading.is_withheld(str(stored_row["source_id"]))
-        return not known and (not exports.is_full_export or reading.has_failed)
+        export_content = exports.read()
+        is_withheld = export_content.is_withheld(str(stored_row["source_id"]))
+        return not is_withheld and (not exports.is_full_export or export_content.has_failed)
 
     def find_unlisted_folder(self, stored_row: Mapping[str, Any]) -> Folder | None:
-        """Return the source that may still have a missing file in an unlistable folder, or None.
+        """Return the source whose unlistable folder may contain a missing file, or None.
 
         Args:
             stored_row: the file's stored row of `raw_posts`.
@@ -154,33 +154,35 @@ def take_inventory(
         TwinError: there is no source, or a source cannot be read, has an unsupported format, or has
             no posts (an unmounted folder looks empty and must not delete everything).
     """
-    sources_read = find_sources(sources, include=frozenset(include), scratch=scratch)
+    opened_sources = find_sources(sources, include=frozenset(include), scratch=scratch)
     stored_digests = {} if imported is None else dict(imported.select("source", "digest").rows())
     posts: dict[str, tuple[Folder, PostFile]] = {}
-    skipped: Counter[str] = Counter()
-    for folder in sources_read.folders:
-        skipped.update(folder.skipped)
+    skipped_counts: Counter[str] = Counter()
+    for folder in opened_sources.folders:
+        skipped_counts.update(folder.skipped)
         name = folder.source.rstrip("/").rsplit("/", 1)[-1]
         for file in folder.posts:
             source_id = file.source_id
             while source_id in posts:
                 source_id = f"{name}/{source_id}"
             posts[source_id] = (folder, file)
-    unchanged = {
+    unchanged_names = {
         name
-        for name, exports in sources_read.exports.items()
+        for name, exports in opened_sources.exports.items()
         if stored_digests.get(name) == exports.digest
     }
-    for name in sources_read.exports.keys() - unchanged:
-        reading = sources_read.exports[name].read()
-        skipped.update({f"in an archive: {reason}": n for reason, n in reading.refused.items()})
-        sources_read.require_records(name)
+    for name in opened_sources.exports.keys() - unchanged_names:
+        export_content = opened_sources.exports[name].read()
+        skipped_counts.update(
+            {f"in an archive: {reason}": count for reason, count in export_content.refused.items()}
+        )
+        opened_sources.require_records(name)
     return Inventory(
-        sources_read.folders,
+        opened_sources.folders,
         posts,
-        dict(sorted(skipped.items())),
-        exports=sources_read.exports,
-        unchanged=frozenset(unchanged),
+        dict(sorted(skipped_counts.items())),
+        exports=opened_sources.exports,
+        unchanged=frozenset(unchanged_names),
         include=frozenset(include),
-        failed=sources_read.failed,
+        failed=opened_sources.failed,
     )

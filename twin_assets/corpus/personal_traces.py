@@ -1,8 +1,8 @@
-"""Count personal data and secrets that a second, smaller list finds in a cleaned text.
+"""Count the personal data and secrets that a second, smaller set of patterns finds in a text.
 
-Scope: a few unambiguous patterns, independent of `twin_resources.privacy`. Out of scope:
-redaction (`privacy`, whose code is not used here, because a claim that uses the same function can
-only repeat its mistakes).
+Scope: a few unambiguous patterns, independent of `twin_resources.privacy`. Out of scope: redaction
+(`privacy`). This module shares no code with it, because a check with the same function would repeat
+its mistakes.
 
 Addresses that are not a person's mailbox do not count: documentation domains (RFC 2606), version
 control accounts, addresses inside a URL, and fediverse handles.
@@ -42,25 +42,25 @@ _SECRETS = re.compile(
 
 
 def count_personal_traces(text: str) -> int:
-    """Return the number of certain e-mail addresses, phones, accounts, cards and keys in a text."""
+    """Return the number of definite e-mail addresses, phone numbers, IBANs, cards and keys."""
     prose = remove_code(text)  # a hex dump may contain apparent card numbers
-    mails = _MAIL.finditer(text) if "@" in text else ()
+    addresses = _MAIL.finditer(text) if "@" in text else ()
     return (
-        sum(not _IMPERSONAL_ADDRESS.search(trace[0]) for trace in mails)
+        sum(not _IMPERSONAL_ADDRESS.search(match[0]) for match in addresses)
         + sum(1 for _ in _PHONE.finditer(prose))
-        + sum(_is_iban(trace[0]) for trace in _IBAN.finditer(prose))
-        + sum(_has_luhn_sum(trace[0]) for trace in _CARD.finditer(prose))
+        + sum(_is_iban(match[0]) for match in _IBAN.finditer(prose))
+        + sum(_has_luhn_sum(match[0]) for match in _CARD.finditer(prose))
         + sum(1 for _ in _SECRETS.finditer(text))
     )
 
 
 def _is_iban(candidate: str) -> bool:
-    plain = candidate.replace(" ", "")
-    rearranged = "".join(str(int(sign, 36)) for sign in plain[4:] + plain[:4])
-    return 15 <= len(plain) <= 34 and int(rearranged) % 97 == 1
+    iban = candidate.replace(" ", "")
+    digits = "".join(str(int(character, 36)) for character in iban[4:] + iban[:4])
+    return 15 <= len(iban) <= 34 and int(digits) % 97 == 1
 
 
 def _has_luhn_sum(candidate: str) -> bool:
-    digits = [int(sign) for sign in reversed(candidate) if sign.isdigit()]
-    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
-    return (sum(digits[::2]) + sum(doubled)) % 10 == 0
+    digits = [int(character) for character in reversed(candidate) if character.isdigit()]
+    doubled_digits = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
+    return (sum(digits[::2]) + sum(doubled_digits)) % 10 == 0

@@ -1,5 +1,5 @@
-"""Serve the gateway's endpoint: from a request to an answer, its trace and its cost.
+"""Serve the gateway's endpoint: answer requests, and record their traces and costs.
 
 Scope: the request path and the plugin inside LiteLLM.
-Out of scope: Dagster, keys and money (`access/`), models fitted from labels (`router/`).
+Out of scope: Dagster, keys and budgets (`access/`), and models fitted from labels (`router/`).
 """

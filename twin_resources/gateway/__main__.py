@@ -1,6 +1,6 @@
 """Start the gateway of the home that `TWIN_HOME` names: `python -m twin_resources.gateway`.
 
-Scope: a clean environment, the checks of port and keys, starting granian.
+Scope: cleaning the environment, checking the port and the keys, and starting granian.
 Out of scope: answering requests. This process does not import LiteLLM; its worker does.
 
 Granian serves the proxy with 6.5 ms of CPU time per request; uvicorn takes 9 ms
@@ -28,17 +28,19 @@ WORKER_STOP_TIMEOUT_S = 10
 
 
 def gateway_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of the environment that the proxy process gets.
+    """Return the environment variables for the proxy process.
 
     The keys of the teacher's and the judge's providers are removed, because the gateway does not
     call them. The paid model's key is included only if the model and the budget are both set.
     """
-    reduced = settings.model_copy(update={"teacher_model": "", "judge_model": ""})
-    return child_environment(reduced, instance=environ.get(INSTANCE_VARIABLE, ""), environ=environ)
+    gateway_settings = settings.model_copy(update={"teacher_model": "", "judge_model": ""})
+    return child_environment(
+        gateway_settings, instance=environ.get(INSTANCE_VARIABLE, ""), environ=environ
+    )
 
 
 def check_port(host: str, port: int) -> None:
-    """Check that the port is free before the imports, which take 10 seconds.
+    """Check that the port is free, before the imports, which take 10 seconds.
 
     Raises:
         TwinError: the port cannot be bound.
@@ -62,13 +64,15 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1, help="worker processes")
     processes: int = parser.parse_args().processes
     settings = load_settings()
-    clean = gateway_environment(settings, os.environ)
-    if set(os.environ) - set(clean):
+    clean_environment = gateway_environment(settings, os.environ)
+    if set(os.environ) - set(clean_environment):
         # A new program image also removes the other variables from /proc/<pid>/environ.
         os.execve(
-            sys.executable, [sys.executable, "-m", "twin_resources.gateway", *sys.argv[1:]], clean
+            sys.executable,
+            [sys.executable, "-m", "twin_resources.gateway", *sys.argv[1:]],
+            clean_environment,
         )
-    os.environ.update(clean)
+    os.environ.update(clean_environment)
     try:
         trace_store(settings, load_secrets(settings))
         check_port(settings.host, settings.gateway_port)

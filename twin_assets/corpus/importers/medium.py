@@ -1,11 +1,11 @@
 """Import Medium's export: `posts/<date>_<title>-<id>.html`, `posts/draft_<title>-<id>.html`.
 
-Scope: distinguishing stories, drafts and responses, and a story's fields.
-Out of scope: Markdown from HTML (`html_cleaning`). Claps, highlights, bookmarks, sessions and IP
-addresses, which are in other folders, are never read.
+Scope: distinguishing stories, drafts and responses, and reading a story's fields.
+Out of scope: converting HTML to Markdown (`html_cleaning`). Claps, highlights, bookmarks, sessions
+and IP addresses are in other folders, which are never read.
 
-Format: https://help.medium.com/hc/en-us/articles/115004745787; a page is an `h-entry` of
-https://microformats.org/wiki/h-entry.
+Format: https://help.medium.com/hc/en-us/articles/115004745787. Each page is an `h-entry`
+(https://microformats.org/wiki/h-entry).
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ _PAGE = r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{8,14}\.html"
 _IDENTIFIER = re.compile(r"-([0-9a-f]{8,14})(?:\.html)?$")
 _PAGE_MARKERS = (b'class="h-entry"', b'class="p-name"', b'data-field="body"')
 _DROPPED_CLASSES = frozenset(
-    # the repeated title; cards and frames with other people's pages
+    # the repeated title, and cards and frames that show other people's pages
     {"graf--title", "graf--mixtapeEmbed", "graf--iframe", "section-divider", "js-mixtapeImage"}
 )
 _MAX_RESPONSE_WORDS = 300
@@ -38,12 +38,12 @@ _MAX_RESPONSE_WORDS = 300
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether a page with a story's name is an `h-entry` with Medium's fields."""
+    """Return whether a page named like a story is an `h-entry` with Medium's fields."""
     return any(_is_page(archive, name) for name in _list_pages(archive)[:5])
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield every page of the export."""
+    """Yield a record or a skip for each page of the export."""
     for name in _list_pages(archive):
         try:
             body = archive.read(name, limit=MAX_POST_BYTES)
@@ -60,7 +60,7 @@ def _list_pages(archive: Archive) -> list[str]:
 
 def _is_page(archive: Archive, name: str) -> bool:
     head = archive.head(name)
-    return all(mark in head for mark in _PAGE_MARKERS)
+    return all(marker in head for marker in _PAGE_MARKERS)
 
 
 def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | Skipped:
@@ -69,9 +69,12 @@ def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRec
     if tree is None or body is None:
         return Skipped(name, "not_a_post")
     title = _element_text(_find_by_class(tree, "p-name"))
-    author, published = _find_by_class(tree, "p-author"), _find_by_class(tree, "dt-published")
-    canonical = _find_by_class(tree, "p-canonical")
-    is_draft = published is None or name.rsplit("/", 1)[-1].startswith("draft_")
+    author_element, date_element = (
+        _find_by_class(tree, "p-author"),
+        _find_by_class(tree, "dt-published"),
+    )
+    canonical_link = _find_by_class(tree, "p-canonical")
+    is_draft = date_element is None or name.rsplit("/", 1)[-1].startswith("draft_")
     is_response = not is_draft and _is_response(tree, body, title=title)
     if is_draft and "drafts" not in include:
         return Skipped(name, "draft")
@@ -83,20 +86,20 @@ def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRec
     text = remove_foreign_parts(inner_html(body))
     if not _element_text(body):
         return Skipped(name, "no_text")
-    url = str(canonical.get("href") or "") if canonical is not None else ""
+    url = str(canonical_link.get("href") or "") if canonical_link is not None else ""
     return ExportRecord(
         source=NAME,
         source_id=_identifier(name, url),
         url=url,
-        author=_element_text(author),
-        byline="p-author" if _element_text(author) else "",
+        author=_element_text(author_element),
+        byline="p-author" if _element_text(author_element) else "",
         kind="draft" if is_draft else "reply" if is_response else "article",
         title="" if is_response else title,
         text=text,
         markup="html",
         created_at=None
-        if published is None
-        else parse_datetime(str(published.get("datetime") or "")),
+        if date_element is None
+        else parse_datetime(str(date_element.get("datetime") or "")),
         visibility="private" if is_draft else "public",
     )
 
@@ -111,13 +114,13 @@ def _is_response(tree: Any, body: Any, *, title: str) -> bool:
     if any(body.iter("h1", "h2", "h3", "h4")):
         return False
     text = _element_text(body)
-    named_by_its_words = text.startswith(title.rstrip("…. ")[:40])
-    return named_by_its_words and len(text.split()) <= _MAX_RESPONSE_WORDS
+    title_is_excerpt = text.startswith(title.rstrip("…. ")[:40])
+    return title_is_excerpt and len(text.split()) <= _MAX_RESPONSE_WORDS
 
 
 def _identifier(name: str, url: str) -> str:
-    for place in (name, url):
-        if match := _IDENTIFIER.search(place):
+    for candidate in (name, url):
+        if match := _IDENTIFIER.search(candidate):
             return match[1]
     return name.rsplit("/", 1)[-1].removesuffix(".html")
 

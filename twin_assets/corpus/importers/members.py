@@ -1,7 +1,8 @@
-"""Give uniform access to the members of an export, within limits against hostile archives.
+"""Provide uniform access to the members of an export, with limits against hostile archives.
 
 Scope: the class `Archive` (names, sizes, bytes), `ArchiveLimits` and `MemberError`.
-Out of scope: folders, zips and tars (`archive`, `packed`), the meaning of a member (importers).
+Out of scope: reading folders, zips and tars (`archive`, `packed`), and the meaning of a member
+(importers).
 
 Nothing is unpacked to disk, so no name can escape a folder. Unsafe names, links, devices and
 encrypted members are counted in `refused` and not listed.
@@ -30,7 +31,7 @@ from typing import IO, Self
 from twin_resources.errors import TwinError
 
 _PIECE_BYTES = 1 << 16
-# Most names match this: they are safe, visible and equal in every Unicode normalization form.
+# Most names match this pattern. Such names are safe, visible and unchanged by normalization.
 _PLAIN_NAME = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*)*", re.ASCII)
 READ_ERRORS = (
     zipfile.BadZipFile,
@@ -38,8 +39,8 @@ READ_ERRORS = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
-    NotImplementedError,  # a compression that this Python does not support
-    RuntimeError,  # encrypted without a flag
+    NotImplementedError,  # an unsupported compression method
+    RuntimeError,  # an encrypted member without the encryption flag
     OSError,
     ValueError,
     struct.error,
@@ -51,11 +52,11 @@ class ArchiveLimits:
     """Limits on reading one archive.
 
     Attributes:
-        members: number of names (an X archive of ten years with media has about 50,000).
-        member_bytes: size of one member that is read (X splits tweets into parts of 100 MB).
-        read_bytes: total bytes read from the archive.
-        walked_bytes: size to which a tar may expand while it is walked, including its media.
-        ratio: expanded size divided by packed size, for a member or a whole tar above 16 MiB
+        members: maximum number of members (a ten-year X archive with media has about 50,000).
+        member_bytes: maximum size of a member to read (X splits tweets into parts of 100 MB).
+        read_bytes: maximum total of bytes read from the archive.
+        walked_bytes: maximum expanded size of a tar, including its media.
+        ratio: maximum ratio of expanded to packed size, for a member or a whole tar above 16 MiB
             (tweets in JSON reach 20:1, and deflate cannot exceed 1032:1).
     """
 
@@ -70,7 +71,7 @@ MIN_RATIO_BYTES = 16 << 20
 
 
 class MemberError(ValueError):
-    """A member that cannot be read, with the `reason` for `Skipped`.
+    """A member could not be read; `reason` becomes the reason of a `Skipped`.
 
     Reasons are `missing`, `too_large`, `too_compressed`, and `unreadable` or `torn` for a
     failed read.
@@ -83,25 +84,25 @@ class MemberError(ValueError):
 
 
 RETRYABLE_REASONS = frozenset({"unreadable", "torn"})
-"""Reasons why a member, or its rest, was not read; a retry may read more."""
+"""Reasons for an incomplete read; a retry may read more."""
 
 FAILED_READS = RETRYABLE_REASONS | {"malformed_row"}
-"""Reasons after which no post counts as deleted, because posts may exist that were not read.
+"""Reasons for which no post counts as deleted, because unread posts may still exist.
 
-A malformed row cannot be identified, so it may be any missing post.
+A malformed row has no identifier, so it may be any missing post.
 """
 
 
 class Archive(ABC):
-    """The members of an export, as a context manager that is not thread-safe.
+    """The members of an export; a context manager that is not thread-safe.
 
     Attributes:
         path: the path that was opened.
         kind: `folder`, `zip`, `tar` or `file`.
         refused: number of unlisted members by reason (`unsafe_name`, `link`, `special_file`,
             `encrypted`, `same_name_twice`, and `unreadable` for a folder that cannot be listed).
-        written_at: time of the newest member, in seconds; it orders two exports of one account even
-            if a copy lost the file's time.
+        written_at: time of the newest member, in Unix seconds. It orders two exports of one account
+            even if copying changed the file's time.
     """
 
     kind = "archive"
@@ -126,11 +127,11 @@ class Archive(ABC):
         self.close()
 
     def names(self) -> tuple[str, ...]:
-        """Return the sorted POSIX paths (NFC) of regular files, without hidden and macOS files."""
+        """Return the sorted POSIX paths (NFC) of regular files, except hidden and macOS files."""
         return tuple(sorted(self._sizes))
 
     def names_matching(self, pattern: str) -> list[str]:
-        """Return names whose end, from the start of a path part, matches the regular expression.
+        """Return the names whose last path components match the regular expression.
 
         `Shares\\.csv` finds `Shares.csv` and `ada-2024/Shares.csv`; case is ignored.
         """
@@ -138,7 +139,7 @@ class Archive(ABC):
         return [name for name in self.names() if expression.fullmatch(name)]
 
     def candidates(self, pattern: str) -> Sequence[str]:
-        """Return the names that match, or else the name of a single file."""
+        """Return the matching names, or else the name of a single-file source."""
         return self.names_matching(pattern) or (self.names() if self.kind == "file" else ())
 
     def size(self, name: str) -> int:
@@ -192,17 +193,17 @@ class Archive(ABC):
         size = self.size(name)
         try:
             with self._open(name) as stream:
-                end = stream.read(_PIECE_BYTES)
+                first_bytes = stream.read(_PIECE_BYTES)
                 if self.kind not in {"folder", "file"}:
-                    return end
+                    return first_bytes
                 if size > 2 * _PIECE_BYTES:
                     stream.seek(-_PIECE_BYTES, os.SEEK_END)
-                return end + stream.read(_PIECE_BYTES)
+                return first_bytes + stream.read(_PIECE_BYTES)
         except READ_ERRORS as error:
             raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
 
     def pieces(self, name: str, *, limit: int | None = None) -> Iterator[bytes]:
-        """Yield a member's bytes 64 KiB at a time, so that memory never holds all of it.
+        """Yield a member's bytes in pieces of 64 KiB, so that the whole member is never in memory.
 
         Raises:
             MemberError, TwinError: as in `read`, possibly after some pieces.
@@ -253,7 +254,7 @@ class Archive(ABC):
         return self.size(name)
 
     def _add_member(self, raw_name: str, size: int, written_at: float) -> str:
-        """List a regular file; return its name, or "" if it is refused or hidden."""
+        """Add a regular file to the listing; return its name, or "" if it is refused or hidden."""
         name = raw_name if _PLAIN_NAME.fullmatch(raw_name) else self._safe_name(raw_name)
         if not name or name.partition("/")[0] == "__MACOSX":
             return ""

@@ -1,10 +1,10 @@
 """Parse dates with a month's name in a language other than English: `12. März 2020`, `3 мая 2019`.
 
 Scope: the possible meanings of such a text, in 26 languages.
-Out of scope: numbers, English (`post_dates`), which field is a date.
+Out of scope: numeric and English dates (`post_dates`), and which fields are dates.
 
-The names are CLDR's, from dateparser (https://dateparser.readthedocs.io). Only its parser for
-absolute dates is used, and day, month and year are required ("yesterday" is not enough). A name may
+The names come from CLDR through dateparser (https://dateparser.readthedocs.io). Only its parser for
+absolute dates is used. Day, month and year are required ("yesterday" is not enough). One name can
 mean different months: `listopada` is October in Croatian and November in Polish.
 """
 # pyright: strict
@@ -24,12 +24,12 @@ LANGUAGES = (
 """ISO 639-1 codes; if two languages read a name differently, the earlier one takes precedence."""
 
 _SAME_NAMES = {"no": "nb", "nn": "nb"}
-# A day, a year and a name, in a text too short for a sentence.
+# Matches a day, a year and a name in a text that is too short for a sentence.
 _DATE_LIKE = re.compile(r"(?=.*?\b\d{4}\b)(?=.*?(?<!\d)\d{1,2}(?!\d))(?=.*?[^\W\d_]{3}).{8,60}")
 _ORDINAL = re.compile(r"(?<=\d)[º°ª]")
 # Words for "of the year" and "day" after a number.
 _FILLERS = re.compile(r"(?<=\d)\.?\s(?:gada|metų|m|d)\b\.?")
-# dateparser has only the nominative, but dates use *maijā* and *maja*.
+# dateparser knows only nominative forms, but dates use inflected forms (*maijā*, *maja*).
 _SLOVENE = {
     **{"januarja": "januar", "februarja": "februar", "marca": "marec", "aprila": "april"},
     **{"maja": "maj", "junija": "junij", "julija": "julij", "avgusta": "avgust"},
@@ -41,22 +41,23 @@ _NAME = re.compile(r"[^\W\d_]{3,}")
 
 
 def parse_dates_in_words(text: str, language: str) -> tuple[datetime, ...]:
-    """Return the possible meanings of a date in words, without a zone if the text names none.
+    """Return the possible meanings of a date in words; they have no zone if the text names none.
 
     Args:
         text: a whole field.
         language: the post's BCP 47 language; all languages are tried if it is "" or not listed.
 
     Returns:
-        One moment, or several by preference if languages differ, or () if `text` is not a date.
+        One date, or several in order of preference if languages differ, or () if `text` is not a
+        date.
     """
     if not _DATE_LIKE.fullmatch(text):
         return ()
     text = _FILLERS.sub("", _ORDINAL.sub("", text))
     language_code = language.split("-", maxsplit=1)[0].lower()
     language_code = _SAME_NAMES.get(language_code, language_code)
-    if language_code in LANGUAGES and (parsed := _parse_date(text, language_code)):
-        return (parsed,)
+    if language_code in LANGUAGES and (parsed_date := _parse_date(text, language_code)):
+        return (parsed_date,)
     dates = (_parse_date(text, code) for code in LANGUAGES)
     return tuple(dict.fromkeys(date for date in dates if date is not None))
 
@@ -81,8 +82,8 @@ def _latvian_nominative(name: re.Match[str]) -> str:
 
 @lru_cache(maxsize=len(LANGUAGES))
 def _parser(language: str) -> Any:
-    dates: Any = import_module("dateparser.date")
-    return dates.DateDataParser(
+    date_module: Any = import_module("dateparser.date")
+    return date_module.DateDataParser(
         languages=[language],
         settings={"PARSERS": ["absolute-time"], "REQUIRE_PARTS": ["day", "month", "year"]},
     )

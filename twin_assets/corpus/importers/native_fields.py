@@ -1,9 +1,9 @@
-"""Read the fields that a text format keeps at its top in its own markup.
+"""Read the metadata fields that are written in a text format's own markup.
 
-Scope: reStructuredText's field lists, Nikola's comments, AsciiDoc's attributes, Org's
-keywords and drawers, an MDX page's exports.
-Out of scope: front matter, which any of them may also have (`front_matter`), word processors'
-documents (`document_fields`).
+Scope: reStructuredText field lists, Nikola comments, AsciiDoc attributes, Org keywords and drawers,
+and the exports of an MDX page.
+Out of scope: front matter, which all these formats may also contain (`front_matter`), and
+word-processor documents (`document_fields`).
 
 Formats: https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#field-lists,
 https://getnikola.com/handbook.html#metadata-formats,
@@ -41,9 +41,9 @@ Field = tuple[str, str]
 
 
 def native_fields(text: str, suffix: str) -> dict[str, Any]:
-    """Return a text's fields in its format's markup, with lower-case keys.
+    """Return the fields written in the format's own markup, with lower-case keys.
 
-    If two fields share a name, one that holds the post back wins, or else the first.
+    If several fields share a name, a field that hides the post takes precedence over the first.
     """
     if suffix == "rst":
         entries = _rst_fields(text)
@@ -74,49 +74,49 @@ def _head_lines(text: str) -> list[str]:
 
 
 def _rst_fields(text: str) -> Iterator[Field]:
-    """Yield fields and comments before the first paragraph; the title may be between them."""
+    """Yield the fields before the first paragraph, including those in comments."""
     lines = [*_head_lines(text), ""]
-    last: Field | None = None
+    pending_field: Field | None = None
     in_comment = False
-    for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        indented = line.startswith((" ", "\t"))
-        candidate = line.strip() if in_comment else line  # `.. meta::` has its own fields below it
+    for line, next_line in zip(lines, [*lines[1:], ""], strict=True):
+        is_indented = line.startswith((" ", "\t"))
+        candidate = line.strip() if in_comment else line  # `.. meta::` has indented fields
         match = _FIELD.fullmatch(candidate) or _NIKOLA.fullmatch(line)
-        if last is not None and not (indented and line.strip()):
-            yield last
-            last = None
+        if pending_field is not None and not (is_indented and line.strip()):
+            yield pending_field
+            pending_field = None
         if match is not None:
-            last, in_comment = (match[1], match[2] or ""), in_comment and indented
-        elif indented and last is not None:
-            last = (last[0], f"{last[1]} {line.strip()}")
+            pending_field, in_comment = (match[1], match[2] or ""), in_comment and is_indented
+        elif is_indented and pending_field is not None:
+            pending_field = (pending_field[0], f"{pending_field[1]} {line.strip()}")
         elif _COMMENT.fullmatch(line):
             in_comment = True
         elif line and not (
-            (indented and in_comment)
+            (is_indented and in_comment)
             or _ADORNMENT.fullmatch(line)
-            or _ADORNMENT.fullmatch(following)
+            or _ADORNMENT.fullmatch(next_line)
         ):
             return
 
 
 def _asciidoc_fields(text: str) -> Iterator[Field]:
-    """Yield attributes before the first paragraph, and the author and revision lines."""
-    below_title = in_comment = False
+    """Yield the attributes before the first paragraph, and the author and revision lines."""
+    is_below_title = in_comment = False
     for line in _head_lines(text):
         if line.startswith("////"):
             in_comment = not in_comment
         elif in_comment or line.startswith("//"):
             continue
         elif not line:
-            below_title = False
+            is_below_title = False
         elif match := _FIELD.fullmatch(line):
             yield match[1], match[2] or ""
         elif re.match(r"[=#] \S", line):
             yield "title", line[2:].strip()
-            below_title = True
-        elif below_title and (revision := _REVISION.fullmatch(line)):
+            is_below_title = True
+        elif is_below_title and (revision := _REVISION.fullmatch(line)):
             yield "date", revision[1]
-        elif below_title and (names := _author_names(line)):
+        elif is_below_title and (names := _author_names(line)):
             yield "author", ", ".join(names)
         elif not line.startswith(":!") and not line.endswith("!:"):
             return
@@ -128,16 +128,18 @@ def _author_names(line: str) -> list[str]:
 
 
 def _mdx_fields(text: str) -> Iterator[Field]:
-    """Yield members of objects exported before the first code block: `export const meta = {…}`."""
-    for exported in _EXPORTED_OBJECT.finditer(text[:_MAX_EXPORT_CHARACTERS].partition("```")[0]):
-        for member in _MEMBER.finditer(exported[1]):
-            yield member[1], member[3]
+    """Yield the members of objects (`export const meta = {…}`) before the first code block."""
+    for object_match in _EXPORTED_OBJECT.finditer(
+        text[:_MAX_EXPORT_CHARACTERS].partition("```")[0]
+    ):
+        for member_match in _MEMBER.finditer(object_match[1]):
+            yield member_match[1], member_match[3]
 
 
 def _org_fields(text: str) -> Iterator[Field]:
-    """Yield keywords and drawers outside blocks.
+    """Yield the keywords and drawers outside blocks.
 
-    Below the first headline, a field that holds one part back holds the whole text back.
+    Below the first headline, a field that hides one section hides the whole text.
     """
     in_block = is_below_headline = False
     for line in text.splitlines():

@@ -1,9 +1,9 @@
-"""Remove Obsidian's comments, `%%…%%`, which are hidden from readers.
+"""Remove Obsidian comments (`%%…%%`), which are hidden from readers.
 
 Scope: removing comments from a note.
 Out of scope: links, embeds and callouts.
 
-Rule: https://help.obsidian.md/syntax#Comments (within a line, or as a block; never in code). An
+Syntax: https://help.obsidian.md/syntax#Comments (inline or as a block, but never in code). An
 unclosed `%%` alone on a line hides the rest of the note.
 """
 # pyright: strict
@@ -18,7 +18,7 @@ from twin_assets.corpus.importers.code_regions import code_regions
 def remove_obsidian_comments(markdown: str) -> str:
     """Remove the text between `%%` marks; return the same object if there are none.
 
-    A comment may contain code and then ends after it; `%%` inside code does not start a comment.
+    A comment may contain code, but `%%` inside code neither starts nor ends a comment.
     """
     if "%%" not in markdown:
         return markdown
@@ -30,12 +30,16 @@ def remove_obsidian_comments(markdown: str) -> str:
         position += len(part)
     parts: list[str] = []
     end = 0
-    for opening, closing in zip(mark_positions[::2], mark_positions[1::2], strict=False):
-        parts.append(markdown[end:opening])
-        end = closing + 2
-    rest = markdown[end:]
+    for comment_start, comment_end in zip(mark_positions[::2], mark_positions[1::2], strict=False):
+        parts.append(markdown[end:comment_start])
+        end = comment_end + 2
+    remainder = markdown[end:]
     if len(mark_positions) % 2:
-        at = mark_positions[-1] - end
-        line = rest[rest.rfind("\n", 0, at) + 1 :].split("\n", 1)[0]
-        rest = rest[: rest.rfind("\n", 0, at) + 1] if line.strip() == "%%" else rest
-    return "".join([*parts, rest])
+        mark_position = mark_positions[-1] - end
+        line = remainder[remainder.rfind("\n", 0, mark_position) + 1 :].split("\n", 1)[0]
+        remainder = (
+            remainder[: remainder.rfind("\n", 0, mark_position) + 1]
+            if line.strip() == "%%"
+            else remainder
+        )
+    return "".join([*parts, remainder])

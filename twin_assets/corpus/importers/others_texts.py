@@ -1,10 +1,10 @@
-"""Detect files that are not one person's post: chats, mail, keys.
+"""Detect files that are not one person's post: chats, mail and keys.
 
-Scope: detecting them by their content, not by their suffix.
-Out of scope: a post's owner (`bylines`), exports that have an importer (`recognition`).
+Scope: detection by content rather than by suffix.
+Out of scope: the owner of a post (`bylines`), and exports that have an importer (`recognition`).
 
 Formats: WhatsApp's `_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20,
-10:11 - Ana: …`), Telegram, Signal and IRC as programs write them,
+10:11 - Ana: …`), logs of Telegram, Signal and IRC clients,
 https://www.rfc-editor.org/rfc/rfc5322 (mail), https://www.rfc-editor.org/rfc/rfc9580#section-6.2
 and https://www.rfc-editor.org/rfc/rfc7468 (`-----BEGIN …-----`).
 """
@@ -41,12 +41,12 @@ def refusal_reason(text: str, *, markup: str) -> str:
 
     Args:
         text: the whole file.
-        markup: the post's markup; in plain text a dialogue without times is also a chat.
+        markup: the post's markup; in plain text, a dialogue without times also counts as a chat.
     """
-    start = text.lstrip("\ufeff \t\r\n")
-    if _KEY.match(start):
+    content = text.lstrip("\ufeff \t\r\n")
+    if _KEY.match(content):
         return "key_or_signature"
-    lines = [line.strip() for line in start.splitlines()[:_MAX_LINES] if line.strip()]
+    lines = [line.strip() for line in content.splitlines()[:_MAX_LINES] if line.strip()]
     if not lines:
         return ""
     if _MBOX.match(lines[0]) or _is_mail(lines):
@@ -59,8 +59,8 @@ def refusal_reason(text: str, *, markup: str) -> str:
 def _is_chat(lines: list[str]) -> bool:
     """Return whether a third of the lines are messages with a time and a sender.
 
-    A message may have several lines, and the first lines may be a notice. If messages have a time
-    but no date, as in a personal log of one day, senders must recur.
+    A message may span several lines, and the file may begin with notices. Messages with a time but
+    no date may be a one-day personal log, so most senders must recur.
     """
     if not any(map(_CHAT_MESSAGE.match, lines[: _MAX_NOTICES + 1])):
         return False
@@ -74,7 +74,7 @@ def _is_chat(lines: list[str]) -> bool:
 
 
 def _is_mail(lines: list[str]) -> bool:
-    """Return whether a text begins with mail fields: the sender and two others."""
+    """Return whether a text begins with at least three mail fields, including a sender."""
     names: set[str] = set()
     for line in lines[:12]:
         match = _MAIL_FIELD.match(line)
@@ -87,6 +87,6 @@ def _is_mail(lines: list[str]) -> bool:
 def _is_dialogue(lines: list[str]) -> bool:
     """Return whether most lines are turns (`Ana: …`) of two or more people."""
     names = [match[1].casefold() for line in lines if (match := _SPEAKER_LINE.match(line))]
-    recurring = {name for name in names if names.count(name) >= _MIN_MESSAGES}
-    turns = sum(name in recurring for name in names)
-    return len(recurring) >= _MIN_MESSAGES and turns * 2 > len(lines)
+    speakers = {name for name in names if names.count(name) >= _MIN_MESSAGES}
+    turns = sum(name in speakers for name in names)
+    return len(speakers) >= _MIN_MESSAGES and turns * 2 > len(lines)

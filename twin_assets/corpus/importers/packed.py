@@ -1,10 +1,10 @@
-"""Read zips and tars as `members.Archive`: listed once, read without unpacking.
+"""Read zip and tar files as `members.Archive`, without unpacking them.
 
-Scope: the two containers and the bombs that each allows.
+Scope: the two containers, and protection against decompression bombs.
 Out of scope: the meaning of a member (importers).
 
-A tar is walked with a limit on its expansion. A zip's members are limited one by one
-(`too_large`, `too_compressed`), because its media need not be read. Formats:
+A tar must be read in sequence, so its total expanded size is limited. The members of a zip are
+limited individually (`too_large`, `too_compressed`), because its media need not be read. Formats:
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT,
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html; pitfalls:
 https://docs.python.org/3/library/zipfile.html#decompression-pitfalls.
@@ -39,7 +39,7 @@ class Zip(Archive):
 
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
-        # zipfile holds the whole directory in memory, at about 10 times its size on disk.
+        # zipfile loads the whole directory, which takes about 10 times its size on disk.
         if _directory_bytes(path) > limits.members * 512:
             raise self._limit_error(f"more than {limits.members:,} files")
         self._zip = zipfile.ZipFile(path)
@@ -113,14 +113,14 @@ class Tar(Archive):
 
 
 def _walk(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield members in order; clear tarfile's list of them to keep memory use constant."""
+    """Yield the members in order, and clear tarfile's list of them to keep memory use constant."""
     while (member := tar.next()) is not None:
         yield member
         cast("Any", tar).members.clear()
 
 
 class _SmallReads(io.RawIOBase):
-    """A stream that rejects large reads, because tarfile reads a long name's record at once."""
+    """A stream that rejects large reads, because tarfile reads a long name in one call."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -153,14 +153,14 @@ class _Slice(io.RawIOBase):
 
 def tar_stream(path: Path) -> BinaryIO | None:
     """Return the expanded bytes of a tar (plain, gz, bz2, xz), or None if the file is not a tar."""
-    with path.open("rb") as raw:
-        magic = raw.read(6)
+    with path.open("rb") as file:
+        magic = file.read(6)
     openers: Iterable[tuple[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]]] = (
         (b"\x1f\x8b", gzip.GzipFile),
         (b"BZh", bz2.BZ2File),
         (b"\xfd7zXZ\0", lzma.LZMAFile),
     )
-    opener = next((opener for mark, opener in openers if magic.startswith(mark)), None)
+    opener = next((opener for prefix, opener in openers if magic.startswith(prefix)), None)
     stream = cast("BinaryIO", opener(path) if opener else path.open("rb"))
     try:
         block = stream.read(512)
@@ -180,7 +180,7 @@ def _directory_bytes(path: Path) -> int:
     with path.open("rb") as stream:
         stream.seek(max(0, length - 65_557))
         tail = stream.read()
-        end = tail.rfind(b"PK\5\6")  # it exists: `is_zipfile` has found it
+        end = tail.rfind(b"PK\5\6")  # exists, because `is_zipfile` has checked it
         size = struct.unpack_from("<I", tail, end + 12)[0]
         if size == 0xFFFF_FFFF and (locator := tail.rfind(b"PK\6\7")) >= 0:
             stream.seek(struct.unpack_from("<Q", tail, locator + 8)[0])

@@ -1,12 +1,12 @@
 """Build the public address of a Jekyll or Hugo post from its name and date, as its generator does.
 
-Scope: the generators' rules.
-Out of scope: addresses in a post's fields (`posts`), checking that an address is reachable.
+Scope: the address rules of both generators.
+Out of scope: addresses in a post's fields (`posts`), and checking that an address is reachable.
 
 Rules: https://jekyllrb.com/docs/permalinks/ (built-in styles and placeholders),
 https://gohugo.io/content-management/organization/ and https://gohugo.io/content-management/urls/.
-If a rule is not supported (Hugo's `permalinks`, a plugin's placeholder), there is no address,
-because a wrong one would mislead the reader.
+Unsupported rules (Hugo's `permalinks`, a plugin's placeholder) yield no address, because a wrong
+address would mislead the reader.
 """
 # pyright: strict
 
@@ -39,7 +39,7 @@ def post_address(
         fields: the front matter.
         source_id: the post's path in the site.
         created: the post's date, with a time zone.
-        site: a site with an address and a generator.
+        site: the post's site.
     """
     if not site.url:
         return ""
@@ -58,7 +58,7 @@ def _jekyll_path(
     match = _NAME.fullmatch(name)
     if created is None or match is None or "_posts" not in folders:
         return ""
-    day = created.astimezone(site.zone or UTC)
+    local_time = created.astimezone(site.zone or UTC)
     parent_folders = folders[: folders.index("_posts")]
     category = front_matter.get_text_field(
         fields, "category"
@@ -72,16 +72,16 @@ def _jekyll_path(
     slug = front_matter.get_text_field(fields, "slug") or match[1]
     values = {
         "categories": "/".join(categories),
-        "year": f"{day:%Y}",
-        "month": f"{day:%m}",
-        "day": f"{day:%d}",
-        "i_month": str(day.month),
-        "i_day": str(day.day),
-        "short_year": f"{day:%y}",
-        "y_day": f"{day:%j}",
-        "hour": f"{day:%H}",
-        "minute": f"{day:%M}",
-        "second": f"{day:%S}",
+        "year": f"{local_time:%Y}",
+        "month": f"{local_time:%m}",
+        "day": f"{local_time:%d}",
+        "i_month": str(local_time.month),
+        "i_day": str(local_time.day),
+        "short_year": f"{local_time:%y}",
+        "y_day": f"{local_time:%j}",
+        "hour": f"{local_time:%H}",
+        "minute": f"{local_time:%M}",
+        "second": f"{local_time:%S}",
         "title": slug,
         "slug": slug.lower(),
         "output_ext": ".html",
@@ -99,7 +99,7 @@ def _jekyll_path(
 
 def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
     if site.permalink:
-        return ""  # the site has its own rules
+        return ""  # the site defines its own rules
     path = site.path_without_language(source_id)
     folder = next((candidate for candidate in site.folders if path.startswith(f"{candidate}/")), "")
     if not folder:
@@ -113,5 +113,5 @@ def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
         parts[-1] = slug
     language = site.language_of(source_id)
     prefix = f"/{language}" if language in site.languages and language != site.language else ""
-    words = "/".join(re.sub(r"\s+", "-", part.strip().lower()) for part in parts)
-    return f"{prefix}/{words}/"
+    url_path = "/".join(re.sub(r"\s+", "-", part.strip().lower()) for part in parts)
+    return f"{prefix}/{url_path}/"

@@ -1,13 +1,14 @@
-"""Find a post's date in its fields and path, in the common spellings.
+"""Find a post's date in its fields and path, in common formats.
 
-Scope: which field takes precedence, dates in paths, the order of day and month.
+Scope: the precedence of fields, dates in paths, and the order of day and month.
 Out of scope: parsing front matter (`front_matter`), names of months in languages other than
-English (`month_names`), dates from git (`git_blame`).
+English (`month_names`), and dates from git (`git_blame`).
 
 Names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`),
 https://docs.astro.build/en/guides/content-collections/ (`pubDate`),
-https://pandoc.org/MANUAL.html#extension-yaml_metadata_block (`date`). Day and month:
-https://cldr.unicode.org (only `en-US` writes the month first, but never with full stops).
+https://pandoc.org/MANUAL.html#extension-yaml_metadata_block (`date`).
+Order of day and month: https://cldr.unicode.org (only `en-US` puts the month first, and never with
+full stops).
 """
 # pyright: strict
 
@@ -39,7 +40,7 @@ UPDATED_FIELDS = (
     *("modifiedtime", "moddatetime", "moddate", "lastupdated", "lastupdate", "revised"),
 )
 
-_YEARS = range(1970, 2100)  # for dates without separators, because eight digits may mean anything
+_YEARS = range(1970, 2100)  # for dates without separators, because eight digits may be any number
 _NAME_DATE = re.compile(
     r"(?P<year>\d{4})(?:(?P<mark>[-_.])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})(?!\d)"
     r"|(?P<month_2>\d{2})(?P<day_2>\d{2})(?:\d{4}|\d{6})?(?!\d))[-_. T]*"
@@ -59,9 +60,10 @@ _MONTH_FIRST = frozenset({"", "en", "en-us", "en-ph"})
 
 @dataclass(frozen=True)
 class PostDate:
-    """A moment in UTC and whether it is ambiguous.
+    """A time in UTC, and whether it is ambiguous.
 
-    It is ambiguous if day and month could be swapped, or if languages differ on the month's name.
+    A date is ambiguous if day and month could be swapped, or if the name of its month means
+    different months in different languages.
     """
 
     utc_time: datetime
@@ -75,19 +77,19 @@ def field_date(
     zone: ZoneInfo | None = None,
     language: Callable[[], str],
 ) -> PostDate | None:
-    """Return the date of the first of `names` (such as `CREATED_FIELDS`) that has one, or None.
+    """Return the date in the first named field that contains a date, or None.
 
     Args:
         fields: the front matter, with lower-case keys.
-        names: field names in order of precedence.
-        zone: the zone of a date without one; None means UTC.
-        language: function that returns the post's BCP 47 language; called only if a date needs it.
+        names: field names in order of precedence, such as `CREATED_FIELDS`.
+        zone: time zone of a date without one; None means UTC.
+        language: returns the post's BCP 47 language; called only if a date needs it.
     """
     if not fields:
         return None
-    squeezed_fields = {squeeze_key(key): value for key, value in fields.items()}
+    normalized_fields = {squeeze_key(key): value for key, value in fields.items()}
     for name in names:
-        value = squeezed_fields.get(name)
+        value = normalized_fields.get(name)
         if isinstance(value, dict):  # Docusaurus: `last_update: {date: …, author: …}`
             value = cast("dict[str, Any]", value).get("date")
         if value is not None and (date := parse_date(value, zone=zone, language=language)):
@@ -98,17 +100,18 @@ def field_date(
 def parse_date(
     value: object, *, zone: ZoneInfo | None = None, language: Callable[[], str]
 ) -> PostDate | None:
-    """Return the date in a field's value, or None if the value does not name a day."""
+    """Return the date in a field's value, or None if the value does not specify a day."""
     if not isinstance(value, str):
         date = parse_datetime(value, zone)
         return PostDate(date) if date else None
     text = value.strip()
-    if ideographic := _IDEOGRAPHS.fullmatch(text):
+    if parts := _IDEOGRAPHS.fullmatch(text):
         return _parse_date_text(
-            f"{ideographic[1]}-{ideographic[2]}-{ideographic[3]} {ideographic[4].strip()}", zone
+            f"{parts[1]}-{parts[2]}-{parts[3]} {parts[4].strip()}",
+            zone,
         )
-    if numeric := _NUMERIC.fullmatch(text):
-        return _parse_numeric_date(numeric, zone, language)
+    if numeric_match := _NUMERIC.fullmatch(text):
+        return _parse_numeric_date(numeric_match, zone, language)
     if not _ISO.match(text) and not _has_day_and_month(text):
         return _parse_date_in_words(text, zone, language)
     return _parse_date_text(text, zone)
@@ -117,8 +120,8 @@ def parse_date(
 def date_and_title_in_name(source_id: str) -> tuple[str, str]:
     """Split `2009-04-16-short-url.html` into ("2009-04-16", "Short url"); the date may be "".
 
-    A page bundle (`my-post/index.md`) takes its folder's name. Folders may give the year, the month
-    and the day (`2019/12-28-slug.md`, `2019/12/28/slug.md`).
+    A page bundle (`my-post/index.md`) has its folder's name. Folders may specify the year, the
+    month and the day (`2019/12-28-slug.md`, `2019/12/28/slug.md`).
     """
     parts = source_id.split("/")
     stem = parts[-1].rsplit(".", 1)[0] if "." in parts[-1] else parts[-1]
@@ -129,8 +132,8 @@ def date_and_title_in_name(source_id: str) -> tuple[str, str]:
     if not day and len(parts) > 1:
         match = _PATH_DATE.match("/".join([*parts[-4:-1], stem]))
         if match and (day := _iso_day(match["year"], match["month"], match["day"])):
-            rest = "/".join([*parts[-4:-1], stem])[match.end() :]
-            slug = rest or stem
+            remainder = "/".join([*parts[-4:-1], stem])[match.end() :]
+            slug = remainder or stem
     words = " ".join(re.split(r"[-_\s]+", slug)).strip() or stem
     return day, words[:1].upper() + words[1:]
 
@@ -156,12 +159,17 @@ def _iso_day(year: str, month: str, day: str) -> str:
 def _parse_numeric_date(
     numeric: re.Match[str], zone: ZoneInfo | None, language: Callable[[], str]
 ) -> PostDate | None:
-    first, second = int(numeric[1]), int(numeric[3])
+    first_number, second_number = int(numeric[1]), int(numeric[3])
     year = numeric[4] if len(numeric[4]) == 4 else f"20{numeric[4]}"
-    is_ambiguous = first <= 12 and second <= 12 and first != second and numeric[2] != "."
+    is_ambiguous = (
+        first_number <= 12
+        and second_number <= 12
+        and first_number != second_number
+        and numeric[2] != "."
+    )
     language_code = language().lower() if is_ambiguous else ""
-    is_month_first = language_code in _MONTH_FIRST if is_ambiguous else second > 12
-    month, day = (first, second) if is_month_first else (second, first)
+    is_month_first = language_code in _MONTH_FIRST if is_ambiguous else second_number > 12
+    month, day = (first_number, second_number) if is_month_first else (second_number, first_number)
     date = _parse_date_text(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
     return PostDate(date.utc_time, is_ambiguous and language_code in {"", "en"}) if date else None
 
@@ -171,25 +179,25 @@ def _parse_date_in_words(
 ) -> PostDate | None:
     if not _HAS_YEAR.search(text):
         return None
-    readings = parse_dates_in_words(text, language())
-    first_reading = parse_datetime(readings[0], zone) if readings else None
-    return PostDate(first_reading, ambiguous=len(readings) > 1) if first_reading else None
+    dates = parse_dates_in_words(text, language())
+    first_date = parse_datetime(dates[0], zone) if dates else None
+    return PostDate(first_date, ambiguous=len(dates) > 1) if first_date else None
 
 
 def _parse_date_text(text: str, zone: ZoneInfo | None) -> PostDate | None:
-    parsed = parse_datetime(text.strip(), zone)
-    return PostDate(parsed) if parsed else None
+    time = parse_datetime(text.strip(), zone)
+    return PostDate(time) if time else None
 
 
 def _has_day_and_month(text: str) -> bool:
-    """Return whether the text has a day and a month, so that dateutil does not add defaults."""
+    """Return whether the text specifies a day and a month, so that dateutil adds no defaults."""
     from dateutil import parser
 
-    days: set[tuple[int, int]] = set()
+    month_days: set[tuple[int, int]] = set()
     for default in (datetime(2001, 1, 1, tzinfo=UTC), datetime(2001, 2, 2, tzinfo=UTC)):
         try:
-            parsed = parser.parse(text, default=default, ignoretz=True)
+            parsed_date = parser.parse(text, default=default, ignoretz=True)
         except (ValueError, OverflowError, TypeError):
             return False
-        days.add((parsed.month, parsed.day))
-    return len(days) == 1
+        month_days.add((parsed_date.month, parsed_date.day))
+    return len(month_days) == 1

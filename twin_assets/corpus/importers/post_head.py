@@ -1,12 +1,12 @@
-"""Read a post file's own fields from its bytes, before any conversion.
+"""Read the fields of a post file from its bytes, before any conversion.
 
-Scope: decoding, the head in any format, rejecting files that are not one person's post
-(`others_texts`), removing reviewers' comments (`reviewers_comments`).
+Scope: decoding, reading the head in any format, rejecting files that are not one person's post
+(`others_texts`), and removing reviewers' comments (`reviewers_comments`).
 Out of scope: fields added by a folder or a site (`posts`), the meaning of a field
-(`visibility_rules`, `post_dates`), conversion (`text_formats`).
+(`visibility_rules`, `post_dates`), and conversion (`text_formats`).
 
-Only `read_post_head` creates a `PostHead`, converters accept only that type, and a `Post` keeps the
-head that it came from. So a file that skipped this stage cannot become a post.
+Only `read_post_head` creates a `PostHead`, converters accept only that type, and a `Post` keeps its
+`PostHead`. A file therefore cannot become a post without passing this stage.
 """
 # pyright: strict
 
@@ -59,11 +59,11 @@ class PostHead:
         markup: the markup after conversion: `markdown`, `html` or `text`.
         encoding: the encoding of the bytes; UTF-8 for a binary document.
         text: the whole decoded text; "" for a binary document.
-        body: the text below its front matter, without reviewers' comments; a format's own fields
-            stay in it for the converter.
+        body: the text below its front matter, without reviewers' comments; it still contains the
+            format's own fields, which the converter reads.
         document: the bytes of a binary document, or b"".
-        fields: the file's fields, with lower-case keys; front matter precedes the format's own.
-        other_fields: further sets of fields that may hold the post back.
+        fields: the file's fields, with lower-case keys; front matter takes precedence.
+        other_fields: further sets of fields that may hide the post.
         page: the head of an HTML page.
         seal: proof that `read_post_head` created it.
     """
@@ -85,11 +85,11 @@ class PostHead:
 
 
 def read_post_head(body: bytes, *, source_id: str) -> PostHead:
-    """Read the head of a file, in every format that a file of its name may use.
+    """Read the head of a file, in any format that its name allows.
 
     Raises:
-        UnreadablePostError: as in `decode_with_encoding`, or `broken_front_matter` (never closed),
-            `not_its_format`, or one of `others_texts`' reasons.
+        UnreadablePostError: `broken_front_matter` (never closed), `not_its_format`, or a reason of
+            `decode_with_encoding` or `others_texts`.
     """
     name = source_id.rsplit("/", 1)[-1]
     suffix = known_suffix(name)
@@ -105,27 +105,27 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
             raise UnreadablePostError(reason)
     try:
         fields_suffix = "mdx" if name.lower().endswith(".mdx") else suffix
-        front_fields, rest, others = _split_fields(
+        front_fields, content, format_fields = _split_fields(
             text, document, suffix=fields_suffix, markup=markup
         )
     except BrokenFrontMatterError as error:
         raise UnreadablePostError("broken_front_matter") from error
     except FormatError as error:
         raise UnreadablePostError("not_its_format") from error
-    rest = remove_reviewers_comments(rest, markup=markup)
-    page = read_head(rest) if markup == "html" else HtmlHead()
-    merged: dict[str, Any] = {}
-    for fields in (front_fields, *others):
-        merged = {**fields, **merged}
+    content = remove_reviewers_comments(content, markup=markup)
+    page = read_head(content) if markup == "html" else HtmlHead()
+    merged_fields: dict[str, Any] = {}
+    for fields in (front_fields, *format_fields):
+        merged_fields = {**fields, **merged_fields}
     return PostHead(
         suffix=suffix,
         markup=markup,
         encoding=encoding,
         text=text,
-        body=rest,
+        body=content,
         document=document,
-        fields=merged,
-        other_fields=(*others, page.meta),
+        fields=merged_fields,
+        other_fields=(*format_fields, page.meta),
         page=page,
         seal=_Seal(),
     )

@@ -1,11 +1,11 @@
-"""Decide from a post's dates whether it is published now.
+"""Decide whether a post is published now, based on its dates.
 
 Scope: posts with a future date, and expired posts.
-Out of scope: other fields that hold a post back (`visibility_rules`), parsing dates (`post_dates`).
+Out of scope: other fields that hide a post (`visibility_rules`), and parsing dates (`post_dates`).
 
 Rules: https://jekyllrb.com/docs/configuration/options/ (`future`),
 https://gohugo.io/content-management/front-matter/ (`publishDate`, `expiryDate`). Astro and 11ty
-leave it to each site; most sites hide posts with future dates, and the import skips them.
+leave this to each site. Most sites hide posts with future dates, so the import skips them.
 """
 # pyright: strict
 
@@ -19,7 +19,7 @@ from twin_assets.corpus.importers.post_dates import field_date
 from twin_assets.corpus.importers.site import Site
 
 NOT_YET_PUBLISHED = "not_yet_published"
-"""The only reason that expires without an edit, so such a post is read again each day."""
+"""The only reason that can end without an edit; such a post is therefore read again each day."""
 
 _PUBLISH_DATE_FIELDS = ("publishdate", "embargo", "embargountil", "publishafter", "visiblefrom")
 _EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
@@ -32,8 +32,8 @@ def find_unpublished_reason(
 
     Args:
         fields: the front matter.
-        created: the post's date from its own fields, not from a different source.
-        site: the folder's site, which may show future and expired posts.
+        created: the post's date from its own fields, not from another source.
+        site: the folder's site, which may publish future and expired posts.
         now: the current time, with a time zone.
     """
     publishes_at, expires_at = (

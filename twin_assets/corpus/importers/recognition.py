@@ -1,7 +1,7 @@
 """Choose the importer for a source, and reject known formats that no importer reads.
 
-Scope: one line per importer, in the order of the attempts.
-Out of scope: recognising and reading an export (one importer per platform).
+Scope: the importers in the order in which they are tried, and unsupported formats.
+Out of scope: recognising and reading an export (each platform's importer).
 
 Archives are recognised by their content, never by their suffix, so a renamed zip still works.
 """
@@ -42,7 +42,7 @@ IMPORTERS: tuple[Importer, ...] = (
     ghost.IMPORTER,
     feed.IMPORTER,
 )
-"""Importers in the order of the attempts: `feed` is last, as a WordPress export is also a feed."""
+"""Importers in the order of use; `feed` is last, because a WordPress export is also a feed."""
 
 _COPY_OWN_WORDS = "copy the author's words into a folder of Markdown files and import that folder"
 UNSUPPORTED_EXPORTS = (
@@ -87,15 +87,15 @@ def find_importer(archive: Archive) -> Importer | None:
 
     A folder with Markdown posts is not an export, even if it also contains a feed or an archive.
     """
-    markdown = has_markdown_posts(archive)
+    has_markdown = has_markdown_posts(archive)
     candidates = (
-        importer for importer in IMPORTERS if importer.allows_markdown_posts or not markdown
+        importer for importer in IMPORTERS if importer.allows_markdown_posts or not has_markdown
     )
     return next((importer for importer in candidates if importer.recognises(archive)), None)
 
 
 def has_markdown_posts(archive: Archive) -> bool:
-    """Return whether an archive is a folder with Markdown posts, apart from files about itself."""
+    """Return whether an archive is a folder with Markdown posts besides files such as README."""
     return archive.kind == "folder" and any(
         markup_from_name(name) == "markdown" and not is_about_the_folder(name)
         for name in archive.names()
@@ -106,7 +106,7 @@ def reject_unsupported_exports(archive: Archive) -> None:
     """Reject an archive that no importer recognises, unless it may contain plain posts.
 
     Raises:
-        TwinError: the archive is an export without a readable post, or is not an export.
+        TwinError: the archive is an export without a readable post, or not a known export.
     """
     action = f"import {display_path(archive.path)}"
     if refusal := _find_refusal(archive):
@@ -115,8 +115,8 @@ def reject_unsupported_exports(archive: Archive) -> None:
         return
     with archive.path.open("rb") as stream:
         head = stream.read(16)
-    for mark, name, next_step in _CONTAINERS:
-        if head.startswith(mark):
+    for prefix, name, next_step in _CONTAINERS:
+        if head.startswith(prefix):
             raise TwinError(action, found=name, next_step=next_step)
     if archive.kind != "file" or tarfile.is_tarfile(archive.path):
         message = "an archive that is not a known platform's export"
@@ -124,30 +124,34 @@ def reject_unsupported_exports(archive: Archive) -> None:
 
 
 def _find_refusal(archive: Archive) -> tuple[str, str] | None:
-    """Return the name of a known export without posts and the next step, or None.
+    """Return the name of a known export without readable posts and the next step, or None.
 
-    It reads the first 20,000 names, outer ones first, and the beginnings of at most 44 files.
+    This checks the first 20,000 names, outermost first, and the beginnings of at most 44 files.
     """
     if has_markdown_posts(archive):
         return None
     names = sorted(archive.names(), key=lambda name: name.count("/"))[:_MAX_NAMES]
     known_exports = [
-        (importer.title, refused) for importer in IMPORTERS for refused in importer.refused_exports
+        (importer.title, refused_export)
+        for importer in IMPORTERS
+        for refused_export in importer.refused_exports
     ]
-    known_exports += [("", unsupported) for unsupported in UNSUPPORTED_EXPORTS]
+    known_exports += [("", unsupported_export) for unsupported_export in UNSUPPORTED_EXPORTS]
     paths = "\n".join(names)
-    by_name = (named for named in known_exports if named[1].matches_names(paths))
-    by_content = (
-        named
+    name_matches = (
+        known_export for known_export in known_exports if known_export[1].matches_names(paths)
+    )
+    content_matches = (
+        known_export
         for name in _files_to_check(archive, names)
         for head in [archive.first_and_last_bytes(name)]
-        for named in known_exports
-        if named[1].matches_head(head)
+        for known_export in known_exports
+        if known_export[1].matches_head(head)
     )
     try:
-        title, export = next(chain(by_name, by_content), ("", None))
+        title, export = next(chain(name_matches, content_matches), ("", None))
     except MemberError:
-        return None  # unreadable as an export: reading it as posts reports the error
+        return None  # reading the archive as posts reports the error
     if export is None:
         return _find_refusal_within(archive, names)
     if export.title:
@@ -158,16 +162,16 @@ def _find_refusal(archive: Archive) -> tuple[str, str] | None:
 def _files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
     """Return the members whose beginnings are checked: data files first, then a few pages.
 
-    Markdown is excluded, because a post may quote a feed. A tar is judged only by its names.
+    Markdown is excluded, because a post may quote a feed. A tar is recognised only by its names.
     """
     if archive.kind == "tar":
         return ()
-    data = [name for name in names if name.lower().endswith(_DATA_SUFFIXES)]
+    data_files = [name for name in names if name.lower().endswith(_DATA_SUFFIXES)]
     pages = [name for name in names if name.lower().endswith((".html", ".htm"))][:3]
     single_file = (
         names if len(names) == 1 and not names[0].lower().endswith((".md", ".markdown")) else []
     )
-    return dict.fromkeys([*single_file, *data[:_MAX_HEADS], *pages])
+    return dict.fromkeys([*single_file, *data_files[:_MAX_HEADS], *pages])
 
 
 def _find_refusal_within(archive: Archive, names: list[str]) -> tuple[str, str] | None:
@@ -175,8 +179,8 @@ def _find_refusal_within(archive: Archive, names: list[str]) -> tuple[str, str] 
     packed_names = [name for name in names if name.lower().endswith((".zip", ".gz", ".tgz"))]
     for name in packed_names[:5] if archive.kind == "folder" else ():
         try:
-            with open_archive(archive.path / name) as inner:
-                refusal = _find_refusal(inner)
+            with open_archive(archive.path / name) as nested_archive:
+                refusal = _find_refusal(nested_archive)
         except TwinError:
             continue  # a truncated download among posts is not an export
         if refusal:

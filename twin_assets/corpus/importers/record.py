@@ -1,7 +1,7 @@
-"""Define what every importer yields: a record of the author's own text, or a reason for a skip.
+"""Define the outcomes of an importer: a record of the author's own text, or a skip with a reason.
 
-Scope: the two classes, and the allowed words in their fields.
-Out of scope: reading an export (one module per source), table rows (`importing`).
+Scope: the two classes, and the allowed values of their fields.
+Out of scope: reading an export (one module per source), and table rows (`importing`).
 """
 # pyright: strict
 
@@ -32,14 +32,14 @@ VISIBILITIES = ("public", "unlisted", "followers", "private", "paid")
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """One text by the author, as in its export.
+    """One text by the author, as exported.
 
     Attributes:
         source: the importer's name (`linkedin`).
         source_id: stable and unique within the source, across exports and edits.
         text: the body in `markup`, without other people's text (quotes, comments, addresses).
         kind: one of `KINDS`; `draft` only if drafts are requested.
-        title: the title, or "" if the source has none.
+        title: title, or "" if the source has none.
         url: canonical address, or "" if unknown.
         author: byline in the export, or "".
         byline: the source of the author's name ("Profile.csv", "dc:creator").
@@ -48,7 +48,7 @@ class ExportRecord:
         created_at, updated_at: times in UTC, or None if unknown.
         visibility: one of `VISIBILITIES`, as it was at the source.
         licence: the source's name for the licence (an SPDX identifier or an address), or "".
-        parent_id: `source_id` of the author's text that this one answers or continues, or "".
+        parent_id: `source_id` of the author's text that this text answers or continues, or "".
         tags: tags in the order of the source.
     """
 
@@ -73,11 +73,15 @@ class ExportRecord:
         """Reject invalid values, which are a defect of the importer, not of the export.
 
         Raises:
-            ValueError: an empty `source_id`, an unknown word, or a time without a zone.
+            ValueError: an empty `source_id`, an unknown value, or a time without a zone.
         """
-        for name, allowed in (("kind", KINDS), ("markup", MARKUPS), ("visibility", VISIBILITIES)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {allowed}")
+        for name, allowed_values in (
+            ("kind", KINDS),
+            ("markup", MARKUPS),
+            ("visibility", VISIBILITIES),
+        ):
+            if getattr(self, name) not in allowed_values:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {allowed_values}")
         if not self.source or not self.source_id:
             raise ValueError("a record without source or source_id")
         for time in (self.created_at, self.updated_at):
@@ -92,7 +96,7 @@ class ExportRecord:
     def to_storable(self) -> ExportRecord:
         """Return a copy with times in UTC and without characters that UTF-8 cannot encode.
 
-        A lone surrogate (`\\ud83d` in a JSON file) and NUL become U+FFFD.
+        Lone surrogates (`\\ud83d` in a JSON file) and NUL characters become U+FFFD.
         """
         fields: dict[str, Any] = dict(vars(self))
         for name, value in fields.items():
@@ -124,10 +128,10 @@ class ExportRecord:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Part of an export that does not become a record, and the reason.
+    """A part of an export that does not become a record, and the reason.
 
     Attributes:
-        location: its identifier, or its member (and line); never its text.
+        location: identifier of the part, or its member (and line); never its text.
         reason: a snake_case word: `bare_reshare`, `boost`, `draft`, `private`, `followers`, `paid`,
             `unknown_visibility`, `reply`, `not_a_post`, `no_text`, `malformed_row`, or an
             `archive.MemberError`'s.
@@ -138,7 +142,7 @@ class Skipped:
 
 
 def exclusion_reason(record: ExportRecord, include: frozenset[str]) -> str:
-    """Return why a record is excluded unless requested, or "" if it is included.
+    """Return the reason for excluding a record, or "" if it is included.
 
     Importers may call it early; `exported` calls it for every record.
     """

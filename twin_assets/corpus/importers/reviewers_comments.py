@@ -1,11 +1,11 @@
 """Remove reviewers' comments, which are other people's words, from a document.
 
-Scope: a page or text written by a word processor.
-Out of scope: the author's own hidden comments (`obsidian_comments`), readers' comments below a
+Scope: pages and texts written by word processors.
+Out of scope: the author's own hidden comments (`obsidian_comments`), and readers' comments below a
 page, which `html_cleaning` removes.
 
-Formats: Google Docs' "Web page" and "Plain text" (comments after the text, `[a]` at their places),
-Word's "Web page" (`mso-element:comment-list`), LibreOffice's HTML. pandoc ignores comments in
+Formats: Google Docs' "Web page" and "Plain text" (comments after the text, marked `[a]` in it),
+Word's "Web page" (`mso-element:comment-list`), and LibreOffice's HTML. pandoc ignores comments in
 .docx and .odt files; other people's suggested insertions are rejected (`text_formats`).
 """
 # pyright: strict
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-# The bounds prevent quadratic time on a page of unclosed tags.
+# The bounds prevent quadratic time on a page with many unclosed tags.
 _TAG_CONTENT, _ANY_CONTENT = "[^<>]{0,400}", ".{0,20000}?"
 _HTML_COMMENT = re.compile(
     rf"<div{_TAG_CONTENT}>\s{{0,9}}(?:<p{_TAG_CONTENT}>\s{{0,9}})?<a\s{_TAG_CONTENT}href=[\"']?#cmnt_ref\d+"
@@ -40,7 +40,7 @@ def remove_reviewers_comments(text: str, *, markup: str) -> str:
     """
     if markup == "html":
         return _HTML_COMMENT.sub("", text)
-    begin = next(
+    first_comment = next(
         (
             match
             for match in _FIRST_TEXT_COMMENT.finditer(text)
@@ -48,9 +48,9 @@ def remove_reviewers_comments(text: str, *, markup: str) -> str:
         ),
         None,
     )
-    if begin is None:
+    if first_comment is None:
         return text
-    author_text, comments = text[: begin.start()], text[begin.start() :]
+    author_text, comments = text[: first_comment.start()], text[first_comment.start() :]
     for name in dict.fromkeys(_NAMES.findall(comments)):
         author_text = re.sub(_MARK.format(name), "", author_text)
     return author_text.rstrip() + "\n"

@@ -1,11 +1,11 @@
 """Read a post's writers and translators from its own fields.
 
 Scope: the fields that name writers and translators, joined into one line.
-Out of scope: whether they are the author (`twin_assets/corpus/bylines.py`), other fields
+Out of scope: whether they are the author (`twin_assets/corpus/bylines.py`), and other fields
 (`front_matter`).
 
-A translation has the translator's words and the writer's thoughts, so such a post is the author's
-only if both names are the author's.
+A translation contains the writer's thoughts in the translator's words. Such a post is therefore the
+author's only if both names are the author's.
 """
 # pyright: strict
 
@@ -33,21 +33,25 @@ TRANSLATED_BY = "translated by"
 def read_byline(fields: Mapping[str, Any]) -> str:
     """Return the post's named writers and translators: "Ann Lee, translated by Bo Ek".
 
-    A field contains a name, a list of names, or mappings with a `name`.
+    A field contains a name, a list of names, or a list of mappings with a `name`.
 
     Args:
         fields: fields with keys in any spelling; the first writer field with a name is used.
     """
-    squeezed_fields = {squeeze_key(key): value for key, value in fields.items()}
+    normalized_fields = {squeeze_key(key): value for key, value in fields.items()}
     writers = next(
         filter(
             None,
-            (_join_names(squeezed_fields[name]) for name in _WRITERS if name in squeezed_fields),
+            (
+                _join_names(normalized_fields[name])
+                for name in _WRITERS
+                if name in normalized_fields
+            ),
         ),
         "",
     )
     translator_names = (
-        _join_names(squeezed_fields[name]) for name in _TRANSLATORS if name in squeezed_fields
+        _join_names(normalized_fields[name]) for name in _TRANSLATORS if name in normalized_fields
     )
     translators = next(filter(None, translator_names), "")
     if not translators:

@@ -1,4 +1,4 @@
-"""Define the site of a folder of posts: the settings that all its posts share.
+"""Define the settings that all posts of a site share.
 
 Scope: the class `Site`, which is stored with a post's row.
 Out of scope: reading it from a configuration (`site_configuration`).
@@ -20,18 +20,18 @@ class Site:
     """A folder's own configuration for every post (`site_configuration`).
 
     Attributes:
-        url: its address, or "".
+        url: the site's address, or "".
         timezone: IANA name of the zone for dates without one, or "".
         generator: the generator whose templates the posts contain: `jekyll`, `hugo` or "".
         language: BCP 47 language of posts that do not name one, or "".
-        shows_future, shows_expired: whether posts are published outside their dates.
+        shows_future, shows_expired: whether future and expired posts are published.
         languages: languages that a file's name may contain (`post.fr.md`).
-        permalink: Jekyll's style or template of addresses; for Hugo, only whether the site has its
-            own rules.
+        permalink: Jekyll's address style or template; for Hugo, not empty if the site has its own
+            rules.
         folders: post folders besides `_posts` (Jekyll's output collections), or Hugo's content
             folders.
-        below: the named folder's path in the site, with a trailing `/`; "" for the site's folder.
-        within: the site's path in the named folder, in the same format.
+        below: the imported folder's path in the site, with a trailing `/`; "" for the site's root.
+        within: the site's path in the imported folder, in the same format.
         data: pairs of a scope and the JSON of its posts' fields, or "" if they cannot be read
             (`inherited_fields`). A scope is a folder (`posts/`), a post without its suffix
             (`posts/a`) or a pattern (`^…`).
@@ -65,7 +65,7 @@ class Site:
     def as_json(self) -> str:
         """Return all fields as JSON, but `_LATER_FIELDS` only if set.
 
-        Otherwise, each post would be read again.
+        Adding empty ones would change the JSON of every post and cause it to be read again.
         """
         fields = asdict(self)
         return json.dumps(
@@ -85,13 +85,15 @@ class Site:
     def language_of(self, source_id: str) -> str:
         """Return the language in a path (`post.fr.md`, `content/fr/post.md`), or the site's."""
         *folders, name = source_id.lower().split("/")
-        marks = [*name.split(".")[1:-1], *folders[1:2]]
-        return next((mark for mark in marks if mark in self.languages), self.language)
+        candidates = [*name.split(".")[1:-1], *folders[1:2]]
+        return next(
+            (candidate for candidate in candidates if candidate in self.languages), self.language
+        )
 
     def path_without_language(self, source_id: str) -> str:
         """Return the post's path in the site's first language: `a/post.fr.md` → `a/post.md`."""
         folder, _, name = source_id.rpartition("/")
-        stem, *marks = name.split(".")
-        if len(marks) > 1 and marks[-2].lower() in self.languages:
-            name = ".".join([stem, *marks[:-2], marks[-1]])
+        stem, *suffixes = name.split(".")
+        if len(suffixes) > 1 and suffixes[-2].lower() in self.languages:
+            name = ".".join([stem, *suffixes[:-2], suffixes[-1]])
         return f"{folder}/{name}" if folder else name

@@ -1,11 +1,11 @@
 """Read the settings for posts from a Jekyll or Hugo site's configuration.
 
 Scope: `_config.yml`, `hugo.toml` and similar files, read into a `Site`.
-Out of scope: which files are posts (`folders`), a post's own fields (`posts`).
+Out of scope: which files are posts (`folders`), and a post's own fields (`posts`).
 
 Settings: https://jekyllrb.com/docs/configuration/options/, https://jekyllrb.com/docs/collections/,
 https://gohugo.io/configuration/all/, https://gohugo.io/configuration/languages/. If a configuration
-cannot be read, addresses, zones and languages are lost, but posts are not.
+cannot be read, addresses, zones and languages are lost, but the posts are still imported.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
     Args:
         names: paths of the files in the folder, from its root.
         read: function that returns the bytes of one of these files; may raise `OSError`.
-        layout: `jekyll`, `hugo`, or a different layout, which sets only the address and the zone.
+        layout: `jekyll`, `hugo`, or another layout, which sets only the address and the zone.
     """
     fields = read_configuration(names, read, layout=layout)
     # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.
@@ -54,7 +54,7 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
 def read_configuration(
     names: Iterable[str], read: Callable[[str], bytes], *, layout: str
 ) -> Fields:
-    """Return the settings of a site with lower-case keys, or no settings if they cannot be read.
+    """Return a site's settings with lower-case keys, or {} if they cannot be read.
 
     The arguments are those of `read_site`.
     """
@@ -65,14 +65,14 @@ def read_configuration(
         configuration_paths += [path for path in paths if _HUGO.fullmatch(path)]
     no_fields: Fields = {}
     fields = next(
-        (fields_read for path in configuration_paths if (fields_read := _read_fields(path, read))),
+        (file_fields for path in configuration_paths if (file_fields := _read_fields(path, read))),
         no_fields,
     )
     if layout == "hugo":
         for path in paths:
             if match := _HUGO_PARTS.fullmatch(path):
-                part = _parse_file(path, read)
-                fields = {match[1]: as_mapping(part).get(match[1], part), **fields}
+                section = _parse_file(path, read)
+                fields = {match[1]: as_mapping(section).get(match[1], section), **fields}
     return fields
 
 
@@ -125,14 +125,14 @@ def _parse_file(path: str, read: Callable[[str], bytes]) -> object:
     try:
         text = read(path).decode("utf-8-sig")
         if path.endswith(".toml"):
-            parsed: object = tomllib.loads(text)
+            document: object = tomllib.loads(text)
         elif path.endswith(".json"):
-            parsed = json.loads(text)
+            document = json.loads(text)
         else:
-            parsed = yaml.safe_load(text)
+            document = yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return {}
-    return parsed
+    return document
 
 
 def as_mapping(value: object) -> Fields:

@@ -1,7 +1,8 @@
-"""Decide by a folder's layout which files are posts: Jekyll, Hugo, other generators, or notes.
+"""Decide which files of a folder are posts, by its layout: Jekyll, Hugo, other sites, or notes.
 
-Scope: the verdict on a path.
-Out of scope: walking and reading (`folders`), the site's configuration (`site_configuration`).
+Scope: detecting the layout, and classifying each path.
+Out of scope: listing and reading files (`folders`), and the site's configuration
+(`site_configuration`).
 
 Layouts: https://jekyllrb.com/docs/structure/, https://jekyllrb.com/docs/collections/,
 https://gohugo.io/content-management/page-bundles/ (a folder with `index.md` is one page with its
@@ -22,8 +23,8 @@ from twin_assets.corpus.importers.suffixes import (
 )
 from twin_assets.corpus.importers.text_formats import is_readable, needs_extra
 
-# Files about the repository. The names in the second line count only in upper case, so a post
-# called security.md stays a post.
+# Files about the repository. The names in the second line count only in upper case, so
+# `security.md` remains a post.
 _ABOUT_THE_FOLDER = re.compile(
     r"(?i:readme|(?:un)?licen[cs]e|copying|contributing)(?:[-_.][A-Z][\w.-]*)?"
     r"|(?:CODE_OF_CONDUCT|CHANGELOG|CHANGES|SECURITY|AUTHORS|NOTICE|SUPPORT|AGENTS|CLAUDE|TODO)"
@@ -48,7 +49,7 @@ _GENERATOR_FORMATS = {
     "hugo": frozenset(_LIGHTWEIGHT_MARKUP),
     "blog": frozenset({*_LIGHTWEIGHT_MARKUP, "ipynb"}),
 }
-# Plain text that programs read.
+# Text files that are input for programs.
 _PROGRAM_TEXT_FILE = re.compile(
     r"(?:requirements|constraints|robots|humans|ads|app-ads|security|llms|CMakeLists|version"
     r"|manifest|sitemap|wordlist|stopwords)[\w.-]*\.txt",
@@ -76,7 +77,7 @@ PAGE_REASONS = frozenset(
     {"page outside _posts", "page outside the site", "page outside content", "page outside blog"}
     | {"page without front matter", "part of a page bundle"}
 )
-"""Reasons why files that contain text are not posts."""
+"""Reasons for skipping files that contain text."""
 
 DOCUMENT_SUFFIXES = frozenset(
     {"rst", "org", "adoc", "asciidoc", "asc", "ipynb", "qmd", "rmd", "txt", "textile", "docx"}
@@ -95,13 +96,13 @@ DOCUMENT_SUFFIXES = frozenset(
         "pages",
     }
 )
-"""Suffixes of files that contain text, readable or not; pictures and code are excluded."""
+"""Suffixes of files that contain text, supported or not; pictures and code are excluded."""
 
 
 def detect_layout(source_ids: Iterable[str]) -> str:
-    """Return `jekyll`, `hugo`, `blog` (a different generator's site) or `notes`, from all paths.
+    """Return `jekyll`, `hugo`, `blog` (another generator's site) or `notes`, based on all paths.
 
-    `folders` then checks how the files of a `blog` begin, and may change it to `notes`.
+    `folders` then checks the beginnings of the files of a `blog`, and may change it to `notes`.
     """
     paths = list(source_ids)
     if any(path.startswith("_posts/") or "/_posts/" in path for path in paths):
@@ -126,9 +127,11 @@ def find_site_folder(source_ids: Sequence[str]) -> str:
         path.startswith("_posts/") for path in source_ids
     ):
         return ""
-    sizes = {root: _count_posts(source_ids, root, kinds) for root, kinds in roots.items()}
-    large = [(size, -len(root), root) for root, size in sizes.items() if size >= _MIN_POSTS]
-    return max(large)[2] if large else ""
+    post_counts = {root: _count_posts(source_ids, root, kinds) for root, kinds in roots.items()}
+    candidates = [
+        (count, -len(root), root) for root, count in post_counts.items() if count >= _MIN_POSTS
+    ]
+    return max(candidates)[2] if candidates else ""
 
 
 def _site_kinds(source_ids: Sequence[str]) -> dict[str, set[str]]:
@@ -151,8 +154,8 @@ def _site_kinds(source_ids: Sequence[str]) -> dict[str, set[str]]:
 
 
 def _has_content(source_ids: Sequence[str], root: str) -> bool:
-    below = f"{root}/content/" if root else "content/"
-    return any(path.startswith(below) for path in source_ids)
+    prefix = f"{root}/content/" if root else "content/"
+    return any(path.startswith(prefix) for path in source_ids)
 
 
 def _count_posts(source_ids: Sequence[str], root: str, kinds: Collection[str]) -> int:
@@ -176,12 +179,12 @@ def outside_reason(source_id: str) -> str:
 
 
 def is_generated_site(path: str) -> bool:
-    """Return whether a file at the root marks a site of Markdown pages, regardless of the rest."""
+    """Return whether a file at the root is the configuration of a generator of Markdown pages."""
     return bool(_GENERATOR_CONFIGURATION.fullmatch(path))
 
 
 def is_docusaurus(source_ids: Iterable[str]) -> bool:
-    """Return whether a site is Docusaurus with a blog; its other pages document a program."""
+    """Return whether a site is a Docusaurus blog, whose other pages document a program."""
     paths = list(source_ids)
     return any(_DOCUSAURUS.fullmatch(path) for path in paths) and any(
         path.startswith("blog/") and markup_from_name(path) for path in paths
@@ -197,7 +200,7 @@ def find_bundles(source_ids: Iterable[str]) -> frozenset[str]:
 def post_formats(source_ids: Iterable[str], *, layout: str) -> frozenset[str]:
     """Return the formats other than Markdown and HTML whose files are posts (`text_formats`).
 
-    A site's generator reads some of them; a PDF beside Markdown notes is someone else's text.
+    A site's generator supports some of them. A PDF beside Markdown notes is not the author's text.
     """
     if layout in _GENERATOR_FORMATS:
         suffixes = _GENERATOR_FORMATS[layout]
@@ -216,7 +219,7 @@ def skip_reason(
     bundles: frozenset[str] = frozenset(),
     formats: frozenset[str] = frozenset(),
 ) -> str:
-    """Return why a file is not a post, in the words of the summary, or "" if it is one.
+    """Return why a file is not a post, worded for the summary, or "" if it is a post.
 
     Args:
         source_id: the file's path in the folder.
@@ -245,20 +248,20 @@ def skip_reason(
 
 
 def _is_in_post_folder(folders: list[str], site: Site) -> bool:
-    held = not {"_posts", "_drafts", "_notebooks"}.isdisjoint(folders)
-    return held or not set(site.folders).isdisjoint(folders)
+    has_post_folder = not {"_posts", "_drafts", "_notebooks"}.isdisjoint(folders)
+    return has_post_folder or not set(site.folders).isdisjoint(folders)
 
 
 def _hugo_skip_reason(source_id: str, site: Site, bundles: frozenset[str]) -> str:
-    content = site.folders or ("content",)
-    if not any(source_id.startswith(f"{folder}/") for folder in content):
+    content_folders = site.folders or ("content",)
+    if not any(source_id.startswith(f"{folder}/") for folder in content_folders):
         return "page outside content"
     folder, _, name = source_id.rpartition("/")
-    page = name.split(".")[0]
-    if page == "_index":
+    stem = name.split(".")[0]
+    if stem == "_index":
         return "section page (_index)"
-    parents = ["/".join(folder.split("/")[: n + 1]) for n in range(folder.count("/") + 1)]
-    if page != "index" and not bundles.isdisjoint(set(parents) - set(content)):
+    parents = ["/".join(folder.split("/")[: depth + 1]) for depth in range(folder.count("/") + 1)]
+    if stem != "index" and not bundles.isdisjoint(set(parents) - set(content_folders)):
         return "part of a page bundle"
     return ""
 

@@ -1,8 +1,8 @@
 """Import Substack's export: `posts.csv` and `posts/<id>.<slug>.html`.
 
 Scope: which posts are public, and which parts of a page are not the author's text.
-Out of scope: Markdown from HTML (`html_cleaning`). `email_list.*.csv` and the lists of deliveries
-and opens, which contain the readers' addresses, are never read.
+Out of scope: converting HTML to Markdown (`html_cleaning`). `email_list.*.csv` and the lists of
+deliveries and opens, which contain the readers' addresses, are never read.
 
 Format: https://support.substack.com/hc/en-us/articles/360037466012; widgets are recognised by the
 editor's marks (`class`, `data-component-name`).
@@ -32,7 +32,7 @@ NAME = "substack"
 _POST_LIST = r"posts\.csv"
 _LIST_HEAD = re.compile(rb"\A\W*post_id\W+post_date\W+is_published", re.IGNORECASE)
 _MAX_LIST_BYTES = 64 << 20
-_MAX_RESUMED_ROWS = 200  # retries at the next line after a broken row; limits the time
+_MAX_RESUMED_ROWS = 200  # limits the time for retries after broken rows
 _PAGE = re.compile(r"(?:.*/)?posts/((\d+)(?:\.[^/]*)?)\.html", re.IGNORECASE)
 _VISIBILITY = {
     "everyone": "public",
@@ -57,7 +57,7 @@ _WIDGETS = frozenset(
     | {"apple-podcast-container", "github-gist", "native-audio-embed", "native-video-embed"}
     | {"file-embed-wrapper", "datawrapper-wrap", "prediction-market-wrap", "cashtag-wrap"}
 )
-# The author's own blocks among the editor's components.
+# Components of the editor that contain the author's own text.
 _OWN_COMPONENTS = frozenset(
     {"Image2ToDOM", "FootnoteToDOM", "FootnoteAnchorToDOM", "LatexBlockToDOM", "PullquoteToDOM"}
     | {"PreformattedTextBlockToDOM", "CalloutToDOM", "MentionToDOM", "MentionUser", "PaywallToDOM"}
@@ -70,7 +70,7 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield an outcome for every row of `posts.csv` and for every page that it does not list."""
+    """Yield a record or a skip for each row of `posts.csv` and for each unlisted page."""
     pages = {match[2]: name for name in archive.names() if (match := _PAGE.fullmatch(name))}
     listed_ids: set[str] = set()
     for name in archive.names_matching(_POST_LIST) or list(archive.names()):
@@ -87,11 +87,11 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             listed_ids.add(identifier)
             yield _post_record(row, identifier, archive, pages.get(identifier, ""), include=include)
     for identifier in sorted(pages.keys() - listed_ids):
-        yield Skipped(pages[identifier], "not_in_posts_csv")  # nothing shows that it was published
+        yield Skipped(pages[identifier], "not_in_posts_csv")  # no evidence of publication
 
 
 def decode_list(body: bytes) -> str:
-    """Decode `posts.csv` as UTF-8; an invalid byte is replaced and damages at most a title."""
+    """Decode `posts.csv` as UTF-8; each invalid byte is replaced, which damages at most a title."""
     return body.decode("utf-8-sig", "replace").replace("\0", "")
 
 
@@ -99,7 +99,7 @@ def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
     """Yield the line number and the row, or None for a row without the header's columns."""
     lines = io.StringIO(text, newline="").readlines()
     columns = [name.strip() for name in next(csv.reader(lines[:1]), list[str]())]
-    line_index, resumed = 1, 0
+    line_index, retries = 1, 0
     while line_index < len(lines):
         rows = csv.reader(lines[number] for number in range(line_index, len(lines)))
         try:
@@ -109,9 +109,9 @@ def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
         is_complete = len(row) == len(columns)
         if row:
             yield line_index + 1, dict(zip(columns, row, strict=True)) if is_complete else None
-        if row and not is_complete and resumed < _MAX_RESUMED_ROWS:
-            # A quote that is never closed swallows the rest, so continue with the next line.
-            resumed += 1
+        if row and not is_complete and retries < _MAX_RESUMED_ROWS:
+            # An unclosed quotation mark consumes all later lines, so resume at the next line.
+            retries += 1
             line_index += 1
         else:
             line_index += max(rows.line_num, 1)
@@ -126,7 +126,7 @@ def _post_record(
     include: frozenset[str],
 ) -> ExportRecord | Skipped:
     is_draft = (row.get("is_published") or "").strip().lower() != "true"
-    # Without the column, nothing shows that the post was for everyone.
+    # Without the column, there is no evidence that the post was for everyone.
     audience = (row.get("audience", "?") or "everyone").strip().lower()
     visibility = _VISIBILITY.get(audience, "private")
     if is_draft and "drafts" not in include:
@@ -186,8 +186,8 @@ def _own_html(page: str, *, include_paid: bool) -> str:
 def _drop_following(element: Any) -> None:
     while element is not None and element.getparent() is not None:
         element.tail = None
-        for later in list(element.itersiblings()):
-            later.getparent().remove(later)
+        for sibling in list(element.itersiblings()):
+            sibling.getparent().remove(sibling)
         element = element.getparent()
 
 

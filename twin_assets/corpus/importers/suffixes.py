@@ -1,7 +1,7 @@
 """Derive a file's markup, reader and maximum size from its suffix.
 
-Scope: names alone.
-Out of scope: bytes (`post_head`), readers (`text_formats`).
+Scope: file names only.
+Out of scope: reading bytes (`post_head`), and readers of formats (`text_formats`).
 """
 # pyright: strict
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 MAX_POST_BYTES = 2_000_000
-"""A larger file is not a post and is not read; the largest of 2,332 measured posts has 31 KB."""
+"""Maximum size of a post that is read; the largest of 2,332 measured posts has 31 KB."""
 MAX_DOCUMENT_BYTES = 50_000_000
-"""The same limit for a document that contains its pictures (.docx, .odt, .pdf)."""
+"""Maximum size of a document, which contains its pictures (.docx, .odt, .pdf)."""
 
 ASCIIDOC_SUFFIXES = frozenset({"adoc", "asciidoc", "asc"})
 PANDOC_FORMATS: Mapping[str, str] = {
@@ -24,9 +24,9 @@ PANDOC_FORMATS: Mapping[str, str] = {
     "docx": "docx",
     "odt": "odt",
 }
-"""Pandoc's name of the format by suffix."""
+"""Pandoc's format names by suffix."""
 BINARY_SUFFIXES = frozenset({"docx", "odt", "pdf"})
-"""Binary formats: zips, and PDF."""
+"""Suffixes of binary formats: PDF, and formats that are zip files."""
 EXTRA_SUFFIXES = frozenset({*PANDOC_FORMATS, "pdf"})
 NON_MARKDOWN_SUFFIXES = frozenset({*EXTRA_SUFFIXES, "ipynb", "txt"})
 

@@ -1,7 +1,7 @@
-"""Detect files that a program fills in: a site's templates, and templates for new notes.
+"""Detect template files: a site's page templates, and templates for new notes.
 
-Scope: detecting them by their content.
-Out of scope: folders that are recognised by name (`site_layout`), template tags within a post
+Scope: detection by content.
+Out of scope: folders that are recognised by name (`site_layout`), and template tags within a post
 (`jekyll_liquid`, `hugo_shortcodes`).
 
 Marks: https://jinja.palletsprojects.com/en/stable/templates/,
@@ -16,13 +16,13 @@ import re
 
 from twin_assets.corpus.importers.code_regions import code_regions
 
-# In a page: tags that only a template uses. A post that shows such a tag shows it as code.
+# Tags that occur only in page templates. A post that quotes such a tag formats it as code.
 _PAGE_TEMPLATE_TAG = re.compile(
     r"\{%[-+]?\s*(?:extends|block|include|for|if|macro|load|import|from|set|assign|unless)\b"
     r"|\{\{-?\s*(?:block|define|template|partial|range|with|if|end|#each|#if|>|\.[A-Z]|site\.|page\.)"
     r"|<\?php|<%[=@#-]"
 )
-# In a note: a title or date that Obsidian, Templater, Hexo or Hugo has yet to fill in.
+# A placeholder for a note's title or date, which Obsidian, Templater, Hexo or Hugo replaces.
 _NOTE_TEMPLATE_FIELD = re.compile(
     r"<%[-_*+]?\s*tp\.|^\"?(?:title|date|created|updated)\"?[ \t]*[:=][ \t]*[\"']?\{\{.{0,80}?\}\}",
     re.MULTILINE,
@@ -31,10 +31,10 @@ _HEAD_CHARACTERS = 1_000
 
 
 def is_template(text: str, *, markup: str) -> bool:
-    """Return whether a program has yet to fill in a file, including its front matter.
+    """Return whether a file, including its front matter, is a template.
 
     Args:
-        text: the whole file; its site's generator must not resolve such tags in posts.
+        text: the whole file, from a site whose generator does not resolve such tags in posts.
         markup: `html` for a page; any other value for a note.
     """
     if markup != "html":

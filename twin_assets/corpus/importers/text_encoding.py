@@ -1,11 +1,11 @@
 """Decode the bytes of a text and name their encoding.
 
-Scope: byte order marks, a page's declared encoding, and guessing among encodings older than UTF-8.
+Scope: byte order marks, a page's declared encoding, and guessing among legacy encodings.
 Out of scope: the meaning of the text (`posts`).
 
 Method: charset-normalizer finds the script (Cyrillic, Greek, Korean …). For Latin letters, it chose
 the Central European encoding for French and the Western one for Polish. Latin encodings are
-therefore chosen by their damage to words, and then by the language. Czech in
+therefore chosen by their damage to words, and for equal damage by the language. Czech in
 ISO 8859-2 is decoded as Windows-1250, which damages none of its words.
 Sources: https://charset-normalizer.readthedocs.io, https://encoding.spec.whatwg.org
 """
@@ -20,7 +20,7 @@ import unicodedata
 UTF_8 = "utf-8"
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins this one
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is a prefix of this one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -30,7 +30,7 @@ _DECLARED_ENCODING = re.compile(
     rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)|\A\s*<\?xml[^>]+encoding\s*=\s*[\"']([\w-]+)",
     re.IGNORECASE,
 )
-# In order of preference, if the damage is equal.
+# In order of preference for equal damage.
 _LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2", "mac_roman", "cp850")
 _JAPANESE = ("shift_jis", "euc_jp", "iso2022_jp")
 _OTHER_SCRIPTS = (
@@ -60,15 +60,15 @@ _NAMES = {
 }
 _WORD_PUNCTUATION = frozenset("’‘'·-\u00ad\u2010\u2011")  # characters that belong inside words
 _KANA = re.compile(r"[\u3040-\u30ff]")
-_KANA_SHARE = 0.2  # of non-ASCII: half or more in Japanese, none in Korean decoded as Japanese
+_KANA_SHARE = 0.2  # of non-ASCII characters; Japanese has at least half, misread Korean none
 _MAX_CHARACTERS = 20_000
 _CENTRAL_EUROPEAN = ("cp1250", "iso8859_2")
 _USUAL_ENCODINGS = {
     **dict.fromkeys(("cs", "hr", "hu", "pl", "ro", "sk", "sl", "sr"), _CENTRAL_EUROPEAN),
     **dict.fromkeys(("az", "tr"), ("cp1254",)),
 }
-_MIN_LANGUAGE_SCORE = 0.3  # a Czech sentence with wrong accents has .93, a single word .2
-_MAX_PASTED_BYTES = 200  # a file with more of them is not UTF-8
+_MIN_LANGUAGE_SCORE = 0.3  # a Czech sentence with wrong accents scores .93, a single word .2
+_MAX_PASTED_BYTES = 200  # a file with more pasted bytes is not UTF-8
 
 
 class UnknownEncodingError(ValueError):
@@ -76,7 +76,7 @@ class UnknownEncodingError(ValueError):
 
 
 def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
-    """Return the text and the encoding's usual name (`utf-8`, `windows-1252`, `shift_jis` …).
+    """Return the text and the usual name of its encoding (`utf-8`, `windows-1252`, `shift_jis` …).
 
     Args:
         body: the whole file, which must not be empty.
@@ -91,8 +91,10 @@ def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
     if b"\0" in body:
         encoding = _detect_utf_16(body)
         return _decode_strictly(body, encoding), _encoding_name(encoding)
-    declared = _DECLARED_ENCODING.search(body[:4096]) if is_page else None
-    declared_name = b"".join(filter(None, declared.groups())).decode("ascii") if declared else ""
+    declaration = _DECLARED_ENCODING.search(body[:4096]) if is_page else None
+    declared_name = (
+        b"".join(filter(None, declaration.groups())).decode("ascii") if declaration else ""
+    )
     if body.isascii() and not (declared_name.casefold().startswith("iso-2022") or b"\x1b$" in body):
         return body.decode("ascii"), UTF_8
     text = _try_decode(body, UTF_8) if b"\x1b$" not in body else None
@@ -125,13 +127,13 @@ def _guess_encoding(body: bytes) -> str:
     import charset_normalizer
 
     candidates = (*_LATIN, *_OTHER_SCRIPTS)
-    best = charset_normalizer.from_bytes(body, cp_isolation=list(candidates)).best()
-    encoding_name = best.encoding if best is not None else ""
+    best_match = charset_normalizer.from_bytes(body, cp_isolation=list(candidates)).best()
+    encoding_name = best_match.encoding if best_match is not None else ""
     if encoding_name in _OTHER_SCRIPTS:
         return encoding_name
     encoding = _guess_latin(body)
     text = body.decode(encoding)[:_MAX_CHARACTERS]
-    non_ascii = sum(not sign.isascii() for sign in text)
+    non_ascii = sum(not character.isascii() for character in text)
     if _count_damage(text) > (0.5 * non_ascii if encoding_name else 0):  # too much damage for text
         raise UnknownEncodingError
     return encoding
@@ -149,15 +151,15 @@ def _guess_latin(body: bytes) -> str:
     if not texts:
         raise UnknownEncodingError
     damage = {encoding: _count_damage(text) for encoding, text in texts.items()}
-    least_damaged = [encoding for encoding in texts if damage[encoding] == min(damage.values())]
-    if len({texts[encoding] for encoding in least_damaged}) == 1:
-        return least_damaged[0]
-    usual = [
+    likely_encodings = [encoding for encoding in texts if damage[encoding] == min(damage.values())]
+    if len({texts[encoding] for encoding in likely_encodings}) == 1:
+        return likely_encodings[0]
+    usual_encodings = [
         encoding
-        for encoding in _usual_encodings(texts[least_damaged[0]])
-        if encoding in least_damaged
+        for encoding in _usual_encodings(texts[likely_encodings[0]])
+        if encoding in likely_encodings
     ]
-    return usual[0] if usual else least_damaged[0]
+    return usual_encodings[0] if usual_encodings else likely_encodings[0]
 
 
 def _count_damage(text: str) -> int:
@@ -166,19 +168,19 @@ def _count_damage(text: str) -> int:
     for index, character in enumerate(text[:_MAX_CHARACTERS]):
         if character.isascii():
             continue
-        before, after = text[index - 1 : index], text[index + 1 : index + 2]
+        previous_character, next_character = text[index - 1 : index], text[index + 1 : index + 2]
         if unicodedata.category(character) == "Cc":
             count += 1
         elif not _is_latin(character):
-            adjacent_letters = before.isalpha() + after.isalpha()
-            # A frame or fraction counts beside one letter, any other sign only between two.
+            adjacent_letters = previous_character.isalpha() + next_character.isalpha()
+            # A box character or fraction counts next to one letter, other symbols between two.
             count += character not in _WORD_PUNCTUATION and adjacent_letters >= (
                 1 if _is_symbol(character) else 2
             )
         elif character.isupper():
-            count += before.isalpha() and before.islower()
+            count += previous_character.isalpha() and previous_character.islower()
         elif character in "ªº":
-            count += before.isalpha()
+            count += previous_character.isalpha()
     return count
 
 
@@ -190,7 +192,7 @@ def _is_latin(character: str) -> bool:
 
 
 def _is_symbol(character: str) -> bool:
-    """Return whether prose never puts `character` beside a word (frame, fraction, lone accent)."""
+    """Return whether `character` (box, fraction, lone accent) never adjoins a word in prose."""
     return (
         unicodedata.category(character) in {"So", "Sm", "Sk", "No", "Lm"}
         and character not in "®™©°№"
@@ -200,7 +202,7 @@ def _is_symbol(character: str) -> bool:
 def _usual_encodings(text: str) -> tuple[str, ...]:
     """Return the encodings usual for this language, or () if the language is uncertain.
 
-    Words without accents reveal the language even if the accents are wrong.
+    Words without accents identify the language even if the accents are wrong.
     """
     from twin_assets.corpus.language import language_scores
 
@@ -214,25 +216,31 @@ def _usual_encodings(text: str) -> tuple[str, ...]:
 
 
 def _is_japanese(text: str) -> bool:
-    non_ascii = sum(not sign.isascii() for sign in text[:_MAX_CHARACTERS])
+    non_ascii = sum(not character.isascii() for character in text[:_MAX_CHARACTERS])
     return non_ascii > 0 and len(_KANA.findall(text[:_MAX_CHARACTERS])) >= _KANA_SHARE * non_ascii
 
 
 def _detect_utf_16(body: bytes) -> str:
-    """Return the UTF-16 variant of bytes without a mark: in Latin text, every second byte is zero.
+    """Return the UTF-16 variant of bytes without a byte order mark.
+
+    In Latin text, every second byte is zero.
 
     Raises:
         UnknownEncodingError: the zeros are elsewhere, so the file is not text.
     """
     head = body[: 2 * (_MAX_CHARACTERS // 2)]
-    even, odd = head[::2].count(0), head[1::2].count(0)
-    if len(body) % 2 == 0 and min(even, odd) == 0 and max(even, odd) > 0.4 * (len(head) // 2):
-        return "utf_16_le" if odd else "utf_16_be"
+    even_zeros, odd_zeros = head[::2].count(0), head[1::2].count(0)
+    if (
+        len(body) % 2 == 0
+        and min(even_zeros, odd_zeros) == 0
+        and max(even_zeros, odd_zeros) > 0.4 * (len(head) // 2)
+    ):
+        return "utf_16_le" if odd_zeros else "utf_16_be"
     raise UnknownEncodingError
 
 
 def _decode_mixed_utf_8(body: bytes) -> str | None:
-    """Decode UTF-8 with a few pasted bytes of Windows-1252; return None for anything else."""
+    """Decode UTF-8 with a few pasted Windows-1252 bytes, or return None for any other bytes."""
     pieces: list[str] = []
     position = pasted_bytes = 0
     while True:
@@ -240,17 +248,17 @@ def _decode_mixed_utf_8(body: bytes) -> str | None:
             pieces.append(body[position:].decode(UTF_8))
             break
         except UnicodeDecodeError as error:
-            pasted = _try_decode(
+            pasted_text = _try_decode(
                 body[position + error.start : position + error.start + 1], "cp1252"
             )
             pasted_bytes += 1
-            if pasted is None or pasted_bytes > _MAX_PASTED_BYTES:
+            if pasted_text is None or pasted_bytes > _MAX_PASTED_BYTES:
                 return None
-            pieces += [body[position : position + error.start].decode(UTF_8), pasted]
+            pieces += [body[position : position + error.start].decode(UTF_8), pasted_text]
             position += error.start + 1
     text = "".join(pieces)
-    right = sum(not sign.isascii() for sign in text) - pasted_bytes
-    return text if right > pasted_bytes else None
+    utf_8_count = sum(not character.isascii() for character in text) - pasted_bytes
+    return text if utf_8_count > pasted_bytes else None
 
 
 def _browser_encoding(declared_name: str) -> str:
@@ -280,6 +288,6 @@ def _decode_strictly(body: bytes, encoding: str) -> str:
 
 
 def _encoding_name(encoding: str) -> str:
-    lowered = encoding.casefold()
-    canonical = codecs.lookup(lowered).name
-    return _NAMES.get(lowered, _NAMES.get(canonical, canonical))
+    name = encoding.casefold()
+    canonical_name = codecs.lookup(name).name
+    return _NAMES.get(name, _NAMES.get(canonical_name, canonical_name))

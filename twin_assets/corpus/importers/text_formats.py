@@ -1,14 +1,14 @@
 """Convert posts in formats other than Markdown and HTML to Markdown.
 
 Scope: conversion.
-Out of scope: a file's head (`post_head`), which files are posts (`site_layout`),
-reading a post (`posts`).
+Out of scope: a file's head (`post_head`), which files are posts (`site_layout`), and reading a post
+(`posts`).
 
 pandoc (3.9 in `pypandoc-binary`) reads reStructuredText, Org, AsciiDoc, Textile, Word and
-OpenDocument, and `pypdf` reads the text of a PDF. Both are in the extra `formats`, which downloads
-34 MB, uses 160 MB on disk, and installs in 6 s. The alternative markitdown supports neither the
-first four formats nor OpenDocument, and adds 30 packages (82 MB). nbconvert adds 31 packages to
-read a list of cells in JSON.
+OpenDocument, and `pypdf` reads the text of a PDF. Both belong to the extra `formats`, which
+downloads 34 MB, uses 160 MB on disk, and installs in 6 s. The alternative markitdown supports
+neither the first four formats nor OpenDocument, and adds 30 packages (82 MB). nbconvert adds 31
+packages to read a list of cells in JSON.
 Formats: https://pandoc.org/MANUAL.html, https://nbformat.readthedocs.io.
 """
 # pyright: strict
@@ -42,7 +42,7 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.program_progress import run_for_output
 
 EXTRA = "llm-twin[formats]"
-_MAX_CPU_S = 60.0  # a post takes .1; CPU time is independent of other load
+_MAX_CPU_S = 60.0  # a post takes 0.1 s; other load does not affect CPU time
 _MAX_MEMORY = "-M1g"
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
 
@@ -73,15 +73,17 @@ def convert_to_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
     if head.suffix == "pdf":
         return _pdf_text(head.document), {}
     markdown = _run_pandoc(head.document or head.body.encode(), PANDOC_FORMATS[head.suffix])
-    metadata = re.match(r"---\n(.*?\n)---\n", markdown, re.DOTALL)
-    if metadata is None:
+    metadata_match = re.match(r"---\n(.*?\n)---\n", markdown, re.DOTALL)
+    if metadata_match is None:
         return markdown, {}
     try:
-        fields = yaml.load(metadata[1], Loader=yaml.BaseLoader)
+        fields = yaml.load(metadata_match[1], Loader=yaml.BaseLoader)
     except yaml.YAMLError:
-        return markdown, {}  # a table between two lines, not metadata
-    known = cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
-    return markdown[metadata.end() :].lstrip(), {key.lower(): known[key] for key in known}
+        return markdown, {}  # a table between two rules, not metadata
+    known_fields = cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
+    return markdown[metadata_match.end() :].lstrip(), {
+        key.lower(): known_fields[key] for key in known_fields
+    }
 
 
 def _run_pandoc(body: bytes, reader: str) -> str:
@@ -95,16 +97,16 @@ def _run_pandoc(body: bytes, reader: str) -> str:
         *("--wrap=none", "--from", reader, "--to", "gfm+tex_math_dollars-raw_html"),
     ]
     try:
-        completed = run_for_output(command, input_bytes=body, max_cpu_s=_MAX_CPU_S)
+        process = run_for_output(command, input_bytes=body, max_cpu_s=_MAX_CPU_S)
     except TwinError as error:
         raise FormatError(f"pandoc was {error.found}") from error
-    if completed.returncode:
-        raise FormatError(" ".join(completed.stderr.decode("utf-8", "replace").split())[:200])
-    return completed.stdout.decode("utf-8")
+    if process.returncode:
+        raise FormatError(" ".join(process.stderr.decode("utf-8", "replace").split())[:200])
+    return process.stdout.decode("utf-8")
 
 
 def _pdf_text(body: bytes) -> str:
-    """Return the text of a PDF's pages with joined lines; "" for pictures."""
+    """Return the text of a PDF with its lines joined; "" if its pages are pictures."""
     try:
         pages = [str(page.extract_text()) for page in open_pdf(body).pages]
     except pdf_errors() as error:
@@ -113,7 +115,7 @@ def _pdf_text(body: bytes) -> str:
 
 
 def _join_lines(page: str) -> str:
-    """Join a page's lines into paragraphs; a sentence that ends before the margin ends one."""
+    """Join a page's lines into paragraphs; a sentence end before the margin ends a paragraph."""
     lines = [line.strip() for line in page.splitlines()]
     width = max(map(len, lines), default=0)
     text = ""

@@ -1,7 +1,7 @@
 """Join posts that continue each other into threads.
 
 Scope: the first post of each thread.
-Out of scope: the links between posts (importers).
+Out of scope: finding the links between posts (importers).
 """
 # pyright: strict
 
@@ -11,27 +11,27 @@ from collections.abc import Mapping
 
 
 def thread_roots(parents: Mapping[str, str]) -> dict[str, str]:
-    """Return the first post of each post's thread, which may be the post itself.
+    """Return the first post of the thread of each post; it may be the post itself.
 
     Args:
         parents: the post that each post continues; a value that is not a key is ignored.
-            In a circle of posts (a damaged export), each post is its own first post.
+            In a cycle of posts (a damaged export), each post is its own first post.
     """
     roots: dict[str, str] = {}
     for post in parents:
         path: list[str] = []
-        seen: set[str] = set()
+        visited: set[str] = set()
         current = post
-        while current not in roots and current not in seen:
-            seen.add(current)
+        while current not in roots and current not in visited:
+            visited.add(current)
             path.append(current)
             parent = parents[current]
             if parent not in parents:
                 roots[current] = current
             else:
                 current = parent
-        if current not in roots:  # a circle: the posts from `current` on
-            begin = path.index(current)
-            roots.update({member: member for member in path[begin:]})
+        if current not in roots:  # a cycle that contains the posts from `current` on
+            cycle_start = path.index(current)
+            roots.update({member: member for member in path[cycle_start:]})
         roots.update({member: roots[current] for member in path if member not in roots})
     return roots

@@ -1,7 +1,7 @@
-"""Decide whether a post is held back, from the fields with which authors hide a post.
+"""Decide whether a post's fields hide it from readers.
 
 Scope: the meaning of each field's value, in front matter, metadata and `<meta>` of every format.
-Out of scope: parsing these fields (`front_matter`), future dates (`publication`), platforms'
+Out of scope: parsing these fields (`front_matter`), future dates (`publication`), and platforms'
 exports, which have different fields (their importers).
 
 Fields: https://jekyllrb.com/docs/front-matter/ (`published`),
@@ -38,7 +38,7 @@ _FALSE_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class _Rule:
-    """The meaning of a field: `reason` applies if the value is yes, no or set (`applies_when`)."""
+    """The meaning of a field: `reason` applies if the value matches `applies_when`."""
 
     reason: str
     applies_when: str = "yes"  # or "no", "set"
@@ -151,24 +151,24 @@ def find_hidden_reason(*heads: Mapping[str, Any]) -> str:
     """Return why a post's own fields hide it from readers, or "" if none does.
 
     The reasons are `draft`, `private`, `followers`, `paid`, `unlisted`, `not_published`, `expired`,
-    and `held_back_by_…` with an unknown key's name. The strictest wins: a private draft is private,
-    so an opt-in to drafts does not include it.
+    and `held_back_by_…` with an unknown key's name. The strictest reason applies: a private draft
+    is private, so an opt-in to drafts does not include it.
 
     Args:
-        heads: sets of fields that may hold the post back: front matter, the format's metadata.
+        heads: sets of fields that may hide the post: front matter, and the format's metadata.
     """
     reasons = {_head_reason(fields) for fields in heads}
-    known = (reason for reason in _STRICTEST_FIRST if reason in reasons)
-    return next(known, "") or next(filter(None, sorted(reasons)), "")
+    known_reasons = (reason for reason in _STRICTEST_FIRST if reason in reasons)
+    return next(known_reasons, "") or next(filter(None, sorted(reasons)), "")
 
 
 def _head_reason(fields: Mapping[str, Any]) -> str:
     reasons = {reason for reason in _known_reasons(fields) if reason}
     for name in _NESTED_TABLES:
-        inner = fields.get(name)
-        if isinstance(inner, dict):
+        table = fields.get(name)
+        if isinstance(table, dict):
             reasons |= {
-                reason for reason in _known_reasons(cast("dict[Any, Any]", inner)) if reason
+                reason for reason in _known_reasons(cast("dict[Any, Any]", table)) if reason
             }
     for reason in _STRICTEST_FIRST:
         if reason in reasons:
@@ -188,21 +188,21 @@ def _head_reason(fields: Mapping[str, Any]) -> str:
 
 
 def parse_hiding_line(line: str) -> tuple[str, str] | None:
-    """Return the key and value of a line (`key: value`, `key = value`) that would hold a post back.
+    """Return the key and value of a line (`key: value`, `key = value`) that would hide a post.
 
     This is for blocks that cannot be parsed. `password: …` in prose does not count, and neither
     does a single task's state in an outline (an indented `status:: in progress`).
     """
     row = _TABLE_ROW.fullmatch(line)
-    plain = _BOLD.sub("", f"{row[1].strip()}:{row[2]}" if row else line).strip()
-    match = _FIELD_LINE.fullmatch(plain)
+    plain_line = _BOLD.sub("", f"{row[1].strip()}:{row[2]}" if row else line).strip()
+    match = _FIELD_LINE.fullmatch(plain_line)
     if match is None or _RULES.get(squeeze_key(match[1]), _Rule("", "")).applies_when == "set":
         return None
     value = match[2].strip().rstrip(",").strip().strip("\"'")
     is_hiding = any(_known_reasons({match[1]: value}))
     if _BLOCK_PROPERTY.match(line) and squeeze_key(match[1]) in _STATUS_KEYS:
         return None
-    if row:  # a row may merely explain the word
+    if row:  # a table row may merely explain the word
         is_hiding = is_hiding and (
             squeeze_key(match[1]) in _STATUS_KEYS or _parse_boolean(value) is not None
         )
@@ -211,7 +211,7 @@ def parse_hiding_line(line: str) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=4096)
 def squeeze_key(key: str) -> str:
-    """Return a key in the table's spelling: `Is_Draft`, `is-draft` and `isDraft` become equal."""
+    """Normalize a key's spelling, so that `Is_Draft`, `is-draft` and `isDraft` become equal."""
     return _KEY_SEPARATORS.sub("", key).lower()
 
 
@@ -223,7 +223,7 @@ def _known_reasons(fields: Mapping[Any, Any]) -> list[str]:
             reasons.append(_status_reason(value))
         elif (rule := _RULES.get(key)) is not None:
             reasons.append(_rule_reason(rule, value))
-        elif key == "permalink" and value is False:  # 11ty writes no page
+        elif key == "permalink" and value is False:  # 11ty generates no page
             reasons.append("not_published")
         elif key in {"build", "_build"} and isinstance(value, dict):
             build = cast("dict[str, Any]", value)
@@ -238,9 +238,9 @@ def _rule_reason(rule: _Rule, value: object) -> str:
     if rule.applies_when == "set":
         is_set = value not in (None, "", False) and _parse_boolean(value) is not False
         return rule.reason if is_set else ""
-    truth = _parse_boolean(value)
-    if truth is not None:
-        return rule.reason if truth is (rule.applies_when == "yes") else ""
+    flag = _parse_boolean(value)
+    if flag is not None:
+        return rule.reason if flag is (rule.applies_when == "yes") else ""
     if not isinstance(value, str) or not value.strip():
         return ""  # `published: 2019-01-01` is a date, `hide: [toc]` a list of the page's parts
     if rule.applies_when == "yes" and rule.reason in {"draft", "private"}:
@@ -255,7 +255,7 @@ def _status_reason(value: object) -> str:
         reasons = [_status_reason(item) for item in cast("list[object]", value)]
         return next(filter(None, reasons), "")
     text = _EDGES.sub("", value[:_MAX_STATUS_CHARACTERS]) if isinstance(value, str) else ""
-    return next((reason for reason, words in _STATUS_PATTERNS if words.match(text)), "")
+    return next((reason for reason, pattern in _STATUS_PATTERNS if pattern.match(text)), "")
 
 
 def _unknown_key_reason(name: str, value: object) -> str:
@@ -272,7 +272,7 @@ def _match_similar_key(name: str) -> tuple[str, bool]:
     words = [word for word in _SEPARATED.split(name.lower()) if word]
     if len(words) == 1:
         words = _WORD.findall(key) if _JOINED_WORDS.fullmatch(key) else []
-    # In "hide from public", the first such word is the action and the others are its object.
+    # In "hide from public", the first hiding word is the action, and the others are its object.
     effects = [_HIDING_WORDS[word] for word in words if word in _HIDING_WORDS]
     is_known = all(
         word in _HIDING_WORDS or word in _NEUTRAL_WORDS or word in _NEGATIONS for word in words
@@ -284,7 +284,7 @@ def _match_similar_key(name: str) -> tuple[str, bool]:
 
 
 def _parse_boolean(value: object) -> bool | None:
-    """Return True or False for any of their spellings, and None for any other value."""
+    """Return the boolean that a value spells, or None for any other value."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -1,12 +1,12 @@
-"""Import the published posts of WordPress's export (WXR, an RSS feed with `wp:` elements).
+"""Import the published posts of a WordPress export (WXR, an RSS feed with `wp:` elements).
 
-Scope: items, their authors, their visibility.
-Out of scope: the text's markup (`wordpress_text`), live feeds (`feed`). Comments, which other
+Scope: items, their authors, and their visibility.
+Out of scope: the text's markup (`wordpress_text`), and live feeds (`feed`). Comments, which other
 people wrote, are counted but not read.
 
-Format: https://developer.wordpress.org/reference/functions/export_wp/ writes it.
-https://github.com/BenWard/tumblr2wordpress converts a Tumblr blog without post numbers, with a
-placeholder for the author, and with Tumblr's post types as categories.
+Format: https://developer.wordpress.org/reference/functions/export_wp/. An export of a Tumblr blog
+by https://github.com/BenWard/tumblr2wordpress has no post numbers, a placeholder for the author,
+and Tumblr's post types as categories.
 """
 # pyright: strict
 
@@ -28,7 +28,7 @@ from twin_assets.corpus.importers.xml_items import has_swallowed_items, iter_ele
 
 NAME = "wordpress"
 
-# One of several marks is enough: if read as a feed, a damaged export would show drafts as posts.
+# One marker is enough; a damaged export that was read as a feed would show drafts as posts.
 _EXPORT_MARKER = re.compile(
     rb"xmlns:wp=|wordpress\.org/export/|<wp:wxr_version>|WordPress eXtended RSS|<wp:post_type>"
 )
@@ -38,7 +38,7 @@ _CONTENT = "{http://purl.org/rss/1.0/modules/content/}encoded"
 _TUMBLR = re.compile(r"Tumblr2Word[Pp]ress/")
 _TUMBLR_NUMBER = re.compile(r"/post/(\d+)")
 _TUMBLR_PLACEHOLDER_AUTHOR = "post_author"
-# Tumblr's post types that contain other people's words: a quotation, an overheard chat.
+# Tumblr's post types that contain other people's words: quotations and overheard chats.
 _TUMBLR_QUOTES = frozenset({"quote", "conversation", "chat"})
 _STATUSES = {
     "publish": "public",
@@ -62,21 +62,21 @@ class _Channel:
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether a member has a mark of WordPress's export."""
+    """Return whether a member contains a marker of a WordPress export."""
     return bool(_list_exports(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield published posts; `include` may add `drafts` and `private` (also behind a password)."""
-    seen: set[str] = set()
+    """Yield published posts; `include` may add `drafts` and `private` (also password-protected)."""
+    source_ids: set[str] = set()
     for name in _list_exports(archive):
         try:
             for outcome in _read_items(archive, name, include):
                 if isinstance(outcome, ExportRecord):
-                    if outcome.source_id in seen:
+                    if outcome.source_id in source_ids:
                         yield Skipped(outcome.source_id, "duplicate")
                         continue
-                    seen.add(outcome.source_id)
+                    source_ids.add(outcome.source_id)
                 yield outcome
         except MemberError as error:
             yield Skipped(name, error.reason)
@@ -85,15 +85,15 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
 def _read_items(
     archive: Archive, name: str, include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
-    site = _read_channel(archive.head(name).decode("utf-8", "replace"))
+    channel = _read_channel(archive.head(name).decode("utf-8", "replace"))
     for number, element in enumerate(
         iter_elements(archive, name, f"{_ANY_NAMESPACE}author", "item")
     ):
         if element.tag == "item":
-            yield from _item_records(element, site, include, location=f"{name}#{number}")
+            yield from _item_records(element, channel, include, location=f"{name}#{number}")
         else:
             login = _text(element, f"{_ANY_NAMESPACE}author_login")
-            site.names_by_login[login] = (
+            channel.names_by_login[login] = (
                 _text(element, f"{_ANY_NAMESPACE}author_display_name") or login
             )
 
@@ -108,14 +108,14 @@ def _list_exports(archive: Archive) -> list[str]:
 
 
 def _read_channel(head: str) -> _Channel:
-    """Return the site's address and language."""
-    site = _Channel(is_tumblr=bool(_TUMBLR.search(head)))
+    """Return the channel's address and language."""
+    channel = _Channel(is_tumblr=bool(_TUMBLR.search(head)))
     for tag in ("wp:base_blog_url", "wp:base_site_url", "link"):
         match = re.search(rf"<{tag}>\s*(?:<!\[CDATA\[)?\s*https?://([^\s<\]]+)", head)
-        site.host = site.host or (match[1].rstrip("/") if match else "")
+        channel.host = channel.host or (match[1].rstrip("/") if match else "")
     match = re.search(r"<language>\s*(?:<!\[CDATA\[)?\s*([A-Za-z]{2,3}(?:-\w+)*)", head)
-    site.language = match[1] if match else ""
-    return site
+    channel.language = match[1] if match else ""
+    return channel
 
 
 def _item_records(
@@ -173,7 +173,7 @@ def _item_records(
 
 
 def _post_number(element: Any, site: _Channel) -> str:
-    """Return a post's number; a Tumblr post has it in its address."""
+    """Return a post's number; for a Tumblr post, the number is part of the address."""
     number = _text(element, f"{_ANY_NAMESPACE}post_id")
     if number or not site.is_tumblr:
         return number
@@ -196,9 +196,11 @@ def _skip_reason(
         return "trash"
     # A post with the format "quote" contains another person's words.
     is_quotation = any(
-        nice == "post-format-quote" for domain, _, nice in categories if domain == "post_format"
+        nicename == "post-format-quote"
+        for domain, _, nicename in categories
+        if domain == "post_format"
     )
-    kinds = {nice for domain, _, nice in categories if domain == "category"}
+    kinds = {nicename for domain, _, nicename in categories if domain == "category"}
     is_quotation = is_quotation or (is_tumblr and not _TUMBLR_QUOTES.isdisjoint(kinds))
     return "quote" if is_quotation else ""
 
@@ -208,11 +210,11 @@ def _text(element: Any, name: str) -> str:
 
 
 def _first_time(element: Any, *names: str) -> datetime | None:
-    """Return the first time that is set; WordPress's times without a zone count as UTC."""
+    """Return the first time that is set; a time without a zone counts as UTC."""
     for name in names:
         text = _text(element, name if name == "pubDate" else f"{_ANY_NAMESPACE}{name}")
-        if text and not text.startswith("0000") and (moment_read := parse_datetime(text)):
-            return moment_read
+        if text and not text.startswith("0000") and (time := parse_datetime(text)):
+            return time
     return None
 
 

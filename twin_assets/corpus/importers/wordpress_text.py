@@ -1,7 +1,7 @@
 """Convert the text of a WordPress post, as its editor stores it, to HTML.
 
 Scope: block comments, shortcodes, and the paragraphs that WordPress derives from empty lines.
-Out of scope: the export's items (`wordpress`), HTML to Markdown (`html_cleaning`).
+Out of scope: the export's items (`wordpress`), and converting HTML to Markdown (`html_cleaning`).
 
 Blocks:
 https://developer.wordpress.org/block-editor/getting-started/fundamentals/markup-representation-block/
@@ -62,25 +62,29 @@ def to_html(content: str) -> str:
     text = _replace_spans(
         text,
         _CODE,
-        lambda begin: f"[/{begin[1]}]",
-        lambda begin, code: "\n\n" + add_placeholder(_render_code(begin, code)) + "\n\n",
+        lambda start_match: f"[/{start_match[1]}]",
+        lambda start_match, code: (
+            "\n\n" + add_placeholder(_render_code(start_match, code)) + "\n\n"
+        ),
     )
     text = _replace_spans(
         text,
         _VERBATIM,
-        lambda begin: f"</{begin[1]}>",
-        lambda begin, inner: (
-            add_placeholder(f"{begin[0]}{inner}</{begin[1]}>")
-            if begin[1] == "code"
-            else "\n\n" + add_placeholder(f"{begin[0]}{inner}</{begin[1]}>") + "\n\n"
+        lambda start_match: f"</{start_match[1]}>",
+        lambda start_match, content_html: (
+            add_placeholder(f"{start_match[0]}{content_html}</{start_match[1]}>")
+            if start_match[1] == "code"
+            else "\n\n"
+            + add_placeholder(f"{start_match[0]}{content_html}</{start_match[1]}>")
+            + "\n\n"
         ),
     )
-    text = _replace_spans(text, _BLOCK_COMMENT, lambda _: "-->", lambda _begin, _inner: "")
+    text = _replace_spans(text, _BLOCK_COMMENT, lambda _: "-->", lambda _start_match, _content: "")
     text = _SHORTCODE.sub("", _SHORTCODE_WITH_CONTENT.sub("", text))
     # `[[name]]` shows a shortcode literally.
     text = re.sub(r"\[(\[[^\[\]]*\])\]", r"\1", text)
     text = text if has_blocks else _make_paragraphs(text)
-    for _ in range(2):  # twice: code within a `<pre>`
+    for _ in range(2):  # twice, because a `<pre>` may contain code
         text = _PLACEHOLDER.sub(lambda match: raw_blocks[int(match[1])], text)
     return text.strip()
 
@@ -94,39 +98,44 @@ def _replace_spans(
     """Replace each span from `opening` to the next `closing` in linear time, unlike `.*?`."""
     parts: list[str] = []
     position = 0
-    missing: set[str] = set()
-    for begin in opening.finditer(text):
-        end_mark = closing(begin)
-        if begin.start() < position or end_mark in missing:
+    missing_marks: set[str] = set()
+    for start_match in opening.finditer(text):
+        end_mark = closing(start_match)
+        if start_match.start() < position or end_mark in missing_marks:
             continue
-        end = text.find(end_mark, begin.end())
+        end = text.find(end_mark, start_match.end())
         if end < 0:
-            missing.add(end_mark)
+            missing_marks.add(end_mark)
             continue
-        parts += [text[position : begin.start()], replacement(begin, text[begin.end() : end])]
+        parts += [
+            text[position : start_match.start()],
+            replacement(start_match, text[start_match.end() : end]),
+        ]
         position = end + len(end_mark)
     return "".join([*parts, text[position:]])
 
 
 def _render_code(begin: re.Match[str], inner: str) -> str:
-    named = _LANGUAGE.search(begin[2] or "")
-    short = begin[1] if begin[1] not in {"code", "sourcecode", "source", "highlight"} else ""
-    language = named[1] if named else short
-    mark = f' class="language-{language}"' if language else ""
+    language_match = _LANGUAGE.search(begin[2] or "")
+    shortcode_language = (
+        begin[1] if begin[1] not in {"code", "sourcecode", "source", "highlight"} else ""
+    )
+    language = language_match[1] if language_match else shortcode_language
+    class_attribute = f' class="language-{language}"' if language else ""
     code = html.escape(html.unescape(inner).strip("\n"), quote=False)
-    return f"<pre><code{mark}>{code}</code></pre>"
+    return f"<pre><code{class_attribute}>{code}</code></pre>"
 
 
 def _make_paragraphs(text: str) -> str:
     """Turn empty lines into paragraphs and line ends into breaks, as the classic editor does."""
-    spaced = _BLOCK_END.sub(r"\1\n\n", _BLOCK_START.sub(r"\n\n\1", text))
+    separated_text = _BLOCK_END.sub(r"\1\n\n", _BLOCK_START.sub(r"\n\n\1", text))
     blocks: list[str] = []
-    for block in re.split(r"\n\s*\n", spaced):
-        inner = block.strip()
-        if not inner:
+    for block in re.split(r"\n\s*\n", separated_text):
+        content = block.strip()
+        if not content:
             continue
-        if _STARTS_WITH_BLOCK.match(inner) or _PLACEHOLDER.fullmatch(inner):
-            blocks.append(inner)
+        if _STARTS_WITH_BLOCK.match(content) or _PLACEHOLDER.fullmatch(content):
+            blocks.append(content)
         else:
-            blocks.append("<p>" + re.sub(r"\s*\n\s*", "<br />\n", inner) + "</p>")
+            blocks.append("<p>" + re.sub(r"\s*\n\s*", "<br />\n", content) + "</p>")
     return "\n".join(blocks)

@@ -1,12 +1,12 @@
-"""Read an X (Twitter) data archive: posts, long posts, threads.
+"""Read an X (Twitter) data archive: posts, long posts and threads.
 
 Scope: `data/tweets*.js`, `data/note-tweet.js`, and the account fields that they need.
 Out of scope: messages, likes, followers and ads, whose files are never opened.
 
-Format: each file is a script that assigns a JSON list, `window.YTD.tweets.part0 = [ … ]`; it is
-never evaluated. `tweets.js` cuts a long post at 280 characters and does not name its note.
-`note-tweet.js` has the full text but does not name the post, so the two are joined by the second of
-their creation.
+Format: each file is a script that assigns a JSON list, `window.YTD.tweets.part0 = [ … ]`. It is
+never executed. `tweets.js` cuts a long post at 280 characters and does not name its note.
+`note-tweet.js` has the full text but does not name the post, so the two are matched by their
+creation time, to the second.
 https://help.x.com/en/managing-your-account/how-to-download-your-x-archive (README.txt within).
 """
 # pyright: strict
@@ -57,7 +57,7 @@ class _Account:
 
 @dataclass(frozen=True)
 class _Post:
-    """A post with `visible`, its text up to the cut, and `versions`, its edits, oldest first."""
+    """A post; `visible` is its truncated text, and `versions` lists its edits, oldest first."""
 
     post_id: str
     text: str
@@ -79,7 +79,7 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield posts and joined threads; `include` may add `replies` and `followers` (protected)."""
+    """Yield posts and threads; `include` may add `replies` and protected posts (`followers`)."""
     account = _read_account(archive)
     for pattern, reason in _EXCLUDED_FILES.items():
         for location, row in _read_rows(archive, archive.names_matching(rf"data/{pattern}")):
@@ -111,7 +111,7 @@ def _list_scripts(archive: Archive) -> list[str]:
 def _read_rows(
     archive: Archive, names: list[str]
 ) -> Iterator[tuple[str, dict[str, Any] | Skipped]]:
-    """Yield each row of the scripts with its location; damaged ones become `Skipped`."""
+    """Yield each row of the scripts with its location; damaged rows become `Skipped`."""
     for name in names:
         try:
             document = json_rows.load_document(archive, name)
@@ -147,45 +147,47 @@ def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Po
     number = get_string(tweet, "id_str") or get_string(tweet, "id")
     if not re.fullmatch(r"\d{1,25}", number) or not isinstance(tweet.get("full_text"), str):
         return Skipped(number or location, json_rows.MALFORMED)
-    raw = get_string(tweet, "full_text")
-    if raw.startswith("RT @") or "retweeted_status" in tweet:
+    raw_text = get_string(tweet, "full_text")
+    if raw_text.startswith("RT @") or "retweeted_status" in tweet:
         return Skipped(number, "retweet")
-    user = get_string(tweet, "in_reply_to_user_id_str") or get_string(tweet, "in_reply_to_user_id")
-    handle = get_string(tweet, "in_reply_to_screen_name")
-    is_own = bool(user and user == account.account_id) or bool(
-        handle and handle.lower() == account.handle.lower()
+    parent_user_id = get_string(tweet, "in_reply_to_user_id_str") or get_string(
+        tweet, "in_reply_to_user_id"
+    )
+    parent_handle = get_string(tweet, "in_reply_to_screen_name")
+    is_self_reply = bool(parent_user_id and parent_user_id == account.account_id) or bool(
+        parent_handle and parent_handle.lower() == account.handle.lower()
     )
     language = get_string(tweet, "lang")
-    edits = "editTweetIds"
-    versions = get_strings(tweet, "edit_info", "edit", "editControlInitial", edits)
+    edits_key = "editTweetIds"
+    versions = get_strings(tweet, "edit_info", "edit", "editControlInitial", edits_key)
     links = {
         get_string(link, "url"): get_string(link, "expanded_url")
         for link in get_objects(tweet, "entities", "urls")
     }
     media = frozenset(
-        get_string(picture, "url")
+        get_string(media_item, "url")
         for name in ("entities", "extended_entities")
-        for picture in get_objects(tweet, name, "media")
+        for media_item in get_objects(tweet, name, "media")
     )
     tags = [get_string(tag, "text") for tag in get_objects(tweet, "entities", "hashtags")]
     return _Post(
         post_id=number,
-        text=restore_typed_text(raw, links=links, media=media),
-        visible=VisiblePost(parse_time(get_string(tweet, "created_at")), unescape(raw)),
+        text=restore_typed_text(raw_text, links=links, media=media),
+        visible=VisiblePost(parse_time(get_string(tweet, "created_at")), unescape(raw_text)),
         in_reply_to=get_string(tweet, "in_reply_to_status_id_str")
         or get_string(tweet, "in_reply_to_status_id"),
-        is_reply=bool(user or handle) and not is_own,
+        is_reply=bool(parent_user_id or parent_handle) and not is_self_reply,
         # X uses `und`, `zxx` and the q… codes for posts without a language.
         language="" if re.match(r"und|zxx|q", language) else language,
         tags=tuple(tag for tag in dict.fromkeys(tags) if tag),
-        versions=tuple(versions or get_strings(tweet, "edit_info", "initial", edits)),
+        versions=tuple(versions or get_strings(tweet, "edit_info", "initial", edits_key)),
     )
 
 
 def _add_long_texts(
     archive: Archive, posts: dict[str, _Post]
 ) -> Generator[Skipped, None, dict[str, _Post]]:
-    """Return the posts, with the full text where `note-tweet.js` has it.
+    """Return the posts, with their full texts if `note-tweet.js` contains them.
 
     A long text without a post is omitted, because the post was deleted or was not public.
     """
@@ -226,21 +228,21 @@ def _add_long_texts(
 
 
 def _latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, dict[str, _Post]]:
-    """Return the last version of each post, by the number of its first version."""
+    """Return the latest version of each post, by the number of its first version."""
     first_versions: dict[str, str] = {}
     for post in posts.values():
         for version in post.versions:
             first_versions[version] = post.versions[0]
-    latest: dict[str, _Post] = {}
+    latest_posts: dict[str, _Post] = {}
     for post in sorted(posts.values(), key=_sort_key):
         number = first_versions.get(post.post_id, post.post_id)
-        if number in latest:
-            yield Skipped(latest[number].post_id, "superseded")
-        latest[number] = post
+        if number in latest_posts:
+            yield Skipped(latest_posts[number].post_id, "superseded")
+        latest_posts[number] = post
     # A reply to any version is a reply to the post.
     return {
         number: replace(post, in_reply_to=first_versions.get(post.in_reply_to, post.in_reply_to))
-        for number, post in latest.items()
+        for number, post in latest_posts.items()
     }
 
 
@@ -275,7 +277,7 @@ def _thread_records(
             continue
         yield from (Skipped(number, "joined_to_thread") for number in members if number != root)
         times = [time for number in members if (time := posts[number].created_at) is not None]
-        last = max(times, default=None)
+        last_time = max(times, default=None)
         yield ExportRecord(
             source=NAME,
             source_id=root,
@@ -286,7 +288,7 @@ def _thread_records(
             byline="data/account.js" if account.name or account.handle else "",
             language=post.language,
             created_at=post.created_at,
-            updated_at=last if last != post.created_at else None,
+            updated_at=last_time if last_time != post.created_at else None,
             visibility=account.visibility,
             parent_id=post.in_reply_to if post.in_reply_to in posts else "",
             tags=tuple(dict.fromkeys(tag for number in members for tag in posts[number].tags)),

@@ -1,6 +1,6 @@
-"""Restore the typed text of a post on X, and match long texts with cut-off posts.
+"""Restore the typed text of a post on X, and match long texts with truncated posts.
 
-Scope: links, escapes, times, joining.
+Scope: links, escapes, times, and matching.
 Out of scope: the archive's files (`x_archive`).
 
 Links: https://docs.x.com/x-api/fundamentals/data-dictionary (entities, `t.co`).
@@ -22,7 +22,7 @@ _QUOTED_POST_LINK = re.compile(
 )
 _SHORT_LINK = re.compile(r"https?://t\.co/\w+")
 _MIN_SAME_BEGINNING = 20
-"""Minimum number of equal characters that match a text and a post one second apart."""
+"""Minimum common prefix, in characters, of a text and a post that are one second apart."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ def unescape(text: str) -> str:
 def restore_typed_text(
     raw: str, *, links: Mapping[str, str], media: frozenset[str] = frozenset()
 ) -> str:
-    """Return `raw` with expanded links, without the addresses of pictures and a quoted post.
+    """Return `raw` with expanded links, but without links to media and to a quoted post.
 
     Args:
         raw: the escaped text in the archive.
         links: the target of each short link, or "" if unknown.
-        media: short links to pictures and films.
+        media: short links to pictures and videos.
     """
 
     def expand_link(match: re.Match[str]) -> str:
@@ -57,7 +57,7 @@ def restore_typed_text(
 
 
 def remove_mentions(text: str) -> str:
-    """Return a reply without the names that X puts at its beginning."""
+    """Return a reply without the mentions that X puts at its beginning."""
     return _MENTIONS.sub("", text)
 
 
@@ -66,8 +66,8 @@ def parse_time(text: str) -> datetime | None:
     match = _POST_TIME.fullmatch(text)
     try:
         if match is None:
-            when = datetime.fromisoformat(text).replace(microsecond=0)
-            return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+            time = datetime.fromisoformat(text).replace(microsecond=0)
+            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
         name, day, hour, minute, second, year = match.groups()
         month = _MONTHS.index(name) + 1
         return datetime(int(year), month, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
@@ -78,37 +78,41 @@ def parse_time(text: str) -> datetime | None:
 def join_long_posts(
     notes: Mapping[str, VisiblePost], posts: Mapping[str, VisiblePost]
 ) -> dict[str, str]:
-    """Return the post that shows the beginning of each long text; omit texts without a post.
+    """Return the truncated post of each long text; omit texts without a post.
 
-    They are matched by the second of their creation. Several candidates, or those a second apart,
-    are matched by their beginnings. A post gets at most one text.
+    Texts and posts are matched by their creation time, to the second. If several posts match, or
+    only posts one second apart, their beginnings decide. A post gets at most one text.
     """
-    by_second: dict[datetime, list[str]] = {}
+    ids_by_second: dict[datetime, list[str]] = {}
     for number, post in posts.items():
         if post.created_at is not None:
-            by_second.setdefault(post.created_at, []).append(number)
-    joined: dict[str, str] = {}
+            ids_by_second.setdefault(post.created_at, []).append(number)
+    posts_by_note: dict[str, str] = {}
     for name, note in notes.items():
         if note.created_at is None:
             continue
-        matched_posts = set(joined.values())
-        same_second = [n for n in by_second.get(note.created_at, ()) if n not in matched_posts]
-        chosen = _find_most_similar(
-            note, same_second, posts, min_length=0 if len(same_second) == 1 else 1
+        matched_posts = set(posts_by_note.values())
+        same_second_posts = [
+            candidate
+            for candidate in ids_by_second.get(note.created_at, ())
+            if candidate not in matched_posts
+        ]
+        post_number = _find_most_similar(
+            note, same_second_posts, posts, min_length=0 if len(same_second_posts) == 1 else 1
         )
-        if not chosen:
-            adjacent_seconds = [
+        if not post_number:
+            adjacent_posts = [
                 number
                 for seconds in (-1, 1)
-                for number in by_second.get(_shift_time(note.created_at, seconds), ())
+                for number in ids_by_second.get(_shift_time(note.created_at, seconds), ())
                 if number not in matched_posts
             ]
-            chosen = _find_most_similar(
-                note, adjacent_seconds, posts, min_length=_MIN_SAME_BEGINNING
+            post_number = _find_most_similar(
+                note, adjacent_posts, posts, min_length=_MIN_SAME_BEGINNING
             )
-        if chosen:
-            joined[name] = chosen
-    return joined
+        if post_number:
+            posts_by_note[name] = post_number
+    return posts_by_note
 
 
 def _shift_time(when: datetime, seconds: int) -> datetime:
@@ -130,11 +134,11 @@ def _find_most_similar(
         number: _common_prefix_length(note.text, remove_mentions(posts[number].text))
         for number in candidates
     }
-    best = max(similarities, key=lambda number: similarities[number], default="")
-    return best if best and similarities[best] >= min_length else ""
+    best_match = max(similarities, key=lambda number: similarities[number], default="")
+    return best_match if best_match and similarities[best_match] >= min_length else ""
 
 
 def _common_prefix_length(left: str, right: str) -> int:
     pairs = zip(left, right, strict=False)
-    first_difference = next((at for at, (a, b) in enumerate(pairs) if a != b), None)
+    first_difference = next((index for index, (a, b) in enumerate(pairs) if a != b), None)
     return min(len(left), len(right)) if first_difference is None else first_difference

@@ -5,7 +5,7 @@ Out of scope: the meaning of an element.
 
 The parser neither expands entities nor accesses other files or the network
 (https://lxml.de/FAQ.html#how-do-i-use-lxml-safely-as-a-web-service-endpoint). Reading stops at the
-first damage, because the rest may be text that the damage swallowed.
+first error, because later elements may be inside a damaged one.
 """
 # pyright: strict
 
@@ -18,13 +18,14 @@ from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 
-_CONTROL_BYTES = bytes({*range(32)} - {9, 10, 13})  # WordPress writes them, XML forbids them
+# WordPress writes these bytes, but XML forbids them.
+_CONTROL_BYTES = bytes({*range(32)} - {9, 10, 13})
 SWALLOWED_ITEM = re.compile(r"</(item|entry)\s*>\s*<\1[\s>]")
 """Pattern of text that runs into the next item because a CDATA section lost its end."""
 
 
 def iter_elements(archive: Archive, name: str, *tags: str) -> Iterator[Any]:
-    """Yield the elements with these names, in the order of their ends; clear each one afterwards.
+    """Yield the elements with these names, ordered by their end tags, and then clear each of them.
 
     Raises:
         MemberError: as in `Archive.pieces`, or `torn` if the document is damaged or truncated.
@@ -39,8 +40,8 @@ def iter_elements(archive: Archive, name: str, *tags: str) -> Iterator[Any]:
             parser.feed(piece.translate(None, _CONTROL_BYTES))
             yield from _read_and_clear(parser)
         parser.close()
-    except etree.XMLSyntaxError as damage:
-        error = damage
+    except etree.XMLSyntaxError as syntax_error:
+        error = syntax_error
     yield from _read_and_clear(parser)
     if error is not None:
         raise MemberError(name, "torn") from error

@@ -1,1 +1,1 @@
-"""Routes, keys, limits, and the formats of other APIs."""
+"""Handle the routes, keys and limits of the gateway, and the formats of other APIs."""

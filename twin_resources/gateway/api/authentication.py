@@ -2,9 +2,9 @@
 
 Scope: LiteLLM's `custom_auth`, converting a key to LiteLLM's user and back, and converting a
 refusal to LiteLLM's exception.
-Out of scope: the permissions of a key (`access/keys.py`), the hooks (`plugin.py`).
+Out of scope: the permissions of a key (`access/keys.py`), and the hooks (`plugin.py`).
 
-https://docs.litellm.ai/docs/proxy/custom_auth (1.106)
+Interface: https://docs.litellm.ai/docs/proxy/custom_auth (1.106)
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def key_from_user(user: UserAPIKeyAuth) -> Key:
     """Convert the result of `user_from_key` back to the key."""
     fields = user.metadata
     authors, limits = frozenset[str](fields["authors"]), fields["limits"]
-    terms = (fields["reader"], fields["role"], authors, fields["label"], fields["id"])
-    return Key(*terms, KeyLimits(**limits | {"aliases": frozenset[str](limits["aliases"])}))
+    key_fields = (fields["reader"], fields["role"], authors, fields["label"], fields["id"])
+    return Key(*key_fields, KeyLimits(**limits | {"aliases": frozenset[str](limits["aliases"])}))
 
 
 def authenticator(keyring: Keyring) -> Any:

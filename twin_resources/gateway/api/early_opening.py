@@ -3,11 +3,11 @@
 Scope: sending the opening before LiteLLM's answer, and handling LiteLLM's own response start and
 errors after it.
 Out of scope: the text of the opening (`request_record.py`), deciding when to send it
-(`preparation.py`), its span (`trace_logger.py`).
+(`preparation.py`), and its span (`trace_logger.py`).
 
 LiteLLM sends nothing before the model server has answered, which delayed the quotation by 0.06 to
-19 s. If the model returns no prose, the quotation stays. The answer then says so and ends normally,
-because a client that has shown the quotation cannot use an error.
+19 s. If the model returns no prose, the quotation remains. The answer then says so and ends
+normally, because a client that has shown the quotation cannot use an error.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -58,11 +58,13 @@ class EarlyOpening:
         """Send the headers of the answer and its first event."""
         record, self._text = self.record, text
         record.is_opened = True
-        own_headers = ((name.encode(), value.encode()) for name, value in record.headers().items())
-        headers = [*_HEADERS, *own_headers]
+        record_headers = (
+            (name.encode(), value.encode()) for name, value in record.headers().items()
+        )
+        headers = [*_HEADERS, *record_headers]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
-        first = event_bytes(chunk_document(record, {"role": "assistant", "content": text}))
-        await self.send({"type": "http.response.body", "body": first, "more_body": True})
+        first_event = event_bytes(chunk_document(record, {"role": "assistant", "content": text}))
+        await self.send({"type": "http.response.body", "body": first_event, "more_body": True})
 
     async def forward(self, message: Message) -> None:
         """Forward a message of LiteLLM's answer.
@@ -98,7 +100,7 @@ class EarlyOpening:
             record.cost.paid_call.settle_unsent()  # the client disconnected before LiteLLM's hook
         if not record.is_opened or record.exchange.fixed_answer:
             return
-        record.end(0)  # has no effect if it has ended
+        record.end(0)  # has no effect on an ended record
         if record.has_prose or (self._is_finished and not self._error_status):
             return  # LiteLLM has logged it or will log it
         if record.cost.paid_call is not None:

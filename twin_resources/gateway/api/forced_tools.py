@@ -1,8 +1,8 @@
 """Convert a request that forces a tool call to a request for JSON that matches the tool's schema.
 
-Scope: converting such a request to one for JSON, and the JSON answer to a call of the tool.
-Out of scope: tools that the model may choose not to call (`ignored_parameters.py`), the limits of
-a schema (`response_format.py`).
+Scope: converting the request, and converting the JSON answer to a call of the tool.
+Out of scope: tools that the model may choose not to call (`ignored_parameters.py`), and the limits
+of a schema (`response_format.py`).
 
 LangChain, instructor and Pydantic AI force one tool by default to get structured output.
 Format: https://platform.openai.com/docs/guides/function-calling
@@ -50,8 +50,8 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
             param="tool_choice",
         )
     function = functions[name]
-    empty: dict[str, Any] = {"type": "object", "properties": {}}
-    schema: Any = function.get("parameters") or empty
+    empty_schema: dict[str, Any] = {"type": "object", "properties": {}}
+    schema: Any = function.get("parameters") or empty_schema
     json_schema: dict[str, Any] = {"name": name, "schema": schema}
     if isinstance(function.get("strict"), bool):
         json_schema["strict"] = function["strict"]
@@ -86,8 +86,8 @@ class ToolCallConverter:
             if text:
                 delta["tool_calls"] = [self._delta(chunk, str(text))]
             choices.append(choice | {"delta": delta, "finish_reason": _finish_reason(choice)})
-        converted = {**chunk, "choices": choices} if "choices" in chunk else chunk
-        yield f"data: {json.dumps(converted, ensure_ascii=False)}\n\n"
+        converted_chunk = {**chunk, "choices": choices} if "choices" in chunk else chunk
+        yield f"data: {json.dumps(converted_chunk, ensure_ascii=False)}\n\n"
 
     def end_events(self) -> Iterator[str]:
         """Yield the events after the last chunk."""

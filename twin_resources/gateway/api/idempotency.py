@@ -1,13 +1,13 @@
 """Support `Idempotency-Key`: a repeated request gets the same answer and is paid for once.
 
 Scope: storing a request and its answer for a day, and the refusals.
-Out of scope: the routes that accept it (`routes.py`), money (`account.py`).
+Out of scope: the routes that accept the header (`routes.py`), and costs (`account.py`).
 
 A request with the same reader's key, the same header and the same body gets the same answer, byte
 for byte. A different body gets 422, and a repetition gets 409 while the first request is in
 progress. A failed request is deleted, so that it can be sent again. A client that sends the header
-expects to return for the answer, so the work continues after a disconnect. If a gateway dies during
-a request, the row of the request expires after `IN_PROGRESS_TIMEOUT_S`.
+may request the answer again, so the work continues after a disconnect. If a gateway dies during a
+request, the row of the request expires after `IN_PROGRESS_TIMEOUT_S`.
 Method: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header
 """
 # pyright: strict
@@ -32,11 +32,12 @@ from twin_resources.storage.state.state import State
 HEADER_NAME = b"idempotency-key"
 REPLAYED_HEADER = (b"idempotent-replayed", b"true")
 UNFINISHED_KEY = "twin.unfinished"
-"""Key of an ASGI message; True if a part of the answer is missing, so that a retry makes sense."""
+"""Key of an ASGI message; True if a part of the answer is missing, so that a retry is useful."""
 RETENTION_S = 24 * 3600.0
 IN_PROGRESS_TIMEOUT_S = 900.0
 MAX_HEADER_CHARACTERS = 255
-_MAX_BYTES = 4 * 1024 * 1024  # limit per answer; sources and 4,096 tokens take a tenth of it
+# Limit per answer. An answer with sources and 4,096 tokens takes a tenth of it.
+_MAX_BYTES = 4 * 1024 * 1024
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -150,11 +151,11 @@ class Idempotency:
         table = gateway_answers
         try:
             with self._store().transaction() as connection:
-                own_row = sa.and_(
+                is_own_row = sa.and_(
                     table.c.key == request.key, table.c.idempotency_hash == request.header_hash
                 )
                 if answer is None:
-                    connection.execute(sa.delete(table).where(own_row))
+                    connection.execute(sa.delete(table).where(is_own_row))
                     return
                 headers = [
                     [name.decode("latin-1"), value.decode("latin-1")]
@@ -162,7 +163,7 @@ class Idempotency:
                 ]
                 connection.execute(
                     sa.update(table)
-                    .where(own_row)
+                    .where(is_own_row)
                     .values(
                         status=answer.status,
                         headers=json.dumps(headers),
@@ -224,10 +225,10 @@ class Idempotency:
 
     def _store(self) -> State:
         if self._state is None:
-            opened = self._open_state()
-            with opened.transaction() as connection:
+            state = self._open_state()
+            with state.transaction() as connection:
                 _metadata.create_all(connection)
-            self._state = opened
+            self._state = state
         return self._state
 
 
@@ -265,7 +266,7 @@ class RecordedResponse:
         try:
             await self.send(message)
         except OSError:
-            self._is_disconnected = True  # the client asks again for the answer
+            self._is_disconnected = True  # the client will request the answer again
 
     async def _store_if_complete(self) -> None:
         """Store the answer if it is complete, not an error, and not too large."""
@@ -277,7 +278,7 @@ class RecordedResponse:
 
 
 def ignore_disconnect(receive: Receive) -> Receive:
-    """Wrap `receive` so that it never reports a disconnect, and the work continues."""
+    """Wrap `receive` so that it never reports a disconnect and the work continues."""
 
     async def receive_or_block() -> Message:
         message = await receive()

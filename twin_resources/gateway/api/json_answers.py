@@ -1,7 +1,7 @@
 """Send a JSON document or a refusal as the whole answer to a request.
 
 Scope: the two ASGI messages of the answer.
-Out of scope: the content of a refusal (`access/refusals.py`), the rules that refuse a request.
+Out of scope: the content of a refusal (`access/refusals.py`), and the rules that refuse a request.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -26,12 +26,12 @@ async def send_json(
 ) -> None:
     """Send a document with content type, length and the given headers."""
     body = json.dumps(document, ensure_ascii=False).encode()
-    sent: Headers = [
+    header_pairs: Headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         *((name.encode(), value.encode()) for name, value in (headers or {}).items()),
     ]
-    await send({"type": "http.response.start", "status": status, "headers": sent})
+    await send({"type": "http.response.start", "status": status, "headers": header_pairs})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
@@ -39,7 +39,7 @@ async def send_refusal(send: Send, error: RefusedError) -> None:
     """Send a refusal with the headers that its status requires."""
     headers = error.headers()
     if error.status in {408, 413}:
-        # The rest of the body is not read; without this header the connection waits for it.
+        # The rest of the body is not read; without this header, the connection would wait for it.
         headers |= {"connection": "close"}
     if error.status == 401:
         headers |= {"www-authenticate": "Bearer"}

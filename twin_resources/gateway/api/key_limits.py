@@ -1,7 +1,7 @@
 """Limit the requests of a key per minute, and its concurrent requests.
 
 Scope: counting requests in the state store, and the refusal.
-Out of scope: money (`account.py`), the limits of the whole gateway (`admission.py`).
+Out of scope: budgets (`account.py`), and the limits of the whole gateway (`admission.py`).
 
 The sliding window is exact. Each request of a key with a limit is a row, so several gateways share
 one count. If a process dies, the row of its request frees its place after `IN_PROGRESS_TIMEOUT_S`.
@@ -123,16 +123,20 @@ class KeyRequestCounter:
             if limits.per_minute is not None:
                 # With a limit of n, the key stays at its limit until its n-th newest request
                 # leaves the window.
-                within = sa.select(table.c.at).where(matches_key, table.c.at > now - WINDOW_S)
-                newest_first = within.order_by(table.c.at.desc(), table.c.number.desc())
-                last = connection.execute(
+                window = sa.select(table.c.at).where(matches_key, table.c.at > now - WINDOW_S)
+                newest_first = window.order_by(table.c.at.desc(), table.c.number.desc())
+                limiting_time = connection.execute(
                     newest_first.offset(limits.per_minute - 1).limit(1)
                 ).scalar()
-                if last is not None:
-                    raise _rate_limit_refusal(key, max(1, math.ceil(float(last) + WINDOW_S - now)))
+                if limiting_time is not None:
+                    raise _rate_limit_refusal(
+                        key, max(1, math.ceil(float(limiting_time) + WINDOW_S - now))
+                    )
             if limits.at_once is not None:
-                under_way = sa.select(sa.func.count()).where(matches_key, table.c.is_under_way)
-                count = int(connection.execute(under_way).scalar_one())
+                in_progress_query = sa.select(sa.func.count()).where(
+                    matches_key, table.c.is_under_way
+                )
+                count = int(connection.execute(in_progress_query).scalar_one())
                 if count >= limits.at_once:
                     raise _concurrency_refusal(key, count)
             row = {"key": key.id, "at": now, "is_under_way": limits.at_once is not None}
@@ -142,10 +146,10 @@ class KeyRequestCounter:
 
     def _store(self) -> State:
         if self._state is None:
-            opened = self._open_state()
-            with opened.transaction() as connection:
+            state = self._open_state()
+            with state.transaction() as connection:
                 _metadata.create_all(connection)
-            self._state = opened
+            self._state = state
         return self._state
 
 

@@ -1,11 +1,11 @@
 """Apply the limits of a key and the header `Idempotency-Key` to a request.
 
 Scope: the order in which limits and `Idempotency-Key` are applied around an answer.
-Out of scope: counting (`key_limits.py`), storing answers (`idempotency.py`), the answer itself.
+Out of scope: counting (`key_limits.py`), storing answers (`idempotency.py`), and the answer itself.
 
 A stored answer is sent without counting the request, because no model is called for it. This
-middleware runs between the allow-list, which has read and checked the request, and LiteLLM.
-Requests of all routes have therefore been converted to chat requests here.
+middleware runs between the allow-list, which has read and checked the request, and LiteLLM. By
+then, requests to all routes have been converted to chat requests.
 """
 # pyright: strict
 
@@ -82,15 +82,15 @@ class KeyLimitEnforcer:
         async def keep(stored: StoredAnswer) -> None:
             await asyncio.to_thread(self.idempotency.finish, request, stored)
 
-        recording = RecordedResponse(send, keep)
+        response = RecordedResponse(send, keep)
         try:
-            await self.run_counted(key, answer, ignore_disconnect(receive), recording)
+            await self.run_counted(key, answer, ignore_disconnect(receive), response)
         finally:
-            if not recording.is_stored:
+            if not response.is_stored:
                 await asyncio.to_thread(self.idempotency.finish, request, None)
 
     async def run_counted(self, key: Key, answer: Answer, receive: Receive, send: Send) -> None:
-        """Answer a request and count it; its place is freed before the last message is sent.
+        """Answer a request and count it; free its place before the last message is sent.
 
         A client that has the whole answer may therefore ask again at once, even with a limit of
         one request at a time.
@@ -173,11 +173,11 @@ def key_limits_middleware(
     proxy: Application, settings: Settings, keyring: Keyring
 ) -> KeyLimitsMiddleware:
     """Wrap the proxy with the limits of a home's keys; the store is opened at its first use."""
-    terms = KeyLimitEnforcer(
+    limit_enforcer = KeyLimitEnforcer(
         KeyRequestCounter(lambda: open_key_store(settings)),
         Idempotency(lambda: open_key_store(settings)),
     )
-    return KeyLimitsMiddleware(proxy, keyring, terms)
+    return KeyLimitsMiddleware(proxy, keyring, limit_enforcer)
 
 
 def _author_from_body(body: bytes) -> str:

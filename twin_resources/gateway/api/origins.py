@@ -3,7 +3,7 @@
 Scope: reading `TWIN_ALLOWED_ORIGINS`, which is empty by default, and the response headers.
 Out of scope: authentication (`keys.py`); a page needs a key like every other client.
 
-`*` is refused, because every open web page could then try keys or use one stored in the browser.
+`*` is refused, because any open web page could then try keys or use a key stored in the browser.
 Browser credentials (cookies) are not allowed, so a page can reach only what its own key permits.
 Protocol: https://fetch.spec.whatwg.org/#http-cors-protocol
 """
@@ -43,8 +43,8 @@ class Origins:
         for origin in origins:
             parts = urlsplit(origin)
             is_bare_origin = f"{parts.scheme}://{parts.netloc}" == origin == origin.lower()
-            is_web = parts.scheme in {"http", "https"} and parts.netloc and "*" not in origin
-            if not (is_bare_origin and is_web) or "@" in origin:
+            is_web_origin = parts.scheme in {"http", "https"} and parts.netloc and "*" not in origin
+            if not (is_bare_origin and is_web_origin) or "@" in origin:
                 raise TwinError(
                     "read TWIN_ALLOWED_ORIGINS",
                     found=f"{origin!r} is not an origin",
@@ -61,11 +61,11 @@ class Origins:
         if not self.allowed:
             return []
         # A cache must not serve the answer for one origin to another.
-        vary: Headers = [(b"vary", b"origin")]
+        vary_headers: Headers = [(b"vary", b"origin")]
         if not self.allows(origin):
-            return vary
+            return vary_headers
         return [
-            *vary,
+            *vary_headers,
             (b"access-control-allow-origin", origin.encode("latin-1")),
             (b"access-control-expose-headers", _EXPOSED_HEADERS),
         ]

@@ -2,15 +2,15 @@
 
 Scope: converting their requests to chat requests, and chat answers to their format, whole and
 streamed.
-Out of scope: the chat request (`request_body.py`), the connection (`routes.py`).
+Out of scope: the chat request (`request_body.py`), and the connection (`routes.py`).
 
 LiteLLM also has both routes, but they bypass parts of the plugin. Their answers have no `choices`,
 so quotations, the ending at a sentence and the field `twin` would each need a second
-implementation. Converted to the chat API, both use the same plugin. A conversation that names an
-earlier answer is assembled from `recent_responses.py`; an answer that is no longer stored is
-listed in `twin.ignored`.
+implementation. Because both APIs are converted to the chat API, they use the same plugin. A
+conversation that names an earlier answer is assembled from `recent_responses.py`. An answer that is
+no longer stored is listed in `twin.ignored`.
 
-Shapes: https://platform.openai.com/docs/api-reference/responses and …/completions
+Formats: https://platform.openai.com/docs/api-reference/responses and …/completions
 """
 # pyright: strict
 
@@ -41,14 +41,14 @@ from twin_resources.gateway.request.request_body import (
 _SAMPLING = frozenset(
     {"temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty"}
 )
-# Accepted with these values or null only. Other values would change the answer.
+# Accepted only with these values or null. Other values would change the answer.
 _COMPLETIONS_DEFAULTS: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"suffix": ("",), "echo": (False,), "best_of": (1,)}
 )
 _RESPONSES_DEFAULTS: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"conversation": (), "prompt": (), "background": (False,)}
 )
-# Accepted with any value and listed in `twin.ignored`, like those of the chat API.
+# Accepted with any value and listed in `twin.ignored`, like the ignored keys of the chat API.
 _IGNORED_RESPONSES_KEYS = ("truncation", "include", "max_tool_calls")
 _COMPLETIONS_KEYS = (
     _SAMPLING
@@ -148,7 +148,7 @@ def convert_responses_request(
         raise _bad_request(
             "include", found="log probabilities", next_step="omit them; a twin returns none"
         )
-    ignored = [
+    ignored_names = [
         name for name in _IGNORED_RESPONSES_KEYS if body.get(name) not in (None, [], "disabled")
     ]
     chat = _shared_fields(body)
@@ -159,12 +159,12 @@ def convert_responses_request(
     conversation.read_previous(body.get("previous_response_id"))
     conversation.read(body.get("input"))
     chat["messages"] = [*messages, *conversation.messages]
-    ignored += conversation.ignored
+    ignored_names += conversation.ignored
     if body.get("max_output_tokens") is not None:
         chat["max_tokens"] = body["max_output_tokens"]
     text = _as_object("text", body.get("text"))
     if text.get("verbosity") is not None:
-        ignored.append("text.verbosity")
+        ignored_names.append("text.verbosity")
     chat |= _response_format(_as_object("text.format", text.get("format")))
     if chat.get("stream"):
         chat["stream_options"] = {"include_usage": True}
@@ -183,8 +183,8 @@ def convert_responses_request(
             previous=conversation.previous_trace_id,
         )
 
-    back = ResponseConverter(dict(body), None if body.get("store") is False else keep)
-    return ConvertedRequest(chat, tuple(ignored), back)
+    converter = ResponseConverter(dict(body), None if body.get("store") is False else keep)
+    return ConvertedRequest(chat, tuple(ignored_names), converter)
 
 
 @dataclass
@@ -296,9 +296,9 @@ class ResponseConverter:
             self.store(_prefixed_id("", self._first_chunk), self._text)
 
     def _opening(self) -> Iterator[str]:
-        begun = self._document() | _IN_PROGRESS_FIELDS
-        yield self._event("response.created", response=begun)
-        yield self._event("response.in_progress", response=begun)
+        document = self._document() | _IN_PROGRESS_FIELDS
+        yield self._event("response.created", response=document)
+        yield self._event("response.in_progress", response=document)
         item = self._message() | {"status": "in_progress", "content": list[object]()}
         yield self._event("response.output_item.added", output_index=0, item=item)
         yield self._event(
@@ -366,8 +366,8 @@ class ResponseConverter:
 
 def _shared_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that have the same meaning in the chat API."""
-    shared = (ALLOWED_KEYS | IGNORED_KEYS) - {"messages", "response_format"}
-    return {name: value for name, value in body.items() if name in shared}
+    shared_names = (ALLOWED_KEYS | IGNORED_KEYS) - {"messages", "response_format"}
+    return {name: value for name, value in body.items() if name in shared_names}
 
 
 def _refuse_unsupported_values(
@@ -376,7 +376,8 @@ def _refuse_unsupported_values(
     for name, values in accepted.items():
         value = body.get(name)
         if value is not None and not any(
-            value == choice and type(value) is type(choice) for choice in values
+            value == accepted_value and type(value) is type(accepted_value)
+            for accepted_value in values
         ):
             raise _bad_request(
                 name,
@@ -391,8 +392,8 @@ class _Conversation:
 
     Attributes:
         messages: the whole conversation.
-        own_messages: the messages of this request as they are stored; a named answer stays a
-            reference.
+        own_messages: the messages of this request as they are stored; a named answer remains
+            a reference.
         previous_trace_id: trace id of the answer that they follow; empty if none is named or
             stored.
         ignored: names of the items that have no effect.

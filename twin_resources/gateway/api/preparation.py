@@ -1,12 +1,12 @@
 """Prepare a request before LiteLLM is called, and answer it here if it needs no model.
 
-Scope: the ASGI application directly around LiteLLM's: reading the body as a question, calling the
-plugin to prepare it, sending answers that no model writes, and the opening of a stream.
+Scope: the ASGI application around LiteLLM's. It reads the body as a question and lets the plugin
+prepare it. It sends the answers that no model writes, and the opening of a stream.
 Out of scope: the preparation itself (`request_path.py`), the format of those answers
-(`fixed_answers.py`), a stream after its opening (`early_opening.py`).
+(`fixed_answers.py`), and a stream after its opening (`early_opening.py`).
 
-LiteLLM takes 8 ms of CPU time even for an answer that needs no model. For quotations, the most
-frequent answers, that was a quarter of the cost.
+LiteLLM takes 8 ms of CPU time even for an answer that needs no model. That was a quarter of the
+cost of quotations, the most frequent answers.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -63,13 +63,13 @@ class PreparationMiddleware:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.proxy(scope, receive, send)
             return
-        began = time.monotonic()
+        started_at = time.monotonic()
         first_message = await receive()  # the allow-list passes the whole body in one message
         record = await self._prepare_request(scope, bytes(first_message.get("body", b"")))
         opening = EarlyOpening(send, record)
         try:
             if record.exchange.fixed_answer:
-                await self._send_fixed_answer(opening, began)
+                await self._send_fixed_answer(opening, started_at)
                 return
             if record.chat_request.stream and record.prefix:
                 await opening.begin(record.prefix)

@@ -3,7 +3,7 @@
 Scope: storing them in the state store by the reader's key, with limits on age and size.
 Out of scope: the formats of the API (`other_apis.py`).
 
-Each gateway of a home finds the answers of the others, on any host. A row holds one request's
+Each gateway of a home finds the answers of the others, on any host. A row contains one request's
 turns and its answer, and refers to earlier answers by trace id. Each text is therefore stored once,
 and `twin forget` deletes a row by its trace id. As in traces, personal data and secrets are
 replaced. An answer in progress during a deletion is deleted within `POLL_SECONDS`, because the
@@ -33,11 +33,10 @@ from twin_resources.observability.langfuse.tombstones import tombstone_hash
 from twin_resources.privacy import redact
 from twin_resources.storage.state.state import State
 
-ROW_OVERHEAD = 300  # bytes, counted for each row, because an empty answer takes space too
+ROW_OVERHEAD = 300  # bytes counted for each row, because an empty answer takes space too
 MAX_CHARACTERS = 32_000_000  # limit for all rows; at least 120 requests with the longest body
-RETENTION_S = (
-    30 * 24 * 3600.0
-)  # a third of the time for which the embedded trace store keeps traces
+# A third of the time for which the embedded trace store keeps traces.
+RETENTION_S = 30 * 24 * 3600.0
 _CLEANUP_INTERVAL_S = 3600.0
 RESPONSE_PREFIX, MESSAGE_PREFIX = "resp_", "msg_"  # prefixes of a trace id
 ANSWER_REFERENCE_KEY = "answer_of"
@@ -155,14 +154,18 @@ class RecentResponses:
             row = self._row(reader, trace_id)
             if row is None:
                 return None
-            own: list[Turn] = json.loads(row.turns)
-            for turn in own:
+            own_turns: list[Turn] = json.loads(row.turns)
+            for turn in own_turns:
                 if ANSWER_REFERENCE_KEY in turn:
                     text = self.answer(reader, turn.pop(ANSWER_REFERENCE_KEY))
                     if text is None:
                         return None
                     turn["content"] = text
-            conversation = [*own, {"role": "assistant", "content": str(row.answer)}, *conversation]
+            conversation = [
+                *own_turns,
+                {"role": "assistant", "content": str(row.answer)},
+                *conversation,
+            ]
             trace_id = str(row.previous)
         return conversation
 
@@ -186,8 +189,8 @@ class RecentResponses:
             set(self._unchecked_trace_ids),
             self.clock(),
         )
-        is_due = now - self._cleaned_at >= _CLEANUP_INTERVAL_S
-        if not (new_trace_ids or is_due or tombstones != self._last_tombstones):
+        is_cleanup_due = now - self._cleaned_at >= _CLEANUP_INTERVAL_S
+        if not (new_trace_ids or is_cleanup_due or tombstones != self._last_tombstones):
             return
         table = gateway_responses
         columns = (table.c.trace_id, table.c.reader, table.c.author, table.c.began)
@@ -195,11 +198,13 @@ class RecentResponses:
         if tombstones == self._last_tombstones:
             candidates = candidates.where(table.c.trace_id.in_(new_trace_ids if tombstones else ()))
         with self._store().transaction() as connection:
-            erased = [row[0] for row in connection.execute(candidates) if _is_erased(outbox, *row)]
-            connection.execute(sa.delete(table).where(table.c.trace_id.in_(erased)))
+            erased_ids = [
+                row[0] for row in connection.execute(candidates) if _is_erased(outbox, *row)
+            ]
+            connection.execute(sa.delete(table).where(table.c.trace_id.in_(erased_ids)))
             connection.execute(sa.delete(table).where(table.c.answered <= now - RETENTION_S))
-            sum_of = sa.func.coalesce(sa.func.sum(table.c.characters), 0)
-            if connection.execute(sa.select(sum_of)).scalar_one() > self.max_characters:
+            total_characters = sa.func.coalesce(sa.func.sum(table.c.characters), 0)
+            if connection.execute(sa.select(total_characters)).scalar_one() > self.max_characters:
                 self._drop_oldest(connection)
         self._unchecked_trace_ids -= new_trace_ids
         self._last_tombstones, self._cleaned_at = tombstones, now
@@ -207,17 +212,19 @@ class RecentResponses:
     def _drop_oldest(self, connection: sa.Connection) -> None:
         table = gateway_responses
         newest_first = (table.c.answered.desc(), table.c.trace_id)
-        up_to = sa.func.sum(table.c.characters).over(order_by=newest_first).label("up_to")
-        summed = sa.select(table.c.trace_id, up_to).subquery()
-        too_many = sa.select(summed.c.trace_id).where(summed.c.up_to > self.max_characters)
-        connection.execute(sa.delete(table).where(table.c.trace_id.in_(too_many)))
+        running_total = sa.func.sum(table.c.characters).over(order_by=newest_first).label("up_to")
+        running_totals = sa.select(table.c.trace_id, running_total).subquery()
+        excess_ids = sa.select(running_totals.c.trace_id).where(
+            running_totals.c.up_to > self.max_characters
+        )
+        connection.execute(sa.delete(table).where(table.c.trace_id.in_(excess_ids)))
 
     def _row(self, reader: str, trace_id: str) -> sa.Row[Any] | None:
         table = gateway_responses
-        own_row = sa.and_(table.c.trace_id == trace_id, table.c.reader == reader)
+        is_own_row = sa.and_(table.c.trace_id == trace_id, table.c.reader == reader)
         try:
             with self._store().read_transaction() as connection:
-                return connection.execute(sa.select(table).where(own_row)).first()
+                return connection.execute(sa.select(table).where(is_own_row)).first()
         except (SQLAlchemyError, TwinError) as error:
             raise RefusedError(
                 503,
@@ -229,20 +236,20 @@ class RecentResponses:
 
     def _store(self) -> State:
         if self._state is None:
-            opened = self.open_state()
-            with opened.transaction() as connection:
+            state = self.open_state()
+            with state.transaction() as connection:
                 _metadata.create_all(connection)
-            self._state = opened
+            self._state = state
         return self._state
 
 
 def _is_erased(outbox: Outbox, trace_id: str, reader: str, author: str, began: float) -> bool:
-    own = (
+    hashes = (
         tombstone_hash("trace", trace_id),
         tombstone_hash("reader", reader),
         tombstone_hash("author", author),
     )
-    return outbox.is_buried(own, started_at=began)
+    return outbox.is_buried(hashes, started_at=began)
 
 
 def _redact_turn(turn: Mapping[str, Any], region: str) -> Turn:

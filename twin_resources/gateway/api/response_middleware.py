@@ -1,7 +1,7 @@
 """Change outgoing answers: headers of every answer, and the format of the other APIs.
 
 Scope: wrapping an ASGI `send`.
-Out of scope: the format of another API's answer (`other_apis.py`), the list of routes
+Out of scope: the format of another API's answer (`other_apis.py`), and the list of routes
 (`routes.py`).
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html, events:
@@ -26,7 +26,7 @@ Headers = list[tuple[bytes, bytes]]
 _HIDDEN_HEADER_PREFIXES = (b"x-litellm-", b"llm_provider-", b"x-ratelimit-")
 _REQUEST_ID, _RETRY_AFTER = b"x-request-id", b"retry-after"
 _TRACE_ID_HEADER = b"x-twin-trace-id"
-# A model server restarts in about two seconds, and a place in a queue is free sooner.
+# A model server restarts in about two seconds, and a queue has a free place sooner.
 RETRY_AFTER_S = b"2"
 
 
@@ -46,9 +46,11 @@ def with_answer_headers(send: Send, *, request_id: str, headers: Headers) -> Sen
                 for name, value in message.get("headers", [])
                 if not bytes(name).lower().startswith((*_HIDDEN_HEADER_PREFIXES, _REQUEST_ID))
             ]
-            by_name = dict(kept_headers)
-            kept_headers.append((_REQUEST_ID, by_name.get(_TRACE_ID_HEADER, request_id.encode())))
-            if message["status"] in {429, 503} and _RETRY_AFTER not in by_name:
+            headers_by_name = dict(kept_headers)
+            kept_headers.append(
+                (_REQUEST_ID, headers_by_name.get(_TRACE_ID_HEADER, request_id.encode()))
+            )
+            if message["status"] in {429, 503} and _RETRY_AFTER not in headers_by_name:
                 kept_headers.append((_RETRY_AFTER, RETRY_AFTER_S))
             message["headers"] = [*kept_headers, *headers]
         await send(message)
@@ -58,17 +60,17 @@ def with_answer_headers(send: Send, *, request_id: str, headers: Headers) -> Sen
 
 def convert_answers(send: Send, converter: AnswerConverter) -> Send:
     """Wrap `send` to convert chat answers to another API's format; refusals stay unchanged."""
-    start: Message = {}
+    start_message: Message = {}
     buffer = bytearray()
     kind = ""
 
     async def convert_and_send(message: Message) -> None:
-        nonlocal start, kind
+        nonlocal start_message, kind
         if message["type"] == "http.response.start":
-            start = message
+            start_message = message
             headers = {bytes(name).lower(): value for name, value in message.get("headers", [])}
-            stream = headers.get(b"content-type", b"").startswith(b"text/event-stream")
-            kind = "" if message["status"] != 200 else "stream" if stream else "whole"
+            is_stream = headers.get(b"content-type", b"").startswith(b"text/event-stream")
+            kind = "" if message["status"] != 200 else "stream" if is_stream else "whole"
             if kind != "whole":
                 await send(message)
             return
@@ -81,8 +83,8 @@ def convert_answers(send: Send, converter: AnswerConverter) -> Send:
             if has_ended:
                 await asyncio.to_thread(converter.store_answer)
             events = b"".join(pieces)
-            more = bool(message.get("more_body", False))
-            if events or not more:
+            has_more = bool(message.get("more_body", False))
+            if events or not has_more:
                 await send(dict(message) | {"body": events})
         elif kind == "whole":
             buffer.extend(body)
@@ -91,12 +93,16 @@ def convert_answers(send: Send, converter: AnswerConverter) -> Send:
                     converter.convert_answer(json.loads(buffer)), ensure_ascii=False
                 ).encode()
                 length = (b"content-length", str(len(answer)).encode())
-                start["headers"] = [
-                    *(pair for pair in start["headers"] if bytes(pair[0]).lower() != length[0]),
+                start_message["headers"] = [
+                    *(
+                        pair
+                        for pair in start_message["headers"]
+                        if bytes(pair[0]).lower() != length[0]
+                    ),
                     length,
                 ]
                 await asyncio.to_thread(converter.store_answer)
-                await send(start)
+                await send(start_message)
                 await send({"type": "http.response.body", "body": answer})
         else:
             await send(message)

@@ -1,15 +1,16 @@
 """Restrict the LiteLLM proxy to an allow-list of routes, and check each request first.
 
-Scope: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
-of client headers, and the answers that do not need LiteLLM (models, readiness, feedback, the
-one line at `/`).
+Scope: the allow-list of routes, refusals before LiteLLM is called, the removal of client headers,
+and the answers that do not need LiteLLM (models, readiness, feedback, the text at `/`).
 Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
 `origins.py`, `routing/`, `feedback.py`), changes to an outgoing answer
 (`response_middleware.py`), and everything after LiteLLM.
 
 The proxy exposes about a hundred routes, and any valid key may call most of them without passing
-the plugin. The list therefore names the routes that exist, and every other route returns 404
-before authentication. Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
+through the plugin. The list therefore names the routes that exist, and every other route returns
+404 before authentication.
+
+Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 # pyright: strict
 
@@ -104,7 +105,7 @@ WHOLE_ANSWER_GRACE_S, STREAM_GRACE_S = 1.0, 0.1
 # Checked during an answer, so that revoking a key also ends its streams.
 KEY_CHECK_INTERVAL_S = 1.0
 # Enough for 256 KB over any connection usable for chat. Without a limit, a body that never ended
-# was held forever.
+# was kept in memory forever.
 BODY_TIMEOUT_S = 10.0
 _BODY_TIMEOUT_PARTS = 20
 
@@ -113,7 +114,7 @@ _BODY_TIMEOUT_PARTS = 20
 # were written to their end, 1,500 tokens.
 _YIELD_INTERVAL_S = 0.01
 
-# Set by a program that asks on its own behalf, for a title, tags or a summary.
+# Set by a program that sends its own request, for a title, tags or a summary.
 TASK_HEADER = b"x-twin-task"
 # The headers that LiteLLM needs. The others control LiteLLM (x-litellm-*, langfuse_*), name the
 # client's own trace (traceparent), or identify the client (user agent, addresses).
@@ -121,7 +122,7 @@ _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-k
 
 
 class Background(Protocol):
-    """Tasks that run beside the requests; `config_watcher.BackgroundTasks` implements this."""
+    """Tasks that run alongside the requests; `config_watcher.BackgroundTasks` implements this."""
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -246,14 +247,18 @@ class RouteAllowlist:
     ) -> tuple[dict[str, Any], AnswerConverter | None]:
         """Return the chat body for LiteLLM, and a converter for the answer or None."""
         body = decode_object(raw)
-        carry = CONVERTED_ROUTES.get(route)
-        if carry is None:
-            carried = convert_forced_tool(body)
+        convert_request = CONVERTED_ROUTES.get(route)
+        if convert_request is None:
+            converted_request = convert_forced_tool(body)
         else:
-            carried = await asyncio.to_thread(carry, body, self.responses, key.reader)
-        if carried is None:
+            converted_request = await asyncio.to_thread(
+                convert_request, body, self.responses, key.reader
+            )
+        if converted_request is None:
             return admit_body(body), None
-        return admit_body(carried.chat, also_ignored=carried.ignored), carried.answer_converter
+        return admit_body(
+            converted_request.chat, also_ignored=converted_request.ignored
+        ), converted_request.answer_converter
 
     async def _forward_to_proxy(
         self,
@@ -266,25 +271,25 @@ class RouteAllowlist:
     ) -> None:
         """Let the proxy answer, and cancel it on a disconnect or a revoked key.
 
-        Waiting for a failed send would not be enough, because text that a guard holds back is not
+        Waiting for a failed send would not be enough, because text that a guard withholds is not
         sent.
 
         Raises:
             RefusedError: 401 if the key was revoked before the answer began.
         """
-        disconnected, started = asyncio.Event(), asyncio.Event()
+        disconnect_event, start_event = asyncio.Event(), asyncio.Event()
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            disconnected.set()
+            disconnect_event.set()
 
         async def forward(message: Message) -> None:
-            started.set()
+            start_event.set()
             await send(message)
 
-        answer = asyncio.ensure_future(
-            self.proxy(scope, _replay(body, disconnected), _yield_between_chunks(forward))
+        answer_task = asyncio.ensure_future(
+            self.proxy(scope, _replay(body, disconnect_event), _yield_between_chunks(forward))
         )
         disconnect_watch = asyncio.ensure_future(watch())
         revocation_watch = asyncio.ensure_future(
@@ -292,22 +297,23 @@ class RouteAllowlist:
         )
         try:
             await asyncio.wait(
-                {answer, disconnect_watch, revocation_watch}, return_when=asyncio.FIRST_COMPLETED
+                {answer_task, disconnect_watch, revocation_watch},
+                return_when=asyncio.FIRST_COMPLETED,
             )
             if _header(scope, b"idempotency-key") and not revocation_watch.done():
-                await asyncio.wait({answer})  # a retry gets this same answer
-            elif not (answer.done() or revocation_watch.done()):
-                # The proxy has seen the disconnect, and it ends and logs a whole answer itself.
-                await asyncio.wait({answer}, timeout=grace_s)
+                await asyncio.wait({answer_task})  # a retry gets this same answer
+            elif not (answer_task.done() or revocation_watch.done()):
+                # The proxy has noticed the disconnect; it ends and logs a whole answer.
+                await asyncio.wait({answer_task}, timeout=grace_s)
         finally:
             disconnect_watch.cancel()
             revocation_watch.cancel()
-            answer.cancel()  # has no effect on a finished task
-            await asyncio.wait({answer})
-        if not answer.cancelled():
-            answer.result()  # raises the task's error, if it had one
+            answer_task.cancel()  # has no effect on a finished task
+            await asyncio.wait({answer_task})
+        if not answer_task.cancelled():
+            answer_task.result()  # raises the task's error, if it had one
         elif revocation_watch.done() and not revocation_watch.cancelled():
-            if not started.is_set():
+            if not start_event.is_set():
                 raise revocation_watch.result()
             await send(
                 {"type": "http.response.body", "body": failure_events(revocation_watch.result())}
@@ -324,17 +330,17 @@ class RouteAllowlist:
                     return refused
 
     async def _receive_body(self, receive: Receive) -> bytes:
-        reading = asyncio.ensure_future(_read_body(receive))
+        read_task = asyncio.ensure_future(_read_body(receive))
         try:
             for _ in range(_BODY_TIMEOUT_PARTS):
                 # Each wait counts as its nominal length, even if a busy event loop ends it late.
                 # With a single deadline, 20 of 400 concurrent streams got 408 although their
                 # bodies had arrived.
-                await asyncio.wait({reading}, timeout=self.body_timeout_s / _BODY_TIMEOUT_PARTS)
-                if reading.done():
-                    return reading.result()
+                await asyncio.wait({read_task}, timeout=self.body_timeout_s / _BODY_TIMEOUT_PARTS)
+                if read_task.done():
+                    return read_task.result()
         finally:
-            reading.cancel()
+            read_task.cancel()
         raise RefusedError(
             408,
             "body_too_slow",
@@ -344,8 +350,8 @@ class RouteAllowlist:
         )
 
     async def _preflight(self, scope: Scope, send: Send) -> None:
-        requested = _header(scope, b"access-control-request-headers").encode("latin-1")
-        headers = self.origins.preflight_headers(_allowed_methods(scope["path"]), requested)
+        requested_headers = _header(scope, b"access-control-request-headers").encode("latin-1")
+        headers = self.origins.preflight_headers(_allowed_methods(scope["path"]), requested_headers)
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
@@ -362,13 +368,13 @@ class RouteAllowlist:
     async def _send_model(self, key: Key, name: str, send: Send) -> None:
         names = model_names_for_key(self.live_config.current, key)
         if name not in names:
-            listed = ", ".join(names[:20])
+            name_list = ", ".join(names[:20])
             raise RefusedError(
                 404,
                 "model_not_found",
                 tried=f"find the model {name}",
                 found="no model with that name for this key",
-                next_step=f"use one of {listed}" if listed else "wait until a twin is ready",
+                next_step=f"use one of {name_list}" if name_list else "wait until a twin is ready",
                 param="model",
             )
         await send_json(send, 200, self._model_entry(name))
@@ -387,18 +393,18 @@ class RouteAllowlist:
 
     async def _readiness(self, send: Send) -> None:
         snapshot = self.live_config.current
-        ready = sorted(name for name, server in snapshot.servers.items() if server.ready)
+        ready_servers = sorted(name for name, server in snapshot.servers.items() if server.ready)
         lag_reason, note = self.follower_status()
         is_missing_by_part = {
             "an author": not snapshot.authors,
-            "a model server": not ready,
+            "a model server": not ready_servers,
             "the newest release": bool(lag_reason),
         }
         missing_parts = [part for part, is_missing in is_missing_by_part.items() if is_missing]
         problems = [*snapshot.problems, *snapshot.author_problems.values(), lag_reason, note]
         document: dict[str, Any] = {
             "status": f"waiting for {' and '.join(missing_parts)}" if missing_parts else "ready",
-            "servers": ready,
+            "servers": ready_servers,
             "authors": sorted(snapshot.authors),
             "problems": [problem for problem in problems if problem],
         }
@@ -452,14 +458,14 @@ def _check_role(key: Key, route: tuple[str, str]) -> None:
     Raises:
         RefusedError: 403 if the role of the key does not allow the route.
     """
-    allowed = {"monitor", "admin"} if route == METRICS_ROUTE else set(ROLES) - {"monitor"}
-    if key.role not in allowed:
+    allowed_roles = {"monitor", "admin"} if route == METRICS_ROUTE else set(ROLES) - {"monitor"}
+    if key.role not in allowed_roles:
         raise RefusedError(
             403,
             "role_not_allowed",
             tried=f"call {route[1]}",
             found=f"a key with the role {key.role}",
-            next_step=f"use a key with the role {' or '.join(sorted(allowed))}",
+            next_step=f"use a key with the role {' or '.join(sorted(allowed_roles))}",
         )
 
 
@@ -472,13 +478,13 @@ def _allowed_methods(path: str) -> str:
 
 
 def _no_such_route(method: str, path: str) -> Mapping[str, Any]:
-    listed = ", ".join(f"{verb} {route}" for verb, route in sorted(ROUTES))
+    route_list = ", ".join(f"{verb} {route}" for verb, route in sorted(ROUTES))
     return RefusedError(
         404,
         "no_such_route",
         tried=f"{method} {path}"[:200],
         found="no such route",
-        next_step=f"use one of {listed}",
+        next_step=f"use one of {route_list}",
     ).body()
 
 
@@ -500,8 +506,8 @@ def _strip_scope(scope: Scope, *, length: int | None = None, path: str = "") -> 
 async def _read_body(receive: Receive) -> bytes:
     parts: list[bytes] = []
     size = 0
-    more = True
-    while more:
+    has_more = True
+    while has_more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _ClientDisconnectedError
@@ -510,7 +516,7 @@ async def _read_body(receive: Receive) -> bytes:
         if size > MAX_BODY_BYTES:
             raise body_too_large(size)
         parts.append(part)
-        more = bool(message.get("more_body", False))
+        has_more = bool(message.get("more_body", False))
     return b"".join(parts)
 
 
