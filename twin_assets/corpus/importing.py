@@ -1,12 +1,12 @@
 """Turn an inventory of sources into the rows of `raw_posts`: new, changed and deleted posts.
 
-Scope: tombstones, and rows from files and records. Out of scope: finding the posts (`inventory`),
-the meaning of a file (`importers`), the columns of a row (`raw_rows`), storing rows
-(`twin_resources.storage.tables`), and Dagster.
+Scope: tombstones, rows from files and records. Out of scope: finding the posts (`inventory`), the
+meaning of a file (`importers`), the columns of a row (`raw_rows`), storing
+(`twin_resources.storage.tables`), Dagster.
 
 A failed read is not an empty read. A file, folder or export that exists but cannot be read now
-keeps its last import. The posts of a feed that does not answer are also kept if other sources
-answer. A source that cannot be read for any other reason is an error and does not delete posts.
+keeps its last import. So do the posts of a feed that does not answer while other sources do. A
+source that cannot be read for a different reason is an error and does not delete posts.
 """
 # pyright: strict
 
@@ -64,7 +64,7 @@ class ErasedPostsFilter(Protocol):
 
 @dataclass(frozen=True)
 class ImportChanges:
-    """Identifiers of the posts added, edited and deleted since the stored import."""
+    """Identifiers of posts that have been added, edited and deleted since the stored import."""
 
     added: tuple[str, ...]
     edited: tuple[str, ...]
@@ -84,7 +84,7 @@ def inventory_frame(
     *,
     erased_posts: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
-    """Return the input of `raw_posts`: one row per existing post, and one per deleted post.
+    """Return the upstream of `raw_posts`: one row per existing post, and one per deleted post.
 
     Args:
         inventory: the current posts.
@@ -98,13 +98,13 @@ def inventory_frame(
     rows_of_special_files = _rows_of_special_files(inventory, special_rows)
     current_ids = inventory.posts.keys() | set(records["source_id"])
     rows_of_special_files += [
-        _row_of_missing(inventory, stored_row)
-        for source_id, stored_row in special_rows.items()
+        _row_of_missing(inventory, before)
+        for source_id, before in special_rows.items()
         if source_id not in current_ids
     ]
-    special_frame = pl.DataFrame(rows_of_special_files, schema=_INVENTORY_SCHEMA)
-    other_files = _files_frame(inventory).join(special_frame, on="source_id", how="anti")
-    frame = pl.concat([other_files, records, special_frame])
+    special = pl.DataFrame(rows_of_special_files, schema=_INVENTORY_SCHEMA)
+    files = _files_frame(inventory).join(special, on="source_id", how="anti")
+    frame = pl.concat([files, records, special])
     if erased_posts is not None:
         frame = frame.filter(
             [
@@ -116,7 +116,7 @@ def inventory_frame(
 
 
 def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> ImportChanges:
-    """Return the posts that an import of `frame` (from `inventory_frame`) would change."""
+    """Return what an import of `frame` (from `inventory_frame`) would add, edit and delete."""
     columns = ["source_id", "file_hash"]
     empty_frame = pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
     stored_posts = (
@@ -144,12 +144,12 @@ def read_rows(
 ) -> pl.DataFrame:
     """Read the files, and return rows of `raw_posts` for rows of `inventory_frame`.
 
-    The rows are `corpus_tables.RawPosts`. A bad file affects only its own row, which states the
-    reason in `problem`.
+    The rows are `corpus_tables.RawPosts`. A bad file affects only its own row, which has the reason
+    in `problem`.
 
     Args:
-        read_stored_rows: reads stored records that their export no longer contains, such as a
-            feed's older posts; a new version reads them again. None without a stored import.
+        read_stored_rows: reader for the text of records that their export no longer contains, such
+            as a feed's older posts; a new version reads them again. None without a stored import.
         erased_posts: posts whose text does not get a row.
     """
     records: dict[str, ExportRecord] = {}
@@ -161,12 +161,12 @@ def read_rows(
         "source_id"
     ].to_list()
     missing_ids = [source_id for source_id in missing_ids if source_id not in records]
-    stored_records = (
+    stored = (
         read_stored_rows(missing_ids).to_dicts()
         if read_stored_rows is not None and missing_ids
         else []
     )
-    stored_rows = {str(row["source_id"]): row for row in stored_records}
+    stored_rows = {str(row["source_id"]): row for row in stored}
     rows = [
         _raw_post_row(row, inventory, records=records, stored_rows=stored_rows)
         for row in frame.to_dicts()
@@ -181,23 +181,23 @@ def _special_rows(
 ) -> dict[str, dict[str, Any]]:
     """Return the few stored rows that affect a post's row, by `source_id`.
 
-    These posts were or are unreadable, have a future date, or no longer exist. The many other posts
-    need no Python object each.
+    These posts could not be read then or now, have a future date, or no longer exist. The many
+    other posts do not need an object each.
     """
     if stored is None:
         return {}
-    unreadable_ids = [name for name, (_, file) in inventory.posts.items() if file.problem]
-    listed_series = pl.Series("source_id", listed_ids, dtype=pl.String)
+    unreadable = [name for name, (_, file) in inventory.posts.items() if file.problem]
+    listed = pl.Series("source_id", listed_ids, dtype=pl.String)
     rows = stored.filter(
         pl.col("problem").is_in(["unreadable", NOT_YET_PUBLISHED])
-        | pl.col("source_id").is_in(pl.Series(unreadable_ids, dtype=pl.String).implode())
-        | ~pl.col("source_id").is_in(listed_series.implode())
+        | pl.col("source_id").is_in(pl.Series(unreadable, dtype=pl.String).implode())
+        | ~pl.col("source_id").is_in(listed.implode())
     )
     return {str(row["source_id"]): row for row in rows.to_dicts()}
 
 
 def _files_frame(inventory: Inventory) -> pl.DataFrame:
-    """Return one row per file on disk."""
+    """Return one row per file, as stored on disk."""
     sites = {id(folder): folder.site.as_json() for folder in inventory.folders}
     posts = inventory.posts.values()
     return pl.DataFrame(
@@ -218,7 +218,7 @@ def _files_frame(inventory: Inventory) -> pl.DataFrame:
 def _rows_of_special_files(
     inventory: Inventory, special_rows: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the rows of the files whose stored row affects the new row."""
+    """Return rows of the files whose stored row matters."""
     rows: list[dict[str, Any]] = []
     for source_id, stored_row in special_rows.items():
         if source_id not in inventory.posts or stored_row["deleted"]:
@@ -237,20 +237,19 @@ def _rows_of_special_files(
         if file.problem == "unreadable":
             row |= _unchanged_fields(stored_row)
         elif stored_row["problem"] == "unreadable":
-            # The last import listed the file but could not read it, so equal bytes are read again.
-            is_unchanged = stored_row["file_hash"] == file.file_hash
-            row["again"] = "unreadable" if is_unchanged else inventory.file_opt_ins
+            # The file was found by the scan but could not be read, so equal bytes are read again.
+            same = stored_row["file_hash"] == file.file_hash
+            row["again"] = "unreadable" if same else inventory.file_opt_ins
         elif stored_row["problem"] == NOT_YET_PUBLISHED:
-            # Its date may arrive without an edit.
-            row["again"] = datetime.now(UTC).date().isoformat()
+            row["again"] = datetime.now(UTC).date().isoformat()  # its date may come without an edit
         rows.append(row)
     return rows
 
 
 def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
-    """Return the rows of the records in changed exports.
+    """Return records of changed exports.
 
-    The export's file name is not part of a row; otherwise, each new export would be an edit.
+    The export's file name is not part of a row; otherwise each new export would be an edit.
     """
     return [
         {
@@ -270,7 +269,7 @@ def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
 
 
 def _row_of_missing(inventory: Inventory, stored_row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a stored post that was not found, unchanged or as deleted."""
+    """Return the row of a stored post that was not found: kept or deleted."""
     row = {key: stored_row[key] for key in ("source_id", "source", "path")} | {"again": ""}
     if not stored_row["deleted"]:
         if (folder := inventory.find_unlisted_folder(stored_row)) is not None:
@@ -327,7 +326,7 @@ def _raw_post_row(
         fields = None if problem else fields
     if fields is not None and fields["kind"] == "draft" and "drafts" in inventory.include:
         fields["kind"] = "post" if fields["created_at"] else "note"
-    base_fields = {
+    base = {
         "source": row["source"],
         "source_id": source_id,
         "path": row["path"],
@@ -341,11 +340,11 @@ def _raw_post_row(
 def _exclusion_reason(fields: Mapping[str, Any], include: frozenset[str]) -> str:
     """Return why a folder's post is not imported; drafts are imported, but cleaning drops them."""
     visibility = str(fields["visibility"])
-    is_excluded = fields["kind"] != "draft" and visibility != "public" and visibility not in include
-    return visibility if is_excluded else ""
+    held = fields["kind"] != "draft" and visibility != "public" and visibility not in include
+    return visibility if held else ""
 
 
 def _unchanged_fields(stored_row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that keep the row of an unreadable post unchanged."""
-    problem = stored_row["problem"] if stored_row["problem"] in {"too_large", "unreadable"} else ""
-    return {"file_hash": stored_row["file_hash"], "problem": problem}
+    """Return the fields that keep a currently unreadable row unchanged."""
+    at_scan = stored_row["problem"] if stored_row["problem"] in {"too_large", "unreadable"} else ""
+    return {"file_hash": stored_row["file_hash"], "problem": at_scan}

@@ -1,6 +1,6 @@
 """Summarize a folder of posts before anything is prepared, trained or stored.
 
-Scope: the assets' import and cleaning, run in memory. Out of scope: Dagster, writing data, and
+Scope: the assets' import and cleaning, run in memory. Out of scope: Dagster, writing data,
 showing the result (`deploy/twin_cli/commands/preview_report.py`).
 """
 # pyright: strict
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 QUESTION_COUNT = 3
-"""Number of questions that are asked first."""
+"""Number of questions to ask first."""
 MORE_QUESTIONS_COUNT = 12
 """Number of further questions; the preview shows the best answers among them."""
 
@@ -43,7 +43,7 @@ MAX_NAMED_FILES = 3
 """Maximum number of dropped files named for each reason."""
 
 _MIN_LANGUAGE_SHARE = 0.02
-"""Minimum share of a language that causes a warning; a quotation alone stays below it."""
+"""A language with a smaller share, such as that of a quotation, does not cause a warning."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class AcceptedPosts:
         dated: the number of posts with a date.
         languages: the number of posts by ISO 639-1 code, or `und` if the language is unknown.
         titles: the titles of three typical posts.
-        questions: questions that a reader could ask about these posts, then about other posts.
-        posts: the posts to which the questions refer, with the columns of `cleaned_documents`; not
-            part of the JSON.
+        questions: questions that a reader could ask about them, then some about other posts.
+        posts: the posts behind the questions, with the columns of `cleaned_documents`; not part of
+            the JSON.
     """
 
     dates: list[str]
@@ -99,12 +99,12 @@ class Preview:
         found, kept: numbers of posts; an export's posts that the import excludes count as found.
         dropped: the number of dropped posts by reason.
         named: at most `MAX_NAMED_FILES` dropped files by reason.
-        cures: the remedy for each reason.
+        cures: what to do about each reason.
         converted: the number of posts converted to UTF-8, by their original encoding.
         skipped: the number of files that are not posts, by reason; `found` does not include them.
         unread: the number of text files that are not read as posts, because of their format or the
             site's layout.
-        mostly_unread: whether unread files outnumber the posts.
+        mostly_unread: whether they outnumber the posts.
         accepted: the kept posts.
         bylines: the number of posts by byline.
         warnings: sentences for the user.
@@ -114,8 +114,8 @@ class Preview:
             without one.
         embedder: the embedder that a new home would use for these posts. An existing home keeps its
             embedder, and a configured embedder takes precedence.
-        unclaimed: the number of posts by full name, for names that sign most posts of a source but
-            are not known as the author's. The user must confirm or reject them.
+        unclaimed: the number of posts by full name, for names on most posts of a source that are
+            not known as the author's. The user must say whether they are the author's.
     """
 
     author: str
@@ -167,44 +167,47 @@ def preview(
     known_author = _known_author(author, settings)
     slug = known_author.slug
     opt_ins = sorted({*include, *known_author.include})
-    inventory, raw_posts, changes = _read_sources(sources, settings, slug, include=opt_ins)
+    inventory, raw, changes = _read_sources(sources, settings, slug, include=opt_ins)
     all_names = [author, *known_author.aliases, *aliases]
     names = [name for name in dict.fromkeys(all_names) if name] if author else []
-    cleaned_posts, quarantined_posts = cleaning.clean_and_quarantine(
-        raw_posts.select(cleaning.RAW_COLUMNS), names=names
+    cleaned, quarantined = cleaning.clean_and_quarantine(
+        raw.select(cleaning.RAW_COLUMNS), names=names
     )
-    accepted_posts = AcceptedPosts.from_documents(cleaned_posts.filter("kept"))
-    kept_count = int(cleaned_posts["kept"].sum())
+    accepted = AcceptedPosts.from_documents(cleaned.filter("kept"))
+    kept = int(cleaned["kept"].sum())
     excluded_counts = inventory.count_excluded_items()
-    embedder = _embedder_for(accepted_posts.languages, settings)
-    unread_files = sum(
-        count for reason, count in inventory.skipped.items() if is_text_reason(reason)
+    embedder = _embedder_for(accepted.languages, settings)
+    unread_files = sum(n for reason, n in inventory.skipped.items() if is_text_reason(reason))
+    unread_files += raw.filter(pl.col("problem") == "template").height
+    read_posts = raw.filter(pl.col("problem") == "").height
+    signed_posts = pl.concat(
+        [part.select("source_id", "source", "byline") for part in (cleaned, quarantined)]
     )
     dropped_posts = _dropped_posts(cleaned, quarantined)
     dropped = _sum_counts(excluded_counts, cleaning.count_dropped_by_reason(dropped_posts))
     return Preview(
         author=author,
         layouts=inventory.layouts,
-        found=cleaned_posts.height + quarantined_posts.height + sum(excluded_counts.values()),
-        kept=kept_count,
-        dropped=dropped_counts,
+        found=cleaned.height + quarantined.height + sum(excluded_counts.values()),
+        kept=kept,
+        dropped=dropped,
         named=_first_dropped_files(dropped_posts),
-        cures={reason: cure for reason in dropped_counts if (cure := advice_for_reason(reason))},
-        converted=_count_values(raw_posts.filter(pl.col("encoding") != "")["encoding"]),
+        cures={reason: cure for reason in dropped if (cure := advice_for_reason(reason))},
+        converted=_count_values(raw.filter(pl.col("encoding") != "")["encoding"]),
         skipped=inventory.skipped,
         unread=unread_files,
         mostly_unread=unread_files > read_posts,
-        accepted=accepted_posts,
-        bylines=_count_values(raw_posts.filter(pl.col("author") != "")["author"]),
+        accepted=accepted,
+        bylines=_count_values(raw.filter(pl.col("author") != "")["author"]),
         warnings=[
             *_language_warnings(
-                accepted_posts.languages, settings.model_copy(update={"embedder": embedder})
+                accepted.languages, settings.model_copy(update={"embedder": embedder})
             ),
-            *_byline_warnings(cleaned_posts, signed_posts, names, slug=slug),
+            *_byline_warnings(cleaned, signed_posts, names, slug=slug),
             *_remark_warnings(inventory.remarks),
             *_unread_warnings(unread_files, read_posts=read_posts, skipped=inventory.skipped),
-            *_quarantine_warnings(kept_count, quarantined_posts.height, settings),
-            *([] if kept_count else ["no post can be used: see the reasons above"]),
+            *_quarantine_warnings(kept, quarantined.height, settings),
+            *([] if kept else ["no post can be used: see the reasons above"]),
         ],
         failed=[str(source) for source in inventory.failed],
         changes=changes,
@@ -214,9 +217,9 @@ def preview(
 
 
 def _known_author(name: str, settings: Settings) -> Author:
-    """Return the home's author with this name, or a new one; its slug is empty without a name."""
-    known_authors = (author for author in list_authors(settings) if name and author.name == name)
-    return next(known_authors, None) or Author(make_slug(name) if name else "", name)
+    """Return the home's author of this name, or a new one; without a name, one without a slug."""
+    known = (author for author in list_authors(settings) if name and author.name == name)
+    return next(known, None) or Author(make_slug(name) if name else "", name)
 
 
 def _read_sources(
@@ -234,8 +237,8 @@ def _read_sources(
         stored, _ = imported_sources.read_stored_import(tables, slug) if tables else (None, None)
         erased_posts = imported_sources.load_erased_posts_filter(tables, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
-        frame = importing.inventory_frame(inventory, stored_rows, erased_posts=erased_posts)
-        raw_posts = importing.read_rows(
+        frame = importing.inventory_frame(inventory, stored, erased_posts=erased_posts)
+        raw = importing.read_rows(
             frame.filter(~pl.col("deleted")),
             inventory,
             read_stored_rows=partial(imported_sources.read_stored_rows, tables, slug)
@@ -243,8 +246,8 @@ def _read_sources(
             else None,
             erased_posts=erased_posts,
         )
-    changes = importing.changes(frame, stored_rows).counts() if stored_rows is not None else None
-    return inventory, raw_posts, changes
+    changes = importing.changes(frame, stored).counts() if stored is not None else None
+    return inventory, raw, changes
 
 
 def _posts_behind_questions(accepted: pl.DataFrame) -> pl.DataFrame:
@@ -255,7 +258,7 @@ def _posts_behind_questions(accepted: pl.DataFrame) -> pl.DataFrame:
             for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
         ]
     )
-    return accepted.filter(pl.col("document_id").is_in(question_posts["document_id"].implode()))
+    return accepted.filter(pl.col("document_id").is_in(chosen["document_id"].implode()))
 
 
 def supported_languages(settings: Settings) -> tuple[str, ...]:
@@ -288,34 +291,28 @@ def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
 
 def _embedder_for(languages: Mapping[str, int], settings: Settings) -> str:
     """Return the multilingual embedder if the default does not support most posts' language."""
-    supported_codes = {*supported_languages(settings), "und"}
-    unsupported_count = sum(
-        count for code, count in languages.items() if code not in supported_codes
-    )
-    is_configured = "embedder" in settings.model_fields_set
-    if (
-        is_configured
-        or settings.embedder != EMBEDDED_EMBEDDER
-        or 2 * unsupported_count <= sum(languages.values())
-    ):
+    supported = {*supported_languages(settings), "und"}
+    unknown = sum(count for code, count in languages.items() if code not in supported)
+    is_named = "embedder" in settings.model_fields_set
+    if is_named or settings.embedder != EMBEDDED_EMBEDDER or 2 * unknown <= sum(languages.values()):
         return settings.embedder
     return MULTILINGUAL_EMBEDDER
 
 
 def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:
-    codes = supported_languages(settings)
+    supported = supported_languages(settings)
     total = sum(languages.values())
-    other_counts = {
+    foreign = {
         code: count
         for code, count in languages.items()
-        if codes and code not in {*codes, "und"} and count > _MIN_LANGUAGE_SHARE * total
+        if supported and code not in {*supported, "und"} and count > _MIN_LANGUAGE_SHARE * total
     }
-    if not other_counts:
+    if not foreign:
         return []
     return [
-        f"the embedder {settings.embedder} supports only {', '.join(codes)}, but "
-        f"{sum(other_counts.values()):,} of {format_count(total, 'post')} are in another language "
-        f"({_format_counts(other_counts)}): search will find them poorly; choose a multilingual "
+        f"the embedder {settings.embedder} supports only {', '.join(supported)}, but "
+        f"{sum(foreign.values()):,} of {format_count(total, 'post')} are in another language "
+        f"({_format_counts(foreign)}): search will find them poorly; choose a multilingual "
         f"embedder with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
     ]
 
@@ -349,28 +346,26 @@ def _remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
     warnings: list[str] = []
     for remark, source_ids in remarks.items():
         problem, cure = _REMARK_TEXTS.get(remark, (remark.replace("_", " "), ""))
-        remainder = (
+        more = (
             f" and {len(source_ids) - MAX_NAMED_FILES:,} more"
             if len(source_ids) > MAX_NAMED_FILES
             else ""
         )
         names = ", ".join(sorted(source_ids)[:MAX_NAMED_FILES])
-        advice = f"; {cure}" if cure else ""
-        warnings.append(
-            f"{format_count(len(source_ids), 'post')} {problem}: {names}{remainder}{advice}"
-        )
+        end = f"; {cure}" if cure else ""
+        warnings.append(f"{format_count(len(source_ids), 'post')} {problem}: {names}{more}{end}")
     return warnings
 
 
 def _unread_warnings(
     unread_files: int, *, read_posts: int, skipped: Mapping[str, int]
 ) -> list[str]:
-    advice = f"`pip install '{EXTRA}'` adds support for some of the skipped files"
-    extra_warnings = [advice] if is_extra_missing(skipped) else []
+    extra = f"`pip install '{EXTRA}'` adds support for some of the skipped files"
+    missing = [extra] if is_extra_missing(skipped) else []
     if unread_files <= read_posts:
-        return extra_warnings
+        return missing
     return [
-        *extra_warnings,
+        *missing,
         f"{format_count(unread_files, 'file')} with text {'is' if unread_files == 1 else 'are'} "
         f"skipped, and only {format_count(read_posts, 'post')} read: check the skipped files, and "
         "specify the folder that contains the posts",
@@ -380,7 +375,7 @@ def _unread_warnings(
 def _byline_warnings(
     cleaned: pl.DataFrame, signed_posts: pl.DataFrame, names: Sequence[str], *, slug: str
 ) -> list[str]:
-    """Return warnings about posts by others, which would teach the twin another person's voice.
+    """Return warnings about posts by someone else, which teach the twin another person's voice.
 
     The warnings count the excluded posts, and name a handle that counts as the author's.
 
@@ -392,25 +387,25 @@ def _byline_warnings(
     if not names:
         return []
     warnings: list[str] = []
-    total = format_count(signed_posts.height, "post")
+    posts = format_count(signed_posts.height, "post")
     foreign_bylines = _count_values(cleaned.filter(dropped_because="foreign_byline")["byline"])
     if foreign_bylines:
         warnings.append(
-            f"{sum(foreign_bylines.values()):,} of {total} are excluded because somebody other "
+            f"{sum(foreign_bylines.values()):,} of {posts} are excluded because somebody other "
             f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
     for name, count in _count_by_byline(
         cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)
     ).items():
         warnings.append(
-            f"{name} signed {count:,} of {total}; if that is also {names[0]}, add aliases = "
+            f"{name} signed {count:,} of {posts}; if that is also {names[0]}, add aliases = "
             f'["{name}"] to authors/{slug}.toml'
         )
     for name, count in _count_by_byline(
         cleaning_verdicts.find_adopted_handles(signed_posts, names)
     ).items():
         warnings.append(
-            f"{count:,} of {total} are signed {name}, which is taken to be {names[0]}'s handle "
+            f"{count:,} of {posts} are signed {name}, which is taken to be {names[0]}'s handle "
             "because it signs most posts of its source"
         )
     return warnings
@@ -426,10 +421,8 @@ def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
 
 def _dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
     """Return `source_id` and `dropped_because`, with the quarantined posts last."""
-    quarantined_posts = quarantined.with_columns(
-        dropped_because="breaks_" + pl.col(FAILED_RULES).list.first()
-    )
-    parts = (cleaned.filter(~pl.col("kept")), quarantined_posts)
+    broken = quarantined.with_columns(dropped_because="breaks_" + pl.col(FAILED_RULES).list.first())
+    parts = (cleaned.filter(~pl.col("kept")), broken)
     return pl.concat([part.sort("source_id")["source_id", "dropped_because"] for part in parts])
 
 
@@ -438,10 +431,8 @@ def _first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
     names_by_kind: dict[str, list[str]] = {}
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
         names = rows["source_id"].to_list()
-        remainder = (
-            [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []
-        )
-        names_by_kind[str(reason)] = [*names[:MAX_NAMED_FILES], *remainder]
+        more = [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []
+        names_by_kind[str(reason)] = [*names[:MAX_NAMED_FILES], *more]
     return names_by_kind
 
 

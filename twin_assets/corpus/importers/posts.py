@@ -1,8 +1,8 @@
-"""Parse one file of a post folder: its title, date, byline, tags and body, or a reason to skip it.
+"""Read one file of a post folder: bytes → title, date, byline, tags and body, or a reason to skip.
 
 Scope: a post's fields from its head, its site, its file name and its first heading.
-Out of scope: the file's head (`post_head`), the selection of files (`folders`), the fields for
-dates (`post_dates`), and cleaning the body (`cleaning`).
+Out of scope: the file's head (`post_head`), which files are posts (`folders`),
+which fields date a post (`post_dates`), cleaning the body (`cleaning`).
 """
 # pyright: strict
 
@@ -54,7 +54,7 @@ _HIDDEN_FOLDERS: Mapping[str, str] = {
     **dict.fromkeys(("_drafts", "drafts", "draft", "unpublished"), "draft"),
     **dict.fromkeys(("private", "_private"), "private"),
 }
-"""Reasons for hiding posts, by folder name."""
+"""Reasons for holding posts back, by the name of their folder."""
 
 _RESTRICTED = frozenset({"private", "followers", "paid"})
 
@@ -67,8 +67,8 @@ class Post:
 
     Attributes:
         head: the file's head, from which the other fields derive.
-        visibility: `public`, or the restriction that hides the post from the blog's readers
-            (`private`, `followers`, `paid`); a draft is private.
+        visibility: `public`, or why the blog's readers do not see the post (`private`, `followers`,
+            `paid`); a draft is private.
         encoding: the file's original encoding; "" for UTF-8.
         remark: `ambiguous_date` if the date is uncertain, or "".
     """
@@ -105,15 +105,15 @@ def read_post(
         body: the file's bytes.
         source_id: path in the source folder, with `/`; the name may contain a date and a title.
         site: the folder's configuration.
-        now: the time at which a site's post must be published; None means the current time.
-        added_at: returns the time when the file was added to its repository; called only if the
+        now: the time by which a site's post must have been published; None means the current time.
+        added_at: function for the time when the file entered its repository; called only if the
             post has no other date.
 
     Raises:
-        UnreadablePostError: as in `read_post_head`, or for the reasons `broken_front_matter` (of
+        UnreadablePostError: as in `read_post_head`, or with the reason `broken_front_matter` (of
             its folder), `empty` (front matter or layout only), `template`, `not_its_format` or
-            `not_prose` (a .txt). Further reasons come from `publication` and, unless an opt-in
-            covers them, from `visibility_rules`.
+            `not_prose` (a .txt). Further reasons come from `publication` and, if no opt-in covers
+            them, from `visibility_rules`.
     """
     site = site or Site()
     head = read_post_head(body, source_id=source_id)
@@ -128,16 +128,16 @@ def read_post(
     language = front_matter.get_text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.language_of(source_id.removeprefix(site.within))
     name_date, name_title = date_and_title_in_name(site.path_without_language(path))
-    creation_date, modification_date = _dates(
+    created, updated = _dates(
         fields,
         page,
         name_date,
         zone=site.zone,
         language=lambda: language or _detect_language(content),
     )
-    created_at = creation_date.utc_time if creation_date else None
+    day = created.utc_time if created else None
     unpublished_reason = find_unpublished_reason(
-        fields, created=created_at, site=site, now=now or datetime.now(UTC)
+        fields, created=day, site=site, now=now or datetime.now(UTC)
     )
     if unpublished_reason and not hidden_reason:
         raise UnreadablePostError(unpublished_reason)
@@ -152,23 +152,23 @@ def read_post(
         or name_title,
         text=content,
         markup=head.markup,
-        kind="draft" if hidden_reason == "draft" else "post" if created_at else "note",
-        url=_public_address(fields, page, site, path=path, day=created_at),
-        author=field_author or meta_author,
-        created_at=created_at,
-        updated_at=modification_date.utc_time if modification_date else None,
+        kind="draft" if hidden_reason == "draft" else "post" if day else "note",
+        url=_public_address(fields, page, site, path=path, day=day),
+        author=named_author or meta_author,
+        created_at=day,
+        updated_at=updated.utc_time if updated else None,
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
-        byline="front matter" if field_author else "meta author" if meta_author else "",
+        byline="front matter" if named_author else "meta author" if meta_author else "",
         language=language,
         licence=front_matter.get_text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
         visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
-        remark="ambiguous_date" if creation_date and creation_date.ambiguous else "",
+        remark="ambiguous_date" if created and created.ambiguous else "",
     )
 
 
 def _read_fields(head: PostHead, site: Site, *, source_id: str) -> tuple[dict[str, Any], str]:
-    """Return the merged fields of file and folder, and why the post is a draft or restricted."""
+    """Return the fields with those of the folder, and why the post is a draft or restricted."""
     try:
         fields = merge_inherited(head.fields, site.path_of(source_id), site)
     except ValueError as error:
@@ -187,29 +187,30 @@ def _dates(
     zone: ZoneInfo | None,
     language: Callable[[], str],
 ) -> tuple[PostDate | None, PostDate | None]:
-    """Return the creation and modification dates from the fields, the page or the file name."""
+    """Return the times of writing and editing from the fields, the page or the file name."""
 
     def first_date(*values: object) -> PostDate | None:
         dates = (parse_date(value, zone=zone, language=language) for value in values if value)
         return next(filter(None, dates), None)
 
-    creation_date = field_date(fields, CREATED_FIELDS, zone=zone, language=language) or first_date(
+    created = field_date(fields, CREATED_FIELDS, zone=zone, language=language) or first_date(
         page.meta.get("article:published_time"), page.meta.get("date"), name_date
     )
-    modification_date = field_date(
-        fields, UPDATED_FIELDS, zone=zone, language=language
-    ) or first_date(page.meta.get("article:modified_time"))
-    return creation_date, modification_date
+    updated = field_date(fields, UPDATED_FIELDS, zone=zone, language=language) or first_date(
+        page.meta.get("article:modified_time")
+    )
+    return created, updated
 
 
 def _read_content(
     head: PostHead, fields: dict[str, Any], *, hidden_reason: str, site: Site
 ) -> tuple[str, dict[str, Any]]:
-    """Return the body without template tags, and the fields merged with the converter's."""
+    """Return the body without the generator's layout, and the fields with a converter's."""
     content, converter_fields = _convert(head)
     if find_hidden_reason(converter_fields) and not hidden_reason:
-        # Only the converter finds these fields.
-        raise UnreadablePostError(find_hidden_reason(converter_fields))
+        raise UnreadablePostError(
+            find_hidden_reason(converter_fields)
+        )  # only the converter finds these fields
     content = _remove_templates(content, fields, markup=head.markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
@@ -219,7 +220,7 @@ def _read_content(
 
 
 def _convert(head: PostHead) -> tuple[str, dict[str, Any]]:
-    """Return the text in the post's markup, and the fields that the converter found."""
+    """Return the text in its markup, and the fields that a converter found."""
     if not head.suffix or head.suffix == "txt":
         return head.body, {}
     try:
@@ -229,16 +230,14 @@ def _convert(head: PostHead) -> tuple[str, dict[str, Any]]:
 
 
 def _is_prose(text: str) -> bool:
-    """Return whether a text is prose rather than a list, a log or a table of numbers.
+    """Return whether a text is prose, unlike lists, logs and tables of numbers.
 
-    At least half of its words are in lines of four or more words, or its script uses no spaces.
+    Half of its words are in lines of at least four words, or it is in a script without spaces.
     """
     lines = [line.split() for line in text.splitlines()]
-    word_count = sum(map(len, lines))
-    prose_word_count = sum(len(line) for line in lines if len(line) >= 4 and _is_mostly_words(line))
-    return prose_word_count * 2 >= word_count or len(_IDEOGRAPH.findall(text)) * 2 >= len(
-        "".join(text.split())
-    )
+    words = sum(map(len, lines))
+    prose = sum(len(line) for line in lines if len(line) >= 4 and _is_mostly_words(line))
+    return prose * 2 >= words or len(_IDEOGRAPH.findall(text)) * 2 >= len("".join(text.split()))
 
 
 def _is_mostly_words(line: list[str]) -> bool:
@@ -249,18 +248,18 @@ def _detect_language(content: str) -> str:
     """Return the language detected in the text, or "" if it is undetermined."""
     from twin_assets.corpus.language import UNDETERMINED, detect_language
 
-    language = detect_language(content)
-    return "" if language == UNDETERMINED else language
+    detected = detect_language(content)
+    return "" if detected == UNDETERMINED else detected
 
 
 def _folder_hidden_reason(source_id: str) -> str:
-    """Return the reason that the names of a file's folders imply, or ""."""
+    """Return the reason from the name of a folder that contains the file, or ""."""
     folders = source_id.lower().split("/")[:-1]
     return next((_HIDDEN_FOLDERS[folder] for folder in folders if folder in _HIDDEN_FOLDERS), "")
 
 
 def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
-    """Remove the generator's template tags; notes have no generator and may quote such tags."""
+    """Return the body without its generator's layout; notes have none and may quote it."""
     if site.generator == "hugo":
         return remove_shortcodes(content, markup=markup)
     if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:
@@ -273,12 +272,12 @@ def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site
 
 
 def first_heading(markdown: str) -> str:
-    """Return the first level-one ATX heading outside fenced code, without its `#` marks, or ""."""
+    """Return the first level-one ATX heading outside fenced code, without its marks, or ""."""
     fence = ""
     for line in markdown.splitlines():
-        content = line.lstrip()
-        if content.startswith(("```", "~~~")):
-            fence = "" if content[:3] == fence else fence or content[:3]
+        stripped = line.lstrip()
+        if stripped.startswith(("```", "~~~")):
+            fence = "" if stripped[:3] == fence else fence or stripped[:3]
         elif not fence and (match := _ATX_HEADING.match(line)):
             return match[1].strip()
     return ""
@@ -286,14 +285,14 @@ def first_heading(markdown: str) -> str:
 
 def content_hash(text: str) -> str:
     """Return the SHA-256 of a body in NFC with collapsed white space."""
-    normalized_text = " ".join(unicodedata.normalize("NFC", text).split())
-    return hashlib.sha256(normalized_text.encode("utf-8", "surrogatepass")).hexdigest()
+    normal = " ".join(unicodedata.normalize("NFC", text).split())
+    return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _plain_heading(inline: str) -> str:
-    """Return a heading without tags, entities and link targets; keep code and emphasis marks."""
-    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", _TAG.sub("", inline))
-    return " ".join(html.unescape(text).split())
+    """Return a heading without tags, entities and link targets; code and emphasis marks stay."""
+    without_links = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", _TAG.sub("", inline))
+    return " ".join(html.unescape(without_links).split())
 
 
 def _public_address(
@@ -301,8 +300,8 @@ def _public_address(
 ) -> str:
     """Return the post's public address.
 
-    An address in the post's fields takes precedence; a path is added to the site's address.
-    Otherwise, the result is the address that the site would assign.
+    It is the address in the post's fields (a path needs the site's host), or else the address that
+    its site would assign.
     """
     own_address = front_matter.get_text_field(
         fields, "canonical_url", "canonical", "permalink", "url"

@@ -1,11 +1,11 @@
 """Limit the concurrent requests of a key and of a model server, and refuse further ones.
 
-Scope: counting the requests of this home, and the refusal.
-Out of scope: the rate limit and the budget of a key (`keys.py`), and the limit of the machine (the
+Scope: the counts of this home and the refusal.
+Out of scope: the rate limit and the budget of a key (`keys.py`), the limit of the machine (the
 model server's own queue).
 
 A model server answers a few requests at a time, and its queue has no limit. Without a limit, the
-hundredth reader would wait minutes for a timeout, and the server would compute unused answers. The
+hundredth reader would wait minutes for a timeout, and the server would compute unread answers. The
 queue is therefore limited, and a refusal says when to ask again. The limit per key prevents one
 program from filling the shared queue.
 """
@@ -54,8 +54,8 @@ class Admission:
         Raises:
             RefusedError: 429 if the queue of the server is full.
         """
-        description = f"to the model server {server_key!r}"
-        with self._count_request(f"server {server_key}", self.max_per_server, description):
+        owner = f"to the model server {server_key!r}"
+        with self._count_request(f"server {server_key}", self.max_per_server, owner):
             yield
 
     @contextmanager
@@ -69,7 +69,7 @@ class Admission:
                 429,
                 "too_many_waiting",
                 tried="accept the request",
-                found=f"{request_count} requests {owner} in progress, which is the limit",
+                found=f"{in_progress} requests {owner} in progress, which is the limit",
                 next_step=f"try again in {RETRY_AFTER_S} s, with fewer concurrent requests",
                 retry_after_s=RETRY_AFTER_S,
             )
@@ -79,4 +79,4 @@ class Admission:
             with self.counts.lock_table() as table:
                 table[name]["under_way"] -= 1
                 if not table[name]["under_way"]:
-                    del table[name]  # a process runs for months and serves many keys
+                    del table[name]  # a process runs for months and sees many keys

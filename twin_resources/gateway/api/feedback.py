@@ -1,24 +1,22 @@
 """Accept feedback at `POST /twin/feedback` and store it on disk before it is acknowledged.
 
 Scope: the format of the body, the reader to whom the feedback belongs, and its scores.
-Out of scope: sending the scores (`langfuse/relay.py`), and using them (`ledger/`).
+Out of scope: sending the scores (`langfuse/relay.py`), using them (`ledger/`).
 
     {"trace_id": "<x-twin-trace-id>", "thumb": "up" | "down"}
-    {"trace_id": …, "score": 0 to 1}            instead of a thumb
-    {"trace_id": …, "edit": "a better answer"}  alone or with a vote
+    {"trace_id": …, "score": 0 to 1}            in place of a thumb
+    {"trace_id": …, "edit": "a better answer"}  alone or beside a vote
     {"trace_id": …, "preferred": "<another>"}   the other answer to the same question is better
-    {…, "comment": "why, in a line"}            with any of them
+    {…, "comment": "why, in a line"}            beside any of them
 
-Feedback belongs to the reader of the key. Only a key with the role `site` or `admin` may name a
-different reader, because a site distinguishes its own readers. No other key may, because one reader
-could then vote as a thousand. The field is `reader` or, as in a chat request, `user`. Any text is
-allowed, and its hash is stored. Only an admin key may mark feedback as `simulated`.
-
-A reader has one vote per trace. The id of a vote is derived from the reader and the trace, so a
-repetition changes nothing and a later vote replaces the earlier one. The ledger checks whether the
-trace exists and who owns it, because a different gateway may have given the answer. An edit is
-Langfuse's CORRECTION of the trace's output
-(https://langfuse.com/docs/evaluation/evaluation-methods).
+Feedback belongs to the reader of the key. Only a key of role `site` or `admin` may name a different
+reader, because a site distinguishes its own readers. The name is `reader` or, as in a chat request,
+`user`. Any text is allowed and stored as a hash. Only an admin key may mark feedback as
+`simulated`. Otherwise one key could vote as a thousand readers. A reader has one vote per trace.
+The id of a vote is derived from the reader and the trace, so a repetition changes nothing and a
+later vote replaces the earlier one. The ledger checks whether the trace exists and who owns it,
+because a different gateway may have given the answer. An edit is Langfuse's CORRECTION of the
+trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
 
 A preference between two answers is stored as a separate score on both traces, 0 and 1, and not as a
 vote. Half of all compared answers lose, however good they are. A detector of falling votes would
@@ -78,7 +76,7 @@ class FeedbackInput:
 
 
 def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
-    """Parse the body of a feedback request.
+    """Read a body.
 
     Raises:
         RefusedError: 400 if the body is not valid feedback, 403 if the key may not name a reader,
@@ -94,31 +92,29 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
         )
     edit = _read_text(body, "edit", max_characters=MAX_EDIT_CHARACTERS)
     comment = " ".join(_read_text(body, "comment", max_characters=MAX_COMMENT_CHARACTERS).split())
-    preferred_trace_id = body.get("preferred", "")
-    is_other_trace = isinstance(preferred_trace_id, str) and preferred_trace_id != trace_id
-    if preferred_trace_id != "" and not (
-        is_other_trace and _TRACE_ID.fullmatch(preferred_trace_id)
-    ):
+    preferred = body.get("preferred", "")
+    names_another = isinstance(preferred, str) and preferred != trace_id
+    if preferred != "" and not (names_another and _TRACE_ID.fullmatch(preferred)):
         raise _bad_feedback(
             "preferred",
-            found=f"{preferred_trace_id!r}"[:80],
+            found=f"{preferred!r}"[:80],
             next_step="send the trace id of another answer, which is better than this one",
         )
     vote = _read_vote(body)
-    if vote is None and not edit and not preferred_trace_id:
+    if vote is None and not edit and not preferred:
         raise _bad_feedback(
             "thumb", found="no feedback", next_step="send thumb, score, edit or preferred"
         )
-    reader, is_simulated = _read_reader(body, key)
-    return FeedbackInput(trace_id, vote, edit, reader, is_simulated, preferred_trace_id, comment)
+    reader, simulated = _read_reader(body, key)
+    return FeedbackInput(trace_id, vote, edit, reader, simulated, preferred, comment)
 
 
 def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:
     """Return the scores of one feedback message: vote, edit and preference.
 
     Args:
-        now: the time of the feedback, stored in the metadata because the trace store records only
-            the time of arrival.
+        now: the time of the feedback. It is stored in the metadata, because the trace store
+            records only the time of arrival.
     """
     trace_id = feedback.trace_id
     metadata = {
@@ -131,27 +127,29 @@ def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[Qu
     } | ({"twin.simulated": "true"} if feedback.is_simulated else {})
     scores: list[QueuedScore] = []
     if feedback.vote is not None:
-        identifier = score_id(VOTE, feedback.reader, trace_id)
+        identity = score_id(VOTE, feedback.reader, trace_id)
         scores.append(
             QueuedScore(
-                identifier, trace_id, VOTE, feedback.vote, "NUMERIC", feedback.comment, metadata
+                identity, trace_id, VOTE, feedback.vote, "NUMERIC", feedback.comment, metadata
             )
         )
     if feedback.edit:
-        identifier = score_id(EDIT, feedback.reader, trace_id)
+        identity = score_id(EDIT, feedback.reader, trace_id)
         scores.append(
-            QueuedScore(identifier, trace_id, EDIT, feedback.edit, "CORRECTION", "", metadata)
+            QueuedScore(identity, trace_id, EDIT, feedback.edit, "CORRECTION", "", metadata)
         )
     if feedback.preferred:
-        for trace, other_trace, value in (
+        for trace, other, value in (
             (trace_id, feedback.preferred, 0.0),
             (feedback.preferred, trace_id, 1.0),
         ):
-            identifier = score_id(COMPARISON, feedback.reader, trace)
-            pair_metadata = metadata | {"twin.against": other_trace}
+            identity = score_id(COMPARISON, feedback.reader, trace)
+            metadata_of_pair = metadata | {"twin.against": other}
             comment = "" if value else feedback.comment
             scores.append(
-                QueuedScore(identifier, trace, COMPARISON, value, "NUMERIC", comment, pair_metadata)
+                QueuedScore(
+                    identity, trace, COMPARISON, value, "NUMERIC", comment, metadata_of_pair
+                )
             )
     return scores
 
@@ -208,11 +206,11 @@ def _decode_body(raw: bytes) -> Mapping[str, Any]:
             "", found=f"a JSON {type(document).__name__}", next_step="send a JSON object"
         )
     body = cast("dict[str, Any]", document)
-    unknown_keys = sorted(set(body) - set(ALLOWED_KEYS))
-    if unknown_keys:
+    unknown = sorted(set(body) - set(ALLOWED_KEYS))
+    if unknown:
         raise _bad_feedback(
-            unknown_keys[0],
-            found=f"the unknown key {unknown_keys[0]!r}",
+            unknown[0],
+            found=f"the unknown key {unknown[0]!r}",
             next_step=f"send only {', '.join(ALLOWED_KEYS)}",
         )
     return body
@@ -253,9 +251,9 @@ def _read_reader(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
     """Return the reader's hash, and whether the feedback is simulated."""
     # As in a chat request, `user` is ignored for a key that may not name a reader.
     user = body.get("user") if key.role in _NAMING_ROLES else None
-    reader_name, is_simulated = body.get("reader", user), body.get("simulated", False)
+    reader_name, simulated = body.get("reader", user), body.get("simulated", False)
     if (reader_name is not None and key.role not in _NAMING_ROLES) or (
-        is_simulated and key.role != "admin"
+        simulated and key.role != "admin"
     ):
         raise RefusedError(
             403,
@@ -265,12 +263,12 @@ def _read_reader(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
             next_step="omit `reader` and `simulated`; the vote then counts for the key's reader",
             param="reader",
         )
-    if not isinstance(is_simulated, bool):
+    if not isinstance(simulated, bool):
         raise _bad_feedback(
-            "simulated", found=f"{is_simulated!r}"[:80], next_step="send true or false"
+            "simulated", found=f"{simulated!r}"[:80], next_step="send true or false"
         )
     if reader_name is None:
-        return key.reader, is_simulated
+        return key.reader, simulated
     if not isinstance(reader_name, str) or not 1 <= len(reader_name) <= 200:
         raise _bad_feedback(
             "reader", found=f"{reader_name!r}"[:80], next_step="send 1 to 200 characters"

@@ -129,7 +129,8 @@ class OutboxCounts:
         oldest_at: time when the oldest waiting item was queued, or None if the queue is empty.
         sent_scores, sent_traces: number of items that the trace store has accepted.
         dropped_traces: number of traces dropped to free space, oldest first.
-        refused: number of items that the trace store will never accept (`Outbox.list_refused_items`).
+        refused: number of items that the trace store will never accept; see
+            `Outbox.list_refused_items`.
         problem, problem_at: last problem of the relay; empty after a success.
     """
 
