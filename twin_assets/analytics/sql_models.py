@@ -42,7 +42,7 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
         description=model.description,
         group_name="analytics",
         partitions_def=author_partitions,
-        deps=_upstream_assets(project, model),
+        deps=_list_upstream_assets(project, model),
         check_specs=[
             dg.AssetCheckSpec(
                 name=test.name,
@@ -99,7 +99,7 @@ def _sql_metadata(sql: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"```sql\n{sql}\n```")
 
 
-def _upstream_assets(project: Project, model: Model) -> list[str]:
+def _list_upstream_assets(project: Project, model: Model) -> list[str]:
     """Return the names of the upstream assets, each once."""
     source_assets = (project.sources[pair].asset for pair in model.sources)
     return list(dict.fromkeys([*model.refs, *source_assets]))

@@ -86,7 +86,7 @@ class Manifest:
     effective: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
+def compute_checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
     """Return the hash of everything that determines a model's answers: weights, base and prompt.
 
     Args:

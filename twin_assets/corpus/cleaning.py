@@ -145,7 +145,7 @@ def broken_claims(
 def select_quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of `cleaned_documents` that violate their contract or a claim.
 
-    The columns are `contracts.quarantine_columns`, which name the violated rules.
+    The columns are `contracts.build_quarantine_columns`, which name the violated rules.
 
     Args:
         broken: `source_id` and `breaks`.

@@ -133,7 +133,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         ),
         QUARANTINE,
         lambda batch: cleaning.select_quarantined_rows(update.document_rows(batch), batch),
-        contracts.quarantine_columns(CleanedDocuments),
+        contracts.build_quarantine_columns(CleanedDocuments),
     )
     return CleaningRun(prepared_sync, similar_sync, measured_sync, cleaned_sync, quarantined_sync)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.corpus.html_fragment import fragment_to_markdown, is_east_asian
 from twin_assets.corpus.html_markdown import FORMULA
-from twin_assets.corpus.markdown_escapes import mark_escaped
+from twin_assets.corpus.markdown_escapes import mark_escaped_character
 from twin_assets.corpus.template_tags import remove_html_template_tags
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _render_line_end(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -
 
 
 def _render_escaped(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
-    return escape(mark_escaped(tokens[place].content, tokens[place].markup))
+    return escape(mark_escaped_character(tokens[place].content, tokens[place].markup))
 
 
 @lru_cache(maxsize=1)

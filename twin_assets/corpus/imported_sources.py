@@ -51,7 +51,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
         inventory = take_inventory(
             author.sources, include=author.include, imported=imported_sources, scratch=Path(scratch)
         )
-        frame = importing.inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
+        frame = importing.build_inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
         sync_result = store.sync(
             frame,
             "raw_posts",

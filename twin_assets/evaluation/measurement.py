@@ -45,7 +45,7 @@ from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_resources.authors import FREQUENCY_PENALTY
-from twin_resources.prompt.templates import template_by_hash
+from twin_resources.prompt.templates import find_template
 from twin_resources.quality.judges.texts import WriterSample
 
 
@@ -195,7 +195,7 @@ def _run_plan(
         prompts, serve=starters.candidate, serve_base=starters.base, progress=progress
     ) as batches:
         parity_set = served_answers.parity_prompts(
-            prepared.passages, prepared.training, template=template_by_hash(spec.template)
+            prepared.passages, prepared.training, template=find_template(spec.template)
         )
         answers, parity = compare_until_decided(
             spec, parity_set, batches, clock=clock, progress=progress
@@ -244,7 +244,7 @@ def _collect_samples(
     there are too few passages to decide.
     """
     tokenizer = RowTokenizer(spec.base.base_folder)
-    template = template_by_hash(spec.template)
+    template = find_template(spec.template)
     own_samples, incumbent = tokenizer.tokenize(passages.to_dicts()), spec.incumbent
     incumbent_samples = {sample.sample_id: sample for sample in own_samples}
     if incumbent is not None and incumbent.base_folder != spec.base.base_folder:
@@ -296,7 +296,7 @@ def _build_prompts(
     prompts = served_answers.build_prompt_set(
         passages,
         pl.concat([training, passages], how="diagonal"),
-        template=template_by_hash(spec.template),
+        template=find_template(spec.template),
         chunks=judging_context.chunks,
         posts=() if is_first_verdict else posts_in_prompt.select_posts(pairs),
         questions=spec.questions,

@@ -34,7 +34,7 @@ from twin_assets.instructions.preference_pairs import (
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.instructions.stop_words import load_stop_words
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
-from twin_resources.prompt.templates import render, template_by_hash
+from twin_resources.prompt.templates import find_template, render
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
@@ -266,7 +266,7 @@ def _render_pairs(
             continue
         context = tuple(chunk for chunk in pair.context_chunk_ids if chunk not in held_out)
         messages = render(
-            template_by_hash(pair.template),
+            find_template(pair.template),
             author_name=author.name,
             question=pair.question,
             passages=[passage_by_chunk[chunk] for chunk in context],

@@ -16,7 +16,7 @@ import polars as pl
 from twin_assets.evaluation.likelihood.held_out import select_held_out_samples
 from twin_resources.errors import TwinError
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
-from twin_resources.prompt.templates import Message, render, template_by_hash
+from twin_resources.prompt.templates import Message, find_template, render
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.pairs import HELD_OUT, RECORDED
 from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
@@ -122,7 +122,7 @@ def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[M
         TwinError: this code does not contain the template.
     """
     return render(
-        template_by_hash(template),
+        find_template(template),
         author_name=author.name,
         question=prompt.question,
         passages=prompt.passages,

@@ -26,7 +26,7 @@ from twin_assets.checkpoints.manifest import (
     ADAPTER_FOLDER,
     MANIFEST_FILE,
     Manifest,
-    checkpoint_hash,
+    compute_checkpoint_hash,
     read_manifest,
 )
 from twin_assets.checkpoints.recipe import Launch, Recipe
@@ -120,7 +120,7 @@ def repeat_training(
     output = launcher.run(fine_tuning.build_training_job(job, name=name), on_message=on_message)
     weights = output / (ADAPTER_FOLDER if job.recipe.lora else "model")
     return RepeatedTraining(
-        checkpoint=checkpoint_hash(
+        checkpoint=compute_checkpoint_hash(
             weights, base_revision=manifest.base["revision"], template=manifest.template
         ),
         expected_checkpoint=manifest.checkpoint,
@@ -250,7 +250,7 @@ def _find_parent_adapter(manifest: Manifest, folder: Path, override: Path | None
             found=f"no supervised checkpoint {parent[:12]} in {adapter}",
             next_step="repeat its own training, then specify its adapter's folder with --parent",
         )
-    checkpoint = checkpoint_hash(
+    checkpoint = compute_checkpoint_hash(
         adapter, base_revision=manifest.base["revision"], template=manifest.template
     )
     if checkpoint != parent:

@@ -116,7 +116,7 @@ def _build_manifest(
         preferences |= {"pairs": result.samples, **training_rows}
     return Manifest(
         author=description.author,
-        checkpoint=manifests.checkpoint_hash(
+        checkpoint=manifests.compute_checkpoint_hash(
             weights, base_revision=base.revision, template=description.template
         ),
         training=description.training,

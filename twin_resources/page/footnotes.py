@@ -65,7 +65,7 @@ def render_answer_details(facts: Facts) -> str:
         "Prose": escape_html(describe_prose(facts)),
         "Cost": describe_cost(facts.get("cost_usd")),
         "Not as planned": escape_html(facts.get("degraded") or ""),
-        "Every step": trace_link(trace),
+        "Every step": render_trace_link(trace),
     }
     rows_html = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows.items() if text)
     disclosure_text = str(facts.get("disclosure") or "")
@@ -123,7 +123,7 @@ def describe_prose(facts: Facts) -> str:
     return f"{prose.get('left_out')} of {prose.get('sentences')} sentences left out as unsupported"
 
 
-def trace_link(trace: str, *, label: str = "") -> str:
+def render_trace_link(trace: str, *, label: str = "") -> str:
     """Return a link to a trace, labelled with `label` or the trace's id; "" without a trace."""
     if not trace:
         return ""
@@ -263,19 +263,18 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
         begin = text.find(" ", begin) + 1 if " " in text[begin : quote_ranges[0][0]] else begin
     if end < len(text) and " " in text[quote_ranges[-1][1] : end]:
         end = text.rfind(" ", quote_ranges[-1][1], end)
-    excerpt = (
-        f"{'… ' * bool(begin)}{_render_marked(text, ranges, begin, end)}{' …' * (end < len(text))}"
-    )
+    marked = _render_with_marks(text, ranges, begin, end)
+    excerpt = f"{'… ' * bool(begin)}{marked}{' …' * (end < len(text))}"
     full_passage_html = (
         f"<details><summary>The whole passage</summary>"
-        f"<p>{_render_marked(text, ranges, 0, len(text))}</p></details>"
+        f"<p>{_render_with_marks(text, ranges, 0, len(text))}</p></details>"
         if begin or end < len(text)
         else ""
     )
     return f"<p>{excerpt}</p>{full_passage_html}"
 
 
-def marked_range(quote: Facts) -> Range | None:
+def find_marked_range(quote: Facts) -> Range | None:
     """Return the range of the answering sentence in the quotation, or None if it is unknown."""
     bounds = quote.get("marked")
     values = cast("list[object]", list(bounds)) if isinstance(bounds, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
@@ -287,18 +286,18 @@ def marked_range(quote: Facts) -> Range | None:
 
 
 def _answering_sentence(quote: Facts) -> str:
-    text, sentence_range = str(quote.get("text") or ""), marked_range(quote)
+    text, sentence_range = str(quote.get("text") or ""), find_marked_range(quote)
     return text[sentence_range[0] : sentence_range[1]] if sentence_range else text
 
 
 def _render_quotation(quote: Facts) -> str:
-    text, sentence_range = str(quote.get("text") or ""), marked_range(quote)
-    return _render_marked(text, [sentence_range] if sentence_range else [], 0, len(text))
+    text, sentence_range = str(quote.get("text") or ""), find_marked_range(quote)
+    return _render_with_marks(text, [sentence_range] if sentence_range else [], 0, len(text))
 
 
 def _find_mark_range(quote_range: Range, quote: Facts) -> Range:
     """Return the answering sentence's range in a passage, or the quotation's if it is unknown."""
-    sentence_range = marked_range(quote)
+    sentence_range = find_marked_range(quote)
     if sentence_range is None:
         return quote_range
     quote_text = str(quote.get("text") or "")
@@ -308,7 +307,7 @@ def _find_mark_range(quote_range: Range, quote: Facts) -> Range:
     )
 
 
-def _render_marked(text: str, ranges: Sequence[Range], begin: int, end: int) -> str:
+def _render_with_marks(text: str, ranges: Sequence[Range], begin: int, end: int) -> str:
     parts: list[str] = []
     position = begin
     for low, high in ranges:

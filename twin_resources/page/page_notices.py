@@ -20,6 +20,6 @@ def notice(text: str, *, is_error: bool = False) -> str:
     return f'<p role="{role}" class="twin-notice {css_class}">{escape_html(text)}</p>'
 
 
-def error_notice(error: TwinError) -> str:
+def render_error_notice(error: TwinError) -> str:
     """Return a notice of an error with its cause and the next step."""
     return notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", is_error=True)

@@ -25,7 +25,7 @@ from twin_resources.observability.langfuse.trace_reading import (
 )
 from twin_resources.page.author_picker import AuthorPicker, render_plots
 from twin_resources.page.events import UNQUEUED_EVENT
-from twin_resources.page.page_notices import error_notice, notice
+from twin_resources.page.page_notices import notice, render_error_notice
 from twin_resources.page.plain_names import version_name
 from twin_resources.page.readable import escape_html
 from twin_resources.page.spending import read_spending, render_spending
@@ -180,7 +180,12 @@ class TracesTab:
         try:
             html = self._render_trace(trace)
         except TwinError as error:
-            return look_tab, gr.Column(visible=True), gr.HTML(visible=False), error_notice(error)
+            return (
+                look_tab,
+                gr.Column(visible=True),
+                gr.HTML(visible=False),
+                render_error_notice(error),
+            )
         return look_tab, gr.Column(visible=False), gr.HTML(html, visible=True), ""
 
     def _render_trace(self, trace: str) -> str:
@@ -227,7 +232,7 @@ class TracesTab:
                     client, trace_filter, limit=PAGE_SIZE, start_cursor=cursors[-1]
                 )
         except TwinError as error:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), error_notice(error)
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), render_error_notice(error)
         next_cursors = [*cursors, page.next_cursor]
         has_newer, has_older = len(cursors) > 1, bool(page.next_cursor)
         buttons = gr.Button(interactive=has_newer), gr.Button(interactive=has_older)

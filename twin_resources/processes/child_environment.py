@@ -95,7 +95,7 @@ _OFFLINE: Mapping[str, str] = {
 }
 
 
-def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
+def list_provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
     """Return the prefixes of the variables that these LiteLLM models need.
 
     Args:
@@ -116,7 +116,7 @@ def parse_provider(model: str) -> str:
     return next((name for prefixes, name in _BARE_MODELS if model.startswith(prefixes)), "")
 
 
-def configured_models(settings: Settings) -> tuple[str, ...]:
+def list_external_models(settings: Settings) -> tuple[str, ...]:
     """Return the external models in the settings: teacher, judge, and paid model with a budget."""
     paid_model = settings.paid_model if settings.has_paid_route else ""
     return tuple(filter(None, (settings.teacher_model, settings.judge_model, paid_model)))
@@ -137,7 +137,7 @@ def child_environment(
         and settings.embedder in {EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER}
         and not settings.is_general_set_on_hub
     )
-    prefixes = (*_ALLOWED_PREFIXES, *provider_prefixes(configured_models(settings)))
+    prefixes = (*_ALLOWED_PREFIXES, *list_provider_prefixes(list_external_models(settings)))
     if settings.tables_uri.startswith("s3://"):
         prefixes += _CLOUD_PREFIXES
     if settings.state_url.startswith("postgres"):
@@ -176,7 +176,7 @@ def child_environment(
     }
 
 
-def withheld_keys(
+def list_withheld_variables(
     settings: Settings, *, needed_for: Iterable[str], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
     """Return the provider variables in the environment that a program must not receive.
@@ -184,10 +184,10 @@ def withheld_keys(
     Args:
         needed_for: names of the LiteLLM models that the program calls.
     """
-    needed_prefixes = provider_prefixes(needed_for)
+    needed_prefixes = list_provider_prefixes(needed_for)
     if settings.tables_uri.startswith("s3://"):
         needed_prefixes += _CLOUD_PREFIXES
-    configured_prefixes = provider_prefixes(configured_models(settings))
+    configured_prefixes = list_provider_prefixes(list_external_models(settings))
     return tuple(
         name
         for name in environ

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from twin_resources.dagster_runs import CODE_LOCATION
 from twin_resources.errors import TwinError
-from twin_resources.processes.child_environment import child_environment, withheld_keys
+from twin_resources.processes.child_environment import child_environment, list_withheld_variables
 from twin_resources.processes.program_progress import run_for_output
 from twin_resources.settings import Settings
 
@@ -31,7 +31,7 @@ GENERATED_HEADER = (
 )
 
 
-def workspace_file(settings: Settings) -> Path:
+def workspace_path(settings: Settings) -> Path:
     """Return the path of the workspace file for the webserver and the daemon."""
     return settings.home / "dagster" / "workspace.yaml"
 
@@ -66,7 +66,7 @@ def write_dagster_home(
         sys.stderr.write(f"{instance} was not written by llm-twin: it is used and not replaced\n")
     if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
         _create_databases(settings, folder, environ)
-    workspace = workspace_file(settings)
+    workspace = workspace_path(settings)
     server = {"socket": str(code_socket), "location_name": CODE_LOCATION}
     # JSON is valid YAML and quotes every value.
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
@@ -88,7 +88,7 @@ def _create_databases(settings: Settings, folder: Path, environ: Mapping[str, st
     partial_folder.mkdir(mode=0o700)
     shutil.copyfile(folder / "dagster.yaml", partial_folder / "dagster.yaml")
     environment = child_environment(settings, instance="", environ=environ)
-    for name in withheld_keys(settings, needed_for=(), environ=environ):
+    for name in list_withheld_variables(settings, needed_for=(), environ=environ):
         environment.pop(name, None)
     result = run_for_output(
         [sys.executable, "-m", "dagster", "instance", "info"],

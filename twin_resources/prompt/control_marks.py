@@ -119,21 +119,21 @@ def _stamp(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=16)  # the tokenizer file of an 8B model has 9 MB
 def _read_marks(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str, ...]:
     tokenizer, config, special_tokens = (_read_json(folder / name) for name in _TOKENIZER_FILES)
-    marks = set(_special_tokens(cast("list[Any]", tokenizer.get("added_tokens") or [])))
+    marks = set(_iterate_special_tokens(cast("list[Any]", tokenizer.get("added_tokens") or [])))
     decoder = cast("dict[str, Any]", config.get("added_tokens_decoder") or {})
-    marks |= set(_special_tokens(list(decoder.values())))
+    marks |= set(_iterate_special_tokens(list(decoder.values())))
     for document in (config, special_tokens):
         for name, value in document.items():
             if name.endswith("_token") or name == "additional_special_tokens":
-                marks |= set(_token_texts(value))
+                marks |= set(_iterate_token_texts(value))
     template = _template_text(config.get("chat_template"))
     if (folder / _TEMPLATE_FILE).is_file():
         template += (folder / _TEMPLATE_FILE).read_text(encoding="utf-8")
     marks |= set(_TEMPLATE_MARK.findall(template))
-    return _breakable_marks(marks)
+    return _select_breakable_marks(marks)
 
 
-def _breakable_marks(marks: Iterable[str]) -> tuple[str, ...]:
+def _select_breakable_marks(marks: Iterable[str]) -> tuple[str, ...]:
     # A single character cannot be split, and no chat model uses one to mark a turn.
     return tuple(sorted(mark for mark in marks if len(mark) > 1 and not mark.isspace()))
 
@@ -146,7 +146,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 
-def _special_tokens(entries: Sequence[Any]) -> Iterable[str]:
+def _iterate_special_tokens(entries: Sequence[Any]) -> Iterable[str]:
     for entry in entries:
         if isinstance(entry, dict):
             fields = cast("dict[str, Any]", entry)
@@ -154,14 +154,14 @@ def _special_tokens(entries: Sequence[Any]) -> Iterable[str]:
                 yield fields["content"]
 
 
-def _token_texts(value: object) -> Iterable[str]:
+def _iterate_token_texts(value: object) -> Iterable[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        yield from _token_texts(cast("dict[str, Any]", value).get("content"))
+        yield from _iterate_token_texts(cast("dict[str, Any]", value).get("content"))
     elif isinstance(value, list):
         for item in cast("list[object]", value):
-            yield from _token_texts(item)
+            yield from _iterate_token_texts(item)
 
 
 def _template_text(value: object) -> str:
@@ -173,9 +173,9 @@ def extract_tokenizer_marks(tokenizer: Any) -> ControlMarks:
     """Return the control tokens of a loaded transformers tokenizer; empty if it lists none."""
     added_tokens = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
     marks = {str(token.content) for token in added_tokens.values() if token.special}
-    marks |= set(_token_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
+    marks |= set(_iterate_token_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
     marks |= set(_TEMPLATE_MARK.findall(_template_text(getattr(tokenizer, "chat_template", None))))
-    return ControlMarks(_breakable_marks(marks))
+    return ControlMarks(_select_breakable_marks(marks))
 
 
 def load_home_marks(settings: Settings) -> ControlMarks:

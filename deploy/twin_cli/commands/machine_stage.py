@@ -24,7 +24,7 @@ from twin_resources.models.model_fit import (
 )
 from twin_resources.processes.graphics_cards import list_usable_gpus
 from twin_resources.processes.processor import is_bf16_faster
-from twin_resources.processes.programs import working_folder
+from twin_resources.processes.programs import find_working_folder
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def show_machine(
             *("--recipe", recipe),
         ]
     )
-    report = preflight.build_report(options, working_folder(), is_installed=True)
+    report = preflight.build_report(options, find_working_folder(), is_installed=True)
     if os.environ.get(PREFLIGHT_SHOWN_VARIABLE) and report["go_on"]:
         clock.log_detail("passed, as shown above")
         return

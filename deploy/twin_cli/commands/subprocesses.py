@@ -27,7 +27,7 @@ from twin_resources.processes.process_identity import (
     find_session_processes,
     identify,
 )
-from twin_resources.processes.programs import working_folder
+from twin_resources.processes.programs import find_working_folder
 from twin_resources.settings import Settings
 
 MAX_ERROR_LINES = 40
@@ -94,7 +94,7 @@ def start_module_process(
     """
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
-        cwd=working_folder(),
+        cwd=find_working_folder(),
         env=child_environment(settings, instance=instance, environ=os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

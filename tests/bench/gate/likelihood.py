@@ -32,7 +32,7 @@ from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import author_control
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
-from twin_resources.prompt.templates import template_by_hash
+from twin_resources.prompt.templates import find_template
 from twin_resources.quality.judges.texts import (
     bundled_writers,
     exclude_copies_of_author,
@@ -76,7 +76,7 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
         )
     )
     hands = merge_by_writer([*others.training, *others.for_probes])
-    tokenizing, template = RowTokenizer(base.base_folder), template_by_hash(manifest.template)
+    tokenizing, template = RowTokenizer(base.base_folder), find_template(manifest.template)
     chosen = held_out.take_within_budget(
         tokenizing.tokenize(passages.to_dicts()), token_budget=settings.evaluation_tokens
     )

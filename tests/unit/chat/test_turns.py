@@ -11,9 +11,9 @@ from twin_resources.page.turns import (
     MAX_TURNS,
     Turn,
     build_model_messages,
-    feedback_values,
+    find_last_answered_index,
     find_turn_index,
-    last_answered_index,
+    list_feedback_values,
     new_turn,
     parse_conversations,
     render_messages,
@@ -58,7 +58,7 @@ def test_votes_stand_at_their_answers() -> None:
         turn("c", "C", vote="down"),
         turn("d", "D"),
     ]
-    assert feedback_values(turns) == ["Like", "Like", "Dislike", None]
+    assert list_feedback_values(turns) == ["Like", "Like", "Dislike", None]
 
 
 def test_the_sentence_that_answers_is_marked_in_its_quotation() -> None:
@@ -74,8 +74,8 @@ def test_the_sentence_that_answers_is_marked_in_its_quotation() -> None:
 
 
 def test_feedback_is_about_the_last_answer_with_a_trace() -> None:
-    assert last_answered_index(TURNS) == 0
-    assert last_answered_index([FAILED]) is None
+    assert find_last_answered_index(TURNS) == 0
+    assert find_last_answered_index([FAILED]) is None
 
 
 def test_a_page_that_was_left_while_it_wrote_has_stopped() -> None:

@@ -192,7 +192,7 @@ def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
 def test_the_shared_posts_are_all_kept(shared_posts: Path) -> None:
     """The other shared author's notes are cleaned whole in `test_preview.py`."""
     inventory = take_inventory([shared_posts / "skeeto"])
-    rows = importing.read_rows(importing.inventory_frame(inventory), inventory)
+    rows = importing.read_rows(importing.build_inventory_frame(inventory), inventory)
     documents = clean_posts(rows.select(RAW_COLUMNS))
     assert documents.height == 461
     assert count_dropped_by_reason(documents) == {}

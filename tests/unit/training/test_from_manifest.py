@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.training.test_manifest import adapter, made_manifest
 from twin_assets.checkpoints.job import Job, hash_rows, write_job, write_rows
-from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
+from twin_assets.checkpoints.manifest import Manifest, compute_checkpoint_hash
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.training.from_manifest import (
     EXIT_FAILED,
@@ -174,7 +174,7 @@ def test_a_preference_tuning_starts_from_its_parent_and_no_other(
     made = adapter(tmp_path / "made")
     revision = compute_revision(base)
     template = manifest_of(base).template
-    parent = checkpoint_hash(made, base_revision=revision, template=template)
+    parent = compute_checkpoint_hash(made, base_revision=revision, template=template)
     checkpoints = tmp_path / "checkpoints"
     beside = checkpoints / parent / "adapter"
     beside.parent.mkdir(parents=True)

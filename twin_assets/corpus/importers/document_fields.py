@@ -139,7 +139,7 @@ def open_pdf(body: bytes) -> Any:
     return pypdf.PdfReader(io.BytesIO(body))
 
 
-def pdf_errors() -> tuple[type[Exception], ...]:
+def list_pdf_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that a damaged file raises, including those for invalid numbers."""
     errors: Any = import_module("pypdf.errors")
     return (

@@ -21,16 +21,16 @@ from pathlib import Path
 
 from twin_assets.corpus.importers.git_blame import Addition, find_repository, read_additions
 from twin_assets.corpus.importers.inherited_fields import inherited_fields
-from twin_assets.corpus.importers.post_dates import date_and_title_in_name
+from twin_assets.corpus.importers.post_dates import split_date_and_title
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
 from twin_assets.corpus.importers.site_layout import (
+    classify_outside_file,
     detect_layout,
     find_bundles,
     find_site_folder,
-    is_about_the_folder,
-    is_docusaurus,
-    outside_reason,
+    is_docusaurus_blog,
+    is_repository_file,
     post_formats,
     skip_reason,
 )
@@ -191,7 +191,7 @@ def has_markdown(source: Path) -> bool:
     return source.is_dir() and any(
         not is_link
         and markup_from_name(source_id) == "markdown"
-        and not is_about_the_folder(source_id)
+        and not is_repository_file(source_id)
         for _, source_id, is_link in entries
     )
 
@@ -304,7 +304,7 @@ def _scan_folder(source: Path) -> Folder:
         paths, site_location.read, site=site, root_name=site_location.root.name
     )
     site = replace(site, data=site_data)
-    if layout == "blog" and is_docusaurus(paths):
+    if layout == "blog" and is_docusaurus_blog(paths):
         site = replace(site, folders=("blog",))
     formats = post_formats(paths, layout=layout)
     posts: dict[str, PostFile] = {}
@@ -313,12 +313,12 @@ def _scan_folder(source: Path) -> Folder:
             path = site_location.path_of(source_id)
             reason = skip_reason(path, layout=layout, site=site, bundles=bundles, formats=formats)
         else:
-            reason = outside_reason(source_id)
+            reason = classify_outside_file(source_id)
         if reason:
             skips[reason] += 1
         elif source_id in posts:  # two spellings of one name that are equal in NFC
             skips["same name in another Unicode form"] += 1
-        elif is_link and _links_outside(Path(file), source):
+        elif is_link and _is_link_outside(Path(file), source):
             skips["link outside the folder"] += 1
         else:
             posts[source_id] = _hash_post_file(file, source_id=source_id)
@@ -364,7 +364,7 @@ def _is_post_like(post: PostFile) -> bool:
 
     Each format other than Markdown and HTML has its own syntax for fields.
     """
-    has_date = bool(date_and_title_in_name(post.source_id)[0])
+    has_date = bool(split_date_and_title(post.source_id)[0])
     return post.has_front_matter or has_date or bool(known_suffix(post.source_id))
 
 
@@ -461,7 +461,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _links_outside(file: Path, source: Path) -> bool:
+def _is_link_outside(file: Path, source: Path) -> bool:
     """Return whether a link leaves the source: `posts/x.md → ~/.ssh/id_rsa` is not a post."""
     try:
         return not file.resolve(strict=True).is_relative_to(source)

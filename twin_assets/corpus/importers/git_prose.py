@@ -22,14 +22,14 @@ from twin_assets.corpus.importers import front_matter, git_blame
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.git_blame import BlamedLine, GitError, TreeFile
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.post_dates import date_and_title_in_name
+from twin_assets.corpus.importers.post_dates import split_date_and_title
 from twin_assets.corpus.importers.post_head import UnreadablePostError, read_post_head
-from twin_assets.corpus.importers.posts import first_heading
+from twin_assets.corpus.importers.posts import find_first_heading
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.site_layout import (
     find_site_folder,
-    is_about_the_folder,
     is_generated_site,
+    is_repository_file,
 )
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 from twin_resources.errors import TwinError
@@ -120,7 +120,7 @@ def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
     post_candidates = [
         file
         for file in prose
-        if _PROSE.search(file.path) and not is_about_the_folder(file.path) and file.size
+        if _PROSE.search(file.path) and not is_repository_file(file.path) and file.size
     ]
     sample = post_candidates[:: max(1, len(post_candidates) // _MAX_SAMPLED_FILES)]
     heads = git_blame.read_heads(folder, sample, size=2_000)
@@ -129,7 +129,7 @@ def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
 
 
 def _is_post(path: str, head: bytes) -> bool:
-    if date_and_title_in_name(path)[0]:
+    if split_date_and_title(path)[0]:
         return True
     match = _POST_HEAD.match(head.decode("utf-8", "replace"))
     if match is None:
@@ -255,7 +255,7 @@ def _build_file_record(
         source_id=f"{repository_id}/{path}",
         text=text + "\n",
         kind="article",
-        title=title or (first_heading(text) if is_markdown else "") or _derive_title(path),
+        title=title or (find_first_heading(text) if is_markdown else "") or _derive_title(path),
         url=f"{base_url}/{path}" if base_url else "",
         author=max(author_lines, key=lambda line: line.written_at).author,
         byline=f"git blame: {len(author_lines)} of {line_count} lines",
@@ -326,7 +326,7 @@ def _join_blocks(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
 
 def _derive_title(path: str) -> str:
     name = path.rsplit("/", 1)[-1]
-    return date_and_title_in_name(name)[1]
+    return split_date_and_title(name)[1]
 
 
 def _build_web_url(folder: Path) -> str:

@@ -28,7 +28,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import inner_html, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.linkedin_shares import decode_csv, iter_share_rows, read_columns
@@ -186,7 +186,7 @@ def _build_article_record(
         heading.drop_tree()
     if times["published"] is None and "drafts" not in include:
         return Skipped(name, "draft")
-    text = remove_foreign_parts(inner_html(tree))
+    text = remove_foreign_parts(serialize_inner_html(tree))
     slug = url.rstrip("/").rpartition("/pulse/")[2] or name.rpartition("/")[2].rpartition(".")[0]
     if not str(root.text_content()).strip():
         return Skipped(name, "no_text")

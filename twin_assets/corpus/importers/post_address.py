@@ -45,13 +45,13 @@ def post_address(
         return ""
     path = ""
     if site.generator == "jekyll":
-        path = _jekyll_path(fields, source_id, created, site)
+        path = _build_jekyll_path(fields, source_id, created, site)
     elif site.generator == "hugo":
-        path = _hugo_path(fields, source_id, site)
+        path = _build_hugo_path(fields, source_id, site)
     return site.url.rstrip("/") + quote(path, safe="/%:") if path else ""
 
 
-def _jekyll_path(
+def _build_jekyll_path(
     fields: Mapping[str, Any], source_id: str, created: datetime | None, site: Site
 ) -> str:
     *folders, name = source_id.split("/")
@@ -97,7 +97,7 @@ def _jekyll_path(
     return "" if re.search(r":[a-z]", path) else re.sub(r"/{2,}", "/", path)
 
 
-def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
+def _build_hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
     if site.permalink:
         return ""  # the site defines its own rules
     path = site.path_without_language(source_id)
@@ -111,7 +111,7 @@ def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
         return "/"
     if slug := front_matter.get_text_field(fields, "slug"):
         parts[-1] = slug
-    language = site.language_of(source_id)
+    language = site.find_language(source_id)
     prefix = f"/{language}" if language in site.languages and language != site.language else ""
     url_path = "/".join(re.sub(r"\s+", "-", part.strip().lower()) for part in parts)
     return f"{prefix}/{url_path}/"

@@ -138,7 +138,7 @@ def _split_fields(
     if suffix == "pdf":
         try:
             return {}, "", [document_fields.read_pdf_fields(document)]
-        except document_fields.pdf_errors() as error:
+        except document_fields.list_pdf_errors() as error:
             raise FormatError(" ".join(str(error).split())[:200]) from error
     if document:
         return {}, "", [document_fields.read_office_fields(document, suffix)]

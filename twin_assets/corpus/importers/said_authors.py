@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from twin_assets.corpus.importers.front_matter import get_text_field
-from twin_assets.corpus.importers.visibility_rules import squeeze_key
+from twin_assets.corpus.importers.visibility_rules import normalize_key
 
 _WRITERS = (
     *("author", "authors", "byline", "writer", "writers", "writtenby", "postedby", "guestauthor"),
@@ -38,7 +38,7 @@ def read_byline(fields: Mapping[str, Any]) -> str:
     Args:
         fields: fields with keys in any spelling; the first writer field with a name is used.
     """
-    normalized_fields = {squeeze_key(key): value for key, value in fields.items()}
+    normalized_fields = {normalize_key(key): value for key, value in fields.items()}
     writers = next(
         filter(
             None,

@@ -28,8 +28,8 @@ import yaml
 from twin_assets.corpus.importers.document_fields import (
     FormatError,
     has_foreign_suggestions,
+    list_pdf_errors,
     open_pdf,
-    pdf_errors,
     reject_zip_bomb,
 )
 from twin_assets.corpus.importers.post_head import PostHead
@@ -71,7 +71,7 @@ def convert_to_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
     if head.suffix == "ipynb":
         return _notebook_to_markdown(head.body), {}
     if head.suffix == "pdf":
-        return _pdf_text(head.document), {}
+        return _extract_pdf_text(head.document), {}
     markdown = _run_pandoc(head.document or head.body.encode(), PANDOC_FORMATS[head.suffix])
     metadata_match = re.match(r"---\n(.*?\n)---\n", markdown, re.DOTALL)
     if metadata_match is None:
@@ -105,11 +105,11 @@ def _run_pandoc(body: bytes, reader: str) -> str:
     return process.stdout.decode("utf-8")
 
 
-def _pdf_text(body: bytes) -> str:
+def _extract_pdf_text(body: bytes) -> str:
     """Return the text of a PDF with its lines joined; "" if its pages are pictures."""
     try:
         pages = [str(page.extract_text()) for page in open_pdf(body).pages]
-    except pdf_errors() as error:
+    except list_pdf_errors() as error:
         raise FormatError(" ".join(str(error).split())[:200]) from error
     return "\n\n".join(_join_lines(page) for page in pages)
 

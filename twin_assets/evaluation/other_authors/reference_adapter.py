@@ -266,5 +266,5 @@ def _read_configured_adapter(folder: Path, base: Path, revision: str) -> Referen
             next_step="set it to the folder of a PEFT adapter, to auto or to off",
         )
     template = DEFAULT_TEMPLATE.hash
-    weights = manifests.checkpoint_hash(folder, base_revision=revision, template=template)
+    weights = manifests.compute_checkpoint_hash(folder, base_revision=revision, template=template)
     return ReferenceAdapter(EvaluatedModel(MODEL_NAME, weights, base, folder), ())

@@ -199,7 +199,7 @@ class RecentResponses:
             candidates = candidates.where(table.c.trace_id.in_(new_trace_ids if tombstones else ()))
         with self._store().transaction() as connection:
             erased_ids = [
-                row[0] for row in connection.execute(candidates) if _is_erased(outbox, *row)
+                row[0] for row in connection.execute(candidates) if _matches_tombstone(outbox, *row)
             ]
             connection.execute(sa.delete(table).where(table.c.trace_id.in_(erased_ids)))
             connection.execute(sa.delete(table).where(table.c.answered <= now - RETENTION_S))
@@ -243,7 +243,9 @@ class RecentResponses:
         return self._state
 
 
-def _is_erased(outbox: Outbox, trace_id: str, reader: str, author: str, began: float) -> bool:
+def _matches_tombstone(
+    outbox: Outbox, trace_id: str, reader: str, author: str, began: float
+) -> bool:
     hashes = (
         tombstone_hash("trace", trace_id),
         tombstone_hash("reader", reader),

@@ -69,7 +69,7 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
     Raises:
         RequestRefusedError: a parameter is invalid, or this store does not support it.
     """
-    values_by_name = _last_values(parameters)
+    values_by_name = _select_last_values(parameters)
     conditions = (
         [_score_cursor_condition(values_by_name["cursor"])] if values_by_name.get("cursor") else []
     )
@@ -99,7 +99,7 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
     Raises:
         RequestRefusedError: a parameter is invalid.
     """
-    values_by_name = _last_values(parameters)
+    values_by_name = _select_last_values(parameters)
     conditions = (
         [_observation_cursor_condition(values_by_name["cursor"])]
         if values_by_name.get("cursor")
@@ -154,7 +154,7 @@ def _score_cursor_condition(text: str) -> Condition:
     try:
         key = (parse_timestamp_ms(position["lastTimestamp"]), str(position["lastId"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _invalid_cursor() from error
+        raise _invalid_cursor_error() from error
     return Condition("(timestamp_ms, id) < (?, ?)", key)
 
 
@@ -167,7 +167,7 @@ def _observation_cursor_condition(text: str) -> Condition:
             str(position["lastId"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _invalid_cursor() from error
+        raise _invalid_cursor_error() from error
     return Condition("(start_ms, trace_id, id) < (?, ?, ?)", key)
 
 
@@ -176,14 +176,14 @@ def _decode_cursor(text: str) -> Any:
         base64_text = text.replace("-", "+").replace("_", "/").rstrip("=")
         return json.loads(base64.b64decode(base64_text + "=" * (-len(base64_text) % 4)))
     except ValueError as error:
-        raise _invalid_cursor() from error
+        raise _invalid_cursor_error() from error
 
 
-def _invalid_cursor() -> RequestRefusedError:
+def _invalid_cursor_error() -> RequestRefusedError:
     return RequestRefusedError(400, "Invalid cursor format", "InvalidRequestError")
 
 
-def _last_values(parameters: Parameters) -> dict[str, str]:
+def _select_last_values(parameters: Parameters) -> dict[str, str]:
     return {name: values[-1] for name, values in parameters.items() if values}
 
 
