@@ -1,19 +1,19 @@
-"""Plan and create an author's vector index, an IVF index with RaBitQ codes.
+"""Plan and create an author's vector index, which is an IVF index with RaBitQ codes.
 
-Scope: the sizes, the parameters of the index and of a search, and the index's current state.
+Scope: the size limits, the parameters of the index and of a search, and the index's state.
 Out of scope: the other indexes and the lease (`index.py`), the search itself (`search.py`).
 Method: RaBitQ, Gao and Long 2024, https://doi.org/10.1145/3654970. Index in Lance:
 https://lance.org/format/table/index/vector/
 
-Measured for ten nearest vectors of 384 dimensions: CPU ms per query (recall), CPU s to build:
+Cost of a query for ten nearest vectors of 384 dimensions in CPU ms (recall), and CPU s to build:
 
     rows      flat scan   IVF_RQ            IVF_PQ            IVF_SQ
     30,000    24          7 (.99), 0.8 s    8 (.99), 37 s     6 (.99), 3 s
     200,000   142         6 (.97), 6 s      9 (.99), 76 s     8 (.998), 8 s
 
-IVF_RQ is used, because it is the fastest to build and the smallest: one bit per dimension, where SQ
-has eight. With Lance's defaults (256 sampled vectors per partition, 50 iterations), IVF_PQ takes
-minutes to build.
+We use IVF_RQ because it is the fastest to build and the smallest: one bit per dimension, compared
+with eight for SQ. With Lance's defaults (256 sampled vectors per partition, 50 iterations), IVF_PQ
+takes minutes to build.
 """
 # pyright: strict
 
@@ -25,16 +25,16 @@ from typing import Any
 
 VECTOR_INDEX = "vector"
 # From about 6,000 rows on, a flat scan costs more than the index. Below 10,000 rows, the gateway
-# keeps an author's vectors in memory, which is exact and cheaper than both.
+# searches an author's vectors in memory, which is exact and cheaper than both.
 MIN_INDEXED_ROWS = 10_000
 ROWS_PER_PARTITION = 800
-MAX_GROWTH = 2.0  # at this growth in partitions, the centres no longer fit the rows
-# Lance would merge segments into few large partitions, so the index is rebuilt, in some seconds.
+MAX_GROWTH = 2.0  # with this many times the partitions, the centroids no longer fit the rows
+# Lance would merge segments into a few large partitions, so the index is rebuilt within seconds.
 MAX_SEGMENTS = 32
-SAMPLE_RATE = 64  # sampled vectors per partition for learning the centres
+SAMPLE_RATE = 64  # sampled vectors per partition for learning the centroids
 MAX_ITERATIONS = 15
-PROBES = 40  # partitions that a search reads, or the minimum if it has a filter
-REFINE = 10  # this multiple of the requested number of rows is compared exactly
+PROBES = 40  # partitions that a search reads; the minimum if it has a filter
+REFINE = 10  # Lance compares this multiple of the requested number of rows exactly
 _BUILD_LIMIT = timedelta(hours=1)
 
 
@@ -86,7 +86,7 @@ def read_index_state(dataset: Any) -> IndexState | None:
     if VECTOR_INDEX not in {index.name for index in dataset.describe_indices()}:
         return None
     segments = dataset.stats.index_stats(VECTOR_INDEX)["indices"]
-    return IndexState(max(int(part["num_partitions"]) for part in segments), len(segments))
+    return IndexState(max(int(segment["num_partitions"]) for segment in segments), len(segments))
 
 
 def create_index(table: Any, plan: IndexPlan) -> None:
@@ -116,9 +116,9 @@ def set_probes(builder: Any, *, has_filter: bool) -> Any:
 
     Args:
         builder: a LanceDB vector query.
-        has_filter: whether the query has a filter. There is then no upper bound: if the filter
-            leaves few rows, Lance reads partitions until it has the requested number. Without the
-            bound, an unfiltered search of 200,000 rows took 16.6 CPU ms instead of 12.7.
+        has_filter: whether the query has a filter. If so, there is no upper bound: when few rows
+            match, Lance reads partitions until it has the requested number. Without the bound, an
+            unfiltered search of 200,000 rows took 16.6 CPU ms instead of 12.7.
     """
-    maximum = 0 if has_filter else PROBES
-    return builder.minimum_nprobes(PROBES).maximum_nprobes(maximum).refine_factor(REFINE)
+    max_probes = 0 if has_filter else PROBES
+    return builder.minimum_nprobes(PROBES).maximum_nprobes(max_probes).refine_factor(REFINE)
