@@ -1,4 +1,4 @@
-"""Record what happened and show it to people: traces, scores and notices.
+"""Record and show traces, scores and notices.
 
-Scope: recording and reading them. Out of scope: conclusions drawn from them (`quality/`).
+Scope: recording and reading them. Out of scope: drawing conclusions from them (`quality/`).
 """

@@ -1,13 +1,13 @@
-"""Notify people of what the loop did, through a queue in the state store.
+"""Notify people of events in the training loop, through a queue in the state store.
 
 Scope: `announce` (in the transaction of the event itself), `deliver`, the addresses.
-Out of scope: deciding that something happened (sensors, registry), what a run logs.
+Out of scope: detecting events (sensors, registry), the logs of runs.
 Delivery: Apprise, https://github.com/caronc/apprise/wiki, which selects the service by the
-address's scheme: Slack webhooks, e-mail, generic webhooks and some hundred others.
+address's scheme: Slack webhooks, e-mail, generic webhooks and about a hundred others.
 
-A notice is written in the same transaction as its event and sent afterwards, so that a crash loses
-none (a crash between sending and recording sends it twice). An address that was not reached is
-tried again at the next tick, for three days; the other addresses do not get the notice again.
+A notice is written in the same transaction as its event and sent afterwards, so a crash loses no
+notice. A crash between sending and recording sends the notice twice. If an address is unreachable,
+each tick tries again for three days; the other addresses do not get the notice again.
 """
 # pyright: strict
 
@@ -39,7 +39,7 @@ Event = Literal[
     "judge_changed",
 ]
 RETRY_PERIOD_S = 3 * 86_400.0
-MAX_NOTICES_PER_CALL = 50  # so that a dead mail server does not delay a tick for minutes
+MAX_NOTICES_PER_CALL = 50  # an unreachable mail server must not delay a tick for minutes
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Notice:
     """One message for people.
 
     Attributes:
-        key: identifies the event, which is announced once.
+        key: identifies the event, which is announced only once.
         author: slug.
         title: one line.
-        text: what was found and what to do; never a reader's or an author's text.
-        links: label → address in the UI.
+        text: the finding and the next step; never a reader's or an author's text.
+        links: URLs in the UI by label.
     """
 
     key: str
@@ -63,7 +63,7 @@ class Notice:
 
     @property
     def body(self) -> str:
-        """Text and links, as they are sent."""
+        """The text and the links, as sent."""
         return "\n".join([self.text, *(f"{label}: {url}" for label, url in self.links.items())])
 
 
@@ -77,11 +77,11 @@ class Delivery:
 
 
 class Channel(Protocol):
-    """One address that notices can be sent to."""
+    """One address to which notices can be sent."""
 
     @property
     def name(self) -> str:
-        """The address's distinct name in the queue, without passwords."""
+        """The address's unique name in the queue, without passwords."""
         ...
 
     def send(self, notice: Notice) -> None:
@@ -106,8 +106,8 @@ class AppriseChannel:
     def __init__(self, address: str) -> None:
         import apprise
 
-        library: Any = apprise.Apprise
-        channel: Any = library.instantiate(address, suppress_exceptions=True)
+        apprise_class: Any = apprise.Apprise
+        channel: Any = apprise_class.instantiate(address, suppress_exceptions=True)
         if channel is None:
             raise TwinError(
                 f"use {address.split('://', maxsplit=1)[0]}://… for notices",
@@ -115,19 +115,21 @@ class AppriseChannel:
                 next_step="see the forms in https://github.com/caronc/apprise/wiki, for example "
                 "https://hooks.slack.com/services/…, mailto://… or json://host/path",
             )
-        self._apprise: Any = library()
+        self._apprise: Any = apprise_class()
         self._apprise.add(channel)
-        # Two webhooks of one workspace look alike once their tokens are masked.
+        # Two webhooks of one workspace have the same masked URL, so the name contains a hash.
         self.name: str = f"{channel.url(privacy=True)} {_short_hash(channel.url())}"
-        # Send only to the named address, not to one that its server redirects to. Set this after
-        # the name, which contains the setting and identifies who already has a notice.
+        # Send only to the named address, not to a redirect target. This must follow the name: the
+        # URL contains the setting, and the name identifies who already has a notice.
         channel.redirects = False
 
     def send(self, notice: Notice) -> None:
         messages: list[str] = []
         with _CapturedLogs(messages):
-            accepted = asyncio.run(self._apprise.async_notify(title=notice.title, body=notice.body))
-        if not accepted:
+            is_accepted = asyncio.run(
+                self._apprise.async_notify(title=notice.title, body=notice.body)
+            )
+        if not is_accepted:
             raise TwinError(
                 f"send the notice {notice.title!r} to {self.name}",
                 found=messages[-1] if messages else "the service did not accept it",
@@ -137,7 +139,7 @@ class AppriseChannel:
 
 @dataclass(frozen=True)
 class InvalidChannel:
-    """An unusable address, kept as a channel so that the other addresses still get notices."""
+    """A channel for an unusable address, so that the other addresses still get notices."""
 
     name: str
     reason: TwinError
@@ -147,7 +149,7 @@ class InvalidChannel:
 
 
 def parse_channels(addresses: Sequence[str]) -> list[Channel]:
-    """Return the channels in the settings; an unsupported address refuses every notice."""
+    """Return a channel for each address; the channel of an unsupported address always fails."""
     return [_parse_channel(address) for address in addresses]
 
 
@@ -159,7 +161,7 @@ def _parse_channel(address: str) -> Channel:
 
 
 def _short_hash(address: str) -> str:
-    """Return a short hash that distinguishes addresses and reveals nothing about them."""
+    """Return a short hash that distinguishes addresses without revealing them."""
     return hashlib.sha256(address.encode()).hexdigest()[:12]
 
 
@@ -169,8 +171,8 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
     Args:
         at: seconds since the epoch.
     """
-    same_key = sa.select(notices.c.key).where(notices.c.key == notice.key)
-    if connection.execute(same_key).first() is not None:
+    statement = sa.select(notices.c.key).where(notices.c.key == notice.key)
+    if connection.execute(statement).first() is not None:
         return False
     connection.execute(
         sa.insert(notices).values(
@@ -190,12 +192,12 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
 
 
 def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> Delivery:
-    """Send queued notices, oldest first; skip an address that fails until the next call.
+    """Send queued notices, oldest first; skip a failed address until the next call.
 
-    Notices that an address has refused come last, so that three days of retries for a dead address
-    do not delay the others. Without an address, a notice stays in the queue's history as done.
+    Notices that failed before come last, so that three days of retries for an unreachable address
+    do not delay the others. If no address is configured, notices are marked as done.
     """
-    sent = waiting = given_up = 0
+    sent_count = waiting_count = given_up_count = 0
     problem_by_channel: dict[str, str] = {}
     with state.lease("notices"):
         for row in _read_queue(state):
@@ -213,17 +215,21 @@ def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> 
                     problem = problem_by_channel[channel.name]
                 else:
                     sent_to.append(channel.name)
-                    sent += 1
-            unsent = sum(way.name not in sent_to for way in channels_to_use)
-            is_expired = unsent > 0 and now - row.announced_at > RETRY_PERIOD_S
-            given_up += unsent if is_expired else 0
-            waiting += 0 if is_expired else unsent
-            values = {"sent_to": sent_to, "problem": problem, "done": is_expired or not unsent}
+                    sent_count += 1
+            unsent_count = sum(target.name not in sent_to for target in channels_to_use)
+            is_expired = unsent_count > 0 and now - row.announced_at > RETRY_PERIOD_S
+            given_up_count += unsent_count if is_expired else 0
+            waiting_count += 0 if is_expired else unsent_count
+            values = {
+                "sent_to": sent_to,
+                "problem": problem,
+                "done": is_expired or not unsent_count,
+            }
             with state.transaction() as connection:
                 connection.execute(
                     sa.update(notices).where(notices.c.key == row.key).values(**values)
                 )
-    return Delivery(sent, waiting, given_up)
+    return Delivery(sent_count, waiting_count, given_up_count)
 
 
 def _read_queue(state: State) -> Sequence[sa.Row[Any]]:
@@ -238,7 +244,7 @@ def _read_queue(state: State) -> Sequence[sa.Row[Any]]:
 
 
 class _CapturedLogs(logging.Handler):
-    """A handler that collects Apprise's failure messages, because Apprise returns only False."""
+    """Collects Apprise's error messages from its log, because Apprise returns only False."""
 
     def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)

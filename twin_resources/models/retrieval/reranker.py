@@ -102,11 +102,11 @@ class Reranker:
         title_ranks = find_named_titles(question, [passage.title for passage in passages])
         scores = self.score(question, texts)
         scored_passages = [
-            replace(hit, score=score) for hit, score in zip(passages, scores, strict=True)
+            replace(item, score=score) for item, score in zip(passages, scores, strict=True)
         ]
         return sorted(
             scored_passages,
-            key=lambda hit: (title_ranks.get(hit.title, len(title_ranks) + 1), -hit.score),
+            key=lambda item: (title_ranks.get(item.title, len(title_ranks) + 1), -item.score),
         )
 
     def _score_batch(self, question: str, texts: Sequence[str]) -> list[float]:

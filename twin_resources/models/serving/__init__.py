@@ -1,4 +1,4 @@
-"""Serve models with one llama.cpp process per version, in the fleet that the policy requires.
+"""Serve models with one llama.cpp process per version, in a fleet that follows the policy.
 
 Scope: starting, monitoring and querying servers. Out of scope: routes (`gateway/`).
 """

@@ -1,4 +1,4 @@
-"""Call vLLM's routes for LoRA adapters: list the models, load an adapter, and unload one.
+"""Call vLLM's routes for LoRA adapters: list models, load an adapter, and unload an adapter.
 
 Scope: the three requests and the interpretation of their responses. Out of scope: choosing the
 adapters (`loaded_adapters.py`), querying a model (`served_model.py`).
@@ -8,9 +8,9 @@ Interface: https://docs.vllm.ai/en/latest/features/lora/ ("Dynamically serving L
     POST /v1/load_lora_adapter     {"lora_name", "lora_path"}; 400: the name is taken
     POST /v1/unload_lora_adapter   {"lora_name"}; 404: no such adapter
 
-`root` is the path from which an adapter was loaded, as given in the request. `parent` is its base
-model, or null for a base. Other OpenAI-compatible servers omit both. The POST routes exist only
-with `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
+`root` is the path in the request that loaded an adapter. `parent` is the adapter's base model, or
+null for a base model. Other OpenAI-compatible servers omit both. The POST routes exist only with
+`VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
 """
 # pyright: strict
 
@@ -40,8 +40,9 @@ class OfferedModel:
 
     Attributes:
         name: value of `model` in a request.
-        root: path from which it was loaded; empty if the server does not report it.
-        parent: base model of an adapter; empty for a base, or if the server does not report it.
+        root: path from which the model was loaded; empty if the server does not report it.
+        parent: base model of an adapter; empty for a base model, or if the server does not report
+            it.
     """
 
     name: str
@@ -50,7 +51,7 @@ class OfferedModel:
 
 
 class RouteMissingError(TwinError):
-    """An error because the server has no routes for adapters, or does not allow them."""
+    """The server has no routes for adapters, or does not allow them."""
 
 
 def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, OfferedModel]:
@@ -87,10 +88,10 @@ def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Off
 
 
 def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
-    """Return whether the server has the routes, so that it answers a GET with 405, not 404.
+    """Return whether the server has the POST routes: it then answers a GET with 405, not 404.
 
     Raises:
-        TwinError: it does not answer.
+        TwinError: the server does not answer.
     """
     import httpx
 
@@ -108,7 +109,7 @@ def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
 
 
 def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
-    """Make the server load an adapter under a name.
+    """Load an adapter on the server under a name.
 
     Args:
         path: PEFT folder (`adapter_config.json`, `adapter_model.safetensors`) on the server's
@@ -117,25 +118,25 @@ def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
     Raises:
         RouteMissingError: the server has no such route.
         TwinError: the server refuses, for example because the name is taken, the folder is missing
-            or the rank exceeds its `--max-lora-rank`; `found` contains its message.
+            or the rank exceeds its `--max-lora-rank`; `found` contains the server's message.
     """
-    tried = f"load the adapter {name} at {url} from {path}"
+    action = f"load the adapter {name} at {url} from {path}"
     _post(
         f"{url}/{LOAD_ROUTE}",
         key,
         {"lora_name": name, "lora_path": path},
-        tried=tried,
+        tried=action,
         next_step="give the server access to that folder (TWIN_MODEL_SERVER_HOME), start it with "
         "a --max-lora-rank of at least the recipe's rank, and read its log",
     )
 
 
 def unload_adapter(url: str, key: str, *, name: str) -> None:
-    """Make the server unload an adapter.
+    """Unload an adapter from the server.
 
     Raises:
         RouteMissingError: the server has no such route.
-        TwinError: it has no adapter with that name, or could not unload it.
+        TwinError: the server has no adapter with that name, or could not unload it.
     """
     _post(
         f"{url}/{UNLOAD_ROUTE}",
@@ -164,7 +165,7 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
     if response.is_success:
         return
     message = _error_message(response)
-    # a missing adapter is also a 404, but the web framework's own 404 says only "Not Found"
+    # A missing adapter also gives a 404, but the web framework's own 404 says only "Not Found".
     if response.status_code == 404 and message in {"", "Not Found"}:
         raise RouteMissingError(
             tried, found="the server has no such route", next_step=ENABLE_ADAPTERS_STEP
@@ -173,17 +174,19 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
 
 
 def _error_message(response: httpx.Response) -> str:
-    """Return a refusal's message, which is under `error` from vLLM 0.10 on, else at the top."""
+    """Return the error message: under `error` from vLLM 0.10 on, at the top level before."""
     try:
         document: object = response.json()
     except ValueError:
         return response.text.strip()[:300]
     if not isinstance(document, dict):
         return str(document)[:300]
-    top = cast("dict[str, Any]", document)
-    error = top.get("error")
-    inner: dict[str, Any] = cast("dict[str, Any]", error) if isinstance(error, dict) else top
-    return str(inner.get("message") or inner.get("detail") or "")[:300]
+    fields = cast("dict[str, Any]", document)
+    error = fields.get("error")
+    error_fields: dict[str, Any] = (
+        cast("dict[str, Any]", error) if isinstance(error, dict) else fields
+    )
+    return str(error_fields.get("message") or error_fields.get("detail") or "")[:300]
 
 
 def _authorization(key: str) -> dict[str, str]:

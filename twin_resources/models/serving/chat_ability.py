@@ -1,7 +1,7 @@
 """Test whether a base model can chat by asking the served model eight short questions.
 
-A model trained on plain text may also have a chat template, as Gemma 3 270M does. It continues the
-prompt, writes further turns, or never ends its answer. Likelihoods do not show these faults.
+A model trained on plain text may have a chat template, as Gemma 3 270M does. Such a model continues
+the prompt, writes further turns, or never ends its answer. Likelihoods do not show these faults.
 
 Scope: the questions, the rule, and the name of the instruct variant. Out of scope: comparing the
 served model with transformers (`serving_parity.py`), the quality of its answers (the gate).
@@ -35,13 +35,13 @@ QUESTIONS = (
     "Is ice cold or warm?",
     "What is two plus three?",
 )
-# The longest answer of SmolLM2-135M-Instruct has 45 tokens. An 8B base writes .4 tokens per second
-# on two cores, so a higher limit would take half an hour.
+# The longest answer of SmolLM2-135M-Instruct has 45 tokens. An 8B base model generates .4 tokens
+# per second on two cores, so a higher limit would take half an hour.
 MAX_TOKENS = 64
-# SmolLM2-135M-Instruct gives no faulty answer, and Gemma 3 270M (plain text) gives eight. The limit
-# is halfway.
+# SmolLM2-135M-Instruct gives no faulty answers, and Gemma 3 270M (plain text) gives eight. The
+# limit is halfway between them.
 MIN_FAULTY_ANSWERS = 4
-REPEATED_WORDS = 6  # consecutive words of the prompt that count as a repetition
+REPEATED_WORDS = 6  # this many consecutive words of the prompt count as a repetition
 _ROLE_LINE = re.compile(
     r"^\s*(?:user|assistant|model|system)\s*:?\s*$", re.IGNORECASE | re.MULTILINE
 )
@@ -69,16 +69,16 @@ class ChatAbility:
         return self.faulty_answer_count < MIN_FAULTY_ANSWERS
 
     def warning(self, name: str) -> str:
-        """Describe the faults, the consequence and the alternative; "" if the model can chat."""
+        """Describe the faults, their effect and an alternative; return "" if the model can chat."""
         if self.can_chat:
             return ""
-        counted = Counter(fault for faults in self.faults for fault in faults)
-        listed = ", ".join(f"{fault} ({times})" for fault, times in counted.most_common())
+        fault_counts = Counter(fault for faults in self.faults for fault in faults)
+        fault_list = ", ".join(f"{fault} ({count})" for fault, count in fault_counts.most_common())
         variant = instruct_variant(name)
         instead = f"; its instruct variant is probably {variant}: --base-model" if variant else ""
         return (
             f"{name} is not a chat model: it answered {self.faulty_answer_count} of "
-            f"{len(self.faults)} short questions wrongly, because it {listed}. Its prose will "
+            f"{len(self.faults)} short questions wrongly, because it {fault_list}. Its prose will "
             f"not be shown; quotations, which need no model, work{instead}"
         )
 
@@ -105,10 +105,10 @@ def measure_chat_ability(server: RunningServer) -> ChatAbility:
     """Ask a running server the eight questions with greedy decoding.
 
     Raises:
-        TwinError: it does not answer.
+        TwinError: the server does not answer.
     """
     headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
-    # a large base takes minutes per answer, and a dead server closes the connection
+    # A large base model takes minutes per answer, and a dead server closes the connection.
     with httpx.Client(headers=headers, trust_env=False, timeout=None) as client:
         return ChatAbility(tuple(_ask(client, server, question) for question in QUESTIONS))
 
@@ -138,7 +138,7 @@ def _ask(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fa
 
 
 def instruct_variant(name: str) -> str:
-    """Guess a model's instruct variant by its family's convention; "" if it already is one.
+    """Guess a model's instruct variant by its family's convention; "" for an instruct model.
 
     `google/gemma-3-270m` → `google/gemma-3-270m-it`, `Qwen/Qwen3-0.6B-Base` → `Qwen/Qwen3-0.6B`,
     `HuggingFaceTB/SmolLM2-135M` → `HuggingFaceTB/SmolLM2-135M-Instruct`.
@@ -147,10 +147,10 @@ def instruct_variant(name: str) -> str:
     if _INSTRUCT.search(model):
         return ""
     base_name = _BASE.sub("", model)
-    lower = base_name.lower()
-    if lower.startswith("gemma"):
+    lower_name = base_name.lower()
+    if lower_name.startswith("gemma"):
         variant = f"{base_name}-it"
-    elif lower.startswith("qwen3") and base_name != model:
+    elif lower_name.startswith("qwen3") and base_name != model:
         variant = base_name
     elif release := _RELEASE.search(base_name):
         variant = f"{base_name[: release.start()]}-Instruct{release.group()}"
@@ -162,4 +162,7 @@ def instruct_variant(name: str) -> str:
 
 def _word_runs(text: str) -> set[tuple[str, ...]]:
     words: Sequence[str] = re.findall(r"\w+", text.lower())
-    return {tuple(words[at : at + REPEATED_WORDS]) for at in range(len(words) - REPEATED_WORDS + 1)}
+    return {
+        tuple(words[start : start + REPEATED_WORDS])
+        for start in range(len(words) - REPEATED_WORDS + 1)
+    }

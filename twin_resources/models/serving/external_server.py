@@ -1,4 +1,4 @@
-"""Represent an answer model at an address as a fleet member, and check it periodically.
+"""Represent an answer model at an external address as a fleet member, and check it periodically.
 
 Scope: the interval of the checks, and the effect of a failed check. Out of scope: this home's
 servers (`fleet_member.py`), a single check (`named_server.py`).
@@ -12,15 +12,15 @@ from twin_resources.models.serving.named_server import find_external_server
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.settings import Settings
 
-# Limits the requests to a paid address. If it fails between checks, the base model answers.
+# Limits the requests to a paid service. If it fails between checks, the base model answers.
 CHECK_INTERVAL_S = 15.0
 CHECK_TIMEOUT_S = 3.0  # the fleet waits for this check
 
 
 class ExternalMember:
-    """An answer model at an address, with the interface of `fleet_member.FleetMember`.
+    """An answer model at an external address, with the interface of `fleet_member.FleetMember`.
 
-    It has no process and is ready while the address answers.
+    The member has no process and is ready while the address answers.
     """
 
     def __init__(self, key: str, required_server: RequiredServer, *, settings: Settings) -> None:
@@ -57,7 +57,7 @@ class ExternalMember:
         return self.draining_since is not None
 
     def terminate(self) -> None:
-        """Do nothing, because the server is not this home's own."""
+        """Do nothing, because the server does not belong to this home."""
 
     def stop(self) -> None:
         self.server = None

@@ -1,8 +1,8 @@
 """`python -m twin_resources.models.serving.fleet`: run the model servers that the policy requires.
 
-Scope: following the policy, starting a new version beside the old one, publishing the servers that
-answer (`servers.json`), draining and ending servers, restarting crashed servers, and choosing the
-adapters for an external server (`TWIN_MODEL_SERVER_URL`).
+Scope: following the policy, starting a new version alongside the old one, publishing the ready
+servers (`servers.json`), draining and stopping servers, restarting crashed servers, and choosing
+the adapters for an external server (`TWIN_MODEL_SERVER_URL`).
 Out of scope: a single server (`model_server.py`), loading an adapter (`loaded_adapters.py`),
 choosing the served version (`registry/`, which writes the policy), routing requests (the gateway).
 
@@ -11,7 +11,7 @@ choosing the served version (`registry/`, which writes the policy), routing requ
                                                          "engine", "context"}},
                     "problems": {"<author>/v3": why it is down}}
 
-The file contains keys, so only its owner can read it (mode 600). It is replaced by renaming.
+The file contains keys, so only its owner can read it (mode 600). Updates replace it by renaming.
 """
 
 from __future__ import annotations
@@ -61,42 +61,42 @@ def version_key(author: str, version: int) -> str:
 
 
 def _served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
-    """Yield every author's stable and canary versions with their keys; none before a release."""
+    """Yield every author's stable and canary versions with their keys."""
     for author, arms in (policy.authors if policy else {}).items():
-        for served in (arms.stable, arms.canary):
-            if served is not None:
-                yield version_key(author, served.version), served
+        for version in (arms.stable, arms.canary):
+            if version is not None:
+                yield version_key(author, version.version), version
 
 
 def required_servers(policy: Policy | None) -> dict[str, RequiredServer]:
     """Return the servers of the versions in use, by key."""
-    required: dict[str, RequiredServer] = {}
-    for key, served in _served_versions(policy):
-        adapter = str(served.adapter_gguf) if served.adapter_gguf else None
-        address = served.base if served.is_elsewhere else ""
-        required[key] = RequiredServer(str(served.base_gguf), adapter, address)
-    return required
+    servers: dict[str, RequiredServer] = {}
+    for key, version in _served_versions(policy):
+        adapter = str(version.adapter_gguf) if version.adapter_gguf else None
+        address = version.base if version.is_elsewhere else ""
+        servers[key] = RequiredServer(str(version.base_gguf), adapter, address)
+    return servers
 
 
 def required_adapters(policy: Policy | None) -> dict[str, Path | None]:
     """Return the PEFT folders of the versions in use, by key, for an external server.
 
-    A version without a folder has None, and the server must offer it by name.
+    The value is None for a version without a folder, which the server must offer by name.
     """
     return {
-        key: peft_folder(served.folder)
-        for key, served in _served_versions(policy)
-        if not served.is_elsewhere
+        key: peft_folder(version.folder)
+        for key, version in _served_versions(policy)
+        if not version.is_elsewhere
     }
 
 
 def _same_author(key: str, other: str) -> bool:
-    """Return whether two keys are versions of one author."""
+    """Return whether two keys belong to versions of the same author."""
     return key.rpartition("/")[0] == other.rpartition("/")[0]
 
 
 class Fleet:
-    """All servers of one home; `run` repeats `step` until its event is set."""
+    """Runs all servers of one home; `run` repeats `step` until its event is set."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.members: dict[str, FleetMember | ExternalMember] = {}
@@ -123,7 +123,7 @@ class Fleet:
         self._publish()
 
     def run(self, stop: threading.Event) -> None:
-        """Repeat `step` until `stop` is set, then end every server and publish an empty list."""
+        """Repeat `step` until `stop` is set, then stop every server and publish an empty list."""
         try:
             while not stop.is_set():
                 self.step()
@@ -151,7 +151,7 @@ class Fleet:
             self._policy = read_policy(path)
             self._problems.pop(path.name, None)
         except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
-            # running servers are kept, because an unreadable file must not stop the answers
+            # Running servers are kept, because an unreadable file must not interrupt the service.
             self._problems[path.name] = f"{type(error).__name__}: {error}"
             log(f"{path} cannot be read; the last valid policy stays in force. {error}")
         self._policy_file_identity = file_identity
@@ -175,7 +175,7 @@ class Fleet:
             member.step(now)
         for member in [self.members[key] for key in set(self.members) - set(required)]:
             if member.draining_since is None:
-                # the old version stays published until its author's new ones answer
+                # The old version stays published until its author's new versions are ready.
                 if all(
                     self.members[key].server for key in required if _same_author(key, member.key)
                 ):
@@ -212,20 +212,20 @@ class Fleet:
         self._remote_servers, self._remote_problems = {}, {}
         try:
             self._remote_problems |= self._adapters.step(versions, now)
-            offered = list_model_names(url, secret)
+            offered_names = list_model_names(url, secret)
         except TwinError as error:
             self._remote_problems = dict.fromkeys([BASE, *versions], str(error))
             return
         engine = remote_engine_name(url, secret, settings.model_server_precision)
         for key in (BASE, *versions):
             alias = settings.base_model if key == BASE else key
-            if alias not in offered:
-                problem = str(not_offered_error(alias, url, offered))
+            if alias not in offered_names:
+                problem = str(not_offered_error(alias, url, offered_names))
                 self._remote_problems.setdefault(key, problem)
             elif key not in self._remote_problems:
                 self._remote_servers[key] = RunningServer(url, alias, secret, None, engine)
-        for key in (former_keys - {BASE, *versions}) & offered:
-            # the old version stays published until its author's new ones answer
+        for key in (former_keys - {BASE, *versions}) & offered_names:
+            # The old version stays published until its author's new versions are ready.
             if any(_same_author(key, name) for name in self._remote_problems):
                 self._remote_servers[key] = RunningServer(url, key, secret, None, engine)
 
@@ -242,7 +242,7 @@ class Fleet:
                     "ready": True,
                     "pid": server.pid,
                     "engine": server.engine,
-                    # for an external server, the gateway looks up the base model's context length
+                    # For an external server, the gateway looks up the base model's context length.
                     "context": CONTEXT_TOKENS if server.pid is not None else 0,
                 }
                 for key, server in (servers | self._remote_servers).items()

@@ -1,6 +1,6 @@
-"""Follow one server of the fleet through its states: loading, ready, failed, draining, ended.
+"""Track one server of the fleet through its states: loading, ready, failed, draining, ended.
 
-Scope: the states of one server process, checked step by step without waiting.
+Scope: the states of one server process, which are checked without blocking.
 Out of scope: choosing the servers (`fleet.py`), the process (`model_server.py`).
 """
 
@@ -17,7 +17,7 @@ from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
 
 HEALTH_CHECK_INTERVAL_S = 5.0
-# Maximum idle time of a server that does not answer; a busy server uses the processor.
+# Maximum idle time of a server that does not answer; a busy server uses CPU time.
 HEALTH_IDLE_TIMEOUT_S = 30.0
 # The gateway reads a new servers.json within a second. Until then, it may still send requests to
 # the old server.
@@ -29,9 +29,9 @@ STOP_TIMEOUT_S = 5.0  # the supervisor kills the fleet after 8 s
 
 @dataclass(frozen=True)
 class RequiredServer:
-    """A required server: a base alone, a base with a version's adapter, or an address.
+    """A required server: a base model, a base model with an adapter, or an address.
 
-    The fleet does not start a server at an address (`https://…/v1#model`).
+    The fleet starts no process for an address (`https://…/v1#model`).
     """
 
     base_gguf: str
@@ -40,7 +40,7 @@ class RequiredServer:
 
 
 def retry_delay_s(failures: int) -> float:
-    """Return the seconds to wait after this many failures in a row: 1, 2, 4 … 30."""
+    """Return the seconds to wait after this many consecutive failures: 1, 2, 4 … 30."""
     return min(2.0 ** (failures - 1), MAX_RETRY_DELAY_S)
 
 
@@ -74,10 +74,10 @@ class FleetMember:
             self._fail(str(error), now)
 
     def is_drained(self, now: float) -> bool:
-        """Return whether a draining server may end: it is idle, or the time limit has passed.
+        """Return whether a draining server may stop: it is idle, or the time limit has passed.
 
-        A server that does not report its requests counts as busy. It reports metrics only between
-        two steps of the model, and a long prompt is one step.
+        A server that does not report its requests counts as busy. Servers report metrics only
+        between two steps of the model, and a long prompt is one step.
         """
         if self.draining_since is None:
             return False

@@ -4,13 +4,13 @@ Scope: loading requested adapters, keeping those in use, and unloading unused on
 Out of scope: the requests (`adapter_routes.py`), publishing the servers (`fleet.py`).
 
 Several processes may use one adapter: the fleet for readers, and a gate or a trial for its
-questions. Each holds a shared lock on the adapter's lease file meanwhile. Only a process that gets
-the exclusive lock unloads the adapter. The kernel frees the lock of a killed process, so a crash
-does not keep an adapter loaded.
+questions. Each process holds a shared lock on the adapter's lease file while it uses the adapter.
+Only a process that gets the exclusive lock unloads the adapter. The kernel releases the lock of a
+killed process, so a crash does not keep an adapter loaded.
 
 An adapter is identified by its name and the folder from which it was loaded, which vLLM lists as
 `root`. If the name belongs to a different folder of this home, the adapter is loaded again. A
-folder outside this home is refused, because another owner's adapter would answer as this author. A
+folder outside this home is rejected, because another owner's adapter would answer as this author. A
 server that does not list folders is trusted: its operator loads the adapters (`--lora-modules`).
 """
 # pyright: strict
@@ -31,7 +31,7 @@ from twin_resources.models.serving import adapter_routes
 from twin_resources.models.serving.adapter_routes import OfferedModel
 from twin_resources.settings import Settings
 
-# Streams that began before their version was replaced have ended by then. vLLM keeps adapters in
+# By then, streams that began before their version was replaced have ended. vLLM keeps adapters in
 # main memory, so an unused adapter costs little.
 UNLOAD_DELAY_S = 300.0
 PEFT_FOLDER, PEFT_CONFIG = "adapter", "adapter_config.json"  # in a checkpoint's folder
@@ -39,7 +39,7 @@ _VERSION_NAME = re.compile(r"[^/]+/v\d+")
 
 
 def peft_folder(checkpoint: str | Path) -> Path | None:
-    """Return a checkpoint's PEFT folder, or None if it is fully trained or only a name."""
+    """Return a checkpoint's PEFT folder, or None for full weights or a name without files."""
     folder = Path(checkpoint) / PEFT_FOLDER
     return folder if checkpoint and (folder / PEFT_CONFIG).is_file() else None
 
@@ -54,7 +54,7 @@ def not_offered_error(name: str, url: str, offered: Iterable[str]) -> TwinError:
 
 
 class AdapterServer:
-    """The adapters of one home on one server."""
+    """Loads and unloads the adapters of one home on one server."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -70,10 +70,10 @@ class AdapterServer:
         return str(PurePosixPath(server_home) / folder.relative_to(self._settings.home).as_posix())
 
     def belongs_to_home(self, model: OfferedModel) -> bool:
-        """Return whether it was loaded from this home's checkpoints under a version's name."""
+        """Return whether a model was loaded from this home's checkpoints under a version's name."""
         checkpoints = PurePosixPath(self.server_path(self._settings.checkpoints_dir))
-        inside = bool(model.root) and PurePosixPath(model.root).is_relative_to(checkpoints)
-        return inside and bool(model.parent) and bool(_VERSION_NAME.fullmatch(model.name))
+        is_inside = bool(model.root) and PurePosixPath(model.root).is_relative_to(checkpoints)
+        return is_inside and bool(model.parent) and bool(_VERSION_NAME.fullmatch(model.name))
 
     def list_models(self) -> dict[str, OfferedModel]:
         """Return the models that the server offers; see `adapter_routes.list_models`."""
@@ -86,7 +86,7 @@ class AdapterServer:
         *,
         listed_models: Mapping[str, OfferedModel] | None = None,
     ) -> None:
-        """Make the server offer `name` from the folder. The caller must hold the lease.
+        """Load the adapter if the server does not offer it yet. The caller must hold the lease.
 
         Args:
             folder: PEFT folder; None if only the server's operator can load the adapter.
@@ -95,8 +95,8 @@ class AdapterServer:
         Raises:
             TwinError: the server does not answer, refuses, or offers a foreign folder by that name.
         """
-        offered = self.list_models() if listed_models is None else listed_models
-        loaded_model = offered.get(name)
+        offered_models = self.list_models() if listed_models is None else listed_models
+        loaded_model = offered_models.get(name)
         if loaded_model is not None:
             if folder is None or not loaded_model.root or not loaded_model.parent:
                 return
@@ -112,15 +112,15 @@ class AdapterServer:
                 )
             adapter_routes.unload_adapter(self._url, self._key, name=name)
         if folder is None:
-            raise not_offered_error(name, self._url, offered)
+            raise not_offered_error(name, self._url, offered_models)
         try:
             adapter_routes.load_adapter(
                 self._url, self._key, name=name, path=self.server_path(folder)
             )
         except TwinError:
-            # the server refuses one of two concurrent requests, but the adapter is loaded
-            current = self.list_models().get(name)
-            if current is None or current.root != self.server_path(folder):
+            # The server refuses one of two concurrent requests, but the adapter is loaded.
+            current_model = self.list_models().get(name)
+            if current_model is None or current_model.root != self.server_path(folder):
                 raise
 
     def acquire_lease(self, name: str) -> IO[bytes]:
@@ -130,10 +130,10 @@ class AdapterServer:
         return stream
 
     def unload_unused(self, name: str) -> bool:
-        """Unload an adapter that no process uses.
+        """Unload an adapter if no process uses it.
 
         Returns:
-            False if a process uses it, or if the server has no such adapter of this home.
+            False if a process uses the adapter, or if the server has no such adapter of this home.
 
         Raises:
             TwinError: the server does not answer, or could not unload it.
@@ -153,21 +153,21 @@ class AdapterServer:
     def keep_loaded(self, name: str, folder: Path | None) -> Generator[None]:
         """Keep an adapter loaded during the context; see `ensure_loaded`.
 
-        Afterwards it is unloaded, unless another process uses it.
+        On exit, the adapter is unloaded unless another process uses it.
         """
         try:
             with self.acquire_lease(name):
                 self.ensure_loaded(name, folder)
                 yield
         finally:
-            # The answers are complete and must not be lost if unloading fails. The fleet finds such
-            # adapters later and logs why one remains loaded.
+            # The answers are complete and must not be lost if unloading fails. The fleet later
+            # finds such adapters and logs why they remain loaded.
             with suppress(TwinError):
                 self.unload_unused(name)
 
     def _open_lease_file(self, name: str) -> IO[bytes]:
         self._lease_folder.mkdir(parents=True, exist_ok=True)
-        # the name is a hash, because the file remains after its author is forgotten
+        # The name is a hash, because the file remains after the author's data is deleted.
         key = hashlib.sha256(name.encode()).hexdigest()[:16]
         return (self._lease_folder / f"{key}.lease").open("ab")
 
@@ -186,7 +186,7 @@ class _FailedAdapter:
 
 
 class FleetAdapters:
-    """The adapters that the fleet keeps loaded: those of versions in use or recently used.
+    """Keeps the adapters loaded whose versions are in use or were recently used.
 
     Each step receives the adapters required at that time. A restarted server has lost all adapters,
     and the next step loads them again.
@@ -213,14 +213,14 @@ class FleetAdapters:
         self._failed_adapters: dict[str, _FailedAdapter] = {}
 
     def step(self, required: Mapping[str, Path | None], now: float) -> dict[str, str]:
-        """Load missing required adapters, and unload those that have not been required for a while.
+        """Load missing required adapters, and unload adapters that were not required for a while.
 
         Args:
             required: PEFT folders by version name; None if the server's operator loads the adapter.
             now: seconds of a monotonic clock.
 
         Returns:
-            The reasons why required adapters are missing, by name.
+            The reason why each missing adapter is not loaded, by name.
 
         Raises:
             TwinError: the server does not answer.
@@ -229,7 +229,7 @@ class FleetAdapters:
             self._hold_lease(name)
         listed_models = self._server.list_models()
         self._failed_adapters = {
-            name: failed for name, failed in self._failed_adapters.items() if name in required
+            name: failure for name, failure in self._failed_adapters.items() if name in required
         }
         for name, folder in required.items():
             self._ensure_loaded(name, folder, listed_models, now)
@@ -237,16 +237,16 @@ class FleetAdapters:
             self._unused_adapters[name] = _UnusedAdapter(now, self._held_leases.pop(name))
         for name, model in listed_models.items():
             if name not in required and self._server.belongs_to_home(model):
-                # left by a killed gate or an earlier fleet; a request may still use it
+                # A killed gate or an earlier fleet left it loaded; a request may still use it.
                 self._unused_adapters.setdefault(name, _UnusedAdapter(now, None))
         self._unload_drained(now)
-        return {name: failed.problem for name, failed in self._failed_adapters.items()}
+        return {name: failure.problem for name, failure in self._failed_adapters.items()}
 
     def close(self) -> None:
         """Release every lease; the adapters stay loaded, and the next fleet finds them."""
         leases = [
             *self._held_leases.values(),
-            *(leaving.lease for leaving in self._unused_adapters.values()),
+            *(adapter.lease for adapter in self._unused_adapters.values()),
         ]
         for lease in leases:
             if lease is not None:

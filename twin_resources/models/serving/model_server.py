@@ -1,12 +1,12 @@
-"""Start and end model servers: a llama.cpp process, or an external OpenAI-compatible server.
+"""Start and stop model servers: a llama.cpp process, or an external OpenAI-compatible server.
 
-Scope: starting a server for one model version, waiting until it answers, and ending it.
+Scope: starting a server for one model version, waiting until it is ready, and stopping it.
 Out of scope: the code of the process (`model_server_process.py`), choosing the versions
 (`fleet.py`), prompts, routing (the gateway).
 
-Each version has its own process, because llama.cpp reuses the key-value cache between the adapters
-of a process. After an adapter had answered, 51 of 51 answers of the base were wrong. In addition,
-requests for different adapters wait for each other.
+Each version has its own process, because llama.cpp shares the key-value cache between the adapters
+of a process. After an adapter had answered, 51 of 51 answers of the base model were wrong. In
+addition, requests for different adapters wait for each other.
 """
 
 from __future__ import annotations
@@ -88,12 +88,12 @@ class ServerProcess:
         self.alias = alias
         self._engine = local_engine_name(gguf_precision(Path(base_gguf)))
         self.key = "sk-model-" + secrets.token_urlsafe(24)
-        name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
-        self.log_path = settings.logs_dir / f"model-server-{name}.log"
+        file_name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
+        self.log_path = settings.logs_dir / f"model-server-{file_name}.log"
         folder = settings.work_dir / "model-servers"
-        for required in (settings.logs_dir, folder):
-            required.mkdir(parents=True, exist_ok=True)
-        self._port_file = folder / f"{name}-{os.getpid()}-{secrets.token_hex(4)}.json"
+        for required_folder in (settings.logs_dir, folder):
+            required_folder.mkdir(parents=True, exist_ok=True)
+        self._port_file = folder / f"{file_name}-{os.getpid()}-{secrets.token_hex(4)}.json"
         command = [sys.executable, "-m", "twin_resources.models.serving.model_server_process"]
         command += ["--base", str(base_gguf), "--alias", alias, "--port", str(port)]
         command += ["--port-file", str(self._port_file), "--parent", str(os.getpid())]
@@ -102,7 +102,7 @@ class ServerProcess:
             command += ["--adapter", str(adapter_gguf)]
         if threads:
             command += ["--threads", str(threads)]
-        # the key is an environment variable, because all users of the machine can see arguments
+        # The key is an environment variable, because all users of the machine can see arguments.
         environment = os.environ | {"TWIN_MODEL_SERVER_KEY": self.key}
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
@@ -148,7 +148,7 @@ class ServerProcess:
     def wait_until_ready(self) -> RunningServer:
         """Wait for a healthy response while the process makes progress.
 
-        This may be called again at any time, because a busy server may miss a health check.
+        Callers may repeat this at any time, because a busy server may miss a health check.
 
         Raises:
             TwinError: the process ended, made no progress, or was not ready within an hour.
@@ -191,11 +191,11 @@ class ServerProcess:
         return self._process.poll() is not None
 
     def terminate(self) -> None:
-        """Send SIGTERM and return at once; `stop` waits."""
+        """Send SIGTERM and return immediately; `stop` waits."""
         self._signal(signal.SIGTERM)
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """End the process group with SIGTERM, and with SIGKILL if it does not end in time."""
+        """Stop the process group with SIGTERM, and with SIGKILL if it does not exit in time."""
         self._signal(signal.SIGTERM)
         try:
             self._process.wait(timeout_s)
@@ -211,22 +211,22 @@ class ServerProcess:
         return " | ".join(text.splitlines()[-lines:]) or "an empty log"
 
     def _signal(self, signal_number: int) -> None:
-        if self._process.poll() is None:  # the pid of an unreaped process cannot have been reused
+        if self._process.poll() is None:  # the kernel does not reuse the pid of an unreaped process
             os.killpg(self._process.pid, signal_number)
 
 
 def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
-    """Request one token, so that the first reader need not wait until the weights are paged in.
+    """Request one token, so that the first reader need not wait for the weights to be paged in.
 
     Returns:
-        The duration in seconds; `timeout_s` if the server is late, which is not a failure.
+        The duration in seconds; `timeout_s` if the server is late, which is not an error.
 
     Raises:
         TwinError: the request fails.
     """
     import httpx
 
-    started = time.monotonic()
+    started_at = time.monotonic()
     body = {
         "model": server.alias,
         "messages": [{"role": "user", "content": "Hello"}],
@@ -249,18 +249,18 @@ def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
             found=str(error),
             next_step="read that server's log",
         ) from error
-    return time.monotonic() - started
+    return time.monotonic() - started_at
 
 
 class ModelServers:
-    """Servers for model versions: a process for each version, or the configured server."""
+    """Serves model versions with a process for each version, or with the configured server."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @property
     def base_alias(self) -> str:
-        """The alias of the base model alone, on this home's server or the configured server."""
+        """The alias of the base model without an adapter."""
         return self._settings.base_model if self._settings.model_server_url else "base"
 
     @property
@@ -280,12 +280,13 @@ class ModelServers:
     def precision(self, version: ModelVersion) -> str:
         """Return the precision in which a version is served.
 
-        It determines how far its answers may differ from the reference's (`precision_limits`).
+        The precision determines how far answers may differ from the reference's
+        (`precision_limits`).
         """
         if self._settings.model_server_url:
             return external_precision(self._configured_precision, version.base)
-        file = Path(version.base_gguf)
-        return (gguf_precision(file) if file.is_file() else "") or F16
+        gguf_path = Path(version.base_gguf)
+        return (gguf_precision(gguf_path) if gguf_path.is_file() else "") or F16
 
     @contextmanager
     def serve(
@@ -300,8 +301,8 @@ class ModelServers:
         """Serve one version during the context.
 
         Args:
-            base_gguf: GGUF file of the base; may be None with `TWIN_MODEL_SERVER_URL`.
-            adapter_gguf: GGUF adapter of the version; None for the base alone.
+            base_gguf: GGUF file of the base model; may be None with `TWIN_MODEL_SERVER_URL`.
+            adapter_gguf: GGUF adapter of the version; None for the base model alone.
             alias: name of the version; the server at `TWIN_MODEL_SERVER_URL` must offer it, or load
                 it from `adapter`.
             adapter: PEFT folder of the version, which an external server loads during the context;
@@ -332,7 +333,7 @@ class ModelServers:
             process.stop()
 
     def serve_version(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
-        """Serve a registered version as `serve` does, including an answer model at an address.
+        """Serve a registered version like `serve`; it may be an answer model at an address.
 
         Raises:
             TwinError: the server did not start, or the address does not offer its model.
@@ -352,12 +353,12 @@ def find_remote_server(settings: Settings, alias: str) -> RunningServer:
     """Return the server at `settings.model_server_url`, if it offers `alias`.
 
     Raises:
-        TwinError: it does not answer, or does not offer the alias.
+        TwinError: the server does not answer, or does not offer the alias.
     """
     url = settings.model_server_url.rstrip("/")
-    offered = list_model_names(url, settings.model_server_key)
-    if alias not in offered:
-        raise not_offered_error(alias, url, offered)
+    offered_names = list_model_names(url, settings.model_server_key)
+    if alias not in offered_names:
+        raise not_offered_error(alias, url, offered_names)
     key = settings.model_server_key
     engine = remote_engine_name(url, key, settings.model_server_precision)
     return RunningServer(url, alias, key, None, engine)
@@ -388,7 +389,7 @@ def remote_engine_name(url: str, key: str, precision: str = "") -> str:
         )
         root = f"{root} {response.raise_for_status().json()['version']}"
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        pass  # OpenAI's interface does not have this route, so most servers lack it
+        pass  # this route is not part of OpenAI's interface, so most servers lack it
     return external_engine_name(root, precision)
 
 

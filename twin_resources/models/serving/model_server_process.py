@@ -4,7 +4,7 @@ Scope: the server's parameters and its process.
 Out of scope: starting and monitoring it (`model_server.py`, `fleet.py`).
 
 The HTTP server runs in native threads (https://github.com/xorbitsai/xllamacpp). This process waits
-for SIGTERM, or for the end of its parent.
+for SIGTERM, or until its parent exits.
 """
 # pyright: reportAttributeAccessIssue=false
 # (xllamacpp is a compiled module without type stubs)
@@ -39,7 +39,7 @@ def server_parameters(
     threads: int,
     prompt_cache_mib: int,
 ) -> CommonParams:
-    """Return the parameters for one version: an f16 cache, the base and at most one adapter."""
+    """Return the parameters for one version: the base model, at most one adapter, an f16 cache."""
     from xllamacpp import (
         CommonAdapterLoraInfo,
         CommonParams,
@@ -60,9 +60,8 @@ def server_parameters(
     parameters.n_ctx = PARALLEL_REQUESTS * CONTEXT_TOKENS
     parameters.cache_type_k = ggml_type.GGML_TYPE_F16
     parameters.cache_type_v = ggml_type.GGML_TYPE_F16
-    parameters.cache_ram_mib = (
-        prompt_cache_mib  # llama.cpp's default of 8 GiB would outgrow the machine
-    )
+    # llama.cpp's default of 8 GiB would exceed the machine's memory.
+    parameters.cache_ram_mib = prompt_cache_mib
     parameters.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.fit_params = False  # memory pressure must not change what is served
     parameters.cpuparams.n_threads = threads
@@ -77,7 +76,7 @@ def server_parameters(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM, SIGINT or the end of the parent process."""
+    """Serve until SIGTERM, SIGINT or the exit of the parent process."""
     parser = argparse.ArgumentParser(
         prog="python -m twin_resources.models.serving.model_server_process"
     )
@@ -111,10 +110,10 @@ def main(arguments: list[str] | None = None) -> int:
             prompt_cache_mib=options.prompt_cache_mib,
         )
     )
-    address = server.listening_address
-    ready = {"port": int(address.rsplit(":", 1)[1]), "pid": os.getpid()}
-    replace_file(options.port_file, json.dumps(ready))
-    # a killed parent sends no signal, but its children then have another parent
+    listening_address = server.listening_address
+    ready_message = {"port": int(listening_address.rsplit(":", 1)[1]), "pid": os.getpid()}
+    replace_file(options.port_file, json.dumps(ready_message))
+    # A killed parent sends no signal, but its children then get a different parent.
     while not stop.wait(0.5) and os.getppid() == options.parent:
         pass
     options.port_file.unlink(missing_ok=True)
@@ -125,9 +124,9 @@ def main(arguments: list[str] | None = None) -> int:
 def default_thread_count() -> int:
     """Return half the number of cores that this process may use, at least one.
 
-    llama.cpp's threads wait for each other in a busy loop at every layer. Beside a training run on
-    two cores, 770 prompt tokens and 100 answer tokens took two threads 38 CPU seconds (134 s). One
-    thread took 6.9 CPU seconds (27 s).
+    llama.cpp's threads wait for each other in a busy loop at every layer. During a training run on
+    two cores, two threads took 38 CPU seconds (134 s) for 770 prompt tokens and 100 answer tokens.
+    One thread took 6.9 CPU seconds (27 s).
     """
     return max(1, _core_count() // 2)
 

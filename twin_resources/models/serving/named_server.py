@@ -1,6 +1,6 @@
-"""Find the server of an answer model at an address.
+"""Find the server of an answer model at an external address.
 
-Scope: a single check that it is available. Out of scope: periodic checks for the fleet
+Scope: a single check that the server is available. Out of scope: periodic checks for the fleet
 (`external_server.py`), this home's servers (`fleet_member.py`), one server for the whole home
 (`TWIN_MODEL_SERVER_URL`, `model_server.py`), valid names (`answer_model.py`).
 """
@@ -19,14 +19,14 @@ def find_external_server(
     """Return the server at `https://…/v1#model`.
 
     Raises:
-        TwinError: it does not answer, or does not offer that model.
+        TwinError: the server does not answer, or does not offer that model.
     """
     url, model = split_stored_name(address)
-    offered = list_model_ids(url, settings.answer_model_key, timeout_s=timeout_s)
-    if model not in offered:
+    offered_models = list_model_ids(url, settings.answer_model_key, timeout_s=timeout_s)
+    if model not in offered_models:
         raise TwinError(
             f"serve {model} at {url}",
-            found=f"it offers {', '.join(offered) or 'no model'}",
+            found=f"it offers {', '.join(offered_models) or 'no model'}",
             next_step="load it there, or choose a different one with `twin up --answer-model`",
         )
     return RunningServer(url, model, settings.answer_model_key, None, url.removesuffix("/v1"))

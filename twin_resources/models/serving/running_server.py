@@ -1,6 +1,6 @@
-"""Define the address, the alias and the key of a running model server for its clients.
+"""Define what clients need to know about a running model server: address, alias and key.
 
-Scope: the address and the names. Out of scope: starting a server (`model_server.py`), finding a
+Scope: the record `RunningServer`. Out of scope: starting a server (`model_server.py`), finding a
 server at an address (`named_server.py`).
 """
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RunningServer:
-    """An OpenAI-compatible address that answers for exactly one model version.
+    """An OpenAI-compatible server that serves exactly one model version.
 
     Attributes:
         url: ends in `/v1`.
         alias: value of `model` in a request.
         key: bearer token; may be empty.
-        pid: process of this home, or None for an external server.
+        pid: id of the server's process, or None for an external server.
         engine: name and version of the inference engine; a different engine may change the answers.
     """
 

@@ -1,7 +1,7 @@
 """Query the served model over the OpenAI interface for answers with log-probabilities.
 
-Scope: asking one running server, or several servers of the same model. Out of scope: starting a
-server (`model_server.py`), timeouts (`timeouts.py`), judging the answers.
+Scope: querying one running server, or several servers of the same model. Out of scope: starting a
+server (`model_server.py`), timeouts (`timeouts.py`), evaluating the answers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
 TOP_LOGPROBS = 5
-MAX_CONCURRENT_REQUESTS = 2  # the number that this home's server answers in parallel
+MAX_CONCURRENT_REQUESTS = 2  # this home's server answers this many in parallel
 
 StartServer = Callable[[], AbstractContextManager[RunningServer]]
 Prompt = Sequence[Mapping[str, str]]
@@ -35,10 +35,10 @@ class ServedAnswer:
     Attributes:
         text: the answer as a reader would see it.
         tokens: ids of the answer's tokens.
-        log_probabilities: most probable ids at each token, with natural log-probabilities.
+        log_probabilities: natural log-probabilities of the most probable ids at each token.
         seconds: time from the request to the end of the answer.
-        aligned_token_count: number of leading tokens whose positions in the answer are certain;
-            None if all are.
+        aligned_token_count: number of leading tokens with a known position in the answer; None if
+            all positions are known.
     """
 
     text: str
@@ -49,10 +49,10 @@ class ServedAnswer:
 
 
 class PromptQueue:
-    """Prompts shared by servers of one model; each takes the next prompt when it is free.
+    """A queue of prompts for servers of one model; a free server takes the next prompt.
 
     Attributes:
-        answers: answers by position of the prompt, one for each item of `max_tokens`.
+        answers: answers by the prompt's position, one for each item of `max_tokens`.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class PromptQueue:
 
         Args:
             prompts: messages of each prompt.
-            max_tokens: maximum lengths of a prompt's answers. With several lengths, the prompt is
-                repeated in a row, so that the server's cache contains it.
+            max_tokens: maximum length of each answer to a prompt. With several lengths, the prompt
+                is sent several times in succession, so that the server's cache contains it.
             frequency_penalty: applied to the choice of tokens, not to their log-probabilities.
             texts_only: whether to omit log-probabilities, which not every server reports.
             on_answer: called with 1 after each answer.
         """
         self.answers: dict[int, list[ServedAnswer]] = {}
-        # Escaped as in the gateway, because rows of a dataset may predate that escaping.
+        # Messages are escaped as in the gateway, because rows of a dataset may predate escaping.
         self._waiting = deque(enumerate(map(COMMON_MARKS.escape_messages, prompts)))
         self._count = len(prompts)
         self._max_tokens = tuple(max_tokens)
@@ -100,7 +100,7 @@ class PromptQueue:
         timeout_s: float = ANSWER_TIMEOUT_S,
         slot: int | None = None,
     ) -> None:
-        """Ask one server until no prompt is left.
+        """Query one server until no prompts remain.
 
         Args:
             max_concurrent: number of concurrent requests.
@@ -108,8 +108,8 @@ class PromptQueue:
             slot: slot of this home's server whose cache keeps the prompts' prefix; None for any.
 
         Raises:
-            TwinError: the server has ended, refuses, or does not report token ids, as llama.cpp and
-                vLLM do.
+            TwinError: the server has ended, refuses, or does not report token ids. llama.cpp and
+                vLLM report them.
         """
         import httpx
 
@@ -141,9 +141,9 @@ class PromptQueue:
                 return
             try:
                 answers: list[ServedAnswer] = []
-                for tokens in self._max_tokens:
+                for token_limit in self._max_tokens:
                     body = _build_request_body(
-                        server, prompt, max_tokens=tokens, texts_only=self._texts_only
+                        server, prompt, max_tokens=token_limit, texts_only=self._texts_only
                     )
                     body |= slot_field
                     if self._frequency_penalty:
@@ -154,7 +154,7 @@ class PromptQueue:
                     answers.append(answer)
                     self._on_answer(1)
             except BaseException:
-                self._waiting.clear()  # so that the other workers stop too
+                self._waiting.clear()  # also stops the other workers
                 raise
             self.answers[position] = answers
 
@@ -169,7 +169,7 @@ def ask(
     on_answer: Callable[[int], object] = lambda _answers: None,
     timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> list[ServedAnswer]:
-    """Ask every prompt once with greedy decoding; see `PromptQueue`."""
+    """Send every prompt once with greedy decoding; see `PromptQueue`."""
     queue = PromptQueue(
         prompts, max_tokens=[max_tokens], frequency_penalty=frequency_penalty, on_answer=on_answer
     )
@@ -187,7 +187,7 @@ def ask_with_servers(
     texts_only: bool = False,
     on_answer: Callable[[int], object] = lambda _answers: None,
 ) -> list[ServedAnswer]:
-    """Ask every prompt once as `ask` does, with temporary servers (`answer_queue`)."""
+    """Send every prompt once, like `ask`, to temporary servers (`answer_queue`)."""
     queue = PromptQueue(
         prompts,
         max_tokens=[max_tokens],
@@ -204,7 +204,7 @@ def answer_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> N
 
     Args:
         serve: starts one server of the model.
-        servers: maximum number of concurrent servers, each of which uses half of the cores.
+        servers: maximum number of concurrent servers; each uses half of the cores.
     """
 
     def run_server(_number: int) -> None:
@@ -249,7 +249,7 @@ def _request_answer(
         if texts_only:
             text = choice["message"]["content"] or ""
             return ServedAnswer(text, (), (), response.elapsed.total_seconds())
-        # llama.cpp omits `logprobs` for an answer without tokens
+        # llama.cpp omits `logprobs` for an answer without tokens.
         content = (choice.get("logprobs") or {}).get("content") or []
         if choice["message"]["content"] and not content:
             raise KeyError("logprobs")
@@ -257,7 +257,7 @@ def _request_answer(
             text=choice["message"]["content"] or "",
             tokens=tuple(_token_id(entry) for entry in content),
             log_probabilities=tuple(
-                {_token_id(other): other["logprob"] for other in entry["top_logprobs"]}
+                {_token_id(candidate): candidate["logprob"] for candidate in entry["top_logprobs"]}
                 for entry in content
             ),
             seconds=response.elapsed.total_seconds(),
@@ -274,10 +274,10 @@ def _request_answer(
 def _count_aligned_tokens(
     content: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]
 ) -> int | None:
-    """Count the leading entries whose positions match the answer's tokens; None if all do.
+    """Count the leading entries that match the answer's token positions; None if all match.
 
     llama.cpp omits a token that ends within a character, and reports only the token that completes
-    the character. From there on, entries no longer match the answer's positions.
+    the character. From that token on, the entries no longer match the positions.
     """
     if int(usage.get("completion_tokens") or 0) <= len(content):
         return None

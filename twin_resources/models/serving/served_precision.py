@@ -1,4 +1,4 @@
-"""Define the precisions of served weights, and how far answers may differ from the reference's.
+"""Define the precisions of served weights, and the allowed differences from the reference.
 
 Scope: the limits, and the name of a precision in an engine's name. Out of scope: writing the
 files (`storage/weights/kept_converter.py`), measuring (`serving_parity.py`, the gate's
@@ -17,7 +17,7 @@ F16 = "f16"
 FP16, BF16 = "fp16", "bf16"
 LOCAL_ENGINE, PRECISION_SEPARATOR = "xllamacpp", ", weights in "  # parts of an engine's name
 # Limits of the mean and the largest difference of log-probabilities, in nats. f16 and q8_0 are
-# precisions of stored weights, which are computed in fp32. fp16 and bf16 are precisions of the
+# precisions of stored weights; the computation uses fp32. fp16 and bf16 are precisions of the
 # computation (`--dtype` of an external server). f16 represents a bf16 model almost exactly, so a
 # difference indicates a bug. q8_0 rounds a weight to 1/254 of the largest of 32 neighbours. The
 # differences of SmolLM2-135M (960 values) are .0061 and .046 in fp16, and .054 and .49 in bf16
@@ -31,7 +31,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 
 
 def precision_limits(precision: str) -> tuple[float, float]:
-    """Return the limits (mean, largest) of a precision, or those of f16 if it is not listed."""
+    """Return the limits (mean, largest) of a precision; unknown precisions get those of f16."""
     return LIMITS.get(precision, LIMITS[F16])
 
 
@@ -53,7 +53,7 @@ def external_precision(setting: str, base: str | Path) -> str:
     Args:
         setting: value of `TWIN_MODEL_SERVER_PRECISION`.
         base: transformers folder of the base model. vLLM does not report its precision. With
-            `--dtype auto` it computes in bf16 if the folder's configuration contains bf16.
+            `--dtype auto`, it computes in bf16 if the folder's configuration specifies bf16.
     """
     path = Path(base) / "config.json"
     if setting or not path.is_file():

@@ -1,16 +1,16 @@
 """Verify that llama.cpp answers like transformers before a base model is used.
 
-Scope: comparing a server's rendered prompts, tokens, ends of turns and log-probabilities to the
+Scope: comparing a server's rendered prompts, tokens, ends of turns and log-probabilities with the
 reference's, and describing the difference. Out of scope: writing the GGUF file
 (`storage/weights/kept_converter.py`), the gate's comparison of a trained version
 (`evaluation/served/parity.py`).
 
 The comparisons are separate so that the error can state the cause: the rendering of the template,
 the tokenization (pre-tokenizer, merges), a turn that does not end, or the weights. A single token
-involves neither rotation nor attention. A difference there is therefore in the embedding, the
-output head or a norm. If it appears only later, it is in the rotary order or attention. The five
-most probable tokens after eight positions of each prompt are compared. The server's cache is on, as
-in normal use.
+involves neither rotation nor attention, so a difference there is in the embedding, the output head
+or a norm. A difference that appears only later is in the rotary order or attention. We compare the
+five most probable tokens after eight positions of each prompt. The server's cache is on, as in
+normal use.
 """
 # pyright: strict, reportUnknownMemberType=false
 
@@ -38,7 +38,7 @@ TOP_TOKENS = 5  # compared after each position
 SINGLE_TOKEN_CAUSE = "after a single token: the embedding, the output head (tied or not) or a norm"
 SEQUENCE_CAUSE = "from the second token on: the rotary order or scaling, or attention"
 MAX_MEMORY_SHARE = 0.8
-# for a bf16 reference, whose own rounding error is about .03 nats
+# For a bf16 reference, which has a rounding error of about .03 nats itself.
 ROUNDED_LIMITS = precision_limits("q8_0")
 SYSTEM_PROMPT = "You answer readers in the voice of Ada, from what Ada has published."
 QUESTIONS = (
@@ -75,7 +75,7 @@ class ServingParity:
 
     @property
     def is_within_limits(self) -> bool:
-        # compared in this direction so that NaN does not pass
+        # NaN does not pass a comparison in this direction.
         return self.mean <= self.allowed_mean and self.largest <= self.allowed_largest
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class ServingParity:
 
 
 class TransformersReference:
-    """The model in transformers, with its unmerged PEFT adapter if there is one.
+    """Runs the model in transformers, with its unmerged PEFT adapter if there is one.
 
     It computes in float32, or in the stored precision (`is_reduced_precision`) if float32 weights
     do not fit into the available memory.
@@ -99,7 +99,7 @@ class TransformersReference:
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         weight_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        # published weights have two bytes each, and float32 weights have four
+        # Published weights have two bytes each, and float32 weights have four.
         self.is_reduced_precision = (
             2 * weight_bytes > MAX_MEMORY_SHARE * psutil.virtual_memory().available
         )
@@ -120,7 +120,7 @@ class TransformersReference:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def log_probabilities(self, tokens: Sequence[int], positions: Sequence[int]) -> Any:
-        """Return the log-probabilities after these positions, (positions, vocabulary)."""
+        """Return the log-probabilities after these positions, shape (positions, vocabulary)."""
         import torch
 
         with torch.inference_mode():
@@ -142,16 +142,17 @@ def verify_serving_parity(
     adapter_gguf: Path | None = None,
     end_tokens: Iterable[str] = (),
 ) -> ServingParity:
-    """Serve a GGUF file and compare it to its transformers folder.
+    """Serve a GGUF file and compare it with its transformers folder.
 
     Args:
         precision: precision of the file, which determines the limits.
         adapter: PEFT folder of the reference.
-        adapter_gguf: adapter beside `gguf`; None if there is none, or if `gguf` contains it.
+        adapter_gguf: separate adapter file; None if there is none, or if `gguf` contains it.
         end_tokens: texts of the tokens that must end an answer.
 
     Raises:
-        TwinError: the file cannot be served, or the answers differ; the message says how.
+        TwinError: the file cannot be served, or the answers differ; the message describes the
+            difference.
     """
     process = ServerProcess(settings, gguf, adapter_gguf, alias="proof")
     try:
@@ -173,8 +174,8 @@ def _compare(
     folder: Path,
 ) -> ServingParity:
     prompts = [_tokenize_prompt(reference, server, messages) for messages in _conversations()]
-    for end in end_tokens:
-        _check_end_token(reference, server, prompts[0], end)
+    for end_token in end_tokens:
+        _check_end_token(reference, server, prompts[0], end_token)
     differences = [
         difference
         for prompt in prompts
@@ -219,7 +220,7 @@ def _conversations() -> list[Messages]:
 def _tokenize_prompt(
     reference: TransformersReference, server: _LlamaServerClient, messages: Messages
 ) -> list[int]:
-    """Return a prompt's tokens, on which the reference and the server must agree."""
+    """Return a prompt's tokens after verifying that the reference and the server agree on them."""
     text, served_text = reference.render(messages), server.render(messages)
     if text != served_text:
         position = _first_difference(text, served_text)
@@ -231,14 +232,14 @@ def _tokenize_prompt(
     tokens, served_tokens = reference.tokenize(text), server.tokenize(text)
     if tokens != served_tokens:
         position = _first_difference(tokens, served_tokens)
-        expected, actual = (
-            reference.tokenizer.convert_ids_to_tokens(side[position : position + 4])
-            for side in (tokens, served_tokens)
+        expected_tokens, actual_tokens = (
+            reference.tokenizer.convert_ids_to_tokens(tokens_of_model[position : position + 4])
+            for tokens_of_model in (tokens, served_tokens)
         )
         raise _parity_error(
             server.alias,
-            f"the tokens differ (pre-tokenizer or merges): {actual}, but transformers has "
-            f"{expected}",
+            f"the tokens differ (pre-tokenizer or merges): {actual_tokens}, but transformers has "
+            f"{expected_tokens}",
         )
     return tokens
 
@@ -261,10 +262,10 @@ def _measure_differences(
 ) -> list[float]:
     """Return the differences of the top tokens' log-probabilities after each position."""
     letter_token = reference.tokenize("a")[-1]
-    expected = reference.log_probabilities(prompt, positions)
+    reference_rows = reference.log_probabilities(prompt, positions)
     return [
         abs(value - float(row[token]))
-        for row, position in zip(expected, positions, strict=True)
+        for row, position in zip(reference_rows, positions, strict=True)
         for token, value in server.top_tokens(prompt[: position + 1], letter_token).items()
     ]
 
@@ -301,7 +302,7 @@ def _parity_error(subject: object, found: str) -> TwinError:
 
 
 class _LlamaServerClient:
-    """A client for the routes of llama.cpp's server that show how it reads a prompt.
+    """A client for llama.cpp's routes that render, tokenize and complete a prompt.
 
     Interface: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
     """
@@ -327,7 +328,7 @@ class _LlamaServerClient:
         return list(self._ask("/tokenize", body)["tokens"])
 
     def ends_answer(self, prompt: Sequence[int], token: int) -> bool:
-        """Return whether this token ends the answer if it comes first."""
+        """Return whether this token ends the answer if it is the first one."""
         body = {"prompt": list(prompt), "n_predict": 2, "logit_bias": [[token, 1e4]]}
         return self._ask("/completion", body | {"temperature": 0})["stop_type"] == "eos"
 
@@ -335,9 +336,9 @@ class _LlamaServerClient:
         """Return the most probable tokens after a prompt, with their log-probabilities.
 
         Args:
-            letter_token: id of an ordinary letter, which the server is forced to answer. It would
-                report nothing for a token that ends a turn or ends within a character. The bias
-                does not change the log-probabilities.
+            letter_token: id of an ordinary letter, which a bias forces the server to choose. The
+                server reports nothing for a token that ends a turn or ends within a character. The
+                bias does not change the log-probabilities.
         """
         body: dict[str, Any] = {
             "prompt": list(prompt),
@@ -362,6 +363,6 @@ class _LlamaServerClient:
 
 
 def _parse_log_probability(entry: Mapping[str, Any]) -> float:
-    """Return a log-probability; null represents NaN, which JSON does not have."""
+    """Return a log-probability; null represents NaN, which JSON lacks."""
     value = entry["logprob"]
     return float("nan") if value is None else float(value)

@@ -3,10 +3,10 @@
 Scope: the time limit of a request, its single retry, and the check that the server is computing.
 Out of scope: the content of requests and answers (`served_model.py`).
 
-A late server may only be short of CPU time. Beside a training run and tests, an answer can take
+A late server may only be short of CPU time. During a training run or tests, an answer can take
 minutes instead of seconds, and a timeout would lose the whole batch. The CPU time of the server's
-process distinguishes this from a stuck server. A dead server is noticed at once, because its
-connections close.
+process distinguishes a slow server from a stuck one. A dead server is detected immediately, because
+its connections close.
 """
 # pyright: strict
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 ANSWER_TIMEOUT_S = 120.0  # with two free cores, a 135M model answers in 2 to 5 s
 BUSY_TIMEOUT_FACTOR = 8  # extends the time limit of a server that computes
 MIN_COMPUTING_CPU_S = 0.1  # within the time limit; an idle server uses less
-EXIT_DELAY_S = 0.5  # a killed process closes its connections shortly before it counts as ended
+EXIT_DELAY_S = 0.5  # a killed process closes its connections shortly before it exits
 
 
 class StallPolicy:
-    """The time limit for requests to one server; concurrent requests may share it.
+    """The time limit for requests to one server; concurrent requests may share a policy.
 
     Attributes:
         limit_s: seconds to wait for an answer. It is multiplied by `BUSY_TIMEOUT_FACTOR` after the
@@ -48,7 +48,7 @@ class StallPolicy:
         """Post a request, and repeat it once if it failed and the server is healthy.
 
         Raises:
-            TwinError: the server has ended or does not compute.
+            TwinError: the server has ended or is not computing.
             httpx.HTTPError: the second attempt also failed, or the server refuses.
         """
         import httpx

@@ -1,4 +1,4 @@
-"""Launch training runs: start, monitor and end their processes.
+"""Launch training runs: start, monitor and stop their processes.
 
 Scope: the protocol `TrainingLauncher` and its backends `local` (this machine) and `ray` (a Ray
 cluster). Out of scope: the training loop and the job's contents (`twin_assets/training`), Dagster

@@ -1,6 +1,6 @@
-"""Write and read the file that describes one attempt to all machines of a training run.
+"""Write and read the file that describes one attempt for all machines of a training run.
 
-Scope: the file's content, and writing and reading it. Out of scope: running a machine's share
+Scope: the file's content, writing and reading. Out of scope: running a machine's share
 (`machine.py`).
 """
 # pyright: strict
@@ -29,7 +29,7 @@ class Attempt:
         job: the job to run.
         machines: number of machines.
         environment: variables for rank 0, in addition to the job's own.
-        may_fork: as in `MachineShare`; the launcher's setting overrides a worker's.
+        may_fork: see `MachineShare`; the launcher's setting overrides a worker's.
     """
 
     attempt_id: str
@@ -40,7 +40,7 @@ class Attempt:
 
 
 def write_attempt(path: Path, attempt: Attempt) -> None:
-    """Write the file atomically, readable only by this user because it may contain secrets."""
+    """Write the file atomically; only this user can read it, because it may contain secrets."""
     document = {
         "schema": SCHEMA,
         "mark": attempt.attempt_id,
@@ -53,7 +53,7 @@ def write_attempt(path: Path, attempt: Attempt) -> None:
 
 
 def read_attempt(path: Path) -> Attempt | None:
-    """Read the file, or return None if there is none.
+    """Read the file, or return None if it does not exist.
 
     Raises:
         TwinError: the file has a different schema version.

@@ -1,6 +1,6 @@
 """Create the launcher of a training backend by its name.
 
-Scope: the choice. Out of scope: the backends (`local.py`, `ray_cluster.py`).
+Scope: choosing the launcher. Out of scope: the backends (`local.py`, `ray_cluster.py`).
 """
 # pyright: strict
 
@@ -13,7 +13,7 @@ from twin_resources.settings import Settings
 
 
 def make_launcher(backend: str, settings: Settings) -> TrainingLauncher:
-    """Create the launcher of the backend `local` or `ray`, by default `Settings.train_backend`.
+    """Create the launcher of the backend `local` or `ray`; `""` means `Settings.train_backend`.
 
     Raises:
         TwinError: the backend does not exist, or its settings are inconsistent.

@@ -1,14 +1,14 @@
 """Fork the ranks of one machine from a process that has already imported their modules.
 
-Scope: forking the ranks, waiting for them, and ending all of them if one fails. Out of scope: the
+Scope: forking the ranks, waiting for them, and stopping all of them if one fails. Out of scope: the
 decision to fork (`machine.py`), the imports (the job's module `ahead`), training.
 Source of the variables: torch's launcher,
 https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables
 
 Imports are the largest cost of a short training run: on two cores, 7 CPU s for each rank and 2 for
 the launcher. A fork copies only the calling thread, so a lock held by another thread would stay
-locked in every rank. This process therefore does not compute. If a library has nevertheless started
-a thread, each rank is a new interpreter with its own imports.
+locked in every rank. This process therefore does not compute. If a library has started a thread
+anyway, each rank is a new interpreter with its own imports.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ from typing import Protocol, cast
 from twin_resources.models.training_launcher.reason import signal_name
 
 TERMINATION_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-ERROR_REPORT_DELAY_S = 1.0  # lets the other ranks report their own errors before they are ended
+ERROR_REPORT_DELAY_S = 1.0  # lets the other ranks report their own errors before they are stopped
 GRACE_S = 5.0
 
 
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Start the ranks, run the job's module in each, and return the exit code.
 
     Returns:
-        0 if all ranks succeeded; else the code of the first rank that failed, or 128 + the signal
-        that killed it or that ended this process.
+        0 if all ranks succeeded; otherwise the code of the first failed rank, or 128 + the signal
+        that killed it or stopped this process.
     """
     parser = argparse.ArgumentParser(description="Fork the ranks of a training.")
     parser.add_argument("--ranks", type=int, required=True)
@@ -59,28 +59,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"no fork because of the threads {', '.join(other_thread_names)}: each rank does its "
             f"own imports"
         )
-    # Blocked signals stay pending for `_wait_for_ranks`, so none is lost before it waits.
+    # Blocked signals stay pending until `_wait_for_ranks`, so no signal is lost before it waits.
     signal_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*TERMINATION_SIGNALS, signal.SIGCHLD})
     gc.freeze()  # exempt imported objects from collection, so that their pages stay shared
     sys.stdout.flush()
     sys.stderr.flush()
-    running: dict[int, int] = {}
+    ranks_by_pid: dict[int, int] = {}
     for rank in range(options.ranks):
         rank_environment = rank_variables(rank, options.ranks)
         if other_thread_names:
-            running[_spawn_rank(module_arguments, rank_environment, signal_mask)] = rank
+            ranks_by_pid[_spawn_rank(module_arguments, rank_environment, signal_mask)] = rank
             continue
         pid = os.fork()
         if pid == 0:
             signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
             _run_rank(module_arguments, rank_environment)
             return 0
-        running[pid] = rank
-    return _wait_for_ranks(running)
+        ranks_by_pid[pid] = rank
+    return _wait_for_ranks(ranks_by_pid)
 
 
 def rank_variables(rank: int, ranks: int) -> dict[str, str]:
-    """Return the variables of torch's launcher for a rank on one machine with a file store."""
+    """Return the variables that torch's launcher sets for a rank on one machine."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -96,7 +96,7 @@ def rank_variables(rank: int, ranks: int) -> dict[str, str]:
 
 
 def other_threads() -> list[str]:
-    """Return the names of this process's threads in the kernel, except the main thread."""
+    """Return the kernel's names of this process's threads, except the main thread."""
     tasks = Path("/proc/self/task")
     main_thread_id = os.getpid()  # the main thread has the id of the process
     return sorted(
@@ -107,9 +107,9 @@ def other_threads() -> list[str]:
 
 
 def _run_rank(module_arguments: Sequence[str], rank_environment: Mapping[str, str]) -> None:
-    """Run the module like `python -m`; its SystemExit ends this process."""
+    """Run the module like `python -m`; its `SystemExit` ends this process."""
     os.environ.update(rank_environment)
-    # Set the name in `ps` and `top`, because the kernel shows a fork with its parent's variables.
+    # Set the name for `ps` and `top`, because the kernel shows a fork with its parent's variables.
     with contextlib.suppress(OSError):  # not all kernels support it, and training does not need it
         Path("/proc/self/comm").write_text(f"rank {rank_environment['RANK']}", encoding="utf-8")
     sys.argv = list(module_arguments)
@@ -124,7 +124,7 @@ def _spawn_rank(
 
 
 def _wait_for_ranks(running: dict[int, int]) -> int:
-    """Wait for all ranks (by pid); end all if one fails or this process receives a signal."""
+    """Wait for all ranks (by pid); stop all if one fails or this process receives a signal."""
     code, is_terminating = 0, False
     terminate_at: float | None = None
     while running:
@@ -134,13 +134,13 @@ def _wait_for_ranks(running: dict[int, int]) -> int:
             code = code or 128 + signal_info.si_signo
             terminate_at = time.monotonic()
         for pid, rank in list(running.items()):
-            reaped, status = os.waitpid(pid, os.WNOHANG)
-            if not reaped:
+            reaped_pid, status = os.waitpid(pid, os.WNOHANG)
+            if not reaped_pid:
                 continue
             del running[pid]
             exit_code = os.waitstatus_to_exitcode(status)
             if exit_code < 0 and not is_terminating:
-                # in the format of torch's launcher, which `reason.py` parses
+                # This is the format of torch's launcher, which `reason.py` parses.
                 _log(f"rank      : {rank}\nerror     : {_signal_message(-exit_code, pid)}")
             if exit_code and not code:
                 code = exit_code if exit_code > 0 else 128 - exit_code

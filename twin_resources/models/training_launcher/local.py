@@ -1,6 +1,6 @@
-"""Train with the ranks of this machine, one training run at a time: the backend `local`.
+"""Train on this machine, one training run at a time (the backend `local`).
 
-Scope: its lock and its attempts. Out of scope: the processes of a machine (`machine.py`), several
+Scope: the lock and the attempts. Out of scope: the processes of a machine (`machine.py`), several
 machines (`ray_cluster.py`).
 """
 # pyright: strict
@@ -52,11 +52,11 @@ class LocalLauncher:
         environment: Mapping[str, str] | None = None,
     ) -> Path:
         write_line = on_message or ignore_message
-        lock = self._settings.work_dir / "training.lock"
-        # two concurrent training runs on one machine take longer than two in sequence
+        lock_path = self._settings.work_dir / "training.lock"
+        # On one machine, two concurrent training runs take longer than two in sequence.
         with (
             translate_disk_full(f"train {job.name}", job.folder),
-            training_lock(lock, write_line, scope="on this machine"),
+            training_lock(lock_path, write_line, scope="on this machine"),
         ):
             return run_with_retry(
                 job,

@@ -1,6 +1,6 @@
-"""Run one machine's share of a training run: its command, environment, monitoring and end.
+"""Run one machine's share of a training run: build the command, start, monitor and stop it.
 
-Scope: the code that is common to one machine and several. Out of scope: distributing the shares
+Scope: code for one machine and for each of several. Out of scope: distributing the shares
 (`local.py`, `ray_driver.py`).
 Method: machine ranks as in the launchers of accelerate and torch, with a rendezvous at machine 0,
 https://docs.pytorch.org/docs/stable/elastic/run.html
@@ -34,9 +34,8 @@ from twin_resources.processes.process_identity import (
 )
 from twin_resources.processes.processor import bf16_is_faster
 
-OWNER_VARIABLE = (
-    "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; the ranks stop when it ends
-)
+# pid:start time of the launcher; the ranks stop when the launcher ends
+OWNER_VARIABLE = "TWIN_TRAINING_OWNER"
 RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other
 ATTEMPT_ID_VARIABLE = "TWIN_TRAINING_MARK"  # set in all processes of an attempt
 _ROOT = Path(__file__).resolve().parents[3]  # root of the checkout, which may not be installed
@@ -44,18 +43,18 @@ ACCELERATE_MODULE = "twin_resources.models.training_launcher.accelerate_launch"
 FORKED_RANKS_MODULE = "twin_resources.models.training_launcher.forked_ranks"
 POLL_INTERVAL_S = 0.2
 GRACE_S = 5.0
-NICENESS = 10  # readers wait for the gateway and the model servers, which thus have priority
+NICENESS = 10  # the gateway and the model servers have priority, because readers wait for them
 
 
 @dataclass(frozen=True)
 class MachineShare:
-    """The part of a training run on one machine; by default all of it.
+    """The part of a training run on one machine; by default, the whole run.
 
     Attributes:
-        machines: number of machines, which all have the same number of ranks.
-        rank: rank of this machine; machine 0 has rank 0 of the training run.
+        machines: number of machines; all have the same number of ranks.
+        rank: rank of this machine; machine 0 runs rank 0 of the training run.
         address, port: address at which machine 0 listens for the others.
-        may_fork: whether its ranks are forked if possible.
+        may_fork: whether the machine's ranks are forked if possible.
     """
 
     machines: int = 1
@@ -81,13 +80,13 @@ def ranks_per_machine(job: TrainingJob, machines: int) -> int:
 
 
 def owner_is_alive(owner: str) -> bool:
-    """Return whether the process `pid:start time` still runs; a reused pid has a different time."""
-    pid, _, started = owner.partition(":")
-    return find_process(ProcessIdentity(int(pid), float(started))) is not None
+    """Return whether the process `pid:start time` is running; the time detects a reused pid."""
+    pid, _, start_time = owner.partition(":")
+    return find_process(ProcessIdentity(int(pid), float(start_time))) is not None
 
 
 def computes_in_bf16(device: str) -> bool:
-    """Return whether the hardware computes in bf16, which is then 2.6 times as fast as fp32."""
+    """Return whether the hardware supports bf16, which is 2.6 times as fast as fp32."""
     if device == "cuda":
         import torch
 
@@ -99,7 +98,7 @@ def computes_in_bf16(device: str) -> bool:
 def run_share(
     job: TrainingJob, share: MachineShare, log: Path, *, environment: Mapping[str, str]
 ) -> Generator[subprocess.Popen[bytes]]:
-    """Start a machine's share, append its output to `log`, and on exit end all its processes."""
+    """Start a machine's share, append its output to `log`, and stop all its processes on exit."""
     attempt_id = uuid.uuid4().hex
     with log.open("ab") as stream:
         process = subprocess.Popen(
@@ -122,9 +121,9 @@ def run_share(
 
 
 def lower_priority(pid: int) -> None:
-    """Lower the priority of a process and of the processes that it starts from now on.
+    """Lower the priority of a process and of the processes that it will start.
 
-    With autogroups, Linux applies the niceness of a session (man 7 sched); a share has its own.
+    With autogroups, Linux applies the niceness per session (man 7 sched); each share is a session.
     """
     niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
     # The process may have ended, there may be no autogroup, or the kernel may refuse a second
@@ -168,15 +167,17 @@ def follow_log(
         stream.seek(log_start)
         partial_line = b""
         while True:
-            code = process.poll()
+            exit_code = process.poll()
             if data := stream.read():
                 last_output_at = time.monotonic()
                 *lines, partial_line = (partial_line + data).split(b"\n")
                 for line in lines:
                     yield line.decode("utf-8", "replace")
-            if code is not None:
-                description = f"exit code {code}" if code >= 0 else describe_kill(-code)
-                return AttemptEnd(description, should_retry=code != 0, log_start=log_start)
+            if exit_code is not None:
+                description = (
+                    f"exit code {exit_code}" if exit_code >= 0 else describe_kill(-exit_code)
+                )
+                return AttemptEnd(description, should_retry=exit_code != 0, log_start=log_start)
             now = time.monotonic()
             if now - started_at > job.timeout_s:
                 return AttemptEnd(f"not finished within {job.timeout_s:.0f} s", False, log_start)
@@ -194,40 +195,48 @@ def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
         config = dict(job.deepspeed) | {"bf16": {"enabled": precision == "bf16"}}
         _deepspeed_file(job).write_text(json.dumps(config, indent=2), encoding="utf-8")
     if is_forked(job, share):
-        ahead = ["--ahead", job.ahead] if job.ahead else []
-        start = [sys.executable, "-m", FORKED_RANKS_MODULE, "--ranks", str(ranks), *ahead]
-        return [*start, "--module", *script[1:]]
+        ahead_arguments = ["--ahead", job.ahead] if job.ahead else []
+        launcher = [
+            sys.executable,
+            "-m",
+            FORKED_RANKS_MODULE,
+            "--ranks",
+            str(ranks),
+            *ahead_arguments,
+        ]
+        return [*launcher, "--module", *script[1:]]
     if job.device == "cpu" and job.ranks > 1 and not job.deepspeed:
-        # accelerate's launcher would start only one process
-        start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks)]
+        # accelerate's launcher would start only one process.
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks)]
         return [
-            *start,
+            *launcher,
             "--nnodes",
             str(share.machines),
             *_rendezvous_flags(share, torch=True),
             *script,
         ]
     if job.device == "cpu" and job.ranks == 1 and not job.deepspeed:
-        # accelerate's launcher would import torch (2 CPU s) to set what `build_environment` sets
+        # `build_environment` sets the same variables without importing torch, as accelerate's
+        # launcher does (2 CPU s).
         return [sys.executable, *script]
-    start = [sys.executable, "-m", ACCELERATE_MODULE]
+    launcher = [sys.executable, "-m", ACCELERATE_MODULE]
     if job.deepspeed:
-        start += ["--use_deepspeed", "--deepspeed_config_file", str(_deepspeed_file(job))]
-        # each machine starts its own ranks, so no ssh key is needed
-        start += ["--deepspeed_multinode_launcher", "standard"]
+        launcher += ["--use_deepspeed", "--deepspeed_config_file", str(_deepspeed_file(job))]
+        # Each machine starts its own ranks, so no ssh key is needed.
+        launcher += ["--deepspeed_multinode_launcher", "standard"]
     elif job.ranks > 1:
-        start += ["--multi_gpu"]
-    start += ["--num_processes", str(job.ranks), "--num_machines", str(share.machines)]
-    start += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
-    return [*start, "--dynamo_backend", "no", *_rendezvous_flags(share, torch=False), *script]
+        launcher += ["--multi_gpu"]
+    launcher += ["--num_processes", str(job.ranks), "--num_machines", str(share.machines)]
+    launcher += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
+    return [*launcher, "--dynamo_backend", "no", *_rendezvous_flags(share, torch=False), *script]
 
 
 def is_forked(job: TrainingJob, share: MachineShare) -> bool:
     """Return whether a machine's ranks are forked from one process that has done the imports.
 
     Ranks are not forked on GPUs, because CUDA does not survive a fork. Several machines need
-    launchers that connect, and on macOS libraries start threads. A single rank without DeepSpeed
-    needs no fork.
+    launchers that connect to each other, and on macOS, libraries start threads. A single rank
+    without DeepSpeed needs no fork.
     """
     needs_launcher = job.ranks > 1 or bool(job.deepspeed)
     can_fork = share.machines == 1 and job.device == "cpu" and platform.system() == "Linux"
@@ -242,9 +251,9 @@ def _rendezvous_flags(share: MachineShare, *, torch: bool) -> list[str]:
     """Return the rendezvous arguments for torch's or accelerate's launcher."""
     if share.machines == 1:
         # One machine's ranks use a file, because torch's TCP store listens on every interface.
-        file = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
-        return file if torch else [*file, "--main_process_port", "0"]
-    # `static` keeps these machine ranks, so that rank 0 runs beside the launcher
+        file_flags = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
+        return file_flags if torch else [*file_flags, "--main_process_port", "0"]
+    # `static` preserves these machine ranks, so that rank 0 runs on the launcher's machine.
     names = (
         ("--node_rank", "--master_addr", "--master_port")
         if torch
@@ -252,8 +261,8 @@ def _rendezvous_flags(share: MachineShare, *, torch: bool) -> list[str]:
     )
     values = (str(share.rank), share.address, str(share.port))
     flags = [word for pair in zip(names, values, strict=True) for word in pair]
-    network = [] if torch else ["--same_network"]
-    return ["--rdzv_backend", "static", *network, *flags]
+    network_flags = [] if torch else ["--same_network"]
+    return ["--rdzv_backend", "static", *network_flags, *flags]
 
 
 def _resolve_precision(job: TrainingJob) -> str:
@@ -263,42 +272,44 @@ def _resolve_precision(job: TrainingJob) -> str:
 
 
 def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) -> dict[str, str]:
-    """Return the environment of a machine's ranks, with `attempt_id` to find all processes."""
+    """Return the environment of a machine's ranks; `attempt_id` identifies all processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = job.threads_per_rank or max(1, (cores or 1) // ranks_per_machine(job, share.machines))
     this_process = psutil.Process()
-    values = os.environ | {
+    variables = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",  # all files are on disk
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
-        # DeepSpeed searches for ninja, which is in the interpreter's folder
+        # DeepSpeed searches for ninja, which is in the interpreter's folder.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         OWNER_VARIABLE: f"{this_process.pid}:{this_process.create_time()}",
         ATTEMPT_ID_VARIABLE: attempt_id,
     }
     if share.machines == 1:
-        values |= {
+        variables |= {
             RENDEZVOUS_VARIABLE: str(_rendezvous_file(job, attempt_id)),
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
     if platform.system() == "Linux" and _uses_loopback(share):
-        values |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+        variables |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     if job.device == "cpu":
-        values |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
-        # if true, accelerate silently trains without DeepSpeed, regardless of its other settings
-        values["ACCELERATE_USE_CPU"] = "false" if job.deepspeed else "true"
-        values["ACCELERATE_MIXED_PRECISION"] = "bf16" if _resolve_precision(job) == "bf16" else "no"
+        variables |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+        # If true, accelerate silently trains without DeepSpeed, regardless of its other settings.
+        variables["ACCELERATE_USE_CPU"] = "false" if job.deepspeed else "true"
+        variables["ACCELERATE_MIXED_PRECISION"] = (
+            "bf16" if _resolve_precision(job) == "bf16" else "no"
+        )
     if is_forked(job, share):
-        # numpy would start threads before the fork, which a rank does not need
-        values["OPENBLAS_NUM_THREADS"] = "1"
+        # numpy would start threads before the fork, and a rank does not need them.
+        variables["OPENBLAS_NUM_THREADS"] = "1"
         if job.deepspeed:  # as accelerate's launcher sets it
-            values["ACCELERATE_USE_DEEPSPEED"] = "true"
-            values["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(_deepspeed_file(job))
-            values["ACCELERATE_CONFIG_DS_FIELDS"] = ""
-    return values | dict(job.environment)
+            variables["ACCELERATE_USE_DEEPSPEED"] = "true"
+            variables["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(_deepspeed_file(job))
+            variables["ACCELERATE_CONFIG_DS_FIELDS"] = ""
+    return variables | dict(job.environment)
 
 
 def _uses_loopback(share: MachineShare) -> bool:

@@ -1,13 +1,13 @@
-"""Submit a training run as a job of a Ray cluster and follow it: the backend `ray`.
+"""Submit a training run to a Ray cluster as a job, and follow it (the backend `ray`).
 
 Scope: submitting, following and stopping the job. Out of scope: the driver in the cluster
 (`ray_driver.py`), the processes of a machine (`machine.py`), the cluster (`deploy/kubernetes`, or
 `ray start --head`).
 Method: Ray jobs, https://docs.ray.io/en/latest/cluster/running-applications/job-submission/
 
-This project is installed in the cluster, which mounts the home at the same path (a shared volume).
-Samples, weights and checkpoints are files there. Messages and metrics are lines of the job's log. A
-job continues if its launcher is killed, and the next launcher for the same folder follows it.
+The cluster has this project installed and mounts the home at the same path (a shared volume), which
+contains samples, weights and checkpoints. Messages and metrics are lines of the job's log. A job
+continues if its launcher is killed, and the next launcher for the same folder follows it.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ FOLDER_KEY = "twin_training"  # metadata of a job: its folder
 POLL_INTERVAL_S = 1.0
 UNREACHABLE_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 120.0
-STARTUP_TIMEOUT_S = 120.0  # for a new cluster to accept its first job
-LOG_DRAIN_TIMEOUT_S = 60.0  # for the last log lines after the end of a job
+STARTUP_TIMEOUT_S = 120.0  # within this time, a new cluster accepts its first job
+LOG_DRAIN_TIMEOUT_S = 60.0  # within this time, the last log lines of an ended job arrive
 
 
 class RayLauncher:
-    """A launcher for a Ray cluster: `Settings.train_machines` workers with equal rank counts."""
+    """A launcher for a Ray cluster with `Settings.train_machines` workers of equal rank counts."""
 
     shares_files = False
 
@@ -70,10 +70,10 @@ class RayLauncher:
         write_line = on_message or ignore_message
         ranks_per_machine(job, self._settings.train_machines)
         client = _connect(self._settings.ray_address)
-        lock = self._settings.work_dir / f"training-{job.name}.lock"
+        lock_path = self._settings.work_dir / f"training-{job.name}.lock"
         with (
             translate_disk_full(f"train {job.name}", job.folder),
-            training_lock(lock, write_line, scope=f"of {job.name}"),
+            training_lock(lock_path, write_line, scope=f"of {job.name}"),
         ):
             return run_with_retry(
                 job,
@@ -107,10 +107,10 @@ class RayLauncher:
         self, client: JobSubmissionClient, job: TrainingJob, environment: Mapping[str, str]
     ) -> str:
         attempt_id = uuid.uuid4().hex
-        path = job.folder / "attempt.json"
+        attempt_path = job.folder / "attempt.json"
         machines = self._settings.train_machines
         write_attempt(
-            path,
+            attempt_path,
             Attempt(
                 attempt_id,
                 job,
@@ -122,7 +122,7 @@ class RayLauncher:
         try:
             return submit(
                 client,
-                entrypoint=f"python -m {DRIVER_MODULE} --attempt {shlex.quote(str(path))}",
+                entrypoint=f"python -m {DRIVER_MODULE} --attempt {shlex.quote(str(attempt_path))}",
                 name=f"training-{job.name}-{attempt_id[:12]}",
                 metadata={FOLDER_KEY: str(job.folder), "name": job.name},
             )
@@ -135,7 +135,7 @@ class RayLauncher:
 
 
 def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str]) -> str:
-    """Submit a job under a unique name, and retry while a new cluster does not accept it yet.
+    """Submit a job under a unique name, and retry while a new cluster does not accept jobs yet.
 
     Args:
         client: a Ray `JobSubmissionClient`.
@@ -149,8 +149,8 @@ def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str])
             return client.submit_job(entrypoint=entrypoint, submission_id=name, metadata=metadata)
         except (OSError, RuntimeError) as error:
             if f"{name} already exists" in str(error):
-                return name  # an earlier request was accepted, but the busy head answered too late
-            # a new cluster answers before its head accepts jobs
+                return name  # the busy head accepted an earlier request but answered too late
+            # A new cluster answers before its head accepts jobs.
             may_retry = isinstance(error, OSError) or "No available agent" in str(error)
             if not may_retry or time.monotonic() > deadline:
                 raise
@@ -158,12 +158,12 @@ def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str])
 
 
 def _connect(address: str) -> JobSubmissionClient:
-    tried = f"reach the Ray cluster at {address}"
+    action = f"reach the Ray cluster at {address}"
     try:
         from ray.job_submission import JobSubmissionClient
     except ImportError as error:
         raise TwinError(
-            tried,
+            action,
             found="the package ray is not installed",
             next_step='pip install "llm-twin[ray]", or set TWIN_TRAIN_BACKEND=local',
         ) from error
@@ -171,7 +171,7 @@ def _connect(address: str) -> JobSubmissionClient:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
         raise TwinError(
-            tried,
+            action,
             found=str(error),
             next_step="start the cluster (`ray start --head`, or deploy/kubernetes), or set "
             "TWIN_RAY_ADDRESS to its dashboard",
@@ -181,8 +181,8 @@ def _connect(address: str) -> JobSubmissionClient:
 def _find_running_job(client: JobSubmissionClient, folder: Path) -> str | None:
     """Return the running job for this folder, regardless of the launcher that submitted it."""
     for job in ask_cluster(client.list_jobs, description="its jobs"):
-        is_same = (job.metadata or {}).get(FOLDER_KEY) == str(folder)
-        if is_same and job.submission_id and not job.status.is_terminal():
+        is_same_folder = (job.metadata or {}).get(FOLDER_KEY) == str(folder)
+        if is_same_folder and job.submission_id and not job.status.is_terminal():
             return job.submission_id
     return None
 
@@ -194,7 +194,7 @@ def _follow_job(
     log: Path,
     write_line: Callable[[Message], None],
 ) -> AttemptEnd:
-    """Copy the job's log to `log` and forward its messages until the job has ended."""
+    """Copy the job's log to `log` and forward the messages in it until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
     lines: queue.Queue[str | None] = queue.Queue()
     stop_event = threading.Event()
@@ -243,8 +243,8 @@ def tail_log(
 ) -> None:
     """Put every line of the job's log into the queue, then None; stop early if `stop_event` is set.
 
-    After a broken connection, the log starts from its beginning, and lines already read are
-    skipped.
+    After a broken connection, the cluster sends the log from its beginning again. Lines that were
+    already read are then skipped.
 
     Args:
         client: a Ray `JobSubmissionClient`.
@@ -257,9 +257,9 @@ def tail_log(
         nonlocal read_character_count
         skip, partial_line = read_character_count, ""
         async for chunk in client.tail_job_logs(submission_id):
-            new = chunk[skip:]
+            new_text = chunk[skip:]
             skip = max(0, skip - len(chunk))
-            *complete_lines, partial_line = (partial_line + new).split("\n")
+            *complete_lines, partial_line = (partial_line + new_text).split("\n")
             for line in complete_lines:
                 read_character_count += len(line) + 1
                 lines.put(line)
@@ -279,7 +279,7 @@ def tail_log(
 
 
 def ask_cluster(request: Callable[[], Answer], *, description: str) -> Answer:
-    """Return the cluster's answer; repeat the request for up to `UNREACHABLE_TIMEOUT_S` seconds.
+    """Return the cluster's answer; retry for up to `UNREACHABLE_TIMEOUT_S` seconds.
 
     Raises:
         TrainingDiedError: the cluster does not answer.
@@ -305,7 +305,7 @@ def _read_job_end(client: JobSubmissionClient, submission_id: str, log_start: in
         lambda: client.get_job_info(submission_id), description=f"how {submission_id} ended"
     )
     message = f"Ray job {submission_id} {str(info.status).lower()}"
-    # no retry for a job that was stopped in the dashboard or succeeded
+    # A job that succeeded or was stopped in the dashboard is not retried.
     return AttemptEnd(message, should_retry=info.status == JobStatus.FAILED, log_start=log_start)
 
 
@@ -329,8 +329,7 @@ def _stop_job(client: JobSubmissionClient, submission_id: str) -> None:
     """Stop the job and wait until all its processes have ended.
 
     Raises:
-        TrainingDiedError: it cannot be stopped, so its folder must not be used for a new training
-            run.
+        TrainingDiedError: the job cannot be stopped, so a new training run must not use its folder.
     """
     deadline, is_stop_requested = time.monotonic() + STOP_TIMEOUT_S, False
     while not (is_terminal := _is_terminal(client, submission_id)):

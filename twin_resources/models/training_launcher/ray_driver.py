@@ -1,9 +1,9 @@
-"""Drive a training run inside a Ray cluster: place the machines and start their shares.
+"""Drive a training run inside a Ray cluster: reserve the machines and start their shares.
 
 Scope: the job's entry point, `python -m twin_resources.models.training_launcher.ray_driver`, and
 the actor for a machine. Out of scope: submitting the job (`ray_cluster.py`), the commands
 (`machine.py`).
-Method: a placement group (all machines or none), with the same machine ranks as without Ray,
+Method: a placement group reserves all machines or none; machine ranks are the same as without Ray,
 https://docs.ray.io/en/latest/ray-core/scheduling/placement-group.html
 """
 
@@ -45,16 +45,16 @@ class RayMachine:
         return Path(path).is_file()
 
     def place(self) -> tuple[str, int]:
-        """Return the address of this worker's node, and a port that is currently free there."""
+        """Return the address of this worker's node and a free port on it."""
         import ray.util
 
         address = ray.util.get_node_ip_address()
-        with socket.socket() as free:
-            free.bind(("", 0))
-            return address, free.getsockname()[1]
+        with socket.socket() as free_socket:
+            free_socket.bind(("", 0))
+            return address, free_socket.getsockname()[1]
 
     def train(self, path: str, share: MachineShare) -> Generator[str | int]:
-        """Run the share; yield each line of its output, and then the exit code."""
+        """Run the share; yield each line of its output, then the exit code."""
         attempt = require_attempt(Path(path))
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "log"
@@ -66,7 +66,7 @@ class RayMachine:
             yield process.returncode
 
     def end(self) -> None:
-        """End everything that this worker started."""
+        """Stop all processes that this worker started."""
         end_processes(psutil.Process().children(recursive=True), grace_s=GRACE_S)
 
 
@@ -99,11 +99,11 @@ def run_attempt(path: Path) -> int:
             ]
         )
     finally:
-        # A dead worker has no process to end, but the other workers may still train. Each is
-        # awaited separately, because `ray.get` stops at the first error in a list.
-        for ended in [machine.end.remote() for machine in machines]:
+        # A dead worker has no process to stop, but the other workers may still be training. Each
+        # is awaited separately, because `ray.get` stops at the first error in a list.
+        for end_result in [machine.end.remote() for machine in machines]:
             with contextlib.suppress(RayError):
-                ray.get(ended, timeout=STOP_TIMEOUT_S)
+                ray.get(end_result, timeout=STOP_TIMEOUT_S)
         remove_placement_group(group)
 
 
@@ -118,10 +118,10 @@ def machine_shares(attempt: Attempt, address: str, port: int) -> list[MachineSha
 def require_attempt(path: Path) -> Attempt:
     """Read the attempt at `path`, with one thread for each rank by default.
 
-    A worker may use only the processors of its bundle, not all of the machine's.
+    A worker may use only the CPUs of its bundle, not all CPUs of the machine.
 
     Raises:
-        TwinError: the file does not exist here.
+        TwinError: the file does not exist on this node.
     """
     attempt = read_attempt(path)
     if attempt is None:
@@ -133,7 +133,7 @@ def require_attempt(path: Path) -> Attempt:
 
 
 def resource_bundle(attempt: Attempt) -> dict[str, float]:
-    """Return one machine's resources: a processor for each thread, a GPU for each rank."""
+    """Return one machine's resources: a CPU for each thread, and a GPU for each rank on GPUs."""
     ranks = ranks_per_machine(attempt.job, attempt.machines)
     bundle = {"CPU": float(ranks * (attempt.job.threads_per_rank or 1))}
     return bundle | ({"GPU": float(ranks)} if attempt.job.device == "cuda" else {})
@@ -148,7 +148,7 @@ def _start_actor(group: Any, bundle: Mapping[str, float], index: int) -> Any:
         .options(
             num_cpus=bundle["CPU"],
             num_gpus=bundle.get("GPU", 0),
-            max_concurrency=2,  # so that `end` can run while `train` does
+            max_concurrency=2,  # `end` must be able to run during `train`
             scheduling_strategy=PlacementGroupSchedulingStrategy(
                 group, placement_group_bundle_index=index
             ),

@@ -1,4 +1,4 @@
-"""Find one line in a log that states why an attempt ended: a killed rank or an error.
+"""Find the line in a log that states why an attempt ended: a killed rank or an error.
 
 Scope: parsing an attempt's log. Out of scope: writing it (`machine.py`, `ray_cluster.py`), reacting
 to the reason (`training_job.py`).
@@ -14,17 +14,14 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-_RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank, described in the next lines
+_RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank; its error is in later lines
 _SIGNAL = re.compile(r"\bSignal (\d+) (?:\(SIG\w+\) )?received by PID\b")
-_DIED_WITH_SIGNAL = re.compile(
-    r"\bdied with <Signals\.SIG\w+: (\d+)>"
-)  # accelerate's message without torch's launcher
+# accelerate's message without torch's launcher
+_DIED_WITH_SIGNAL = re.compile(r"\bdied with <Signals\.SIG\w+: (\d+)>")
 # a Python exception, or the line that C++ prints before it aborts the process
 _ERROR = re.compile(r"\w(Error|Exception)\b: |\bwhat\(\): ")
-CASCADE_SIGNALS = {
-    signal.SIGTERM,
-    signal.SIGABRT,
-}  # they end a rank because a different rank failed
+# These signals stop a rank after a different rank has failed.
+CASCADE_SIGNALS = {signal.SIGTERM, signal.SIGABRT}
 
 
 def signal_name(number: int) -> str:
@@ -34,13 +31,13 @@ def signal_name(number: int) -> str:
 
 
 def describe_kill(number: int) -> str:
-    """Describe the end of a process killed by a signal, with a hint for SIGKILL."""
+    """Describe how a signal killed a process, with a hint for SIGKILL."""
     hint = "; if nobody sent it, memory ran out" if number == signal.SIGKILL else ""
     return f"killed by {signal_name(number)}{hint}"
 
 
 def find_end_reason(log: Path, log_start: int) -> str:
-    """Return the cause, or the last line, in the log from byte `log_start` on; never empty."""
+    """Return the cause or the last line of the log from byte `log_start` on; never empty."""
     lines = _read_lines(log, log_start)
     nonempty_lines = [line.strip() for line in lines if line.strip()]
     return _select_cause(lines) or (nonempty_lines[-1] if nonempty_lines else "an empty log")
@@ -58,12 +55,15 @@ def _read_lines(log: Path, log_start: int) -> list[str]:
 
 
 def _select_cause(lines: Sequence[str]) -> str:
-    """Return a killed rank, or else an error: other ranks only report that they lost the first."""
+    """Return a killed rank, or an error if there is none.
+
+    The other ranks only report that they lost the connection to the killed one.
+    """
     sentence_by_signal = dict(_find_kills(lines))
     causes = [
         sentence for number, sentence in sentence_by_signal.items() if number not in CASCADE_SIGNALS
     ]
-    # torch's launcher only reports that a child failed, and accelerate's repeats its command
+    # torch's launcher only reports that a child failed, and accelerate's repeats its command.
     errors = [line.strip() for line in lines if _ERROR.search(line)]
     errors = [line for line in errors if not re.search("ChildFailedError|CalledProcessError", line)]
     candidates = causes or errors or list(sentence_by_signal.values())
@@ -71,7 +71,7 @@ def _select_cause(lines: Sequence[str]) -> str:
 
 
 def _find_kills(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield each signal that ended a rank, with a sentence."""
+    """Yield each signal that killed a rank, with a sentence that describes it."""
     rank = "a rank"
     for line in lines:
         if match := _RANK.search(line):

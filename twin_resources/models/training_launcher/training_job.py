@@ -5,8 +5,8 @@ and the messages. Out of scope: starting processes (`machine.py`), the backends,
 (`reason.py`).
 
 If a worker dies, the training run is retried once, and the script resumes from its last complete
-checkpoint. A failure that the script explains (`failure.json` in the job's folder) is not retried.
-Neither is a run whose output exists: the output is renamed into place when it is complete, so a
+checkpoint. There is no retry if the script explains the failure (`failure.json` in the job's
+folder), or if the output exists. The script renames the output into place when it is complete, so a
 rank that dies during shutdown does no harm.
 """
 # pyright: strict
@@ -29,7 +29,7 @@ Message = dict[str, Any]
 
 
 class TrainingDiedError(TwinError):
-    """An end of the processes without an explained failure; a new attempt may succeed."""
+    """The processes ended without an explained failure; a new attempt may succeed."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class TrainingJob:
         folder: contains `job.json`, and `output/` when the training run is complete. Every machine
             must see the folder at this path.
         module: Python module that every rank runs with `--job <folder>/job.json`.
-        ahead: module whose `import_ahead(<folder>/job.json)` does the ranks' imports in the process
-            that forks them; empty if there is none.
+        ahead: module whose `import_ahead(<folder>/job.json)` runs the ranks' imports in the process
+            that forks them; may be empty.
         ranks: number of processes.
         device: `cpu` or `cuda`.
         threads_per_rank: number of threads; None for a machine's cores divided by its ranks.
@@ -50,7 +50,7 @@ class TrainingJob:
         environment: variables for every rank.
         deepspeed: DeepSpeed's configuration; empty for accelerate alone.
         timeout_s: time limit in seconds.
-        silence_s: seconds without a log line after which the processes are ended.
+        silence_s: seconds without a log line after which the processes are stopped.
     """
 
     name: str
@@ -78,11 +78,12 @@ def job_from_values(values: Mapping[str, Any]) -> TrainingJob:
 
 
 class TrainingLauncher(Protocol):
-    """A launcher that runs a training job to its end.
+    """A launcher that runs a training job to completion.
 
     Attributes:
-        shares_files: whether rank 0 can write to this process's temporary files. If not, it writes
-            Dagster's events to its standard output, and they are forwarded as messages.
+        shares_files: whether rank 0 can write to this process's temporary files. If not, rank 0
+            writes Dagster's events to its standard output, and the launcher forwards them as
+            messages.
     """
 
     @property
@@ -99,9 +100,9 @@ class TrainingLauncher(Protocol):
 
         Args:
             on_message: called with `{"progress": {step, steps, loss, lr, tokens_per_s, rss_mb,
-                grad_norm, eta_s}}` for each step, on GPUs also gpu_peak_mb. `{"text": line}`
-                reports a wait, a retry or a resumption, and `{"pipes": line}` an event that rank 0
-                sends to Dagster Pipes on its standard output.
+                grad_norm, eta_s}}` for each step, on GPUs also with gpu_peak_mb. `{"text": line}`
+                reports a wait, a retry or a resumption. `{"pipes": line}` contains an event that
+                rank 0 sends to Dagster Pipes on its standard output.
             environment: additional variables, such as those of Dagster Pipes.
 
         Returns:
@@ -110,7 +111,8 @@ class TrainingLauncher(Protocol):
         Raises:
             TrainingDiedError: the processes died twice; the message contains the reason and the
                 path of the log.
-            TwinError: a failure that a retry cannot solve, with the script's own message.
+            TwinError: the script failed for a reason that a retry cannot fix; it contains the
+                script's own message.
         """
         ...
 
@@ -139,26 +141,26 @@ def run_with_retry(
     Raises:
         TrainingDiedError, TwinError: see `TrainingLauncher.run`.
     """
-    output = job.folder / "output"
-    failure = job.folder / "failure.json"
-    failure.unlink(missing_ok=True)
+    output_folder = job.folder / "output"
+    failure_file = job.folder / "failure.json"
+    failure_file.unlink(missing_ok=True)
     log = settings.logs_dir / f"training-{job.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    if output.is_dir():
-        return output
+    if output_folder.is_dir():
+        return output_folder
     attempt_end = attempt(log)
-    if attempt_end.should_retry and not failure.is_file():
+    if attempt_end.should_retry and not failure_file.is_file():
         cause = find_cause(log, attempt_end.log_start)
         reason = f"{attempt_end.description}: {cause}" if cause else attempt_end.description
-        if output.is_dir():
+        if output_folder.is_dir():
             write_line({"text": f"{reason}, after the training was complete"})
-            return output
+            return output_folder
         write_line({"text": f"{reason}; trying again from the last complete checkpoint"})
         attempt_end = attempt(log)
-    if output.is_dir():
-        return output
-    if failure.is_file():
-        raise TwinError(**json.loads(failure.read_text(encoding="utf-8")))
+    if output_folder.is_dir():
+        return output_folder
+    if failure_file.is_file():
+        raise TwinError(**json.loads(failure_file.read_text(encoding="utf-8")))
     raise TrainingDiedError(
         f"train {job.name}",
         found=f"{attempt_end.description}: {find_end_reason(log, attempt_end.log_start)}",
@@ -170,7 +172,7 @@ def run_with_retry(
 def training_lock(
     lock: Path, on_message: Callable[[Message], None], *, scope: str
 ) -> Generator[None]:
-    """Hold a lock file; if another training run holds it, report that and wait."""
+    """Hold a lock file; if another training run has it, send a message and wait."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:
@@ -182,7 +184,7 @@ def training_lock(
 
 
 def ignore_message(_message: Message) -> None:
-    """Discard a message that no caller requested; the log also contains it."""
+    """Discard a message; the log also contains it."""
 
 
 def forward_line(line: str, on_message: Callable[[Message], None]) -> None:

@@ -1,9 +1,9 @@
 """Read and write traces and scores in the embedded trace store or a real Langfuse.
 
-Scope: HTTP to the endpoints that both have, paging, and failures as `TwinError`.
-Out of scope: what a score means (sensors, assets), retries that must survive an unavailable server
-(an outbox), prompts and datasets.
-API: https://api.reference.langfuse.com. A failed read raises; it never looks like an empty one.
+Scope: HTTP requests to the endpoints that both have, pagination, and errors as `TwinError`.
+Out of scope: interpreting scores (sensors, assets), queueing data while a server is unavailable
+(`outbox.py`), prompts and datasets.
+API: https://api.reference.langfuse.com. A failed read raises and never returns an empty result.
 """
 # pyright: strict
 
@@ -32,16 +32,14 @@ ALL_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace
 SCORE_FIELD_GROUPS = "core,details,subject,annotation"
 SCORE_PAGE_SIZE = 100  # the API's maximum
 OBSERVATION_PAGE_SIZE = 200  # a row with input, output and metadata takes some KB
-EXPANDED_METADATA = ("twin.chunks",)  # values of more than 200 characters are cut by default
-MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S = (
-    1.0,
-    60.0,
-)  # after 429; the second is used without Retry-After
-MAX_PAGES = 10_000  # a cursor that points back to itself must not loop forever
+EXPANDED_METADATA = ("twin.chunks",)  # by default, the API cuts values at 200 characters
+# Wait after a 429; the second value applies if the response has no Retry-After.
+MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S = 1.0, 60.0
+MAX_PAGES = 10_000  # a cycle of cursors must not loop forever
 
 
 class TraceStoreError(TwinError):
-    """A call to the trace store failed; `status` is the HTTP status, or None without an answer."""
+    """A failed call to the trace store; `status` is the HTTP status, or None without a response."""
 
     def __init__(self, tried: str, *, found: str, next_step: str, status: int | None) -> None:
         self.status = status
@@ -49,7 +47,7 @@ class TraceStoreError(TwinError):
 
     @property
     def is_server_error(self) -> bool:
-        """Whether the store answered with a server error; a smaller request may succeed."""
+        """Whether the store returned a server error; a smaller request may succeed."""
         return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -61,8 +59,9 @@ class LangfuseClient:
         public_key, secret_key: the project's key pair.
         timeout_s: time limit of one call.
         http: HTTP client with keys and address set; created by default.
-        wait: sleep function for a caller that can wait. A call answered with 429 is repeated after
-            the requested time, for up to an hour in all. If None, the call fails at once.
+        wait: sleep function for a caller that can wait. After a 429, the call is repeated when the
+            requested time has passed, for up to an hour in total. If None, the call fails
+            immediately.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class LangfuseClient:
             base_url=self.host,
             auth=(public_key, secret_key),
             timeout=timeout_s,
-            # the environment's proxy is for outside hosts, not for the loopback
+            # The environment's proxy is for external hosts, not for the loopback interface.
             trust_env=httpx.URL(self.host).host not in ("127.0.0.1", "localhost", "::1"),
         )
 
@@ -91,7 +90,7 @@ class LangfuseClient:
     def from_settings(
         cls, settings: Settings, *, wait: Callable[[float], object] | None = None
     ) -> LangfuseClient:
-        """Return a client for this home's trace store: a configured Langfuse, else the local one.
+        """Return a client for this home's trace store: the configured Langfuse or the local store.
 
         Args:
             wait: see the class.
@@ -125,7 +124,7 @@ class LangfuseClient:
         return self._call("GET", "/api/public/health", tried="check the health of the trace store")
 
     def projects(self) -> list[dict[str, Any]]:
-        """Return the project of this key pair; the call also checks the keys."""
+        """Return the project of this key pair; the call also validates the keys."""
         return self._list(
             self._call("GET", "/api/public/projects", tried="find the project of the keys")
         )
@@ -146,12 +145,12 @@ class LangfuseClient:
         expand_metadata: Sequence[str] = (),
         limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yield observations, newest first, reading each page when it is needed.
+        """Yield observations, newest first; pages are read lazily.
 
         Args:
             since, until: bounds of the start time; `until` is exclusive.
             filter: conditions in the API's syntax, joined by AND.
-            fields: field groups, comma-separated.
+            fields: comma-separated field groups.
             expand_metadata: names of values returned in full; others are cut to 200 characters.
             limit: the maximum number of observations, or None for all.
 
@@ -181,7 +180,7 @@ class LangfuseClient:
         """Return `{"id", "observations": […], "metadata": {…}}`, oldest and outermost first.
 
         `metadata` merges the metadata of all observations, without the names that the transport
-        adds (`attributes.`, `resourceAttributes.`, `scope.`); a generation's values win.
+        adds (`attributes.`, `resourceAttributes.`, `scope.`). A generation's values have priority.
 
         Raises:
             TraceStoreError: the read failed, or the trace does not exist (`status` 404).
@@ -194,7 +193,7 @@ class LangfuseClient:
                 next_step="check the id; a trace arrives a few seconds after its answer",
                 status=404,
             )
-        ordered = sorted(
+        ordered_observations = sorted(
             observations, key=lambda item: (item["startTime"], _depth(item, observations))
         )
         metadata: dict[str, Any] = {}
@@ -204,7 +203,7 @@ class LangfuseClient:
                 for name, value in cast(dict[str, Any], observation["metadata"] or {}).items()
                 if not name.startswith(("attributes.", "resourceAttributes.", "scope."))
             }
-        return {"id": trace_id, "observations": ordered, "metadata": metadata}
+        return {"id": trace_id, "observations": ordered_observations, "metadata": metadata}
 
     def scores(
         self,
@@ -218,10 +217,10 @@ class LangfuseClient:
         fields: str = SCORE_FIELD_GROUPS,
         limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Yield scores, newest first, reading each page when it is needed.
+        """Yield scores, newest first; pages are read lazily.
 
-        `timestamp` does not track changes: a score may arrive late, change or be deleted, so read
-        overlapping windows.
+        `timestamp` does not track changes: a score may arrive late, change or be deleted. Callers
+        should therefore read overlapping windows.
 
         Args:
             since, until: bounds of the timestamp; `until` is exclusive.
@@ -258,7 +257,7 @@ class LangfuseClient:
         metadata: Mapping[str, Any] | None = None,
         environment: str = "",
     ) -> str:
-        """Write one score and return its id (server 4.16 refuses an array of scores).
+        """Write one score and return its id (server 4.16 rejects an array of scores).
 
         A score with the same `id` is replaced. A bool is written as BOOLEAN.
 
@@ -278,14 +277,14 @@ class LangfuseClient:
             "comment": comment,
             "environment": environment,
         }
-        posted: dict[str, Any] = {key: text for key, text in body.items() if text}
-        posted["value"] = value
+        payload: dict[str, Any] = {key: text for key, text in body.items() if text}
+        payload["value"] = value
         if metadata is not None:
-            posted["metadata"] = dict(metadata)
-        answer = self._call(
-            "POST", "/api/public/scores", tried=f"write score {name!r}", json=posted
+            payload["metadata"] = dict(metadata)
+        response = self._call(
+            "POST", "/api/public/scores", tried=f"write score {name!r}", json=payload
         )
-        return str(answer["id"])
+        return str(response["id"])
 
     def delete_score(self, score_id: str) -> None:
         """Delete one score; a missing id is not an error."""
@@ -293,7 +292,7 @@ class LangfuseClient:
         self._call("DELETE", path, tried=f"delete score {score_id}")
 
     def delete_dataset_item(self, item_id: str) -> None:
-        """Delete one item of a dataset, including from the runs that used it."""
+        """Delete one item of a dataset, also from the runs that used it."""
         path = f"/api/public/dataset-items/{quote(item_id, safe='')}"
         self._call("DELETE", path, tried=f"delete dataset item {item_id}")
 
@@ -305,7 +304,7 @@ class LangfuseClient:
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Delete traces with their observations and scores in one call; missing ids are allowed.
 
-        Langfuse's clouds allow 50 to 1,000 deletions a day; this call counts as one.
+        Langfuse Cloud allows 50 to 1,000 deletions a day; this call counts as one.
         """
         self._call(
             "DELETE",
@@ -317,34 +316,34 @@ class LangfuseClient:
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
         """Return one page of a list endpoint, newest first, and the next cursor (empty at the end).
 
-        This is for callers that count their requests; others use `observations` and `scores`.
+        Callers that count their requests use this method; others use `observations` and `scores`.
 
         Raises:
             TraceStoreError: the page could not be read.
         """
-        tried = f"read {path.rsplit('/', 1)[1]} from {self.host}"
-        answer = self._call("GET", path, tried=tried, params=dict(parameters))
-        return self._list(answer), str(answer.get("meta", {}).get("cursor") or "")
+        action = f"read {path.rsplit('/', 1)[1]} from {self.host}"
+        response = self._call("GET", path, tried=action, params=dict(parameters))
+        return self._list(response), str(response.get("meta", {}).get("cursor") or "")
 
     def _pages(
         self, path: str, query_parameters: Mapping[str, str], *, page_size: int, limit: int | None
     ) -> Iterator[dict[str, Any]]:
         parameters = {name: value for name, value in query_parameters.items() if value}
-        yielded = 0
+        row_count = 0
         for _ in range(MAX_PAGES):
-            page_limit = page_size if limit is None else min(page_size, limit - yielded)
+            page_limit = page_size if limit is None else min(page_size, limit - row_count)
             if page_limit <= 0:
                 return
-            answer = self._call(
+            response = self._call(
                 "GET",
                 path,
                 tried=f"read {path.rsplit('/', 1)[1]} from {self.host}",
                 params=parameters | {"limit": str(page_limit)},
             )
-            rows = self._list(answer)
+            rows = self._list(response)
             yield from rows
-            yielded += len(rows)
-            cursor = answer.get("meta", {}).get("cursor")
+            row_count += len(rows)
+            cursor = response.get("meta", {}).get("cursor")
             if not cursor or not rows:
                 return
             if cursor == parameters.get("cursor"):
@@ -388,7 +387,7 @@ class LangfuseClient:
                 status=response.status_code,
             )
         try:
-            answer = response.json()
+            document = response.json()
         except ValueError as error:
             raise TraceStoreError(
                 tried,
@@ -396,24 +395,28 @@ class LangfuseClient:
                 next_step="check that the address belongs to a trace store, not to a web page",
                 status=response.status_code,
             ) from error
-        return cast(dict[str, Any], answer)
+        return cast(dict[str, Any], document)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        left_s = MAX_RETRY_AFTER_S
+        remaining_s = MAX_RETRY_AFTER_S
         while True:
             response = self._http.request(method, path, **request)
             if response.status_code != HTTPStatus.TOO_MANY_REQUESTS or self._wait is None:
                 return response
-            asked_s = retry_after_s(response.headers.get("retry-after", ""), now=datetime.now(UTC))
-            wait_s = max(MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S if asked_s is None else asked_s)
-            if wait_s > left_s:
+            retry_after = retry_after_s(
+                response.headers.get("retry-after", ""), now=datetime.now(UTC)
+            )
+            wait_s = max(
+                MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S if retry_after is None else retry_after
+            )
+            if wait_s > remaining_s:
                 return response
             self._wait(wait_s)
-            left_s -= wait_s
+            remaining_s -= wait_s
 
 
 def _depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
-    """Return the nesting depth, because a parent may start in the same millisecond as its child."""
+    """Return the nesting depth, which orders a parent and a child of the same millisecond."""
     parents = {item["id"]: item["parentObservationId"] for item in trace}
     depth, ancestor = 0, observation["parentObservationId"]
     while ancestor in parents and depth < len(parents):
@@ -434,5 +437,5 @@ def _next_step(status: int) -> str:
 def _instant(moment: datetime | None) -> str:
     if moment is None:
         return ""
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    aware_moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware_moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

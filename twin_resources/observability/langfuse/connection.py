@@ -1,6 +1,6 @@
 """Choose a home's trace store: a Langfuse, or the local store with the same API.
 
-Scope: the store's address and keys. Out of scope: reading and writing it (`client.py`), the
+Scope: the store's address and keys. Out of scope: reading and writing traces (`client.py`), the
 gateway's configuration (`gateway/config/proxy_config.py`).
 """
 # pyright: strict
@@ -28,8 +28,8 @@ class TraceStore:
 def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
     """Return the trace store of this home.
 
-    The address is always explicit; without one, LiteLLM and the Langfuse SDK send to two different
-    clouds.
+    The address is always explicit; without it, LiteLLM and the Langfuse SDK send data to two
+    different clouds.
 
     Raises:
         TwinError: some of the three LANGFUSE_ variables are set, but not all.
@@ -43,10 +43,10 @@ def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
         "LANGFUSE_SECRET_KEY": settings.langfuse_secret_key,
     }
     if any(langfuse_settings.values()):
-        missing = ", ".join(name for name, value in langfuse_settings.items() if not value)
+        missing_names = ", ".join(name for name, value in langfuse_settings.items() if not value)
         raise TwinError(
             "find the trace store",
-            found=f"an incomplete set of Langfuse settings: {missing} missing",
+            found=f"an incomplete set of Langfuse settings: {missing_names} missing",
             next_step="set all three LANGFUSE_ variables, or none for the local store",
         )
     host = f"http://127.0.0.1:{settings.traces_port}"

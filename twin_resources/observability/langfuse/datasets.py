@@ -1,8 +1,8 @@
 """Read the datasets that evaluations write to a real Langfuse: their names and items.
 
-Scope: what an erasure has to find in them. Out of scope: writing them (the gate's
-`report/experiment.py`, through the SDK); the embedded trace store has none.
-API: https://api.reference.langfuse.com, dataset items (pages by number, no cursor).
+Scope: the items that an erasure must find. Out of scope: writing datasets (the gate's
+`report/experiment.py`, through the SDK); the embedded trace store has no datasets.
+API: https://api.reference.langfuse.com, dataset items (numbered pages, no cursor).
 """
 # pyright: strict
 
@@ -25,15 +25,15 @@ def held_out_dataset(author: str) -> str:
 
 
 def dataset_items(client: LangfuseClient, author: str) -> Iterator[dict[str, Any]]:
-    """Yield every item of an author's dataset, or nothing if no evaluation has run.
+    """Yield every item of an author's dataset; the dataset may not exist yet.
 
     Raises:
         TraceStoreError: a page could not be read.
     """
-    for number in count(1):
+    for page_number in count(1):
         parameters = {
             "datasetName": held_out_dataset(author),
-            "page": str(number),
+            "page": str(page_number),
             "limit": str(PAGE_SIZE),
         }
         try:

@@ -1,19 +1,19 @@
-"""Keep scores and trace exports on disk until the trace store has them.
+"""Store scores and trace exports on disk until the trace store has accepted them.
 
-Scope: one SQLite file per machine (write-ahead log), its waiting items, its bounds and counts.
-Out of scope: HTTP (`relay.py`), what a score means (`ledger/`).
+Scope: one SQLite file per machine (write-ahead log), its queue, limits and counts.
+Out of scope: HTTP (`relay.py`), interpreting scores (`ledger/`).
 Method: the transactional outbox, https://microservices.io/patterns/data/transactional-outbox.html
 
-The gateway writes this file itself, and the relay reads it; a receiver on the loopback between them
-would lose a trace whenever it was down. A row is committed before its caller gets a confirmation,
-so the death of any process loses nothing.
+The gateway writes this file itself, and the relay reads it. A local receiver between them would
+lose traces whenever it was down. Each row is committed before its caller gets a confirmation, so a
+crash of any process loses nothing.
 
-A score is queued under its own id. A later score with that id replaces it, even while the former is
-being sent, because the sender removes the number it sent, not the id. The trace store also replaces
-by score id and by span id, so an item sent twice is stored once. Forgotten data is left out of what
-is queued (`tombstones.py`), and an erasure waits until no item is being sent. Traces are bounded by
-bytes; the oldest are dropped first and counted. Scores are never dropped: a full outbox refuses the
-new score with an error.
+A score is queued under its own id. A later score with that id replaces it, even while the earlier
+one is being sent, because the sender removes the row number that it sent, not the id. The trace
+store also replaces scores by id and spans by id, so an item that is sent twice is stored once.
+Erased data is not queued (`tombstones.py`), and an erasure waits until no item is being sent. The
+size of the traces is limited; the oldest are dropped first and counted. Scores are never dropped: a
+full outbox rejects new scores with an error.
 """
 # pyright: strict
 
@@ -41,9 +41,9 @@ from twin_resources.storage.storage_faults import classify_error, summarize_erro
 SCHEMA = 2  # version 2 added tombstones
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 MAX_SCORES = 2_000_000  # about 1 GB
-# A reader waits for this write; a vote refused with 503 is sent again.
+# A reader waits for this write; the client repeats a vote that gets a 503.
 BUSY_TIMEOUT_S = 10.0
-# The relay, which nobody waits for, moves the log into the file; the gateway is the fallback.
+# The relay, for which no reader waits, moves the log into the file; the gateway is the fallback.
 RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
 Kind = Literal["score", "trace"]
 # Sending order: readers' scores, then traces, then the gateway's own measurements.
@@ -65,11 +65,11 @@ PRAGMA user_version = {SCHEMA};
 
 
 class OutboxFullError(TwinError):
-    """No space is left for another score, because the trace store has been unavailable for long."""
+    """The outbox has no space for more scores, because the trace store was unavailable too long."""
 
 
 class OutboxError(TwinError):
-    """The file cannot be read or written (full disk, damaged file, newer version)."""
+    """The file cannot be read or written (full disk, damaged file, or newer version)."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class QueuedScore:
     """A score waiting to be sent.
 
     Attributes:
-        id: derived from what the score rates, so that a repetition replaces it.
+        id: derived from the rated item, so that a repeated score replaces the earlier one.
         value: a number, or the text of a CORRECTION.
         data_type: `NUMERIC`, `BOOLEAN`, `CATEGORICAL`, `TEXT` or `CORRECTION`.
         environment: Langfuse's separation of data; empty means `default`.
-        metadata: flat; its time (`twin.at`) is fixed here, because the store stamps arrivals.
+        metadata: flat; contains the time (`twin.at`), because the store records only the arrival.
     """
 
     id: str
@@ -94,8 +94,8 @@ class QueuedScore:
     environment: str = ""
 
     def body(self) -> dict[str, Any]:
-        """Return the object for `POST /api/public/scores`."""
-        posted: dict[str, Any] = {
+        """Return the request body for `POST /api/public/scores`."""
+        payload: dict[str, Any] = {
             "id": self.id,
             "traceId": self.trace_id,
             "name": self.name,
@@ -104,7 +104,7 @@ class QueuedScore:
             "metadata": dict(self.metadata),
         }
         fields = {"comment": self.comment, "environment": self.environment}
-        return posted | {name: text for name, text in fields.items() if text}
+        return payload | {name: text for name, text in fields.items() if text}
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,12 @@ class OutboxCounts:
     """Counts of waiting, sent, dropped and refused items; times are Unix seconds.
 
     Attributes:
-        scores, traces, trace_bytes: waiting now.
-        oldest_at: when the oldest waiting item was queued, or None if nothing waits.
-        sent_scores, sent_traces: accepted by the trace store so far.
-        dropped_traces: dropped to free space, oldest first.
-        refused: kept aside because the trace store will never accept them (`Outbox.list_refused`).
+        scores, traces, trace_bytes: items and bytes in the queue.
+        oldest_at: time at which the oldest queued item was added, or None if the queue is empty.
+        sent_scores, sent_traces: items that the trace store has accepted so far.
+        dropped_traces: traces that were dropped to free space, oldest first.
+        refused: items set aside because the trace store will never accept them
+            (`Outbox.list_refused`).
         problem, problem_at: the relay's last problem; empty after a success.
     """
 
@@ -145,7 +146,7 @@ class OutboxCounts:
 
 
 def score_id(*parts: str) -> str:
-    """Return a score's id (32 hexadecimal digits) from the parts that identify it."""
+    """Derive a score's id (32 hexadecimal digits) from the parts that identify it."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
@@ -156,9 +157,9 @@ def outbox_path(settings: Settings) -> Path:
 
 @contextmanager
 def sending_lock(path: Path) -> Generator[None]:
-    """Hold the relay's lock while one item is sent, from reading it to the answer.
+    """Hold the relay's lock while one item is sent, from reading it to the response.
 
-    A later holder of the lock can rely on this: each item read earlier has arrived or failed.
+    The next holder of the lock can rely on the result: each item read earlier was sent or failed.
     """
     with path.with_suffix(".sending").open("a") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -170,8 +171,8 @@ class Outbox:
 
     Args:
         path: the SQLite file; its folder is created.
-        most_trace_bytes: above this size the oldest traces are dropped.
-        most_scores: above this number `put_scores` refuses.
+        max_trace_bytes: size above which the oldest traces are dropped.
+        max_scores: number of queued scores at which `put_scores` rejects more.
         checkpoint_pages: number of log pages at which a commit of this process also moves them into
             the file, with an fsync.
 
@@ -205,7 +206,7 @@ class Outbox:
                     next_step="update llm-twin, or set a different home with TWIN_HOME",
                 )
             use_write_ahead_log(self._connection, within_s=BUSY_TIMEOUT_S)
-            # Commits survive the death of every process; a power cut may lose the last ones.
+            # Commits survive a crash of any process; a power failure may lose the last ones.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
@@ -213,16 +214,16 @@ class Outbox:
                 self._connection.executescript(_TABLES)
 
     def put_scores(self, scores: Iterable[QueuedScore], *, automatic: bool = False) -> None:
-        """Queue scores in one transaction, replacing a waiting score with the same id.
+        """Queue scores in one transaction; a score replaces a queued one with the same id.
 
-        Scores on forgotten traces or by forgotten readers are left out.
+        Scores on erased traces and scores by erased readers are omitted.
 
         Args:
-            automatic: send after readers' scores and traces.
+            automatic: whether to send the scores after readers' scores and traces.
 
         Raises:
-            OutboxFullError: too many scores are waiting; none of these was queued.
-            OutboxError: the disk is full or the file is damaged; none was queued.
+            OutboxFullError: too many scores are queued; none of these was added.
+            OutboxError: the disk is full or the file is damaged; none was added.
         """
         priority = _AUTOMATIC_PRIORITY if automatic else _READER_PRIORITY
         with self._write_transaction("queue a score") as connection:
@@ -242,34 +243,37 @@ class Outbox:
     def put_trace(self, export: bytes) -> None:
         """Queue one gzipped OTLP export; drop the oldest exports if there is no space.
 
-        Forgotten traces are left out, and so are later scores on them.
+        Erased traces and later scores on them are omitted.
 
         Raises:
             OutboxError: the disk is full or the file is damaged.
         """
         with self._write_transaction("queue a trace") as connection:
             if tombstones.has_tombstones(connection):
-                buried = tombstones.find_buried_traces(connection, export)
+                buried_ids = tombstones.find_buried_traces(connection, export)
                 tombstones.add_tombstones(
-                    connection, (tombstones.tombstone_hash("trace", trace) for trace in buried)
+                    connection,
+                    (tombstones.tombstone_hash("trace", trace_id) for trace_id in buried_ids),
                 )
-                remaining = tombstones.without_traces(export, buried) if buried else export
-                if remaining is None:
+                remaining_export = (
+                    tombstones.without_traces(export, buried_ids) if buried_ids else export
+                )
+                if remaining_export is None:
                     return
-                export = remaining
+                export = remaining_export
             identity = hashlib.sha256(export).hexdigest()
             self._put(connection, "trace", identity, export, priority=_TRACE_PRIORITY)
             while self._count(connection, "bytes") > self._max_trace_bytes:
-                oldest = connection.execute(
+                oldest_row = connection.execute(
                     "SELECT number, bytes FROM waiting WHERE kind = 'trace' ORDER BY number LIMIT 1"
                 ).fetchone()
-                connection.execute("DELETE FROM waiting WHERE number = ?", (oldest[0],))
-                self._increment_counts(connection, trace=-1, bytes=-oldest[1], dropped=1)
+                connection.execute("DELETE FROM waiting WHERE number = ?", (oldest_row[0],))
+                self._increment_counts(connection, trace=-1, bytes=-oldest_row[1], dropped=1)
 
     def next_waiting(self) -> QueuedItem | None:
-        """Return the next item (fewest attempts, then kind, then oldest), or None if nothing waits.
+        """Return the next item (fewest attempts, then kind, then oldest), or None if there is none.
 
-        An item that the store cannot process is moved behind the others and does not block them.
+        An item that the store cannot process moves behind the others and does not block them.
         """
         with self._read_connection() as connection:
             row = connection.execute(
@@ -279,7 +283,7 @@ class Outbox:
         return QueuedItem(*row) if row else None
 
     def mark_sent(self, waiting: QueuedItem) -> None:
-        """Record that the trace store has the item."""
+        """Record that the trace store has accepted the item."""
         with self._write_transaction("note what was sent") as connection:
             self._remove(connection, waiting)
             self._increment_counts(connection, **{f"sent_{waiting.kind}": 1})
@@ -296,9 +300,9 @@ class Outbox:
             )
 
     def refuse(self, waiting: QueuedItem, reason: str) -> None:
-        """Keep aside an item that the trace store will never accept, with the reason.
+        """Set aside an item that the trace store will never accept, with the reason.
 
-        The item is kept as it waits now; one forgotten or replaced while being sent is not kept.
+        The row is copied from the queue; if it was erased or replaced meanwhile, nothing is copied.
         """
         with self._write_transaction("note a refusal") as connection:
             connection.execute(
@@ -309,40 +313,46 @@ class Outbox:
             self._remove(connection, waiting)
 
     def list_refused(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
-        """Return (kind, id, why) of the items that the trace store refused, newest first."""
+        """Return (kind, id, reason) of the items that the trace store rejected, newest first."""
         with self._read_connection() as connection:
             return connection.execute(
                 "SELECT kind, id, why FROM refused ORDER BY number DESC LIMIT ?", (limit,)
             ).fetchall()
 
     def counts(self) -> OutboxCounts:
-        """Return counts of waiting, sent, dropped and refused items."""
+        """Return the counts of waiting, sent, dropped and refused items."""
         with self._read_connection() as connection:
-            counted: dict[str, int] = dict(connection.execute("SELECT name, value FROM counts"))
-            oldest = connection.execute("SELECT MIN(queued_at) FROM waiting").fetchone()[0]
-            refused = connection.execute("SELECT COUNT(*) FROM refused").fetchone()[0]
-            word = connection.execute("SELECT value, at FROM words WHERE name = 'problem'")
-            problem, problem_at = word.fetchone() or ("", None)
+            count_by_name: dict[str, int] = dict(
+                connection.execute("SELECT name, value FROM counts")
+            )
+            oldest_at = connection.execute("SELECT MIN(queued_at) FROM waiting").fetchone()[0]
+            refused_count = connection.execute("SELECT COUNT(*) FROM refused").fetchone()[0]
+            cursor = connection.execute("SELECT value, at FROM words WHERE name = 'problem'")
+            problem, problem_at = cursor.fetchone() or ("", None)
         return OutboxCounts(
-            scores=counted.get("score", 0),
-            traces=counted.get("trace", 0),
-            trace_bytes=counted.get("bytes", 0),
-            oldest_at=oldest,
-            sent_scores=counted.get("sent_score", 0),
-            sent_traces=counted.get("sent_trace", 0),
-            dropped_traces=counted.get("dropped", 0),
-            refused=refused,
+            scores=count_by_name.get("score", 0),
+            traces=count_by_name.get("trace", 0),
+            trace_bytes=count_by_name.get("bytes", 0),
+            oldest_at=oldest_at,
+            sent_scores=count_by_name.get("sent_score", 0),
+            sent_traces=count_by_name.get("sent_trace", 0),
+            dropped_traces=count_by_name.get("dropped", 0),
+            refused=refused_count,
             problem=problem,
             problem_at=problem_at,
         )
 
     def count_tombstones(self) -> int:
-        """Return the number of tombstones, which grows when more data is forgotten."""
+        """Return the number of tombstones, which grows with each erasure."""
         with self._read_connection() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM tombstones").fetchone()[0])
 
     def is_buried(self, names: Iterable[str], *, started_at: float) -> bool:
-        """Return whether any of these tombstones applies to data that began then (Unix seconds)."""
+        """Return whether a tombstone with one of these hashes applies to data of this start time.
+
+        Args:
+            started_at: start time in Unix seconds.
+        """
         with self._read_connection() as connection:
             return tombstones.is_buried(connection, names, started_at=started_at)
 
@@ -360,7 +370,7 @@ class Outbox:
         *,
         priority: int,
     ) -> None:
-        replaced = connection.execute(
+        replaced_rows = connection.execute(
             "DELETE FROM waiting WHERE kind = ? AND id = ? RETURNING bytes", (kind, identity)
         ).fetchall()
         connection.execute(
@@ -368,15 +378,15 @@ class Outbox:
             "VALUES (?, ?, ?, ?, ?, ?)",
             (kind, identity, priority, time.time(), len(body), body),
         )
-        added = {kind: 1 - len(replaced)}
+        increments = {kind: 1 - len(replaced_rows)}
         if kind == "trace":
-            added["bytes"] = len(body) - sum(row[0] for row in replaced)
-        self._increment_counts(connection, **added)
+            increments["bytes"] = len(body) - sum(row[0] for row in replaced_rows)
+        self._increment_counts(connection, **increments)
 
     def _remove(self, connection: sqlite3.Connection, waiting: QueuedItem) -> None:
-        # Delete by number, so that a replacement queued meanwhile stays.
-        deleted = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
-        if deleted.rowcount:
+        # Delete by number, so that a replacement that was queued meanwhile remains.
+        result = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
+        if result.rowcount:
             size = {"bytes": -len(waiting.body)} if waiting.kind == "trace" else {}
             self._increment_counts(connection, **{waiting.kind: -1, **size})
 

@@ -1,17 +1,18 @@
 """Send the outbox to the trace store: `python -m twin_resources.observability.langfuse.relay`.
 
-Scope: the order of sending, pauses, and what each answer of the store means.
+Scope: the order of sending, pauses, and interpreting the store's responses.
 Out of scope: queueing (`outbox.py`), reading scores back (`ledger/`).
-API: `POST /api/public/scores` (one object a call: server 4.16 refuses an array) and
+API: `POST /api/public/scores` (one object a call: server 4.16 rejects an array) and
 `POST /api/public/otel/v1/traces`; Retry-After follows RFC 9110, section 10.2.3.
 
 The relay is a separate single-threaded program under the supervisor, so waiting an hour for a
-server blocks nothing else. A file lock allows one process per outbox; a second one would send an
-older vote after a newer one. An item is removed only by an answer that confirms this very object.
-Silence, 429, 5xx, garbage and a wrong key mean "again later"; 400, 413, 415 and 422 mean "never",
-and the item is kept aside. Langfuse 4 keeps both copies of a trace that is sent twice and counts
-their cost twice. If a trace may have arrived, the relay therefore looks for it half a minute later,
-before sending it again. Pauses use the monotonic clock, so setting the clock back does not stop it.
+server blocks nothing else. A file lock allows one process per outbox; a second one might send an
+older vote after a newer one. The relay removes an item only after a response that confirms this
+item. It retries later after no response, 429, 5xx, an unexpected body or a wrong key. After 400,
+413, 415 or 422, it sets the item aside. Langfuse 4 keeps both copies of a trace that is sent twice
+and counts their cost twice. If a trace may have arrived, the relay therefore looks for it half a
+minute later, before sending it again. Pauses use the monotonic clock, so setting the clock back
+does not stop the relay.
 """
 # pyright: strict
 
@@ -49,14 +50,10 @@ from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
-PERMANENT_FAILURES = (
-    400,
-    413,
-    415,
-    422,
-)  # about this object; 401, 403 and 404 concern the configuration
+# These concern the item; 401, 403 and 404 concern the configuration.
+PERMANENT_FAILURES = 400, 413, 415, 422
 TIMEOUT_S = 20.0
-TRACE_VISIBILITY_DELAY_S = 30.0  # Langfuse shows an accepted trace only some seconds later
+TRACE_VISIBILITY_DELAY_S = 30.0  # an accepted trace is visible in Langfuse after some seconds
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -65,8 +62,8 @@ class SendOutcome:
     """The result of one attempt.
 
     Attributes:
-        kind: `taken`; `again` later; `never`.
-        reason: the reason, for a person; empty when taken.
+        kind: `taken` (accepted), `again` (retry later) or `never` (rejected).
+        reason: human-readable reason; empty if the item was accepted.
         wait_s: seconds to wait before the next attempt, or None for the usual pause.
     """
 
@@ -76,11 +73,11 @@ class SendOutcome:
 
 
 class Sender:
-    """A sender of items to one trace store.
+    """Sends items to one trace store.
 
     Args:
-        asks_first: whether to look for a trace that may have arrived before sending it again. None
-            means yes, unless the store is on this machine, where a span is stored once per id.
+        checks_before_resend: whether to look for a trace that may have arrived before sending it
+            again. None means yes unless the store is local, because it stores a span id only once.
     """
 
     def __init__(
@@ -102,33 +99,33 @@ class Sender:
         )
 
     def send(self, waiting: QueuedItem) -> SendOutcome:
-        """Try to send once; failures of the server or the network never raise."""
+        """Try to send an item once; server and network failures do not raise."""
         is_trace = waiting.kind == "trace" and self._checks_before_resend
-        # If the trace may have arrived, the next attempt begins by looking for it.
+        # If the trace may have arrived, the next attempt looks for it first.
         recheck_wait_s = TRACE_VISIBILITY_DELAY_S if is_trace else None
         try:
             if is_trace and waiting.attempts and self._is_stored(waiting):
                 return SendOutcome("taken")
-            answer = self._post(waiting)
+            response = self._post(waiting)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return SendOutcome("again", f"no answer ({type(error).__name__}: {error})")
         except httpx.HTTPError as error:
             return SendOutcome(
                 "again", f"no answer ({type(error).__name__}: {error})", recheck_wait_s
             )
-        message = answer.text[:300] if not answer.is_success else ""
-        if answer.status_code == 429 or answer.status_code >= 500:
-            wait_s = retry_after_s(answer.headers.get("retry-after", ""), now=datetime.now(UTC))
-            wait_s = recheck_wait_s if wait_s is None and answer.status_code != 429 else wait_s
-            return SendOutcome("again", f"HTTP {answer.status_code}: {message}", wait_s)
-        if answer.status_code in PERMANENT_FAILURES:
-            return SendOutcome("never", f"HTTP {answer.status_code}: {message}")
-        if not answer.is_success:
-            return SendOutcome("again", f"HTTP {answer.status_code}: {message}")
-        return _read_success(waiting, answer)
+        message = response.text[:300] if not response.is_success else ""
+        if response.status_code == 429 or response.status_code >= 500:
+            wait_s = retry_after_s(response.headers.get("retry-after", ""), now=datetime.now(UTC))
+            wait_s = recheck_wait_s if wait_s is None and response.status_code != 429 else wait_s
+            return SendOutcome("again", f"HTTP {response.status_code}: {message}", wait_s)
+        if response.status_code in PERMANENT_FAILURES:
+            return SendOutcome("never", f"HTTP {response.status_code}: {message}")
+        if not response.is_success:
+            return SendOutcome("again", f"HTTP {response.status_code}: {message}")
+        return _read_success(waiting, response)
 
     def _is_stored(self, waiting: QueuedItem) -> bool:
-        """Return whether the store returns every span of an export; False if the query fails."""
+        """Return whether the store has every span of an export; False if the query fails."""
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
             ExportTraceServiceRequest,
         )
@@ -150,11 +147,11 @@ class Sender:
                 "fields": "core",
                 "limit": "1000",
             }
-            answer = self._http.get("/api/public/v2/observations", params=parameters)
+            response = self._http.get("/api/public/v2/observations", params=parameters)
             try:
-                stored_ids |= {str(row["id"]) for row in answer.raise_for_status().json()["data"]}
+                stored_ids |= {str(row["id"]) for row in response.raise_for_status().json()["data"]}
             except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
-                return False  # a rate limit, an older server, a captive portal
+                return False  # a rate limit, an older server, or a captive portal
         return {span.span_id.hex() for span in spans} <= stored_ids
 
     def _post(self, waiting: QueuedItem) -> httpx.Response:
@@ -175,7 +172,7 @@ class Sender:
 
 
 def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
-    """Accept a 2xx status only with this API's body, because a captive portal also returns 200."""
+    """Check the body of a 2xx response, because a captive portal also returns 200."""
     try:
         body: Any = answer.json()
     except ValueError:
@@ -189,18 +186,21 @@ def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
         return SendOutcome("again", f"HTTP {answer.status_code} without the score's id")
     if waiting.kind == "trace" and not set(document) <= {"partialSuccess"}:
         return SendOutcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
-    partial: Any = document.get("partialSuccess") or {}
-    if isinstance(partial, dict) and str(partial.get("rejectedSpans") or "0") != "0":  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    partial_success: Any = document.get("partialSuccess") or {}
+    if (
+        isinstance(partial_success, dict)
+        and str(partial_success.get("rejectedSpans") or "0") != "0"
+    ):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         return SendOutcome("never", f"spans rejected: {answer.text[:300]}")
     return SendOutcome("taken")
 
 
 @dataclass
 class Relay:
-    """The relay from one outbox to one trace store.
+    """Sends the items of one outbox to one trace store.
 
     Attributes:
-        jitter: random numbers that spread the pauses.
+        jitter: random number generator that varies the pauses.
     """
 
     outbox: Outbox
@@ -238,11 +238,11 @@ class Relay:
         return 0.0
 
     def _pause_s(self) -> float:
-        longest = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 20), MAX_PAUSE_S)
-        return longest * (0.5 + self.jitter.random() / 2)
+        max_pause_s = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 20), MAX_PAUSE_S)
+        return max_pause_s * (0.5 + self.jitter.random() / 2)
 
     def _report_change(self, text: str) -> None:
-        """Print one line when the situation changes, not one per attempt."""
+        """Print a line only if the message has changed, not for every attempt."""
         if text != self._last_message:
             sys.stderr.write(f"{text or 'the trace store accepts data again'}\n")
             sys.stderr.flush()
@@ -251,7 +251,7 @@ class Relay:
 
 @contextmanager
 def hold_relay_lock(path: Path) -> Generator[None]:
-    """Hold the lock of an outbox; the kernel releases it if the holder is killed.
+    """Hold the lock of an outbox; the kernel releases it if the process is killed.
 
     Raises:
         TwinError: another relay holds the lock.
@@ -269,7 +269,7 @@ def hold_relay_lock(path: Path) -> Generator[None]:
 
 
 def run_until(relay: Relay, stop: threading.Event) -> None:
-    """Send until `stop` is set; on an outbox error such as a full disk, wait and try again."""
+    """Send items until `stop` is set; after an outbox error such as a full disk, wait and retry."""
     while not stop.is_set():
         try:
             wait_s = relay.send_next()
@@ -281,7 +281,7 @@ def run_until(relay: Relay, stop: threading.Event) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status."""
+    """Run until SIGTERM or SIGINT; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m twin_resources.observability.langfuse.relay")
     parser.add_argument("--home", default=None)
     settings = load_settings(parser.parse_args(arguments).home)
@@ -290,8 +290,8 @@ def main(arguments: list[str] | None = None) -> int:
     def request_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, request_stop)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, request_stop)
     path = outbox_path(settings)
     try:
         outbox = Outbox(path)

@@ -1,6 +1,6 @@
-"""Parse how long a server asks its client to wait (RFC 9110, section 10.2.3).
+"""Parse the header `Retry-After` (RFC 9110, section 10.2.3).
 
-Scope: the header `Retry-After`. Out of scope: waiting (`relay.py`, `client.py`).
+Scope: the seconds to wait. Out of scope: waiting (`relay.py`, `client.py`).
 """
 # pyright: strict
 
@@ -13,7 +13,7 @@ MAX_RETRY_AFTER_S = 3600.0
 
 
 def retry_after_s(header: str, *, now: datetime) -> float | None:
-    """Return a Retry-After header's seconds, at most an hour, or None if absent or unreadable."""
+    """Return the seconds of a Retry-After header, at most an hour; None if absent or invalid."""
     text = header.strip()
     try:
         seconds = float(text) if text.isdigit() else _seconds_until(text, now)
@@ -23,5 +23,5 @@ def retry_after_s(header: str, *, now: datetime) -> float | None:
 
 
 def _seconds_until(date: str, now: datetime) -> float:
-    then = parsedate_to_datetime(date)
-    return (then - now).total_seconds()
+    retry_at = parsedate_to_datetime(date)
+    return (retry_at - now).total_seconds()

@@ -1,10 +1,10 @@
-"""Define the names of the scores that hold readers' feedback in every trace store.
+"""Define the names of the scores that contain readers' feedback in every trace store.
 
-Scope: the names, which never change because they are stored. Out of scope: reading a reader's
-feedback (`gateway/api/feedback.py`), how a score is counted (`quality/ledger/scores.py`).
+Scope: the names, which never change because they are stored. Out of scope: receiving feedback
+(`gateway/api/feedback.py`), counting scores (`quality/ledger/scores.py`).
 """
 # pyright: strict
 
-VOTE = "thumbs"  # a thumb is 1 or 0; a score from 0 to 1 is the same vote on a finer scale
+VOTE = "thumbs"  # 1 is thumbs up, 0 is thumbs down; values between are votes on a finer scale
 EDIT = "output"  # the name that Langfuse gives every CORRECTION
-COMPARISON = "comparison"  # 1 if this answer was preferred to another, 0 if another was preferred
+COMPARISON = "comparison"  # 1 if the reader preferred this answer, 0 if the other one

@@ -1,19 +1,20 @@
-"""Keep tombstones: hashes of the traces and scores that the outbox no longer accepts.
+"""Store tombstones: hashes of the traces and scores that the outbox no longer accepts.
 
-Scope: the hashes, their table, and removing what they name from an export or a score.
-Out of scope: finding what to erase (`erasure/plan.py`), the outbox itself (`outbox.py`).
-Method: a deletion kept as a row, so that a late write cannot undo it
+Scope: the hashes, their table, and removing the matching data from exports and scores.
+Out of scope: finding the data to erase (`erasure/plan.py`), the outbox itself (`outbox.py`).
+Method: a deletion is recorded as a row, so that a late write cannot undo it
 (https://cassandra.apache.org/doc/latest/cassandra/managing/operating/compaction/tombstones.html).
 
-An answer may run for minutes while its reader, its author or a post that it shows is forgotten; its
-span is queued when it ends. The table is in the outbox's file and is read in the transaction that
-queues, so no write can intervene. A reader or an author may return; their tombstone then applies
-only to data that began before its `until`. A trace or a passage is excluded forever.
+An answer may run for minutes, and its span is queued when it ends. Meanwhile, the answer's reader,
+author or a quoted post may be erased. The table is in the outbox's file and is read in the
+transaction that queues data, so no write can intervene. A reader or an author may return; their
+tombstone then applies only to data that began before its `until`. A trace or a passage is excluded
+forever.
 """
 # pyright: strict
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# The lines above are for protobuf's classes, which are created at run time.
+# These rules are off because protobuf creates its classes at run time.
 
 from __future__ import annotations
 
@@ -34,21 +35,21 @@ Kind = Literal["trace", "chunk", "reader", "author"]
 
 
 def tombstone_hash(kind: Kind, name: str) -> str:
-    """Return the SHA-256 of a trace id, chunk id, reader's digits or author's slug, in hex."""
+    """Return the SHA-256 (hex) of a trace id, chunk id, reader's digits or author's slug."""
     return hashlib.sha256(f"{kind}\x1f{name}".encode()).hexdigest()
 
 
 def add_tombstones(connection: sqlite3.Connection, tombstones: Iterable[str]) -> None:
-    """Exclude data under these tombstones from now on."""
-    rows = [(one,) for one in tombstones]
+    """Exclude data with these hashes from now on."""
+    rows = [(tombstone,) for tombstone in tombstones]
     connection.executemany("INSERT OR REPLACE INTO tombstones VALUES (?, NULL)", rows)
 
 
 def limit_tombstones(
     connection: sqlite3.Connection, tombstones: Iterable[str], *, until: float
 ) -> None:
-    """Accept data under these tombstones again if it begins after `until` (Unix seconds)."""
-    rows = [(until, one) for one in tombstones]
+    """Accept data with these hashes again if it begins after `until` (Unix seconds)."""
+    rows = [(until, tombstone) for tombstone in tombstones]
     connection.executemany("UPDATE tombstones SET until = ? WHERE hash = ?", rows)
 
 
@@ -63,7 +64,7 @@ def read_spans(export: bytes) -> list[OtlpSpan]:
 
 
 def find_buried_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
-    """Return ids of exported traces excluded by their own id, reader, author or a passage."""
+    """Return the ids of exported traces that are excluded by id, reader, author or passage."""
     return {
         span.trace_id
         for span in read_spans(export)
@@ -72,11 +73,11 @@ def find_buried_traces(connection: sqlite3.Connection, export: bytes) -> set[str
 
 
 def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) -> bool:
-    """Return whether a score is on an excluded trace or by an excluded reader.
+    """Return whether a score belongs to an excluded trace or an excluded reader.
 
     Args:
-        score: the object of `POST /api/public/scores`. It counts as beginning now, so a returning
-            reader's new score is accepted.
+        score: the body of `POST /api/public/scores`. Its start time is now, so that the score of a
+            returning reader is accepted.
     """
     metadata: Mapping[str, Any] = score.get("metadata") or {}
     names = [
@@ -87,19 +88,19 @@ def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) ->
 
 
 def without_traces(export: bytes, traces: Collection[str]) -> bytes | None:
-    """Return the export without these traces, or None if nothing is left."""
+    """Return the export without these traces, or None if no spans remain."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     message: Any = ExportTraceServiceRequest.FromString(gzip.decompress(export))
-    remaining_spans = 0
+    span_count = 0
     for resource in message.resource_spans:
         for scope in resource.scope_spans:
-            spans_left = [span for span in scope.spans if span.trace_id.hex() not in traces]
+            kept_spans = [span for span in scope.spans if span.trace_id.hex() not in traces]
             del scope.spans[:]
-            scope.spans.extend(spans_left)
-            remaining_spans += len(spans_left)
-    packed: bytes = gzip.compress(message.SerializeToString(), compresslevel=5, mtime=0)
-    return packed if remaining_spans else None
+            scope.spans.extend(kept_spans)
+            span_count += len(kept_spans)
+    compressed_export: bytes = gzip.compress(message.SerializeToString(), compresslevel=5, mtime=0)
+    return compressed_export if span_count else None
 
 
 def _span_tombstones(span: OtlpSpan) -> Iterator[str]:
@@ -110,13 +111,17 @@ def _span_tombstones(span: OtlpSpan) -> Iterator[str]:
     if author := attributes.get(f"{_METADATA}author"):
         yield tombstone_hash("author", str(author))
     chunks = attributes.get(f"{_METADATA}chunks") or ""
-    listed = chunks if isinstance(chunks, str) else json.dumps(chunks)
-    for part in listed.split(","):
+    chunk_list = chunks if isinstance(chunks, str) else json.dumps(chunks)
+    for part in chunk_list.split(","):
         if chunk := part.strip(" []\"'"):
             yield tombstone_hash("chunk", chunk)
 
 
 def is_buried(connection: sqlite3.Connection, names: Iterable[str], *, started_at: float) -> bool:
-    """Return whether any of these tombstones applies to data that began then (Unix seconds)."""
+    """Return whether a tombstone with one of these hashes applies to data of this start time.
+
+    Args:
+        started_at: start time in Unix seconds.
+    """
     sql = "SELECT 1 FROM tombstones WHERE hash = ? AND (until IS NULL OR until > ?)"
     return any(connection.execute(sql, (name, started_at)).fetchone() for name in names)

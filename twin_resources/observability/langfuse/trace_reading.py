@@ -1,10 +1,10 @@
-"""Read traces for people: a filtered list, one trace as a tree, scores by day and version.
+"""Read traces for display: a filtered list, or one trace as a tree.
 
-Scope: queries to a trace store, over the public API that the embedded store and a real Langfuse
+Scope: queries to a trace store over the public API that the embedded store and a real Langfuse
 share, and the resulting rows. Out of scope: HTTP (`client.py`), showing traces
-(`page/traces_tab.py`, `commands/answer_history.py`), deciding anything (`ledger/`).
-API: https://api.reference.langfuse.com. It cannot filter by a score's value together with the
-version of its trace, so with a filter on a score the scores are read first.
+(`page/traces_tab.py`, `commands/answer_history.py`), decisions based on traces (`ledger/`).
+API: https://api.reference.langfuse.com. The API cannot filter by a score's value and its trace's
+version together, so a query with a condition on a score reads the scores first.
 """
 # pyright: strict
 
@@ -29,20 +29,20 @@ from twin_resources.observability.langfuse.trace_texts import (
 
 LISTED_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage"
 MAX_SCORE_PAGES = 20  # pages of scores (100 each) searched for one page of traces
-IDS_PER_REQUEST = 40  # ids of 32 digits in one URL; intermediate proxies accept 8 KB
+IDS_PER_REQUEST = 40  # ids of 32 digits in one URL; many proxies accept at most 8 KB
 _CONDITION = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<sign><=|>=|<|>|=)\s*(?P<value>\S+))?\s*")
 
 
 @dataclass(frozen=True)
 class ScoreCondition:
-    """A score that a trace must have: its name and, with a sign, a bound on its value."""
+    """A score that a trace must have: its name and, with an operator, a bound on its value."""
 
     name: str
     operator: str = ""
     value: float = 0.0
 
     def matches(self, value: object) -> bool:
-        """Return whether a score's value meets the condition; a text meets only a bare name."""
+        """Return whether a score's value matches; text matches only without an operator."""
         if not self.operator:
             return True
         if not isinstance(value, bool | int | float):
@@ -87,8 +87,8 @@ class TraceFilter:
     Attributes:
         author: slug.
         version: `v3`, `base`, `paid`.
-        route: `stable`, `alias:base` …
-        score: a condition on a score, or None for traces with or without scores.
+        route: `stable`, `alias:base` and so on.
+        score: a condition on a score, or None for all traces.
     """
 
     author: str = ""
@@ -113,10 +113,10 @@ class TraceRow:
     """One answer.
 
     Attributes:
-        at: when it began, ISO 8601 in UTC.
-        seconds, cost_usd: None if the trace does not record them.
-        tokens: read and written.
-        error: why the answer failed; empty if it did not.
+        at: start time, ISO 8601 in UTC.
+        seconds, cost_usd: duration and cost; None if the trace does not record them.
+        tokens: number of input and output tokens; None if unknown.
+        error: reason why the answer failed; empty if it succeeded.
         scores: newest first.
     """
 
@@ -138,7 +138,7 @@ class TraceRow:
 
 @dataclass(frozen=True)
 class TracePage:
-    """Rows, newest first; `next_cursor` is the next page's cursor, empty on the last page."""
+    """One page of rows, newest first; `next_cursor` is empty on the last page."""
 
     rows: tuple[TraceRow, ...]
     next_cursor: str = ""
@@ -150,7 +150,7 @@ class ObservationNode:
 
     Attributes:
         messages: (role, text) of its prompt.
-        facts: model, tokens, parameters and status, where recorded.
+        facts: model, tokens, parameters and status, if recorded.
     """
 
     id: str
@@ -166,7 +166,7 @@ class ObservationNode:
 
 @dataclass(frozen=True)
 class TraceTree:
-    """One trace: its row, its steps (outermost first), and the gateway's flat metadata."""
+    """One trace: its row, its steps (outermost first), and the gateway's metadata."""
 
     row: TraceRow
     steps: tuple[ObservationNode, ...]
@@ -201,13 +201,15 @@ def build_trace_tree(client: LangfuseClient, observation: Mapping[str, Any]) -> 
     """Return a trace from `LangfuseClient.trace` as a tree, with its scores.
 
     Raises:
-        TraceStoreError: its scores could not be read.
+        TraceStoreError: the scores could not be read.
     """
     trace_id = str(observation["id"])
     observations = cast("list[dict[str, Any]]", observation["observations"])
     scores = _read_scores(client, [trace_id]).get(trace_id, ())
     facts = metadata_texts(observation["metadata"])
-    generation = next((one for one in observations if one["type"] == "GENERATION"), observations[0])
+    generation = next(
+        (item for item in observations if item["type"] == "GENERATION"), observations[0]
+    )
     row = build_trace_row({**generation, "metadata": facts}, scores)
     return TraceTree(row, _build_steps(observations), facts)
 
@@ -223,10 +225,10 @@ def trace_url(client: LangfuseClient, trace_id: str) -> str:
 
 
 def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> TraceRow:
-    """Build an answer's row from its generation; fields missing from a foreign trace are empty."""
+    """Build an answer's row from its generation; fields that a foreign trace lacks are empty."""
     facts = metadata_texts(observation.get("metadata"))
     cost = parse_number(facts.get("twin.cost_usd"))
-    failed = observation.get("level") == "ERROR"
+    is_failed = observation.get("level") == "ERROR"
     name = str(observation.get("traceName") or "")
     return TraceRow(
         trace_id=str(observation["traceId"]),
@@ -240,7 +242,7 @@ def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()
         seconds=parse_number(observation.get("latency")),
         cost_usd=parse_number(observation.get("totalCost")) or None if cost is None else cost,
         tokens=int(parse_number(observation.get("totalUsage")) or 0) or None,
-        error=str(observation.get("statusMessage") or "failed") if failed else "",
+        error=str(observation.get("statusMessage") or "failed") if is_failed else "",
         degraded=facts.get("twin.degraded", ""),
         scores=tuple(scores),
     )
@@ -251,12 +253,12 @@ def _query_parameters(trace_filter: TraceFilter, *, limit: int) -> dict[str, str
     conditions = (
         json.dumps(_conditions(trace_filter)) if trace_filter.author or trace_filter.route else ""
     )
-    optional = {"version": trace_filter.version, "filter": conditions}
-    return parameters | {name: text for name, text in optional.items() if text}
+    optional_parameters = {"version": trace_filter.version, "filter": conditions}
+    return parameters | {name: value for name, value in optional_parameters.items() if value}
 
 
 def _conditions(trace_filter: TraceFilter, traces: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return API filter conditions for fields without a query parameter; all must hold."""
+    """Return the API's filter conditions (joined by AND) for fields without a query parameter."""
     conditions: list[dict[str, Any]] = [
         {"type": "stringObject", "column": "metadata", "key": key, "operator": "=", "value": value}
         for key, value in (("twin.author", trace_filter.author), ("twin.route", trace_filter.route))
@@ -276,7 +278,7 @@ def _read_page_by_score(
     limit: int,
     start_cursor: str,
 ) -> TracePage:
-    """Read scores, newest first, then the answers that they rate."""
+    """Read matching scores, newest first, and then the answers that they rate."""
     rows: list[TraceRow] = []
     cursor = start_cursor
     for _ in range(MAX_SCORE_PAGES):
@@ -288,11 +290,11 @@ def _read_page_by_score(
         scores, cursor = client.page(
             "/api/public/v3/scores", parameters | ({"cursor": cursor} if cursor else {})
         )
-        traces = dict.fromkeys(
+        trace_ids = dict.fromkeys(
             _score_trace_id(score) for score in scores if condition.matches(score.get("value"))
         )
-        traces.pop("", None)
-        rows += _read_rows(client, trace_filter, list(traces))
+        trace_ids.pop("", None)
+        rows += _read_rows(client, trace_filter, list(trace_ids))
         if not cursor or len(rows) >= limit:
             break
     return TracePage(tuple(rows), cursor)
@@ -310,22 +312,22 @@ def _read_rows(
         filter=_conditions(trace_filter, traces),
         fields=LISTED_FIELD_GROUPS,
     )
-    by_trace = {str(row["traceId"]): row for row in rows}
-    scores = _read_scores(client, list(by_trace))
+    row_by_trace = {str(row["traceId"]): row for row in rows}
+    scores = _read_scores(client, list(row_by_trace))
     return [
-        build_trace_row(by_trace[trace], scores.get(trace, ()))
-        for trace in traces
-        if trace in by_trace
+        build_trace_row(row_by_trace[trace_id], scores.get(trace_id, ()))
+        for trace_id in traces
+        if trace_id in row_by_trace
     ]
 
 
 def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple[Score, ...]]:
-    by_trace: dict[str, list[Score]] = defaultdict(list)
+    scores_by_trace: dict[str, list[Score]] = defaultdict(list)
     trace_ids = list(dict.fromkeys(traces))
     for start in range(0, len(trace_ids), IDS_PER_REQUEST):
         for score in client.scores(trace_id=trace_ids[start : start + IDS_PER_REQUEST]):
             metadata = metadata_texts(score.get("metadata"))
-            by_trace[_score_trace_id(score)].append(
+            scores_by_trace[_score_trace_id(score)].append(
                 Score(
                     name=str(score["name"]),
                     value=cast("float | str | bool", score.get("value")),
@@ -334,7 +336,7 @@ def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tup
                     at=str(score["timestamp"]),
                 )
             )
-    return {trace: tuple(scores) for trace, scores in by_trace.items()}
+    return {trace: tuple(scores) for trace, scores in scores_by_trace.items()}
 
 
 def _score_trace_id(score: Mapping[str, Any]) -> str:
@@ -343,7 +345,7 @@ def _score_trace_id(score: Mapping[str, Any]) -> str:
 
 
 def _build_steps(observations: Iterable[Mapping[str, Any]]) -> tuple[ObservationNode, ...]:
-    """Nest observations under their parents; those of a missing parent become outermost."""
+    """Nest observations under their parents; observations without a parent are outermost."""
     rows = list(observations)
     row_ids = {str(row["id"]) for row in rows}
     children_by_parent: dict[str, list[Mapping[str, Any]]] = defaultdict(list)

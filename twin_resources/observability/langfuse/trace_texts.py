@@ -1,7 +1,7 @@
-"""Read the question and the answer of a span back from its input and output.
+"""Extract the question and the answer from a span's input and output.
 
 Scope: the inverse of rendering, for any JSON that a store returns. Out of scope: rendering
-(`prompt/templates.py`), what may be kept of it (`ledger/traces.py`).
+(`prompt/templates.py`), selecting the data to keep (`ledger/traces.py`).
 """
 # pyright: strict
 
@@ -15,38 +15,38 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 
 def extract_question(prompt: object, template_hash: str) -> str:
-    """Return the reader's question in a rendered prompt (messages or their JSON), or "" if none.
+    """Return the reader's question in a rendered prompt (messages or their JSON); "" if none.
 
     Args:
-        template_hash: the template used for rendering; if unknown, the default template is used.
+        template_hash: hash of the prompt's template; an unknown hash means the default template.
     """
     messages = extract_messages(prompt)
     if not messages:
         return ""
     content = messages[-1][1]
     template = TEMPLATES.get(template_hash, DEFAULT_TEMPLATE)
-    before = template.question.split("{question}")[0]
-    after_passages = content.rpartition(f"\n\n{before}")
-    if after_passages[1]:
-        return after_passages[2].strip()
+    question_prefix = template.question.split("{question}")[0]
+    parts = content.rpartition(f"\n\n{question_prefix}")
+    if parts[1]:
+        return parts[2].strip()
     return content.removeprefix(template.bare_question.split("{question}")[0]).strip()
 
 
 def extract_answer(output: object) -> str:
     """Return the text of an answer (`{"role", "content"}`, its JSON, or plain text)."""
-    parsed = _parse_json(output)
-    if isinstance(parsed, dict):
-        return str(cast(dict[str, Any], parsed).get("content") or "").strip()
-    return str(parsed or "").strip()
+    document = _parse_json(output)
+    if isinstance(document, dict):
+        return str(cast(dict[str, Any], document).get("content") or "").strip()
+    return str(document or "").strip()
 
 
 def extract_messages(prompt: object) -> list[tuple[str, str]]:
-    """Return (role, content) of a prompt's messages, or an empty list for anything else."""
-    parsed = _parse_json(prompt)
-    if not isinstance(parsed, list):
+    """Return (role, content) of a prompt's messages; other values give an empty list."""
+    document = _parse_json(prompt)
+    if not isinstance(document, list):
         return []
     messages: list[tuple[str, str]] = []
-    for message in cast(list[Any], parsed):
+    for message in cast(list[Any], document):
         if isinstance(message, dict):
             fields = cast(dict[str, Any], message)
             messages.append((str(fields.get("role") or ""), str(fields.get("content") or "")))
@@ -56,7 +56,7 @@ def extract_messages(prompt: object) -> list[tuple[str, str]]:
 
 
 def metadata_texts(metadata: object) -> dict[str, str]:
-    """Convert metadata values to text, because values that look like JSON are read back parsed."""
+    """Convert metadata values to text, because the API parses values that look like JSON."""
     if not isinstance(metadata, dict):
         return {}
     entries = cast(dict[str, Any], metadata)
@@ -68,7 +68,7 @@ def metadata_texts(metadata: object) -> dict[str, str]:
 
 
 def parse_number(value: object) -> float | None:
-    """Return a finite number, also from a text, or None if there is none."""
+    """Return a finite number, parsed from text if necessary, or None for other values."""
     if value is None or value == "":
         return None
     try:

@@ -1,4 +1,4 @@
-"""The embedded trace store: Langfuse's public API on one SQLite file.
+"""The embedded trace store: a part of Langfuse's public API on one SQLite file.
 
-Scope: its server, tables and queries. Out of scope: the client (`langfuse/`).
+Scope: the server, its tables and queries. Out of scope: the client (`langfuse/`).
 """

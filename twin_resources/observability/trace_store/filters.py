@@ -1,9 +1,9 @@
 """Translate the `filter` parameter of `v2/observations` (conditions in JSON) to SQL.
 
-Scope: the conditions sent to this store (ours, the SDK's when it resumes a batch evaluation, and
-its documented condition on tags), and how a request is refused.
-Out of scope: the plain query parameters (`queries.py`); the rest of the grammar, which a real
-Langfuse answers and this store refuses.
+Scope: the conditions that this project and the SDK send, the SDK's documented condition on tags,
+and rejecting a request.
+Out of scope: the other query parameters (`queries.py`); the rest of the grammar, which a real
+Langfuse supports and this store rejects.
 Source of the grammar: `filter` of https://api.reference.langfuse.com, Observations V2.
 """
 # pyright: strict
@@ -19,7 +19,7 @@ from twin_resources.observability.trace_store.json_values import parse_timestamp
 
 
 class RequestRefusedError(Exception):
-    """The request is answered with this status and `{"message": …, "error": …}`."""
+    """A rejected request; the response has this status and `{"message": …, "error": …}`."""
 
     def __init__(self, status: int, message: str, error: Any) -> None:
         self.status, self.message, self.error = status, message, error
@@ -27,7 +27,7 @@ class RequestRefusedError(Exception):
 
 
 def invalid_request(issues: Sequence[dict[str, Any]]) -> RequestRefusedError:
-    """Return one refusal that lists several issues of a request."""
+    """Create the error for a request with several issues."""
     return RequestRefusedError(400, "Invalid request data", list(issues))
 
 
@@ -43,7 +43,7 @@ _SUPPORTED_CONDITIONS = "metadata key = text, traceId any of, tags any of, start
 
 
 def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], list[Condition]]:
-    """Return the filter's columns and conditions, and add its errors to `issues`.
+    """Return the filter's columns and conditions, and append its errors to `issues`.
 
     Raises:
         RequestRefusedError: the parameter is not JSON.
@@ -51,11 +51,11 @@ def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], lis
     if not text:
         return set(), []
     try:
-        parsed = json.loads(text)
+        entries = json.loads(text)
     except json.JSONDecodeError as error:
         message = "Invalid JSON in filter parameter"
         raise RequestRefusedError(400, message, "InvalidRequestError") from error
-    if not isinstance(parsed, list):
+    if not isinstance(entries, list):
         message = "Invalid input: expected array"
         issues.append(
             {"expected": "array", "code": "invalid_type", "path": ["filter"], "message": message}
@@ -63,7 +63,7 @@ def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], lis
         return set(), []
     columns: set[str] = set()
     conditions: list[Condition] = []
-    for position, entry in enumerate(cast(list[Any], parsed)):
+    for position, entry in enumerate(cast(list[Any], entries)):
         try:
             conditions.append(_parse_condition(entry))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -87,8 +87,8 @@ def _parse_condition(entry: Any) -> Condition:
     if shape == ("stringOptions", "traceId", "any of"):
         return Condition(f"trace_id IN {_placeholders(value)}", tuple(value))
     if shape == ("arrayOptions", "tags", "any of"):
-        among = f"SELECT 1 FROM json_each(tags) WHERE value IN {_placeholders(value)}"
-        return Condition(f"EXISTS ({among})", tuple(value))
+        subquery = f"SELECT 1 FROM json_each(tags) WHERE value IN {_placeholders(value)}"
+        return Condition(f"EXISTS ({subquery})", tuple(value))
     if shape == ("datetime", "startTime", "<="):
         return Condition("start_ms <= ?", (parse_timestamp_ms(value),))
     raise ValueError(

@@ -1,7 +1,7 @@
 """Convert values to and from the API's format: times, numbers, and metadata stored as text.
 
-Scope: the wire format of one value, and how metadata is flattened and read back.
-Out of scope: which fields an observation or a score has.
+Scope: the wire format of one value, and flattening and parsing metadata.
+Out of scope: the fields of observations and scores.
 Source of the behaviour: the public API of Langfuse 4.16.0, recorded in `langfuse-golden`.
 """
 # pyright: strict
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-MAX_SAFE_INTEGER = 2**53 - 1  # larger ones lose digits in JavaScript, so they stay text
+MAX_SAFE_INTEGER = 2**53 - 1  # larger integers lose digits in JavaScript, so they stay text
 
 
 def format_timestamp(milliseconds: int | None) -> str | None:
@@ -31,14 +31,14 @@ def parse_timestamp_ms(moment: str) -> int:
     Raises:
         ValueError: the text is not a date.
     """
-    parsed = datetime.fromisoformat(moment.strip())
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    return math.floor(parsed.timestamp() * 1000 + 1e-6)
+    timestamp = datetime.fromisoformat(moment.strip())
+    if timestamp.tzinfo is None:
+        timestamp = timestamp.replace(tzinfo=UTC)
+    return math.floor(timestamp.timestamp() * 1000 + 1e-6)
 
 
 def json_number(value: float) -> int | float:
-    """Return whole numbers without a fraction (1.0 → 1), as JavaScript writes them in JSON."""
+    """Convert a whole number to int (1.0 → 1), as JavaScript writes it in JSON."""
     return int(value) if float(value).is_integer() and abs(value) <= MAX_SAFE_INTEGER else value
 
 
@@ -52,17 +52,17 @@ def to_text(value: Any) -> str:
 def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
     """Flatten nested objects to dotted names with text values.
 
-    Lists stay JSON, and empty objects vanish. A repeated name keeps its last value, so the author's
-    own metadata overrides the rest.
+    Lists stay JSON, and empty objects are omitted. A repeated name keeps its last value, so the
+    author's own metadata overrides the rest.
     """
-    flat: dict[str, str] = {}
+    flat_values: dict[str, str] = {}
     for name, item in value.items():
         path = f"{prefix}.{name}" if prefix else name
         if isinstance(item, Mapping):
-            flat.update(flatten(cast(Mapping[str, Any], item), prefix=path))
+            flat_values.update(flatten(cast(Mapping[str, Any], item), prefix=path))
         elif item is not None:
-            flat[path] = to_text(item)
-    return flat
+            flat_values[path] = to_text(item)
+    return flat_values
 
 
 def metadata_texts(value: Any) -> dict[str, str]:
@@ -81,9 +81,9 @@ def _parse_integer(digits: str) -> int | str:
 
 def _parse_float(digits: str) -> float | int | str:
     value = float(digits)
-    # A number with more digits than a double holds would be changed, so it stays text.
-    significant = digits.lstrip("+-").split("e")[0].split("E")[0].replace(".", "").strip("0")
-    return json_number(value) if math.isfinite(value) and len(significant) <= 15 else digits
+    # A number with more digits than a double can represent stays text, so that it does not change.
+    significant_digits = digits.lstrip("+-").split("e")[0].split("E")[0].replace(".", "").strip("0")
+    return json_number(value) if math.isfinite(value) and len(significant_digits) <= 15 else digits
 
 
 def _reject_constant(constant: str) -> Any:
@@ -91,7 +91,7 @@ def _reject_constant(constant: str) -> Any:
 
 
 def parse_stored_text(text: str) -> Any:
-    """Return stored metadata text as a reader gets it: parsed if it is JSON, else unchanged."""
+    """Return stored metadata text as the API returns it: parsed if it is JSON, else unchanged."""
     try:
         return json.loads(
             text,

@@ -1,11 +1,11 @@
-"""Serve the embedded trace store: one machine's traces and scores, over HTTP on the loopback.
+"""Serve the embedded trace store: one machine's traces and scores over HTTP on the loopback.
 
-Scope: the endpoints (frozen to the list below), the key check, the process, deleting traces older
-than 90 days.
+Scope: the endpoints (only those listed below), the key check, the process, and deleting traces
+older than 90 days.
 Out of scope: a user interface, prompts, datasets, metrics; the client (`client.py`).
-API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use, as a
-server of version 4.16.0 answers it. Every other path returns 404, including paths that 4.16.0 no
-longer has.
+API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use. The
+responses are those of server version 4.16.0. Every other path returns 404, including paths that
+4.16.0 no longer has.
 
     POST   /api/public/otel/v1/traces     GET    /api/public/v2/observations
     POST   /api/public/scores             GET    /api/public/v3/scores
@@ -51,10 +51,10 @@ from twin_resources.observability.trace_store.otlp import ExportRefusedError, re
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.settings import load_secrets, load_settings
 
-API_VERSION = "4.16.0"  # the server version whose recorded answers this store reproduces
+API_VERSION = "4.16.0"  # this store reproduces recorded responses of this server version
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_INGESTION_VERSION = 4
-# The ledger keeps its copy equally long (`ledger.LedgerRules`) and needs no trace already folded.
+# The ledger keeps its copy for the same time (`ledger.LedgerRules`) and does not need older traces.
 RETENTION_DAYS = 90
 DAY_MS = 86_400_000
 CLEANUP_INTERVAL_MS = 600_000
@@ -81,10 +81,10 @@ def build_app(
     keys: Keys,
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
 ) -> Starlette:
-    """Return the ASGI application over these tables.
+    """Create the ASGI application for these tables.
 
     Args:
-        now_ms: the clock that stamps arrivals, in Unix milliseconds.
+        now_ms: returns the arrival time in Unix milliseconds.
     """
     app = Starlette(
         routes=[
@@ -108,7 +108,7 @@ def build_app(
     )
     app.router.redirect_slashes = False
     app.state.tables, app.state.keys, app.state.now_ms = tables, keys, now_ms
-    app.state.tidied_ms = 0  # old traces are removed at the first export, then from time to time
+    app.state.tidied_ms = 0  # the first export deletes old traces, and later exports every 10 min
     return app
 
 
@@ -122,15 +122,17 @@ def _require_keys(endpoint: Endpoint) -> Endpoint:
         if not authorization:
             return _message(401, "No authorization header")
         try:
-            scheme, _, encoded = authorization.partition(" ")
-            public, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+            scheme, _, encoded_keys = authorization.partition(" ")
+            public_key, _, secret_key = (
+                base64.b64decode(encoded_keys, validate=True).decode().partition(":")
+            )
         except (binascii.Error, UnicodeDecodeError):
             return _message(401, "Invalid authorization header")
         if scheme.lower() != "basic":
             return _message(401, "Invalid authorization header")
-        is_public_key_valid = secrets.compare_digest(public.encode(), keys.public.encode())
+        is_public_key_valid = secrets.compare_digest(public_key.encode(), keys.public.encode())
         if (
-            not secrets.compare_digest(secret.encode(), keys.secret.encode())
+            not secrets.compare_digest(secret_key.encode(), keys.secret.encode())
             or not is_public_key_valid
         ):
             return _message(
@@ -163,15 +165,15 @@ async def _answer_storage_error(request: Request, error: Exception) -> Response:
 
 
 async def _read_body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
         if size > MAX_BODY_BYTES:
             raise RequestRefusedError(
                 413, f"Body exceeds {MAX_BODY_BYTES} bytes", "PayloadTooLarge"
             )
-        parts.append(part)
-    return b"".join(parts)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 async def _read_json_body(request: Request) -> Any:
@@ -205,8 +207,8 @@ async def _post_traces(request: Request) -> Response:
     headers, state = request.headers, request.app.state
     version = headers.get("x-langfuse-ingestion-version", "")
     if version and not (version.isdigit() and int(version) <= MAX_INGESTION_VERSION):
-        wrong = f'Unsupported x-langfuse-ingestion-version: "{version}". Maximum supported: "4".'
-        return JSONResponse({"error": wrong}, status_code=400)
+        message = f'Unsupported x-langfuse-ingestion-version: "{version}". Maximum supported: "4".'
+        return JSONResponse({"error": message}, status_code=400)
     body = await _read_body(request)
 
     def store() -> None:
@@ -225,56 +227,56 @@ async def _post_traces(request: Request) -> Response:
 
     try:
         await run_in_threadpool(store)
-    except ExportRefusedError as refused:
-        return JSONResponse({"error": refused.answer}, status_code=400)
+    except ExportRefusedError as error:
+        return JSONResponse({"error": error.answer}, status_code=400)
     return JSONResponse({})
 
 
 async def _get_observations(request: Request) -> Response:
     query = queries.parse_observation_query(_parameters(request))
-    rows, more = await run_in_threadpool(request.app.state.tables.observations, query)
+    rows, has_more = await run_in_threadpool(request.app.state.tables.observations, query)
     data = [
         observation_answers.observation_document(
             row, groups=query.groups, expand_metadata=query.expand_metadata
         )
         for row in rows
     ]
-    cursor = {"cursor": queries.encode_observation_cursor(rows[-1])} if more and rows else {}
+    cursor = {"cursor": queries.encode_observation_cursor(rows[-1])} if has_more and rows else {}
     return JSONResponse({"data": data, "meta": cursor})
 
 
 async def _post_scores(request: Request) -> Response:
-    """Store one score, or an array as SDK 5 sends it; part of an array may be accepted (207)."""
-    posted = await _read_json_body(request)
+    """Store one score, or an array from SDK 5, which may be accepted in part (207)."""
+    document = await _read_json_body(request)
     state = request.app.state
-    entries = posted if isinstance(posted, list) else [posted]
+    entries = document if isinstance(document, list) else [document]
     issues = [posted_scores.validate_score(entry) for entry in entries]
-    if not isinstance(posted, list) and issues[0]:
+    if not isinstance(document, list) and issues[0]:
         raise invalid_request(issues[0])
     now_ms = state.now_ms()
-    accepted = [
+    accepted_rows = [
         posted_scores.build_score_row(entry, now_ms=now_ms)
-        for entry, problem in zip(entries, issues, strict=True)
-        if not problem
+        for entry, score_issues in zip(entries, issues, strict=True)
+        if not score_issues
     ]
-    await run_in_threadpool(state.tables.put_scores, accepted)
-    if not isinstance(posted, list):
-        return JSONResponse({"id": accepted[0].id})
+    await run_in_threadpool(state.tables.put_scores, accepted_rows)
+    if not isinstance(document, list):
+        return JSONResponse({"id": accepted_rows[0].id})
     errors = [
-        {"message": f"{position}: " + "; ".join(issue["message"] for issue in problem)}
-        for position, problem in enumerate(issues)
-        if problem
+        {"message": f"{position}: " + "; ".join(issue["message"] for issue in score_issues)}
+        for position, score_issues in enumerate(issues)
+        if score_issues
     ]
     if not errors:
         return JSONResponse({"message": "Accepted"}, status_code=202)
-    counts = {"accepted": len(accepted), "rejected": len(errors), "errors": errors}
+    counts = {"accepted": len(accepted_rows), "rejected": len(errors), "errors": errors}
     return JSONResponse(counts, status_code=207)
 
 
 async def _get_scores(request: Request) -> Response:
     query = queries.parse_score_query(_parameters(request))
-    rows, more = await run_in_threadpool(request.app.state.tables.scores, query)
-    cursor = {"cursor": queries.encode_score_cursor(rows[-1])} if more and rows else {}
+    rows, has_more = await run_in_threadpool(request.app.state.tables.scores, query)
+    cursor = {"cursor": queries.encode_score_cursor(rows[-1])} if has_more and rows else {}
     data = [posted_scores.score_document(row, groups=query.groups) for row in rows]
     return JSONResponse({"data": data, "meta": {"limit": query.limit} | cursor})
 
@@ -290,8 +292,8 @@ async def _delete_trace(request: Request) -> Response:
 
 
 async def _delete_traces(request: Request) -> Response:
-    posted = await _read_json_body(request)
-    ids = posted.get("traceIds") if isinstance(posted, dict) else None
+    document = await _read_json_body(request)
+    ids = document.get("traceIds") if isinstance(document, dict) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(item, str) for item in ids):
         message = "Invalid input: expected a non-empty array of strings"
         raise invalid_request([{"code": "invalid_type", "path": ["traceIds"], "message": message}])
@@ -300,7 +302,9 @@ async def _delete_traces(request: Request) -> Response:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 picks a free one. Connections wait until the store serves.
+    """Return a listening socket; port 0 selects a free port.
+
+    Connections wait until the store serves.
 
     Raises:
         TwinError: the port is in use.
@@ -322,12 +326,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _load_keys(home: str | None) -> Keys:
-    public = os.environ.get("TWIN_TRACES_PUBLIC_KEY", "")
-    secret = os.environ.get("TWIN_TRACES_SECRET_KEY", "")
-    if public and secret:
-        return Keys(public, secret)
-    stored = load_secrets(load_settings(home))
-    return Keys(stored.traces_public_key, stored.traces_secret_key)
+    public_key = os.environ.get("TWIN_TRACES_PUBLIC_KEY", "")
+    secret_key = os.environ.get("TWIN_TRACES_SECRET_KEY", "")
+    if public_key and secret_key:
+        return Keys(public_key, secret_key)
+    stored_secrets = load_secrets(load_settings(home))
+    return Keys(stored_secrets.traces_public_key, stored_secrets.traces_secret_key)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -347,14 +351,14 @@ def main(argv: list[str] | None = None) -> None:
     try:
         tables = TraceTables(arguments.db or settings.home / "traces.sqlite")
         port = settings.traces_port if arguments.port is None else arguments.port
-        bound = listen(arguments.host, port)
+        listener = listen(arguments.host, port)
         app = build_app(tables, keys=_load_keys(arguments.home))
     except TwinError as error:
         _exit(error)
     if arguments.port_file is not None:
-        replace_file(arguments.port_file, str(bound.getsockname()[1]))
+        replace_file(arguments.port_file, str(listener.getsockname()[1]))
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[bound])
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _exit(error: TwinError) -> NoReturn:
