@@ -199,27 +199,28 @@ def _bert_name(name: str) -> str:
     """Translate `l3.q.w` to BERT's `encoder.layer.3.attention.self.query.weight`."""
     if name in _EMBEDDING_NAMES:
         return _EMBEDDING_NAMES[name]
-    layer, part, kind = name.split(".")
-    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[part]}.{'weight' if kind == 'w' else 'bias'}"
+    layer, module, kind = name.split(".")
+    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[module]}.{'weight' if kind == 'w' else 'bias'}"
 
 
 def _write_tokenizer(folder: Path, pieces: list[tuple[str, float]], limit: int) -> None:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    begin, pad, end, unknown = (pieces[piece_id][0] for piece_id in range(4))
+    bos_token, pad_token, eos_token, unk_token = (pieces[piece_id][0] for piece_id in range(4))
     tokenizer: Any = Tokenizer(models.Unigram(pieces, unk_id=3))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always")
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{begin} $A {end}", special_tokens=[(begin, 0), (end, 2)]
+        single=f"{bos_token} $A {eos_token}", special_tokens=[(bos_token, 0), (eos_token, 2)]
     )
-    tokenizer.add_special_tokens([begin, pad, end, unknown])
+    tokenizer.add_special_tokens([bos_token, pad_token, eos_token, unk_token])
     tokenizer.save(str(folder / "tokenizer.json"))
     _write_json(folder / "tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": limit,
-        "bos_token": begin, "pad_token": pad, "eos_token": end, "unk_token": unknown,
+        "bos_token": bos_token, "pad_token": pad_token,
+        "eos_token": eos_token, "unk_token": unk_token,
     })  # fmt: skip
 
 

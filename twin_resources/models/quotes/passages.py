@@ -27,7 +27,7 @@ PASSAGES_VERSION = "4"
 
 MAX_WORDS = 120
 MAX_CODE_LINES = 20
-MIN_WORDS = 40  # shorter paragraphs are too short to search alone, so they are combined
+MIN_WORDS = 40  # shorter paragraphs contain too little text to search, so they are combined
 MIN_SHOWN_WORDS = 8  # "Update: see below." does not answer a question
 _ITEM_MARKER = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+\"[^\"]*\")?\)")
@@ -72,11 +72,11 @@ def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]
     """
     passages: list[QuotablePassage] = []
     for section in _group_into_sections(text):
-        for part in _split_at_long_paragraphs(section):
-            if len(part) == 1 and _count_words(text, part) > MAX_WORDS:
-                passages += _cut_long_paragraph(text, part[0], language=language)
+        for blocks in _split_at_long_paragraphs(section):
+            if len(blocks) == 1 and _count_words(text, blocks) > MAX_WORDS:
+                passages += _cut_long_paragraph(text, blocks[0], language=language)
             else:
-                passages += _cut_paragraphs(text, part, language=language)
+                passages += _cut_paragraphs(text, blocks, language=language)
     return passages
 
 
@@ -114,15 +114,15 @@ class _Block:
 
 def _split_at_long_paragraphs(section: Sequence[_Block]) -> Iterator[list[_Block]]:
     """Split a section so that each paragraph over the word limit is a separate part."""
-    part: list[_Block] = []
+    blocks: list[_Block] = []
     for block in section:
         if block.words > MAX_WORDS:
-            yield from ([part] if part else [])
+            yield from ([blocks] if blocks else [])
             yield [block]
-            part = []
+            blocks = []
         else:
-            part.append(block)
-    yield from ([part] if part else [])
+            blocks.append(block)
+    yield from ([blocks] if blocks else [])
 
 
 def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[QuotablePassage]:

@@ -63,7 +63,7 @@ def server_parameters(
     # llama.cpp's default of 8 GiB would exceed the machine's memory.
     parameters.cache_ram_mib = prompt_cache_mib
     parameters.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    parameters.fit_params = False  # memory pressure must not change what is served
+    parameters.fit_params = False  # memory pressure must not change the served model's parameters
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
     parameters.n_threads_http = 2 * PARALLEL_REQUESTS + 2

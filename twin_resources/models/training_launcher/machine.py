@@ -260,7 +260,7 @@ def _rendezvous_flags(share: MachineShare, *, torch: bool) -> list[str]:
         else ("--machine_rank", "--main_process_ip", "--main_process_port")
     )
     values = (str(share.rank), share.address, str(share.port))
-    flags = [word for pair in zip(names, values, strict=True) for word in pair]
+    flags = [argument for pair in zip(names, values, strict=True) for argument in pair]
     network_flags = [] if torch else ["--same_network"]
     return ["--rdzv_backend", "static", *network_flags, *flags]
 

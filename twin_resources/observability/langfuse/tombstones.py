@@ -112,8 +112,8 @@ def _span_tombstones(span: OtlpSpan) -> Iterator[str]:
         yield tombstone_hash("author", str(author))
     chunks = attributes.get(f"{_METADATA}chunks") or ""
     chunk_list = chunks if isinstance(chunks, str) else json.dumps(chunks)
-    for part in chunk_list.split(","):
-        if chunk := part.strip(" []\"'"):
+    for entry in chunk_list.split(","):
+        if chunk := entry.strip(" []\"'"):
             yield tombstone_hash("chunk", chunk)
 
 
