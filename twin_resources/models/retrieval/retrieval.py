@@ -47,7 +47,7 @@ MAX_PASSAGES = 6  # the token budget allows 3 or 4 full chunks of 400 tokens, or
 MAX_NEAREST_POSTS = 8
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MANY_QUERIES = 32  # from this number on, reading all vectors of a large table once is cheaper
-# Tables that are too small for a vector index are kept in memory (30 MB each), because reading one
+# Tables that are too small for a vector index are kept in memory (up to 30 MB each). Reading one
 # again takes 40 ms. Only the most recently used tables are kept.
 _MAX_CACHED_TABLES = 16
 
