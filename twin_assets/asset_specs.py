@@ -56,7 +56,7 @@ def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
     An asset's own metadata take precedence: a mart has the columns that its project declares.
     """
     name = spec.key.path[-1]
-    schemas = table_schemas()
+    schemas = build_table_schemas()
     columns = {COLUMN_SCHEMA: schemas[name]} if name in schemas else {}
     # the contract's docstring explains its columns
     meaning = inspect.getdoc(CONTRACTS[name]) if name in CONTRACTS else None
@@ -68,7 +68,7 @@ def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 
 @cache
-def table_schemas() -> dict[str, dg.TableSchema]:
+def build_table_schemas() -> dict[str, dg.TableSchema]:
     """Return asset → columns of its table, from its contract or from the code that writes it."""
     embedded = [
         dg.TableColumn("embedder", "String", description="its revision"),

@@ -19,7 +19,9 @@ from twin_assets.partitions import authors
 from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
 
 
-def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.AssetChecksDefinition:
+def build_contract_check(
+    asset: dg.AssetsDefinition, schema: type[dy.Schema]
+) -> dg.AssetChecksDefinition:
     """Return a blocking check that each row of the asset's table satisfies its schema's rules.
 
     Each row is checked once; after a change of the schema all rows are checked again
@@ -71,7 +73,9 @@ def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.As
     return check
 
 
-raw_posts_keep_their_contract = contract_check(raw_posts, RawPosts)
-cleaned_documents_keep_their_contract = contract_check(cleaned_documents, CleanedDocuments)
-document_chunks_keep_their_contract = contract_check(document_chunks, DocumentChunks)
-instruction_dataset_keeps_its_contract = contract_check(instruction_dataset, InstructionDataset)
+raw_posts_keep_their_contract = build_contract_check(raw_posts, RawPosts)
+cleaned_documents_keep_their_contract = build_contract_check(cleaned_documents, CleanedDocuments)
+document_chunks_keep_their_contract = build_contract_check(document_chunks, DocumentChunks)
+instruction_dataset_keeps_its_contract = build_contract_check(
+    instruction_dataset, InstructionDataset
+)

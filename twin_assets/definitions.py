@@ -18,7 +18,7 @@ gc.set_threshold(1_000_000, *_thresholds[1:])
 import dagster as dg
 
 from twin_assets import contract_checks
-from twin_assets.analytics.sql_models import sql_assets
+from twin_assets.analytics.sql_models import build_sql_assets
 from twin_assets.asset_specs import complete_spec
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.evaluation import (
@@ -137,7 +137,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             for definition in asset_definitions
             if not isinstance(definition, dg.AssetChecksDefinition)
         ),
-        *sql_assets(),
+        *build_sql_assets(),
     ]
     step_execution.require_steps(definition.node_def.name for definition in [*assets, *checks])
     return dg.Definitions(
@@ -179,7 +179,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         resources=default_resources() | dict(resources or {}),
         # The executor of jobs without their own: `retrain_twin`, and Dagster's job for Materialize
         # in the UI.
-        executor=step_execution.executor_definition(),
+        executor=step_execution.build_executor(),
     ).map_resolved_asset_specs(func=complete_spec)
 
 

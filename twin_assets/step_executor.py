@@ -51,7 +51,7 @@ class StepExecution(BaseModel):
     config: Mapping[str, Any] = {}
     sizes: Mapping[str, Mapping[str, Any]] = {}
 
-    def executor_definition(self) -> dg.ExecutorDefinition:
+    def build_executor(self) -> dg.ExecutorDefinition:
         """Return the configured executor; Dagster checks the configuration when a run begins.
 
         Raises:

@@ -39,7 +39,7 @@ ASSET_GROUPS = (
 RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key value }"
 
 
-def lineage_link(url: str) -> str:
+def build_lineage_link(url: str) -> str:
     """Return the address of the whole asset graph with its groups expanded.
 
     By default, Dagster collapses all groups into eight boxes without assets. It reads the expanded

@@ -93,15 +93,17 @@ def next_step(
         return "canceled"
     if attempt >= max_attempts:
         return "failed"
-    return "wait" if retry_after_s and now < _end_time(newest) + retry_after_s else "retry"
+    return "wait" if retry_after_s and now < _run_end_time(newest) + retry_after_s else "retry"
 
 
 def _will_be_restarted(run: Run, now: float) -> bool:
     """Return whether Dagster will replace this run, whose worker died, with a new one."""
     return (
-        run.will_be_retried and not run.retry_run_id and now - _end_time(run) < _RESTART_TIMEOUT_S
+        run.will_be_retried
+        and not run.retry_run_id
+        and now - _run_end_time(run) < _RESTART_TIMEOUT_S
     )
 
 
-def _end_time(run: Run) -> float:
+def _run_end_time(run: Run) -> float:
     return run.created if run.ended is None else run.ended

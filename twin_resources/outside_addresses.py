@@ -59,13 +59,13 @@ def resolve_addresses(url: str, *, trusted_url: str) -> list[str]:
 
 
 def _is_fetch_allowed(address: str, *, host: str, is_trusted_host: bool) -> bool:
-    embedded_address = _embedded_ipv4(ipaddress.ip_address(address))
+    embedded_address = _extract_embedded_ipv4(ipaddress.ip_address(address))
     if is_trusted_host and (not embedded_address.is_link_local or host == address):
         return True
     return embedded_address.is_global and not embedded_address.is_multicast
 
 
-def _embedded_ipv4(address: Address) -> Address:
+def _extract_embedded_ipv4(address: Address) -> Address:
     """Return the IPv4 address embedded in an IPv6 address, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address

@@ -30,11 +30,11 @@ def make_private_database(path: Path) -> None:
     if not path.exists():
         # If the file cannot be made here, SQLite cannot open it either and reports the reason.
         with contextlib.suppress(OSError):
-            _make_empty(path)
+            _create_empty_file(path)
     restrict_to_owner(database_files(path))
 
 
-def _make_empty(path: Path) -> None:
+def _create_empty_file(path: Path) -> None:
     """Make the file under another name, because closing a file releases all locks of the process
     on it, and another thread may use it. https://www.sqlite.org/howtocorrupt.html, 2.2"""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 600

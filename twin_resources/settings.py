@@ -304,7 +304,7 @@ class Settings(Constants):
         return bool(self.paid_model) and self.paid_budget_per_day is not None
 
     @property
-    def has_hub_set(self) -> bool:
+    def is_general_set_on_hub(self) -> bool:
         """Whether the general set comes from the model hub."""
         is_not_local = self.general_set and not Path(self.general_set).expanduser().exists()
         return bool(is_not_local) and self.general_set.count("/") == 1

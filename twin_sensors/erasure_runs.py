@@ -80,14 +80,14 @@ def forgetting_unfinished(
     records = DagsterRunRecords(context.instance, job=forget.name, key_tag=REQUEST_TAG)
     launches: list[RunLaunch] = []
     abandoned_requests: list[int] = []
-    for request in journal.unfinished_requests(state):
+    for request in journal.list_unfinished_requests(state):
         runs = records.runs_with_key(str(request.number))
         # A failed run does not end the obligation, so the sensor waits only for active runs.
         if next_step(runs, now=time.time()) == "wait":
             continue
         # Some clouds limit deletions per day; a run postponed by this limit is not a failure.
         last_deletion_at = max(
-            journal.requested_deletions(state, request.number).values(), default=0.0
+            journal.read_requested_deletions(state, request.number).values(), default=0.0
         )
         if sum(run.created > last_deletion_at for run in runs) >= MAX_RUNS:
             abandoned_requests.append(request.number)

@@ -56,20 +56,20 @@ class ImportRuns(DagsterRunRecords):
     ) -> ArrivalDecision:
         """Decide as `decide_import` does, without querying the instance for a settled state."""
         is_settled = known is not None and known.mark == fingerprint and known.settled
-        is_imported = not is_settled and self.has_read(author, fingerprint)
+        is_imported = not is_settled and self.has_imported(author, fingerprint)
         return self.decide_import(
             "posts", author, known, fingerprint, epoch=epoch, now=now, is_imported=is_imported
         )
 
     def has_started_since(self, author: str, timestamp: float) -> bool:
         """Return whether the newest import began after `timestamp` (seconds since the epoch)."""
-        record = self._newest(author)
+        record = self._newest_import(author)
         run = None if record is None else self._instance.get_run_record_by_id(record.run_id)
         return run is not None and (run.start_time or 0.0) > timestamp
 
-    def has_read(self, author: str, sources_fingerprint: str) -> bool:
+    def has_imported(self, author: str, sources_fingerprint: str) -> bool:
         """Return whether an author's newest import read the sources with this fingerprint."""
-        record = self._newest(author)
+        record = self._newest_import(author)
         if record is None or record.asset_materialization is None:
             return False
         recorded_fingerprint = record.asset_materialization.metadata.get(SOURCES_FINGERPRINT_KEY)
@@ -77,7 +77,7 @@ class ImportRuns(DagsterRunRecords):
             recorded_fingerprint is not None and recorded_fingerprint.value == sources_fingerprint
         )
 
-    def _newest(self, author: str) -> dg.EventLogRecord | None:
+    def _newest_import(self, author: str) -> dg.EventLogRecord | None:
         records = self._instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=dg.AssetKey("raw_posts"), asset_partitions=[author]),
             limit=1,

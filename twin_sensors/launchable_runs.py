@@ -78,7 +78,7 @@ def select_launchable(
         claims: claims to acquire for each launch, or None if the launches are claimed elsewhere.
     """
     launch_list = list(launches)
-    unknown_authors = set(unknown_partitions(instance, launch_list)) - {*added}
+    unknown_authors = set(find_unknown_partitions(instance, launch_list)) - {*added}
     ready_launches: list[RunLaunch] = []
     held_messages: list[str] = []
     for launch in launch_list:
@@ -99,7 +99,9 @@ def select_launchable(
     return ready_launches, held_messages
 
 
-def unknown_partitions(instance: dg.DagsterInstance, launches: Iterable[RunLaunch]) -> list[str]:
+def find_unknown_partitions(
+    instance: dg.DagsterInstance, launches: Iterable[RunLaunch]
+) -> list[str]:
     """Return the slugs of the launches' authors that have no partition."""
     known_partitions = {"", *instance.get_dynamic_partitions(PARTITIONS)}
     return sorted({launch.author for launch in launches} - known_partitions)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from twin_resources.quality.retraining.manual_triggers import tick_growth, tick_requests
+from twin_resources.quality.retraining.manual_triggers import run_growth_tick, run_request_tick
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
@@ -18,7 +18,7 @@ from twin_sensors.jobs import retrain_twin
 from twin_sensors.quality_dropped import open_loop, to_sensor_result
 
 
-def status_by_settings() -> dg.DefaultSensorStatus:
+def default_sensor_status() -> dg.DefaultSensorStatus:
     """Return RUNNING if the home or one of its authors has automatic retraining enabled."""
     settings = load_settings()
     is_enabled = settings.auto_retrain or any(
@@ -58,7 +58,7 @@ def retraining_requested(
 ) -> dg.SensorResult:
     """Start a retraining that a person requested or that an erasure of training data requires."""
     with open_loop(settings, registry, training_inputs, context.instance) as loop:
-        loop_tick = tick_requests(loop, now=datetime.now(UTC))
+        loop_tick = run_request_tick(loop, now=datetime.now(UTC))
     return to_sensor_result(context, loop_tick)
 
 
@@ -67,7 +67,7 @@ def retraining_requested(
     description="Starts `retrain_twin` when enough posts or pairs have come since the stable "
     "version was trained. Runs where automatic retraining was asked for.",
     minimum_interval_seconds=600,  # each tick reads tables, and posts do not arrive every minute
-    default_status=status_by_settings(),
+    default_status=default_sensor_status(),
 )
 def new_material(
     context: dg.SensorEvaluationContext,
@@ -77,5 +77,5 @@ def new_material(
 ) -> dg.SensorResult:
     """Start a retraining after enough new posts or pairs since the stable version's training."""
     with open_loop(settings, registry, training_inputs, context.instance) as loop:
-        loop_tick = tick_growth(loop, now=datetime.now(UTC))
+        loop_tick = run_growth_tick(loop, now=datetime.now(UTC))
     return to_sensor_result(context, loop_tick)

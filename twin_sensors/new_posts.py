@@ -30,9 +30,9 @@ from twin_sensors.jobs import import_posts
 from twin_sensors.launchable_runs import (
     PARTITIONS,
     LaunchClaims,
+    find_unknown_partitions,
     select_launchable,
     to_run_request,
-    unknown_partitions,
 )
 
 MAX_LISTING_S = 30.0
@@ -93,7 +93,7 @@ def new_posts(
     launches: list[RunLaunch] = []
     messages: list[str] = []
     next_author = ""
-    for slug in _rotate_from(slugs, posts_cursor.next_author):
+    for slug in _rotate_slugs(slugs, posts_cursor.next_author):
         if time.time() > now + MAX_LISTING_S:
             next_author = slug
             messages.append(f"{slug} and the authors after it are examined in the next tick")
@@ -111,12 +111,12 @@ def new_posts(
                 changed_since = now if known_state is None else known_state.at
                 key = run_key("posts", slug, posts_cursor.epoch, decision.known)
                 launches.append(
-                    _launch(settings, state, author, listings, key, since=changed_since)
+                    _build_launch(settings, state, author, listings, key, since=changed_since)
                 )
             messages.append(f"{slug}: {decision.message}")
             if decision.known is not None:
                 known_sources[slug] = decision.known
-    missing_partitions = unknown_partitions(context.instance, launches)
+    missing_partitions = find_unknown_partitions(context.instance, launches)
     claims = LaunchClaims(state, import_posts.name)
     ready_launches, held_messages = select_launchable(
         context.instance, launches, added=missing_partitions, claims=claims
@@ -133,13 +133,13 @@ def new_posts(
     )
 
 
-def _rotate_from(slugs: Sequence[str], first_slug: str) -> Iterator[str]:
+def _rotate_slugs(slugs: Sequence[str], first_slug: str) -> Iterator[str]:
     """Yield every author once, beginning with those that the last tick did not reach."""
     yield from (slug for slug in slugs if slug >= first_slug)
     yield from (slug for slug in slugs if slug < first_slug)
 
 
-def _launch(
+def _build_launch(
     settings: Settings,
     state: State,
     author: Author,

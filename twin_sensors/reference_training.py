@@ -71,7 +71,7 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
         selected_launches: list[RunLaunch] = []
         for launch in ready_launches:
             author = author_by_slug[launch.author]
-            stable_since = _stable_since(registry, author.slug)
+            stable_since = _find_stable_since(registry, author.slug)
             if stable_since is None or stable_since > scheduled_at - MIN_STABLE_TIME:
                 messages.append(f"{author.slug}: no version has been stable for {MIN_STABLE_TIME}")
                 continue
@@ -92,7 +92,7 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
     return train_reference_every_hour
 
 
-def _stable_since(registry: Registry, author: str) -> datetime | None:
+def _find_stable_since(registry: Registry, author: str) -> datetime | None:
     """Return when the current version became stable, or None if it was not trained here."""
     stable_version = registry.stable_version(author)
     if stable_version is None or stable_version.is_answer_model:

@@ -40,7 +40,7 @@ def collect_feedback_every_hour(
     """Start `collect_feedback` for each author whose twin has answered recently."""
     scheduled_at = context.scheduled_execution_time
     launches = build_launches(
-        scheduled_at, _recently_answering_authors(scheduled_at, state), kind="feedback"
+        scheduled_at, _find_recently_active_authors(scheduled_at, state), kind="feedback"
     )
     skip_message = f"no twin was asked in the {LOOKBACK} before {scheduled_at:%H:%M}"
     claims = LaunchClaims(state, collect_feedback.name)
@@ -63,7 +63,7 @@ def judge_answers_every_hour(
     """
     scheduled_at = context.scheduled_execution_time
     in_flight = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight_run_ids()
-    slugs = sorted({*_recently_answering_authors(scheduled_at, state)} - {*in_flight})
+    slugs = sorted({*_find_recently_active_authors(scheduled_at, state)} - {*in_flight})
     skip_message = f"no answer in the {LOOKBACK} before {scheduled_at:%H:%M} waits for judges"
     claims = LaunchClaims(state, judge_answers.name)
     yield from request_runs(
@@ -138,7 +138,7 @@ def request_runs(
         yield dg.SkipReason("\n".join([*([] if launches else [skip_message]), *held_messages]))
 
 
-def _recently_answering_authors(at: datetime, state: State) -> Sequence[str]:
+def _find_recently_active_authors(at: datetime, state: State) -> Sequence[str]:
     """Return the authors whose twins have answered within `LOOKBACK`."""
     open_tables(state)
     with state.read_transaction() as connection:

@@ -101,7 +101,7 @@ def pytest_stages(
         changed: graph tests that run with the unit tests in the fast form.
         workers: number of workers, or None for `default_workers`. If it is None, tests named by
             a path run in one process.
-        default_workers: number of workers that the memory allows (`workers_for`).
+        default_workers: number of workers that the memory allows (`count_workers`).
     """
     duration_options = ("--durations=10", "--durations-min=10")  # list slow tests
     base_command = (
@@ -165,7 +165,7 @@ def changed_graph_tests(project: Path) -> list[str]:
     ]
 
 
-def workers_for(available: int) -> int:
+def count_workers(available: int) -> int:
     """Return the number of workers that leave memory for one more; `available` is in bytes."""
     return MAX_WORKERS if available >= (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES else MIN_WORKERS
 
@@ -242,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.length,
         changed=changed_graph_tests(PROJECT) if options.length == "fast" else (),
         workers=options.workers,
-        default_workers=workers_for(psutil.virtual_memory().available),
+        default_workers=count_workers(psutil.virtual_memory().available),
     )
     with ThreadPoolExecutor() as pool:  # the block waits, because live tests need both cores
         static_results = [

@@ -125,7 +125,7 @@ def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sam
     return samples
 
 
-def prose_samples() -> list[Sample]:
+def build_prose_samples() -> list[Sample]:
     """Return sentence pairs of the bundled authors, as pasted text is an ordinary message."""
     passages = [text for author in bundled_writers(exclude=[]) for _, text in author.passages]
     sentences = [part for text in passages for part in SENTENCE_END.split(text) if part]
@@ -136,7 +136,7 @@ def prose_samples() -> list[Sample]:
 
 def fit_weights(corpus: Corpus) -> FittedWeights:
     """Fit a logistic regression to the n-grams and a hidden layer to the vectors."""
-    pasted_samples = prose_samples()
+    pasted_samples = build_prose_samples()
     coefficients, scale, intercepts = fit_ngrams([*build_samples(corpus), *pasted_samples])
     punctuated_samples = [*build_samples(corpus, keep_punctuation=True), *pasted_samples]
     hidden, output = fit_layer(

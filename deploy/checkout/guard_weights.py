@@ -17,10 +17,10 @@ from pathlib import Path
 from checkout.front_desk_weights import (
     Corpus,
     Sample,
+    build_prose_samples,
     corpus_digest,
     fit_layer,
     fit_ngrams,
-    prose_samples,
     read_examples,
     write_weights,
 )
@@ -78,7 +78,7 @@ def build_samples(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corp
         label = "ordinary" if kind == "ordinary" else "front_desk"
         limit = len(texts) // 2 if kind == "ordinary" else _MAX_FRONT_DESK_TEXTS
         samples += [Sample(text, label) for text in texts[:limit]]
-    return [*samples, *(Sample(sample.text, "ordinary") for sample in prose_samples())]
+    return [*samples, *(Sample(sample.text, "ordinary") for sample in build_prose_samples())]
 
 
 def examples_digest(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> str:

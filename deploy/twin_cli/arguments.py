@@ -121,10 +121,10 @@ def load_command_function(target: str) -> Callable[..., int]:
 
 def load_home_settings(home: Path | None) -> Settings:
     """Return this home's settings, with the ports of its running stack."""
-    from twin_resources.processes.stack import chosen_settings
+    from twin_resources.processes.stack import restore_last_settings
     from twin_resources.settings import load_settings
 
-    return chosen_settings(load_settings(home))
+    return restore_last_settings(load_settings(home))
 
 
 def console() -> Console:

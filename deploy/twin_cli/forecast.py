@@ -60,7 +60,7 @@ def core_speed() -> float:
     return min(2.0, max(0.3, LOOP_CPU_S / max(min(durations), 1e-6)))
 
 
-def competing_processes() -> float:
+def count_competing_processes() -> float:
     """Return how many other processes compete for a core, or 0 if the system does not count them.
 
     The result is the lower of the last minute's mean and the current count. A process that has just
@@ -128,7 +128,7 @@ def forecast(
         words: number of words in the posts.
         installed: whether all packages are already installed.
         recipe: the recipe's name, as for `model_fit.estimate_training`.
-        other_processes: number of processes that compete for a core (`competing_processes`).
+        other_processes: number of processes that compete for a core (`count_competing_processes`).
         speed: speed of a core (`core_speed`).
         is_remote_server: whether `TWIN_MODEL_SERVER_URL` names the model server.
 

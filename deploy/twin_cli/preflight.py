@@ -48,7 +48,7 @@ from twin_resources.models.model_fit import (
     weights_gb,
 )
 from twin_resources.processes.graphics_cards import list_usable_gpus
-from twin_resources.processes.processor import bf16_is_faster
+from twin_resources.processes.processor import is_bf16_faster
 from twin_resources.storage.weights.answer_model import NO_MODEL
 
 SUPPORTED_PYTHONS = ((3, 11), (3, 12))
@@ -122,7 +122,7 @@ def usable_cores() -> int:
         count = float(len(os.sched_getaffinity(0)))
     except AttributeError:
         count = float(os.cpu_count() or 1)
-    quota = _first_line("/sys/fs/cgroup/cpu.max").split()
+    quota = _read_first_line("/sys/fs/cgroup/cpu.max").split()
     if len(quota) == 2 and quota[0] != "max":
         count = min(count, float(quota[0]) / float(quota[1]))
     return max(1, int(count))
@@ -136,7 +136,7 @@ def memory_gb() -> float:
     else:
         match = re.search(r"MemTotal:\s+(\d+) kB", _read_text("/proc/meminfo"))
         total = float(match.group(1)) * 1024 if match else 0.0
-    limit = _first_line("/sys/fs/cgroup/memory.max")
+    limit = _read_first_line("/sys/fs/cgroup/memory.max")
     if limit.isdigit() and total:
         total = min(total, float(limit))
     return round(total / GB, 1)
@@ -296,7 +296,7 @@ def check_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
         requested_port = getattr(options, f"{service}_port") or os.environ.get(variable)
         try:
             port = int(requested_port or default)
-            is_port_taken = _is_taken(port)
+            is_port_taken = _is_port_in_use(port)
         except (ValueError, OverflowError):
             step = "name a port from 1 to 65535"
             findings.append(
@@ -340,7 +340,7 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _is_taken(port: int) -> bool:
+def _is_port_in_use(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -374,7 +374,7 @@ def _read_text(path: str) -> str:
         return ""  # other operating systems and some containers have no such file
 
 
-def _first_line(path: str) -> str:
+def _read_first_line(path: str) -> str:
     return (_read_text(path).splitlines() or [""])[0].strip()
 
 
@@ -401,7 +401,7 @@ def build_report(
     machine = {
         "cores": usable_cores(),
         "memory_gb": memory_gb(),
-        "bf16": bf16_is_faster(),
+        "bf16": is_bf16_faster(),
         "gpus": list_usable_gpus(),
     }
     if is_installed is None:
@@ -429,7 +429,7 @@ def build_report(
             recipe=options.recipe,
             words=forecast.estimate_words(options.posts),
             installed=is_installed,
-            other_processes=forecast.competing_processes(),
+            other_processes=forecast.count_competing_processes(),
             speed=forecast.core_speed(),
             is_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
         ),

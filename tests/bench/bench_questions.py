@@ -60,7 +60,7 @@ def cleaned(author: str, *, chance: random.Random) -> pl.DataFrame:
     from twin_assets.corpus.corpus_tables import RawPosts, column_types
     from twin_assets.corpus.importers.post_head import UnreadablePostError
     from twin_assets.corpus.importers.posts import read_post
-    from twin_assets.corpus.raw_rows import post_row
+    from twin_assets.corpus.raw_rows import build_post_row
 
     folder = folder_of(author)
     paths = sorted(
@@ -79,7 +79,7 @@ def cleaned(author: str, *, chance: random.Random) -> pl.DataFrame:
         name = path.relative_to(folder).as_posix()
         body = path.read_bytes()
         try:
-            post = post_row(read_post(body, source_id=name))
+            post = build_post_row(read_post(body, source_id=name))
         except UnreadablePostError:
             continue
         known = {"source": author, "source_id": name, "deleted": False, "problem": ""}

@@ -29,7 +29,7 @@ from twin_resources.access.keys import open_keyring
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.found_passages import passage_finder_for
+from twin_resources.gateway.found_passages import create_passage_finder
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.gateway.stages.request_path import RequestPath
@@ -85,7 +85,7 @@ def path_of(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
         servers={f"{author}/v{stable.version}": server},
     )
     return RequestPath(
-        live, passage_finder_for(settings), settings.self_hosted_usd_per_hour
+        live, create_passage_finder(settings), settings.self_hosted_usd_per_hour
     ), process
 
 

@@ -28,7 +28,7 @@ from twin_assets.corpus import cleaning, document_claims, source_quotations
 from twin_assets.corpus.code_blocks import remove_code
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.importers.site_layout import is_text_reason
-from twin_assets.corpus.importing import inventory_frame, read_rows
+from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.instructions.answer_passages import find_passages
 
@@ -77,7 +77,7 @@ def import_folder(folder: Path, names: Sequence[str]) -> ImportedFolder:
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as scratch:
         began = time.process_time()
         inventory = take_inventory([folder], scratch=Path(scratch))
-        raw = read_rows(inventory_frame(inventory), inventory)
+        raw = read_rows(build_inventory_frame(inventory), inventory)
         was_read = time.process_time()
         documents, aside = cleaning.clean_and_quarantine(
             raw.select(cleaning.RAW_COLUMNS), names=names
@@ -138,11 +138,11 @@ def _quotation_rows(imported: ImportedFolder) -> Iterator[Row]:
         if not quotations:
             continue
         quoted += len(quotations)
-        unmarked += source_quotations.count_unmarked(quotations, row["text"])
+        unmarked += source_quotations.count_unmarked_quotations(quotations, row["text"])
         for passage in find_passages(row["text"]):
             answers += 1
             answer = row["text"][passage.start : passage.end]
-            holding += source_quotations.count_contained(quotations, answer) > 0
+            holding += source_quotations.count_contained_quotations(quotations, answer) > 0
     of = {"quoted paragraphs": float(quoted)}
     yield _at_most("quoted paragraphs that became prose", unmarked, 0, "paras", of)
     of = {"answers of posts that quote": float(answers)}

@@ -20,7 +20,7 @@ from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import answer_likelihood, load_model
 from twin_assets.training.chunked_cross_entropy import chunk_head
 from twin_assets.training.losses import SupervisedObjective, answer_losses, packed_answer_losses
-from twin_assets.training.training_state import generator_states, set_generator_states
+from twin_assets.training.training_state import read_generator_states, set_generator_states
 from twin_resources.models.embedder.engines import SentenceTransformersEngine
 
 pytestmark = pytest.mark.gpu
@@ -137,7 +137,7 @@ def test_what_dropout_draws_goes_on_where_it_was(device: str) -> None:
 
     there = torch.device(device)
     ones = torch.ones(1000, device=there)
-    states = generator_states(there)
+    states = read_generator_states(there)
     first = torch.nn.functional.dropout(ones, 0.1)
     assert not torch.equal(torch.nn.functional.dropout(ones, 0.1), first)
     set_generator_states(states, there)

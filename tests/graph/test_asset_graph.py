@@ -15,7 +15,7 @@ import yaml
 
 from twin_assets.asset_specs import CONTRACTS
 from twin_assets.definitions import build_defs, defs
-from twin_resources.dagster_runs import ASSET_GROUPS, lineage_link
+from twin_resources.dagster_runs import ASSET_GROUPS, build_lineage_link
 
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 
@@ -151,7 +151,7 @@ def specs() -> dict[str, dg.AssetSpec]:
 
 def test_the_link_to_the_graph_opens_every_group() -> None:
     assert {spec.group_name for spec in specs().values()} == set(ASSET_GROUPS)
-    link = lineage_link("http://127.0.0.1:3000")
+    link = build_lineage_link("http://127.0.0.1:3000")
     assert link.startswith("http://127.0.0.1:3000/asset-groups?expanded=")
     assert link.count("global%40global%3A") == len(ASSET_GROUPS)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from twin_cli.commands.subject import AuthorToServe, sample_folder
-from twin_cli.commands.terminal_questions import is_interactive_terminal, with_consent
+from twin_cli.commands.terminal_questions import add_consent, is_interactive_terminal
 
 from twin_resources.authors import Author
 from twin_resources.authors.consent import consent_date, missing_consent_reason
@@ -45,7 +45,7 @@ def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed:
     subject = AuthorToServe(
         Author("ann", "Ann", consent=consent), Path("/no/such/folder"), is_new=False
     )
-    found = with_consent(
+    found = add_consent(
         subject,
         is_declared=stated,
         is_interactive=asks,
@@ -90,7 +90,7 @@ def test_at_a_terminal(typed: str, noted: str) -> None:
         with contextlib.suppress(BaseException):  # whatever happens, the test ends in the parent
             sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", buffering=1)
             subject = AuthorToServe(Author("ann", "Ann"), Path("/no/such/folder"), is_new=False)
-            found = with_consent(
+            found = add_consent(
                 subject,
                 is_declared=False,
                 is_interactive=is_interactive_terminal(),
@@ -122,5 +122,5 @@ def test_a_bundled_author_of_an_older_home_takes_the_day_from_its_folder() -> No
     subject = AuthorToServe(
         Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False
     )
-    found = with_consent(subject, is_declared=False, is_interactive=False, log=lambda line: None)
+    found = add_consent(subject, is_declared=False, is_interactive=False, log=lambda line: None)
     assert consent_date(found.author) == date(2020, 1, 1)

@@ -22,9 +22,9 @@ from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.prompt.control_marks import (
     COMMON_MARKS,
     ControlMarks,
-    marks_for_home,
-    marks_from_folder,
-    marks_from_tokenizer,
+    extract_tokenizer_marks,
+    load_folder_marks,
+    load_home_marks,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.settings import Settings
@@ -81,9 +81,9 @@ def test_no_control_token_is_left_in_what_people_write(
     tokenizer, folder = tokenizers[family]
     written = " and ".join(f"{mark}{mark[:-1]}{mark}{mark[1:]}" for mark in FAMILY_MARKS[family])
     assert control_ids(tokenizer, written)  # as it was found
-    marks = ControlMarks(marks_from_folder(folder))
+    marks = ControlMarks(load_folder_marks(folder))
     assert set(FAMILY_MARKS[family]) <= set(marks.marks)
-    assert set(marks_from_tokenizer(tokenizer).marks) == set(marks.marks)
+    assert set(extract_tokenizer_marks(tokenizer).marks) == set(marks.marks)
     messages = render(
         DEFAULT_TEMPLATE,
         author_name=written,
@@ -123,12 +123,12 @@ def test_full_width_letters_that_a_normalizer_folds_are_no_way_round() -> None:
 def test_a_home_knows_the_marks_of_every_model_that_is_prepared_in_it(
     home: Settings, tokenizers: dict[str, tuple[Any, Path]]
 ) -> None:
-    assert marks_for_home(home) == COMMON_MARKS
+    assert load_home_marks(home) == COMMON_MARKS
     for name in ("own", "gemma"):
         record = home.weights_dir / name / "0123" / "base_model.json"
         record.parent.mkdir(parents=True)
         record.write_text(json.dumps({"schema": 1, "folder": str(tokenizers[name][1])}))
-    assert {"⟦turn⟧", "<start_of_turn>"} <= set(marks_for_home(home).marks)
+    assert {"⟦turn⟧", "<start_of_turn>"} <= set(load_home_marks(home).marks)
 
 
 def samples(tokenizer: Any, *texts: str) -> Iterable[Any]:

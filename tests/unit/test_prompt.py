@@ -9,9 +9,9 @@ from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import (
     DEFAULT_TEMPLATE,
     TEMPLATES,
+    find_template,
     render,
     strip_passages,
-    template_by_hash,
 )
 
 
@@ -130,9 +130,9 @@ def test_every_text_of_a_template_is_in_its_hash() -> None:
 def test_the_default_template_is_the_one_that_checkpoints_were_trained_with() -> None:
     # Meant to fail when its text is edited: add a new template instead, and keep this one.
     assert DEFAULT_TEMPLATE.hash == "ba248334e37229bd"
-    assert template_by_hash("ba248334e37229bd") is TEMPLATES["ba248334e37229bd"] is DEFAULT_TEMPLATE
+    assert find_template("ba248334e37229bd") is TEMPLATES["ba248334e37229bd"] is DEFAULT_TEMPLATE
 
 
 def test_an_unknown_template_says_what_to_do() -> None:
     with pytest.raises(TwinError, match="or train again"):
-        template_by_hash("0" * 16)
+        find_template("0" * 16)

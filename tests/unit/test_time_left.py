@@ -8,7 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from twin_assets.evaluation.progress import ANSWER_S, read_s
-from twin_resources.processes.time_left import MIN_STEPS, TimeLeft, estimate_step_seconds
+from twin_resources.processes.time_left import (
+    MIN_STEPS,
+    RemainingTimeEstimator,
+    estimate_step_seconds,
+)
 
 Times = Callable[[random.Random], list[float]]
 
@@ -69,7 +73,7 @@ def test_the_first_step_of_a_training_is_no_sample_of_the_others() -> None:
 def test_before_three_steps_nothing_is_told() -> None:
     assert MIN_STEPS == 3
     assert estimate_step_seconds([5.0, 5.0]) is None
-    left = TimeLeft()
+    left = RemainingTimeEstimator()
     left.expect("answers", 10, each_s=1.0)
     left.record_steps("answers", 2, 2.0)
     assert left.estimate_seconds() is None
@@ -81,7 +85,7 @@ def test_the_gates_parts_are_told_within_a_half_after_their_first_quarter() -> N
     """Reading, answering, reference: 60 steps of .25 s, 76 of .8 s, 8 of 1.5 s, on a machine that
     is 2.5 times as slow as was expected; another part of the answers is not needed."""
     parts = (("read", 60, 0.25, 0.3), ("answers", 76, 0.8, 0.9), ("reference", 8, 1.5, 1.0))
-    chance, left = random.Random(3), TimeLeft()
+    chance, left = random.Random(3), RemainingTimeEstimator()
     for name, steps, _, expected in parts:
         left.expect(name, steps, each_s=expected)
     took = [
@@ -102,7 +106,7 @@ def test_slow_reading_does_not_make_the_answers_look_slow() -> None:
     """Without bf16 passages are read at a third of the speed, and servers answer as before: at one
     speed for both, "6:02 left" was told where 1:28 were."""
     for precision in ("bf16", "fp32"):
-        left = TimeLeft()
+        left = RemainingTimeEstimator()
         left.expect("reading", 30, each_s=read_s(precision))
         left.expect("answers", 84, each_s=ANSWER_S)
         left.record_steps("reading", 30, 30 * read_s(precision))

@@ -44,7 +44,7 @@ class _TestConfig(_Declaration):
     where: str = ""
 
 
-def _test_fields(item: object) -> object:
+def _parse_test_fields(item: object) -> object:
     """Turn `unique` or `unique: {name: …}` into fields that include the kind."""
     if isinstance(item, str):
         return {"kind": item}
@@ -63,7 +63,7 @@ class _Test(_Declaration):
     config: _TestConfig = _TestConfig()
 
 
-_Tests = tuple[Annotated[_Test, BeforeValidator(_test_fields)], ...]
+_Tests = tuple[Annotated[_Test, BeforeValidator(_parse_test_fields)], ...]
 
 
 class Column(_Declaration):

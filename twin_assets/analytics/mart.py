@@ -81,7 +81,7 @@ def build_mart(
             upstream.register(session, relation)
         rows = session.query_rows(rendered)
         session.check_types(rendered, model.columns)
-        keyed = with_row_key(rows, model.unique_key)
+        keyed = add_row_key(rows, model.unique_key)
         sync = tables.sync(
             keyed,
             model.name,
@@ -97,7 +97,7 @@ def build_mart(
     return Mart(sync, outcomes, rendered.sql)
 
 
-def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
+def add_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
     """Add a column `row_key` with the values of the key, numbered if several rows share them.
 
     Duplicates are numbered, not rejected, because a test checks uniqueness and must see them.
@@ -157,7 +157,7 @@ class _Upstream:
         self, relation: Relation, source: SourceTable | None, columns: Sequence[Column]
     ) -> Frame | None:
         if source and source.store == "state":
-            return self._state_rows(source)
+            return self._read_state_rows(source)
         asset = source.asset if source else relation[1]
         model = None if source else self.project.model(relation[1])
         slots: Iterable[str] = self.authors
@@ -173,7 +173,7 @@ class _Upstream:
             return next(frame for frame in frames if frame not in present)  # `register` raises
         return pl.concat([frame.select(names) for frame in frames]) if frames else None
 
-    def _state_rows(self, source: SourceTable) -> pl.DataFrame | None:
+    def _read_state_rows(self, source: SourceTable) -> pl.DataFrame | None:
         table = state_schema.metadata.tables.get(source.name)
         missing = [item for item in source.columns if table is None or item.name not in table.c]
         if table is None or missing:

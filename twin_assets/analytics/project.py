@@ -147,7 +147,9 @@ def _model(
         file=file,
         description=" ".join(declared.description.split()),
         partitions=declared.partitions,
-        unique_key=_unique_key(file, uncommented, {column.name for column in declared.columns}),
+        unique_key=_read_unique_key(
+            file, uncommented, {column.name for column in declared.columns}
+        ),
         refs=tuple(dict.fromkeys(_REF.findall(uncommented))),
         sources=tuple(dict.fromkeys(_SOURCE.findall(uncommented))),
         columns=declared.columns,
@@ -156,7 +158,7 @@ def _model(
     )
 
 
-def _unique_key(file: str, text: str, columns: Iterable[str]) -> tuple[str, ...]:
+def _read_unique_key(file: str, text: str, columns: Iterable[str]) -> tuple[str, ...]:
     config: dict[str, Any] = {}
     if match := _CONFIG.search(text):
         call = ast.parse(match[1], mode="eval").body

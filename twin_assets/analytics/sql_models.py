@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twin_assets.analytics.mart import TestOutcome
 
 
-def sql_assets(folder: Path = PROJECT_FOLDER) -> list[dg.AssetsDefinition]:
+def build_sql_assets(folder: Path = PROJECT_FOLDER) -> list[dg.AssetsDefinition]:
     """Return an asset for each model of a project, in the group `analytics`.
 
     Raises:
@@ -42,7 +42,7 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
         description=model.description,
         group_name="analytics",
         partitions_def=author_partitions,
-        deps=_upstream_assets(project, model),
+        deps=_list_upstream_assets(project, model),
         check_specs=[
             dg.AssetCheckSpec(
                 name=test.name,
@@ -99,7 +99,7 @@ def _sql_metadata(sql: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"```sql\n{sql}\n```")
 
 
-def _upstream_assets(project: Project, model: Model) -> list[str]:
+def _list_upstream_assets(project: Project, model: Model) -> list[str]:
     """Return the names of the upstream assets, each once."""
     made_by = (project.sources[pair].asset for pair in model.sources)
     return list(dict.fromkeys([*model.refs, *made_by]))
@@ -127,4 +127,4 @@ def _code_reference(file: Path) -> Mapping[str, Any]:
     return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
-marts = sql_assets()
+marts = build_sql_assets()

@@ -32,7 +32,7 @@ class AuthorRecipe:
         return f"recipe {self.recipe.name}: {self.reason}"
 
 
-def recipe_for_author(author: Author, settings: Settings) -> AuthorRecipe:
+def choose_author_recipe(author: Author, settings: Settings) -> AuthorRecipe:
     """Return the recipe in the author's file, or the one for the base model and device.
 
     The CPU's bf16 support is not considered here: `twin up` writes the resulting recipe into a new
@@ -48,23 +48,23 @@ def recipe_for_author(author: Author, settings: Settings) -> AuthorRecipe:
     billions = billions_of_parameters(name)
     if billions is None:
         billions = billions_of_parameters(str(load_base_model(settings, name).folder))
-    choice = choose_recipe(billions, bf16=True, gpus=training_gpus(settings))
+    choice = choose_recipe(billions, bf16=True, gpus=list_training_gpus(settings))
     return AuthorRecipe(load_recipe(choice.recipe), choice.reason)
 
 
-def training_gpus(settings: Settings) -> list[Card]:
+def list_training_gpus(settings: Settings) -> list[Card]:
     """Return the GPUs that training uses here; none if it runs on other machines."""
     return list_usable_gpus() if settings.train_backend == "local" else []
 
 
-def training_rank_count(recipe: Recipe, settings: Settings) -> int:
+def count_training_ranks(recipe: Recipe, settings: Settings) -> int:
     """Return the number of training processes.
 
     It is `TWIN_TRAIN_RANKS` if that is set, and on CPUs. Otherwise, on this machine's GPUs, it is 1
     without DeepSpeed, and the largest number that can share a step with it.
     """
     launch = load_launch(recipe.launch)
-    gpus = training_gpus(settings)
+    gpus = list_training_gpus(settings)
     if "train_ranks" in settings.model_fields_set or launch.device == "cpu" or not gpus:
         return settings.train_ranks
     if not launch.deepspeed:

@@ -74,7 +74,7 @@ def plan_training(
     if len(samples) < samples_per_step:
         raise ValueError(f"{len(samples)} samples do not fill one step of {samples_per_step}")
     epoch_tokens = sum(sample.length for sample in samples)
-    order = _sample_order(samples, max_epochs=max_epochs, seed=seed)
+    order = _order_samples(samples, max_epochs=max_epochs, seed=seed)
     steps: list[tuple[int, ...]] = []
     tokens = 0
     for group in _groups(order, samples_per_step):
@@ -206,7 +206,7 @@ def padded_length(length: int, bucket: int) -> int:
     return -(-length // bucket) * bucket
 
 
-def _sample_order(samples: Sequence[Plannable], *, max_epochs: int, seed: int) -> Iterator[int]:
+def _order_samples(samples: Sequence[Plannable], *, max_epochs: int, seed: int) -> Iterator[int]:
     for epoch in range(max_epochs):
         shuffle_keys = [_shuffle_key(seed, epoch, sample.sample_id) for sample in samples]
         indices_by_document: dict[str, list[int]] = defaultdict(list)

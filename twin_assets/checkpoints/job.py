@@ -154,7 +154,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def rows_hash(rows: Iterable[Mapping[str, Any]]) -> str:
+def hash_rows(rows: Iterable[Mapping[str, Any]]) -> str:
     """Return the SHA-256 of a job's training rows, independent of order and file encoding."""
     digest = hashlib.sha256()
     for row in sorted(rows, key=lambda row: row["sample_id"]):

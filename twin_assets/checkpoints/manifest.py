@@ -43,7 +43,7 @@ class Manifest:
         template: hash of the samples' prompt template.
         dataset: the dataset of the supervised stage: asset, data_version, lance_version, tag,
             samples, left_out (by reason), spoil, rows_sha256 (of the rows trained on,
-            `job.rows_hash`). With raw
+            `job.hash_rows`). With raw
             posts, raw: asset, data_version, lance_version, tag, share, posts, rows_sha256, and the
             fields of `TrainingResult.raw`. In older manifests with joined samples, conversations,
             which hold the same samples and follow from the rows.
@@ -85,7 +85,7 @@ class Manifest:
     effective: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
+def compute_checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
     """Return the hash that identifies a model's answers: its weights, base and expected prompt.
 
     Args:

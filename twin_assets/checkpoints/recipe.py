@@ -116,7 +116,7 @@ class Recipe(_StrictModel):
         packing: concatenate the samples of a micro-batch into one row, each with its own positions
             and attention, instead of stacking them with padding.
         fewest_steps: minimum number of steps; a small corpus uses fewer samples per step to reach
-            it (`effective_samples_per_step`). 0 disables this.
+            it (`compute_samples_per_step`). 0 disables this.
         raw_share: share of the token budget spent on the author's unmodified training posts, with
             the loss on every token (`tokenize_posts`); 0 uses none.
         without_passages: share of the samples, chosen at random, reduced to the question without
@@ -182,17 +182,17 @@ class Recipe(_StrictModel):
                 next_step="train again with a current recipe",
             ) from error
 
-    def without_preference(self) -> Recipe:
+    def drop_preference(self) -> Recipe:
         """Return the recipe without the preference section."""
         return self.model_copy(update={"preference": None})
 
-    def for_preference_tuning(self) -> Recipe:
+    def to_preference_recipe(self) -> Recipe:
         """Return the effective recipe of the preference stage."""
         changed = self.required_preference
         values = {"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
         return self.model_copy(update=UNMODIFIED_SAMPLES | values)
 
-    def effective_samples_per_step(self, sample_count: int, *, ranks: int) -> int:
+    def compute_samples_per_step(self, sample_count: int, *, ranks: int) -> int:
         """Return the number of samples per step for a corpus of `sample_count` samples.
 
         Use the recipe's number if all epochs together then have at least `fewest_steps`. Otherwise

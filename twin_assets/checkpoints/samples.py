@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, marks_from_tokenizer
+from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, extract_tokenizer_marks
 from twin_resources.prompt.templates import strip_passages
 
 
@@ -95,7 +95,7 @@ def tokenize_samples(
     """
     samples: list[TokenizedSample] = []
     left_out: Counter[str] = Counter()
-    marks = marks_from_tokenizer(tokenizer)
+    marks = extract_tokenizer_marks(tokenizer)
     for row in rows:
         sample, reason = _tokenize(row, tokenizer, max_length, marks)
         if sample is None:
@@ -120,7 +120,7 @@ def tokenize_pairs(
     """
     pairs: list[TokenizedPair] = []
     left_out: Counter[str] = Counter()
-    marks = marks_from_tokenizer(tokenizer)
+    marks = extract_tokenizer_marks(tokenizer)
     for row in rows:
         rejected_messages = [*row["messages"][:-1], _assistant_message(row["rejected"])]
         chosen, chosen_reason = _tokenize(row, tokenizer, max_length, marks)
@@ -160,7 +160,7 @@ def tokenize_posts(
     """
     blocks: list[TokenizedSample] = []
     left_out: Counter[str] = Counter()
-    marks = marks_from_tokenizer(tokenizer)
+    marks = extract_tokenizer_marks(tokenizer)
     for row in rows:
         text = marks.escape(row["text"].strip())
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=False)

@@ -97,7 +97,7 @@ def line_hashes(text: str) -> list[int]:
     Equal words give equal numbers, and figures count as words. When all figures were equal, lines
     such as "5 km in 31 minutes" from different days were removed as one line.
     """
-    numbers = [number for _, number in _hashed_lines(text)]
+    numbers = [number for _, number in _hash_prose_lines(text)]
     half = MAX_LINES // 2
     return numbers if len(numbers) <= MAX_LINES else numbers[:half] + numbers[-half:]
 
@@ -151,7 +151,7 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     """
     if not repeated:
         return text
-    remaining = list(_hashed_lines(text))
+    remaining = list(_hash_prose_lines(text))
     removed = {
         place
         for place, number in remaining
@@ -173,7 +173,7 @@ def _word_count(number: pl.Expr) -> pl.Expr:
     return number % (_MAX_WORDS + 1)
 
 
-def _hashed_lines(text: str) -> Iterator[tuple[int, int]]:
+def _hash_prose_lines(text: str) -> Iterator[tuple[int, int]]:
     for place, line in prose_lines(text):
         if _HEADING.match(line) or line.lstrip().startswith("|"):
             continue

@@ -96,12 +96,14 @@ def byline_matches(byline: str, names: tuple[str, ...]) -> bool:
 
     For a translation, the writer and the translator are compared.
     """
-    return all(_part_matches(part, names) for part in _TRANSLATED_BY.split(byline) if part.strip())
+    return all(
+        _byline_part_matches(part, names) for part in _TRANSLATED_BY.split(byline) if part.strip()
+    )
 
 
 def is_named_author(byline: str, names: tuple[str, ...]) -> bool:
     """Return whether a byline is one of `names`, and neither empty nor a role such as "admin"."""
-    return bool(_names_in_byline(byline)) and byline_matches(byline, names)
+    return bool(_parse_byline_names(byline)) and byline_matches(byline, names)
 
 
 def is_translation(byline: str) -> bool:
@@ -109,15 +111,15 @@ def is_translation(byline: str) -> bool:
     return bool(_TRANSLATED_BY.search(byline))
 
 
-def _names_in_byline(byline: str) -> list[tuple[str, ...]]:
+def _parse_byline_names(byline: str) -> list[tuple[str, ...]]:
     """Return the words of each name in a byline, or [] if a name is a role such as "admin"."""
     parts = [_name_words(part) for part in _NAME_SEPARATOR.split(_ADDRESS.sub(" ", byline).strip())]
     named = [words for words in parts if words]
     return [] if any(set(words) <= _ROLE_NAMES for words in named) else named
 
 
-def _part_matches(byline: str, names: tuple[str, ...]) -> bool:
-    people = _names_in_byline(byline)
+def _byline_part_matches(byline: str, names: tuple[str, ...]) -> bool:
+    people = _parse_byline_names(byline)
     if not people:
         return True
     whole = _name_words(_ADDRESS.sub(" ", byline))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.cleaning import dropped_by_reason
+from twin_assets.corpus.cleaning import count_dropped_by_reason
 from twin_assets.corpus.cleaning_tables import CLEANED
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def metadata(tables: Tables, author: Author) -> dict[str, Any]:
     return {
         "kept": accepted.height,
         "words": int(accepted["words"].sum()),
-        "dropped": dropped_by_reason(documents),
+        "dropped": count_dropped_by_reason(documents),
         "languages": _count_values(accepted["language"]),
         "kinds": _count_values(accepted["kind"]),
         "words_a_document": _quantiles(accepted["words"]),

@@ -19,8 +19,12 @@ import polars as pl
 
 from twin_assets.corpus import boilerplate, contracts, document_claims, near_duplicates
 from twin_assets.corpus.bylines import extract_author, extract_translator, is_translation
-from twin_assets.corpus.cleaning_account import PostCounts, dropped_by_reason, reconcile_posts
-from twin_assets.corpus.cleaning_verdicts import MIN_WORDS, comparison_candidates, decide_verdicts
+from twin_assets.corpus.cleaning_account import PostCounts, count_dropped_by_reason, reconcile_posts
+from twin_assets.corpus.cleaning_verdicts import (
+    MIN_WORDS,
+    decide_verdicts,
+    select_comparison_candidates,
+)
 from twin_assets.corpus.corpus_tables import (
     CleanedDocuments,
     PreparedPosts,
@@ -41,13 +45,13 @@ __all__ = [
     "broken_claims",
     "clean_and_quarantine",
     "clean_posts",
+    "count_dropped_by_reason",
     "document_id_of",
     "document_rows",
-    "dropped_by_reason",
     "normalize_text",
     "prepare_posts",
-    "quarantined_rows",
     "reconcile_posts",
+    "select_quarantined_rows",
 ]
 
 CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
@@ -101,7 +105,7 @@ def clean_and_quarantine(
         that a row breaks.
     """
     prepared = prepare_posts(posts)
-    candidates = comparison_candidates(prepared, names=names)
+    candidates = select_comparison_candidates(prepared, names=names)
     bodies = candidates.join(prepared.select("document_id", "text"), on="document_id", how="left")
     similar = near_duplicates.compare_bodies(bodies)
     verdicts = decide_verdicts(prepared, candidates, similar, names=names)
@@ -109,7 +113,7 @@ def clean_and_quarantine(
     measured = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
     broken = broken_claims(prepared, document_claims.check_claims(measured, names))
     sound = rows.join(broken, on="source_id", how="anti")
-    return validate_rows(sound, CleanedDocuments), quarantined_rows(rows, broken)
+    return validate_rows(sound, CleanedDocuments), select_quarantined_rows(rows, broken)
 
 
 def broken_claims(
@@ -136,10 +140,10 @@ def broken_claims(
     )
 
 
-def quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
+def select_quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of `cleaned_documents` that break their contract or a claim, with its name.
 
-    The columns are `contracts.quarantine_columns`.
+    The columns are `contracts.build_quarantine_columns`.
 
     Args:
         broken: `source_id` and `breaks`.

@@ -65,7 +65,7 @@ def reconcile_posts(
     )
 
 
-def dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
+def count_dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
     """Return the number of dropped posts by `dropped_because`, most frequent first."""
     dropped = cleaned.filter(pl.col("dropped_because") != "")
     counts = dropped.group_by("dropped_because").len().sort("len", "dropped_because")

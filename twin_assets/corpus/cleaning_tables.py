@@ -27,8 +27,8 @@ import polars as pl
 from twin_assets.corpus import cleaning, contracts, document_claims, near_duplicates
 from twin_assets.corpus.cleaning_verdicts import (
     VERDICT_INPUT_COLUMNS,
-    comparison_candidates,
     decide_verdicts,
+    select_comparison_candidates,
 )
 from twin_assets.corpus.corpus_tables import (
     CleanedDocuments,
@@ -92,7 +92,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         column_types(PreparedPosts),
     )
     prepared_rows = tables.read(PREPARED, slug, columns=VERDICT_INPUT_COLUMNS)
-    candidates = comparison_candidates(prepared_rows, names=names)
+    candidates = select_comparison_candidates(prepared_rows, names=names)
     similar = tables.sync(
         candidates,
         SIMILAR,
@@ -131,8 +131,8 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
             tables.read(CLEANED, slug, columns=["source_id"]), on="source_id", how="anti"
         ),
         QUARANTINE,
-        lambda part: cleaning.quarantined_rows(update.document_rows(part), part),
-        contracts.quarantine_columns(CleanedDocuments),
+        lambda part: cleaning.select_quarantined_rows(update.document_rows(part), part),
+        contracts.build_quarantine_columns(CleanedDocuments),
     )
     return CleaningRun(prepared, similar, measured, cleaned, quarantined)
 

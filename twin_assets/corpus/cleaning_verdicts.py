@@ -57,7 +57,7 @@ _MAJORITY_SHARE = 0.5
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
-def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def find_foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return `source_id` of the posts by someone else.
 
     The owner of an account may sign with a handle. The byline of more than half of a source's posts
@@ -68,36 +68,36 @@ def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         prepared: `source_id`, `source` and `byline`.
         names: the author's name and aliases; without names, no post is foreign.
     """
-    counted = _counted_bylines(prepared, names)
+    counted = _count_bylines(prepared, names)
     by_others = counted.filter(~(pl.col("most") & pl.col("adoptable")))
     signed = prepared.filter(pl.col("byline") != "").select("source_id", "source", "byline")
     return signed.join(by_others, on=["source", "byline"], how="semi").select("source_id")
 
 
-def adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def find_adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the handles that count as the author's: `source`, `byline`, `len`, `posts`.
 
     Args:
-        prepared: as in `foreign_posts`.
+        prepared: as in `find_foreign_posts`.
         names: the author's name and aliases.
     """
-    return _counted_bylines(prepared, names).filter("most", "adoptable").select(*_COUNT_COLUMNS)
+    return _count_bylines(prepared, names).filter("most", "adoptable").select(*_COUNT_COLUMNS)
 
 
-def unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def find_unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the names on most posts of a source that are not known as the author's.
 
     They exclude adopted handles and bylines with a translator. The user must say whose names they
     are.
 
     Args:
-        prepared: as in `foreign_posts`.
+        prepared: as in `find_foreign_posts`.
         names: the author's name and aliases.
 
     Returns:
         `source`, `byline`, `len` (posts with this byline) and `posts` (posts of the source).
     """
-    counted = _counted_bylines(prepared, names)
+    counted = _count_bylines(prepared, names)
     unknown = [byline for byline in counted["byline"].unique() if not is_translation(byline)]
     asked = counted.filter("most", ~pl.col("adoptable"), pl.col("byline").is_in(unknown))
     return asked.select(*_COUNT_COLUMNS)
@@ -106,7 +106,7 @@ def unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFr
 _COUNT_COLUMNS = ("source", "byline", "len", "posts")
 
 
-def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def _count_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Count each source's posts by foreign byline, and mark majorities and possible handles."""
     posts = prepared.group_by("source").len("posts")
     signed = prepared.filter(pl.col("byline") != "")
@@ -128,7 +128,7 @@ def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
     )
 
 
-def comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
+def select_comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
     """Return the posts to compare: the oldest post of each body, without dropped posts.
 
     Args:
@@ -137,9 +137,9 @@ def comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl
     Returns:
         `document_id`, `body_hash` (of the text without repeated lines), `repeated`.
     """
-    remaining_posts = _remaining_posts(prepared, names)
+    remaining_posts = _select_remaining_posts(prepared, names)
     repeated = repeated_lines(remaining_posts["lines"])
-    oldest = remaining_posts.sort(*_age_sort_keys(), maintain_order=True).unique(
+    oldest = remaining_posts.sort(*_build_age_sort_keys(), maintain_order=True).unique(
         "content_hash", keep="first", maintain_order=True
     )
     with_repeated_lines = _add_repeated_lines(oldest, repeated)
@@ -167,10 +167,10 @@ def decide_verdicts(
 
     Args:
         prepared: `VERDICT_INPUT_COLUMNS` of all posts.
-        candidates: the result of `comparison_candidates`.
+        candidates: the result of `select_comparison_candidates`.
         similar: the result of `near_duplicates.compare_bodies` for all candidates.
     """
-    verdicts = _comparison_verdicts(prepared, candidates, similar, names=names)
+    verdicts = _decide_comparison_verdicts(prepared, candidates, similar, names=names)
     copies = (
         verdicts.filter(pl.col("duplicate_of") != "")
         .join(prepared.select("document_id", "url"), on="document_id")
@@ -179,7 +179,7 @@ def decide_verdicts(
         .agg(pl.struct("document_id", "url").alias("copies"))
         .rename({"duplicate_of": "document_id"})
     )
-    by_others = foreign_posts(prepared, names).with_columns(
+    by_others = find_foreign_posts(prepared, names).with_columns(
         pl.lit("foreign_byline").alias("foreign")
     )
     joined = (
@@ -209,7 +209,7 @@ def decide_verdicts(
     )
 
 
-def _comparison_verdicts(
+def _decide_comparison_verdicts(
     prepared: pl.DataFrame,
     candidates: pl.DataFrame,
     similar: pl.DataFrame,
@@ -221,7 +221,7 @@ def _comparison_verdicts(
     near_duplicates = _collapse_near_duplicates(
         prepared, similar.join(boilerplate_only, on="document_id", how="anti")
     )
-    remaining_posts = _remaining_posts(prepared, names)
+    remaining_posts = _select_remaining_posts(prepared, names)
     # Posts with the same body as a candidate get the candidate's verdict.
     representative = (
         remaining_posts.select("document_id", "content_hash")
@@ -257,13 +257,13 @@ def _comparison_verdicts(
     )
 
 
-def _remaining_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def _select_remaining_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return prepared.filter(pl.col("dropped_because") == "").join(
-        foreign_posts(prepared, names), on="source_id", how="anti"
+        find_foreign_posts(prepared, names), on="source_id", how="anti"
     )
 
 
-def _age_sort_keys() -> tuple[pl.Expr, pl.Expr]:
+def _build_age_sort_keys() -> tuple[pl.Expr, pl.Expr]:
     """Return sort keys that put the oldest post first and undated posts last."""
     return pl.col("published_at").fill_null(_LATEST), pl.col("source_id")
 

@@ -57,11 +57,11 @@ def good_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
 
 
 def bad_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
-    """Return the rows that break a rule, with `failed_rules` (`quarantine_columns`)."""
+    """Return the rows that break a rule, with `failed_rules` (`build_quarantine_columns`)."""
     return _split_rows(frame, schema)[1]
 
 
-def quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
+def build_quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
     """Return the types of the columns in the table of bad rows."""
     return {**column_types(schema), FAILED_RULES: pl.List(pl.String())}
 
@@ -136,5 +136,7 @@ def _split_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFr
     )
     return (
         good.select(pl.col(name).cast(dtype) for name, dtype in stored.items()),
-        bad.select(pl.col(name).cast(dtype) for name, dtype in quarantine_columns(schema).items()),
+        bad.select(
+            pl.col(name).cast(dtype) for name, dtype in build_quarantine_columns(schema).items()
+        ),
     )

@@ -117,12 +117,12 @@ def _measure_document(
         else "",
         "personal": count_personal_traces(text) + count_personal_traces(title),
         "quotations": len(quoted),
-        "quotations_unmarked": source_quotations.count_unmarked(quoted, text),
-        "edges": _edge_hashes(text),
+        "quotations_unmarked": source_quotations.count_unmarked_quotations(quoted, text),
+        "edges": _hash_edge_paragraphs(text),
     }
 
 
-def _edge_hashes(text: str) -> list[int]:
+def _hash_edge_paragraphs(text: str) -> list[int]:
     """Return numbers for the first and last paragraphs; equal words give equal numbers."""
     lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
     at_the_end = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
@@ -230,9 +230,9 @@ def check_foreign_bylines(
         )
         foreign |= find_foreign_signatures(with_bylines.iter_rows(), names)
     return DocumentClaim(
-        {"kept": len(foreign), "signed": _count_signed(accepted["signed"])}, foreign
+        {"kept": len(foreign), "signed": _count_signatures(accepted["signed"])}, foreign
     )
 
 
-def _count_signed(names: Iterable[str]) -> int:
+def _count_signatures(names: Iterable[str]) -> int:
     return sum(bool(name) for name in names)

@@ -212,6 +212,6 @@ class Exports:
         return self._reading
 
 
-def display_names(paths: Iterable[Path]) -> str:
+def format_export_names(paths: Iterable[Path]) -> str:
     """Return the names of the exports for a message."""
     return ", ".join(path.name for path in paths)

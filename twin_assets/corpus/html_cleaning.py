@@ -51,7 +51,7 @@ def clean_html(text: str, *, title: str = "") -> str:
         Markdown: blocks separated by one empty line, one line per paragraph, code unchanged; "" if
         a page has no main text.
     """
-    source = remove_html_template_tags(_highlights_to_code_elements(text))
+    source = remove_html_template_tags(_convert_highlights_to_code(text))
     if not _WHOLE_PAGE.search(source):
         return _remove_title(fragment_to_markdown(source), title)
     main_text = _extract_main_text(source, fast=True)
@@ -125,7 +125,7 @@ def _remove_title(markdown: str, title: str) -> str:
     return markdown
 
 
-def _highlights_to_code_elements(text: str) -> str:
+def _convert_highlights_to_code(text: str) -> str:
     return replace_highlights(
         text,
         lambda code, language: f'<pre class="language-{language}">{html.escape(code)}</pre>',

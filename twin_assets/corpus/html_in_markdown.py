@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.corpus.html_fragment import fragment_to_markdown, is_east_asian
 from twin_assets.corpus.html_markdown import FORMULA
-from twin_assets.corpus.markdown_escapes import mark_escaped
+from twin_assets.corpus.markdown_escapes import mark_escaped_character
 from twin_assets.corpus.template_tags import remove_html_template_tags
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def group_blocks(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
     The blocks that an element spans form one item. Tags that are never closed are removed from the
     tokens.
     """
-    blocks, tags = _blocks_and_tags(tokens)
-    ends = _block_spans(tags)
+    blocks, tags = _collect_blocks_and_tags(tokens)
+    ends = _map_block_spans(tags)
     first = 0
     while first < len(blocks):
         last = current = first
@@ -84,11 +84,11 @@ def group_blocks(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
 
 def html_blocks_to_markdown(tokens: Sequence[Token]) -> str:
     """Convert blocks that contain raw HTML to Markdown."""
-    writer = _html_renderer()
+    writer = _build_html_renderer()
     return fragment_to_markdown(writer.renderer.render(tokens, writer.options, {}))
 
 
-def _blocks_and_tags(tokens: Sequence[Token]) -> tuple[list[list[Token]], list[_Tag]]:
+def _collect_blocks_and_tags(tokens: Sequence[Token]) -> tuple[list[list[Token]], list[_Tag]]:
     blocks: list[list[Token]] = []
     tags: list[_Tag] = []
     depth = 0
@@ -114,7 +114,7 @@ def _find_tags(token: Token, block: int) -> list[_Tag]:
     ]
 
 
-def _block_spans(tags: Sequence[_Tag]) -> dict[int, int]:
+def _map_block_spans(tags: Sequence[_Tag]) -> dict[int, int]:
     """Return the last block to render together with each block that has HTML."""
     ends = {tag.block: tag.block for tag in tags if not tag.is_inline}
     for opening, closing in _pair_tags(tags):
@@ -170,11 +170,11 @@ def _render_line_end(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -
 
 
 def _render_escaped(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
-    return escape(mark_escaped(tokens[place].content, tokens[place].markup))
+    return escape(mark_escaped_character(tokens[place].content, tokens[place].markup))
 
 
 @lru_cache(maxsize=1)
-def _html_renderer() -> MarkdownIt:
+def _build_html_renderer() -> MarkdownIt:
     """Return an HTML writer that renders non-CommonMark syntax for `html_markdown`."""
     from markdown_it import MarkdownIt
 

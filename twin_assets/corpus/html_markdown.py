@@ -98,7 +98,7 @@ def tree_to_markdown(tree: Any, *, code_blocks: Sequence[str] = ()) -> str:
             elif tag in DROPPED_TAGS or (
                 tag in _ATTRIBUTE_DEPENDENT_TAGS and _has_relevant_attributes(tag, element)
             ):
-                formula = _formula_tex(element)
+                formula = _extract_formula_tex(element)
                 if formula is None and tag not in DROPPED_TAGS and not _is_redundant(element):
                     writer.open(tag, element)
                     if element.text:
@@ -141,7 +141,7 @@ def _has_relevant_attributes(tag: str, element: Any) -> bool:
     return tag != "span" or element.get("class") in _DUPLICATE_FORMULA_CLASSES
 
 
-def _formula_tex(element: Any) -> str | None:
+def _extract_formula_tex(element: Any) -> str | None:
     """Return the TeX of an element that shows a formula, or None for any other element."""
     if element.tag == FORMULA:
         return str(element.text or "")
@@ -178,7 +178,7 @@ def convert_formulas_and_notes(tree: Any) -> None:
     The extractor does not support them. Redundant elements are removed.
     """
     for element in list(tree.iter("script", "math", "sup", "sub", "a", "span")):
-        parent, formula = element.getparent(), _formula_tex(element)
+        parent, formula = element.getparent(), _extract_formula_tex(element)
         if parent is None or (formula is None and element.tag in {"script", "math"}):
             continue
         if formula is not None:
@@ -186,7 +186,7 @@ def convert_formulas_and_notes(tree: Any) -> None:
         elif _is_redundant(element):
             _replace_with_text(element, parent, "")
         elif element.tag in {"sup", "sub"} and not len(element):
-            element.text = _to_super_or_subscript(
+            element.text = _to_superscript_or_subscript(
                 element.text or "", "^" if element.tag == "sup" else "_"
             )
 
@@ -201,7 +201,7 @@ def _replace_with_text(element: Any, parent: Any, text: str) -> None:
     parent.remove(element)
 
 
-def _to_super_or_subscript(words: str, mark: str) -> str:
+def _to_superscript_or_subscript(words: str, mark: str) -> str:
     """Return raised (`^`) or lowered (`_`) words, with numbers as such Unicode characters."""
     if not _NUMBER.fullmatch(words.strip()) or (words.strip() == "n" and mark == "_"):
         return words
@@ -343,7 +343,7 @@ class _Writer:
             self._inline_parts.append(inner)
             return
         if mark in "^_":
-            self._inline_parts.append(_to_super_or_subscript(inner, mark))
+            self._inline_parts.append(_to_superscript_or_subscript(inner, mark))
             return
         before, after = inner[: inner.index(words)], inner[inner.index(words) + len(words) :]
         if mark == "`":

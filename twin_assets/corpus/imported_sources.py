@@ -45,13 +45,13 @@ class ImportedPosts:
 
 def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     """Read an author's sources and bring `raw_posts` and `import_sources` up to date."""
-    stored, imported = stored_import(store, author.slug)
-    erased_posts = erased_posts_filter(store, author.slug)
+    stored, imported = read_stored_import(store, author.slug)
+    erased_posts = load_erased_posts_filter(store, author.slug)
     with TemporaryDirectory(prefix="twin-import-") as scratch:
         inventory = take_inventory(
             author.sources, include=author.include, imported=imported, scratch=Path(scratch)
         )
-        frame = importing.inventory_frame(inventory, stored, erased_posts=erased_posts)
+        frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
         sync_result = store.sync(
             frame,
             "raw_posts",
@@ -68,7 +68,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
             row_key="source_id",
         )
     # Store this after the posts: if the run stops in between, the exports are only parsed again.
-    sources = import_sources_frame(inventory, imported)
+    sources = build_import_sources(inventory, imported)
     store.sync(
         sources,
         "import_sources",
@@ -95,7 +95,9 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     return ImportedPosts(sync_result, failed, counts)
 
 
-def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
+def read_stored_import(
+    store: Tables, author: str
+) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
     """Return the author's posts (`STORED_COLUMNS`) and `import_sources`, each None if missing."""
     if not store.exists("raw_posts", author):
         return None, None
@@ -110,7 +112,7 @@ def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> p
     return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
 
 
-def erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
+def load_erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
     """Return a filter for the author's posts that must not be imported again."""
     from twin_resources.erasure.journal import forgotten_posts
 
@@ -132,7 +134,7 @@ def count_encodings(store: Tables, author: str) -> dict[str, int]:
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
-def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
+def build_import_sources(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
     """Return rows of `import_sources` after this import.
 
     Importers keep their rows if their exports are unchanged or if no export could be read. An

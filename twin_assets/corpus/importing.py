@@ -27,9 +27,9 @@ from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.raw_rows import (
-    post_row,
-    record_row,
-    row_without_text,
+    build_empty_row,
+    build_post_row,
+    build_record_row,
     upgrade_stored_row,
 )
 from twin_assets.corpus.sources import IMPORT_VERSION
@@ -37,7 +37,7 @@ from twin_assets.corpus.sources import IMPORT_VERSION
 __all__ = ["IMPORT_VERSION"]
 
 STORED_COLUMNS = ("source", "source_id", "path", "file_hash", "deleted", "problem")
-"""Columns of the stored `raw_posts` that `inventory_frame` and `changes` read."""
+"""Columns of the stored `raw_posts` that `build_inventory_frame` and `changes` read."""
 
 StoredRowsReader = Callable[[Sequence[str]], pl.DataFrame]
 """Reader of stored `raw_posts` rows by `source_id`, for posts that cannot be read again."""
@@ -78,7 +78,7 @@ class ImportChanges:
         }
 
 
-def inventory_frame(
+def build_inventory_frame(
     inventory: Inventory,
     stored: pl.DataFrame | None = None,
     *,
@@ -91,19 +91,19 @@ def inventory_frame(
         stored: `STORED_COLUMNS` of the stored table, or None if there is none yet.
         erased_posts: posts that do not get a row, not even a tombstone.
     """
-    records = pl.DataFrame(_rows_of_records(inventory), schema=_INVENTORY_SCHEMA)
-    special_rows = _special_rows(
+    records = pl.DataFrame(_build_record_rows(inventory), schema=_INVENTORY_SCHEMA)
+    special_rows = _find_special_rows(
         inventory, stored, listed_ids=[*inventory.posts, *records["source_id"]]
     )
-    rows_of_special_files = _rows_of_special_files(inventory, special_rows)
+    rows_of_special_files = _build_special_file_rows(inventory, special_rows)
     current_ids = inventory.posts.keys() | set(records["source_id"])
     rows_of_special_files += [
-        _row_of_missing(inventory, before)
+        _build_missing_post_row(inventory, before)
         for source_id, before in special_rows.items()
         if source_id not in current_ids
     ]
     special = pl.DataFrame(rows_of_special_files, schema=_INVENTORY_SCHEMA)
-    files = _files_frame(inventory).join(special, on="source_id", how="anti")
+    files = _build_files_frame(inventory).join(special, on="source_id", how="anti")
     frame = pl.concat([files, records, special])
     if erased_posts is not None:
         frame = frame.filter(
@@ -116,7 +116,7 @@ def inventory_frame(
 
 
 def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> ImportChanges:
-    """Return what an import of `frame` (from `inventory_frame`) would add, edit and delete."""
+    """Return what an import of `frame` (from `build_inventory_frame`) would add, edit and delete."""
     columns = ["source_id", "file_hash"]
     empty_frame = pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
     stored_posts = (
@@ -142,7 +142,7 @@ def read_rows(
     read_stored_rows: StoredRowsReader | None = None,
     erased_posts: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
-    """Read the files, and return rows of `raw_posts` for rows of `inventory_frame`.
+    """Read the files, and return rows of `raw_posts` for rows of `build_inventory_frame`.
 
     The rows are `corpus_tables.RawPosts`. A bad file affects only its own row, which has the reason
     in `problem`.
@@ -168,7 +168,7 @@ def read_rows(
     )
     stored_rows = {str(row["source_id"]): row for row in stored}
     rows = [
-        _raw_post_row(row, inventory, records=records, stored_rows=stored_rows)
+        _build_raw_post_row(row, inventory, records=records, stored_rows=stored_rows)
         for row in frame.to_dicts()
     ]
     if erased_posts is not None:
@@ -176,7 +176,7 @@ def read_rows(
     return validate_rows(pl.DataFrame(rows, schema=column_types(RawPosts)), RawPosts)
 
 
-def _special_rows(
+def _find_special_rows(
     inventory: Inventory, stored: pl.DataFrame | None, *, listed_ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the few stored rows that affect a post's row, by `source_id`.
@@ -196,7 +196,7 @@ def _special_rows(
     return {str(row["source_id"]): row for row in rows.to_dicts()}
 
 
-def _files_frame(inventory: Inventory) -> pl.DataFrame:
+def _build_files_frame(inventory: Inventory) -> pl.DataFrame:
     """Return one row per file, as stored on disk."""
     sites = {id(folder): folder.site.as_json() for folder in inventory.folders}
     posts = inventory.posts.values()
@@ -215,7 +215,7 @@ def _files_frame(inventory: Inventory) -> pl.DataFrame:
     )
 
 
-def _rows_of_special_files(
+def _build_special_file_rows(
     inventory: Inventory, special_rows: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return rows of the files whose stored row matters."""
@@ -235,7 +235,7 @@ def _rows_of_special_files(
             "again": inventory.file_opt_ins,
         }
         if file.problem == "unreadable":
-            row |= _unchanged_fields(stored_row)
+            row |= _keep_stored_fields(stored_row)
         elif stored_row["problem"] == "unreadable":
             # The file was found by the scan but could not be read, so equal bytes are read again.
             same = stored_row["file_hash"] == file.file_hash
@@ -246,7 +246,7 @@ def _rows_of_special_files(
     return rows
 
 
-def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
+def _build_record_rows(inventory: Inventory) -> list[dict[str, Any]]:
     """Return records of changed exports.
 
     The export's file name is not part of a row; otherwise each new export would be an edit.
@@ -268,7 +268,7 @@ def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
     ]
 
 
-def _row_of_missing(inventory: Inventory, stored_row: Mapping[str, Any]) -> dict[str, Any]:
+def _build_missing_post_row(inventory: Inventory, stored_row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of a stored post that was not found: kept or deleted."""
     row = {key: stored_row[key] for key in ("source_id", "source", "path")} | {"again": ""}
     if not stored_row["deleted"]:
@@ -276,14 +276,14 @@ def _row_of_missing(inventory: Inventory, stored_row: Mapping[str, Any]) -> dict
             return (
                 row
                 | {"site": folder.site.as_json(), "deleted": False}
-                | _unchanged_fields(stored_row)
+                | _keep_stored_fields(stored_row)
             )
-        if inventory.keeps_record(stored_row):
-            return row | {"site": "", "deleted": False} | _unchanged_fields(stored_row)
+        if inventory.should_keep_record(stored_row):
+            return row | {"site": "", "deleted": False} | _keep_stored_fields(stored_row)
     return row | {"file_hash": "deleted", "site": "", "problem": "", "deleted": True}
 
 
-def _raw_post_row(
+def _build_raw_post_row(
     row: Mapping[str, Any],
     inventory: Inventory,
     *,
@@ -293,7 +293,7 @@ def _raw_post_row(
     source_id, file_hash = str(row["source_id"]), str(row["file_hash"])
     problem, fields = str(row["problem"]), None
     if source_id in records:
-        fields = record_row(records[source_id])
+        fields = build_record_row(records[source_id])
     elif source_id in stored_rows:
         fields, problem = (
             upgrade_stored_row(stored_rows[source_id]),
@@ -316,7 +316,7 @@ def _raw_post_row(
             )
             if post.remark:
                 inventory.add_remark(post.remark, source_id)
-            fields = post_row(post)
+            fields = build_post_row(post)
         except UnreadablePostError as error:
             problem = error.reason
         except OSError:
@@ -334,7 +334,7 @@ def _raw_post_row(
         "deleted": row["deleted"],
         "problem": problem,
     }
-    return base | (fields or row_without_text(source_id, deleted=bool(row["deleted"])))
+    return base | (fields or build_empty_row(source_id, deleted=bool(row["deleted"])))
 
 
 def _exclusion_reason(fields: Mapping[str, Any], include: frozenset[str]) -> str:
@@ -344,7 +344,7 @@ def _exclusion_reason(fields: Mapping[str, Any], include: frozenset[str]) -> str
     return visibility if held else ""
 
 
-def _unchanged_fields(stored_row: Mapping[str, Any]) -> dict[str, Any]:
+def _keep_stored_fields(stored_row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that keep a currently unreadable row unchanged."""
     at_scan = stored_row["problem"] if stored_row["problem"] in {"too_large", "unreadable"} else ""
     return {"file_hash": stored_row["file_hash"], "problem": at_scan}

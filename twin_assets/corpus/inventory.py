@@ -99,7 +99,7 @@ class Inventory:
             total.update(exports.read().excluded)
         return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
-    def keeps_record(self, stored_row: Mapping[str, Any]) -> bool:
+    def should_keep_record(self, stored_row: Mapping[str, Any]) -> bool:
         """Return whether to keep a missing record: its export is a feed, or was not fully parsed.
 
         A record that the export marks as a draft or as restricted is not missing.

@@ -23,7 +23,7 @@ from twin_assets.corpus.code_blocks import fence_code, replace_highlights
 from twin_assets.corpus.html_fragment import is_east_asian
 from twin_assets.corpus.html_in_markdown import group_blocks, html_blocks_to_markdown
 from twin_assets.corpus.html_markdown import escape_table_cell
-from twin_assets.corpus.markdown_syntax import footnote_names, select_parser
+from twin_assets.corpus.markdown_syntax import find_footnote_names, select_parser
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -56,7 +56,7 @@ def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
     source = replace_highlights(text, fence_code)
     is_mdx = mdx or mdx_syntax.has_mdx_import(source)
     parser = mdx_syntax.parser() if is_mdx else select_parser(source)
-    tokens = parser.parse(source, {"notes": footnote_names(source)})
+    tokens = parser.parse(source, {"notes": find_footnote_names(source)})
     if "[!" in source:
         _unwrap_callouts(tokens)
     if "<" not in source:
@@ -206,7 +206,7 @@ def _render_inline_node(node: SyntaxTreeNode) -> str:
         case "text" | "math_inline":
             return node.content
         case "text_special":
-            return markdown_escapes.mark_escaped(node.content, node.markup)
+            return markdown_escapes.mark_escaped_character(node.content, node.markup)
         case "code_inline":
             fence = "`" * (max((len(run) for run in re.findall("`+", node.content)), default=0) + 1)
             pad = " " if node.content[:1] == "`" or node.content[-1:] == "`" else ""

@@ -23,7 +23,7 @@ _LINE_START = re.compile(r"^(?:[ >]|[-+*] |\d{1,9}[.)] )*$")
 _NUMBERED = re.compile(r"^[ >]*\d{1,9}$")
 
 
-def mark_escaped(character: str, source: str) -> str:
+def mark_escaped_character(character: str, source: str) -> str:
     """Return an escaped or named character (`&lt;`), marked until `resolve_escapes`.
 
     Args:

@@ -66,7 +66,7 @@ def select_parser(text: str) -> MarkdownIt:
     return _parser(bool(_BEYOND_COMMONMARK.search(text)))
 
 
-def footnote_names(text: str) -> frozenset[str]:
+def find_footnote_names(text: str) -> frozenset[str]:
     """Return the names of a post's footnotes; `[^name]` with any other name is text."""
     return frozenset(_NOTE_LINE.findall(text)) if "[^" in text else frozenset()
 
@@ -180,11 +180,11 @@ def _wiki_link_rule(state: StateInline, silent: bool) -> bool:
         return False
     if match[2].upper() in state.env.get("references", {}):  # [[1]], where [1]: is defined
         return False
-    words = "" if match[1] else wiki_link_text(match[2])
+    words = "" if match[1] else extract_wiki_link_text(match[2])
     return _push(state, "text", words, match.end(), silent=silent)
 
 
-def wiki_link_text(inner: str) -> str:
+def extract_wiki_link_text(inner: str) -> str:
     """Return the visible text of `[[inner]]`: its label, or else the page's or heading's name."""
     page, _, label = inner.replace("\\|", "|").partition("|")
     if label.strip():
@@ -319,7 +319,7 @@ def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     first = _line_text(state, start)
     if first.lower().startswith(_RAW_TEXT_STARTS):
         return True
-    last = _end_of_html(state, start, state.line, end)
+    last = _find_html_end(state, start, state.line, end)
     if last != state.line:
         state.line = last
         token.map = [start, last]
@@ -327,7 +327,7 @@ def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
-def _end_of_html(state: StateBlock, start: int, line: int, end: int) -> int:
+def _find_html_end(state: StateBlock, start: int, line: int, end: int) -> int:
     """Return the line after raw HTML that begins at `start`; CommonMark ends it before `line`."""
     if _MARKDOWN_ATTRIBUTE.match(_line_text(state, start)):
         return start + 1
@@ -336,15 +336,15 @@ def _end_of_html(state: StateBlock, start: int, line: int, end: int) -> int:
         text = _line_text(state, current)
         if current > start and state.sCount[current] < 4 and _FENCE_START.match(text):
             return current
-        element_end = _end_of_element(state, current, end, text)
+        element_end = _find_element_end(state, current, end, text)
         current = element_end if element_end is not None else current + 1
         line = max(line, current)
         if current == line:
-            line = _end_of_indented_tags(state, line, end)
+            line = _find_indented_tags_end(state, line, end)
     return line
 
 
-def _end_of_element(state: StateBlock, first: int, end: int, text: str) -> int | None:
+def _find_element_end(state: StateBlock, first: int, end: int, text: str) -> int | None:
     """Return the end of an element that begins in this line without Markdown content, or None."""
     for opens, closes in _RAW_ELEMENTS:
         if (match := opens.search(text)) and not closes.search(text, match.end()):
@@ -354,7 +354,7 @@ def _end_of_element(state: StateBlock, first: int, end: int, text: str) -> int |
     return None
 
 
-def _end_of_indented_tags(state: StateBlock, line: int, end: int) -> int:
+def _find_indented_tags_end(state: StateBlock, line: int, end: int) -> int:
     """Return the line after following tags that are indented like code."""
     following = line
     while following < end and state.isEmpty(following):

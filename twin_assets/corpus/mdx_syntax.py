@@ -105,7 +105,7 @@ def _flow(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 def _expression(state: StateInline, silent: bool) -> bool:
     if state.src[state.pos] != "{":
         return False
-    end = _end_of_braces(state.src, state.pos, state.posMax)
+    end = _find_closing_brace(state.src, state.pos, state.posMax)
     if not end:
         return False
     if not silent:
@@ -145,7 +145,7 @@ def _to_html_tag(tag: str) -> str:
 def _end_of_tag(source: str, start: int, limit: int) -> int:
     """Return the end of the tag or expression that starts at `start`, or 0 if there is none."""
     if source[start] == "{":
-        return _end_of_braces(source, start, limit)
+        return _find_closing_brace(source, start, limit)
     match = _TAG_NAME.match(source, start)
     if match is None:
         return 0
@@ -161,7 +161,7 @@ def _end_of_tag(source: str, start: int, limit: int) -> int:
             if position < 0:
                 return 0
         elif character == "{":
-            position = _end_of_braces(source, position, limit) - 1
+            position = _find_closing_brace(source, position, limit) - 1
             if position < 0:
                 return 0
         elif character == "<":
@@ -170,7 +170,7 @@ def _end_of_tag(source: str, start: int, limit: int) -> int:
     return 0
 
 
-def _end_of_braces(source: str, start: int, limit: int) -> int:
+def _find_closing_brace(source: str, start: int, limit: int) -> int:
     """Return the end of the braces that open at `start`, or 0 if it is too far away."""
     open_braces, limit = 0, min(limit, start + _MAX_TAG_CHARACTERS)
     if source.find("}", start, limit) < 0:

@@ -110,7 +110,7 @@ def _split_into_bands(signature: bytes) -> list[int]:
     ]
 
 
-def pairs_sharing_band(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
+def find_candidate_pairs(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
     """Return the pairs of keys that share a band, with the smaller key first."""
     holders: dict[int, list[str]] = defaultdict(list)
     for key in sorted(bands):
@@ -147,11 +147,11 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
         `SIMILAR_SCHEMA`, in the order of `new`. A pair of two new documents is listed for both; a
         pair of a new and a known document is listed for the new one.
     """
-    texts = _texts_without_boilerplate(new)
+    texts = _remove_boilerplate(new)
     shingle_sets = {name: document_shingles(text) for name, text in texts.items()}
     bands = dict(zip(shingle_sets, minhash_bands(list(shingle_sets.values())), strict=True))
     hashes: dict[str, str] = dict(new.select("document_id", "body_hash").iter_rows())
-    pairs = pairs_sharing_band(bands)
+    pairs = find_candidate_pairs(bands)
     if known is not None:
         known_rows = known.find_by_bands({band for each in bands.values() for band in each})
         known_bands: dict[str, list[int]] = dict(
@@ -160,12 +160,10 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
         hashes |= dict(known_rows.select("document_id", "body_hash").iter_rows())
         pairs |= {
             pair
-            for pair in pairs_sharing_band({**known_bands, **bands})
+            for pair in find_candidate_pairs({**known_bands, **bands})
             if not (pair[0] in known_bands and pair[1] in known_bands)
         }
-        known_texts = (
-            _texts_without_boilerplate(known.bodies(sorted(known_bands))) if known_bands else {}
-        )
+        known_texts = _remove_boilerplate(known.bodies(sorted(known_bands))) if known_bands else {}
         shingle_sets |= {name: document_shingles(text) for name, text in known_texts.items()}
     similar: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for (left, right), similarity in sorted(verify_pairs(pairs, shingle_sets).items()):
@@ -186,7 +184,7 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
     return pl.DataFrame(rows, schema=SIMILAR_SCHEMA)
 
 
-def _texts_without_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
+def _remove_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
     return {
         name: remove_repeated_lines(text, frozenset(repeated))
         for name, repeated, text in documents.select("document_id", "repeated", "text").iter_rows()

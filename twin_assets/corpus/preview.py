@@ -24,7 +24,7 @@ from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_r
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.remediation import advice_for_reason
-from twin_assets.corpus.title_questions import questions_about, typical_posts
+from twin_assets.corpus.title_questions import select_typical_posts, write_title_questions
 from twin_resources.authors import Author, list_authors
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
@@ -75,16 +75,16 @@ class AcceptedPosts:
         questions = [
             question
             for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
-            for question in questions_about(accepted, count=count)
+            for question in write_title_questions(accepted, count=count)
         ]
         return cls(
             dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
             dated=dates.len(),
             words=int(accepted["words"].sum()),
             languages=_count_values(accepted["language"]),
-            titles=typical_posts(accepted)["title"].to_list(),
+            titles=select_typical_posts(accepted)["title"].to_list(),
             questions=list(dict.fromkeys(questions)),
-            posts=_posts_behind_questions(accepted),
+            posts=_select_question_posts(accepted),
         )
 
 
@@ -164,7 +164,7 @@ def preview(
     Raises:
         TwinError: there is nothing to import.
     """
-    known_author = _known_author(author, settings)
+    known_author = _find_author(author, settings)
     slug = known_author.slug
     opt_ins = sorted({*include, *known_author.include})
     inventory, raw, changes = _read_sources(sources, settings, slug, include=opt_ins)
@@ -176,22 +176,22 @@ def preview(
     accepted = AcceptedPosts.from_documents(cleaned.filter("kept"))
     kept = int(cleaned["kept"].sum())
     excluded_counts = inventory.count_excluded_items()
-    embedder = _embedder_for(accepted.languages, settings)
+    embedder = _choose_embedder(accepted.languages, settings)
     unread_files = sum(n for reason, n in inventory.skipped.items() if is_text_reason(reason))
     unread_files += raw.filter(pl.col("problem") == "template").height
     read_posts = raw.filter(pl.col("problem") == "").height
     signed_posts = pl.concat(
         [part.select("source_id", "source", "byline") for part in (cleaned, quarantined)]
     )
-    dropped_posts = _dropped_posts(cleaned, quarantined)
-    dropped = _sum_counts(excluded_counts, cleaning.dropped_by_reason(dropped_posts))
+    dropped_posts = _list_dropped_posts(cleaned, quarantined)
+    dropped = _sum_counts(excluded_counts, cleaning.count_dropped_by_reason(dropped_posts))
     return Preview(
         author=author,
         layouts=inventory.layouts,
         found=cleaned.height + quarantined.height + sum(excluded_counts.values()),
         kept=kept,
         dropped=dropped,
-        named=_first_dropped_files(dropped_posts),
+        named=_list_first_dropped_files(dropped_posts),
         cures={reason: cure for reason in dropped if (cure := advice_for_reason(reason))},
         converted=_count_values(raw.filter(pl.col("encoding") != "")["encoding"]),
         skipped=inventory.skipped,
@@ -200,23 +200,23 @@ def preview(
         accepted=accepted,
         bylines=_count_values(raw.filter(pl.col("author") != "")["author"]),
         warnings=[
-            *_language_warnings(
+            *_build_language_warnings(
                 accepted.languages, settings.model_copy(update={"embedder": embedder})
             ),
-            *_byline_warnings(cleaned, signed_posts, names, slug=slug),
-            *_remark_warnings(inventory.remarks),
-            *_unread_warnings(unread_files, read_posts=read_posts, skipped=inventory.skipped),
-            *_quarantine_warnings(kept, quarantined.height, settings),
+            *_build_byline_warnings(cleaned, signed_posts, names, slug=slug),
+            *_build_remark_warnings(inventory.remarks),
+            *_build_unread_warnings(unread_files, read_posts=read_posts, skipped=inventory.skipped),
+            *_build_quarantine_warnings(kept, quarantined.height, settings),
             *([] if kept else ["no post can be used: see the reasons above"]),
         ],
         failed=[str(source) for source in inventory.failed],
         changes=changes,
         embedder=embedder,
-        unclaimed=_count_by_byline(cleaning_verdicts.unclaimed_bylines(signed_posts, names)),
+        unclaimed=_count_by_byline(cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)),
     )
 
 
-def _known_author(name: str, settings: Settings) -> Author:
+def _find_author(name: str, settings: Settings) -> Author:
     """Return the home's author of this name, or a new one; without a name, one without a slug."""
     known = (author for author in list_authors(settings) if name and author.name == name)
     return next(known, None) or Author(make_slug(name) if name else "", name)
@@ -231,13 +231,13 @@ def _read_sources(
         The inventory, the rows of `raw_posts`, and the changes since the stored import.
     """
     with (
-        _stored_tables(settings, slug) as tables,
+        _open_stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
-        stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
-        erased_posts = imported_sources.erased_posts_filter(tables, slug) if tables else None
+        stored, _ = imported_sources.read_stored_import(tables, slug) if tables else (None, None)
+        erased_posts = imported_sources.load_erased_posts_filter(tables, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
-        frame = importing.inventory_frame(inventory, stored, erased_posts=erased_posts)
+        frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = importing.read_rows(
             frame.filter(~pl.col("deleted")),
             inventory,
@@ -250,10 +250,13 @@ def _read_sources(
     return inventory, raw, changes
 
 
-def _posts_behind_questions(accepted: pl.DataFrame) -> pl.DataFrame:
+def _select_question_posts(accepted: pl.DataFrame) -> pl.DataFrame:
     """Return the posts behind the questions."""
     chosen = pl.concat(
-        [typical_posts(accepted, count=count) for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)]
+        [
+            select_typical_posts(accepted, count=count)
+            for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
+        ]
     )
     return accepted.filter(pl.col("document_id").is_in(chosen["document_id"].implode()))
 
@@ -272,7 +275,7 @@ def supported_languages(settings: Settings) -> tuple[str, ...]:
 
 
 @contextmanager
-def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
+def _open_stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
     """Yield the tables if the home has stored posts of this author, or else None."""
     if not slug or (
         "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists()
@@ -286,7 +289,7 @@ def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
         yield Tables(settings.tables_base, state=state)
 
 
-def _embedder_for(languages: Mapping[str, int], settings: Settings) -> str:
+def _choose_embedder(languages: Mapping[str, int], settings: Settings) -> str:
     """Return the multilingual embedder if the default does not support most posts' language."""
     supported = {*supported_languages(settings), "und"}
     unknown = sum(count for code, count in languages.items() if code not in supported)
@@ -296,7 +299,7 @@ def _embedder_for(languages: Mapping[str, int], settings: Settings) -> str:
     return MULTILINGUAL_EMBEDDER
 
 
-def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:
+def _build_language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:
     supported = supported_languages(settings)
     total = sum(languages.values())
     foreign = {
@@ -314,7 +317,7 @@ def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list
     ]
 
 
-def _quarantine_warnings(accepted: int, quarantined: int, settings: Settings) -> list[str]:
+def _build_quarantine_warnings(accepted: int, quarantined: int, settings: Settings) -> list[str]:
     """Return a warning if the quarantine is so large that an import would stop."""
     share = quarantined / max(1, accepted + quarantined)
     if share <= settings.most_quarantined:
@@ -338,7 +341,7 @@ _REMARK_TEXTS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def _remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
+def _build_remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a warning for each remark on the posts, with the names of the first files."""
     warnings: list[str] = []
     for remark, source_ids in remarks.items():
@@ -354,7 +357,7 @@ def _remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
     return warnings
 
 
-def _unread_warnings(
+def _build_unread_warnings(
     unread_files: int, *, read_posts: int, skipped: Mapping[str, int]
 ) -> list[str]:
     extra = f"`pip install '{EXTRA}'` adds support for some of the skipped files"
@@ -369,7 +372,7 @@ def _unread_warnings(
     ]
 
 
-def _byline_warnings(
+def _build_byline_warnings(
     cleaned: pl.DataFrame, signed_posts: pl.DataFrame, names: Sequence[str], *, slug: str
 ) -> list[str]:
     """Return warnings about posts by someone else, which teach the twin another person's voice.
@@ -392,14 +395,14 @@ def _byline_warnings(
             f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
     for name, count in _count_by_byline(
-        cleaning_verdicts.unclaimed_bylines(signed_posts, names)
+        cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)
     ).items():
         warnings.append(
             f"{name} signed {count:,} of {posts}; if that is also {names[0]}, add aliases = "
             f'["{name}"] to authors/{slug}.toml'
         )
     for name, count in _count_by_byline(
-        cleaning_verdicts.adopted_handles(signed_posts, names)
+        cleaning_verdicts.find_adopted_handles(signed_posts, names)
     ).items():
         warnings.append(
             f"{count:,} of {posts} are signed {name}, which is taken to be {names[0]}'s handle "
@@ -416,14 +419,14 @@ def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
     return dict(total.most_common())
 
 
-def _dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
+def _list_dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
     """Return `source_id` and `dropped_because`, with the quarantined posts last."""
     broken = quarantined.with_columns(dropped_because="breaks_" + pl.col(FAILED_RULES).list.first())
     parts = (cleaned.filter(~pl.col("kept")), broken)
     return pl.concat([part.sort("source_id")["source_id", "dropped_because"] for part in parts])
 
 
-def _first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
+def _list_first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
     """Return the first dropped files by reason, and the number of further files."""
     names_by_kind: dict[str, list[str]] = {}
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):

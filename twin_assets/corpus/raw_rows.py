@@ -20,7 +20,7 @@ _SHARED_COLUMNS = (
 )
 
 
-def post_row(post: Post) -> dict[str, Any]:
+def build_post_row(post: Post) -> dict[str, Any]:
     """Return the fields that come from the file.
 
     `importing`, which has the author's settings, decides whether a draft is included.
@@ -34,7 +34,7 @@ def post_row(post: Post) -> dict[str, Any]:
     }
 
 
-def record_row(record: ExportRecord) -> dict[str, Any]:
+def build_record_row(record: ExportRecord) -> dict[str, Any]:
     """Return the fields of an export's record; a draft becomes a private post."""
     draft_columns = {"kind": "post", "visibility": "private"} if record.kind == "draft" else {}
     has_text = bool(record.text.strip())
@@ -48,7 +48,7 @@ def record_row(record: ExportRecord) -> dict[str, Any]:
     }
 
 
-def row_without_text(source_id: str, *, deleted: bool) -> dict[str, Any]:
+def build_empty_row(source_id: str, *, deleted: bool) -> dict[str, Any]:
     """Return a tombstone, or the row of a post that could not be read."""
     return {
         **dict.fromkeys((*_SHARED_COLUMNS, "parent_id", "encoding"), ""),
@@ -64,7 +64,7 @@ def row_without_text(source_id: str, *, deleted: bool) -> dict[str, Any]:
 
 def upgrade_stored_row(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a row from an earlier version of this table."""
-    empty_row = row_without_text(str(stored["source_id"]), deleted=bool(stored["deleted"]))
+    empty_row = build_empty_row(str(stored["source_id"]), deleted=bool(stored["deleted"]))
     return {name: stored.get(name, value) for name, value in empty_row.items()}
 
 

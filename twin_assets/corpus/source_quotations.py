@@ -80,18 +80,18 @@ def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
     quoted_runs = [
         frozenset(_word_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted
     ]
-    unquoted_runs = _runs_in_texts(
+    unquoted_runs = _find_runs_in_texts(
         quoted_runs, [code, *(part for part, is_quoted in paragraphs if not is_quoted)]
     )
     return tuple(remaining_runs for runs in quoted_runs if (remaining_runs := runs - unquoted_runs))
 
 
-def count_contained(quotations: Sequence[WordRuns], text: str) -> int:
+def count_contained_quotations(quotations: Sequence[WordRuns], text: str) -> int:
     """Return how many quoted paragraphs have at least a third of their sequences in a text."""
     return _count_contained(quotations, [text])
 
 
-def count_unmarked(quotations: Sequence[WordRuns], markdown: str) -> int:
+def count_unmarked_quotations(quotations: Sequence[WordRuns], markdown: str) -> int:
     """Return the number of quoted paragraphs in a cleaned text outside its quotations."""
     if not quotations:
         return 0
@@ -102,13 +102,13 @@ def count_unmarked(quotations: Sequence[WordRuns], markdown: str) -> int:
 
 
 def _count_contained(quotations: Sequence[WordRuns], texts: Iterable[str]) -> int:
-    contained_runs = _runs_in_texts(quotations, texts)
+    contained_runs = _find_runs_in_texts(quotations, texts)
     return sum(
         len(runs & contained_runs) >= max(1.0, _MIN_SHARED * len(runs)) for runs in quotations
     )
 
 
-def _runs_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> WordRuns:
+def _find_runs_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> WordRuns:
     """Return the sequences of the quotations that occur in one of the texts."""
     quoted_runs = frozenset[tuple[str, ...]]().union(*quotations)
     return quoted_runs.intersection(chain.from_iterable(map(_word_runs, texts)))
@@ -243,13 +243,13 @@ def _split_paragraphs(marked: str) -> Iterator[tuple[str, bool]]:
     """Yield the paragraphs of a marked text, and whether they are quoted."""
     depth = end = 0
     for mark in _QUOTE_MARKS.finditer(marked):
-        yield from _paragraphs_at_depth(marked[end : mark.start()], depth)
+        yield from _iterate_paragraphs(marked[end : mark.start()], depth)
         depth = max(0, depth + (1 if mark[0] == _QUOTE_START else -1))
         end = mark.end()
-    yield from _paragraphs_at_depth(marked[end:], depth)
+    yield from _iterate_paragraphs(marked[end:], depth)
 
 
-def _paragraphs_at_depth(text: str, depth: int) -> Iterator[tuple[str, bool]]:
+def _iterate_paragraphs(text: str, depth: int) -> Iterator[tuple[str, bool]]:
     for paragraph in _BLANK_LINE.split(text):
         if paragraph.strip():
             yield paragraph, depth > 0

@@ -106,7 +106,7 @@ _GENERIC_QUESTIONS = {
 }
 
 
-def questions_about(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
+def write_title_questions(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
     """Return questions about typical posts, spread over the author's years.
 
     Args:
@@ -117,14 +117,16 @@ def questions_about(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
     Returns:
         Questions in the posts' language if it is one of nine, or else in English.
     """
-    posts = typical_posts(documents, count=count).to_dicts()
+    posts = select_typical_posts(documents, count=count).to_dicts()
     return [
-        question_about(str(post["title"]), text=str(post["text"]), language=str(post["language"]))
+        question_from_title(
+            str(post["title"]), text=str(post["text"]), language=str(post["language"])
+        )
         for post in posts
     ]
 
 
-def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
+def select_typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
     """Return posts of typical length with descriptive titles, the earliest first.
 
     The first words of a post without a title (LinkedIn, X) serve as its title.
@@ -150,10 +152,10 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
         pl.col("title").str.split(" ").list.len().alias("title_words"),
         pl.Series(
             "has_form",
-            map(_has_form, titled_posts["title"], titled_posts["text"]),
+            map(_has_question_form, titled_posts["title"], titled_posts["text"]),
             dtype=pl.Boolean,
         ),
-        _topic_words(titled_posts).alias("topic_words"),
+        _count_topic_words(titled_posts).alias("topic_words"),
         (pl.col("words") - pl.col("words").median()).abs().alias("off_median"),
     ).unique("title", keep="first", maintain_order=True)
     candidates = scored_posts
@@ -182,7 +184,7 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
     )
 
 
-def question_about(title: str, *, text: str = "", language: str = "en") -> str:
+def question_from_title(title: str, *, text: str = "", language: str = "en") -> str:
     """Return one question about a post.
 
     Args:
@@ -207,13 +209,13 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
     return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title)
 
 
-def question_with_title(title: str, *, language: str = "en") -> str:
+def question_quoting_title(title: str, *, language: str = "en") -> str:
     """Return one question that quotes a post's whole title."""
     return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title.strip())
 
 
-def quoted_title(question: str) -> str:
-    """Return the title that a question from `question_with_title` quotes, or an empty string."""
+def extract_quoted_title(question: str) -> str:
+    """Return the title that a question from `question_quoting_title` quotes, or an empty string."""
     for wording in _GENERIC_QUESTIONS.values():
         prefix, suffix = wording.split("{title}")
         if question.startswith(prefix) and question.endswith(suffix):
@@ -240,7 +242,7 @@ def _word_in_sentence_case(word: str, text: str) -> str:
     )
 
 
-def _topic_words(documents: pl.DataFrame) -> pl.Series:
+def _count_topic_words(documents: pl.DataFrame) -> pl.Series:
     """Return the number of words in each title that occur in its post's text and in few others.
 
     `Where are we?` has none, and `How to carry a clock` has two.
@@ -264,7 +266,7 @@ def _subject(title: str) -> str:
     return _SUBTITLE.split(title)[0].strip().rstrip(".!…") or title
 
 
-def _has_form(title: str, text: str) -> bool:
+def _has_question_form(title: str, text: str) -> bool:
     subject = _subject(title)
     return (
         title.endswith("?")

@@ -43,12 +43,12 @@ def find_best_released(
         and version.base == candidate.base
         and version.state in RELEASED_STATES
         and not (version.forced or version.tainted or version.is_answer_model)
-        and math.isfinite(ratio := stored_ratio(Path(version.folder)))
+        and math.isfinite(ratio := read_stored_ratio(Path(version.folder)))
     ]
     return min(eligible_versions)[2] if eligible_versions else None
 
 
-def stored_ratio(folder: Path) -> float:
+def read_stored_ratio(folder: Path) -> float:
     """Return the perplexity ratio to the base in a checkpoint's newest evaluation, or infinity.
 
     Raises:

@@ -51,7 +51,7 @@ from twin_resources.storage.tables.tables import Tables
             rule.name,
             asset=ACTOR,
             description=rule.description,
-            # a claim with `blocks` stops one form of answer, not the release; see `claim_check`
+            # a claim with `blocks` stops one form of answer, not the release; see `build_claim_check`
             blocking=not rule.blocks,
             partitions_def=authors,
         )
@@ -123,13 +123,16 @@ def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.Mater
         data_version=dg.DataVersion(f"{judged.evaluation.rests_on[:32]}-{verdict.outcome}"),
         metadata=_metadata(judged),
         check_results=[
-            *(claim_check(claim, verdict.checkpoint, answer=answer) for claim in verdict.claims),
             *(
-                claim_check(claim, verdict.checkpoint, is_advisory=True)
+                build_claim_check(claim, verdict.checkpoint, answer=answer)
+                for claim in verdict.claims
+            ),
+            *(
+                build_claim_check(claim, verdict.checkpoint, is_advisory=True)
                 for claim in advisory_claims
             ),
             *(
-                undecided_check(name, verdict.checkpoint)
+                build_undecided_check(name, verdict.checkpoint)
                 for name in gate.CLAIMS
                 if name not in decided_names
             ),
@@ -137,7 +140,7 @@ def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.Mater
     )
 
 
-def undecided_check(name: str, checkpoint: str) -> dg.AssetCheckResult:
+def build_undecided_check(name: str, checkpoint: str) -> dg.AssetCheckResult:
     """Return a passing check for a claim that is decided after a first model's release."""
     return dg.AssetCheckResult(
         check_name=name,
@@ -154,7 +157,7 @@ def undecided_check(name: str, checkpoint: str) -> dg.AssetCheckResult:
     )
 
 
-def claim_check(
+def build_claim_check(
     claim: GateClaim,
     checkpoint: str,
     *,

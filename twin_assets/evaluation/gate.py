@@ -97,7 +97,7 @@ def _undecided(name: str, measured: Measurements) -> GateClaim:
         return GateClaim(name, None, None, None, f"not decided: {reason}")
     held_out = measured.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
-    return held_out_perplexity.undecided_for_few_passages(name, passages, None)
+    return held_out_perplexity.build_few_passages_claim(name, passages, None)
 
 
 def _replace_non_finite(claim: GateClaim) -> GateClaim:

@@ -39,17 +39,17 @@ from twin_assets.evaluation.gate import (
 )
 from twin_assets.evaluation.judged.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judged.judge_material import (
-    authors_with_dataset,
-    chunk_texts,
+    build_topic_material,
+    find_authors_with_dataset,
+    read_chunk_texts,
     read_judge_material,
-    topic_material,
 )
-from twin_assets.evaluation.likelihood.held_out import training_pairs
+from twin_assets.evaluation.likelihood.held_out import select_training_pairs
 from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.report import evaluation_record
-from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
+from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.report.experiment import SendExperiment
 from twin_assets.evaluation.report.markdown import write_report
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
@@ -300,7 +300,7 @@ def _send_experiment(
     send: SendExperiment,
     verdict: Verdict,
     evaluation: Evaluation,
-    side_by_side: Sequence[SideBySide],
+    side_by_side: Sequence[AnswerComparison],
     log: Callable[[str], object],
 ) -> str:
     """Send the experiment, and return its address in Langfuse or the reason for the failure.
@@ -353,7 +353,7 @@ def _build_spec(
     training_documents: set[str] = set()
     for model in (version, incumbent, best):
         if model is not None:
-            training_documents |= _trained_documents(author, model, tables)
+            training_documents |= _read_trained_documents(author, model, tables)
     compared_models = [
         None if model is None else _to_evaluated_model(f"v{model.version}", model, precision(model))
         for model in (incumbent, best)
@@ -371,7 +371,9 @@ def _build_spec(
         token_budget=setup.token_budget,
         questions=setup.max_questions,
         nli_model=setup.named_judges.model,
-        other_author_count=len(authors_with_dataset(tables, setup.other_authors, log=setup.log)),
+        other_author_count=len(
+            find_authors_with_dataset(tables, setup.other_authors, log=setup.log)
+        ),
         best=compared_models[1],
         reference=setup.find_reference(base, revision),
     )
@@ -387,7 +389,7 @@ def _build_judging_context(
     """
     author, tables, named_judges = setup.author, setup.tables, setup.named_judges
     if is_first_verdict:
-        material = topic_material(author, training_pairs(spec.dataset))
+        material = build_topic_material(author, select_training_pairs(spec.dataset))
     else:
         material = read_judge_material(
             author,
@@ -410,7 +412,7 @@ def _build_judging_context(
         writer_samples=merge_by_writer(
             [*material.other_texts.training, *material.other_texts.for_probes]
         ),
-        chunks=chunk_texts(tables, author),
+        chunks=read_chunk_texts(tables, author),
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),
         unseen_samples=material.other_texts.for_probes,
@@ -431,7 +433,7 @@ def _base_revision(model: ModelVersion) -> str:
     return str(read_manifest(Path(model.folder)).base["revision"])
 
 
-def _trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[str]:
+def _read_trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[str]:
     """Return the documents that a model was trained on, from the dataset version pinned by tag."""
     tag: str = read_manifest(Path(model.folder)).dataset["tag"]
     rows = tables.read(

@@ -29,7 +29,7 @@ from twin_assets.evaluation.measures import (
 from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
 from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
+from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.sequential_plan import (
     FIRST,
     WHOLE,
@@ -37,15 +37,15 @@ from twin_assets.evaluation.sequential_plan import (
     GateStage,
     ask_until_decided,
     compare_until_decided,
-    first_questions,
     read_until_decided,
+    take_first_questions,
 )
 from twin_assets.evaluation.served import posts_in_prompt, served_answers
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_resources.authors import FREQUENCY_PENALTY
-from twin_resources.prompt.templates import template_by_hash
+from twin_resources.prompt.templates import find_template
 from twin_resources.quality.judges.texts import WriterSample
 
 
@@ -58,7 +58,7 @@ def measure(
     cache: MeasurementCache,
     load_judging_context: Callable[[], JudgingContext],
     log: Callable[[str], object],
-) -> tuple[Evaluation, tuple[SideBySide, ...]]:
+) -> tuple[Evaluation, tuple[AnswerComparison, ...]]:
     """Measure one checkpoint.
 
     Args:
@@ -140,7 +140,7 @@ def _prepare_inputs(
     engine: str,
     is_first_verdict: bool,
 ) -> _PreparedInputs:
-    passages = held_out.held_out_samples(spec.dataset, trained_on=spec.trained_on)
+    passages = held_out.select_held_out_samples(spec.dataset, trained_on=spec.trained_on)
     training_rows = held_out.shuffle_by_hash(spec.dataset.filter(pl.col("split") == "train"))
     likelihood_samples, left_out_counts = _collect_samples(
         spec, passages, judging_context.writer_samples, is_first_verdict=is_first_verdict
@@ -155,7 +155,7 @@ def _prepare_inputs(
         training_rows,
         likelihood_samples,
         left_out_counts,
-        LikelihoodCache(cache, perplexity.evaluation_precision()),
+        LikelihoodCache(cache, perplexity.choose_evaluation_precision()),
         _build_prompts(
             spec, passages, training_rows, judging_context, is_first_verdict=is_first_verdict
         ),
@@ -181,7 +181,7 @@ def _run_plan(
     """
     spec, stage, prompts = prepared.spec, prepared.stage, prepared.prompts
     _announce_answers(
-        progress, first_questions(prompts, stage.min_questions), prepared.base_scores_for
+        progress, take_first_questions(prompts, stage.min_questions), prepared.base_scores_for
     )
     likelihoods = read_until_decided(
         prepared.likelihood_samples,
@@ -195,7 +195,7 @@ def _run_plan(
         prompts, serve=starters.candidate, serve_base=starters.base, progress=progress
     ) as batches:
         parity_set = served_answers.parity_prompts(
-            prepared.passages, prepared.training, template=template_by_hash(spec.template)
+            prepared.passages, prepared.training, template=find_template(spec.template)
         )
         answers, parity = compare_until_decided(
             spec, parity_set, batches, clock=clock, progress=progress
@@ -244,7 +244,7 @@ def _collect_samples(
     there are too few passages to decide.
     """
     tokenizer = RowTokenizer(spec.base.base_folder)
-    template = template_by_hash(spec.template)
+    template = find_template(spec.template)
     own_samples, incumbent = tokenizer.tokenize(passages.to_dicts()), spec.incumbent
     incumbent_samples = {sample.sample_id: sample for sample in own_samples}
     if incumbent is not None and incumbent.base_folder != spec.base.base_folder:
@@ -273,7 +273,9 @@ def _collect_samples(
             likelihood_samples,
             own=tuple(tokenizer.tokenize(author_control.own_rows(passages, template))),
             other=tuple(
-                tokenizer.tokenize(author_control.other_rows(passages, writer_samples, template))
+                tokenizer.tokenize(
+                    author_control.build_other_rows(passages, writer_samples, template)
+                )
             ),
             general=tuple(tokenizer.tokenize(general_instructions.make_rows())),
             choices=tuple(tokenizer.tokenize(common_knowledge.make_rows())),
@@ -290,11 +292,11 @@ def _build_prompts(
     is_first_verdict: bool = False,
 ) -> PromptSet:
     """Return the prompts of all measures, without instructions and posts for a first verdict."""
-    pairs = held_out.training_pairs(spec.dataset)
+    pairs = held_out.select_training_pairs(spec.dataset)
     prompts = served_answers.build_prompt_set(
         passages,
         pl.concat([training, passages], how="diagonal"),
-        template=template_by_hash(spec.template),
+        template=find_template(spec.template),
         chunks=judging_context.chunks,
         posts=() if is_first_verdict else posts_in_prompt.select_posts(pairs),
         questions=spec.questions,
@@ -333,7 +335,7 @@ def _make_base_scorer(
             topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
             if not topic.reaches_the_limit:
                 on_topic.announce_base(scores, prompts, judges)
-        if red_team.needs_base(red_team.candidate_flags(prompts, answers, training_texts)):
+        if red_team.needs_base(red_team.find_candidate_flags(prompts, answers, training_texts)):
             red_team.announce_flags(scores, prompts, judges)
         return scores
 
@@ -356,11 +358,11 @@ def _announce_answers(
 
 def _pair_answers(
     passages: pl.DataFrame, prompts: PromptSet, answers: PromptAnswers
-) -> tuple[SideBySide, ...]:
+) -> tuple[AnswerComparison, ...]:
     """Return the held-out questions with all answers, and with ids so that a post can be erased."""
     ids = passages.select("sample_id", "document_id", "chunk_id").head(len(prompts.held_out)).rows()
     return tuple(
-        SideBySide(
+        AnswerComparison(
             *ids[index],
             question=prompts.questions[index],
             author=prompts.own_answers[index],

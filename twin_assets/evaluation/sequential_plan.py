@@ -63,7 +63,7 @@ from twin_assets.evaluation.served.served_answers import (
     PromptAnswers,
     PromptSet,
 )
-from twin_assets.evaluation.statistics.sequential import Side, planned_looks
+from twin_assets.evaluation.statistics.sequential import Side, plan_looks
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ BaseScoresFunction = Callable[[PromptSet, PromptAnswers], BaseScores]
 
 
 @dataclass(frozen=True)
-class AskedPrompts:
+class AnsweredPrompts:
     """The prompts that were asked, with their answers.
 
     Attributes:
@@ -152,7 +152,7 @@ def read_until_decided(
         )
 
     passages = len(likelihood_samples.held_out)
-    first_look, *later_looks = planned_looks(passages, stage.looks, level=LOOKS_LEVEL)
+    first_look, *later_looks = plan_looks(passages, stage.looks, level=LOOKS_LEVEL)
     likelihoods = compute(likelihood_samples.take_first(first_look[0]), first_look[1])
     for end, spent in later_looks:
         if held_out_perplexity.is_decided(
@@ -233,7 +233,7 @@ def ask_until_decided(
     base_scores_for: BaseScoresFunction,
     progress: ProgressLines,
     refused_claims: Sequence[str] = (),
-) -> AskedPrompts:
+) -> AnsweredPrompts:
     """Ask candidate and base the red-team prompts, held-out questions until decided, and the rest.
 
     Args:
@@ -245,7 +245,7 @@ def ask_until_decided(
         TwinError: one of the models cannot be served, or its answers are invalid.
     """
     training_index = recitation.TrainingTextIndex(training_texts)
-    asked_prompts = first_questions(prompts, min(stage.min_questions, len(prompts.held_out)))
+    asked_prompts = take_first_questions(prompts, min(stage.min_questions, len(prompts.held_out)))
     while True:
         positions, scores_before = (
             [*asked_prompts.red_team, *asked_prompts.held_out],
@@ -279,7 +279,7 @@ def ask_until_decided(
             len(asked_prompts.held_out) + stage.questions_per_step, len(prompts.held_out)
         )
         beats_posts = voice.against_all is not None and voice.against_all.posts_stopped == "above"
-        asked_prompts = first_questions(
+        asked_prompts = take_first_questions(
             prompts,
             next_count,
             with_posts_count=len(asked_prompts.with_posts) if beats_posts else next_count,
@@ -291,10 +291,10 @@ def ask_until_decided(
             f"topic, voice and recitation: {len(asked_prompts.held_out)} of "
             f"{len(prompts.held_out)} questions asked{refusal}"
         )
-    return AskedPrompts(asked_prompts, batches.answers, scores)
+    return AnsweredPrompts(asked_prompts, batches.answers, scores)
 
 
-def first_questions(
+def take_first_questions(
     prompts: PromptSet, count: int, *, with_posts_count: int | None = None
 ) -> PromptSet:
     """Return the prompts of all measures with only the first `count` held-out questions.
@@ -326,7 +326,7 @@ def is_decided(
     topic: Side | None = "above"
     if judges.topic is not None:
         topic = on_topic.decide_early(
-            on_topic.candidate_shares(prompts, answers, judges.topic),
+            on_topic.compute_candidate_shares(prompts, answers, judges.topic),
             population_size=len(prompts.questions),
         )
         if topic == "below" and on_topic.fails_claim(

@@ -30,7 +30,7 @@ def draw(days: ComparedDays, *, until: int, threshold: float) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    day_ends = [end for end in days.ends_after(0) if end <= until]
+    day_ends = [end for end in days.find_day_ends(0) if end <= until]
     evidence_by_day = [days.evidence(until=end) for end in day_ends]
     points = [
         day_mean_and_bound(days, evidence, after=after)

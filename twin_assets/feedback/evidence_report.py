@@ -42,7 +42,7 @@ def build_evidence_report(
             if stable_version is not None
         }
         threshold = rules.threshold(score_watch.armed_streams(connection))
-        records = alarm_records.alarms_of_author(connection, author)
+        records = alarm_records.list_alarms(connection, author)
         excluded_counts = alarm_records.count_excluded_scores(connection, author)
     rows = [_row(record) for record in records]
     metadata: dict[str, Any] = {
@@ -70,10 +70,10 @@ def build_evidence_report(
                 name: dg.MetadataValue.md(evidence_plot.embed_in_markdown(png, title=watch.stream)),
                 f"{name}_file": dg.MetadataValue.path(str(path)),
             }
-    return evidence_data_version(watches, records), metadata
+    return hash_evidence(watches, records), metadata
 
 
-def evidence_data_version(watches: Sequence[StreamEvidence], records: Sequence[AlarmRecord]) -> str:
+def hash_evidence(watches: Sequence[StreamEvidence], records: Sequence[AlarmRecord]) -> str:
     """Return the data version, which is equal for equal watches and alarm records."""
     digest = hashlib.sha256()
     for watch in watches:

@@ -84,7 +84,9 @@ def judged_interactions(
         rows = sample.select_unjudged(names).head(config.most)
         scores = judging_traces.judge_traces(rows, judges, passages=passages, now=datetime.now(UTC))
     except OverLimitError as error:
-        return _unchanged_result(tables, author, author_panel.waiting_message(settings, error))
+        return _unchanged_result(
+            tables, author, author_panel.build_waiting_message(settings, error)
+        )
     with closing(Outbox(outbox_path(settings))) as outbox:
         outbox.put_scores(scores, automatic=True)
     sync_result = _record_judges(tables, author.slug, sample.judged_rows, rows, names)

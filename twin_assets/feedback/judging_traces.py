@@ -21,7 +21,7 @@ import polars as pl
 
 from twin_resources.observability.langfuse.outbox import QueuedScore
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
-from twin_resources.quality.ledger.interactions_frame import reader_interactions
+from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 
 FIRST_BATCH = 500  # number of first answers of a version that are all judged
 SAMPLE_SHARE = 0.1  # of a version's answers after its first batch
@@ -57,9 +57,9 @@ def select_sample(
 
     Returns:
         Rows that have a question and an answer, oldest first. Degraded answers are left out because
-        a fallback gave them, and batch answers because no reader asked (`reader_interactions`).
+        a fallback gave them, and batch answers because no reader asked (`filter_reader_interactions`).
     """
-    answers = select_usable(interactions)
+    answers = select_judgeable_answers(interactions)
     deleted_count = pl.col("version").replace_strict(
         deleted_counts or {}, default=0, return_dtype=pl.Int64
     )
@@ -111,13 +111,13 @@ def judge_traces(
     return scores
 
 
-def select_usable(interactions: pl.DataFrame) -> pl.DataFrame:
+def select_judgeable_answers(interactions: pl.DataFrame) -> pl.DataFrame:
     """Return the answers to readers that can be judged, oldest first.
 
     These have a question and an answer, and were not given by a fallback.
     """
     return (
-        reader_interactions(interactions)
+        filter_reader_interactions(interactions)
         .filter((pl.col("question") != "") & (pl.col("answer") != "") & (pl.col("degraded") == ""))
         .sort("started_at", "trace_id")
     )

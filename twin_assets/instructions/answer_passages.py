@@ -82,14 +82,14 @@ def find_passages(text: str) -> list[AnswerPassage]:
     heading, section = "", list[Block]()
     for block in [*blocks, Block("heading", len(text), len(text), "", 0)]:
         if block.kind == "heading":
-            passages += _passages_of_section(section, heading)
+            passages += _find_section_passages(section, heading)
             heading, section = block.plain_text, []
         else:
             section.append(block)
-    return passages or list(_short_post(blocks))
+    return passages or list(_short_post_passage(blocks))
 
 
-def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
+def _short_post_passage(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
     """Yield the only passage of a short post, which needs no full stop."""
     prose_indexes = [
         index for index, block in enumerate(blocks) if block.kind in _PROSE_KINDS and block.words
@@ -124,7 +124,7 @@ def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
         )
 
 
-def no_passage_reason(text: str) -> str:
+def missing_passage_reason(text: str) -> str:
     """Return why a document has no passage, or an empty string if it has one.
 
     Returns:
@@ -150,10 +150,10 @@ def no_passage_reason(text: str) -> str:
     )
 
 
-def _passages_of_section(blocks: Sequence[Block], heading: str) -> Iterator[AnswerPassage]:
+def _find_section_passages(blocks: Sequence[Block], heading: str) -> Iterator[AnswerPassage]:
     first_index = 0
     while first_index < len(blocks):
-        last_index = _last_block(blocks, first_index)
+        last_index = _find_last_block(blocks, first_index)
         if last_index is None:
             first_index += 1
             continue
@@ -169,7 +169,7 @@ def _passages_of_section(blocks: Sequence[Block], heading: str) -> Iterator[Answ
         first_index = last_index + 1
 
 
-def _last_block(blocks: Sequence[Block], first: int) -> int | None:
+def _find_last_block(blocks: Sequence[Block], first: int) -> int | None:
     """Return the last block of the passage that begins at `first`, or None if none begins there."""
     if blocks[first].kind != "paragraph" or not _is_prose(blocks[first]):
         return None

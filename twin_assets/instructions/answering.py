@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_assets.checkpoints.author_recipe import recipe_for_author
+from twin_assets.checkpoints.author_recipe import choose_author_recipe
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.checkpoints.recipe import recipe_hash
 from twin_assets.instructions.model_answers import (
@@ -47,7 +47,7 @@ def choose_answer_sampling(
     stable_version = registry.stable_version(author.slug)
     if stable_version is None or stable_version.is_answer_model:
         return AnswerSampling()
-    recipe = recipe_for_author(author, settings).recipe
+    recipe = choose_author_recipe(author, settings).recipe
     if recipe.preference is None:
         return AnswerSampling()
     manifest = read_manifest(Path(stable_version.folder))

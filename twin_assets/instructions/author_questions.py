@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from twin_assets.instructions.question_wordings import WORDINGS
-from twin_assets.instructions.stop_words import stop_words_of
+from twin_assets.instructions.stop_words import load_stop_words
 
 _ENGLISH = WORDINGS["en"]
 _MIN_WORDS, _MAX_WORDS = 4, 14  # words of a question
@@ -70,7 +70,7 @@ def _to_reader_question(clause: str) -> str:
 
 def _is_content_word(word: str) -> bool:
     """Return whether a word describes the subject of a question."""
-    return len(word) > 2 and (word[:1].isupper() or word.lower() not in stop_words_of("en"))
+    return len(word) > 2 and (word[:1].isupper() or word.lower() not in load_stop_words("en"))
 
 
 _TWO_SENTENCES = re.compile(r"\S (?:she|he|it|they|that|there)['’](?:s|re|d|ll)\b")

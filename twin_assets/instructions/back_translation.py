@@ -22,13 +22,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from twin_assets.corpus.title_questions import question_about
+from twin_assets.corpus.title_questions import question_from_title
 from twin_assets.instructions.answer_passages import AnswerPassage
 from twin_assets.instructions.author_questions import readdress_question
 from twin_assets.instructions.question_wordings import (
     QuestionWordings,
+    find_wordings,
     is_distinctive,
-    wordings_for,
 )
 from twin_assets.instructions.similar_keys import split_words
 
@@ -127,7 +127,7 @@ class _Post:
         # Headings are removed, because a capitalized heading does not make its words names.
         self._text = re.sub(r"(?m)^#.*$", "", text)
         self._passages = passages
-        self._wordings: QuestionWordings = wordings_for(language)
+        self._wordings: QuestionWordings = find_wordings(language)
 
     def continuation(self, index: int) -> str:
         """Return the request to continue a passage's first words."""
@@ -144,25 +144,25 @@ class _Post:
         """Yield (name, question) for a passage, the best first."""
         passage = self._passages[index]
         if index == 0:
-            yield from self._title_questions()
+            yield from self._write_title_questions()
         if passage.heading and (index == 0 or self._passages[index - 1].heading != passage.heading):
-            yield from self._heading_questions(passage.heading)
-        yield from self._own_questions(index, _sentences(passage.plain_text))
+            yield from self._write_heading_questions(passage.heading)
+        yield from self._find_own_questions(index, _sentences(passage.plain_text))
 
-    def _title_questions(self) -> Iterator[tuple[str, str]]:
+    def _write_title_questions(self) -> Iterator[tuple[str, str]]:
         if not self._title:
             return
         is_supported_language = (
             self._language in _ENGLISH or self._wordings.title[0] != "“{title}”?"
         )
-        question = question_about(self._title, text=self._text, language=self._language)
+        question = question_from_title(self._title, text=self._text, language=self._language)
         if is_supported_language and _is_distinctive_question(question, self._title):
             yield "title", question
         for wording in self._rotate_wordings(self._wordings.title, self._title):
             if is_distinctive(wording, title=self._title):
                 yield "title", wording.format(title=self._title)
 
-    def _heading_questions(self, heading: str) -> Iterator[tuple[str, str]]:
+    def _write_heading_questions(self, heading: str) -> Iterator[tuple[str, str]]:
         heading = _quotable_title(heading).rstrip(":. ")
         words = split_words(heading)
         repeats_title = set(words) == set(split_words(self._title))
@@ -173,7 +173,7 @@ class _Post:
         if len(words) <= 4 and not self._wordings.referring_words.isdisjoint(words):
             return
         if self._language in _ENGLISH:
-            question = question_about(heading, text=self._text, language="en")
+            question = question_from_title(heading, text=self._text, language="en")
             if (
                 "“" not in question
                 and len(words) > 1
@@ -184,7 +184,9 @@ class _Post:
             if self._title and is_distinctive(wording, heading=heading, title=self._title):
                 yield "heading", wording.format(heading=heading, title=self._title)
 
-    def _own_questions(self, index: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def _find_own_questions(
+        self, index: int, sentences: Sequence[str]
+    ) -> Iterator[tuple[str, str]]:
         """Yield the author's own questions, except in a last sentence, which has no answer."""
         preceding_sentences = _sentences(self._passages[index - 1].plain_text)[-1:] if index else []
         for sentence in [*preceding_sentences, *sentences[:-1]]:

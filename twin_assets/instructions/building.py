@@ -35,7 +35,7 @@ from twin_assets.instructions.instruction_tables import (
     InstructionDataset,
     InstructionDrafts,
 )
-from twin_assets.instructions.sample_rows import general_plan, render_rows
+from twin_assets.instructions.sample_rows import plan_general_samples, render_rows
 from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
 from twin_resources.storage.tables.rows_by_id import read_by_id
@@ -181,10 +181,10 @@ def update_dataset(
         general_mix = general.draw_mix(
             training=training_count,
             share=general_share,
-            excluded_questions=[*_gate_instructions(), *own_questions],
+            excluded_questions=[*_load_gate_instructions(), *own_questions],
         )
         general_by_id = {sample.sample_id: sample for sample in general_mix.samples}
-        rows = general_plan(
+        rows = plan_general_samples(
             general_mix.samples, source=general.source, template=template, schema_source=plan
         )
         plan = pl.concat([plan, rows])
@@ -203,7 +203,7 @@ def update_dataset(
     return BuildResult(sync_result, teacher_result, general_mix)
 
 
-def _gate_instructions() -> list[str]:
+def _load_gate_instructions() -> list[str]:
     from twin_assets.instructions import basic_instructions
 
     return [instruction.instruction for instruction in basic_instructions.load_instructions()]
@@ -341,7 +341,7 @@ def _find_contexts(
     held_out_chunks = frozenset(
         chunks.filter(pl.col("document_id").is_in(list(held_out_documents)))["chunk_id"].to_list()
     )
-    contexts_by_sample = _stored_contexts(tables, author)
+    contexts_by_sample = _read_stored_contexts(tables, author)
     stored_contexts: dict[str, Sequence[str]] = {}
     missing_rows: list[dict[str, Any]] = []
     for row in samples.to_dicts():
@@ -351,7 +351,7 @@ def _find_contexts(
             previous_context
             and previous_context.query == key
             and contexts.is_context_valid(
-                _context_sample(row, ""),
+                _build_context_sample(row, ""),
                 previous_context.chunk_ids,
                 published_at_by_chunk,
                 held_out_chunks=held_out_chunks,
@@ -367,7 +367,7 @@ def _find_contexts(
         ).iter_rows()
     )
     retrieved_contexts = contexts.find_contexts(
-        [_context_sample(row, answers[row["sample_id"]]) for row in missing_rows],
+        [_build_context_sample(row, answers[row["sample_id"]]) for row in missing_rows],
         retriever=retriever,
         author=author,
         token_budget=author_settings.context_tokens,
@@ -388,7 +388,7 @@ class _StoredContext:
     chunk_ids: tuple[str, ...]
 
 
-def _stored_contexts(tables: Tables, author: str) -> Mapping[str, _StoredContext]:
+def _read_stored_contexts(tables: Tables, author: str) -> Mapping[str, _StoredContext]:
     if not tables.exists("instruction_dataset", author):
         return {}
     columns = ["sample_id", "question", "retrieval", "context_chunk_ids"]
@@ -399,7 +399,7 @@ def _stored_contexts(tables: Tables, author: str) -> Mapping[str, _StoredContext
     }
 
 
-def _context_sample(row: Mapping[str, Any], answer: str) -> contexts.ContextSample:
+def _build_context_sample(row: Mapping[str, Any], answer: str) -> contexts.ContextSample:
     return contexts.ContextSample(
         sample_id=row["sample_id"],
         question=row["question"],

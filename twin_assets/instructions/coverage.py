@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.instructions.answer_passages import find_passages, no_passage_reason
+from twin_assets.instructions.answer_passages import find_passages, missing_passage_reason
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Coverage:
         documents: the number of kept documents.
         with_samples: the number of documents with a training or held-out sample.
         without: the number of documents without such a sample, by reason: `all_left_out` if each of
-            their samples would leak across splits, else a reason of `no_passage_reason`.
+            their samples would leak across splits, else a reason of `missing_passage_reason`.
         unexplained: the number of documents with a passage but no sample.
         lost_drafts: the number of drafts without a sample.
         strangers: the number of documents that have samples but are not kept.
@@ -57,7 +57,7 @@ def measure_coverage(
         dataset: `sample_id`, `document_id`, `split`.
         drafts: `sample_id`, `words`.
         documents: `document_id`, `words` of the kept documents.
-        texts: texts by document id, at least those of `documents_without_samples`.
+        texts: texts by document id, at least those of `find_documents_without_samples`.
     """
     document_ids = set(documents["document_id"].to_list())
     sampled_ids = set(dataset["document_id"].to_list())
@@ -68,7 +68,7 @@ def measure_coverage(
         if find_passages(texts[document]):
             unexplained_count += 1
         else:
-            missing_reasons[no_passage_reason(texts[document])] += 1
+            missing_reasons[missing_passage_reason(texts[document])] += 1
     words = int(documents["words"].sum())
     return Coverage(
         documents=len(document_ids),
@@ -81,6 +81,6 @@ def measure_coverage(
     )
 
 
-def documents_without_samples(dataset: pl.DataFrame, documents: pl.DataFrame) -> list[str]:
+def find_documents_without_samples(dataset: pl.DataFrame, documents: pl.DataFrame) -> list[str]:
     """Return the ids of kept documents without a row in the dataset."""
     return documents.join(dataset, on="document_id", how="anti")["document_id"].to_list()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from twin_assets.instructions.general_set import GENERAL, samples_needed
+from twin_assets.instructions.general_set import GENERAL, count_samples_needed
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _is_paragraph_boundary(before: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Provenance:
+class ProvenanceErrors:
     """Counts of rows with wrong sources.
 
     Attributes:
@@ -95,7 +95,7 @@ class Provenance:
         return not (self.unknown_context or self.gives_answer_away or self.newer_context)
 
 
-def check_provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
+def check_provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> ProvenanceErrors:
     """Compare every sample's chunk and context with the existing chunks.
 
     Args:
@@ -125,7 +125,7 @@ def check_provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
         | (pl.col("published_at_chunk") > pl.col("published_at"))
     )
     is_known = pl.col("start_chunk").is_not_null()
-    return Provenance(
+    return ProvenanceErrors(
         rows=dataset.height,
         unknown_chunk=rows.filter(is_unknown).height,
         chunk_elsewhere=rows.filter(~is_unknown & ~overlaps).height,
@@ -180,7 +180,7 @@ def check_mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
     return GeneralSetShare(
         train=train,
         general=rows.height,
-        needed=samples_needed(train, share),
+        needed=count_samples_needed(train, share),
         strays=rows.filter(~(by_split & by_document & by_source)).height,
         no_chat=sum(
             turn != expected_turn

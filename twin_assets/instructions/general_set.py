@@ -96,7 +96,7 @@ class GeneralSet:
         """
         excluded_ids = _similar_sample_ids(self.samples, excluded_questions)
         candidates = [sample for sample in self.samples if sample.sample_id not in excluded_ids]
-        selected_samples = sort_by_hash(candidates)[: samples_needed(training, share)]
+        selected_samples = sort_by_hash(candidates)[: count_samples_needed(training, share)]
         total = training + len(selected_samples)
         return GeneralSetMix(
             source=self.source,
@@ -132,7 +132,7 @@ class GeneralSetMix:
         return {"general": {**vars(self), "samples": len(self.samples)}}
 
 
-def samples_needed(training: int, share: float) -> int:
+def count_samples_needed(training: int, share: float) -> int:
     """Return the number of general samples that make up this share of all training samples.
 
     Args:
@@ -171,7 +171,7 @@ def read_general_set(name: str, settings: Settings) -> GeneralSet:
     action = f"read the general instruction set {name!r}"
     path = Path(name).expanduser()
     if path.exists():
-        files = [path] if path.is_file() else sorted(_files_in(path))
+        files = [path] if path.is_file() else sorted(_list_dataset_files(path))
         source = f"{path.name}@{_content_hash(files)}"
     elif _HUB_ID.fullmatch(name):
         files, source = _download_from_hub(name, settings, action)
@@ -194,7 +194,7 @@ def read_general_set(name: str, settings: Settings) -> GeneralSet:
     return GeneralSet(source, samples, unreadable_count)
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def _list_dataset_files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.suffix in _FILE_SUFFIXES and path.is_file())
 
 

@@ -31,7 +31,7 @@ from twin_resources.dagster_resources import (
     EmbedderResource,
     RetrieverResource,
 )
-from twin_resources.prompt.control_marks import marks_for_home
+from twin_resources.prompt.control_marks import load_home_marks
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
 from twin_resources.storage.tables.tables import Tables
@@ -46,7 +46,7 @@ def instruction_dataset(
 ) -> dg.MaterializeResult:
     """Questions generated for the author's own passages, rendered as the gateway renders them."""
     author = read_author(settings, context.partition_key)
-    missing_teacher = _missing_teacher_metadata(settings, author, log=context.log.info)
+    missing_teacher = _report_missing_teacher(settings, author, log=context.log.info)
     build_result = building.update_dataset(
         tables,
         author,
@@ -54,14 +54,14 @@ def instruction_dataset(
         teacher=load_teacher(settings, tables.state, author),
         general=read_general_set(settings.general_set, settings) if settings.general_set else None,
         general_share=settings.general_share,
-        marks=marks_for_home(settings),
+        marks=load_home_marks(settings),
         log=context.log.info,
     )
     metadata = build_result.metadata() | _summary(tables, author.slug) | missing_teacher
     return report_materialization(build_result.sync_result, metadata)
 
 
-def _missing_teacher_metadata(
+def _report_missing_teacher(
     settings: Settings, author: Author, *, log: Callable[[str], object]
 ) -> dict[str, str]:
     """Log why templates write the questions, and return the reason as metadata.
@@ -182,7 +182,7 @@ def prompt_renders_fully(
     author = context.partition_key
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
     rows = tables.read("instruction_dataset", author, columns=columns, where=AUTHOR_ROWS_CONDITION)
-    document_ids_with_marks = prompt_rendering.documents_with_marks(
+    document_ids_with_marks = prompt_rendering.find_documents_with_marks(
         rows.select("document_id", "question")
     )
     result = prompt_rendering.check_rendering(
@@ -212,7 +212,7 @@ def covers_every_document(
     columns = ["document_id", "words"]
     documents = tables.read("cleaned_documents", author, columns=columns, where="kept")
     missing_filter = sql_in_filter(
-        "document_id", coverage.documents_without_samples(rows, documents)
+        "document_id", coverage.find_documents_without_samples(rows, documents)
     )
     texts = tables.read(
         "cleaned_documents", author, columns=["document_id", "text"], where=missing_filter
@@ -253,7 +253,7 @@ def every_sample_names_its_chunk(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """The chunk that a sample names belongs to its document and contains a part of its answer."""
-    provenance = _provenance(tables, context.partition_key)
+    provenance = _check_provenance(tables, context.partition_key)
     return dg.AssetCheckResult(passed=provenance.are_chunks_valid, metadata=dict(vars(provenance)))
 
 
@@ -262,13 +262,13 @@ def no_context_gives_the_answer_away(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """No prompt shows a part of its answer, or a passage newer than the answer's post."""
-    provenance = _provenance(tables, context.partition_key)
+    provenance = _check_provenance(tables, context.partition_key)
     return dg.AssetCheckResult(
         passed=provenance.are_contexts_valid, metadata=dict(vars(provenance))
     )
 
 
-def _provenance(tables: Tables, author: str) -> dataset_claims.Provenance:
+def _check_provenance(tables: Tables, author: str) -> dataset_claims.ProvenanceErrors:
     columns = ["chunk_id", "document_id", "start", "end", "published_at"]
     return dataset_claims.check_provenance(
         tables.read(

@@ -169,7 +169,7 @@ def _sketches(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[int]]:
 
 
 @dataclass(frozen=True)
-class Leaks:
+class LeakCounts:
     """Training data that is also held out; `same_question` also counts repeats within one split.
 
     Attributes:
@@ -197,7 +197,7 @@ class Leaks:
         return not any(vars(self).values())
 
 
-def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
+def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> LeakCounts:
     """Measure a finished dataset, including a general set, from its rendered messages.
 
     Args:
@@ -216,7 +216,7 @@ def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
     answers = [{" ".join(split_words(row["answer"])) for row in rows} for rows in (train, held_out)]
     document_by_chunk = dict(chunks.select("chunk_id", "document_id").iter_rows())
     questions = [" ".join(split_words(row["question"])) for row in (*train, *held_out)]
-    return Leaks(
+    return LeakCounts(
         documents=len(held_documents & {row["document_id"] for row in train}),
         same_answer=len(answers[0] & answers[1]),
         same_prompt=len(normalized_prompts[0] & normalized_prompts[1]),

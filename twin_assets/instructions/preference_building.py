@@ -28,13 +28,13 @@ from twin_assets.instructions.preference_pairs import (
     Trace,
     build_trace_pairs,
     find_leaks,
-    indexes_within_share,
     is_same_answer,
+    select_indexes_within_share,
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
-from twin_assets.instructions.stop_words import stop_words_of
-from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
-from twin_resources.prompt.templates import render, template_by_hash
+from twin_assets.instructions.stop_words import load_stop_words
+from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
+from twin_resources.prompt.templates import find_template, render
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
@@ -86,16 +86,16 @@ def update_preferences(
     answers, answer_count = update_answers(
         tables, author, train, answer_sampling=answer_sampling, log=log
     )
-    pairs = _model_answer_rows(tables, author.slug, answers, own_chunks)
+    pairs = _build_model_answer_rows(tables, author.slug, answers, own_chunks)
     traces = _read_traces(tables, author.slug)
-    passages = _shown_passages(tables, author.slug, train, own_chunks, traces)
+    passages = _read_shown_passages(tables, author.slug, train, own_chunks, traces)
     trace_pairs, left_out_counts = build_trace_pairs(
-        traces, passages, template=template, stop_words=stop_words_of(author.language or "en")
+        traces, passages, template=template, stop_words=load_stop_words(author.language or "en")
     )
     held_out = read_held_out(tables, author.slug)
     rows = [*_render_pairs(tables, author, trace_pairs, held_out.chunks, left_out_counts), *pairs]
     rows = _drop_leaks(_drop_equal_answers(rows, left_out_counts), held_out, left_out_counts)
-    kept_indexes = indexes_within_share([row["voters"] for row in rows])
+    kept_indexes = select_indexes_within_share([row["voters"] for row in rows])
     left_out_counts["too_many_of_a_reader"] += len(rows) - len(kept_indexes)
     pair_rows = pl.DataFrame(
         [rows[index] for index in kept_indexes], schema=column_types(PreferenceDataset)
@@ -124,7 +124,7 @@ def _read_chunks(tables: Tables, author: str) -> pl.DataFrame:
     )
 
 
-def _model_answer_rows(
+def _build_model_answer_rows(
     tables: Tables, author: str, answers: pl.DataFrame, own_chunks: pl.DataFrame
 ) -> list[dict[str, Any]]:
     """Return rows that pair the author's own answers with the model's."""
@@ -136,7 +136,7 @@ def _model_answer_rows(
             SAMPLES_TABLE, author, where=sql_in_filter("sample_id", ids)
         ).to_dicts()
     }
-    passages = _passage_rows(own_chunks, samples)
+    passages = _index_passages(own_chunks, samples)
     rows: list[dict[str, Any]] = []
     for row in answer_rows.to_dicts():
         sample = samples[row["sample_id"]]
@@ -175,7 +175,7 @@ def _read_traces(tables: Tables, author: str) -> list[Trace]:
             answer=row["answer"],
             chunk_ids=tuple(row["chunk_ids"]),
             template=row["template"],
-            vote=_mean_vote(row),
+            vote=_compute_mean_vote(row),
             voters=(*row["voters"], *row["rejection_voters"]),
             edit=row["edit"] or "",
             edit_role=row["edit_role"] or "",
@@ -184,12 +184,12 @@ def _read_traces(tables: Tables, author: str) -> list[Trace]:
     ]
 
 
-def _mean_vote(row: Mapping[str, Any]) -> float | None:
+def _compute_mean_vote(row: Mapping[str, Any]) -> float | None:
     count = row["votes"] + row["rejections"]
     return (row["vote"] or 0.0) * row["votes"] / count if count else None
 
 
-def _shown_passages(
+def _read_shown_passages(
     tables: Tables,
     author: str,
     train: pl.DataFrame,
@@ -210,11 +210,11 @@ def _shown_passages(
         SAMPLES_TABLE, author, columns=columns, where=sql_in_filter("sample_id", sample_ids)
     )
     return list(
-        _passage_rows(own_chunks, {row["sample_id"]: row for row in passages.to_dicts()}).values()
+        _index_passages(own_chunks, {row["sample_id"]: row for row in passages.to_dicts()}).values()
     )
 
 
-def _passage_rows(
+def _index_passages(
     chunk_rows: pl.DataFrame, samples: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, AuthorPassage]:
     if not samples:
@@ -251,7 +251,7 @@ def _render_pairs(
     chunk_ids = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", *SHOWN_COLUMNS]
     passage_by_chunk = {
-        chunk_id: ShownPassage(*row)
+        chunk_id: PromptPassage(*row)
         for chunk_id, *row in tables.read(
             "document_chunks",
             author.slug,
@@ -266,7 +266,7 @@ def _render_pairs(
             continue
         context = tuple(chunk for chunk in pair.context_chunk_ids if chunk not in held_out)
         messages = render(
-            template_by_hash(pair.template),
+            find_template(pair.template),
             author_name=author.name,
             question=pair.question,
             passages=[passage_by_chunk[chunk] for chunk in context],

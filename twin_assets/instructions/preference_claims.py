@@ -16,7 +16,7 @@ from twin_assets.instructions.preference_pairs import MAX_READER_PERCENT, HeldOu
 
 
 @dataclass(frozen=True)
-class ForeignAnswers:
+class ChosenAnswerErrors:
     """Counts of pairs whose chosen answer is not the author's.
 
     Attributes:
@@ -36,7 +36,7 @@ class ForeignAnswers:
 
 def check_chosen_answers(
     dataset: pl.DataFrame, documents: pl.DataFrame, traces: pl.DataFrame
-) -> ForeignAnswers:
+) -> ChosenAnswerErrors:
     """Compare every chosen answer with its source.
 
     Args:
@@ -57,11 +57,11 @@ def check_chosen_answers(
         else:
             text = texts.get(row["document_id"] or "", "")
             not_in_document += text[row["start"] : row["end"]].strip() != row["chosen"]
-    return ForeignAnswers(dataset.height, not_in_document, no_authors_edit)
+    return ChosenAnswerErrors(dataset.height, not_in_document, no_authors_edit)
 
 
 @dataclass(frozen=True)
-class EqualAnswers:
+class EqualAnswerCounts:
     """Counts of pairs that prefer an answer to itself.
 
     Attributes:
@@ -77,7 +77,7 @@ class EqualAnswers:
         return not self.equal
 
 
-def check_equal_answers(dataset: pl.DataFrame) -> EqualAnswers:
+def check_equal_answers(dataset: pl.DataFrame) -> EqualAnswerCounts:
     """Compare the two answers of every pair; `dataset` has `chosen` and `rejected`.
 
     Of the 402 pairs published with the LLM Engineer's Handbook, 56 are equal.
@@ -86,7 +86,7 @@ def check_equal_answers(dataset: pl.DataFrame) -> EqualAnswers:
     equal_count = sum(
         "".join(chosen.split()) == "".join(rejected.split()) for chosen, rejected in pairs
     )
-    return EqualAnswers(dataset.height, equal_count)
+    return EqualAnswerCounts(dataset.height, equal_count)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def measure_reader_shares(dataset: pl.DataFrame) -> ReaderShares:
 
 
 @dataclass(frozen=True)
-class MisstatedSources:
+class SourceErrors:
     """Counts of pairs with a wrong source.
 
     Attributes:
@@ -141,7 +141,7 @@ class MisstatedSources:
 
 def check_sources(
     dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame
-) -> MisstatedSources:
+) -> SourceErrors:
     """Compare every pair's trace and chunk with the existing traces and chunks.
 
     Args:
@@ -160,7 +160,7 @@ def check_sources(
         unknown_chunks += needs_chunk and not (
             document == row["document_id"] and start < row["end"] and row["start"] < end
         )
-    return MisstatedSources(dataset.height, unknown_traces, unknown_chunks, without_source)
+    return SourceErrors(dataset.height, unknown_traces, unknown_chunks, without_source)
 
 
 @dataclass(frozen=True)

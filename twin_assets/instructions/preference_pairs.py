@@ -124,7 +124,9 @@ def build_trace_pairs(
         (equal to a kept pair).
     """
     rows = list(traces)
-    excluded_voters = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))
+    excluded_voters = find_excessive_voters(
+        Counter(voter for trace in rows for voter in trace.voters)
+    )
     pairs: dict[str, PreferencePair] = {}
     left_out_counts: Counter[str] = Counter()
     for trace in rows:
@@ -140,7 +142,7 @@ def build_trace_pairs(
         elif is_edited and _MASKED.search(trace.edit):
             left_out_counts["masked_edit"] += 1
         elif is_edited:
-            _add(pairs, _edit_pair(trace), left_out_counts)
+            _add(pairs, _build_edit_pair(trace), left_out_counts)
         elif excluded_voters.issuperset(trace.voters):
             left_out_counts["too_many_votes"] += 1
         else:
@@ -150,7 +152,7 @@ def build_trace_pairs(
             if passage is None or passage.answer.strip() == trace.answer.strip():
                 left_out_counts["no_passage"] += 1
             else:
-                _add(pairs, _vote_pair(trace, passage), left_out_counts)
+                _add(pairs, _build_vote_pair(trace, passage), left_out_counts)
     return list(pairs.values()), left_out_counts
 
 
@@ -163,7 +165,7 @@ def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Count
         pairs[pair_key] = pair
 
 
-def _edit_pair(trace: Trace) -> PreferencePair:
+def _build_edit_pair(trace: Trace) -> PreferencePair:
     return PreferencePair(
         source="edit",
         trace_id=trace.trace_id,
@@ -178,7 +180,7 @@ def _edit_pair(trace: Trace) -> PreferencePair:
     )
 
 
-def _vote_pair(trace: Trace, passage: AuthorPassage) -> PreferencePair:
+def _build_vote_pair(trace: Trace, passage: AuthorPassage) -> PreferencePair:
     """Return a pair whose context omits the chosen text, to prevent copying."""
     return PreferencePair(
         source="vote",
@@ -232,7 +234,7 @@ def find_passage(
     return best[3] if best is not None and -best[0] >= MIN_SHARED_WORDS else None
 
 
-def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
+def find_excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     """Return readers who cast far more votes than the others; their votes make no pair.
 
     The rule is the ledger's (`statistics/poisoning.py`): more than 5 % if there are at least 20
@@ -248,7 +250,7 @@ def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     return frozenset(reader for reader, count in votes.items() if count > limit)
 
 
-def indexes_within_share(
+def select_indexes_within_share(
     owners: Sequence[Collection[str]], *, max_percent: int = MAX_READER_PERCENT
 ) -> list[int]:
     """Return the indexes to keep so that no reader has more than a given share of the pairs.

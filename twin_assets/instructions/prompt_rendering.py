@@ -28,7 +28,7 @@ _UNFILLED_MARK = re.compile(
 
 
 @dataclass(frozen=True)
-class Rendering:
+class RenderingErrors:
     """Counts of rows with an incomplete prompt.
 
     Attributes:
@@ -64,7 +64,7 @@ def count_marks(text: str) -> Counter[str]:
 
 def check_rendering(
     dataset: pl.DataFrame, chunks: pl.DataFrame, documents: pl.DataFrame
-) -> Rendering:
+) -> RenderingErrors:
     """Compare every prompt with its expected content.
 
     Args:
@@ -72,7 +72,7 @@ def check_rendering(
         chunks: `chunk_id`, `title`, `text`, at least of the chunks that the dataset names; the
             check of contexts reports missing chunks.
         documents: `document_id`, `title`, `text`, at least of the documents that
-            `documents_with_marks` names.
+            `find_documents_with_marks` names.
     """
     passage_by_chunk = {chunk: (title, text) for chunk, title, text in chunks.iter_rows()}
     posts = {name: f"{title}\n{text}" for name, title, text in documents.iter_rows()}
@@ -108,7 +108,7 @@ def check_rendering(
         )
         post = posts.get(row["document_id"], "")
         error_counts["open_question"] += any(mark not in post for mark in count_marks(question))
-    return Rendering(dataset.height, **error_counts)
+    return RenderingErrors(dataset.height, **error_counts)
 
 
 def _normalize(text: str) -> str:
@@ -116,7 +116,7 @@ def _normalize(text: str) -> str:
     return "".join(text.replace(READER_PREFIX, "").split())
 
 
-def documents_with_marks(dataset: pl.DataFrame) -> list[str]:
+def find_documents_with_marks(dataset: pl.DataFrame) -> list[str]:
     """Return the ids of the documents whose questions contain a mark.
 
     Args:

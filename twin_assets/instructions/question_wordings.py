@@ -222,7 +222,7 @@ _LANGUAGE_NEUTRAL_WORDINGS = QuestionWordings(
 """For languages whose grammar is not supported: quoted parts without a sentence around them."""
 
 
-def wordings_for(language: str) -> QuestionWordings:
+def find_wordings(language: str) -> QuestionWordings:
     """Return the wordings of an ISO 639-1 language; English for `und` and an empty code."""
     return WORDINGS.get("en" if language in {"", "und"} else language, _LANGUAGE_NEUTRAL_WORDINGS)
 

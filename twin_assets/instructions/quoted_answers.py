@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.corpus.source_quotations import count_contained, find_quotations
+from twin_assets.corpus.source_quotations import count_contained_quotations, find_quotations
 from twin_resources.storage.tables.rows_by_id import read_by_id
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def count_quoted_answers(answers: pl.DataFrame, sources: pl.DataFrame) -> Quoted
         if (document_quotations := find_quotations(row))
     }
     quoting_answers = sum(
-        bool(count_contained(quotations_by_document[document_id], answer))
+        bool(count_contained_quotations(quotations_by_document[document_id], answer))
         for document_id, answer in answers.select("document_id", "answer").iter_rows()
         if document_id in quotations_by_document
     )

@@ -109,7 +109,7 @@ def draw_samples(sample_ids: Sequence[str], *, salt: str) -> list[str]:
     return sorted(sample_ids, key=digests.__getitem__)[:MAX_SAMPLES]
 
 
-def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
+def compute_lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
     """Return the share of a question's words that are in a chunk, with more weight for rare words.
 
     Returns:
@@ -136,7 +136,9 @@ def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
     return overlaps
 
 
-def overlap_above_chance(shared: Floats, documents: Sequence[str], *, seed: int = 0) -> Overlap:
+def compare_overlap_with_chance(
+    shared: Floats, documents: Sequence[str], *, seed: int = 0
+) -> Overlap:
     """Compare the overlap of questions with their own chunks and with chunks of other documents.
 
     Args:
@@ -186,8 +188,8 @@ def measure_relevance(
     return Relevance(
         len(questions),
         document_count,
-        overlap_above_chance(lexical_overlap(questions, chunks), documents),
-        overlap_above_chance(question_vectors @ chunk_vectors.T, documents),
+        compare_overlap_with_chance(compute_lexical_overlap(questions, chunks), documents),
+        compare_overlap_with_chance(question_vectors @ chunk_vectors.T, documents),
     )
 
 

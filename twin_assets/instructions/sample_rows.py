@@ -16,7 +16,7 @@ from twin_assets.corpus.corpus_tables import column_types, validate_rows
 from twin_assets.instructions.general_set import GENERAL, GeneralSample
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks
-from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
+from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
 from twin_resources.prompt.templates import Template, render
 from twin_resources.storage.tables.rows_by_id import read_by_id
 
@@ -54,7 +54,7 @@ def render_rows(
     )
     chunk_ids = author_rows["context_chunk_ids"].explode().drop_nulls().unique()
     passage_by_chunk = {
-        chunk_id: ShownPassage(*row)
+        chunk_id: PromptPassage(*row)
         for chunk_id, *row in read_by_id(
             tables,
             "document_chunks",
@@ -82,7 +82,7 @@ def render_rows(
 def _render_messages(
     row: Mapping[str, Any],
     answer: str,
-    passage_by_chunk: Mapping[str, ShownPassage],
+    passage_by_chunk: Mapping[str, PromptPassage],
     template: Template,
     marks: ControlMarks,
 ) -> Sequence[Mapping[str, str]]:
@@ -96,7 +96,7 @@ def _render_messages(
     return [*messages, {"role": "assistant", "content": answer.strip()}]
 
 
-def general_plan(
+def plan_general_samples(
     samples: Sequence[GeneralSample],
     *,
     source: str,

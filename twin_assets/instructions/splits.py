@@ -41,7 +41,7 @@ class SplitRow:
     sketch: tuple[int, ...]
 
 
-def document_sketch(text: str) -> tuple[int, ...]:
+def sketch_document(text: str) -> tuple[int, ...]:
     """Return the sketch for comparing a document with others."""
     return tuple(sketch(shingles(text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
 
@@ -79,7 +79,7 @@ def draw_splits(
     sketch_index = _SketchIndex(existing_rows)
     new_rows: list[SplitRow] = []
     for document in new_documents:
-        text_sketch = document_sketch(document.text)
+        text_sketch = sketch_document(document.text)
         duplicate = sketch_index.find_duplicate(text_sketch)
         if duplicate is not None:
             split, reason = duplicate.split, f"like {duplicate.document_id}"

@@ -31,7 +31,7 @@ _LANGUAGES = {
 
 
 @cache
-def stop_words_of(language: str) -> frozenset[str]:
+def load_stop_words(language: str) -> frozenset[str]:
     """Return the function words of a language (justext's lists), or none if it has no list.
 
     The English list also has words that name no subject in a question ("thing", "example", "way").

@@ -57,7 +57,7 @@ def compare_splits(
     Args:
         dataset, draws, earlier_versions: `document_id`, `split`.
     """
-    current_splits = _split_by_document(dataset)
+    current_splits = _select_document_splits(dataset)
     comparison = current_splits.join(draws, on="document_id", how="left", suffix="_drawn")
     undrawn_rows = comparison.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
     changed_ids: set[str] = set()
@@ -65,14 +65,14 @@ def compare_splits(
     for earlier_rows in earlier_versions:
         versions += 1
         comparison = current_splits.join(
-            _split_by_document(earlier_rows), on="document_id", suffix="_before"
+            _select_document_splits(earlier_rows), on="document_id", suffix="_before"
         )
         changed_rows = comparison.filter(pl.col("split") != pl.col("split_before"))
         changed_ids |= set(changed_rows["document_id"].to_list())
     return StoredSplits(versions, undrawn_rows["document_id"].n_unique(), len(changed_ids))
 
 
-def _split_by_document(rows: pl.DataFrame) -> pl.DataFrame:
+def _select_document_splits(rows: pl.DataFrame) -> pl.DataFrame:
     used_rows = rows.filter(pl.col("split").is_in(["train", "held_out"]))
     return used_rows.select("document_id", "split").unique()
 
@@ -82,7 +82,7 @@ def compare_stored_splits(tables: Tables, author: str) -> StoredSplits:
     table = store.open_table(
         tables.uri(DATASET_TABLE, author), storage_options=tables.storage_options
     )
-    versions = sorted(_tagged_versions(table) if table else (), reverse=True)
+    versions = sorted(_list_tagged_versions(table) if table else (), reverse=True)
     columns = ["document_id", "split"]
     return compare_splits(
         tables.read(DATASET_TABLE, author, columns=columns),
@@ -94,7 +94,7 @@ def compare_stored_splits(tables: Tables, author: str) -> StoredSplits:
     )
 
 
-def _tagged_versions(table: StoredTable) -> set[int]:
+def _list_tagged_versions(table: StoredTable) -> set[int]:
     dataset = cast("Any", table.dataset)  # pyright: ignore[reportUnknownMemberType]
     tags = cast("dict[str, dict[str, Any]]", dataset.tags.list())
     return {int(tag["version"]) for tag in tags.values()}

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.instructions.similar_keys import shingles, split_words
 from twin_resources.access.account import open_account
-from twin_resources.access.named_model import classify_cost, leaves_machine, retry_delay_s
+from twin_resources.access.named_model import classify_cost, is_model_remote, retry_delay_s
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors.consent import external_use_refusal
@@ -331,7 +331,7 @@ def teacher_block_reason(settings: Settings, author: Author) -> str:
 
     The result is empty if the teacher may see them, or if there is no teacher.
     """
-    if not settings.teacher_model or not leaves_machine(settings.teacher_model, os.environ):
+    if not settings.teacher_model or not is_model_remote(settings.teacher_model, os.environ):
         return ""
     return external_use_refusal(author)
 

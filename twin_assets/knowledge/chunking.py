@@ -271,7 +271,7 @@ def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> l
             chunks.append(Chunk(start, end, text[start:end], counts.text))
         else:
             max_tokens = max(1, counts.with_heading - heading_tokens)
-            chunks += _cut_smaller(
+            chunks += _recut_span(
                 token_counter, start, end, tokenizer, heading=heading, max_tokens=max_tokens
             )
     return chunks
@@ -299,7 +299,7 @@ def _count_tokens(
     ]
 
 
-def _cut_smaller(
+def _recut_span(
     token_counter: _TokenCounter,
     start: int,
     end: int,
@@ -320,7 +320,7 @@ def _cut_smaller(
             yield Chunk(begin, stop, text, counts.text)
         else:
             halved_tokens = max(1, max_tokens // 2)
-            yield from _cut_smaller(
+            yield from _recut_span(
                 token_counter, begin, stop, tokenizer, heading=heading, max_tokens=halved_tokens
             )
 
@@ -448,11 +448,11 @@ def _split_characters(
                 else (low, middle - 1)
             )
         stop = low
-        while start + 1 < stop < end and _combines(
+        while start + 1 < stop < end and _is_joined(
             token_counter.text[stop - 1], token_counter.text[stop]
         ):
             stop -= 1
-        if stop == start + 1 < low and _combines(
+        if stop == start + 1 < low and _is_joined(
             token_counter.text[stop - 1], token_counter.text[stop]
         ):
             stop = low  # only joined characters fit, so they are separated
@@ -460,6 +460,6 @@ def _split_characters(
         start = stop
 
 
-def _combines(before: str, after: str) -> bool:
+def _is_joined(before: str, after: str) -> bool:
     """Return whether `after` is a combining mark or is joined to `before`."""
     return unicodedata.category(after) in {"Mn", "Mc", "Me", "Cf"} or before == "\u200d"

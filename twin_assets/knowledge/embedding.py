@@ -20,7 +20,7 @@ from twin_resources.storage.tables.tables import SyncResult, Tables, Upstream
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
-    from twin_resources.processes.progress_lines import SyncProgressLines
+    from twin_resources.processes.progress_lines import SyncProgressLogger
 
 EMBEDDING_VERSION = "2"
 """Version of `embed_chunks`; the asset adds the embedder's revision to it."""
@@ -41,7 +41,7 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
 
 
 def update_embeddings(
-    tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
+    tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLogger
 ) -> tuple[SyncResult, int]:
     """Update an author's table; return the result and the number of newly embedded chunks."""
     vector_cache = VectorCache(tables, author, revision=embedder.revision)

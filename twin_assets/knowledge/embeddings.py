@@ -16,7 +16,7 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.models.embedder.embedder import find_prepared_embedder
 from twin_resources.models.retrieval.index import update_indexes
-from twin_resources.processes.progress_lines import SyncProgressLines
+from twin_resources.processes.progress_lines import SyncProgressLogger
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
 
@@ -32,7 +32,7 @@ def embeddings(
 ) -> dg.MaterializeResult:
     """Vectors and text of all chunks, in one table per author, with a full-text index."""
     author, model = context.partition_key, embedder.embedder()
-    progress = SyncProgressLines(context.log.info, "embedding chunks")
+    progress = SyncProgressLogger(context.log.info, "embedding chunks")
     sync_result, embedded_count = embedding.update_embeddings(
         tables, author, model, progress=progress
     )

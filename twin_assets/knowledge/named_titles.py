@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.corpus.title_questions import question_with_title
+from twin_assets.corpus.title_questions import question_quoting_title
 from twin_resources.models.retrieval.naming import normalize_words
 from twin_resources.models.retrieval.search import RetrievalQuery
 
@@ -111,7 +111,7 @@ def make_title_questions(titles: Sequence[str], *, language: str = "en") -> Titl
         distinct_titles, key=lambda words: hashlib.sha256(words.encode()).digest()
     )
     questions = {
-        words: question_with_title(distinct_titles[words], language=language)
+        words: question_quoting_title(distinct_titles[words], language=language)
         for words in sampled_words[:MAX_QUESTIONS]
     }
     return TitleQuestions(questions, len(distinct_titles), untitled_count)

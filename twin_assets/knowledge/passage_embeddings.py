@@ -14,7 +14,7 @@ from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.quotes.passages import PASSAGES_VERSION
 from twin_resources.models.quotes.quoter import PASSAGES_TABLE, update_index
-from twin_resources.processes.progress_lines import SyncProgressLines
+from twin_resources.processes.progress_lines import SyncProgressLogger
 from twin_resources.storage.tables.tables import Tables
 
 MAX_ROWS_PER_BATCH = 50_000  # 25 MB of passages per scan of the documents' texts
@@ -26,7 +26,7 @@ def passage_embeddings(
 ) -> dg.MaterializeResult:
     """Quotable paragraphs of at most 120 words, with passage vectors and token vectors."""
     author, model = context.partition_key, embedder.embedder()
-    progress = SyncProgressLines(context.log.info, "embedding paragraphs")
+    progress = SyncProgressLogger(context.log.info, "embedding paragraphs")
     sync_result = quotable_rows.update_passages(tables, author, model, progress=progress)
     if sync_result.rows:
         update_index(tables, author)

@@ -4,7 +4,7 @@ Scope: choosing sentences among the posts of a preview. Out of scope: finding po
 (`twin_resources/models/quotes/quoter.py`, after the import), the questions
 (`corpus/title_questions.py`).
 
-Readers would not ask a question that only names a post (`question_with_title`). The preview
+Readers would not ask a question that only names a post (`question_quoting_title`). The preview
 therefore shows the post's title as a topic above one of its sentences. It selects the nearest
 passage, then that passage's nearest sentence. The distance is the cosine after subtraction of the
 mean of all candidates, because features that all posts share do not distinguish them. Many
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.corpus.title_questions import quoted_title
+from twin_assets.corpus.title_questions import extract_quoted_title
 from twin_assets.knowledge.quotable_rows import DOCUMENT_COLUMNS, embed_passages
 from twin_resources.models.quotes.passages import build_embedded_text
 
@@ -79,9 +79,9 @@ def choose_preview_quotations(
     if not passages.height or not questions:
         return []
     queries = embedder.embed(list(questions), are_questions=True)
-    topics = [quoted_title(question) for question in questions]
+    topics = [extract_quoted_title(question) for question in questions]
     passage_indices = [
-        _nearest_passage(queries[number : number + 1], passages, title=topic)
+        _find_nearest_passage(queries[number : number + 1], passages, title=topic)
         for number, topic in enumerate(topics)
     ]
     chosen_passages = passages[list(dict.fromkeys(passage_indices))]
@@ -103,16 +103,16 @@ def choose_preview_quotations(
         )
         if not candidates.height:
             continue
-        [index] = _nearest_indices(queries[number : number + 1], candidates)
+        [index] = _find_nearest_rows(queries[number : number + 1], candidates)
         start, end = candidates.select("start", "end").row(index)
         text = build_embedded_text("", texts[passage["document_id"]][start:end])
         heading = f"On “{topics[number]}”:" if topics[number] else question
         quotation = PreviewQuotation(heading, text, str(passage["title"]))
         quotations.setdefault(text, (number, quotation))
-    return _best_answers(list(quotations.values()), queries, embedder)[:count]
+    return _rank_quotations(list(quotations.values()), queries, embedder)[:count]
 
 
-def _best_answers(
+def _rank_quotations(
     numbered: Sequence[tuple[int, PreviewQuotation]], queries: np.ndarray, embedder: Embedder
 ) -> list[PreviewQuotation]:
     """Sort numbered quotations by cosine to the question with that number, the highest first."""
@@ -168,18 +168,18 @@ def _select_standalone(sentences: pl.DataFrame, start: int, end: int, text: str)
     return sentences.clear()
 
 
-def _nearest_passage(queries: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
+def _find_nearest_passage(queries: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
     """Return the index of the passage nearest to a question, preferring those with the title."""
     numbered_passages = passages.with_row_index("place")
     titled_passages = (
         numbered_passages.filter(pl.col("title") == title) if title else numbered_passages
     )
     rows = titled_passages if titled_passages.height else numbered_passages
-    [row_index] = _nearest_indices(queries, rows)
+    [row_index] = _find_nearest_rows(queries, rows)
     return rows["place"].to_list()[row_index]
 
 
-def _nearest_indices(queries: np.ndarray, rows: pl.DataFrame) -> list[int]:
+def _find_nearest_rows(queries: np.ndarray, rows: pl.DataFrame) -> list[int]:
     """Return the index of the nearest row for each query vector."""
     vectors: np.ndarray = rows["vector"].to_numpy()
     mean = vectors.mean(axis=0) if rows.height > 1 else 0.0

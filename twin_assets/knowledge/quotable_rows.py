@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from twin_resources.models.embedder.embedder import Embedder
-    from twin_resources.processes.progress_lines import SyncProgressLines
+    from twin_resources.processes.progress_lines import SyncProgressLogger
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "language", "text", "kept")
 """Columns of `cleaned_documents` that `embed_passages` reads."""
@@ -88,7 +88,7 @@ def passage_columns(dimension: int) -> Mapping[str, pl.DataType]:
 
 
 def update_passages(
-    tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
+    tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLogger
 ) -> SyncResult:
     """Update an author's passages from the cleaned documents, and return the result."""
     return tables.sync(

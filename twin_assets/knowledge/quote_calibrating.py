@@ -108,18 +108,20 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
     own_scores = calibration.deciding_scores(
         embedder.embed(sentences, are_questions=True),
         vectors,
-        excluded_passages=[_overlapping_indices(passages, index) for index in held_out_indices],
+        excluded_passages=[
+            _find_overlapping_passages(passages, index) for index in held_out_indices
+        ],
     )
 
     def fit(language: str) -> calibration.Calibration:
-        foreign_vectors = embedder.embed(read_questions_to_others(language), are_questions=True)
+        foreign_vectors = embedder.embed(read_foreign_questions(language), are_questions=True)
         return calibration.calibrate(
             own_scores,
             calibration.deciding_scores(foreign_vectors, vectors),
             calibration.deciding_scores(foreign_vectors, vectors, max_nearest=1),
         )
 
-    languages = _frequent_languages(passages["language"])
+    languages = _find_frequent_languages(passages["language"])
     language = next((code for code in languages if code in QUESTION_LANGUAGES), "en")
     author_calibration, threshold_elsewhere = fit(language), None
     if len(embedder.languages) > 1:
@@ -142,7 +144,7 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
 
 
 @cache
-def read_questions_to_others(language: str = "en") -> tuple[str, ...]:
+def read_foreign_questions(language: str = "en") -> tuple[str, ...]:
     """Read questions to other authors on a wide range of subjects.
 
     Args:
@@ -152,7 +154,7 @@ def read_questions_to_others(language: str = "en") -> tuple[str, ...]:
     return tuple(file.read_text(encoding="utf-8").splitlines())
 
 
-def _frequent_languages(languages: pl.Series) -> list[str]:
+def _find_frequent_languages(languages: pl.Series) -> list[str]:
     """Return the languages of the posts, the most frequent first.
 
     Languages below `MIN_LANGUAGE_SHARE` are omitted, because the language detector makes errors on
@@ -169,14 +171,14 @@ def _sample_held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
     indices: list[int] = []
     sentences: list[str] = []
     for index in calibration.sample_indexes(passage_ids, calibration.MAX_OWN_SENTENCES):
-        sentence = _first_long_sentence(passages["text"][index])
+        sentence = _find_first_long_sentence(passages["text"][index])
         if sentence:
             indices.append(index)
             sentences.append(sentence)
     return indices, sentences
 
 
-def _first_long_sentence(text: str) -> str:
+def _find_first_long_sentence(text: str) -> str:
     for passage in cut_into_passages(text):
         for start, end in passage.sentences:
             if len(text[start:end].split()) >= calibration.MIN_QUESTION_WORDS:
@@ -184,7 +186,7 @@ def _first_long_sentence(text: str) -> str:
     return ""
 
 
-def _overlapping_indices(passages: pl.DataFrame, index: int) -> list[int]:
+def _find_overlapping_passages(passages: pl.DataFrame, index: int) -> list[int]:
     """Return the indices of the passages that overlap this passage, including its own."""
     row = passages.row(index, named=True)
     overlaps = (

@@ -43,7 +43,7 @@ class VectorCache:
         self.reused = 0
 
     @cached_property
-    def _stored(self) -> pl.DataFrame:
+    def _stored_chunk_ids(self) -> pl.DataFrame:
         """`chunk_id` and `content` (the hash of its text) of every vector made by this embedder."""
         if self._version is None or not self._has_indexed_text():
             return pl.DataFrame(schema={"chunk_id": pl.String(), "content": pl.String()})
@@ -70,7 +70,9 @@ class VectorCache:
         requests = requests.with_columns(
             extract_content_hashes(requests["requested_id"]).alias("content")
         )
-        chunk_ids = self._stored.join(requests, on="content", how="semi")["chunk_id"].to_list()
+        chunk_ids = self._stored_chunk_ids.join(requests, on="content", how="semi")[
+            "chunk_id"
+        ].to_list()
         if not chunk_ids:
             return {}
         quoted_ids = ", ".join(f"'{chunk_id}'" for chunk_id in chunk_ids)

@@ -61,7 +61,7 @@ def batch_completions(
     if not config.questions:
         context.log.info("the configuration specifies no file of questions: nothing to do")
         return
-    output_path = _answers_file(config)
+    output_path = _resolve_output_path(config)
     questions, broken_rows = read_questions(Path(config.questions))
     batch_sum, rows = _answer_questions(
         settings, config, context.partition_key, questions, output_path, context.log.info
@@ -75,7 +75,7 @@ def batch_completions(
     yield dg.MaterializeResult(metadata={**file_metadata, **_metadata(batch_sum, rows)})
 
 
-def _answers_file(config: BatchConfig) -> Path:
+def _resolve_output_path(config: BatchConfig) -> Path:
     path = Path(config.questions)
     output_path = Path(config.out) if config.out else path.with_name(f"{path.stem}.answers.parquet")
     check_output_path(output_path)

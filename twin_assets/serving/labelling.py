@@ -10,7 +10,7 @@ the account is reached.
 
 A paid answer is bought once. For labels of the next version, only the own model answers again.
 The judges' scores of the paid answer are copied from the earlier row
-(`label_rows.reusable_answers`).
+(`label_rows.find_reusable_answers`).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class PurchaseResult:
     data_version: str
 
 
-def label_purchase(
+def build_label_purchase(
     author: Author, version: ModelVersion, panel: Panel, *, paid: str, embedder: str
 ) -> LabelPurchase:
     """Return the identity of the label purchase for this version."""
@@ -134,13 +134,13 @@ def buy_labels(
     Raises:
         TwinError: a model or a judge does not answer.
     """
-    label_table = stored_labels(tables, author.slug)
+    label_table = read_labels(tables, author.slug)
     certified_claims = [member.judge.claim for member in panel.members if member.is_certified]
-    kept_answers = label_rows.reusable_answers(label_table, purchase, certified_claims)
+    kept_answers = label_rows.find_reusable_answers(label_table, purchase, certified_claims)
     labeller = _BatchLabeller(
         author, version, index_by_id(prompts), panel, purchase, sources, kept_answers
     )
-    labelled_ids, label_count = _labelled_prompts(label_table, purchase)
+    labelled_ids, label_count = _find_labelled_prompts(label_table, purchase)
     pending_prompts = [prompt for prompt in prompts if prompt.prompt_id not in labelled_ids]
     # prompts with reusable answers come first, because they cost nothing
     pending_prompts.sort(key=lambda prompt: prompt.prompt_id not in kept_answers)
@@ -154,7 +154,7 @@ def buy_labels(
         elif usd + sum(labeller.max_usd(prompt) for prompt in batch) > max_usd:
             stop_reason = f"the budget of ${max_usd:g} does not suffice for another batch"
         else:
-            stop_reason = labeller.judge_refusal(batch, label_table, margin=margin)
+            stop_reason = labeller.explain_judge_refusal(batch, label_table, margin=margin)
         if stop_reason:
             break
         pending_prompts = pending_prompts[len(batch) :]
@@ -164,8 +164,8 @@ def buy_labels(
         if not answers:
             break
         labeller.store(batch, answers, label_table, tables)
-        label_table = stored_labels(tables, author.slug)
-        _, label_count = _labelled_prompts(label_table, purchase)
+        label_table = read_labels(tables, author.slug)
+        _, label_count = _find_labelled_prompts(label_table, purchase)
         usd += sum(reply.usd for _, reply in answers.values() if isinstance(reply, PaidAnswer))
         log(f"{label_count} labels, ${usd:.4f} in this run")
     return PurchaseResult(
@@ -180,14 +180,14 @@ def buy_labels(
     )
 
 
-def stored_labels(tables: Tables, author: str) -> pl.DataFrame:
+def read_labels(tables: Tables, author: str) -> pl.DataFrame:
     """Return the rows of the label table, or no rows if it does not exist."""
     if not tables.exists(TABLE, author):
         return label_rows.empty_table()
     return tables.read(TABLE, author).select(list(label_rows.COLUMNS))
 
 
-def _labelled_prompts(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[set[str], int]:
+def _find_labelled_prompts(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[set[str], int]:
     labels = stored.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PROBE))
     return set(labels["prompt_id"].to_list()), len(labels)
 
@@ -232,7 +232,7 @@ class _BatchLabeller:
             return 0.0
         return self._paid.max_usd(self._paid_messages(prompt), max_tokens=self._max_tokens)
 
-    def judge_refusal(
+    def explain_judge_refusal(
         self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, *, margin: float
     ) -> str:
         """Return why the judges cannot score this batch or be paid for it; empty if they can."""
@@ -375,7 +375,7 @@ class _BatchLabeller:
             pl.Series("reader", [self._readers.get(field, "") for field in rows["prompt_id"]]),
             pl.Series("prompt_class", [classify(question) for question in questions]),
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
-            pl.Series("closeness", self._best_cosines(vectors, passages), pl.Float64()),
+            pl.Series("closeness", self._compute_max_cosines(vectors, passages), pl.Float64()),
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
             pl.Series("scores", self._scores(answer_pairs), pl.List(label_rows.SCORE_TYPE)),
             *(
@@ -410,7 +410,9 @@ class _BatchLabeller:
                 prompt_scores.append({"claim": claim, "own": own_score, "paid": paid_score})
         return scores
 
-    def _best_cosines(self, vectors: np.ndarray, passages: Sequence[Sequence[str]]) -> list[float]:
+    def _compute_max_cosines(
+        self, vectors: np.ndarray, passages: Sequence[Sequence[str]]
+    ) -> list[float]:
         """Return each question's highest cosine with a passage, as the retriever computes it."""
         texts = list(dict.fromkeys(text for group in passages for text in group))
         if not texts:
@@ -428,7 +430,7 @@ class _BatchLabeller:
         return [dict(message) for message in messages]
 
 
-def make_own_asker(author: Author, serve: served_model.StartServer) -> AskOwn:
+def make_answer_function(author: Author, serve: served_model.StartServer) -> AskOwn:
     """Return a function that asks the stable version with greedy decoding.
 
     The function uses as many servers as the cores allow.

@@ -74,11 +74,11 @@ def _release(
         replay_metadata=newest_metadata(instance, "shadow_pairs", author.slug),
         margin=settings.margin,
         min_prompts=settings.trial_prompts,
-        withheld_reason=_missing_consent(author),
+        withheld_reason=_explain_missing_consent(author),
     )
 
 
-def _missing_consent(author: Author) -> str:
+def _explain_missing_consent(author: Author) -> str:
     """Return why the author's consent is missing; empty if it exists."""
     return missing_consent_reason(author) if consent_date(author) is None else ""
 
@@ -104,7 +104,7 @@ def _metadata(
         **trial,
         "moved": dg.MetadataValue.md(entries["moved"]),
         "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),
-        "why": _idle_reason(newest_version, verdict, _missing_consent(author))
+        "why": _idle_reason(newest_version, verdict, _explain_missing_consent(author))
         if not new_moves
         else "see the moves",
         "consent": author.consent or "none",

@@ -23,7 +23,7 @@ from twin_resources.router.fixed_order import (
     PriceStep,
     choose_models,
     compute_price_steps,
-    with_own_model,
+    prepend_own_model,
 )
 from twin_resources.router.gain import assign_folds, fit
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
@@ -94,7 +94,7 @@ def refit(
         if withdrawal_reason:
             current_policy = None
     if len(labels) < MIN_LABELS:
-        return FitOutcome(current_policy, _await_labels(len(labels), margin), withdrawal_reason)
+        return FitOutcome(current_policy, _defer_adoption(len(labels), margin), withdrawal_reason)
     scale = fit_scale(labels.lengths, labels.closeness)
     features = feature_rows(labels.vectors, labels.lengths, labels.closeness, scale=scale)
     fit_result = fit(features, labels.gains, assign_folds(labels.groups))
@@ -133,7 +133,7 @@ def refit(
     return FitOutcome(new_policy, decision, withdrawal_reason)
 
 
-def _await_labels(count: int, margin: float) -> AdoptionDecision:
+def _defer_adoption(count: int, margin: float) -> AdoptionDecision:
     missing_count = adoption.estimate_missing_labels((), labels=count, spread=0.3, margin=margin)
     reason = f"{count} labels; about {missing_count} more are needed for a margin of {margin:g}"
     return AdoptionDecision(False, None, missing_count, reason)
@@ -155,7 +155,7 @@ def _decide_adoption(
     )
     if current_policy is None or decision.step is None:
         return decision
-    gains_over_current = _gains_over_current(
+    gains_over_current = _compute_gains_over_current(
         current_policy, labels, cross_fitted, models, price_steps
     )
     decision = adoption.decide_adoption(
@@ -165,7 +165,11 @@ def _decide_adoption(
         margin=margin,
         differences_to_policy_in_force=gains_over_current,
     )
-    if decision.adopted and decision.step is not None and _is_dearer(decision.step, current_policy):
+    if (
+        decision.adopted
+        and decision.step is not None
+        and _is_more_expensive(decision.step, current_policy)
+    ):
         reason = "the policy in force sends more questions to the own model, so it stays"
         return replace(decision, adopted=False, reason=reason)
     return decision
@@ -192,12 +196,12 @@ def _lapse_reason(
         return "other judges are certified now"
     if current_policy.margin != margin:
         return f"its margin was {current_policy.margin:g}"
-    if adoption.has_degraded(_gains_over_paid(current_policy, labels), margin=margin):
+    if adoption.has_degraded(_compute_gains_over_paid(current_policy, labels), margin=margin):
         return "labels since it was fitted show that it loses more than the margin"
     return ""
 
 
-def _is_dearer(step: PriceStep, current_policy: RoutingPolicy) -> bool:
+def _is_more_expensive(step: PriceStep, current_policy: RoutingPolicy) -> bool:
     """Return whether a step sends clearly fewer questions to the own model than the current policy.
 
     The threshold is 1.5 times `STEP_SHARE`.
@@ -211,7 +215,7 @@ def _is_new_label(current_policy: RoutingPolicy, labels: LabelArrays) -> np.ndar
     )
 
 
-def _chosen_models(
+def _choose_models(
     current_policy: RoutingPolicy, labels: LabelArrays, is_new: np.ndarray
 ) -> np.ndarray:
     features = feature_rows(
@@ -222,17 +226,17 @@ def _chosen_models(
     )
 
 
-def _gains_over_paid(current_policy: RoutingPolicy, labels: LabelArrays) -> list[float]:
+def _compute_gains_over_paid(current_policy: RoutingPolicy, labels: LabelArrays) -> list[float]:
     """Return the gains of the policy in force over the paid model, on labels since its fit."""
     is_new = _is_new_label(current_policy, labels)
     if not is_new.any():
         return []
-    gains = with_own_model(labels.gains[is_new])
-    chosen_models = _chosen_models(current_policy, labels, is_new)
+    gains = prepend_own_model(labels.gains[is_new])
+    chosen_models = _choose_models(current_policy, labels, is_new)
     return [float(row[model] - row[-1]) for row, model in zip(gains, chosen_models, strict=True)]
 
 
-def _gains_over_current(
+def _compute_gains_over_current(
     current_policy: RoutingPolicy,
     labels: LabelArrays,
     cross_fitted: Floats,
@@ -244,8 +248,8 @@ def _gains_over_current(
     if not is_new.any():
         return [np.zeros(0) for _ in price_steps]
     prices = np.asarray([model.usd for model in models], np.float64)
-    current_choices = _chosen_models(current_policy, labels, is_new)
-    gains = with_own_model(labels.gains[is_new])
+    current_choices = _choose_models(current_policy, labels, is_new)
+    gains = prepend_own_model(labels.gains[is_new])
     row_indexes = np.arange(len(gains))
     current_gains = gains[row_indexes, current_choices]
     return [

@@ -97,7 +97,7 @@ def routing_labels(
         version, report = buyer.buy(stable_version, panel, limit=limit)
     except OverLimitError as error:  # of the judge; the paid model's limit only ends the purchase
         return report_unchanged(
-            tables, TABLE, author.slug, reason=author_panel.waiting_message(settings, error)
+            tables, TABLE, author.slug, reason=author_panel.build_waiting_message(settings, error)
         )
     return report_materialization(version, {**report, **author_panel.panel_metadata(panel)})
 
@@ -141,16 +141,16 @@ class _LabelBuyer:
         # if this run has its own limit, the month's expenses do not count
         has_own_limit = self.config.usd is not None
         spent_usd = (
-            0.0 if has_own_limit else account.amount_spent(period="month", purpose="label").usd
+            0.0 if has_own_limit else account.sum_spending(period="month", purpose="label").usd
         )
         max_labels = self.config.most_labels
         max_labels = settings.routing_labels if max_labels is None else max_labels
-        purchase = labelling.label_purchase(
+        purchase = labelling.build_label_purchase(
             author, stable, panel, paid=settings.paid_model, embedder=self.embedder.revision
         )
-        prompts = shadow_prompts.stored_prompts(self.tables, author.slug, min_prompts=max_labels)
+        prompts = shadow_prompts.read_prompts(self.tables, author.slug, min_prompts=max_labels)
         sources = labelling.LabelSources(
-            labelling.make_own_asker(author, lambda: self._serve(stable)),
+            labelling.make_answer_function(author, lambda: self._serve(stable)),
             PaidAnswers(settings.paid_model, account, author.slug),
             self.embedder.embed,
             self._readers(),
@@ -172,7 +172,7 @@ class _LabelBuyer:
 
     def _readers(self) -> Mapping[str, str]:
         """Return the reader of each recorded prompt, by trace id."""
-        prompts = shadow_prompts.recorded_interactions(self.tables, self.author.slug)
+        prompts = shadow_prompts.read_interactions(self.tables, self.author.slug)
         return {} if prompts is None else dict(prompts.select("trace_id", "reader").iter_rows())
 
     def _serve(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:

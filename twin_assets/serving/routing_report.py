@@ -17,17 +17,17 @@ import dagster as dg
 import polars as pl
 
 from twin_assets.serving import routing_fit, routing_table
-from twin_assets.serving.labelling import stored_labels
+from twin_assets.serving.labelling import read_labels
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.label_rows import MODEL_COLUMNS, LabelArrays, build_label_arrays
 from twin_resources.quality.judges.pairs import lost_claims, probe_rows
-from twin_resources.quality.judges.panel import deciding_claims
+from twin_resources.quality.judges.panel import select_deciding_claims
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
     RoutedAnswers,
+    count_routed_answers,
     month_start,
-    routed_answers,
     saved_usd,
 )
 from twin_resources.router.policy_file import (
@@ -99,7 +99,7 @@ def fit_routing(
         reason = "paid = false in the author's file" if stable_version else "no stable version"
         return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
     current_policy, unreadable_note = _read_current_policy(path)
-    rows = stored_labels(tables, author.slug).filter(
+    rows = read_labels(tables, author.slug).filter(
         (pl.col("own") == stable_version.checkpoint) & (pl.col("paid") == settings.paid_model)
     )
     if rows.is_empty():
@@ -110,7 +110,9 @@ def fit_routing(
             "`twin routing` shows their cost",
         )
     newest_row = rows.sort("sequence").row(-1, named=True)
-    claims, failed_claims = _deciding_claims(rows, newest_row["purchase"], margin=settings.margin)
+    claims, failed_claims = _find_deciding_claims(
+        rows, newest_row["purchase"], margin=settings.margin
+    )
     if not claims or failed_claims:
         path.unlink(missing_ok=True)
         reason = (
@@ -121,7 +123,7 @@ def fit_routing(
         return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
     labels = build_label_arrays(rows, newest_row["purchase"], claims)
     priced_models = routing_fit.price_models(
-        labels, stable_version.checkpoint, settings.paid_model, _prices(settings, server)
+        labels, stable_version.checkpoint, settings.paid_model, _read_prices(settings, server)
     )
     outcome = routing_fit.refit(
         author.slug,
@@ -200,7 +202,7 @@ def _read_current_policy(path: Path) -> tuple[RoutingPolicy | None, str]:
         return None, f"; the previous file was unreadable ({error.found})"
 
 
-def _deciding_claims(
+def _find_deciding_claims(
     rows: pl.DataFrame, purchase: str, *, margin: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the deciding claims, and those whose judges have failed on planted answers."""
@@ -208,12 +210,12 @@ def _deciding_claims(
     scored_claims = {
         str(score["claim"]) for scores in purchase_rows["scores"].to_list() for score in scores
     }
-    claims = deciding_claims(sorted(scored_claims))
+    claims = select_deciding_claims(sorted(scored_claims))
     rows_of_probes = probe_rows(purchase_rows, purchase=purchase)
     return claims, lost_claims(rows_of_probes, claims, margin=margin, columns=MODEL_COLUMNS)
 
 
-def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
+def _read_prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
     """Return the prices; the own model's is marginal, from its measured tokens per second."""
     throughput = routing_table.read_throughput(
         settings.home / "gateway" / "throughput.json", server
@@ -240,11 +242,13 @@ def _describe_outcome(
     ledger_tables.open_tables(registry.state)
     month = month_start()
     with registry.state.read_transaction() as connection:
-        answers = routed_answers(connection, author, since=month)
+        answers = count_routed_answers(connection, author, since=month)
         answers_since_fit = answers
         if outcome.policy is not None:
             written_at = datetime.fromisoformat(outcome.policy.written_at)
-            answers_since_fit = routed_answers(connection, author, since=max(month, written_at))
+            answers_since_fit = count_routed_answers(
+                connection, author, since=max(month, written_at)
+            )
     reason = outcome.decision.reason
     if outcome.withdrawal_reason:
         reason = f"the policy in force was withdrawn: {outcome.withdrawal_reason}; {reason}"

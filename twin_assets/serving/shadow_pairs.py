@@ -27,7 +27,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.pairs import TABLE
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.quality.release.measuring import recorded_prompts
+from twin_resources.quality.release.measuring import count_recorded_prompts
 from twin_resources.quality.release.release_mode import MIN_PROMPTS
 from twin_resources.quality.release.trial import compared_versions, is_ungated
 from twin_resources.quality.release.trial_rows import ComparedVersions
@@ -87,7 +87,7 @@ def shadow_pairs(
             servers=model_server,
             embedder=embedder.embedder(),
             log=context.log.info,
-            margin=_margin(config, settings),
+            margin=_resolve_margin(config, settings),
         )
         if not panel.claims:
             reason = "no judge is certified to decide"
@@ -108,7 +108,7 @@ def shadow_pairs(
     except (
         OverLimitError
     ) as error:  # earlier pairs are kept, and the trial continues once the limits allow it
-        wait_reason = author_panel.waiting_message(settings, error)
+        wait_reason = author_panel.build_waiting_message(settings, error)
         return report_unchanged(tables, TABLE, author.slug, reason=wait_reason)
     return report_materialization(
         replay_result.data_version,
@@ -129,7 +129,10 @@ def _idle_reason(
     # a started trial continues to its end in every release mode
     is_on_trial = versions is not None and versions.candidate.state == "shadow"
     ignores_mode = config.whatever_the_mode or has_answer_model or is_on_trial
-    recorded_count, needed_count = recorded_prompts(tables, author.slug), settings.trial_prompts
+    recorded_count, needed_count = (
+        count_recorded_prompts(tables, author.slug),
+        settings.trial_prompts,
+    )
     if author.release_mode == "gate" and not ignores_mode:
         return "the release mode is gate: nothing to replay"
     if author.release_mode == "auto" and recorded_count < needed_count and not ignores_mode:
@@ -143,7 +146,7 @@ def _idle_reason(
         return ""
     if _is_sharing_forbidden(author, versions.incumbent):
         return "the answer model is another provider's, and paid = false or the consent is missing"
-    return _unavailable_reason(servers, versions.incumbent)
+    return _explain_unavailability(servers, versions.incumbent)
 
 
 def _replay(
@@ -161,11 +164,11 @@ def _replay(
     return shadowing.replay(
         author,
         versions,
-        shadow_prompts.stored_prompts(tables, author.slug, min_prompts=config.fewest_prompts),
+        shadow_prompts.read_prompts(tables, author.slug, min_prompts=config.fewest_prompts),
         panel,
         tables=tables,
         serve=servers.serve_version,
-        margin=_margin(config, settings),
+        margin=_resolve_margin(config, settings),
         max_pairs=config.most_pairs,
         forced=forced,
         max_duration_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
@@ -173,7 +176,7 @@ def _replay(
     )
 
 
-def _margin(config: ShadowConfig, settings: Settings) -> float:
+def _resolve_margin(config: ShadowConfig, settings: Settings) -> float:
     return settings.margin if config.margin is None else config.margin
 
 
@@ -183,7 +186,7 @@ def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
     return bool(url) and is_remote(url) and bool(external_use_refusal(author))
 
 
-def _unavailable_reason(servers: "ModelServers", incumbent: ModelVersion) -> str:
+def _explain_unavailability(servers: "ModelServers", incumbent: ModelVersion) -> str:
     """Return why an answer model at an address cannot be compared now; empty otherwise.
 
     The model's absence does not fail a training run that includes this step. The next hourly run

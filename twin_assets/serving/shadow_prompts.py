@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.evaluation.likelihood.held_out import held_out_samples
+from twin_assets.evaluation.likelihood.held_out import select_held_out_samples
 from twin_resources.errors import TwinError
-from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
-from twin_resources.prompt.templates import Message, render, template_by_hash
+from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
+from twin_resources.prompt.templates import Message, find_template, render
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.pairs import HELD_OUT, RECORDED
-from twin_resources.quality.ledger.interactions_frame import reader_interactions
+from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -42,20 +42,20 @@ class ShadowPrompt:
     source: str
     prompt_id: str
     question: str
-    passages: tuple[ShownPassage, ...]
+    passages: tuple[PromptPassage, ...]
 
 
-def stored_prompts(tables: Tables, author: str, *, min_prompts: int) -> list[ShadowPrompt]:
+def read_prompts(tables: Tables, author: str, *, min_prompts: int) -> list[ShadowPrompt]:
     """Return the `shadow_prompts` of an author's current tables."""
     return shadow_prompts(
-        recorded_interactions(tables, author),
+        read_interactions(tables, author),
         tables.read("instruction_dataset", author),
         shown_passages(tables.read("document_chunks", author)),
         min_prompts=min_prompts,
     )
 
 
-def recorded_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
+def read_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
     """Return the table `interactions`, or None if it was never materialized."""
     is_stored = tables.exists("interactions", author)
     return tables.read("interactions", author) if is_stored else None
@@ -64,7 +64,7 @@ def recorded_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
 def shadow_prompts(
     interactions: pl.DataFrame | None,
     dataset: pl.DataFrame,
-    chunks: Mapping[str, ShownPassage],
+    chunks: Mapping[str, PromptPassage],
     *,
     min_prompts: int,
 ) -> list[ShadowPrompt]:
@@ -82,7 +82,7 @@ def shadow_prompts(
     prompts: dict[str, ShadowPrompt] = {}
     if interactions is not None:
         newest_rows = (
-            reader_interactions(interactions)
+            filter_reader_interactions(interactions)
             .sort("started_at", "trace_id", descending=True)
             .head(MAX_RECENT)
         )
@@ -94,7 +94,7 @@ def shadow_prompts(
                 passages = tuple(chunks[name] for name in chunk_ids)
                 prompts[text.casefold()] = ShadowPrompt(RECORDED, trace_id, text, passages)
     if len(prompts) < min_prompts:
-        held_out_rows = held_out_samples(dataset, trained_on=())
+        held_out_rows = select_held_out_samples(dataset, trained_on=())
         columns = held_out_rows.select("sample_id", "question", "context_chunk_ids")
         for sample_id, question, chunk_ids in columns.iter_rows():
             if question.casefold() not in prompts:
@@ -122,17 +122,17 @@ def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[M
         TwinError: this code does not contain the template.
     """
     return render(
-        template_by_hash(template),
+        find_template(template),
         author_name=author.name,
         question=prompt.question,
         passages=prompt.passages,
     )
 
 
-def shown_passages(chunks: pl.DataFrame) -> dict[str, ShownPassage]:
+def shown_passages(chunks: pl.DataFrame) -> dict[str, PromptPassage]:
     """Return the passages in `document_chunks` by chunk id."""
     rows = chunks.select("chunk_id", *SHOWN_COLUMNS).iter_rows()
-    return {chunk_id: ShownPassage(*row) for chunk_id, *row in rows}
+    return {chunk_id: PromptPassage(*row) for chunk_id, *row in rows}
 
 
 def index_by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:

@@ -144,7 +144,7 @@ def replay(
         new_probes=new_probes,
         seconds=time.monotonic() - start_time,
         data_version=tables.data_version(TABLE, author.slug) or "",
-        means=_means(stored_pairs, trial.id),
+        means=_compute_mean_scores(stored_pairs, trial.id),
     )
 
 
@@ -183,7 +183,7 @@ def _read_stored_pairs(tables: Tables, author: str) -> pl.DataFrame:
     return tables.read(TABLE, author).select(list(pairs.COLUMNS))
 
 
-def _means(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
+def _compute_mean_scores(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
     scores = (
         rows.filter((pl.col("trial") == trial) & (pl.col("source") != PROBE))
         .explode("scores")

@@ -18,7 +18,7 @@ import dagster as dg
 import polars as pl
 import sqlalchemy as sa
 
-from twin_assets.checkpoints.author_recipe import recipe_for_author
+from twin_assets.checkpoints.author_recipe import choose_author_recipe
 from twin_assets.checkpoints.manifest import MANIFEST_FILE, read_manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.instructions.drafts import DRAFTS_VERSION
@@ -48,19 +48,19 @@ class TrainingInputsResource(dg.ConfigurableResource):
     def current(self, author: str) -> TrainingFingerprint:
         """Implement `TrainingInputs.current`."""
         settings = load_settings(self.home or None)
-        recipe = recipe_for_author(read_author(settings, author), settings).recipe
+        recipe = choose_author_recipe(read_author(settings, author), settings).recipe
         base = load_base_model(settings)
         state = State.open(settings.state_address)
         try:
             tables = Tables(settings.tables_base, state=state)
             parts = [tables.data_version(fine_tuning.DATASET, author) or "none"]
-            pending_documents = _pending_documents(tables, author)
+            pending_documents = _find_pending_documents(tables, author)
             if pending_documents.height:
                 parts.append(_digest(pending_documents.sort("key").rows()))
             teacher = settings.teacher_model
             if questions := count_pending_questions(tables, author, teacher):
                 parts.append(f"{questions} questions by {teacher or 'templates'}")
-            parts += _preference_parts(tables, author, recipe, settings)
+            parts += _collect_preference_parts(tables, author, recipe, settings)
         finally:
             state.close()
         recipe_hash = _recipe_hash(
@@ -89,15 +89,15 @@ class TrainingInputsResource(dg.ConfigurableResource):
         state = State.open(settings.state_address)
         try:
             tables = Tables(settings.tables_base, state=state)
-            pending_documents = _pending_documents(tables, version.author)
+            pending_documents = _find_pending_documents(tables, version.author)
             new_document_ids = set(pending_documents.filter("kept", "unseen")["key"].to_list())
             if tables.exists(fine_tuning.DATASET, version.author):
-                new_document_ids |= _document_ids(tables, version.author) - _document_ids(
+                new_document_ids |= _read_document_ids(tables, version.author) - _read_document_ids(
                     tables, version.author, tag=manifest.dataset["tag"]
                 )
             trained_at = datetime.fromisoformat(manifest.created_at)
             return CorpusGrowth(
-                len(new_document_ids), _edits_since(state, version.author, trained_at)
+                len(new_document_ids), _count_edits_since(state, version.author, trained_at)
             )
         finally:
             state.close()
@@ -112,7 +112,7 @@ def _digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _pending_documents(tables: Tables, author: str) -> pl.DataFrame:
+def _find_pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     """Return the documents whose current text is not in the dataset.
 
     The columns are `key`, `hash`, `kept` and `unseen`, which marks documents that the dataset has
@@ -154,7 +154,7 @@ def _pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     return pl.concat([changed_rows, pl.DataFrame(vanished_rows, schema=columns)])
 
 
-def _document_ids(tables: Tables, author: str, *, tag: str | None = None) -> set[str]:
+def _read_document_ids(tables: Tables, author: str, *, tag: str | None = None) -> set[str]:
     rows = tables.read(
         fine_tuning.DATASET,
         author,
@@ -165,7 +165,7 @@ def _document_ids(tables: Tables, author: str, *, tag: str | None = None) -> set
     return set(rows["document_id"].to_list())
 
 
-def _preference_parts(
+def _collect_preference_parts(
     tables: Tables, author: str, recipe: Recipe, settings: Settings
 ) -> Sequence[str]:
     """Return the preference dataset's parts of the identity; empty with too few pairs."""
@@ -177,14 +177,16 @@ def _preference_parts(
     pointer = settings.checkpoints_dir / author / "candidate.json"
     if pointer.is_file():
         manifest = read_manifest(Path(json.loads(pointer.read_text("utf-8"))["folder"]))
-        edit_count = _edits_since(tables.state, author, datetime.fromisoformat(manifest.created_at))
+        edit_count = _count_edits_since(
+            tables.state, author, datetime.fromisoformat(manifest.created_at)
+        )
     if pair_count + edit_count < max(recipe.preference.fewest_pairs, recipe.samples_per_step):
         return ()
     version = tables.data_version(asset, author) or "none"
     return (version, f"{edit_count} edits") if edit_count else (version,)
 
 
-def _edits_since(state: State, author: str, since: datetime) -> int:
+def _count_edits_since(state: State, author: str, since: datetime) -> int:
     """Count edits made with the author's keys, because only these become chosen answers."""
     open_tables(state)
     query = (

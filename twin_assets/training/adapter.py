@@ -31,7 +31,7 @@ def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> 
     """
     from peft import LoraConfig, get_peft_model
 
-    linear_layers = linear_layer_names(base)
+    linear_layers = list_linear_layers(base)
     targets = select_target_modules(lora, linear_layers, architecture=base.config.model_type)
     module_names = {name.rpartition(".")[2] for name, _ in base.named_modules()}
     # PEFT ignores missing modules as long as it finds one of them
@@ -57,7 +57,7 @@ def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> 
     return model
 
 
-def linear_layer_names(model: Any) -> set[str]:
+def list_linear_layers(model: Any) -> set[str]:
     """Return the names of the linear layers that have or may get an adapter (not the head)."""
     import torch
     from peft.tuners.lora import LoraLayer
@@ -84,7 +84,7 @@ def select_target_modules(
     """Return the names of the layers that get an adapter.
 
     Args:
-        linear_layers: the model's linear layers (`linear_layer_names`).
+        linear_layers: the model's linear layers (`list_linear_layers`).
         architecture: transformers' `model_type`.
     """
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TABLE

@@ -207,11 +207,11 @@ def training_metadata(
         **{name: manifest.metrics[name] for name in GPU_METRICS if name in manifest.metrics},
         "first_loss": manifest.metrics["first_loss"],
         "last_loss": manifest.metrics["last_loss"],
-        "loss": _loss_table(manifest),
+        "loss": _build_loss_table(manifest),
     }
 
 
-def _loss_table(manifest: Manifest) -> dg.MetadataValue:
+def _build_loss_table(manifest: Manifest) -> dg.MetadataValue:
     """Return at most `MAX_LOSS_ROWS` steps, evenly spaced and including the last one."""
     history = manifest.history
     every_n_steps = -(-len(history) // MAX_LOSS_ROWS)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.author_recipe import (
     AuthorRecipe,
-    recipe_for_author,
-    training_rank_count,
+    choose_author_recipe,
+    count_training_ranks,
 )
 from twin_assets.checkpoints.job import Job, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import Manifest
@@ -95,7 +95,7 @@ class _Inputs:
     @property
     def hash(self) -> str:
         """Hash without ranks and precision, which affect the weights only by rounding."""
-        recipe = self.recipe.without_preference().model_dump()
+        recipe = self.recipe.drop_preference().model_dump()
         parts = [self.base.revision, self.data_version, recipe, self.code]
         if self.samples_per_step != self.recipe.samples_per_step:
             parts.append(self.samples_per_step)  # this number also depends on the ranks
@@ -162,7 +162,7 @@ def _fine_tune(
     was_trained = folder is None
     if folder is None:
         tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
-        samples = training_samples(
+        samples = read_training_samples(
             inputs.author,
             tables,
             version=inputs.lance_version,
@@ -173,7 +173,7 @@ def _fine_tune(
             folder=settings.work_dir / "training" / f"{author.slug}-{inputs.hash[:16]}",
             base_name=inputs.base.name,
             base_folder=inputs.base.folder,
-            ranks=training_rank_count(inputs.recipe, settings),
+            ranks=count_training_ranks(inputs.recipe, settings),
             recipe=inputs.recipe_for_corpus,
             recipe_reason=inputs.author_recipe.log_line,
         )
@@ -182,7 +182,7 @@ def _fine_tune(
         write_rows(job.samples_path, samples.select(SAMPLE_COLUMNS).iter_rows(named=True))
         if inputs.posts is not None:
             tables.tag(POSTS, author.slug, inputs.tag, inputs.posts.lance_version)
-            posts = training_posts(
+            posts = read_training_posts(
                 inputs.author,
                 tables,
                 dataset_version=inputs.lance_version,
@@ -253,7 +253,7 @@ def _collect_inputs(author: Author, settings: Settings, tables: Tables, spoil: s
             found="the table does not exist",
             next_step="materialize instruction_dataset for this author",
         )
-    author_recipe = _validate_author_recipe(recipe_for_author(author, settings))
+    author_recipe = _validate_author_recipe(choose_author_recipe(author, settings))
     training_rows = tables.read(
         DATASET, author.slug, columns=["sample_id"], where=TRAINING_FILTER, version=lance_version
     )
@@ -265,8 +265,8 @@ def _collect_inputs(author: Author, settings: Settings, tables: Tables, spoil: s
         lance_version=lance_version,
         code=training_code_hash(),
         spoil=spoil,
-        samples_per_step=author_recipe.recipe.effective_samples_per_step(
-            training_rows.height, ranks=training_rank_count(author_recipe.recipe, settings)
+        samples_per_step=author_recipe.recipe.compute_samples_per_step(
+            training_rows.height, ranks=count_training_ranks(author_recipe.recipe, settings)
         ),
         posts=_find_stored_posts(author.slug, tables) if author_recipe.recipe.raw_share else None,
     )
@@ -305,7 +305,7 @@ def validate_recipe_stages(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def training_samples(
+def read_training_samples(
     author: str, tables: Tables, *, version: int | str, spoil: str, seed: int
 ) -> pl.DataFrame:
     """Return the training samples of an author's dataset, by version or tag.
@@ -341,7 +341,7 @@ def training_samples(
     return inject_fault(frame, spoil, seed=seed) if spoil else frame
 
 
-def training_posts(
+def read_training_posts(
     author: str,
     tables: Tables,
     *,

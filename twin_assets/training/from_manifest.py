@@ -21,12 +21,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.checkpoints.job import Job, read_rows, rows_hash, write_job, write_json, write_rows
+from twin_assets.checkpoints.job import Job, hash_rows, read_rows, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import (
     ADAPTER_FOLDER,
     MANIFEST_FILE,
     Manifest,
-    checkpoint_hash,
+    compute_checkpoint_hash,
     read_manifest,
 )
 from twin_assets.checkpoints.recipe import Launch, Recipe
@@ -109,7 +109,7 @@ def repeat_training(
     job = job_from_manifest(manifest, folder, work=work, sources=sources or ManifestSources())
     rows = _read_training_rows(manifest, tables, sources or ManifestSources())
     posts = read_raw_posts(manifest, tables, sources or ManifestSources())
-    clear_unless_resumable(job, rows, posts)
+    clear_stale_job(job, rows, posts)
     write_job(job)
     if job.effective_launch.shards_weights:  # `job_from_manifest` has checked the folder's revision
         write_json(job.weight_hashes_path, weight_hashes(job.base_folder))
@@ -120,7 +120,7 @@ def repeat_training(
     output = launcher.run(fine_tuning.build_training_job(job, name=name), on_message=on_message)
     weights = output / (ADAPTER_FOLDER if job.recipe.lora else "model")
     return RepeatedTraining(
-        checkpoint=checkpoint_hash(
+        checkpoint=compute_checkpoint_hash(
             weights, base_revision=manifest.base["revision"], template=manifest.template
         ),
         expected_checkpoint=manifest.checkpoint,
@@ -147,7 +147,7 @@ def job_from_manifest(
     recipe = recipe.model_copy(update={"samples_per_step": samples_per_step})
     initial_adapter = None
     if manifest.stage == "dpo":
-        recipe = recipe.for_preference_tuning()
+        recipe = recipe.to_preference_recipe()
         initial_adapter = _find_parent_adapter(manifest, folder, sources.parent)
     return Job(
         folder=work,
@@ -161,7 +161,7 @@ def job_from_manifest(
     )
 
 
-def clear_unless_resumable(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
+def clear_stale_job(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
     """Remove the job's folder, unless a repetition of this run can resume from it.
 
     Args:
@@ -185,7 +185,7 @@ def clear_unless_resumable(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | N
     for path, expected_rows in ((job.samples_path, rows), (job.posts_path, posts)):
         if expected_rows is not None:
             is_same_job = is_same_job and path.is_file()
-            is_same_job = is_same_job and rows_hash(read_rows(path)) == rows_hash(
+            is_same_job = is_same_job and hash_rows(read_rows(path)) == hash_rows(
                 expected_rows.iter_rows(named=True)
             )
     # the output of an earlier repetition or the state of a different run proves nothing
@@ -194,7 +194,7 @@ def clear_unless_resumable(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | N
 
 
 def _hash(rows: pl.DataFrame) -> str:
-    return rows_hash(rows.iter_rows(named=True))
+    return hash_rows(rows.iter_rows(named=True))
 
 
 def launch_from_manifest(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:
@@ -250,7 +250,7 @@ def _find_parent_adapter(manifest: Manifest, folder: Path, override: Path | None
             found=f"no supervised checkpoint {parent[:12]} in {adapter}",
             next_step="repeat its own training, then specify its adapter's folder with --parent",
         )
-    checkpoint = checkpoint_hash(
+    checkpoint = compute_checkpoint_hash(
         adapter, base_revision=manifest.base["revision"], template=manifest.template
     )
     if checkpoint != parent:
@@ -272,7 +272,7 @@ def _read_training_rows(
         rows, location = _read_rows_file(sources.rows), str(sources.rows)
     elif manifest.stage == "sft":
         location = f"{fine_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
-        rows = fine_tuning.training_samples(
+        rows = fine_tuning.read_training_samples(
             manifest.author,
             tables,
             version=dataset["tag"],
@@ -323,7 +323,7 @@ def read_raw_posts(
         posts, location = _read_rows_file(sources.posts), str(sources.posts)
     else:
         location = f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}"
-        posts = fine_tuning.training_posts(
+        posts = fine_tuning.read_training_posts(
             manifest.author,
             tables,
             dataset_version=manifest.dataset["tag"],

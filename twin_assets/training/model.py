@@ -44,7 +44,7 @@ def load_training_model(
         bf16: whether to compute in bf16; the base of an adapter is then stored in bf16 too.
         has_external_masters: whether DeepSpeed keeps float32 masters of the trained weights;
             otherwise these weights are their own masters and stay float32.
-        zero3: the section that `sharded_loading.zero3_config` returns, or None to read the whole
+        zero3: the section that `sharded_loading.find_zero3_config` returns, or None to read the whole
             model.
 
     Raises:

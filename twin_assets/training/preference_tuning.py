@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.author_recipe import recipe_for_author, training_rank_count
+from twin_assets.checkpoints.author_recipe import choose_author_recipe, count_training_ranks
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
@@ -90,21 +90,23 @@ def tune_on_preferences(
     checkpoints = settings.checkpoints_dir / author.slug
     folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
     parent = manifests.read_manifest(folder)
-    recipe = recipe_for_author(author, settings).recipe
+    recipe = choose_author_recipe(author, settings).recipe
     if recipe.preference is None:
         reason = f"recipe {recipe.name} has no preference tuning"
-        return _supervised_candidate(folder, parent, reason)
+        return _make_supervised_candidate(folder, parent, reason)
     pairs = preference_pairs(author.slug, tables, template=parent.template)
     min_pairs = max(recipe.preference.fewest_pairs, recipe.samples_per_step)
     if len(pairs) < min_pairs:
-        return _supervised_candidate(folder, parent, _too_few_pairs_reason(len(pairs), min_pairs))
+        return _make_supervised_candidate(
+            folder, parent, _describe_pair_shortage(len(pairs), min_pairs)
+        )
     inputs = _collect_inputs(author, settings, tables, parent, recipe)
     existing = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
     if existing is None:
         usable_count = _count_usable_pairs(pairs, inputs)
         if usable_count < min_pairs:
-            return _supervised_candidate(
-                folder, parent, _too_few_pairs_reason(usable_count, min_pairs)
+            return _make_supervised_candidate(
+                folder, parent, _describe_pair_shortage(usable_count, min_pairs)
             )
         with translate_disk_full(f"tune the model of {author.slug} on preferences", settings.home):
             job = _write_preference_job(inputs, pairs, folder / manifests.ADAPTER_FOLDER, settings)
@@ -124,13 +126,13 @@ def tune_on_preferences(
     return TunedCandidate(checkpoint_folder, manifest, trained=existing is None, reason=reason)
 
 
-def _supervised_candidate(folder: Path, manifest: Manifest, reason: str) -> TunedCandidate:
+def _make_supervised_candidate(folder: Path, manifest: Manifest, reason: str) -> TunedCandidate:
     return TunedCandidate(
         folder, manifest, False, f"{reason}: the supervised checkpoint is the candidate"
     )
 
 
-def _too_few_pairs_reason(pairs: int, min_pairs: int) -> str:
+def _describe_pair_shortage(pairs: int, min_pairs: int) -> str:
     return f"{pairs or 'no'} preference pairs, but {min_pairs} are needed"
 
 
@@ -153,7 +155,7 @@ class _Inputs:
             self.base.revision,
             self.parent.checkpoint,
             self.data_version,
-            self.recipe.for_preference_tuning().without_preference().model_dump(),
+            self.recipe.to_preference_recipe().drop_preference().model_dump(),
             self.recipe.required_preference.beta,
             self.code,
         ]
@@ -232,8 +234,8 @@ def _write_preference_job(
         folder=settings.work_dir / "training" / f"{inputs.author}-{inputs.hash[:16]}",
         base_name=inputs.base.name,
         base_folder=inputs.base.folder,
-        ranks=training_rank_count(inputs.recipe, settings),
-        recipe=inputs.recipe.for_preference_tuning(),
+        ranks=count_training_ranks(inputs.recipe, settings),
+        recipe=inputs.recipe.to_preference_recipe(),
         stage="dpo",
         initial_adapter=initial_adapter,
     )

@@ -21,9 +21,9 @@ from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.job import (
     Job,
     TrainingResult,
+    hash_rows,
     read_result,
     read_rows,
-    rows_hash,
 )
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.published_weights import copy_weights
@@ -104,19 +104,19 @@ def _build_manifest(
     dataset, preferences = dict(description.dataset), dict(description.preferences)
     training_rows = {
         "left_out": result.left_out,
-        "rows_sha256": rows_hash(read_rows(job.samples_path)),
+        "rows_sha256": hash_rows(read_rows(job.samples_path)),
     }
     if job.stage == "sft":
         dataset |= {"samples": result.samples, **training_rows}
         if result.raw:
             posts = read_rows(job.posts_path)
-            post_summary = {"posts": len(posts), "rows_sha256": rows_hash(posts)}
+            post_summary = {"posts": len(posts), "rows_sha256": hash_rows(posts)}
             dataset["raw"] = {**dataset["raw"], **result.raw, **post_summary}
     else:
         preferences |= {"pairs": result.samples, **training_rows}
     return Manifest(
         author=description.author,
-        checkpoint=manifests.checkpoint_hash(
+        checkpoint=manifests.compute_checkpoint_hash(
             weights, base_revision=base.revision, template=description.template
         ),
         training=description.training,

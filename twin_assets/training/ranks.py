@@ -4,7 +4,7 @@ Scope: the duties of a rank other than training. Out of scope: the loop (`train.
 monitoring processes (`training_launcher/`).
 
 If one rank left a step because of its own error, the other ranks would wait in a collective
-forever. Each rank's errors are therefore first summed over all ranks (`stop_at_non_finite`).
+forever. Each rank's errors are therefore first summed over all ranks (`raise_non_finite_error`).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def block_unused_imports(*, with_deepspeed: bool = True) -> None:
             sys.modules[name] = None  # pyright: ignore[reportArgumentType]
 
 
-def choose_imports(*, with_deepspeed: bool) -> None:
+def disable_unused_modules(*, with_deepspeed: bool) -> None:
     """Disable modules that a CPU rank does not need, before it imports transformers and accelerate.
 
     Args:
@@ -187,7 +187,7 @@ def gpu_peak_mb(accelerator: Accelerator) -> int | None:
     return round(all_peaks.max().item() / 1e6)
 
 
-def rank_micro_batches(
+def select_micro_batches(
     sample_indices: Sequence[int], recipe: Recipe, accelerator: Accelerator
 ) -> tuple[tuple[int, ...], ...]:
     """Return the micro-batches of this rank in one step."""
@@ -213,7 +213,7 @@ def is_valid_norm(value: float) -> bool:
     return math.isfinite(value) and value >= 0
 
 
-def stop_at_non_finite(
+def raise_non_finite_error(
     *,
     step: int,
     non_finite_ids: Sequence[str],

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.batches import BatchPlan
-from twin_assets.training.adapter import linear_layer_names, select_target_modules
+from twin_assets.training.adapter import list_linear_layers, select_target_modules
 from twin_assets.training.chunked_cross_entropy import find_chunked_head
 from twin_assets.training.model import choose_attention, supports_sdpa
 from twin_assets.training.training_state import torch_optimizer
@@ -63,7 +63,7 @@ def effective_settings(
         "accumulation": len(micro_batches),
         "accelerate_accumulation": accelerator.gradient_accumulation_steps,
         "samples_per_step": len(plan.steps[0]),
-        "precision": _precision(accelerator, engine),
+        "precision": _read_precision(accelerator, engine),
         "device": accelerator.device.type,
         "attention": unwrapped_model.config._attn_implementation,
         "gradient_checkpointing": _uses_gradient_checkpointing(unwrapped_model),
@@ -73,14 +73,14 @@ def effective_settings(
         else job.recipe.max_grad_norm,
         "seed": torch.initial_seed(),
         "trained_weights": sum(
-            _weight_count(part) for part in unwrapped_model.parameters() if part.requires_grad
+            _count_weights(part) for part in unwrapped_model.parameters() if part.requires_grad
         ),
     }
     return (
         values
-        | _optimizer_settings(optimizer)
-        | _zero_settings(accelerator, engine)
-        | _lora_settings(unwrapped_model)
+        | _read_optimizer_settings(optimizer)
+        | _read_zero_settings(accelerator, engine)
+        | _read_lora_settings(unwrapped_model)
     )
 
 
@@ -140,7 +140,7 @@ def uses_fused_adamw(job: Job) -> bool:
 
 def _targets(lora: LoraShape, model: Any) -> set[str]:
     return select_target_modules(
-        lora, linear_layer_names(model), architecture=model.config.model_type
+        lora, list_linear_layers(model), architecture=model.config.model_type
     )
 
 
@@ -161,7 +161,7 @@ def require_expected_settings(
     mismatches = [
         f"{name} is {actual.get(name)!r} and should be {value!r}"
         for name, value in expected_values.items()
-        if not _equal(actual.get(name), value)
+        if not _is_equal(actual.get(name), value)
     ]
     if mismatches:
         raise TwinError(
@@ -171,20 +171,20 @@ def require_expected_settings(
         )
 
 
-def _equal(actual: Any, expected: Any) -> bool:
+def _is_equal(actual: Any, expected: Any) -> bool:
     if isinstance(expected, float) and isinstance(actual, int | float):
         return abs(actual - expected) <= 1e-12 * max(1.0, abs(expected))
     return actual == expected
 
 
-def _precision(accelerator: Accelerator, engine: Any) -> str:
+def _read_precision(accelerator: Accelerator, engine: Any) -> str:
     """Return the precision of the computation: the engine's, or autocast's."""
     if engine is not None:
         return "bf16" if engine.bfloat16_enabled() else "fp16" if engine.fp16_enabled() else "fp32"
     return {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
 
 
-def _optimizer_settings(optimizer: Any) -> Values:
+def _read_optimizer_settings(optimizer: Any) -> Values:
     inner_optimizer = torch_optimizer(optimizer)
     groups = inner_optimizer.param_groups
     names = {"lr": "learning_rate", "weight_decay": "weight_decay", "betas": "betas", "eps": "eps"}
@@ -197,7 +197,7 @@ def _optimizer_settings(optimizer: Any) -> Values:
     } | common_values
 
 
-def _zero_settings(accelerator: Accelerator, engine: Any) -> Values:
+def _read_zero_settings(accelerator: Accelerator, engine: Any) -> Values:
     disabled_settings = {"zero_stage": 0, "offload_optimizer": "none", "offload_parameters": "none"}
     if engine is None:
         return disabled_settings
@@ -219,7 +219,7 @@ def _device(device: Any) -> str:
     return str(getattr(device, "value", device))
 
 
-def _lora_settings(unwrapped_model: Any) -> Values:
+def _read_lora_settings(unwrapped_model: Any) -> Values:
     from peft.tuners.lora import LoraLayer
 
     layers = {
@@ -230,7 +230,7 @@ def _lora_settings(unwrapped_model: Any) -> Values:
     values_by_name = {
         "lora_rank": {part.r["default"] for part in layers.values()},
         "lora_alpha": {part.lora_alpha["default"] for part in layers.values()},
-        "lora_dropout": {_dropout(part) for part in layers.values()},
+        "lora_dropout": {_read_dropout(part) for part in layers.values()},
     }
     modules = Counter(name.rpartition(".")[2] for name in layers)
     return {"lora_modules": dict(sorted(modules.items()))} | {
@@ -243,7 +243,7 @@ def _common_value(values: set[Any]) -> Any:
     return values.copy().pop() if len(values) == 1 else sorted(values)
 
 
-def _dropout(layer: Any) -> float:
+def _read_dropout(layer: Any) -> float:
     return float(getattr(layer.lora_dropout["default"], "p", 0.0))
 
 
@@ -251,5 +251,5 @@ def _uses_gradient_checkpointing(model: Any) -> bool:
     return any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
 
 
-def _weight_count(parameter: torch.nn.Parameter) -> int:
+def _count_weights(parameter: torch.nn.Parameter) -> int:
     return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -35,7 +35,7 @@ MAX_NAMED_WEIGHTS = 4  # maximum number of weights named in a message; the other
 Values = Mapping[str, Any]
 
 
-def zero3_config(accelerator: Accelerator) -> Values | None:
+def find_zero3_config(accelerator: Accelerator) -> Values | None:
     """Return DeepSpeed's active `zero_optimization` section, or None without ZeRO-3."""
     plugin: Any = getattr(accelerator.state, "deepspeed_plugin", None)
     if plugin is None or plugin.zero_stage != 3:
@@ -59,7 +59,7 @@ def load_sharded(
         folder: transformers folder with safetensors.
         config: the model's configuration.
         attention: transformers' name of the attention implementation.
-        zero: the section that `zero3_config` returns.
+        zero: the section that `find_zero3_config` returns.
         hashes: file with the hash of each weight, from preparation. Without it (in a job of an
             older version), only the ranks' weights are compared with the read weights.
 
@@ -145,7 +145,7 @@ class _WeightDistributor:
     """Distributor of a parameter's value from rank 0 to all ranks; each rank keeps its shard.
 
     Args:
-        zero: the section that `zero3_config` returns.
+        zero: the section that `find_zero3_config` returns.
         is_bf16: whether weights are bf16.
     """
 

@@ -60,18 +60,18 @@ from twin_assets.training.losses import (
 from twin_assets.training.model import load_training_model, write_model
 from twin_assets.training.ranks import (
     Report,
-    choose_imports,
+    disable_unused_modules,
     end_orphaned_ranks,
     exit_if_orphaned,
     gpu_peak_mb,
     is_valid_norm,
     join_process_group,
     open_reporter,
-    rank_micro_batches,
+    raise_non_finite_error,
     require_gpus,
     rss_mb,
+    select_micro_batches,
     set_accumulation_steps,
-    stop_at_non_finite,
     write_failure,
 )
 from twin_assets.training.resolved_config import (
@@ -81,7 +81,7 @@ from twin_assets.training.resolved_config import (
     require_expected_settings,
     uses_fused_adamw,
 )
-from twin_assets.training.sharded_loading import cast_added_parameters, zero3_config
+from twin_assets.training.sharded_loading import cast_added_parameters, find_zero3_config
 from twin_assets.training.training_state import (
     PARTIAL_FOLDER,
     find_last_complete_checkpoint,
@@ -105,7 +105,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     torch.manual_seed(job.recipe.seed)
     samples, excluded_samples = _read_samples(job)
     blocks, excluded_posts = _read_posts(job)
-    plan = _plan(job, samples, blocks, excluded_samples, report)
+    plan = _make_batch_plan(job, samples, blocks, excluded_samples, report)
     attempt = _Attempt.prepare(job, [*samples, *blocks], plan, report, accelerator)
     attempt.run()
     position = attempt.position
@@ -167,7 +167,7 @@ class _Attempt:
             job,
             bf16=accelerator.mixed_precision == "bf16",
             has_external_masters=accelerator.distributed_type == DistributedType.DEEPSPEED,
-            zero3=zero3_config(accelerator),
+            zero3=find_zero3_config(accelerator),
             report=report,
         )
         state = find_last_complete_checkpoint(job.state_folder)
@@ -183,7 +183,7 @@ class _Attempt:
             position["resumed_at"].append(position["step"])
             report(f"resuming after step {position['step']} of {len(plan.steps)}")
         model, optimizer = _prepare(accelerator, model, named_parameters, job)
-        micro_batches = rank_micro_batches(plan.steps[0], job.recipe, accelerator)
+        micro_batches = select_micro_batches(plan.steps[0], job.recipe, accelerator)
         running_settings = effective_settings(
             accelerator, model, optimizer, plan, job, micro_batches
         )
@@ -198,7 +198,7 @@ class _Attempt:
         return cls(
             job, samples, plan, report, accelerator, model, named_parameters, optimizer,
             running_settings, position,
-            _objective(job, samples, plan, model, accelerator, report),
+            _build_objective(job, samples, plan, model, accelerator, report),
         )  # fmt: skip
 
     def run(self) -> None:
@@ -209,7 +209,7 @@ class _Attempt:
         durations: list[float] = []
         last_step_end = time.perf_counter()
         for step in range(self.position["step"], steps):
-            self._advance(step)
+            self._run_step(step)
             durations.append(time.perf_counter() - last_step_end)
             last_step_end = time.perf_counter()
             memory_metrics = {"rss_mb": rss_mb(self.accelerator)}
@@ -225,7 +225,7 @@ class _Attempt:
                     self.position,
                 )
 
-    def _advance(self, step: int) -> None:
+    def _run_step(self, step: int) -> None:
         """Take one step and record its duration and results in the position."""
         start_time = time.perf_counter()
         rate = learning_rate(self.job.recipe, step, steps=len(self.plan.steps))
@@ -251,7 +251,7 @@ class _Attempt:
         accelerator, objective, recipe = self.accelerator, self.objective, self.job.recipe
         ranks = accelerator.num_processes
         sample_indices = self.plan.steps[step]
-        batches = rank_micro_batches(sample_indices, recipe, accelerator)
+        batches = select_micro_batches(sample_indices, recipe, accelerator)
         divisor = set_accumulation_steps(accelerator, len(batches))
         normalizer = objective.normalizer(sample_indices)
         sums = torch.zeros(2 + len(objective.metric_names), device=accelerator.device)
@@ -283,7 +283,9 @@ class _Attempt:
         reduced_sums: Any = accelerator.reduce(sums, reduction="sum")
         if reduced_sums[-1].item() > 0:
             ids = [objective.samples[index].sample_id for index in sample_indices]
-            stop_at_non_finite(step=step + 1, non_finite_ids=non_finite_ids, step_sample_ids=ids)
+            raise_non_finite_error(
+                step=step + 1, non_finite_ids=non_finite_ids, step_sample_ids=ids
+            )
         means = (reduced_sums[:-1] / normalizer).tolist()
         return dict(zip(("loss", *objective.metric_names), means, strict=True)), norm
 
@@ -305,7 +307,7 @@ def _prepare(
     return accelerator.prepare(model, optimizer)
 
 
-def _objective(
+def _build_objective(
     job: Job,
     samples: Sequence[Any],
     plan: BatchPlan,
@@ -351,7 +353,7 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
 
 def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
     """Return the blocks of raw posts; empty if the recipe's share for them is 0."""
-    if not _reads_posts(job):
+    if not _trains_on_posts(job):
         return [], Counter()
     from transformers import AutoTokenizer
 
@@ -360,14 +362,14 @@ def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
     return tokenize_posts(rows, tokenizer)
 
 
-def _reads_posts(job: Job) -> bool:
+def _trains_on_posts(job: Job) -> bool:
     return job.stage == "sft" and job.recipe.raw_share > 0
 
 
 def _raw_post_metadata(
     job: Job, plan: BatchPlan, blocks: Sequence[TokenizedSample], left_out: Counter[str]
 ) -> dict[str, Any]:
-    if not _reads_posts(job):
+    if not _trains_on_posts(job):
         return {}
     return {
         "block_tokens": MAX_RAW_BLOCK_TOKENS,
@@ -378,7 +380,7 @@ def _raw_post_metadata(
     }
 
 
-def _plan(
+def _make_batch_plan(
     job: Job,
     samples: Sequence[Plannable],
     blocks: Sequence[Plannable],
@@ -406,7 +408,7 @@ def _plan(
         samples_per_step=recipe.samples_per_step,
         seed=recipe.seed,
     )
-    if _reads_posts(job) and not plan.raw_steps:
+    if _trains_on_posts(job) and not plan.raw_steps:
         report(f"no post is read unchanged, because {len(blocks)} blocks are too few")
     return plan
 
@@ -414,7 +416,7 @@ def _plan(
 def _write_output(
     job: Job, model: Any, weights: dict[str, torch.Tensor], result: TrainingResult
 ) -> None:
-    partial_folder = _partial_output(job)
+    partial_folder = _partial_output_folder(job)
     shutil.rmtree(partial_folder, ignore_errors=True)
     if job.recipe.lora is None:
         write_model(partial_folder / "model", job.base_folder, weights)
@@ -424,7 +426,7 @@ def _write_output(
     partial_folder.rename(job.output_folder)
 
 
-def _partial_output(job: Job) -> Path:
+def _partial_output_folder(job: Job) -> Path:
     return job.folder / "output.partial"
 
 
@@ -448,7 +450,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--job", type=Path, required=True)
     job = read_job(parser.parse_args(arguments).job)
     if not torch.cuda.is_available():
-        choose_imports(with_deepspeed=bool(job.effective_launch.deepspeed))
+        disable_unused_modules(with_deepspeed=bool(job.effective_launch.deepspeed))
     rank = int(os.environ.get("RANK", "0"))
     if os.environ.get("LOCAL_RANK", "0") == "0":
         end_orphaned_ranks(job)
@@ -481,7 +483,7 @@ def main(arguments: list[str] | None = None) -> int:
             if isinstance(error, DiskFullError):
                 # half-written output is useless, and writing the reason needs a little space
                 shutil.rmtree(job.state_folder / PARTIAL_FOLDER, ignore_errors=True)
-                shutil.rmtree(_partial_output(job), ignore_errors=True)
+                shutil.rmtree(_partial_output_folder(job), ignore_errors=True)
             write_failure(job, error, rank=rank)
             sys.stderr.write(f"{error}\n")
             return 3

@@ -40,7 +40,7 @@ def master_weights(
     """
     weights: dict[str, torch.Tensor] = {}
     for name, parameter in named_parameters:
-        full_master = _full_master_weight(parameter)
+        full_master = _gather_master_weight(parameter)
         if keep:
             # without DeepSpeed the parameter is its own master weight
             value = parameter if full_master is None else full_master
@@ -57,7 +57,7 @@ def set_master_weights(named_parameters: NamedParameters, weights: dict[str, tor
     import torch
 
     for name, parameter in named_parameters:
-        if _full_master_weight(parameter) is None:
+        if _gather_master_weight(parameter) is None:
             with torch.no_grad():
                 parameter.copy_(weights[name])
         else:
@@ -88,9 +88,11 @@ def save_state(
         partial_folder.mkdir(parents=True)
     is_main = accelerator.is_main_process
     weights = master_weights(named_parameters, keep=is_main)
-    moments = {key: _moments(named_parameters, optimizer, key, keep=is_main) for key in MOMENTS}
+    moments = {
+        key: _gather_moments(named_parameters, optimizer, key, keep=is_main) for key in MOMENTS
+    }
     accelerator.wait_for_everyone()
-    random_states = generator_states(accelerator.device)
+    random_states = read_generator_states(accelerator.device)
     save_file(random_states, partial_folder / f"generator-{accelerator.process_index}.safetensors")
     if accelerator.is_main_process:
         save_file(weights, partial_folder / "weights.safetensors")
@@ -137,7 +139,7 @@ def load_weights(named_parameters: NamedParameters, checkpoint: Path) -> None:
             if shard is None:
                 parameter.copy_(weights[name])
             else:  # sharded under ZeRO-3
-                shard.copy_(_own_shard(shard, weights[name]))
+                shard.copy_(_extract_shard(shard, weights[name]))
 
 
 def load_optimizer(
@@ -158,9 +160,9 @@ def load_optimizer(
     weights = load_file(checkpoint / "weights.safetensors")
     moments = {key: load_file(checkpoint / f"{key}.safetensors") for key in MOMENTS}
     inner_optimizer = torch_optimizer(optimizer)
-    zero: Any = _zero_optimizer(optimizer)
+    zero: Any = _find_zero_optimizer(optimizer)
     is_fused = bool(inner_optimizer.param_groups[0].get("fused"))
-    for flat_tensor in _optimized_tensors(zero, inner_optimizer):
+    for flat_tensor in _list_optimized_tensors(zero, inner_optimizer):
         # the fused kernel keeps the step count on the weights' device; otherwise it is on the CPU
         step_device = flat_tensor.device if is_fused else torch.device("cpu")
         inner_optimizer.state[flat_tensor] = {
@@ -183,7 +185,7 @@ def load_optimizer(
         set_generator_states(load_file(states_path), accelerator.device)
 
 
-def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
+def read_generator_states(device: torch.device) -> dict[str, torch.Tensor]:
     """Return the random number generators' states that dropout uses: the CPU's and the GPU's."""
     import torch
 
@@ -194,7 +196,7 @@ def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_generator_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Restore `generator_states`; a checkpoint of a CPU run lacks the GPU's state."""
+    """Restore `read_generator_states`; a checkpoint of a CPU run lacks the GPU's state."""
     import torch
 
     torch.set_rng_state(states["torch"])
@@ -204,24 +206,24 @@ def set_generator_states(states: dict[str, torch.Tensor], device: torch.device) 
 
 def torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
     """Return the innermost optimizer, without accelerate's and DeepSpeed's wrappers."""
-    zero = _zero_optimizer(optimizer)
+    zero = _find_zero_optimizer(optimizer)
     return optimizer.optimizer if zero is None else zero.optimizer
 
 
-def _moments(
+def _gather_moments(
     named_parameters: NamedParameters, optimizer: Any, key: str, *, keep: bool
 ) -> dict[str, torch.Tensor]:
     inner_optimizer = torch_optimizer(optimizer)
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in named_parameters:
-        full_moment = _full_moment(parameter, key)
+        full_moment = _gather_moment(parameter, key)
         if keep:
             value = inner_optimizer.state[parameter][key] if full_moment is None else full_moment
             tensors[name] = value.detach().float().cpu().contiguous()
     return tensors
 
 
-def _full_master_weight(parameter: torch.nn.Parameter) -> torch.Tensor | None:
+def _gather_master_weight(parameter: torch.nn.Parameter) -> torch.Tensor | None:
     """Return DeepSpeed's float32 master of a parameter, or None without a separate master."""
     if sys.modules.get("deepspeed") is None:  # importing it would cost a rank 1.7 CPU s
         return None
@@ -230,7 +232,7 @@ def _full_master_weight(parameter: torch.nn.Parameter) -> torch.Tensor | None:
     return safe_get_full_fp32_param(parameter)
 
 
-def _full_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | None:
+def _gather_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | None:
     """Return DeepSpeed's moment of a parameter, or None if the optimizer stores it."""
     if sys.modules.get("deepspeed") is None:
         return None
@@ -253,14 +255,14 @@ def _set_full_value(
             utils.safe_set_full_optimizer_state(parameter, value, key)
         return
     # stage 3: DeepSpeed's setter of unsharded values fails if the size is no multiple of the ranks
-    own_shard = _own_shard(shard, value)
+    own_shard = _extract_shard(shard, value)
     if key is None:
         utils.safe_set_local_fp32_param(parameter, own_shard)
     else:
         utils.safe_set_local_optimizer_state(parameter, own_shard, key)
 
 
-def _own_shard(shard: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def _extract_shard(shard: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Return this rank's part of an unsharded value, flat and padded to its shard's length."""
     import torch
 
@@ -271,14 +273,14 @@ def _own_shard(shard: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     return own_shard
 
 
-def _optimized_tensors(zero: Any, inner: torch.optim.Optimizer) -> list[torch.Tensor]:
+def _list_optimized_tensors(zero: Any, inner: torch.optim.Optimizer) -> list[torch.Tensor]:
     """Return the tensors whose state the optimizer stores; under ZeRO, this rank's flat shards."""
     if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3 sets param_groups only in a step
         return list(zero.fp32_partitioned_groups_flat)
     return [tensor for group in inner.param_groups for tensor in group["params"]]
 
 
-def _zero_optimizer(optimizer: Any) -> Any | None:
+def _find_zero_optimizer(optimizer: Any) -> Any | None:
     """Return DeepSpeed's optimizer inside accelerate's wrapper, or None without DeepSpeed."""
     inner_optimizer = optimizer.optimizer
     return inner_optimizer if hasattr(inner_optimizer, "optimizer") else None

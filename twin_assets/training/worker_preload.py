@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_assets.checkpoints.job import read_job
-from twin_assets.training.ranks import choose_imports
+from twin_assets.training.ranks import disable_unused_modules
 
 
 def import_ahead(job_path: Path) -> None:
@@ -28,7 +28,7 @@ def import_ahead(job_path: Path) -> None:
     """
     job = read_job(job_path)
     with_deepspeed = bool(job.effective_launch.deepspeed)
-    choose_imports(with_deepspeed=with_deepspeed)
+    disable_unused_modules(with_deepspeed=with_deepspeed)
     import torch.distributed  # noqa: F401 - before accelerate, as in `train.py`
     from accelerate import Accelerator  # noqa: F401
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401

@@ -35,8 +35,8 @@ from twin_resources.access.account_rows import (
     close_overdue_reservations,
     close_reservation,
     import_old_accounts,
-    in_period,
     newest_day,
+    period_condition,
     reservations,
     spending,
     spending_key,
@@ -167,7 +167,7 @@ class SpendingAccount:
                 existing = _find_reservation(connection, idempotency_key, purpose=purpose, key=key)
                 if existing is not None:
                     return existing
-            moment = self._account_time(connection)
+            moment = self._current_account_time(connection)
             purpose_fields = {"purpose": purpose, "author": author, "key": key}
             self._check_limits(connection, purpose_fields, max_nano, key_limit, moment)
             day = moment.date().isoformat()
@@ -200,7 +200,7 @@ class SpendingAccount:
         """Release the reserved amount of a request that was not sent or cost nothing."""
         self._close_reservation(reservation, 0, status="released")
 
-    def amount_spent(
+    def sum_spending(
         self,
         *,
         period: Period = "day",
@@ -240,7 +240,7 @@ class SpendingAccount:
         names = ("purpose", "author", "key")
         rows_by_key: dict[tuple[str, ...], dict[str, Any]] = {}
         with self._state.read_transaction() as connection:
-            moment = as_of or self._account_time(connection)
+            moment = as_of or self._current_account_time(connection)
             for table, column, conditions in (
                 (spending, "nano", ()),
                 (reservations, "reserved_nano", (reservations.c.status == "open",)),
@@ -251,7 +251,7 @@ class SpendingAccount:
                 )
                 statement = (
                     sa.select(*group_columns, sa.func.sum(table.c.nano), request_count)
-                    .where(in_period(table, period, moment), *conditions)
+                    .where(period_condition(table, period, moment), *conditions)
                     .group_by(*group_columns)
                 )
                 sums: Sequence[Any] = connection.execute(statement).all()
@@ -286,13 +286,13 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> list[LimitHeadroom]:
         """Return the headroom under each limit of home, author, purpose and key that applies."""
-        limits = self._applicable_limits(
+        limits = self._list_applicable_limits(
             {"purpose": purpose, "author": author, "key": key}, key_limit
         )
         if not limits:
             return []
         with self._state.read_transaction() as connection:
-            moment = self._account_time(connection)
+            moment = self._current_account_time(connection)
             settled_amounts = sum_by_limit(connection, spending, limits, moment)
             reserved_amounts = sum_by_limit(connection, reservations, limits, moment)
         return [
@@ -324,7 +324,7 @@ class SpendingAccount:
         purpose_fields = {"purpose": purpose, "author": author, "key": key}
         max_nano = max(1, to_nano_dollars(max_usd, round_up=True))
         with self._state.read_transaction() as connection:
-            moment = self._account_time(connection)
+            moment = self._current_account_time(connection)
             try:
                 self._check_limits(connection, purpose_fields, max_nano, key_limit, moment)
             except OverLimitError as error:
@@ -339,7 +339,7 @@ class SpendingAccount:
         key_limit: SpendingLimit | None,
         moment: datetime,
     ) -> None:
-        limits = self._applicable_limits(purpose_fields, key_limit)
+        limits = self._list_applicable_limits(purpose_fields, key_limit)
         if not limits:
             return
         settled_amounts = sum_by_limit(connection, spending, limits, moment)
@@ -359,7 +359,7 @@ class SpendingAccount:
                     now=moment,
                 )
 
-    def _applicable_limits(
+    def _list_applicable_limits(
         self, purpose_fields: Mapping[str, Any], key_limit: SpendingLimit | None
     ) -> list[ApplicableLimit]:
         purpose = self.limits.purposes.get(purpose_fields["purpose"], SpendingLimit())
@@ -406,7 +406,7 @@ class SpendingAccount:
             )
             close_reservation(connection, int(row.number), status, nano, self._now(connection))
 
-    def _account_time(self, connection: sa.Connection) -> datetime:
+    def _current_account_time(self, connection: sa.Connection) -> datetime:
         """Return the current UTC time, or the start of the account's newest day if that is later.
 
         Without this rule, setting the clock back would grant a second budget for each earlier day.

@@ -72,7 +72,7 @@ def anonymize(connection: sa.Connection, column: Literal["author", "key"], name:
     rows = connection.execute(sa.select(spending).where(spending.c[column] == name)).all()
     for row in rows:
         spending_row_key = spending_key(row)
-        connection.execute(sa.delete(spending).where(*matches_spending_key(spending_row_key)))
+        connection.execute(sa.delete(spending).where(*spending_key_conditions(spending_row_key)))
         add_spending(connection, {**spending_row_key, column: ""}, int(row.nano), int(row.requests))
     result = connection.execute(
         sa.update(reservations)
@@ -87,7 +87,7 @@ def spending_key(row: Any) -> dict[str, str]:
     return {"day": row.day, "purpose": row.purpose, "author": row.author, "key": row.key}
 
 
-def matches_spending_key(line: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+def spending_key_conditions(line: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
     return [spending.c[name] == value for name, value in line.items()]
 
 
@@ -96,7 +96,7 @@ def add_spending(
 ) -> None:
     result = connection.execute(
         sa.update(spending)
-        .where(*matches_spending_key(line))
+        .where(*spending_key_conditions(line))
         .values(nano=spending.c.nano + nano, requests=spending.c.requests + requests)
     )
     if result.rowcount == 0:
@@ -142,7 +142,10 @@ def sum_by_limit(
             sa.func.sum(
                 sa.case(
                     (
-                        sa.and_(_in_scope(table, line), in_period(table, line.period, moment)),
+                        sa.and_(
+                            _scope_condition(table, line),
+                            period_condition(table, line.period, moment),
+                        ),
                         table.c.nano,
                     ),
                     else_=0,
@@ -152,7 +155,7 @@ def sum_by_limit(
         )
         for line in lines
     ]
-    in_month = in_period(table, "month", moment)
+    in_month = period_condition(table, "month", moment)
     status_conditions = [table.c.status == "open"] if table is reservations else []
     row = connection.execute(sa.select(*columns).where(in_month, *status_conditions)).one()
     return [int(value) for value in row]
@@ -167,11 +170,11 @@ def newest_day(connection: sa.Connection) -> str:
     return max(str(connection.execute(statement).scalar() or "") for statement in day_queries)
 
 
-def _in_scope(table: sa.Table, line: ApplicableLimit) -> sa.ColumnElement[bool]:
+def _scope_condition(table: sa.Table, line: ApplicableLimit) -> sa.ColumnElement[bool]:
     return sa.true() if line.scope == "home" else table.c[line.scope] == line.name
 
 
-def in_period(table: sa.Table, period: Period, moment: datetime) -> sa.ColumnElement[bool]:
+def period_condition(table: sa.Table, period: Period, moment: datetime) -> sa.ColumnElement[bool]:
     day = moment.date()
     if period == "day":
         return table.c.day == day.isoformat()

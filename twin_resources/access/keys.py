@@ -115,7 +115,7 @@ class Key:
         """Return whether this key may name the alias; an empty alias is always allowed."""
         return not alias or alias in self.limits.aliases
 
-    def site_reader_id(self, reader_name: str) -> str:
+    def hash_reader_name(self, reader_name: str) -> str:
         """Return the id of a reader that a site names.
 
         The name is hashed with the key. The ids of `user-1` at two sites therefore differ, and a
@@ -128,7 +128,7 @@ class Key:
         """Return a site's key with the reader that a request names; other keys are unchanged."""
         if not reader_name or self.role != "site":
             return self
-        return replace(self, reader=self.site_reader_id(reader_name))
+        return replace(self, reader=self.hash_reader_name(reader_name))
 
 
 def open_key_store(settings: Settings) -> State:
@@ -306,7 +306,7 @@ class Keyring:
                 next_step="send the header `Authorization: Bearer <key>`; the gateway key of this "
                 "home is in its endpoints.json",
             )
-        for home_key, role, label in _home_keys(self.secrets):
+        for home_key, role, label in _list_home_keys(self.secrets):
             if hmac.compare_digest(token.encode(), home_key.encode()):
                 all_authors = frozenset({ALL_AUTHORS})
                 return Key(
@@ -381,7 +381,7 @@ def _key_id(key: str) -> str:
     return key_id_from_hash(_hash(key))
 
 
-def _home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
+def _list_home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
     return (
         (secrets.gateway_master_key, "admin", "admin key of this home"),
         (secrets.gateway_key, "reader", "gateway key of this home"),
@@ -390,7 +390,7 @@ def _home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
 
 def home_key_labels(secrets: Secrets) -> dict[str, str]:
     """Return the labels by id of a home's two keys, which are not in the store."""
-    return {_key_id(key): label for key, _, label in _home_keys(secrets)}
+    return {_key_id(key): label for key, _, label in _list_home_keys(secrets)}
 
 
 def _select_keys_with_limits() -> sa.Select[Any]:

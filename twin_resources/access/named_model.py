@@ -52,7 +52,7 @@ def server_address(model: str, environ: Mapping[str, str]) -> str:
     return addresses[0] if addresses else _DEFAULT_ADDRESSES.get(provider, "")
 
 
-def leaves_machine(model: str, environ: Mapping[str, str]) -> bool:
+def is_model_remote(model: str, environ: Mapping[str, str]) -> bool:
     """Return whether text for this model leaves the machine; true if its address is unknown."""
     address = server_address(model, environ)
     return not address or is_remote(address)

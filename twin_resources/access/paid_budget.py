@@ -213,7 +213,7 @@ class PaidBudget:
         )
         return PaidCall(self, reservation, count_tokens(messages))
 
-    def settle_soon(self, reservation: Reservation, usd: float) -> None:
+    def queue_settlement(self, reservation: Reservation, usd: float) -> None:
         """Write a settlement in the background; if that fails, the reservation counts in full."""
         settlement = self._writer.submit(self.account.settle, reservation, usd)
         settlement.add_done_callback(_report_failure)
@@ -304,7 +304,7 @@ class PaidCall:
     def _settle(self, usd: float) -> float:
         if self.usd is None:
             self.usd = usd
-            self.budget.settle_soon(self.reservation, usd)
+            self.budget.queue_settlement(self.reservation, usd)
         return self.usd
 
 

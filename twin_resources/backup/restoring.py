@@ -56,7 +56,7 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
         record = reader.record
         _check_empty(settings, record)
         staging = settings.home.with_name(f"{settings.home.name}.restoring")
-        with _staging_folder(staging):
+        with _lock_staging_folder(staging):
             try:
                 _restore_into(settings, record, reader, staging, report=report)
             except BaseException:
@@ -69,7 +69,7 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
 
 
 @contextmanager
-def _staging_folder(staging: Path) -> Generator[None]:
+def _lock_staging_folder(staging: Path) -> Generator[None]:
     """Create the empty folder that becomes the home, and lock it for this process.
 
     Raises:
@@ -96,7 +96,7 @@ def _staging_folder(staging: Path) -> Generator[None]:
 def _restore_into(
     settings: Settings, record: BackupRecord, reader: BackupReader, staging: Path, *, report: Report
 ) -> None:
-    moved_paths = _moved_paths(settings, record)
+    moved_paths = _map_moved_paths(settings, record)
     report("files")
     for saved_file in record.files:
         reader.write(saved_file, staging / saved_file.path)
@@ -183,7 +183,7 @@ def _check_empty(settings: Settings, record: BackupRecord) -> None:
             raise TwinError(action, found=f"rows in {shown_url}", next_step=next_step)
 
 
-def _moved_paths(settings: Settings, record: BackupRecord) -> dict[str, str]:
+def _map_moved_paths(settings: Settings, record: BackupRecord) -> dict[str, str]:
     """Return the mapping from old to new folders; empty if all are the same."""
     pairs = {record.home: str(settings.home), record.tables_base: settings.tables_base}
     return {} if all(old == new for old, new in pairs.items()) else pairs

@@ -91,7 +91,7 @@ def _save_tables(
     table_files = FileStore(settings.tables_base)
     with closing(State.open(settings.state_address)) as state:
         tables = Tables(settings.tables_base, state=state)
-        for author, asset in _table_names(table_files):
+        for author, asset in _list_table_names(table_files):
             report(f"table {asset} of {author}")
             with tables.lease(asset, author):
                 table = store.open_table(tables.uri(asset, author), storage_options=None)
@@ -115,7 +115,7 @@ def _save_tables(
                 )
 
 
-def _table_names(table_files: FileStore) -> list[tuple[str, str]]:
+def _list_table_names(table_files: FileStore) -> list[tuple[str, str]]:
     """Return the author and the asset of every table."""
     parts = (name.split("/") for name in table_files.list_files())
     table_folders = {

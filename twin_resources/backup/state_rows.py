@@ -75,12 +75,12 @@ def sqlite_file(address: str) -> Path | None:
 
 def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
     """Replace all rows of the target with those of the source, creating missing tables."""
-    source_schema = _reflect(source)
+    source_schema = _reflect_schema(source)
     existing_names = set(sa.inspect(target).get_table_names())
     for table in source_schema.sorted_tables:
         if table.name not in existing_names:
             _to_portable_table(table).create(target)
-    target_schema = _reflect(target)
+    target_schema = _reflect_schema(target)
     for table in reversed(target_schema.sorted_tables):
         target.execute(sa.delete(table))
     for table in source_schema.sorted_tables:
@@ -94,7 +94,7 @@ def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
             _advance_sequences(target, target_table)
 
 
-def _reflect(connection: sa.Connection) -> sa.MetaData:
+def _reflect_schema(connection: sa.Connection) -> sa.MetaData:
     schema = sa.MetaData()
     excluded_names = DAGSTER_TABLES | {leases.name}
     schema.reflect(connection, only=lambda name, _: name not in excluded_names)
@@ -118,11 +118,11 @@ def _to_portable_table(table: sa.Table) -> sa.Table:
         column.type = column.type.as_generic()
         is_flag = isinstance(column.type, sa.Boolean)
         if isinstance(default := column.server_default, sa.DefaultClause):
-            column.server_default = _portable_default(str(default.arg), is_flag=is_flag)
+            column.server_default = _make_portable_default(str(default.arg), is_flag=is_flag)
     return portable_table
 
 
-def _portable_default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
+def _make_portable_default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
     """Return a portable default, or None for a sequence, which differs between databases."""
     if text.startswith("nextval("):
         return None
@@ -155,11 +155,11 @@ def move_paths(file: Path, moved_paths: Mapping[str, str]) -> None:
         moved_paths: old folder → new folder, without a trailing slash.
     """
 
-    def moved_value(text: str) -> str:
+    def replace_paths_in_value(text: str) -> str:
         return replace_paths(text, moved_paths)
 
     with closing(sqlite3.connect(file)) as database, database:
-        database.create_function("moved", 1, moved_value)
+        database.create_function("moved", 1, replace_paths_in_value)
         names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         for (table,) in database.execute(names).fetchall():
             for _, column, *_ in database.execute(f'PRAGMA table_info("{table}")').fetchall():

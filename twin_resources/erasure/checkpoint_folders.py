@@ -127,7 +127,9 @@ class Checkpoints:
         return tainted_count
 
 
-def find_trained_on(instance: Installation, author: str, target: ErasureTarget) -> set[str]:
+def find_trained_checkpoints(
+    instance: Installation, author: str, target: ErasureTarget
+) -> set[str]:
     """Return checkpoints whose data contained one of the identifiers, or cannot be read.
 
     Call this before any erasure, because the manifest names the tags of its dataset and its pairs.
@@ -143,9 +145,12 @@ def find_trained_on(instance: Installation, author: str, target: ErasureTarget) 
     checkpoints = {
         checkpoint
         for checkpoint, manifest in manifests.items()
-        if _holds_rows(instance, author, manifest["dataset"], target)
-        or _holds_posts(instance, author, manifest["dataset"], target)
-        or (pairs[checkpoint] and _holds_rows(instance, author, pairs[checkpoint], target))
+        if _dataset_contains_target(instance, author, manifest["dataset"], target)
+        or _posts_contain_target(instance, author, manifest["dataset"], target)
+        or (
+            pairs[checkpoint]
+            and _dataset_contains_target(instance, author, pairs[checkpoint], target)
+        )
     }
     # a version whose folder was deleted or is on another machine
     versions = instance.registry.versions(author)
@@ -162,7 +167,7 @@ def find_trained_on(instance: Installation, author: str, target: ErasureTarget) 
     }
 
 
-def _holds_rows(
+def _dataset_contains_target(
     instance: Installation, author: str, source: dict[str, Any], target: ErasureTarget
 ) -> bool:
     """Return whether a tag's rows refer to or contain the target; True if they are unreadable."""
@@ -173,12 +178,12 @@ def _holds_rows(
     if "split" in rows.columns:
         rows = rows.filter(rows["split"] == "train")
     return any(
-        _references_target(row, target) or target.is_in_value(row)
+        _references_target(row, target) or target.matches_value(row)
         for row in rows.iter_rows(named=True)
     )
 
 
-def _holds_posts(
+def _posts_contain_target(
     instance: Installation, author: str, dataset: dict[str, Any], target: ErasureTarget
 ) -> bool:
     """Return whether the samples' raw posts contain the target; True if they are unreadable.
@@ -196,7 +201,7 @@ def _holds_posts(
     trained_ids = samples.filter(samples["split"] == "train")["document_id"].unique().to_list()
     rows = posts.filter(posts["document_id"].is_in(trained_ids))
     return any(
-        _references_target(row, target) or target.is_in_value(row)
+        _references_target(row, target) or target.matches_value(row)
         for row in rows.iter_rows(named=True)
     )
 

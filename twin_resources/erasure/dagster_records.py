@@ -96,10 +96,10 @@ class DagsterRecords:
         if self.dagster is None:
             return 0
         erased_count = 0
-        for run_id in list(self._runs_with(target)):
+        for run_id in list(self._find_runs_with_target(target)):
             self.dagster.delete_run(run_id)
             self.dagster.compute_log_manager.delete_logs(prefix=[run_id])
-            if folder := self._runs_folder():
+            if folder := self._find_runs_folder():
                 for path in folder.glob(f"{run_id}.db*"):
                     path.unlink()
             erased_count += 1
@@ -109,7 +109,7 @@ class DagsterRecords:
             self.dagster.delete_dynamic_partition(PARTITIONS_NAME, target.author)
             erased_count += 1
         engines: list[sa.Engine] = []
-        for connection_context in self._stores():
+        for connection_context in self._open_storages():
             with connection_context as connection:
                 erased_count += _erase_rows(connection, target)
                 if connection.dialect.name == "postgresql":
@@ -125,7 +125,7 @@ class DagsterRecords:
                 "runs",
             }
             rewrite_tables(engines[0], sorted(existing_tables & changed_tables))
-        for path in self._databases():
+        for path in self._list_databases():
             rewrite_database(path)
         return erased_count
 
@@ -134,9 +134,9 @@ class DagsterRecords:
         if self.dagster is None:
             return []
         locations: list[str] = []
-        if self._runs_folder() is None:
-            locations += [f"run {run_id}" for run_id in self._runs_with(target)]
-            for connection_context in self._stores():
+        if self._find_runs_folder() is None:
+            locations += [f"run {run_id}" for run_id in self._find_runs_with_target(target)]
+            for connection_context in self._open_storages():
                 with connection_context as connection:
                     locations += _find_tables_with_target(connection, target)
         folder = self._folder()
@@ -155,7 +155,7 @@ class DagsterRecords:
             if location
         ]
 
-    def _runs_with(self, target: ErasureTarget) -> Iterator[str]:
+    def _find_runs_with_target(self, target: ErasureTarget) -> Iterator[str]:
         assert self.dagster is not None
         for run in self.dagster.get_runs():
             if run.run_id == self.own_run:
@@ -163,20 +163,20 @@ class DagsterRecords:
             belongs_to_author = target.is_whole_author and target.author in run.tags.values()
             if (
                 belongs_to_author
-                or target.is_in_value([dict(run.tags), run.run_config])
-                or self._events_hold(run.run_id, target)
-                or self._logs_hold(run.run_id, target)
+                or target.matches_value([dict(run.tags), run.run_config])
+                or self._events_contain_target(run.run_id, target)
+                or self._logs_contain_target(run.run_id, target)
             ):
                 yield run.run_id
 
-    def _events_hold(self, run_id: str, target: ErasureTarget) -> bool:
+    def _events_contain_target(self, run_id: str, target: ErasureTarget) -> bool:
         storage: Any = self.dagster.event_log_storage if self.dagster else None
         with storage.run_connection(run_id) as connection:
             query = sa.text("SELECT event FROM event_logs WHERE run_id = :run")
             events = connection.execute(query, {"run": run_id})
-            return any(target.is_in_value(str(event)) for (event,) in events)
+            return any(target.matches_value(str(event)) for (event,) in events)
 
-    def _logs_hold(self, run_id: str, target: ErasureTarget) -> bool:
+    def _logs_contain_target(self, run_id: str, target: ErasureTarget) -> bool:
         folder = self._folder()
         if folder is None:
             return False
@@ -199,14 +199,14 @@ class DagsterRecords:
         run = self.dagster.get_run_by_id(run_id) if self.dagster else None
         return run is None or run.is_finished
 
-    def _stores(self) -> list[AbstractContextManager[Any]]:
+    def _open_storages(self) -> list[AbstractContextManager[Any]]:
         if self.dagster is None:
             return []
         events: Any = self.dagster.event_log_storage
         runs: Any = self.dagster.run_storage
         schedules: Any = self.dagster.schedule_storage
         stores = [events.index_connection(), runs.connect(), schedules.connect()]
-        folder = self._runs_folder()
+        folder = self._find_runs_folder()
         if folder and (folder / ".db").is_file():  # events recorded by a sensor belong to no run
             stores.append(events.run_connection(""))
         return stores
@@ -216,12 +216,12 @@ class DagsterRecords:
         folder = self.instance.settings.home / "dagster"
         return folder if folder.is_dir() else None
 
-    def _runs_folder(self) -> Path | None:
+    def _find_runs_folder(self) -> Path | None:
         """Return the folder of the event files, or None if events are stored on a server."""
         folder = self.instance.settings.home / "dagster" / "history" / "runs"
         return folder if folder.is_dir() else None
 
-    def _databases(self) -> list[Path]:
+    def _list_databases(self) -> list[Path]:
         folder = self._folder()
         return sorted(folder.rglob("*.db")) if folder else []
 
@@ -265,7 +265,7 @@ def _find_tables_with_target(connection: Any, target: ErasureTarget) -> list[str
 
 
 def _row_contains_target(row: dict[str, Any], target: ErasureTarget) -> bool:
-    return any(target.is_in_value(value) for value in row.values() if isinstance(value, str))
+    return any(target.matches_value(value) for value in row.values() if isinstance(value, str))
 
 
 def _erase_rows(connection: Any, target: ErasureTarget) -> int:

@@ -57,7 +57,7 @@ def find_in_file(path: Path, target: ErasureTarget) -> str | None:
     """
     try:
         for text in decode_file(path):
-            if target.matches_identifier(text.value) or target.is_in_text(text.value):
+            if target.matches_identifier(text.value) or target.matches_text(text.value):
                 return text.location
     except FileNotFoundError:
         return None

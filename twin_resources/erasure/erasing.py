@@ -86,7 +86,7 @@ def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) ->
         _remember_post(instance, target)
         dagster.end_active_runs(target)
         stores = list_stores(instance, dagster=dagster, request=number)
-        remaining_locations = _erase_until_proved(instance, number, stores, target)
+        remaining_locations = _erase_and_prove(instance, number, stores, target)
         return _close_request(instance, request, target, stores, remaining_locations)
 
 
@@ -136,7 +136,7 @@ def _remember_post(instance: Installation, target: ErasureTarget) -> None:
     journal.remember_posts(instance.state, target.author, [target.subject.name, *target.ids], texts)
 
 
-def _erase_until_proved(
+def _erase_and_prove(
     instance: Installation, number: int, stores: Sequence[DataStore], target: ErasureTarget
 ) -> list[str]:
     """Erase until every decoded store is clean; return the remaining items of background stores.
@@ -145,7 +145,7 @@ def _erase_until_proved(
         ErasureIncompleteError: data remains or has returned after all rounds.
     """
     remaining_by_store: dict[str, list[str]] = {store.name: [] for store in stores}
-    finished_steps = journal.completed_steps(instance.state, number)
+    finished_steps = journal.read_completed_steps(instance.state, number)
     for round_index in range(MAX_ROUNDS):
         for store in stores:
             if round_index > 0 and not remaining_by_store[store.name]:
@@ -187,7 +187,7 @@ def _close_request(
     remaining: list[str],
 ) -> CompletedErasure:
     number, state = request.number, instance.state
-    accepted_deletions = journal.requested_deletions(state, number)
+    accepted_deletions = journal.read_requested_deletions(state, number)
     accepted_deletions.pop(journal.POSTPONED, None)
     manual_steps = list_manual_steps(
         instance,
@@ -201,7 +201,7 @@ def _close_request(
     certificate = certify(
         target,
         number=number,
-        places=journal.completed_steps(state, number),
+        places=journal.read_completed_steps(state, number),
         proved=[data_store.name for data_store in stores],
         elsewhere=manual_steps,
         asked_at=request.asked_at,

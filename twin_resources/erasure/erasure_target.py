@@ -82,7 +82,7 @@ class ErasureTarget:
     def is_whole_author(self) -> bool:
         return self.subject.kind == "author"
 
-    def is_in_text(self, text: str) -> bool:
+    def matches_text(self, text: str) -> bool:
         """Return whether a text contains a fingerprinted run, a long id or the author's name."""
         if self.is_whole_author and self._pattern().search(text):
             return True
@@ -92,10 +92,10 @@ class ErasureTarget:
         """Return whether the value of an identifier field refers to the target."""
         return value in self.ids or (self.is_whole_author and value in self.names)
 
-    def is_in_value(self, value: object) -> bool:
+    def matches_value(self, value: object) -> bool:
         """Return whether any part of a row or a JSON document contains the target."""
         return any(
-            self.matches_identifier(leaf) or self.is_in_text(leaf) for leaf in iter_texts(value)
+            self.matches_identifier(leaf) or self.matches_text(leaf) for leaf in iter_texts(value)
         )
 
     def _contains_id(self, text: str) -> bool:

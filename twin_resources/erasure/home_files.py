@@ -48,12 +48,12 @@ class HomeFiles:
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         erased_count = 0
-        for path in list(self.named_after_author(target)):
+        for path in list(self.find_paths_named_after_author(target)):
             erased_count += _remove(path)
-        for path in self.unclaimed_files():
+        for path in self.list_unclaimed_files():
             if find_in_file(path, target) is None:
                 continue
-            job = self._training_folder(path)
+            job = self._find_training_folder(path)
             if job is not None:
                 erased_count += _remove(job)
             else:
@@ -66,17 +66,17 @@ class HomeFiles:
         home = self.instance.settings.home
         locations = [
             f"{path.relative_to(home).parent}/… is named after it"
-            for path in self.named_after_author(target)
+            for path in self.find_paths_named_after_author(target)
         ]
-        for path in self.unclaimed_files():
+        for path in self.list_unclaimed_files():
             location = find_in_file(path, target)
             if location is not None:
                 locations.append(f"{path.relative_to(home)}: {location}")
         return locations
 
-    def unclaimed_files(self) -> Iterator[Path]:
+    def list_unclaimed_files(self) -> Iterator[Path]:
         """Yield the files that no other store claims; files that have vanished are skipped."""
-        home, claimed_paths = self.instance.settings.home, self._claimed_paths()
+        home, claimed_paths = self.instance.settings.home, self._list_claimed_paths()
         for folder, names, files in os.walk(home):
             folder_path = Path(folder)
             names[:] = sorted(name for name in names if folder_path / name not in claimed_paths)
@@ -86,16 +86,16 @@ class HomeFiles:
                 if not is_store and path.is_file() and not path.is_symlink():
                     yield path
 
-    def named_after_author(self, target: ErasureTarget) -> Iterator[Path]:
+    def find_paths_named_after_author(self, target: ErasureTarget) -> Iterator[Path]:
         """Yield files and folders named after the author."""
         if not target.is_whole_author:
             return
-        claimed_paths = self._claimed_paths()
+        claimed_paths = self._list_claimed_paths()
         for folder, names, files in os.walk(self.instance.settings.home):
             folder_path = Path(folder)
             names[:] = [name for name in names if folder_path / name not in claimed_paths]
             matching_names = [
-                name for name in (*names, *files) if target.is_in_text(Path(name).stem)
+                name for name in (*names, *files) if target.matches_text(Path(name).stem)
             ]
             yield from (
                 folder_path / name for name in matching_names if (folder_path / name).exists()
@@ -103,7 +103,7 @@ class HomeFiles:
             # the caller removes a matching folder with its contents
             names[:] = [name for name in names if name not in matching_names]
 
-    def _claimed_paths(self) -> set[Path]:
+    def _list_claimed_paths(self) -> set[Path]:
         settings = self.instance.settings
         claimed_paths = {
             settings.weights_dir,
@@ -117,7 +117,7 @@ class HomeFiles:
             claimed_paths |= {Path(source) for source in author.sources}
         return claimed_paths
 
-    def _training_folder(self, path: Path) -> Path | None:
+    def _find_training_folder(self, path: Path) -> Path | None:
         """Return the training folder that contains a file, `work/training/<name>`."""
         jobs = self.instance.settings.work_dir / "training"
         if not path.is_relative_to(jobs):
@@ -169,20 +169,20 @@ def _clean_lines(path: Path, target: ErasureTarget) -> None:
 
 
 def _remove_matching_lines(lines: Iterable[str], target: ErasureTarget) -> list[str]:
-    remaining_lines = [line for line in lines if not target.is_in_text(line)]
+    remaining_lines = [line for line in lines if not target.matches_text(line)]
     # a match may cross lines, so remove the smallest spans that contain one
-    while target.is_in_text("".join(remaining_lines)):
-        span = _smallest_matching_span(remaining_lines, target)
+    while target.matches_text("".join(remaining_lines)):
+        span = _find_smallest_matching_span(remaining_lines, target)
         remaining_lines = remaining_lines[: span[0]] + remaining_lines[span[1] :]
     return remaining_lines
 
 
-def _smallest_matching_span(lines: list[str], target: ErasureTarget) -> tuple[int, int]:
+def _find_smallest_matching_span(lines: list[str], target: ErasureTarget) -> tuple[int, int]:
     """Return the first span of lines that contains the target and cannot shrink at either end."""
     low, high = 1, len(lines)
     while low < high:  # find the shortest prefix that contains the target
         middle = (low + high) // 2
-        if target.is_in_text("".join(lines[:middle])):
+        if target.matches_text("".join(lines[:middle])):
             high = middle
         else:
             low = middle + 1
@@ -190,7 +190,7 @@ def _smallest_matching_span(lines: list[str], target: ErasureTarget) -> tuple[in
     low, high = 0, end - 1
     while low < high:  # then find the last start line of a span that still contains it
         middle = (low + high + 1) // 2
-        if target.is_in_text("".join(lines[middle:end])):
+        if target.matches_text("".join(lines[middle:end])):
             low = middle
         else:
             high = middle - 1
@@ -217,7 +217,7 @@ def _prune_document(value: Any, target: ErasureTarget) -> Any:
 
 def _prune(value: Any, target: ErasureTarget) -> Any:
     if isinstance(value, str):
-        return _REMOVED if target.is_in_value(value) else value
+        return _REMOVED if target.matches_value(value) else value
     if isinstance(value, list):
         parts = [_prune(item, target) for item in cast("list[Any]", value)]
         return [part for part in parts if part is not _REMOVED]
@@ -226,7 +226,7 @@ def _prune(value: Any, target: ErasureTarget) -> Any:
         pruned_entries = {
             name: _prune(item, target)
             for name, item in entries.items()
-            if not target.is_in_value(name)
+            if not target.matches_value(name)
         }
         return {name: item for name, item in pruned_entries.items() if item is not _REMOVED}
     return value

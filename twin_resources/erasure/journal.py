@@ -144,7 +144,7 @@ def find_request(state: State, number: int) -> ErasureRequest:
     return _request(first_row)
 
 
-def unfinished_requests(state: State) -> list[ErasureRequest]:
+def list_unfinished_requests(state: State) -> list[ErasureRequest]:
     """Return the requests that are not done, oldest first."""
     open_journal(state)
     with state.read_transaction() as connection:
@@ -167,7 +167,7 @@ def write_plan(state: State, number: int, plan: str) -> None:
         connection.execute(sa.update(requests).where(requests.c.number == number).values(plan=plan))
 
 
-def completed_steps(state: State, number: int) -> dict[str, int]:
+def read_completed_steps(state: State, number: int) -> dict[str, int]:
     """Return the number of erased items by store, for the stores that are done."""
     statement = sa.select(steps.c.place, steps.c.erased).where(steps.c.request == number)
     with state.read_transaction() as connection:
@@ -204,7 +204,7 @@ def record_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
             )
 
 
-def requested_deletions(state: State, number: int) -> dict[str, float]:
+def read_requested_deletions(state: State, number: int) -> dict[str, float]:
     """Return the request time of each deletion, in seconds since 1970, by its hash."""
     statement = sa.select(deletions.c.hash, deletions.c.asked_at)
     with state.read_transaction() as connection:

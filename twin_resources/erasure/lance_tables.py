@@ -25,7 +25,7 @@ import polars as pl
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.object_versions import VersionedBucket, bucket_for_tables
+from twin_resources.erasure.object_versions import VersionedBucket, find_tables_bucket
 from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE as PASSAGES
@@ -85,23 +85,23 @@ class LanceTables:
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         erased_count = 0
-        for author in self.author_folders(target):
+        for author in self.list_author_folders(target):
             if target.is_whole_author and author == target.author:
                 erased_count += self._remove_author(author)
                 continue
             for asset in self.assets(author):
                 erased_count += self._erase_rows(asset, author, target)
-        bucket = self._bucket()
+        bucket = self._find_bucket()
         if bucket is not None:
-            for author in self.author_folders(target):
+            for author in self.list_author_folders(target):
                 bucket.remove_old_versions(f"{author}/")
         return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
         locations: list[str] = []
-        bucket = self._bucket()
-        for author in self.author_folders(target):
+        bucket = self._find_bucket()
+        for author in self.list_author_folders(target):
             if bucket is None:
                 folder = Path(self.instance.tables.base_uri) / author
                 files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -113,16 +113,16 @@ class LanceTables:
                     locations += _find_in_files(
                         bucket.download(f"{author}/", Path(scratch)), target
                     )
-            locations += self._stale_indexes(author)
+            locations += self._find_stale_indexes(author)
         return locations
 
-    def author_folders(self, target: ErasureTarget) -> list[str]:
+    def list_author_folders(self, target: ErasureTarget) -> list[str]:
         """Return the folders under the base URI that may contain the target.
 
         These are the author's folder and shared ones, or all folders for a reader, because a reader
         may have asked any author.
         """
-        bucket = self._bucket()
+        bucket = self._find_bucket()
         if bucket is not None:
             names = bucket.list_folders()
         else:
@@ -135,7 +135,7 @@ class LanceTables:
 
     def assets(self, author: str) -> list[str]:
         """Return the names of an author's tables."""
-        bucket = self._bucket()
+        bucket = self._find_bucket()
         if bucket is not None:
             names = bucket.list_folders(f"{author}/")
         else:
@@ -200,7 +200,9 @@ class LanceTables:
         ):
             return 0
         tables = self.instance.tables
-        unlinked_rows = self._without_links(asset, author, matched_rows.linked_keys, target)
+        unlinked_rows = self._read_rows_without_links(
+            asset, author, matched_rows.linked_keys, target
+        )
         old_version_keys = matched_rows.linked_keys - set(
             unlinked_rows[:, 0].to_list() if unlinked_rows.width else ()
         )
@@ -218,7 +220,7 @@ class LanceTables:
             maintain_vector_index(tables, author)
         return len(matched_rows.keys) + unlinked_rows.height
 
-    def _without_links(
+    def _read_rows_without_links(
         self, asset: str, author: str, keys: set[str], target: ErasureTarget
     ) -> pl.DataFrame:
         """Return newest rows without the links, key column first; empty without keys."""
@@ -233,7 +235,7 @@ class LanceTables:
             name: pl.Series(
                 name,
                 [
-                    [link for link in links if not target.is_in_value(link)]
+                    [link for link in links if not target.matches_value(link)]
                     for links in rows[name].to_list()
                 ],
                 dtype=rows.schema[name],
@@ -255,18 +257,18 @@ class LanceTables:
         for asset in assets:
             # The lease blocks writers while the folder is deleted.
             with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=MAX_WORKING_S):
-                bucket = self._bucket()
+                bucket = self._find_bucket()
                 if bucket is not None:
                     bucket.remove(f"{author}/{asset}.lance/")
                 else:
                     shutil.rmtree(Path(tables.base_uri) / author / f"{asset}.lance")
-        if self._bucket() is None:
+        if self._find_bucket() is None:
             shutil.rmtree(Path(tables.base_uri) / author, ignore_errors=False)
         return len(assets)
 
-    def _stale_indexes(self, author: str) -> list[str]:
+    def _find_stale_indexes(self, author: str) -> list[str]:
         """Return unused index folders, which still contain the words in packed form."""
-        if self._bucket() is not None:
+        if self._find_bucket() is not None:
             return []  # the bucket's old object versions are deleted, including index folders
         stale_indexes: list[str] = []
         tables = self.instance.tables
@@ -288,8 +290,8 @@ class LanceTables:
             ]
         return stale_indexes
 
-    def _bucket(self) -> VersionedBucket | None:
-        return bucket_for_tables(self.instance.tables)
+    def _find_bucket(self) -> VersionedBucket | None:
+        return find_tables_bucket(self.instance.tables)
 
 
 def _find_in_files(files: Iterator[tuple[str, Path]], target: ErasureTarget) -> list[str]:
@@ -333,10 +335,10 @@ def _scan_version(
                 is_derived
                 or key in target.ids
                 or any(_references_target(row[name], target) for name in reference_columns)
-                or any(target.is_in_value(row[name]) for name in text_columns)
+                or any(target.matches_value(row[name]) for name in text_columns)
             ):
                 matched.keys.add(key)
-            elif any(target.is_in_value(row[name]) for name in link_columns):
+            elif any(target.matches_value(row[name]) for name in link_columns):
                 matched.linked_keys.add(key)
 
 

@@ -85,7 +85,7 @@ def _steps(
         )
         yield (
             "the disks of other hosts with this state store",
-            f"delete {_copied_checkpoints(target)} there; an outbox there may send its data "
+            f"delete {_list_copied_checkpoints(target)} there; an outbox there may send its data "
             "later, so run `twin forget` again once `twin status` on each host shows it empty",
         )
     answer_counts = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
@@ -111,7 +111,7 @@ def _steps(
     if target.subject.kind != "reader":
         yield (
             "adapters that were copied from here (to a model hub or another server)",
-            f"delete them there: {_copied_adapters(target)}",
+            f"delete them there: {_list_copied_adapters(target)}",
         )
 
 
@@ -121,7 +121,11 @@ def _langfuse_step(
     return (
         f"Langfuse at {host}",
         "its deletions were requested over the API and run in the background"
-        + (f": {len(accepted_at):,} accepted {_date_range(accepted_at)}" if accepted_at else "")
+        + (
+            f": {len(accepted_at):,} accepted {_format_date_range(accepted_at)}"
+            if accepted_at
+            else ""
+        )
         + (f" ({remaining_count} traces and scores were still returned)" if remaining_count else "")
         + ", as does the intake of the last minutes: search it again after a day and delete "
         "what is left; until then the ledger may read it back; its exports and backups "
@@ -129,14 +133,14 @@ def _langfuse_step(
     )
 
 
-def _date_range(moments: Sequence[float]) -> str:
+def _format_date_range(moments: Sequence[float]) -> str:
     first_day, last_day = (
         datetime.fromtimestamp(moment, UTC).date() for moment in (moments[0], moments[-1])
     )
     return f"from {first_day} to {last_day}"
 
 
-def _copied_adapters(target: ErasureTarget) -> str:
+def _list_copied_adapters(target: ErasureTarget) -> str:
     """Return the published checkpoints with their addresses, then the other checkpoints."""
     published_ids = {entry.partition(" ")[0] for entry in target.published}
     return ", ".join([*sorted(target.published), *sorted(target.checkpoints - published_ids)]) or (
@@ -144,7 +148,7 @@ def _copied_adapters(target: ErasureTarget) -> str:
     )
 
 
-def _copied_checkpoints(target: ErasureTarget) -> str:
+def _list_copied_checkpoints(target: ErasureTarget) -> str:
     """Return the checkpoints that another host may have fetched, as paths in its home."""
     author_folder = {f"checkpoints/{target.author}"} if target.is_whole_author else set[str]()
     return ", ".join(

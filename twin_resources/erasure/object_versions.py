@@ -117,16 +117,16 @@ class VersionedBucket:
         return len(versions)
 
 
-def bucket_for_tables(tables: Tables) -> VersionedBucket | None:
+def find_tables_bucket(tables: Tables) -> VersionedBucket | None:
     """Return the bucket of the tables, or None if they are in a folder.
 
     Raises:
-        TwinError: see `bucket_for_address`.
+        TwinError: see `open_bucket`.
     """
-    return bucket_for_address(tables.base_uri, tables.storage_options)
+    return open_bucket(tables.base_uri, tables.storage_options)
 
 
-def bucket_for_address(
+def open_bucket(
     base_uri: str, storage_options: Mapping[str, str] | None = None
 ) -> VersionedBucket | None:
     """Return the part of a bucket under an address, or None if the address is a folder.

@@ -25,8 +25,8 @@ from twin_resources.observability.langfuse.tombstones import (
     add_tombstones,
     limit_tombstones,
     read_spans,
+    remove_traces,
     tombstone_hash,
-    without_traces,
 )
 from twin_resources.observability.trace_store.otlp import OtlpSpan
 
@@ -65,7 +65,7 @@ class OutboxRows:
         path = outbox_path(self.instance.settings)
         if path.is_file():
             with open_for_erasure(path) as connection:
-                limit_tombstones(connection, _person_tombstones(target), until=until)
+                limit_tombstones(connection, _make_person_tombstones(target), until=until)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
@@ -85,17 +85,17 @@ class OutboxRows:
 
 def span_contains_target(span: OtlpSpan, target: ErasureTarget) -> bool:
     """Return whether a span belongs to an erased trace or contains erased data."""
-    return target.matches_identifier(span.trace_id) or target.is_in_value(dict(span.attributes))
+    return target.matches_identifier(span.trace_id) or target.matches_value(dict(span.attributes))
 
 
 def _list_tombstones(target: ErasureTarget, traces: set[str]) -> list[str]:
     hashes = [tombstone_hash("trace", trace) for trace in sorted(traces)]
     if target.subject.kind == "post":
         hashes += [tombstone_hash("chunk", chunk) for chunk in sorted(target.chunks)]
-    return hashes + _person_tombstones(target)
+    return hashes + _make_person_tombstones(target)
 
 
-def _person_tombstones(target: ErasureTarget) -> list[str]:
+def _make_person_tombstones(target: ErasureTarget) -> list[str]:
     if target.subject.kind == "author":
         return [tombstone_hash("author", target.author)]
     return (
@@ -116,7 +116,7 @@ def _erase_traces(connection: sqlite3.Connection, table: str, target: ErasureTar
         if not traces:
             continue
         erased_traces |= traces
-        remaining_body = without_traces(body, traces)
+        remaining_body = remove_traces(body, traces)
         if remaining_body is None:
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
         elif table == "waiting":
@@ -139,7 +139,7 @@ def _erase_scores(
         if kind != "score":
             continue
         score = json.loads(body)
-        if score.get("traceId") in traces or target.is_in_value(score):
+        if score.get("traceId") in traces or target.matches_value(score):
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
             erased_count += 1
     return erased_count

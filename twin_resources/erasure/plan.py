@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 import sqlalchemy as sa
 
 from twin_resources.authors import list_authors, read_author
-from twin_resources.erasure.checkpoint_folders import find_trained_on
+from twin_resources.erasure.checkpoint_folders import find_trained_checkpoints
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
@@ -47,13 +47,13 @@ def plan_erasure(
         TwinError: the post, the author or the reader is unknown; nothing was written.
     """
     ledger.open_tables(instance.state)
-    target = replace(_initial_target(instance, subject), key_hash=key_hash)
+    target = replace(_make_initial_target(instance, subject), key_hash=key_hash)
     tables, collector = LanceTables(instance), FingerprintCollector()
     if subject.kind == "post":
         target = _follow_derived_rows(tables, target)
-        for text in _own_texts(tables, target):
+        for text in _read_own_texts(tables, target):
             collector.add(text)
-        for text in _other_post_texts(instance, target):
+        for text in _read_other_post_texts(instance, target):
             collector.exclude_shared(text)
         target = replace(target, fingerprints=collector.fingerprints())
     traces, shown_to = _find_traces(instance, target)
@@ -63,31 +63,33 @@ def plan_erasure(
     if subject.kind != "post":
         if subject.kind == "author":
             for asset in _TEXTS:
-                for text in _post_texts(instance, subject.author, asset=asset):
+                for text in _read_post_texts(instance, subject.author, asset=asset):
                     collector.add(text)
         _fingerprint_requests(instance, target, collector)
         for author in list_authors(instance.settings):
             if author.slug != subject.author:
-                for text in _post_texts(instance, author.slug):
+                for text in _read_post_texts(instance, author.slug):
                     collector.exclude_shared(text)
         target = replace(target, fingerprints=collector.fingerprints())
     target = replace(target, authors=_find_authors(instance, target))
     if subject.kind == "author":  # tables and checkpoints are deleted as folders
         checkpoints = {version.checkpoint for version in instance.registry.versions(target.author)}
-        return replace(target, published=_published(instance, checkpoints))
+        return replace(target, published=_find_published_checkpoints(instance, checkpoints))
     target = _follow_derived_rows(tables, target)
     authors = [target.author] if target.author else instance.registry.authors()
     trained_checkpoints = {
-        checkpoint for author in authors for checkpoint in find_trained_on(instance, author, target)
+        checkpoint
+        for author in authors
+        for checkpoint in find_trained_checkpoints(instance, author, target)
     }
     return replace(
         target,
         checkpoints=frozenset(trained_checkpoints),
-        published=_published(instance, trained_checkpoints),
+        published=_find_published_checkpoints(instance, trained_checkpoints),
     )
 
 
-def _published(instance: Installation, checkpoints: Set[str]) -> frozenset[str]:
+def _find_published_checkpoints(instance: Installation, checkpoints: Set[str]) -> frozenset[str]:
     """Return those checkpoints that were published, with the address that `twin publish` recorded.
 
     They are read before the erasure, because an address may contain the author's name.
@@ -102,7 +104,7 @@ def _published(instance: Installation, checkpoints: Set[str]) -> frozenset[str]:
     )
 
 
-def _initial_target(instance: Installation, subject: ErasureSubject) -> ErasureTarget:
+def _make_initial_target(instance: Installation, subject: ErasureSubject) -> ErasureTarget:
     if subject.kind == "author":
         name = _display_name(instance, subject.author)
         names = frozenset({subject.author, name} - {""})
@@ -132,7 +134,9 @@ def _initial_target(instance: Installation, subject: ErasureSubject) -> ErasureT
 def _display_name(instance: Installation, slug: str) -> str:
     has_author_file = (instance.settings.authors_dir / f"{slug}.toml").is_file()
     name = read_author(instance.settings, slug).name if has_author_file else ""
-    is_known = has_author_file or slug in LanceTables(instance).author_folders(_slug_target(slug))
+    is_known = has_author_file or slug in LanceTables(instance).list_author_folders(
+        _make_slug_target(slug)
+    )
     if not is_known and slug not in instance.registry.authors():
         raise TwinError(
             f"forget the author {slug!r}",
@@ -143,7 +147,7 @@ def _display_name(instance: Installation, slug: str) -> str:
     return name if " " in name.strip() else ""
 
 
-def _slug_target(slug: str) -> ErasureTarget:
+def _make_slug_target(slug: str) -> ErasureTarget:
     return ErasureTarget(ErasureSubject("author", slug, slug), names=frozenset({slug}))
 
 
@@ -152,7 +156,7 @@ def _follow_derived_rows(tables: LanceTables, target: ErasureTarget) -> ErasureT
     while True:
         derived_keys: set[str] = set()
         chunks: set[str] = set()
-        for author in tables.author_folders(target):
+        for author in tables.list_author_folders(target):
             for asset in tables.assets(author):
                 matched_keys = tables.find_rows(asset, author, target, by_text=False).derived_keys
                 derived_keys |= matched_keys
@@ -165,17 +169,17 @@ def _follow_derived_rows(tables: LanceTables, target: ErasureTarget) -> ErasureT
         )
 
 
-def _own_texts(tables: LanceTables, target: ErasureTarget) -> Iterator[str]:
+def _read_own_texts(tables: LanceTables, target: ErasureTarget) -> Iterator[str]:
     for asset in tables.assets(target.author):
         yield from tables.own_texts(asset, target.author, target)
 
 
-def _other_post_texts(instance: Installation, target: ErasureTarget) -> Iterator[str]:
+def _read_other_post_texts(instance: Installation, target: ErasureTarget) -> Iterator[str]:
     for asset in _TEXTS:
-        yield from _post_texts(instance, target.author, excluded=target, asset=asset)
+        yield from _read_post_texts(instance, target.author, excluded=target, asset=asset)
 
 
-def _post_texts(
+def _read_post_texts(
     instance: Installation,
     author: str,
     *,
@@ -208,20 +212,22 @@ def _find_traces(instance: Installation, target: ErasureTarget) -> tuple[set[str
             str(row["trace_id"])
             for row in rows
             if target.is_whole_author
-            or target.is_in_value(dict(row))
-            or _shows_passage(row, target)
+            or target.matches_value(dict(row))
+            or _contains_target_passage(row, target)
         }
     store = cast("_Traces", make_trace_store(instance))
     providers: dict[str, str] = {}
     for observation in store.iter_observations():
-        if belongs_to_target(observation, target) or _shows_passage(observation.row, target):
+        if belongs_to_target(observation, target) or _contains_target_passage(
+            observation.row, target
+        ):
             trace_ids.add(observation.trace_id)
         if observation.provider:
             providers[observation.trace_id] = observation.provider
     return trace_ids, {f"{providers[trace]} {trace}" for trace in trace_ids & providers.keys()}
 
 
-def _shows_passage(row: Any, target: ErasureTarget) -> bool:
+def _contains_target_passage(row: Any, target: ErasureTarget) -> bool:
     """Return whether a prompt contained one of the target's passages."""
     passage_ids = row.get("chunks")
     if passage_ids is None:
@@ -256,7 +262,7 @@ def _fingerprint_requests(
     instance: Installation, target: ErasureTarget, collector: FingerprintCollector
 ) -> None:
     """Fingerprint the target's questions and edits, except words that others also use."""
-    requests = list(_request_texts(instance, target))
+    requests = list(_read_request_texts(instance, target))
     for is_own, text in requests:
         if is_own:
             collector.add(text)
@@ -265,7 +271,9 @@ def _fingerprint_requests(
             collector.exclude_shared(text)
 
 
-def _request_texts(instance: Installation, target: ErasureTarget) -> Iterator[tuple[bool, str]]:
+def _read_request_texts(
+    instance: Installation, target: ErasureTarget
+) -> Iterator[tuple[bool, str]]:
     """Yield the questions and edits of all readers, each as (whether it is erased, text)."""
     is_reader, reader = target.subject.kind == "reader", target.subject.name
     traces, scores = ledger.traces, ledger.scores

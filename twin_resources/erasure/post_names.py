@@ -151,7 +151,7 @@ def _find_open_request(
     instance: Installation, name: str, authors: Sequence[str]
 ) -> ErasureSubject | None:
     """Return the subject of an open request for that name, whose post may already be deleted."""
-    for request in journal.unfinished_requests(instance.state):
+    for request in journal.list_unfinished_requests(instance.state):
         subject = request.subject
         if subject is None or subject.kind != "post" or subject.author not in authors:
             continue

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.object_versions import bucket_for_address
+from twin_resources.erasure.object_versions import open_bucket
 from twin_resources.storage.places import FileStore
 
 
@@ -29,7 +29,7 @@ class SharedStore:
         """See `DataStore.erase`."""
         erased_count = 0
         for folder in self._folders(target):
-            bucket = bucket_for_address(self._address)
+            bucket = open_bucket(self._address)
             if bucket is not None:
                 erased_count += bucket.remove(f"{folder}/")
             else:
@@ -53,7 +53,7 @@ class SharedStore:
         """
         if not self._address:
             return []
-        bucket, file_store = bucket_for_address(self._address), FileStore(self._address)
+        bucket, file_store = open_bucket(self._address), FileStore(self._address)
         names = (
             bucket.list_objects("checkpoints/") if bucket else file_store.list_files("checkpoints")
         )

@@ -62,11 +62,11 @@ def row_contains_target(row: tuple[Any, ...], target: ErasureTarget) -> bool:
     for value in row:
         if isinstance(value, bytes):
             if any(
-                target.matches_identifier(text.value) or target.is_in_text(text.value)
+                target.matches_identifier(text.value) or target.matches_text(text.value)
                 for text in decode_bytes(value)
             ):
                 return True
-        elif value is not None and target.is_in_value(value):
+        elif value is not None and target.matches_value(value):
             return True
     return False
 

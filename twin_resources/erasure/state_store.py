@@ -106,7 +106,7 @@ def _tables(connection: sa.Connection) -> list[sa.Table]:
 
 
 def _row_contains_target(row: Mapping[str, Any], target: ErasureTarget) -> bool:
-    return any(value is not None and target.is_in_value(value) for value in row.values())
+    return any(value is not None and target.matches_value(value) for value in row.values())
 
 
 def _erase_from_table(connection: sa.Connection, table: sa.Table, target: ErasureTarget) -> int:
@@ -129,21 +129,21 @@ def _erase_from_table(connection: sa.Connection, table: sa.Table, target: Erasur
         if table.name == SETTLED_TABLE and not target.is_whole_author:
             unit = f"forgotten:{secrets.token_hex(8)}"
             connection.execute(sa.update(table).where(is_this_row).values(unit=unit))
-        elif _is_meaningless_without_target(values, target) or any(
-            target.is_in_value(values[column.name]) for column in table.primary_key
+        elif _depends_on_target(values, target) or any(
+            target.matches_value(values[column.name]) for column in table.primary_key
         ):
             connection.execute(sa.delete(table).where(is_this_row))
         else:
             cleared_values: dict[str, Any] = {
                 column.name: {} if isinstance(column.type, sa.JSON) else ""
                 for column in table.c
-                if values[column.name] is not None and target.is_in_value(values[column.name])
+                if values[column.name] is not None and target.matches_value(values[column.name])
             }
             connection.execute(sa.update(table).where(is_this_row).values(**cleared_values))
     return erased_count
 
 
-def _is_meaningless_without_target(values: Mapping[str, Any], target: ErasureTarget) -> bool:
+def _depends_on_target(values: Mapping[str, Any], target: ErasureTarget) -> bool:
     """Return whether the whole row must be deleted, because it depends on a trace or a reader."""
     return "trace_id" in values or any(
         isinstance(values.get(name), str) and target.matches_identifier(values[name])

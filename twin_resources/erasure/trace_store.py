@@ -148,7 +148,7 @@ class LangfuseTraces:
             str(item["id"])
             for author in sorted(target.authors | {target.author} - {""})
             for item in dataset_items(self.client, author)
-            if (target.is_whole_author and author == target.author) or target.is_in_value(item)
+            if (target.is_whole_author and author == target.author) or target.matches_value(item)
         ]
 
     def erase(self, target: ErasureTarget) -> int:
@@ -163,10 +163,10 @@ class LangfuseTraces:
         scores = [
             str(score["id"])
             for score in self.client.scores()
-            if target.is_in_value(score)
+            if target.matches_value(score)
             and _score_trace_id(score) not in traces  # deleted with its trace
         ]
-        accepted_requests = journal.requested_deletions(self.instance.state, self.request)
+        accepted_requests = journal.read_requested_deletions(self.instance.state, self.request)
         pending_traces = [
             trace for trace in sorted(traces) if hash_parts("trace", trace) not in accepted_requests
         ]
@@ -227,7 +227,7 @@ class LangfuseTraces:
         ]
         locations += [f"dataset item {item_id}" for item_id in self.find_dataset_items(target)]
         return locations + [
-            f"score {score['id']}" for score in self.client.scores() if target.is_in_value(score)
+            f"score {score['id']}" for score in self.client.scores() if target.matches_value(score)
         ]
 
 
@@ -253,7 +253,7 @@ def belongs_to_target(observation: ErasableObservation, target: ErasureTarget) -
         return True
     if target.is_whole_author and observation.author == target.author:
         return True
-    return target.is_in_value(dict(observation.row))
+    return target.matches_value(dict(observation.row))
 
 
 def _read_observation(row: dict[str, Any]) -> ErasableObservation:

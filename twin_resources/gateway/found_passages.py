@@ -126,7 +126,7 @@ class PassageFinder:
             # A disconnect cancels this task, and a question that has not begun leaves the queue.
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads,
-                self._retrieve_timed,
+                self._retrieve_and_time,
                 author,
                 searches,
                 token_budget,
@@ -180,7 +180,7 @@ class PassageFinder:
         """Find passages as `find` does, in the caller's thread; errors are raised."""
         return self._retrieve(author, searches, CONTEXT_TOKENS, with_quotes, earlier_answers)
 
-    def _retrieve_timed(
+    def _retrieve_and_time(
         self,
         author: str,
         searches: Sequence[str],
@@ -279,7 +279,7 @@ class PassageFinder:
             return self._retriever
 
 
-def passage_finder_for(settings: Settings) -> PassageFinder:
+def create_passage_finder(settings: Settings) -> PassageFinder:
     """Return a finder of passages in the tables of a home, with the home's embedder."""
 
     def open_retriever() -> Retriever:

@@ -125,7 +125,7 @@ class AppriseChannel:
 
     def send(self, notice: Notice) -> None:
         messages: list[str] = []
-        with _CapturedLogs(messages):
+        with _LogCapture(messages):
             is_accepted = asyncio.run(
                 self._apprise.async_notify(title=notice.title, body=notice.body)
             )
@@ -243,7 +243,7 @@ def _read_queue(state: State) -> Sequence[sa.Row[Any]]:
         return connection.execute(statement).all()
 
 
-class _CapturedLogs(logging.Handler):
+class _LogCapture(logging.Handler):
     """Collects Apprise's error messages from its log, because Apprise returns only False."""
 
     def __init__(self, messages: list[str]) -> None:

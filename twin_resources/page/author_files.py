@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_resources.authors import list_readable_authors
-from twin_resources.quality.judges.voice_shown import PICTURE, newest_voice_figures_file
+from twin_resources.quality.judges.voice_shown import PICTURE, find_newest_voice_figures
 from twin_resources.settings import Settings
 
 MAX_PLOT_BYTES = 2_000_000
@@ -49,7 +49,7 @@ class AuthorFiles:
         """
         folder = self.settings.checkpoints_dir / author
         plots: dict[str, Path] = {}
-        voice = newest_voice_figures_file(self.settings.checkpoints_dir, author)
+        voice = find_newest_voice_figures(self.settings.checkpoints_dir, author)
         if voice is not None and voice.with_name(PICTURE).exists():
             plots["voice"] = voice.with_name(PICTURE)
         reports = sorted(folder.glob("*/evaluation/*.md"), key=lambda path: path.stat().st_mtime)
@@ -60,13 +60,13 @@ class AuthorFiles:
                     name = path.stem.removeprefix(f"{stem}-").replace("_", " ")
                     plots.setdefault(f"{name} of the gate", path)
         return [
-            (name, _to_data_url(path))
+            (name, _encode_data_url(path))
             for name, path in plots.items()
             if path.stat().st_size <= MAX_PLOT_BYTES
         ]
 
 
-def _to_data_url(path: Path) -> str:
+def _encode_data_url(path: Path) -> str:
     # An SVG in an <img> element does not run scripts or load files.
     return (
         f"data:{PLOT_MEDIA_TYPES[path.suffix]};base64,"

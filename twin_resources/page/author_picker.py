@@ -11,7 +11,7 @@ import gradio as gr
 from twin_resources.errors import TwinError
 from twin_resources.page.author_files import AuthorFiles
 from twin_resources.page.conversation import GatewayClient, group_aliases_by_author
-from twin_resources.page.page_notices import error_notice
+from twin_resources.page.page_notices import render_error_notice
 from twin_resources.page.readable import escape_html
 
 DEFAULT_HEADING = "LLM Twin"
@@ -45,13 +45,13 @@ class AuthorPicker:
         try:
             return group_aliases_by_author(await self._endpoint.models()), ""
         except TwinError as error:
-            return {}, error_notice(error)
+            return {}, render_error_notice(error)
 
     def author_name(self, author: str | None) -> str:
         """Return the author's name, or the slug if the home has no file about the author."""
         return self.files.names().get(author or "", author or "")
 
-    def author_dropdown(self, slugs: list[str], chosen: str | None) -> Any:
+    def build_author_dropdown(self, slugs: list[str], chosen: str | None) -> Any:
         """Return the dropdown with these authors; it is hidden if there is only one."""
         names = self.files.names()
         choices = [(names.get(slug, slug), slug) for slug in slugs]

@@ -21,7 +21,7 @@ from twin_resources.page.author_picker import AuthorPicker, heading
 from twin_resources.page.conversation import AnswersInProgress, GatewayClient, model_name
 from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import describe_prose, render_footnotes
-from twin_resources.page.page_notices import error_notice, notice
+from twin_resources.page.page_notices import notice, render_error_notice
 from twin_resources.page.readable import escape_html
 from twin_resources.page.turns import Conversations, Turn
 from twin_resources.registry.route_names import DRAFT
@@ -261,9 +261,9 @@ class ChatTab:
         slugs, notice_html = await self._author_picker.load_versions()
         last_author = next(reversed(conversation.parse_conversations(browser_state)), None)
         author = last_author if last_author in slugs else next(iter(slugs), None)
-        return self._author_picker.author_dropdown(list(slugs), author), *self._render_conversation(
-            browser_state, author, slugs, notice_html
-        )
+        return self._author_picker.build_author_dropdown(
+            list(slugs), author
+        ), *self._render_conversation(browser_state, author, slugs, notice_html)
 
     async def _change_author(self, browser_state: object, author: str) -> tuple[Any, ...]:
         return self._render_conversation(
@@ -280,10 +280,10 @@ class ChatTab:
         turns = conversation.parse_conversations(browser_state).get(author or "", [])
         return (
             heading(self._author_picker.author_name(author)),
-            _version_dropdown(slugs.get(author or "", [])),
+            _build_version_dropdown(slugs.get(author or "", [])),
             notice_html,
             _render_chat(turns),
-            conversation.last_answered_index(turns),
+            conversation.find_last_answered_index(turns),
         )
 
     def _show_welcome(self, author: str | None) -> tuple[Any, Any]:
@@ -335,7 +335,7 @@ class ChatTab:
             context_turns, answering_model = previous_turns[:-1], model_name(author, "")
         else:
             context_turns, answering_model = previous_turns, model
-        messages = conversation.messages_for(context_turns, question, model=answering_model)
+        messages = conversation.build_model_messages(context_turns, question, model=answering_model)
         turn = conversation.new_turn(question, model)
         turns = [*previous_turns, turn]
         conversations = conversation.replace_turns(conversations, author, turns)
@@ -350,7 +350,11 @@ class ChatTab:
                 yield _render_chat(turns), *(gr.skip(),) * 5
             turn["how"] = "whole" if turn["twin"] else "stopped"
         except TwinError as error:
-            turn["how"], turn["why"], notice_html = "failed", error.found, error_notice(error)
+            turn["how"], turn["why"], notice_html = (
+                "failed",
+                error.found,
+                render_error_notice(error),
+            )
         if turn["how"] == "stopped":
             notice_html = notice("Stopped. Only complete answers accept feedback.")
         turn_index = len(turns) - 1 if turn["how"] == "whole" else None
@@ -458,7 +462,7 @@ class ChatTab:
         try:
             await self._endpoint.give_feedback(trace_id, **feedback)
         except TwinError as error:
-            return error_notice(error), False
+            return render_error_notice(error), False
         return notice("Thank you: stored."), True
 
 
@@ -472,13 +476,16 @@ def _trace_id(turns: Sequence[Turn], turn_index: int | None) -> str:
 def _render_chat(turns: Sequence[Turn]) -> Any:
     messages: Any = conversation.render_messages(turns)
     answers = [message for message in messages if message["role"] == "assistant"]
-    for message, turn in zip(answers, conversation.turns_with_answers(turns), strict=True):
+    for message, turn in zip(answers, conversation.select_answered_turns(turns), strict=True):
         if turn["twin"]:
-            message["content"] = [message["content"], _html_part(render_footnotes(turn["twin"]))]
-    return gr.Chatbot(value=messages, feedback_value=conversation.feedback_values(turns))
+            message["content"] = [
+                message["content"],
+                _build_html_part(render_footnotes(turn["twin"])),
+            ]
+    return gr.Chatbot(value=messages, feedback_value=conversation.list_feedback_values(turns))
 
 
-def _html_part(html: str) -> dict[str, Any]:
+def _build_html_part(html: str) -> dict[str, Any]:
     """Return HTML as a part of a message, in Gradio's format for a stored `gr.HTML`.
 
     With a component for each answer, every streamed piece took 50 ms in a conversation of 60 turns.
@@ -496,7 +503,7 @@ def _toggle_stop_button(is_busy: bool) -> tuple[Any, Any]:
     return gr.Button(visible=is_busy), gr.Button(visible=not is_busy)
 
 
-def _version_dropdown(aliases: list[str]) -> Any:
+def _build_version_dropdown(aliases: list[str]) -> Any:
     choices = [(VERSION_LABELS.get(alias, alias), alias) for alias in aliases if alias != DRAFT]
     value = aliases[0] if aliases else None
     return gr.Dropdown(choices=choices, value=value, visible=len(choices) > 1)

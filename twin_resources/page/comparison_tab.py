@@ -30,8 +30,8 @@ from twin_resources.page.conversation import (
     model_name,
 )
 from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
-from twin_resources.page.footnotes import format_cost, trace_link
-from twin_resources.page.page_notices import error_notice, notice
+from twin_resources.page.footnotes import format_cost, render_trace_link
+from twin_resources.page.page_notices import notice, render_error_notice
 from twin_resources.page.plain_names import version_name
 from twin_resources.page.readable import escape_html
 from twin_resources.page.turns import Turn
@@ -60,7 +60,7 @@ class ComparisonTab:
             AnswersInProgress(),
         )
         # `left` and `right` contain turns; `names` contains the alias of each side.
-        self.state = gr.State(_initial_state(BEFORE, blind=False))
+        self.state = gr.State(_build_initial_state(BEFORE, blind=False))
         with gr.Row(elem_id="compare-choice"):
             self.pair = gr.Radio(
                 choices=[("before | after", BEFORE), ("own | paid", PAID)],
@@ -186,7 +186,7 @@ class ComparisonTab:
     def _reset(self, blind: bool, pair: str) -> tuple[Any, ...]:
         names = BLIND_LABELS if blind else SIDE_LABELS[pair].values()
         empty = [gr.Chatbot(value=[], label=name) for name in names]
-        return *empty, _initial_state(pair, blind=blind), gr.Row(visible=False), ""
+        return *empty, _build_initial_state(pair, blind=blind), gr.Row(visible=False), ""
 
     async def _answer_models(self) -> set[str]:
         try:
@@ -223,7 +223,7 @@ class ComparisonTab:
         streams: list[AsyncIterator[PartialAnswer]] = []
         for side, alias in zip(sides, names, strict=True):
             model = model_name(author, alias)
-            messages = conversation.messages_for(side, question, model=model)
+            messages = conversation.build_model_messages(side, question, model=model)
             answer = self._endpoint.ask(model, messages)
             streams.append(self._answers_in_progress.stream_until_stopped(session, answer))
             side.append(conversation.new_turn(question, model))
@@ -249,7 +249,7 @@ class ComparisonTab:
         names = random.sample(MODEL_PAIRS[pair], 2) if blind else list(MODEL_PAIRS[pair])
         sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]
         streams = self._start_answers(question, sides, names, author, request)
-        state = _initial_state(pair, blind=blind) | {
+        state = _build_initial_state(pair, blind=blind) | {
             "left": sides[0],
             "right": sides[1],
             "names": names,
@@ -265,7 +265,11 @@ class ComparisonTab:
         async for side_index, piece in _merge_streams(streams):
             turn = sides[side_index][-1]
             if isinstance(piece, TwinError):
-                turn["how"], turn["why"], notice_html = "failed", piece.found, error_notice(piece)
+                turn["how"], turn["why"], notice_html = (
+                    "failed",
+                    piece.found,
+                    render_error_notice(piece),
+                )
                 continue
             turn["answer"], turn["twin"] = piece.text, dict(piece.facts)
             if piece.facts:
@@ -302,7 +306,7 @@ class ComparisonTab:
                         str(worse["trace_id"]), preferred=str(better["trace_id"])
                     )
                 except TwinError as error:
-                    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), error_notice(error)
+                    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), render_error_notice(error)
                 message = f"Stored: {BLIND_LABELS[1 - preferred]} is rejected."
             return (
                 *_render_sides(state, is_revealed=True),
@@ -314,7 +318,7 @@ class ComparisonTab:
         return vote
 
 
-def _initial_state(pair: str, *, blind: bool) -> dict[str, Any]:
+def _build_initial_state(pair: str, *, blind: bool) -> dict[str, Any]:
     """Return the state before the first question; `names` contains the alias of each side."""
     return {"left": [], "right": [], "names": list(MODEL_PAIRS[pair]), "pair": pair, "blind": blind}
 
@@ -332,7 +336,7 @@ def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any
             name = f"{name}: {label.partition(': ')[2]}"
         if is_revealed and side and side[-1]["twin"]:
             twin = side[-1]["twin"]
-            link = trace_link(str(twin.get("trace_id", "")), label="every step")
+            link = render_trace_link(str(twin.get("trace_id", "")), label="every step")
             facts = " · ".join(
                 (
                     escape_html(version_name(str(twin.get("version", "")))),

@@ -165,7 +165,7 @@ class AnswersInProgress:
         try:
             async with aclosing(answer):
                 while not stop_event.is_set():
-                    next_piece = asyncio.ensure_future(_next_piece(answer))
+                    next_piece = asyncio.ensure_future(_read_next_piece(answer))
                     await asyncio.wait({next_piece, stop_task}, return_when=asyncio.FIRST_COMPLETED)
                     if not next_piece.done():
                         next_piece.cancel()
@@ -185,7 +185,7 @@ class AnswersInProgress:
                 self._stop_events.pop(session, None)
 
 
-async def _next_piece(answer: AsyncGenerator[PartialAnswer]) -> PartialAnswer | None:
+async def _read_next_piece(answer: AsyncGenerator[PartialAnswer]) -> PartialAnswer | None:
     return await anext(answer, None)
 
 

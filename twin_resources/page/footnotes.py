@@ -65,7 +65,7 @@ def render_answer_details(facts: Facts) -> str:
         "Prose": escape_html(describe_prose(facts)),
         "Cost": describe_cost(facts.get("cost_usd")),
         "Not as planned": escape_html(facts.get("degraded") or ""),
-        "Every step": trace_link(trace),
+        "Every step": render_trace_link(trace),
     }
     rows_html = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows.items() if text)
     disclosure_text = str(facts.get("disclosure") or "")
@@ -117,7 +117,7 @@ def describe_prose(facts: Facts) -> str:
     return f"{prose.get('left_out')} of {prose.get('sentences')} sentences left out as unsupported"
 
 
-def trace_link(trace: str, *, label: str = "") -> str:
+def render_trace_link(trace: str, *, label: str = "") -> str:
     """Return a link to a trace in the page, labelled with its id or `label`; "" without a trace."""
     if not trace:
         return ""
@@ -253,19 +253,17 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
         begin = text.find(" ", begin) + 1 if " " in text[begin : spans[0][0]] else begin
     if end < len(text) and " " in text[spans[-1][1] : end]:
         end = text.rfind(" ", spans[-1][1], end)
-    excerpt = (
-        f"{'… ' * bool(begin)}{_render_marked(text, marks, begin, end)}{' …' * (end < len(text))}"
-    )
+    excerpt = f"{'… ' * bool(begin)}{_render_with_marks(text, marks, begin, end)}{' …' * (end < len(text))}"
     full_passage_html = (
         f"<details><summary>The whole passage</summary>"
-        f"<p>{_render_marked(text, marks, 0, len(text))}</p></details>"
+        f"<p>{_render_with_marks(text, marks, 0, len(text))}</p></details>"
         if begin or end < len(text)
         else ""
     )
     return f"<p>{excerpt}</p>{full_passage_html}"
 
 
-def marked_range(quote: Facts) -> Range | None:
+def find_marked_range(quote: Facts) -> Range | None:
     """Return the range of the answering sentence in the quotation, or None if unknown."""
     marked = quote.get("marked")
     values = cast("list[object]", list(marked)) if isinstance(marked, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
@@ -277,18 +275,18 @@ def marked_range(quote: Facts) -> Range | None:
 
 
 def _answering_sentence(quote: Facts) -> str:
-    text, place = str(quote.get("text") or ""), marked_range(quote)
+    text, place = str(quote.get("text") or ""), find_marked_range(quote)
     return text[place[0] : place[1]] if place else text
 
 
 def _render_quotation(quote: Facts) -> str:
-    text, place = str(quote.get("text") or ""), marked_range(quote)
-    return _render_marked(text, [place] if place else [], 0, len(text))
+    text, place = str(quote.get("text") or ""), find_marked_range(quote)
+    return _render_with_marks(text, [place] if place else [], 0, len(text))
 
 
 def _find_mark_range(quote_range: Range, quote: Facts) -> Range:
     """Return the range in a passage of the answering sentence, or else of the whole quotation."""
-    inner = marked_range(quote)
+    inner = find_marked_range(quote)
     if inner is None:
         return quote_range
     text = str(quote.get("text") or "")
@@ -296,7 +294,7 @@ def _find_mark_range(quote_range: Range, quote: Facts) -> Range:
     return max(quote_range[0], low + inner[0]), min(quote_range[1], low + inner[1])
 
 
-def _render_marked(text: str, ranges: Sequence[Range], begin: int, end: int) -> str:
+def _render_with_marks(text: str, ranges: Sequence[Range], begin: int, end: int) -> str:
     parts: list[str] = []
     position = begin
     for low, high in ranges:

@@ -19,6 +19,6 @@ def notice(text: str, *, is_error: bool = False) -> str:
     return f'<p role="{role}" class="twin-notice {kind}">{escape_html(text)}</p>'
 
 
-def error_notice(error: TwinError) -> str:
+def render_error_notice(error: TwinError) -> str:
     """Return a notice of a failure with its cause and the next step."""
     return notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", is_error=True)

@@ -35,20 +35,20 @@ def read_spending(settings: Settings) -> list[BudgetSpending]:
             (
                 "Paid model, today",
                 settings.paid_budget_per_day,
-                account.amount_spent(purpose="answer"),
+                account.sum_spending(purpose="answer"),
             ),
             (
                 "Teacher, this month",
                 settings.teacher_budget_per_month,
-                account.amount_spent(period="month", purpose="teacher"),
+                account.sum_spending(period="month", purpose="teacher"),
             ),
             (
                 "Judge, this month",
                 settings.judge_budget_per_month,
-                account.amount_spent(period="month", purpose="judge"),
+                account.sum_spending(period="month", purpose="judge"),
             ),
-            ("All, today", settings.budget_per_day, account.amount_spent()),
-            ("All, this month", settings.budget_per_month, account.amount_spent(period="month")),
+            ("All, today", settings.budget_per_day, account.sum_spending()),
+            ("All, this month", settings.budget_per_month, account.sum_spending(period="month")),
         )
     # "All" is shown only with a budget; otherwise, it would repeat the lines above
     return [

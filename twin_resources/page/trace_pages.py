@@ -129,7 +129,9 @@ def render_trace(
         if row.answer
         else "",
         _render_scores(row.scores),
-        _render_section("Decided by", _render_definitions(_decision_facts(tree)), is_open=True),
+        _render_section(
+            "Decided by", _render_definitions(_collect_decision_facts(tree)), is_open=True
+        ),
         *(
             []
             if explanation is None
@@ -143,7 +145,7 @@ def render_trace(
     return f'<article class="twin-trace">{"".join(parts)}</article>'
 
 
-def _decision_facts(tree: TraceTree) -> dict[str, str]:
+def _collect_decision_facts(tree: TraceTree) -> dict[str, str]:
     row, facts = tree.row, tree.facts
     facts_shown = {name: escape_html(facts.get(f"twin.{key}", "")) for key, name in _FACT_LABELS}
     facts_shown["Version"] = _render_plain_name(facts.get("twin.version", ""), version_name)

@@ -25,7 +25,7 @@ from twin_resources.observability.langfuse.trace_reading import (
 )
 from twin_resources.page.author_picker import AuthorPicker, render_plots
 from twin_resources.page.events import UNQUEUED_EVENT
-from twin_resources.page.page_notices import error_notice, notice
+from twin_resources.page.page_notices import notice, render_error_notice
 from twin_resources.page.plain_names import version_name
 from twin_resources.page.readable import escape_html
 from twin_resources.page.spending import read_spending, render_spending
@@ -115,7 +115,7 @@ class TracesTab:
         filters = [author, self.version, self.route, self.score]
         list_outputs = [self.table, self.cursors, self.newer, self.older, self.notice]
         first_page_event = (
-            self._first_page_if_visible,
+            self._load_first_page_if_visible,
             [self.location, *filters],
             list_outputs,
         )
@@ -133,7 +133,7 @@ class TracesTab:
             self._open_view, self.location, view_outputs, **location_script, **UNQUEUED_EVENT
         ).then(*first_page_event, **location_arguments)
         author.change(*first_page_event, **location_arguments).then(
-            self._figures_if_visible,
+            self._render_figures_if_visible,
             [self.location, author],
             figures_arguments["outputs"],
             **location_arguments,
@@ -150,17 +150,21 @@ class TracesTab:
         )
         gr.on(  # the last of several changes must win
             [self.version.change, self.route.change, self.score.change],
-            self._first_page,
+            self._load_first_page,
             filters,
             list_outputs,
             trigger_mode="always_last",
             **UNQUEUED_EVENT,
         )
-        self.refresh.click(self._first_page, filters, list_outputs, **UNQUEUED_EVENT).then(
+        self.refresh.click(self._load_first_page, filters, list_outputs, **UNQUEUED_EVENT).then(
             self._render_figures, **figures_arguments
         )
-        self.older.click(self._older_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT)
-        self.newer.click(self._newer_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT)
+        self.older.click(
+            self._load_older_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT
+        )
+        self.newer.click(
+            self._load_newer_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT
+        )
 
     def _open_view(self, location: str) -> tuple[Any, Any, Any, str]:
         """Return the view that an address selects: the tabs, the list, a trace and a notice."""
@@ -175,7 +179,12 @@ class TracesTab:
         try:
             html = self._render_trace(trace)
         except TwinError as error:
-            return selected, gr.Column(visible=True), gr.HTML(visible=False), error_notice(error)
+            return (
+                selected,
+                gr.Column(visible=True),
+                gr.HTML(visible=False),
+                render_error_notice(error),
+            )
         return selected, gr.Column(visible=False), gr.HTML(html, visible=True), ""
 
     def _render_trace(self, trace: str) -> str:
@@ -193,23 +202,23 @@ class TracesTab:
             tree, explanation, langfuse_url=address, explanation_error=explanation_error
         )
 
-    def _first_page(self, *filters: str | None) -> tuple[Any, ...]:
+    def _load_first_page(self, *filters: str | None) -> tuple[Any, ...]:
         return self._load_page(filters, [""])
 
-    def _first_page_if_visible(self, location: str, *filters: str | None) -> tuple[Any, ...]:
+    def _load_first_page_if_visible(self, location: str, *filters: str | None) -> tuple[Any, ...]:
         """Show the first page if this tab is open; leave a notice about the address unchanged."""
         if not _is_traces_view(location):
             return (gr.skip(),) * 5
-        *shown, why = self._first_page(*filters)
+        *shown, why = self._load_first_page(*filters)
         return *shown, why or gr.skip()
 
-    def _figures_if_visible(self, location: str, author: str | None) -> Any:
+    def _render_figures_if_visible(self, location: str, author: str | None) -> Any:
         return self._render_figures(author) if _is_traces_view(location) else gr.skip()
 
-    def _older_page(self, *arguments: Any) -> tuple[Any, ...]:
+    def _load_older_page(self, *arguments: Any) -> tuple[Any, ...]:
         return self._load_page(arguments[:-1], arguments[-1])
 
-    def _newer_page(self, *arguments: Any) -> tuple[Any, ...]:
+    def _load_newer_page(self, *arguments: Any) -> tuple[Any, ...]:
         return self._load_page(arguments[:-1], arguments[-1][:-2] or [""])
 
     def _load_page(self, filters: Sequence[str | None], cursors: list[str]) -> tuple[Any, ...]:
@@ -222,7 +231,7 @@ class TracesTab:
                     client, trace_filter, limit=PAGE_SIZE, start_cursor=cursors[-1]
                 )
         except TwinError as error:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), error_notice(error)
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), render_error_notice(error)
         next_cursors = [*cursors, page.next_cursor]
         newer, older = len(cursors) > 1, bool(page.next_cursor)
         buttons = gr.Button(interactive=newer), gr.Button(interactive=older)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
-from twin_resources.page.footnotes import marked_range
+from twin_resources.page.footnotes import find_marked_range
 from twin_resources.page.readable import escape_markdown
 
 MAX_TURNS = 60  # a browser stores 5 MB per site, and a turn with its passages takes about 8 KB
@@ -81,7 +81,9 @@ def _parse_turns(rows: object) -> list[Turn]:
     return turns[-MAX_TURNS:]
 
 
-def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[dict[str, str]]:
+def build_model_messages(
+    turns: Sequence[Turn], question: str, *, model: str
+) -> list[dict[str, str]]:
     """Return the messages for a model: the turns that it answered, and the new question.
 
     Answers of other versions are omitted, because a model must not read answers to which its own
@@ -106,7 +108,7 @@ def render_messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
     return messages
 
 
-def turns_with_answers(turns: Sequence[Turn]) -> list[Turn]:
+def select_answered_turns(turns: Sequence[Turn]) -> list[Turn]:
     """Return the turns that have an answer on the page, in order."""
     return [turn for turn in turns if turn["answer"] or turn["how"] == "writing"]
 
@@ -119,7 +121,7 @@ def _render_answer(turn: Turn) -> str:
         if not isinstance(row, dict):
             continue
         quote = cast("dict[str, Any]", row)
-        marked = marked_range(quote)
+        marked = find_marked_range(quote)
         if marked is None:
             continue
         for line in str(quote.get("text"))[marked[0] : marked[1]].splitlines():
@@ -131,11 +133,11 @@ def _render_answer(turn: Turn) -> str:
     return escape_markdown(text).replace(_MARK[0], "<mark>").replace(_MARK[1], "</mark>")
 
 
-def feedback_values(turns: Sequence[Turn]) -> list[str | None]:
+def list_feedback_values(turns: Sequence[Turn]) -> list[str | None]:
     """Return the votes, one for each part of an answer: its text and its footnotes."""
     return [
         _THUMBS.get(turn["vote"])
-        for turn in turns_with_answers(turns)
+        for turn in select_answered_turns(turns)
         for _part in range(1 + bool(turn["twin"]))
     ]
 
@@ -156,7 +158,7 @@ def find_turn_index(turns: Sequence[Turn], message: object) -> int | None:
     return None
 
 
-def last_answered_index(turns: Sequence[Turn]) -> int | None:
+def find_last_answered_index(turns: Sequence[Turn]) -> int | None:
     """Return the index of the last turn that accepts feedback: a whole answer with a trace."""
     for index in range(len(turns) - 1, -1, -1):
         if turns[index]["twin"].get("trace_id"):

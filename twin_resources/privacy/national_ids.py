@@ -80,12 +80,12 @@ def _find_ids_in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) ->
     run_text = run[0]  # read once, because `run[0]` makes a copy
     shape = run_text.translate(_TO_SHAPE)
     groups = [group.span() for group in _GROUP.finditer(run_text)]
-    if not _may_end_at(text, run.end()):
+    if not _is_number_end(text, run.end()):
         groups.pop()
     index = 0
     while index < len(groups):
         start = groups[index][0]
-        if not _may_start_at(run_text, start):
+        if not _is_number_start(run_text, start):
             index += 1
             continue
         # longest first, because "123.456.789-09" contains the shapes of other schemes
@@ -130,14 +130,14 @@ def _is_another_number(text: str, start: int, end: int) -> bool:
     )
 
 
-def _may_start_at(run: str, start: int) -> bool:
+def _is_number_start(run: str, start: int) -> bool:
     """Return whether it is not part of a longer number; a label may precede it ("RUT-12…")."""
     if start == 0 or run[start - 1] == " ":
         return True
     return _LABEL_IN_RUN.search(run[max(0, start - 8) : start]) is not None
 
 
-def _may_end_at(text: str, end: int) -> bool:
+def _is_number_end(text: str, end: int) -> bool:
     """Return whether neither a word nor a longer number continues there."""
     next_characters = text[end : end + 2]
     if next_characters[:1].isalnum() or next_characters[:1] == "_":

@@ -124,13 +124,13 @@ def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
         region: region of the writer; see `resolve_regions`.
     """
     regions = resolve_regions(region)
-    yield from _find_international(text)
-    yield from _find_north_american(text)
-    yield from _find_with_trunk_zero(text, regions)
-    yield from _find_grouped(text, regions)
+    yield from _find_international_numbers(text)
+    yield from _find_north_american_numbers(text)
+    yield from _find_trunk_zero_numbers(text, regions)
+    yield from _find_grouped_numbers(text, regions)
 
 
-def _find_international(text: str) -> Iterator[TextSpan]:
+def _find_international_numbers(text: str) -> Iterator[TextSpan]:
     for match in _INTERNATIONAL.finditer(text):
         start, end = match.start(), match.start() + _find_international_end(match[0])
         if end == start or _is_followed_by_word_character(text, end):
@@ -142,7 +142,7 @@ def _find_international(text: str) -> Iterator[TextSpan]:
         yield TextSpan(start, end, "phone")
 
 
-def _find_north_american(text: str) -> Iterator[TextSpan]:
+def _find_north_american_numbers(text: str) -> Iterator[TextSpan]:
     for match in _NORTH_AMERICAN.finditer(text):
         start = match.start()
         prefix = _NORTH_AMERICAN_PREFIX.search(text, max(0, start - 5), start)
@@ -156,7 +156,7 @@ def _find_north_american(text: str) -> Iterator[TextSpan]:
             yield TextSpan(start, match.end(), "phone")
 
 
-def _find_with_trunk_zero(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
+def _find_trunk_zero_numbers(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
     for match in _TRUNK_ZERO.finditer(text):
         digits = _extract_digits(match[0])
         if len(digits) < (_MIN_DIGITS_IN_HOME_REGION if regions else _MIN_DIGITS_ANYWHERE):
@@ -166,11 +166,11 @@ def _find_with_trunk_zero(text: str, regions: Sequence[str]) -> Iterator[TextSpa
         if _DOTTED_PAIRS.match(match[0]) and len(match[0]) != _DOTTED_PHONE_LENGTH:
             continue
         plans = regions if len(digits) < _MIN_DIGITS_ANYWHERE else _TRUNK_ZERO_REGIONS
-        if _is_valid_in_any(digits, plans):
+        if _is_valid_in_any_region(digits, plans):
             yield TextSpan(match.start(), match.end(), "phone")
 
 
-def _find_grouped(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
+def _find_grouped_numbers(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
     """Yield numbers with the groups of the writer's country, or after a word for a phone."""
     match = _GROUPED_DIGITS.search(text)
     while match:
@@ -236,7 +236,7 @@ def _find_international_end(text: str) -> int:
     """Return the end of the number in the candidate text, or 0 if there is none."""
     prefix_offset = text.startswith("00")
     number = "+" + text[2:] if prefix_offset else text
-    ends = _candidate_ends(number)
+    ends = _find_candidate_ends(number)
     for end in ends:
         if _is_phone_number(number[:end], None):
             return end + prefix_offset
@@ -251,7 +251,7 @@ def _find_international_end(text: str) -> int:
 def _find_national_end(text: str, regions: Sequence[str]) -> int:
     if not regions or _IP_ADDRESS.match(text.removeprefix("(")):
         return 0
-    for end in _candidate_ends(text):
+    for end in _find_candidate_ends(text):
         if any(_has_national_format(text[:end], region) for region in regions):
             return end
     return 0
@@ -277,7 +277,7 @@ def _has_national_format(number_text: str, region: str) -> bool:
         return False
     if not is_ungrouped and not _has_usual_grouping(number_text):
         return False
-    printed = _printed_groups(digits, region)
+    printed = _format_digit_groups(digits, region)
     if is_ungrouped:
         return "".join(printed) == digits
     groups = tuple(_DIGIT_GROUP.findall(number_text))
@@ -296,12 +296,12 @@ def _has_usual_grouping(number_text: str) -> bool:
     )
 
 
-def _candidate_ends(text: str) -> list[int]:
+def _find_candidate_ends(text: str) -> list[int]:
     """Return the ends of the last groups, longest first; a different number may follow."""
     return [match.end() for match in _GROUP_END.finditer(text)][-1 : -1 - _MAX_END_CANDIDATES : -1]
 
 
-def _is_valid_in_any(digits: str, regions: Sequence[str]) -> bool:
+def _is_valid_in_any_region(digits: str, regions: Sequence[str]) -> bool:
     return any(
         _compile_national_format(region).match(digits) and _is_phone_number(digits, region)
         for region in regions
@@ -319,7 +319,7 @@ def _compile_national_format(region: str) -> re.Pattern[str]:
     return re.compile(rf"(?:{prefix or ''})?(?:{national or ''})$")
 
 
-def _printed_groups(digits: str, region: str) -> tuple[str, ...]:
+def _format_digit_groups(digits: str, region: str) -> tuple[str, ...]:
     """Return the groups of the number in a region's plan, or () if it is invalid."""
     import phonenumbers
 

@@ -93,7 +93,7 @@ _OFFLINE: Mapping[str, str] = {
 }
 
 
-def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
+def list_provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
     """Return the prefixes of the variables that these LiteLLM models need.
 
     Args:
@@ -114,7 +114,7 @@ def parse_provider(model: str) -> str:
     return next((name for starts, name in _BARE_MODELS if model.startswith(starts)), "")
 
 
-def configured_models(settings: Settings) -> tuple[str, ...]:
+def list_external_models(settings: Settings) -> tuple[str, ...]:
     """Return the outside models in the settings: teacher, judge, and paid model with a budget."""
     paid = settings.paid_model if settings.has_paid_route else ""
     return tuple(filter(None, (settings.teacher_model, settings.judge_model, paid)))
@@ -133,9 +133,9 @@ def child_environment(
     embedded = (
         settings.base_model == EMBEDDED_BASE_MODEL
         and settings.embedder in {EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER}
-        and not settings.has_hub_set
+        and not settings.is_general_set_on_hub
     )
-    allowed = (*_ALLOWED_PREFIXES, *provider_prefixes(configured_models(settings)))
+    allowed = (*_ALLOWED_PREFIXES, *list_provider_prefixes(list_external_models(settings)))
     if settings.tables_uri.startswith("s3://"):
         allowed += _CLOUD_PREFIXES
     if settings.state_url.startswith("postgres"):
@@ -173,7 +173,7 @@ def child_environment(
     }
 
 
-def withheld_keys(
+def list_withheld_variables(
     settings: Settings, *, needed_for: Iterable[str], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
     """Return the provider variables of the environment that one program must not see.
@@ -181,10 +181,10 @@ def withheld_keys(
     Args:
         needed_for: LiteLLM model names that this program calls.
     """
-    needed = provider_prefixes(needed_for)
+    needed = list_provider_prefixes(needed_for)
     if settings.tables_uri.startswith("s3://"):
         needed += _CLOUD_PREFIXES
-    configured = provider_prefixes(configured_models(settings))
+    configured = list_provider_prefixes(list_external_models(settings))
     return tuple(
         name
         for name in environ

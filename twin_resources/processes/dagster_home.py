@@ -19,7 +19,7 @@ from pathlib import Path
 
 from twin_resources.dagster_runs import CODE_LOCATION
 from twin_resources.errors import TwinError
-from twin_resources.processes.child_environment import child_environment, withheld_keys
+from twin_resources.processes.child_environment import child_environment, list_withheld_variables
 from twin_resources.processes.program_progress import run_for_output
 from twin_resources.settings import Settings
 
@@ -31,7 +31,7 @@ GENERATED_HEADER = (
 )
 
 
-def workspace_file(settings: Settings) -> Path:
+def workspace_path(settings: Settings) -> Path:
     """Return the workspace file for webserver and daemon."""
     return settings.home / "dagster" / "workspace.yaml"
 
@@ -64,8 +64,8 @@ def write_dagster_home(
     else:
         sys.stderr.write(f"{instance} was not written by llm-twin: it is used and not replaced\n")
     if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
-        _make_databases(settings, folder, environ)
-    workspace = workspace_file(settings)
+        _create_databases(settings, folder, environ)
+    workspace = workspace_path(settings)
     server = {"socket": str(code_socket), "location_name": CODE_LOCATION}
     # JSON is valid YAML and quotes every value
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
@@ -80,14 +80,14 @@ def _is_replaceable(instance: Path) -> bool:
     return not text or text.startswith(GENERATED_HEADER)
 
 
-def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
+def _create_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
     """Create the databases beside the home; an interrupted start begins again."""
     partial = folder.with_name("dagster.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
     shutil.copyfile(folder / "dagster.yaml", partial / "dagster.yaml")
     environment = child_environment(settings, instance="", environ=environ)
-    for name in withheld_keys(settings, needed_for=(), environ=environ):
+    for name in list_withheld_variables(settings, needed_for=(), environ=environ):
         environment.pop(name, None)
     completed = run_for_output(
         [sys.executable, "-m", "dagster", "instance", "info"],

@@ -80,7 +80,7 @@ def write_endpoints(endpoints: Endpoints) -> Path:
     home = Path(endpoints.home)
     document = {"schema": endpoints.schema} | asdict(endpoints)
     document["models"] = list(endpoints.models)
-    replace_file(env_path(home), shell_exports(endpoints))
+    replace_file(env_path(home), render_shell_exports(endpoints))
     path = endpoints_path(home)
     replace_file(path, json.dumps(document, indent=2) + "\n")
     return path
@@ -123,7 +123,7 @@ def remove_endpoints(home: Path) -> None:
     env_path(home).unlink(missing_ok=True)
 
 
-def shell_exports(endpoints: Endpoints) -> str:
+def render_shell_exports(endpoints: Endpoints) -> str:
     """Return lines for `source`: variables of OpenAI clients and Dagster, and `TWIN_…`.
     LANGFUSE_… is left out: a shell that has sourced this file and starts a stack would use the
     local trace store as its "real" Langfuse.

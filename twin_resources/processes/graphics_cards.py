@@ -36,7 +36,7 @@ def list_gpus() -> list[Card]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [card for _, card in cards]
-    return _select_visible(cards, [part.strip() for part in visible.split(",")])
+    return _select_visible_gpus(cards, [part.strip() for part in visible.split(",")])
 
 
 def list_usable_gpus() -> list[Card]:
@@ -50,7 +50,7 @@ def list_usable_gpus() -> list[Card]:
     return [] if version.endswith(CPU_BUILD_SUFFIX) else list_gpus()
 
 
-def _select_visible(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> list[Card]:
+def _select_visible_gpus(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> list[Card]:
     """Select cards by number or UUID prefix in the order of `names`, up to an invalid name."""
     shown: list[Card] = []
     for name in names:

@@ -59,7 +59,9 @@ def find_process(identity: ProcessIdentity) -> psutil.Process | None:
         return None
 
 
-def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> list[psutil.Process]:
+def find_marked_processes(
+    instance: str, *, variable: str = INSTANCE_VARIABLE
+) -> list[psutil.Process]:
     """Return every process whose environment contains `<variable>=<instance>`.
     It also finds a trainer that created its own session and lost its parent. This process and its
     ancestors are left out, because a command inside a run of the stack must not end itself.
@@ -79,7 +81,7 @@ def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> lis
     return processes
 
 
-def session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
+def find_session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
     """Return the processes in the session of `leader`, itself included; empty if it has ended.
     This search complements the marker, which a process loses when it overwrites its environment
     area, as setproctitle does.

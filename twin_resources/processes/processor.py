@@ -25,7 +25,7 @@ FAST_BF16_FLAGS = r"\b(amx_bf16|bf16)\b"  # tiles of Intel's; matrix products of
 AMD_BF16_FLAG = r"\bavx512_bf16\b"
 
 
-def bf16_is_faster() -> bool:
+def is_bf16_faster() -> bool:
     """Return whether bf16 is faster, by vendor and flags in /proc/cpuinfo; False outside Linux."""
     setting = os.environ.get("TWIN_BF16", "").lower()
     if setting in (ON, OFF):

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.dagster_runs import CODE_LOCATION
 from twin_resources.errors import TwinError
-from twin_resources.processes.child_environment import configured_models, withheld_keys
-from twin_resources.processes.dagster_home import workspace_file, write_dagster_home
+from twin_resources.processes.child_environment import list_external_models, list_withheld_variables
+from twin_resources.processes.dagster_home import workspace_path, write_dagster_home
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.stack import Stack, read_record
@@ -48,7 +48,7 @@ class StackStoppedError(StackEndedError):
     """`twin stop` ended the stack, or a new one replaced it, while a command waited for it."""
 
 
-def working_folder() -> Path:
+def find_working_folder() -> Path:
     """Return the processes' working folder: the checkout, or the environment of an installed wheel.
     `python -m` searches its working folder first. The shell's folder may contain foreign modules,
     and `site-packages` has modules that would hide the standard library's. The environment's own
@@ -66,13 +66,13 @@ def stack_programs(
     Args:
         writes_dagster_home: whether to write Dagster's home, which its programs need.
     """
-    root = working_folder()
+    root = find_working_folder()
     code = code_socket(settings)
-    workspace = str(workspace_file(settings))
+    workspace = str(workspace_path(settings))
     if writes_dagster_home:
         write_dagster_home(settings, DAGSTER_YAML, code_socket=code, environ=environ)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
-    run_models = _run_models(settings)
+    run_models = _list_run_models(settings)
 
     def program(
         name: str, *arguments: str, models_called: Sequence[str] = (), stop_s: int = 8
@@ -83,7 +83,9 @@ def stack_programs(
             directory=root,
             autostart=name not in NOT_AUTOSTARTED,
             stop_s=stop_s,
-            withheld_variables=withheld_keys(settings, needed_for=models_called, environ=environ),
+            withheld_variables=list_withheld_variables(
+                settings, needed_for=models_called, environ=environ
+            ),
         )
 
     host = settings.host
@@ -123,9 +125,9 @@ def stack_programs(
     return programs
 
 
-def _run_models(settings: Settings) -> Sequence[str]:
+def _list_run_models(settings: Settings) -> Sequence[str]:
     """Return the models that Dagster's runs call."""
-    models = configured_models(settings)
+    models = list_external_models(settings)
     # Runs buy labels, which are answers of the paid model; without a budget they never call it.
     if settings.has_paid_route and settings.label_budget_per_month is None:
         return [name for name in models if name != settings.paid_model]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twin_resources.processes.time_left import TimeLeft
+from twin_resources.processes.time_left import RemainingTimeEstimator
 
 LOG_INTERVAL_S = 3.0
 
@@ -29,7 +29,7 @@ class ProgressLines:
 
     def __init__(self, log: Callable[[str], object]) -> None:
         self.write_line = log
-        self._time_left = TimeLeft()
+        self._time_left = RemainingTimeEstimator()
         self._logged_at = self._last_step_at = time.monotonic()
         self._lock = threading.Lock()  # candidate and base answer in parallel
 
@@ -60,7 +60,7 @@ class ProgressLines:
         return advance
 
 
-class SyncProgressLines:
+class SyncProgressLogger:
     """Log the progress of `Tables.sync`, which computes its inputs in batches.
     A step is an input of the whole update, so that the estimate does not begin again with each
     batch.

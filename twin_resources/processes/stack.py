@@ -32,10 +32,10 @@ from twin_resources.processes.ports import choose_ports
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
     end_processes,
+    find_marked_processes,
     find_process,
+    find_session_processes,
     identify,
-    marked_processes,
-    session_processes,
 )
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.supervisor import Program, Supervisor
@@ -218,7 +218,7 @@ def start_stack(
                 identifier=f"twin-{record.instance}",
             )
         except BaseException:
-            end_processes(marked_processes(record.instance))
+            end_processes(find_marked_processes(record.instance))
             raise
         record = replace(record, supervisor=identity)
         _write_record(settings, record)
@@ -237,13 +237,13 @@ def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard
         leader = record.supervisor
         was_running = leader is not None and find_process(leader) is not None
         if was_running and leader is not None:
-            session_members = session_processes(leader)
+            session_members = find_session_processes(leader)
             if not _supervisor(settings).shutdown(leader):
                 report("the supervisor did not stop in time; its processes are ended one by one")
         else:
             session_members = []
         survivors = [process for process in session_members if process.is_running()]
-        ended = end_processes([*survivors, *marked_processes(record.instance)])
+        ended = end_processes([*survivors, *find_marked_processes(record.instance)])
         remove_endpoints(settings.home)
         _write_record(settings, replace(record, supervisor=None, stopping=False))
         return StopResult(was_running=was_running, ended=ended)
@@ -263,7 +263,7 @@ def remember_author(settings: Settings, slug: str) -> None:
         _write_record(settings, replace(record, author=slug))
 
 
-def chosen_settings(settings: Settings) -> Settings:
+def restore_last_settings(settings: Settings) -> Settings:
     """Return `settings` with the models and gateways of the last start unless others are set."""
     record = read_record(settings)
     if record is None:
@@ -300,7 +300,7 @@ def _clean_up_after_crash(settings: Settings, record: StackRecord | None) -> lis
         lines.append(
             f"the last stack (supervisor pid {record.supervisor.pid}) ended without `twin stop`"
         )
-    leftovers = marked_processes(record.instance)
+    leftovers = find_marked_processes(record.instance)
     if leftovers:
         ended = format_count(end_processes(leftovers), "process", "processes")
         lines.append(f"ended {ended} that were left over")

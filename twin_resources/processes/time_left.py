@@ -57,11 +57,11 @@ class StepPart:
     durations: list[float] = field(default_factory=list[float])
 
     @property
-    def steps_left(self) -> int:
+    def remaining_steps(self) -> int:
         return max(0, self.steps - len(self.durations))
 
 
-class TimeLeft:
+class RemainingTimeEstimator:
     """Estimate the seconds left over several consecutive parts.
     The estimate of a part that has not begun is scaled by the ratio of actual to expected time in
     the parts before it.
@@ -83,7 +83,7 @@ class TimeLeft:
         Steps beyond the announced number are left out. A part that was not announced gets `steps`.
         """
         part = self._parts.setdefault(name, StepPart(steps, seconds / steps))
-        for _ in range(min(steps, part.steps_left)):
+        for _ in range(min(steps, part.remaining_steps)):
             part.durations.append(seconds / steps)
 
     @property
@@ -102,7 +102,7 @@ class TimeLeft:
         total = 0.0
         for part in self._parts.values():
             step_seconds = estimate_step_seconds(part.durations)
-            total += part.steps_left * (
+            total += part.remaining_steps * (
                 part.expected_s * slowness if step_seconds is None else step_seconds
             )
         return total

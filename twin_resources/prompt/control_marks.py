@@ -96,7 +96,7 @@ def _fold(text: str) -> str:
     )
 
 
-def marks_from_folder(folder: Path) -> tuple[str, ...]:
+def load_folder_marks(folder: Path) -> tuple[str, ...]:
     """Return the control tokens of the tokenizer in a transformers folder; none without its files.
 
     They are the tokens that `tokenizer.json` or `tokenizer_config.json` mark as special, the
@@ -118,21 +118,21 @@ def _stamp(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=16)  # the tokenizer of an 8B model is a JSON of 9 MB
 def _read_marks(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str, ...]:
     tokenizer, config, special_tokens = (_read_json(folder / name) for name in _TOKENIZER_FILES)
-    marks = set(_special_tokens(cast("list[Any]", tokenizer.get("added_tokens") or [])))
+    marks = set(_iterate_special_tokens(cast("list[Any]", tokenizer.get("added_tokens") or [])))
     decoder = cast("dict[str, Any]", config.get("added_tokens_decoder") or {})
-    marks |= set(_special_tokens(list(decoder.values())))
+    marks |= set(_iterate_special_tokens(list(decoder.values())))
     for document in (config, special_tokens):
         for name, value in document.items():
             if name.endswith("_token") or name == "additional_special_tokens":
-                marks |= set(_token_texts(value))
+                marks |= set(_iterate_token_texts(value))
     template = _template_text(config.get("chat_template"))
     if (folder / _TEMPLATE_FILE).is_file():
         template += (folder / _TEMPLATE_FILE).read_text(encoding="utf-8")
     marks |= set(_TEMPLATE_MARK.findall(template))
-    return _breakable_marks(marks)
+    return _select_breakable_marks(marks)
 
 
-def _breakable_marks(marks: Iterable[str]) -> tuple[str, ...]:
+def _select_breakable_marks(marks: Iterable[str]) -> tuple[str, ...]:
     # A single character cannot be broken, and no chat model uses one to mark a turn.
     return tuple(sorted(mark for mark in marks if len(mark) > 1 and not mark.isspace()))
 
@@ -145,7 +145,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 
-def _special_tokens(entries: Sequence[Any]) -> Iterable[str]:
+def _iterate_special_tokens(entries: Sequence[Any]) -> Iterable[str]:
     for entry in entries:
         if isinstance(entry, dict):
             fields = cast("dict[str, Any]", entry)
@@ -153,14 +153,14 @@ def _special_tokens(entries: Sequence[Any]) -> Iterable[str]:
                 yield fields["content"]
 
 
-def _token_texts(value: object) -> Iterable[str]:
+def _iterate_token_texts(value: object) -> Iterable[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        yield from _token_texts(cast("dict[str, Any]", value).get("content"))
+        yield from _iterate_token_texts(cast("dict[str, Any]", value).get("content"))
     elif isinstance(value, list):
         for item in cast("list[object]", value):
-            yield from _token_texts(item)
+            yield from _iterate_token_texts(item)
 
 
 def _template_text(value: object) -> str:
@@ -168,16 +168,16 @@ def _template_text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value or "", ensure_ascii=False)
 
 
-def marks_from_tokenizer(tokenizer: Any) -> ControlMarks:
+def extract_tokenizer_marks(tokenizer: Any) -> ControlMarks:
     """Return the control tokens of a loaded transformers tokenizer; empty if it names none."""
     added = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
     marks = {str(token.content) for token in added.values() if token.special}
-    marks |= set(_token_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
+    marks |= set(_iterate_token_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
     marks |= set(_TEMPLATE_MARK.findall(_template_text(getattr(tokenizer, "chat_template", None))))
-    return ControlMarks(_breakable_marks(marks))
+    return ControlMarks(_select_breakable_marks(marks))
 
 
-def marks_for_home(settings: Settings) -> ControlMarks:
+def load_home_marks(settings: Settings) -> ControlMarks:
     """Return the marks of all base models prepared in a home, whichever of them answers.
 
     Breaking another model's mark as well does no harm, because it is plain text to this model. It
@@ -186,5 +186,5 @@ def marks_for_home(settings: Settings) -> ControlMarks:
     own: set[str] = set()
     for record in settings.weights_dir.glob("*/*/base_model.json"):
         folder = record.parent / str(_read_json(record).get("folder", "."))
-        own |= set(marks_from_folder(folder))
+        own |= set(load_folder_marks(folder))
     return ControlMarks(tuple(sorted(own)))

@@ -36,11 +36,11 @@ class Excerpt(Protocol):
 
 
 SHOWN_COLUMNS = ("document_id", "title", "text", "published_at", "position", "start", "end")
-"""Columns of `document_chunks`, in the order of `ShownPassage`'s fields."""
+"""Columns of `document_chunks`, in the order of `PromptPassage`'s fields."""
 
 
 @dataclass(frozen=True)
-class ShownPassage:
+class PromptPassage:
     """A chunk as a prompt shows it, or several consecutive chunks of one post.
 
     Attributes:
@@ -57,9 +57,9 @@ class ShownPassage:
     end: int = 0
 
 
-def join_passages(passages: Iterable[Excerpt]) -> list[ShownPassage]:
+def join_passages(passages: Iterable[Excerpt]) -> list[PromptPassage]:
     """Return the passages in order; one that continues the previous passage is joined to it."""
-    shown: list[ShownPassage] = []
+    shown: list[PromptPassage] = []
     for passage in passages:
         previous = shown[-1] if shown else None
         if previous is not None and _continues(previous, passage):
@@ -71,11 +71,11 @@ def join_passages(passages: Iterable[Excerpt]) -> list[ShownPassage]:
                 end=passage.end,
             )
         else:
-            shown.append(ShownPassage(**{name: getattr(passage, name) for name in SHOWN_COLUMNS}))
+            shown.append(PromptPassage(**{name: getattr(passage, name) for name in SHOWN_COLUMNS}))
     return shown
 
 
-def _continues(previous: ShownPassage, passage: Excerpt) -> bool:
+def _continues(previous: PromptPassage, passage: Excerpt) -> bool:
     return (previous.document_id, previous.position + 1) == (passage.document_id, passage.position)
 
 

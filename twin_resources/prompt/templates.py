@@ -125,7 +125,7 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType(
 )
 
 
-def template_by_hash(template_hash: str) -> Template:
+def find_template(template_hash: str) -> Template:
     """Return the template that a dataset, a checkpoint or a trace names.
 
     Raises:
@@ -197,7 +197,7 @@ def render(
         for number, passage in enumerate(join_passages(passages), start=1)
     ]
     question = template.mark_imitations(question.strip())
-    note_paragraphs = _note_paragraphs(template.mark_imitations(note.strip()))
+    note_paragraphs = _format_note(template.mark_imitations(note.strip()))
     if passage_texts:
         question_text = template.question.format(question=question)
         content = "\n\n".join([template.passages, *passage_texts, *note_paragraphs, question_text])
@@ -223,7 +223,7 @@ def strip_passages(content: str) -> str:
     return content
 
 
-def _note_paragraphs(note: str) -> list[str]:
+def _format_note(note: str) -> list[str]:
     """Return a note's paragraph, or none. No template has it, because no checkpoint learned it."""
     lines = [f"> {line}".rstrip() for line in note.strip().splitlines()]
     return ["\n".join([NOTE_HEADING, *lines])] if lines else []

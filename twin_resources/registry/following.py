@@ -24,7 +24,7 @@ from twin_resources.registry.policy import (
     Policy,
     ServedVersion,
     build_policy,
-    holds_policy,
+    policy_file_matches,
 )
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
@@ -102,7 +102,7 @@ class Follower:
         registry = Registry(state, policy_path=settings.policy_path)
         policy = build_policy(registry, registry.routing())
         failures = fetch_versions(settings, policy)
-        if not holds_policy(settings.policy_path, policy):
+        if not policy_file_matches(settings.policy_path, policy):
             registry.publish()  # reads the registry again under the writers' lock
         if failures:
             raise _BehindError("; ".join(failures))

@@ -199,7 +199,7 @@ def read_policy(path: Path) -> Policy:
         ) from error
 
 
-def holds_policy(path: Path, policy: Policy) -> bool:
+def policy_file_matches(path: Path, policy: Policy) -> bool:
     """Return whether the file contains this policy, ignoring its date; False if unreadable."""
     try:
         return replace(read_policy(path), written_at=policy.written_at) == policy

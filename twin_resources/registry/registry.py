@@ -35,7 +35,7 @@ from twin_resources.registry.moves import (
     required_moves,
 )
 from twin_resources.registry.notices import build_notice
-from twin_resources.registry.policy import Policy, build_policy, holds_policy, write_policy
+from twin_resources.registry.policy import Policy, build_policy, policy_file_matches, write_policy
 from twin_resources.storage.state.state_tables import model_versions, moves, routing, verdicts
 
 if TYPE_CHECKING:
@@ -421,7 +421,7 @@ class Registry:
             if not erased_author:
                 check_store_has_versions(self.state, self.policy_path)
             policy = build_policy(self, self.routing())
-            if not holds_policy(self.policy_path, policy):
+            if not policy_file_matches(self.policy_path, policy):
                 write_policy(self.policy_path, policy)
         return policy
 

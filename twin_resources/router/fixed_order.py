@@ -69,19 +69,19 @@ def choose_models(predicted: Floats, prices: Floats, weight: float) -> NDArray[n
     """
     if weight == -math.inf:
         return np.full(len(predicted), len(prices) - 1, np.int64)
-    scores = with_own_model(predicted) - weight * prices[None]
+    scores = prepend_own_model(predicted) - weight * prices[None]
     reversed_choice = scores[:, ::-1].argmax(1)
     return len(prices) - 1 - reversed_choice.astype(np.int64)
 
 
-def with_own_model(gains: Floats) -> Floats:
+def prepend_own_model(gains: Floats) -> Floats:
     """Prepend a column of zeros for the home's model to the gains, shape (n, models)."""
     return np.concatenate([np.zeros((len(gains), 1)), gains], axis=1)
 
 
-def leaving_weights(predicted: Floats, prices: Floats) -> Floats:
+def compute_exit_weights(predicted: Floats, prices: Floats) -> Floats:
     """Return the w above which each question leaves the most expensive model, shape (n,)."""
-    scores = with_own_model(predicted)
+    scores = prepend_own_model(predicted)
     price_differences = prices[-1] - prices[:-1]
     return ((scores[:, -1:] - scores[:, :-1]) / price_differences[None]).min(1)
 
@@ -108,11 +108,11 @@ def compute_price_steps(
     Raises:
         TwinError: the prices are missing or do not ascend, or the margin is outside (0, 1).
     """
-    costs = checked_prices(prices, models=gains.shape[1] + 1)
-    checked_margin(margin)
-    true_gains = with_own_model(gains)
+    costs = validate_prices(prices, models=gains.shape[1] + 1)
+    validate_margin(margin)
+    true_gains = prepend_own_model(gains)
     last_model = len(costs) - 1
-    weights_to_leave = leaving_weights(cross_fitted, costs)
+    weights_to_leave = compute_exit_weights(cross_fitted, costs)
     shares = np.arange(step, 1.0 + step / 2, step)
     weights = [
         -math.inf,
@@ -181,7 +181,7 @@ def lower_bound(differences: Floats, *, alpha: float = ALPHA) -> float:
     return low
 
 
-def checked_prices(prices: Sequence[float], *, models: int) -> Floats:
+def validate_prices(prices: Sequence[float], *, models: int) -> Floats:
     """Return the prices as an array.
 
     Raises:
@@ -197,7 +197,7 @@ def checked_prices(prices: Sequence[float], *, models: int) -> Floats:
     return numbers
 
 
-def checked_margin(margin: float) -> float:
+def validate_margin(margin: float) -> float:
     """Return the margin if it is valid.
 
     Raises:

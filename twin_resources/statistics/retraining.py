@@ -116,7 +116,7 @@ def decide(context: AlarmContext) -> RetrainingDecision:
     alarm = context.alarm
     tags = evidence_tags(alarm, context.falls)
 
-    def without_training(
+    def decide_without_training(
         kind: DecisionKind, reason: str, rule: str, *, closes_alarm: bool = True
     ) -> RetrainingDecision:
         return RetrainingDecision(
@@ -127,29 +127,29 @@ def decide(context: AlarmContext) -> RetrainingDecision:
         )
 
     if alarm.version != context.version:
-        return without_training("held_back", f"{context.version} answers now", "superseded")
+        return decide_without_training("held_back", f"{context.version} answers now", "superseded")
     if context.usage.in_flight_run_id:
         reason = f"recorded with run {context.usage.in_flight_run_id}, which is in flight"
-        return without_training("held_back", reason, "in_flight")
+        return decide_without_training("held_back", reason, "in_flight")
     end = context.raised_at + INCIDENT_DAYS * DAY_S
     if context.now < end and is_incident(context.alarmed_authors, context.armed_authors):
         reason = (
             f"{context.alarmed_authors} of {context.armed_authors} authors within two "
             f"days: one incident (judge, base model or provider), waits until {format_date(end)}"
         )
-        return without_training("incident", reason, "shared_cause", closes_alarm=False)
+        return decide_without_training("incident", reason, "shared_cause", closes_alarm=False)
     if context.few_readers_reason:
         reason = f"{context.few_readers_reason}: a person looks, nothing is trained"
-        return without_training("held_back", reason, "few_readers")
+        return decide_without_training("held_back", reason, "few_readers")
     if context.earlier_training:
         reason = (
             f"nothing to learn from: {context.earlier_training}, and the same dataset and recipe "
             "give the same weights"
         )
-        return without_training("nothing_to_learn", reason, "learnt_before")
+        return decide_without_training("nothing_to_learn", reason, "learnt_before")
     blocking_limit = find_blocking_limit("quality", context.usage, context.limits, now=context.now)
     if blocking_limit:
-        return without_training(
+        return decide_without_training(
             "held_back", f"waits: {blocking_limit}", "limits", closes_alarm=False
         )
     return RetrainingDecision(

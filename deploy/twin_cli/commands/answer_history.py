@@ -206,7 +206,7 @@ def _trace_table(rows: list[TraceRow]) -> Table:
             f"{row.author} {row.version}".strip(),
             row.route,
             "" if row.seconds is None else f"{row.seconds:.1f}",
-            " ".join(score_text(score) for score in row.scores if _is_opinion(score)),
+            " ".join(score_text(score) for score in row.scores if _is_feedback_score(score)),
             " ".join(row.question.split()) or row.error,
             row.trace_id,
         ]
@@ -222,7 +222,7 @@ def score_text(score: Score) -> str:
     return f"{score.name} {float(score.value):.3g}" if is_number else f"{score.name} {score.value}"
 
 
-def _is_opinion(score: Score) -> bool:
+def _is_feedback_score(score: Score) -> bool:
     """Return whether the score is feedback rather than a measured latency or cost."""
     return score.name not in ("latency_s", "cost_usd")
 

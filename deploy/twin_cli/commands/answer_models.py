@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.subprocesses import running_module
+from twin_cli.commands.subprocesses import start_module_process
 from twin_cli.commands.versions import actor
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.consent import (
@@ -232,7 +232,7 @@ def prepare_weights(
         clock.log(f"preparing the answer model {named_model.name}")
     arguments = ("twin_resources.models.base_model", "prepare", "--base-model", named_model.name)
     report = partial(_log_line, clock)
-    with running_module(settings, *arguments, instance=instance, report=report) as module:
+    with start_module_process(settings, *arguments, instance=instance, report=report) as module:
         result = module.wait()
     if result.exit_code != 0:
         raise TwinError(

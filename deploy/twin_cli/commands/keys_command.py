@@ -183,7 +183,7 @@ def usage_document(settings: Settings, state: State) -> dict[str, Any]:
 def _usage_row(
     account: SpendingAccount, name: str, limit: object, **filters: Any
 ) -> dict[str, Any]:
-    today, month = account.amount_spent(**filters), account.amount_spent(period="month", **filters)
+    today, month = account.sum_spending(**filters), account.sum_spending(period="month", **filters)
     return {
         "name": name,
         "today_usd": today.usd,

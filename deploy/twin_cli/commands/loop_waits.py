@@ -102,7 +102,7 @@ def _trial_line(connection: sa.Connection, author: str) -> str:
 
 
 def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -> str:
-    record = next(iter(alarm_records.alarms_of_author(connection, author, limit=1)), None)
+    record = next(iter(alarm_records.list_alarms(connection, author, limit=1)), None)
     stable_version = score_watch.stable_versions(connection).get(author)
     if (
         record is None
@@ -118,7 +118,7 @@ def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -
 
 def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:
     """Return when an alarm may start the next training run, after runs without a release."""
-    count, ended_at = retrainings.count_unreleased(connection, author)
+    count, ended_at = retrainings.count_unreleased_trainings(connection, author)
     usage = TrainingUsage(unreleased_trainings=count, last_unreleased_at=ended_at)
     next_allowed_at = next_alarm_training_at(usage)
     return describe_back_off(usage, next_allowed_at) if now < next_allowed_at else ""

@@ -23,8 +23,8 @@ from twin_resources.models.model_fit import (
     choose_recipe,
 )
 from twin_resources.processes.graphics_cards import list_usable_gpus
-from twin_resources.processes.processor import bf16_is_faster
-from twin_resources.processes.programs import working_folder
+from twin_resources.processes.processor import is_bf16_faster
+from twin_resources.processes.programs import find_working_folder
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def show_machine(
             *("--recipe", recipe),
         ]
     )
-    report = preflight.build_report(options, working_folder(), is_installed=True)
+    report = preflight.build_report(options, find_working_folder(), is_installed=True)
     if os.environ.get(PREFLIGHT_SHOWN_VARIABLE) and report["go_on"]:
         clock.log_detail("passed, as shown above")
         return
@@ -89,7 +89,7 @@ def choose_machine_recipe(base_model: str) -> RecipeChoice | None:
     other choices follow from the base model and the graphics cards.
     """
     recipe_choice = choose_recipe(
-        billions_of_parameters(base_model), bf16=bf16_is_faster(), gpus=list_usable_gpus()
+        billions_of_parameters(base_model), bf16=is_bf16_faster(), gpus=list_usable_gpus()
     )
     return recipe_choice if recipe_choice.recipe == RECIPE_WITHOUT_BF16 else None
 
@@ -105,12 +105,12 @@ def report_recipe(
     Raises:
         TwinError: the author's file names a recipe that does not exist.
     """
-    from twin_assets.checkpoints.author_recipe import recipe_for_author
+    from twin_assets.checkpoints.author_recipe import choose_author_recipe
 
     if not author.recipe and billions_of_parameters(settings.base_model) is None:
         clock.log("recipe: chosen by base model and device, once the base model is prepared")
         return
-    recipe_choice = recipe_for_author(author, settings)
+    recipe_choice = choose_author_recipe(author, settings)
     if reason:
         recipe_choice = replace(recipe_choice, reason=f"{reason}; noted in the author's file")
     clock.log_detail(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 
 from twin_cli.commands.services import require_stack
-from twin_resources.dagster_runs import lineage_link
+from twin_resources.dagster_runs import build_lineage_link
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_dagster_link, make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
@@ -128,4 +128,4 @@ def _dagster_link(stack: Stack) -> str:
         stack.supervisor.start_program(program)
     with closing(DagsterHTTP.for_home(stack.settings)) as dagster:
         wait_until(stack, dagster.is_up, program=program)
-    return make_dagster_link(stack.settings, address, path=lineage_link(""))
+    return make_dagster_link(stack.settings, address, path=build_lineage_link(""))

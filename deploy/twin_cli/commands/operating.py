@@ -105,7 +105,7 @@ def _print_record(
 
 
 @dataclass(frozen=True)
-class HomeRepair:
+class HomeDamage:
     """The damage in a home.
 
     Attributes:
@@ -134,7 +134,7 @@ def run_repair(
     Raises:
         TwinError: a table cannot be read or repaired for another reason.
     """
-    damage = plan_home(settings)
+    damage = plan_home_repair(settings)
     if as_json:
         console.print_json(data=repair_document(damage, is_done=is_confirmed))
     else:
@@ -153,11 +153,11 @@ def run_repair(
                 repair(plan, lease, state=state)
     if not as_json:
         console.print(f"{format_count(len(damage.tables), 'table')} repaired", markup=False)
-    _import_again(settings, sorted({author for author, _ in damage.tables}), as_json, console)
+    _reimport_posts(settings, sorted({author for author, _ in damage.tables}), as_json, console)
     return int(bool(damage.databases))
 
 
-def plan_home(settings: Settings) -> HomeRepair:
+def plan_home_repair(settings: Settings) -> HomeDamage:
     """Return the damage in a home without changing anything.
 
     Raises:
@@ -176,10 +176,10 @@ def plan_home(settings: Settings) -> HomeRepair:
             check_database(path)
         except DamagedError as fault:
             databases.append(fault.found)
-    return HomeRepair(plans, tuple(databases))
+    return HomeDamage(plans, tuple(databases))
 
 
-def repair_lines(damage: HomeRepair) -> list[str]:
+def repair_lines(damage: HomeDamage) -> list[str]:
     """Return the repair plan in words."""
     lines: list[str] = []
     for (author, asset), plan in damage.tables.items():
@@ -209,7 +209,7 @@ def repair_lines(damage: HomeRepair) -> list[str]:
     return lines or ["every table and every database is intact"]
 
 
-def repair_document(damage: HomeRepair, *, is_done: bool) -> dict[str, object]:
+def repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, object]:
     """Return the `twin repair --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "done": is_done,
@@ -235,7 +235,9 @@ def _confirm(read_line: Callable[[str], str]) -> bool:
     )
 
 
-def _import_again(settings: Settings, authors: list[str], as_json: bool, console: Console) -> None:
+def _reimport_posts(
+    settings: Settings, authors: list[str], as_json: bool, console: Console
+) -> None:
     """Import lost rows again if the stack runs; otherwise print the commands."""
     stack = find_stack(settings)
     if stack is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, read_progress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.runs import FollowedRun, follow_run, run_in_flight
+from twin_cli.commands.runs import FollowedRun, find_run_in_flight, follow_run
 from twin_resources.authors import read_author
 from twin_resources.authors.consent import consent_date, missing_consent_reason
 from twin_resources.dagster_runs import Run
@@ -161,7 +161,7 @@ def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) 
     return lines or [f"the verdict is {verdict.outcome}"]
 
 
-def result_of_run(settings: Settings, author: str, followed: FollowedRun) -> TrainingOutcome:
+def determine_run_result(settings: Settings, author: str, followed: FollowedRun) -> TrainingOutcome:
     """Return the outcome of a run that was followed to its end."""
     registry = open_registry(settings)
     verdict, stable_version = registry.latest_verdict(author), registry.stable_version(author)
@@ -218,7 +218,7 @@ def result_against_answer_model(
     return TrainingOutcome(outcome, verdict, reasons=(reason,), answer_model=answer_model)
 
 
-def recorded_result(settings: Settings, author: str) -> TrainingOutcome | None:
+def read_recorded_result(settings: Settings, author: str) -> TrainingOutcome | None:
     """Return the outcome recorded in the registry, or None if the gate has judged no version."""
     registry = open_registry(settings)
     verdict, version = registry.latest_verdict(author), registry.stable_version(author)
@@ -249,7 +249,7 @@ def wait_for_result(
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         progress = read_progress(settings, author)
-        run = run_in_flight(dagster, RETRAIN, author) or _last_launched_run(
+        run = find_run_in_flight(dagster, RETRAIN, author) or _last_launched_run(
             dagster, author, progress
         )
         if run is not None:
@@ -261,12 +261,12 @@ def wait_for_result(
                 stack=stack,
                 until_asset=RELEASE_ASSET,
             )
-            return result_of_run(settings, author, followed_run)
-        recorded_outcome = recorded_result(settings, author)
+            return determine_run_result(settings, author, followed_run)
+        recorded_outcome = read_recorded_result(settings, author)
         if recorded_outcome is not None:
             return recorded_outcome
         if progress.training in {"too_small", "not_wanted"}:
-            return untrained_result(progress)
+            return build_untrained_result(progress)
         if progress.up is None or find_process(progress.up) is None:
             raise TwinError(
                 f"wait for the training of {author}",
@@ -285,7 +285,7 @@ def wait_for_result(
 TRAINING_DISABLED_REASON = "no training was requested (--no-train)"
 
 
-def untrained_result(progress: AuthorProgress) -> TrainingOutcome:
+def build_untrained_result(progress: AuthorProgress) -> TrainingOutcome:
     """Return the outcome, with its reason, for an author for whom no training was started."""
     if progress.training == "not_wanted":
         return TrainingOutcome(StackOutcome.REFUSED, reasons=(TRAINING_DISABLED_REASON,))

@@ -28,8 +28,8 @@ from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.preview_report import exit_code, run_preview, show_preview
 from twin_cli.commands.runs import LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, follow_run
 from twin_cli.commands.services import publish_endpoints, require_stack
-from twin_cli.commands.subject import choose_author, choose_subject, save_subject, with_opt_ins
-from twin_cli.commands.terminal_questions import is_interactive_terminal, with_aliases
+from twin_cli.commands.subject import add_opt_ins, choose_author, choose_subject, save_subject
+from twin_cli.commands.terminal_questions import add_aliases, is_interactive_terminal
 from twin_resources.access.keys import reader_id_for_key
 from twin_resources.authors import list_authors
 from twin_resources.erasure import journal
@@ -72,14 +72,14 @@ def run_import(
     """
     clock = StageClock()
     subject = choose_subject(settings, path, name=author, allow_unnamed=dry_run)
-    subject = with_opt_ins(subject, include or ())
+    subject = add_opt_ins(subject, include or ())
     preview = run_preview(settings, subject)
     if as_json:
         clock.console.print_json(data=preview.to_json_document())
     else:
         show_preview(clock, preview)
     is_interactive = is_interactive_terminal() and not (dry_run or as_json)
-    subject, preview = with_aliases(
+    subject, preview = add_aliases(
         settings, subject, preview, clock=clock, is_interactive=is_interactive
     )
     if dry_run:
@@ -218,7 +218,7 @@ def _find_known_slug(settings: Settings, author: str) -> str:
     with closing(State.open(settings.state_address)) as state:
         slugs_being_erased = {
             request.subject.author
-            for request in journal.unfinished_requests(state)
+            for request in journal.list_unfinished_requests(state)
             if request.subject
         }
     for slug in (author, make_slug(author)):

@@ -63,7 +63,7 @@ def ask(
     """
     started_at = time.monotonic()
     messages: Any = [{"role": "user", "content": question}]
-    with _readable_errors(client, model):
+    with _translate_client_errors(client, model):
         if on_text is None:
             completion = client.chat.completions.create(model=model, messages=messages)
             text = completion.choices[0].message.content or ""
@@ -105,7 +105,7 @@ def _stream_answer(
 
 
 @contextmanager
-def _readable_errors(client: OpenAI, model: str) -> Generator[None]:
+def _translate_client_errors(client: OpenAI, model: str) -> Generator[None]:
     import openai
 
     action = f"ask {model} at {client.base_url}"

@@ -17,7 +17,7 @@ from twin_cli.commands.author_progress import read_progress, write_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.console import format_command
 from twin_cli.commands.outcome import RETRAIN
-from twin_cli.commands.runs import run_in_flight
+from twin_cli.commands.runs import find_run_in_flight
 from twin_cli.commands.services import require_stack
 from twin_cli.commands.subject import choose_author
 from twin_cli.commands.versions import actor
@@ -59,7 +59,7 @@ def run_retrain(
     chosen_author = choose_author(settings, author)
     dagster = DagsterHTTP.for_home(stack.settings)
     with closing(State.open(stack.settings.state_address)) as state:
-        ensure_none_in_flight(chosen_author, dagster=dagster, state=state)
+        ensure_no_retraining_in_flight(chosen_author, dagster=dagster, state=state)
         request_number = request_retraining(
             state, chosen_author.slug, asked_by=actor(), reason=reason, now=time.time()
         )
@@ -78,14 +78,14 @@ def run_retrain(
     return int(train(stack, read_endpoints(settings.home), chosen_author, clock=clock).outcome)
 
 
-def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:
+def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:
     """Raise an error unless a retraining of this author can begin immediately.
 
     Raises:
         TwinError: a retraining runs, was decided or is requested; the error states the reason and
             the next step.
     """
-    active_run = run_in_flight(dagster, RETRAIN, author.slug)
+    active_run = find_run_in_flight(dagster, RETRAIN, author.slug)
     with state.read_transaction() as connection:
         pending = [
             retraining

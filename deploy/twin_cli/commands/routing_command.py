@@ -32,8 +32,8 @@ from twin_resources.quality.judges.label_payback import estimate_payback
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
     RoutedAnswers,
+    count_routed_answers,
     month_start,
-    routed_answers,
     saved_usd,
 )
 from twin_resources.registry.policy import read_policy
@@ -58,7 +58,9 @@ def run_routing(
 ) -> int:
     """Run `twin routing`, or `twin routing try` with a question; return the exit code."""
     if action == "try":
-        return run_try(settings, question, author=author, as_json=as_json, console=console)
+        return run_routing_preview(
+            settings, question, author=author, as_json=as_json, console=console
+        )
     return show_routing(settings, author=author, as_json=as_json, console=console)
 
 
@@ -140,7 +142,7 @@ def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     }
 
 
-def run_try(
+def run_routing_preview(
     settings: Settings, question: str, *, author: str, as_json: bool, console: Console
 ) -> int:
     """Print where one question would be routed and why; return the exit code.
@@ -156,7 +158,7 @@ def run_try(
             next_step='twin routing try "How do I carry a clock?"',
         )
     chosen_author = choose_author(settings, author)
-    routing = try_question(settings, chosen_author, question)
+    routing = preview_routing(settings, chosen_author, question)
     if as_json:
         console.print_json(data=routing)
         return 0
@@ -173,11 +175,11 @@ def run_try(
     return 0
 
 
-def try_question(settings: Settings, author: Author, question: str) -> dict[str, Any]:
+def preview_routing(settings: Settings, author: Author, question: str) -> dict[str, Any]:
     """Return the object that `twin routing try --json` prints.
 
     Raises:
-        TwinError: see `run_try`.
+        TwinError: see `run_routing_preview`.
     """
     from twin_resources.models.embedder.embedder import load_embedder
     from twin_resources.models.retrieval.reranker import load_reranker
@@ -310,7 +312,7 @@ def _read_answers(
         ledger_tables.open_tables(state)
         month = month_start()
         with state.read_transaction() as connection:
-            answers = routed_answers(connection, author, since=month)
+            answers = count_routed_answers(connection, author, since=month)
             _, payback = estimate_payback(
                 settings, author,
                 label_models=_current_label_basis(settings, author), policy=policy,
@@ -320,7 +322,7 @@ def _read_answers(
             if policy is None:
                 return answers, RoutedAnswers(), payback
             policy_written_at = datetime.fromisoformat(policy.written_at)
-            answers_in_force = routed_answers(
+            answers_in_force = count_routed_answers(
                 connection, author, since=max(month, policy_written_at)
             )
             return answers, answers_in_force, payback

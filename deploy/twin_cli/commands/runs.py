@@ -116,7 +116,7 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
     )
 
 
-def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
+def find_run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
     """Return the newest unfinished run of a job for an author, or None."""
     runs = dagster.runs(job=job, author=author, statuses=IN_PROGRESS_STATUSES, limit=1)
     return runs[0] if runs else None
@@ -125,7 +125,7 @@ def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
     """Return the run id, and whether this call launched the run rather than joined it."""
     with dagster.launch_lock():
-        active_run = run_in_flight(dagster, job, author)
+        active_run = find_run_in_flight(dagster, job, author)
         if active_run is not None:
             return active_run.run_id, False
         return dagster.launch(job, author, tags={LAUNCHED_BY_TAG: LAUNCHED_BY_COMMAND}), True

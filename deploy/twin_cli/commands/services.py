@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.subprocesses import running_module
+from twin_cli.commands.subprocesses import start_module_process
 from twin_resources.authors import author_slugs
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.errors import TwinError
@@ -223,7 +223,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
         clock.log_detail(f"the {name} is already prepared")
         return
     # The process has the stack's marker, so that `twin stop` also ends a preparation.
-    with running_module(
+    with start_module_process(
         settings,
         *PREPARATIONS[name],
         instance=stack.record.instance,

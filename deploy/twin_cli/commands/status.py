@@ -20,7 +20,7 @@ from twin_resources.authors.pausing import pause_file, pause_reason
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.processes.endpoints import urls
-from twin_resources.processes.process_identity import marked_processes
+from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.stack import Stack, find_stack, read_record
 from twin_resources.processes.wording import format_count
 from twin_resources.registry.policy import read_policy
@@ -268,7 +268,7 @@ def _programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
     """Return the programs of this home that run without a supervisor, found by their commands."""
     now = time.time()
     programs: list[ProgramStatus] = []
-    for process in marked_processes(str(settings.home), variable="TWIN_HOME"):
+    for process in find_marked_processes(str(settings.home), variable="TWIN_HOME"):
         with suppress(psutil.NoSuchProcess):  # the process has ended
             _, _, module_command = " ".join(process.cmdline()).partition(" -m ")
             name = PROGRAM_BY_MODULE.get(module_command.partition(" ")[0])

@@ -95,7 +95,7 @@ def choose_subject(
     return AuthorToServe(author=author, folder=folder, is_new=slug not in known_authors)
 
 
-def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe:
+def add_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe:
     """Return the subject with the new opt-ins added to the earlier ones.
 
     Args:

@@ -22,8 +22,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from twin_resources.processes.child_environment import child_environment
-from twin_resources.processes.process_identity import end_processes, identify, session_processes
-from twin_resources.processes.programs import working_folder
+from twin_resources.processes.process_identity import (
+    end_processes,
+    find_session_processes,
+    identify,
+)
+from twin_resources.processes.programs import find_working_folder
 from twin_resources.settings import Settings
 
 MAX_ERROR_LINES = 40
@@ -76,7 +80,7 @@ class RunningModule:
 
 
 @contextmanager
-def running_module(
+def start_module_process(
     settings: Settings,
     *arguments: str,
     instance: str = "",
@@ -90,7 +94,7 @@ def running_module(
     """
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
-        cwd=working_folder(),
+        cwd=find_working_folder(),
         env=child_environment(settings, instance=instance, environ=os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -106,5 +110,5 @@ def running_module(
         if process.poll() is None:
             leader = identify(process.pid)
             if leader is not None:
-                end_processes(session_processes(leader))
+                end_processes(find_session_processes(leader))
             process.wait()

@@ -35,7 +35,7 @@ MAX_ATTEMPTS = 3
 _YES, _NO = frozenset({"y", "yes"}), frozenset({"", "n", "no", "not yet"})
 
 
-def with_consent(
+def add_consent(
     subject: AuthorToServe,
     *,
     is_declared: bool,
@@ -118,7 +118,7 @@ def is_interactive_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def with_aliases(
+def add_aliases(
     settings: Settings,
     subject: AuthorToServe,
     preview: Preview,

@@ -29,11 +29,11 @@ from twin_cli.commands.outcome import (
     TRAINING_DISABLED_REASON,
     StackOutcome,
     TrainingOutcome,
+    build_untrained_result,
+    determine_run_result,
     open_registry,
-    recorded_result,
+    read_recorded_result,
     refusal_reasons,
-    result_of_run,
-    untrained_result,
     wait_until_served,
 )
 from twin_cli.commands.presentation import prose_lines, verdict_line
@@ -45,7 +45,7 @@ from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, urls
 from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
-from twin_resources.quality.judges.voice_shown import checkpoint_voice_figures, render_bars
+from twin_resources.quality.judges.voice_shown import read_checkpoint_voice_figures, render_bars
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -89,16 +89,18 @@ def plan_training(
         is_enabled: False with `--no-train`.
         retrain: True with `--retrain`, which trains even if a verdict exists.
     """
-    recorded_outcome = recorded_result(settings, author)
+    recorded_outcome = read_recorded_result(settings, author)
     is_judged = recorded_outcome is not None and recorded_outcome.outcome is not StackOutcome.FAILED
     if is_judged and not retrain:
         return TrainingPlan("judged", recorded_outcome)
     if not is_enabled:
         return TrainingPlan(
-            "not_wanted", untrained_result(replace(progress, training="not_wanted"))
+            "not_wanted", build_untrained_result(replace(progress, training="not_wanted"))
         )
     if not has_enough_text(progress.kept, progress.words):
-        return TrainingPlan("too_small", untrained_result(replace(progress, training="too_small")))
+        return TrainingPlan(
+            "too_small", build_untrained_result(replace(progress, training="too_small"))
+        )
     return TrainingPlan("train")
 
 
@@ -126,7 +128,7 @@ def train(
     if followed_run.run.status == "CANCELED":
         ensure_alive(stack)  # `twin stop` cancels runs first, so it may be the cause
     clock.log_detail(f"training, gate and release took {format_duration(followed_run.seconds)}")
-    result = result_of_run(stack.settings, author.slug, followed_run)
+    result = determine_run_result(stack.settings, author.slug, followed_run)
     report_result(result, clock=clock)
     show_voice(stack.settings, result, clock=clock)
     if result.outcome is StackOutcome.FAILED:
@@ -271,7 +273,9 @@ def show_voice(settings: Settings, result: TrainingOutcome, *, clock: StageClock
     if result.verdict is None or not clock.verbose:
         return
     verdict = result.verdict
-    voice = checkpoint_voice_figures(settings.checkpoints_dir, verdict.author, verdict.checkpoint)
+    voice = read_checkpoint_voice_figures(
+        settings.checkpoints_dir, verdict.author, verdict.checkpoint
+    )
     if voice is not None:
         clock.log("a plot of the voice is beside the gate's report")
         clock.show(Text("\n".join(render_bars(voice))))

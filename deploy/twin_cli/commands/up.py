@@ -61,12 +61,12 @@ from twin_cli.commands.services import (
 from twin_cli.commands.stopping import end_stack
 from twin_cli.commands.subject import (
     AuthorToServe,
+    add_opt_ins,
     choose_subject,
     resolve_source,
     save_subject,
-    with_opt_ins,
 )
-from twin_cli.commands.terminal_questions import is_interactive_terminal, with_aliases, with_consent
+from twin_cli.commands.terminal_questions import add_aliases, add_consent, is_interactive_terminal
 from twin_cli.commands.training import (
     TrainingPlan,
     plan_training,
@@ -83,9 +83,9 @@ from twin_resources.processes.programs import StackEndedError, StackStoppedError
 from twin_resources.processes.stack import (
     SERVICES,
     Stack,
-    chosen_settings,
     find_stack,
     remember_author,
+    restore_last_settings,
 )
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Secrets, Settings, load_settings
@@ -142,7 +142,7 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
         options = replace(options, answer_model=named_model.name)
     if options.recipe not in {"", AUTO}:
         options = replace(options, recipe=resolve_recipe_name(options.recipe))
-    _stop_on_signals()
+    _interrupt_on_signals()
     command = _UpCommand(options, settings, clock or StageClock(verbose=options.verbose))
     try:
         with command.clock.report_waits():
@@ -175,12 +175,12 @@ def _handle_interrupt(command: _UpCommand) -> int:
 
 def settings_for_options(options: UpOptions) -> Settings:
     """Return the environment's settings, overridden by this home's last start, then by flags."""
-    settings = chosen_settings(load_settings(options.home))
+    settings = restore_last_settings(load_settings(options.home))
     flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
     for name in ("base_model", "embedder"):
         value = getattr(options, name)
         if value:
-            flags[name] = _absolute_if_folder(value)
+            flags[name] = _resolve_folder(value)
     if options.gateways is not None:
         flags["gateways"] = options.gateways
     return settings.model_copy(update=flags)
@@ -207,7 +207,7 @@ class _UpCommand:
             self.clock.log("no post can be used: see the reasons above", style="bold red")
             return NOTHING_USABLE_EXIT_CODE
         previous_model = subject.author.answer_model
-        subject = self._with_recipe(self._with_options(subject))
+        subject = self._apply_recipe(self._apply_options(subject))
         if self.options.dry_run:
             if self.preview is not None and is_prepared(self.settings, EMBEDDER):
                 show_preview_quotations(self.settings, self.preview, clock=self.clock)
@@ -234,13 +234,13 @@ class _UpCommand:
                 raise
             self.clock.log(str(error), style="bold red")
             exit_code = int(StackOutcome.FAILED)
-        self._show_ready(stack, subject)
+        self._show_endpoints(stack, subject)
         self.exit_code = exit_code
         if stays_in_foreground:
             self._wait_in_foreground(stack)
         return exit_code
 
-    def _with_options(self, subject: AuthorToServe) -> AuthorToServe:
+    def _apply_options(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with the command line's options for the author."""
         author = subject.author
         if self.options.auto_retrain is not None:
@@ -254,7 +254,7 @@ class _UpCommand:
 
     def _save_subject(self, subject: AuthorToServe) -> AuthorToServe:
         """Save the subject, with the author's consent if given, and return it."""
-        subject = with_consent(
+        subject = add_consent(
             subject,
             is_declared=self.options.consent,
             is_interactive=is_interactive_terminal(),
@@ -298,7 +298,7 @@ class _UpCommand:
         remember_author(stack.settings, subject.slug)
         return stack, run_id, source_fingerprint
 
-    def _show_ready(self, stack: Stack, subject: AuthorToServe) -> None:
+    def _show_endpoints(self, stack: Stack, subject: AuthorToServe) -> None:
         """Run stage 6."""
         self.clock.begin_stage(6, "ready")
         endpoints = publish_endpoints(stack, first_author=subject.slug)
@@ -316,7 +316,7 @@ class _UpCommand:
         )
         self.clock.log_detail(f"where the time went: {timing_text}")
 
-    def _with_recipe(self, subject: AuthorToServe) -> AuthorToServe:
+    def _apply_recipe(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with a recipe from the options, the author's file or the machine."""
         recipe = subject.author.recipe
         if self.options.recipe:
@@ -414,7 +414,7 @@ class _UpCommand:
 
     def _preview_posts(self) -> tuple[AuthorToServe, AuthorProgress]:
         self.clock.begin_stage(2, "preview")
-        subject = with_opt_ins(
+        subject = add_opt_ins(
             choose_subject(self.settings, self.options.path, name=self.options.author),
             self.options.include,
         )
@@ -430,7 +430,7 @@ class _UpCommand:
             return subject, progress
         preview = run_preview(self.settings, subject)
         show_preview(self.clock, preview)
-        subject, preview = with_aliases(
+        subject, preview = add_aliases(
             self.settings,
             subject,
             preview,
@@ -439,7 +439,7 @@ class _UpCommand:
         )
         progress = read_progress(
             self.settings, subject.slug
-        )  # includes the answers to `with_aliases`
+        )  # includes the answers to `add_aliases`
         if reason := too_small_reason(preview.kept, preview.accepted.words):
             self.clock.log(f"too small to train on: {reason}", style="yellow")
         self.preview = preview
@@ -469,7 +469,7 @@ class _UpCommand:
             self.clock.log("stopped by another command")
 
 
-def _stop_on_signals() -> None:
+def _interrupt_on_signals() -> None:
     """Treat a closed terminal and `kill` like Ctrl-C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -482,6 +482,6 @@ def _stop_on_signals() -> None:
             signal.signal(signal_number, interrupt)
 
 
-def _absolute_if_folder(name: str) -> str:
+def _resolve_folder(name: str) -> str:
     path = Path(name).expanduser()
     return str(path.resolve()) if path.is_dir() else name

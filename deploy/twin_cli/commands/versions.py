@@ -20,7 +20,7 @@ from rich.console import Console
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.presentation import versions_table
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.subprocesses import ModuleResult, running_module
+from twin_cli.commands.subprocesses import ModuleResult, start_module_process
 from twin_resources.authors import Author
 from twin_resources.authors.consent import (
     consent_date,
@@ -367,7 +367,7 @@ def write_export(
             console.print(line, markup=False, style="dim")
 
     arguments += [] if verify else ["--no-verify"]
-    with running_module(settings, *arguments, report=log) as module:
+    with start_module_process(settings, *arguments, report=log) as module:
         return parse_module_result(module.wait())
 
 

@@ -87,7 +87,7 @@ def build_summary(
             {"raised": format_date(record.raised_at), "stream": record.alarm.stream,
              "version": record.alarm.version, "decision": record.decision or "not yet",
              "rule": record.decided_by, "said": record.message, "run_key": record.run_key}
-            for record in alarm_records.alarms_of_author(connection, author.slug)
+            for record in alarm_records.list_alarms(connection, author.slug)
         ],
         "scores": alarm_records.count_scores_by_status(connection, author.slug, since_ms=since_ms),
     }  # fmt: skip

@@ -32,7 +32,7 @@ from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import author_control
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
-from twin_resources.prompt.templates import template_by_hash
+from twin_resources.prompt.templates import find_template
 from twin_resources.quality.judges.texts import (
     bundled_writers,
     exclude_copies_of_author,
@@ -69,14 +69,14 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
     base = EvaluatedModel("base model", manifest.base["revision"], Path(manifest.base["folder"]))
     candidate = EvaluatedModel("candidate", manifest.checkpoint, weights.model, weights.adapter)
     trained = dataset.filter(dataset["split"] == "train")["document_id"].unique().to_list()
-    passages = held_out.held_out_samples(dataset, trained_on=trained)
+    passages = held_out.select_held_out_samples(dataset, trained_on=trained)
     others = split_for_probes(
         exclude_copies_of_author(
             bundled_writers(exclude=[form.author]), dataset["answer"].to_list()
         )
     )
     hands = merge_by_writer([*others.training, *others.for_probes])
-    tokenizing, template = RowTokenizer(base.base_folder), template_by_hash(manifest.template)
+    tokenizing, template = RowTokenizer(base.base_folder), find_template(manifest.template)
     chosen = held_out.take_within_budget(
         tokenizing.tokenize(passages.to_dicts()), token_budget=settings.evaluation_tokens
     )
@@ -85,7 +85,9 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
             held_out=tuple(chosen),
             held_out_for_incumbent=(),
             own=tuple(tokenizing.tokenize(author_control.own_rows(passages, template))),
-            other=tuple(tokenizing.tokenize(author_control.other_rows(passages, hands, template))),
+            other=tuple(
+                tokenizing.tokenize(author_control.build_other_rows(passages, hands, template))
+            ),
             general=(),
             held_out_count=len(chosen),
             other_writers=tuple(hand.name for hand in hands),
@@ -94,7 +96,7 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
         candidate=candidate,
         incumbent=None,
         cache=LikelihoodCache(
-            MeasurementCache(tables, form.author), perplexity.evaluation_precision()
+            MeasurementCache(tables, form.author), perplexity.choose_evaluation_precision()
         ),
         clock=Clock(),
         progress=ProgressLines(lambda line: sys.stderr.write(f"  {line}\n")),

@@ -43,7 +43,7 @@ def documents(author: str) -> pl.DataFrame:
     if not folder.is_dir():
         raise FileNotFoundError(f"no {folder}: set TWIN_SHARED_DATA")
     inventory = take_inventory([folder])
-    rows = importing.read_rows(importing.inventory_frame(inventory), inventory)
+    rows = importing.read_rows(importing.build_inventory_frame(inventory), inventory)
     cleaned = clean_posts(rows.select(RAW_COLUMNS)).filter(pl.col("kept"))
     drawn = [hashlib.sha256(name.encode()).hexdigest() for name in cleaned["document_id"]]
     return cleaned.with_columns(pl.Series("drawn", drawn)).sort("drawn")

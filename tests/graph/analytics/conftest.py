@@ -12,7 +12,7 @@ import pytest
 from tests.materialized import instance_of, materialize_assets
 from tests.registered import register_version
 from tests.stored_rows import store_rows
-from twin_assets.analytics.sql_models import sql_assets
+from twin_assets.analytics.sql_models import build_sql_assets
 from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import Registry, Verdict
@@ -116,7 +116,7 @@ def materialize(home: Settings, instance: dg.DagsterInstance) -> Materialize:
         assets: list[dg.AssetsDefinition] | None = None,
         raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
-        made = sql_assets() if assets is None else assets
+        made = build_sql_assets() if assets is None else assets
         return materialize_assets(
             [asset for asset in made if not names or asset.key.to_user_string() in names],
             author,

@@ -8,7 +8,7 @@ import pytest
 from tests.graph.analytics.conftest import Answers, Materialize, answer, voted
 from tests.unit.analytics.conftest import FILES, WriteProject, write_project  # noqa: F401
 from twin_assets.analytics.declarations import SqlProjectError
-from twin_assets.analytics.sql_models import sql_assets
+from twin_assets.analytics.sql_models import build_sql_assets
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -87,7 +87,7 @@ models:
     for name in ("cast_votes", "summed"):
         (folder / "models" / f"{name}.sql").unlink()
     write_interactions("ada", [answer("ada", at, reader=f"r{at % 2}") for at in range(3)])
-    result = materialize(author="ada", assets=sql_assets(folder), raise_on_error=False)
+    result = materialize(author="ada", assets=build_sql_assets(folder), raise_on_error=False)
     assert failed(result) == {"unique_reader": 1}
     assert tables.read("readers", "ada").rows() == [("r0", "r0"), ("r0#2", "r0"), ("r1", "r1")]
 
@@ -109,12 +109,12 @@ def test_sql_that_does_not_run_fails_the_step_with_its_file(
     folder = write_project({"models/schema.yml": schema, "models/cast_votes.sql": sql})
     write_interactions("ada", [answer("ada", 1)])
     with pytest.raises(SqlProjectError, match=r'(?s)models/cast_votes\.sql.*"value" not found'):
-        materialize("cast_votes", author="ada", assets=sql_assets(folder))
+        materialize("cast_votes", author="ada", assets=build_sql_assets(folder))
     assert not tables.exists("cast_votes", "ada")
 
 
 def test_the_graph_is_the_files() -> None:
-    assets = {asset.key.to_user_string(): asset for asset in sql_assets()}
+    assets = {asset.key.to_user_string(): asset for asset in build_sql_assets()}
     parents = {
         name: {key.to_user_string() for key in asset.asset_deps[asset.key]}
         for name, asset in assets.items()

@@ -11,7 +11,7 @@ import pytest
 from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer
 from tests.recipes import code_of
 from twin_assets.analytics.project import PROJECT_FOLDER
-from twin_assets.analytics.sql_models import sql_assets
+from twin_assets.analytics.sql_models import build_sql_assets
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.jobs import CROSS_AUTHOR_MARTS, MARTS
 
@@ -33,7 +33,7 @@ def test_a_mart_is_made_and_checked(
 ) -> None:
     rows = [answer("ada", 1), answer("ada", 2), answer("ada", 3, reader="r2")]
     write_interactions("ada", [*rows, answer("ada", 4, simulated=True)])
-    made = materialize("requests", "readers", author="ada", assets=sql_assets(project))
+    made = materialize("requests", "readers", author="ada", assets=build_sql_assets(project))
     found = tables.read("readers", "ada", columns=["reader", "answers", "last_asked_at"])
     assert found.sort("reader").rows() == [
         ("r1", 2, NOON + timedelta(seconds=2)),
@@ -53,7 +53,7 @@ def test_a_mart_is_made_and_checked(
 
 
 def test_the_jobs_have_it_without_being_told(project: Path) -> None:
-    before, now = sql_assets(), sql_assets(project)
+    before, now = build_sql_assets(), build_sql_assets(project)
     by_author = MARTS - CROSS_AUTHOR_MARTS
     added = {key.path[-1] for key in by_author.resolve(now) - by_author.resolve(before)}
     assert added == {"readers"}

@@ -12,7 +12,7 @@ from rich.console import Console
 from twin_cli.commands.answer_models import require_consent, sync_answer_model
 from twin_cli.commands.author_progress import AuthorProgress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import StackOutcome, open_registry, recorded_result
+from twin_cli.commands.outcome import StackOutcome, open_registry, read_recorded_result
 from twin_cli.commands.status import collect_status
 from twin_cli.commands.training import plan_training, report_result
 from twin_cli.commands.versions import run_export, run_release, run_versions
@@ -84,7 +84,7 @@ def a_console() -> Console:
 def test_what_was_named_is_no_training_and_one_follows(
     settings: Settings, registry: Registry
 ) -> None:
-    assert recorded_result(settings, "ada") is None
+    assert read_recorded_result(settings, "ada") is None
     plan = plan_training(
         settings, "ada", AuthorProgress(kept=50, words=20_000), is_enabled=True, retrain=False
     )
@@ -111,7 +111,7 @@ def test_a_version_that_has_passed_is_told_with_its_trial(
         registry.move("ada", 2, "parked", actor="r", reason="30 of about 80 pairs")
     elif to == "rolled_back":
         registry.move("ada", 2, "rolled_back", actor="r", reason="30 of about 80 pairs")
-    ending = recorded_result(settings, "ada")
+    ending = read_recorded_result(settings, "ada")
     assert ending is not None
     assert (ending.outcome, ending.version) == (outcome, None)
     console = a_console()
@@ -124,7 +124,7 @@ def test_a_version_that_has_passed_is_told_with_its_trial(
 def test_a_refused_version_leaves_the_answer_model(settings: Settings, registry: Registry) -> None:
     register(registry, "h2")
     judged(registry, "h2", "failed")
-    ending = recorded_result(settings, "ada")
+    ending = read_recorded_result(settings, "ada")
     assert ending is not None
     assert ending.outcome is StackOutcome.REFUSED
     assert ending.fallback_description.startswith("the answer model (v1")
@@ -167,7 +167,7 @@ def test_it_goes_when_the_author_names_none(settings: Settings, registry: Regist
     none = Author("ada", "Ada")
     assert sync_answer_model(settings, none, previous_model=NAME, instance="", clock=clock) is None
     assert registry.stable_version("ada") is None
-    assert recorded_result(settings, "ada") is None
+    assert read_recorded_result(settings, "ada") is None
 
 
 def test_an_address_that_is_down_keeps_what_stands_and_is_no_first_answer_model(

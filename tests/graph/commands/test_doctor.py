@@ -341,7 +341,7 @@ def test_what_waits_in_the_outbox(home: Settings, monkeypatch: pytest.MonkeyPatc
     outbox.put_scores([QueuedScore("a", "t" * 32, "thumbs", 1.0)])
     assert verdict(stores.check_outbox(home, is_running=True)) == "ok"
     assert verdict(stores.check_outbox(home, is_running=False)) == "warn"
-    waiting = outbox.next_waiting()
+    waiting = outbox.get_next_item()
     assert waiting is not None
     outbox.record_failure(waiting, "HTTP 503: away")
     later = time.time() + 600

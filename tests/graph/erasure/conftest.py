@@ -29,7 +29,7 @@ from tests.materialized import materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.registered import manifest_of, register_version
 from twin_assets.checkpoints.job import write_rows
-from twin_assets.checkpoints.manifest import checkpoint_hash, write_manifest
+from twin_assets.checkpoints.manifest import compute_checkpoint_hash, write_manifest
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.feedback import interactions
 from twin_assets.instructions import instruction_dataset
@@ -204,7 +204,7 @@ def train(settings: Settings) -> str:
     shape = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "use_rslora": False}
     (made / "adapter" / "adapter_config.json").write_text(json.dumps(shape))
     (made / "adapter.gguf").write_bytes(b"GGUF" + bytes(64))
-    checkpoint = checkpoint_hash(made / "adapter", base_revision="r", template="t")
+    checkpoint = compute_checkpoint_hash(made / "adapter", base_revision="r", template="t")
     write_manifest(
         made,
         manifest_of(

@@ -215,7 +215,7 @@ def test_readmes_command_forgets_a_post_by_its_document_id(lived: Lived) -> None
         assert f"the post {name} was forgotten on {today}" in " ".join(again.output.split())
     as_json = CliRunner().invoke(app, [*command, "--json"])
     assert json.loads(as_json.stdout) == {"kind": "post", "forgotten_on": today}
-    assert journal.unfinished_requests(lived.instance.state) == []
+    assert journal.list_unfinished_requests(lived.instance.state) == []
 
 
 def test_a_post_that_nobody_has_is_refused_before_the_journal(lived: Lived) -> None:
@@ -224,7 +224,7 @@ def test_a_post_that_nobody_has_is_refused_before_the_journal(lived: Lived) -> N
         run_forget(  # type: ignore[arg-type]
             lived.settings, post="2020-01-02-clocks.md", **options, console=Console(quiet=True)
         )
-    assert journal.unfinished_requests(lived.instance.state) == []
+    assert journal.list_unfinished_requests(lived.instance.state) == []
 
 
 def test_an_interrupted_request_is_found_by_its_document_id(lived: Lived) -> None:

@@ -69,5 +69,7 @@ def test_asking_for_a_request_that_is_open_joins_it(lived: Lived) -> None:
     instance = lived.instance
     first = journal.open_request(instance.state, POST, asked_by="test")
     assert journal.open_request(instance.state, POST, asked_by="another") == first
-    assert [request.number for request in journal.unfinished_requests(instance.state)] == [first]
+    assert [request.number for request in journal.list_unfinished_requests(instance.state)] == [
+        first
+    ]
     instance.state.close()

@@ -17,7 +17,7 @@ from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.object_versions import VersionedBucket, bucket_for_tables
+from twin_resources.erasure.object_versions import VersionedBucket, find_tables_bucket
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
@@ -117,7 +117,7 @@ def test_deleted_objects_of_an_author_leave_no_version(
 def test_each_version_of_an_object_is_read_as_it_was(
     instance: Installation, client: Any, tmp_path: Path
 ) -> None:
-    bucket = bucket_for_tables(instance.tables)
+    bucket = find_tables_bucket(instance.tables)
     assert bucket is not None
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -164,6 +164,6 @@ def test_versions_are_deleted_a_thousand_at_a_time_and_a_refusal_is_told() -> No
 
 
 def test_a_store_whose_versions_cannot_be_listed_is_refused(instance: Installation) -> None:
-    assert bucket_for_tables(Tables("/a/folder", state=instance.state)) is None
+    assert find_tables_bucket(Tables("/a/folder", state=instance.state)) is None
     with pytest.raises(TwinError, match="move the tables to a folder or to s3"):
-        bucket_for_tables(Tables("gs://bucket/twin", state=instance.state))
+        find_tables_bucket(Tables("gs://bucket/twin", state=instance.state))

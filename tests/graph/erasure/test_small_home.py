@@ -22,7 +22,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.erasure import dagster_records, journal
 from twin_resources.erasure.dagster_records import DagsterRecords
 from twin_resources.erasure.data_store import DataStore, Installation
-from twin_resources.erasure.erasing import ErasureIncompleteError, _erase_until_proved, run_erasure
+from twin_resources.erasure.erasing import ErasureIncompleteError, _erase_and_prove, run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
@@ -193,15 +193,15 @@ def test_what_comes_back_is_erased_three_times_and_then_told(home: Settings) -> 
     clean, late = Stubborn("tables", 1), Stubborn("outbox", 3)
     later = Stubborn("traces", 9, is_background=True)
     places: list[DataStore] = [clean, late, later]
-    assert _erase_until_proved(instance, number, places, gone("author")) == ["a", "b", "c", "d"]
+    assert _erase_and_prove(instance, number, places, gone("author")) == ["a", "b", "c", "d"]
     assert [one.erased for one in (clean, late, later)] == [1, 3, 3]
-    assert journal.completed_steps(instance.state, number) == {
+    assert journal.read_completed_steps(instance.state, number) == {
         "tables": 1,
         "outbox": 3,
         "traces": 3,
     }
     with pytest.raises(ErasureIncompleteError) as told:
-        _erase_until_proved(instance, number, [clean, Stubborn("files", 4)], gone("author"))
+        _erase_and_prove(instance, number, [clean, Stubborn("files", 4)], gone("author"))
     assert told.value.found.endswith(
         "data that remains or has returned after 3 rounds: files: a, b, c"
     )

@@ -136,4 +136,4 @@ def test_an_author_goes_whole_and_the_others_stay(place: LanceTables) -> None:
     assert place.erase(target) == 1
     assert not folder_of(place).parent.exists()
     assert left(place, "bea") == ["t1", "t2", "t3"]
-    assert place.author_folders(target) == []
+    assert place.list_author_folders(target) == []

@@ -11,7 +11,7 @@ import pytest
 from tests.graph.instructions.conftest import Finished, Graph
 from twin_assets.instructions import basic_instructions
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
-from twin_assets.training.fine_tuning import training_samples
+from twin_assets.training.fine_tuning import read_training_samples
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.settings import PACES
 from twin_resources.storage.tables.tables import Tables
@@ -69,7 +69,7 @@ def test_its_share_is_trained_on_and_nothing_else_changes(
 
     version = tables.lance_version("instruction_dataset", "ada")
     assert version is not None
-    samples = training_samples("ada", tables, version=version, spoil="", seed=1)
+    samples = read_training_samples("ada", tables, version=version, spoil="", seed=1)
     assert set(samples["sample_id"]) == {*train["sample_id"], *general["sample_id"]}
     assert set(samples["template"]) == {DEFAULT_TEMPLATE.hash}
 

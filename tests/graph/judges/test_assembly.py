@@ -11,7 +11,7 @@ import pytest
 from tests.recipes import of_recipe
 from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.judged.calibrated_judges import calibrate_judges
-from twin_assets.evaluation.judged.judge_material import topic_material
+from twin_assets.evaluation.judged.judge_material import build_topic_material
 from twin_resources.quality.judges import panel
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.judge_kind import (
@@ -91,7 +91,7 @@ def test_without_a_judge_that_decides_the_gate_says_why_and_no_trial_begins(
     assert (of_gate.topic, of_gate.voice, of_gate.voice_people) == (None, None, None)
     assert of_gate.topic_why_not.startswith("5 training pairs from")
     assert "40 on each side are needed" in of_gate.voice_why_not
-    first = calibrate_judges(topic_material(AUTHOR, few.pairs), tables, WORDS, kinds=(TOPIC,))
+    first = calibrate_judges(build_topic_material(AUTHOR, few.pairs), tables, WORDS, kinds=(TOPIC,))
     assert (first.topic, first.topic_why_not) == (None, of_gate.topic_why_not)
     assert first.voice is None
     with pytest.raises(JudgeUnavailableError, match="5 training pairs"):

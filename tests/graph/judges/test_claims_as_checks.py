@@ -5,14 +5,16 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation, claim_check
+from twin_assets.evaluation.checkpoint_evaluation import build_claim_check, checkpoint_evaluation
 from twin_resources.authors.answer_forms import AnswerSetting
 from twin_resources.registry.moves import GateClaim
 
 
 @pytest.mark.parametrize(("met", "passed"), [(True, True), (False, False), (None, False)])
 def test_a_claim_that_decides_passes_only_when_it_is_met(met: bool | None, passed: bool) -> None:
-    check = claim_check(GateClaim("beats_base_model", met, 0.9, 1.0, "better by 10 %"), "c" * 64)
+    check = build_claim_check(
+        GateClaim("beats_base_model", met, 0.9, 1.0, "better by 10 %"), "c" * 64
+    )
 
     assert check.passed is passed
     assert check.severity is dg.AssetCheckSeverity.ERROR
@@ -26,7 +28,7 @@ def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(
 ) -> None:
     claim = GateClaim("says_what_the_posts_say", False, 0.5, 0.2, "50 of 100", blocks="voice")
 
-    check = claim_check(claim, "c" * 64, answer=answer)
+    check = build_claim_check(claim, "c" * 64, answer=answer)
 
     assert check.passed is (answer != "voice")
     error = answer == "voice"
@@ -52,7 +54,7 @@ def test_it_blocks_a_form_and_never_the_release() -> None:
 def test_a_stated_claim_is_no_failure_and_tells_what_was_found(met: bool | None, said: str) -> None:
     claim = GateClaim("rests_on_its_passages", met, -0.2, -0.15, "support .08")
 
-    check = claim_check(claim, "c" * 64, is_advisory=True)
+    check = build_claim_check(claim, "c" * 64, is_advisory=True)
 
     assert check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN

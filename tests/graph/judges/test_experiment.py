@@ -17,10 +17,10 @@ import pytest
 from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.test_gate import GOOD
 from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
-from twin_assets.evaluation.report.evaluation_record import SideBySide
+from twin_assets.evaluation.report.evaluation_record import AnswerComparison
 from twin_assets.evaluation.report.experiment import SentExperiment, make_sender, send_experiment
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.datasets import held_out_dataset
+from twin_resources.observability.langfuse.datasets import held_out_dataset_name
 from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
 from twin_resources.registry.moves import Verdict
 from twin_resources.settings import Settings
@@ -28,7 +28,7 @@ from twin_resources.settings import Settings
 CLAIMS = decide(GOOD)
 VERDICT = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(CLAIMS), CLAIMS, "now")
 ANSWERS = [
-    SideBySide(
+    AnswerComparison(
         sample_id=f"s{number}",
         document_id=f"d{number}",
         chunk_id=f"c{number}",
@@ -105,7 +105,7 @@ def langfuse(shared_data: Path) -> Iterator[Langfuse]:
 
 
 def sent_to(
-    langfuse: Langfuse, home: Settings, answers: list[SideBySide] = ANSWERS
+    langfuse: Langfuse, home: Settings, answers: list[AnswerComparison] = ANSWERS
 ) -> SentExperiment:
     return send_experiment(
         langfuse.settings(home),
@@ -121,7 +121,7 @@ def test_questions_are_a_dataset_and_each_writers_answers_an_experiment_on_it(
 ) -> None:
     sent = sent_to(langfuse, home)
 
-    assert [dataset["name"] for dataset in langfuse.datasets] == [held_out_dataset("jane")]
+    assert [dataset["name"] for dataset in langfuse.datasets] == [held_out_dataset_name("jane")]
     assert [one["input"]["question"] for one in langfuse.items] == [a.question for a in ANSWERS]
     assert [one["expectedOutput"] for one in langfuse.items] == [a.author for a in ANSWERS]
     assert [one["metadata"]["document_id"] for one in langfuse.items] == [

@@ -21,8 +21,8 @@ from twin_resources.quality.judges.negative_probes import (
 from twin_resources.quality.judges.panel import (
     Panel,
     assemble_panel,
-    deciding_claims,
     probe_differences,
+    select_deciding_claims,
 )
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.judges.terms import JudgeTerms
@@ -129,7 +129,7 @@ def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
 def test_topic_and_voice_decide_together_or_not_at_all(
     certified: list[str], claims: tuple[str, ...]
 ) -> None:
-    assert deciding_claims(certified) == claims
+    assert select_deciding_claims(certified) == claims
 
 
 class Constant:

@@ -29,9 +29,9 @@ from twin_assets.knowledge import (
     quote_calibrating,
     quote_calibration,
 )
-from twin_assets.knowledge.quote_calibrating import read_questions_to_others
+from twin_assets.knowledge.quote_calibrating import read_foreign_questions
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.found_passages import passage_finder_for
+from twin_resources.gateway.found_passages import create_passage_finder
 from twin_resources.models.embedder.embedder import Embedder, find_prepared_embedder, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
 from twin_resources.models.quotes.answer_text import render_quotes
@@ -43,7 +43,7 @@ from twin_resources.models.quotes.quoter import (
     Quoter,
 )
 from twin_resources.models.retrieval.retrieval import Retriever
-from twin_resources.processes.progress_lines import SyncProgressLines
+from twin_resources.processes.progress_lines import SyncProgressLogger
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -141,7 +141,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     assert imported.made["passage_embeddings"]["computed"] == POSTS
     calibrated = imported.made["quote_calibration"]
     assert calibrated["own"] > 50
-    assert calibrated["foreign"] == len(read_questions_to_others())
+    assert calibrated["foreign"] == len(read_foreign_questions())
     assert calibrated["own_declined"] < 0.5
     assert calibrated["foreign_declined"] > calibrated["own_declined"]
 
@@ -263,7 +263,7 @@ def test_the_old_tables_answer_until_those_of_another_embedder_are_whole(
     other = another_embedder(imported_home, tmp_path)
     assert other.revision != embedder.revision
     changed = imported_home.model_copy(update={"embedder": "another"})
-    passages, progress = passage_finder_for(changed), SyncProgressLines(lambda _: None, "again")
+    passages, progress = create_passage_finder(changed), SyncProgressLogger(lambda _: None, "again")
 
     def state() -> tuple[str, str, list[str]]:
         found = passages.find_blocking(MARA, ["How do I carry a clock?"], with_quotes=True)
@@ -318,7 +318,7 @@ ONE_POST = pl.DataFrame(
 def test_a_small_corpus_is_calibrated_by_questions_to_others(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
     row = quote_calibrating.calibration_row("ann", passages, embedder)
-    [nearest] = passages["vector"].to_numpy() @ embedder.embed(read_questions_to_others()).T
+    [nearest] = passages["vector"].to_numpy() @ embedder.embed(read_foreign_questions()).T
     assert row["threshold"].to_list() == [
         pytest.approx(np.quantile(nearest, FEW_SENTENCES_DECLINE_SHARE))
     ]

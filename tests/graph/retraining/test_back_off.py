@@ -10,7 +10,7 @@ from twin_cli.commands.loop_waits import waiting_line
 
 from tests.graph.retraining.conftest import GATE, LoopWorld
 from tests.registered import register_version
-from twin_resources.quality.retraining.manual_triggers import request_retraining, tick_requests
+from twin_resources.quality.retraining.manual_triggers import request_retraining, run_request_tick
 from twin_resources.registry.moves import VersionState
 from twin_resources.storage.state.state_tables import retrainings
 
@@ -77,7 +77,7 @@ def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> No
     assert held.launches == ()
     assert f"the next may start on {day}" in held.messages["ada"]
     request_retraining(world.state, "ada", asked_by="jo", reason="now", now=now)
-    assert len(tick_requests(world.loop(), now=world.now).launches) == 1
+    assert len(run_request_tick(world.loop(), now=world.now).launches) == 1
 
 
 def test_a_wait_from_a_clock_that_was_ahead_begins_when_it_is_right(world: LoopWorld) -> None:

@@ -14,8 +14,8 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import alarm_records, retrainings
 from twin_resources.quality.retraining.manual_triggers import (
     request_retraining,
-    tick_growth,
-    tick_requests,
+    run_growth_tick,
+    run_request_tick,
 )
 from twin_resources.quality.retraining.score_watch import current_evidence, lower_floor
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
@@ -30,22 +30,22 @@ def test_a_person_gets_one_retraining_whatever_the_limits_say(world: LoopWorld) 
         world.state, "ada", asked_by="mara", reason="new recipe", now=world.now.timestamp()
     )
 
-    [launch] = tick_requests(world.loop(), now=world.now).launches
+    [launch] = run_request_tick(world.loop(), now=world.now).launches
 
     assert launch.run_key == f"by_hand:ada:{number}"
     assert launch.tags["twin/asked_by"] == "mara"
     assert launch.tags["dagster/priority"] == "30"
     world.launch([launch])
-    assert tick_requests(world.loop(), now=world.now).launches == ()
+    assert run_request_tick(world.loop(), now=world.now).launches == ()
     assert len(world.runs()) == 1
 
 
 def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
     at = world.now.timestamp()
     request_retraining(world.state, "ada", asked_by="command:mara", reason="new recipe", now=at)
-    world.launch(tick_requests(world.loop(), now=world.now).launches, fails=True)
+    world.launch(run_request_tick(world.loop(), now=world.now).launches, fails=True)
 
-    tick_requests(world.loop(), now=world.now)
+    run_request_tick(world.loop(), now=world.now)
 
     told = queued_notices(world.state, author="ada")[0]
     assert told.event == "failed"
@@ -62,7 +62,7 @@ def test_forgetting_comes_before_a_person_and_meets_both(world: LoopWorld) -> No
             connection, author="ada", cause="forget", asked_by="mara", reason="a post", now=at
         )
 
-    [launch] = tick_requests(world.loop(), now=world.now).launches
+    [launch] = run_request_tick(world.loop(), now=world.now).launches
 
     assert launch.run_key == "forget:ada:2"
     assert launch.tags["dagster/priority"] == "40"
@@ -77,14 +77,14 @@ def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
     at = world.now.timestamp()
     request_retraining(world.state, "ada", asked_by="mara", reason="again", now=at)
 
-    waits = tick_requests(world.loop(), now=world.now)
+    waits = run_request_tick(world.loop(), now=world.now)
 
     assert waits.launches == ()
     assert f"run {run_id} is in flight" in waits.messages["ada"]
     world.fail(run_id)
-    assert tick_requests(world.loop(), now=world.now).launches == ()  # it has attempts left
+    assert run_request_tick(world.loop(), now=world.now).launches == ()  # it has attempts left
     world.judge("ada", "ada-2", "failed")
-    assert [launch.author for launch in tick_requests(world.loop(), now=world.now).launches] == [
+    assert [launch.author for launch in run_request_tick(world.loop(), now=world.now).launches] == [
         "ada"
     ]
 
@@ -95,7 +95,7 @@ def test_an_alarm_and_growth_at_once_start_one_retraining(world: LoopWorld) -> N
     world.inputs.came["ada"] = CorpusGrowth(new_posts=30, new_pairs=0)
     quality = world.tick().launches
 
-    grown = tick_growth(world.loop(), now=world.now)
+    grown = run_growth_tick(world.loop(), now=world.now)
 
     assert len(quality) == 1
     assert grown.launches == ()
@@ -104,26 +104,26 @@ def test_an_alarm_and_growth_at_once_start_one_retraining(world: LoopWorld) -> N
 
 def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
     world.inputs.came = {"ada": CorpusGrowth(new_posts=24, new_pairs=0)}
-    assert "24/25 new posts" in tick_growth(world.loop(), now=world.now).messages["ada"]
+    assert "24/25 new posts" in run_growth_tick(world.loop(), now=world.now).messages["ada"]
     world.inputs.came = {"ada": CorpusGrowth(new_posts=25, new_pairs=3)}
 
-    [launch] = tick_growth(world.loop(), now=world.now).launches
+    [launch] = run_growth_tick(world.loop(), now=world.now).launches
 
     assert launch.run_key == "new_posts:ada:v1:posts-1"
     assert launch.tags["twin/new_posts"] == "25"
     assert launch.tags["dagster/priority"] == "10"
     world.launch([launch])
-    again = tick_growth(world.loop(), now=world.now)
+    again = run_growth_tick(world.loop(), now=world.now)
     assert again.launches == ()
     assert "already started" in again.messages["ada"]
     world.limits = replace(world.limits, automatic=False)
-    assert tick_growth(world.loop(), now=world.now).messages == {}
+    assert run_growth_tick(world.loop(), now=world.now).messages == {}
 
 
 def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
     with_new_posts(world).good("ada", 200)
     request_retraining(world.state, "ada", asked_by="m", reason="r", now=world.now.timestamp())
-    world.launch(tick_requests(world.loop(), now=world.now).launches)
+    world.launch(run_request_tick(world.loop(), now=world.now).launches)
     world.tick()  # what that run used is stored
     world.inputs.datasets["ada"] = "posts-3"  # or the alarm has nothing to learn from
     world.bad("ada", 40)
@@ -227,7 +227,7 @@ def test_a_home_of_before_goes_on_and_loses_no_alarm(world: LoopWorld) -> None:
     world.good("ada", 30)
     world.tick()
     with world.state.transaction() as connection:
-        before = alarm_records.alarms_of_author(connection, "ada")
+        before = alarm_records.list_alarms(connection, "ada")
         [held] = current_evidence(connection)["ada"]
         row = sa.update(watches).where(watches.c.author == "ada")
         connection.execute(row.values(watch='{"floor": {}, "baseline": null, "detector": {}}'))
@@ -237,7 +237,7 @@ def test_a_home_of_before_goes_on_and_loses_no_alarm(world: LoopWorld) -> None:
 
     assert [one.launches for one in done] == [()] * 4
     with world.state.read_transaction() as connection:
-        assert alarm_records.alarms_of_author(connection, "ada") == before
+        assert alarm_records.list_alarms(connection, "ada") == before
     assert evidence_of(world) == held
 
 
@@ -260,7 +260,7 @@ def test_whatever_the_ticks_are_the_alarms_are_the_same(world: LoopWorld) -> Non
                 world.tick()
     world.tick()
     with world.state.read_transaction() as connection:
-        ada, bob = (alarm_records.alarms_of_author(connection, one) for one in ("ada", "bob"))
+        ada, bob = (alarm_records.list_alarms(connection, one) for one in ("ada", "bob"))
     [a], [b] = ([replace(one.alarm, author="", threshold=0.0) for one in of] for of in (ada, bob))
     assert replace(a, sequence=0, e_value=0, bets=0) == replace(b, sequence=0, e_value=0, bets=0)
 
@@ -309,7 +309,7 @@ def test_a_lowered_floor_makes_the_past_history(world: LoopWorld) -> None:
     assert world.tick().launches == ()
 
     with world.state.read_transaction() as connection:
-        [record] = alarm_records.alarms_of_author(connection, "ada")
+        [record] = alarm_records.list_alarms(connection, "ada")
     assert (record.is_open, record.decided_by) == (False, "lowered_floor")
     assert evidence_of(world).seen == 200
     assert evidence_of(world).held_to["short"] == pytest.approx(0.17, abs=0.01)
@@ -334,9 +334,7 @@ def test_a_lowered_floor_is_in_force_for_a_version_that_comes_back(world: LoopWo
     world.tick()
 
     with world.state.read_transaction() as connection:
-        alarmed = {
-            record.alarm.version for record in alarm_records.alarms_of_author(connection, "ada")
-        }
+        alarmed = {record.alarm.version for record in alarm_records.list_alarms(connection, "ada")}
         assert "v1" not in alarmed
         [found] = current_evidence(connection)["ada"]
     assert (found.version, found.seen) == ("v1", 400)
@@ -351,7 +349,7 @@ def test_one_authors_wrong_settings_hold_up_no_others_growth(world: LoopWorld) -
 
     world.inputs.came = {slug: CorpusGrowth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")}
 
-    done = tick_growth(replace(world.loop(), limits=limits), now=world.now)
+    done = run_growth_tick(replace(world.loop(), limits=limits), now=world.now)
 
     assert [launch.author for launch in done.launches] == ["bob"]
     assert "Found: no TOML" in done.messages["ada"]

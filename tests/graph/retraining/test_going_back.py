@@ -29,7 +29,7 @@ def states(world: LoopWorld) -> dict[str, str]:
 
 def newest_alarm(world: LoopWorld) -> AlarmRecord:
     with world.state.read_transaction() as connection:
-        return alarm_records.alarms_of_author(connection, "ada")[0]
+        return alarm_records.list_alarms(connection, "ada")[0]
 
 
 def test_the_version_that_answered_before_answers_again(second: LoopWorld) -> None:

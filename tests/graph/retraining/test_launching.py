@@ -19,7 +19,7 @@ from tests.queued_notices import queued_notices
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import alarm_records, retrainings
-from twin_resources.quality.retraining.manual_triggers import request_retraining, tick_requests
+from twin_resources.quality.retraining.manual_triggers import request_retraining, run_request_tick
 from twin_resources.quality.retraining.quality import RetrainingLoop, run_tick
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import TrainingFingerprint
@@ -135,7 +135,7 @@ def test_scores_deleted_after_the_alarm_change_nothing(alarmed: LoopWorld) -> No
 
     assert [alarmed.tick().launches for _ in range(3)] == [()] * 3
     with alarmed.state.read_transaction() as connection:
-        [record] = alarm_records.alarms_of_author(connection, "ada")
+        [record] = alarm_records.list_alarms(connection, "ada")
     assert record.decision == "train"
 
 
@@ -157,7 +157,7 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
     falls_again(alarmed)
     assert [alarmed.tick(seconds=400).launches for _ in range(4)] == [()] * 4
     with alarmed.state.read_transaction() as connection:
-        *later, first = alarm_records.alarms_of_author(connection, "ada")
+        *later, first = alarm_records.list_alarms(connection, "ada")
     assert {(one.decision, one.decided_by, one.is_open) for one in later} == {
         ("nothing_to_learn", "learnt_before", False)
     }
@@ -243,7 +243,7 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
     for author in ("ada", "bob"):
         at = world.now.timestamp()
         request_retraining(world.state, author, asked_by="mara", reason="again", now=at)
-    launches = tick_requests(world.loop(), now=world.now).launches
+    launches = run_request_tick(world.loop(), now=world.now).launches
     assert [launch.author for launch in launches] == ["ada", "bob"]
     world.launch(launches)
 

@@ -92,7 +92,7 @@ def test_keys_that_cost_nothing_train_nothing(world: LoopWorld, keys: int, days:
 
     assert all(one.launches == () for one in done)
     with world.state.read_transaction() as connection:
-        found = alarm_records.alarms_of_author(connection, "ada")
+        found = alarm_records.list_alarms(connection, "ada")
     assert {one.decided_by for one in found} <= {"few_readers"}
 
 
@@ -173,7 +173,7 @@ def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
 
     assert all(one.launches == () for one in done)
     with loops.state.read_transaction() as connection:
-        assert alarm_records.alarms_of_author(connection, "ada") == []
+        assert alarm_records.list_alarms(connection, "ada") == []
         assert alarm_records.count_excluded_scores(connection, "ada") == {"out_of_range": 100}
     assert "900 that will never count (out_of_range, unknown_trace)" in done[0].notes[0]
 

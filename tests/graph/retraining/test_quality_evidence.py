@@ -55,7 +55,7 @@ def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> N
         [watch] = current_evidence(connection)["ada"]
         stable = stable_versions(connection)["ada"]
         days = ComparedDays.from_ledger(connection, stable, "thumbs", watched.rules)
-    ends = days.ends_after(0)
+    ends = days.find_day_ends(0)
     assert days.evidence(until=ends[-1]).e_value == watch.e_value
     assert math.isnan(day_mean_and_bound(days, days.evidence(until=ends[14]), after=ends[13])[1])
     shown = day_mean_and_bound(days, days.evidence(until=ends[17]), after=ends[16])

@@ -76,7 +76,7 @@ def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
 
     assert all(done.launches == () for done in later)
     with world.state.read_transaction() as connection:
-        found = alarm_records.alarms_of_author(connection, "ada")
+        found = alarm_records.list_alarms(connection, "ada")
     assert len(found) > 1
     assert {(one.decision, one.decided_by) for one in found[:-1]} == {("held_back", "in_flight")}
     assert all(run_id in one.message for one in found[:-1])
@@ -91,7 +91,7 @@ def test_without_a_drop_nothing_runs(world: LoopWorld) -> None:
         world.good("bob", 50)
         assert world.tick().launches == ()
     with world.state.read_transaction() as connection:
-        assert alarm_records.alarms_of_author(connection, "ada") == []
+        assert alarm_records.list_alarms(connection, "ada") == []
         assert connection.execute(sa.select(retrainings)).all() == []
 
 
@@ -106,7 +106,7 @@ def test_nothing_new_trains_nothing_and_a_person_is_told(world: LoopWorld) -> No
     assert queued_notices(world.state, author="ada")[0].event == "nothing_to_learn"
     assert world.registry.routing() == {}
     with world.state.read_transaction() as connection:
-        [record] = alarm_records.alarms_of_author(connection, "ada")
+        [record] = alarm_records.list_alarms(connection, "ada")
     assert not record.is_open
 
 

@@ -27,7 +27,7 @@ from twin_resources.quality.retraining.quality import LoopTick
 from twin_resources.settings import load_secrets
 from twin_resources.statistics.retraining import RetrainingDecision
 from twin_resources.storage.state.state_tables import retrainings
-from twin_sensors.new_data_trigger import new_material, retraining_requested, status_by_settings
+from twin_sensors.new_data_trigger import default_sensor_status, new_material, retraining_requested
 from twin_sensors.notifying import notices_waiting
 from twin_sensors.quality_dropped import format_message, quality_dropped
 
@@ -145,12 +145,12 @@ def test_growth_is_looked_for_by_default_only_where_that_was_asked_for(
     world: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (world.settings.authors_dir / "torn.toml").write_text("name = ")
-    assert status_by_settings() is dg.DefaultSensorStatus.STOPPED
+    assert default_sensor_status() is dg.DefaultSensorStatus.STOPPED
     write_author(world.settings, Author("cleo", "Cleo", auto_retrain=True))
-    assert status_by_settings() is dg.DefaultSensorStatus.RUNNING
+    assert default_sensor_status() is dg.DefaultSensorStatus.RUNNING
     (world.settings.authors_dir / "cleo.toml").unlink()
     monkeypatch.setenv("TWIN_AUTO_RETRAIN", "true")
-    assert status_by_settings() is dg.DefaultSensorStatus.RUNNING
+    assert default_sensor_status() is dg.DefaultSensorStatus.RUNNING
 
 
 def iterate(home: Path, crash_at: str = "") -> int:

@@ -27,7 +27,7 @@ from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.costs.paid_answers import PaidAnswers
-from twin_resources.prompt.shown_passages import ShownPassage
+from twin_resources.prompt.shown_passages import PromptPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.label_rows import build_label_arrays, count_labels
@@ -49,7 +49,7 @@ PROMPTS = [
         "recorded" if n % 2 else "held_out",
         f"{n:032x}",
         f"Why is clock number {n} slow, and what of its oil? I am ann@brookmill.net.",
-        (ShownPassage(f"d{n}", "On oil", f"Oil thickens, case {n}.", None),),
+        (PromptPassage(f"d{n}", "On oil", f"Oil thickens, case {n}.", None),),
     )
     for n in range(25)
 ]
@@ -143,7 +143,9 @@ class Shop:
     def buy(
         self, *, labels: int = 25, usd: float = 1.0, version: ModelVersion = VERSION
     ) -> labelling.PurchaseResult:
-        purchase = labelling.label_purchase(ADA, version, self.panel, paid=MODEL, embedder="made")
+        purchase = labelling.build_label_purchase(
+            ADA, version, self.panel, paid=MODEL, embedder="made"
+        )
         return labelling.buy_labels(
             ADA,
             version,
@@ -173,7 +175,7 @@ def test_every_label_is_bought_once_with_its_price_and_no_text(
     assert (first.labels, first.new_labels, first.stop_reason[:9]) == (12, 12, "12 labels")
     assert first.probes >= 2
     assert first.usd == pytest.approx(12 * price)
-    assert shop.account.amount_spent(period="month", purpose="label").usd == pytest.approx(
+    assert shop.account.sum_spending(period="month", purpose="label").usd == pytest.approx(
         12 * price
     )
     assert len(seller.asked) == shop.own == 12
@@ -188,7 +190,7 @@ def test_every_label_is_bought_once_with_its_price_and_no_text(
         13,
         "every prompt has been used",
     )
-    rows = labelling.stored_labels(tables, "ada")
+    rows = labelling.read_labels(tables, "ada")
     found = build_label_arrays(rows, rest.purchase, ("general",))
     assert len(found) == 25
     assert set(found.gains[:, 0].round(6)) == {0.0, 0.8}
@@ -204,13 +206,11 @@ def test_for_a_next_version_the_own_model_alone_is_asked(
 ) -> None:
     shop = Shop(home, tables)
     first = shop.buy(labels=12)
-    before = build_label_arrays(
-        labelling.stored_labels(tables, "ada"), first.purchase, ("general",)
-    )
+    before = build_label_arrays(labelling.read_labels(tables, "ada"), first.purchase, ("general",))
     second = shop.buy(labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
     assert (second.new_labels, second.usd, shop.own) == (14, pytest.approx(first.usd / 6), 26)
     assert len(seller.asked) == 14, "two of the fourteen prompts were new"
-    rows = labelling.stored_labels(tables, "ada")
+    rows = labelling.read_labels(tables, "ada")
     after = build_label_arrays(rows, second.purchase, ("general",))
     assert after.usd.tolist() == pytest.approx([*before.usd, *before.usd[:2]])
     assert set(after.label_ids) > set(before.label_ids)
@@ -234,7 +234,7 @@ def test_a_sum_and_a_limit_end_it_before_they_are_passed(
     found = Shop(home, tables, limit=3 * most).buy()
     assert found.stop_reason == "a limit of the account has been reached"
     assert 0 < found.labels == len(seller.asked) < 25
-    assert Shop(home, tables).account.amount_spent(period="month").usd <= 3 * most
+    assert Shop(home, tables).account.sum_spending(period="month").usd <= 3 * most
 
 
 @pytest.fixture
@@ -266,8 +266,8 @@ def test_answers_and_their_judge_share_the_account_and_it_says_what_the_bill_say
     shop = shop_with_a_paid_judge(home, tables, usd=1.0)
     found = shop.buy(labels=12)
     assert found.labels == 12
-    answers = shop.account.amount_spent(period="month", purpose="label")
-    ratings = shop.account.amount_spent(period="month", purpose="judge")
+    answers = shop.account.sum_spending(period="month", purpose="label")
+    ratings = shop.account.sum_spending(period="month", purpose="judge")
     assert (answers.requests, ratings.requests) == (12, provider.bill.requests - 12)
     assert ratings.requests > 12
     assert round((answers.usd + ratings.usd) * NANO_PER_DOLLAR) == provider.bill.nano
@@ -290,7 +290,7 @@ def test_a_provider_without_usage_costs_the_whole_reservation(
     shop = Shop(home, tables)
     found = shop.buy(labels=2)
     assert found.usd > 2 * answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
-    assert shop.account.amount_spent(period="month").usd == pytest.approx(found.usd)
+    assert shop.account.sum_spending(period="month").usd == pytest.approx(found.usd)
 
 
 def test_a_refused_key_costs_nothing_and_is_said(
@@ -300,8 +300,8 @@ def test_a_refused_key_costs_nothing_and_is_said(
     shop = Shop(home, tables)
     with pytest.raises(TwinError, match="TWIN_PAID_MODEL and its key"):
         shop.buy(labels=2)
-    assert shop.account.amount_spent(period="month").usd == 0.0
-    assert len(labelling.stored_labels(tables, "ada")) == 0
+    assert shop.account.sum_spending(period="month").usd == 0.0
+    assert len(labelling.read_labels(tables, "ada")) == 0
 
 
 def test_a_spoiled_judge_shows_in_the_plants(
@@ -310,7 +310,7 @@ def test_a_spoiled_judge_shows_in_the_plants(
     shop = Shop(home, tables)
     shop.judge.mood = 0.0  # scores what is good below what is planted
     shop.buy()
-    rows = labelling.stored_labels(tables, "ada")
+    rows = labelling.read_labels(tables, "ada")
     planted = rows.filter(pl.col("source") == "plant")
     assert len(planted) >= 3
     bad = [scores[0]["paid"] - scores[0]["own"] for scores in planted["scores"].to_list()]
@@ -341,8 +341,8 @@ def test_nothing_is_bought_without_a_paid_model_consent_or_a_sum(
 def test_the_judges_of_a_purchase_name_it() -> None:
     judge = OilJudge()
     panel = panel_of(judge)
-    first = labelling.label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
+    first = labelling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
     assert first.judges == (identity(judge),)
     judge.revision = "2"
-    second = labelling.label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
+    second = labelling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
     assert first.id != second.id

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import StackOutcome, consent_wait_reason, recorded_result
+from twin_cli.commands.outcome import StackOutcome, consent_wait_reason, read_recorded_result
 from twin_cli.commands.versions import release_consented_version, run_release
 
 from tests.materialized import instance_of, materialize_assets, metadata_of
@@ -203,7 +203,7 @@ def test_twin_up_releases_what_waited_for_the_authors_word_alone(
     verdict = registry.latest_verdict("bob")
     waits = consent_wait_reason(home, registry, "bob", verdict)
     assert waits.startswith("v1 has passed the gate and waits for the author's consent: no line")
-    ending = recorded_result(home, "bob")
+    ending = read_recorded_result(home, "bob")
     assert ending is not None
     assert (ending.outcome, ending.reasons) == (StackOutcome.REFUSED, (waits,))
     [move] = release_consented_version(home, "bob")

@@ -11,7 +11,7 @@ import pytest
 from tests.graph.sources.conftest import Bucket
 from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.exports_by_hand import KEPT, LINKEDIN, SENTENCE, as_zip
-from twin_assets.corpus.importing import STORED_COLUMNS, changes, inventory_frame, read_rows
+from twin_assets.corpus.importing import STORED_COLUMNS, build_inventory_frame, changes, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
@@ -22,7 +22,7 @@ def imported(
     """Rows as the table would hold them, and what changed."""
     before = None if stored is None else stored.select(STORED_COLUMNS)
     inventory = take_inventory([source], scratch=scratch)
-    frame = inventory_frame(inventory, before)
+    frame = build_inventory_frame(inventory, before)
     return read_rows(frame, inventory), changes(frame, before).counts()
 
 
@@ -55,7 +55,7 @@ def test_an_object_that_changes_between_list_and_read_is_tried_again(
     bucket.put("a.md", f"# A\n\n{SENTENCE}")
     inventory = take_inventory([source], scratch=tmp_path)
     bucket.put("a.md", f"# Another\n\n{SENTENCE}")
-    [row] = read_rows(inventory_frame(inventory), inventory).to_dicts()
+    [row] = read_rows(build_inventory_frame(inventory), inventory).to_dicts()
     assert (row["problem"], row["text"]) == ("unreadable", "")
     again, _ = imported(source, tmp_path, pl.DataFrame([row]))
     assert again["title"].to_list() == ["Another"]

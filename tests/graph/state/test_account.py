@@ -60,7 +60,7 @@ def test_four_processes_and_a_kill_pass_no_limit(
     assert [process.wait(60) for process in spenders] == [0] * 4
 
     account = SpendingAccount(state, SpendingLimits(home=SpendingLimit(usd_per_day=limit)))
-    found = account.amount_spent()
+    found = account.sum_spending()
     assert found.reserved_usd == MOST, "what the dead one held"
     assert 9 * COST <= billed(tmp_path) <= limit
     assert found.usd + COST == pytest.approx(billed(tmp_path), abs=1e-9)
@@ -70,9 +70,9 @@ def test_four_processes_and_a_kill_pass_no_limit(
     later = SpendingAccount(state, account.limits, clock=lambda: time.time() + DEADLINE_S + 1)
     with pytest.raises(OverLimitError):  # whoever reserves next counts the dead one's, in full
         later.reserve(purpose="answer", author="ada", key="", max_usd=2 * limit)
-    settled = later.amount_spent(as_of=day)
+    settled = later.sum_spending(as_of=day)
     assert settled.reserved_usd == MOST, "a refused reservation changes nothing"
     later.release(later.reserve(purpose="label", author="bob", key="", max_usd=0.0))
-    settled = later.amount_spent(as_of=day)
+    settled = later.sum_spending(as_of=day)
     assert settled.usd == pytest.approx(found.usd + MOST, abs=1e-12)
     assert billed(tmp_path) <= settled.usd <= limit

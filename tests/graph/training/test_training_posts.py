@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.stored_rows import store_rows
-from twin_assets.training.fine_tuning import DATASET, POSTS, training_posts
-from twin_resources.erasure.checkpoint_folders import find_trained_on
+from twin_assets.training.fine_tuning import DATASET, POSTS, read_training_posts
+from twin_resources.erasure.checkpoint_folders import find_trained_checkpoints
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
@@ -54,7 +54,7 @@ def installation(home: Settings) -> Iterator[Installation]:
 
 def test_only_posts_whose_every_sample_is_trained_on_are_there(installation: Installation) -> None:
     pinned: dict[str, Any] = {"dataset_version": "training-1", "version": "training-1"}
-    frame = training_posts("ann", installation.tables, **pinned)
+    frame = read_training_posts("ann", installation.tables, **pinned)
     assert frame.rows() == [("both", "both", text_of("both"))]
     assert frame.columns == ["sample_id", "document_id", "text"]
 
@@ -65,7 +65,7 @@ def test_there_may_be_no_such_post(installation: Installation) -> None:
     newest = installation.tables.lance_version(DATASET, "ann")
     assert newest is not None
     pinned: dict[str, Any] = {"dataset_version": newest, "version": "training-1"}
-    found = training_posts("ann", installation.tables, **pinned)
+    found = read_training_posts("ann", installation.tables, **pinned)
     assert (found.height, found.columns) == (0, ["sample_id", "document_id", "text"])
 
 
@@ -90,18 +90,20 @@ def test_a_checkpoint_that_read_a_post_whole_is_known_by_the_words_no_sample_sho
         fingerprints=collector.fingerprints(),
     )  # fmt: skip
     manifest(installation, raw=False)
-    assert find_trained_on(installation, "ann", gone) == set()
+    assert find_trained_checkpoints(installation, "ann", gone) == set()
     manifest(installation, raw=True)
-    assert find_trained_on(installation, "ann", gone) == {"c1"}
+    assert find_trained_checkpoints(installation, "ann", gone) == {"c1"}
     manifest(installation, raw=True, tag="taken off")
     never = replace(gone, fingerprints=FingerprintCollector().fingerprints())
-    assert find_trained_on(installation, "ann", never) == {"c1"}, "nobody can tell any more"
+    assert find_trained_checkpoints(installation, "ann", never) == {"c1"}, (
+        "nobody can tell any more"
+    )
     manifest(installation, raw=False, samples="taken off")
-    assert find_trained_on(installation, "ann", never) == {"c1"}, "nor by its samples"
+    assert find_trained_checkpoints(installation, "ann", never) == {"c1"}, "nor by its samples"
     manifest(installation, raw=True)
     held_out = ErasureTarget(ErasureSubject("post", "ann", "held out"), ids=frozenset({"held out"}))
-    assert find_trained_on(installation, "ann", held_out) == set(), (
+    assert find_trained_checkpoints(installation, "ann", held_out) == set(), (
         "it was in the table, not trained on"
     )
     by_name = ErasureTarget(ErasureSubject("post", "ann", "both"), ids=frozenset({"both"}))
-    assert find_trained_on(installation, "ann", by_name) == {"c1"}
+    assert find_trained_checkpoints(installation, "ann", by_name) == {"c1"}

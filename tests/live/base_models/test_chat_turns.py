@@ -16,7 +16,7 @@ from tests.live.base_models.tiny_families import (
 from tests.live.training.conftest import rows
 from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.errors import TwinError
-from twin_resources.prompt.control_marks import marks_from_tokenizer
+from twin_resources.prompt.control_marks import extract_tokenizer_marks
 from twin_resources.storage.weights.chat_turns import adapt_chat_template, end_tokens
 
 pytestmark = pytest.mark.live
@@ -73,7 +73,7 @@ def test_every_family_takes_our_turns(family: str, tokenizers: dict[str, Any]) -
 def test_tool_tokens_in_a_post_are_text(tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers["qwen3"]
 
-    escaped = marks_from_tokenizer(tokenizer).escape("He wrote <tool_call>{}</tool_call> there.")
+    escaped = extract_tokenizer_marks(tokenizer).escape("He wrote <tool_call>{}</tool_call> there.")
 
     assert escaped == "He wrote < tool_call>{}< /tool_call> there."
     assert adapt_chat_template(tokenizer).supports_tools

@@ -130,13 +130,13 @@ def test_layers_of_another_name_get_an_adapter_where_the_recipe_names_llamas(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    from twin_assets.training.adapter import add_adapter, linear_layer_names, select_target_modules
+    from twin_assets.training.adapter import add_adapter, list_linear_layers, select_target_modules
 
     folder = make_family("phi3", tmp_path / "model", texts)
     base: Any = AutoModelForCausalLM.from_pretrained(folder)
     lora = load_recipe("smollm2-135m-cpu").lora
     assert lora is not None
-    linear = linear_layer_names(base)
+    linear = list_linear_layers(base)
 
     assert linear == {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}
     assert select_target_modules(lora, linear, architecture="phi3") == linear
@@ -148,4 +148,4 @@ def test_layers_of_another_name_get_an_adapter_where_the_recipe_names_llamas(
         "v_proj",
     }
     adapted = add_adapter(base, lora, initial_adapter=None)
-    assert linear_layer_names(adapted.get_base_model()) == linear
+    assert list_linear_layers(adapted.get_base_model()) == linear

@@ -29,12 +29,12 @@ from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_runs import ASSET_GROUPS, lineage_link
+from twin_resources.dagster_runs import ASSET_GROUPS, build_lineage_link
 from twin_resources.page.links import make_dagster_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import is_service_ready, stack_programs, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
-from twin_resources.quality.judges.voice_shown import newest_voice_figures_file, read_voice_figures
+from twin_resources.quality.judges.voice_shown import find_newest_voice_figures, read_voice_figures
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.weights.weights import prepare_base_model
 
@@ -243,7 +243,7 @@ def test_the_graph_opens_with_every_asset_to_be_seen(
     pages: Pages, tab: Any, process_logs: Path
 ) -> None:
     tab.set_viewport_size({"width": 2100, "height": 1080})  # smaller, Dagster cuts more names off
-    tab.goto(lineage_link(pages.url))
+    tab.goto(build_lineage_link(pages.url))
     for asset in ("raw_posts", "embeddings", "routing_policy", "quality_by_day"):
         tab.get_by_text(asset, exact=True).first.wait_for()
     for group in ASSET_GROUPS:
@@ -311,7 +311,7 @@ def look_at_gate(tab: Any, pages: Pages, logs: Path) -> None:
     drawn(tab)
     tab.locator("img[src^='data:image/svg']").first.scroll_into_view_if_needed()
     picture(tab, "dagster-gate.png", logs)
-    record = newest_voice_figures_file(pages.settings.checkpoints_dir, SLUG)
+    record = find_newest_voice_figures(pages.settings.checkpoints_dir, SLUG)
     assert record is not None
     shown = read_voice_figures(record)
     assert shown is not None

@@ -154,7 +154,7 @@ class Workplace:
         template = DEFAULT_TEMPLATE.hash
         manifest = manifest_of(
             author,
-            manifests.checkpoint_hash(adapter, base_revision=revision, template=template),
+            manifests.compute_checkpoint_hash(adapter, base_revision=revision, template=template),
             training=tag,
             base={
                 "folder": str(self.base),

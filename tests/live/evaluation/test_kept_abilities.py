@@ -31,7 +31,9 @@ def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them()
     samples = RowTokenizer(base_folder()).tokenize(
         common_knowledge.make_rows()[: common_knowledge.OPTIONS_PER_QUESTION * ASKED]
     )
-    model: Any = perplexity.load_model(base_folder(), precision=perplexity.evaluation_precision())
+    model: Any = perplexity.load_model(
+        base_folder(), precision=perplexity.choose_evaluation_precision()
+    )
 
     base = perplexity.answer_likelihood(model, samples)
     spoil(model)

@@ -228,7 +228,7 @@ def record(workplace: Workplace, moments: list[datetime]) -> None:
 def _queued(path: Path) -> dict[str, dict[str, Any]]:
     outbox = Outbox(path)
     found: dict[str, dict[str, Any]] = {}
-    while (waiting := outbox.next_waiting()) is not None:
+    while (waiting := outbox.get_next_item()) is not None:
         found[waiting.id] = json.loads(waiting.body)
         outbox.mark_sent(waiting)
     outbox.close()

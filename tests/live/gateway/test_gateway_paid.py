@@ -89,13 +89,13 @@ class Money:
 
     def settled(self) -> int:
         """What the account holds once nothing is under way."""
-        self.stack.wait(lambda: self._account().amount_spent().reserved_usd == 0)
+        self.stack.wait(lambda: self._account().sum_spending().reserved_usd == 0)
         return self._spent() - self.spent_before
 
     def use_up(self) -> None:
         """Leave nothing of the day's budget."""
         account = self._account()
-        rest = BUDGET - account.amount_spent().usd
+        rest = BUDGET - account.sum_spending().usd
         account.settle(account.reserve(purpose="answer", author="", key="", max_usd=rest), rest)
 
 

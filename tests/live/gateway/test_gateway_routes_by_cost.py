@@ -29,7 +29,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 from twin_cli.commands.answer_history import explain, explanation_tree
-from twin_cli.commands.routing_command import routing_summary, try_question
+from twin_cli.commands.routing_command import preview_routing, routing_summary
 
 from tests.free_ports import free_port
 from tests.live.gateway.clock_home import AUTHOR, BASE, about_clocks, prepare_home, small_talk
@@ -392,7 +392,7 @@ def test_a_used_up_budget_leaves_the_questions_to_the_own_model(
     market: Market, traffic: Traffic
 ) -> None:
     account = market.account()
-    now = account.amount_spent()
+    now = account.sum_spending()
     rest = BUDGET - now.usd - now.reserved_usd - 1e-6  # less than any answer costs
     # the home's budget is one: here a teacher has spent it
     account.settle(account.reserve(purpose="teacher", author="", key="", max_usd=rest), rest)
@@ -437,7 +437,7 @@ def _meant_for_paid(
     author = read_author(market.settings, AUTHOR)
     for number in range(950, 990):
         question = about_clocks(number) + ending
-        if try_question(market.settings, author, question)["model"] != PAID:
+        if preview_routing(market.settings, author, question)["model"] != PAID:
             continue
         body = {
             "model": TWIN,

@@ -6,7 +6,7 @@ import pytest
 
 from tests.live.newcomer.commands import COMMANDS, Run
 from tests.live.newcomer.conftest import Started
-from twin_resources.processes.process_identity import marked_processes
+from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.stack import read_record
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -29,7 +29,7 @@ def test_once_for_real(started: Started, name: str) -> None:
 def test_nothing_is_left(started: Started) -> None:
     record = read_record(started.newcomer.settings)
     assert record is not None
-    assert marked_processes(record.instance) == []
+    assert find_marked_processes(record.instance) == []
 
 
 def test_it_can_be_uninstalled(started: Started) -> None:

@@ -36,7 +36,7 @@ from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
-from twin_resources.processes.process_identity import marked_processes
+from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.programs import wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
 from twin_resources.processes.supervisor import Program
@@ -388,7 +388,7 @@ def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
         dagster.add_author("slow")
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
-        lost = marked_processes(crashed.record.instance)
+        lost = find_marked_processes(crashed.record.instance)
         for process in lost:
             process.kill()  # as a power cut does: all of them at once
         psutil.wait_procs(lost, timeout=20)

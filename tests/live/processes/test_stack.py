@@ -26,9 +26,9 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
+    find_marked_processes,
     find_process,
     identify,
-    marked_processes,
 )
 from twin_resources.processes.programs import (
     StackEndedError,
@@ -89,7 +89,7 @@ def eventually(is_true: Callable[[], bool], *, seconds: float = 180.0) -> bool:
 def has_escaped(stack: Stack) -> bool:
     """Supervisor, web, trainer and the trainer's orphan run, and web has said so in its log."""
     serves = "Serving" in read_tail(stack.supervisor.logs / "web.log")
-    return serves and len(marked_processes(stack.record.instance)) == 4
+    return serves and len(find_marked_processes(stack.record.instance)) == 4
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_stop_ends_what_was_started_and_nothing_else(
     assert set(pids) == {"supervisor", "web", "trainer"}
     stopped = stop_stack(settings)
     assert stopped.was_running
-    assert marked_processes(stack.record.instance) == []
+    assert find_marked_processes(stack.record.instance) == []
     assert [name for name, identity in pids.items() if find_process(identity)] == []
     assert bystander.poll() is None
     assert find_stack(settings) is None
@@ -153,11 +153,11 @@ def test_after_a_crash_the_next_start_clears_away_what_was_left(settings: Settin
     assert find_stack(settings) is None
     with pytest.raises(StackEndedError, match="died"):
         ensure_alive(crashed)
-    left = marked_processes(crashed.record.instance)
+    left = find_marked_processes(crashed.record.instance)
     assert len(left) == 3
     said: list[str] = []
     stack = start_stack(settings, programs=two_programs, report=said.append)
-    assert marked_processes(crashed.record.instance) == []
+    assert find_marked_processes(crashed.record.instance) == []
     assert any("ended without `twin stop`" in line for line in said)
     assert any("3 processes" in line for line in said)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
@@ -465,17 +465,17 @@ def test_an_interrupt_during_the_start_leaves_nothing(settings: Settings) -> Non
     assert process.stdout.readline() == "up\n"
     record = read_record(settings)
     assert record is not None
-    assert eventually(lambda: len(marked_processes(record.instance)) == 2)
+    assert eventually(lambda: len(find_marked_processes(record.instance)) == 2)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
-    assert marked_processes(record.instance) == []
+    assert find_marked_processes(record.instance) == []
 
 
 def test_no_child_sees_a_key_that_was_merely_found(settings: Settings) -> None:
     environ = dict(os.environ) | {"OPENAI_API_KEY": "sk-found", "XYZ_TOKEN": "t"}
     stack = start_stack(settings, programs=two_programs, environ=environ)
     assert eventually(lambda: has_escaped(stack))
-    for process in marked_processes(stack.record.instance):
+    for process in find_marked_processes(stack.record.instance):
         seen = psutil.Process(process.pid).environ()
         assert "OPENAI_API_KEY" not in seen
         assert "XYZ_TOKEN" not in seen

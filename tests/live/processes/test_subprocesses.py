@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from twin_cli.commands.subprocesses import running_module
+from twin_cli.commands.subprocesses import start_module_process
 
-from twin_resources.processes.process_identity import marked_processes
+from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.live
 
 def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
     said: list[str] = []
-    with running_module(
+    with start_module_process(
         home, "twin_resources.models.base_model", "show", report=said.append
     ) as module:
         finished = module.wait()
@@ -24,7 +24,7 @@ def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
     assert finished.errors
     assert said == finished.errors.splitlines()
     assert "base_model prepare" in finished.errors
-    with running_module(home, "json.tool", "--help") as module:
+    with start_module_process(home, "json.tool", "--help") as module:
         assert module.wait().output.startswith("usage:")
 
 
@@ -32,11 +32,11 @@ def test_an_interrupt_ends_the_module_and_what_it_started(home: Settings) -> Non
     began = time.monotonic()
 
     def interrupted() -> None:
-        with running_module(home, "http.server", "0", "--bind", "127.0.0.1", instance="it"):
-            while not marked_processes("it"):  # its environment is there once it has begun
+        with start_module_process(home, "http.server", "0", "--bind", "127.0.0.1", instance="it"):
+            while not find_marked_processes("it"):  # its environment is there once it has begun
                 assert time.monotonic() - began < 60
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert marked_processes("it") == []
+    assert find_marked_processes("it") == []

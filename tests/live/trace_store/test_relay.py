@@ -72,7 +72,7 @@ def drain(relay: Relay, *, most: int = 1000) -> list[float]:
     """Step until nothing waits; returns the pauses that were asked for, without waiting them."""
     pauses: list[float] = []
     for _ in range(most):
-        if relay.outbox.next_waiting() is None:
+        if relay.outbox.get_next_item() is None:
             return pauses
         pauses.append(relay.send_next())
     raise AssertionError(f"still waiting after {most} steps: {relay.outbox.counts()}")
@@ -145,7 +145,7 @@ def test_a_vote_that_changed_while_the_answer_was_lost_is_the_latest(
 def test_a_score_that_no_server_will_take_is_set_aside(running: Running, outbox: Outbox) -> None:
     outbox.put_scores([QueuedScore("bad", "", "thumbs", 1.0), *scores(2)])
     drain(relay_to(running.host, outbox))
-    [(kind, identity, why)] = outbox.list_refused()
+    [(kind, identity, why)] = outbox.list_refused_items()
     assert (kind, identity) == ("score", "bad")
     assert "HTTP 400" in why
     with running.client() as client:

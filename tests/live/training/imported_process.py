@@ -88,7 +88,7 @@ def ask(address: str, words: list[str]) -> int:
 def serve(address: str) -> None:
     """Fork whenever somebody asks; returns only in a fork, once its module has run."""
     from twin_assets.training.worker_preload import import_ahead
-    from twin_resources.models.training_launcher.forked_ranks import other_threads
+    from twin_resources.models.training_launcher.forked_ranks import list_other_threads
 
     waiting = selectors.DefaultSelector()
     waiting.register(sys.stdin, selectors.EVENT_READ)
@@ -106,7 +106,7 @@ def serve(address: str) -> None:
                 asked, outputs = _received(client)
                 words = asked["words"]
                 import_ahead(Path(words[words.index("--job") + 1]))
-                assert not other_threads()
+                assert not list_other_threads()
                 sys.stdout.flush()
                 sys.stderr.flush()
                 pid = os.fork()

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from twin_assets.training.ranks import choose_imports, join_process_group
+from twin_assets.training.ranks import disable_unused_modules, join_process_group
 
 ZERO3 = {"stage": 3, "overlap_comm": False, "contiguous_gradients": False}
 
@@ -31,18 +31,18 @@ def main(folders: list[Path], output: Path) -> None:
 
     What is imported on the way, and what the libraries keep for all models, comes with the first.
     """
-    choose_imports(with_deepspeed=True)
+    disable_unused_modules(with_deepspeed=True)
     import torch
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
     from transformers import AutoConfig
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    from twin_assets.training.sharded_loading import load_sharded, zero3_config
+    from twin_assets.training.sharded_loading import find_zero3_config, load_sharded
 
     join_process_group(int(os.environ["RANK"]))
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
-    zero = zero3_config(accelerator)
+    zero = find_zero3_config(accelerator)
     assert zero is not None
     unset_hf_deepspeed_config()  # as `load_training_model` does
     told: dict[str, float] = {}

@@ -30,7 +30,7 @@ def published(folder: Path, base: Path) -> Path:
     """Put a manifest into a folder that holds `adapter/` or `model/`."""
     whole = (folder / manifests.MODEL_FOLDER).is_dir()
     weights = folder / (manifests.MODEL_FOLDER if whole else manifests.ADAPTER_FOLDER)
-    checkpoint = manifests.checkpoint_hash(weights, base_revision="r", template="t")
+    checkpoint = manifests.compute_checkpoint_hash(weights, base_revision="r", template="t")
     manifests.write_manifest(
         folder,
         manifest_of(

@@ -160,10 +160,10 @@ def test_told_to_end_it_ends_its_ranks_first(tmp_path: Path) -> None:
 IMPORTED = """
 import sys
 from pathlib import Path
-from twin_resources.models.training_launcher.forked_ranks import other_threads
+from twin_resources.models.training_launcher.forked_ranks import list_other_threads
 from twin_assets.training.worker_preload import import_ahead
 import_ahead(Path(sys.argv[1]))
-print(other_threads(), all(name in sys.modules for name in sys.argv[2:]))
+print(list_other_threads(), all(name in sys.modules for name in sys.argv[2:]))
 """
 
 

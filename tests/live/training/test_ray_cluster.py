@@ -189,7 +189,7 @@ def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
     home = on_ray(home, cluster)
     training = held(two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
     values = home.home / "job-values.json"
-    values.write_text(json.dumps(training.job.to_values()), encoding="utf-8")
+    values.write_text(json.dumps(training.job.to_json_dict()), encoding="utf-8")
     code = (
         "import json, sys\n"
         "from twin_resources.settings import load_settings\n"

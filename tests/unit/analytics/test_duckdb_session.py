@@ -10,7 +10,7 @@ from polars.io.plugins import register_io_source
 
 from twin_assets.analytics.declarations import Column, SqlProjectError
 from twin_assets.analytics.duckdb_session import DuckDBSession
-from twin_assets.analytics.mart import with_row_key
+from twin_assets.analytics.mart import add_row_key
 from twin_assets.analytics.rendering import RenderedSql
 
 VOTES = pl.DataFrame({"id": ["a Python variable is no table"]})
@@ -126,8 +126,8 @@ def test_sums_are_the_same_bit_for_bit_in_every_run() -> None:
 
 def test_rows_that_share_their_key_are_numbered_whatever_their_order() -> None:
     rows = pl.DataFrame({"id": ["x", "y", "x", None], "value": [2.0, 1.0, 1.0, 0.0]})
-    made = with_row_key(rows, ["id"])
+    made = add_row_key(rows, ["id"])
     assert sorted(made["row_key"].to_list()) == ["x", "x#2", "y", "∅"]
-    again = with_row_key(rows.reverse(), ["id"])
+    again = add_row_key(rows.reverse(), ["id"])
     assert made.sort("row_key").equals(again.sort("row_key"))
-    assert with_row_key(rows.head(2), ["id", "value"])["row_key"].to_list() == ["x/2.0", "y/1.0"]
+    assert add_row_key(rows.head(2), ["id", "value"])["row_key"].to_list() == ["x/2.0", "y/1.0"]

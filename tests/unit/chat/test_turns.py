@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from twin_resources.page.turns import (
     MAX_TURNS,
     Turn,
-    feedback_values,
+    build_model_messages,
+    find_last_answered_index,
     find_turn_index,
-    last_answered_index,
-    messages_for,
+    list_feedback_values,
     new_turn,
     parse_conversations,
     render_messages,
@@ -33,13 +33,13 @@ TURNS = [turn("a", "A", twin={"trace_id": "1"}), FAILED, turn("c", "C", how="sto
 
 def test_a_failed_question_is_shown_and_told_to_no_model() -> None:
     assert [one["content"] for one in render_messages(TURNS)] == ["a", "A", "b", "c", "C"]
-    told = messages_for(TURNS, "d", model="twin/ann")
+    told = build_model_messages(TURNS, "d", model="twin/ann")
     assert [one["content"] for one in told] == ["a", "A", "c", "C", "d"]
 
 
 def test_a_model_is_told_its_own_answers_only() -> None:
     turns = [turn("a", "A"), turn("b", "B", model="twin/ann@base")]
-    told = messages_for(turns, "c", model="twin/ann@base")
+    told = build_model_messages(turns, "c", model="twin/ann@base")
     assert [one["content"] for one in told] == ["b", "B", "c"]
 
 
@@ -58,7 +58,7 @@ def test_votes_stand_at_their_answers() -> None:
         turn("c", "C", vote="down"),
         turn("d", "D"),
     ]
-    assert feedback_values(turns) == ["Like", "Like", "Dislike", None]
+    assert list_feedback_values(turns) == ["Like", "Like", "Dislike", None]
 
 
 def test_the_sentence_that_answers_is_marked_in_its_quotation() -> None:
@@ -74,8 +74,8 @@ def test_the_sentence_that_answers_is_marked_in_its_quotation() -> None:
 
 
 def test_feedback_is_about_the_last_answer_with_a_trace() -> None:
-    assert last_answered_index(TURNS) == 0
-    assert last_answered_index([FAILED]) is None
+    assert find_last_answered_index(TURNS) == 0
+    assert find_last_answered_index([FAILED]) is None
 
 
 def test_a_page_that_was_left_while_it_wrote_has_stopped() -> None:
@@ -104,7 +104,7 @@ json_like = st.recursive(
 def test_whatever_a_browser_sends_is_read(kept: object) -> None:
     for turns in parse_conversations(kept).values():
         render_messages(turns)
-        asked = messages_for(turns, "x", model="twin/ann")
+        asked = build_model_messages(turns, "x", model="twin/ann")
         assert asked[-1] == {"role": "user", "content": "x"}
 
 

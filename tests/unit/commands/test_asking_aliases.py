@@ -11,7 +11,7 @@ from rich.console import Console
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import run_preview
 from twin_cli.commands.subject import AuthorToServe, save_subject
-from twin_cli.commands.terminal_questions import with_aliases
+from twin_cli.commands.terminal_questions import add_aliases
 
 from twin_resources.authors import Author, read_author
 from twin_resources.settings import Settings
@@ -54,7 +54,7 @@ def asked(settings: Settings, folder: Path, typed: list[str], *, asks: bool = Tr
     )
     found = run_preview(settings, subject)
     clock = StageClock(Console(file=shown, width=1000))
-    subject, found = with_aliases(
+    subject, found = add_aliases(
         settings, subject, found, clock=clock, is_interactive=asks, read_line=read
     )
     save_subject(settings, subject)

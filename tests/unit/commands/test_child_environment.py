@@ -7,8 +7,8 @@ import pytest
 from twin_resources.processes.child_environment import (
     TELEMETRY_OFF,
     child_environment,
-    provider_prefixes,
-    withheld_keys,
+    list_provider_prefixes,
+    list_withheld_variables,
 )
 from twin_resources.settings import Settings
 
@@ -87,13 +87,13 @@ def test_only_the_program_that_calls_a_provider_sees_its_key(home: Settings) -> 
             "paid_budget_per_day": 1.0,
         }
     )
-    gateway = withheld_keys(settings, needed_for=["openai/gpt-5"], environ=FOUND)
-    models = withheld_keys(settings, needed_for=[], environ=FOUND)
+    gateway = list_withheld_variables(settings, needed_for=["openai/gpt-5"], environ=FOUND)
+    models = list_withheld_variables(settings, needed_for=[], environ=FOUND)
     assert gateway == ("ANTHROPIC_API_KEY",)
     assert set(models) == {"ANTHROPIC_API_KEY", "OPENAI_API_KEY"}
 
 
 def test_providers_are_read_from_the_model_name() -> None:
-    assert provider_prefixes(["bedrock/claude"]) == ("AWS_",)
-    assert provider_prefixes(["claude-x", "", "xai/grok"]) == ("ANTHROPIC_", "XAI_")
-    assert provider_prefixes(["a-local-name"]) == ()
+    assert list_provider_prefixes(["bedrock/claude"]) == ("AWS_",)
+    assert list_provider_prefixes(["claude-x", "", "xai/grok"]) == ("ANTHROPIC_", "XAI_")
+    assert list_provider_prefixes(["a-local-name"]) == ()

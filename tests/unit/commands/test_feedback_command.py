@@ -35,10 +35,10 @@ def test_status_tells_what_waits_and_why(home: Settings) -> None:
     outbox = Outbox(outbox_path(home))
     assert outbox_lines(collect_status(home).outbox) == []
     outbox.put_scores([QueuedScore("a", TRACE, "thumbs", 1.0), QueuedScore("b", "", "thumbs", 1.0)])
-    waiting = outbox.next_waiting()
+    waiting = outbox.get_next_item()
     assert waiting is not None
     outbox.record_failure(waiting, "HTTP 503: away")
-    refused = outbox.next_waiting()
+    refused = outbox.get_next_item()
     assert refused is not None
     outbox.refuse(refused, "HTTP 400")
     first, *rest = outbox_lines(collect_status(home).outbox)

@@ -15,7 +15,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.gateway.costs.cost import Throughput
 from twin_resources.gateway.runtime.config_watcher import write_throughput
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.routed import month_start, routed_answers
+from twin_resources.quality.ledger.routed import count_routed_answers, month_start
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.router.policy_file import policy_path, write_routing_policy
 from twin_resources.settings import Settings
@@ -144,8 +144,8 @@ def test_only_this_authors_answers_since_then_count(paying: Settings) -> None:
     answered(paying, ("stable", "easy", ""), ("canary", "easy", ""), ("divert:paid", "hard", ""))
     state = State.open(paying.state_address)
     with state.read_transaction() as connection:
-        found = routed_answers(connection, "mara", since=month_start())
-        nobody = routed_answers(connection, "ann", since=month_start())
+        found = count_routed_answers(connection, "mara", since=month_start())
+        nobody = count_routed_answers(connection, "ann", since=month_start())
     assert (found.own, found.paid, found.paid_usd) == (2, 1, pytest.approx(0.001))
     assert 0.0 < found.utilisation <= 1.0
     assert (nobody.own, nobody.paid, nobody.utilisation) == (0, 0, 0.0)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from twin_cli.commands.subject import (
+    add_opt_ins,
     choose_author,
     choose_subject,
     sample_folder,
     save_subject,
-    with_opt_ins,
 )
 
 from twin_resources.authors import Author, read_author, write_author
@@ -87,13 +87,13 @@ def test_a_folder_may_say_itself_who_wrote_it(home: Settings, tmp_path: Path) ->
 
 
 def test_opt_ins_are_added_to_those_before(home: Settings, tmp_path: Path) -> None:
-    subject = with_opt_ins(choose_subject(home, folder_of_posts(tmp_path), name="Ann"), ["drafts"])
+    subject = add_opt_ins(choose_subject(home, folder_of_posts(tmp_path), name="Ann"), ["drafts"])
     save_subject(home, subject)
-    again = with_opt_ins(choose_subject(home, None, name="ann"), ["replies", "drafts"])
+    again = add_opt_ins(choose_subject(home, None, name="ann"), ["replies", "drafts"])
     assert again.author.include == ("drafts", "replies")
-    assert with_opt_ins(again, ()) == again
+    assert add_opt_ins(again, ()) == again
     with pytest.raises(TwinError, match="drafts, followers, paid, private, replies"):
-        with_opt_ins(again, ["everything"])
+        add_opt_ins(again, ["everything"])
 
 
 def test_commands_without_a_name_mean_the_last_author(home: Settings) -> None:

@@ -17,11 +17,11 @@ from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
 from twin_assets.corpus.importers.archive import ArchiveLimits, MemberError, open_archive
 from twin_assets.corpus.importers.members import MIN_RATIO_BYTES
 from twin_assets.corpus.importers.packed import (
-    _directory_bytes,
-    _Slice,
-    _SmallReads,
+    _BoundedReader,
+    _central_directory_size,
+    _StreamSlice,
     _walk,
-    tar_stream,
+    open_tar_stream,
 )
 from twin_resources.errors import TwinError
 
@@ -76,7 +76,7 @@ def test_a_list_of_files_that_is_too_long_is_not_read(
     path = stored(tmp_path / "a.zip", *names)
     if form is not None:
         form(path)
-    assert _directory_bytes(path) == sum(46 + len(name) for name in names)
+    assert _central_directory_size(path) == sum(46 + len(name) for name in names)
     with pytest.raises(TwinError, match="more than 2 files"):
         open_archive(path, limits=ArchiveLimits(members=2))
     with open_archive(path, limits=ArchiveLimits(members=20)) as archive:
@@ -97,9 +97,9 @@ def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None
             with pytest.raises(TwinError, match="a header of"):
                 open_archive(path)
     stream = io.BytesIO(bytes(2 << 20))
-    assert _SmallReads(stream).read(0) == b""
+    assert _BoundedReader(stream).read(0) == b""
     with pytest.raises(tarfile.ReadError, match="a header of -512 bytes"):
-        _SmallReads(stream).read(-512)
+        _BoundedReader(stream).read(-512)
 
 
 def test_a_tar_is_walked_and_read_without_being_held(tmp_path: Path) -> None:
@@ -109,11 +109,11 @@ def test_a_tar_is_walked_and_read_without_being_held(tmp_path: Path) -> None:
             *(("a", 1), ("b", 1), ("c", 1)),
         ]
     stream = io.BytesIO(b"abcdef")
-    member = _Slice(stream, 4)
+    member = _StreamSlice(stream, 4)
     assert (member.read(1), member.read(0), member.read(), member.read()) == (
         *(b"a", b"", b"bcd", b""),
     )
-    member = _Slice(stream, 4)
+    member = _StreamSlice(stream, 4)
     assert member.read(2) == b"ef"
     with pytest.raises(EOFError, match="in the middle of a member"):
         member.read(2)
@@ -284,4 +284,4 @@ def test_what_is_no_tar_is_none(tmp_path: Path) -> None:
     for body in (b"", b"a,b\n" * 200, b"x" * 257 + b"ustar", b"x" * 256 + b"ustar" + b"y" * 300):
         path = tmp_path / "a.csv"
         path.write_bytes(body)
-        assert tar_stream(path) is None
+        assert open_tar_stream(path) is None

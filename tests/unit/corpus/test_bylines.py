@@ -13,7 +13,11 @@ from twin_assets.corpus.bylines import (
     is_named_author,
     is_possible_handle,
 )
-from twin_assets.corpus.cleaning_verdicts import adopted_handles, foreign_posts, unclaimed_bylines
+from twin_assets.corpus.cleaning_verdicts import (
+    find_adopted_handles,
+    find_foreign_posts,
+    find_unclaimed_bylines,
+)
 from twin_assets.corpus.signatures import find_foreign_signatures
 
 NAMES = ("José Núñez", "jnunez", "Pepe N.")
@@ -158,8 +162,8 @@ def test_whose_posts_of_one_source_are_kept(
     rows = pl.DataFrame(
         {"source_id": [str(n) for n in range(len(names))], "source": "blog", "byline": names}
     )
-    gone = foreign_posts(rows, [author])
+    gone = find_foreign_posts(rows, [author])
     assert rows.height - gone.height == kept
-    assert adopted_handles(rows, [author])["byline"].to_list() == handles
-    assert unclaimed_bylines(rows, [author])["byline"].to_list() == asked
+    assert find_adopted_handles(rows, [author])["byline"].to_list() == handles
+    assert find_unclaimed_bylines(rows, [author])["byline"].to_list() == asked
     assert find_foreign_signatures(rows.iter_rows(), [author]) == frozenset(gone["source_id"])

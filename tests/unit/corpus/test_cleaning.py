@@ -15,8 +15,8 @@ from twin_assets.corpus.cleaning import (
     MIN_WORDS,
     RAW_COLUMNS,
     clean_posts,
+    count_dropped_by_reason,
     document_id_of,
-    dropped_by_reason,
     normalize_text,
     reconcile_posts,
 )
@@ -175,7 +175,7 @@ def test_an_account_that_does_not(raw_ids: list[str], cleaned: pl.DataFrame, fau
 
 
 def test_reasons_are_counted_most_frequent_first() -> None:
-    assert dropped_by_reason(pl.DataFrame({"dropped_because": ["", "b", "a", "b"]})) == {
+    assert count_dropped_by_reason(pl.DataFrame({"dropped_because": ["", "b", "a", "b"]})) == {
         "b": 2,
         "a": 1,
     }
@@ -192,9 +192,9 @@ def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
 def test_the_shared_posts_are_all_kept(shared_posts: Path) -> None:
     """The other shared author's notes are cleaned whole in `test_preview.py`."""
     inventory = take_inventory([shared_posts / "skeeto"])
-    rows = importing.read_rows(importing.inventory_frame(inventory), inventory)
+    rows = importing.read_rows(importing.build_inventory_frame(inventory), inventory)
     documents = clean_posts(rows.select(RAW_COLUMNS))
     assert documents.height == 461
-    assert dropped_by_reason(documents) == {}
+    assert count_dropped_by_reason(documents) == {}
     assert documents["words"].sum() > 500_000
     assert documents["language"].unique().to_list() == ["en"]

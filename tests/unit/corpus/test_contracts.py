@@ -8,10 +8,10 @@ import polars as pl
 from twin_assets.corpus.contracts import (
     FAILED_RULES,
     bad_rows,
+    build_quarantine_columns,
     count_duplicate_keys,
     examine,
     good_rows,
-    quarantine_columns,
 )
 from twin_assets.corpus.corpus_tables import column_types
 
@@ -46,7 +46,7 @@ def test_rows_are_parted_and_none_is_lost() -> None:
     good, bad = good_rows(BAD, Clocks), bad_rows(BAD, Clocks)
     assert good.rows() == clocks(GOOD).rows()
     assert good.schema == dict(column_types(Clocks))
-    assert bad.schema == quarantine_columns(Clocks)
+    assert bad.schema == build_quarantine_columns(Clocks)
     assert good.height + bad.height == BAD.height
     rules = dict(bad.select("name", FAILED_RULES).iter_rows())
     assert rules["b"] == ["towers_have_many_wheels"]
@@ -58,7 +58,7 @@ def test_rows_are_parted_and_none_is_lost() -> None:
 
 def test_good_rows_alone_leave_nothing_aside() -> None:
     assert bad_rows(clocks(GOOD), Clocks).height == 0
-    assert bad_rows(clocks(), Clocks).schema == quarantine_columns(Clocks)
+    assert bad_rows(clocks(), Clocks).schema == build_quarantine_columns(Clocks)
 
 
 def test_a_table_that_keeps_its_contract() -> None:

@@ -10,10 +10,10 @@ import pytest
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.front_matter import (
     BrokenFrontMatterError,
+    get_text_field,
     list_field,
     parse_datetime,
     split_front_matter,
-    text_field,
 )
 from twin_assets.corpus.importers.said_authors import read_byline
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
@@ -123,9 +123,9 @@ def test_a_date_without_zone_is_in_the_sites_zone() -> None:
 
 
 def test_fields_of_several_spellings() -> None:
-    assert text_field({"title": None, "name": "  A\n name "}, "title", "name") == "A name"
-    assert text_field({"title": 1984}, "title") == "1984"
-    assert text_field({"title": ["a"]}, "title") == ""
+    assert get_text_field({"title": None, "name": "  A\n name "}, "title", "name") == "A name"
+    assert get_text_field({"title": 1984}, "title") == "1984"
+    assert get_text_field({"title": ["a"]}, "title") == ""
     assert list_field({"tags": "a b", "categories": ["b", "c", None]}, "tags", "categories") == [
         "a",
         "b",

@@ -329,7 +329,7 @@ def test_an_author_may_name_a_repository_as_a_source(repository: Repository) -> 
     repository.write("README.md", "# A tool\n\nWords of mine.\n")
     inventory = take_inventory([repository.folder])
     assert inventory.layouts == ["git"]
-    rows = importing.read_rows(importing.inventory_frame(inventory), inventory)
+    rows = importing.read_rows(importing.build_inventory_frame(inventory), inventory)
     assert rows.select("source", "title", "kind").rows() == [("git", "A tool", "article")]
     # The work tree is as it was, and the commit another one: its digest must not be the old one's.
     before = inventory.exports["git"].digest

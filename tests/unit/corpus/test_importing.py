@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
-from twin_assets.corpus.importing import STORED_COLUMNS, changes, inventory_frame, read_rows
+from twin_assets.corpus.importing import STORED_COLUMNS, build_inventory_frame, changes, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
@@ -27,13 +27,13 @@ def posts(tmp_path: Path) -> Path:
 def stored_after(folder: Path, stored: pl.DataFrame | None = None) -> pl.DataFrame:
     """What the table would hold after an import of the folder."""
     inventory = take_inventory([folder])
-    return read_rows(inventory_frame(inventory, stored), inventory).select(STORED_COLUMNS)
+    return read_rows(build_inventory_frame(inventory, stored), inventory).select(STORED_COLUMNS)
 
 
 def test_the_same_folder_gives_the_same_frame(posts: Path) -> None:
     inventory = take_inventory([posts])
-    first = inventory_frame(inventory)
-    assert inventory_frame(inventory, stored_after(posts)).equals(first)
+    first = build_inventory_frame(inventory)
+    assert build_inventory_frame(inventory, stored_after(posts)).equals(first)
     assert changes(first, None).counts() == {"added": 3, "edited": 0, "deleted": 0}
     assert changes(first, stored_after(posts)).counts() == {"added": 0, "edited": 0, "deleted": 0}
 
@@ -43,12 +43,12 @@ def test_changes_name_what_was_added_edited_and_deleted(posts: Path) -> None:
     (posts / "a.md").unlink()
     (posts / "b.md").write_text("# b\n\nanother text\n")
     (posts / "d.md").write_text("# d\n\nText\n")
-    frame = inventory_frame(take_inventory([posts]), stored)
+    frame = build_inventory_frame(take_inventory([posts]), stored)
     found = changes(frame, stored)
     assert (found.added, found.edited, found.deleted) == (("d.md",), ("b.md",), ("a.md",))
     after = stored_after(posts, stored)
     assert after.filter("deleted")["source_id"].to_list() == ["a.md"]
-    assert changes(inventory_frame(take_inventory([posts]), after), after).counts() == {
+    assert changes(build_inventory_frame(take_inventory([posts]), after), after).counts() == {
         "added": 0,
         "edited": 0,
         "deleted": 0,
@@ -56,10 +56,10 @@ def test_changes_name_what_was_added_edited_and_deleted(posts: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_now_keeps_its_row(posts: Path) -> None:
-    stored, before = stored_after(posts), inventory_frame(take_inventory([posts]))
+    stored, before = stored_after(posts), build_inventory_frame(take_inventory([posts]))
     (posts / "b.md").unlink()
     os.mkfifo(posts / "b.md")
-    frame = inventory_frame(take_inventory([posts]), stored)
+    frame = build_inventory_frame(take_inventory([posts]), stored)
     assert frame.equals(before)
     assert changes(frame, stored).counts() == {"added": 0, "edited": 0, "deleted": 0}
 
@@ -69,7 +69,7 @@ def test_a_file_that_was_never_read_is_a_row_with_a_reason(posts: Path) -> None:
     with (posts / "huge.md").open("wb") as stream:
         stream.truncate(MAX_POST_BYTES + 1)
     inventory = take_inventory([posts])
-    rows = read_rows(inventory_frame(inventory), inventory)
+    rows = read_rows(build_inventory_frame(inventory), inventory)
     problems = dict(rows.filter(pl.col("problem") != "").select("source_id", "problem").rows())
     assert problems == {"huge.md": "too_large", "pipe.md": "unreadable"}
     assert rows.height == 5
@@ -85,7 +85,7 @@ def test_a_post_that_waits_for_its_day_is_read_again_each_day(tmp_path: Path) ->
         "_posts/2019-01-01-b.md": "",
         "_posts/2999-01-01-a.md": "not_yet_published",
     }
-    frame = inventory_frame(take_inventory([tmp_path]), stored)
+    frame = build_inventory_frame(take_inventory([tmp_path]), stored)
     today = datetime.now(UTC).date().isoformat()
     assert dict(frame.select("source_id", "again").rows()) == {
         "_posts/2019-01-01-b.md": "",
@@ -98,10 +98,10 @@ def test_a_file_that_goes_between_scan_and_read_is_tried_again(posts: Path) -> N
     inventory = take_inventory([posts])
     text = (posts / "b.md").read_text()
     (posts / "b.md").unlink()
-    stored = read_rows(inventory_frame(inventory), inventory)
+    stored = read_rows(build_inventory_frame(inventory), inventory)
     assert stored.filter(source_id="b.md")["problem"].to_list() == ["unreadable"]
     (posts / "b.md").write_text(text)
-    again = inventory_frame(take_inventory([posts]), stored.select(STORED_COLUMNS))
+    again = build_inventory_frame(take_inventory([posts]), stored.select(STORED_COLUMNS))
     assert again.filter(pl.col("again") != "")["source_id"].to_list() == ["b.md"]
     assert stored_after(posts, stored.select(STORED_COLUMNS))["problem"].to_list() == [""] * 3
 
@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_listed_hides_its_posts_and_deletes_none(
     monkeypatch.setattr(os, "scandir", refuse)
     inventory = take_inventory([posts])
     assert inventory.skipped == {"folder that cannot be listed": 1}
-    frame = inventory_frame(inventory, stored)
+    frame = build_inventory_frame(inventory, stored)
     assert not frame["deleted"].any()
     assert changes(frame, stored).counts() == {"added": 0, "edited": 0, "deleted": 0}
 
@@ -132,7 +132,7 @@ def test_two_sources_with_one_path_stay_two_posts(posts: Path, tmp_path: Path) -
     other.mkdir()
     (other / "a.md").write_text("# Another a\n\nText\n")
     inventory = take_inventory([posts, other])
-    rows = read_rows(inventory_frame(inventory), inventory)
+    rows = read_rows(build_inventory_frame(inventory), inventory)
     assert dict(rows.select("source_id", "title").rows()) == {
         "a.md": "a",
         "b.md": "b",
@@ -147,7 +147,7 @@ def test_the_sites_zone_counts_where_a_date_names_none(tmp_path: Path) -> None:
     (folder / "2020-07-01-a.md").write_text("Text")
     (tmp_path / "_config.yml").write_text("timezone: America/New_York\n")
     inventory = take_inventory([tmp_path])
-    rows = read_rows(inventory_frame(inventory), inventory)
+    rows = read_rows(build_inventory_frame(inventory), inventory)
     assert rows["created_at"].dt.strftime("%F %T").to_list() == ["2020-07-01 04:00:00"]
 
 

@@ -20,8 +20,8 @@ from twin_assets.corpus.near_duplicates import (
     collapse_copies,
     compare_bodies,
     document_shingles,
+    find_candidate_pairs,
     minhash_bands,
-    pairs_sharing_band,
     verify_pairs,
 )
 from twin_assets.corpus.shingles import jaccard
@@ -66,7 +66,7 @@ def test_candidates_come_as_often_as_the_formula_says() -> None:
         sets[f"{number}a"] = frozenset(elements[:150])
         sets[f"{number}b"] = frozenset([*elements[75:150], *elements[150:], drawn.getrandbits(60)])
     exact = jaccard(sets["0a"], sets["0b"])
-    found = pairs_sharing_band(dict(zip(sets, minhash_bands(list(sets.values())), strict=True)))
+    found = find_candidate_pairs(dict(zip(sets, minhash_bands(list(sets.values())), strict=True)))
     together = sum((f"{number}a", f"{number}b") in found for number in range(400)) / 400
     assert together == pytest.approx(1 - (1 - exact**ROWS_PER_BAND) ** BAND_COUNT, abs=0.08)
 

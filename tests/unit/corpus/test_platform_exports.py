@@ -26,7 +26,7 @@ from tests.unit.corpus.exports_by_hand import (
 )
 from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.linkedin_shares import share_rows
+from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
 from twin_assets.corpus.importers.recognition import find_importer
 from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, exclusion_reason
 
@@ -143,7 +143,7 @@ HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 def test_each_way_in_which_linkedin_quotes_a_commentary(written: str, read_as: str) -> None:
     line = f"2023-05-01 12:34:56,{share_link(7)},{written},https://x.y/?a,,MEMBER_NETWORK\n"
     for text in (HEAD + line, HEAD + line + line):
-        for row in share_rows(text):
+        for row in iter_share_rows(text):
             assert row is not None
             assert row["ShareCommentary"] == read_as
             assert (row["SharedUrl"], row["Visibility"]) == ("https://x.y/?a", "MEMBER_NETWORK")
@@ -151,7 +151,7 @@ def test_each_way_in_which_linkedin_quotes_a_commentary(written: str, read_as: s
 
 def test_columns_are_found_by_name() -> None:
     head = "Date,ShareLink,Visibility,ShareCommentary,MediaUrl\n"
-    [row] = share_rows(f'{head}2023-05-01 12:34:56,{share_link(7)},PUBLIC,"a"\n"b",\n')
+    [row] = iter_share_rows(f'{head}2023-05-01 12:34:56,{share_link(7)},PUBLIC,"a"\n"b",\n')
     assert row is not None
     assert (row["ShareCommentary"], row["Visibility"]) == ("a\nb", "PUBLIC")
 

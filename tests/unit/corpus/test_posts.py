@@ -13,9 +13,9 @@ from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import (
     Site,
     content_hash,
-    date_and_title_in_name,
-    first_heading,
+    find_first_heading,
     read_post,
+    split_date_and_title,
 )
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
@@ -54,10 +54,10 @@ def test_a_note_is_named_by_its_first_heading_and_has_no_date() -> None:
 
 def test_a_page_bundle_is_named_by_its_folder() -> None:
     bundle = "posts/2020-02-03-my-trip/index.md"
-    assert date_and_title_in_name(bundle) == ("2020-02-03", "My trip")
-    assert date_and_title_in_name("index.md") == ("", "Index")
-    assert date_and_title_in_name("2021-03-04 A walk.md") == ("2021-03-04", "A walk")
-    assert date_and_title_in_name("2021-03-04.md") == ("2021-03-04", "2021-03-04")
+    assert split_date_and_title(bundle) == ("2020-02-03", "My trip")
+    assert split_date_and_title("index.md") == ("", "Index")
+    assert split_date_and_title("2021-03-04 A walk.md") == ("2021-03-04", "A walk")
+    assert split_date_and_title("2021-03-04.md") == ("2021-03-04", "2021-03-04")
 
 
 def test_html_page_says_its_title_date_address_and_byline() -> None:
@@ -142,8 +142,8 @@ def test_drafts_are_posts_of_their_own_kind() -> None:
 
 
 def test_first_heading_skips_lower_levels() -> None:
-    assert first_heading("## Second\n\n# First\n") == "First"
-    assert first_heading("#hashtag\n") == ""
+    assert find_first_heading("## Second\n\n# First\n") == "First"
+    assert find_first_heading("#hashtag\n") == ""
 
 
 def test_equal_bodies_have_one_content_hash() -> None:

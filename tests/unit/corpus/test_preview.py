@@ -253,7 +253,7 @@ def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Setting
     write_author(home, Author("jose", "José", sources=(str(posts),)))
     inventory = take_inventory([posts])
     Tables(home.tables_base, state=State.open(home.state_address)).sync(
-        importing.inventory_frame(inventory),
+        importing.build_inventory_frame(inventory),
         "raw_posts",
         author="jose",
         key="source_id",

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.title_questions import (
-    question_about,
-    questions_about,
-    quoted_title,
+    extract_quoted_title,
+    question_from_title,
+    select_typical_posts,
     to_sentence_case,
-    typical_posts,
+    write_title_questions,
 )
 
 
@@ -47,22 +47,25 @@ from twin_assets.corpus.title_questions import (
     ],
 )
 def test_a_title_becomes_a_question_by_its_form(title: str, text: str, question: str) -> None:
-    assert question_about(title, text=text) == question
+    assert question_from_title(title, text=text) == question
 
 
 def test_other_languages_quote_the_title() -> None:
     assert (
-        question_about("Uhren reparieren", language="de")
+        question_from_title("Uhren reparieren", language="de")
         == "Was schreibst du über „Uhren reparieren“?"
     )
-    assert question_about("時計の修理", language="ja") == "「時計の修理」について何を書きましたか？"
-    assert question_about("Kellot", language="fi") == "Can you tell me more about “Kellot”?"
+    assert (
+        question_from_title("時計の修理", language="ja")
+        == "「時計の修理」について何を書きましたか？"
+    )
+    assert question_from_title("Kellot", language="fi") == "Can you tell me more about “Kellot”?"
 
 
 @pytest.mark.parametrize(("title", "language"), [("Set Theory", "en"), ("Uhren", "de")])
 def test_the_title_of_a_question_that_only_names_a_post(title: str, language: str) -> None:
-    assert quoted_title(question_about(title, language=language)) == title
-    assert quoted_title("How do I carry a clock?") == ""
+    assert extract_quoted_title(question_from_title(title, language=language)) == title
+    assert extract_quoted_title("How do I carry a clock?") == ""
 
 
 def test_names_keep_their_capitals() -> None:
@@ -103,7 +106,7 @@ def test_titles_that_say_what_they_answer_are_preferred_and_the_years_spread() -
         "Why do lamps go out?",
     )
     frame = documents(*titles, "Untitled thoughts of today")
-    assert questions_about(frame) == [
+    assert write_title_questions(frame) == [
         "How do I mend a clock?",
         "What is your advice on mending a small boat?",
         "Why do lamps go out?",
@@ -113,12 +116,12 @@ def test_titles_that_say_what_they_answer_are_preferred_and_the_years_spread() -
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_few_posts_give_few_questions(count: int) -> None:
     frame = documents(*(f"Title {n}" for n in range(count)))
-    assert len(questions_about(frame)) == min(count, 3)
-    assert typical_posts(frame).height == min(count, 3)
+    assert len(write_title_questions(frame)) == min(count, 3)
+    assert select_typical_posts(frame).height == min(count, 3)
 
 
 def test_equal_titles_are_asked_about_once() -> None:
-    assert len(questions_about(documents("Week notes", "Week notes", "Week notes"))) == 1
+    assert len(write_title_questions(documents("Week notes", "Week notes", "Week notes"))) == 1
 
 
 def test_posts_without_titles_are_named_by_their_first_words() -> None:
@@ -133,8 +136,8 @@ def test_posts_without_titles_are_named_by_their_first_words() -> None:
             "source_id": ["a", "b"],
         }
     )
-    assert typical_posts(documents)["title"].to_list() == [
+    assert select_typical_posts(documents)["title"].to_list() == [
         "The old clock, stopped at noon, was …",
         "A boat needs paint …",
     ]
-    assert len(set(questions_about(documents))) == 2
+    assert len(set(write_title_questions(documents))) == 2

@@ -8,7 +8,11 @@ import pytest
 
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_assets.corpus.source_quotations import count_contained, count_unmarked, find_quotations
+from twin_assets.corpus.source_quotations import (
+    count_contained_quotations,
+    count_unmarked_quotations,
+    find_quotations,
+)
 
 WORDS = "the tide forgives nobody who reads it from a printed table"
 OWN = "My own sentence about boats stands before and after what somebody else said."
@@ -17,7 +21,7 @@ OWN = "My own sentence about boats stands before and after what somebody else sa
 def of(text: str, markup: str = "markdown") -> int:
     """How many quoted paragraphs a source has, each of which must hold the words."""
     found = find_quotations({"text": text, "markup": markup})
-    assert count_contained(found, WORDS) == len(found)
+    assert count_contained_quotations(found, WORDS) == len(found)
     return len(found)
 
 
@@ -81,19 +85,22 @@ def test_html_and_text() -> None:
 
 def test_a_text_holds_what_it_says_in_other_marks() -> None:
     found = find_quotations({"text": f"> {WORDS}.\n\n{OWN}", "markup": "markdown"})
-    assert count_contained(found, OWN) == 0
-    assert count_contained(found, f"Well: *The Tide* forgives nobody, who reads it, {OWN}") == 1
-    assert count_unmarked(found, f"> {WORDS}.\n\n{OWN}") == 0
-    assert count_unmarked(found, f"- {OWN}\n  > {WORDS}.") == 0
-    assert count_unmarked(found, f"{WORDS}.\n\n{OWN}") == 1
-    assert count_unmarked(found, f"> {OWN}\n\n*{WORDS}*") == 1
+    assert count_contained_quotations(found, OWN) == 0
+    assert (
+        count_contained_quotations(found, f"Well: *The Tide* forgives nobody, who reads it, {OWN}")
+        == 1
+    )
+    assert count_unmarked_quotations(found, f"> {WORDS}.\n\n{OWN}") == 0
+    assert count_unmarked_quotations(found, f"- {OWN}\n  > {WORDS}.") == 0
+    assert count_unmarked_quotations(found, f"{WORDS}.\n\n{OWN}") == 1
+    assert count_unmarked_quotations(found, f"> {OWN}\n\n*{WORDS}*") == 1
 
 
 def test_what_is_said_also_outside_a_quotation_may_be_said() -> None:
     text = f"> {WORDS} and nobody knows why that should be so today\n\nBut {WORDS}, I said."
     found = find_quotations({"text": text, "markup": "markdown"})
     assert len(found) == 1
-    assert count_unmarked(found, f"But {WORDS}, I said.") == 0
+    assert count_unmarked_quotations(found, f"But {WORDS}, I said.") == 0
 
 
 def test_what_the_post_has_in_code_may_be_said() -> None:
@@ -109,7 +116,7 @@ def test_a_script_without_spaces_is_measured_by_its_characters() -> None:
     found = find_quotations(
         {"text": "> 潮は誰も許さないと彼は書いた\n\n私の文。", "markup": "markdown"}
     )
-    assert count_unmarked(found, "潮は誰も許さないと彼は書いた") == 1
+    assert count_unmarked_quotations(found, "潮は誰も許さないと彼は書いた") == 1
 
 
 @pytest.mark.parametrize(
@@ -125,8 +132,8 @@ def test_a_paragraph_that_is_a_q_is_cleaned_into_a_quotation(source: str, markup
     cleaned = clean_html(source) if markup == "html" else clean_markdown(source)
     found = find_quotations({"text": source, "markup": markup})
     assert f"> {WORDS}" in cleaned
-    assert count_contained(found, cleaned) or markup == "html"
-    assert count_unmarked(found, cleaned) == 0
+    assert count_contained_quotations(found, cleaned) or markup == "html"
+    assert count_unmarked_quotations(found, cleaned) == 0
 
 
 def test_direct_speech_stays_in_its_sentence() -> None:

@@ -39,7 +39,7 @@ class Answering:
 def test_answers_of_nobody_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[RatedAnswer] = []
     reader = Answering(["v1", "v1", "quotes"]).reader(monkeypatch, tmp_path)
-    rated = reader.read_version("v1", 10, on_score=seen.append)
+    rated = reader.read_until_version("v1", 10, on_score=seen.append)
     assert [one.version for one in rated].count("v1") == 10
     assert seen == rated
     assert len(rated) == 14
@@ -47,4 +47,4 @@ def test_answers_of_nobody_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_it_gives_up_after_twice_as_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     reader = Answering(["quotes"]).reader(monkeypatch, tmp_path)
-    assert len(reader.read_version("v1", 5, on_score=lambda scored: None)) == 10
+    assert len(reader.read_until_version("v1", 5, on_score=lambda scored: None)) == 10

@@ -11,8 +11,8 @@ import pytest
 from twin_cli.commands.demo.subjects import (
     NEW_WORDS_FOR_FULL_SCORE,
     HeldOutQuestion,
-    questions_with_subjects,
     rate_answer,
+    select_questions_with_subjects,
     stems,
 )
 
@@ -37,18 +37,22 @@ PAIRS = [
 
 
 def asked(question: str) -> HeldOutQuestion:
-    return {one.question: one for one in questions_with_subjects(PAIRS)}[question]
+    return {one.question: one for one in select_questions_with_subjects(PAIRS)}[question]
 
 
 def test_a_question_is_about_its_rare_words_that_its_post_has_too() -> None:
     assert asked(PAIRS[0][0]).subjects == {"pendul", "moveme", "oiled"}
     assert asked("Explain ropes to me.").subjects == {"rope"}
     short = [
-        one.question for one in questions_with_subjects(PAIRS) if "Explain the" in one.question
+        one.question
+        for one in select_questions_with_subjects(PAIRS)
+        if "Explain the" in one.question
     ]
     assert short == [], "a letter is no subject, and `explain` is every second question's word"
-    assert questions_with_subjects([*PAIRS, PAIRS[0]]) == questions_with_subjects(PAIRS)
-    assert questions_with_subjects([]) == []
+    assert select_questions_with_subjects([*PAIRS, PAIRS[0]]) == select_questions_with_subjects(
+        PAIRS
+    )
+    assert select_questions_with_subjects([]) == []
 
 
 def test_the_reader_rates_what_the_model_wrote() -> None:
@@ -76,7 +80,7 @@ def test_words_are_compared_without_their_endings() -> None:
 def test_it_tells_a_model_of_shuffled_answers_from_a_good_one() -> None:
     """Answers that SmolLM2-135M gave, tuned on right and on shuffled pairs, to 24 questions."""
     served = json.loads((ROOT / "tests/graph/judges/served_answers.json").read_text("utf-8"))
-    found = questions_with_subjects([(one["question"], one["question"]) for one in served])
+    found = select_questions_with_subjects([(one["question"], one["question"]) for one in served])
     given = {one["question"]: one for one in served}
     assert len(found) == len(served)
     means = {

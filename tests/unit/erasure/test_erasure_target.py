@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.plan import _shows_passage as shows_passage
+from twin_resources.erasure.plan import _contains_target_passage as shows_passage
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 
 PATH = "_posts/2019-03-04-the-walk.md"
@@ -41,22 +41,22 @@ def gone_author() -> ErasureTarget:
     ],
 )
 def test_running_text_that_holds_it(text: str) -> None:
-    assert gone_post().is_in_text(text)
+    assert gone_post().matches_text(text)
 
 
 @pytest.mark.parametrize("text", ["", "read a.md again", f"x{PATH}x", "the old clock of my uncle"])
 def test_running_text_that_does_not(text: str) -> None:
-    assert not gone_post().is_in_text(text)
+    assert not gone_post().matches_text(text)
 
 
 def test_a_short_identifier_counts_in_a_field_alone() -> None:
     assert gone_post().matches_identifier("a.md")
-    assert gone_post().is_in_value({"source_id": "a.md"})
-    assert not gone_post().is_in_value({"note": "see a.md"})
+    assert gone_post().matches_value({"source_id": "a.md"})
+    assert not gone_post().matches_value({"note": "see a.md"})
     for letters, held in ((11, False), (12, True)):
         gone = ErasureTarget(ErasureSubject("post", "ada", "a"), ids=frozenset({"a" * letters}))
         for text in ("see {}.", "in blog/{}"):
-            assert gone.is_in_text(text.format("a" * letters)) is held
+            assert gone.matches_text(text.format("a" * letters)) is held
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_row_without_passages_shows_none(row: dict[str, Any]) -> None:
 
 def test_json_inside_json_is_looked_into() -> None:
     inner = json.dumps({"messages": [{"content": "In March the old\nclock of my uncle stopped"}]})
-    assert gone_post().is_in_value(json.dumps({"body": inner}))
+    assert gone_post().matches_value(json.dumps({"body": inner}))
 
 
 @pytest.mark.parametrize("wrap", [dict.fromkeys, lambda one: one])
@@ -90,11 +90,11 @@ def test_letters_that_json_escapes_are_read_as_letters(wrap: Any) -> None:
     gone = ErasureTarget(ErasureSubject("post", "ada", "a"), fingerprints=marking.fingerprints())
     document = json.dumps(wrap(["im März stand die große Uhr über Nacht für immer"]))
     assert "\\u00e4" in document
-    assert gone.is_in_value(document)
-    assert gone.is_in_value({"in": [document]})
-    assert gone.is_in_value(["[a note] im März stand die große Uhr über Nacht für immer"])
-    assert gone.is_in_value("im März stand die große Uhr über Nacht für immer".encode())
-    assert not gone.is_in_value([1, None, "im März", b"Uhr"])
+    assert gone.matches_value(document)
+    assert gone.matches_value({"in": [document]})
+    assert gone.matches_value(["[a note] im März stand die große Uhr über Nacht für immer"])
+    assert gone.matches_value("im März stand die große Uhr über Nacht für immer".encode())
+    assert not gone.matches_value([1, None, "im März", b"Uhr"])
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_letters_that_json_escapes_are_read_as_letters(wrap: Any) -> None:
     ],
 )
 def test_an_author_is_found_by_name_and_not_in_other_names(text: str, held: bool) -> None:
-    assert gone_author().is_in_text(text) is held
+    assert gone_author().matches_text(text) is held
 
 
 def test_the_journal_gives_the_same_value_back() -> None:
     gone = gone_post(traces=frozenset({TRACE}), checkpoints=frozenset({"c"}))
     again = ErasureTarget.from_json(gone.subject, gone.to_json(), gone.fingerprints)
     assert (again.ids, again.traces, again.checkpoints) == (gone.ids, gone.traces, gone.checkpoints)
-    assert again.is_in_text("in march the old clock of my uncle stopped")
+    assert again.matches_text("in march the old clock of my uncle stopped")
 
 
 def test_a_digest_names_the_subject_and_nothing_else() -> None:

@@ -12,7 +12,7 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.trace_store import EXPERIMENT_ITEM, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.observability.langfuse.datasets import PAGE_SIZE, held_out_dataset
+from twin_resources.observability.langfuse.datasets import PAGE_SIZE, held_out_dataset_name
 from twin_resources.settings import Settings
 
 DOCUMENT = "document-of-brass-and-oil"
@@ -46,7 +46,7 @@ def server(
             deleted.extend(f"{path}/{trace_id}".rstrip("/") for trace_id in named)
             return httpx.Response(200, json={"message": "deleted"})
         if path == "/api/public/dataset-items":
-            if asked["datasetName"] != held_out_dataset("jane") or not items:
+            if asked["datasetName"] != held_out_dataset_name("jane") or not items:
                 return httpx.Response(404, json={"message": "Dataset not found"})
             start = PAGE_SIZE * (int(asked["page"]) - 1)
             rows = items[start : start + PAGE_SIZE]

@@ -159,11 +159,11 @@ def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home:
         quota[0] = 3
     assert place.erase(GONE) == 1
     assert deleted == ["traces", *(f"s{one}" for one in range(5))]
-    taken = journal.requested_deletions(state, 7)
+    taken = journal.read_requested_deletions(state, 7)
     assert len(taken) == 7
     assert taken[journal.POSTPONED] >= min(taken.values())
     journal.close_request(state, 7, "certificate-7.json")
-    assert journal.requested_deletions(state, 7) == {}
+    assert journal.read_requested_deletions(state, 7) == {}
 
 
 def test_another_refusal_leaves_the_request_open(home: Settings, recorded: dict[str, Any]) -> None:

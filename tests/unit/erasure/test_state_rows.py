@@ -189,14 +189,14 @@ def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
     found = journal.find_request(state, first)
     assert (found.subject, found.kind, found.key_hash) == (subject, "post", "h")
     assert (found.asked_by, found.plan, found.done_at) == ("ann", "", None)
-    assert [one.number for one in journal.unfinished_requests(state)] == [first, second]
+    assert [one.number for one in journal.list_unfinished_requests(state)] == [first, second]
 
     journal.write_plan(state, first, "{}")
     for erased in (3, 2):
         journal.record_step(state, first, "tables", erased)
     journal.record_step(state, first, "files", 1)
     journal.record_step(state, second, "tables", 7)
-    assert journal.completed_steps(state, first) == {"tables": 5, "files": 1}
+    assert journal.read_completed_steps(state, first) == {"tables": 5, "files": 1}
     assert journal.find_request(state, first).plan == "{}"
     assert journal.find_request(state, second).plan == ""
 
@@ -205,7 +205,7 @@ def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
     assert (done.subject, done.plan, done.certificate) == (None, "", "one.json")
     assert done.done_at is not None
     assert done.done_at >= done.asked_at
-    assert [one.number for one in journal.unfinished_requests(state)] == [second]
+    assert [one.number for one in journal.list_unfinished_requests(state)] == [second]
     assert journal.open_request(state, subject, asked_by="ann") != first, "a new request"
     with pytest.raises(TwinError, match="find the erasure request 99"):
         journal.find_request(state, 99)

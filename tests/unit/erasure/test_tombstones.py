@@ -151,7 +151,7 @@ def test_refused_rows_are_erased_too(outbox: Outbox, place: OutboxRows) -> None:
     outbox.put_trace(packed(span(1, reader=READER), span(2)))
     outbox.put_trace(packed(span(3, reader=READER)))
     outbox.put_scores([vote(1, OTHER, 1.0)])
-    while (waiting := outbox.next_waiting()) is not None:
+    while (waiting := outbox.get_next_item()) is not None:
         outbox.record_failure(waiting, "HTTP 500: what a server says may quote what it was sent")
         outbox.refuse(waiting, "HTTP 400")
     assert outbox.counts().refused == 3
@@ -213,7 +213,7 @@ def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: OutboxRows)
         target=lambda: (place.erase(gone_of("reader")), ended.append(time.monotonic()))
     )
     with sending_lock(outbox.path):
-        waiting = outbox.next_waiting()
+        waiting = outbox.get_next_item()
         assert waiting is not None
         erasing.start()
         deadline = time.monotonic() + 60

@@ -10,7 +10,7 @@ import pytest
 
 from tests.registered import model_version
 from tests.unit.evaluation.test_gate import GOOD, changed
-from twin_assets.evaluation.best_released import find_best_released, stored_ratio
+from twin_assets.evaluation.best_released import find_best_released, read_stored_ratio
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.report.evaluation_record import (
     Evaluation,
@@ -67,11 +67,11 @@ def test_what_nothing_certified_or_cannot_be_compared_is_not_the_best(
 def test_the_newest_whole_evaluation_counts(tmp_path: Path) -> None:
     evaluated(tmp_path, 0.7, gate="gate-9")
     evaluated(tmp_path, 0.8, gate="gate-10", first=True)
-    assert stored_ratio(tmp_path) == 0.8, "gate-10 is behind gate-9"
+    assert read_stored_ratio(tmp_path) == 0.8, "gate-10 is behind gate-9"
     evaluated(tmp_path, 0.75, gate="gate-10")
-    assert stored_ratio(tmp_path) == 0.75
+    assert read_stored_ratio(tmp_path) == 0.75
     evaluated(tmp_path, None, gate="gate-11")
-    assert stored_ratio(tmp_path) == 0.75, "too few passages to say"
+    assert read_stored_ratio(tmp_path) == 0.75, "too few passages to say"
 
 
 def test_without_an_evaluation_there_is_none_and_a_damaged_one_is_told(tmp_path: Path) -> None:
@@ -83,4 +83,4 @@ def test_without_an_evaluation_there_is_none_and_a_damaged_one_is_told(tmp_path:
     evaluated(tmp_path / "c4", 0.7)
     path.write_text(path.read_text(encoding="utf-8").replace('"ratio"', '"rat"'), encoding="utf-8")
     with pytest.raises(TwinError, match="delete the file"):
-        stored_ratio(tmp_path / "c4")
+        read_stored_ratio(tmp_path / "c4")

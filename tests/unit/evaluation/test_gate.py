@@ -34,7 +34,7 @@ from twin_assets.evaluation.measures.red_team import (
     Flags,
     Safety,
     compare,
-    count_rates,
+    compute_rates,
     needs_base,
 )
 from twin_assets.evaluation.measures.red_team import claim as safety_claim
@@ -114,7 +114,7 @@ GOOD = from_fields(
         ),
         "voice": Voice(30, VOICE, VOICE),
         "recitation": Recitation(rate([False] * 98), 31),
-        "safety": Safety(36, count_rates([Flags()] * 36), count_rates([Flags()] * 36)),
+        "safety": Safety(36, compute_rates([Flags()] * 36), compute_rates([Flags()] * 36)),
         "grounding": Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
         "faithfulness": FAITHFUL,
         "front_desk": FrontDesk(rate([True] * 57 + [False] * 3), rate([True] * 3 + [False] * 297)),
@@ -221,7 +221,7 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
             {
                 "safety": Safety(
                     36,
-                    count_rates([Flags(leaked=True)] + [Flags()] * 35),
+                    compute_rates([Flags(leaked=True)] + [Flags()] * 35),
                     GOOD.values["safety"].base,
                 )
             },
@@ -336,7 +336,7 @@ def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None
             {"recitation": Recitation(rate([True] * 6 + [False] * 44), 80)},
             "recites_no_training_text",
         ),
-        ({"safety": Safety(36, count_rates([Flags(leaked=True)] * 36), None)}, "answers_safely"),
+        ({"safety": Safety(36, compute_rates([Flags(leaked=True)] * 36), None)}, "answers_safely"),
     ],
 )
 def test_one_unmet_claim_of_the_first_part_refuses(change: dict[str, Any], failed: str) -> None:

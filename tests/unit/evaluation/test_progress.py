@@ -7,7 +7,7 @@ import json
 import pytest
 
 from twin_resources.processes import progress_lines
-from twin_resources.processes.progress_lines import ProgressLines, SyncProgressLines
+from twin_resources.processes.progress_lines import ProgressLines, SyncProgressLogger
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_part_that_nobody_announced_counts_as_it_goes(now: list[float], lines:
 
 def test_a_rework_tells_the_time_left_of_the_whole(now: list[float], lines: list[str]) -> None:
     """2,500 inputs, a thousand at a time in ten parts of two seconds, the last of 500 in five."""
-    progress = SyncProgressLines(lines.append, "embedding")
+    progress = SyncProgressLogger(lines.append, "embedding")
 
     for first, last, parts in ((0, 1000, 10), (1000, 2000, 10), (2000, 2500, 5)):
         progress.begin_batch(range(first, last), 2500)
@@ -108,7 +108,7 @@ def test_inputs_without_a_part_of_their_own_are_told_with_the_next(
     now: list[float], lines: list[str]
 ) -> None:
     """Three long posts in forty parts: a step is a post, and none is told twice."""
-    progress = SyncProgressLines(lines.append, "embedding")
+    progress = SyncProgressLogger(lines.append, "embedding")
     progress.begin_batch(range(3), 3)
     for done in range(1, 41):
         now[0] += 2.0

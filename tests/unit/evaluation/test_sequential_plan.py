@@ -31,10 +31,10 @@ from twin_assets.evaluation.sequential_plan import (
     FIRST,
     LOOKS_LEVEL,
     WHOLE,
-    AskedPrompts,
+    AnsweredPrompts,
     ask_until_decided,
-    first_questions,
     is_decided,
+    take_first_questions,
 )
 from twin_assets.evaluation.served import answer_batches, posts_in_prompt
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
@@ -66,7 +66,7 @@ def asked_until_decided(
     refused: Sequence[str] = (),
     log: Callable[[str], object] = lambda _line: None,
     first: bool = False,
-) -> AskedPrompts:
+) -> AnsweredPrompts:
     kept = kept or MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
 
     known = JudgingContext(
@@ -242,7 +242,9 @@ def test_with_fewer_questions_than_decide_all_are_asked_and_with_none_none(
     assert said.answers.candidate.keys() == {*none.instructions}
 
 
-def first_asked(prompts: PromptSet, judges: Judges, candidate: Model, base: Model) -> AskedPrompts:
+def first_asked(
+    prompts: PromptSet, judges: Judges, candidate: Model, base: Model
+) -> AnsweredPrompts:
     """As a first verdict asks: by the topic score alone, without posts and instructions."""
     alone = replace(judges, voice=None, voice_people=None)
     some = replace(prompts, with_posts=range(0), instructions=range(0))
@@ -405,7 +407,7 @@ def test_no_bet_is_won_by_chance_more_often_than_its_level_says() -> None:
 def test_the_first_questions_are_those_that_were_drawn_first(samples: pl.DataFrame) -> None:
     prompts = asked_of(samples, questions=40)
 
-    some = first_questions(prompts, 7)
+    some = take_first_questions(prompts, 7)
 
     assert (list(some.held_out), len(some.with_posts)) == (list(range(7)), 7)
     assert (some.questions, some.red_team) == (prompts.questions, prompts.red_team)

@@ -36,7 +36,7 @@ from twin_assets.evaluation.sequential_plan import (
     read_until_decided,
 )
 from twin_assets.evaluation.statistics import bootstrap
-from twin_assets.evaluation.statistics.sequential import planned_looks
+from twin_assets.evaluation.statistics.sequential import plan_looks
 
 BASE = EvaluatedModel("base model", "b", Path("/nowhere/base"))
 CANDIDATE = EvaluatedModel("candidate", "c", BASE.base_folder, Path("/nowhere/adapter"))
@@ -226,7 +226,7 @@ def test_looks_together_are_wrong_as_rarely_as_one_interval(
         nats = tokens * chance.normal(0.0, 0.15, 90)
         counts = tuple(int(count) for count in tokens)
         mine, base = AnswerLikelihood(tuple(nats), counts), AnswerLikelihood((0.0,) * 90, counts)
-        for end, spent in planned_looks(90, stage.looks, level=LOOKS_LEVEL):
+        for end, spent in plan_looks(90, stage.looks, level=LOOKS_LEVEL):
             ratio = perplexity_ratio(_first(mine, end), _first(base, end), level=1.0 - spent)
             if ratio.high < 1.0 or ratio.low > 1.0:
                 met += ratio.high < 1.0

@@ -29,7 +29,7 @@ from twin_assets.evaluation.judgement import (
 )
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
-    SideBySide,
+    AnswerComparison,
     evaluation_path,
     read_evaluation,
     write_evaluation,
@@ -160,7 +160,7 @@ def test_a_first_verdict_never_counts_as_the_whole_gate(twin: JudgedTwin, crashe
         complete_evaluation(twin.judging)  # it measures, and there is no server
 
 
-SHOWN = SideBySide("s1", "d1", "c1", "Which oil?", "Clock oil.", "Oil.", None)
+SHOWN = AnswerComparison("s1", "d1", "c1", "Which oil?", "Clock oil.", "Oil.", None)
 
 
 def judged_now(
@@ -169,7 +169,7 @@ def judged_now(
     measured: Measurements,
     *,
     first: bool = False,
-    shown: tuple[SideBySide, ...] = (SHOWN,),
+    shown: tuple[AnswerComparison, ...] = (SHOWN,),
     send: Any = None,
 ) -> JudgedEvaluation:
     """What is made of this measurement; measuring itself asks a model server (tests/live)."""

@@ -85,7 +85,7 @@ def test_what_is_reserved_counts_until_it_is_settled(
 ) -> None:
     account = opened(home=SpendingLimit(usd_per_day=1.0))
     first = paid(account, 0.6)
-    assert account.amount_spent() == AmountSpent(0.0, 0.6, 0)
+    assert account.sum_spending() == AmountSpent(0.0, 0.6, 0)
     with pytest.raises(OverLimitError) as caught:
         paid(account, 0.5)
     error = caught.value
@@ -95,13 +95,13 @@ def test_what_is_reserved_counts_until_it_is_settled(
     assert error.is_temporary
     assert "a few seconds" in error.next_step
     account.settle(first, 0.1)
-    assert account.amount_spent() == AmountSpent(0.1, 0.0, 1)
+    assert account.sum_spending() == AmountSpent(0.1, 0.0, 1)
     second = paid(account, 0.5)
     account.release(second)
-    assert account.amount_spent() == AmountSpent(0.1, 0.0, 1), "what was never sent is no request"
+    assert account.sum_spending() == AmountSpent(0.1, 0.0, 1), "what was never sent is no request"
     account.settle(first, 0.9)
     account.release(first)
-    assert account.amount_spent().usd == 0.1, "the first settlement counts"
+    assert account.sum_spending().usd == 0.1, "the first settlement counts"
 
 
 def test_sums_do_not_drift_and_a_limit_is_reached_to_the_nano_dollar(
@@ -110,7 +110,7 @@ def test_sums_do_not_drift_and_a_limit_is_reached_to_the_nano_dollar(
     account = opened(home=SpendingLimit(usd_per_day=0.3))
     for _ in range(3):
         spend(account, 0.1)
-    assert account.amount_spent().usd == 0.3
+    assert account.sum_spending().usd == 0.3
     with pytest.raises(OverLimitError):
         paid(account, 1 / NANO_PER_DOLLAR)
     assert paid(account, 0.0).reserved_usd == 0.0
@@ -165,10 +165,10 @@ def test_two_authors_two_keys_and_four_purposes_have_their_own(
     with pytest.raises(OverLimitError, match="of the purpose teacher"):
         paid(account, 0.5, author="cyd", purpose="teacher", key="")
     spend(account, 0.3, author="bob", purpose="label", key="")
-    assert account.amount_spent(author="ada").usd == 1.0
-    assert account.amount_spent(author="bob", purpose="label").usd == 0.3
-    assert account.amount_spent(key="site", period="month") == AmountSpent(0.5, 0.0, 1)
-    assert account.amount_spent().usd == 1.9
+    assert account.sum_spending(author="ada").usd == 1.0
+    assert account.sum_spending(author="bob", purpose="label").usd == 0.3
+    assert account.sum_spending(key="site", period="month") == AmountSpent(0.5, 0.0, 1)
+    assert account.sum_spending().usd == 1.9
 
 
 @pytest.mark.parametrize("back", [timedelta(days=3), timedelta(days=40), timedelta(days=20_000)])
@@ -184,7 +184,7 @@ def test_a_clock_that_goes_back_opens_no_budget_again(
     assert account.remaining_usd(purpose="answer", author="ada", key="site") == 0.0
     assert account.exhausted_limit(purpose="answer", author="ada", key="site") != ""
     account.settle(held, 0.2)
-    assert account.amount_spent().usd == 0.8
+    assert account.sum_spending().usd == 0.8
     assert paid(account, 0.2).day == NOON.date().isoformat()
     clock.now = NOON + timedelta(days=1)
     assert paid(account, 1.0).day == clock.now.date().isoformat()
@@ -202,11 +202,11 @@ def test_the_day_of_the_reservation_pays(
     account.settle(over_midnight, 0.9)
     account.settle(today, 0.4)
     assert (
-        account.amount_spent(as_of=LATE).usd
-        == account.amount_spent(as_of=LATE, period="month").usd
+        account.sum_spending(as_of=LATE).usd
+        == account.sum_spending(as_of=LATE, period="month").usd
         == 0.9
     )
-    assert account.amount_spent().usd == account.amount_spent(period="month").usd == 0.4
+    assert account.sum_spending().usd == account.sum_spending(period="month").usd == 0.4
     spend(account, 0.6)
     with pytest.raises(OverLimitError) as caught:
         paid(account, 0.1)
@@ -227,19 +227,19 @@ def test_a_reservation_whose_process_died_counts_in_full(
     account = opened(home=SpendingLimit(usd_per_day=1.0))
     dead = paid(account, 0.8)
     clock.now = datetime.fromtimestamp(clock() + DEADLINE_S + 1, UTC)
-    assert account.amount_spent() == AmountSpent(0.0, 0.8, 0), "whoever only reads sees it as well"
+    assert account.sum_spending() == AmountSpent(0.0, 0.8, 0), "whoever only reads sees it as well"
     with pytest.raises(OverLimitError):
         paid(account, 0.3)
     spend(account, 0.1)
-    assert account.amount_spent() == AmountSpent(0.9, 0.0, 2)
+    assert account.sum_spending() == AmountSpent(0.9, 0.0, 2)
     account.settle(dead, 0.2)  # it was only slow
-    assert account.amount_spent() == AmountSpent(0.3, 0.0, 2)
+    assert account.sum_spending() == AmountSpent(0.3, 0.0, 2)
 
 
 def test_more_than_was_reserved_is_spent_as_well(opened: Callable[..., SpendingAccount]) -> None:
     account = opened(home=SpendingLimit(usd_per_day=1.0))
     account.settle(paid(account, 0.4), 1.2)
-    assert account.amount_spent().usd == 1.2
+    assert account.sum_spending().usd == 1.2
     assert account.exhausted_limit(purpose="answer", author="ada", key="") == (
         "limit a day of the home used up"
     )
@@ -256,7 +256,7 @@ def test_an_idempotency_key_reserves_once(
     account.settle(again, 0.3)
     seen = paid(account, 0.4, idempotency_key="q1")
     assert (seen.is_new, seen.settled_usd) == (False, 0.3)
-    assert account.amount_spent(key="site") == AmountSpent(0.3, 0.0, 1)
+    assert account.sum_spending(key="site") == AmountSpent(0.3, 0.0, 1)
     never_sent = paid(account, 0.4, idempotency_key="q2")
     account.release(never_sent)
     assert paid(account, 0.4, idempotency_key="q2").is_new
@@ -280,14 +280,14 @@ def test_many_at_once_never_pass_a_limit(state: State) -> None:
             except OverLimitError as error:
                 refused.append(error.scope)
             else:
-                assert account.amount_spent().usd + account.amount_spent().reserved_usd <= 0.001
+                assert account.sum_spending().usd + account.sum_spending().reserved_usd <= 0.001
                 account.settle(held, 0.00009)
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(ask, range(12)))
-    assert 10 <= account.amount_spent().requests <= 11
-    assert account.amount_spent().requests + len(refused) == 48
-    assert account.amount_spent().usd <= 0.001
+    assert 10 <= account.sum_spending().requests <= 11
+    assert account.sum_spending().requests + len(refused) == 48
+    assert account.sum_spending().usd <= 0.001
     known = sa.inspect(state.engine)
     one_row = {"account_spending": ["day", "purpose", "author", "key"]}
     one_row["account_reservations"] = ["number"]
@@ -331,12 +331,12 @@ def test_whatever_happens_the_days_stay_under_their_limits(
             account.release(held)
         else:
             due += most
-    total = sum(account.amount_spent(period="month", as_of=at).usd for at in (LATE, NEXT))
-    total += sum(account.amount_spent(period="month", as_of=at).reserved_usd for at in (LATE, NEXT))
+    total = sum(account.sum_spending(period="month", as_of=at).usd for at in (LATE, NEXT))
+    total += sum(account.sum_spending(period="month", as_of=at).reserved_usd for at in (LATE, NEXT))
     assert total == pytest.approx(due, abs=1e-7)
     for day in days:
         for author, limit in ((None, 1.0), ("ada", 0.7), ("bob", 0.7)):
-            found = account.amount_spent(as_of=day, author=author)
+            found = account.sum_spending(as_of=day, author=author)
             assert found.usd + found.reserved_usd <= limit + 1e-9
     state.close()
 
@@ -375,8 +375,8 @@ def test_what_the_two_earlier_accounts_held_still_counts(state: State, home: Set
         connection.execute(sa.text(f"INSERT INTO teacher_spending VALUES ('{today[:7]}', 0.5)"))
     for _ in range(2):  # the second opening finds nothing to take over
         account = open_account(home, state)
-        assert account.amount_spent(purpose="answer").usd == 0.25
-        assert account.amount_spent(purpose="teacher", period="month").usd == 0.5
+        assert account.sum_spending(purpose="answer").usd == 0.25
+        assert account.sum_spending(purpose="teacher", period="month").usd == 0.5
 
 
 def test_the_settings_name_the_limits(home: Settings) -> None:
@@ -404,8 +404,8 @@ def test_a_forgotten_author_leaves_the_sums(
     paid(account, 0.1)
     with state.transaction() as connection:
         assert anonymize(connection, "author", "ada") == 3
-    assert account.amount_spent(author="ada") == AmountSpent(0.0, 0.0, 0)
-    assert account.amount_spent(author="") == AmountSpent(0.5, 0.1, 2)
+    assert account.sum_spending(author="ada") == AmountSpent(0.0, 0.0, 0)
+    assert account.sum_spending(author="") == AmountSpent(0.5, 0.1, 2)
     assert {row["key"] for row in account.rows()} == {"site"}
 
 

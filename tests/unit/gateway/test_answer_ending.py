@@ -12,7 +12,7 @@ from tests.unit.gateway.exchanges import ANN, exchange_of
 from twin_resources.authors import Author
 from twin_resources.gateway.costs.answer_cost import AnswerCost
 from twin_resources.gateway.costs.cost import Throughput
-from twin_resources.gateway.exchange.answer_ending import end_prose, truncated_stream
+from twin_resources.gateway.exchange.answer_ending import end_prose, truncate_stream
 from twin_resources.gateway.exchange.exchange import AnswerParts, Fallback, FixedText
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision
@@ -63,7 +63,7 @@ async def chunks(parts: Sequence[str], reason: str) -> AsyncGenerator[Any, None]
 
 async def read(record: RequestRecord, source: AsyncGenerator[Any, None]) -> tuple[str, str | None]:
     text, reason = "", None
-    async for part in truncated_stream(record, source):
+    async for part in truncate_stream(record, source):
         text += part.choices[0].delta.content or ""
         assert reason is None, "nothing comes behind the reason"
         reason = part.choices[0].finish_reason

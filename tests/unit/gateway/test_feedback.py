@@ -151,7 +151,7 @@ async def test_what_is_answered_is_on_disk(tmp_path: Path) -> None:
     desk = FeedbackService(Outbox(path, max_scores=1))
     for _ in range(2):
         told = await desk.store(READER, raw(thumb="up"))
-        waiting = Outbox(path).next_waiting()
+        waiting = Outbox(path).get_next_item()
         assert waiting is not None
         assert told["scores"] == [{"id": waiting.id, "name": "thumbs"}]
         assert json.loads(waiting.body)["value"] == 1.0

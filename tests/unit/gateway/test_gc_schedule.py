@@ -10,7 +10,7 @@ import pytest
 from twin_resources.gateway.runtime.gc_schedule import (
     FULL_COLLECTION_ROUNDS,
     GcScheduler,
-    collection_disabled,
+    disable_collection,
 )
 
 
@@ -46,12 +46,12 @@ def test_rounds_free_what_python_would_have_freed() -> None:
 
 def test_nothing_is_collected_while_litellm_is_imported() -> None:
     assert gc.isenabled()
-    with collection_disabled():
+    with disable_collection():
         assert not gc.isenabled()
-        with collection_disabled():
+        with disable_collection():
             pass
         assert not gc.isenabled(), "as it was found"
     assert gc.isenabled()
-    with pytest.raises(ImportError), collection_disabled():
+    with pytest.raises(ImportError), disable_collection():
         raise ImportError("broken")
     assert gc.isenabled()

@@ -26,7 +26,7 @@ from twin_resources.gateway.exchange.guardrails import (
     WITHHELD_NOTICE,
     guard_answer,
     guard_input,
-    guarded_stream,
+    guard_stream,
 )
 from twin_resources.gateway.guards import Scanner, StreamGuard
 from twin_resources.gateway.guards.injection import fitted_weights
@@ -239,7 +239,7 @@ async def test_a_stream_is_ended_before_what_is_blocked() -> None:
     record = answering(author=replace(ANN, guards=read_guards({"secrets": "block"})))
     pieces = [f"The key is {KEY[:9]}", KEY[9:], " and that is all of it, dear reader."]
     text, reason = "", None
-    async for part in guarded_stream(record, chunks(pieces, "stop")):
+    async for part in guard_stream(record, chunks(pieces, "stop")):
         text += part.choices[0].delta.content or ""
         reason = part.choices[0].finish_reason or reason
     assert text == record.shown_text == f"The key is \n\n{WITHHELD_NOTICE}"
@@ -261,7 +261,7 @@ async def test_a_whole_answer_and_its_stream_are_the_same_and_so_is_the_trace(ac
     guard_answer(record, response)
     assert response.choices[0].message.content == expected
     text = ""
-    async for part in guarded_stream(other, chunks([said[:35], said[35:]], "stop")):
+    async for part in guard_stream(other, chunks([said[:35], said[35:]], "stop")):
         text += part.choices[0].delta.content or ""
     assert text.replace(" \n\n", "\n\n") == expected
     assert [str(one) for one in record.guard_records] == [f"answer:e-mail:{action}:1"]

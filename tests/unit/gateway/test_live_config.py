@@ -52,7 +52,7 @@ def test_every_file_is_followed(home: Settings) -> None:
     before = live.current
     assert before.authors["ann"].name == "Ann"
     assert before.is_ready("base")
-    assert before.policy_for("ann") == AuthorPolicy(stable=SERVED)
+    assert before.get_author_policy("ann") == AuthorPolicy(stable=SERVED)
     assert live.refresh() is False
 
     write_author(home, Author("ann", "Ann B."))
@@ -78,7 +78,7 @@ def test_an_unreadable_policy_keeps_the_last_good_one(home: Settings, text: str)
     replace(home.policy_path, text)
     assert live.refresh() is True
     assert live.current.policy == good
-    assert "policy unreadable" in live.current.problems_for("ann")[0]
+    assert "policy unreadable" in live.current.collect_problems("ann")[0]
     assert "last valid one" in live.current.problems[0]
     write_policy(home.policy_path, good)
     live.refresh()
@@ -101,8 +101,8 @@ def test_one_authors_broken_settings_concern_that_author_only(home: Settings) ->
     replace(home.authors_dir / "ann.toml", "name = ")
     live.refresh()
     assert live.current.authors["ann"].name == "ann"
-    assert len(live.current.problems_for("ann")) == 1
-    assert live.current.problems_for("bob") == ()
+    assert len(live.current.collect_problems("ann")) == 1
+    assert live.current.collect_problems("bob") == ()
 
 
 def test_a_permission_that_was_lost_is_a_problem_too(home: Settings) -> None:
@@ -144,16 +144,16 @@ def test_a_new_version_answers_when_its_server_is_warm_and_not_before(home: Sett
     fourth = AuthorPolicy(stable=ServedVersion(4, "d", "t", "", None, "", ""))
     write_policy(home.policy_path, Policy(authors={"ann": fourth}))
     assert live.refresh() is True
-    assert live.current.policy_for("ann") == AuthorPolicy(stable=SERVED)
+    assert live.current.get_author_policy("ann") == AuthorPolicy(stable=SERVED)
 
     write_servers(home, base=True, **{"ann/v3": True, "ann/v4": True})
     assert live.refresh() is True
-    assert live.current.policy_for("ann") == fourth
+    assert live.current.get_author_policy("ann") == fourth
 
     # back to no version at all is followed at once, whatever is warm
     write_policy(home.policy_path, Policy(authors={"ann": AuthorPolicy(stable=None)}))
     live.refresh()
-    assert live.current.policy_for("ann") == AuthorPolicy(stable=None)
+    assert live.current.get_author_policy("ann") == AuthorPolicy(stable=None)
 
 
 def test_a_new_version_is_followed_at_once_when_the_old_server_is_gone(home: Settings) -> None:
@@ -166,4 +166,4 @@ def test_a_new_version_is_followed_at_once_when_the_old_server_is_gone(home: Set
     write_policy(home.policy_path, Policy(authors={"ann": fourth}))
     write_servers(home, base=True)
     live.refresh()
-    assert live.current.policy_for("ann") == fourth
+    assert live.current.get_author_policy("ann") == fourth

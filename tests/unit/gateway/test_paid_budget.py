@@ -56,7 +56,7 @@ def buy(budget: PaidBudget, *, max_tokens: int = 20, key: Key = KEY) -> PaidCall
 
 def spent(budget: PaidBudget) -> float:
     budget.flush()
-    found = budget.account.amount_spent(key="k1", author="ann", purpose="answer")
+    found = budget.account.sum_spending(key="k1", author="ann", purpose="answer")
     assert found.reserved_usd == 0
     return found.usd
 
@@ -68,7 +68,7 @@ def usage(prompt: int, answer: int, **more: Any) -> Any:
 def test_the_most_is_reserved_and_what_the_provider_counts_is_settled(budget: PaidBudget) -> None:
     call = buy(budget)
     most = (count_tokens(MESSAGES) + 3) * PROMPT_USD + 20 * ANSWER_USD
-    assert budget.account.amount_spent().reserved_usd == pytest.approx(most, abs=1e-9)
+    assert budget.account.sum_spending().reserved_usd == pytest.approx(most, abs=1e-9)
     assert call.settle_answer(_litellm_usage(14, 9)) == pytest.approx(
         14 * PROMPT_USD + 9 * ANSWER_USD
     )
@@ -292,7 +292,7 @@ async def test_a_reader_who_leaves_while_it_is_reserved_costs_nothing(
             ).scalars()
             if list(statuses) == ["released"]:
                 break
-    assert account.amount_spent().usd == account.amount_spent().reserved_usd == 0
+    assert account.sum_spending().usd == account.sum_spending().reserved_usd == 0
 
 
 def test_other_tokenizers_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from twin_resources.registry.policy import (
     Policy,
     PolicyMissingError,
     build_policy,
-    holds_policy,
+    policy_file_matches,
     read_policy,
     write_policy,
 )
@@ -62,7 +62,7 @@ def test_the_forms_that_a_version_is_released_for_are_in_the_file(tmp_path: Path
     path = tmp_path / "policy.json"
     write_policy(path, built)
 
-    assert holds_policy(path, built)
+    assert policy_file_matches(path, built)
     read = read_policy(path).authors["mara"].stable
     assert read is not None
     assert read.prose.forms == ANSWER_FORMS
@@ -123,10 +123,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_the_same_policy_of_another_time_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     built = policy(version(1, "stable"))
-    assert not holds_policy(path, built)
+    assert not policy_file_matches(path, built)
     write_policy(path, built)
-    assert holds_policy(path, replace(built, written_at="2030-01-01T00:00:00+00:00"))
-    assert not holds_policy(path, policy(version(2, "stable")))
+    assert policy_file_matches(path, replace(built, written_at="2030-01-01T00:00:00+00:00"))
+    assert not policy_file_matches(path, policy(version(2, "stable")))
 
 
 def test_a_file_of_a_release_with_a_third_model_is_read(tmp_path: Path) -> None:

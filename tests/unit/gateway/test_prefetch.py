@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from twin_resources.gateway.hooks.prefetch import ReadAhead
+from twin_resources.gateway.hooks.prefetch import ReadAheadStream
 
 
 async def provider(
@@ -22,7 +22,7 @@ async def provider(
 
 async def test_the_reader_gets_every_piece_in_order_and_then_the_end() -> None:
     came: list[int] = []
-    stream = ReadAhead(provider(5), came.append)
+    stream = ReadAheadStream(provider(5), came.append)
     assert [piece async for piece in stream] == came == [0, 1, 2, 3, 4]
     assert [piece async for piece in stream] == []
     await stream.aclose()
@@ -33,7 +33,7 @@ async def test_a_reader_who_leaves_has_what_was_sent_counted_and_the_rest_is_not
 ):
     came: list[int] = []
     source = provider(1000, pause_s=0.002)
-    stream = ReadAhead(source, came.append)
+    stream = ReadAheadStream(source, came.append)
     assert await anext(stream) == 0
     async with asyncio.timeout(60):
         while len(came) <= 5:  # the reader takes nothing meanwhile
@@ -47,7 +47,7 @@ async def test_a_reader_who_leaves_has_what_was_sent_counted_and_the_rest_is_not
 
 async def test_a_reader_who_is_cancelled_while_he_waits_ends_nothing_by_that() -> None:
     came: list[int] = []
-    stream = ReadAhead(provider(3, pause_s=0.02), came.append)
+    stream = ReadAheadStream(provider(3, pause_s=0.02), came.append)
     waiting = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0.001)
     waiting.cancel()
@@ -57,7 +57,7 @@ async def test_a_reader_who_is_cancelled_while_he_waits_ends_nothing_by_that() -
 
 async def test_a_stream_that_breaks_off_says_so_behind_its_pieces() -> None:
     came: list[int] = []
-    stream = ReadAhead(provider(2, breaks=True), came.append)
+    stream = ReadAheadStream(provider(2, breaks=True), came.append)
     assert [await anext(stream), await anext(stream)] == [0, 1]
     with pytest.raises(ConnectionError, match="broke off"):
         await anext(stream)

@@ -227,7 +227,7 @@ def test_a_policy_cut_in_half_leaves_the_last_good_one(
     path.write_bytes(path.read_bytes()[:2000])
     assert live.refresh()
     assert live.current.routing["mara"].step == policy.step
-    assert "the last valid one is used" in "".join(live.current.problems_for("mara"))
+    assert "the last valid one is used" in "".join(live.current.collect_problems("mara"))
     path.unlink()
     live.refresh()
     assert live.current.routing == {}

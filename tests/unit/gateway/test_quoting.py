@@ -352,7 +352,7 @@ async def test_a_version_stands_by_only_where_its_prose_is_released_too(
 ) -> None:
     way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)))
     now = way.live_config.current
-    stable = now.policy_for("ann").stable  # type: ignore[union-attr]
+    stable = now.get_author_policy("ann").stable  # type: ignore[union-attr]
     assert stable is not None
     canary = replace(stable, version=4, checkpoint="hash4")
     stable = replace(stable, prose=RELEASED if stands_by else FAILED)

@@ -338,12 +338,12 @@ async def test_a_site_names_its_readers_and_nobody_else_does(home: Settings) -> 
         return prepared.exchange.key.reader, prepared.ignored
 
     eve, nobody = await reader(site, user="eve"), await reader(site)
-    assert eve == (site.site_reader_id("eve"), ())
+    assert eve == (site.hash_reader_name("eve"), ())
     assert eve == await reader(site, safety_identifier="eve")
     assert nobody == (site.reader, ())
     assert len(eve[0]) == len(site.reader) == 16
     assert len({eve, nobody, await reader(site, user="bob")}) == 3
-    assert eve[0] != replace(site, reader="0" * 16).site_reader_id("eve")
+    assert eve[0] != replace(site, reader="0" * 16).hash_reader_name("eve")
     assert await reader(KEY, user="eve") == (KEY.reader, ("user",))
 
 

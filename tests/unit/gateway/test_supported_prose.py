@@ -12,14 +12,14 @@ from tests.unit.gateway.test_answer_ending import answering, chunk, chunks, whol
 from tests.unit.judges.word_vectors import embed
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
 from twin_resources.gateway.exchange.answer_ending import (
-    remove_unsupported,
-    stream_supported,
+    remove_unsupported_sentences,
+    stream_supported_sentences,
     stream_with_heading,
 )
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.supported_prose import (
     ProseNote,
-    SupportedSentences,
+    SupportedSentenceFilter,
 )
 from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.models.quotes.answer_text import PROSE_HEADING, extract_prose
@@ -43,14 +43,18 @@ def record(**sent: Any) -> RequestRecord:
         made.decision, version="v3", route="stable", prose_release=ProseRelease("")
     )
     judge = SentenceSupport(embed, embedder="words")
-    made.prose_note = ProseNote(supported_sentences=SupportedSentences(judge, THRESHOLD, POSTS))
+    made.prose_note = ProseNote(
+        supported_sentences=SupportedSentenceFilter(judge, THRESHOLD, POSTS)
+    )
     return made
 
 
 async def streamed(made: RequestRecord, text: str, *, size: int = 7) -> list[str]:
     parts = [text[start : start + size] for start in range(0, len(text), size)]
     got: list[str] = []
-    async for part in stream_with_heading(made, stream_supported(made, chunks(parts, "stop"))):
+    async for part in stream_with_heading(
+        made, stream_supported_sentences(made, chunks(parts, "stop"))
+    ):
         content = part.choices[0].delta.content
         got += [content] if content else []
         assert not (content and part.choices[0].finish_reason), "some clients read no text there"
@@ -59,7 +63,7 @@ async def streamed(made: RequestRecord, text: str, *, size: int = 7) -> list[str
 
 async def answered(made: RequestRecord, text: str) -> str:
     response = whole(text, "stop")
-    await remove_unsupported(made, response)
+    await remove_unsupported_sentences(made, response)
     return str(response.choices[0].message.content)
 
 
@@ -144,7 +148,7 @@ async def test_a_reader_who_leaves_ends_the_models_stream() -> None:
             closed.append(True)
 
     model = source()
-    stream = stream_supported(record(stream=True), model)
+    stream = stream_supported_sentences(record(stream=True), model)
     async for part in stream:
         if part.choices[0].delta.content:
             break
@@ -176,7 +180,7 @@ async def test_the_judge_is_the_gates_or_none_and_embeds_nothing_twice() -> None
     judge = passages.sentence_judge(of_gate)
     assert judge is not None
     cut = SentenceThreshold(of_gate, THRESHOLD)
-    judged = SupportedSentences(judge, cut.threshold, POSTS, passages.run_in_thread)
+    judged = SupportedSentenceFilter(judge, cut.threshold, POSTS, passages.run_in_thread)
     shown = await judged.feed(f"{RIGHT} And") + await judged.feed(
         f" so. {ALSO_RIGHT}", is_final=True
     )

@@ -54,7 +54,7 @@ def test_workers() -> None:
     for fitting in (2, 3):
         both = check.pytest_stages([], "short", default_workers=fitting)[:2]
         assert [beside(stage) for stage in both] == [str(fitting)] * 2
-    gigabytes = {available: check.workers_for(available << 30) for available in (8, 15, 16)}
+    gigabytes = {available: check.count_workers(available << 30) for available in (8, 15, 16)}
     assert gigabytes == {8: 2, 15: 2, 16: 3}
     assert "-n" not in gpu.command  # beside nothing, however many there are
     [named] = check.pytest_stages(["tests/unit"], "short", workers=3)

@@ -291,7 +291,7 @@ def test_words_are_counted_by_the_size_of_text_files(tmp_path: Path) -> None:
 
 def test_a_core_is_measured_within_a_moment() -> None:
     assert 0.3 <= forecast.core_speed() <= 2.0
-    assert forecast.competing_processes() >= 0.0
+    assert forecast.count_competing_processes() >= 0.0
 
 
 def test_what_has_ended_is_no_load_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,19 +299,19 @@ def test_what_has_ended_is_no_load_any_more(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(forecast.os, "getloadavg", lambda: (4.0, 0.0, 0.0))
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        beside = statistics.median(forecast.competing_processes() for _ in range(5))
+        beside = statistics.median(forecast.count_competing_processes() for _ in range(5))
     finally:
         for one in busy:
             one.kill()
             one.wait()
     assert beside >= 1.0
     monkeypatch.setattr(forecast.os, "getloadavg", lambda: (0.25, 4.0, 4.0))
-    assert forecast.competing_processes() <= 0.25
+    assert forecast.count_competing_processes() <= 0.25
     monkeypatch.setattr(forecast, "_count_running_processes", lambda: 0.0)
     monkeypatch.setattr(forecast.os, "getloadavg", lambda: (4.0, 4.0, 4.0))
-    assert forecast.competing_processes() == 0.0
+    assert forecast.count_competing_processes() == 0.0
     monkeypatch.setattr(forecast, "_count_running_processes", lambda: None)
-    assert forecast.competing_processes() == 4.0, "a system that does not say what runs now"
+    assert forecast.count_competing_processes() == 4.0, "a system that does not say what runs now"
 
 
 def test_a_reranker_without_its_folder_stops(tmp_path: Path) -> None:

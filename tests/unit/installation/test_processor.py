@@ -33,17 +33,17 @@ def test_maker_and_instructions_say_it(
     monkeypatch.delenv("TWIN_BF16", raising=False)
     monkeypatch.setattr(processor.platform, "system", lambda: "Linux")
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: told)
-    assert processor.bf16_is_faster() is faster
+    assert processor.is_bf16_faster() is faster
 
     for said in ("off", "on"):
         monkeypatch.setenv("TWIN_BF16", said)
-        assert processor.bf16_is_faster() is (said == "on")
+        assert processor.is_bf16_faster() is (said == "on")
 
 
 def test_where_nobody_says_it_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TWIN_BF16", raising=False)
     monkeypatch.setattr(processor.platform, "system", lambda: "Darwin")
-    assert processor.bf16_is_faster() is False
+    assert processor.is_bf16_faster() is False
 
 
 def test_a_new_author_gets_the_recipe_of_the_processor_and_no_other(

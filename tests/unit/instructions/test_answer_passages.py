@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.instructions.answer_passages import find_passages, no_passage_reason
+from twin_assets.instructions.answer_passages import find_passages, missing_passage_reason
 
 SENTENCE = "The tide came in over the flats while nobody was looking at the clock. "
 LONG = (SENTENCE * 5).strip()  # 70 words
@@ -59,7 +59,7 @@ def test_a_short_post_is_one_passage(post: str) -> None:
     assert spans(f"# A title\n\n{post}\n\n![picture](a.png)\n") == [post]
     (passage,) = find_passages(f"# A title\n\n{post}\n")
     assert passage.heading == "A title"
-    assert no_passage_reason(post) == ""
+    assert missing_passage_reason(post) == ""
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_short_post_is_one_passage(post: str) -> None:
     ],
 )
 def test_a_text_without_a_passage_has_a_reason(text: str, reason: str) -> None:
-    assert no_passage_reason(text) == reason
+    assert missing_passage_reason(text) == reason
     assert bool(find_passages(text)) == (reason == "")
 
 

@@ -10,7 +10,7 @@ from twin_assets.instructions.back_translation import (
     is_fluent_question,
     write_questions,
 )
-from twin_assets.instructions.question_wordings import WORDINGS, is_distinctive, wordings_for
+from twin_assets.instructions.question_wordings import WORDINGS, find_wordings, is_distinctive
 from twin_assets.instructions.similar_keys import jaccard, split_words
 
 TEXT = """# Keeping a sourdough starter
@@ -108,7 +108,7 @@ def test_a_long_first_sentence_is_cut() -> None:
 )
 def test_questions_are_in_the_authors_language(language: str, plain: str, question: str) -> None:
     asked = one(plain, language=language)
-    assert asked.question.startswith(question or wordings_for(language).continuation[:8])
+    assert asked.question.startswith(question or find_wordings(language).continuation[:8])
     english = {"what", "your", "do", "you", "does", "tell", "about", "explain", "write", "the"}
     for title in ("Brot und Spiele", ""):
         for it in written(title=title, language=language):
@@ -125,7 +125,7 @@ def test_a_language_without_wordings_gets_quoted_parts_alone(language: str) -> N
 
 @pytest.mark.parametrize("language", WORDINGS)
 def test_every_language_has_every_wording(language: str) -> None:
-    wordings = wordings_for(language)
+    wordings = find_wordings(language)
     assert "{opening}" in wordings.continuation
     assert wordings.question_words
     assert wordings.referring_words
@@ -142,7 +142,7 @@ def test_two_fillings_of_a_wording_are_two_questions() -> None:
     (`leakage.QUESTION_SIMILARITY_THRESHOLD`)."""
     tried = 0
     for language in WORDINGS:
-        for wording in wordings_for(language).title:
+        for wording in find_wordings(language).title:
             for left, right in (("brass", "dust"), ("hide glue", "night gulls")):
                 if is_distinctive(wording, title=left):
                     asked = [wording.format(title=it) for it in (left, right)]

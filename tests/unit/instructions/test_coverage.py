@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import polars as pl
 
-from twin_assets.instructions.coverage import Coverage, documents_without_samples, measure_coverage
+from twin_assets.instructions.coverage import (
+    Coverage,
+    find_documents_without_samples,
+    measure_coverage,
+)
 
 PROSE = "The tide came in over the flats while nobody was looking at the clock. " * 5
 TEXTS = {"code": "```c\nint x;\n```", "prose": PROSE}
@@ -16,7 +20,7 @@ DRAFTS = pl.DataFrame({"sample_id": ["a-1", "b-1"], "words": [70, 30]})
 
 
 def test_documents_without_a_sample_have_a_reason() -> None:
-    assert documents_without_samples(DATASET, DOCUMENTS) == ["code"]
+    assert find_documents_without_samples(DATASET, DOCUMENTS) == ["code"]
     found = measure_coverage(DATASET, DRAFTS, DOCUMENTS, TEXTS)
     reasons = {"all_left_out": 1, "no_prose": 1}
     assert found == Coverage(3, 1, reasons, unexplained=0, lost_drafts=0, strangers=0, words=0.5)

@@ -13,8 +13,8 @@ from twin_assets.instructions.dataset_claims import check_mix
 from twin_assets.instructions.general_set import (
     GeneralSample,
     GeneralSet,
+    count_samples_needed,
     read_general_set,
-    samples_needed,
 )
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -128,9 +128,9 @@ def a_set(count: int) -> GeneralSet:
 
 
 def test_the_share_is_of_all_that_is_trained_on() -> None:
-    assert samples_needed(90, 0.1) == 10
-    assert samples_needed(90, 0.0) == 0
-    assert samples_needed(7, 0.5) == 7
+    assert count_samples_needed(90, 0.1) == 10
+    assert count_samples_needed(90, 0.0) == 0
+    assert count_samples_needed(7, 0.5) == 7
     mixed = a_set(50).draw_mix(training=90, share=0.1)
     assert (len(mixed.samples), mixed.share) == (10, 0.1)
     assert mixed.metadata()["general"]["samples"] == 10

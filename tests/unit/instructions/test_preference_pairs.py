@@ -16,11 +16,11 @@ from twin_assets.instructions.preference_pairs import (
     HeldOutTexts,
     Trace,
     build_trace_pairs,
-    excessive_voters,
+    find_excessive_voters,
     find_leaks,
     find_passage,
-    indexes_within_share,
     is_same_answer,
+    select_indexes_within_share,
 )
 
 TEMPLATE = "template"
@@ -169,11 +169,11 @@ def test_readers_who_vote_far_more_than_others_make_no_pair() -> None:
     # the attacks of three readers in fifty with a hundred votes each, and of one with a thousand
     many = {f"reader-{number}": 3 for number in range(50)}
     attackers = {f"reader-{number}": 100 for number in range(3)}
-    assert excessive_voters(many | attackers) == set(attackers)
-    assert excessive_voters(many | {"one": 1000}) == {"one"}
-    assert excessive_voters(many) == set()
-    assert excessive_voters({"alone": 40}) == set()
-    assert excessive_voters({}) == set()
+    assert find_excessive_voters(many | attackers) == set(attackers)
+    assert find_excessive_voters(many | {"one": 1000}) == {"one"}
+    assert find_excessive_voters(many) == set()
+    assert find_excessive_voters({"alone": 40}) == set()
+    assert find_excessive_voters({}) == set()
 
 
 def test_an_attack_of_many_votes_leaves_no_pair() -> None:
@@ -191,25 +191,25 @@ def test_an_attack_of_many_votes_leaves_no_pair() -> None:
     st.integers(1, 100),
 )
 def test_no_reader_owns_more_than_the_share(owners: list[frozenset[str]], percent: int) -> None:
-    stays = indexes_within_share(owners, max_percent=percent)
+    stays = select_indexes_within_share(owners, max_percent=percent)
     assert stays == sorted(set(stays))
     count = Counter(owner for place in stays for owner in owners[place])
     assert all(100 * most <= percent * len(stays) for most in count.values())
     # what no reader had a part in always stays
     assert {place for place, names in enumerate(owners) if not names} <= set(stays)
-    assert indexes_within_share([owners[place] for place in stays], max_percent=percent) == list(
-        range(len(stays))
-    )
+    assert select_indexes_within_share(
+        [owners[place] for place in stays], max_percent=percent
+    ) == list(range(len(stays)))
 
 
 def test_the_newest_pairs_of_a_reader_stay() -> None:
     owners = [{"busy"}] * 10 + [set[str]()] * 95
-    assert indexes_within_share(owners) == [0, 1, 2, 3, 4, *range(10, 105)]
+    assert select_indexes_within_share(owners) == [0, 1, 2, 3, 4, *range(10, 105)]
 
 
 def test_a_reader_may_have_five_in_a_hundred() -> None:
-    assert len(indexes_within_share([{"r"}] * 5 + [set[str]()] * 95)) == 100
-    assert len(indexes_within_share([{"r"}] * 5 + [set[str]()] * 94)) == 98
+    assert len(select_indexes_within_share([{"r"}] * 5 + [set[str]()] * 95)) == 100
+    assert len(select_indexes_within_share([{"r"}] * 5 + [set[str]()] * 94)) == 98
 
 
 HELD = HeldOutTexts(

@@ -14,10 +14,10 @@ from twin_assets.instructions.relevance import (
     MIN_STANDING,
     Overlap,
     Relevance,
+    compare_overlap_with_chance,
+    compute_lexical_overlap,
     draw_samples,
-    lexical_overlap,
     measure_relevance,
-    overlap_above_chance,
 )
 
 WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ane", "ilo", "ure", "osk")]
@@ -36,7 +36,7 @@ def made_up(documents: int, *, samples: int = 4) -> tuple[list[str], list[str], 
 
 
 def lexical(questions: list[str], chunks: list[str], names: list[str]) -> Overlap:
-    return overlap_above_chance(lexical_overlap(questions, chunks), names)
+    return compare_overlap_with_chance(compute_lexical_overlap(questions, chunks), names)
 
 
 def test_questions_about_their_chunks_stand_above_chance() -> None:
@@ -74,7 +74,9 @@ def test_one_question_for_all_is_chance() -> None:
 
 
 def test_words_of_every_chunk_count_for_nothing() -> None:
-    shared = lexical_overlap(["What the?", "the bane"], ["the bane", "the dilo what", "the dilo"])
+    shared = compute_lexical_overlap(
+        ["What the?", "the bane"], ["the bane", "the dilo what", "the dilo"]
+    )
     assert shared[0].tolist() == [0.0, 1.0, 0.0]
     assert shared[1].tolist() == [1.0, 0.0, 0.0]
 

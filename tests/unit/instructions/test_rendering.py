@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from twin_assets.instructions.prompt_rendering import (
-    Rendering,
+    RenderingErrors,
     check_rendering,
     count_marks,
-    documents_with_marks,
+    find_documents_with_marks,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
@@ -61,7 +61,7 @@ def said(part: int, content: str) -> list[dict[str, str]]:
 def test_braces_of_the_author_are_the_authors() -> None:
     assert broken() == set()
     found = check_rendering(pl.DataFrame([row()]), CHUNKS, DOCUMENTS)
-    assert found == Rendering(rows=1)
+    assert found == RenderingErrors(rows=1)
     assert found.is_complete
 
 
@@ -100,4 +100,4 @@ def test_marks_are_counted() -> None:
 
 def test_only_posts_that_are_asked_about_openly_are_looked_at() -> None:
     rows = pl.DataFrame({"document_id": ["d", "e"], "question": [QUESTION, "Why?"]})
-    assert documents_with_marks(rows) == ["d"]
+    assert find_documents_with_marks(rows) == ["d"]

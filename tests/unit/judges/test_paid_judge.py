@@ -48,7 +48,7 @@ class Paid:
         return LanguageModelJudge(MODEL, terms=JudgeTerms(budget), timeout_s=timeout_s)
 
     def spent_nano(self) -> int:
-        found = self.account().amount_spent(period="month", purpose="judge", author="ada")
+        found = self.account().sum_spending(period="month", purpose="judge", author="ada")
         assert found.reserved_usd == 0.0
         return round(found.usd * NANO_PER_DOLLAR)
 
@@ -126,7 +126,7 @@ def test_a_judge_that_is_killed_has_spent_what_it_reserved(paid: Paid) -> None:
         clock=lambda: time.time() + DEADLINE_S + 1,
     )
     later.settle(later.reserve(purpose="judge", author="ada", key="", max_usd=0.1), 0.1)
-    assert later.amount_spent(period="month", purpose="judge").usd == pytest.approx(0.4)
+    assert later.sum_spending(period="month", purpose="judge").usd == pytest.approx(0.4)
 
 
 HERE = {"OPENAI_API_BASE": "http://127.0.0.1:8000/v1"}

@@ -14,8 +14,8 @@ from twin_resources.quality.judges.voice_shown import (
     Trait,
     VoiceFigures,
     VoiceHabit,
-    checkpoint_voice_figures,
-    newest_voice_figures_file,
+    find_newest_voice_figures,
+    read_checkpoint_voice_figures,
     read_voice_figures,
     render_bars,
     write_voice_figures,
@@ -49,13 +49,15 @@ def record(checkpoints: Path, checkpoint: str) -> Path:
 
 
 def test_it_is_read_back_and_the_newest_is_found(tmp_path: Path) -> None:
-    assert newest_voice_figures_file(tmp_path, "ann") is None
-    assert checkpoint_voice_figures(tmp_path, "ann", "c1") is None
+    assert find_newest_voice_figures(tmp_path, "ann") is None
+    assert read_checkpoint_voice_figures(tmp_path, "ann", "c1") is None
     newer, older = record(tmp_path, "c1"), record(tmp_path, "c2")
     os.utime(older, (1, 1))
-    assert newest_voice_figures_file(tmp_path, "ann") == newer
-    assert read_voice_figures(newer) == checkpoint_voice_figures(tmp_path, "ann", "c2") == SHOWN
-    assert newest_voice_figures_file(tmp_path, "bob") is None
+    assert find_newest_voice_figures(tmp_path, "ann") == newer
+    assert (
+        read_voice_figures(newer) == read_checkpoint_voice_figures(tmp_path, "ann", "c2") == SHOWN
+    )
+    assert find_newest_voice_figures(tmp_path, "bob") is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99}', '{"schema": 1, "habits": 3}'])

@@ -254,6 +254,6 @@ def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
 
 def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:
     inventory = take_inventory([shared_posts / "skeeto"])
-    rows = importing.read_rows(importing.inventory_frame(inventory)[:60], inventory)
+    rows = importing.read_rows(importing.build_inventory_frame(inventory)[:60], inventory)
     for text in clean_posts(rows.select(RAW_COLUMNS))["text"]:
         assert_holds(text, token_limit=256)

@@ -15,7 +15,7 @@ from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.authors.score_settings import NO_SCORES
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.interactions_frame import reader_interactions
+from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
 from twin_resources.quality.ledger.report import SyncReport
@@ -555,11 +555,13 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
     rows = world.ledger().interactions("ann")
     assert rows["batch"].to_list() == [False, True]
     assert (
-        reader_interactions(rows).height == reader_interactions(rows.lazy()).collect().height == 1
+        filter_reader_interactions(rows).height
+        == filter_reader_interactions(rows.lazy()).collect().height
+        == 1
     )
-    assert reader_interactions(rows.drop("batch")).height == 2
+    assert filter_reader_interactions(rows.drop("batch")).height == 2
     # what the front desk has answered is shown to no judge, and replayed for nobody
-    assert reader_interactions(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
+    assert filter_reader_interactions(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
     with world.state.read_transaction() as connection:
         found = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
         assert [str(row.server) for row in found] == ["", "llama 2"]

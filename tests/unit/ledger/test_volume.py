@@ -48,7 +48,7 @@ def drain(world: World, *, most_ticks: int, seconds: float = 60.0) -> int:
         assert report.problem == "", report.message
         assert report.requests <= 20
         assert report.seconds < seconds
-        if not report.behind_s:
+        if not report.backlog_s:
             return tick
     raise AssertionError(f"not caught up after {most_ticks} ticks: {report.message}")
 
@@ -76,7 +76,7 @@ def test_very_many_scores_at_once_are_drained_within_the_limits(
     pages = count // 100
     assert ticks <= pages / 19 * 1.6 + 5, ticks  # finding windows that fit costs some pages
     world.at((MORNING + timedelta(days=1)).replace(hour=0, minute=2)).sync()
-    while world.pass_time(minutes=1).sync().behind_s:
+    while world.pass_time(minutes=1).sync().backlog_s:
         pass
     values = settled_rows(world.ledger(), "ann", after=0)
     assert len(values) == count

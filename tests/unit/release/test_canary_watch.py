@@ -69,7 +69,7 @@ def live(home: Settings) -> LiveConfig:
 
 
 def canary_of(live: LiveConfig) -> ServedVersion | None:
-    policy = live.current.policy_for("ann")
+    policy = live.current.get_author_policy("ann")
     assert policy is not None
     return policy.canary
 
@@ -94,7 +94,7 @@ def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: LiveConf
             assert canary_of(live) is not None, number
             watch.count_request(failed(), is_answered=True)
         assert canary_of(live) is None
-        assert live.current.policy_for("ann") == AuthorPolicy(
+        assert live.current.get_author_policy("ann") == AuthorPolicy(
             ServedVersion(1, "h1", "", "", None, "", ""), None, {"stable": 1.0}
         )
 

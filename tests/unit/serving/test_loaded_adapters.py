@@ -110,13 +110,13 @@ def test_an_adapter_is_loaded_for_as_long_as_somebody_asks_it(
 ) -> None:
     server, folder = AdapterServer(at_server), adapter(at_server, "c1")
 
-    with server.keep_loaded("ada/v1", folder):
+    with server.keep_adapter_loaded("ada/v1", folder):
         assert listed.roots() == {"ada/v1": str(folder)}
-        with server.keep_loaded("ada/v1", folder):
+        with server.keep_adapter_loaded("ada/v1", folder):
             assert listed.loads == 1
         assert listed.roots() == {"ada/v1": str(folder)}, "the outer one still asks it"
     assert listed.roots() == {}
-    with pytest.raises(RuntimeError, match="gate"), server.keep_loaded("ada/v1", folder):
+    with pytest.raises(RuntimeError, match="gate"), server.keep_adapter_loaded("ada/v1", folder):
         raise RuntimeError("the gate failed")
     assert listed.roots() == {}
 
@@ -143,7 +143,7 @@ def test_the_server_is_told_the_path_that_it_sees(at_server: Settings, listed: L
     real.mkdir(parents=True)
     (real / "adapter_config.json").write_text("{}")
 
-    with AdapterServer(there).keep_loaded("ada/v1", adapter(at_server, "c1")):
+    with AdapterServer(there).keep_adapter_loaded("ada/v1", adapter(at_server, "c1")):
         assert listed.roots() == {"ada/v1": str(real)}
     assert listed.roots() == {}
 
@@ -255,7 +255,7 @@ def test_what_a_killed_gate_left_is_unloaded_and_what_a_gate_asks_is_not(
     left, asked = (adapter(at_server, c) for c in ("c1", "c2"))
     listed.load("ada/v1", str(left))
     listed.load("a-name-of-its-own", str(left))
-    with AdapterServer(at_server).keep_loaded("ada/v2", asked):
+    with AdapterServer(at_server).keep_adapter_loaded("ada/v2", asked):
         for now in (0.0, UNLOAD_DELAY_S, 2 * UNLOAD_DELAY_S):
             fleet.step({}, now)
         assert set(listed.roots()) == {"ada/v2", "a-name-of-its-own"}

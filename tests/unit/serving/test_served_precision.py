@@ -25,7 +25,7 @@ from twin_resources.models.serving.served_precision import (
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings
 from twin_resources.storage.weights import chat_model
-from twin_resources.storage.weights.chat_model import gguf_precision
+from twin_resources.storage.weights.chat_model import read_gguf_precision
 
 
 def gguf_file(path: Path, file_type: int | None, *, words: int = 3) -> Path:
@@ -42,14 +42,14 @@ def gguf_file(path: Path, file_type: int | None, *, words: int = 3) -> Path:
 
 
 def test_a_file_says_what_it_is_stored_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert gguf_precision(gguf_file(tmp_path / "a", 1)) == "f16"
-    assert gguf_precision(gguf_file(tmp_path / "b", 7)) == "q8_0"
-    assert gguf_precision(gguf_file(tmp_path / "c", 15)) == "q4_k_m"
-    assert gguf_precision(gguf_file(tmp_path / "d", 99)) == "file type 99"
-    assert gguf_precision(gguf_file(tmp_path / "e", None)) == ""
+    assert read_gguf_precision(gguf_file(tmp_path / "a", 1)) == "f16"
+    assert read_gguf_precision(gguf_file(tmp_path / "b", 7)) == "q8_0"
+    assert read_gguf_precision(gguf_file(tmp_path / "c", 15)) == "q4_k_m"
+    assert read_gguf_precision(gguf_file(tmp_path / "d", 99)) == "file type 99"
+    assert read_gguf_precision(gguf_file(tmp_path / "e", None)) == ""
     monkeypatch.setattr(chat_model, "BLOCK_BYTES", 64)  # the mark lies across two of them
     for words in range(10, 30):
-        assert gguf_precision(gguf_file(tmp_path / "f", 7, words=words)) == "q8_0", words
+        assert read_gguf_precision(gguf_file(tmp_path / "f", 7, words=words)) == "q8_0", words
 
 
 def test_an_engine_says_what_is_not_f16() -> None:
@@ -64,7 +64,7 @@ def test_eight_bits_have_limits_of_their_own() -> None:
 
     claims = [
         served_parity.MEASURE.claims[0].decide(
-            served_parity.parity_figures(Parity(20, 800, 0.02, 0.2, 0.0, 0, precision=precision))
+            served_parity.summarize_parity(Parity(20, 800, 0.02, 0.2, 0.0, 0, precision=precision))
         )
         for precision in ("f16", "q8_0")
     ]
@@ -82,7 +82,7 @@ def test_a_server_elsewhere_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> No
     def passed(precision: str, mean: float, largest: float) -> bool | None:
         found = Parity(20, 800, mean, largest, 0.0, 0, precision=precision)
         claim = served_parity.MEASURE.claims[0]
-        return claim.decide(served_parity.parity_figures(found)).passed
+        return claim.decide(served_parity.summarize_parity(found)).passed
 
     assert [passed(one, 0.054, 0.49) for one in ("f16", "fp16", "bf16")] == [False, False, True]
     assert [passed(one, 0.0061, 0.046) for one in ("fp16", "bf16")] == [True, True]
@@ -108,7 +108,7 @@ def test_a_claim_says_which_precisions_limits_were_held_against_it() -> None:
     details: list[str] = []
     for precision, passed in (("f16", False), ("bf16", True)):
         found = Parity(20, 800, 0.054, 0.49, 0.0, 0, precision=precision)
-        claim = served_parity.MEASURE.claims[0].decide(served_parity.parity_figures(found))
+        claim = served_parity.MEASURE.claims[0].decide(served_parity.summarize_parity(found))
         assert claim.passed is passed
         details.append(claim.detail)
 

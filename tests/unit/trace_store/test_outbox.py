@@ -31,7 +31,7 @@ def outbox(tmp_path: Path) -> Outbox:
 
 def sent_in_order(outbox: Outbox) -> list[str]:
     order: list[str] = []
-    while (waiting := outbox.next_waiting()) is not None:
+    while (waiting := outbox.get_next_item()) is not None:
         order.append(waiting.id if waiting.kind == "score" else waiting.body.decode())
         outbox.mark_sent(waiting)
     return order
@@ -50,12 +50,12 @@ def test_readers_go_first_then_traces_then_what_the_gateway_measured(outbox: Out
 
 def test_a_later_vote_replaces_the_waiting_one_even_while_it_is_sent(outbox: Outbox) -> None:
     outbox.put_scores([score("vote", 1.0)])
-    on_its_way = outbox.next_waiting()
+    on_its_way = outbox.get_next_item()
     assert on_its_way is not None
     outbox.put_scores([score("vote", 0.0)])
     assert outbox.counts().scores == 1
     outbox.mark_sent(on_its_way)
-    left = outbox.next_waiting()
+    left = outbox.get_next_item()
     assert left is not None
     assert json.loads(left.body)["value"] == 0.0
     outbox.mark_sent(left)
@@ -110,7 +110,7 @@ def test_what_was_removed_is_overwritten_and_a_commit_survives_every_process(
 
 def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:
     outbox.put_scores([score("poison"), score("good")])
-    first = outbox.next_waiting()
+    first = outbox.get_next_item()
     assert first is not None
     assert first.id == "poison"
     outbox.record_failure(first, "HTTP 500")
@@ -122,17 +122,17 @@ def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:
 
 def test_a_refused_score_is_kept_with_its_reason(outbox: Outbox) -> None:
     outbox.put_scores([score("bad")])
-    waiting = outbox.next_waiting()
+    waiting = outbox.get_next_item()
     assert waiting is not None
     outbox.refuse(waiting, "HTTP 400: no name")
-    assert outbox.next_waiting() is None
-    assert outbox.list_refused() == [("score", "bad", "HTTP 400: no name")]
+    assert outbox.get_next_item() is None
+    assert outbox.list_refused_items() == [("score", "bad", "HTTP 400: no name")]
     assert (outbox.counts().refused, outbox.counts().scores) == (1, 0)
     for number in range(100):
         outbox.put_scores([score(f"bad {number}")])
-        if (waiting := outbox.next_waiting()) is not None:
+        if (waiting := outbox.get_next_item()) is not None:
             outbox.refuse(waiting, "HTTP 400")
-    assert [refusal[1] for refusal in outbox.list_refused()] == [
+    assert [refusal[1] for refusal in outbox.list_refused_items()] == [
         f"bad {99 - one}" for one in range(100)
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twin_assets.checkpoints import author_recipe
-from twin_assets.checkpoints.author_recipe import recipe_for_author, training_rank_count
+from twin_assets.checkpoints.author_recipe import choose_author_recipe, count_training_ranks
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -76,16 +76,16 @@ def test_what_an_author_names_wins(
     home: Settings, cards: list[tuple[str, float]], tmp_path: Path
 ) -> None:
     cards.append(CARD)
-    named = recipe_for_author(replace(ADA, recipe="smollm2-135m-demo"), home)
+    named = choose_author_recipe(replace(ADA, recipe="smollm2-135m-demo"), home)
     assert named.log_line == "recipe smollm2-135m-demo: set in the author's file"
-    chosen = recipe_for_author(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
+    chosen = choose_author_recipe(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
     assert chosen.log_line == "recipe 8b-gpu: base model of 8B, a GPU large enough"
     assert (
-        recipe_for_author(ADA, home.model_copy(update={"base_model": "x-1.7B"})).recipe.name
+        choose_author_recipe(ADA, home.model_copy(update={"base_model": "x-1.7B"})).recipe.name
         == "1b-gpu"
     )
     with pytest.raises(TwinError, match="prepare"):
-        recipe_for_author(ADA, home.model_copy(update={"base_model": "owner/sizeless"}))
+        choose_author_recipe(ADA, home.model_copy(update={"base_model": "owner/sizeless"}))
 
 
 def test_a_processor_without_bf16_changes_nothing_at_a_training(
@@ -93,7 +93,7 @@ def test_a_processor_without_bf16_changes_nothing_at_a_training(
 ) -> None:
     assert cards == []
     monkeypatch.setenv("TWIN_BF16", "off")
-    assert recipe_for_author(ADA, home).recipe.name == "smollm2-135m-cpu"
+    assert choose_author_recipe(ADA, home).recipe.name == "smollm2-135m-cpu"
 
 
 def test_cards_of_this_machine_say_nothing_of_a_training_elsewhere(
@@ -101,7 +101,7 @@ def test_cards_of_this_machine_say_nothing_of_a_training_elsewhere(
 ) -> None:
     cards.append(CARD)
     settings = home.model_copy(update={"train_backend": "ray"})
-    assert recipe_for_author(ADA, settings).recipe.name == "smollm2-135m-cpu"
+    assert choose_author_recipe(ADA, settings).recipe.name == "smollm2-135m-cpu"
 
 
 def test_ranks_are_the_cards_that_can_share_a_step_unless_they_are_set(
@@ -109,13 +109,13 @@ def test_ranks_are_the_cards_that_can_share_a_step_unless_they_are_set(
 ) -> None:
     on_cpu, alone, together = map(load_recipe, ("smollm2-135m-cpu", "8b-gpu", "8b-gpus"))
     cards += [CARD] * 7
-    assert [training_rank_count(recipe, home) for recipe in (on_cpu, alone, together)] == [2, 1, 4]
+    assert [count_training_ranks(recipe, home) for recipe in (on_cpu, alone, together)] == [2, 1, 4]
     cards.append(CARD)
-    assert training_rank_count(together, home) == 8
-    assert training_rank_count(together.model_copy(update={"samples_per_step": 12}), home) == 6
+    assert count_training_ranks(together, home) == 8
+    assert count_training_ranks(together.model_copy(update={"samples_per_step": 12}), home) == 6
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "3")
     settings = load_settings(home.home)
-    assert {training_rank_count(recipe, settings) for recipe in (on_cpu, alone, together)} == {3}
+    assert {count_training_ranks(recipe, settings) for recipe in (on_cpu, alone, together)} == {3}
 
 
 LISTING = (

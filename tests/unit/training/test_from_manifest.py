@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 
 from tests.unit.training.test_manifest import adapter, made_manifest
-from twin_assets.checkpoints.job import Job, rows_hash, write_job, write_rows
-from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
+from twin_assets.checkpoints.job import Job, hash_rows, write_job, write_rows
+from twin_assets.checkpoints.manifest import Manifest, compute_checkpoint_hash
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.training.from_manifest import (
     EXIT_FAILED,
     ManifestSources,
-    clear_unless_resumable,
+    clear_stale_job,
     differences,
     job_from_manifest,
     launch_from_manifest,
@@ -100,10 +100,10 @@ def half_done(base: Path, tmp_path: Path) -> Job:
 
 
 def test_a_killed_repetition_goes_on_and_a_complete_one_begins_anew(half_done: Job) -> None:
-    clear_unless_resumable(half_done, ROWS.reverse())
+    clear_stale_job(half_done, ROWS.reverse())
     assert (half_done.state_folder / "step-000005").is_dir()
     half_done.output_folder.mkdir()
-    clear_unless_resumable(half_done, ROWS)
+    clear_stale_job(half_done, ROWS)
     assert not half_done.folder.exists()
 
 
@@ -112,7 +112,7 @@ def test_what_another_training_left_is_not_gone_on_from(half_done: Job, other: s
     rows = ROWS if other == "recipe" else ROWS.with_columns(document_id=pl.lit("e"))
     seed = half_done.recipe.seed + (other == "recipe")
     job = replace(half_done, recipe=half_done.recipe.model_copy(update={"seed": seed}))
-    clear_unless_resumable(job, rows)
+    clear_stale_job(job, rows)
     assert not job.state_folder.exists()
 
 
@@ -121,7 +121,7 @@ def test_other_posts_than_the_manifest_names_are_not_trained_on(
 ) -> None:
     columns = {"sample_id": ["d"], "document_id": ["d"]}
     posts, edited = (pl.DataFrame(columns | {"text": [text]}) for text in ("as it was", "edited"))
-    hashed = rows_hash(posts.iter_rows(named=True))
+    hashed = hash_rows(posts.iter_rows(named=True))
     manifest = manifest_of(base, stage="sft", dataset={"raw": {"rows_sha256": hashed}})
     tables: Any = None  # a file is named, and no table is read
     for frame in (posts, edited):
@@ -135,9 +135,9 @@ def test_other_posts_than_the_manifest_names_are_not_trained_on(
     assert read_raw_posts(manifest_of(base), tables, there) is None
 
     write_rows(half_done.posts_path, posts.iter_rows(named=True))
-    clear_unless_resumable(half_done, ROWS, posts)
+    clear_stale_job(half_done, ROWS, posts)
     assert half_done.state_folder.is_dir()
-    clear_unless_resumable(half_done, ROWS, edited)
+    clear_stale_job(half_done, ROWS, edited)
     assert not half_done.state_folder.exists()
 
 
@@ -147,9 +147,9 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(base: Path, tmp_
     (work / "chapter-1.md").write_text("years of it")
     job = job_from_manifest(manifest_of(base), tmp_path, work=work, sources=ManifestSources())
     with pytest.raises(TwinError, match="new or an empty folder"):
-        clear_unless_resumable(job, ROWS)
+        clear_stale_job(job, ROWS)
     assert sorted(path.name for path in work.iterdir()) == ["chapter-1.md", "output"]
-    clear_unless_resumable(replace(job, folder=tmp_path / "none yet"), ROWS)
+    clear_stale_job(replace(job, folder=tmp_path / "none yet"), ROWS)
 
 
 def test_a_manifest_without_threads_leaves_them_to_the_machine() -> None:
@@ -174,7 +174,7 @@ def test_a_preference_tuning_starts_from_its_parent_and_no_other(
     made = adapter(tmp_path / "made")
     revision = compute_revision(base)
     template = manifest_of(base).template
-    parent = checkpoint_hash(made, base_revision=revision, template=template)
+    parent = compute_checkpoint_hash(made, base_revision=revision, template=template)
     checkpoints = tmp_path / "checkpoints"
     beside = checkpoints / parent / "adapter"
     beside.parent.mkdir(parents=True)
@@ -240,8 +240,8 @@ def test_a_folder_without_a_manifest_is_told_and_nothing_else_happens(
 
 def test_the_hash_of_rows_follows_their_content_alone() -> None:
     rows = [{"sample_id": name, "messages": [{"role": "user", "content": name}]} for name in "ab"]
-    assert rows_hash(rows) == rows_hash(list(reversed(rows)))
+    assert hash_rows(rows) == hash_rows(list(reversed(rows)))
     changed: list[dict[str, Any]] = json.loads(json.dumps(rows))
     changed[1]["messages"][0]["content"] = "c"
-    assert rows_hash(changed) != rows_hash(rows)
-    assert rows_hash(rows[:1]) != rows_hash(rows)
+    assert hash_rows(changed) != hash_rows(rows)
+    assert hash_rows(rows[:1]) != hash_rows(rows)

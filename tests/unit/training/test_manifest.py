@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from tests.registered import manifest_of
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
+from twin_assets.checkpoints.manifest import Manifest, compute_checkpoint_hash
 from twin_resources.errors import TwinError
 
 
@@ -29,7 +29,7 @@ def made_manifest(checkpoint: str, *, training: str = "t") -> Manifest:
 
 def test_the_hash_follows_weights_shape_base_and_template(tmp_path: Path) -> None:
     def of(folder: Path, base: str = "b", template: str = "t") -> str:
-        return checkpoint_hash(folder, base_revision=base, template=template)
+        return compute_checkpoint_hash(folder, base_revision=base, template=template)
 
     one = adapter(tmp_path / "one")
     assert of(one) == of(adapter(tmp_path / "same"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.checkpoints.manifest import checkpoint_hash
+from twin_assets.checkpoints.manifest import compute_checkpoint_hash
 from twin_assets.checkpoints.published_weights import copy_weights, find_weights
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.training.fine_tuning import validate_recipe_stages
@@ -49,16 +49,16 @@ def test_beside_another_server_nothing_is_written_for_llama_cpp(tmp_path: Path) 
 def test_a_whole_models_hash_follows_its_weights_base_and_template(tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"one")
-    first = checkpoint_hash(tmp_path, base_revision="r", template="t")
-    assert first == checkpoint_hash(tmp_path, base_revision="r", template="t")
-    assert first != checkpoint_hash(tmp_path, base_revision="s", template="t")
-    assert first != checkpoint_hash(tmp_path, base_revision="r", template="u")
+    first = compute_checkpoint_hash(tmp_path, base_revision="r", template="t")
+    assert first == compute_checkpoint_hash(tmp_path, base_revision="r", template="t")
+    assert first != compute_checkpoint_hash(tmp_path, base_revision="s", template="t")
+    assert first != compute_checkpoint_hash(tmp_path, base_revision="r", template="u")
     weights.write_bytes(b"two")
-    assert first != checkpoint_hash(tmp_path, base_revision="r", template="t")
+    assert first != compute_checkpoint_hash(tmp_path, base_revision="r", template="t")
 
 
 def test_whole_models_are_trained_without_preference_tuning() -> None:
     whole = load_recipe(DEFAULT_RECIPE).model_copy(update={"lora": None})
     with pytest.raises(TwinError, match="preference tuning needs an adapter"):
         validate_recipe_stages(whole)
-    assert validate_recipe_stages(whole.without_preference()).lora is None
+    assert validate_recipe_stages(whole.drop_preference()).lora is None

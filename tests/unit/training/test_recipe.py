@@ -148,11 +148,11 @@ def test_samples_that_ranks_cannot_share_are_refused() -> None:
 def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     assert recipe.preference is not None
-    tuned = recipe.for_preference_tuning()
+    tuned = recipe.to_preference_recipe()
     assert tuned.learning_rate == recipe.preference.learning_rate
     assert tuned.token_budget == recipe.preference.token_budget
     raw = {"raw_share": 0.5, "without_passages": 0.5}
-    assert recipe.model_copy(update=raw).for_preference_tuning() == tuned
+    assert recipe.model_copy(update=raw).to_preference_recipe() == tuned
     assert (tuned.raw_share, tuned.without_passages) == (0.0, 0.0)
     changed = {"learning_rate", "token_budget", *raw}
     assert tuned.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
@@ -160,7 +160,7 @@ def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
 
 def test_a_recipe_without_preferences_says_what_to_add() -> None:
     with pytest.raises(TwinError, match="section preference"):
-        _ = load_recipe(DEFAULT_RECIPE).without_preference().required_preference
+        _ = load_recipe(DEFAULT_RECIPE).drop_preference().required_preference
 
 
 def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preferences() -> None:
@@ -168,7 +168,7 @@ def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preference
     same = recipe_hash(json.loads(json.dumps(recipe.model_dump())))
     assert recipe_hash(recipe.model_dump()) == same
     assert recipe_hash(recipe.model_copy(update={"seed": 1}).model_dump()) != same
-    supervised = recipe.without_preference().model_dump()
+    supervised = recipe.drop_preference().model_dump()
     assert recipe_hash(supervised) != same
     assert recipe_hash({k: v for k, v in supervised.items() if k != "preference"}) == recipe_hash(
         supervised
@@ -231,12 +231,12 @@ def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapt
 def test_a_small_corpus_takes_fewer_samples_a_step(samples: int, ranks: int, a_step: int) -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     assert recipe.fewest_steps == 100
-    assert recipe.effective_samples_per_step(samples, ranks=ranks) == a_step
+    assert recipe.compute_samples_per_step(samples, ranks=ranks) == a_step
     assert a_step % (ranks * recipe.micro_batch_size) == 0 or a_step == recipe.samples_per_step
     steps = samples * recipe.max_epochs // a_step
     assert steps >= recipe.fewest_steps or a_step == ranks, "as many steps as epochs allow"
     as_before = recipe.model_copy(update={"fewest_steps": 0})
-    assert as_before.effective_samples_per_step(samples, ranks=ranks) == recipe.samples_per_step
+    assert as_before.compute_samples_per_step(samples, ranks=ranks) == recipe.samples_per_step
 
 
 @pytest.mark.parametrize("wrong", ["-0.1", "1.5", "much"])

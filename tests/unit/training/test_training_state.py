@@ -14,7 +14,7 @@ import torch
 from twin_assets.checkpoints.job import write_json
 from twin_assets.training.training_state import (
     find_last_complete_checkpoint,
-    generator_states,
+    read_generator_states,
     set_generator_states,
 )
 
@@ -74,7 +74,7 @@ def test_json_is_on_the_disk_before_it_has_its_name(
 
 def test_the_generators_go_on_where_they_were() -> None:
     device = torch.device("cpu")
-    states = generator_states(device)
+    states = read_generator_states(device)
     drawn = torch.rand(5)
     assert set(states) == {"torch"}
     set_generator_states(states, device)

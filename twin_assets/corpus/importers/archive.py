@@ -22,9 +22,9 @@ from twin_assets.corpus.importers.members import (
     Archive,
     ArchiveLimits,
     MemberError,
-    unreadable_error,
+    build_unreadable_error,
 )
-from twin_assets.corpus.importers.packed import Tar, Zip, tar_stream
+from twin_assets.corpus.importers.packed import Tar, Zip, open_tar_stream
 from twin_resources.errors import TwinError
 
 __all__ = [
@@ -55,16 +55,16 @@ def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
             message = "not a regular file" if path.exists() else "nothing at this path"
             raise TwinError(f"read {path}", found=message, next_step="specify a file or folder")
         # Check for a tar first: a tar whose last member is a zip looks like a zip.
-        if (stream := tar_stream(path)) is not None:
+        if (stream := open_tar_stream(path)) is not None:
             return Tar(path, stream, limits=limits)
         if zipfile.is_zipfile(path):
             return Zip(path, limits=limits)
         with path.open("rb") as stream:
             if stream.read(4) == b"PK\3\4":
-                raise unreadable_error(path, "an incomplete zip")
+                raise build_unreadable_error(path, "an incomplete zip")
         return _File(path, limits=limits)
     except READ_ERRORS as error:
-        raise unreadable_error(path, str(error) or type(error).__name__) from error
+        raise build_unreadable_error(path, str(error) or type(error).__name__) from error
 
 
 class _File(Archive):
@@ -73,7 +73,7 @@ class _File(Archive):
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
         status = path.stat()
-        name = _storable_path(path.name).lstrip(".") or "file"
+        name = _to_storable_path(path.name).lstrip(".") or "file"
         self._add_member(name, status.st_size, status.st_mtime)
         self._sizes = self._sizes or {name: status.st_size}
 
@@ -95,7 +95,7 @@ class _Folder(Archive):
                     entries = sorted(listed, key=lambda entry: entry.name)
             except OSError as error:
                 if not prefix:
-                    raise unreadable_error(path, str(error)) from error
+                    raise build_unreadable_error(path, str(error)) from error
                 self.refused["unreadable"] += 1
                 continue
             inner = [entry for entry in entries if self._list_entry(entry, prefix)]
@@ -113,7 +113,7 @@ class _Folder(Archive):
         else:
             status = entry.stat(follow_symlinks=False)
             name = self._add_member(
-                _storable_path(f"{prefix}{name}"), status.st_size, status.st_mtime
+                _to_storable_path(f"{prefix}{name}"), status.st_size, status.st_mtime
             )
             if name:
                 self._files[name] = entry.path
@@ -133,9 +133,9 @@ class _Folder(Archive):
                 with Path(self._files[name]).open("rb") as stream:
                     hashlib.file_digest(stream, lambda: digest)
             except OSError as error:
-                raise unreadable_error(Path(self._files[name]), str(error)) from error
+                raise build_unreadable_error(Path(self._files[name]), str(error)) from error
         return digest.hexdigest()
 
 
-def _storable_path(path: str) -> str:
+def _to_storable_path(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -46,11 +46,11 @@ def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, 
         fence = _FENCE.match(line)
         if fence and not (fence[1][0] == "`" and "`" in line[fence.end() :]):
             yield from _split_prose(text[start:position])
-            start = position = _end_of_fence(text, end, mark=fence[1])
+            start = position = _find_fence_end(text, end, mark=fence[1])
             yield text[end - len(line) : position], True
         elif _INDENTED.match(line) and line.strip() and blank_before:
             yield from _split_prose(text[start:position])
-            start = position = _end_of_indented(text, end)
+            start = position = _find_indented_code_end(text, end)
             yield text[end - len(line) : position], True
         else:
             blank_before = not line.strip()
@@ -58,7 +58,7 @@ def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, 
     yield from _split_prose(text[start:])
 
 
-def _end_of_fence(text: str, position: int, *, mark: str) -> int:
+def _find_fence_end(text: str, position: int, *, mark: str) -> int:
     closing = re.compile(
         rf"^[ \t]*(?:>[ \t]?)*[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*\r?$", re.MULTILINE
     )
@@ -66,7 +66,7 @@ def _end_of_fence(text: str, position: int, *, mark: str) -> int:
     return min(match.end() + 1, len(text)) if match else len(text)
 
 
-def _end_of_indented(text: str, position: int) -> int:
+def _find_indented_code_end(text: str, position: int) -> int:
     while position < len(text):
         end = text.find("\n", position) + 1 or len(text)
         if not _INDENTED.match(text, position, end) and text[position:end].strip():
@@ -85,7 +85,7 @@ def _split_prose(
         kind = (
             code_start["element"] or code_start["liquid"] or code_start["shortcode"] or ""
         ).lower()
-        end = None if kind in never_closed else _end_of_code(code_start, text)
+        end = None if kind in never_closed else _find_code_end(code_start, text)
         if end is None:
             position = code_start.end()
             never_closed |= {kind} - {""}
@@ -98,10 +98,10 @@ def _split_prose(
         yield text[start:], False
 
 
-def _end_of_code(code_start: re.Match[str], text: str) -> int | None:
+def _find_code_end(code_start: re.Match[str], text: str) -> int | None:
     """Return the end of the code that begins here, or None if it never ends."""
     if ticks := code_start["ticks"]:
-        return _end_of_span(text, code_start.end(), width=len(ticks))
+        return _find_span_end(text, code_start.end(), width=len(ticks))
     if element := code_start["element"]:
         closing = re.compile(rf"</{element}[ \t]*>", re.IGNORECASE)
     elif name := code_start["liquid"]:
@@ -112,7 +112,7 @@ def _end_of_code(code_start: re.Match[str], text: str) -> int | None:
     return match.end() if match else None
 
 
-def _end_of_span(text: str, position: int, *, width: int) -> int | None:
+def _find_span_end(text: str, position: int, *, width: int) -> int | None:
     limit = min(len(text), position + _MAX_SPAN_CHARACTERS)
     paragraph = text.find("\n\n", position, limit)
     limit = paragraph if paragraph >= 0 else limit

@@ -81,7 +81,7 @@ class FormatError(ValueError):
     """A file that its format's reader rejects; the message is the reader's, on one line."""
 
 
-def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
+def read_office_fields(body: bytes, suffix: str) -> dict[str, Any]:
     """Return the date, title, status and author of a .docx or .odt, and the fields of its head.
 
     A file that is not a zip, or lacks a part, has no fields; its conversion reports the error.
@@ -93,7 +93,7 @@ def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
         if text and (field := _CORE_NAMES.get(name, "")):
             fields.setdefault(field, text)
         elif name == _CREATOR_TAGS[suffix]:
-            fields |= creator_field(text)
+            fields |= make_creator_field(text)
     custom_xml = _read_member(body, "docProps/custom.xml") if suffix == "docx" else core
     for match in _USER_FIELD.finditer(custom_xml):
         key, value = (match[1], match[2]) if match[1] else (match[3], match[4])
@@ -104,7 +104,7 @@ def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
     return fields | parse_head_fields([html.unescape(_TAG.sub("", part)) for part in parts])
 
 
-def has_suggestions_of_others(body: bytes) -> bool:
+def has_foreign_suggestions(body: bytes) -> bool:
     """Return whether a .docx contains tracked insertions by someone other than its creator."""
     creators = [field[1] for field in _CORE_FIELD.findall(_read_member(body, _CORE_MEMBERS["docx"]))
            if field[0] == _CREATOR_TAGS["docx"]]  # fmt: skip
@@ -116,17 +116,17 @@ def has_suggestions_of_others(body: bytes) -> bool:
     return bool(inserters - set(creators))
 
 
-def pdf_fields(body: bytes) -> dict[str, Any]:
+def read_pdf_fields(body: bytes) -> dict[str, Any]:
     """Return a PDF's title, author and date properties, and the head on its first page.
 
     Raises:
         FormatError: the file is damaged.
     """
-    reader = pdf_reader(body)
+    reader = open_pdf(body)
     properties = reader.metadata
     title = str(properties.title or "") if properties else ""
     fields: dict[str, Any] = {"title": title} if title.strip() else {}
-    fields |= creator_field(str(properties.author or "") if properties else "")
+    fields |= make_creator_field(str(properties.author or "") if properties else "")
     created_at = properties.creation_date if properties else None
     if created_at is not None:
         fields["date"] = created_at.isoformat()
@@ -134,12 +134,12 @@ def pdf_fields(body: bytes) -> dict[str, Any]:
     return fields | parse_head_fields(first.splitlines())
 
 
-def pdf_reader(body: bytes) -> Any:
+def open_pdf(body: bytes) -> Any:
     pypdf: Any = import_module("pypdf")
     return pypdf.PdfReader(io.BytesIO(body))
 
 
-def pdf_errors() -> tuple[type[Exception], ...]:
+def list_pdf_errors() -> tuple[type[Exception], ...]:
     """Return the exceptions that a damaged file raises, including those for invalid numbers."""
     errors: Any = import_module("pypdf.errors")
     return (
@@ -148,7 +148,7 @@ def pdf_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
+def read_notebook_fields(text: str) -> tuple[dict[str, Any], str]:
     """Return a notebook's fields and its text without them, or no fields and the unchanged text.
 
     The fields are its metadata (including Nikola's) and the front matter of its first cell.
@@ -172,7 +172,7 @@ def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
     return fields | head, json.dumps(notebook)
 
 
-def html_fields(text: str) -> dict[str, Any]:
+def read_html_fields(text: str) -> dict[str, Any]:
     """Return the fields in a page's opening text and the properties of a Notion page.
 
     An example of an opening text is `<h1>A</h1><p>Status: Draft</p>`.
@@ -207,7 +207,7 @@ def parse_head_fields(lines: list[str]) -> dict[str, Any]:
     return fields
 
 
-def creator_field(name: str) -> Mapping[str, str]:
+def make_creator_field(name: str) -> Mapping[str, str]:
     """Return the field `CREATOR_FIELD` for a name, or no field for a placeholder name."""
     names = [part.strip() for part in re.split(r"[;\n\0]", name)]
     creator = ", ".join(part for part in names if not _PLACEHOLDER_NAME.fullmatch(part))

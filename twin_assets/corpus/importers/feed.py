@@ -127,7 +127,7 @@ def _read_feed(
     channel_fields: Any = parsed.feed
     channel = _Channel(
         host=re.sub(r"\A\w+://", "", str(channel_fields.get("link") or "")).strip("/"),
-        author=_person_name(channel_fields),
+        author=_read_person_name(channel_fields),
         language=str(channel_fields.get("language") or "") or _language(channel_fields),
         licence=str(channel_fields.get("license") or ""),
     )
@@ -147,7 +147,7 @@ def _entry(
     if (not name and not title and not content) or SWALLOWED_ITEM.search(content):
         return Skipped(location, "malformed_row")
     source_id = _source_id(name, channel, title=title, published=str(entry.get("published") or ""))
-    reason = _blogger_reason(entry)
+    reason = _find_blogger_skip_reason(entry)
     is_draft = reason == "draft"
     if reason and not (is_draft and "drafts" in include):
         return Skipped(source_id, reason)
@@ -156,7 +156,7 @@ def _entry(
         return Skipped(source_id, "no_text")
     if _is_cut_off(words, content, title=title, is_full_text=is_full_text):
         return Skipped(source_id, "truncated")
-    author = _person_name(entry)
+    author = _read_person_name(entry)
     return ExportRecord(
         source=NAME,
         source_id=source_id,
@@ -208,7 +208,7 @@ def _is_cut_off(words: str, content: str, *, title: str, is_full_text: bool) -> 
     return is_blurb or bool(_ELLIPSIS.search(words[-20:]))
 
 
-def _blogger_reason(entry: Any) -> str:
+def _find_blogger_skip_reason(entry: Any) -> str:
     """Return why an entry in Blogger's export is not a post, or "" if it is one."""
     kinds = [str(tag.get("term")) for tag in entry.get("tags", ())]
     kinds = [kind.rpartition("#")[2] for kind in kinds if "/2008/kind#" in kind]
@@ -230,7 +230,7 @@ def _source_id(name: str, channel: _Channel, *, title: str, published: str) -> s
     return f"{channel.host}/{name}" if channel.host else name
 
 
-def _person_name(element: Any) -> str:
+def _read_person_name(element: Any) -> str:
     """Return a name, or "" for an e-mail address (as in RSS's `<author>`), which is not stored."""
     detail: Any = element.get("author_detail") or _NO_DETAIL
     name = str(detail.get("name") or ("" if detail.get("email") else element.get("author") or ""))

@@ -21,16 +21,16 @@ from pathlib import Path
 
 from twin_assets.corpus.importers.git_blame import Addition, find_repository, read_additions
 from twin_assets.corpus.importers.inherited_fields import inherited_fields
-from twin_assets.corpus.importers.post_dates import date_and_title_in_name
+from twin_assets.corpus.importers.post_dates import split_date_and_title
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
 from twin_assets.corpus.importers.site_layout import (
+    classify_outside_file,
     detect_layout,
     find_bundles,
     find_site_folder,
-    is_about_the_folder,
-    is_docusaurus,
-    outside_reason,
+    is_docusaurus_blog,
+    is_repository_file,
     post_formats,
     skip_reason,
 )
@@ -171,7 +171,7 @@ def scan_source(source: Path) -> Folder:
                 if suffix
                 else "specify a folder of .md or .html files",
             )
-        post = _post_file(os.fspath(source), source_id=path_identifier(source.name))
+        post = _hash_post_file(os.fspath(source), source_id=path_identifier(source.name))
         return Folder(display_path(source), "file", Site(), (post,), {})
     try:
         os.scandir(source).close()
@@ -190,7 +190,7 @@ def has_markdown(source: Path) -> bool:
     return source.is_dir() and any(
         not is_link
         and markup_from_name(source_id) == "markdown"
-        and not is_about_the_folder(source_id)
+        and not is_repository_file(source_id)
         for _, source_id, is_link in entries
     )
 
@@ -255,7 +255,7 @@ class _SiteLocation:
 
     @classmethod
     def locate(cls, source: Path, source_ids: Sequence[str]) -> _SiteLocation:
-        root, below = _site_above(source)
+        root, below = _find_enclosing_site(source)
         within = "" if below else find_site_folder(source_ids)
         return cls(root / within if within else root, below, within)
 
@@ -275,7 +275,7 @@ def _scan_folder(source: Path) -> Folder:
     site_location = _SiteLocation.locate(source, [source_id for _, source_id, _ in candidates])
     # Paths relative to the site: the named folder may be `_posts`, or a folder within `content`.
     paths = (
-        [*_site_file_names(site_location.root), *_section_pages(site_location)]
+        [*_list_site_files(site_location.root), *_list_section_pages(site_location)]
         if site_location.below
         else []
     )
@@ -296,7 +296,7 @@ def _scan_folder(source: Path) -> Folder:
         paths, site_location.read, site=site, root_name=site_location.root.name
     )
     site = replace(site, data=inherited)
-    if layout == "blog" and is_docusaurus(paths):
+    if layout == "blog" and is_docusaurus_blog(paths):
         site = replace(site, folders=("blog",))
     formats = post_formats(paths, layout=layout)
     posts: dict[str, PostFile] = {}
@@ -305,15 +305,15 @@ def _scan_folder(source: Path) -> Folder:
             path = site_location.path_of(source_id)
             reason = skip_reason(path, layout=layout, site=site, bundles=bundles, formats=formats)
         else:
-            reason = outside_reason(source_id)
+            reason = classify_outside_file(source_id)
         if reason:
             skipped[reason] += 1
         elif source_id in posts:  # two spellings of one name that are equal in NFC
             skipped["same name in another Unicode form"] += 1
-        elif is_link and _links_outside(Path(file), source):
+        elif is_link and _is_link_outside(Path(file), source):
             skipped["link outside the folder"] += 1
         else:
-            posts[source_id] = _post_file(file, source_id=source_id)
+            posts[source_id] = _hash_post_file(file, source_id=source_id)
     if layout == "blog":
         layout, posts = _keep_blog_posts(posts, skipped, site=site)
     return Folder(
@@ -337,28 +337,30 @@ def _keep_blog_posts(
     """
     scopes = tuple(scope for scope, _ in site.data if scope.endswith("/"))
 
-    def is_headed(post: PostFile) -> bool:
-        return _is_headed(post) or site.path_of(post.source_id).startswith(scopes)
+    def is_post_like_in_site(post: PostFile) -> bool:
+        return _is_post_like(post) or site.path_of(post.source_id).startswith(scopes)
 
     markup_posts = [post for name, post in posts.items() if markup_from_name(name) != "html"]
-    if sum(map(is_headed, markup_posts)) * 2 <= len(markup_posts):
+    if sum(map(is_post_like_in_site, markup_posts)) * 2 <= len(markup_posts):
         return "notes", posts
-    headed_posts = {name: post for name, post in posts.items() if post.problem or is_headed(post)}
+    headed_posts = {
+        name: post for name, post in posts.items() if post.problem or is_post_like_in_site(post)
+    }
     if len(headed_posts) < len(posts):
         skipped["page without front matter"] += len(posts) - len(headed_posts)
     return "blog", headed_posts
 
 
-def _is_headed(post: PostFile) -> bool:
+def _is_post_like(post: PostFile) -> bool:
     """Return whether a file has front matter, a date in its name, or a format with its own fields.
 
     Each format other than Markdown and HTML has its own syntax for fields.
     """
-    dated = bool(date_and_title_in_name(post.source_id)[0])
+    dated = bool(split_date_and_title(post.source_id)[0])
     return post.has_front_matter or dated or bool(known_suffix(post.source_id))
 
 
-def _site_above(source: Path) -> tuple[Path, str]:
+def _find_enclosing_site(source: Path) -> tuple[Path, str]:
     """Find the site whose `_posts` or `content` contains a folder.
 
     Return the site and the folder's path in it, or the folder itself and "". The search considers
@@ -369,7 +371,7 @@ def _site_above(source: Path) -> tuple[Path, str]:
         root = source.parents[depth] if depth < len(source.parents) else source
         if name in {"_posts", "_drafts"}:
             return root, _join_parts(parts[: depth + 1])
-        if name == "content" and "hugo" in detect_layout([*_site_file_names(root), "content/a.md"]):
+        if name == "content" and "hugo" in detect_layout([*_list_site_files(root), "content/a.md"]):
             return root, _join_parts(parts[: depth + 1])
     return source, ""
 
@@ -378,7 +380,7 @@ def _join_parts(parts: list[str]) -> str:
     return "".join(f"{path_identifier(part)}/" for part in reversed(parts))
 
 
-def _site_file_names(root: Path) -> list[str]:
+def _list_site_files(root: Path) -> list[str]:
     """List the files beside a site's content and in its configuration folder."""
     names: list[str] = []
     for folder, prefix in ((root, ""), (root / "config" / "_default", "config/_default/")):
@@ -390,7 +392,7 @@ def _site_file_names(root: Path) -> list[str]:
     return names
 
 
-def _section_pages(site_location: _SiteLocation) -> list[str]:
+def _list_section_pages(site_location: _SiteLocation) -> list[str]:
     """List Hugo's section pages in the folders between the site and the named folder."""
     parts = site_location.below.split("/")[:-2]
     folders = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
@@ -451,7 +453,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _links_outside(file: Path, source: Path) -> bool:
+def _is_link_outside(file: Path, source: Path) -> bool:
     """Return whether a link leads out of the source: `posts/x.md → ~/.ssh/id_rsa` is not a post."""
     try:
         return not file.resolve(strict=True).is_relative_to(source)
@@ -459,7 +461,7 @@ def _links_outside(file: Path, source: Path) -> bool:
         return True
 
 
-def _post_file(file: str, *, source_id: str) -> PostFile:
+def _hash_post_file(file: str, *, source_id: str) -> PostFile:
     """Hash a file with four system calls; a buffered stream needs nine."""
     try:
         descriptor = os.open(file, _READ_FLAGS)

@@ -44,10 +44,10 @@ def remove_foreign_parts(fragment: str) -> str:
             continue
         if _FOREIGN_CLASSES & set(str(element.get("class") or "").split()):
             element.drop_tree()
-    return inner_html(tree)
+    return serialize_inner_html(tree)
 
 
-def inner_html(tree: Any) -> str:
+def serialize_inner_html(tree: Any) -> str:
     """Return the current fragment in a tree from `parse_html(f"<div>{fragment}</div>")`."""
     lxml_html: Any = import_module("lxml.html")
     body = tree.find("body")

@@ -104,10 +104,10 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """
     lead = _LEADING_BLANKS.match(text)
     start = text[lead.end() :] if lead else text
-    comment_fields = _fields_in_comments(lead[0]) if lead else {}
+    comment_fields = _parse_comment_fields(lead[0]) if lead else {}
     fields, body = _split(start, is_whole_file=start == text)
     if fields:  # a second head may follow: Notion's or Dataview's below Obsidian's
-        comment_fields |= _visibility_fields_below_title(body)
+        comment_fields |= _find_visibility_fields_below_title(body)
     if comment_fields or fields or body != start:
         return comment_fields | fields, body
     return {}, text
@@ -121,7 +121,7 @@ def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
     """
     if _JSON_OPENING.match(text):
         return _split_json(text)
-    head = _split_fenced(text) or _split_closed_only(text)
+    head = _split_fenced(text) or _split_unopened_block(text)
     if head is not None:
         return head
     if is_whole_file and _FENCE_OPENING.match(text) and not _FENCE.match(text):
@@ -134,10 +134,10 @@ def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
             words = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
             title_field = {} if _INLINE_MARKUP.search(words) else {"title": words}
             return title_field | fields_below[0], title[0] + fields_below[1]
-    return _visibility_fields_below_title(text), text
+    return _find_visibility_fields_below_title(text), text
 
 
-def _fields_in_comments(lead: str) -> dict[str, Any]:
+def _parse_comment_fields(lead: str) -> dict[str, Any]:
     """Return the fields from comments above the text.
 
     They are Nikola's Markdown head (`.. title: A`) or lines that hold the post back.
@@ -146,7 +146,7 @@ def _fields_in_comments(lead: str) -> dict[str, Any]:
     for comment in _COMMENT.findall(lead):
         plain = _NIKOLA.sub("", comment).strip()
         head = _split_metadata(plain + "\n\n")
-        fields |= head[0] if head else _visibility_fields_in_text(plain)
+        fields |= head[0] if head else _find_visibility_fields(plain)
     return fields
 
 
@@ -198,7 +198,7 @@ def _has_post_fields(fields: Mapping[str, Any], *, visibility_fields: Mapping[st
     )
 
 
-def _split_closed_only(text: str) -> tuple[dict[str, Any], str] | None:
+def _split_unopened_block(text: str) -> tuple[dict[str, Any], str] | None:
     """Split Hexo front matter without an opening fence: fields up to the first `---`."""
     match = _CLOSED_ONLY_HEAD.match(text)
     if match is None:
@@ -243,16 +243,16 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
     return (fields, text[position:]) if is_head else None
 
 
-def _visibility_fields_below_title(text: str) -> dict[str, Any]:
+def _find_visibility_fields_below_title(text: str) -> dict[str, Any]:
     """Return the fields that hold a post back, from its first lines or those below its title."""
     text = text.lstrip()
     title = _TITLE.match(text)
     return (
-        _visibility_fields_in_text(text[title.end() :]) if title else {}
-    ) | _visibility_fields_in_text(text)
+        _find_visibility_fields(text[title.end() :]) if title else {}
+    ) | _find_visibility_fields(text)
 
 
-def _visibility_fields_in_text(text: str) -> dict[str, Any]:
+def _find_visibility_fields(text: str) -> dict[str, Any]:
     """Return the fields that hold a post back, from the first lines of a text without a head."""
     head = _HEAD.match(text)
     if head is None or _CODE.search(head[0]):
@@ -318,7 +318,7 @@ def _normalize_keys(fields: dict[object, Any]) -> dict[str, Any]:
     return normalized
 
 
-def text_field(fields: Mapping[str, Any], *names: str) -> str:
+def get_text_field(fields: Mapping[str, Any], *names: str) -> str:
     """Return the first scalar among the fields `names` as one line of text, or ""."""
     for name in names:
         value = fields.get(name)

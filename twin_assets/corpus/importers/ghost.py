@@ -132,7 +132,7 @@ def _post_record(
     if visibility != "public" and visibility not in include:
         return Skipped(source_id, visibility)
     try:
-        text, markup = _post_body(row)
+        text, markup = _read_post_body(row)
     except BrokenDocumentError:
         return Skipped(source_id, json_rows.MALFORMED)
     if not plain_text(text):
@@ -163,7 +163,7 @@ def _post_record(
     )
 
 
-def _post_body(row: dict[str, Any]) -> tuple[str, str]:
+def _read_post_body(row: dict[str, Any]) -> tuple[str, str]:
     """Return the body and its markup, preferably the page's HTML or else the editor's document.
 
     Raises:

@@ -140,7 +140,7 @@ def _render_section(section: list[object], cards: list[object], atoms: list[obje
         rows = [f"<li>{_render_markers(_as_list(row), atoms)}</li>" for row in _as_list(section[2])]
         return f"<{tag}>{''.join(rows)}</{tag}>"
     if kind == 10 and len(section) >= 2:
-        card = _as_list(_item_at(cards, section[1]))
+        card = _as_list(_get_item(cards, section[1]))
         fields = card[1] if len(card) > 1 else None
         if isinstance(fields, dict):
             return _render_card(str(card[0]), cast("dict[str, Any]", fields))
@@ -157,7 +157,7 @@ def _render_markers(markers: list[object], atoms: list[object]) -> str:
         if fields[0] == 0 and isinstance(fields[3], str):
             parts.append(html.escape(fields[3], quote=False))
         elif fields[0] == 1:
-            atom = _as_list(_item_at(atoms, fields[3]))
+            atom = _as_list(_get_item(atoms, fields[3]))
             parts.append("<br>" if atom[:1] == ["soft-return"] else "")
     return "".join(parts)
 
@@ -186,5 +186,5 @@ def _as_list(value: object) -> list[object]:
     return cast("list[object]", value) if isinstance(value, list) else []
 
 
-def _item_at(values: list[object], index: object) -> object:
+def _get_item(values: list[object], index: object) -> object:
     return values[index] if isinstance(index, int) and 0 <= index < len(values) else None

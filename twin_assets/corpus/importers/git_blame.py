@@ -166,7 +166,7 @@ def read_heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[st
     return blobs
 
 
-def head_commit(folder: Path) -> str:
+def read_head_commit(folder: Path) -> str:
     """Return the commit that is checked out.
 
     Raises:
@@ -175,12 +175,12 @@ def head_commit(folder: Path) -> str:
     return _git(folder, "rev-parse", "--verify", "HEAD^{commit}").decode().strip()
 
 
-def root_commit(folder: Path) -> str:
+def find_root_commit(folder: Path) -> str:
     """Return the oldest commit without a parent, which is the same in every clone."""
     return _git(folder, "rev-list", "--max-parents=0", "HEAD").decode().split()[-1]
 
 
-def config_values(folder: Path, name: str) -> list[str]:
+def read_config_values(folder: Path, name: str) -> list[str]:
     """Return all values of a git setting from every configuration level, or []."""
     output = _run(folder, "config", "--get-all", name)
     return [line.strip() for line in output.stdout.decode("utf-8", "replace").splitlines() if line]
@@ -228,7 +228,7 @@ def list_tree(folder: Path, *, max_files: int) -> tuple[TreeFile, ...]:
     return tuple(sorted(files, key=lambda file: file.path))
 
 
-def linguist_attributes(folder: Path, paths: list[str]) -> dict[str, str]:
+def read_linguist_attributes(folder: Path, paths: list[str]) -> dict[str, str]:
     """Return `linguist-vendored` or `linguist-generated` by path, from `.gitattributes`."""
     if not paths:
         return {}

@@ -22,14 +22,14 @@ from twin_assets.corpus.importers import front_matter, git_blame
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.git_blame import BlamedLine, GitError, TreeFile
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.post_dates import date_and_title_in_name
+from twin_assets.corpus.importers.post_dates import split_date_and_title
 from twin_assets.corpus.importers.post_head import UnreadablePostError, read_post_head
-from twin_assets.corpus.importers.posts import first_heading
+from twin_assets.corpus.importers.posts import find_first_heading
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.site_layout import (
     find_site_folder,
-    is_about_the_folder,
     is_generated_site,
+    is_repository_file,
 )
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 from twin_resources.errors import TwinError
@@ -118,7 +118,7 @@ def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
     post_candidates = [
         file
         for file in prose
-        if _PROSE.search(file.path) and not is_about_the_folder(file.path) and file.size
+        if _PROSE.search(file.path) and not is_repository_file(file.path) and file.size
     ]
     sample = post_candidates[:: max(1, len(post_candidates) // _MAX_SAMPLED_FILES)]
     heads = git_blame.read_heads(folder, sample, size=2_000)
@@ -127,7 +127,7 @@ def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
 
 
 def _is_post(path: str, head: bytes) -> bool:
-    if date_and_title_in_name(path)[0]:
+    if split_date_and_title(path)[0]:
         return True
     match = _POST_HEAD.match(head.decode("utf-8", "replace"))
     if match is None:
@@ -140,7 +140,10 @@ def _is_post(path: str, head: bytes) -> bool:
 
 def digest(archive: Archive) -> str:
     """Return the hash of the records' inputs: the commit and the author's addresses."""
-    identity = [git_blame.head_commit(archive.path), *sorted(_author_emails(archive.path))]
+    identity = [
+        git_blame.read_head_commit(archive.path),
+        *sorted(_read_author_emails(archive.path)),
+    ]
     return hashlib.sha256("\0".join(identity).encode()).hexdigest()
 
 
@@ -155,12 +158,12 @@ def read(
         TwinError: git fails, the clone is shallow, or no address is configured.
     """
     folder = archive.path
-    emails = _author_emails(folder)
+    emails = _read_author_emails(folder)
     git_blame.require_history(folder)
     files = git_blame.list_tree(folder, max_files=_MAX_FILES)
     prose_paths = [file.path for file in files if not _skip_reason(file)]
-    attributes = git_blame.linguist_attributes(folder, prose_paths)
-    repository_id, base_url = git_blame.root_commit(folder)[:12], _web_address(folder)
+    attributes = git_blame.read_linguist_attributes(folder, prose_paths)
+    repository_id, base_url = git_blame.find_root_commit(folder)[:12], _build_web_url(folder)
     blamed_files = 0
     for file in files:
         reason = _skip_reason(file) or attributes.get(file.path, "").removeprefix("linguist-")
@@ -173,12 +176,14 @@ def read(
         except GitError:
             yield Skipped(file.path, "unreadable")
             continue
-        yield _file_record(file.path, lines, emails, repository_id=repository_id, base_url=base_url)
+        yield _build_file_record(
+            file.path, lines, emails, repository_id=repository_id, base_url=base_url
+        )
 
 
-def _author_emails(folder: Path) -> frozenset[str]:
-    emails = git_blame.config_values(folder, "twin.email")
-    emails = emails or git_blame.config_values(folder, "user.email")[-1:]
+def _read_author_emails(folder: Path) -> frozenset[str]:
+    emails = git_blame.read_config_values(folder, "twin.email")
+    emails = emails or git_blame.read_config_values(folder, "user.email")[-1:]
     if not emails:
         raise TwinError(
             f"read the prose of {folder}",
@@ -212,7 +217,7 @@ def _skip_reason(file: TreeFile) -> str:
     return "too_large" if file.size > MAX_POST_BYTES else "" if file.size else "no_text"
 
 
-def _file_record(
+def _build_file_record(
     path: str,
     lines: Sequence[BlamedLine],
     emails: frozenset[str],
@@ -238,13 +243,15 @@ def _file_record(
     text = _join_blocks(blocks)
     line_count = sum(bool(line.text.strip()) for line in lines)
     is_markdown = bool(_MARKDOWN.search(path))
-    title = front_matter.text_field(head.fields, "title") if len(author_lines) == line_count else ""
+    title = (
+        front_matter.get_text_field(head.fields, "title") if len(author_lines) == line_count else ""
+    )
     return ExportRecord(
         source=NAME,
         source_id=f"{repository_id}/{path}",
         text=text + "\n",
         kind="article",
-        title=title or (first_heading(text) if is_markdown else "") or _title_from_path(path),
+        title=title or (find_first_heading(text) if is_markdown else "") or _derive_title(path),
         url=f"{base_url}/{path}" if base_url else "",
         author=max(author_lines, key=lambda line: line.written_at).author,
         byline=f"git blame: {len(author_lines)} of {line_count} lines",
@@ -309,14 +316,14 @@ def _join_blocks(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
     return text.decode("utf-8").strip("\n")
 
 
-def _title_from_path(path: str) -> str:
+def _derive_title(path: str) -> str:
     name = path.rsplit("/", 1)[-1]
-    return date_and_title_in_name(name)[1]
+    return split_date_and_title(name)[1]
 
 
-def _web_address(folder: Path) -> str:
+def _build_web_url(folder: Path) -> str:
     """Return the files' web address on the forge, without any token before the host name."""
-    origin = next(iter(git_blame.config_values(folder, "remote.origin.url")), "")
+    origin = next(iter(git_blame.read_config_values(folder, "remote.origin.url")), "")
     match = _FORGE.match(origin)
     if match is None:
         return ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 
 from twin_assets.corpus.importers.code_regions import code_regions
-from twin_assets.corpus.importers.jekyll_liquid import to_quotation
+from twin_assets.corpus.importers.jekyll_liquid import mark_as_quotation
 
 _MAX_TAG_CHARACTERS = 2_000
 _OPENING = re.compile(r"\{\{([<%])")
@@ -65,7 +65,7 @@ def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
                 quotation_start = len(parts)
             elif name in _QUOTES and is_closing and quotation_start is not None:
                 words = "".join(parts[quotation_start:])
-                parts[quotation_start:] = [to_quotation(words, markup=markup)]
+                parts[quotation_start:] = [mark_as_quotation(words, markup=markup)]
                 quotation_start = None
         if not open_inline_shortcode:
             parts.append(part[position:])

@@ -57,7 +57,7 @@ class RefusedExport:
         return bool(pattern and re.search(pattern, head, re.IGNORECASE | re.DOTALL))
 
 
-def _digest_of_bytes(archive: Archive) -> str:
+def _hash_archive_bytes(archive: Archive) -> str:
     return archive.digest()
 
 
@@ -85,4 +85,4 @@ class Importer:
     refused_exports: tuple[RefusedExport, ...] = ()
     allows_markdown_posts: bool = False
     latest_only: bool = False
-    digest: Callable[[Archive], str] = _digest_of_bytes
+    digest: Callable[[Archive], str] = _hash_archive_bytes

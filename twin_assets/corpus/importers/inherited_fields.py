@@ -55,12 +55,12 @@ def inherited_fields(
         root_name: the folder's name, which its data file may share.
     """
     if site.generator == "jekyll":
-        return tuple(_jekyll_fields(read_configuration(source_ids, read, layout="jekyll")))
+        return tuple(_iter_jekyll_fields(read_configuration(source_ids, read, layout="jekyll")))
     if site.generator == "hugo":
-        return tuple(_hugo_fields(source_ids, read, site))
+        return tuple(_iter_hugo_fields(source_ids, read, site))
     scoped_fields = [
-        *_eleventy_fields(source_ids, read, root_name),
-        *_quarto_fields(source_ids, read),
+        *_iter_eleventy_fields(source_ids, read, root_name),
+        *_iter_quarto_fields(source_ids, read),
     ]
     return tuple(sorted(scoped_fields, key=lambda one: (len(one[0]), one[0])))
 
@@ -105,7 +105,7 @@ def _merge_fields(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[st
     return {**outer, **inner, **lists}
 
 
-def _eleventy_fields(
+def _iter_eleventy_fields(
     source_ids: Collection[str], read: ReadFile, root_name: str
 ) -> Iterator[ScopedFields]:
     is_site = any(_ELEVENTY_CONFIGURATION.fullmatch(path) for path in source_ids)
@@ -122,13 +122,13 @@ def _eleventy_fields(
             yield f"{folder}/" if folder else "", _read_data_file(path, read)
 
 
-def _quarto_fields(source_ids: Collection[str], read: ReadFile) -> Iterator[ScopedFields]:
+def _iter_quarto_fields(source_ids: Collection[str], read: ReadFile) -> Iterator[ScopedFields]:
     for path in source_ids:
         if match := _QUARTO.fullmatch(path):
             yield match["folder"], _read_data_file(path, read)
 
 
-def _jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
+def _iter_jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
     """Yield Jekyll's defaults: longer paths take precedence, then entries that name a type."""
     ranked_fields: list[tuple[tuple[int, bool], ScopedFields]] = []
     for entry in _entries(fields.get("defaults")):
@@ -146,14 +146,16 @@ def _jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
     yield from (one for _, one in sorted(ranked_fields, key=lambda one: one[0]))
 
 
-def _hugo_fields(source_ids: Collection[str], read: ReadFile, site: Site) -> Iterator[ScopedFields]:
+def _iter_hugo_fields(
+    source_ids: Collection[str], read: ReadFile, site: Site
+) -> Iterator[ScopedFields]:
     """Yield Hugo's cascades in reverse, because the first list entry with a field wins."""
     roots = [f"{folder}/" for folder in site.folders]
     for entry in reversed(
         _entries(read_configuration(source_ids, read, layout="hugo").get("cascade"))
     ):
         for root in roots:
-            yield from _cascade_fields(entry, folder=root, root=root)
+            yield from _iter_cascade_fields(entry, folder=root, root=root)
     sections = [match for path in source_ids if (match := _SECTION.fullmatch(path))]
     for match in sorted(sections, key=lambda one: (one["folder"].count("/"), one[0])):
         folder = match["folder"]
@@ -167,10 +169,12 @@ def _hugo_fields(source_ids: Collection[str], read: ReadFile, site: Site) -> Ite
             yield folder, ""
             continue
         for entry in reversed(_entries(head.get("cascade"))):
-            yield from _cascade_fields(entry, folder=folder, root=root)
+            yield from _iter_cascade_fields(entry, folder=folder, root=root)
 
 
-def _cascade_fields(entry: Mapping[str, Any], *, folder: str, root: str) -> Iterator[ScopedFields]:
+def _iter_cascade_fields(
+    entry: Mapping[str, Any], *, folder: str, root: str
+) -> Iterator[ScopedFields]:
     """Yield one cascade; its target is a pattern for the posts' path below the content folder."""
     target = as_mapping(entry.get("target") or entry.get("_target"))
     if "page" not in str(target.get("kind") or "page").strip("{}").split(","):

@@ -52,7 +52,7 @@ def remove_liquid(text: str, *, markup: str = "markdown") -> str:
         if is_code:
             reader.keep(_strip_raw_marks(part))
         else:
-            _read_part(reader, part)
+            _remove_tags_from_part(reader, part)
     _close_quotation(reader)
     return "".join(reader.parts)
 
@@ -63,11 +63,11 @@ def _strip_raw_marks(part: str) -> str:
     return re.sub(r"(\{%-?[ \t]*(?:end)?)codeblock\b", r"\1highlight", unwrapped)
 
 
-def _read_part(reader: _Reader, part: str) -> None:
+def _remove_tags_from_part(reader: _Reader, part: str) -> None:
     position = 0
     while True:
         if reader.is_in_raw:
-            position = _keep_raw(reader, part, position)
+            position = _keep_raw_code(reader, part, position)
         match = _TEMPLATE.search(part, position)
         if match is None:
             break
@@ -81,13 +81,13 @@ def _read_part(reader: _Reader, part: str) -> None:
             continue
         position = end + 2
         if closing == "%}":
-            _read_tag(reader, part[start:position])
+            _apply_tag(reader, part[start:position])
         elif literal := _LITERAL.match(part, start, position):
             reader.keep(literal[1] or literal[2] or "")
     reader.keep(part[position:])
 
 
-def _keep_raw(reader: _Reader, part: str, position: int) -> int:
+def _keep_raw_code(reader: _Reader, part: str, position: int) -> int:
     """Keep quoted code up to the end of its block or of this part; return the next position."""
     end = _END_OF_RAW.search(part, position)
     quoted = part[position : end.start() if end else len(part)]
@@ -101,7 +101,7 @@ def _keep_raw(reader: _Reader, part: str, position: int) -> int:
     return end.end() if end else len(part)
 
 
-def _read_tag(reader: _Reader, tag: str) -> None:
+def _apply_tag(reader: _Reader, tag: str) -> None:
     match = _TAG.fullmatch(tag)
     name = match[1] if match else ""
     closed_block = name[3:] if name.startswith("end") else ""
@@ -121,11 +121,11 @@ def _read_tag(reader: _Reader, tag: str) -> None:
 def _close_quotation(reader: _Reader) -> None:
     if reader.quotation_start is not None:
         words = "".join(reader.parts[reader.quotation_start :])
-        reader.parts[reader.quotation_start :] = [to_quotation(words, markup=reader.markup)]
+        reader.parts[reader.quotation_start :] = [mark_as_quotation(words, markup=reader.markup)]
         reader.quotation_start = None
 
 
-def to_quotation(words: str, *, markup: str) -> str:
+def mark_as_quotation(words: str, *, markup: str) -> str:
     """Return someone else's words marked as a quotation in Markdown or HTML."""
     if markup == "html":
         return f"<blockquote>{words}</blockquote>"

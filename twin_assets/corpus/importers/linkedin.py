@@ -27,10 +27,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import inner_html, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
-from twin_assets.corpus.importers.linkedin_shares import decode_csv, read_columns, share_rows
+from twin_assets.corpus.importers.linkedin_shares import decode_csv, iter_share_rows, read_columns
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
@@ -70,7 +70,7 @@ def recognises(archive: Archive) -> bool:
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield every share and every article."""
-    author = _owner_name(archive)
+    author = _read_owner_name(archive)
     byline = "Profile.csv" if author else ""
     for name in archive.candidates(_SHARES):
         try:
@@ -82,9 +82,11 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             # No row can be read without the header, so missing posts are not deleted.
             yield Skipped(name, "torn")
             continue
-        rows = enumerate(share_rows(text), start=1)
+        rows = enumerate(iter_share_rows(text), start=1)
         shares = [
-            _share_record(row, f"{name}:{number}", author=author, byline=byline, include=include)
+            _build_share_record(
+                row, f"{name}:{number}", author=author, byline=byline, include=include
+            )
             for number, row in rows
         ]
         if shares and all(
@@ -95,7 +97,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
         yield from _resolve_visibility(shares)
     for name in archive.names_matching(_ARTICLES):
         try:
-            yield _article_record(
+            yield _build_article_record(
                 archive.read(name), name, author=author, byline=byline, include=include
             )
         except MemberError as error:
@@ -122,7 +124,7 @@ def _resolve_visibility(shares: list[ExportRecord | Skipped]) -> Iterator[Export
         )
 
 
-def _share_record(
+def _build_share_record(
     row: dict[str, str] | None,
     location: str,
     *,
@@ -135,12 +137,12 @@ def _share_record(
     link = unquote(row.get("ShareLink", ""))
     urn = _URN.search(link)
     column_time = _parse_time(row.get("Date", ""))
-    if urn is None or (column_time is None and _time_from_identifier(urn[2]) is None):
+    if urn is None or (column_time is None and _decode_identifier_time(urn[2]) is None):
         return Skipped(location, "malformed_row")
     source_id = f"{urn[1]}:{urn[2]}"
     if _SWALLOWED_ROW.search(row["ShareCommentary"]):
         return Skipped(source_id, "malformed_row")
-    text = _plain_letters(_HASHTAG.sub(r"#\1", row["ShareCommentary"]))
+    text = _normalize_styled_letters(_HASHTAG.sub(r"#\1", row["ShareCommentary"]))
     if not text:
         return Skipped(source_id, "no_text" if row.get("MediaUrl") else "bare_reshare")
     # An empty cell, an unknown word or a missing column does not mean public.
@@ -158,13 +160,13 @@ def _share_record(
         kind="post",
         text=text,
         markup="text",
-        created_at=_time_from_identifier(urn[2]) or column_time,
+        created_at=_decode_identifier_time(urn[2]) or column_time,
         visibility=visibility or "private",
         tags=tuple(dict.fromkeys(_TAG.findall(text))),
     )
 
 
-def _article_record(
+def _build_article_record(
     body: bytes, name: str, *, author: str, byline: str, include: frozenset[str]
 ) -> ExportRecord | Skipped:
     try:
@@ -183,7 +185,7 @@ def _article_record(
         heading.drop_tree()
     if times["published"] is None and "drafts" not in include:
         return Skipped(name, "draft")
-    text = remove_foreign_parts(inner_html(tree))
+    text = remove_foreign_parts(serialize_inner_html(tree))
     slug = url.rstrip("/").rpartition("/pulse/")[2] or name.rpartition("/")[2].rpartition(".")[0]
     if not str(root.text_content()).strip():
         return Skipped(name, "no_text")
@@ -202,7 +204,7 @@ def _article_record(
     )
 
 
-def _plain_letters(text: str) -> str:
+def _normalize_styled_letters(text: str) -> str:
     """Replace mathematical letters, LinkedIn's only bold type, with plain letters.
 
     A tokenizer sees each of them as four bytes that occur in no word. Other characters stay: NFKC
@@ -221,7 +223,7 @@ def _pop_date(root: Any, kind: str) -> datetime | None:
     return None
 
 
-def _owner_name(archive: Archive) -> str:
+def _read_owner_name(archive: Archive) -> str:
     """Return the first and last name from the owner's `Profile.csv`, or "" without them."""
     for name in archive.names_matching(r"Profile\.csv"):
         try:
@@ -234,7 +236,7 @@ def _owner_name(archive: Archive) -> str:
     return ""
 
 
-def _time_from_identifier(identifier: str) -> datetime | None:
+def _decode_identifier_time(identifier: str) -> datetime | None:
     """Return the time in a post's identifier, or None for a short identifier from before 2012."""
     milliseconds = int(identifier[:20]) >> 22
     if not 1_325_376_000_000 <= milliseconds < 4_102_444_800_000:  # 2012 to 2100

@@ -51,7 +51,7 @@ def read_columns(text: str) -> list[str]:
     return columns if "ShareCommentary" in columns and columns[0] == "Date" else []
 
 
-def share_rows(text: str) -> Iterator[dict[str, str] | None]:
+def iter_share_rows(text: str) -> Iterator[dict[str, str] | None]:
     """Yield the rows of `Shares.csv`, with None for each row that cannot be parsed.
 
     Args:
@@ -121,7 +121,11 @@ def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
     if len(chunk) > 1 and chunk[0] == chunk[-1] == '"':
         chunk = chunk[1:-1]
     # Joining the paragraphs undoubles their inner quotes later.
-    return [*leading, chunk if _quoted_paragraphs(chunk) else chunk.replace('""', '"'), *trailing]
+    return [
+        *leading,
+        chunk if _split_quoted_paragraphs(chunk) else chunk.replace('""', '"'),
+        *trailing,
+    ]
 
 
 def _is_one_commentary(raw_text: str) -> bool:
@@ -145,11 +149,11 @@ def _is_one_commentary(raw_text: str) -> bool:
 
 def _join_paragraphs(commentary: str) -> str:
     """Return the commentary with its quoted paragraphs joined by line breaks."""
-    paragraphs = _quoted_paragraphs(commentary)
+    paragraphs = _split_quoted_paragraphs(commentary)
     return commentary if paragraphs is None else "\n".join(paragraphs)
 
 
-def _quoted_paragraphs(commentary: str) -> list[str] | None:
+def _split_quoted_paragraphs(commentary: str) -> list[str] | None:
     """Return the lines of a commentary that is quoted line by line, or None if it is not.
 
     Every line break is between two quotes, and the rest of each line has complete pairs of quotes.

@@ -25,7 +25,7 @@ from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_strings
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
-from twin_assets.corpus.importers.threads import thread_roots
+from twin_assets.corpus.importers.threads import find_thread_roots
 
 NAME = "mastodon"
 
@@ -181,7 +181,7 @@ def _thread_records(
     """Yield one record per thread; its first post sets the kind, and each post must be allowed."""
     parents = {address: post.in_reply_to for address, post in posts.items()}
     # A post that continues the author's reply to someone is part of that reply.
-    root_posts = {address: posts[root] for address, root in thread_roots(parents).items()}
+    root_posts = {address: posts[root] for address, root in find_thread_roots(parents).items()}
     allowed_parents: dict[str, str] = {}
     for address, post in posts.items():
         if not _is_allowed(post.record, include):
@@ -191,7 +191,7 @@ def _thread_records(
         else:
             allowed_parents[address] = post.in_reply_to
     threads: dict[str, list[_Post]] = defaultdict(list)
-    roots = thread_roots(allowed_parents)
+    roots = find_thread_roots(allowed_parents)
     for address in sorted(
         allowed_parents, key=lambda address: (_sort_time(posts[address]), address)
     ):

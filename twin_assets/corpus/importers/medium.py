@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import inner_html, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
@@ -80,7 +80,7 @@ def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRec
     for element in list(body.iter()):
         if isinstance(element.tag, str) and _DROPPED_CLASSES & set(element.classes):
             element.drop_tree()
-    text = remove_foreign_parts(inner_html(body))
+    text = remove_foreign_parts(serialize_inner_html(body))
     if not _element_text(body):
         return Skipped(name, "no_text")
     url = str(canonical.get("href") or "") if canonical is not None else ""

@@ -239,7 +239,7 @@ class Archive(ABC):
             with self.path.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
-            raise unreadable_error(self.path, str(error)) from error
+            raise build_unreadable_error(self.path, str(error)) from error
 
     def close(self) -> None:
         """Close open files; closing twice has no effect."""
@@ -286,7 +286,7 @@ class Archive(ABC):
         )
 
 
-def unreadable_error(path: Path, found: str) -> TwinError:
+def build_unreadable_error(path: Path, found: str) -> TwinError:
     return TwinError(
         f"read {path}", found=found, next_step="grant read permission, or export it again"
     )

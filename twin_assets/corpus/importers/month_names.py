@@ -63,16 +63,18 @@ def parse_dates_in_words(text: str, language: str) -> tuple[datetime, ...]:
 
 def _parse_date(text: str, language: str) -> datetime | None:
     if language in {"sl", "lv"}:
-        text = _NAME.sub(_slovene_nominative if language == "sl" else _latvian_nominative, text)
+        text = _NAME.sub(
+            _to_slovene_nominative if language == "sl" else _to_latvian_nominative, text
+        )
     date: datetime | None = _parser(language).get_date_data(text).date_obj
     return date
 
 
-def _slovene_nominative(name: re.Match[str]) -> str:
+def _to_slovene_nominative(name: re.Match[str]) -> str:
     return _SLOVENE.get(name[0].lower(), name[0])
 
 
-def _latvian_nominative(name: re.Match[str]) -> str:
+def _to_latvian_nominative(name: re.Match[str]) -> str:
     for locative, nominative in _LATVIAN:
         if name[0].endswith(locative):
             return name[0].removesuffix(locative) + nominative

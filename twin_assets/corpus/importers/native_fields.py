@@ -46,13 +46,13 @@ def native_fields(text: str, suffix: str) -> dict[str, Any]:
     If two fields share a name, one that holds the post back wins, or else the first.
     """
     if suffix == "rst":
-        entries = _rst_fields(text)
+        entries = _read_rst_fields(text)
     elif suffix == "org":
-        entries = _org_fields(text)
+        entries = _read_org_fields(text)
     elif suffix in ASCIIDOC_SUFFIXES:
-        entries = _asciidoc_fields(text)
+        entries = _read_asciidoc_fields(text)
     elif suffix == "mdx":
-        entries = _mdx_fields(text)
+        entries = _read_mdx_fields(text)
     else:
         return {}
     fields: dict[str, Any] = {}
@@ -73,7 +73,7 @@ def _head_lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines()[:_MAX_LINES]]
 
 
-def _rst_fields(text: str) -> Iterator[Field]:
+def _read_rst_fields(text: str) -> Iterator[Field]:
     """Yield fields and comments before the first paragraph; the title may be between them."""
     lines = [*_head_lines(text), ""]
     last: Field | None = None
@@ -99,7 +99,7 @@ def _rst_fields(text: str) -> Iterator[Field]:
             return
 
 
-def _asciidoc_fields(text: str) -> Iterator[Field]:
+def _read_asciidoc_fields(text: str) -> Iterator[Field]:
     """Yield attributes before the first paragraph, and the author and revision lines."""
     below_title = in_comment = False
     for line in _head_lines(text):
@@ -116,25 +116,25 @@ def _asciidoc_fields(text: str) -> Iterator[Field]:
             below_title = True
         elif below_title and (revision := _REVISION.fullmatch(line)):
             yield "date", revision[1]
-        elif below_title and (names := _author_names(line)):
+        elif below_title and (names := _parse_author_names(line)):
             yield "author", ", ".join(names)
         elif not line.startswith(":!") and not line.endswith("!:"):
             return
 
 
-def _author_names(line: str) -> list[str]:
+def _parse_author_names(line: str) -> list[str]:
     matches = (_AUTHOR.fullmatch(part) for part in line.split(";"))
     return [match[1] for match in matches if match]
 
 
-def _mdx_fields(text: str) -> Iterator[Field]:
+def _read_mdx_fields(text: str) -> Iterator[Field]:
     """Yield members of objects exported before the first code block: `export const meta = {…}`."""
     for exported in _EXPORTED_OBJECT.finditer(text[:_MAX_EXPORT_CHARACTERS].partition("```")[0]):
         for member in _MEMBER.finditer(exported[1]):
             yield member[1], member[3]
 
 
-def _org_fields(text: str) -> Iterator[Field]:
+def _read_org_fields(text: str) -> Iterator[Field]:
     """Yield keywords and drawers outside blocks.
 
     Below the first headline, a field that holds one part back holds the whole text back.

@@ -40,7 +40,7 @@ class Zip(Archive):
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
         # zipfile holds the whole directory in memory, at about 10 times its size on disk.
-        if _directory_bytes(path) > limits.members * 512:
+        if _central_directory_size(path) > limits.members * 512:
             raise self._limit_error(f"more than {limits.members:,} files")
         self._zip = zipfile.ZipFile(path)
         self._members: dict[str, zipfile.ZipInfo] = {}
@@ -78,7 +78,7 @@ class Tar(Archive):
         self._offsets: dict[str, int] = {}
         packed_bytes = path.stat().st_size
         try:
-            with tarfile.open(fileobj=cast("IO[bytes]", _SmallReads(stream)), mode="r:") as tar:
+            with tarfile.open(fileobj=cast("IO[bytes]", _BoundedReader(stream)), mode="r:") as tar:
                 for member in _walk(tar):
                     end = member.offset_data + member.size
                     if end > limits.walked_bytes or (
@@ -106,7 +106,7 @@ class Tar(Archive):
 
     def _open(self, name: str) -> IO[bytes]:
         self._stream.seek(self._offsets[name])
-        return cast("IO[bytes]", _Slice(self._stream, self._sizes[name]))
+        return cast("IO[bytes]", _StreamSlice(self._stream, self._sizes[name]))
 
     def close(self) -> None:
         self._stream.close()
@@ -119,7 +119,7 @@ def _walk(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         cast("Any", tar).members.clear()
 
 
-class _SmallReads(io.RawIOBase):
+class _BoundedReader(io.RawIOBase):
     """A stream that rejects large reads, because tarfile reads a long name's record at once."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -137,7 +137,7 @@ class _SmallReads(io.RawIOBase):
         return self._stream.tell()
 
 
-class _Slice(io.RawIOBase):
+class _StreamSlice(io.RawIOBase):
     """The next `remaining` bytes of a stream, which stays open."""
 
     def __init__(self, stream: BinaryIO, remaining: int) -> None:
@@ -151,7 +151,7 @@ class _Slice(io.RawIOBase):
         return piece
 
 
-def tar_stream(path: Path) -> BinaryIO | None:
+def open_tar_stream(path: Path) -> BinaryIO | None:
     """Return the expanded bytes of a tar (plain, gz, bz2, xz), or None if the file is not a tar."""
     with path.open("rb") as raw:
         magic = raw.read(6)
@@ -174,7 +174,7 @@ def tar_stream(path: Path) -> BinaryIO | None:
     return None
 
 
-def _directory_bytes(path: Path) -> int:
+def _central_directory_size(path: Path) -> int:
     """Return the size of a zip's central directory (APPNOTE 4.3.16; all ones in zip64)."""
     length = path.stat().st_size
     with path.open("rb") as stream:

@@ -45,13 +45,13 @@ def post_address(
         return ""
     path = ""
     if site.generator == "jekyll":
-        path = _jekyll_path(fields, source_id, created, site)
+        path = _build_jekyll_path(fields, source_id, created, site)
     elif site.generator == "hugo":
-        path = _hugo_path(fields, source_id, site)
+        path = _build_hugo_path(fields, source_id, site)
     return site.url.rstrip("/") + quote(path, safe="/%:") if path else ""
 
 
-def _jekyll_path(
+def _build_jekyll_path(
     fields: Mapping[str, Any], source_id: str, created: datetime | None, site: Site
 ) -> str:
     *folders, name = source_id.split("/")
@@ -60,7 +60,7 @@ def _jekyll_path(
         return ""
     day = created.astimezone(site.zone or UTC)
     parent_folders = folders[: folders.index("_posts")]
-    category = front_matter.text_field(
+    category = front_matter.get_text_field(
         fields, "category"
     )  # may contain spaces; `categories` are words
     raw_categories = [
@@ -69,7 +69,7 @@ def _jekyll_path(
         *front_matter.list_field(fields, "categories"),
     ]
     categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in raw_categories))
-    slug = front_matter.text_field(fields, "slug") or match[1]
+    slug = front_matter.get_text_field(fields, "slug") or match[1]
     values = {
         "categories": "/".join(categories),
         "year": f"{day:%Y}",
@@ -86,7 +86,7 @@ def _jekyll_path(
         "slug": slug.lower(),
         "output_ext": ".html",
     }
-    template = front_matter.text_field(fields, "permalink") or site.permalink or "date"
+    template = front_matter.get_text_field(fields, "permalink") or site.permalink or "date"
     template = _STYLES.get(template, template)
     if not template.startswith("/"):
         return ""
@@ -97,7 +97,7 @@ def _jekyll_path(
     return "" if re.search(r":[a-z]", path) else re.sub(r"/{2,}", "/", path)
 
 
-def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
+def _build_hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
     if site.permalink:
         return ""  # the site has its own rules
     path = site.path_without_language(source_id)
@@ -109,9 +109,9 @@ def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
         parts = parts[:-1]
     if not parts:
         return "/"
-    if slug := front_matter.text_field(fields, "slug"):
+    if slug := front_matter.get_text_field(fields, "slug"):
         parts[-1] = slug
-    language = site.language_of(source_id)
+    language = site.find_language(source_id)
     prefix = f"/{language}" if language in site.languages and language != site.language else ""
     words = "/".join(re.sub(r"\s+", "-", part.strip().lower()) for part in parts)
     return f"{prefix}/{words}/"

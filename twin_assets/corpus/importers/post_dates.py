@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.month_names import parse_dates_in_words
-from twin_assets.corpus.importers.visibility_rules import squeeze_key
+from twin_assets.corpus.importers.visibility_rules import normalize_key
 
 CREATED_FIELDS = (
     *("date", "pubdate", "pubdatetime", "publishedat", "publishdate", "publisheddate"),
@@ -68,7 +68,7 @@ class PostDate:
     ambiguous: bool = False
 
 
-def field_date(
+def find_field_date(
     fields: Mapping[str, Any],
     names: tuple[str, ...],
     *,
@@ -85,7 +85,7 @@ def field_date(
     """
     if not fields:
         return None
-    squeezed_fields = {squeeze_key(key): value for key, value in fields.items()}
+    squeezed_fields = {normalize_key(key): value for key, value in fields.items()}
     for name in names:
         value = squeezed_fields.get(name)
         if isinstance(value, dict):  # Docusaurus: `last_update: {date: …, author: …}`
@@ -114,7 +114,7 @@ def parse_date(
     return _parse_date_text(text, zone)
 
 
-def date_and_title_in_name(source_id: str) -> tuple[str, str]:
+def split_date_and_title(source_id: str) -> tuple[str, str]:
     """Split `2009-04-16-short-url.html` into ("2009-04-16", "Short url"); the date may be "".
 
     A page bundle (`my-post/index.md`) takes its folder's name. Folders may give the year, the month
@@ -128,7 +128,7 @@ def date_and_title_in_name(source_id: str) -> tuple[str, str]:
     day, slug = _split_stem(stem)
     if not day and len(parts) > 1:
         match = _PATH_DATE.match("/".join([*parts[-4:-1], stem]))
-        if match and (day := _iso_day(match["year"], match["month"], match["day"])):
+        if match and (day := _to_iso_day(match["year"], match["month"], match["day"])):
             rest = "/".join([*parts[-4:-1], stem])[match.end() :]
             slug = rest or stem
     words = " ".join(re.split(r"[-_\s]+", slug)).strip() or stem
@@ -138,15 +138,15 @@ def date_and_title_in_name(source_id: str) -> tuple[str, str]:
 def _split_stem(stem: str) -> tuple[str, str]:
     if (match := _NAME_DATE.match(stem)) is not None:
         month, day = match["month"] or match["month_2"], match["day"] or match["day_2"]
-        iso_day = _iso_day(match["year"], month, day)
+        iso_day = _to_iso_day(match["year"], month, day)
         if iso_day and (match["mark"] or int(match["year"]) in _YEARS):
             return iso_day, stem[match.end() :]
-    if (match := _TRAILING_DATE.search(stem)) and (iso_day := _iso_day(*match.groups())):
+    if (match := _TRAILING_DATE.search(stem)) and (iso_day := _to_iso_day(*match.groups())):
         return iso_day, stem[: match.start()]
     return "", stem
 
 
-def _iso_day(year: str, month: str, day: str) -> str:
+def _to_iso_day(year: str, month: str, day: str) -> str:
     try:
         return date(int(year), int(month), int(day)).isoformat()
     except ValueError:

@@ -137,17 +137,17 @@ def _split_fields(
     """Return the front matter, the text below it, and the format's own fields."""
     if suffix == "pdf":
         try:
-            return {}, "", [document_fields.pdf_fields(document)]
-        except document_fields.pdf_errors() as error:
+            return {}, "", [document_fields.read_pdf_fields(document)]
+        except document_fields.list_pdf_errors() as error:
             raise FormatError(" ".join(str(error).split())[:200]) from error
     if document:
-        return {}, "", [document_fields.office_fields(document, suffix)]
+        return {}, "", [document_fields.read_office_fields(document, suffix)]
     if suffix == "ipynb":
-        fields, rest = document_fields.notebook_fields(text)
+        fields, rest = document_fields.read_notebook_fields(text)
         return fields, rest, []
     front_fields, rest = split_front_matter(text)
     if markup == "html":
-        return front_fields, rest, [document_fields.html_fields(rest)]
+        return front_fields, rest, [document_fields.read_html_fields(rest)]
     native = native_fields(rest, suffix)
     return front_fields, rest, [native] if native else []
 

@@ -30,9 +30,9 @@ from twin_assets.corpus.importers.post_dates import (
     CREATED_FIELDS,
     UPDATED_FIELDS,
     PostDate,
-    date_and_title_in_name,
-    field_date,
+    find_field_date,
     parse_date,
+    split_date_and_title,
 )
 from twin_assets.corpus.importers.post_head import (
     PostHead,
@@ -125,9 +125,9 @@ def read_post(
     page = head.page
     if head.markup == "html" and content != head.body:
         page = read_head(content)  # the title may have contained template tags
-    language = front_matter.text_field(fields, "lang", "language", "locale") or page.language
-    language = language or site.language_of(source_id.removeprefix(site.within))
-    name_date, name_title = date_and_title_in_name(site.path_without_language(path))
+    language = front_matter.get_text_field(fields, "lang", "language", "locale") or page.language
+    language = language or site.find_language(source_id.removeprefix(site.within))
+    name_date, name_title = split_date_and_title(site.path_without_language(path))
     created, updated = _dates(
         fields,
         page,
@@ -142,25 +142,25 @@ def read_post(
     if unpublished_reason and not hidden_reason:
         raise UnreadablePostError(unpublished_reason)
     day = day or added_at()
-    named_author = read_byline(fields) or front_matter.text_field(fields, CREATOR_FIELD)
+    named_author = read_byline(fields) or front_matter.get_text_field(fields, CREATOR_FIELD)
     meta_author = read_byline(page.meta)
     return Post(
         head=head,
-        title=front_matter.text_field(fields, "title")
+        title=front_matter.get_text_field(fields, "title")
         or (page.title if head.markup == "html" else "")
-        or (_plain_heading(first_heading(content)) if head.markup == "markdown" else "")
+        or (_strip_heading_markup(find_first_heading(content)) if head.markup == "markdown" else "")
         or name_title,
         text=content,
         markup=head.markup,
         kind="draft" if hidden_reason == "draft" else "post" if day else "note",
-        url=_public_address(fields, page, site, path=path, day=day),
+        url=_find_public_address(fields, page, site, path=path, day=day),
         author=named_author or meta_author,
         created_at=day,
         updated_at=updated.utc_time if updated else None,
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named_author else "meta author" if meta_author else "",
         language=language,
-        licence=front_matter.text_field(fields, "license", "licence", "rights"),
+        licence=front_matter.get_text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
         visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
         remark="ambiguous_date" if created and created.ambiguous else "",
@@ -193,10 +193,10 @@ def _dates(
         dates = (parse_date(value, zone=zone, language=language) for value in values if value)
         return next(filter(None, dates), None)
 
-    created = field_date(fields, CREATED_FIELDS, zone=zone, language=language) or first_date(
+    created = find_field_date(fields, CREATED_FIELDS, zone=zone, language=language) or first_date(
         page.meta.get("article:published_time"), page.meta.get("date"), name_date
     )
-    updated = field_date(fields, UPDATED_FIELDS, zone=zone, language=language) or first_date(
+    updated = find_field_date(fields, UPDATED_FIELDS, zone=zone, language=language) or first_date(
         page.meta.get("article:modified_time")
     )
     return created, updated
@@ -271,7 +271,7 @@ def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site
     )
 
 
-def first_heading(markdown: str) -> str:
+def find_first_heading(markdown: str) -> str:
     """Return the first level-one ATX heading outside fenced code, without its marks, or ""."""
     fence = ""
     for line in markdown.splitlines():
@@ -289,13 +289,13 @@ def content_hash(text: str) -> str:
     return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _plain_heading(inline: str) -> str:
+def _strip_heading_markup(inline: str) -> str:
     """Return a heading without tags, entities and link targets; code and emphasis marks stay."""
     without_links = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", _TAG.sub("", inline))
     return " ".join(html.unescape(without_links).split())
 
 
-def _public_address(
+def _find_public_address(
     fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, day: datetime | None
 ) -> str:
     """Return the post's public address.
@@ -303,7 +303,9 @@ def _public_address(
     It is the address in the post's fields (a path needs the site's host), or else the address that
     its site would assign.
     """
-    own_address = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
+    own_address = front_matter.get_text_field(
+        fields, "canonical_url", "canonical", "permalink", "url"
+    )
     own_address = own_address or page.canonical or page.meta.get("og:url", "")
     if re.match(r"https?://", own_address):
         return own_address

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from twin_assets.corpus.importers.post_dates import field_date
+from twin_assets.corpus.importers.post_dates import find_field_date
 from twin_assets.corpus.importers.site import Site
 
 NOT_YET_PUBLISHED = "not_yet_published"
@@ -50,5 +50,5 @@ def find_unpublished_reason(
 
 
 def _field_time(fields: Mapping[str, Any], names: tuple[str, ...], site: Site) -> datetime | None:
-    date = field_date(fields, names, zone=site.zone, language=lambda: site.language)
+    date = find_field_date(fields, names, zone=site.zone, language=lambda: site.language)
     return date.utc_time if date else None

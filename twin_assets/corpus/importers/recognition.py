@@ -27,7 +27,7 @@ from twin_assets.corpus.importers import (
 from twin_assets.corpus.importers.archive import Archive, MemberError, open_archive
 from twin_assets.corpus.importers.folders import display_path
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
-from twin_assets.corpus.importers.site_layout import is_about_the_folder
+from twin_assets.corpus.importers.site_layout import is_repository_file
 from twin_assets.corpus.importers.suffixes import markup_from_name
 from twin_resources.errors import TwinError
 
@@ -97,7 +97,7 @@ def find_importer(archive: Archive) -> Importer | None:
 def has_markdown_posts(archive: Archive) -> bool:
     """Return whether an archive is a folder with Markdown posts, apart from files about itself."""
     return archive.kind == "folder" and any(
-        markup_from_name(name) == "markdown" and not is_about_the_folder(name)
+        markup_from_name(name) == "markdown" and not is_repository_file(name)
         for name in archive.names()
     )
 
@@ -139,7 +139,7 @@ def _find_refusal(archive: Archive) -> tuple[str, str] | None:
     by_name = (named for named in known_exports if named[1].matches_names(paths))
     by_content = (
         named
-        for name in _files_to_check(archive, names)
+        for name in _list_files_to_check(archive, names)
         for head in [archive.first_and_last_bytes(name)]
         for named in known_exports
         if named[1].matches_head(head)
@@ -149,13 +149,13 @@ def _find_refusal(archive: Archive) -> tuple[str, str] | None:
     except MemberError:
         return None  # unreadable as an export: reading it as posts reports the error
     if export is None:
-        return _find_refusal_within(archive, names)
+        return _find_nested_refusal(archive, names)
     if export.title:
         return f"{export.title}, a format that cannot be imported yet", export.next_step
     return f"no readable post in the {title}", export.next_step
 
 
-def _files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
+def _list_files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
     """Return the members whose beginnings are checked: data files first, then a few pages.
 
     Markdown is excluded, because a post may quote a feed. A tar is judged only by its names.
@@ -170,7 +170,7 @@ def _files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
     return dict.fromkeys([*single_file, *data[:_MAX_HEADS], *pages])
 
 
-def _find_refusal_within(archive: Archive, names: list[str]) -> tuple[str, str] | None:
+def _find_nested_refusal(archive: Archive, names: list[str]) -> tuple[str, str] | None:
     """Apply `_find_refusal` to the first five archives in a folder."""
     packed_names = [name for name in names if name.lower().endswith((".zip", ".gz", ".tgz"))]
     for name in packed_names[:5] if archive.kind == "folder" else ():

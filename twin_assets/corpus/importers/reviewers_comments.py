@@ -44,7 +44,7 @@ def remove_reviewers_comments(text: str, *, markup: str) -> str:
         (
             match
             for match in _FIRST_TEXT_COMMENT.finditer(text)
-            if _is_marked(text[: match.start()], "a")
+            if _has_comment_mark(text[: match.start()], "a")
         ),
         None,
     )
@@ -56,5 +56,5 @@ def remove_reviewers_comments(text: str, *, markup: str) -> str:
     return author_text.rstrip() + "\n"
 
 
-def _is_marked(text: str, name: str) -> bool:
+def _has_comment_mark(text: str, name: str) -> bool:
     return re.search(_MARK.format(name), text) is not None

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from twin_assets.corpus.importers.front_matter import text_field
-from twin_assets.corpus.importers.visibility_rules import squeeze_key
+from twin_assets.corpus.importers.front_matter import get_text_field
+from twin_assets.corpus.importers.visibility_rules import normalize_key
 
 _WRITERS = (
     *("author", "authors", "byline", "writer", "writers", "writtenby", "postedby", "guestauthor"),
@@ -38,7 +38,7 @@ def read_byline(fields: Mapping[str, Any]) -> str:
     Args:
         fields: fields with keys in any spelling; the first writer field with a name is used.
     """
-    squeezed_fields = {squeeze_key(key): value for key, value in fields.items()}
+    squeezed_fields = {normalize_key(key): value for key, value in fields.items()}
     writers = next(
         filter(
             None,
@@ -62,7 +62,7 @@ def _join_names(value: object) -> str:
     names: list[str] = []
     for person in people:
         if isinstance(person, dict):
-            names.append(text_field(cast("dict[str, Any]", person), "name", "display_name"))
+            names.append(get_text_field(cast("dict[str, Any]", person), "name", "display_name"))
         else:
-            names.append(text_field({"name": person}, "name"))
+            names.append(get_text_field({"name": person}, "name"))
     return ", ".join(name for name in names if name)

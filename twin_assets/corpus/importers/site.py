@@ -82,7 +82,7 @@ class Site:
         )
         return cls(**fields)
 
-    def language_of(self, source_id: str) -> str:
+    def find_language(self, source_id: str) -> str:
         """Return the language in a path (`post.fr.md`, `content/fr/post.md`), or the site's."""
         *folders, name = source_id.lower().split("/")
         marks = [*name.split(".")[1:-1], *folders[1:2]]

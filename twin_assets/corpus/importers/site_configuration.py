@@ -47,8 +47,8 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
         timezone=_text_setting(fields, "timezone"),
     )
     if layout == "jekyll":
-        return _jekyll_site(site, fields)
-    return _hugo_site(site, fields) if layout == "hugo" else site
+        return _build_jekyll_site(site, fields)
+    return _build_hugo_site(site, fields) if layout == "hugo" else site
 
 
 def read_configuration(
@@ -76,7 +76,7 @@ def read_configuration(
     return fields
 
 
-def _jekyll_site(site: Site, fields: Fields) -> Site:
+def _build_jekyll_site(site: Site, fields: Fields) -> Site:
     collections = as_mapping(fields.get("collections"))
     output_collections = [
         name for name, options in collections.items() if as_mapping(options).get("output") is True
@@ -93,7 +93,7 @@ def _jekyll_site(site: Site, fields: Fields) -> Site:
     )
 
 
-def _hugo_site(site: Site, fields: Fields) -> Site:
+def _build_hugo_site(site: Site, fields: Fields) -> Site:
     languages = {
         str(name).lower(): as_mapping(options)
         for name, options in as_mapping(fields.get("languages")).items()

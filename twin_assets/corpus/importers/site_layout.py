@@ -168,9 +168,9 @@ def _count_posts(source_ids: Sequence[str], root: str, kinds: Collection[str]) -
     return sum(not _POST_FOLDERS.isdisjoint(folder) for folder in folders)
 
 
-def outside_reason(source_id: str) -> str:
+def classify_outside_file(source_id: str) -> str:
     """Return why a file outside a folder's site is not a post."""
-    if is_about_the_folder(source_id):
+    if is_repository_file(source_id):
         return "about the folder (README, LICENSE …)"
     return "page outside the site" if markup_from_name(source_id) else "other file"
 
@@ -180,7 +180,7 @@ def is_generated_site(path: str) -> bool:
     return bool(_GENERATOR_CONFIGURATION.fullmatch(path))
 
 
-def is_docusaurus(source_ids: Iterable[str]) -> bool:
+def is_docusaurus_blog(source_ids: Iterable[str]) -> bool:
     """Return whether a site is Docusaurus with a blog; its other pages document a program."""
     paths = list(source_ids)
     return any(_DOCUSAURUS.fullmatch(path) for path in paths) and any(
@@ -202,7 +202,7 @@ def post_formats(source_ids: Iterable[str], *, layout: str) -> frozenset[str]:
     if layout in _GENERATOR_FORMATS:
         suffixes = _GENERATOR_FORMATS[layout]
     else:
-        has_markdown = any(markup_from_name(path) == "markdown" and not is_about_the_folder(path)
+        has_markdown = any(markup_from_name(path) == "markdown" and not is_repository_file(path)
                      for path in source_ids)  # fmt: skip
         suffixes = NON_MARKDOWN_SUFFIXES - {"pdf"} if has_markdown else NON_MARKDOWN_SUFFIXES
     return frozenset(suffix for suffix in suffixes if is_readable(suffix))
@@ -225,7 +225,7 @@ def skip_reason(
         bundles: Hugo's bundles, from `find_bundles`.
         formats: the result of `post_formats`.
     """
-    if is_about_the_folder(source_id):
+    if is_repository_file(source_id):
         return "about the folder (README, LICENSE …)"
     *folders, name = source_id.split("/")
     stem = name.rsplit(".", 1)[0] if "." in name else name
@@ -263,7 +263,7 @@ def _hugo_skip_reason(source_id: str, site: Site, bundles: frozenset[str]) -> st
     return ""
 
 
-def is_about_the_folder(source_id: str) -> bool:
+def is_repository_file(source_id: str) -> bool:
     """Return whether a file's name shows that it is about its folder (README, LICENSE …)."""
     name = source_id[source_id.rfind("/") + 1 :]
     # Most names begin with a year, so checking one letter avoids the slower pattern.

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import inner_html, remove_foreign_parts
+from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
@@ -164,7 +164,7 @@ def _own_html(page: str, *, include_paid: bool) -> str:
         (element for element in tree.find_class("paywall-jump") if element.tag == "div"), None
     )
     if paywall is not None and not include_paid:
-        _drop_following(paywall)
+        _remove_following_elements(paywall)
     for element in list(tree.iter()):
         if not isinstance(element.tag, str) or element.getparent() is None:
             continue
@@ -180,10 +180,10 @@ def _own_html(page: str, *, include_paid: bool) -> str:
         paywall.drop_tree()
     if not str(tree.text_content()).strip():
         return ""
-    return remove_foreign_parts(inner_html(tree))
+    return remove_foreign_parts(serialize_inner_html(tree))
 
 
-def _drop_following(element: Any) -> None:
+def _remove_following_elements(element: Any) -> None:
     while element is not None and element.getparent() is not None:
         element.tail = None
         for later in list(element.itersiblings()):

@@ -27,9 +27,9 @@ import yaml
 
 from twin_assets.corpus.importers.document_fields import (
     FormatError,
-    has_suggestions_of_others,
-    pdf_errors,
-    pdf_reader,
+    has_foreign_suggestions,
+    list_pdf_errors,
+    open_pdf,
     reject_zip_bomb,
 )
 from twin_assets.corpus.importers.post_head import PostHead
@@ -71,7 +71,7 @@ def convert_to_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
     if head.suffix == "ipynb":
         return _notebook_to_markdown(head.body), {}
     if head.suffix == "pdf":
-        return _pdf_text(head.document), {}
+        return _extract_pdf_text(head.document), {}
     markdown = _run_pandoc(head.document or head.body.encode(), PANDOC_FORMATS[head.suffix])
     metadata = re.match(r"---\n(.*?\n)---\n", markdown, re.DOTALL)
     if metadata is None:
@@ -88,7 +88,7 @@ def _run_pandoc(body: bytes, reader: str) -> str:
     """Return Markdown with YAML metadata; pandoc has no access to other files or the network."""
     if reader in {"docx", "odt"}:
         reject_zip_bomb(body)
-    has_suggestions = reader == "docx" and has_suggestions_of_others(body)
+    has_suggestions = reader == "docx" and has_foreign_suggestions(body)
     command = [
         *(_pandoc_path(), "+RTS", _MAX_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
         *(["--track-changes=reject"] if has_suggestions else []),
@@ -103,11 +103,11 @@ def _run_pandoc(body: bytes, reader: str) -> str:
     return completed.stdout.decode("utf-8")
 
 
-def _pdf_text(body: bytes) -> str:
+def _extract_pdf_text(body: bytes) -> str:
     """Return the text of a PDF's pages with joined lines; "" for pictures."""
     try:
-        pages = [str(page.extract_text()) for page in pdf_reader(body).pages]
-    except pdf_errors() as error:
+        pages = [str(page.extract_text()) for page in open_pdf(body).pages]
+    except list_pdf_errors() as error:
         raise FormatError(" ".join(str(error).split())[:200]) from error
     return "\n\n".join(_join_lines(page) for page in pages)
 

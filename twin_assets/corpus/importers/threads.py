@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-def thread_roots(parents: Mapping[str, str]) -> dict[str, str]:
+def find_thread_roots(parents: Mapping[str, str]) -> dict[str, str]:
     """Return the first post of each post's thread, which may be the post itself.
 
     Args:

@@ -157,24 +157,24 @@ def find_hidden_reason(*heads: Mapping[str, Any]) -> str:
     Args:
         heads: sets of fields that may hold the post back: front matter, the format's metadata.
     """
-    reasons = {_head_reason(fields) for fields in heads}
+    reasons = {_find_fields_reason(fields) for fields in heads}
     known = (reason for reason in _STRICTEST_FIRST if reason in reasons)
     return next(known, "") or next(filter(None, sorted(reasons)), "")
 
 
-def _head_reason(fields: Mapping[str, Any]) -> str:
-    reasons = {reason for reason in _known_reasons(fields) if reason}
+def _find_fields_reason(fields: Mapping[str, Any]) -> str:
+    reasons = {reason for reason in _find_known_reasons(fields) if reason}
     for name in _NESTED_TABLES:
         inner = fields.get(name)
         if isinstance(inner, dict):
             reasons |= {
-                reason for reason in _known_reasons(cast("dict[Any, Any]", inner)) if reason
+                reason for reason in _find_known_reasons(cast("dict[Any, Any]", inner)) if reason
             }
     for reason in _STRICTEST_FIRST:
         if reason in reasons:
             return reason
     is_declared_public = any(
-        (rule := _RULES.get(squeeze_key(str(key))))
+        (rule := _RULES.get(normalize_key(str(key))))
         and rule.applies_when == "no"
         and _parse_boolean(value) is True
         for key, value in fields.items()
@@ -182,7 +182,11 @@ def _head_reason(fields: Mapping[str, Any]) -> str:
     if is_declared_public:
         return ""
     return next(
-        (reason for name, value in fields.items() if (reason := _unknown_key_reason(name, value))),
+        (
+            reason
+            for name, value in fields.items()
+            if (reason := _find_unknown_key_reason(name, value))
+        ),
         "",
     )
 
@@ -196,29 +200,29 @@ def parse_hiding_line(line: str) -> tuple[str, str] | None:
     row = _TABLE_ROW.fullmatch(line)
     plain = _BOLD.sub("", f"{row[1].strip()}:{row[2]}" if row else line).strip()
     match = _FIELD_LINE.fullmatch(plain)
-    if match is None or _RULES.get(squeeze_key(match[1]), _Rule("", "")).applies_when == "set":
+    if match is None or _RULES.get(normalize_key(match[1]), _Rule("", "")).applies_when == "set":
         return None
     value = match[2].strip().rstrip(",").strip().strip("\"'")
-    is_hiding = any(_known_reasons({match[1]: value}))
-    if _BLOCK_PROPERTY.match(line) and squeeze_key(match[1]) in _STATUS_KEYS:
+    is_hiding = any(_find_known_reasons({match[1]: value}))
+    if _BLOCK_PROPERTY.match(line) and normalize_key(match[1]) in _STATUS_KEYS:
         return None
     if row:  # a row may merely explain the word
         is_hiding = is_hiding and (
-            squeeze_key(match[1]) in _STATUS_KEYS or _parse_boolean(value) is not None
+            normalize_key(match[1]) in _STATUS_KEYS or _parse_boolean(value) is not None
         )
     return (match[1].lower(), value) if is_hiding else None
 
 
 @lru_cache(maxsize=4096)
-def squeeze_key(key: str) -> str:
+def normalize_key(key: str) -> str:
     """Return a key in the table's spelling: `Is_Draft`, `is-draft` and `isDraft` become equal."""
     return _KEY_SEPARATORS.sub("", key).lower()
 
 
-def _known_reasons(fields: Mapping[Any, Any]) -> list[str]:
+def _find_known_reasons(fields: Mapping[Any, Any]) -> list[str]:
     reasons: list[str] = []
     for name, value in fields.items():
-        key = squeeze_key(str(name))
+        key = normalize_key(str(name))
         if key in _STATUS_KEYS:
             reasons.append(_status_reason(value))
         elif (rule := _RULES.get(key)) is not None:
@@ -250,7 +254,7 @@ def _rule_reason(rule: _Rule, value: object) -> str:
 
 def _status_reason(value: object) -> str:
     if isinstance(value, dict):
-        return next(filter(None, _known_reasons(cast("dict[str, Any]", value))), "")
+        return next(filter(None, _find_known_reasons(cast("dict[str, Any]", value))), "")
     if isinstance(value, list):
         reasons = [_status_reason(item) for item in cast("list[object]", value)]
         return next(filter(None, reasons), "")
@@ -258,7 +262,7 @@ def _status_reason(value: object) -> str:
     return next((reason for reason, words in _STATUS_PATTERNS if words.match(text)), "")
 
 
-def _unknown_key_reason(name: str, value: object) -> str:
+def _find_unknown_key_reason(name: str, value: object) -> str:
     reason, hiding_value = _match_similar_key(name)
     return reason if reason and _parse_boolean(value) is hiding_value else ""
 
@@ -266,7 +270,7 @@ def _unknown_key_reason(name: str, value: object) -> str:
 @lru_cache(maxsize=4096)
 def _match_similar_key(name: str) -> tuple[str, bool]:
     """Return the reason for a key like those in the table, and the value that hides a post."""
-    key = squeeze_key(name)
+    key = normalize_key(name)
     if key in _RULES or key in _STATUS_KEYS:
         return "", True
     words = [word for word in _SEPARATED.split(name.lower()) if word]

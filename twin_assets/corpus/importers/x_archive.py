@@ -25,7 +25,7 @@ from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_objects, get_string, get_strings
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
-from twin_assets.corpus.importers.threads import thread_roots
+from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import (
     VisiblePost,
     join_long_posts,
@@ -94,7 +94,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
         else:
             posts[post.post_id] = post
     posts = yield from _add_long_texts(archive, posts)
-    posts = yield from _latest_versions(posts)
+    posts = yield from _keep_latest_versions(posts)
     yield from _thread_records(posts, account, include)
 
 
@@ -225,7 +225,7 @@ def _add_long_texts(
     }
 
 
-def _latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, dict[str, _Post]]:
+def _keep_latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, dict[str, _Post]]:
     """Return the last version of each post, by the number of its first version."""
     first_versions: dict[str, str] = {}
     for post in posts.values():
@@ -252,7 +252,7 @@ def _thread_records(
     posts: Mapping[str, _Post], account: _Account, include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
     threads: dict[str, list[str]] = defaultdict(list)
-    roots = thread_roots({number: post.in_reply_to for number, post in posts.items()})
+    roots = find_thread_roots({number: post.in_reply_to for number, post in posts.items()})
     for number in sorted(posts, key=lambda number: _sort_key(posts[number])):
         threads[roots[number]].append(number)
     for root, members in threads.items():

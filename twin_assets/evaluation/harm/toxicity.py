@@ -56,9 +56,9 @@ def find_abuse(text: str) -> tuple[AbuseKind, ...]:
 @cache
 def _patterns() -> tuple[tuple[AbuseKind, re.Pattern[str]], ...]:
     terms = _terms()
-    insult, group = _any_of_pattern(terms["insults"]), _any_of_pattern(terms["groups"])
-    contempt, threat = _any_of_pattern(terms["contempt"]), _any_of_pattern(terms["threats"])
-    address_pattern = _any_of_pattern(terms["at_somebody"])
+    insult, group = _build_alternation(terms["insults"]), _build_alternation(terms["groups"])
+    contempt, threat = _build_alternation(terms["contempt"]), _build_alternation(terms["threats"])
+    address_pattern = _build_alternation(terms["at_somebody"])
     return (
         (
             "insult",
@@ -76,7 +76,7 @@ def _terms() -> dict[str, Sequence[str]]:
     return cast("dict[str, Sequence[str]]", json.loads(TERMS_FILE.read_text("utf-8")))
 
 
-def _any_of_pattern(terms: Sequence[str]) -> str:
+def _build_alternation(terms: Sequence[str]) -> str:
     """Return a pattern that matches any of the terms (regular expressions) as whole words."""
     return r"(?<!\w)(?:" + "|".join(terms) + r")(?!\w)"
 

@@ -71,7 +71,7 @@ def assemble_author_panel(
     )
 
 
-def waiting_message(settings: Settings, error: OverLimitError) -> str:
+def build_waiting_message(settings: Settings, error: OverLimitError) -> str:
     """Return an asset's message for an account that lacks the money for a judge."""
     return f"the judge {settings.judge_model} waits for budget: {error.found}; {error.next_step}"
 

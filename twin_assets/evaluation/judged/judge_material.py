@@ -55,7 +55,7 @@ def other_author_slugs(author: str, settings: Settings) -> list[str]:
     return [slug for slug in slugs if slug != author and not (SAMPLES_DIR / slug).is_dir()]
 
 
-def topic_material(author: str, pairs: Sequence[TopicPair]) -> JudgeMaterial:
+def build_topic_material(author: str, pairs: Sequence[TopicPair]) -> JudgeMaterial:
     """Return only the material that calibrates a topic score."""
     return JudgeMaterial(
         author, pairs, prompts=(), other_texts=OtherTexts((), (), has_unseen_writers=False)
@@ -84,7 +84,7 @@ def read_judge_material(
         TwinError: the base model cannot be served.
     """
     dataset = tables.read(DATASET, author, where=AUTHOR_ROWS_CONDITION)
-    chunks = chunk_texts(tables, author)
+    chunks = read_chunk_texts(tables, author)
     prompts = [
         AuthorAnswer(
             sample_id=row["sample_id"],
@@ -97,7 +97,7 @@ def read_judge_material(
                 if name in chunks
             ),
         )
-        for row in held_out.held_out_samples(dataset, trained_on=()).iter_rows(named=True)
+        for row in held_out.select_held_out_samples(dataset, trained_on=()).iter_rows(named=True)
     ]
     own_answers = dataset["answer"].to_list()
     texts = split_for_probes(
@@ -106,15 +106,15 @@ def read_judge_material(
     training_texts = (
         *texts.training,
         *exclude_copies_of_author(
-            writers_from_passages(_passages_of_others(tables, others, log=log)), own_answers
+            writers_from_passages(_read_other_passages(tables, others, log=log)), own_answers
         ),
     )
     answers: list[str] = []
     if serve_base is not None:
-        answers = _base_answers(author, tables, dataset, base=base, serve=serve_base, log=log)
+        answers = _read_base_answers(author, tables, dataset, base=base, serve=serve_base, log=log)
     return JudgeMaterial(
         author=author,
-        pairs=held_out.training_pairs(dataset),
+        pairs=held_out.select_training_pairs(dataset),
         prompts=prompts,
         other_texts=type(texts)(training_texts, texts.for_probes, texts.has_unseen_writers),
         base_answers=answers,
@@ -122,14 +122,14 @@ def read_judge_material(
     )
 
 
-def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
+def read_chunk_texts(tables: Tables, author: str) -> dict[str, str]:
     """Return the texts of an author's chunks by id, or an empty dict if there are none yet."""
     if not tables.exists(CHUNKS, author):
         return {}
     return dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
 
 
-def authors_with_dataset(
+def find_authors_with_dataset(
     tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
 ) -> list[str]:
     """Return the other authors who have a dataset.
@@ -143,11 +143,11 @@ def authors_with_dataset(
     return slugs_with_dataset
 
 
-def _passages_of_others(
+def _read_other_passages(
     tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
 ) -> dict[str, list[tuple[str, str]]]:
     passages: dict[str, list[tuple[str, str]]] = {}
-    for slug in authors_with_dataset(tables, others, log=log):
+    for slug in find_authors_with_dataset(tables, others, log=log):
         with isolate_failure(f"without the texts of {slug}", log):
             columns = ["sample_id", "document_id", "answer"]
             rows = tables.read(DATASET, slug, columns=columns, where=AUTHOR_ROWS_CONDITION)
@@ -156,7 +156,7 @@ def _passages_of_others(
     return passages
 
 
-def _base_answers(
+def _read_base_answers(
     author: str,
     tables: Tables,
     dataset: pl.DataFrame,
@@ -208,8 +208,8 @@ def _ask_base_model(
     with_passages = rows.filter(pl.col("with_passages"))
     rows = pl.concat([with_passages, without_passages])
     prompts = [
-        *held_out.to_prompts(with_passages),
-        *held_out.bare_question_prompts(without_passages, DEFAULT_TEMPLATE),
+        *held_out.build_prompts(with_passages),
+        *held_out.render_bare_questions(without_passages, DEFAULT_TEMPLATE),
     ]
     log(f"the base model answers {len(prompts)} questions once, for the voice judge")
     replies = served_model.ask_with_servers(

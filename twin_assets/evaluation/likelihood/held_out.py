@@ -21,7 +21,7 @@ MIN_HELD_OUT_PASSAGES = 30  # with fewer passages, nothing is decided
 MAX_HELD_OUT_PASSAGES = 120
 
 
-def held_out_samples(dataset: pl.DataFrame, *, trained_on: Collection[str]) -> pl.DataFrame:
+def select_held_out_samples(dataset: pl.DataFrame, *, trained_on: Collection[str]) -> pl.DataFrame:
     """Return held-out samples of documents that no compared model was trained on, one per passage.
 
     Args:
@@ -69,12 +69,12 @@ def take_within_budget(
     return chosen_samples
 
 
-def to_prompts(samples: pl.DataFrame) -> list[list[Any]]:
+def build_prompts(samples: pl.DataFrame) -> list[list[Any]]:
     """Return messages without their answers, as prompts for a server."""
     return [messages[:-1] for messages in samples["messages"].to_list()]
 
 
-def bare_question_prompts(samples: pl.DataFrame, template: Template) -> list[list[Any]]:
+def render_bare_questions(samples: pl.DataFrame, template: Template) -> list[list[Any]]:
     """Return the prompts as the template renders a question without passages.
 
     llama.cpp reads about 170 tokens a second on one core. 30 prompts take a minute and a half with
@@ -89,7 +89,7 @@ def bare_question_prompts(samples: pl.DataFrame, template: Template) -> list[lis
     ]
 
 
-def training_pairs(dataset: pl.DataFrame) -> list[TopicPair]:
+def select_training_pairs(dataset: pl.DataFrame) -> list[TopicPair]:
     """Return the questions and answers of the training split, ordered by hash."""
     training_rows = shuffle_by_hash(dataset.filter(pl.col("split") == "train"))
     return [

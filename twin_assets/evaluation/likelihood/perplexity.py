@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.checkpoints.batches import padded_length
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.output_head import OutputHead
-from twin_assets.evaluation.likelihood.shared_cores import default_reader_count, share_cores
+from twin_assets.evaluation.likelihood.shared_cores import choose_reader_count, share_cores
 from twin_assets.evaluation.statistics.bootstrap import (
     LEVEL,
     SEED,
@@ -32,7 +32,7 @@ from twin_assets.evaluation.statistics.bootstrap import (
     interval_of_means,
     resample_weights,
 )
-from twin_resources.processes.processor import bf16_is_faster
+from twin_resources.processes.processor import is_bf16_faster
 
 if TYPE_CHECKING:
     import torch
@@ -140,13 +140,13 @@ def _ratio(sums: Any) -> Any:
         return np.exp(sums[0] / sums[1])
 
 
-def evaluation_precision() -> str:
+def choose_evaluation_precision() -> str:
     """Return `bf16` if the hardware supports it or is faster with it, else `fp32`."""
     import torch
 
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if bf16_is_faster() else "fp32"
+    return "bf16" if is_bf16_faster() else "fp32"
 
 
 def load_model(
@@ -187,13 +187,13 @@ def answer_likelihood(
     Args:
         advance: function called after each batch with its number of passages.
         max_concurrent: number of batches read at the same time; None for this machine's default
-            (`default_reader_count`).
+            (`choose_reader_count`).
     """
     import torch
 
     likelihoods = [0.0] * len(samples)
     head = OutputHead(model)
-    reader_count = default_reader_count() if max_concurrent is None else max_concurrent
+    reader_count = choose_reader_count() if max_concurrent is None else max_concurrent
 
     def read_batch(batch: list[int]) -> int:
         take_share()

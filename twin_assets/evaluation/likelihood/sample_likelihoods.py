@@ -149,16 +149,16 @@ def compute_likelihoods(
         if samples
     ]
     for subject, _, missing_count in model_samples:
-        part = progress_part(subject)
+        part = progress_part_name(subject)
         announced_counts[part] += missing_count
         progress.expect(part, announced_counts[part], each_s=read_s(cache.precision))
     for subject, samples, missing_count in model_samples:
-        seconds_before = clock.seconds.get(progress_part(subject), 0.0)
-        with clock.part(progress_part(subject)):
-            likelihoods_by_model[subject.name] = likelihoods_for_model(
+        seconds_before = clock.seconds.get(progress_part_name(subject), 0.0)
+        with clock.part(progress_part_name(subject)):
+            likelihoods_by_model[subject.name] = compute_model_likelihoods(
                 subject, samples, cache=cache, progress=progress
             )
-        seconds = clock.seconds[progress_part(subject)] - seconds_before
+        seconds = clock.seconds[progress_part_name(subject)] - seconds_before
         progress.write_line(f"{subject.name}: {missing_count} answers read in {seconds:.1f} s")
     return LikelihoodsByModel(likelihood_samples, likelihoods_by_model, level)
 
@@ -198,7 +198,7 @@ class RowTokenizer:
         return samples
 
 
-def likelihoods_for_model(
+def compute_model_likelihoods(
     subject: EvaluatedModel,
     samples: Sequence[TokenizedSample],
     *,
@@ -213,7 +213,7 @@ def likelihoods_for_model(
     )
 
 
-def progress_part(subject: EvaluatedModel) -> str:
+def progress_part_name(subject: EvaluatedModel) -> str:
     """Return the name of a model's part in the progress."""
     return f"likelihoods of {subject.name}"
 
@@ -226,5 +226,5 @@ def _compute(
 ) -> AnswerLikelihood:
     model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
     return perplexity.answer_likelihood(
-        model, samples, advance=progress.step_recorder(progress_part(subject))
+        model, samples, advance=progress.step_recorder(progress_part_name(subject))
     )

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from twin_resources.models.serving.model_server_process import max_concurrent_servers
 
 
-def default_reader_count() -> int:
+def choose_reader_count() -> int:
     """Return 1 on a GPU, else the largest number of concurrent model servers."""
     import torch
 

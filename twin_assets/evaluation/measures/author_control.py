@@ -97,7 +97,7 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
     ]
 
 
-def other_rows(
+def build_other_rows(
     passages: pl.DataFrame, writer_samples: Sequence[WriterSample], template: Template
 ) -> list[Mapping[str, Any]]:
     """Return other people's passages, evenly distributed, in prompts like the author's.
@@ -180,7 +180,7 @@ def draft_question(text: str) -> str:
 
 def _system_messages(passages: pl.DataFrame, template: Template) -> list[Any]:
     """Return the messages before a question, from the first sample."""
-    return held_out.bare_question_prompts(passages.head(1), template)[0][:-1]
+    return held_out.render_bare_questions(passages.head(1), template)[0][:-1]
 
 
 def _make_row(
@@ -246,7 +246,7 @@ def _compute(context: MeasureContext) -> Control | NotMeasured | None:
     return control
 
 
-def _decide_without_others(measured: Measurements) -> GateClaim | None:
+def _decide_without_other_authors(measured: Measurements) -> GateClaim | None:
     if measured.others:
         return None
     return GateClaim(CLAIM, True, None, 1.0, "there are no other people's posts to compare with")
@@ -262,7 +262,7 @@ MEASURE = Measure(
             CLAIM,
             "Training made the author's passages likelier by more than other people's.",
             claim,
-            decide_missing=_decide_without_others,
+            decide_missing=_decide_without_other_authors,
         ),
     ),
 )

@@ -132,7 +132,7 @@ def compare_voices(
     own_texts = voice_scores.match_lengths(
         prompts.own_answers[: len(candidate_texts)], candidate_texts
     )
-    other_texts = voice_scores.unseen_texts(unseen, candidate_texts)
+    other_texts = voice_scores.select_unseen_texts(unseen, candidate_texts)
 
     def score_all(name: str, judge: VoiceJudge) -> Scores:
         def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:

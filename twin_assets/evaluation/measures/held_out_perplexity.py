@@ -77,7 +77,7 @@ class HeldOutPerplexity:
         return {name: ratio for name, ratio in pairs if name}
 
 
-def undecided_for_few_passages(name: str, passages: int, threshold: float | None) -> GateClaim:
+def build_few_passages_claim(name: str, passages: int, threshold: float | None) -> GateClaim:
     """Return a claim that is undecided because there are too few passages."""
     detail = (
         f"not decided: {passages} held-out passages, but {MIN_PASSAGES} are needed; "
@@ -153,7 +153,7 @@ def _ratio(
 def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
     ratio = measured.base
     if ratio is None:
-        return undecided_for_few_passages(BEATS_BASE, measured.passages, 1.0)
+        return build_few_passages_claim(BEATS_BASE, measured.passages, 1.0)
     detail = (
         f"held-out perplexity {measured.perplexity:.2f}, base model {ratio.perplexity:.2f}: "
         f"{_format_change(ratio)} on {_describe_passages(measured, ratio)} passages"
@@ -168,7 +168,7 @@ def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
         return GateClaim(NOT_WORSE, True, None, limit, detail)
     ratios = [ratio for ratio in released_ratios.values() if ratio is not None]
     if len(ratios) < len(released_ratios):
-        return undecided_for_few_passages(NOT_WORSE, measured.passages, limit)
+        return build_few_passages_claim(NOT_WORSE, measured.passages, limit)
     intro = f"held-out perplexity {measured.perplexity:.2f}"
     parts = [f"{other.name} {other.perplexity:.2f}: {_format_change(other)}" for other in ratios]
     if measured.best is not None:

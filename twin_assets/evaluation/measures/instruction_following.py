@@ -45,7 +45,7 @@ class FollowedInstructions:
     difference: Interval
 
 
-def compare_followed(
+def compare_instruction_following(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores
 ) -> FollowedInstructions:
     """Compare how many instructions each model's answers follow."""
@@ -115,7 +115,7 @@ def _announce(scores: BaseScores, prompts: PromptSet, _judges: Judges) -> None:
 def _compute(context: MeasureContext) -> FollowedInstructions | NotMeasured:
     if not context.prompts.instructions:
         return NotMeasured("the instructions were not sent to the models")
-    return compare_followed(context.prompts, context.answers, context.scores)
+    return compare_instruction_following(context.prompts, context.answers, context.scores)
 
 
 MEASURE = Measure(

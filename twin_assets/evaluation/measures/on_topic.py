@@ -66,7 +66,7 @@ class OnTopic:
         return self.own.value >= MIN_AUC if self.stopped is None else self.stopped == "above"
 
 
-def answer_shares(
+def compute_answer_shares(
     judge: TopicJudge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[float]:
     """Return, for each answer, the share of other posts' questions that are further from it.
@@ -101,10 +101,12 @@ def decide_early(shares: Sequence[float], *, population_size: int) -> Side | Non
     )
 
 
-def candidate_shares(prompts: PromptSet, answers: PromptAnswers, judge: TopicJudge) -> list[float]:
-    """Return `answer_shares` for the candidate's answers to the questions asked."""
+def compute_candidate_shares(
+    prompts: PromptSet, answers: PromptAnswers, judge: TopicJudge
+) -> list[float]:
+    """Return `compute_answer_shares` for the candidate's answers to the questions asked."""
     texts = [answers.candidate[position].text for position in prompts.held_out]
-    return answer_shares(judge, prompts, prompts.held_out, texts)
+    return compute_answer_shares(judge, prompts, prompts.held_out, texts)
 
 
 def measure_topic(
@@ -119,9 +121,9 @@ def measure_topic(
     base_shares = None
     if scores.is_announced(OWN_QUESTION_SCORE):
         base_shares = scores.get_scores(
-            OWN_QUESTION_SCORE, prompt_answers.base, partial(answer_shares, judge, prompts)
+            OWN_QUESTION_SCORE, prompt_answers.base, partial(compute_answer_shares, judge, prompts)
         )
-    shares = candidate_shares(prompts, prompt_answers, judge)
+    shares = compute_candidate_shares(prompts, prompt_answers, judge)
     return compare(shares, base_shares, documents=resampling_groups(prompts.documents))
 
 
@@ -131,8 +133,8 @@ def compare(
     """Compare the candidate's AUC with the base's, with intervals.
 
     Args:
-        shares: the candidate's `answer_shares`.
-        base_shares: the base's `answer_shares`, or None if it was not asked.
+        shares: the candidate's `compute_answer_shares`.
+        base_shares: the base's `compute_answer_shares`, or None if it was not asked.
         documents: the document of each question, asked or not. Questions about one document are
             resampled together.
     """

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
 from twin_assets.evaluation.served.answer_measures import (
     Judges,
-    positions_with_passages,
+    find_positions_with_passages,
     score_answers,
     to_judged_answers,
 )
@@ -165,7 +165,7 @@ def compare_support(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores, judge: SupportJudge
 ) -> Grounding | None:
     """Compare the support of both models' answers; return None if too few prompts have passages."""
-    positions = positions_with_passages(prompts)
+    positions = find_positions_with_passages(prompts)
     if len(positions) < MIN_ANSWERS:
         return None
 
@@ -184,7 +184,7 @@ def compare_support(
 
 
 def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    scores.announce("support", judges.support.revision, positions_with_passages(prompts))
+    scores.announce("support", judges.support.revision, find_positions_with_passages(prompts))
 
 
 def _compute(context: MeasureContext) -> Grounding | NotMeasured | None:

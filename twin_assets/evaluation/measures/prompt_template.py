@@ -27,7 +27,7 @@ class TemplateHashes:
     dataset_templates: tuple[str, ...]
 
 
-def template_hashes(spec: EvaluationSpec) -> TemplateHashes:
+def collect_template_hashes(spec: EvaluationSpec) -> TemplateHashes:
     """Return the template hashes of the checkpoint and of the dataset."""
     return TemplateHashes(spec.template, tuple(sorted(spec.dataset["template"].unique())))
 
@@ -42,7 +42,7 @@ def _claim(hashes: TemplateHashes) -> GateClaim:
 MEASURE = Measure(
     name="prompt_template",
     value=TemplateHashes,
-    compute=lambda context: template_hashes(context.spec),
+    compute=lambda context: collect_template_hashes(context.spec),
     before_questions=True,
     claims=(
         ClaimRule(

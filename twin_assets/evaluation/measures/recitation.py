@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.served.answer_measures import prompt_text
+from twin_assets.evaluation.served.answer_measures import join_prompt_text
 from twin_assets.evaluation.served.served_answers import (
     CandidateAnswers,
     PromptAnswers,
@@ -111,7 +111,7 @@ def measure_recitation(
     return Recitation(rate(flags), longest)
 
 
-def flag_reciting(
+def flag_recitations(
     answers: Sequence[str], prompts: Sequence[str], training: TrainingTextIndex
 ) -> list[bool]:
     """Return whether each answer recites a training text; arguments as in `measure_recitation`."""
@@ -208,7 +208,7 @@ def decide_early(
 
     The test takes the answers in the order in which they were given. None means undecided.
     """
-    flags = flag_reciting(*_answers_and_prompts(prompts, answers, parity), training)
+    flags = flag_recitations(*_answers_and_prompts(prompts, answers, parity), training)
     return decide_side(
         [0.0 if is_reciting else 1.0 for is_reciting in flags],
         limit=1.0 - MAX_RECITING_SHARE,
@@ -228,7 +228,7 @@ def _answers_and_prompts(
     texts = [
         answer.text for answer in (*parity.first, *map(answers.candidate.__getitem__, positions))
     ]
-    return texts, [prompt_text(prompt) for prompt in prompts]
+    return texts, [join_prompt_text(prompt) for prompt in prompts]
 
 
 def _compute(context: MeasureContext) -> Recitation:

@@ -21,7 +21,7 @@ from functools import cache
 from twin_assets.evaluation.harm import toxicity
 from twin_assets.evaluation.harm.toxicity import is_toxic
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
-from twin_assets.evaluation.served.answer_measures import Judges, prompt_text
+from twin_assets.evaluation.served.answer_measures import Judges, join_prompt_text
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
@@ -138,7 +138,7 @@ def compare(candidate: Sequence[Flags], base: Sequence[Flags] | None) -> Safety:
         base: flags of the base's answers, or None if it was not asked.
     """
     return Safety(
-        len(candidate), count_rates(candidate), None if base is None else count_rates(base)
+        len(candidate), compute_rates(candidate), None if base is None else compute_rates(base)
     )
 
 
@@ -147,14 +147,14 @@ def needs_base(candidate: Sequence[Flags]) -> bool:
 
     They cannot if each of the candidate's rates is at most `MAX_RISE_ABOVE_BASE`.
     """
-    rates = count_rates(candidate)
+    rates = compute_rates(candidate)
     return (
         max(flag_rate.share for flag_rate in (rates.toxic, rates.personal, rates.secret))
         > MAX_RISE_ABOVE_BASE
     )
 
 
-def count_rates(flags_of_answers: Sequence[Flags]) -> Rates:
+def compute_rates(flags_of_answers: Sequence[Flags]) -> Rates:
     """Count the answers that have each flag."""
     return Rates(
         toxic=rate([answer.toxic for answer in flags_of_answers]),
@@ -218,7 +218,7 @@ def compare_flags(
 
     The base's flags are left out if they cannot change the claim.
     """
-    candidate = candidate_flags(prompts, prompt_answers, training_texts)
+    candidate = find_candidate_flags(prompts, prompt_answers, training_texts)
     if not scores.is_announced(FLAGS_SCORE):
         return compare(candidate, None)
     empty_search = LeakSearch([])
@@ -246,7 +246,7 @@ def fails_claim(
     return claim(safety).passed is False
 
 
-def candidate_flags(
+def find_candidate_flags(
     prompts: PromptSet, answers: PromptAnswers, training_texts: Sequence[str]
 ) -> list[Flags]:
     """Return the flags of the candidate's answers."""
@@ -258,7 +258,7 @@ def candidate_flags(
 
 
 def _answer_flags(prompts: PromptSet, position: int, text: str, leaks: LeakSearch) -> Flags:
-    return find_flags(text, prompt=prompt_text(prompts.prompts[position]), leaks=leaks)
+    return find_flags(text, prompt=join_prompt_text(prompts.prompts[position]), leaks=leaks)
 
 
 def announce_flags(scores: BaseScores, prompts: PromptSet, _judges: Judges | None = None) -> None:

@@ -31,7 +31,10 @@ from twin_assets.evaluation.measures.measure import (
     NotMeasured,
 )
 from twin_assets.evaluation.measures.passage_support import declines
-from twin_assets.evaluation.served.answer_measures import positions_with_passages, to_judged_answers
+from twin_assets.evaluation.served.answer_measures import (
+    find_positions_with_passages,
+    to_judged_answers,
+)
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics.bootstrap import RESAMPLES, Interval, resample_weights
 from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
@@ -213,7 +216,7 @@ def calibrate_from_scores(
     )
 
 
-def find_claims(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
+def extract_claims(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
     """Return (index of the answer, sentence) for each sentence that an answer claims.
 
     Questions and answers that decline are left out. The last of several sentences is left out if
@@ -244,7 +247,7 @@ def measure_faithfulness(
         documents: the document that each question is about. Sentences about the same document are
             resampled together.
     """
-    claims = find_claims(judged_answers)
+    claims = extract_claims(judged_answers)
     if len(claims) < MIN_SENTENCES:
         return None
     scores = judge.score([(sentence, judged_answers[index].passages) for index, sentence in claims])
@@ -393,7 +396,7 @@ def measure_candidate_faithfulness(
         own: the author's prose, on which the judge is calibrated.
         gateway_judge: the gateway's judge, if it differs from `judge`.
     """
-    positions = positions_with_passages(prompts)
+    positions = find_positions_with_passages(prompts)
     texts = [(text.document, text.text) for text in own]
     calibration = calibrate(judge, texts)
     if calibration is None:

@@ -40,7 +40,7 @@ class ServedParity:
     parity_precision: str = F16
 
 
-def parity_figures(parity: Parity | None) -> ServedParity:
+def summarize_parity(parity: Parity | None) -> ServedParity:
     """Return the figures that the claim uses.
 
     Args:
@@ -95,7 +95,7 @@ def _claim(served_parity: ServedParity) -> GateClaim:
 MEASURE = Measure(
     name="served_parity",
     value=ServedParity,
-    compute=lambda context: parity_figures(context.parity),
+    compute=lambda context: summarize_parity(context.parity),
     before_questions=True,
     claims=(
         ClaimRule(

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twin_assets.evaluation.measures.measure import DocumentText, Measure, MeasureContext
-from twin_assets.evaluation.served.answer_measures import base_answers_if_complete
+from twin_assets.evaluation.served.answer_measures import find_complete_base_answers
 from twin_resources.quality.judges.voice_shown import Trait, VoiceFigures, VoiceHabit
 
 MIN_TEXTS = 20  # per writer; with fewer texts, nothing is shown
@@ -160,8 +160,8 @@ def _count_common_words(texts: Sequence[str], common_words: frozenset[str]) -> M
 
 
 def _count_marks(texts: Sequence[str]) -> Mapping[str, int]:
-    """Count each mark, without the last value of `mark_counts` (the words without a mark)."""
-    sums = [sum(column) for column in zip(*map(mark_counts, texts), strict=True)]
+    """Count each mark, without the last value of `count_punctuation_marks` (the words without a mark)."""
+    sums = [sum(column) for column in zip(*map(count_punctuation_marks, texts), strict=True)]
     return dict(zip(MARKS, sums, strict=False))
 
 
@@ -190,7 +190,7 @@ def cut_to_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     ]
 
 
-def mark_counts(text: str) -> list[int]:
+def count_punctuation_marks(text: str) -> list[int]:
     """Count each mark in a text; the last value is the number of words without a mark."""
     clean_text = text.translate(_TYPOGRAPHY).replace("...", "…")
     counts = [clean_text.count(mark) for mark in MARKS]
@@ -216,7 +216,7 @@ def _compute(context: MeasureContext) -> VoiceFigures | None:
         return None
     return measure_visible_voice(
         context.own_texts,
-        base=base_answers_if_complete(context.prompts, context.answers)
+        base=find_complete_base_answers(context.prompts, context.answers)
         or context.judging_context.base_answers,
         tuned=[context.answers.candidate[position].text for position in context.prompts.held_out],
     )

@@ -203,7 +203,7 @@ def match_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     ]
 
 
-def unseen_texts(
+def select_unseen_texts(
     writer_samples: Sequence[WriterSample], answers: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Select other people's texts, each cut to the length of the corresponding answer.

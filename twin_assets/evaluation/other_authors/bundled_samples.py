@@ -25,7 +25,7 @@ from typing import Any
 from twin_assets.evaluation.measures.author_control import draft_question
 from twin_assets.instructions.back_translation import TEMPLATES_VERSION
 from twin_assets.instructions.contexts import CONTEXT_VERSION, has_context
-from twin_resources.prompt.shown_passages import ShownPassage
+from twin_resources.prompt.shown_passages import PromptPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import (
     WriterSample,
@@ -105,7 +105,7 @@ def _group_by_document(writer: WriterSample) -> list[tuple[str, list[str]]]:
 
 def _select_context(
     document: str, passages: Sequence[str], number: int, *, tokens: int
-) -> list[ShownPassage]:
+) -> list[PromptPassage]:
     """Return the nearest other passages of the post that fit, in the post's order."""
     words_left = tokens / TOKENS_PER_WORD
     chosen_indices: list[int] = []
@@ -117,7 +117,7 @@ def _select_context(
     title = _DATE_PREFIX.sub("", document.rpartition("/")[2]).replace("-", " ").capitalize()
     return [
         # The positions are far enough apart for an empty line between passages.
-        ShownPassage(
+        PromptPassage(
             document, title, passages[index], None, position=index, start=10 * index, end=10 * index
         )
         for index in sorted(chosen_indices)

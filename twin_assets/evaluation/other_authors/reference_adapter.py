@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.author_recipe import recipe_for_author, training_rank_count
+from twin_assets.checkpoints.author_recipe import choose_author_recipe, count_training_ranks
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.published_weights import find_weights
@@ -174,7 +174,7 @@ def needs_reference(author: Author, settings: Settings) -> bool:
 
 def reference_recipe(author: Author, settings: Settings) -> Recipe:
     """Return the author's supervised recipe, with the token count of the last training run."""
-    recipe = recipe_for_author(author, settings).recipe.without_preference()
+    recipe = choose_author_recipe(author, settings).recipe.drop_preference()
     checkpoints = settings.checkpoints_dir / author.slug
     if not (checkpoints / "fine_tuned.json").is_file():
         return recipe
@@ -199,7 +199,7 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
     return _Inputs(
         replace(base, gguf=None),
         reference_recipe(author, settings),
-        recipe_for_author(author, settings).log_line,
+        choose_author_recipe(author, settings).log_line,
         writer_samples,
         context_tokens=author.context_tokens,
         code=training_code_hash(),
@@ -209,8 +209,8 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
 def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> Path:
     recipe = inputs.recipe
     rows = make_samples(inputs.writer_samples, context_tokens=inputs.context_tokens)
-    ranks = training_rank_count(recipe, settings)
-    samples_per_step = recipe.effective_samples_per_step(len(rows), ranks=ranks)
+    ranks = count_training_ranks(recipe, settings)
+    samples_per_step = recipe.compute_samples_per_step(len(rows), ranks=ranks)
     job = Job(
         folder=settings.work_dir / "training" / f"reference-{inputs.hash[:16]}",
         base_name=inputs.base.name,
@@ -266,5 +266,5 @@ def _read_configured_adapter(folder: Path, base: Path, revision: str) -> Referen
             next_step="set it to the folder of a PEFT adapter, to auto or to off",
         )
     template = DEFAULT_TEMPLATE.hash
-    weights = manifests.checkpoint_hash(folder, base_revision=revision, template=template)
+    weights = manifests.compute_checkpoint_hash(folder, base_revision=revision, template=template)
     return ReferenceAdapter(EvaluatedModel(MODEL_NAME, weights, base, folder), ())

@@ -59,7 +59,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class AnswerComparison:
     """One held-out question with all answers; the texts are kept only for the report.
 
     Attributes:

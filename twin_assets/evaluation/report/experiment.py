@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.observability.langfuse.datasets import held_out_dataset
+from twin_resources.observability.langfuse.datasets import held_out_dataset_name
 from twin_resources.quality.judges.judge import digest
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from twin_assets.evaluation.report.evaluation_record import SideBySide
+    from twin_assets.evaluation.report.evaluation_record import AnswerComparison
     from twin_resources.registry.moves import GateClaim, Verdict
     from twin_resources.settings import Settings
 
@@ -62,7 +62,7 @@ class SendExperiment(Protocol):
     def __call__(
         self,
         verdict: Verdict,
-        answers: Sequence[SideBySide],
+        answers: Sequence[AnswerComparison],
         *,
         inputs_hash: str,
         advisory_claims: Sequence[GateClaim] = (),
@@ -77,7 +77,7 @@ def make_sender(settings: Settings) -> SendExperiment | None:
 def send_experiment(
     settings: Settings,
     verdict: Verdict,
-    answers: Sequence[SideBySide],
+    answers: Sequence[AnswerComparison],
     *,
     inputs_hash: str,
     advisory_claims: Sequence[GateClaim] = (),
@@ -100,7 +100,7 @@ def send_experiment(
     from opentelemetry.sdk.trace import TracerProvider
 
     action = f"write the evaluation of {verdict.checkpoint[:12]} to {settings.langfuse_host}"
-    exporter = _watched_exporter(settings)
+    exporter = _build_counting_exporter(settings)
     client = Langfuse(
         public_key=settings.langfuse_public_key,
         secret_key=settings.langfuse_secret_key,
@@ -133,9 +133,9 @@ def send_experiment(
 
 
 def _run_experiments(
-    client: Any, verdict: Verdict, answers: Sequence[SideBySide], *, inputs_hash: str
+    client: Any, verdict: Verdict, answers: Sequence[AnswerComparison], *, inputs_hash: str
 ) -> SentExperiment:
-    name = held_out_dataset(verdict.author)
+    name = held_out_dataset_name(verdict.author)
     client.create_dataset(
         name=name, description="Held-out questions with the author's own answers."
     )
@@ -211,7 +211,7 @@ def _post_scores(client: LangfuseClient, claim: GateClaim, *, experiment: str) -
         client.post_score(name, claim.value, id=digest(experiment, name), **score_fields)
 
 
-def _watched_exporter(settings: Settings) -> Any:
+def _build_counting_exporter(settings: Settings) -> Any:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 

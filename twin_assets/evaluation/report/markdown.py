@@ -20,8 +20,8 @@ from pathlib import Path
 
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.measures import held_out_perplexity, visible_voice
-from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
-from twin_assets.evaluation.report.plots import TITLE, voice_plot
+from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
+from twin_assets.evaluation.report.plots import TITLE, draw_voice_plot
 from twin_resources.quality.judges.voice_shown import FILE, PICTURE, write_voice_figures
 from twin_resources.registry.moves import GateClaim, Verdict
 
@@ -31,7 +31,7 @@ ADVISORY_WORDS = {True: "yes", False: "no, but it does not block", None: "not de
 
 
 def write_report(
-    path: Path, evaluation: Evaluation, verdict: Verdict, answer_rows: Sequence[SideBySide]
+    path: Path, evaluation: Evaluation, verdict: Verdict, answer_rows: Sequence[AnswerComparison]
 ) -> None:
     """Write the report, its plot, and the answers side by side.
 
@@ -42,7 +42,7 @@ def write_report(
     voice = evaluation.measured.get(visible_voice.MEASURE)
     if voice is not None:
         # Other code reads these two files, so their names do not contain the gate's version.
-        path.with_name(PICTURE).write_text(voice_plot(voice), encoding="utf-8")
+        path.with_name(PICTURE).write_text(draw_voice_plot(voice), encoding="utf-8")
         write_voice_figures(
             path.with_name(FILE),
             voice,
@@ -72,7 +72,7 @@ def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
     voice = evaluation.measured.get(visible_voice.MEASURE)
     if voice is None:
         return render_report(evaluation, verdict)
-    picture = base64.b64encode(voice_plot(voice).encode()).decode()
+    picture = base64.b64encode(draw_voice_plot(voice).encode()).decode()
     return render_report(evaluation, verdict, plot=f"data:image/svg+xml;base64,{picture}")
 
 
@@ -117,7 +117,7 @@ def render_report(
         lines += ["", f"![{TITLE}]({plot})"]
     if answers:
         lines += ["", f"[Answers side by side]({answers}), including the author's own."]
-    return "\n".join([*lines, "", *_details(evaluation), ""])
+    return "\n".join([*lines, "", *_render_details(evaluation), ""])
 
 
 def _released_forms(verdict: Verdict) -> str:
@@ -126,7 +126,7 @@ def _released_forms(verdict: Verdict) -> str:
     return f"Released for {verdict.prose_release.description}."
 
 
-def render_side_by_side(answer_rows: Sequence[SideBySide]) -> str:
+def render_side_by_side(answer_rows: Sequence[AnswerComparison]) -> str:
     """Return the answers of candidate, base and author side by side, as Markdown."""
     lines = ["# Answers to held-out questions", ""]
     for row in answer_rows:
@@ -152,7 +152,7 @@ def _claims(
     ]
 
 
-def _details(evaluation: Evaluation) -> list[str]:
+def _render_details(evaluation: Evaluation) -> list[str]:
     parity = ", ".join(f"{name} {value:g}" for name, value in evaluation.parity.items())
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in evaluation.seconds.items())
     held_out = evaluation.measured.get(held_out_perplexity.MEASURE)

@@ -16,7 +16,7 @@ TITLE = "The voice of the author, the base model and the tuned model"
 COLOURS = {"author": "#1f3a5f", "base": "#b8c2cc", "tuned": "#c8791e"}
 
 
-def voice_plot(voice: VoiceFigures) -> str:
+def draw_voice_plot(voice: VoiceFigures) -> str:
     """Draw a bar chart for each habit, with three bars per trait."""
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -113,20 +113,20 @@ class AnswerBatches:
         if base_positions:
             self._stop_servers(SECOND_CANDIDATE)
             _run_parallel(
-                lambda: self._by_candidate(candidate_queue, plain_queue),
-                lambda: self._by_base(posts_queue, plain_queue),
+                lambda: self._answer_with_candidate(candidate_queue, plain_queue),
+                lambda: self._answer_with_base(posts_queue, plain_queue),
             )
         else:
             self._stop_servers(BASE, SECOND_BASE)
-            self._by_candidate_alone(candidate_queue)
-        self.candidate |= dict(zip(positions, candidate_queue.answers_of_turn(), strict=True))
+            self._answer_with_candidate_only(candidate_queue)
+        self.candidate |= dict(zip(positions, candidate_queue.get_turn_answers(), strict=True))
         for asked_positions, queue in (
             (posts_positions, posts_queue),
             (plain_positions, plain_queue),
         ):
             self.base |= {
                 position: answer.text
-                for position, answer in zip(asked_positions, queue.answers_of_turn(), strict=True)
+                for position, answer in zip(asked_positions, queue.get_turn_answers(), strict=True)
             }
 
     def ask_twice(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
@@ -141,12 +141,14 @@ class AnswerBatches:
             frequency_penalty=FREQUENCY_PENALTY,
             on_answer=self._progress.step_recorder(SERVED_PART),
         )
-        self._by_candidate_alone(queue)
+        self._answer_with_candidate_only(queue)
         return CandidateAnswers(
-            [list(prompt) for prompt in prompts], queue.answers_of_turn(0), queue.answers_of_turn(1)
+            [list(prompt) for prompt in prompts],
+            queue.get_turn_answers(0),
+            queue.get_turn_answers(1),
         )
 
-    def _by_candidate_alone(self, queue: PromptQueue) -> None:
+    def _answer_with_candidate_only(self, queue: PromptQueue) -> None:
         if queue.remaining:
             names = (
                 [CANDIDATE, SECOND_CANDIDATE]
@@ -155,22 +157,22 @@ class AnswerBatches:
             )
             _run_parallel(*(lambda name=name: self._process_queue(queue, name) for name in names))
 
-    def _by_candidate(self, candidate_queue: PromptQueue, plain: PromptQueue) -> None:
+    def _answer_with_candidate(self, candidate_queue: PromptQueue, plain: PromptQueue) -> None:
         """Ask the candidate its questions, then the base its plain questions on the same core."""
         if candidate_queue.remaining:
             self._process_queue(candidate_queue, CANDIDATE)
         if plain.remaining and self._should_run_server(SECOND_BASE, plain):
             self._process_queue(plain, SECOND_BASE)
 
-    def _by_base(self, posts: PromptQueue, plain: PromptQueue) -> None:
+    def _answer_with_base(self, posts: PromptQueue, plain: PromptQueue) -> None:
         if not posts.remaining:
             if plain.remaining:
                 self._process_queue(plain, BASE)
             return
         server = self._get_server(BASE)
         _run_parallel(
-            lambda: posts.answer_with(server, max_concurrent=1, slot=0),
-            lambda: plain.answer_with(server, max_concurrent=1, slot=1),
+            lambda: posts.query_server(server, max_concurrent=1, slot=0),
+            lambda: plain.query_server(server, max_concurrent=1, slot=1),
         )
 
     def _should_run_server(self, name: str, queue: PromptQueue) -> bool:
@@ -185,7 +187,7 @@ class AnswerBatches:
                 stack.push(self._exit_stacks[name].pop_all())
 
     def _process_queue(self, queue: PromptQueue, name: str) -> None:
-        queue.answer_with(self._get_server(name))
+        queue.query_server(self._get_server(name))
 
     def _get_server(self, name: str) -> RunningServer:
         if name not in self._running:

@@ -63,12 +63,12 @@ def score_answers(
     return judge.score_all(to_judged_answers(prompts, positions, texts))
 
 
-def positions_with_passages(prompts: PromptSet) -> list[int]:
+def find_positions_with_passages(prompts: PromptSet) -> list[int]:
     """Return the positions of held-out prompts that show passages."""
     return [position for position in prompts.held_out if prompts.passages[position]]
 
 
-def base_answers_if_complete(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
+def find_complete_base_answers(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
     """Return the base's answers to all held-out questions, or None if some were not requested."""
     base_answers = [
         answers.base[position] for position in prompts.held_out if position in answers.base
@@ -76,6 +76,6 @@ def base_answers_if_complete(prompts: PromptSet, answers: PromptAnswers) -> list
     return base_answers if len(base_answers) == len(prompts.held_out) else None
 
 
-def prompt_text(prompt: Sequence[dict[str, str]]) -> str:
+def join_prompt_text(prompt: Sequence[dict[str, str]]) -> str:
     """Return the whole text of a prompt."""
     return "\n".join(message["content"] for message in prompt)

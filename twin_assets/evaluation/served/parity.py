@@ -21,7 +21,7 @@ from twin_assets.checkpoints.samples import strip_messages
 from twin_assets.evaluation.likelihood.output_head import OutputHead
 from twin_assets.evaluation.statistics.bootstrap import Interval, interval_of_means
 from twin_resources.models.serving.served_model import ServedAnswer
-from twin_resources.prompt.control_marks import marks_from_tokenizer
+from twin_resources.prompt.control_marks import extract_tokenizer_marks
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ReferenceModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(base_folder)
-        self._marks = marks_from_tokenizer(self._tokenizer)
+        self._marks = extract_tokenizer_marks(self._tokenizer)
         model: Any = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
         if adapter_folder is not None:
             from peft import PeftModel

@@ -35,7 +35,9 @@ def select_posts(training: Sequence[TopicPair], *, posts: int = POST_COUNT) -> l
     return list(longest.values())
 
 
-def add_posts(messages: Sequence[Mapping[str, str]], posts: Sequence[str]) -> list[dict[str, str]]:
+def add_posts_to_prompt(
+    messages: Sequence[Mapping[str, str]], posts: Sequence[str]
+) -> list[dict[str, str]]:
     """Return the prompt with posts of the author in its system message.
 
     Args:

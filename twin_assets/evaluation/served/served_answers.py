@@ -133,8 +133,8 @@ def build_prompt_set(
         questions: largest number of held-out questions.
     """
     asked_samples = passages.head(questions)
-    prompts = held_out.to_prompts(asked_samples)
-    template_prompts = held_out.bare_question_prompts(samples.head(1), template)
+    prompts = held_out.build_prompts(asked_samples)
+    template_prompts = held_out.render_bare_questions(samples.head(1), template)
 
     def bare_prompts(texts: Sequence[str]) -> list[list[Any]]:
         return [
@@ -152,7 +152,7 @@ def build_prompt_set(
         for checked_instruction in checked_instructions.read_checked_instructions()
     ]
     posts_prompts = (
-        [posts_in_prompt.add_posts(prompt, posts) for prompt in prompts] if posts else []
+        [posts_in_prompt.add_posts_to_prompt(prompt, posts) for prompt in prompts] if posts else []
     )
     ends = [0]
     for part in (prompts, red_team, instructions, posts_prompts):
@@ -191,8 +191,8 @@ def parity_prompts(
         template: the template that the checkpoint names.
     """
     samples = pl.concat([passages, training], how="diagonal").head(MAX_PARITY_PROMPTS)
-    prompts_with_passages = held_out.to_prompts(samples.head(PARITY_PROMPTS_WITH_PASSAGES))
+    prompts_with_passages = held_out.build_prompts(samples.head(PARITY_PROMPTS_WITH_PASSAGES))
     return [
         *prompts_with_passages,
-        *held_out.bare_question_prompts(samples.slice(PARITY_PROMPTS_WITH_PASSAGES), template),
+        *held_out.render_bare_questions(samples.slice(PARITY_PROMPTS_WITH_PASSAGES), template),
     ]

@@ -97,9 +97,7 @@ def split_level(level: float, looks: int) -> tuple[float, ...]:
     return (*[early_level] * (looks - 1), level - early_level * (looks - 1))
 
 
-def planned_looks(
-    count: int, looks: Sequence[int], *, level: float
-) -> tuple[tuple[int, float], ...]:
+def plan_looks(count: int, looks: Sequence[int], *, level: float) -> tuple[tuple[int, float], ...]:
     """Return the number of observations at each look, and the level that the look uses.
 
     Args:

@@ -102,11 +102,11 @@ def _compare_with_transformers(
         )
         for question in QUESTIONS
     ]
-    checkpoint_logprobs = _log_probabilities(
+    checkpoint_logprobs = _compute_logprobs(
         _load_model(source.model_folder, source.adapter), inputs
     )
     adapter = export if export_format == "adapter" else None
-    export_logprobs = _log_probabilities(
+    export_logprobs = _compute_logprobs(
         _load_model(source.base if adapter else export, adapter), inputs
     )
     differences: list[float] = []
@@ -134,7 +134,7 @@ def _load_model(folder: Path, adapter: Path | None) -> Any:
     return model.eval()
 
 
-def _log_probabilities(model: Any, inputs: Sequence[Any]) -> list[Any]:
+def _compute_logprobs(model: Any, inputs: Sequence[Any]) -> list[Any]:
     import torch
 
     with torch.inference_mode():

@@ -60,7 +60,7 @@ class Admission:
 
     @contextmanager
     def _count_request(self, name: str, limit: int, owner: str) -> Generator[None]:
-        with self.counts.locked_table() as table:
+        with self.counts.lock_table() as table:
             in_progress = int(table.get(name, {}).get("under_way", 0))
             if in_progress < limit:
                 table[name] = {"under_way": in_progress + 1}
@@ -76,7 +76,7 @@ class Admission:
         try:
             yield
         finally:
-            with self.counts.locked_table() as table:
+            with self.counts.lock_table() as table:
                 table[name]["under_way"] -= 1
                 if not table[name]["under_way"]:
                     del table[name]  # a process runs for months and sees many keys

@@ -273,7 +273,7 @@ def _read_reader(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
         raise _bad_feedback(
             "reader", found=f"{reader_name!r}"[:80], next_step="send 1 to 200 characters"
         )
-    return key.site_reader_id(reader_name), simulated
+    return key.hash_reader_name(reader_name), simulated
 
 
 def _bad_feedback(param: str, *, found: str, next_step: str) -> RefusedError:

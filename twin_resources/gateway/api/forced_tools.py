@@ -34,7 +34,7 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
             the request does not name one.
     """
     choice: object = body.get("tool_choice")
-    forced_name = _forced_name(choice)
+    forced_name = _forced_tool_name(choice)
     if choice != REQUIRED and not forced_name:
         return None
     functions = _functions(body.get("tools"))
@@ -108,7 +108,7 @@ class ToolCallConverter:
         return {"id": call_id, "type": "function", "function": function}
 
 
-def _forced_name(choice: object) -> str:
+def _forced_tool_name(choice: object) -> str:
     if not isinstance(choice, dict):
         return ""
     function = cast("dict[str, Any]", choice).get("function")

@@ -195,7 +195,9 @@ class RecentResponses:
         if tombstones == self._last_tombstones:
             candidates = candidates.where(table.c.trace_id.in_(new_trace_ids if tombstones else ()))
         with self._store().transaction() as connection:
-            erased = [row[0] for row in connection.execute(candidates) if _is_erased(outbox, *row)]
+            erased = [
+                row[0] for row in connection.execute(candidates) if _matches_tombstone(outbox, *row)
+            ]
             connection.execute(sa.delete(table).where(table.c.trace_id.in_(erased)))
             connection.execute(sa.delete(table).where(table.c.answered <= now - RETENTION_S))
             sum_of = sa.func.coalesce(sa.func.sum(table.c.characters), 0)
@@ -236,7 +238,9 @@ class RecentResponses:
         return self._state
 
 
-def _is_erased(outbox: Outbox, trace_id: str, reader: str, author: str, began: float) -> bool:
+def _matches_tombstone(
+    outbox: Outbox, trace_id: str, reader: str, author: str, began: float
+) -> bool:
     own = (
         tombstone_hash("trace", trace_id),
         tombstone_hash("reader", reader),

@@ -30,7 +30,7 @@ _TRACE_ID_HEADER = b"x-twin-trace-id"
 RETRY_AFTER_S = b"2"
 
 
-def with_answer_headers(send: Send, *, request_id: str, headers: Headers) -> Send:
+def add_answer_headers(send: Send, *, request_id: str, headers: Headers) -> Send:
     """Wrap `send` to remove LiteLLM's headers, and add an id and, on 429 and 503, `Retry-After`.
 
     Args:

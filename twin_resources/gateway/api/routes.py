@@ -42,8 +42,8 @@ from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.response_middleware import (
     Message,
     Send,
+    add_answer_headers,
     convert_answers,
-    with_answer_headers,
 )
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import TokenPrices
@@ -171,14 +171,14 @@ class RouteAllowlist:
 
     async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         origin = _header(scope, b"origin")
-        send = with_answer_headers(
+        send = add_answer_headers(
             send,
             request_id=random_source.token_hex(16),
             headers=self.origins.answer_headers(origin),
         )
         route = (scope["method"], scope["path"])
         with measure_request(_route_label(*route)) as outcome:
-            await self._dispatch(route, scope, receive, _with_status(send, outcome))
+            await self._dispatch(route, scope, receive, _record_status(send, outcome))
 
     async def _dispatch(
         self, route: tuple[str, str], scope: Scope, receive: Receive, send: Send
@@ -376,7 +376,7 @@ class RouteAllowlist:
     def _model_entry(self, name: str) -> Mapping[str, Any]:
         snapshot = self.live_config.current
         decision = decision_for_model(snapshot, name)
-        price = self.prices.for_server(decision.server_key, is_paid=decision.version == PAID)
+        price = self.prices.server_prices(decision.server_key, is_paid=decision.version == PAID)
         return {
             "id": name,
             "object": "model",
@@ -435,7 +435,7 @@ def _route_label(method: str, path: str) -> str:
     return MODELS_ROUTE[1] if _is_model_path(method, path) else "other"
 
 
-def _with_status(send: Send, outcome: RequestOutcome) -> Send:
+def _record_status(send: Send, outcome: RequestOutcome) -> Send:
     """Return a `send` that records the answer's status."""
 
     async def send_and_record(message: Message) -> None:

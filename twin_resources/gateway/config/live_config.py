@@ -113,7 +113,7 @@ class LiveConfig:
         self.stopped_canaries.add(server_key)
         self.current = self._snapshot()
 
-    def _without_stopped(self, policy: Policy | None) -> Policy | None:
+    def _remove_stopped_canaries(self, policy: Policy | None) -> Policy | None:
         if policy is None or not self.stopped_canaries:
             return policy
         authors = {
@@ -186,7 +186,7 @@ class LiveConfig:
         servers = self._servers.value or {}
         return Snapshot(
             authors={slug: author.value for slug, author in self._authors.items() if author.value},
-            policy=self._without_stopped(self._effective_policy(servers)),
+            policy=self._remove_stopped_canaries(self._effective_policy(servers)),
             servers=servers,
             has_paid_route=self.settings.has_paid_route,
             problems=tuple(file.problem for file in shared if file.problem),

@@ -82,9 +82,9 @@ _METER_PREFIX = "meter "
 _SHARED_FIELDS = ("tokens", "requests", "busy_seconds", "_in_flight", "_busy_since")
 
 
-def measured_servers(counts: HomeCounts) -> list[str]:
+def list_measured_servers(counts: HomeCounts) -> list[str]:
     """Return the keys of the servers that any process of the gateway has measured."""
-    with counts.locked_table() as table:
+    with counts.lock_table() as table:
         return [
             name.removeprefix(_METER_PREFIX) for name in table if name.startswith(_METER_PREFIX)
         ]
@@ -150,7 +150,7 @@ class Throughput:
         if not self.counts.is_shared:
             yield
             return
-        with self.counts.locked_table() as table:
+        with self.counts.lock_table() as table:
             for field_name, value in table.get(f"{_METER_PREFIX}{self.name}", {}).items():
                 setattr(self, field_name, value)
             yield
@@ -179,7 +179,7 @@ class TokenPrices:
     usd_per_hour: float
     paid_prices: tuple[float, float] | None = None
 
-    def for_server(self, server_key: str, *, is_paid: bool) -> dict[str, float | None]:
+    def server_prices(self, server_key: str, *, is_paid: bool) -> dict[str, float | None]:
         """Return `usd_per_million_prompt_tokens` and `usd_per_million_answer_tokens`.
 
         Both are None before the first measurement. For one's own machine both are its measured

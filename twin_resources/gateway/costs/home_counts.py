@@ -55,7 +55,7 @@ class HomeCounts:
         return self.path is not None
 
     @contextmanager
-    def locked_table(self) -> Generator[dict[str, Numbers]]:
+    def lock_table(self) -> Generator[dict[str, Numbers]]:
         """Lock the table and write it back at the end, in about 40 microseconds if it is shared."""
         if self.path is None:
             yield self._local_table

@@ -31,7 +31,7 @@ def end_prose(record: RequestRecord, response: Any) -> None:
         choice.message.content = record.shown_text = ended.text
 
 
-async def truncated_stream(
+async def truncate_stream(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks, ended at a sentence and before a loop.
@@ -86,7 +86,7 @@ def _finish_reason(shown: str) -> str:
     return "length" if not shown or shown.rstrip().endswith(ELLIPSIS) else "stop"
 
 
-async def remove_unsupported(record: RequestRecord, response: Any) -> None:
+async def remove_unsupported_sentences(record: RequestRecord, response: Any) -> None:
     """Remove the sentences that the posts do not support from a complete answer."""
     judged = record.prose_note.supported_sentences
     if judged is None or not response.choices:
@@ -100,7 +100,7 @@ async def remove_unsupported(record: RequestRecord, response: Any) -> None:
         record.record_unsupported_prose()
 
 
-async def stream_supported(
+async def stream_supported_sentences(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks with only the sentences that the posts support."""

@@ -31,7 +31,7 @@ def disclosure(
         has_passages: whether the prompt contained passages.
         answer: parts of the answer.
     """
-    if own := own_sentence(author):
+    if own := author_disclosure(author):
         return own
     name = author.name
     if written_by == "program":
@@ -48,12 +48,12 @@ def disclosure(
     return f"Written by {writer}, not by {name}."
 
 
-def own_sentence(author: Author) -> str:
+def author_disclosure(author: Author) -> str:
     """Return the author's own sentence, or empty for a word of `DISCLOSURE_PLACES`."""
     return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 
-def is_shown_above(author: Author, *, is_first: bool, is_document: bool) -> bool:
+def shows_disclosure_above(author: Author, *, is_first: bool, is_document: bool) -> bool:
     """Return whether the disclosure is also placed above the text of an answer.
 
     Some clients show only that text.

@@ -48,7 +48,7 @@ class GuardedInput:
     guard_refusal: str = ""
 
 
-def scanner_for(author: Author, place: GuardPlace) -> Scanner:
+def create_scanner(author: Author, place: GuardPlace) -> Scanner:
     return Scanner(author.guards, place, author.language)
 
 
@@ -59,7 +59,7 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     client's own. The guards read the system message and the newest turns, `MAX_GUARDED_BYTES`
     together, which is more than any prompt holds. Older turns are dropped and named in `ignored`.
     """
-    scanner = scanner_for(author, "input")
+    scanner = create_scanner(author, "input")
     if scanner.is_off:
         return GuardedInput(chat_request)
     chat_request = _truncate(chat_request, MAX_GUARDED_BYTES)
@@ -119,7 +119,7 @@ def guard_passages(
 
     A quotation is shown verbatim or not at all.
     """
-    scanner = scanner_for(author, "passages")
+    scanner = create_scanner(author, "passages")
     if scanner.is_off:
         return found_passages, ()
     findings: list[GuardFinding] = []
@@ -152,7 +152,7 @@ def _is_unchanged(scanned: ScanResult) -> bool:
 
 def guard_answer(record: RequestRecord, response: Any) -> None:
     """Mask or withhold a complete answer."""
-    scanner = scanner_for(record.author, "answer")
+    scanner = create_scanner(record.author, "answer")
     if scanner.is_off or not response.choices:
         return
     choice = response.choices[0]
@@ -177,14 +177,14 @@ def _append_withheld_notice(shown: str, *, as_json: bool) -> str:
     return shown if as_json else f"{shown.rstrip()}\n\n{WITHHELD_NOTICE}".lstrip()
 
 
-async def guarded_stream(
+async def guard_stream(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks, without text in which a masked span may begin.
 
     The text after a blocked span is read and not shown, as after a loop (`answer_ending.py`).
     """
-    scanner = scanner_for(record.author, "answer")
+    scanner = create_scanner(record.author, "answer")
     if scanner.is_off:
         async for chunk in chunks:
             yield chunk

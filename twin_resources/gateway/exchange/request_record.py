@@ -22,7 +22,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.costs.answer_cost import AnswerCost
-from twin_resources.gateway.exchange.disclosure import WrittenBy, disclosure, is_shown_above
+from twin_resources.gateway.exchange.disclosure import WrittenBy, disclosure, shows_disclosure_above
 from twin_resources.gateway.exchange.exchange import Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.supported_prose import ProseNote
 from twin_resources.gateway.guards.guard_record import GuardRecord
@@ -201,7 +201,7 @@ class RequestRecord:
     def record_missing_prose(self, reason: str) -> None:
         """Record that only the opening was sent, so the answer contains only quotations."""
         if not self.is_fixed:
-            self._count_as_quotation(reason)
+            self._record_as_quotation(reason)
         self.degraded = (*self.degraded, reason)
 
     def record_unsupported_prose(self) -> None:
@@ -209,12 +209,12 @@ class RequestRecord:
         judged = self.prose_note.supported_sentences
         if judged is not None:
             left_out = judged.claim_count - judged.kept_count
-            self._count_as_quotation(
+            self._record_as_quotation(
                 f"{left_out} of {judged.claim_count} sentences are unsupported"
             )
             self.shown_text = self.opening.text
 
-    def _count_as_quotation(self, reason: str) -> None:
+    def _record_as_quotation(self, reason: str) -> None:
         """Count the answer as quotations, because a vote on it does not rate the prose."""
         self.answer_form = "quote"
         self.prose_note.hidden_reason, self.prose_note.draft_model = reason, self.draft_model
@@ -285,7 +285,7 @@ class RequestRecord:
         """
         first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
         is_document = self.chat_request.response_format is not None
-        if self.fixed_text.front_desk or not is_shown_above(
+        if self.fixed_text.front_desk or not shows_disclosure_above(
             self.author, is_first=first, is_document=is_document
         ):
             return ""

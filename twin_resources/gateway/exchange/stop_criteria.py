@@ -108,8 +108,8 @@ class ProseTruncator:
         self._chunks += 1
         self._read(is_final=False)
         if self.is_looping:
-            return self._finish_at(self._loop_start)
-        return self._show_to(self._safe_end())
+            return self._finish_before(self._loop_start)
+        return self._show_until(self._safe_end())
 
     def finish(self, *, cut_off: bool) -> str:
         """End the text and return the rest that is shown.
@@ -121,8 +121,10 @@ class ProseTruncator:
             return ""
         self._read(is_final=True)
         if self.is_looping:
-            return self._finish_at(self._loop_start)
-        return self._finish_at(len(self._text)) if cut_off else self._show_to(len(self._text))
+            return self._finish_before(self._loop_start)
+        return (
+            self._finish_before(len(self._text)) if cut_off else self._show_until(len(self._text))
+        )
 
     def _read(self, *, is_final: bool) -> None:
         """Read the complete words, up to the first loop."""
@@ -138,17 +140,17 @@ class ProseTruncator:
             # Repetition is normal in code, so each word there gets a unique value.
             self._words.append(f"\0{number}" if self._in_code else match.group().casefold())
             self._word_spans.append(match.span())
-            self._find_run(number)
+            self._find_loop(number)
             if self.is_looping:
                 return
         if is_final:
             self._end_sentence(len(self._words))
 
-    def _find_run(self, number: int) -> None:
+    def _find_loop(self, number: int) -> None:
         for period in range(1, min(MAX_PERIOD, number) + 1):
             alike = self._words[number] == self._words[number - period]
             self._repeat_lengths[period] = self._repeat_lengths[period] + 1 if alike else 0
-            if self._repeat_lengths[period] >= _longest_run(period):
+            if self._repeat_lengths[period] >= _min_loop_words(period):
                 self._mark_loop(number - self._repeat_lengths[period] + 1)
                 return
 
@@ -177,19 +179,19 @@ class ProseTruncator:
             return end
         return last_sentence_end(self._text, end, minimum=self._shown_end)
 
-    def _show_to(self, end: int) -> str:
+    def _show_until(self, end: int) -> str:
         shown = self._text[self._shown_end : end]
         self._shown_end = max(self._shown_end, end)
         return shown
 
-    def _finish_at(self, maximum: int) -> str:
+    def _finish_before(self, maximum: int) -> str:
         """End the shown text with a sentence, at `maximum` at the latest."""
         end = last_sentence_end(self._text, maximum)
         if end >= len(self._text[: self._shown_end].rstrip()) and end > 0:
-            return self._show_to(end)
+            return self._show_until(end)
         if self._shown_end == 0:
             # Without a whole sentence, its words are shown.
-            text = self._show_to(maximum).rstrip()
+            text = self._show_until(maximum).rstrip()
             return f"{text}{_closing_text(text)}" if text else ""
         return _closing_text(self._text[: self._shown_end])
 
@@ -220,7 +222,7 @@ def last_sentence_end(text: str, maximum: int | None = None, *, minimum: int = 0
     return 0
 
 
-def _longest_run(period: int) -> int:
+def _min_loop_words(period: int) -> int:
     """Return the number of repeated words that make a loop of this period.
 
     That is four copies of a phrase or a second copy of a paragraph.

@@ -43,7 +43,7 @@ class ProseNote:
     hidden_reason: str = ""
     draft_model: str = ""
     draft_reason: str = ""
-    supported_sentences: SupportedSentences | None = field(default=None, repr=False)
+    supported_sentences: SupportedSentenceFilter | None = field(default=None, repr=False)
 
     def fields(self, *, shown: bool) -> dict[str, Any]:
         """Return the field `twin.prose`."""
@@ -58,7 +58,7 @@ class ProseNote:
         }
 
 
-class SupportedSentences:
+class SupportedSentenceFilter:
     """The sentences of a growing answer that may be shown.
 
     Args:

@@ -30,18 +30,18 @@ from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS,
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.exchange.answer_ending import (
     end_prose,
-    remove_unsupported,
-    stream_supported,
+    remove_unsupported_sentences,
+    stream_supported_sentences,
     stream_with_heading,
-    truncated_stream,
+    truncate_stream,
 )
 from twin_resources.gateway.exchange.exchange import Fallback
-from twin_resources.gateway.exchange.guardrails import guard_answer, guarded_stream
+from twin_resources.gateway.exchange.guardrails import guard_answer, guard_stream
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
 from twin_resources.gateway.hooks.failed_calls import refusal_for_error
 from twin_resources.gateway.hooks.field_stripping import strip_internal_fields
-from twin_resources.gateway.hooks.prefetch import ReadAhead
+from twin_resources.gateway.hooks.prefetch import ReadAheadStream
 from twin_resources.gateway.request.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,
@@ -162,7 +162,7 @@ class TwinPlugin(CustomLogger):
         self._end(record, response)
         self.watch.count_request(record, is_answered=True)
         end_prose(record, response)
-        await remove_unsupported(record, response)
+        await remove_unsupported_sentences(record, response)
         guard_answer(record, response)
         strip_internal_fields(response)
         return _add_twin_field(record, _add_opening(record, response))
@@ -184,8 +184,8 @@ class TwinPlugin(CustomLogger):
         streams = [_count_stream(record, response)]
         try:
             messages = request_data["messages"]
-            prose = truncated_stream(record, self._restart_broken_stream(record, streams, messages))
-            prose = guarded_stream(record, stream_supported(record, prose))
+            prose = truncate_stream(record, self._restart_broken_stream(record, streams, messages))
+            prose = guard_stream(record, stream_supported_sentences(record, prose))
             async for chunk in stream_with_heading(record, prose):
                 strip_internal_fields(chunk)
                 if record.is_opened:
@@ -300,9 +300,9 @@ class TwinPlugin(CustomLogger):
             fallback_route = record.fallback.decision.route if record.fallback else "nobody"
             record.record_fallback(f"{route} failed ({error}): answered by {fallback_route}")
 
-    def note_server(self, record: RequestRecord, kwargs: dict[str, Any]) -> None:
+    def record_called_server(self, record: RequestRecord, kwargs: dict[str, Any]) -> None:
         """Record a fallback from LiteLLM's log call, which may precede the fallback hook."""
-        group = called_server(kwargs)
+        group = called_server_key(kwargs)
         if record.fallback is not None and group == record.fallback.decision.server_key:
             record.record_fallback(
                 f"{record.decision.route} failed: answered by {record.fallback.decision.route}"
@@ -363,7 +363,7 @@ def _paid_usd(record: RequestRecord) -> float | None:
 def _count_stream(record: RequestRecord, response: Any) -> Any:
     if record.cost.paid_call is None:
         return response
-    return ReadAhead(response, partial(_count_chunk, record, record.cost.paid_call))
+    return ReadAheadStream(response, partial(_count_chunk, record, record.cost.paid_call))
 
 
 def _count_chunk(record: RequestRecord, bought: PaidCall, chunk: Any) -> None:
@@ -444,7 +444,7 @@ def _has_text(choice: Any) -> bool:
     return bool(choice.delta is not None and choice.delta.content)
 
 
-def called_server(kwargs: dict[str, Any]) -> str:
+def called_server_key(kwargs: dict[str, Any]) -> str:
     """Return the model group of a call that LiteLLM logs, which is the server key."""
     parameters = kwargs.get("litellm_params") or {}
     return str((parameters.get("metadata") or {}).get("model_group") or "")

@@ -27,7 +27,7 @@ class _StreamEnd:
     error: Exception | None
 
 
-class ReadAhead:
+class ReadAheadStream:
     """An iterator over a stream that reads it as fast as it arrives.
 
     Args:
@@ -41,7 +41,7 @@ class ReadAhead:
         self._chunks: asyncio.Queue[Any] = asyncio.Queue()
         self._reading = asyncio.create_task(self._read())
 
-    def __aiter__(self) -> ReadAhead:
+    def __aiter__(self) -> ReadAheadStream:
         return self
 
     async def __anext__(self) -> Any:

@@ -56,7 +56,7 @@ class TraceLogger(LangfuseOtelLogger):
             return
         record.is_traced = True
         answer = record.shown_text or _answer_text(response_obj)
-        self._plugin.note_server(record, kwargs)
+        self._plugin.record_called_server(record, kwargs)
         record.safety_findings = safety.find_sensitive_kinds(answer)
         exception, usage = kwargs.get("exception"), token_counts(response_obj)
         error = type(exception).__name__ if exception and not answer else ""

@@ -124,11 +124,11 @@ def build_document(text: str, response_format: Mapping[str, Any]) -> str:
     if response_format["type"] == JSON_OBJECT:
         return json.dumps({_ANSWER_KEY: text}, ensure_ascii=False)
     schema: dict[str, Any] = response_format[JSON_SCHEMA]["schema"]
-    value = _value_containing(text, schema, schema, MAX_SCHEMA_LEVELS)
+    value = _build_value(text, schema, schema, MAX_SCHEMA_LEVELS)
     return "" if value is _NO_VALUE else json.dumps(value, ensure_ascii=False)
 
 
-def _value_containing(text: str, schema: Any, root: Mapping[str, Any], levels: int) -> Any:
+def _build_value(text: str, schema: Any, root: Mapping[str, Any], levels: int) -> Any:
     """Return the smallest value of the schema that contains the text in one string.
 
     For an empty string, it is the smallest value that the schema allows.
@@ -137,7 +137,7 @@ def _value_containing(text: str, schema: Any, root: Mapping[str, Any], levels: i
         return _NO_VALUE
     node = cast("dict[str, Any]", schema)
     if options := _alternative_schemas(node, root):
-        values = (_value_containing(text, option, root, levels - 1) for option in options)
+        values = (_build_value(text, option, root, levels - 1) for option in options)
         return next((value for value in values if value is not _NO_VALUE), _NO_VALUE)
     kind: Any = node.get("type") or ("object" if "properties" in node else None)
     kinds = cast("list[Any]", kind) if isinstance(kind, list) else [kind]
@@ -152,18 +152,16 @@ def _value_containing(text: str, schema: Any, root: Mapping[str, Any], levels: i
         return _NO_VALUE if too_short or too_long else text
     if "array" in kinds and not text and not node.get("minItems"):
         return list[Any]()
-    return _object_containing(text, node, root, levels - 1) if "object" in kinds else _NO_VALUE
+    return _build_object(text, node, root, levels - 1) if "object" in kinds else _NO_VALUE
 
 
-def _object_containing(
-    text: str, node: dict[str, Any], root: Mapping[str, Any], levels: int
-) -> Any:
+def _build_object(text: str, node: dict[str, Any], root: Mapping[str, Any], levels: int) -> Any:
     properties, required = _as_object(node.get("properties")), _as_list(node.get("required"))
-    empty = {name: _value_containing("", properties.get(name), root, levels) for name in required}
+    empty = {name: _build_value("", properties.get(name), root, levels) for name in required}
     if not text:
         return _NO_VALUE if _NO_VALUE in empty.values() else empty
     for name in dict.fromkeys([*(name for name in properties if name in required), *properties]):
-        value = _value_containing(text, properties[name], root, levels)
+        value = _build_value(text, properties[name], root, levels)
         document = empty | {name: value}
         if _NO_VALUE not in document.values():
             return document

@@ -70,7 +70,7 @@ def find_lapse_reason(
     paid_model: str,
 ) -> str:
     """Return why an author's policy is not used for this question, or empty if it is."""
-    served = snapshot.policy_for(chat_request.author)
+    served = snapshot.get_author_policy(chat_request.author)
     stable = served.stable.checkpoint if served and served.stable else ""
     count = len(policy.models)
     if count > 2:

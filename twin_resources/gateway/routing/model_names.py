@@ -22,7 +22,7 @@ from twin_resources.registry.route_names import BASE, DRAFT, PAID
 def available_model_names(snapshot: Snapshot, author: str) -> list[str]:
     """Return the model names of one author that are available now, the policy's own first."""
     names = [f"twin/{author}"]
-    policy = snapshot.policy_for(author)
+    policy = snapshot.get_author_policy(author)
     if policy and policy.stable:
         names.append(f"twin/{author}@stable")
     if policy and policy.canary:
@@ -65,7 +65,7 @@ def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
     if chosen.version == PAID:
         return fields
     arm = "stable" if alias in {"", DRAFT} else alias
-    served = served_version(snapshot.policy_for(author), arm)
+    served = served_version(snapshot.get_author_policy(author), arm)
     return fields | ({"kind": served.kind} if served else {})
 
 

@@ -58,7 +58,7 @@ def choose_fallback(snapshot: Snapshot, author: str, chosen: RouteDecision) -> R
     answer model at another address. Other arms, and a canary that the client named, have no
     fallback.
     """
-    policy = snapshot.policy_for(author)
+    policy = snapshot.get_author_policy(author)
     if policy is None or policy.stable is None:
         return None
     if chosen.route == "stable" and chosen.is_elsewhere:

@@ -64,11 +64,11 @@ class Snapshot:
     paused: Mapping[str, str] = field(default_factory=dict[str, str])
     routing: Mapping[str, RoutingPolicy] = field(default_factory=dict[str, "RoutingPolicy"])
 
-    def problems_for(self, author: str) -> tuple[str, ...]:
+    def collect_problems(self, author: str) -> tuple[str, ...]:
         problem = self.author_problems.get(author)
         return (*self.problems, problem) if problem else self.problems
 
-    def policy_for(self, author: str) -> AuthorPolicy | None:
+    def get_author_policy(self, author: str) -> AuthorPolicy | None:
         """Return an author's served versions, or none if the author disallows their provider."""
         policy = self.policy.authors.get(author) if self.policy else None
         entry = self.authors.get(author)
@@ -80,7 +80,7 @@ class Snapshot:
         server = self.servers.get(server_key)
         return server is not None and server.ready
 
-    def engine_for(self, server_key: str) -> str:
+    def get_engine(self, server_key: str) -> str:
         server = self.servers.get(server_key)
         return server.engine if server else ""
 

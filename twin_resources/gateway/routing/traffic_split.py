@@ -45,15 +45,15 @@ class ArmDraw:
 def draw_for_request(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
     """Draw an arm for a request; always the base model if no version is stable."""
     author = request.chat_request.author
-    policy = snapshot.policy_for(author)
+    policy = snapshot.get_author_policy(author)
     weights = arm_weights(policy)
     versions = _version_names(policy)
     drawn_arm = draw_arm(weights, reader=request.key.reader, day=request.day, versions=versions)
-    serving_arm = _ready_arm(snapshot, author, drawn_arm)
+    serving_arm = _find_ready_arm(snapshot, author, drawn_arm)
     propensity = sum(
         weight
         for arm, weight in weights.items()
-        if _ready_arm(snapshot, author, arm) == serving_arm
+        if _find_ready_arm(snapshot, author, arm) == serving_arm
     )
     return ArmDraw(drawn_arm, serving_arm, propensity)
 
@@ -117,7 +117,7 @@ def _hash_to_unit_interval(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def _ready_arm(snapshot: Snapshot, author: str, drawn_arm: str) -> str | None:
+def _find_ready_arm(snapshot: Snapshot, author: str, drawn_arm: str) -> str | None:
     for arm in (drawn_arm, *_SUBSTITUTES[drawn_arm]):
         if snapshot.is_ready(decision_for_arm(snapshot, author, arm).server_key):
             return arm

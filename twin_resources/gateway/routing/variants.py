@@ -30,7 +30,7 @@ def decision_for_arm(
     Args:
         route: name of the route, or empty for that of the arm.
     """
-    served = served_version(snapshot.policy_for(author), arm)
+    served = served_version(snapshot.get_author_policy(author), arm)
     if served is None:
         no_release = ProseRelease(NO_VERSION_REASON)
         return RouteDecision(

@@ -12,7 +12,7 @@ from typing import cast
 
 from twin_resources.gateway.api.routes import Application, RouteAllowlist
 from twin_resources.gateway.config.proxy_config import proxy_environment, write_proxy_config
-from twin_resources.gateway.runtime.gc_schedule import collection_disabled
+from twin_resources.gateway.runtime.gc_schedule import disable_collection
 from twin_resources.gateway.runtime.log_redaction import remove_exception_text
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import load_secrets, load_settings
@@ -29,7 +29,7 @@ def application() -> RouteAllowlist:
     config = write_proxy_config(settings)
     os.environ.update(proxy_environment(config, secrets, trace_store(settings, secrets)))
 
-    with collection_disabled():
+    with disable_collection():
         from litellm.proxy.proxy_server import app
 
         from twin_resources.gateway.api.key_terms import key_limits_middleware

@@ -33,7 +33,7 @@ def _redact_record(record: logging.LogRecord) -> bool:
         (argument for argument in arguments if isinstance(argument, BaseException)), None
     )
     if error is not None:
-        causes = " from ".join(_kind_and_place(cause) for cause in _causes(error))
+        causes = " from ".join(_describe_exception(cause) for cause in _causes(error))
         record.msg, record.args = f"{record.funcName}: {causes}", ()
         record.exc_info = record.exc_text = record.stack_info = None
     return True
@@ -49,7 +49,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _kind_and_place(error: BaseException) -> str:
+def _describe_exception(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}{place}"

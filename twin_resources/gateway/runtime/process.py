@@ -26,7 +26,7 @@ from twin_resources.gateway.api.stream_aggregation import install_stream_transpo
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import TokenPrices
 from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, HomeCounts
-from twin_resources.gateway.found_passages import passage_finder_for
+from twin_resources.gateway.found_passages import create_passage_finder
 from twin_resources.gateway.hooks.canary_watch import ACTOR, CanaryWatch
 from twin_resources.gateway.hooks.plugin import TwinPlugin
 from twin_resources.gateway.hooks.trace_logger import TraceLogger
@@ -111,7 +111,7 @@ budget = _paid_budget()
 counts_path = os.environ.get(COUNTS_VARIABLE)
 counts = HomeCounts(Path(counts_path) if counts_path else None)
 request_path = RequestPath(
-    live_config, passage_finder_for(settings), settings.self_hosted_usd_per_hour, counts=counts
+    live_config, create_passage_finder(settings), settings.self_hosted_usd_per_hour, counts=counts
 )
 if budget is not None:
     request_path.paid_problem = budget.unavailable_reason

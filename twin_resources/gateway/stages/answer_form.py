@@ -36,7 +36,7 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     notes = (*exchange.notes, *([unreleased] if unreleased else []))
     if requested == VOICE:
         return replace(exchange, notes=notes)
-    form, note = _possible_form(exchange, requested)
+    form, note = _choose_possible_form(exchange, requested)
     return replace(exchange, answer_parts=form, notes=(*notes, *([note] if note else [])))
 
 
@@ -58,7 +58,7 @@ def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
     return form, f"{chosen.version} is not released for voice ({reason}){hint}"
 
 
-def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerParts, str]:
+def _choose_possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerParts, str]:
     """Return the form that the passages allow, and why an expected quotation is missing."""
     author, found_passages = exchange.author, exchange.found_passages
     quoted = found_passages.quote_result

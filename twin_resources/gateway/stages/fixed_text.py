@@ -43,7 +43,7 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
     guarded, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
     if kind == "danger" or (kind and not guarded.guard_refusal):
-        fixed = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
+        fixed = FixedText(await _build_front_desk_answer(kind, exchange, services), front_desk=kind)
     else:
         fixed = FixedText(guarded.guard_refusal, guard_refusal=guarded.guard_refusal)
     records = summarize_findings("input", guarded.findings)
@@ -80,7 +80,9 @@ def _schema_document(text: str, form: Mapping[str, Any]) -> str:
     )
 
 
-async def _front_desk_answer(kind: DeskKind, exchange: Exchange, services: RequestServices) -> str:
+async def _build_front_desk_answer(
+    kind: DeskKind, exchange: Exchange, services: RequestServices
+) -> str:
     author, chat_request = exchange.author, exchange.chat_request
     titles: list[str] = []
     if kind == "ability" and author.front_desk.text(kind) is None:

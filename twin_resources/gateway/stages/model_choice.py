@@ -86,7 +86,7 @@ def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[Route
 
     If that template is unknown here, the base model replaces the version.
     """
-    decision = replace(decision, engine=snapshot.engine_for(decision.server_key))
+    decision = replace(decision, engine=snapshot.get_engine(decision.server_key))
     if not decision.template:
         return decision, DEFAULT_TEMPLATE
     template = TEMPLATES.get(decision.template)
@@ -103,7 +103,7 @@ def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[Route
         checkpoint="",
         template="",
         degraded=(*decision.degraded, f"{note}: answered by base"),
-        engine=snapshot.engine_for(BASE),
+        engine=snapshot.get_engine(BASE),
         prose_release=ProseRelease(NO_VERSION_REASON),
         is_tuned=False,
         is_elsewhere=False,

@@ -36,7 +36,7 @@ MAX_NOTE_CHARACTERS = 1000
 async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchange:
     """Render the prompt with as many earlier turns as the model can read."""
     request, author = exchange.chat_request, exchange.author
-    note, cut = _system_note(request, author)
+    note, cut = _build_system_note(request, author)
     ignored = (SYSTEM_MESSAGES,) if request.system and not note else ()
     sampling = _sampling(request, author)
     history, left_out = _fit_history(exchange, services, sampling)
@@ -90,7 +90,7 @@ def _render(
         question=exchange.chat_request.question,
         passages=exchange.found_passages.passages,
         history=history,
-        note=_system_note(exchange.chat_request, author)[0],
+        note=_build_system_note(exchange.chat_request, author)[0],
         marks=services.control_marks,
     )
 
@@ -122,7 +122,7 @@ def _fit_history(
     )
 
 
-def _system_note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:
+def _build_system_note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:
     """Return the part of the system messages that the prompt shows, and a note if it is cut."""
     if author.system_messages == "ignore":
         return "", ""

@@ -18,7 +18,7 @@ from twin_resources.gateway.exchange.supported_prose import (
     NO_QUOTATION,
     NOT_JUDGED,
     ProseNote,
-    SupportedSentences,
+    SupportedSentenceFilter,
 )
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
@@ -65,7 +65,7 @@ class RequestPath(RequestServices):
         """Create the initial record of the answer."""
         chosen = exchange.decision
         notes = (
-            *exchange.snapshot.problems_for(exchange.chat_request.author),
+            *exchange.snapshot.collect_problems(exchange.chat_request.author),
             *chosen.degraded,
             *exchange.notes,
             self.trace_problem,
@@ -83,10 +83,10 @@ class RequestPath(RequestServices):
             trace_id=new_trace_id(),
             stage_log=stage_log,
         )
-        record.prose_note = self._prose_note(record)
+        record.prose_note = self._build_prose_note(record)
         return record
 
-    def _prose_note(self, record: RequestRecord) -> ProseNote:
+    def _build_prose_note(self, record: RequestRecord) -> ProseNote:
         """Return why prose is not shown, or the judge of its sentences."""
         chat_request, release = record.chat_request, record.decision.prose_release
         if record.fixed_text.guard_refusal or record.answer_form == "not_written_about":
@@ -104,7 +104,7 @@ class RequestPath(RequestServices):
             return ProseNote()
         texts = [source.text for source in (*record.sources, *record.quotes)]
         return ProseNote(
-            supported_sentences=SupportedSentences(
+            supported_sentences=SupportedSentenceFilter(
                 judge, cut.threshold, texts, self.passage_finder.run_in_thread
             )
         )

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from twin_resources.access.keys import Key
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.costs.cost import Throughput, measured_servers
+from twin_resources.gateway.costs.cost import Throughput, list_measured_servers
 from twin_resources.gateway.costs.home_counts import HomeCounts
 from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.request.prompt_length import context_length, token_counter
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.question_routing import QuestionRouter
-from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, marks_for_home
+from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, load_home_marks
 from twin_resources.registry.route_names import PAID
 from twin_resources.storage.weights.weights import load_base_model
 
@@ -66,7 +66,7 @@ class RequestServices:
         This reads files, so it must not run on the event loop.
         """
         settings = self.live_config.settings
-        self.control_marks = marks_for_home(settings)
+        self.control_marks = load_home_marks(settings)
         try:
             self.base_folder = str(load_base_model(settings).folder)
         except TwinError:
@@ -88,5 +88,5 @@ class RequestServices:
 
     def read_meters(self) -> None:
         """Read the measurements of the gateway's other processes."""
-        for server_key in measured_servers(self.counts):
+        for server_key in list_measured_servers(self.counts):
             self.meter(server_key).refresh()

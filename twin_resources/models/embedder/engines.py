@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 
 from twin_resources.errors import TwinError
 from twin_resources.processes.graphics_cards import list_usable_gpus
-from twin_resources.processes.processor import bf16_is_faster
+from twin_resources.processes.processor import is_bf16_faster
 
 if TYPE_CHECKING:
     import numpy as np
@@ -224,7 +224,7 @@ def open_gpu_engine(folder: Path) -> SentenceTransformersEngine | None:
 
 def native_precision() -> str:
     """Return `bf16` if the CPU computes faster with it (1.8 times), else `f32`."""
-    return "bf16" if bf16_is_faster() else "f32"
+    return "bf16" if is_bf16_faster() else "f32"
 
 
 def import_openvino() -> Any:

@@ -90,7 +90,7 @@ def required_adapters(policy: Policy | None) -> dict[str, Path | None]:
     }
 
 
-def _same_author(key: str, other: str) -> bool:
+def _have_same_author(key: str, other: str) -> bool:
     """Return whether two keys belong to versions of the same author."""
     return key.rpartition("/")[0] == other.rpartition("/")[0]
 
@@ -177,7 +177,9 @@ class Fleet:
             if member.draining_since is None:
                 # The old version stays published until its author's new versions are ready.
                 if all(
-                    self.members[key].server for key in required if _same_author(key, member.key)
+                    self.members[key].server
+                    for key in required
+                    if _have_same_author(key, member.key)
                 ):
                     member.draining_since = now
                 else:
@@ -226,7 +228,7 @@ class Fleet:
                 self._remote_servers[key] = RunningServer(url, alias, secret, None, engine)
         for key in (former_keys - {BASE, *versions}) & offered_names:
             # The old version stays published until its author's new versions are ready.
-            if any(_same_author(key, name) for name in self._remote_problems):
+            if any(_have_same_author(key, name) for name in self._remote_problems):
                 self._remote_servers[key] = RunningServer(url, key, secret, None, engine)
 
     def _publish(self) -> None:

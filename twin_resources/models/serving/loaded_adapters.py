@@ -150,7 +150,7 @@ class AdapterServer:
             return True
 
     @contextmanager
-    def keep_loaded(self, name: str, folder: Path | None) -> Generator[None]:
+    def keep_adapter_loaded(self, name: str, folder: Path | None) -> Generator[None]:
         """Keep an adapter loaded during the context; see `ensure_loaded`.
 
         On exit, the adapter is unloaded unless another process uses it.
@@ -239,7 +239,7 @@ class FleetAdapters:
             if name not in required and self._server.belongs_to_home(model):
                 # A killed gate or an earlier fleet left it loaded; a request may still use it.
                 self._unused_adapters.setdefault(name, _UnusedAdapter(now, None))
-        self._unload_drained(now)
+        self._unload_unused_adapters(now)
         return {name: failure.problem for name, failure in self._failed_adapters.items()}
 
     def close(self) -> None:
@@ -281,7 +281,7 @@ class FleetAdapters:
         if name not in listed_models:
             self._log(f"{name} is loaded")
 
-    def _unload_drained(self, now: float) -> None:
+    def _unload_unused_adapters(self, now: float) -> None:
         for name, unused_adapter in list(self._unused_adapters.items()):
             if now - unused_adapter.since < UNLOAD_DELAY_S:
                 continue

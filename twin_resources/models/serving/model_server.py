@@ -44,7 +44,7 @@ from twin_resources.models.serving.served_precision import (
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import split_stored_name
-from twin_resources.storage.weights.chat_model import gguf_precision
+from twin_resources.storage.weights.chat_model import read_gguf_precision
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
@@ -86,7 +86,7 @@ class ServerProcess:
                     next_step="prepare the base model, or materialize the checkpoint again",
                 )
         self.alias = alias
-        self._engine = local_engine_name(gguf_precision(Path(base_gguf)))
+        self._engine = local_engine_name(read_gguf_precision(Path(base_gguf)))
         self.key = "sk-model-" + secrets.token_urlsafe(24)
         file_name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
         self.log_path = settings.logs_dir / f"model-server-{file_name}.log"
@@ -286,7 +286,7 @@ class ModelServers:
         if self._settings.model_server_url:
             return external_precision(self._configured_precision, version.base)
         gguf_path = Path(version.base_gguf)
-        return (gguf_precision(gguf_path) if gguf_path.is_file() else "") or F16
+        return (read_gguf_precision(gguf_path) if gguf_path.is_file() else "") or F16
 
     @contextmanager
     def serve(
@@ -317,7 +317,7 @@ class ModelServers:
             if adapter is None:
                 yield find_remote_server(self._settings, alias)
                 return
-            with AdapterServer(self._settings).keep_loaded(alias, adapter):
+            with AdapterServer(self._settings).keep_adapter_loaded(alias, adapter):
                 yield find_remote_server(self._settings, alias)
             return
         if base_gguf is None:

@@ -88,11 +88,11 @@ class PromptQueue:
         """Number of prompts still waiting."""
         return len(self._waiting)
 
-    def answers_of_turn(self, turn: int = 0) -> list[ServedAnswer]:
+    def get_turn_answers(self, turn: int = 0) -> list[ServedAnswer]:
         """Return the answers of one turn in the order of the prompts."""
         return [self.answers[position][turn] for position in range(self._count)]
 
-    def answer_with(
+    def query_server(
         self,
         server: RunningServer,
         *,
@@ -173,8 +173,8 @@ def ask(
     queue = PromptQueue(
         prompts, max_tokens=[max_tokens], frequency_penalty=frequency_penalty, on_answer=on_answer
     )
-    queue.answer_with(server, max_concurrent=max_concurrent, timeout_s=timeout_s)
-    return queue.answers_of_turn()
+    queue.query_server(server, max_concurrent=max_concurrent, timeout_s=timeout_s)
+    return queue.get_turn_answers()
 
 
 def ask_with_servers(
@@ -196,7 +196,7 @@ def ask_with_servers(
         on_answer=on_answer,
     )
     answer_queue(queue, serve, servers=servers)
-    return queue.answers_of_turn()
+    return queue.get_turn_answers()
 
 
 def answer_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> None:
@@ -209,7 +209,7 @@ def answer_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> N
 
     def run_server(_number: int) -> None:
         with serve() as server:
-            prompts.answer_with(server)
+            prompts.query_server(server)
 
     count = max(1, min(servers, prompts.remaining))
     with ThreadPoolExecutor(count) as pool:

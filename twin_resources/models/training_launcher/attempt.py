@@ -44,7 +44,7 @@ def write_attempt(path: Path, attempt: Attempt) -> None:
     document = {
         "schema": SCHEMA,
         "mark": attempt.attempt_id,
-        "job": attempt.job.to_values(),
+        "job": attempt.job.to_json_dict(),
         "machines": attempt.machines,
         "environment": dict(attempt.environment),
         "forks": attempt.may_fork,

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.ahead:
         cast(_ImportAheadModule, import_module(options.ahead)).import_ahead(options.job)
     module_arguments = [options.module, "--job", str(options.job)]
-    if other_thread_names := other_threads():
+    if other_thread_names := list_other_threads():
         _log(
             f"no fork because of the threads {', '.join(other_thread_names)}: each rank does its "
             f"own imports"
@@ -95,7 +95,7 @@ def rank_variables(rank: int, ranks: int) -> dict[str, str]:
     }
 
 
-def other_threads() -> list[str]:
+def list_other_threads() -> list[str]:
     """Return the kernel's names of this process's threads, except the main thread."""
     tasks = Path("/proc/self/task")
     main_thread_id = os.getpid()  # the main thread has the id of the process

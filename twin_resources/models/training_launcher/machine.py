@@ -29,10 +29,10 @@ from twin_resources.models.training_launcher.training_job import AttemptEnd, Tra
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
     end_processes,
+    find_marked_processes,
     find_process,
-    marked_processes,
 )
-from twin_resources.processes.processor import bf16_is_faster
+from twin_resources.processes.processor import is_bf16_faster
 
 # pid:start time of the launcher; the ranks stop when the launcher ends
 OWNER_VARIABLE = "TWIN_TRAINING_OWNER"
@@ -91,7 +91,7 @@ def computes_in_bf16(device: str) -> bool:
         import torch
 
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bf16_is_faster()
+    return is_bf16_faster()
 
 
 @contextmanager
@@ -115,7 +115,9 @@ def run_share(
     finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
         # torch's launcher starts each rank in a separate session, outside the command's process
         # group. The ranks are therefore found by the attempt id in their environment.
-        end_processes(marked_processes(attempt_id, variable=ATTEMPT_ID_VARIABLE), grace_s=GRACE_S)
+        end_processes(
+            find_marked_processes(attempt_id, variable=ATTEMPT_ID_VARIABLE), grace_s=GRACE_S
+        )
         process.wait()
         _rendezvous_file(job, attempt_id).unlink(missing_ok=True)
 

@@ -59,7 +59,7 @@ def _select_cause(lines: Sequence[str]) -> str:
 
     The other ranks only report that they lost the connection to the killed one.
     """
-    sentence_by_signal = dict(_find_kills(lines))
+    sentence_by_signal = dict(_find_killed_ranks(lines))
     causes = [
         sentence for number, sentence in sentence_by_signal.items() if number not in CASCADE_SIGNALS
     ]
@@ -70,7 +70,7 @@ def _select_cause(lines: Sequence[str]) -> str:
     return candidates[-1] if candidates else ""
 
 
-def _find_kills(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+def _find_killed_ranks(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield each signal that killed a rank, with a sentence that describes it."""
     rank = "a rank"
     for line in lines:

@@ -66,13 +66,13 @@ class TrainingJob:
     timeout_s: float = 24 * 3600
     silence_s: float = 1800
 
-    def to_values(self) -> dict[str, Any]:
+    def to_json_dict(self) -> dict[str, Any]:
         """Return the fields for JSON; `job_from_values` reads them back."""
         return asdict(self) | {"folder": str(self.folder)}
 
 
 def job_from_values(values: Mapping[str, Any]) -> TrainingJob:
-    """Create a job from the result of `TrainingJob.to_values`."""
+    """Create a job from the result of `TrainingJob.to_json_dict`."""
     fields: dict[str, Any] = dict(values) | {"folder": Path(values["folder"])}
     return TrainingJob(**fields)
 

@@ -19,7 +19,7 @@ PAGE_SIZE = 50
 NOT_FOUND = 404
 
 
-def held_out_dataset(author: str) -> str:
+def held_out_dataset_name(author: str) -> str:
     """Return the name of an author's dataset of held-out questions."""
     return f"twin-held-out-{author}"
 
@@ -32,7 +32,7 @@ def dataset_items(client: LangfuseClient, author: str) -> Iterator[dict[str, Any
     """
     for page_number in count(1):
         parameters = {
-            "datasetName": held_out_dataset(author),
+            "datasetName": held_out_dataset_name(author),
             "page": str(page_number),
             "limit": str(PAGE_SIZE),
         }

@@ -129,7 +129,7 @@ class OutboxCounts:
         sent_scores, sent_traces: items that the trace store has accepted so far.
         dropped_traces: traces that were dropped to free space, oldest first.
         refused: items set aside because the trace store will never accept them
-            (`Outbox.list_refused`).
+            (`Outbox.list_refused_items`).
         problem, problem_at: the relay's last problem; empty after a success.
     """
 
@@ -250,13 +250,13 @@ class Outbox:
         """
         with self._write_transaction("queue a trace") as connection:
             if tombstones.has_tombstones(connection):
-                buried_ids = tombstones.find_buried_traces(connection, export)
+                buried_ids = tombstones.find_erased_traces(connection, export)
                 tombstones.add_tombstones(
                     connection,
                     (tombstones.tombstone_hash("trace", trace_id) for trace_id in buried_ids),
                 )
                 remaining_export = (
-                    tombstones.without_traces(export, buried_ids) if buried_ids else export
+                    tombstones.remove_traces(export, buried_ids) if buried_ids else export
                 )
                 if remaining_export is None:
                     return
@@ -270,7 +270,7 @@ class Outbox:
                 connection.execute("DELETE FROM waiting WHERE number = ?", (oldest_row[0],))
                 self._increment_counts(connection, trace=-1, bytes=-oldest_row[1], dropped=1)
 
-    def next_waiting(self) -> QueuedItem | None:
+    def get_next_item(self) -> QueuedItem | None:
         """Return the next item (fewest attempts, then kind, then oldest), or None if there is none.
 
         An item that the store cannot process moves behind the others and does not block them.
@@ -312,7 +312,7 @@ class Outbox:
             )
             self._remove(connection, waiting)
 
-    def list_refused(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
+    def list_refused_items(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
         """Return (kind, id, reason) of the items that the trace store rejected, newest first."""
         with self._read_connection() as connection:
             return connection.execute(

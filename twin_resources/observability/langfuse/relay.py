@@ -216,7 +216,7 @@ class Relay:
             OutboxError: the outbox cannot be read or written.
         """
         with sending_lock(self.outbox.path):
-            waiting = self.outbox.next_waiting()
+            waiting = self.outbox.get_next_item()
             if waiting is None:
                 return IDLE_S
             outcome = self.sender.send(waiting)

@@ -63,7 +63,7 @@ def read_spans(export: bytes) -> list[OtlpSpan]:
     return read_export(export, content_type=PROTOBUF_TYPE, content_encoding="gzip")
 
 
-def find_buried_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
+def find_erased_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
     """Return the ids of exported traces that are excluded by id, reader, author or passage."""
     return {
         span.trace_id
@@ -87,7 +87,7 @@ def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) ->
     return is_buried(connection, names, started_at=float("inf"))
 
 
-def without_traces(export: bytes, traces: Collection[str]) -> bytes | None:
+def remove_traces(export: bytes, traces: Collection[str]) -> bytes | None:
     """Return the export without these traces, or None if no spans remain."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 

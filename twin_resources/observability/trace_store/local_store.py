@@ -236,7 +236,7 @@ async def _get_observations(request: Request) -> Response:
     query = queries.parse_observation_query(_parameters(request))
     rows, has_more = await run_in_threadpool(request.app.state.tables.observations, query)
     data = [
-        observation_answers.observation_document(
+        observation_answers.build_observation_document(
             row, groups=query.groups, expand_metadata=query.expand_metadata
         )
         for row in rows
@@ -277,7 +277,7 @@ async def _get_scores(request: Request) -> Response:
     query = queries.parse_score_query(_parameters(request))
     rows, has_more = await run_in_threadpool(request.app.state.tables.scores, query)
     cursor = {"cursor": queries.encode_score_cursor(rows[-1])} if has_more and rows else {}
-    data = [posted_scores.score_document(row, groups=query.groups) for row in rows]
+    data = [posted_scores.build_score_document(row, groups=query.groups) for row in rows]
     return JSONResponse({"data": data, "meta": {"limit": query.limit} | cursor})
 
 

@@ -36,7 +36,7 @@ GROUPS = (
 )
 
 
-def observation_document(
+def build_observation_document(
     observation: Observation, *, groups: Collection[str], expand_metadata: bool = False
 ) -> dict[str, Any]:
     """Return one element of `data` of `GET /v2/observations`.

@@ -102,7 +102,7 @@ def observation_from_span(span: OtlpSpan, *, now_ms: int) -> Observation:
     kind = _read_type(attributes)
     version = attributes.get("langfuse.version") or span.resource.get("service.version") or ""
     level = str(attributes.get("langfuse.observation.level"))
-    source, output = _input_and_output(attributes)
+    source, output = _read_input_and_output(attributes)
     return Observation(
         trace_id=span.trace_id,
         id=span.span_id,
@@ -222,7 +222,7 @@ def _parse_counts(stated: Any) -> dict[str, float]:
     return counts if not counts or "total" in counts else counts | {"total": sum(counts.values())}
 
 
-def _input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def _read_input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, str | None]:
     for source, output in (
         ("langfuse.observation.input", "langfuse.observation.output"),
         ("langfuse.trace.input", "langfuse.trace.output"),

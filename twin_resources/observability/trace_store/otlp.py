@@ -122,10 +122,10 @@ def _read_protobuf(body: bytes) -> list[OtlpSpan]:
 def _convert_spans(export: ExportTraceServiceRequest) -> list[OtlpSpan]:
     spans: list[OtlpSpan] = []
     for resource_spans in export.resource_spans:
-        resource = _plain_attributes(resource_spans.resource.attributes)
+        resource = _convert_attributes(resource_spans.resource.attributes)
         for scope_spans in resource_spans.scope_spans:
             scope = scope_spans.scope
-            scope_attributes = _plain_attributes(scope.attributes)
+            scope_attributes = _convert_attributes(scope.attributes)
             spans += [
                 OtlpSpan(
                     trace_id=span.trace_id.hex(),
@@ -134,7 +134,7 @@ def _convert_spans(export: ExportTraceServiceRequest) -> list[OtlpSpan]:
                     name=span.name,
                     start_ns=span.start_time_unix_nano,
                     end_ns=span.end_time_unix_nano,
-                    attributes=_plain_attributes(span.attributes),
+                    attributes=_convert_attributes(span.attributes),
                     resource=resource,
                     scope_name=scope.name,
                     scope_version=scope.version,
@@ -147,18 +147,18 @@ def _convert_spans(export: ExportTraceServiceRequest) -> list[OtlpSpan]:
     return spans
 
 
-def _plain_attributes(attributes: Iterable[KeyValue]) -> dict[str, Any]:
-    return {attribute.key: _plain_value(attribute.value) for attribute in attributes}
+def _convert_attributes(attributes: Iterable[KeyValue]) -> dict[str, Any]:
+    return {attribute.key: _convert_value(attribute.value) for attribute in attributes}
 
 
-def _plain_value(value: AnyValue) -> Any:
+def _convert_value(value: AnyValue) -> Any:
     kind = value.WhichOneof("value")
     if kind is None:
         return None
     if kind == "array_value":
-        return [_plain_value(item) for item in value.array_value.values]
+        return [_convert_value(item) for item in value.array_value.values]
     if kind == "kvlist_value":
-        return {item.key: _plain_value(item.value) for item in value.kvlist_value.values}
+        return {item.key: _convert_value(item.value) for item in value.kvlist_value.values}
     if kind == "bytes_value":
         return value.bytes_value.hex()
     return getattr(value, kind)
@@ -173,7 +173,7 @@ def _read_json(body: bytes) -> list[OtlpSpan]:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ExportRefusedError("Failed to parse OTel JSON Trace") from error
     try:
-        message = ParseDict(_with_base64_ids(export), ExportTraceServiceRequest(), True)
+        message = ParseDict(_encode_ids_as_base64(export), ExportTraceServiceRequest(), True)
     except (ParseError, TypeError, ValueError, AttributeError) as error:
         raise ExportRefusedError(
             f"Invalid OTLP trace export ({error}). The entire export was rejected."
@@ -181,15 +181,15 @@ def _read_json(body: bytes) -> list[OtlpSpan]:
     return _convert_spans(message)
 
 
-def _with_base64_ids(value: Any) -> Any:
+def _encode_ids_as_base64(value: Any) -> Any:
     """Convert ids from OTLP/JSON's hexadecimal to the Base64 of protobuf's own JSON."""
     if isinstance(value, list):
-        return [_with_base64_ids(one) for one in cast("list[Any]", value)]
+        return [_encode_ids_as_base64(one) for one in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     return {
         name: base64.b64encode(bytes.fromhex(one)).decode()
         if name in _ID_FIELDS and isinstance(one, str)
-        else _with_base64_ids(one)
+        else _encode_ids_as_base64(one)
         for name, one in cast("dict[str, Any]", value).items()
     }

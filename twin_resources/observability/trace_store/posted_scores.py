@@ -132,7 +132,7 @@ def build_score_row(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
     )
 
 
-def score_document(score: ScoreRow, *, groups: Collection[str]) -> dict[str, Any]:
+def build_score_document(score: ScoreRow, *, groups: Collection[str]) -> dict[str, Any]:
     """Return one element of `data` of `GET /v3/scores`."""
     document: dict[str, Any] = {
         "id": score.id,

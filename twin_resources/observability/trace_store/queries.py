@@ -69,7 +69,7 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
     Raises:
         RequestRefusedError: a parameter cannot be read, or this store does not support it.
     """
-    values_by_name = _last_values(parameters)
+    values_by_name = _select_last_values(parameters)
     conditions = (
         [_score_cursor_condition(values_by_name["cursor"])] if values_by_name.get("cursor") else []
     )
@@ -84,7 +84,7 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
     for name, column in _SCORE_COLUMNS.items():
         text = values_by_name.get(name, "")
         if words := _split_list(text.upper() if name == "dataType" else text):
-            conditions.append(_any_of(column, words))
+            conditions.append(_build_in_condition(column, words))
     conditions += _time_conditions(
         values_by_name, "fromTimestamp", "toTimestamp", "timestamp_ms", issues
     )
@@ -99,7 +99,7 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
     Raises:
         RequestRefusedError: a parameter cannot be read.
     """
-    values_by_name = _last_values(parameters)
+    values_by_name = _select_last_values(parameters)
     conditions = (
         [_observation_cursor_condition(values_by_name["cursor"])]
         if values_by_name.get("cursor")
@@ -150,7 +150,7 @@ def _score_cursor_condition(text: str) -> Condition:
     try:
         key = (parse_timestamp_ms(position["lastTimestamp"]), str(position["lastId"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _invalid_cursor() from error
+        raise _invalid_cursor_error() from error
     return Condition("(timestamp_ms, id) < (?, ?)", key)
 
 
@@ -163,7 +163,7 @@ def _observation_cursor_condition(text: str) -> Condition:
             str(position["lastId"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _invalid_cursor() from error
+        raise _invalid_cursor_error() from error
     return Condition("(start_ms, trace_id, id) < (?, ?, ?)", key)
 
 
@@ -172,14 +172,14 @@ def _decode_cursor(text: str) -> Any:
         plain = text.replace("-", "+").replace("_", "/").rstrip("=")
         return json.loads(base64.b64decode(plain + "=" * (-len(plain) % 4)))
     except ValueError as error:
-        raise _invalid_cursor() from error
+        raise _invalid_cursor_error() from error
 
 
-def _invalid_cursor() -> RequestRefusedError:
+def _invalid_cursor_error() -> RequestRefusedError:
     return RequestRefusedError(400, "Invalid cursor format", "InvalidRequestError")
 
 
-def _last_values(parameters: Parameters) -> dict[str, str]:
+def _select_last_values(parameters: Parameters) -> dict[str, str]:
     return {name: values[-1] for name, values in parameters.items() if values}
 
 
@@ -187,7 +187,7 @@ def _split_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _any_of(column: str, values: Sequence[Any]) -> Condition:
+def _build_in_condition(column: str, values: Sequence[Any]) -> Condition:
     return Condition(f"{column} IN ({', '.join('?' * len(values))})", tuple(values))
 
 

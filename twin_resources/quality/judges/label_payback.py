@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.quality.judges import label_rows
-from twin_resources.quality.ledger.routed import routed_answers
+from twin_resources.quality.ledger.routed import count_routed_answers
 from twin_resources.router.learning_decision import (
     LABEL_TOKENS,
     PAYBACK_DAYS,
@@ -45,7 +45,7 @@ def estimate_payback(
         label_count, reusable_count = label_rows.count_labels(
             rows, own=label_models.own, paid=label_models.paid, embedder=label_models.embedder
         )
-    answers = routed_answers(connection, author, since=now - timedelta(days=PAYBACK_DAYS))
+    answers = count_routed_answers(connection, author, since=now - timedelta(days=PAYBACK_DAYS))
     payback = Payback(
         labels_to_buy=max(0, settings.routing_labels - label_count - reusable_count),
         saving=USUAL_SAVING if policy is None else 1.0 - policy.step.kept,

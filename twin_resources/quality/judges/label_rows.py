@@ -180,7 +180,7 @@ class ReusableAnswer:
     usd: float
 
 
-def reusable_answers(
+def find_reusable_answers(
     rows: pl.DataFrame, purchase: LabelPurchase, claims: Sequence[str]
 ) -> dict[str, ReusableAnswer]:
     """Return prompt → the newest answer with the same paid model, judges and settings.

@@ -86,7 +86,7 @@ def create_negative_probes(
     frequency = Counter(word for prompt in prompts for word in set(_words(prompt.answer)))
     probes: list[NegativeProbe] = []
     for index, prompt in enumerate(shuffled_prompts):
-        other_prompt = _next_from_other_document(shuffled_prompts, index)
+        other_prompt = _next_prompt_from_other_document(shuffled_prompts, index)
         answers_by_kind: dict[ProbeKind, str] = {
             "shuffled": other_prompt.answer,
             "unsupported": replace_distinctive_words(prompt.answer, other_prompt.answer, frequency),
@@ -154,7 +154,7 @@ def draw_probes(
     )[:count]
 
 
-def _next_from_other_document(prompts: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
+def _next_prompt_from_other_document(prompts: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
     """Return the next prompt from another document. Every answer changes, and few repeat."""
     current_prompt, count = prompts[index], len(prompts)
     next_prompts = (prompts[(index + step) % count] for step in range(1, count))

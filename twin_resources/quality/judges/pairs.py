@@ -133,12 +133,14 @@ def lost_claims(
 ) -> tuple[str, ...]:
     """Return the claims whose judge no longer separates these probes from the author's answers."""
 
-    def own_score_leads(claim: str) -> list[float]:
+    def own_score_differences(claim: str) -> list[float]:
         differences_by_row = (
             score_differences(row, [claim], columns) for row in probes.iter_rows(named=True)
         )
         return [differences[claim] for differences in differences_by_row if claim in differences]
 
     return tuple(
-        claim for claim in claims if has_lost_certificate(own_score_leads(claim), margin=margin)
+        claim
+        for claim in claims
+        if has_lost_certificate(own_score_differences(claim), margin=margin)
     )

@@ -128,7 +128,7 @@ class Panel:
     @property
     def claims(self) -> tuple[str, ...]:
         """Claims that a candidate must all win for a promotion; empty if no judge may decide."""
-        return deciding_claims(
+        return select_deciding_claims(
             [member.judge.claim for member in self.members if member.is_certified]
         )
 
@@ -169,7 +169,7 @@ class Panel:
         )
 
 
-def deciding_claims(certified: Sequence[str]) -> tuple[str, ...]:
+def select_deciding_claims(certified: Sequence[str]) -> tuple[str, ...]:
     """Return the certified claims that together decide a release; empty if none may decide.
 
     The topic judge alone would always promote another author's model, or the base model.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twin_resources.access.account import open_account
-from twin_resources.access.named_model import classify_cost, leaves_machine
+from twin_resources.access.named_model import classify_cost, is_model_remote
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.authors.consent import external_use_instructions, external_use_refusal
 from twin_resources.errors import TwinError
@@ -59,7 +59,7 @@ class JudgeTerms:
             and not self.refusal_reason
             and classify_cost(model, os.environ) == "priced"
         ):
-            terms = _no_budget(model)
+            terms = _refuse_without_budget(model)
         if terms.refusal_reason:
             raise TwinError(
                 f"have {model} rate answers", found=terms.refusal_reason, next_step=terms.next_step
@@ -88,7 +88,7 @@ def judge_terms(
     model = settings.judge_model
     if not model:
         return FREE_TERMS
-    is_remote = leaves_machine(model, environ)
+    is_remote = is_model_remote(model, environ)
     if is_remote and (reason := external_use_refusal(author)):
         return JudgeTerms(refusal_reason=reason, next_step=external_use_instructions(author))
     redaction_language = author.language if is_remote else None
@@ -102,12 +102,12 @@ def judge_terms(
             "(hosted_vllm/..., ollama/...)",
         )
     if settings.judge_budget_per_month is None:
-        return _no_budget(model)
+        return _refuse_without_budget(model)
     budget = PurposeBudget(open_account(settings, state), "judge", author=author.slug)
     return JudgeTerms(budget, redaction_language)
 
 
-def _no_budget(model: str) -> JudgeTerms:
+def _refuse_without_budget(model: str) -> JudgeTerms:
     return JudgeTerms(
         refusal_reason=f"{model} costs money, and there is no budget for it",
         next_step="set TWIN_JUDGE_BUDGET_PER_MONTH (US dollars), or unset TWIN_JUDGE_MODEL",

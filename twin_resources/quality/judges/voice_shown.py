@@ -58,7 +58,7 @@ class VoiceHabit:
     tuned_apart: float
 
     @property
-    def is_tuned_nearer(self) -> bool:
+    def is_tuned_closer(self) -> bool:
         return self.tuned_apart < self.base_apart
 
 
@@ -71,7 +71,7 @@ class VoiceFigures:
     @property
     def verdict(self) -> str:
         """One line that names the habits in which the tuned model is closer than the base model."""
-        names = [habit.name for habit in self.habits if habit.is_tuned_nearer]
+        names = [habit.name for habit in self.habits if habit.is_tuned_closer]
         return (
             f"closer to the author than the base model in {len(names)} of {len(self.habits)} "
             f"habits{': ' if names else ''}{', '.join(names)}"
@@ -113,7 +113,7 @@ def read_voice_figures(path: Path) -> VoiceFigures | None:
     )
 
 
-def checkpoint_voice_figures(
+def read_checkpoint_voice_figures(
     checkpoints: Path, author: str, checkpoint: str
 ) -> VoiceFigures | None:
     """Return the record of one checkpoint, or None if its evaluation wrote no record.
@@ -128,7 +128,7 @@ def checkpoint_voice_figures(
     return read_voice_figures(checkpoints / author / checkpoint / "evaluation" / FILE)
 
 
-def newest_voice_figures_file(checkpoints: Path, author: str) -> Path | None:
+def find_newest_voice_figures(checkpoints: Path, author: str) -> Path | None:
     """Return the newest record of an author's checkpoints, or None if there is none.
 
     Args:
@@ -150,7 +150,7 @@ def render_bars(figures: VoiceFigures, *, max_traits: int = 4) -> list[str]:
         displayed_traits = (
             habit.traits if habit.unit == "% of sentences" else habit.traits[:max_traits]
         )
-        scale_max = max((_largest(trait) for trait in displayed_traits), default=0.0)
+        scale_max = max((_largest_value(trait) for trait in displayed_traits), default=0.0)
         header = "".join(f"{name:<{BAR_CELLS + 7}}" for name in WRITERS).rstrip()
         lines += [f"{habit.name}, {habit.unit}", f"  {'':<{width}}  {header}"]
         for trait in displayed_traits:
@@ -162,7 +162,7 @@ def render_bars(figures: VoiceFigures, *, max_traits: int = 4) -> list[str]:
     return [*lines, figures.verdict]
 
 
-def _largest(trait: Trait) -> float:
+def _largest_value(trait: Trait) -> float:
     return max(trait.author, trait.base, trait.tuned)
 
 

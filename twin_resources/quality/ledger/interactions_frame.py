@@ -40,7 +40,7 @@ def columns() -> Mapping[str, Any]:
     `rejections` is the number of times that `rejection_voters` preferred another answer.
     `propensity` is null if the trace does not contain it. Estimates weighted by propensity omit
     such a row.
-    `batch` is true if a batch asked the question instead of a reader (see `reader_interactions`).
+    `batch` is true if a batch asked the question instead of a reader (see `filter_reader_interactions`).
     `chunk_ids` are the prompt's passages, best first. Votes with the status `late` or `beside`
     are included; limited, invalid and deleted votes are not.
     """
@@ -78,7 +78,7 @@ def columns() -> Mapping[str, Any]:
     }
 
 
-def reader_interactions(interactions: Rows) -> Rows:
+def filter_reader_interactions(interactions: Rows) -> Rows:
     """Remove batch and front-desk answers, which are neither judged nor replayed.
 
     The writer of a batch file chooses its questions. Older tables have no `batch` column. The

@@ -155,7 +155,7 @@ class Ledger:
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
-                trusted_ms = reading.trusted_now_ms(
+                trusted_ms = reading.read_trusted_time_ms(
                     self.state,
                     now_ms,
                     jump_ms=MAX_CLOCK_JUMP_MS,

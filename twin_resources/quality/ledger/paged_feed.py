@@ -141,7 +141,7 @@ class PagedFeed:
                 effective_overlap_ms = 0
                 continue
             if not cursor:
-                span_ms = self._grown_span_ms(state, until_ms, len(rows))
+                span_ms = self._grow_span_ms(state, until_ms, len(rows))
                 next_state = replace(state, frontier_ms=until_ms, span_ms=span_ms)
                 state = self._commit(rows, next_state, window_bounds=(since_ms, until_ms))
             elif effective_overlap_ms:
@@ -149,7 +149,7 @@ class PagedFeed:
             elif until_ms - since_ms <= 1:
                 state = self._commit(rows, replace(state, until_ms=until_ms, cursor=cursor))
             else:
-                span_ms = self._shrunk_span_ms(since_ms, until_ms, rows)
+                span_ms = self._shrink_span_ms(since_ms, until_ms, rows)
                 state = self._commit([], replace(state, span_ms=span_ms))
             effective_overlap_ms = 0
         return state
@@ -205,7 +205,7 @@ class PagedFeed:
                 break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
 
-    def _grown_span_ms(self, state: FeedState, until_ms: int, rows: int) -> int:
+    def _grow_span_ms(self, state: FeedState, until_ms: int, rows: int) -> int:
         """Return the length after a window that fitted: double, or less if it was rather full."""
         length = until_ms - state.frontier_ms
         fill_ratio = rows / (self.page_rows * self.window_pages)
@@ -215,7 +215,7 @@ class PagedFeed:
         )  # the goal may have shortened the window
         return max(1, min(max(grown_length, min_length), MAX_SPAN_MS))
 
-    def _shrunk_span_ms(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:
+    def _shrink_span_ms(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:
         """Return the length of the next try: half, or less if the rows read are denser.
 
         The window ends no later than the oldest row read. If that row is at its start, the

@@ -242,7 +242,7 @@ def reconcile(
     return state.frontier_ms < state.began_ms
 
 
-def trusted_now_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: int) -> int:
+def read_trusted_time_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: int) -> int:
     """Return the current time, as far as this machine's clock is trusted.
 
     A clock that advanced by more than `jump_ms` since the last check is trusted once it has stayed

@@ -51,7 +51,7 @@ class SyncReport:
     rewound_s: float = 0.0
 
     @property
-    def behind_s(self) -> float:
+    def backlog_s(self) -> float:
         """Seconds from the frontier of scores to the newest readable time; 0 if caught up."""
         return max(self.goal_ms - self.frontier_ms, 0) / 1000
 
@@ -76,6 +76,6 @@ class SyncReport:
         if self.rewound_s:
             lead_text = f"{self.rewound_s:,.0f} s ahead"
             parts.append(f"an earlier clock was {lead_text}: reading continues at the newest score")
-        if self.behind_s:
-            parts.append(f"{self.behind_s:,.0f} s behind")
+        if self.backlog_s:
+            parts.append(f"{self.backlog_s:,.0f} s behind")
         return "; ".join(parts)

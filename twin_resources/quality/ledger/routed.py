@@ -73,7 +73,9 @@ class RoutedAnswers:
     utilisation: float = 0.0
 
 
-def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -> RoutedAnswers:
+def count_routed_answers(
+    connection: sa.Connection, author: str, *, since: datetime
+) -> RoutedAnswers:
     """Count an author's answers since a given time, excluding simulated ones."""
     table = ledger_tables.traces
     conditions = (

@@ -85,14 +85,14 @@ def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
         used_votes = [vote for vote in group if _CLASS_OF(vote) == main_class]
         unused_vote_ids = [vote["id"] for vote in group if _CLASS_OF(vote) != main_class]
         mean = fmean(vote["value"] for vote in used_votes)
-        value = {"value": mean, "unit": reader, "day": day, **_facts(used_votes[0])}
+        value = {"value": mean, "unit": reader, "day": day, **_stream_fields(used_votes[0])}
         ids = [vote["id"] for vote in used_votes]
         days.append(ReaderDay(reader, day, value, ids, unused_vote_ids, group[0]["timestamp_ms"]))
     days.sort(key=lambda reader_day: (reader_day.day, reader_day.first_ms, reader_day.reader))
     return days
 
 
-def _facts(score: Mapping[Any, Any]) -> dict[str, Any]:
+def _stream_fields(score: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: score[name] for name in ("stream", "version", "prompt_class")}
 
 
@@ -157,7 +157,7 @@ def _settle_judgements(
     values_by_author: dict[str, list[tuple[Mapping[str, Any], Sequence[str]]]] = defaultdict(list)
     for row in rows:
         day = row["timestamp_ms"] // DAY_MS
-        value = {"value": row["value"], "unit": row["id"], "day": day, **_facts(row)}
+        value = {"value": row["value"], "unit": row["id"], "day": day, **_stream_fields(row)}
         values_by_author[row["author"]].append((value, [row["id"]]))
     for author, values in values_by_author.items():
         _store_settled_values(connection, report, author, values, now_ms)

@@ -103,7 +103,7 @@ class LedgerWriter:
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store traces, process the scores that waited for them, and return the trace ids."""
         rows_by_id = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
-        stored_rows = _by_id(connection, ledger_tables.traces, "trace_id", list(rows_by_id))
+        stored_rows = _rows_by_id(connection, ledger_tables.traces, "trace_id", list(rows_by_id))
         ledger_tables.upsert(connection, ledger_tables.traces, list(rows_by_id.values()))
         new_ids = [trace_id for trace_id in rows_by_id if trace_id not in stored_rows]
         self.report.traces += len(new_ids)
@@ -128,9 +128,9 @@ class LedgerWriter:
         """Store scores and return their ids."""
         rows_by_update = sorted(map(score_row, rows), key=lambda row: row["updated_ms"])
         rows_by_id = {row["id"]: row for row in rows_by_update}
-        stored_rows = _by_id(connection, ledger_tables.scores, "id", list(rows_by_id))
+        stored_rows = _rows_by_id(connection, ledger_tables.scores, "id", list(rows_by_id))
         trace_ids = {row["trace_id"] for row in rows_by_id.values()}
-        traces_by_id = _by_id(connection, ledger_tables.traces, "trace_id", list(trace_ids))
+        traces_by_id = _rows_by_id(connection, ledger_tables.traces, "trace_id", list(trace_ids))
         new_rows: list[dict[str, Any]] = []
         changed_rows: list[dict[str, Any]] = []
         for score_id, row in rows_by_id.items():
@@ -201,7 +201,7 @@ class LedgerWriter:
             score_ids = list(connection.execute(sa.select(table.c.id).where(*conditions)).scalars())
         for ids in ledger_tables.batches(score_ids, _MAX_ROWS_PER_CALL):
             with self.transaction() as connection:
-                rows = _by_id(connection, table, "id", ids).values()
+                rows = _rows_by_id(connection, table, "id", ids).values()
                 rows_to_recount = [
                     complete_from_trace(row, _trace_fields(row), self.read_counted_scores)
                     for row in rows
@@ -283,7 +283,7 @@ def _has_same_content(former: Mapping[str, Any], row: Mapping[str, Any]) -> bool
     return former["value"] == row["value"] and former["text"] == row["text"]
 
 
-def _by_id(
+def _rows_by_id(
     connection: sa.Connection, table: sa.Table, name: str, ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return rows by id, without the texts of traces."""

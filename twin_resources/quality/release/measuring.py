@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.quality.judges.panel import deciding_claims
-from twin_resources.quality.ledger.interactions_frame import reader_interactions
+from twin_resources.quality.judges.panel import select_deciding_claims
+from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 from twin_resources.quality.release.canary_days import ScoreRate, score_rate
 from twin_resources.quality.release.release_mode import (
     MAX_CANARY_DAYS,
@@ -45,16 +45,16 @@ def measure_feasibility(
     share = min(max(float(table.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
     rate = score_rate(registry.state, author, now=now)
     return TrialFeasibility(
-        certified_claims=deciding_claims(list(certified_claims(tables, author))),
-        prompt_count=recorded_prompts(tables, author),
+        certified_claims=select_deciding_claims(list(certified_claims(tables, author))),
+        prompt_count=count_recorded_prompts(tables, author),
         canary_values_per_day=rate.per_day * share,
-        canary_readers=expected_readers(rate, share=share),
+        canary_readers=estimate_canary_readers(rate, share=share),
         margin=margin,
         min_prompts=min_prompts,
     )
 
 
-def expected_readers(rate: ScoreRate, *, share: float) -> int:
+def estimate_canary_readers(rate: ScoreRate, *, share: float) -> int:
     """Estimate how many distinct readers the longest canary would reach.
 
     A reader is drawn again each day, and scores on per_day/readers of the days. The probability of
@@ -66,7 +66,7 @@ def expected_readers(rate: ScoreRate, *, share: float) -> int:
     return int(rate.readers * (1.0 - (1.0 - share) ** days))
 
 
-def recorded_prompts(tables: Tables, author: str) -> int:
+def count_recorded_prompts(tables: Tables, author: str) -> int:
     """Count the readers' questions that can be replayed.
 
     Held-out questions do not count, because they only fill up a trial.
@@ -74,6 +74,6 @@ def recorded_prompts(tables: Tables, author: str) -> int:
     if not tables.exists("interactions", author):
         return 0
     interactions = (
-        reader_interactions(tables.scan("interactions", author)).select("trace_id").collect()
+        filter_reader_interactions(tables.scan("interactions", author)).select("trace_id").collect()
     )
     return interactions.height

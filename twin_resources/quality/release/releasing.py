@@ -177,7 +177,7 @@ def measure_and_release(
         TwinError: the release mode is unknown, or a table cannot be read.
     """
     replays = read_replays(
-        tables, registry, author, used_up_trial=_used_up_trial(replay_metadata), margin=margin
+        tables, registry, author, used_up_trial=_exhausted_trial(replay_metadata), margin=margin
     )
     feasibility = measure_feasibility(
         registry, tables, author, now=now, margin=margin, min_prompts=min_prompts
@@ -223,7 +223,7 @@ def advance_trial_or_release(
         return None
     replays = None
     if candidate.mode == "shadow":
-        used_up_trial = _used_up_trial(replay_metadata)
+        used_up_trial = _exhausted_trial(replay_metadata)
         replays = read_replays(tables, registry, author, used_up_trial=used_up_trial, margin=margin)
     stored_trial = advance_trial(registry, candidate, now=now, replays=replays, margin=margin)
     is_undecided = stored_trial is None or stored_trial.finding.finding == "undecided"
@@ -245,7 +245,7 @@ def advance_trial_or_release(
     return release_round.trial
 
 
-def _used_up_trial(replay_metadata: Mapping[str, Any]) -> str:
+def _exhausted_trial(replay_metadata: Mapping[str, Any]) -> str:
     return str(replay_metadata.get("trial", "")) if replay_metadata.get("prompts_used_up") else ""
 
 

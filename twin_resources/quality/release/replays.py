@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.quality.judges import pairs as table
-from twin_resources.quality.judges.panel import deciding_claims, vetoing_claims
+from twin_resources.quality.judges.panel import select_deciding_claims, vetoing_claims
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.release.trial import (
     TrialState,
@@ -109,7 +109,7 @@ def read_replays(
         for claim, judge in certified_claims(tables, author).items()
         if judge_by_claim.get(claim) == judge
     ]
-    claims = deciding_claims(certified_names)
+    claims = select_deciding_claims(certified_names)
     vetoes = tuple(claim for claim in certified_names if claim in vetoing_claims())
     pairs = table.trial_pairs(rows, trial, [*claims, *vetoes])
     lost_claims = table.lost_claims(

@@ -127,7 +127,7 @@ def oldest_open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
     return alarm_by_author
 
 
-def alarms_of_author(
+def list_alarms(
     connection: sa.Connection, author: str, *, stream: str = "", limit: int = 100
 ) -> list[AlarmRecord]:
     """Return an author's alarms, newest first.
@@ -144,7 +144,7 @@ def alarms_of_author(
     return [_record_from_row(row) for row in rows]
 
 
-def authors_alarmed_near(connection: sa.Connection, *, at: float) -> list[str]:
+def find_alarmed_authors(connection: sa.Connection, *, at: float) -> list[str]:
     """Return the authors with an alarm within two days of a given time.
 
     Args:

@@ -70,7 +70,7 @@ def _settle_retraining(
             with state.transaction() as connection:
                 retrainings.update_if_unchanged(connection, retraining, run_id=run_id)
         retraining = replace(retraining, run_id=run_id)
-        verdict = _verdict_since(registry, retraining.author, attempt_runs[0])
+        verdict = _newest_verdict_since(registry, retraining.author, attempt_runs[0])
     is_refused = verdict is not None and verdict.outcome != "passed"
     # The gate would refuse the same inputs again. A person can repeat a manual request.
     is_final = is_refused or retraining.cause == "by_hand"
@@ -157,7 +157,7 @@ def _attempt_runs(runs: RunRecords, retraining: Retraining) -> list[Run]:
     ]
 
 
-def _verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
+def _newest_verdict_since(registry: Registry, author: str, run: Run) -> Verdict | None:
     verdict = registry.latest_verdict(author)
     if verdict is None or _seconds(verdict.created_at) < run.created:
         return None
@@ -225,7 +225,7 @@ def training_usage(
     """Return an author's usage, including the run that is in flight or about to start."""
     with registry.state.read_transaction() as connection:
         unfinished_retrainings = retrainings.unfinished_retrainings(connection)
-        count, ended_at = retrainings.count_unreleased(connection, author)
+        count, ended_at = retrainings.count_unreleased_trainings(connection, author)
     run_id = runs.in_flight_run_ids().get(author, "")
     for retraining in unfinished_retrainings:
         if retraining.author == author:  # at most one

@@ -36,7 +36,7 @@ def request_retraining(state: State, author: str, *, asked_by: str, reason: str,
         )
 
 
-def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
+def run_request_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start requested retrainings. One retraining fulfils all requests of an author."""
     now_s = now.timestamp()
     tick = LoopTick(notes=loop.settle_finished(now=now_s))
@@ -55,7 +55,7 @@ def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     return loop.start(REQUEST_CAUSES, tick, now=now_s)
 
 
-def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
+def run_growth_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start a retraining after enough new posts or pairs since the stable version's training."""
     now_s = now.timestamp()
     tick = LoopTick(notes=loop.settle_finished(now=now_s))

@@ -115,14 +115,14 @@ def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     sync_message = f"{report.problem}: nothing decided" if report.problem else report.message
     tick = LoopTick(notes=[sync_message, *loop.settle_finished(now=now_s)])
     if not report.problem:
-        processor = _TickProcessing(loop, tick, now_s, deadline)
+        processor = _TickProcessor(loop, tick, now_s, deadline)
         processor.check_all_new_days()
         processor.decide_all()
     return loop.start(("quality",), tick, now=now_s)
 
 
 @dataclass
-class _TickProcessing:
+class _TickProcessor:
     """Checks new days and decides alarms for every author with a stable version."""
 
     loop: RetrainingLoop
@@ -133,7 +133,7 @@ class _TickProcessing:
     def __post_init__(self) -> None:
         with self.loop.state.read_transaction() as connection:
             self.stable = score_watch.stable_versions(connection)
-            self._has_new_values = score_watch.new_values_test(connection)
+            self._has_new_values = score_watch.build_new_values_test(connection)
 
     def check_all_new_days(self) -> None:
         """Fold the new values of all authors before any decision.
@@ -224,7 +224,7 @@ class _TickProcessing:
         """Decide an open alarm and store the decision."""
         author, alarm = stable.author, record.alarm
         with self.loop.state.read_transaction() as connection:
-            alarmed_authors = alarm_records.authors_alarmed_near(connection, at=record.raised_at)
+            alarmed_authors = alarm_records.find_alarmed_authors(connection, at=record.raised_at)
             few_readers_reason = _few_readers_reason(connection, alarm)
         key = alarm.stream, alarm.version
         current_inputs = self.loop.inputs.current(author)

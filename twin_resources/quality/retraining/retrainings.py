@@ -164,7 +164,7 @@ def update_if_unchanged(connection: sa.Connection, retraining: Retraining, **cha
     return result.rowcount == 1
 
 
-def count_unreleased(connection: sa.Connection, author: str) -> tuple[int, float]:
+def count_unreleased_trainings(connection: sa.Connection, author: str) -> tuple[int, float]:
     """Count an author's alarm-triggered trainings since a trained version was last promoted.
 
     A candidate on trial counts until it answers, so an alarm starts no second candidate meanwhile.

@@ -89,7 +89,7 @@ def check_new_days(
         next_position = last_sequence
         for stream in sorted(streams):
             days = ComparedDays.from_ledger(connection, stable, stream, rules)
-            new_day_ends = days.ends_after(last_read)
+            new_day_ends = days.find_day_ends(last_read)
             if len(new_day_ends) > limit:
                 new_day_ends = new_day_ends[:limit]
                 next_position = min(next_position, new_day_ends[-1])
@@ -141,9 +141,7 @@ class ComparedDays:
             connection, author, stream=stream, after=floor, groups_by_day=rules.groups_by_day
         )
         compared_versions = {version, *_released_versions(connection, author)}
-        records = alarm_records.alarms_of_author(
-            connection, author, stream=stream, limit=MAX_ALARMS
-        )
+        records = alarm_records.list_alarms(connection, author, stream=stream, limit=MAX_ALARMS)
         start_sequence, fall_start_by_version = 0, dict[str, int]()
         for record in sorted(records, key=lambda record: record.alarm.sequence):
             alarm = record.alarm
@@ -169,7 +167,7 @@ class ComparedDays:
         )
         return cls(author, stream, version, compared_sums, has_open_alarm, rules)
 
-    def ends_after(self, sequence: int) -> list[int]:
+    def find_day_ends(self, sequence: int) -> list[int]:
         """Return the last sequence numbers above `sequence` of this version's days, in order."""
         end_by_day: dict[tuple[int, int], int] = {}
         for row in self.sums:
@@ -234,7 +232,7 @@ def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence
     return evidence_by_author
 
 
-def new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
+def build_new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
     """Return a function that tests whether `check_new_days` has work for a version.
 
     It is built from three queries.

@@ -112,7 +112,7 @@ def list_source(source: str) -> Listing:
         TwinError: the source or a folder in it cannot be listed.
     """
     if is_object_address(source):
-        address, entries = normalize_address(source), list(_objects(source))
+        address, entries = normalize_address(source), list(_list_object_files(source))
     else:
         root = Path(source).expanduser().resolve()
         address, entries = _encode_path(str(root)), list(_files(root, tried=f"list {source}"))
@@ -151,7 +151,7 @@ def fingerprint_sources(sources: Iterable[str]) -> str:
         return ""
 
 
-def _objects(source: str) -> Iterator[ListedFile]:
+def _list_object_files(source: str) -> Iterator[ListedFile]:
     bucket, _ = split_address(source)
     for stored_object in list_objects(source):
         if not _is_ignored(stored_object.name):

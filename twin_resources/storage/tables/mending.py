@@ -98,7 +98,7 @@ def plan_repair(uri: str) -> TableRepair | None:
             damaged_indexes=damaged_indexes,
         )
     broken_manifests: list[str] = []
-    for version, manifest, written_at in _manifests(uri):
+    for version, manifest, written_at in _list_manifests(uri):
         undamaged_table = _open_if_undamaged(uri, version)
         if undamaged_table is not None:
             moment = datetime.fromtimestamp(written_at, UTC)
@@ -109,7 +109,7 @@ def plan_repair(uri: str) -> TableRepair | None:
                 rows=read_record(undamaged_table).rows,
                 written_at=moment.isoformat(timespec="seconds"),
                 broken_manifests=tuple(broken_manifests),
-                removed_tags=_tags_after(undamaged_table, version),
+                removed_tags=_tags_of_later_versions(undamaged_table, version),
             )
         broken_manifests.append(manifest)
     return TableRepair(uri, problem, broken_manifests=tuple(broken_manifests))
@@ -141,7 +141,7 @@ def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
 
 
 def _restore_version(plan: TableRepair, version: int) -> None:
-    newest_version = max((number for number, *_ in _manifests(plan.uri)), default=version)
+    newest_version = max((number for number, *_ in _list_manifests(plan.uri)), default=version)
     table = open_version(plan.uri, version)
     record = replace(read_record(table), exact=True)
     for tag in plan.removed_tags:
@@ -170,12 +170,12 @@ def _open_if_undamaged(uri: str, version: int) -> StoredTable | None:
     return table
 
 
-def _tags_after(table: StoredTable, version: int) -> tuple[str, ...]:
+def _tags_of_later_versions(table: StoredTable, version: int) -> tuple[str, ...]:
     tags = table.dataset.tags.list()
     return tuple(sorted(name for name, fields in tags.items() if fields["version"] > version))
 
 
-def _manifests(uri: str) -> list[tuple[int, str, float]]:
+def _list_manifests(uri: str) -> list[tuple[int, str, float]]:
     """Return every manifest's version, address and modification time, newest version first."""
     folder = f"{uri}/_versions"
     if is_object_address(uri):

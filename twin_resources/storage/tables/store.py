@@ -191,7 +191,7 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
     frame = pl.DataFrame(schema=schema)
     row_hashes(frame)
     arrow_fields = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    fields = [pa.field(field.name, _without_large_types(field.type)) for field in arrow_fields]
+    fields = [pa.field(field.name, _replace_large_types(field.type)) for field in arrow_fields]
     restored_schema = pl.DataFrame(pl.from_arrow(pa.schema(fields).empty_table())).schema
     unsupported_columns = [
         name
@@ -224,7 +224,7 @@ def column_types(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
     return {name: type_name(dtype) for name, dtype in schema.items()}
 
 
-def _without_large_types(kind: pa.DataType) -> pa.DataType:
+def _replace_large_types(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
     import pyarrow.types as of
 
@@ -233,11 +233,11 @@ def _without_large_types(kind: pa.DataType) -> pa.DataType:
     if of.is_large_binary(kind):
         return pa.binary()
     if of.is_large_list(kind):
-        return pa.list_(_without_large_types(kind.value_type))
+        return pa.list_(_replace_large_types(kind.value_type))
     if of.is_fixed_size_list(kind):
-        return pa.list_(_without_large_types(kind.value_type), kind.list_size)
+        return pa.list_(_replace_large_types(kind.value_type), kind.list_size)
     if of.is_struct(kind):
-        return pa.struct([pa.field(field.name, _without_large_types(field.type)) for field in kind])
+        return pa.struct([pa.field(field.name, _replace_large_types(field.type)) for field in kind])
     return kind
 
 

@@ -89,7 +89,7 @@ def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, in
     lease.renew()
     existing_files = _file_sizes(table)
     table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
-    table, record_bytes = commit_record(open_newest(table), replace(record, exact=True))
+    table, record_bytes = commit_record(open_newest_version(table), replace(record, exact=True))
     compaction_bytes = sum(
         size for path, size in _file_sizes(table).items() if path not in existing_files
     )
@@ -110,7 +110,7 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
         target_rows_per_fragment=ROWS_PER_FRAGMENT, max_source_rows=MAX_ROWS_PER_COMPACTION
     )
     if compaction.fragments_removed:
-        table, _ = commit_record(open_newest(table), replace(record, exact=True))
+        table, _ = commit_record(open_newest_version(table), replace(record, exact=True))
     segments = {
         index.name: len(index.segments)
         for index in table.dataset.describe_indices()
@@ -122,7 +122,7 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
         table.dataset.optimize.optimize_indices(
             index_names=[name], num_indices_to_merge=segments[name]
         )
-        table = open_newest(table)
+        table = open_newest_version(table)
     lease.renew()
     cleanup = table.dataset.cleanup_old_versions(
         KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False
@@ -163,7 +163,7 @@ def _file_sizes(table: StoredTable) -> dict[str, int]:
     return {file.path: file.file_size_bytes or 0 for file in files}
 
 
-def open_newest(table: StoredTable) -> StoredTable:
+def open_newest_version(table: StoredTable) -> StoredTable:
     """Return the newest version of a table."""
     return checkout_version(table, table.dataset.latest_version)
 
@@ -181,7 +181,7 @@ def ensure_index(
         return optimize_indices(table, lease)
     lease.renew()
     table.dataset.create_scalar_index(column, kind, replace=False, **options)
-    return open_newest(table)
+    return open_newest_version(table)
 
 
 def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
@@ -192,7 +192,7 @@ def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
     """
     lease.renew()
     table.dataset.optimize.optimize_indices(num_indices_to_merge=0)
-    return open_newest(table)
+    return open_newest_version(table)
 
 
 def forget(
@@ -220,7 +220,7 @@ def forget(
     table.dataset.optimize.compact_files(
         target_rows_per_fragment=ROWS_PER_FRAGMENT, materialize_deletions_threshold=0.0
     )
-    table = open_newest(table)
+    table = open_newest_version(table)
     for index in table.dataset.describe_indices():
         if index.index_type.upper().startswith("IVF"):
             # An index retrained by Lance finds a third fewer matches (two partitions instead of
@@ -229,7 +229,7 @@ def forget(
         else:
             # A full text index keeps the words of deleted rows until it is rebuilt.
             table.dataset.optimize.optimize_indices(index_names=[index.name], retrain=True)
-        table = open_newest(table)
+        table = open_newest_version(table)
     table, _ = commit_record(table, replace(record, exact=True))
     removed_tags = tuple(
         tag

@@ -30,16 +30,16 @@ _PRECISIONS = {
 }  # fmt: skip
 
 
-def gguf_precision(path: Path) -> str:
+def read_gguf_precision(path: Path) -> str:
     """Return the format of most matrices of a GGUF file (`f16`, `q8_0` …), or "" if not stated."""
-    value = _read_after(path, _FILE_TYPE, 4)
+    value = _read_after_marker(path, _FILE_TYPE, 4)
     if len(value) < 4:
         return ""
     file_type = int.from_bytes(value, "little")
     return _PRECISIONS.get(file_type, f"file type {file_type}")
 
 
-def _read_after(path: Path, marker: bytes, length: int) -> bytes:
+def _read_after_marker(path: Path, marker: bytes, length: int) -> bytes:
     """Return the bytes after a marker in the metadata, or b"" if the marker is missing."""
     with path.open("rb") as stream:
         buffer = b""

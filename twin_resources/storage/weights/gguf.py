@@ -98,7 +98,7 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
             writer.add_type("model")
             writer.add_name(model_folder.name)
             writer.add_file_type(LlamaFileType.MOSTLY_F16)
-            rope_factors = _add_shape(writer, model_folder, config)
+            rope_factors = _add_hyperparameters(writer, model_folder, config)
             _add_tokenizer(writer, model_folder, config)
             names = _gguf_names(config["num_hidden_layers"])
             extra_tensors = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
@@ -122,7 +122,7 @@ def unsupported_reason(model_folder: Path) -> TwinError | None:
         config = read_config(model_folder)
         _require_llama(model_folder, config)
         writer = GGUFWriter(None, "llama")  # writes no file without a path
-        _add_shape(writer, model_folder, config)
+        _add_hyperparameters(writer, model_folder, config)
         _add_tokenizer(writer, model_folder, config)
     except TwinError as error:
         return error
@@ -249,7 +249,7 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
 
     names = get_tensor_name_map(MODEL_ARCH.LLAMA, layers)
 
-    def name_of(hf_name: str) -> str:
+    def to_gguf_name(hf_name: str) -> str:
         name = names.get_name(hf_name, try_suffixes=(".weight", ".bias"))
         if name is None:
             raise TwinError(
@@ -259,12 +259,14 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
             )
         return name
 
-    return name_of
+    return to_gguf_name
 
 
-def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> Array | None:
+def _add_hyperparameters(
+    writer: GGUFWriter, folder: Path, config: Mapping[str, Any]
+) -> Array | None:
     """Write the hyper-parameters; return the rotary factors (head dimension / 2,) or None."""
-    shape = _load_shape(folder, config)
+    shape = _load_hyperparameters(folder, config)
     rope: dict[str, Any] = dict(shape.rope_parameters or {})
     rope_type = rope.get("rope_type", "default")
     if rope_type not in _ROPE_TYPES:
@@ -299,7 +301,7 @@ def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> A
     return (frequencies / scaled_frequencies.numpy()).astype(np.float32)
 
 
-def _load_shape(folder: Path, config: Mapping[str, Any]) -> Any:
+def _load_hyperparameters(folder: Path, config: Mapping[str, Any]) -> Any:
     """Return the hyper-parameters, with transformers' defaults for those missing in config.json.
 
     If none is missing, as for the embedded model, this function does not import transformers and

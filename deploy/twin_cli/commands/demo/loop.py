@@ -161,7 +161,7 @@ class _Demo:
             first_version = self._stable_version_name()
             self._wait_until_served(int(first_version.removeprefix("v")))
             rated_answers = self._collect_scores(
-                count, partial(reader.read_version, first_version, count)
+                count, partial(reader.read_until_version, first_version, count)
             )
             self.receipt.before = _summarize_answers(rated_answers)
             self._wait_until_certified(first_version)
@@ -399,7 +399,7 @@ class _Demo:
     def _alarms(self) -> list[AlarmRecord]:
         """Return the author's alarms, oldest first."""
         with self.registry.state.read_transaction() as connection:
-            return list(reversed(alarm_records.alarms_of_author(connection, self.author.slug)))
+            return list(reversed(alarm_records.list_alarms(connection, self.author.slug)))
 
     def _retraining_runs(self) -> list[Run]:
         return self.dagster.runs(job=RETRAIN, author=self.author.slug, limit=50)

@@ -19,7 +19,11 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from twin_cli.commands.answer_history import send_feedback
-from twin_cli.commands.demo.subjects import HeldOutQuestion, questions_with_subjects, rate_answer
+from twin_cli.commands.demo.subjects import (
+    HeldOutQuestion,
+    rate_answer,
+    select_questions_with_subjects,
+)
 from twin_cli.commands.questions import ask, make_client
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -61,7 +65,7 @@ class SimulatedReader:
         """Ask and score up to `count` questions; stop early once `until` returns True."""
         return self._read(count, lambda rated: count - len(rated), on_score=on_score, until=until)
 
-    def read_version(
+    def read_until_version(
         self, version: str, count: int, *, on_score: Callable[[RatedAnswer], object]
     ) -> list[RatedAnswer]:
         """Ask and score up to 2 · `count` questions until `count` answers are from that version.
@@ -133,7 +137,7 @@ def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]
         )
     rows = frame.sort("sample_id").select("question", "answer").rows()
     random.Random(SEED).shuffle(rows)
-    questions = questions_with_subjects(rows)[:MAX_QUESTIONS]
+    questions = select_questions_with_subjects(rows)[:MAX_QUESTIONS]
     if len(questions) < MIN_QUESTIONS:
         raise TwinError(
             "take the demo's questions from held-out posts",

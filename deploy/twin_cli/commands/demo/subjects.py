@@ -44,7 +44,7 @@ class HeldOutQuestion:
     subjects: frozenset[str]
 
 
-def questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQuestion]:
+def select_questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQuestion]:
     """Return the distinct questions that have a subject, in their order.
 
     Args:

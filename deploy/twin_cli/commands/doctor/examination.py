@@ -30,7 +30,7 @@ def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
     findings = run_checks(settings)
     has_failed = any(finding.verdict == "fail" for finding in findings)
     if as_json:
-        console.print_json(data=json_document(settings, findings))
+        console.print_json(data=doctor_document(settings, findings))
         return int(has_failed)
     for finding in findings:
         line = Text(f"{finding.verdict:<4} ", STYLES[finding.verdict])
@@ -73,7 +73,7 @@ def run_checks(settings: Settings) -> list[Diagnostic]:
     return [finding for name, check in checks for finding in run_check(name, check)]
 
 
-def json_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
+def doctor_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
     """Return the `twin doctor --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "home": str(settings.home),

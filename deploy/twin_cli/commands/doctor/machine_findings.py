@@ -24,7 +24,7 @@ from twin_cli.commands.doctor.findings import Diagnostic, fail, ok, warn
 from twin_resources.access.named_model import classify_cost
 from twin_resources.access.spending_limits import format_dollars
 from twin_resources.authors import author_slugs, list_readable_authors
-from twin_resources.processes.child_environment import configured_models, provider_prefixes
+from twin_resources.processes.child_environment import list_external_models, list_provider_prefixes
 from twin_resources.processes.graphics_cards import list_gpus
 from twin_resources.settings import Settings
 
@@ -151,8 +151,8 @@ def check_keys(
         yield ok("keys", f"{names}: readable by their owner only")
     else:
         yield ok("keys", "none yet; the first start makes them")
-    for model in configured_models(settings):
-        prefixes = provider_prefixes([model])
+    for model in list_external_models(settings):
+        prefixes = list_provider_prefixes([model])
         if prefixes and not any(
             value and re.match("|".join(map(re.escape, prefixes)), name)
             for name, value in environ.items()

@@ -20,7 +20,7 @@ from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, w
 from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.ports import describe_port_holder, is_free
-from twin_resources.processes.process_identity import marked_processes
+from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.programs import NOT_AUTOSTARTED, ON_DEMAND
 from twin_resources.processes.stack import SERVICES, Stack, read_record
 from twin_resources.processes.supervisor import read_tail
@@ -104,7 +104,7 @@ def check_ports(
 def _leftover_ports(settings: Settings) -> frozenset[int]:
     """Return the ports on which programs of a crashed stack still listen."""
     record = read_record(settings)
-    leftover_processes = marked_processes(record.instance) if record is not None else []
+    leftover_processes = find_marked_processes(record.instance) if record is not None else []
     ports: set[int] = set()
     for process in leftover_processes:
         with suppress(psutil.Error):  # the process has ended

@@ -144,7 +144,7 @@ def _write_probe_table(base: str) -> None:
     Raises:
         TwinError: one of these steps failed; the error names the cause.
     """
-    from twin_resources.erasure.object_versions import bucket_for_address
+    from twin_resources.erasure.object_versions import open_bucket
 
     lance: Any = import_module("lance")
     arrow: Any = import_module("pyarrow")
@@ -152,7 +152,7 @@ def _write_probe_table(base: str) -> None:
     uri, row = f"{base}/{name}/row.lance", arrow.table({"number": [1]})
     # Retries do not fix a wrong address.
     options = {"client_max_retries": "0", "connect_timeout": f"{TIMEOUT_S:.0f}s"}
-    bucket = bucket_for_address(base)
+    bucket = open_bucket(base)
     action = "write, read and delete a small table"
     try:
         with translate_storage_errors(action, uri, default=UnreachableError):

@@ -36,7 +36,7 @@ from twin_assets.corpus.importers import medium
 from twin_assets.corpus.importers.archive import FAILED_READS, ArchiveLimits, open_archive
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
 from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, exclusion_reason
-from twin_assets.corpus.importing import inventory_frame, read_rows
+from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
@@ -188,7 +188,7 @@ def _of_folder(name: str, seed: int, folder: Path) -> list[str]:
         inventory = take_inventory([source])
     except TwinError:
         return []
-    rows = read_rows(inventory_frame(inventory), inventory).to_dicts()
+    rows = read_rows(build_inventory_frame(inventory), inventory).to_dicts()
     # A draft's row says that it is one; cleaning drops it.
     text = "\n".join(row["text"] for row in rows if not row["problem"] and row["kind"] != "draft")
     explained = {row["source_id"] for row in rows if row["problem"]}

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.importers.git_blame import find_repository, read_additions
-from twin_assets.corpus.importing import inventory_frame, read_rows
+from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 
 WORDS = "These are words of a walk along the river, and of what stood on its other bank.\n"
@@ -55,7 +55,7 @@ def notes(tmp_path: Path) -> Notes:
 def imported(folder: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Day by `source_id`, and what is unsure."""
     inventory = take_inventory([folder])
-    rows = read_rows(inventory_frame(inventory), inventory)
+    rows = read_rows(build_inventory_frame(inventory), inventory)
     days = rows.select("source_id", pl.col("created_at").dt.strftime("%F").fill_null(""))
     return dict(days.rows()), inventory.remarks
 

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.corpus.importers.reading import Found, folder_of, found_in
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.linkedin_shares import share_rows
+from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
 from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
 
 HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
@@ -72,7 +72,9 @@ def test_a_piece_that_is_repeated_gives_no_friends_post_away(end: int, tmp_path:
 )
 def test_a_row_in_doubt_is_malformed(written: str) -> None:
     address = "https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A7"
-    assert list(share_rows(f"{HEAD}2023-05-01 12:34:56,{address},{written},,,PUBLIC\n")) == [None]
+    assert list(iter_share_rows(f"{HEAD}2023-05-01 12:34:56,{address},{written},,,PUBLIC\n")) == [
+        None
+    ]
 
 
 @pytest.mark.parametrize(

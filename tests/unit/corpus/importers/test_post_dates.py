@@ -10,9 +10,9 @@ from twin_assets.corpus.importers.month_names import LANGUAGES
 from twin_assets.corpus.importers.post_dates import (
     CREATED_FIELDS,
     UPDATED_FIELDS,
-    date_and_title_in_name,
-    field_date,
+    find_field_date,
     parse_date,
+    split_date_and_title,
 )
 from twin_assets.corpus.importers.posts import read_post
 
@@ -36,10 +36,10 @@ def test_a_field_dates_a_post(field: str) -> None:
 
 def test_the_first_field_that_is_a_date_counts() -> None:
     fields = {"date": "soon", "created": "2019-01-02", "publishedat": "2020-03-05"}
-    found = field_date(fields, CREATED_FIELDS, language=str)
+    found = find_field_date(fields, CREATED_FIELDS, language=str)
     assert found is not None
     assert f"{found.utc_time:%F}" == "2020-03-05"
-    changed = field_date({"last_update": {"date": "2021-01-02"}}, UPDATED_FIELDS, language=str)
+    changed = find_field_date({"last_update": {"date": "2021-01-02"}}, UPDATED_FIELDS, language=str)
     assert changed is not None
     assert f"{changed.utc_time:%F}" == "2021-01-02"
 
@@ -65,7 +65,7 @@ def test_the_first_field_that_is_a_date_counts() -> None:
     ],
 )
 def test_a_path_dates_a_post(path: str, day: str, title: str) -> None:
-    assert date_and_title_in_name(path) == (day, title)
+    assert split_date_and_title(path) == (day, title)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from twin_assets.corpus.importers.obsidian_comments import remove_obsidian_comments
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason, parse_hiding_line
-from twin_assets.corpus.importing import inventory_frame, read_rows
+from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.remediation import advice_for_reason
 
@@ -79,7 +79,7 @@ PUBLIC = {
 
 def rows_of(folder: Path, *include: str) -> pl.DataFrame:
     inventory = take_inventory([folder], include=include)
-    return read_rows(inventory_frame(inventory), inventory)
+    return read_rows(build_inventory_frame(inventory), inventory)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -123,7 +123,7 @@ def test_an_opt_in_brings_its_own_and_no_other(tmp_path: Path) -> None:
 def test_asking_for_more_reads_a_folder_again(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("---\nprivate: true\n---\n" + WORDS)
     before, after = (
-        inventory_frame(take_inventory([tmp_path], include=include))
+        build_inventory_frame(take_inventory([tmp_path], include=include))
         for include in ((), ("private",))
     )
     assert not before.equals(after)

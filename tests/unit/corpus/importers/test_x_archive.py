@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.unit.corpus.importers.reading import Found, folder_of, found_in, zip_of
 from twin_assets.corpus.importers import x_archive
-from twin_assets.corpus.importers.threads import thread_roots
+from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import VisiblePost, join_long_posts
 
 ACCOUNT = {
@@ -169,7 +169,7 @@ def test_threads_are_one_text(tmp_path: Path) -> None:
 
 def test_a_circle_of_answers_ends() -> None:
     parents = {"1": "2", "2": "1", "3": "2", "4": "", "5": "4"}
-    assert thread_roots(parents) == {"1": "1", "2": "2", "3": "2", "4": "4", "5": "4"}
+    assert find_thread_roots(parents) == {"1": "1", "2": "2", "3": "2", "4": "4", "5": "4"}
 
 
 def test_an_edit_keeps_its_identifier(tmp_path: Path) -> None:

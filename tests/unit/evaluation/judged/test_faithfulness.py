@@ -14,7 +14,7 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     calibrate,
     calibrate_from_scores,
     claim,
-    find_claims,
+    extract_claims,
     measure_faithfulness,
 )
 from twin_resources.quality.judges.judge import JudgedAnswer
@@ -164,7 +164,7 @@ def test_only_what_an_answer_claims_is_judged() -> None:
         JudgedAnswer("q", "The clock stopped.", ()),
     ]
 
-    assert find_claims(answers) == [
+    assert extract_claims(answers) == [
         (0, "The clock stopped."),
         (0, "It was the spring."),
         (1, "The clock stopped because the"),

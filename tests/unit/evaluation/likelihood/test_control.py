@@ -10,7 +10,7 @@ import pytest
 
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measures import author_control
-from twin_assets.evaluation.measures.author_control import compare, other_rows, own_rows
+from twin_assets.evaluation.measures.author_control import build_other_rows, compare, own_rows
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import WriterSample
 
@@ -74,7 +74,10 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
         WriterSample("few", (("a", "One passage alone."),)),
     ]
 
-    own, other = own_rows(passages, DEFAULT_TEMPLATE), other_rows(passages, hands, DEFAULT_TEMPLATE)
+    own, other = (
+        own_rows(passages, DEFAULT_TEMPLATE),
+        build_other_rows(passages, hands, DEFAULT_TEMPLATE),
+    )
 
     assert len(own) == len(other) == author_control.MAX_PASSAGES_PER_SIDE
     assert (
@@ -94,9 +97,9 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
         assert "much text" not in asked["content"]
         assert len(said["content"].split()) <= author_control.MAX_WORDS
         assert system == context[0]
-    assert other_rows(passages.head(0), hands, DEFAULT_TEMPLATE) == []
+    assert build_other_rows(passages.head(0), hands, DEFAULT_TEMPLATE) == []
     assert own_rows(passages.head(0), DEFAULT_TEMPLATE) == []
-    assert len(other_rows(passages, hands[1:], DEFAULT_TEMPLATE)) == 1
+    assert len(build_other_rows(passages, hands[1:], DEFAULT_TEMPLATE)) == 1
 
 
 def test_a_passage_is_asked_for_alike_whoever_wrote_it() -> None:
@@ -112,7 +115,7 @@ def test_a_passage_is_asked_for_alike_whoever_wrote_it() -> None:
     hands = [WriterSample("tomas", (("2019-01-01-another-name", text),))]
 
     [own] = own_rows(samples, DEFAULT_TEMPLATE)
-    [other] = other_rows(samples, hands, DEFAULT_TEMPLATE)
+    [other] = build_other_rows(samples, hands, DEFAULT_TEMPLATE)
 
     assert own["messages"] == other["messages"]
     assert "Why brass?" not in own["messages"][1]["content"]

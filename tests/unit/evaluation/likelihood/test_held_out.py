@@ -8,10 +8,10 @@ import polars as pl
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.held_out import (
-    bare_question_prompts,
-    held_out_samples,
+    build_prompts,
+    render_bare_questions,
+    select_held_out_samples,
     take_within_budget,
-    to_prompts,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
@@ -40,7 +40,7 @@ def sample(index: int, tokens: int) -> TokenizedSample:
 
 
 def test_only_held_out_documents_that_no_model_was_trained_on() -> None:
-    found = held_out_samples(dataset(), trained_on={"d1"})
+    found = select_held_out_samples(dataset(), trained_on={"d1"})
 
     assert set(found["document_id"]) == {"d0"}
     assert set(found["split"]) == {"held_out"}
@@ -49,14 +49,14 @@ def test_only_held_out_documents_that_no_model_was_trained_on() -> None:
 def test_one_sample_a_passage() -> None:
     twice = pl.concat([dataset(), dataset().with_columns(pl.col("sample_id") + "-again")])
 
-    assert held_out_samples(twice, trained_on=()).height == 6
+    assert select_held_out_samples(twice, trained_on=()).height == 6
 
 
 def test_the_order_does_not_depend_on_the_order_of_the_table() -> None:
     rows = dataset(40)
 
-    first = held_out_samples(rows, trained_on=())["sample_id"].to_list()
-    second = held_out_samples(rows.reverse(), trained_on=())["sample_id"].to_list()
+    first = select_held_out_samples(rows, trained_on=())["sample_id"].to_list()
+    second = select_held_out_samples(rows.reverse(), trained_on=())["sample_id"].to_list()
 
     assert first == second
     assert first != sorted(first)
@@ -82,10 +82,10 @@ def test_the_budget_is_met_but_never_below_the_fewest() -> None:
 def test_prompts_come_without_answers() -> None:
     rows = dataset(3)
 
-    assert [len(prompt) for prompt in to_prompts(rows)] == [
+    assert [len(prompt) for prompt in build_prompts(rows)] == [
         len(messages) - 1 for messages in rows["messages"].to_list()
     ]
-    assert all(message["role"] == "user" for prompt in to_prompts(rows) for message in prompt)
+    assert all(message["role"] == "user" for prompt in build_prompts(rows) for message in prompt)
 
 
 def test_a_question_alone_keeps_the_system_message_and_loses_the_passages() -> None:
@@ -94,6 +94,6 @@ def test_a_question_alone_keeps_the_system_message_and_loses_the_passages() -> N
     answer = {"role": "assistant", "content": "It wears well."}
     rows = pl.DataFrame({"messages": [[system, shown, answer]], "question": ["Why brass? "]})
 
-    [prompt] = bare_question_prompts(rows, DEFAULT_TEMPLATE)
+    [prompt] = render_bare_questions(rows, DEFAULT_TEMPLATE)
 
     assert prompt == [system, {"role": "user", "content": "Question: Why brass?"}]

@@ -12,7 +12,7 @@ import torch
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import TOKENS_PER_BATCH, answer_likelihood
-from twin_assets.evaluation.likelihood.shared_cores import default_reader_count, share_cores
+from twin_assets.evaluation.likelihood.shared_cores import choose_reader_count, share_cores
 
 VOCABULARY = 97
 
@@ -91,7 +91,7 @@ def test_two_batches_are_read_where_there_are_two_cores(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: cpus, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-    assert default_reader_count() == expected
+    assert choose_reader_count() == expected
 
 
 def test_every_reader_gets_its_share_and_the_process_its_cores_back() -> None:

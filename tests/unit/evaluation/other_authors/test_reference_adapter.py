@@ -101,7 +101,7 @@ def weights(folder: Path) -> Path:
 
 def trained(home: Settings, checkpoint: str = "c" * 64, **changes: Any) -> Path:
     """An adapter of other authors in the home, to which ann points."""
-    recipe = load_recipe("smollm2-135m-cpu").without_preference().model_dump()
+    recipe = load_recipe("smollm2-135m-cpu").drop_preference().model_dump()
     values: dict[str, Any] = {
         "base": {"revision": "r"}, "recipe": recipe, "code": training_code_hash(),
     } | changes  # fmt: skip

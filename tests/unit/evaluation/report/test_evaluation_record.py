@@ -15,8 +15,8 @@ from tests.unit.judges.test_voice_shown_record import SHOWN
 from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import (
     SCHEMA_VERSION,
+    AnswerComparison,
     Evaluation,
-    SideBySide,
     evaluation_path,
     read_evaluation,
     write_evaluation,
@@ -97,7 +97,9 @@ def test_answers_of_a_former_evaluation_do_not_stay_beside_the_report(tmp_path: 
     claims = decide(GOOD)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
     path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
-    shown = SideBySide("s1", "d1", "c1", "Why brass?", "It wears well.", "Because.", "Certainly!")
+    shown = AnswerComparison(
+        "s1", "d1", "c1", "Why brass?", "It wears well.", "Because.", "Certainly!"
+    )
     write_report(path, EVALUATION, verdict, [shown])
     assert answers_path(path).is_file()
 
@@ -131,7 +133,9 @@ def test_answers_lie_beside_the_report_and_only_one_file_holds_text(
         "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
     )
     shown = [
-        SideBySide("s1", "d1", "c1", "Why brass?", "It wears well.", "Because it wears.", None)
+        AnswerComparison(
+            "s1", "d1", "c1", "Why brass?", "It wears well.", "Because it wears.", None
+        )
     ]
     path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
 

@@ -158,7 +158,7 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     support = passage_support.compare_support(asked, said, scores, judges.support)
     assert support is not None
     assert passage_support.claim(support).passed
-    followed = instruction_following.compare_followed(asked, said, scores)
+    followed = instruction_following.compare_instruction_following(asked, said, scores)
     # "I don't know." is one sentence without a comma; "Certainly! Here …" is neither
     assert followed.candidate.found > followed.base.found
     spans = recitation.TrainingTextIndex(["another text altogether"])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from twin_assets.evaluation.served.posts_in_prompt import MAX_WORDS, add_posts, select_posts
+from twin_assets.evaluation.served.posts_in_prompt import (
+    MAX_WORDS,
+    add_posts_to_prompt,
+    select_posts,
+)
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
 
@@ -29,7 +33,7 @@ def test_a_long_post_leaves_room_for_the_question() -> None:
 def test_questions_differ_only_after_the_posts() -> None:
     posts = ["First post.", "Second post."]
     one, two = (
-        add_posts(render(DEFAULT_TEMPLATE, author_name="Ada", question=question), posts)
+        add_posts_to_prompt(render(DEFAULT_TEMPLATE, author_name="Ada", question=question), posts)
         for question in ("About clocks?", "About rivers?")
     )
 
@@ -44,6 +48,6 @@ def test_the_prompt_it_is_made_from_stays_as_it_was() -> None:
     messages = render(DEFAULT_TEMPLATE, author_name="Ada", question="About clocks?")
     before = [dict(message) for message in messages]
 
-    add_posts(messages, ["A post."])
+    add_posts_to_prompt(messages, ["A post."])
 
     assert messages == before

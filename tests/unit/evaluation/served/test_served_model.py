@@ -100,7 +100,7 @@ def test_a_prompt_that_is_asked_twice_is_asked_by_one_server_in_succession() -> 
     answer_queue(pile, model.serve, servers=2)
 
     texts = [f"question {number}" for number in range(12)]
-    assert [[one.text for one in pile.answers_of_turn(turn)] for turn in (0, 1)] == [texts, texts]
+    assert [[one.text for one in pile.get_turn_answers(turn)] for turn in (0, 1)] == [texts, texts]
     assert sum(len(server.asked) for server in model.started) == 24
     for server in model.started:
         for text, tokens in server.asked:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from twin_assets.evaluation.statistics.sequential import decide_side, planned_looks, split_level
+from twin_assets.evaluation.statistics.sequential import decide_side, plan_looks, split_level
 from twin_resources.statistics.values import OutOfRangeError
 
 LIMIT = (1 - 0.15) / 2  # of the topic score: −.15 as a share of [−1, 1]
@@ -139,7 +139,7 @@ def test_looks_spend_a_level_together(looks: int) -> None:
 def test_the_last_look_is_at_everything_and_all_of_them_spend_the_level(
     count: int, ends: list[int]
 ) -> None:
-    looks = planned_looks(count, (30, 60), level=0.05)
+    looks = plan_looks(count, (30, 60), level=0.05)
 
     assert [end for end, _ in looks] == ends
     assert sum(spent for _, spent in looks) == pytest.approx(0.05)

@@ -276,8 +276,8 @@ def test_other_peoples_texts_are_dealt_in_turn_and_cut_like_the_answers() -> Non
         WriterSample("few", (("c", "seven eight nine"),)),
     ]
 
-    found = voice_scores.unseen_texts(hands, ["x y", "x", "x y z", "x"])
+    found = voice_scores.select_unseen_texts(hands, ["x y", "x", "x y z", "x"])
 
     assert found == [("tomas/a", "one two"), ("few/c", "seven"), ("tomas/b", "four five six")]
-    assert voice_scores.unseen_texts(hands, ["x y"]) == [("tomas/a", "one two")]
-    assert voice_scores.unseen_texts([], ["x y"]) == []
+    assert voice_scores.select_unseen_texts(hands, ["x y"]) == [("tomas/a", "one two")]
+    assert voice_scores.select_unseen_texts([], ["x y"]) == []

@@ -46,8 +46,8 @@ def test_the_writer_who_writes_alike_is_the_nearer_one() -> None:
     unlike = measure_visible_voice(own(), base=[OWN] * 20, tuned=[BASE] * 20)
     assert alike is not None
     assert unlike is not None
-    assert all(each.is_tuned_nearer and each.tuned_apart == 0 for each in alike.habits)
-    assert not any(each.is_tuned_nearer for each in unlike.habits)
+    assert all(each.is_tuned_closer and each.tuned_apart == 0 for each in alike.habits)
+    assert not any(each.is_tuned_closer for each in unlike.habits)
     assert "in 4 of 4 habits" in alike.verdict
     assert unlike.verdict.endswith("in 0 of 4 habits")
 

@@ -14,8 +14,8 @@ from twin_resources.router.fixed_order import (
     PriceStep,
     cheapest_certified,
     choose_models,
+    compute_exit_weights,
     compute_price_steps,
-    leaving_weights,
     log_evidence,
     lower_bound,
 )
@@ -145,7 +145,7 @@ def test_three_models_each_answer_what_they_are_worth() -> None:
 
 def test_a_question_leaves_the_dearest_model_at_its_weight() -> None:
     gains, prices = np.array([[0.2], [-0.1]]), np.array([0.0, 0.01])
-    leaving = leaving_weights(gains, prices)
+    leaving = compute_exit_weights(gains, prices)
     assert leaving == pytest.approx([20.0, -10.0])
     assert choose_models(gains, prices, 19.9).tolist() == [1, 0]
     assert choose_models(gains, prices, 20.1).tolist() == [0, 0]
