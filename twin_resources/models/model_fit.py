@@ -1,14 +1,14 @@
-"""Estimate a model's recipe, memory and training time on this machine from the model's size.
+"""Choose a model's recipe and estimate its memory and training time from its size.
 
 Scope: the rules and their figures.
-Out of scope: inspecting the machine (`preflight.py`). Because `preflight.py` imports this module,
-it uses only the standard library and Python 3.9 syntax.
+Out of scope: inspecting the machine (`preflight.py`). This module uses only the standard library
+and Python 3.9 syntax, because `preflight.py` imports it.
 
 The estimate is a rule, not a measurement. It scales figures for a model of 0.135 billion parameters
-on two cores with bf16 instructions. There, 100,000 training tokens cost 600 CPU seconds. The cost
-is proportional to the number of parameters, and 2.6 times as high without bf16 instructions.
-Nothing was measured on a GPU; its rule assumes a slow one. Without bf16, `twin up` uses a recipe
-of 70,000 tokens for a new author.
+on two cores with bf16 instructions. Training on 100,000 tokens took 600 CPU seconds. The cost is
+proportional to the number of parameters, and 2.6 times as high without bf16 instructions. The rule
+for GPUs assumes a slow GPU and was not measured. Without bf16, `twin up` uses a recipe of 70,000
+tokens for a new author.
 
 The number of parameters and the device determine the recipe (`choose_recipe`). Larger models have a
 lower learning rate, and a GPU trains on more tokens. The recipes for 1B and 8B have not been run.
@@ -51,7 +51,7 @@ def billions_of_parameters(model: str) -> float | None:
     """Return the billions of parameters from a model's folder or name; None if unknown."""
     folder = Path(model).expanduser()
     if folder.is_dir():
-        # weights are published in bf16 or f16, with two bytes for each parameter
+        # weights are published in bf16 or f16, with two bytes per parameter
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         return size / 2 / GB or None
     match = re.search(r"(\d+(?:\.\d+)?)([bBmM])(?![a-zA-Z])", model)
@@ -86,8 +86,8 @@ class RecipeChoice:
     """An automatically chosen recipe.
 
     Attributes:
-        recipe: its name, one of `RECIPES`.
-        ranks: number of GPUs that train together; 0 for the processor (`TWIN_TRAIN_RANKS`).
+        recipe: name of the recipe, one of `RECIPES`.
+        ranks: number of GPUs that train together; 0 for the CPU (`TWIN_TRAIN_RANKS`).
         reason: the number of parameters and the device, in words.
     """
 
@@ -101,41 +101,49 @@ def choose_recipe(
 ) -> RecipeChoice:
     """Choose the recipe for a base model on a device.
 
-    One GPU is used if it holds the model, or two, four or eight if each of them does (data
-    parallel). If only several GPUs together hold it, its weights are sharded (ZeRO-3).
+    The recipe uses one GPU if the model fits on it, or two, four or eight if it fits on each (data
+    parallel). If it fits only on several GPUs together, its weights are sharded (ZeRO-3).
 
     Args:
-        billions: billions of parameters of the base model; None, for an unknown size, counts as the
-            size of the embedded model.
-        bf16: whether the processor has bf16 instructions.
+        billions: billions of parameters of the base model; None (unknown) counts as the size of the
+            embedded model.
+        bf16: whether the CPU has bf16 instructions.
         gpus: (name, GB) of each GPU that a training run may use.
     """
     size = REFERENCE_BILLION if billions is None else billions
-    base = (
+    model_description = (
         "base model of unknown size" if billions is None else f"base model of {format_size(size)}"
     )
     sufficient_gpus = [memory for _, memory in gpus if memory >= required_gpu_memory_gb(size)]
     if size < SMALL_BILLION:
         if sufficient_gpus:
-            return RecipeChoice("smollm2-135m-gpu", 1, f"{base}, a GPU")
+            return RecipeChoice("smollm2-135m-gpu", 1, f"{model_description}, a GPU")
         if bf16:
-            return RecipeChoice(SMALL_MODEL_RECIPE, 0, f"{base}, a processor with bf16")
-        return RecipeChoice(RECIPE_WITHOUT_BF16, 0, f"{base}, this processor is not faster in bf16")
-    kind = "1b" if size < LARGE_BILLION else "8b"
+            return RecipeChoice(
+                SMALL_MODEL_RECIPE, 0, f"{model_description}, a processor with bf16"
+            )
+        return RecipeChoice(
+            RECIPE_WITHOUT_BF16, 0, f"{model_description}, this processor is not faster in bf16"
+        )
+    size_class = "1b" if size < LARGE_BILLION else "8b"
     if len(sufficient_gpus) > 1:
         ranks = _ranks_for(len(sufficient_gpus))
-        return RecipeChoice(f"{kind}-gpus", ranks, f"{base}, {ranks} GPUs, each large enough")
+        return RecipeChoice(
+            f"{size_class}-gpus", ranks, f"{model_description}, {ranks} GPUs, each large enough"
+        )
     if sufficient_gpus:
-        return RecipeChoice(f"{kind}-gpu", 1, f"{base}, a GPU large enough")
+        return RecipeChoice(f"{size_class}-gpu", 1, f"{model_description}, a GPU large enough")
     ranks = _ranks_for(len(gpus))
     if ranks > 1 and min(memory for _, memory in gpus) >= required_gpu_memory_gb(size / ranks):
-        return RecipeChoice("8b-gpus-zero3", ranks, f"{base}, {ranks} GPUs, large enough together")
+        return RecipeChoice(
+            "8b-gpus-zero3", ranks, f"{model_description}, {ranks} GPUs, large enough together"
+        )
     device = "a GPU that is too small for it" if gpus else "no GPU"
-    return RecipeChoice("1b-cpu", 0, f"{base}, {device}")
+    return RecipeChoice("1b-cpu", 0, f"{model_description}, {device}")
 
 
 def required_gpu_memory_gb(billions: float) -> float:
-    """Return the GB to train an adapter on a GPU: bf16 weights, activations and optimizer."""
+    """Return the GB needed to train an adapter on a GPU: bf16 weights, activations, optimizer."""
     return 2.5 * billions + 4
 
 
@@ -145,7 +153,7 @@ def _ranks_for(gpu_count: int) -> int:
 
 
 def required_training_memory_gb(billions: float) -> float:
-    """Return the GB for a training run: a copy in each of two ranks, two f16 servers, 4 GB."""
+    """Return the GB for a training run: one copy in each of two ranks, two f16 servers, and 4."""
     return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
 
 
@@ -175,7 +183,7 @@ def required_serving_memory_gb(weights: float, *, trained_billions: float | None
 def estimate_training(
     billions: float, machine: dict[str, Any], *, recipe: str = ""
 ) -> dict[str, Any]:
-    """Estimate the memory and the training time of a model of this size on this machine.
+    """Estimate the memory and the training time of a model on a machine.
 
     Args:
         billions: billions of parameters.
@@ -184,24 +192,26 @@ def estimate_training(
             and the device of the chosen recipe are used.
 
     Returns:
-        `fits`, `on` (CPU or GPU), `needs` (in words), `training_minutes`, `recipe`, and `because`.
+        `fits`, `on` (CPU or GPU), `needs` (text), `training_minutes`, `recipe`, and `because`.
     """
     choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
     tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
     recipe_and_reason = (recipe, "named") if recipe else (choice.recipe, choice.reason)
     scale = billions / REFERENCE_BILLION
     if on_gpu and choice.ranks:
-        need = required_gpu_memory_gb(billions)
+        required_gb = required_gpu_memory_gb(billions)
         flops = 6 * billions * 1e9 * tokens
         seconds = flops / (GPU_SUSTAINED_FLOPS * choice.ranks) + 60
-        needs = f"{need:.0f} GB of GPU memory"
+        needs = f"{required_gb:.0f} GB of GPU memory"
         return _build_estimate(True, "GPU, not measured", needs, seconds, recipe_and_reason)
-    need = required_training_memory_gb(billions)
+    required_gb = required_training_memory_gb(billions)
     seconds = TRAINING_CPU_S * scale / machine["cores"] * tokens / TRAINING_TOKENS
     if not machine["bf16"]:
         seconds *= SLOWDOWN_WITHOUT_BF16
-    fits = machine["memory_gb"] >= need
-    return _build_estimate(fits, "CPU", f"{need:.0f} GB of memory", seconds, recipe_and_reason)
+    fits = machine["memory_gb"] >= required_gb
+    return _build_estimate(
+        fits, "CPU", f"{required_gb:.0f} GB of memory", seconds, recipe_and_reason
+    )
 
 
 def _build_estimate(

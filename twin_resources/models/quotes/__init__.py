@@ -1,4 +1,4 @@
-"""Answer with the author's own paragraphs, cut at import and found by a question's vector.
+"""Answer with the author's own paragraphs, which are cut at import and found by their vectors.
 
 Scope: quotable passages (`passages.py`), the score threshold (`calibration.py`), choosing
 quotations (`quoter.py`), and their Markdown (`answer_text.py`). Out of scope: finding posts

@@ -1,8 +1,8 @@
-"""Write quotations as the Markdown that opens an answer, and record the position of each.
+"""Render quotations as the Markdown at the start of an answer, and record their positions.
 
-Scope: the Markdown of quotations and of "not written about", and removing quotations from an
-earlier answer. Out of scope: choosing quotations (`quoter.py`), the fields of an answer
-(`gateway/exchange/request_record.py`).
+Scope: the Markdown of quotations and of the message that no post covers the subject, and removing
+quotations from an earlier answer. Out of scope: choosing quotations (`quoter.py`), the fields of an
+answer (`gateway/exchange/request_record.py`).
 
 Annotations: `url_citation` in https://platform.openai.com/docs/api-reference/chat/object
 """
@@ -41,11 +41,11 @@ class NamedPost(Protocol):
 
 @dataclass(frozen=True)
 class AnswerOpening:
-    """The text before the generated prose, or in place of it.
+    """The text before the generated prose, or instead of it.
 
     Attributes:
         text: Markdown; may be empty.
-        quote_spans: (begin, end) of each quotation in `text`, without its source.
+        quote_spans: (begin, end) of each quotation in `text`, without its source line.
     """
 
     text: str = ""
@@ -53,7 +53,7 @@ class AnswerOpening:
 
 
 def render_quotes(quotes: Sequence[Quote], *, before_prose: bool) -> AnswerOpening:
-    """Write the quotations, each followed by its post and date.
+    """Render the quotations, each followed by its post and date.
 
     Args:
         before_prose: whether generated prose follows under `PROSE_HEADING`.
@@ -74,7 +74,7 @@ def bold_answering_sentence(quote: Quote) -> str:
     """Return the quotation with the answering sentence in bold.
 
     The text is unchanged if it consists of that sentence, or if Markdown would misread the bold
-    markup. That happens in a code block, and if the sentence contains line breaks or other markup.
+    markup. This happens in a code block, or if the sentence contains line breaks or other markup.
     """
     if quote.marked is None:
         return quote.text
@@ -90,16 +90,16 @@ def bold_answering_sentence(quote: Quote) -> str:
 
 
 def render_nearest_posts(message: str, nearest: Sequence[NamedPost]) -> AnswerOpening:
-    """Write the program's message, followed by links to at most three nearest posts."""
+    """Render the program's message, followed by links to at most three of the nearest posts."""
     links = "\n".join(f"- {_source_line(post)}" for post in nearest[:MAX_NEAREST])
     return AnswerOpening(f"{message}\n\n{links}" if links else message)
 
 
 def extract_prose(answer: str) -> str:
-    """Return the model's own prose of an earlier answer, without its quotations.
+    """Return the model's own prose from an earlier answer, without the quotations.
 
-    The client sends back everything that an earlier turn showed. A prompt has little space, and the
-    quoted text was among the passages for the earlier question.
+    Clients send back the whole text of earlier turns. A prompt has little space, and the quoted
+    text was among the passages for the earlier question.
     """
     if answer.startswith(NOTICE_PREFIX):
         answer = answer.partition("\n\n")[2]
@@ -169,5 +169,5 @@ def _is_in_code_block(text: str, position: int) -> bool:
 def _source_line(post: NamedPost) -> str:
     title = _MARKUP.sub(r"\\\1", " ".join(post.title.split())) or post.document_id
     is_link = post.url.startswith(("https://", "http://")) and not re.search(r"[\s()<>]", post.url)
-    linked = f"[{title}]({post.url})" if is_link else title
-    return f"{linked}, {post.published_at.date().isoformat()}" if post.published_at else linked
+    source = f"[{title}]({post.url})" if is_link else title
+    return f"{source}, {post.published_at.date().isoformat()}" if post.published_at else source

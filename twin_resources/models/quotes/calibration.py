@@ -3,14 +3,14 @@
 Scope: the threshold, and the data from which it is learned, without input or output.
 Out of scope: reading tables and embedding (`twin_assets/knowledge/quote_calibration_rows.py`).
 
-When posts have just been imported, no reader has asked a question yet. The author's own sentences
-are therefore used as questions, with every passage that overlaps the sentence excluded. Foreign
-questions, which were asked of other authors, are the negative examples. The threshold is halfway
-between the two medians, so no single question determines it: some foreign questions are about this
-author's subjects, and some sentences do not represent their post. It declined 4 % of 100 own and
-86 % of 50 foreign questions (tuning half of tests/bench/reader_questions). If there are few
-sentences, the nearest passage alone decides. Only the foreign questions then set the threshold,
-because embedders differ in the range of their cosines.
+After an import, no reader has asked a question yet. The author's own sentences therefore serve as
+questions, and passages that overlap the sentence are excluded. Foreign questions, which readers
+asked other authors, are the negative examples. Some of them are about this author's subjects, and
+some sentences do not represent their post. The threshold is therefore halfway between the two
+medians, so that no single question determines it. It declined 4 % of 100 own and 86 % of 50 foreign
+questions (tuning half of tests/bench/reader_questions). If there are few sentences, only the
+nearest passage is scored. The foreign questions alone then set the threshold, because embedders
+differ in the range of their cosines.
 """
 # pyright: strict
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 CALIBRATION_VERSION = "6"
-# The share of foreign questions to decline. In corpora of four posts MiniLM declined 5 % of 100 own
-# and 82 % of 360 foreign questions; multilingual-e5-small declined 9 and 85 %. With a share of .9
-# the figures are 6 and 87 %, and 14 and 91 %.
+# The share of foreign questions to decline. In corpora of four posts, MiniLM declined 5 % of 100
+# own and 82 % of 360 foreign questions; multilingual-e5-small declined 9 and 85 %. With a share of
+# .9, the figures are 6 and 87 % for MiniLM, and 14 and 91 % for e5.
 FEW_SENTENCES_DECLINE_SHARE = 0.85
 MAX_OWN_SENTENCES = 400
 MIN_QUESTION_WORDS = 6
@@ -66,8 +66,9 @@ def calibrate(
         nearest_foreign_scores: score of the nearest passage alone for the same questions.
 
     Returns:
-        The threshold: the mean of the two medians. With fewer than 50 `own_scores` the nearest
-        passage decides, and the threshold declines 85 % of the foreign questions.
+        The threshold, which is the mean of the two medians, and its effect. With fewer than 50
+        `own_scores`, only the nearest passage counts, and the threshold declines 85 % of the
+        foreign questions.
     """
     import numpy as np
 
@@ -96,7 +97,7 @@ def deciding_scores(
     excluded_passages: Sequence[Sequence[int]] = (),
     max_nearest: int = DECIDING_PASSAGES,
 ) -> list[float]:
-    """Compute each question's deciding score: whether the author has written about its subject.
+    """Compute the score that decides whether the author has written about a question's subject.
 
     Args:
         vectors: unit vectors, shape (questions, dimension).
@@ -105,7 +106,7 @@ def deciding_scores(
         max_nearest: number of nearest passages to average.
 
     Returns:
-        One score for each question that has at least one passage left.
+        One score for each question with at least one passage that is not excluded.
     """
     import numpy as np
 
@@ -120,9 +121,9 @@ def deciding_scores(
 
 
 def sample_indexes(names: Sequence[str], max_indexes: int) -> list[int]:
-    """Sample at most `max_indexes` indexes by the names' hashes, to keep the sample stable."""
+    """Sample at most `max_indexes` indexes by the names' hashes, which keeps the sample stable."""
     order = sorted(
-        range(len(names)), key=lambda place: hashlib.sha256(names[place].encode()).digest()
+        range(len(names)), key=lambda index: hashlib.sha256(names[index].encode()).digest()
     )
     return sorted(order[:max_indexes])
 

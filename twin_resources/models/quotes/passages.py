@@ -1,12 +1,13 @@
-"""Cut a post into quotable passages: whole paragraphs of prose, at most 120 words together.
+"""Cut a post into quotable passages: whole paragraphs of prose with at most 120 words in total.
 
-Scope: prose in Markdown, the searched part, the shown part, and the sentences, all with exact
-offsets. Out of scope: embedding and choosing passages.
+Scope: finding the prose in Markdown, and the exact offsets of the searched part, the shown part and
+the sentences. Out of scope: embedding and choosing passages.
 
-Sentences: sentencex (https://github.com/wikimedia/sentencex), which knows the abbreviations of 244
-languages. Markdown: CommonMark, parsed by markdown-it. Paragraphs of at least 40 words are searched
-and shown with adjacent paragraphs. The first passage was then useful for 57 of 100 natural
-questions (tuning half of tests/bench/reader_questions), with single paragraphs for 49.
+Sentences: sentencex (https://github.com/wikimedia/sentencex), which includes the abbreviations of
+244 languages. Markdown: CommonMark, parsed by markdown-it. Paragraphs of at least 40 words are
+searched and shown with adjacent paragraphs. With this method, the first passage was useful for 57
+of 100 natural questions (tuning half of tests/bench/reader_questions). With single paragraphs, it
+was useful for 49.
 """
 # pyright: strict
 
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 PASSAGES_VERSION = "4"
-"""Version of the cutting and of `build_embedded_text`; assets add the embedder's revision."""
+"""Version of `cut_into_passages` and `build_embedded_text`; assets add the embedder's revision."""
 
 MAX_WORDS = 120
 MAX_CODE_LINES = 20
-MIN_WORDS = 40  # shorter paragraphs contain too little alone, so they are searched together
+MIN_WORDS = 40  # shorter paragraphs contain too little text to search, so they are combined
 MIN_SHOWN_WORDS = 8  # "Update: see below." does not answer a question
 _ITEM_MARKER = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+\"[^\"]*\")?\)")
@@ -38,11 +39,11 @@ _UNSPACED_SCRIPT = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 
 @dataclass(frozen=True)
 class QuotablePassage:
-    """A part of a post that can answer alone; all offsets are in characters of the document.
+    """A part of a post that can answer a question; offsets are in characters of the document.
 
     Attributes:
         start, end: offsets of the shown text: whole paragraphs, or sentences of a long one.
-        searched_span: (start, end) of the part to which a question is compared.
+        searched_span: (start, end) of the part that is compared with a question.
         sentences: (start, end) of each sentence of the searched part, without code.
     """
 
@@ -59,23 +60,23 @@ def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]
     text is extended to later and then to earlier paragraphs, up to 120 words. A longer paragraph is
     cut between sentences, and each piece begins in the middle of the previous one. A passage does
     not cross a heading, a table, a picture or a block quotation. A code block between two
-    paragraphs is shown with them, but a passage does not begin with code. It does not end with a
-    paragraph that announces the next one, unless that paragraph is searched.
+    paragraphs is shown with them, but a passage does not begin with code. A passage does not end
+    with a paragraph that introduces the next one, unless that paragraph is searched.
 
     Args:
         text: Markdown of a row of `cleaned_documents`.
         language: ISO 639-1; English rules apply if it is empty or unknown.
 
     Returns:
-        Passages in the order of the text, without those of fewer than eight words.
+        Passages in the order of the text; passages of fewer than eight words are omitted.
     """
     passages: list[QuotablePassage] = []
     for section in _group_into_sections(text):
-        for part in _split_at_long_paragraphs(section):
-            if len(part) == 1 and _count_words(text, part) > MAX_WORDS:
-                passages += _cut_long_paragraph(text, part[0], language=language)
+        for blocks in _split_at_long_paragraphs(section):
+            if len(blocks) == 1 and _count_words(text, blocks) > MAX_WORDS:
+                passages += _cut_long_paragraph(text, blocks[0], language=language)
             else:
-                passages += _cut_paragraphs(text, part, language=language)
+                passages += _cut_paragraphs(text, blocks, language=language)
     return passages
 
 
@@ -112,16 +113,16 @@ class _Block:
 
 
 def _split_at_long_paragraphs(section: Sequence[_Block]) -> Iterator[list[_Block]]:
-    """Split a section at paragraphs over the word limit; each of them is a separate part."""
-    part: list[_Block] = []
+    """Split a section so that each paragraph over the word limit is a separate part."""
+    blocks: list[_Block] = []
     for block in section:
         if block.words > MAX_WORDS:
-            yield from ([part] if part else [])
+            yield from ([blocks] if blocks else [])
             yield [block]
-            part = []
+            blocks = []
         else:
-            part.append(block)
-    yield from ([part] if part else [])
+            blocks.append(block)
+    yield from ([blocks] if blocks else [])
 
 
 def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[QuotablePassage]:
@@ -139,25 +140,25 @@ def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> li
         next_first = last + 1
         while blocks[last].code_lines:
             last -= 1
-        begin, stop = first, last
-        while _fits(blocks, begin, stop + 1):
-            stop += 1
-        while stop > last and text[blocks[stop].end - 1] in ":,":
-            stop -= 1  # it announces a block that does not fit
-        while _fits(blocks, begin - 1, stop):
-            begin -= 1
-        while blocks[begin].code_lines:
-            begin += 1  # the paragraph before this code does not fit
-        prose = [block for block in blocks[first : last + 1] if not block.code_lines]
-        if _count_words_and_code_lines(blocks[begin : stop + 1])[0] >= MIN_SHOWN_WORDS:
+        first_shown, last_shown = first, last
+        while _fits(blocks, first_shown, last_shown + 1):
+            last_shown += 1
+        while last_shown > last and text[blocks[last_shown].end - 1] in ":,":
+            last_shown -= 1  # this paragraph introduces a block that does not fit
+        while _fits(blocks, first_shown - 1, last_shown):
+            first_shown -= 1
+        while blocks[first_shown].code_lines:
+            first_shown += 1  # the paragraph before this code does not fit
+        prose_blocks = [block for block in blocks[first : last + 1] if not block.code_lines]
+        if _count_words_and_code_lines(blocks[first_shown : last_shown + 1])[0] >= MIN_SHOWN_WORDS:
             passages.append(
                 QuotablePassage(
-                    blocks[begin].start,
-                    blocks[stop].end,
-                    (prose[0].start, prose[-1].end),
+                    blocks[first_shown].start,
+                    blocks[last_shown].end,
+                    (prose_blocks[0].start, prose_blocks[-1].end),
                     tuple(
                         span
-                        for block in prose
+                        for block in prose_blocks
                         for span in _find_sentences(text, block.start, block.end, language=language)
                     ),
                 )
@@ -203,7 +204,7 @@ def _count_words(text: str, blocks: Sequence[_Block]) -> int:
 
 
 def word_count(text: str) -> int:
-    """Count words separated by spaces, and two characters as a word in scripts without spaces."""
+    """Count words; in scripts without spaces, two characters count as one word."""
     return len(text.split()) + len(_UNSPACED_SCRIPT.findall(text)) // 2
 
 
@@ -220,20 +221,22 @@ def _group_into_sections(text: str) -> Iterator[list[_Block]]:
 
 
 def _parse_blocks(text: str) -> Iterator[_Block | None]:
-    """Yield the document's paragraphs, list items and code blocks in order; None separates them."""
-    lines = _line_starts(text)
+    """Yield the document's paragraphs, list items and code blocks; None ends a section."""
+    line_starts = _line_starts(text)
     tokens = _markdown_parser().parse(text)
     for index, token in enumerate(tokens):
-        in_list = token.type == "list_item_open" and token.level == 1
-        if token.map is None or token.nesting < 0 or (token.level > 0 and not in_list):
+        is_list_item = token.type == "list_item_open" and token.level == 1
+        if token.map is None or token.nesting < 0 or (token.level > 0 and not is_list_item):
             continue
         if token.type in {"bullet_list_open", "ordered_list_open"}:
             continue  # the items are the next tokens
-        span = _trim_span(text, lines[token.map[0]], lines[min(token.map[1], len(lines) - 1)])
+        span = _trim_span(
+            text, line_starts[token.map[0]], line_starts[min(token.map[1], len(line_starts) - 1)]
+        )
         if token.type in {"fence", "code_block"}:
             yield _Block(*span, 0, token.map[1] - token.map[0])
-        elif token.type == "paragraph_open" or (in_list and not _has_quotation(tokens, index)):
-            span = _trim_span(text, *span, is_list_item=in_list)
+        elif token.type == "paragraph_open" or (is_list_item and not _has_quotation(tokens, index)):
+            span = _trim_span(text, *span, is_list_item=is_list_item)
             prose = text[slice(*span)]
             # a picture or a line of asterisks contains no words
             has_words = any(character.isalpha() for character in _IMAGE.sub("", prose))

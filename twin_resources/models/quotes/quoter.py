@@ -1,4 +1,4 @@
-"""Choose the author's own paragraphs that answer a question, from the top-ranked posts.
+"""Choose the author's own paragraphs that answer a question from the top-ranked posts.
 
 Scope: reading `passage_embeddings` and `quote_calibration`, and choosing the passages and the
 answering sentence of each. Out of scope: finding the posts (`retrieval/`), cutting them
@@ -7,14 +7,14 @@ answering sentence of each. Out of scope: finding the posts (`retrieval/`), cutt
 The candidates are the passages of the eight top-ranked posts. The sixteen nearest are selected by
 the cosine of their vectors plus 0.1 divided by their post's rank in retrieval. The vectors are
 centred: the author's mean vector is subtracted, because a subject that all posts share does not
-distinguish them (Mu and Viswanath 2018, https://arxiv.org/abs/1702.01417). The score of each of the
-sixteen is mainly a mean over the question's tokens: the cosine to the passage's nearest token. The
-passage's vector and rank have small weights. A useful passage was among the first two for 73 of 100
-tuning questions, and among the first three for 79. With vectors of passages and sentences instead
-of tokens, the figures were 69 and 75.
+distinguish them (Mu and Viswanath 2018, https://arxiv.org/abs/1702.01417). The score of each
+passage is mainly the mean, over the question's tokens, of the cosine to the passage's nearest
+token. The passage's vector and rank have small weights. A useful passage was among the first two
+for 73 of 100 tuning questions, and among the first three for 79. With vectors of passages and
+sentences instead of tokens, the figures were 69 and 75.
 
-The mean plain cosine of the three nearest passages decides whether the author has written about the
-subject. With fewer than fifty sentences in the calibration, the nearest passage alone decides,
+The mean plain cosine of the three nearest passages determines whether the author has written about
+the subject. With fewer than fifty sentences in the calibration, only the nearest passage counts,
 because few authors with so little text have three passages on one subject.
 """
 # pyright: strict
@@ -40,25 +40,25 @@ if TYPE_CHECKING:
 
 PASSAGES_TABLE = "passage_embeddings"
 CALIBRATION_TABLE = "quote_calibration"
-# Number of posts whose passages are candidates. Using all posts did not improve the answers.
+# The passages of this many posts are candidates. Using all posts did not improve the answers.
 MAX_CANDIDATE_POSTS = 8
 DEFAULT_QUOTES = 2
 MAX_QUOTES = 3
 # A third passage, from a different post, is shown if its score is at most this much below the
-# second's. This is so for two of three questions.
+# second's. This is the case for two of three questions.
 MAX_SCORE_GAP = 0.1
-TOKEN_RANKED_CANDIDATES = 16  # 32 were not better
+TOKEN_RANKED_CANDIDATES = 16  # 32 did not improve the answers
 RANK_BONUS = 0.1
 TOKENS_WEIGHT, VECTOR_WEIGHT = 2.0, 0.25
-# Subtracted from the score of a passage that the conversation has already shown. "Go on." then
-# repeats 25 of 266 passages, and 5 of 19 tuning turns lack a useful one. At .5 the figures are 3
+# Subtracted from the score of a passage that the conversation has already shown. At .3, "Go on."
+# repeats 25 of 266 passages, and 5 of 19 tuning turns lack a useful one. At .5, the figures are 3
 # and 7.
 REPETITION_PENALTY = 0.3
 MIN_MARKED_CHARACTERS = 40
 DECIDING_PASSAGES = 3
-MIN_PASSAGES = 50  # minimum to learn a threshold and to let three passages decide
+MIN_PASSAGES = 50  # minimum for learning a threshold and for averaging three passages
 _MAX_CACHED_TABLES = 64
-# A LanceDB query costs 3 to 5 CPU-ms. A row with its token vectors takes about 22 KB.
+# A LanceDB query costs 3 to 5 CPU ms. A row with its token vectors takes about 22 KB.
 MAX_ROWS_IN_MEMORY = 8_000
 _MAX_CACHED_ROWS = 12_000
 _QUOTATION_MARKS = re.compile(r"[>*\s]+")
@@ -104,7 +104,8 @@ class QuoteResult:
     """The quotations for a question, and the figures that determined them.
 
     Attributes:
-        quotes: best first; empty if the author has not written about it, or the lookup failed.
+        quotes: best first; empty if the author has not written about the subject, or if the lookup
+            failed.
         best_score: mean cosine of the nearest passages; nothing is quoted if it is below
             `threshold`.
         reason: why the lookup failed; empty if it succeeded.
@@ -130,11 +131,12 @@ def update_index(tables: Tables, author: str) -> None:
 
 
 class Quoter:
-    """A reader of the newest tables that chooses quotations; safe to call from several threads.
+    """Chooses quotations from the newest tables; safe to call from several threads.
 
     Args:
         tables_base: folder or `s3://` prefix.
-        embedder_revision: revision that embeds questions; passages of other revisions are ignored.
+        embedder_revision: revision of the embedder for questions; passages of other revisions are
+            ignored.
         storage_options: Lance's storage options, for `s3://`.
     """
 
@@ -162,7 +164,7 @@ class Quoter:
         shown_text: str = "",
         language: str = "",
     ) -> QuoteResult:
-        """Return the best passages of these documents, if any of them answers.
+        """Return the best passages of these documents, if any of them answers the question.
 
         Args:
             author: slug.
@@ -171,8 +173,8 @@ class Quoter:
             tokens: vectors of the question's tokens, float32 of shape (tokens, dimension); without
                 them passages are ranked by `question` alone, and no sentence is marked.
             limit: maximum number of quotations. One from a different post is added (three at most)
-                if its score is close to the last one's. Quotations do not overlap.
-            embedder: revision that made the question's vector; empty for the quoter's own.
+                if its score is close to the last quotation's. Quotations do not overlap.
+            embedder: revision that made the question's vector; empty for `embedder_revision`.
             shown_text: text that the reader has already seen; passages in it rank lower.
             language: ISO 639-1 code of the question; empty for the language of the posts.
         """
@@ -209,9 +211,9 @@ class Quoter:
         )
 
     def calibrated_embedder(self, author: str) -> str:
-        """Return the revision of the embedder in the author's calibration, or "" without one.
+        """Return the revision of the embedder in the author's calibration; "" if there is none.
 
-        The calibration is written last; until then, passages of the former embedder are quoted.
+        The calibration is written last; until then, passages of the previous embedder are quoted.
         """
         calibration_table = self._get_table(author, CALIBRATION_TABLE)
         calibration_row = calibration_table.calibration_row if calibration_table else None
@@ -220,22 +222,22 @@ class Quoter:
     def _table_of_embedder(
         self, author: str, name: str, newest_table: _OpenTable | None, revision: str
     ) -> _OpenTable | None:
-        """Return the last version of an author's table made by this revision, or None."""
+        """Return the last version of an author's table with vectors of this revision, or None."""
         if newest_table is None or newest_table.embedder in {"", revision}:
             return newest_table
         with self._lock:
             key = (author, f"{name} of {revision}")
-            cached = self._open_tables.pop(key, None)
-            if cached is None or cached.folder != newest_table.folder:
-                cached = self._former_version(author, name, newest_table, revision)
-            if cached is not None:
-                self._open_tables[key] = cached
-            return cached
+            cached_table = self._open_tables.pop(key, None)
+            if cached_table is None or cached_table.folder != newest_table.folder:
+                cached_table = self._former_version(author, name, newest_table, revision)
+            if cached_table is not None:
+                self._open_tables[key] = cached_table
+            return cached_table
 
     def _former_version(
         self, author: str, name: str, newest_table: _OpenTable, revision: str
     ) -> _OpenTable | None:
-        """Search the versions that Lance keeps (for two weeks) for the embedder's last one."""
+        """Return the embedder's last version among those that Lance keeps for two weeks."""
         table = self._connect(author).open_table(name)
         versions = [entry["version"] for entry in table.list_versions()]
         for version in sorted(versions, reverse=True):
@@ -259,21 +261,21 @@ class Quoter:
         if folder is None:
             return None
         with self._lock:
-            cached = self._open_tables.pop((author, name), None)
-            if cached is None or cached.folder != folder:
-                cached = self._open_table(author, name, folder)
-            elif cached.version != cached.dataset.latest_version:
-                cached = _read_table(folder, name, cached.table)
-            if cached is None:
+            cached_table = self._open_tables.pop((author, name), None)
+            if cached_table is None or cached_table.folder != folder:
+                cached_table = self._open_table(author, name, folder)
+            elif cached_table.version != cached_table.dataset.latest_version:
+                cached_table = _read_table(folder, name, cached_table.table)
+            if cached_table is None:
                 return None
-            self._open_tables[author, name] = cached
+            self._open_tables[author, name] = cached_table
             while len(self._open_tables) > 1 and (
                 len(self._open_tables) > _MAX_CACHED_TABLES
                 or sum(table.cached_row_count for table in self._open_tables.values())
                 > _MAX_CACHED_ROWS
             ):
                 self._open_tables.popitem(last=False)
-            return cached
+            return cached_table
 
     def _open_table(self, author: str, name: str, folder: tuple[int, int]) -> _OpenTable | None:
         try:
@@ -289,14 +291,14 @@ class _OpenTable:
 
     Attributes:
         folder: identity of the folder; it changes when the table is rebuilt.
-        dataset: the same table opened by Lance, which returns the newest version in .01 CPU-ms on
-            the caller's thread. LanceDB takes .25 ms and two thread changes.
+        dataset: the same table opened by Lance, which returns the newest version in .01 CPU ms on
+            the caller's thread. LanceDB takes .25 ms and two thread switches.
         columns: columns to read from the table.
         rows: all rows sorted by document, with row numbers; None if there are too many to keep.
-        tokens: packed token vectors of each row; None if `read_rows` returns them or none exist.
+        tokens: packed token vectors of each row; None if `read_rows` returns them, or if the table
+            has none.
         row_ranges: first row of each document in `rows`, and its number of rows.
-        calibration_row: the row of the calibration table; None if it has no rows, and for other
-            tables.
+        calibration_row: the row of the calibration table; None for other tables, or if it is empty.
         embedder: revision that made the vectors; empty if the table has no rows.
     """
 
@@ -322,52 +324,54 @@ class _OpenTable:
         import numpy as np
 
         spans = [
-            self.row_ranges[name] for name in dict.fromkeys(document_ids) if name in self.row_ranges
+            self.row_ranges[document_id]
+            for document_id in dict.fromkeys(document_ids)
+            if document_id in self.row_ranges
         ]
-        rows = [row for first, count in spans for row in range(first, first + count)]
-        # an empty list needs an explicit type
-        return self.rows.take(np.asarray(rows, np.int64))
+        row_numbers = [row for first, count in spans for row in range(first, first + count)]
+        # An empty list needs an explicit type.
+        return self.rows.take(np.asarray(row_numbers, np.int64))
 
     def read_tokens(self, rows: Any, row_indexes: np.ndarray) -> list[bytes]:
-        """Return the packed token vectors of chosen rows of `read_rows`; empty for an old table."""
+        """Return the packed token vectors of selected rows; empty for an old table."""
         if self.tokens is not None:
             return self.tokens.take(rows["row"].take(row_indexes)).to_pylist()
         return rows["tokens"].take(row_indexes).to_pylist() if "tokens" in rows.column_names else []
 
 
 def _read_table(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
-    """Read the newest version of a table, with its rows if there are few."""
+    """Read the newest version of a table, including its rows if there are few."""
     version, dataset = table.version, table.to_lance()
     if name == CALIBRATION_TABLE:
         return _OpenTable(folder, version, table, dataset, calibration_row=_read_calibration(table))
-    names = set(table.schema.names)  # tables of earlier releases have no tokens
-    columns = [column for column in _PASSAGE_COLUMNS if column in names]
+    column_names = set(table.schema.names)  # tables of earlier releases have no tokens
+    columns = [column for column in _PASSAGE_COLUMNS if column in column_names]
     embedder = _read_embedder_revision(table)
     if table.count_rows() > MAX_ROWS_IN_MEMORY:
         return _OpenTable(folder, version, table, dataset, columns, embedder=embedder)
     rows = table.search().select(columns).limit(MAX_ROWS_IN_MEMORY).to_arrow()
     rows, tokens = _split_tokens(rows.sort_by("document_id").combine_chunks())
     row_ranges: dict[str, tuple[int, int]] = {}
-    for row, document in enumerate(rows["document_id"].to_pylist()):
-        first, count = row_ranges.get(document, (row, 0))
-        row_ranges[document] = first, count + 1
+    for row, document_id in enumerate(rows["document_id"].to_pylist()):
+        first, count = row_ranges.get(document_id, (row, 0))
+        row_ranges[document_id] = first, count + 1
     return _OpenTable(
         folder, version, table, dataset, columns, rows, tokens, row_ranges, embedder=embedder
     )
 
 
 def _split_tokens(rows: Any) -> tuple[Any, Any]:
-    """Separate the tokens, which few candidate rows need, and number the rows."""
+    """Separate the tokens, which only a few candidate rows need, and number the rows."""
     import numpy as np
 
     if "tokens" not in rows.column_names:
         return rows, None
-    numbered = rows.drop_columns(["tokens"]).append_column("row", [np.arange(rows.num_rows)])
-    return numbered, rows["tokens"]
+    numbered_rows = rows.drop_columns(["tokens"]).append_column("row", [np.arange(rows.num_rows)])
+    return numbered_rows, rows["tokens"]
 
 
 def _read_embedder_revision(table: Any) -> str:
-    """Return the revision of the embedder that made the vectors, or "" without rows."""
+    """Return the revision of the embedder that made the vectors; "" if the table is empty."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""
 
@@ -401,24 +405,26 @@ def _read_calibration(table: Any) -> _CalibrationRow | None:
 
 
 def _read_rows(table: Any, document_ids: Sequence[str], columns: Sequence[str]) -> Any:
-    quoted_ids = ", ".join("'" + name.replace("'", "''") + "'" for name in document_ids)
+    quoted_ids = ", ".join(
+        "'" + document_id.replace("'", "''") + "'" for document_id in document_ids
+    )
     return table.search().where(f"document_id IN ({quoted_ids})").select(list(columns)).to_arrow()
 
 
 def _vector_matrix(rows: Any) -> np.ndarray:
-    flat: np.ndarray = rows["vector"].combine_chunks().flatten().to_numpy()
-    return flat.reshape(rows.num_rows, -1)
+    values: np.ndarray = rows["vector"].combine_chunks().flatten().to_numpy()
+    return values.reshape(rows.num_rows, -1)
 
 
 def _centred_cosines(vectors: np.ndarray, question: np.ndarray, mean: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    centred = vectors - mean
-    direction = question - mean
-    lengths = np.sqrt(np.einsum("ij,ij->i", centred, centred)) * float(
-        np.sqrt(direction @ direction)
+    centred_vectors = vectors - mean
+    centred_question = question - mean
+    lengths = np.sqrt(np.einsum("ij,ij->i", centred_vectors, centred_vectors)) * float(
+        np.sqrt(centred_question @ centred_question)
     )
-    return np.einsum("ij,j->i", centred, direction) / np.maximum(lengths, 1e-12)
+    return np.einsum("ij,j->i", centred_vectors, centred_question) / np.maximum(lengths, 1e-12)
 
 
 def _choose(
@@ -441,59 +447,66 @@ def _choose(
     best_score = deciding_score(plain_cosines, max_cosines=calibration_row.deciding_passages)
     if best_score < threshold:
         return QuoteResult((), best_score, threshold)
-    ranks = {name: rank for rank, name in enumerate(document_ids, start=1)}
-    bonus = RANK_BONUS / np.array([ranks[name] for name in rows["document_id"].to_pylist()])
+    ranks = {document_id: rank for rank, document_id in enumerate(document_ids, start=1)}
+    bonus = RANK_BONUS / np.array(
+        [ranks[document_id] for document_id in rows["document_id"].to_pylist()]
+    )
     bonus -= REPETITION_PENALTY * _are_already_shown(rows["text"].to_pylist(), shown_text)
     centred_cosines = _centred_cosines(vectors, question, calibration_row.mean)
-    nearest = np.argsort(-centred_cosines - bonus, kind="stable")[:TOKEN_RANKED_CANDIDATES]
-    scores, cosines = centred_cosines[nearest], None
-    if tokens is not None and (token_vectors := passages.read_tokens(rows, nearest)):
+    nearest_indexes = np.argsort(-centred_cosines - bonus, kind="stable")[:TOKEN_RANKED_CANDIDATES]
+    scores, cosines = centred_cosines[nearest_indexes], None
+    if tokens is not None and (token_vectors := passages.read_tokens(rows, nearest_indexes)):
         cosines = token_cosines(tokens, token_vectors)
-        means = np.array([cosine.max(axis=1).mean() for cosine in cosines])
-        scores = TOKENS_WEIGHT * means + VECTOR_WEIGHT * scores
-    scores = scores + bonus[nearest]
-    candidates = rows.take(nearest).select(_quote_columns(rows)).to_pylist()
-    chosen: list[Quote] = []
+        token_scores = np.array([token_matrix.max(axis=1).mean() for token_matrix in cosines])
+        scores = TOKENS_WEIGHT * token_scores + VECTOR_WEIGHT * scores
+    scores = scores + bonus[nearest_indexes]
+    candidates = rows.take(nearest_indexes).select(_quote_columns(rows)).to_pylist()
+    quotes: list[Quote] = []
     last_score = 0.0
     for index in _order_by_score(candidates, scores):
-        if len(chosen) >= limit and (
-            len(chosen) >= MAX_QUOTES or last_score - scores[index] > MAX_SCORE_GAP
+        if len(quotes) >= limit and (
+            len(quotes) >= MAX_QUOTES or last_score - scores[index] > MAX_SCORE_GAP
         ):
             break
-        # In a small corpus the next-best passage is often about a different subject.
+        # In a small corpus, the next-best passage is often about a different subject.
         if (
-            chosen
+            quotes
             and calibration_row.deciding_passages == 1
-            and plain_cosines[nearest[index]] < threshold
+            and plain_cosines[nearest_indexes[index]] < threshold
         ):
             continue
-        marked = _answering_sentence(candidates[index], cosines[index]) if cosines else None
-        quote = _build_quote(candidates[index], float(plain_cosines[nearest[index]]), marked)
-        is_extra = len(chosen) >= limit
-        if not any(_overlaps(quote, other, whole_post=is_extra) for other in chosen):
-            chosen.append(quote)
+        marked_span = _answering_sentence(candidates[index], cosines[index]) if cosines else None
+        quote = _build_quote(
+            candidates[index], float(plain_cosines[nearest_indexes[index]]), marked_span
+        )
+        is_extra = len(quotes) >= limit
+        if not any(_overlaps(quote, existing, whole_post=is_extra) for existing in quotes):
+            quotes.append(quote)
             last_score = float(scores[index])
-    return QuoteResult(tuple(chosen), best_score, threshold)
+    return QuoteResult(tuple(quotes), best_score, threshold)
 
 
 def _order_by_score(candidates: Sequence[Mapping[str, Any]], scores: np.ndarray) -> list[int]:
     return sorted(
         range(len(candidates)),
-        key=lambda place: (
-            -scores[place],
-            candidates[place]["document_id"],
-            candidates[place]["start"],
+        key=lambda index: (
+            -scores[index],
+            candidates[index]["document_id"],
+            candidates[index]["start"],
         ),
     )
 
 
 def _are_already_shown(texts: Sequence[str], shown_text: str) -> np.ndarray:
-    """Return whether `shown_text` contains each text; bool of shape (texts,)."""
+    """Return for each text whether `shown_text` contains it; bool of shape (texts,)."""
     import numpy as np
 
-    normalized_shown = _normalize(shown_text)
+    normalized_shown_text = _normalize(shown_text)
     return np.array(
-        [bool(normalized_shown) and _normalize(text) in normalized_shown for text in texts]
+        [
+            bool(normalized_shown_text) and _normalize(text) in normalized_shown_text
+            for text in texts
+        ]
     )
 
 
@@ -507,16 +520,16 @@ def _normalize(text: str) -> str:
 
 
 def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
-    """Return (start, end) of the best-matching sentence by its tokens, in the document."""
+    """Return (start, end), in the document, of the sentence whose tokens match best."""
     token_count = cosines.shape[1]  # only the first tokens if the text exceeds the embedder's limit
     embedded_sentences = [
-        part
-        for part in row["sentences"]
-        if part["first_token"] < min(part["end_token"], token_count)
+        span
+        for span in row["sentences"]
+        if span["first_token"] < min(span["end_token"], token_count)
     ]
-    # a single word may give a short sentence a high score
+    # A single word may give a short sentence a high score.
     long_sentences = [
-        part for part in embedded_sentences if part["end"] - part["start"] >= MIN_MARKED_CHARACTERS
+        span for span in embedded_sentences if span["end"] - span["start"] >= MIN_MARKED_CHARACTERS
     ]
 
     def score(sentence: Mapping[str, int]) -> float:

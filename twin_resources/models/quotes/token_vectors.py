@@ -1,12 +1,12 @@
-"""Pack token vectors into four bits per dimension, and compute their cosines to a question's.
+"""Pack token vectors into four bits per dimension, and compute their cosines to a question.
 
 Scope: packing, unpacking and cosines, without input or output. Out of scope: making the vectors
 (`embedder.py`), using the cosines (`quoter.py`).
 
 Late interaction matches each token of a question to the nearest token of a passage (Khattab and
 Zaharia 2020, https://arxiv.org/abs/2004.12832). On 100 tuning questions, four bits found as many
-useful passages as floats, and two bits found one or two fewer. A passage of 120 words takes about
-20 KB.
+useful passages as floats, and two bits found one or two fewer. A passage of 120 words takes up
+about 20 KB.
 """
 # pyright: strict
 
@@ -29,10 +29,10 @@ def pack_token_vectors(states: np.ndarray) -> bytes:
     """
     import numpy as np
 
-    largest = np.maximum(np.abs(states).max(axis=1, keepdims=True), 1e-12)
-    codes = (np.rint(states * (_MAX_CODE / largest)) + _CODE_OFFSET).astype(np.uint8)
-    half = codes.shape[1] // 2
-    return (codes[:, :half] | codes[:, half:] << 4).tobytes()
+    max_values = np.maximum(np.abs(states).max(axis=1, keepdims=True), 1e-12)
+    codes = (np.rint(states * (_MAX_CODE / max_values)) + _CODE_OFFSET).astype(np.uint8)
+    half_dimension = codes.shape[1] // 2
+    return (codes[:, :half_dimension] | codes[:, half_dimension:] << 4).tobytes()
 
 
 def token_cosines(question: np.ndarray, passages: Sequence[bytes]) -> list[np.ndarray]:
@@ -46,14 +46,14 @@ def token_cosines(question: np.ndarray, passages: Sequence[bytes]) -> list[np.nd
     """
     import numpy as np
 
-    half = question.shape[1] // 2
-    codes = np.frombuffer(b"".join(passages), np.uint8).reshape(-1, half)
-    states = np.empty((len(codes), 2 * half), np.float32)
-    np.subtract(codes & 15, _CODE_OFFSET, out=states[:, :half])
-    np.subtract(codes >> 4, _CODE_OFFSET, out=states[:, half:])
+    half_dimension = question.shape[1] // 2
+    codes = np.frombuffer(b"".join(passages), np.uint8).reshape(-1, half_dimension)
+    states = np.empty((len(codes), 2 * half_dimension), np.float32)
+    np.subtract(codes & 15, _CODE_OFFSET, out=states[:, :half_dimension])
+    np.subtract(codes >> 4, _CODE_OFFSET, out=states[:, half_dimension:])
     lengths = np.sqrt(np.einsum("ij,ij->i", states, states))
-    unit = question / np.maximum(np.linalg.norm(question, axis=1, keepdims=True), 1e-12)
-    # `@` would use threads that wait for each other in a busy loop
-    cosines = np.einsum("qd,td->qt", unit, states) / np.maximum(lengths, 1e-12)
-    ends = np.cumsum([len(passage) // half for passage in passages])
-    return np.split(cosines, ends[:-1], axis=1)
+    unit_question = question / np.maximum(np.linalg.norm(question, axis=1, keepdims=True), 1e-12)
+    # `@` would use threads that wait for each other in a busy loop.
+    cosines = np.einsum("qd,td->qt", unit_question, states) / np.maximum(lengths, 1e-12)
+    passage_ends = np.cumsum([len(passage) // half_dimension for passage in passages])
+    return np.split(cosines, passage_ends[:-1], axis=1)

@@ -1,13 +1,13 @@
 """Fuse the rankings of vector search and full-text search into one.
 
-Scope: the scores by which passages are ranked. Out of scope: the two searches (`search.py`),
+Scope: the scores that rank passages. Out of scope: the two searches (`search.py`),
 recognizing titles in a question (`naming.py`).
 
 Vector search has priority. Readers and posts use different words, so full-text search also finds
 posts that share only the question's common words. With equal weights (Cormack, Clarke and Büttcher
-2009, https://doi.org/10.1145/1571941.1572114) the fused ranking is worse than vector search alone.
-Full-text search is right if the question contains a rare word, a name or a command. One post then
-scores far above the others, and only that post's passages score by their full-text rank.
+2009, https://doi.org/10.1145/1571941.1572114), the fused ranking is worse than vector search alone.
+Full-text search is reliable if the question contains a rare word, a name or a command. One post
+then scores far above the others, and only that post's passages score by their full-text rank.
 """
 # pyright: strict
 
@@ -19,10 +19,10 @@ from typing import Any
 from twin_resources.models.retrieval.naming import find_named_titles
 
 RANK_CONSTANT = 60  # the published constant of reciprocal rank fusion
-# Minimum ratio to the next post's best BM25 score. On readers' tuning questions to the bundled
-# authors, nDCG@10 is .823 at 1.3 to 1.5. Above 1.5 it is .819, as with vectors alone. At 1.1 it is
-# .794, and .789 if full text always counts. At 1.5 no author scores lower than with either search
-# alone.
+# Minimum ratio of a post's BM25 score to the next post's best score. On readers' tuning questions
+# to the bundled authors, nDCG@10 is .823 at 1.3 to 1.5. Above 1.5, it is .819, as with vectors
+# alone. At 1.1, it is .794, and .789 if full text always counts. At 1.5, no author scores lower
+# than with either search alone.
 STANDOUT_RATIO = 1.5
 
 Row = Mapping[str, Any]
@@ -33,10 +33,10 @@ def fuse(
 ) -> list[tuple[Row, float]]:
     """Rank the rows of both searches by their scores, best first; the nearer vector breaks ties.
 
-    A passage scores 1 / (60 + rank) for its rank in vector search, and for its full-text rank if
-    its post stands out there. The same applies to its post's rank among those that the question
-    names by title. A question with a title uses the post's own words, so all full-text rows then
-    count. Passages of a named post come first unless both searches rank them low.
+    A passage scores 1 / (60 + rank) for its rank in vector search. It also scores for its full-text
+    rank if its post stands out there, and for its post's rank among the titles in the question. A
+    question with a title uses the post's own words, so all full-text rows then count. Passages of a
+    named post come first unless both searches rank them low.
 
     Args:
         vector_rows: rows of `search_vectors`, best first.
@@ -45,20 +45,25 @@ def fuse(
     rows = {row["chunk_id"]: row for row in (*full_text_rows, *vector_rows)}
     scores = dict.fromkeys(rows, 0.0)
     title_ranks = find_named_titles(question, [row["title"] or "" for row in rows.values()])
-    for ranked in (
+    for ranking in (
         vector_rows,
         full_text_rows if title_ranks else rows_of_standout_post(full_text_rows),
     ):
-        for rank, row in enumerate(ranked, start=1):
+        for rank, row in enumerate(ranking, start=1):
             scores[row["chunk_id"]] += 1.0 / (RANK_CONSTANT + rank)
-    for chunk, row in rows.items():
+    for chunk_id, row in rows.items():
         if rank := title_ranks.get(row["title"] or ""):
-            scores[chunk] += 1.0 / (RANK_CONSTANT + rank)
+            scores[chunk_id] += 1.0 / (RANK_CONSTANT + rank)
     vector_ranks = {row["chunk_id"]: rank for rank, row in enumerate(vector_rows)}
     order = sorted(
-        scores, key=lambda chunk: (-scores[chunk], vector_ranks.get(chunk, len(vector_rows)), chunk)
+        scores,
+        key=lambda chunk_id: (
+            -scores[chunk_id],
+            vector_ranks.get(chunk_id, len(vector_rows)),
+            chunk_id,
+        ),
     )
-    return [(rows[chunk], scores[chunk]) for chunk in order]
+    return [(rows[chunk_id], scores[chunk_id]) for chunk_id in order]
 
 
 def rows_of_standout_post(full_text_rows: Sequence[Row]) -> list[Row]:

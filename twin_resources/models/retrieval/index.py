@@ -1,7 +1,7 @@
-"""Create and update the indexes for retrieval: full text, ids, and vectors of large tables.
+"""Create and update the retrieval indexes: full text, ids, and vectors of large tables.
 
-Scope: creating and updating them under the table's lease. Lance scans rows that are not indexed
-yet, so a search also finds them, but more slowly.
+Scope: creating and updating the indexes under the table's lease. Lance scans rows that are not
+indexed yet, so a search also finds them, but more slowly.
 Out of scope: searching (`search.py`), writing rows and merging files (`tables/`), the parameters
 of a vector index (`vector_index.py`).
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # `chunk_id` finds a passage, and `document_id` finds its neighbours.
 SCALAR_INDEX_COLUMNS = ("chunk_id", "document_id")
 
-# Languages for which Lance has stems and stop words, by ISO 639-1.
+# Languages for which Lance has a stemmer and stop words, by ISO 639-1 code.
 STEMMER_LANGUAGES = {
     "ar": "Arabic",
     "da": "Danish",
@@ -54,9 +54,9 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
 
     Args:
         author: slug; the author's `embeddings` table has at least one row.
-        language: ISO 639-1; selects stems and stop words. If it is empty or unknown to Lance, whole
-            words are indexed at Unicode word boundaries, so that text without spaces can also be
-            searched. A change of language rebuilds the full-text index.
+        language: ISO 639-1; selects the stemmer and stop words. If it is empty or Lance does not
+            support it, whole words are indexed at Unicode word boundaries, so that text without
+            spaces can also be searched. A change of language rebuilds the full-text index.
 
     Returns:
         Sorted names of the indexes.
@@ -69,9 +69,9 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
     full_text_index = f"{INDEXED_TEXT_COLUMN}_{language if stemmer_language else 'words'}"
     with tables.lease(EMBEDDINGS_TABLE, author) as lease:
         dataset = _open_dataset(tables, author)
-        names = {index.name for index in dataset.describe_indices()}
+        index_names = {index.name for index in dataset.describe_indices()}
         lease.renew()
-        if full_text_index not in names:
+        if full_text_index not in index_names:
             options: dict[str, Any] = (
                 {"language": stemmer_language}
                 if stemmer_language
@@ -81,14 +81,16 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
                 INDEXED_TEXT_COLUMN, "INVERTED", name=full_text_index, **options
             )
             # Releases before 3 indexed the shown text without its title.
-            for old in sorted(
-                name for name in names if name.startswith((f"{INDEXED_TEXT_COLUMN}_", "text_"))
+            for index_name in sorted(
+                name
+                for name in index_names
+                if name.startswith((f"{INDEXED_TEXT_COLUMN}_", "text_"))
             ):
-                dataset.drop_index(old)
+                dataset.drop_index(index_name)
         for column in SCALAR_INDEX_COLUMNS:
-            if column not in names:
+            if column not in index_names:
                 dataset.create_scalar_index(column, "BTREE", name=column)
-        if names & {full_text_index, vector_index.VECTOR_INDEX, *SCALAR_INDEX_COLUMNS}:
+        if index_names & {full_text_index, vector_index.VECTOR_INDEX, *SCALAR_INDEX_COLUMNS}:
             lease.renew()
             # The rows become a new segment; `tables/upkeep.py` merges segments when there are many.
             dataset.optimize.optimize_indices(num_indices_to_merge=0)
@@ -110,14 +112,14 @@ def maintain_vector_index(tables: Tables, author: str) -> str:
     options = dict(tables.storage_options or {}) or None
     with tables.lease(EMBEDDINGS_TABLE, author) as lease:
         dataset = _open_dataset(tables, author)
-        existing = vector_index.read_index_state(dataset)
-        plan = vector_index.plan_index(dataset.count_rows(), existing)
+        existing_index = vector_index.read_index_state(dataset)
+        plan = vector_index.plan_index(dataset.count_rows(), existing_index)
         if plan is None:
             return "left"
         lease.renew()
         database = lancedb.connect(f"{tables.base_uri}/{author}", storage_options=options)
         vector_index.create_index(database.open_table(EMBEDDINGS_TABLE), plan)
-        return "rebuilt" if existing else "made"
+        return "rebuilt" if existing_index else "made"
 
 
 def _open_dataset(tables: Tables, author: str) -> Any:

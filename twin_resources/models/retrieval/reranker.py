@@ -1,12 +1,12 @@
 """Rerank the retrieved passages with the configured cross-encoder.
 
-Scope: its folder, fetching and loading it, its scores and the resulting order.
-Out of scope: finding the passages (`search.py`), the number that is shown (`selection.py`).
+Scope: fetching and loading the cross-encoder, its scores, and the resulting order.
+Out of scope: finding the passages (`search.py`), selecting those to show (`selection.py`).
 
 A cross-encoder encodes a question and a passage together and returns one score (Nogueira and Cho
-2019, https://arxiv.org/abs/1901.04085), whereas an embedder encodes each alone. Reranking is off by
-default, because it costs a forward pass for each of about 40 passages per question. No quality is
-claimed for any model; `bench_retrieval.py --only readers` measures the model in `TWIN_RERANKER`.
+2019, https://arxiv.org/abs/1901.04085), whereas an embedder encodes each separately. Reranking is
+off by default, because it costs a forward pass for each of about 40 passages per question. We claim
+no quality for any model; `bench_retrieval.py --only readers` measures the model in `TWIN_RERANKER`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.search import Passage
 
 RERANKER_VARIABLE = "TWIN_RERANKER"
-MAX_LENGTH_TOKENS = (
-    256  # every pair is padded to this length, so that its score depends only on the pair
-)
+# Every pair is padded to this length, so that its score depends only on the pair.
+MAX_LENGTH_TOKENS = 256
 BATCH_PAIRS = 16
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -44,7 +43,7 @@ class Reranker:
     Args:
         model: folder of a transformers model with a classification head of one output
             (`reranker_folder`), weights in safetensors.
-        name: its name in the settings; empty for the folder's name.
+        name: the model's name in the settings; empty for the folder's name.
 
     Attributes:
         revision: hash of the model's files in 16 hexadecimal digits.
@@ -57,31 +56,31 @@ class Reranker:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        tried = f"load the reranker {name or model}"
+        action = f"load the reranker {name or model}"
         try:
             classifier: Any = AutoModelForSequenceClassification.from_pretrained(
                 model, use_safetensors=True, dtype=torch.float32
             )
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
         except (OSError, ValueError) as error:
-            found = str(error).splitlines()[0]
-            raise TwinError(tried, found=found, next_step=_NEXT_STEP) from error
+            problem = str(error).splitlines()[0]
+            raise TwinError(action, found=problem, next_step=_NEXT_STEP) from error
         if classifier.config.num_labels != 1:
-            found = f"{classifier.config.num_labels} outputs; a reranker has only the score"
-            raise TwinError(tried, found=found, next_step=_NEXT_STEP)
+            problem = f"{classifier.config.num_labels} outputs; a reranker has only the score"
+            raise TwinError(action, found=problem, next_step=_NEXT_STEP)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model: Any = classifier.eval().to(self._device)
         self._max_length = min(
             MAX_LENGTH_TOKENS,
             int(self._tokenizer.model_max_length),
-            # models of the RoBERTa family reserve two positions for padding
+            # Models of the RoBERTa family reserve two positions for padding.
             int(getattr(classifier.config, "max_position_embeddings", MAX_LENGTH_TOKENS + 2)) - 2,
         )
         self._lock = Lock()  # a tokenizer that truncates is not thread-safe
         self.revision = _revision(model)
 
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
-        """Return how well each text answers the question: the model's raw output, in any range.
+        """Return the model's raw score of each text as an answer, in any range.
 
         A pair that exceeds the model's limit is truncated.
         """
@@ -91,7 +90,7 @@ class Reranker:
         return scores
 
     def rerank(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
-        """Sort the passages by their new scores, best first; ties keep their order.
+        """Sort the passages by their new scores, best first; ties keep the previous order.
 
         Passages of a post that the question names by title come first, because the reader means
         that post. The check `a_named_post_is_found_first` applies to every reranker.
@@ -102,16 +101,19 @@ class Reranker:
         ]
         title_ranks = find_named_titles(question, [passage.title for passage in passages])
         scores = self.score(question, texts)
-        scored = [replace(hit, score=score) for hit, score in zip(passages, scores, strict=True)]
+        scored_passages = [
+            replace(item, score=score) for item, score in zip(passages, scores, strict=True)
+        ]
         return sorted(
-            scored, key=lambda hit: (title_ranks.get(hit.title, len(title_ranks) + 1), -hit.score)
+            scored_passages,
+            key=lambda item: (title_ranks.get(item.title, len(title_ranks) + 1), -item.score),
         )
 
     def _score_batch(self, question: str, texts: Sequence[str]) -> list[float]:
         import torch
 
         with self._lock:
-            encoded: Any = self._tokenizer(
+            encoding: Any = self._tokenizer(
                 [question] * len(texts),
                 list(texts),
                 truncation="longest_first",
@@ -120,7 +122,7 @@ class Reranker:
                 return_tensors="pt",
             ).to(self._device)
         with torch.inference_mode():
-            logits: Any = self._model(**encoded).logits.float()
+            logits: Any = self._model(**encoding).logits.float()
         return logits[:, 0].cpu().tolist()
 
 
@@ -128,7 +130,7 @@ def load_reranker(settings: Settings) -> Reranker | None:
     """Load the configured reranker, or return None if none is configured.
 
     Raises:
-        TwinError: it cannot be fetched or is not a reranker.
+        TwinError: the model cannot be fetched or is not a reranker.
     """
     if not settings.reranker:
         return None
@@ -136,7 +138,7 @@ def load_reranker(settings: Settings) -> Reranker | None:
 
 
 def reranker_folder(settings: Settings) -> Path:
-    """Return the reranker's folder: a local one, or a copy that is fetched once from the hub.
+    """Return the reranker's folder: a local one, or a copy that is fetched from the hub once.
 
     Raises:
         TwinError: the name is not a folder, and the hub does not return the model.
@@ -164,10 +166,9 @@ def _fetch(name: str, *, target_folder: Path) -> None:
     partial_folder = Path(tempfile.mkdtemp(dir=target_folder.parent))
     try:
         snapshot_download(name, local_dir=partial_folder, allow_patterns=list(_FILE_PATTERNS))
-        shutil.rmtree(
-            partial_folder / ".cache", ignore_errors=True
-        )  # the hub client's download metadata
-        if not target_folder.is_dir():  # another process may have been faster
+        # `.cache` contains the hub client's download metadata.
+        shutil.rmtree(partial_folder / ".cache", ignore_errors=True)
+        if not target_folder.is_dir():  # another process may have finished first
             partial_folder.replace(target_folder)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise TwinError(
@@ -180,7 +181,7 @@ def _fetch(name: str, *, target_folder: Path) -> None:
 
 
 def _revision(model: Path) -> str:
-    """Return a hash of the files that determine a score."""
+    """Return a hash of the files that determine the scores."""
     digest = hashlib.sha256()
     for path in sorted(model.glob("*")):
         if path.suffix in {".safetensors", ".json", ".txt", ".model"} and path.is_file():

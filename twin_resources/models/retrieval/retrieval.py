@@ -1,11 +1,11 @@
 """Retrieve an author's passages for a question by fused vector and full-text search.
 
-Scope: the search that the gateway, the training data and the evaluation share, bit for bit.
+Scope: the search that the gateway, the training data and the evaluation share; results match
+exactly.
 Out of scope: filling the table (the `embeddings` asset), the prompt around the passages
 (`prompt/templates.py`).
 
-Each author's passages are in a separate table. It contains no other author's text, so no filter can
-be forgotten.
+Each author's passages are in a separate table, so a search needs no filter by author.
 """
 # pyright: strict
 
@@ -46,9 +46,9 @@ EMBEDDINGS_TABLE = "embeddings"
 MAX_PASSAGES = 6  # the token budget allows 3 or 4 full chunks of 400 tokens, or more short posts
 MAX_NEAREST_POSTS = 8
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_MANY_QUERIES = 32  # from here on, reading all vectors of a large table once is cheaper
-# A table that is too small for a vector index is kept in memory (30 MB), because reading it again
-# takes 40 ms. This is the number of authors, the most recently used.
+_MANY_QUERIES = 32  # from this number on, reading all vectors of a large table once is cheaper
+# Tables that are too small for a vector index are kept in memory (up to 30 MB each). Reading one
+# again takes 40 ms. Only the most recently used tables are kept.
 _MAX_CACHED_TABLES = 16
 
 
@@ -58,10 +58,10 @@ class RetrievalResult:
 
     Attributes:
         passages: passages within the token budget, best first; adjacent passages of a post are
-            together, in the post's order.
+            grouped in the post's order.
         vector: the question's vector, float32 of shape (dimension,), which the router also uses;
-            None if there was no table to search, so that nothing was embedded.
-        reason: why the search was not possible; empty if it was.
+            None if there was no table to search, because the question is then not embedded.
+        reason: why the search was not possible; empty if it succeeded.
         nearest: the best passage of each top-ranked post, even if it does not fit the budget; at
             most `MAX_NEAREST_POSTS`.
         embedder: revision that made the vector; empty without a vector.
@@ -78,11 +78,11 @@ class RetrievalResult:
 
 
 class Retriever:
-    """A search in an author's `embeddings` table; safe to call from several threads.
+    """Searches authors' `embeddings` tables; safe to call from several threads.
 
     Every search reads the newest version of the table. A small table is kept in memory until it
-    changes. With 4,400 chunks, a query costs 12 CPU ms on a busy machine, half of it for the
-    question's vector.
+    changes. With 4,400 chunks, a query costs 12 CPU ms on a busy machine; embedding the question
+    takes half of that.
 
     Args:
         tables_base: folder or `s3://` prefix; the table is
@@ -162,11 +162,12 @@ class Retriever:
             limit: maximum number of hits for a query, without their neighbours.
             token_budget: maximum number of tokens in a query's passages. If a passage does not fit,
                 the next best is tried. The neighbours of hits use the remaining tokens.
-            with_tokens: whether to return the questions' token vectors; no query may have a vector.
+            with_tokens: whether to return the questions' token vectors; if so, no query may have a
+                vector.
 
         Returns:
-            One result for each query, in order. Without a table, or without the embedder that made
-            it, the result has a `reason` and no passages.
+            One result for each query, in order. If the table or its embedder is missing, the result
+            has a `reason` and no passages.
 
         Raises:
             TwinError: `author` is not a slug.
@@ -179,7 +180,7 @@ class Retriever:
             )
         open_table = self._get_table(author)
         if isinstance(open_table, str):
-            # Embedding a question costs 8 CPU-ms, and an author without a table may have many.
+            # Embedding costs 8 CPU ms per question, and an author without a table may get many.
             return [RetrievalResult((), None, open_table) for _ in queries]
         tokens: dict[int, np.ndarray] = {}
         vectors = _query_vectors(
@@ -191,18 +192,25 @@ class Retriever:
         if memory is None and has_many_queries and not open_table.has_vector_index:
             memory = InMemoryTable(open_table.table)
         results: list[RetrievalResult] = []
-        for number, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
+        for index, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
             column = open_table.full_text_column
-            ranked = search(open_table.table, query, vector, memory=memory, column=column)
+            ranked_passages = search(open_table.table, query, vector, memory=memory, column=column)
             if self._reranker:
-                ranked = self._reranker.rerank(query.question, ranked)
-            hits = select_hits(ranked, limit=limit, token_budget=token_budget)
+                ranked_passages = self._reranker.rerank(query.question, ranked_passages)
+            hits = select_hits(ranked_passages, limit=limit, token_budget=token_budget)
             neighbours_by_hit = read_neighbours(open_table.table, hits, query, memory=memory)
             passages = add_neighbours(hits, neighbours_by_hit, token_budget=token_budget)
-            nearest, revision = _best_of_each_post(ranked), open_table.embedder.revision
+            nearest_passages, revision = (
+                _best_of_each_post(ranked_passages),
+                open_table.embedder.revision,
+            )
             results.append(
                 RetrievalResult(
-                    passages, vector, nearest=nearest, embedder=revision, tokens=tokens.get(number)
+                    passages,
+                    vector,
+                    nearest=nearest_passages,
+                    embedder=revision,
+                    tokens=tokens.get(index),
                 )
             )
         return results
@@ -212,7 +220,7 @@ class Retriever:
         return self._embedder.embed(questions, are_questions=True)
 
     def get_embedder(self, revision: str) -> Embedder | None:
-        """Return the embedder of a revision, which is loaded once; None if it is not prepared."""
+        """Return a revision's embedder, which is loaded only once; None if it is not prepared."""
         if revision not in self._embedders:
             self._embedders[revision] = (
                 self._load_other_embedder(revision)
@@ -222,22 +230,26 @@ class Retriever:
         return self._embedders[revision]
 
     def _get_table(self, author: str) -> _OpenTable | str:
-        """Return the author's table at its newest version, or the reason why there is none."""
+        """Return the author's table at its newest version, or the reason why it is unavailable."""
         folder = table_identity(self._tables_base, author, EMBEDDINGS_TABLE)
         if folder is None:
             return f"author {author} has no {EMBEDDINGS_TABLE} yet"
         with self._open_lock:
-            cached = self._open_tables.pop(author, None)
-            if cached is None or cached.folder != folder or cached.version != cached.newest_version:
-                is_same_folder = cached is not None and cached.folder == folder
-                cached = self._open_table(
-                    author, folder, cached.table if cached and is_same_folder else None
+            cached_table = self._open_tables.pop(author, None)
+            if (
+                cached_table is None
+                or cached_table.folder != folder
+                or cached_table.version != cached_table.newest_version
+            ):
+                is_same_folder = cached_table is not None and cached_table.folder == folder
+                cached_table = self._open_table(
+                    author, folder, cached_table.table if cached_table and is_same_folder else None
                 )
-            if isinstance(cached, _OpenTable):
-                self._open_tables[author] = cached
+            if isinstance(cached_table, _OpenTable):
+                self._open_tables[author] = cached_table
                 while len(self._open_tables) > _MAX_CACHED_TABLES:
                     self._open_tables.popitem(last=False)
-            return cached
+            return cached_table
 
     def _open_table(self, author: str, folder: tuple[int, int], table: Any) -> _OpenTable | str:
         import lancedb
@@ -268,7 +280,9 @@ class Retriever:
 
 
 def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None:
-    """Return the identity of an author's table folder, which a rebuild changes; None if missing.
+    """Return the identity of an author's table folder; None if the folder is missing.
+
+    A rebuild of the table changes the identity.
 
     Args:
         base: folder or `s3://` prefix of all tables; for S3 the result is constant.
@@ -315,7 +329,7 @@ class _OpenTable:
 
     @property
     def newest_version(self) -> int:
-        """The table's newest version, without a thread change for a table in memory."""
+        """The table's newest version; for a table in memory, without a thread switch."""
         return self.memory.dataset.latest_version if self.memory else self.table.version
 
 
@@ -326,13 +340,13 @@ def _query_vectors(
 ) -> list[np.ndarray]:
     """Return each query's vector; questions without one are embedded together."""
     new_questions = [query.question for query in queries if query.vector is None]
-    embedded: Iterator[np.ndarray] = iter(())
+    new_vectors: Iterator[np.ndarray] = iter(())
     if new_questions:
-        embedded = iter(embedder.embed(new_questions, are_questions=True, on_text=on_tokens))
-    return [next(embedded) if query.vector is None else query.vector for query in queries]
+        new_vectors = iter(embedder.embed(new_questions, are_questions=True, on_text=on_tokens))
+    return [next(new_vectors) if query.vector is None else query.vector for query in queries]
 
 
 def _read_embedder_revision(table: Any) -> str:
-    """Return the revision of the embedder that made the vectors, or "" without rows."""
+    """Return the revision of the embedder that made the vectors; "" if the table is empty."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""

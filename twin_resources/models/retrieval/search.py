@@ -1,8 +1,8 @@
-"""Search one table by vector and by full text, and read the neighbours of a passage in its post.
+"""Search one table by vector and by full text, and read a passage's neighbours in its post.
 
 Scope: the two searches, their filters, and the neighbours of a hit.
-Out of scope: the weights of the searches (`fusion.py`), the choice of the table and of the passages
-to show (`retrieval.py`).
+Out of scope: the weights of the searches (`fusion.py`), choosing the table and the passages to show
+(`retrieval.py`).
 """
 # pyright: strict
 
@@ -40,7 +40,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class Passage:
-    """One chunk of a post, as the prompt shows it and the trace records it.
+    """One chunk of a post, in the form that prompts and traces contain.
 
     Attributes:
         score: fusion score (`fusion.fuse`), or the hit's score for a neighbour; comparable only
@@ -49,7 +49,7 @@ class Passage:
         position: index of the chunk in its post, from 0.
         neighbour_of: chunk id of the hit next to it; empty for a hit.
         start, end: offsets of `text` in the cleaned document, in characters.
-        cosine: cosine of the question's and the chunk's vectors; 0 for a neighbour, or if only
+        cosine: cosine between the question's and the chunk's vectors; 0 for a neighbour, or if only
             full-text search found the chunk.
     """
 
@@ -65,7 +65,7 @@ class Passage:
     neighbour_of: str = ""
     start: int = 0
     end: int = 0
-    # an index and an in-memory search give different last digits
+    # The last digits differ between an index and an in-memory search.
     cosine: float = field(default=0.0, compare=False)
 
 
@@ -74,8 +74,8 @@ class RetrievalQuery:
     """A question and the filters of its search.
 
     Attributes:
-        published_before: latest date of a post; a post without a date may be newer, so it is also
-            excluded.
+        published_before: latest allowed date of a post; posts without a date may be newer, so they
+            are also excluded.
         exclude: ids of chunks to exclude.
         exclude_documents: ids of documents to remove from the candidates; pass a set for many ids.
         vector: the question's vector (`Retriever.embed_questions`); None to embed the question.
@@ -91,7 +91,7 @@ class RetrievalQuery:
 class InMemoryTable:
     """All rows of a table, for many searches.
 
-    The nearest vectors are the same at a tenth of the cost, and full-text search does not read the
+    Vector search gives the same results at a tenth of the cost. Full-text search does not read the
     rows from the table.
 
     Args:
@@ -104,22 +104,24 @@ class InMemoryTable:
         self.dataset = table.to_lance()
         rows = table.search().select([*_COLUMNS, "vector"]).with_row_id(True)
         arrow_table: Any = rows.limit(MAX_IN_MEMORY).to_arrow().combine_chunks()
-        flat = arrow_table["vector"].combine_chunks().flatten().to_numpy()
+        vector_values = arrow_table["vector"].combine_chunks().flatten().to_numpy()
         self._rows = arrow_table.drop_columns(["vector", "_rowid"])
-        self._vectors: np.ndarray = flat.reshape(arrow_table.num_rows, -1)
+        self._vectors: np.ndarray = vector_values.reshape(arrow_table.num_rows, -1)
         dates = arrow_table["published_at"].cast("int64").to_pylist()
         # A passage without a date counts as newer than any limit.
         self._dates = np.array([_LATEST if date is None else date for date in dates], np.int64)
         self._index_by_chunk = {
-            chunk: index for index, chunk in enumerate(arrow_table["chunk_id"].to_pylist())
+            chunk_id: index for index, chunk_id in enumerate(arrow_table["chunk_id"].to_pylist())
         }
         self._index_by_row_id = {
-            row: index for index, row in enumerate(arrow_table["_rowid"].to_pylist())
+            row_id: index for index, row_id in enumerate(arrow_table["_rowid"].to_pylist())
         }
-        posts = zip(
+        document_positions = zip(
             arrow_table["document_id"].to_pylist(), arrow_table["position"].to_pylist(), strict=True
         )
-        self._index_by_position = {position: index for index, position in enumerate(posts)}
+        self._index_by_position = {
+            position: index for index, position in enumerate(document_positions)
+        }
 
     def search_vectors(self, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
         """Return the same rows as the function `search_vectors`, in the same order."""
@@ -129,16 +131,18 @@ class InMemoryTable:
         distances = 1.0 - np.einsum("ij,j->i", self._vectors, vector)
         if query.published_before is not None:
             distances[self._dates > _microseconds(query.published_before)] = np.inf
-        excluded = [
-            self._index_by_chunk[chunk] for chunk in query.exclude if chunk in self._index_by_chunk
+        excluded_indexes = [
+            self._index_by_chunk[chunk_id]
+            for chunk_id in query.exclude
+            if chunk_id in self._index_by_chunk
         ]
-        distances[excluded] = np.inf
-        order = np.argsort(distances, kind="stable")[:MAX_CANDIDATES]
-        order = order[np.isfinite(distances[order])]
-        rows = self._take(order)
+        distances[excluded_indexes] = np.inf
+        nearest_indexes = np.argsort(distances, kind="stable")[:MAX_CANDIDATES]
+        nearest_indexes = nearest_indexes[np.isfinite(distances[nearest_indexes])]
+        rows = self._take(nearest_indexes)
         return [
             row | {"_distance": float(distances[index])}
-            for index, row in zip(order, rows, strict=True)
+            for index, row in zip(nearest_indexes, rows, strict=True)
         ]
 
     def search_full_text(
@@ -159,7 +163,7 @@ class InMemoryTable:
         return rows
 
     def rows_by_score(self, scores: Mapping[int, float]) -> list[dict[str, Any]]:
-        """Return the rows of a full-text result in its order, without rows written later.
+        """Return the rows of a full-text result in its order; newer rows are omitted.
 
         Args:
             scores: scores by Lance's row ids.
@@ -167,27 +171,28 @@ class InMemoryTable:
         cached_row_ids = [row for row in scores if row in self._index_by_row_id]
         rows = self._take([self._index_by_row_id[row] for row in cached_row_ids])
         return [
-            {**row, "_score": scores[name]} for name, row in zip(cached_row_ids, rows, strict=True)
+            {**row, "_score": scores[row_id]}
+            for row_id, row in zip(cached_row_ids, rows, strict=True)
         ]
 
     def rows_at_positions(
         self, positions: Collection[tuple[str, int]], query: RetrievalQuery
     ) -> list[dict[str, Any]]:
-        """Return the rows at these documents and positions that the query allows."""
+        """Return the rows at these (document id, position) pairs that the query allows."""
         latest = (
             _LATEST if query.published_before is None else _microseconds(query.published_before)
         )
-        rows = [
+        indexes = [
             self._index_by_position[position]
             for position in sorted(positions)
             if position in self._index_by_position
         ]
-        allowed = [
+        allowed_indexes = [
             position
-            for position in rows
+            for position in indexes
             if query.published_before is None or self._dates[position] <= latest
         ]
-        return [row for row in self._take(allowed) if row["chunk_id"] not in query.exclude]
+        return [row for row in self._take(allowed_indexes) if row["chunk_id"] not in query.exclude]
 
     def _take(self, indexes: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         import numpy as np
@@ -204,7 +209,7 @@ def _microseconds(moment: datetime) -> int:
 
 
 def search_vectors(table: Any, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
-    """Return the rows with the nearest vectors (cosine) from the index, or exactly without one."""
+    """Return the rows with the nearest vectors (cosine); without an index, the search is exact."""
     builder = table.search(vector, vector_column_name="vector").distance_type("cosine")
     builder = set_probes(builder, has_filter=bool(_sql_conditions(query)))
     return _best_rows(builder, query, [*_COLUMNS, "_distance"])
@@ -229,11 +234,11 @@ def search_full_text(
 
     Args:
         memory: the rows of `table`, or None. With them, Lance returns only row ids on the caller's
-            thread, in .5 CPU-ms. Without them, LanceDB takes 2.6 CPU-ms and five thread changes.
+            thread, in .5 CPU ms. Without them, LanceDB takes 2.6 CPU ms and five thread switches.
         column: the column to search (`full_text_column`).
     """
-    # MatchQuery treats the question as words, whereas a plain string would be parsed for operators.
-    # A question without words is not a valid query.
+    # MatchQuery treats the question as words; LanceDB would parse a plain string for operators. A
+    # question without words is not a valid query.
     words = query.question if re.search(r"\w", query.question) else "?"
     if memory is None:
         from lancedb.query import MatchQuery
@@ -284,7 +289,7 @@ def read_neighbours(
 ) -> Mapping[str, list[Passage]]:
     """Return the next and the previous passage of each hit in its post, by the hit's chunk id.
 
-    Passages that the query excludes are omitted, and so are the hits themselves.
+    Hits and passages that the query excludes are omitted.
     """
     neighbour_positions = {
         (hit.document_id, hit.position + step) for hit in hits for step in (1, -1)
@@ -312,10 +317,12 @@ def read_neighbours(
 def _read_positions(
     table: Any, document_positions: Collection[tuple[str, int]], query: RetrievalQuery
 ) -> list[dict[str, Any]]:
-    documents = ", ".join(sorted({_quote_sql(document) for document, _ in document_positions}))
+    document_ids = ", ".join(
+        sorted({_quote_sql(document_id) for document_id, _ in document_positions})
+    )
     positions = ", ".join(map(str, sorted({position for _, position in document_positions})))
-    # Pairs would need a long OR. This finds some extra rows by index, which the caller drops.
-    conditions = [f"document_id IN ({documents})", f"position IN ({positions})"]
+    # Pairs would need a long OR. These conditions use the index; the caller drops extra rows.
+    conditions = [f"document_id IN ({document_ids})", f"position IN ({positions})"]
     builder = table.search().where(" AND ".join([*conditions, *_sql_conditions(query)]))
     rows: list[dict[str, Any]] = builder.select(_COLUMNS).to_arrow().to_pylist()
     return rows

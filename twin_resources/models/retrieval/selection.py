@@ -24,16 +24,16 @@ def select_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> 
     """Select the best passages that fit, with at most `MAX_PER_POST` from each post."""
     passages: list[Passage] = []
     hits_by_post: Counter[str] = Counter()
-    remaining = token_budget
+    remaining_tokens = token_budget
     for passage in ranked:
         if (
             len(passages) < limit
-            and passage.token_count <= remaining
+            and passage.token_count <= remaining_tokens
             and hits_by_post[passage.document_id] < MAX_PER_POST
         ):
             passages.append(passage)
             hits_by_post[passage.document_id] += 1
-            remaining -= passage.token_count
+            remaining_tokens -= passage.token_count
     return passages
 
 
@@ -43,7 +43,7 @@ def add_neighbours(
     *,
     token_budget: int,
 ) -> tuple[Passage, ...]:
-    """Add neighbours to the hits while tokens remain, starting with those of the best hit.
+    """Add neighbours of the hits while tokens remain, starting with those of the best hit.
 
     Args:
         hits: hits within the budget, best first.

@@ -1,11 +1,11 @@
-"""Plan and create an author's vector index, an IVF index with RaBitQ codes.
+"""Plan and create an author's vector index, which is an IVF index with RaBitQ codes.
 
 Scope: size limits, the parameters of the index and of a search, and the index's current state.
 Out of scope: the other indexes and the lease (`index.py`), searching (`search.py`).
 Method: RaBitQ, Gao and Long 2024, https://doi.org/10.1145/3654970. Index in Lance:
 https://lance.org/format/table/index/vector/
 
-Measured for ten nearest vectors of 384 dimensions: CPU ms per query (recall), CPU s to build:
+Cost of a query for ten nearest vectors of 384 dimensions in CPU ms (recall), and CPU s to build:
 
     rows      flat scan   IVF_RQ            IVF_PQ            IVF_SQ
     30,000    24          7 (.99), 0.8 s    8 (.99), 37 s     6 (.99), 3 s
@@ -86,7 +86,7 @@ def read_index_state(dataset: Any) -> IndexState | None:
     if VECTOR_INDEX not in {index.name for index in dataset.describe_indices()}:
         return None
     segments = dataset.stats.index_stats(VECTOR_INDEX)["indices"]
-    return IndexState(max(int(part["num_partitions"]) for part in segments), len(segments))
+    return IndexState(max(int(segment["num_partitions"]) for segment in segments), len(segments))
 
 
 def create_index(table: Any, plan: IndexPlan) -> None:

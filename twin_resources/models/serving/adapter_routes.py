@@ -1,4 +1,4 @@
-"""Call vLLM's routes for LoRA adapters: list the models, load an adapter, and unload one.
+"""Call vLLM's routes for LoRA adapters: list models, load an adapter, and unload an adapter.
 
 Scope: the three requests and the interpretation of their responses.
 Out of scope: choosing the adapters (`loaded_adapters.py`), querying a model (`served_model.py`).
@@ -110,7 +110,7 @@ def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
 
 
 def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
-    """Make the server load an adapter under a name.
+    """Load an adapter on the server under a name.
 
     Args:
         path: PEFT folder (`adapter_config.json`, `adapter_model.safetensors`) on the server's
@@ -133,7 +133,7 @@ def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
 
 
 def unload_adapter(url: str, key: str, *, name: str) -> None:
-    """Make the server unload an adapter.
+    """Unload an adapter from the server.
 
     Raises:
         RouteMissingError: the server has no such route.

@@ -43,7 +43,7 @@ MAX_TOKENS = 64
 # SmolLM2-135M-Instruct gives no faulty answers, and Gemma 3 270M (plain text) gives eight. The
 # limit is halfway between them.
 MIN_FAULTY_ANSWERS = 4
-REPEATED_WORDS = 6  # consecutive words of the prompt that count as a repetition
+REPEATED_WORDS = 6  # this many consecutive words of the prompt count as a repetition
 _ROLE_LINE = re.compile(
     r"^\s*(?:user|assistant|model|system)\s*:?\s*$", re.IGNORECASE | re.MULTILINE
 )
@@ -71,7 +71,7 @@ class ChatAbility:
         return self.faulty_answer_count < MIN_FAULTY_ANSWERS
 
     def warning(self, name: str) -> str:
-        """Describe the faults, the consequence and the alternative; "" if the model can chat."""
+        """Describe the faults, their effect and an alternative; return "" if the model can chat."""
         if self.can_chat:
             return ""
         counts = Counter(fault for answer_faults in self.faults for fault in answer_faults)

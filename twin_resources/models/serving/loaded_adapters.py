@@ -54,7 +54,7 @@ def not_offered_error(name: str, url: str, offered: Iterable[str]) -> TwinError:
 
 
 class AdapterServer:
-    """The adapters of one home on one server."""
+    """Loads and unloads the adapters of one home on one server."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -90,7 +90,7 @@ class AdapterServer:
         *,
         listed_models: Mapping[str, OfferedModel] | None = None,
     ) -> None:
-        """Make the server offer `name` from the folder. The caller must hold the lease.
+        """Load the adapter if the server does not offer it yet. The caller must hold the lease.
 
         Args:
             folder: PEFT folder; None if only the server's operator can load the adapter.
@@ -135,10 +135,10 @@ class AdapterServer:
         return stream
 
     def unload_unused(self, name: str) -> bool:
-        """Unload an adapter that no process uses.
+        """Unload an adapter if no process uses it.
 
         Returns:
-            False if a process uses it, or if the server has no such adapter of this home.
+            False if a process uses the adapter, or if the server has no such adapter of this home.
 
         Raises:
             TwinError: the server does not answer, or could not unload it.
@@ -218,7 +218,7 @@ class FleetAdapters:
         self._failed_adapters: dict[str, _FailedAdapter] = {}
 
     def step(self, required: Mapping[str, Path | None], now: float) -> dict[str, str]:
-        """Load missing required adapters, and unload those that have not been required for a while.
+        """Load missing required adapters, and unload adapters that were not required for a while.
 
         Args:
             required: PEFT folders by version name; None if the server's operator loads the adapter.

@@ -60,11 +60,10 @@ def server_parameters(
     parameters.n_ctx = PARALLEL_REQUESTS * CONTEXT_TOKENS
     parameters.cache_type_k = ggml_type.GGML_TYPE_F16
     parameters.cache_type_v = ggml_type.GGML_TYPE_F16
-    parameters.cache_ram_mib = (
-        prompt_cache_mib  # llama.cpp's default of 8 GiB would outgrow the machine
-    )
+    # llama.cpp's default of 8 GiB would exceed the machine's memory.
+    parameters.cache_ram_mib = prompt_cache_mib
     parameters.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    parameters.fit_params = False  # memory pressure must not change what is served
+    parameters.fit_params = False  # memory pressure must not change the served model's parameters
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
     parameters.n_threads_http = 2 * PARALLEL_REQUESTS + 2

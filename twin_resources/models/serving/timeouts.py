@@ -32,7 +32,7 @@ EXIT_DELAY_S = 0.5  # a killed process closes its connections shortly before it 
 
 
 class StallPolicy:
-    """The time limit for requests to one server; concurrent requests may share it.
+    """The time limit for requests to one server; concurrent requests may share a policy.
 
     Attributes:
         limit_s: seconds to wait for an answer. The limit is multiplied by `BUSY_TIMEOUT_FACTOR`

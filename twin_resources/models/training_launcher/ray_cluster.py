@@ -71,10 +71,10 @@ class RayLauncher:
         write_line = on_message or ignore_message
         ranks_per_machine(job, self._settings.train_machines)
         client = _connect(self._settings.ray_address)
-        lock = self._settings.work_dir / f"training-{job.name}.lock"
+        lock_path = self._settings.work_dir / f"training-{job.name}.lock"
         with (
             translate_disk_full(f"train {job.name}", job.folder),
-            training_lock(lock, write_line, scope=f"of {job.name}"),
+            training_lock(lock_path, write_line, scope=f"of {job.name}"),
         ):
             return run_with_retry(
                 job,
@@ -108,10 +108,10 @@ class RayLauncher:
         self, client: JobSubmissionClient, job: TrainingJob, environment: Mapping[str, str]
     ) -> str:
         attempt_id = uuid.uuid4().hex
-        path = job.folder / "attempt.json"
+        attempt_path = job.folder / "attempt.json"
         machines = self._settings.train_machines
         write_attempt(
-            path,
+            attempt_path,
             Attempt(
                 attempt_id,
                 job,
@@ -123,7 +123,7 @@ class RayLauncher:
         try:
             return submit(
                 client,
-                entrypoint=f"python -m {DRIVER_MODULE} --attempt {shlex.quote(str(path))}",
+                entrypoint=f"python -m {DRIVER_MODULE} --attempt {shlex.quote(str(attempt_path))}",
                 name=f"training-{job.name}-{attempt_id[:12]}",
                 metadata={FOLDER_KEY: str(job.folder), "name": job.name},
             )
@@ -195,7 +195,7 @@ def _follow_job(
     log: Path,
     write_line: Callable[[Message], None],
 ) -> AttemptEnd:
-    """Copy the job's log to `log` and forward its messages until the job has ended."""
+    """Copy the job's log to `log` and forward the messages in it until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
     lines: queue.Queue[str | None] = queue.Queue()
     stop_event = threading.Event()

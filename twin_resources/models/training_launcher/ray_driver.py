@@ -45,7 +45,7 @@ class RayMachine:
         return Path(path).is_file()
 
     def place(self) -> tuple[str, int]:
-        """Return the address of this worker's node, and a port that is currently free there."""
+        """Return the address of this worker's node and a free port on it."""
         import ray.util
 
         address = ray.util.get_node_ip_address()
@@ -148,7 +148,7 @@ def _start_actor(group: Any, bundle: Mapping[str, float], index: int) -> Any:
         .options(
             num_cpus=bundle["CPU"],
             num_gpus=bundle.get("GPU", 0),
-            max_concurrency=2,  # so that `end` can run while `train` does
+            max_concurrency=2,  # `end` must be able to run during `train`
             scheduling_strategy=PlacementGroupSchedulingStrategy(
                 group, placement_group_bundle_index=index
             ),

@@ -34,7 +34,7 @@ def signal_name(number: int) -> str:
 
 
 def describe_kill(number: int) -> str:
-    """Describe the end of a process killed by a signal, with a hint for SIGKILL."""
+    """Describe how a signal killed a process, with a hint for SIGKILL."""
     hint = "; if nobody sent it, memory ran out" if number == signal.SIGKILL else ""
     return f"killed by {signal_name(number)}{hint}"
 

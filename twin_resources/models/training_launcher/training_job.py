@@ -146,26 +146,26 @@ def run_with_retry(
     Raises:
         TrainingDiedError, TwinError: see `TrainingLauncher.run`.
     """
-    output = job.folder / "output"
-    failure = job.folder / "failure.json"
-    failure.unlink(missing_ok=True)
+    output_folder = job.folder / "output"
+    failure_file = job.folder / "failure.json"
+    failure_file.unlink(missing_ok=True)
     log = settings.logs_dir / f"training-{job.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    if output.is_dir():
-        return output
+    if output_folder.is_dir():
+        return output_folder
     attempt_end = attempt(log)
-    if attempt_end.should_retry and not failure.is_file():
+    if attempt_end.should_retry and not failure_file.is_file():
         cause = find_cause(log, attempt_end.log_start)
         reason = f"{attempt_end.description}: {cause}" if cause else attempt_end.description
-        if output.is_dir():
+        if output_folder.is_dir():
             write_line({"text": f"{reason}, after the training was complete"})
-            return output
+            return output_folder
         write_line({"text": f"{reason}; trying again from the last complete checkpoint"})
         attempt_end = attempt(log)
-    if output.is_dir():
-        return output
-    if failure.is_file():
-        raise TwinError(**json.loads(failure.read_text(encoding="utf-8")))
+    if output_folder.is_dir():
+        return output_folder
+    if failure_file.is_file():
+        raise TwinError(**json.loads(failure_file.read_text(encoding="utf-8")))
     raise TrainingDiedError(
         f"train {job.name}",
         found=f"{attempt_end.description}: {find_end_reason(log, attempt_end.log_start)}",

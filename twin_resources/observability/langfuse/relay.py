@@ -77,7 +77,7 @@ class SendOutcome:
 
 
 class Sender:
-    """A sender of items to one trace store.
+    """Sends items to one trace store.
 
     Args:
         checks_before_resend: whether to look for a trace that may have arrived before resending it.
@@ -201,7 +201,7 @@ def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
 
 @dataclass
 class Relay:
-    """The relay from one outbox to one trace store.
+    """Sends the items of one outbox to one trace store.
 
     Attributes:
         jitter: random number generator that varies the pauses.
@@ -292,8 +292,8 @@ def main(arguments: list[str] | None = None) -> int:
     def request_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, request_stop)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, request_stop)
     path = outbox_path(settings)
     try:
         outbox = Outbox(path)

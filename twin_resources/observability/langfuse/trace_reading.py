@@ -167,7 +167,7 @@ class ObservationNode:
 
 @dataclass(frozen=True)
 class TraceTree:
-    """One trace: its row, its steps (outermost first), and the gateway's flat metadata."""
+    """One trace: its row, its steps (outermost first), and the gateway's metadata."""
 
     row: TraceRow
     steps: tuple[ObservationNode, ...]

@@ -43,7 +43,7 @@ _SUPPORTED_CONDITIONS = "metadata key = text, traceId any of, tags any of, start
 
 
 def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], list[Condition]]:
-    """Return the filter's columns and conditions, and add its errors to `issues`.
+    """Return the filter's columns and conditions, and append its errors to `issues`.
 
     Raises:
         RequestRefusedError: the parameter is not JSON.
@@ -51,11 +51,11 @@ def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], lis
     if not text:
         return set(), []
     try:
-        parsed = json.loads(text)
+        entries = json.loads(text)
     except json.JSONDecodeError as error:
         message = "Invalid JSON in filter parameter"
         raise RequestRefusedError(400, message, "InvalidRequestError") from error
-    if not isinstance(parsed, list):
+    if not isinstance(entries, list):
         message = "Invalid input: expected array"
         issues.append(
             {"expected": "array", "code": "invalid_type", "path": ["filter"], "message": message}
@@ -63,7 +63,7 @@ def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], lis
         return set(), []
     columns: set[str] = set()
     conditions: list[Condition] = []
-    for position, entry in enumerate(cast(list[Any], parsed)):
+    for position, entry in enumerate(cast(list[Any], entries)):
         try:
             conditions.append(_parse_condition(entry))
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -31,10 +31,10 @@ def parse_timestamp_ms(moment: str) -> int:
     Raises:
         ValueError: the text is not a date.
     """
-    parsed = datetime.fromisoformat(moment.strip())
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    return math.floor(parsed.timestamp() * 1000 + 1e-6)
+    timestamp = datetime.fromisoformat(moment.strip())
+    if timestamp.tzinfo is None:
+        timestamp = timestamp.replace(tzinfo=UTC)
+    return math.floor(timestamp.timestamp() * 1000 + 1e-6)
 
 
 def json_number(value: float) -> int | float:

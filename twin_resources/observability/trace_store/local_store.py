@@ -165,15 +165,15 @@ async def _answer_storage_error(request: Request, error: Exception) -> Response:
 
 
 async def _read_body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
         if size > MAX_BODY_BYTES:
             raise RequestRefusedError(
                 413, f"Body exceeds {MAX_BODY_BYTES} bytes", "PayloadTooLarge"
             )
-        parts.append(part)
-    return b"".join(parts)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 async def _read_json_body(request: Request) -> Any:
@@ -227,8 +227,8 @@ async def _post_traces(request: Request) -> Response:
 
     try:
         await run_in_threadpool(store)
-    except ExportRefusedError as refused:
-        return JSONResponse({"error": refused.answer}, status_code=400)
+    except ExportRefusedError as error:
+        return JSONResponse({"error": error.answer}, status_code=400)
     return JSONResponse({})
 
 
@@ -256,16 +256,16 @@ async def _post_scores(request: Request) -> Response:
     now_ms = state.now_ms()
     accepted_rows = [
         posted_scores.build_score_row(entry, now_ms=now_ms)
-        for entry, problem in zip(entries, issues, strict=True)
-        if not problem
+        for entry, score_issues in zip(entries, issues, strict=True)
+        if not score_issues
     ]
     await run_in_threadpool(state.tables.put_scores, accepted_rows)
     if not isinstance(payload, list):
         return JSONResponse({"id": accepted_rows[0].id})
     errors = [
-        {"message": f"{position}: " + "; ".join(issue["message"] for issue in problem)}
-        for position, problem in enumerate(issues)
-        if problem
+        {"message": f"{position}: " + "; ".join(issue["message"] for issue in score_issues)}
+        for position, score_issues in enumerate(issues)
+        if score_issues
     ]
     if not errors:
         return JSONResponse({"message": "Accepted"}, status_code=202)
