@@ -88,8 +88,8 @@ class ServerProcess:
         self.alias = alias
         self._engine = local_engine_name(read_gguf_precision(Path(base_gguf)))
         self.key = "sk-model-" + secrets.token_urlsafe(24)
-        file_name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
-        self.log_path = settings.logs_dir / f"model-server-{file_name}.log"
+        name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
+        self.log_path = settings.logs_dir / f"model-server-{name}.log"
         folder = settings.work_dir / "model-servers"
         for directory in (settings.logs_dir, folder):
             directory.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ class ServerProcess:
         return self._process.poll() is not None
 
     def terminate(self) -> None:
-        """Send SIGTERM and return immediately; `stop` waits."""
+        """Send SIGTERM and return at once; `stop` waits."""
         self._signal(signal.SIGTERM)
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
@@ -211,7 +211,7 @@ class ServerProcess:
         return " | ".join(text.splitlines()[-lines:]) or "an empty log"
 
     def _signal(self, signal_number: int) -> None:
-        if self._process.poll() is None:  # the kernel does not reuse the pid of an unreaped process
+        if self._process.poll() is None:  # the pid of an unreaped process cannot have been reused
             os.killpg(self._process.pid, signal_number)
 
 

@@ -1,6 +1,6 @@
 """Verify that llama.cpp answers like transformers before a base model is used.
 
-Scope: comparing a server's rendered prompts, tokens, ends of turns and log-probabilities with the
+Scope: comparing a server's rendered prompts, tokens, ends of turns and log-probabilities to the
 reference's, and describing the difference. Out of scope: writing the GGUF file
 (`storage/weights/gguf_converter.py`), the gate's comparison of a trained version
 (`evaluation/served/parity.py`).
@@ -87,7 +87,7 @@ class ServingParity:
 
 
 class TransformersReference:
-    """Runs the model in transformers, with its unmerged PEFT adapter if there is one.
+    """The model in transformers, with its unmerged PEFT adapter if there is one.
 
     It computes in float32, or in the stored precision (`is_reduced_precision`) if float32 weights
     do not fit in the available memory.
@@ -147,7 +147,7 @@ def verify_serving_parity(
     Args:
         precision: precision of the file, which determines the limits.
         adapter: PEFT folder of the reference.
-        adapter_gguf: separate adapter file; None if there is none, or if `gguf` contains it.
+        adapter_gguf: adapter beside `gguf`; None if there is none, or if `gguf` contains it.
         end_tokens: texts of the tokens that must end an answer.
 
     Raises:
@@ -173,8 +173,8 @@ def _compare(
     folder: Path,
 ) -> ServingParity:
     prompts = [_tokenize_prompt(reference, server, messages) for messages in _conversations()]
-    for end_token in end_tokens:
-        _check_end_token(reference, server, prompts[0], end_token)
+    for end in end_tokens:
+        _check_end_token(reference, server, prompts[0], end)
     differences = [
         difference
         for prompt in prompts
@@ -237,8 +237,8 @@ def _tokenize_prompt(
         )
         raise _parity_error(
             server.alias,
-            f"the tokens differ (pre-tokenizer or merges): {actual_tokens}, but transformers has "
-            f"{expected_tokens}",
+            f"the tokens differ (pre-tokenizer or merges): {actual}, but transformers has "
+            f"{expected}",
         )
     return tokens
 

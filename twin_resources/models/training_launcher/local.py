@@ -56,7 +56,7 @@ class LocalLauncher:
         # Two concurrent training runs on one machine take longer than two in sequence.
         with (
             translate_disk_full(f"train {job.name}", job.folder),
-            training_lock(lock_path, write_line, scope="on this machine"),
+            training_lock(lock, write_line, scope="on this machine"),
         ):
             return run_with_retry(
                 job,

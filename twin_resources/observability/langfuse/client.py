@@ -286,7 +286,7 @@ class LangfuseClient:
         answer = self._call(
             "POST", "/api/public/scores", tried=f"write score {name!r}", json=request_body
         )
-        return str(response["id"])
+        return str(answer["id"])
 
     def delete_score(self, score_id: str) -> None:
         """Delete one score; an unknown id is not an error."""
@@ -306,7 +306,7 @@ class LangfuseClient:
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Delete traces with their observations and scores in one call; ignore unknown ids.
 
-        Langfuse Cloud allows 50 to 1,000 deletions a day; this call counts as one.
+        Langfuse's clouds allow 50 to 1,000 deletions a day; this call counts as one.
         """
         self._call(
             "DELETE",
@@ -336,13 +336,13 @@ class LangfuseClient:
             page_limit = page_size if limit is None else min(page_size, limit - row_count)
             if page_limit <= 0:
                 return
-            response = self._call(
+            answer = self._call(
                 "GET",
                 path,
                 tried=f"read {path.rsplit('/', 1)[1]} from {self.host}",
                 params=parameters | {"limit": str(page_limit)},
             )
-            rows = self._list(response)
+            rows = self._list(answer)
             yield from rows
             row_count += len(rows)
             cursor = answer.get("meta", {}).get("cursor")
@@ -389,7 +389,7 @@ class LangfuseClient:
                 status=response.status_code,
             )
         try:
-            document = response.json()
+            answer = response.json()
         except ValueError as error:
             raise TraceStoreError(
                 tried,
@@ -397,7 +397,7 @@ class LangfuseClient:
                 next_step="check that the address belongs to a trace store, not to a web page",
                 status=response.status_code,
             ) from error
-        return cast(dict[str, Any], document)
+        return cast(dict[str, Any], answer)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         remaining_s = MAX_RETRY_AFTER_S

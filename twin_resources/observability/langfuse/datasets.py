@@ -26,12 +26,12 @@ def held_out_dataset_name(author: str) -> str:
 
 
 def dataset_items(client: LangfuseClient, author: str) -> Iterator[dict[str, Any]]:
-    """Yield every item of an author's dataset; the dataset may not exist yet.
+    """Yield every item of an author's dataset, or nothing if no evaluation has run.
 
     Raises:
         TraceStoreError: a page could not be read.
     """
-    for page_number in count(1):
+    for number in count(1):
         parameters = {
             "datasetName": held_out_dataset_name(author),
             "page": str(number),

@@ -261,7 +261,7 @@ class Outbox:
                 )
                 if remaining is None:
                     return
-                export = remaining_export
+                export = remaining
             identity = hashlib.sha256(export).hexdigest()
             self._put(connection, "trace", identity, export, priority=_TRACE_PRIORITY)
             while self._count(connection, "bytes") > self._max_trace_bytes:

@@ -15,7 +15,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 
 def extract_question(prompt: object, template_hash: str) -> str:
-    """Return the reader's question in a rendered prompt (messages or their JSON); "" if none.
+    """Return the reader's question in a rendered prompt (messages or their JSON), or "" if none.
 
     Args:
         template_hash: hash of the prompt's template; the default template replaces an unknown one.
@@ -34,10 +34,10 @@ def extract_question(prompt: object, template_hash: str) -> str:
 
 def extract_answer(output: object) -> str:
     """Return the text of an answer (`{"role", "content"}`, its JSON, or plain text)."""
-    document = _parse_json(output)
-    if isinstance(document, dict):
-        return str(cast(dict[str, Any], document).get("content") or "").strip()
-    return str(document or "").strip()
+    parsed = _parse_json(output)
+    if isinstance(parsed, dict):
+        return str(cast(dict[str, Any], parsed).get("content") or "").strip()
+    return str(parsed or "").strip()
 
 
 def extract_messages(prompt: object) -> list[tuple[str, str]]:
@@ -46,7 +46,7 @@ def extract_messages(prompt: object) -> list[tuple[str, str]]:
     if not isinstance(parsed, list):
         return []
     messages: list[tuple[str, str]] = []
-    for message in cast(list[Any], document):
+    for message in cast(list[Any], parsed):
         if isinstance(message, dict):
             fields = cast(dict[str, Any], message)
             messages.append((str(fields.get("role") or ""), str(fields.get("content") or "")))
