@@ -191,10 +191,9 @@ def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
     if waiting.kind == "trace" and not set(document) <= {"partialSuccess"}:
         return SendOutcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
     partial_success: Any = document.get("partialSuccess") or {}
-    if (
-        isinstance(partial_success, dict)
-        and str(partial_success.get("rejectedSpans") or "0") != "0"
-    ):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    is_object = isinstance(partial_success, dict)
+    fields = cast(dict[str, Any], partial_success) if is_object else {}
+    if str(fields.get("rejectedSpans") or "0") != "0":
         return SendOutcome("never", f"spans rejected: {answer.text[:300]}")
     return SendOutcome("taken")
 
