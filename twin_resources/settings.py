@@ -1,4 +1,4 @@
-"""Defines a home's settings, which are read from the environment, and its secrets.
+"""Define a home's settings, which are read from the environment, and its secrets.
 
 Scope: every value that can be set for a home, its default, and the paths derived from it.
 The comment at a value is its description in `deploy/docs/settings.md` (`settings_document.py`).

@@ -1,4 +1,4 @@
-"""Creates the ASCII name of an author for paths, aliases and partitions.
+"""Create the ASCII name of an author for paths, aliases and partitions.
 
 Scope: this rule, which is needed before the installation.
 Out of scope: authors (`author_file.py`), any import outside the standard library.

@@ -72,7 +72,7 @@ def update_questions(
         log: receives progress, one line per batch; never text of a post.
 
     Raises:
-        TwinError: the teacher cannot be reached or refuses, or its budget cannot be kept. The
+        TwinError: the teacher cannot be reached or refuses, or its budget cannot be enforced. The
             questions written before are stored.
     """
     drafts = _select_drafts(tables, author, teacher)

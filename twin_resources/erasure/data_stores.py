@@ -27,13 +27,13 @@ def list_stores(
 ) -> Sequence[DataStore]:
     """Return every store of an installation, in the order of erasure.
 
-    A store comes before the stores into which its data is copied. Otherwise the outbox would refill
-    the trace store, the trace store the ledger, and the ledger and the posts the tables.
+    The outbox precedes the trace store, and both precede the ledger (`StateStore`). Otherwise they
+    would copy erased data again.
 
     Args:
         dagster: Dagster's records (`dagster_records.py`), which only a caller that imports Dagster
             can open.
-        request: the journal's number of the request, under which Langfuse deletions are recorded.
+        request: the request's number in the journal, under which Langfuse deletions are recorded.
     """
     return (
         OutboxRows(instance),

@@ -1,4 +1,4 @@
-"""Checks whether a move is allowed now, inside the transaction that makes it.
+"""Check whether a move is allowed now, inside the transaction that makes it.
 
 Scope: the refusals of a move.
 Out of scope: choosing moves (`moves.py`), making them (`registry.py`).

@@ -1,4 +1,4 @@
-"""Copies other hosts' changes in the shared state store to this home: authors, releases, weights.
+"""Copy other hosts' changes in the shared state store to this home: authors, releases, weights.
 
 Scope: one poll, the folders that it fetches, and why this home lags.
 Out of scope: the rows (`registry/shared_files.py`), fetching a folder

@@ -1,4 +1,4 @@
-"""Refuses an empty state store in place of the home's own store.
+"""Refuse an empty state store if the home already has data in another one.
 
 Scope: the refusal, and how to move a home.
 Out of scope: moving it (`backup`).
@@ -33,7 +33,7 @@ _TABLES_WITHOUT_HOME_DATA = {schema_number.name, leases.name} | DAGSTER_TABLES
 
 
 class EmptyStateStoreError(TwinError):
-    """The state store is empty, but the home has versions or its own store."""
+    """The state store is empty, although the home has versions or another store with rows."""
 
 
 def check_store_belongs_to_home(settings: Settings, state: State) -> None:

@@ -1,4 +1,4 @@
-"""Defines model versions, verdicts, and the legal moves between states, as pure functions.
+"""Define model versions, verdicts, and the legal moves between states, as pure functions.
 
 Scope: the dataclasses of the registry, the table of legal moves, `required_moves`.
 Out of scope: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).

@@ -1,4 +1,4 @@
-"""Builds the notices about moves in the registry.
+"""Build the notices about moves in the registry.
 
 Scope: which moves have a notice, and its text.
 Out of scope: queueing and sending it (`notifications.py`), moving (`registry.py`).

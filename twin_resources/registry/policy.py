@@ -1,4 +1,4 @@
-"""Defines the policy object: each author's served versions, and the weights of the arms.
+"""Define the policy object: each author's served versions, and the weights of the arms.
 
 Scope: its dataclasses, its file (written and read as a whole), building it from the registry.
 Out of scope: choosing an arm for a request (`gateway/routing/`), the legal moves

@@ -1,4 +1,4 @@
-"""Stores versions and verdicts, and moves versions: the model registry.
+"""Store versions and verdicts, and moves versions: the model registry.
 
 Scope: storing them in the state store, and writing the policy object after every change.
 Out of scope: choosing moves (`moves.py`) and checking them (`checks.py`), the shape of the policy

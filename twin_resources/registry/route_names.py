@@ -1,4 +1,4 @@
-"""Defines the route names that traces, ledger and reports use for the source of an answer.
+"""Define the route names that traces, ledger and reports use for the source of an answer.
 
 Scope: the names and their meanings.
 Out of scope: choosing a route (`gateway/routing/`), the weights of versions (`policy.py`).

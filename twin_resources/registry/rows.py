@@ -1,4 +1,4 @@
-"""Reads and writes rows of the registry inside an open transaction.
+"""Read and write rows of the registry inside an open transaction.
 
 Scope: SQL on `model_versions`, `verdicts` and `moves`, one or two statements per function.
 Out of scope: rules (`moves.py`), transactions and the policy (`registry.py`).

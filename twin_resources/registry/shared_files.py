@@ -1,4 +1,4 @@
-"""Shares small files between hosts as rows of the state store: author files and pauses.
+"""Share small files between hosts as rows of the state store: author files and pauses.
 
 Scope: the rows, the changes to them, and updating the files of a home from them.
 Out of scope: when a host polls (`following.py`), versions (`registry.py`, whose rows are the

@@ -1,4 +1,4 @@
-"""Decides whether the home's model or a more expensive one answers a question.
+"""Decide whether the home's model or a more expensive one answers a question.
 
 Scope: fitting a policy to labels and scoring a question with it, as pure functions of arrays. The
 assets fit policies with these modules, and the gateway scores questions with them.

@@ -1,4 +1,4 @@
-"""Certifies how many questions may leave the most expensive model within a margin of loss.
+"""Certify how many questions may leave the most expensive model within a margin of loss.
 
 Scope: the steps, the model of each question at a step, the bets, the last certified step.
 Out of scope: predicting gains (`gain.py`), replacing a policy in force (`adoption.py`).

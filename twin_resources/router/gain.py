@@ -1,4 +1,4 @@
-"""Predicts a more expensive model's gain on a question by kernel ridge regression on the labels.
+"""Predict a more expensive model's gain on a question by kernel ridge regression on the labels.
 
 Scope: the kernel, the fit, predictions for new questions and, cross-fitted, for the labels.
 Out of scope: the use of a gain (`fixed_order.py`, `routing_decision.py`).

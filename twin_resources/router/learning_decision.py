@@ -1,4 +1,4 @@
-"""Decides whether to buy labels or fit an author's routing policy now, and whether it pays.
+"""Decide whether to buy labels or fit an author's routing policy now, and whether it pays.
 
 Scope: the decision and its reason, and the number of questions until labels have paid back.
 Out of scope: reading tables and Dagster (`twin_sensors/learning.py`), buying and fitting

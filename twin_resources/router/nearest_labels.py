@@ -1,4 +1,4 @@
-"""Explains a question's gain by the nearest labels and by labels with a similar predicted gain.
+"""Explain a question's gain by the nearest labels and by labels with a similar predicted gain.
 
 Scope: both look-ups.
 Out of scope: the texts of the labels, which no policy contains.

@@ -1,4 +1,4 @@
-"""Chooses the operating point that makes the budget last until the end of its period.
+"""Choose the operating point that makes the budget last until the end of its period.
 
 Scope: the window of recent questions, and the step that spends no faster than the budget allows.
 Out of scope: the account (which enforces its limit in any case), the steps (`fixed_order.py`).

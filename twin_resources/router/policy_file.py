@@ -1,4 +1,4 @@
-"""Reads and writes the file of an author's fitted policy, which the gateway rereads on change.
+"""Read and write the file of an author's fitted policy, which the gateway rereads on change.
 
 Scope: its dataclass and its format (NumPy's .npz, without pickle).
 Out of scope: fitting, deciding (`routing_decision.py`), watching the file

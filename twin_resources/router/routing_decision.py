@@ -1,4 +1,4 @@
-"""Chooses the model that answers one question, with the reason in words.
+"""Choose the model that answers one question, with the reason in words.
 
 Scope: scoring a question with a policy.
 Out of scope: fitting, the budget left (`pacing.py` chooses the step), calling a model (the request

@@ -1,4 +1,4 @@
-"""Describes how far a stream is from being armed, and defines the margin of a release.
+"""Describe how far a stream is from being armed, and define the margin of a release.
 
 Scope: `arming`, durations in words, numbers that several modules share.
 Out of scope: whether the mean has fallen (`detector.py`).

@@ -1,4 +1,4 @@
-"""Computes the wealth of a bet, the basis of the tests in this package.
+"""Compute the wealth of a bet, the basis of the tests in this package.
 
 Scope: the fractions staked, the factor by which a bet multiplies wealth, wealth in logs.
 Out of scope: the tests that use it (`detector.py`, `promotion.py`, `judges.py`).

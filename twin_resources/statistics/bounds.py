@@ -1,4 +1,4 @@
-"""Computes lower confidence bounds for the mean of a fixed number of values in [0, 1].
+"""Compute lower confidence bounds for the mean of a fixed number of values in [0, 1].
 
 Scope: Clopper–Pearson for binary values, the betting bound for all others.
 Out of scope: the choice of the values (`judges.py`).

@@ -1,4 +1,4 @@
-"""Detects a fall of a stream's mean, and the day on which the fall began.
+"""Detect a fall of a stream's mean, and the day on which the fall began.
 
 Scope: day sums, the comparison of the days since a possible fall with those before it, the
 evidence and its threshold, the record of an alarm.

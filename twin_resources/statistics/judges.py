@@ -1,4 +1,4 @@
-"""Certifies a judge on negative probes before it may promote a candidate.
+"""Certify a judge on negative probes before it may promote a candidate.
 
 Scope: the probes of each claim, the certificate, and its withdrawal.
 Out of scope: creating and scoring probes.

@@ -1,4 +1,4 @@
-"""Limits the weight of few readers and single days: caps on settling, checks of alarms.
+"""Limit the weight of few readers and single days: caps on settling, check of alarms.
 
 Scope: the share of settled values of each reader and of new readers, and whether readers who voted
 before a fall confirm it.

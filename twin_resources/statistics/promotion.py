@@ -1,4 +1,4 @@
-"""Decides on a promotion by betting on the differences between candidate and incumbent.
+"""Decide on a promotion by betting on the differences between candidate and incumbent.
 
 Scope: the two tests, their state, the verdict after each pair, the expected number of pairs.
 Out of scope: certificates of judges (`judges.py`), the source of pairs (`release_mode.py`,

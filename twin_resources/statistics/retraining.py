@@ -1,4 +1,4 @@
-"""Decides how the sensor `quality_dropped` responds to an alarm.
+"""Decide how the sensor `quality_dropped` responds to an alarm.
 
 Scope: the decisions train, nothing to learn, rolled back (if an earlier version is provably
 better), incident and held back.

@@ -1,4 +1,4 @@
-"""Orders the causes of retrainings and limits how often they start.
+"""Order the causes of retrainings and limit how often they start.
 
 Scope: causes and their priority, one run at a time, cooldown, budgets, thresholds for new posts
 and pairs.

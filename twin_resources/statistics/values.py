@@ -1,4 +1,4 @@
-"""Defines the error for a number that the statistics cannot accept.
+"""Define the error for a number that the statistics cannot accept.
 
 Scope: the error class.
 Out of scope: settling scores (`twin_resources/quality/ledger`), inference from them.

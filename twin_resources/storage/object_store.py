@@ -1,4 +1,4 @@
-"""Reads and writes an S3 prefix with posts, a backup or tables.
+"""Read and write an S3 prefix with posts, a backup or tables.
 
 Scope: calls to S3 and their errors.
 Out of scope: choosing the objects that are posts (`twin_assets/corpus/importers`), deciding when to

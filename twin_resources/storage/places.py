@@ -52,10 +52,11 @@ class FileStore:
         return sorted(path.relative_to(root).as_posix() for path in files)
 
     def open_file(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Open the bytes of a file that `list_files` has listed.
+        """Open a file that `list_files` returned, for binary reading.
 
         Raises:
-            TwinError: the file cannot be read, or has changed since it was listed.
+            TwinError: an object cannot be read, or has changed since it was listed.
+            OSError: a file in a folder cannot be opened.
         """
         if is_object_address(self.address):
             return open_object(self.address, self._listed_objects[name])

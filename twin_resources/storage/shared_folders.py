@@ -1,4 +1,4 @@
-"""Shares folders of a home through a store for several hosts: checkpoints and prepared weights.
+"""Share folders of a home through a store for several hosts: checkpoints and prepared weights.
 
 Scope: storing a folder under its path in the home, and fetching it to the same path of
 another home.

@@ -1,4 +1,4 @@
-"""Classifies errors of a disk, a file, a database or a bucket by cause, each with its remedy.
+"""Classify errors of a disk, a file, a database or a bucket by cause, each with its remedy.
 
 Scope: distinguishing five causes in the errors of Python, SQLite, PostgreSQL and Lance, and the
 messages for the user. `troubleshooting.md` has a row for each.

@@ -92,7 +92,7 @@ def paid_deployment(model: str) -> Any:
     """Return the deployment of the paid model; LiteLLM reads its key from the environment."""
     from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
 
-    # Retries of the router's client would each be paid for.
+    # Each retry by the router's client would be billed.
     parameters = LiteLLM_Params(model=model, max_retries=0)
     return Deployment(model_name=PAID, litellm_params=parameters, model_info=ModelInfo(id=PAID))
 

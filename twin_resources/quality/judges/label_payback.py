@@ -1,4 +1,4 @@
-"""Estimates whether buying the missing labels for an author's routing pays off.
+"""Estimate whether buying the missing labels for an author's routing pays off.
 
 Scope: counting labels and questions.
 Out of scope: the rule (`router/learning_decision.py`), buying labels

@@ -1,4 +1,4 @@
-"""Defines the table `routing_labels`: judges' scores of both models' answers per prompt.
+"""Define the table `routing_labels`: judges' scores of both models' answers per prompt.
 
 Scope: its columns and ids, and reading it as arrays for the router.
 Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router (`router/`).

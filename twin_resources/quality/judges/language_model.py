@@ -1,4 +1,4 @@
-"""Defines the general judge: any language model that LiteLLM supports, with our own rubric.
+"""Define the general judge: any language model that LiteLLM supports, with our own rubric.
 
 Scope: the prompt, and converting a rating into a score.
 Out of scope: requests (`asking.py`), the certificate (`statistics/judges.py`).

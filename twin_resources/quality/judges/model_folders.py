@@ -1,4 +1,4 @@
-"""Finds or downloads the folder of a configured model, and hashes its files.
+"""Find or download the folder of a configured model, and hash its files.
 
 Scope: a local folder or a download from the model hub, and the hash of its files.
 Out of scope: loading the model (`entailment.py`), its name in the settings (`named.py`), base

@@ -1,4 +1,4 @@
-"""Loads the configured judge of single sentences. It is off by default.
+"""Load the configured judge of single sentences. It is off by default.
 
 Scope: reading its name from the settings, loading it.
 Out of scope: scoring (`entailment.py`).

@@ -1,4 +1,4 @@
-"""Creates bad answers (negative probes) that a judge must score below the author's own.
+"""Create bad answers (negative probes) that a judge must score below the author's own.
 
 Scope: creating probes for an author's held-out prompts, drawing probes for a batch.
 Out of scope: the certificate (`statistics/judges.py`), scoring.

@@ -1,4 +1,4 @@
-"""Defines the table `shadow_pairs`: judges' scores of two versions' answers to one prompt.
+"""Define the table `shadow_pairs`: judges' scores of two versions' answers to one prompt.
 
 Scope: its columns and ids, and reading it as evidence (`statistics/promotion.py`). The asset and
 the release decision share it.
@@ -115,7 +115,7 @@ def score_differences(
 
 
 def probe_rows(rows: pl.DataFrame, **filters: str) -> pl.DataFrame:
-    """Return the probes of one trial (`trial`) or one purchase (`purchase`), by sequence."""
+    """Return the probes of one trial (`trial`) or one purchase (`purchase`), in sequence order."""
     return rows.filter(pl.col("source") == PROBE, **filters).sort("sequence")
 
 

@@ -1,4 +1,4 @@
-"""Assembles and certifies an author's judges, including those that may decide a release.
+"""Assemble and certify an author's judges, including those that may decide a release.
 
 Scope: the list of judges, assembling them (also for the gate), certifying each judge on the probes
 of its own claim.

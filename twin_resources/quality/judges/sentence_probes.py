@@ -1,4 +1,4 @@
-"""Creates probes from an author's sentences: supported ones, and copies with one error each.
+"""Create probes from an author's sentences: supported ones, and copies with one error each.
 
 Scope: creating them, for the calibration of a judge of single sentences.
 Out of scope: whole answers as probes (`negative_probes.py`), the judges (`sentence_support.py`,

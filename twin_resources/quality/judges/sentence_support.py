@@ -1,4 +1,4 @@
-"""Scores how well passages support a single sentence: the support score with two more rules.
+"""Score how well passages support a single sentence: the support score with two more rules.
 
 Scope: the interface of a sentence judge, and the built-in judge, which has no model of its own.
 Out of scope: the score of a whole answer (`support.py`), an entailment model

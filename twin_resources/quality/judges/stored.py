@@ -1,13 +1,13 @@
-"""Stores documents that are computed once per author: calibrations and certificates of judges.
+"""Store documents that are computed once per author: calibrations and certificates of judges.
 
 Scope: storing a document and reading it back.
 Out of scope: the contents of documents (`topic.py`, `voice.py`, `panel.py`).
 
 There is one table per kind and one row per name: (name, hash of its inputs, document). Adding posts
 does not recompute a calibration, because a new calibration is a new judge, whose scores need a new
-baseline. A calibration is recomputed for a different method, embedder or base model. It is also
-recomputed when a small number of texts has doubled. The same applies when the number of other
-people in the instance has about doubled, because a voice score depends on them. Erasing a post
+baseline. A calibration is recomputed for a different method, embedder or base model. While the
+author has few texts, it is also recomputed each time their number doubles. The same applies to the
+number of other writers in this installation, because a voice score depends on them. Erasing a post
 removes its rows, which are recomputed from the remaining posts.
 """
 # pyright: strict

@@ -1,4 +1,4 @@
-"""Extracts style features: character n-grams of a text with topical words masked.
+"""Extract style features: character n-grams of a text with topical words masked.
 
 Scope: normalising, masking, cutting texts to one length, the feature matrix.
 Out of scope: the classifier (`voice.py`).

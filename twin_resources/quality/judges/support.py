@@ -1,4 +1,4 @@
-"""Scores how well the passages in its prompt support an answer.
+"""Score how well the passages in its prompt support an answer.
 
 Scope: the measure.
 Out of scope: finding passages (`retrieval/retrieval.py`).

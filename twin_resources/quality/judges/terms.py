@@ -1,4 +1,4 @@
-"""Determines the terms on which a language model rates an author's answers: budget and privacy.
+"""Determine the terms on which a language model rates an author's answers: budget and privacy.
 
 Scope: whether the model may be called, the budget, the redaction of texts.
 Out of scope: requests (`asking.py`), limits and sums (`access/account.py`), the rules of

@@ -1,4 +1,4 @@
-"""Collects other people's texts, for training a voice score and for `another_author` probes.
+"""Collect other people's texts, for training a voice score and for `another_author` probes.
 
 Scope: the bundled sample authors and other authors of the instance, cut into passages.
 Out of scope: importing posts (`twin_assets/corpus`), the author's own texts.

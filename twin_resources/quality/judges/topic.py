@@ -1,4 +1,4 @@
-"""Scores whether an answer is about its question: topic × fluency.
+"""Score whether an answer is about its question: topic × fluency.
 
 Scope: the measure and its calibration on an author's own training pairs.
 Out of scope: the embedder (`embedder/embedder.py`), style (`voice.py`).

@@ -1,4 +1,4 @@
-"""Scores whether an answer reads like the author's, by logistic regression on character n-grams.
+"""Score whether an answer reads like the author's, by logistic regression on character n-grams.
 
 Scope: training and calibrating the model, its probability as a score.
 Out of scope: features (`style_features.py`), the source of other texts (`texts.py`).

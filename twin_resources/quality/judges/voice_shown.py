@@ -1,4 +1,4 @@
-"""Stores figures on the writing of the author, the base model and the tuned model.
+"""Store figures on the writing of the author, the base model and the tuned model.
 
 Scope: the record, its file, finding an author's newest record, its lines with small bars.
 Out of scope: counting (`twin_assets/evaluation/measures/visible_voice.py`), the picture

@@ -1,4 +1,4 @@
-"""Builds a data frame from the ledger, with one row per answer and its scores.
+"""Build a data frame from the ledger, with one row per answer and its scores.
 
 Scope: the query, the columns and their meaning.
 Out of scope: pairs and samples built from the rows (`preference_dataset`, `shadow_pairs`).

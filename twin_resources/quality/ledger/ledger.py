@@ -1,4 +1,4 @@
-"""Copies the trace store's traces and scores into the ledger, where each counts once.
+"""Copy the trace store's traces and scores into the ledger, where each counts once.
 
 Scope: `Ledger.sync`, the only writer, and queries for readers of the ledger.
 Out of scope: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), converting

@@ -1,4 +1,4 @@
-"""Defines the ledger's tables in the state store and their schema version.
+"""Define the ledger's tables in the state store and their schema version.
 
 Scope: the SQL tables, their indexes, opening them.
 Out of scope: the meaning of rows (`traces.py`, `scores.py`, `settling.py`).

@@ -1,4 +1,4 @@
-"""Reads a list that has no change feed in time windows, oldest first, within a request budget.
+"""Read a list that has no change feed in time windows, oldest first, within a request budget.
 
 Scope: choosing the next window, halving windows, and the state stored for the next tick.
 Out of scope: interpreting rows, storing them (`ledger.py`).

@@ -1,4 +1,4 @@
-"""Requests traces and scores from the trace store: pages, look-ups, and re-reading of days.
+"""Request traces and scores from the trace store: pages, look-ups, and re-reading of days.
 
 Scope: the two lists with their parameters, stored positions, requests per minute.
 Out of scope: windows (`paged_feed.py`), storing (`storing.py`).
@@ -137,8 +137,8 @@ def continue_feed(
     """Continue reading a list towards `goal_ms`, and return the position reached.
 
     Args:
-        repeats: the feed of a pass that re-reads rows and marks rows missing from the store as
-            deleted; empty for the first reading.
+        repeats: name of the pass that reads rows again and marks those that the trace store no
+            longer returns as deleted; empty for the first reading.
 
     Raises:
         TraceStoreError: a page could not be read.

@@ -1,4 +1,4 @@
-"""Reports one ledger sync, in numbers and in one line.
+"""Report one ledger sync, in numbers and in one line.
 
 Scope: the report's fields and wording.
 Out of scope: the sync (`ledger.py`).

@@ -1,4 +1,4 @@
-"""Counts an author's routed answers since a given time from the ledger's traces.
+"""Count an author's routed answers since a given time from the ledger's traces.
 
 Scope: answers by class and route, minutes without a certified margin, and savings.
 Out of scope: the policy (`router/`), displaying it (`commands/routing_command.py`,

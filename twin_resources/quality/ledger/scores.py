@@ -1,4 +1,4 @@
-"""Converts a score into a row of the ledger, and decides whether the score may count.
+"""Convert a score into a row of the ledger, and decide whether the score may count.
 
 Scope: API score → row, its kind (vote, edit, comparison, judgement, other), its author and
 reader, the stream in which it counts, and the reasons why a score never counts.

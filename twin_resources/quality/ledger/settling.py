@@ -1,4 +1,4 @@
-"""Settles scores into values for betting: each score once, in an order that never changes.
+"""Settle scores into values for betting: each score once, in an order that never changes.
 
 Scope: closing reader-days, settling judgements, limits on readers and days.
 Out of scope: reading scores (`paged_feed.py`), betting (`statistics/`).

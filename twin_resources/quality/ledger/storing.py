@@ -1,4 +1,4 @@
-"""Writes new, changed, deleted and late rows of the trace store into the ledger.
+"""Write new, changed, deleted and late rows of the trace store into the ledger.
 
 Scope: the transaction of one window, and the status of each row.
 Out of scope: reading (`paged_feed.py`), settling (`settling.py`).

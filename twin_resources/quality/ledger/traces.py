@@ -1,4 +1,4 @@
-"""Converts a generation span that the gateway wrote into a row of the ledger.
+"""Convert a generation span that the gateway wrote into a row of the ledger.
 
 Scope: observation → row, with personal data in texts redacted.
 Out of scope: reading observations (`paged_feed.py`), the contents of a span

@@ -1,4 +1,4 @@
-"""Reads a canary's reader-days from the ledger as pairs, and their rate.
+"""Read a canary's reader-days from the ledger as pairs, and their rate.
 
 Scope: settled thumbs of candidate and incumbent, for one trial.
 Out of scope: settling values (`ledger/`), betting on pairs (`statistics/promotion.py`).

@@ -1,4 +1,4 @@
-"""Measures the data available for an author's trial, to choose the release mode.
+"""Measure the data available for an author's trial, to choose the release mode.
 
 Scope: counting prompts, certified claims and scores.
 Out of scope: the choice (`release/release_mode.py`).

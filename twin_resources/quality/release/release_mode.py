@@ -1,4 +1,4 @@
-"""Chooses a candidate's release mode from measurements, and pairs canary days.
+"""Choose a candidate's release mode from measurements, and pair canary days.
 
 Scope: the choice of mode with its reason, the differences of a canary, the rule that parks a trial,
 a line on its progress.

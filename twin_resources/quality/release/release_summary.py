@@ -1,4 +1,4 @@
-"""Summarizes a release round as plain values for metadata.
+"""Summarize a release round as plain values for metadata.
 
 Scope: mode and evidence in words and numbers, for the asset, the sensor and the job.
 Out of scope: the round (`releasing.py`), any text by an author or reader.

@@ -1,4 +1,4 @@
-"""Runs a tick of `canary_verdict`: continues every trial, and reports versions that moved.
+"""Run a tick of `canary_verdict`: continue every trial, and report versions that moved.
 
 Scope: the choice of authors, the messages of a tick.
 Out of scope: a release round (`releasing.py`), Dagster (`twin_sensors`).

@@ -1,4 +1,4 @@
-"""Runs a release round: mode, moves, trial, moves again. An immediate repeat moves nothing.
+"""Run a release round: mode, moves, trial, moves again. An immediate repeat moves nothing.
 
 Scope: the order of these steps, for the asset `released_model` and the sensor `canary_verdict`.
 Out of scope: the steps themselves (`release/release_mode.py`, `registry.reconcile`, `trial.py`).

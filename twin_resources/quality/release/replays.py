@@ -1,4 +1,4 @@
-"""Reads shadow pairs for a trial.
+"""Read shadow pairs for a trial.
 
 Scope: reading the newest trial of the table `shadow_pairs` and its judges' certificates.
 Out of scope: replaying prompts and judging answers (`twin_assets/serving/shadowing.py`),

@@ -1,4 +1,4 @@
-"""Stores a candidate's trial between ticks. Each pair is bet on once, and each verdict is final.
+"""Store a candidate's trial between ticks. Each pair is bet on once, and each verdict is final.
 
 Scope: starting a trial, folding pairs and the finding into it in one transaction.
 Out of scope: the test (`statistics/promotion.py`), the source of pairs (`canary_days.py`,

@@ -1,4 +1,4 @@
-"""Reads and writes trials as rows, inside an open transaction.
+"""Read and write trials as rows, inside an open transaction.
 
 Scope: `StoredTrial`, its SQL.
 Out of scope: starting and ending a trial (`trial.py`), the statistics (`statistics/`).

@@ -1,4 +1,4 @@
-"""Stores alarms as rows: recorded with a notice when raised, closed with their decision.
+"""Store alarms as rows: recorded with a notice when raised, closed with their decision.
 
 Scope: recording, reading and closing alarms, counting scores by status.
 Out of scope: raising an alarm (`score_watch.py`), deciding (`statistics/retraining.py`).

@@ -1,4 +1,4 @@
-"""Queries the settled values of one stream or version for the retraining loop.
+"""Query the settled values of one stream or version for the retraining loop.
 
 Scope: queries on `ledger_settled` and `sequences`.
 Out of scope: writing these tables (`ledger/`), conclusions from them (`statistics/`).

@@ -1,4 +1,4 @@
-"""Compares a fall with the values of earlier versions, and rolls back to a better one.
+"""Compare a fall with the values of earlier versions, and roll back to a better one.
 
 Scope: comparing a fall with an earlier version's own days, the registry's move.
 Out of scope: the statistics (`statistics/detector.py`), a person's `twin rollback`

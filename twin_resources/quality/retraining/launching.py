@@ -1,4 +1,4 @@
-"""Starts the runs of decided retrainings, and records their outcomes.
+"""Start the runs of decided retrainings, and record their outcomes.
 
 Scope: outcomes, attempts and offers as rows, and the inputs of each training run.
 Out of scope: the next step from the state of runs (`idempotent_launch.py`), the rows

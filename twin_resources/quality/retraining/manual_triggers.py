@@ -1,4 +1,4 @@
-"""Starts retrainings without an alarm: for manual requests, forget requests and growth.
+"""Start retrainings without an alarm: for manual requests, forget requests and growth.
 
 Scope: one pass over all authors for requests and one for growth, and the rows of decisions.
 Out of scope: limits and priorities (`statistics/retraining_limits.py`), dagster.

@@ -1,4 +1,4 @@
-"""Runs one tick of the sensor `quality_dropped` for all authors: read, check, decide, offer.
+"""Run one tick of the sensor `quality_dropped` for all authors: read, check, decide, offer.
 
 Scope: the order of these steps, and storing each decision with its consequences.
 Out of scope: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).

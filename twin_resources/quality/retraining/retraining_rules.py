@@ -1,4 +1,4 @@
-"""Converts the loop's settings to the values that `statistics/` uses.
+"""Convert the loop's settings to the values that `statistics/` uses.
 
 Scope: settings → threshold, limits.
 Out of scope: defaults (`settings.py`).

@@ -1,4 +1,4 @@
-"""Stores retrainings: at most one per author is unfinished, regardless of its cause.
+"""Store retrainings: at most one per author is unfinished, regardless of its cause.
 
 Scope: adding a retraining, claiming its launch, its outcome, manual requests and forget requests.
 Out of scope: deciding (`quality.py`, `manual_triggers.py`), the outcome of runs (`launching.py`),

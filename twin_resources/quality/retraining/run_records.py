@@ -1,4 +1,4 @@
-"""Defines access to the runs of the training job.
+"""Define access to the runs of the training job.
 
 Scope: the protocol and tags.
 Out of scope: reading Dagster (`twin_sensors/dagster_run_records.py`).

@@ -1,4 +1,4 @@
-"""Watches an author's settled values: day sums, evidence, alarm and notice in one transaction.
+"""Watch an author's settled values: day sums, evidence, alarm and notice in one transaction.
 
 Scope: the choice of days to compare, storing the evidence and the alarm, lowering the floor.
 Out of scope: the evidence (`statistics/detector.py`), the decision on an alarm

@@ -1,4 +1,4 @@
-"""Defines access to the inputs of past and future training runs.
+"""Define access to the inputs of past and future training runs.
 
 Scope: the protocol.
 Out of scope: its implementation (`twin_assets/training`).

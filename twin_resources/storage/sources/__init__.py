@@ -1,1 +1,1 @@
-"""Finds posts at their sources: lists folders, lists and reads S3 prefixes, and polls feeds."""
+"""Find posts at their sources: list folders, list and read S3 prefixes, and poll feeds."""

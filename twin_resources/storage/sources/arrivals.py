@@ -1,4 +1,4 @@
-"""Decides whether changes at an author's sources need an import, and which run makes it.
+"""Decide whether changes at an author's sources need an import, and which run makes it.
 
 Scope: the decision, as a pure function of the remembered state, the current state and the runs of
 the last change.

@@ -1,4 +1,4 @@
-"""Fetches a feed with one bounded conditional request that cannot reach this network's addresses.
+"""Fetch a feed with one bounded conditional request that cannot reach this network's addresses.
 
 Scope: the request, its limits, connecting to the resolved address.
 Out of scope: which addresses may be fetched (`outside_addresses.py`), storing the last response

@@ -1,4 +1,4 @@
-"""Defines a server's last response for a feed, and errors for unreadable feeds.
+"""Define a server's last response for a feed, and errors for unreadable feeds.
 
 Scope: the response and the errors.
 Out of scope: requests (`feed_requests`, which imports a slow library).

@@ -1,4 +1,4 @@
-"""Lists a source's files by name and stamp, to detect additions, changes and deletions.
+"""List a source's files by name and stamp, to detect additions, changes and deletions.
 
 Scope: listing folders, files and S3 prefixes without reading their content.
 Out of scope: which files are posts (`twin_assets`), feeds (`polling`), decisions

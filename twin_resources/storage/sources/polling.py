@@ -1,4 +1,4 @@
-"""Checks with a conditional request whether a feed has changed since its last poll.
+"""Check with a conditional request whether a feed has changed since its last poll.
 
 Scope: the remembered state of an author's feeds between two polls. No copy of a feed is kept.
 Out of scope: the request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed

@@ -1,4 +1,4 @@
-"""Finds the SQLite files of a home, checks that each is intact, and copies one in use.
+"""Find the SQLite files of a home, check that each is intact, and copy one in use.
 
 Scope: operations that do not interpret rows.
 Out of scope: rows (the stores' modules).

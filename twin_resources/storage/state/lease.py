@@ -1,4 +1,4 @@
-"""Provides named leases with one holder at a time; a dead holder's lease expires.
+"""Provide named leases with one holder at a time; a dead holder's lease expires.
 
 Scope: acquiring, renewing and ending a lease, and detecting whether its holder is alive.
 Out of scope: the work done under a lease.

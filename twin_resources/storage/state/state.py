@@ -1,4 +1,4 @@
-"""Opens the transactional state store for leases, the registry and the bookkeeping of tables.
+"""Open the transactional state store for leases, the registry and the bookkeeping of tables.
 
 Scope: opening SQLite or PostgreSQL, the schema version, transactions, `State.lease`.
 Out of scope: data rows (Lance, `tables/`), the meaning of registry rows (`registry/`).

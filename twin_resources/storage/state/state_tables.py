@@ -1,4 +1,4 @@
-"""Defines the SQL tables of the state store and its schema version.
+"""Define the SQL tables of the state store and its schema version.
 
 Scope: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
 moves and trials, and those of the loop (watches, alarms, retrainings, notices).

@@ -1,4 +1,4 @@
-"""Switches on SQLite's write-ahead log while several processes do so at the same time.
+"""Switch on SQLite's write-ahead log while several processes do so at the same time.
 
 Scope: the one pragma without a busy handler.
 Out of scope: the other pragmas of a store, which its own module sets.

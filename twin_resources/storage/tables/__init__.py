@@ -1,4 +1,4 @@
-"""Reads LanceDB tables, writes changed rows, and compacts the tables.
+"""Read LanceDB tables, write changed rows, and compact the tables.
 
 Scope: what applies to any table.
 Out of scope: columns (`twin_assets`).

@@ -1,4 +1,4 @@
-"""Finds the inputs that a table must recompute, and those that have vanished.
+"""Find the inputs that a table must recompute, and those that have vanished.
 
 Scope: input hashes, groups, comparison with stored rows, bounded batches; frames only.
 Out of scope: Lance, the state store, row values other than keys and hashes.
@@ -120,7 +120,7 @@ def find_changes(
         version: the function's current version.
     """
     stored_keys = stored.select("_input_key", "_input_hash", "_version").unique()
-    # An interrupted sync left any key with two hashes or versions, so that key is recomputed.
+    # A key with two hashes or versions comes from an interrupted sync and is recomputed.
     inconsistent_keys = stored_keys.filter(pl.col("_input_key").is_duplicated()).select(
         "_input_key"
     )

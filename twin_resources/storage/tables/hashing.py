@@ -1,4 +1,4 @@
-"""Computes row hashes and the data version; equal values give equal bytes on every machine.
+"""Compute row hashes and the data version; equal values give equal bytes on every machine.
 
 Scope: the canonical encoding of a row, its hash, sums of hashes modulo 2^256.
 Out of scope: reading or writing tables (`store.py`), detecting changes (`changes.py`).

@@ -1,4 +1,4 @@
-"""Plans and carries out the repair of a damaged table: the return to its newest intact version.
+"""Plan and carry out the repair of a damaged table: the return to its newest intact version.
 
 Scope: finding that version, and listing the losses with the later ones.
 Out of scope: asking the user, and recomputing rows (an import does that from upstream).

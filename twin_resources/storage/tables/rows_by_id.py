@@ -1,4 +1,4 @@
-"""Reads rows of a table by their ids.
+"""Read rows of a table by their ids.
 
 Scope: reading with a filter of up to a thousand ids, and that filter.
 Out of scope: the meaning of rows (`twin_assets`).

@@ -259,7 +259,7 @@ class Tables:
     def unverified_rows(
         self, asset: str, author: str, *, claim: str, version: str
     ) -> UnverifiedRows:
-        """Return the rows for which a claim about single rows is not yet verified.
+        """Return the rows for which a row-level claim has not been verified yet.
 
         Args:
             claim: the claim's name, as stored by `UnverifiedRows.mark_verified`.
