@@ -17,9 +17,13 @@ import sys
 from collections.abc import Mapping
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, create_counts_file
+from twin_resources.gateway.costs.home_counts import (
+    COUNTS_VARIABLE,
+    METRICS_FOLDER_VARIABLE,
+    create_counters_folder,
+    create_counts_file,
+)
 from twin_resources.observability.langfuse.connection import trace_store
-from twin_resources.observability.metrics import FOLDER_VARIABLE, create_counters_folder
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import Settings, load_secrets, load_settings
@@ -81,7 +85,7 @@ def main() -> int:
         return 1
     if processes > 1:
         os.environ[COUNTS_VARIABLE] = str(create_counts_file(settings.home))
-        os.environ[FOLDER_VARIABLE] = str(create_counters_folder(settings.home))
+        os.environ[METRICS_FOLDER_VARIABLE] = str(create_counters_folder(settings.home))
     _serve(settings, processes)
     return 0
 

@@ -13,12 +13,10 @@ https://prometheus.github.io/client_python/multiprocess
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -145,11 +143,3 @@ def render_metrics(home: Collector) -> bytes:
         processes = CollectorRegistry()
         MultiProcessCollector(processes)
     return generate_latest(processes) + generate_latest(home_registry)
-
-
-def create_counters_folder(home: Path) -> Path:
-    """Create an empty folder for the counters of one gateway's processes."""
-    folder = home / "gateway" / "metrics"
-    shutil.rmtree(folder, ignore_errors=True)  # counters begin at 0 when the gateway starts
-    folder.mkdir(parents=True, mode=0o700)
-    return folder

@@ -77,12 +77,13 @@ def test_several_started_at_once_answer_count_together_and_see_a_release(
 def _counted(stack: Stack, monitor: str) -> float:
     """The answers of the base that `/metrics` counts; each connection may reach another process."""
     headers = {"Authorization": f"Bearer {monitor}"}
-    texts = [
-        httpx.get(f"{stack.url}/metrics", headers=headers, timeout=60, trust_env=False).text
+    answers = [
+        httpx.get(f"{stack.url}/metrics", headers=headers, timeout=60, trust_env=False)
         for _ in range(6)
     ]
+    assert [answer.status_code for answer in answers] == [200] * 6, answers[0].text
     line = r'twin_http_requests_total\{route="/v1/chat/completions",status="200"\} ([0-9.]+)'
-    [count] = {float(re.findall(line, text)[0]) for text in texts}
+    [count] = {float(re.findall(line, text)[0]) for text in (answer.text for answer in answers)}
     return count
 
 

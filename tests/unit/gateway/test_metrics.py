@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,3 +245,11 @@ def test_promtool_agrees(tmp_path: Path) -> None:
             [promtool, *command], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_listening_process_does_not_import_the_library() -> None:
+    """Its workers are forks: they would count each for itself, and a scrape would find nothing."""
+    script = (
+        "import sys, twin_resources.gateway.__main__; sys.exit('prometheus_client' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from threading import Lock
 from typing import Any
 
 COUNTS_VARIABLE = "TWIN_GATEWAY_COUNTS"  # set by the listening process for its workers
+# The Prometheus library reads it when it is imported, so the listening process, whose workers are
+# forks, must not import the library.
+METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _MAX_BYTES = 4 * 1024 * 1024
 
 Numbers = dict[str, float]
@@ -35,6 +39,14 @@ def create_counts_file(home: Path) -> Path:
     path.unlink(missing_ok=True)  # processes of an earlier gateway keep their open file
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return path
+
+
+def create_counters_folder(home: Path) -> Path:
+    """Create an empty folder for the counters of one gateway's processes."""
+    folder = home / "gateway" / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)  # counters begin at 0 when the gateway starts
+    folder.mkdir(parents=True, mode=0o700)
+    return folder
 
 
 @dataclass
