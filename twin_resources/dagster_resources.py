@@ -63,14 +63,17 @@ class _StateStoreResource(_HomeResource):
 
 
 class SettingsResource(_HomeResource):
-    """The settings of this home, which first gets what other hosts share."""
+    """The settings of this home, which first gets what a run or a tick needs from other hosts."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Settings:
         from twin_resources.registry.following import prepare_run
+        from twin_resources.registry.shared_files import fetch_author_files
 
         settings = self.settings()
-        tags = context.dagster_run.tags if context.dagster_run else {}
-        prepare_run(settings, tags.get("dagster/partition", ""))
+        if context.dagster_run is None:  # a tick reads no weights
+            fetch_author_files(settings)
+        else:
+            prepare_run(settings, context.dagster_run.tags.get("dagster/partition", ""))
         return settings
 
 

@@ -323,15 +323,18 @@ def _send_experiment(
 
 
 def _find_candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:
-    """Return the version that this host trained last, or the newest one if it trained none."""
-    if not (checkpoints / "candidate.json").exists():
-        tuned = [
-            version
-            for version in registry.versions(author)
-            if version.kind == "tuned" and not version.tainted
-        ]
-        if tuned:
-            return max(tuned, key=lambda version: version.version)
+    """Return the version that was trained last, on this host or on another one."""
+    pointer = checkpoints / "candidate.json"
+    trained_here = pointer.stat().st_mtime if pointer.exists() else 0.0
+    tuned_versions = [
+        version
+        for version in registry.versions(author)
+        if version.kind == "tuned" and not version.tainted
+    ]
+    if registry.state.is_shared and tuned_versions:
+        newest = max(tuned_versions, key=lambda version: version.version)
+        if datetime.fromisoformat(newest.created_at).timestamp() > trained_here:
+            return newest
     checkpoint = read_pointer(checkpoints, "candidate")["checkpoint"]
     version = registry.find_by_checkpoint(checkpoint, author=author)
     if version is None:

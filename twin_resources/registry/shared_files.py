@@ -109,6 +109,13 @@ def share_file(settings: Settings, path: Path, *, is_deleted: bool = False) -> N
         store_files(state, desired, row_names=[name])
 
 
+def fetch_author_files(settings: Settings) -> None:
+    """Update this home's author files and pauses from their rows, if hosts share the store."""
+    if is_shared(settings):
+        with closing(State.open(settings.state_address)) as state:
+            update_files(settings.home, read_stored_files(state))
+
+
 def is_shared(settings: Settings) -> bool:
     """Return whether other hosts may use this home's state store."""
     return bool(settings.state_url) and not settings.state_url.startswith("sqlite")

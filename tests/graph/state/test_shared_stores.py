@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,18 +18,22 @@ import sqlalchemy as sa
 from tests.graph.s3 import client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
 from tests.registered import register_version
+from twin_assets.checkpoints.manifest import write_pointer
+from twin_assets.evaluation.judgement import _find_candidate
 from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.following import (
     Follower,
     create_follower,
     fetch_versions,
+    prepare_run,
     share_weights,
 )
 from twin_resources.registry.policy import Policy
 from twin_resources.registry.registry import HOME_PREFIX, Registry
 from twin_resources.registry.shared_files import (
     compare_files,
+    fetch_author_files,
     read_author_files,
     read_change_token,
     read_stored_files,
@@ -297,3 +303,51 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
     away.poll_once()
     assert away.lag_reason == ""
     assert "the last state read stays in use" in away.problems
+
+
+def test_a_tick_gets_author_files_and_a_run_says_which_folder_it_misses(
+    home: Settings, postgresql_url: str
+) -> None:
+    shared = home.model_copy(update={"state_url": postgresql_url})
+    with closing(State.open(postgresql_url)) as state:
+        store_files(state, {"authors/ann.toml": 'name = "Ann"\n'}, row_names=["authors/ann.toml"])
+        registry = Registry(state, policy_path=Path("/another/home/policy.json"))
+        folder = "/another/home/checkpoints/ann/c1"
+        register_version(registry, "ann", "c1", folder=folder)
+        registry.move("ann", 1, "refused", actor="gate", reason="a test's own")
+        registry.move("ann", 1, "stable", actor="a person", reason="a test's own", force=True)
+
+    fetch_author_files(home)
+    assert author_slugs(home) == [], "nobody shares its store"
+    fetch_author_files(shared)
+    assert author_slugs(shared) == ["ann"]
+    assert not shared.policy_path.exists(), "a tick reads no versions"
+    prepare_run(home, "ann")
+    with pytest.raises(TwinError, match="checkpoints/ann/c1, which is not on this host"):
+        prepare_run(shared, "ann")
+
+
+def test_the_candidate_is_the_one_that_was_trained_last_on_any_host(
+    home: Settings, postgresql_url: str
+) -> None:
+    checkpoints = home.checkpoints_dir / "ann"
+    checkpoints.mkdir(parents=True)
+    with closing(State.open(postgresql_url)) as state:
+        registry = Registry(state, policy_path=home.policy_path)
+        with pytest.raises(TwinError, match="candidate"):
+            _find_candidate("ann", checkpoints, registry)
+        register_version(registry, "ann", "c1")
+        assert _find_candidate("ann", checkpoints, registry).version == 1
+        pointer = write_pointer(checkpoints, "candidate", {"checkpoint": "c1"})
+        register_version(registry, "ann", "c2")
+        os.utime(pointer, (1, 1))
+        assert _find_candidate("ann", checkpoints, registry).version == 2, "another host's"
+        pointer.touch()
+        os.utime(pointer, (time.time() + 60, time.time() + 60))
+        assert _find_candidate("ann", checkpoints, registry).version == 1, "trained here again"
+    with closing(State.open(home.state_address)) as state:
+        alone = Registry(state, policy_path=home.policy_path)
+        register_version(alone, "ann", "c1")
+        register_version(alone, "ann", "c2")
+        os.utime(pointer, (1, 1))
+        assert _find_candidate("ann", checkpoints, alone).version == 1
