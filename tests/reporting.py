@@ -33,6 +33,7 @@ KNOWN_SKIPS = (
     "no account:",
     "no network namespaces:",
     "no mounts:",
+    "no promtool:",
     "PostgreSQL binaries absent",
     "embedder wheel absent:",
     "no /proc on this machine",

@@ -306,13 +306,13 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
 
 
 def test_a_tick_gets_author_files_and_a_run_says_which_folder_it_misses(
-    home: Settings, postgresql_url: str
+    home: Settings, postgresql_url: str, tmp_path: Path
 ) -> None:
     shared = home.model_copy(update={"state_url": postgresql_url})
     with closing(State.open(postgresql_url)) as state:
         store_files(state, {"authors/ann.toml": 'name = "Ann"\n'}, row_names=["authors/ann.toml"])
-        registry = Registry(state, policy_path=Path("/another/home/policy.json"))
-        folder = "/another/home/checkpoints/ann/c1"
+        registry = Registry(state, policy_path=tmp_path / "another" / "policy.json")
+        folder = str(tmp_path / "another" / "checkpoints" / "ann" / "c1")
         register_version(registry, "ann", "c1", folder=folder)
         registry.move("ann", 1, "refused", actor="gate", reason="a test's own")
         registry.move("ann", 1, "stable", actor="a person", reason="a test's own", force=True)

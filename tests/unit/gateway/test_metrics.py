@@ -237,7 +237,7 @@ def test_promtool_agrees(tmp_path: Path) -> None:
     """With Debian's `prometheus` installed: rules, their tests and the configuration."""
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("no promtool on this machine")
+        pytest.skip("no promtool: Debian's package `prometheus` has it")
     shutil.copytree(MONITORING, tmp_path, dirs_exist_ok=True)
     (tmp_path / "twin-monitor.key").touch()
     for command in (("test", "rules", "alerts_test.yaml"), ("check", "config", "prometheus.yaml")):
