@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from tests.drawn import choose_seed, not_drawn
 from tests.scratch import keep_in_memory
 from twin_resources.settings import Settings, load_settings
 
@@ -29,9 +30,23 @@ hypothesis_settings.register_profile("short", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("long", deadline=None, print_blob=True)
 
 
+def is_short(config: pytest.Config) -> bool:
+    """Whether this is the short form of a check."""
+    return "not long" in config.getoption("markexpr")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    short = "not long" in config.getoption("markexpr")
-    hypothesis_settings.load_profile("short" if short else "long")
+    hypothesis_settings.load_profile("short" if is_short(config) else "long")
+    choose_seed()  # before the workers start
+
+
+@pytest.hookimpl(trylast=True)  # after `-m` has left out the long ones
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the cases that a short check did not draw."""
+    if is_short(config):
+        left_out = not_drawn(items, choose_seed())
+        config.hook.pytest_deselected(items=[one for one in items if one.nodeid in left_out])
+        items[:] = [item for item in items if item.nodeid not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)

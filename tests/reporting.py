@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from tests.drawn import SEED, choose_seed
+
 # what a machine may lack; a test says which, then a colon, then what would provide it
 KNOWN_SKIPS = (
     "extra `formats` not installed",  # posts in other formats than Markdown; the check has it
@@ -113,6 +115,7 @@ class Counts:
             terminalreporter.line(f"{outcome:>8} {self.count(outcome)}")
         for reason, number in sorted(self.reasons.items()):
             terminalreporter.line(f"{number:>12} × {reason}")
+        terminalreporter.line(f"{'':>13}cases drawn by {SEED}={choose_seed()}")
         longest = sorted(self.seconds.items(), key=lambda one: -one[1])[:MAX_FILES]
         terminalreporter.section("seconds by file")
         for path, seconds in longest:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.live.chat.conftest import WAIT_MS, SlowGateway, ask, box, free, needs_browser
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.drawn(3, of="the comparison page")]
 
 
 @pytest.fixture

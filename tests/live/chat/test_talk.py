@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from tests.live.chat.conftest import (
     ANSWERS,
     NOTES,
@@ -24,7 +26,7 @@ from tests.live.chat.conftest import (
 )
 from tests.live.chat.standing_in import MARKED, QUOTED, TUNED, UNSUPPORTED
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.drawn(8, of="the chat page")]
 NOTICE = "#notice .twin-notice"
 
 

@@ -261,6 +261,7 @@ def test_the_graph_opens_with_every_asset_to_be_seen(
         tab.get_by_text(text).locator("visible=true").first.wait_for()
 
 
+@pytest.mark.long
 def test_posts_become_a_judged_model_by_one_click_and_the_next_click_does_nothing(
     pages: Pages, tab: Any, process_logs: Path
 ) -> None:

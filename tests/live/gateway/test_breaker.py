@@ -296,6 +296,7 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     assert {one.version for one in traffic.got if one.began > stopped} == {"v1"}
 
 
+@pytest.mark.drawn(1, of="gateways that end or start")
 # the short form ends it here and kills it in `test_gateway_feedback.py`
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]

@@ -125,6 +125,7 @@ def test_a_row_that_is_refused_does_not_end_the_batch(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("status", [401, 500])
 def test_a_gateway_that_is_out_of_order_ends_the_batch_and_keeps_what_there_is(
     tmp_path: Path, status: int

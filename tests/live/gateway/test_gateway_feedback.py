@@ -198,6 +198,7 @@ def restarted(stack: Stack) -> Iterator[Stack]:
         stack.start_gateway()
 
 
+@pytest.mark.drawn(1, of="gateways that end or start")
 # the short form kills it here and ends it in `test_breaker.py`
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]

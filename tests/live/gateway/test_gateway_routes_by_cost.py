@@ -328,6 +328,7 @@ def test_no_key_passes_its_limit_over_all_gateways(market: Market, traffic: Traf
     assert "budget used up: answered by the author's model" in answer["degraded"]
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("how", ["429", "500", "broken", "cut"])
 def test_a_provider_that_fails_loses_nothing_and_is_paid_once(
     market: Market, traffic: Traffic, how: str

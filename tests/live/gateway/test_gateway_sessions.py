@@ -93,6 +93,7 @@ def test_a_session_of_a_program(stack: Stack, program: Program) -> None:
         assert (twin["answer"], twin["front_desk"]) == ("quote", ""), step
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_who_stops_in_the_middle_is_answered_again(stack: Stack, program: Program) -> None:
     body = program.body([program.said("user", OIL)], **{"model": "twin/ann@base", "stream": True})
@@ -121,6 +122,7 @@ def test_a_program_may_name_the_answers_before(stack: Stack, program: Program) -
         turns, more = [*before, {}], dict(named)
 
 
+@pytest.mark.drawn(3)
 @pytest.mark.parametrize(
     "program", [one for one in PROGRAMS if one.title], ids=lambda program: program.name
 )

@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 PYTHON = blocks("python")
 
 
+@pytest.mark.drawn(8)
 @pytest.mark.parametrize("line", [line for line, row in LINES.items() if isinstance(row, Typed)])
 def test_a_line_of_a_document(
     newcomer: Newcomer, line: str, request: pytest.FixtureRequest
@@ -27,6 +28,7 @@ def test_a_line_of_a_document(
     assert row.says in ran.stdout, ran.stdout
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("number", range(len(PYTHON)), ids=[name for name, _ in PYTHON])
 def test_a_python_block(newcomer: Newcomer, number: int) -> None:
     document, text = PYTHON[number]

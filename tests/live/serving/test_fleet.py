@@ -195,6 +195,7 @@ def test_a_version_that_cannot_start_is_told_and_hinders_no_other(
     assert "bob/v8" in fleet.servers()
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_no_server_outlives_the_fleet(
     how: signal.Signals,

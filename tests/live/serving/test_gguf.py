@@ -138,6 +138,7 @@ def test_a_forgotten_adapter_is_seen(home: Settings, served: ServedModel) -> Non
     assert found.mean > PARITY_MEAN
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_supported_shape(
     shape: str, home: Settings, served: ServedModel, tmp_path: Path

@@ -74,6 +74,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> C
     )
 
 
+@pytest.mark.drawn(2)
 @pytest.mark.parametrize(
     ("wanted", "dtype", "file"),
     [
@@ -106,6 +107,7 @@ def test_each_format_of_an_adapter_answers_as_the_checkpoint(
     assert found.bytes >= (into / file).stat().st_size
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("wanted", ["merged", "gguf"])
 def test_a_fully_trained_model_is_exported_whole(
     wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
@@ -126,6 +128,7 @@ def test_a_fully_trained_model_has_no_adapter(
     assert list(tmp_path.glob("*export*")) == []
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("wanted", ["adapter", "merged", "gguf-adapter", "gguf"])
 def test_an_export_that_answers_otherwise_is_not_kept(
     wanted: Any,

@@ -116,6 +116,7 @@ def test_beside_another_thread_each_rank_imports_for_itself_and_it_is_said(tmp_p
     assert "no fork because of the threads" in errors
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize(
     ("then", "deaf", "said"),
     [
@@ -183,6 +184,7 @@ def test_what_is_imported_ahead_starts_no_thread_on_a_machine_of_many_cores(
     assert done.stdout.splitlines()[-1] == "[] True"
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize("launch", ["cpu-zero2", pytest.param("cpu-ddp", marks=pytest.mark.long)])
 def test_forked_ranks_train_the_bits_of_launched_ones_in_fewer_cpu_seconds(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str

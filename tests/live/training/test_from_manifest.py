@@ -59,6 +59,7 @@ def changed(checkpoint: Path, folder: Path, **changes: Any) -> Path:
     return folder
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
     checkpoint: Path, home: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

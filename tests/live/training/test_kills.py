@@ -91,6 +91,7 @@ def assert_same_weights(found: Path, expected: Path) -> None:
     assert losses[0] == losses[1]
 
 
+@pytest.mark.drawn(1, of="killed trainings")
 def test_a_killed_launcher_leaves_no_rank_and_its_training_goes_on(
     home: Settings, make_job: Callable[..., TrainingJob], quiet: Callable[..., Path]
 ) -> None:

@@ -117,6 +117,7 @@ def spoken(home: Settings, name: str, **environment: str) -> TrainingJob:
     return TrainingJob(**{**vars(started), "environment": environment})
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("shares_files", [True, False])
 def test_each_step_is_in_the_log_and_in_dagsters_plots(home: Settings, shares_files: bool) -> None:
     job = spoken(home, f"spoken-{shares_files}")

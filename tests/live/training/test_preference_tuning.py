@@ -54,6 +54,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: 
         return LocalLauncher(home).run(job) / "adapter"
 
 
+@pytest.mark.drawn(1, of="killed trainings")
 @pytest.mark.parametrize(
     ("launch", "stage"),
     [

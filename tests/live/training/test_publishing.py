@@ -109,6 +109,7 @@ def test_a_published_version_is_private_has_a_card_and_answers_the_same(
     assert len(lines) == 2
 
 
+@pytest.mark.drawn(1, of="what a hub refuses")
 @pytest.mark.parametrize(
     ("consent", "token", "said"),
     [("", "hf_test", "no consent"), ("2026-01-02: by mail", "hf_wrong", "the model hub answered")],
@@ -125,6 +126,7 @@ def test_nothing_is_sent_without_consent_or_a_token(
     assert list(home.home.glob("publish-*")) == []
 
 
+@pytest.mark.drawn(1, of="what a hub refuses")
 def test_a_repository_that_is_public_gets_nothing_unless_that_is_said(
     home: Settings, hub: ModelHub, checkpoint: Path
 ) -> None:

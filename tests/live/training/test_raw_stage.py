@@ -36,6 +36,7 @@ def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
     store_rows(tables, POSTS, "ann", rows, key="document_id")
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
     author_by: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
@@ -72,6 +73,7 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
     assert f"other posts than in that training in {edited}" in capsys.readouterr().err
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 def test_where_no_post_may_be_read_the_samples_have_all(
     author_by: Callable[[str], tuple[Author, Settings]],
     tables: Tables,

@@ -132,6 +132,7 @@ def on_ray(home: Settings, address: str) -> Settings:
     )
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 def test_two_ray_workers_train_what_one_machine_trains_bit_for_bit(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:

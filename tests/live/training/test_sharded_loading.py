@@ -61,6 +61,7 @@ def log_of(home: Settings, job: TrainingJob) -> str:
     return (home.logs_dir / f"training-{job.name}.log").read_text(encoding="utf-8")
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize(
     ("precision", "changes"),
     [
@@ -133,6 +134,7 @@ def test_a_flipped_bit_in_a_file_stops_both_ranks_and_names_the_weight(
     assert log_of(home, job).count(caught.value.found) == 2
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 def test_a_rank_that_reads_its_share_never_has_the_whole_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

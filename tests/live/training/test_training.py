@@ -65,6 +65,7 @@ def weights_of(output: Path) -> dict[str, Any]:
     return load_file(output / "adapter" / "adapter_model.safetensors")
 
 
+@pytest.mark.drawn(1, of="killed trainings")
 def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
     assert listening <= {"127.0.0.1", "::1"}
 
 
+@pytest.mark.drawn(1, of="killed trainings")
 def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
@@ -153,6 +155,7 @@ def poisoned(tiny_model: Path, folder: Path, value: float) -> Path:
     return folder
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize(
     ("value", "said"),
     [(float("nan"), "a loss of NaN or inf"), (1e25, "a gradient norm of NaN or inf")],
@@ -198,6 +201,7 @@ def test_when_no_sample_is_usable_the_reason_is_told(
 NOT_IN_A_RANK = {"polars", "lancedb", "lance", "dagster", "pyarrow", "pandas", "sqlalchemy"}
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize(("launch", "stage"), [("cpu-single", 0), ("cpu-zero2", 2)])
 def test_one_rank_trains_too_and_imports_no_tables_and_no_dagster(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int

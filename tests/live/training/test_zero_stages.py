@@ -44,6 +44,7 @@ def in_fp32(name: str, folder: Path) -> str:
     return str(path)
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize(
     ("lora", "names"),
     [
@@ -96,6 +97,7 @@ def test_every_launch_configuration_on_two_ranks_has_the_loss_curve_of_one_proce
     assert len(counted) == 1
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize(
     "name",
     ["cpu-zero2", *(pytest.param(n, marks=pytest.mark.long) for n in ("cpu-ddp", "cpu-zero3"))],
@@ -124,6 +126,7 @@ def test_packed_rows_have_the_loss_curve_of_padded_ones(
     assert results["packed"].effective["micro_batch_size"] > 1
 
 
+@pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize(
     ("name", "changes"),
     [

@@ -1,0 +1,51 @@
+"""The marker `drawn`: which cases of a slow test the short check runs.
+
+Scope: the draw and its seed. Out of scope: the marker `long`, for what the short check never runs.
+
+    @pytest.mark.drawn(1)                          one case of a parametrized test
+    @pytest.mark.drawn(2, of="killed trainings")   two of all tests and cases with this name
+
+The long check runs every case, and so does pytest without `-m "not long"`. A short check draws anew
+each time and prints its seed; TWIN_TEST_SEED repeats the draw of an earlier one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable
+from random import Random
+
+import pytest
+
+SEED = "TWIN_TEST_SEED"
+
+
+def choose_seed() -> str:
+    """Return this run's seed; the environment hands it to the workers, which collect alike."""
+    return os.environ.setdefault(SEED, str(secrets.randbelow(1_000_000)))
+
+
+def not_drawn(items: Iterable[pytest.Item], seed: str) -> set[str]:
+    """Return the node ids that a short check leaves out.
+
+    Raises:
+        ValueError: two markers of one name disagree on the number.
+    """
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    numbers: dict[str, int] = {}
+    for item in items:
+        marker = item.get_closest_marker("drawn")
+        if marker is None:
+            continue
+        name = marker.kwargs.get("of") or item.nodeid.partition("[")[0]
+        if numbers.setdefault(name, marker.args[0]) != marker.args[0]:
+            raise ValueError(f"drawn: {name!r} has two numbers, see {item.nodeid}")
+        groups[name].append(item.nodeid)
+    left_out: set[str] = set()
+    for name, nodeids in groups.items():
+        number = min(numbers[name], len(nodeids))
+        drawn = Random(f"{seed} {name}").sample(sorted(nodeids), number)
+        left_out |= set(nodeids) - set(drawn)
+    return left_out
