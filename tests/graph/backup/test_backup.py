@@ -183,6 +183,7 @@ def test_secrets_come_along_when_asked_for(living: Settings, tmp_path: Path) -> 
     assert (there.home / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.drawn(1, of="backups elsewhere")
 def test_from_sqlite_to_postgresql_and_back(
     living: Settings, tmp_path: Path, postgresql_url: str
 ) -> None:
@@ -202,6 +203,7 @@ def test_from_sqlite_to_postgresql_and_back(
     assert hashes(returned) == changed
 
 
+@pytest.mark.drawn(1, of="backups elsewhere")
 def test_to_s3_and_from_s3(
     living: Settings, postgresql_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +311,7 @@ def test_a_backup_that_is_not_whole_restores_nothing(
     assert not list(living.home.parent.glob("*.restoring"))
 
 
+@pytest.mark.drawn(1, of="backups elsewhere")
 def test_a_home_is_saved_while_others_write_to_it(living: Settings, tmp_path: Path) -> None:
     """Tables, state and outbox each as of one moment; nobody who writes fails."""
     ended, written = threading.Event(), [0]

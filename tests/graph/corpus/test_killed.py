@@ -220,6 +220,7 @@ def _killed_and_run_again(trial: Trial, tries: int) -> Iterator[Recovered]:
         yield Recovered(kill, died, differs)
 
 
+@pytest.mark.drawn(2, of="kills in the graph")
 @pytest.mark.timeout(1_200)
 def test_killed_four_times_it_ends_the_same(trial: Trial) -> None:
     recovered = list(_killed_and_run_again(trial, 4))

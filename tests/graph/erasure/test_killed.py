@@ -33,6 +33,7 @@ def assert_done(lived: Lived, number: int) -> None:
     assert not list((home / "forgetting").glob("marks-*"))
 
 
+@pytest.mark.drawn(2, of="kills in the graph")
 def test_cut_off_in_front_of_every_step_it_ends_all_the_same(lived: Lived) -> None:
     instance = lived.instance
     number = journal.open_request(instance.state, POST, asked_by="test")
@@ -54,6 +55,7 @@ def test_cut_off_in_front_of_every_step_it_ends_all_the_same(lived: Lived) -> No
     assert_done(lived, number)
 
 
+@pytest.mark.drawn(2, of="kills in the graph")
 def test_killed_in_the_middle_of_the_tables_and_before_closing(lived: Lived) -> None:
     instance = lived.instance
     number = journal.open_request(instance.state, POST, asked_by="test")

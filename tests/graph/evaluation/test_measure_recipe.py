@@ -17,6 +17,7 @@ from tests.recipes import of_recipe
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.drawn(1, of="a measure of the recipe")
 def test_a_measure_that_is_added_by_the_recipe_decides_and_is_told(tmp_path: Path) -> None:
     follow_the_recipe(tmp_path / "with")
 
@@ -32,6 +33,7 @@ def test_a_measure_that_is_added_by_the_recipe_decides_and_is_told(tmp_path: Pat
     assert "not decided: too few prompts contain passages" in good["report"]
 
 
+@pytest.mark.drawn(1, of="a measure of the recipe")
 def test_without_it_nothing_speaks_of_it(tmp_path: Path) -> None:
     copy_assets(tmp_path / "without")
 

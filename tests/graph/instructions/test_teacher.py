@@ -133,6 +133,7 @@ BAD = {
 }
 
 
+@pytest.mark.drawn(3, of="teachers that fail")
 def test_each_bad_reply_loses_one_sample(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
@@ -168,6 +169,7 @@ def test_each_bad_reply_loses_one_sample(
     assert sources(tables)["template"] == len(bad) - len(again)
 
 
+@pytest.mark.drawn(3, of="teachers that fail")
 def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
     first = [served.NO_CHOICES, "503", served.EMPTY, "429"]
     server.behaviour = lambda passage, times: served.OK if times else first[len(passage) % 3]
@@ -177,6 +179,7 @@ def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: Teac
     assert taught(built).requests == 2 * rows
 
 
+@pytest.mark.drawn(3, of="teachers that fail")
 def test_a_budget_is_never_passed(
     ready: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
@@ -203,6 +206,7 @@ def test_a_budget_is_never_passed(
     assert taught(built).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
 
 
+@pytest.mark.drawn(3, of="teachers that fail")
 def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State) -> None:
     budget = budget_of(state, 1.0)
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
@@ -228,6 +232,7 @@ def test_money_needs_a_budget_and_a_budget_a_price(server: TeacherServer, state:
     assert teacher(UNPRICED).ask(asked)[0].outcome == "written"
 
 
+@pytest.mark.drawn(3, of="teachers that fail")
 @pytest.mark.parametrize(("status", "requests"), [("401", 4), ("404", 4), ("500", 36)])
 def test_a_teacher_that_refuses_all_is_left_soon(
     ready: Retriever, tables: Tables, server: TeacherServer, status: str, requests: int
@@ -241,6 +246,7 @@ def test_a_teacher_that_refuses_all_is_left_soon(
     assert sources(tables).keys() == {"teacher"}
 
 
+@pytest.mark.drawn(3, of="teachers that fail")
 def test_a_teacher_whose_replies_are_all_of_no_use_is_left_soon(
     ready: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
@@ -257,6 +263,7 @@ def test_a_teacher_whose_replies_are_all_of_no_use_is_left_soon(
     assert rows - 43 <= len(server.asked) <= rows - 40
 
 
+@pytest.mark.drawn(3, of="teachers that fail")
 def test_what_was_written_before_it_broke_is_kept(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
@@ -272,6 +279,7 @@ def test_what_was_written_before_it_broke_is_kept(
     assert len(server.asked) == rows - written.height
 
 
+@pytest.mark.drawn(3, of="teachers that fail")
 def test_a_teacher_that_cannot_be_reached_is_named(
     ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +298,7 @@ building.update_dataset(tables_of(load_settings()), ADA, retriever=None, teacher
 """
 
 
+@pytest.mark.drawn(2, of="kills in the graph")
 def test_a_killed_run_goes_on_where_it_was(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
@@ -316,6 +325,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert sources(tables) == {"teacher": rows.height}
 
 
+@pytest.mark.drawn(3, of="teachers that fail")
 def test_another_teacher_is_a_reason_to_train(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:

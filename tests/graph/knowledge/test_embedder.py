@@ -68,6 +68,7 @@ def original(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
     )
 
 
+@pytest.mark.drawn(1, of="embedding engines")
 def test_both_engines_agree_with_sentence_transformers(
     home_with_embedder: Settings, embedder: Embedder, original: Path, tmp_path: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_the_reference_path_is_prepared_beside_the_other(
     assert (converted.embed(texts) * by_torch.embed(texts)).sum(axis=1).min() >= 0.9999
 
 
+@pytest.mark.drawn(1, of="embedding engines")
 def test_beside_a_graphics_card_what_is_much_is_computed_by_it(
     home_with_embedder: Settings, original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +172,7 @@ def test_threads_get_the_same_vectors(embedder: Embedder) -> None:
     assert np.array_equal(np.stack(found), np.concatenate([expected] * 4))
 
 
+@pytest.mark.drawn(1, of="embedding engines")
 def test_embedders_of_one_process_share_one_compiled_model(
     home_with_embedder: Settings, embedder: Embedder
 ) -> None:

@@ -93,6 +93,7 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings,
         yield settings, load_embedder(settings)
 
 
+@pytest.mark.drawn(1, of="embedding engines")
 def test_its_vectors_are_those_of_the_package(german: tuple[Settings, Embedder]) -> None:
     _, embedder = german
     package = E5(num_threads=1)
@@ -108,6 +109,7 @@ def test_its_vectors_are_those_of_the_package(german: tuple[Settings, Embedder])
     assert len(embedder.embed_question("Salz?")[1]) == embedder.count_tokens(["Salz?"])[0] - 2
 
 
+@pytest.mark.drawn(1, of="embedding engines")
 def test_german_questions_and_others_are_answered_by_the_marked_sentence(
     german: tuple[Settings, Embedder],
 ) -> None:

@@ -44,6 +44,7 @@ def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> in
     raise AssertionError("no alarm started a training in 200 days")
 
 
+@pytest.mark.drawn(1)
 @pytest.mark.parametrize("became", [None, "rolled_back", "parked"])
 def test_each_training_in_vain_doubles_the_wait(
     world: LoopWorld, became: VersionState | None

@@ -97,6 +97,7 @@ def _daemon(home: str, storage: str, start: object, offered: object) -> None:
     offered.put(launches)  # type: ignore[attr-defined]
 
 
+@pytest.mark.drawn(2, of="kills in the graph")
 def test_two_daemons_in_processes_launch_one_run(alarmed: LoopWorld, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     start, offered = context.Event(), context.Queue()

@@ -168,6 +168,7 @@ def iterate(home: Path, crash_at: str = "") -> int:
     return done.returncode
 
 
+@pytest.mark.drawn(2, of="kills in the graph")
 @pytest.mark.parametrize(
     "crash_at",
     [

@@ -348,6 +348,7 @@ FAULTS = (
 )
 
 
+@pytest.mark.drawn(12)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize("walk", WALKS)
 def test_one_broken_author_stops_no_other(

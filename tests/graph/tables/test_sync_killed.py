@@ -26,6 +26,7 @@ def content(folder: Path) -> list[tuple[str, str]]:
     return Tables(str(folder / "tables"), state=state).read("words", "mara").rows()
 
 
+@pytest.mark.drawn(2, of="kills in the graph")
 # A new function version touches every row; its boundaries are the same, so every third is enough.
 @pytest.mark.parametrize(("version", "every"), [("1", 1), ("2", 3)])
 def test_killed_at_a_boundary(tmp_path: Path, version: str, every: int) -> None:

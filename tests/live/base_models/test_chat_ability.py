@@ -32,6 +32,7 @@ def test_the_embedded_base_chats(home: Settings) -> None:
     assert found.faulty_answer_count <= 1, found.faults
 
 
+@pytest.mark.drawn(1, of="models of other kinds")
 def test_a_model_that_does_not_chat_is_prepared_and_said(
     home: Settings, texts: list[str], tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def trained(home: Settings, base: BaseModel) -> Path:
     return job.output_folder
 
 
+@pytest.mark.drawn(1, of="models of other kinds")
 @pytest.mark.parametrize(
     "family",
     [name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in FAMILIES],
@@ -125,6 +126,7 @@ def test_an_adapter_that_llama_cpp_does_not_take_is_merged(
     assert found.largest < PARITY_LARGEST
 
 
+@pytest.mark.drawn(1, of="models of other kinds")
 def test_layers_of_another_name_get_an_adapter_where_the_recipe_names_llamas(
     tmp_path: Path, texts: list[str]
 ) -> None:

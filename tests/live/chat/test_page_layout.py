@@ -92,6 +92,7 @@ def violations(tab: Any) -> list[str]:
     ]
 
 
+@pytest.mark.drawn(1, of="the layout")
 def test_axe_finds_nothing_serious_and_nothing_is_cut(
     shown: Any,
     stored: httpx.Client,  # noqa: F811
@@ -115,6 +116,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_cut(
     assert shown.evaluate(SIDEWAYS) == []
 
 
+@pytest.mark.drawn(1, of="the layout")
 @pytest.mark.parametrize("shown", [(390, "light")], indirect=True, ids=str)
 def test_nothing_moves_the_box_and_the_question_stays_in_sight(
     shown: Any, slow_gateway: SlowGateway

@@ -129,6 +129,7 @@ def forgotten(lived: Lived, subject: ErasureSubject) -> CompletedErasure:
     return done
 
 
+@pytest.mark.drawn(1, of="homes in PostgreSQL")
 def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
     lived: Lived, postgresql_url: str
 ) -> None:

@@ -201,6 +201,7 @@ def wait_until_stopped(stack: Stack, registry: Registry) -> float:
     return time.monotonic()
 
 
+@pytest.mark.drawn(2, of="canaries that fail")
 def test_a_killed_canary_is_stopped_and_no_request_is_lost(
     stack: Stack,
     registry: Registry,
@@ -231,6 +232,7 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
     assert (told["twin.version"], told["twin.route"]) == ("v1", "stable")
 
 
+@pytest.mark.drawn(2, of="canaries that fail")
 def test_a_stream_that_breaks_off_is_answered_anew(
     stack: Stack, registry: Registry, traffic: Traffic
 ) -> None:
@@ -271,6 +273,7 @@ def test_a_stream_that_breaks_off_is_answered_anew(
     assert metadata["twin.version"] == "v1"
 
 
+@pytest.mark.drawn(2, of="canaries that fail")
 @pytest.mark.usefixtures("known_speed")
 def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     stack: Stack,
@@ -325,6 +328,7 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
     check_stopped(stack, registry, traffic, "errors")
 
 
+@pytest.mark.drawn(2, of="canaries that fail")
 @pytest.mark.usefixtures("known_speed")
 def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
     """It answers, but is stopped for most of the time: slow, and not broken."""

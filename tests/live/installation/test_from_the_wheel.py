@@ -88,6 +88,7 @@ def ran(
     return done
 
 
+@pytest.mark.drawn(1, of="the wheel")
 def test_the_snippet_prints_a_polars_table_and_no_warning(site: Path, tmp_path: Path) -> None:
     assert (site / "twin_assets" / "py.typed").is_file()  # or an analyzer would know no types
     snippet = next(block for block in blocks("python") if "write_author" in block)
@@ -101,6 +102,7 @@ def test_the_snippet_prints_a_polars_table_and_no_warning(site: Path, tmp_path: 
     assert "Warning" not in done.stderr, done.stderr[-3000:]
 
 
+@pytest.mark.drawn(1, of="the wheel")
 def test_a_project_of_its_own_takes_the_assets_with_its_own_resources(
     site: Path, tmp_path: Path
 ) -> None:

@@ -13,8 +13,18 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 RUN_HERE = {name: row for name, row in COMMANDS.items() if isinstance(row, Run)}
 
 
-@pytest.mark.parametrize("name", RUN_HERE)
+@pytest.mark.drawn(8)
+@pytest.mark.parametrize("name", [name for name in RUN_HERE if name != "stop"])
 def test_once_for_real(started: Started, name: str) -> None:
+    run_once(started, name)
+
+
+def test_stop(started: Started) -> None:
+    """Behind all others, which need the stack."""
+    run_once(started, "stop")
+
+
+def run_once(started: Started, name: str) -> None:
     row = RUN_HERE[name]
     questions = started.newcomer.work / "questions.jsonl"
     questions.write_text('{"question": "How do I carry a clock?"}\n')

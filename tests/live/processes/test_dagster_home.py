@@ -44,6 +44,7 @@ def test_made_once_and_kept(home: Settings) -> None:
     assert not (home.home / "dagster.partial").exists()
 
 
+@pytest.mark.drawn(1, of="runs that are cut short")
 def test_what_a_killed_start_left_is_completed(home: Settings) -> None:
     write(home)
     runs = home.home / "dagster" / "history" / "runs.db"

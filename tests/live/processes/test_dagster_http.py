@@ -220,6 +220,7 @@ def test_what_dagster_refuses_is_said_in_its_words(dagster: DagsterHTTP) -> None
         dagster.run("00000000-0000-0000-0000-000000000000")
 
 
+@pytest.mark.drawn(1, of="runs that are cut short")
 def test_a_killed_worker_is_run_again_and_the_retry_followed(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
@@ -244,6 +245,7 @@ def test_a_killed_worker_is_run_again_and_the_retry_followed(
     assert "worker died" in said(clock)
 
 
+@pytest.mark.drawn(1, of="runs that are cut short")
 def test_a_run_that_forgetting_ends_begins_again_after_it(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
@@ -376,6 +378,7 @@ def test_an_orderly_end_cancels_the_runs_first(
     assert not dagster.is_up()
 
 
+@pytest.mark.drawn(1, of="runs that are cut short")
 def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
     tmp_path: Path, process_logs: Path, clock: StageClock
 ) -> None:

@@ -40,6 +40,7 @@ def name(settings: Settings, answer_model: str, *, before: str = "") -> ModelVer
     )
 
 
+@pytest.mark.drawn(1, of="models of other kinds")
 def test_a_server_at_an_address_answers_until_it_is_gone_and_a_folder_takes_its_place(
     prepared: Settings,
     served: ServedModel,

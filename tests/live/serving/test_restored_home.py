@@ -88,6 +88,7 @@ def greedy_answers(settings: Settings) -> list[str]:
     return answers
 
 
+@pytest.mark.drawn(1, of="homes in PostgreSQL")
 @pytest.mark.parametrize("store", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"])
 def test_greedy_answers_are_the_same_after_a_restore(
     living: Settings, tmp_path: Path, store: str, request: pytest.FixtureRequest

@@ -58,6 +58,7 @@ def post(running: Running) -> None:
         assert http.post("/api/public/scores", json=scores).status_code == 202
 
 
+@pytest.mark.drawn(1, of="runs that are cut short")
 def test_a_killed_reader_leaves_a_ledger_that_the_next_one_completes(
     tmp_path: Path, running: Running, process_logs: Path
 ) -> None:

@@ -42,6 +42,7 @@ def ann(
     return home
 
 
+@pytest.mark.drawn(1, of="models of other kinds")
 def test_a_fully_trained_version_is_served_as_it_was_trained(ann: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ann"])

@@ -48,6 +48,7 @@ CORPUS = read_examples()
 IN_DANGER = "I want to die, I took all the pills"
 
 
+@pytest.mark.drawn(1, of="shipped weights")
 def test_the_shipped_weights_hold_on_half_of_the_tuned_set(monkeypatch: pytest.MonkeyPatch) -> None:
     # one sentence stands in several messages
     monkeypatch.setattr(message_kinds, "embed_message", functools.cache(embed_message))
@@ -56,6 +57,7 @@ def test_the_shipped_weights_hold_on_half_of_the_tuned_set(monkeypatch: pytest.M
     assert not failed, "a change of the weights has made the front desk worse"
 
 
+@pytest.mark.drawn(1, of="shipped weights")
 def test_the_shipped_weights_are_of_the_examples() -> None:
     assert fitted_weights().examples == corpus_digest(CORPUS), (
         "run deploy/checkout/front_desk_weights.py"

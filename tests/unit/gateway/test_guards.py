@@ -103,6 +103,7 @@ def test_readers_questions_are_left_alone() -> None:
     assert len(touched) <= 0.01 * len(asked)
 
 
+@pytest.mark.drawn(1, of="shipped weights")
 def test_the_shipped_weights_are_of_the_examples_and_hold_on_them() -> None:
     examples = examples_digest(
         [*read_own_examples(), *read_former_test_messages()], read_examples()
@@ -115,6 +116,7 @@ def test_the_shipped_weights_are_of_the_examples_and_hold_on_them() -> None:
     assert rows["stranger's benign, spent"] <= 0.02
 
 
+@pytest.mark.drawn(1, of="shipped weights")
 def test_technical_prose_is_not_taken_for_injections(shared_posts: Path) -> None:
     """A passage with a finding is not shown: of five sentences none may be one by chance."""
     rows = technical_posts(shared_posts, seed=7, most=120)

@@ -222,6 +222,7 @@ LONG = {
 }
 
 
+@pytest.mark.drawn(8)
 @pytest.mark.parametrize("name", LONG)
 @pytest.mark.parametrize("suffix", ["md", "html", "rst", "org", "adoc", "mdx", "txt"])
 def test_a_long_text_costs_no_square_of_its_length(name: str, suffix: str) -> None:
