@@ -3,20 +3,23 @@
 Scope: the contents of `<home>/dagster` when a stack starts. Out of scope: the processes
 (`programs.py`), runs (`dagster_http.py`).
 
-A single process creates the databases, in a folder next to Dagster's home. Otherwise, the webserver
-and the code server would both create them. In about one start in a hundred, the schema version was
-then stored twice ("more than one head present"), and the daemon never started.
+A single process creates the databases, in a folder next to Dagster's home; others wait for its
+lock. Otherwise, the webserver and the code server would both create them. In about one start in a
+hundred, the schema version was then stored twice ("more than one head present"), and the daemon
+never started.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.dagster_runs import CODE_LOCATION
 from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import child_environment, list_withheld_variables
@@ -59,18 +62,21 @@ def write_dagster_home(
     """
     folder = settings.home / "dagster"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    instance = folder / "dagster.yaml"
-    if _is_replaceable(instance):
-        shutil.copyfile(configuration, instance)
-    else:
-        sys.stderr.write(f"{instance} was not written by llm-twin: it is used and not replaced\n")
-    if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
-        _create_databases(settings, folder, environ)
-    workspace = workspace_path(settings)
-    server = {"socket": str(code_socket), "location_name": CODE_LOCATION}
-    # JSON is valid YAML and quotes every value.
-    workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
-    return workspace
+    with (folder / "start.lock").open("w") as lock:  # the kernel releases it if a start is killed
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        instance = folder / "dagster.yaml"
+        if _is_replaceable(instance):
+            replace_file(instance, configuration.read_bytes())
+        else:
+            sys.stderr.write(
+                f"{instance} was not written by llm-twin: it is used and not replaced\n"
+            )
+        if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
+            _create_databases(settings, folder, environ)
+        server = {"socket": str(code_socket), "location_name": CODE_LOCATION}
+        # JSON is valid YAML and quotes every value.
+        document = json.dumps({"load_from": [{"grpc_server": server}]})
+        return replace_file(workspace_path(settings), document)
 
 
 def _is_replaceable(instance: Path) -> bool:

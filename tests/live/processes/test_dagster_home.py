@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,21 @@ def test_made_once_and_kept(home: Settings) -> None:
     write(home)
     assert (database.stat().st_ino, database.stat().st_mtime_ns) == before
     assert not (home.home / "dagster.partial").exists()
+
+
+def test_programs_that_start_at_once_make_it_once(home: Settings) -> None:
+    """As containers of one task do, each by `twin serve`."""
+    program = (
+        "import os, sys; from pathlib import Path;"
+        "from twin_resources.processes.dagster_home import write_dagster_home;"
+        "from twin_resources.settings import load_settings;"
+        "write_dagster_home(load_settings(), Path(sys.argv[1]), code_socket=Path('/c.sock'),"
+        " environ=os.environ)"
+    )
+    command = [sys.executable, "-c", program, str(CONFIGURATION)]
+    started = [subprocess.Popen(command) for _ in range(3)]
+    assert [one.wait() for one in started] == [0, 0, 0]
+    assert heads(home.home) == [1, 1]
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")

@@ -1,0 +1,53 @@
+"""The stack of `deploy/aws/twin.yaml`, created in moto, and what its tasks are told.
+
+Scope: creating it, and the environment of a container as ECS would give it. Out of scope: whether
+the template is good (`tests/unit/installation/test_aws_template.py`), starting its programs
+(`tests/live/hosts/test_aws_tasks.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.conftest import ROOT
+
+TEMPLATE = ROOT / "deploy" / "aws" / "twin.yaml"
+SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:langfuse-abcdef"
+
+
+def create(session: Any, **arguments: Any) -> dict[str, dict[str, Any]]:
+    """Create the stack; return the task definitions by the end of their family's name.
+
+    Args:
+        session: boto3's module or a session; arguments: of its clients.
+    """
+    certificate = session.client("acm", **arguments).request_certificate(DomainName="twin.example")
+    parameters = {
+        "Image": f"registry.example/twin@sha256:{'0' * 64}",
+        "CertificateArn": certificate["CertificateArn"],
+        "LangfuseHost": "http://127.0.0.1:1",
+        "LangfuseKeysArn": SECRET,
+        "AlarmEmail": "operator@example.org",
+        "BaseModel": "tiny",
+    }
+    session.client("cloudformation", **arguments).create_stack(
+        StackName="twin",
+        TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
+        Parameters=[
+            {"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()
+        ],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+    ecs = session.client("ecs", **arguments)
+    tasks = [
+        ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
+        for arn in ecs.list_task_definitions()["taskDefinitionArns"]
+    ]
+    return {task["family"].removeprefix("twin-"): task for task in tasks}
+
+
+def environment_of(container: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that ECS would set, with the values of the secrets."""
+    plain = {entry["name"]: entry["value"] for entry in container["environment"]}
+    return plain | {entry["name"]: secrets[entry["name"]] for entry in container["secrets"]}

@@ -1,0 +1,91 @@
+"""The programs of `deploy/aws/twin.yaml`, each told what its task definition says and no more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests import aws_stack
+from tests.free_ports import free_port
+from tests.graph.s3 import KEY, REGION, client_of
+from tests.live.hosts.host import Host
+from twin_resources.processes.dagster_http import DagsterHTTP
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
+
+
+@pytest.fixture
+def tasks(s3_endpoint: str) -> dict[str, dict[str, Any]]:
+    arguments = {
+        "endpoint_url": s3_endpoint, "region_name": REGION,
+        "aws_access_key_id": KEY, "aws_secret_access_key": KEY,
+    }  # fmt: skip
+    return aws_stack.create(boto3, **arguments)
+
+
+@pytest.fixture
+def secrets(postgresql_url: str) -> dict[str, str]:
+    return {
+        "TWIN_STATE_URL": postgresql_url,
+        "LANGFUSE_PUBLIC_KEY": "pk-lf-test",
+        "LANGFUSE_SECRET_KEY": "sk-lf-test",
+    }
+
+
+@pytest.fixture
+def hosts(
+    tasks: dict[str, dict[str, Any]], secrets: Mapping[str, str], s3_endpoint: str, tmp_path: Path
+) -> Iterator[dict[str, Host]]:
+    """A host with an empty disk for each task; a role gives the credentials on AWS."""
+    role = {
+        "AWS_ENDPOINT": s3_endpoint, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": KEY,
+        "AWS_ALLOW_HTTP": "true",
+    }  # fmt: skip
+    with ExitStack() as stack:
+        made: dict[str, Host] = {}
+        for name, task in tasks.items():
+            told = aws_stack.environment_of(task["containerDefinitions"][0], secrets)
+            ports = {"TWIN_DAGSTER_PORT": str(free_port())}
+            made[name] = Host(tmp_path / name, told | role | ports)
+            stack.callback(made[name].stop)
+        bucket = told["TWIN_STORE_URI"].removeprefix("s3://").partition("/")[0]
+        assert bucket in {b["Name"] for b in client_of(s3_endpoint).list_buckets()["Buckets"]}
+        yield made
+
+
+def test_the_tasks_start_on_empty_disks(
+    hosts: dict[str, Host], tasks: dict[str, dict[str, Any]]
+) -> None:
+    answers, worker = hosts["answers"], hosts["worker"]
+    answers.start(*(one["name"] for one in tasks["answers"]["containerDefinitions"]))
+    # in the order that the task definition asks for
+    dagster = [one for one in tasks["worker"]["containerDefinitions"] if "dagster" in one["name"]]
+    assert [
+        [needed["containerName"] for needed in one.get("dependsOn", [])] for one in dagster
+    ] == [[], ["dagster-code"], ["dagster-webserver"]]
+    worker.start("dagster-code", "dagster-webserver")
+    port = worker.shared["TWIN_DAGSTER_PORT"]
+    check = dagster[1]["healthCheck"]["command"]
+    healthy = [sys.executable, *(word.replace("3000", port) for word in check[2:])]
+    worker.wait(lambda: subprocess.run(healthy, capture_output=True, check=False).returncode == 0)
+    worker.start("dagster-daemon")
+    webserver = DagsterHTTP.for_home(worker.settings)
+    worker.wait(webserver.is_location_loaded)
+
+    answers.wait(lambda: answers.readiness()[0] == 503)
+    answers.wait(lambda: answers.readiness()[1]["problems"] == [])
+    assert answers.readiness()[1]["status"] == "waiting for an author and a model server"
+    posts = worker.folder / "authors"
+    posts.mkdir()
+    (posts / "ann.toml").write_text('name = "Ann Bell"\n')
+    applied = worker.run("twin_cli", "authors", "apply", str(posts), "--yes")
+    assert "ann" in applied.stdout + applied.stderr
+    answers.wait(lambda: answers.readiness()[1]["authors"] == ["ann"])
+    worker.wait(webserver.is_location_loaded)
