@@ -254,8 +254,7 @@ def required_moves(
         )
         is not None
     ]
-    must_beat_incumbent = incumbent is not None and incumbent.is_answer_model
-    if must_beat_incumbent and mode == "gate":
+    if incumbent is not None and incumbent.is_answer_model and mode == "gate":
         mode = "shadow"
     candidates = [item for item in versions if item.state == "candidate"]
     for item in candidates:
@@ -273,41 +272,35 @@ def required_moves(
         for item in passed_candidates
         if item is not newest_candidate
     ]
-    if incumbent is None or (mode == "gate" and incumbent.tainted):
-        reason_suffix = (
-            "the author's first model" if incumbent is None else f"v{stable_number} is tainted"
+    move = _move_after_gate(
+        newest_candidate, verdicts[newest_candidate.checkpoint], incumbent, mode=mode
+    )
+    if move.to_state != mode:
+        return [*moves, move]
+    decided_versions = {decided.version for decided in moves}
+    return moves + _trial_moves(newest_candidate, versions, decided_versions, move)
+
+
+def _move_after_gate(
+    candidate: ModelVersion, verdict: Verdict, incumbent: ModelVersion | None, *, mode: ReleaseMode
+) -> RequiredMove:
+    """Return the move of a candidate that passed the gate: release, park, or begin a trial."""
+    if incumbent is None:
+        return RequiredMove(
+            candidate.version, "stable", "passed the gate, the author's first model"
         )
-        moves.append(
-            RequiredMove(newest_candidate.version, "stable", f"passed the gate, {reason_suffix}")
-        )
-    elif mode == "gate":
-        is_no_worse, reason = compare_with_incumbent(
-            verdicts[newest_candidate.checkpoint], incumbent
-        )
+    if mode == "gate" and incumbent.tainted:
+        reason = f"passed the gate, v{incumbent.version} is tainted"
+        return RequiredMove(candidate.version, "stable", reason)
+    if mode == "gate":
+        is_no_worse, reason = compare_with_incumbent(verdict, incumbent)
         to_state: VersionState = "stable" if is_no_worse else "parked"
-        moves.append(
-            RequiredMove(
-                newest_candidate.version, to_state, f"passed the gate, {reason}", incumbent.version
-            )
+        return RequiredMove(
+            candidate.version, to_state, f"passed the gate, {reason}", incumbent.version
         )
-    else:
-        opponent_text = (
-            f" against v{stable_number}, which answers until it is beaten"
-            if must_beat_incumbent
-            else ""
-        )
-        decided_versions = {move.version for move in moves}
-        moves += _trial_moves(
-            newest_candidate,
-            versions,
-            decided_versions,
-            RequiredMove(
-                newest_candidate.version,
-                mode,
-                f"passed the gate, on trial as {mode}{opponent_text}",
-            ),
-        )
-    return moves
+    opponent = f" against v{incumbent.version}, which answers until it is beaten"
+    reason = f"passed the gate, on trial as {mode}{opponent if incumbent.is_answer_model else ''}"
+    return RequiredMove(candidate.version, mode, reason)
 
 
 def _passed_versions(
