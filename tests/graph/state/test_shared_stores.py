@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from twin_assets.checkpoints.manifest import write_pointer
 from twin_assets.evaluation.judgement import _find_candidate
 from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.errors import TwinError
+from twin_resources.gateway.api.recent_responses import RecentResponses, RequestOrigin
 from twin_resources.registry.following import (
     Follower,
     create_follower,
@@ -351,3 +353,20 @@ def test_the_candidate_is_the_one_that_was_trained_last_on_any_host(
         register_version(alone, "ann", "c2")
         os.utime(pointer, (1, 1))
         assert _find_candidate("ann", checkpoints, alone).version == 1
+
+
+def test_gateways_of_eight_hosts_find_each_others_answers(postgresql_url: str) -> None:
+    """Their first answers come at once, in a store whose table nobody has made yet."""
+    gateways = [RecentResponses(lambda: State.open(postgresql_url)) for _ in range(8)]
+
+    def store(number: int) -> None:
+        origin = RequestOrigin("eve", "ann", began=0.0)
+        turns = [{"role": "user", "content": "Which oil?"}]
+        gateways[number].store(origin, str(number), turns, f"Drop {number}.")
+
+    with ThreadPoolExecutor(len(gateways)) as pool:
+        list(pool.map(store, range(len(gateways))))
+    for number, gateway in enumerate(gateways):
+        another = str((number + 1) % len(gateways))
+        assert gateway.answer("eve", another) == f"Drop {another}."
+        assert gateway.answer("bob", another) is None, "another reader's"
