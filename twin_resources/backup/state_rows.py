@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from twin_resources.storage.state.database_files import copy_database
 from twin_resources.storage.state.state import State
-from twin_resources.storage.state.state_tables import DAGSTER_TABLES, leases
+from twin_resources.storage.state.state_tables import DAGSTER_TABLES, LEASE_TABLES
 
 _ROWS_PER_INSERT = 1_000
 _CAST = re.compile(r"::[\w ]+(\(\d+\))?")  # a PostgreSQL cast in a default
@@ -44,7 +44,8 @@ def save_state(address: str, into: Path) -> None:
         ):
             copy_rows(source_connection, target_connection)
     with closing(sqlite3.connect(into)) as connection, connection:
-        connection.execute(f"DELETE FROM {leases.name}")
+        for table in LEASE_TABLES:
+            connection.execute(f"DELETE FROM {table.name}")
         connection.execute("PRAGMA journal_mode = DELETE")
 
 
@@ -96,7 +97,7 @@ def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
 
 def _reflect_schema(connection: sa.Connection) -> sa.MetaData:
     schema = sa.MetaData()
-    excluded_names = DAGSTER_TABLES | {leases.name}
+    excluded_names = DAGSTER_TABLES | {table.name for table in LEASE_TABLES}
     schema.reflect(connection, only=lambda name, _: name not in excluded_names)
     return schema
 

@@ -31,6 +31,7 @@ from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE as PASSAGES
 from twin_resources.quality.judges.panel import STORED_TABLES
 from twin_resources.storage.tables import store
+from twin_resources.storage.tables.newest_versions import lease_name
 from twin_resources.storage.tables.store import StoredTable
 
 # A row is derived from the values in these columns, so references to its key are erased too.
@@ -256,7 +257,7 @@ class LanceTables:
         assets = self.assets(author)
         for asset in assets:
             # The lease blocks writers while the folder is deleted.
-            with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=MAX_WORKING_S):
+            with tables.state.lease(lease_name(tables.uri(asset, author)), wait_s=MAX_WORKING_S):
                 bucket = self._find_bucket()
                 if bucket is not None:
                     bucket.remove(f"{author}/{asset}.lance/")

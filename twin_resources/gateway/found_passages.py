@@ -27,6 +27,8 @@ from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
 from twin_resources.gateway.front_desk import confident_language
 from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.newest_versions import NewestVersions, read_newest_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -284,6 +286,9 @@ class PassageFinder:
 
 def create_passage_finder(settings: Settings) -> PassageFinder:
     """Return a finder of passages in the tables of a home, with the home's embedder."""
+    newest_version = read_newest_version
+    if "://" in settings.tables_base:
+        newest_version = NewestVersions(lambda: State.open(settings.state_address)).newest_version
 
     def open_retriever() -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder, load_revision
@@ -299,11 +304,14 @@ def create_passage_finder(settings: Settings) -> PassageFinder:
             embedder,
             reranker=load_reranker(settings),
             load_other_embedder=lambda revision: load_revision(settings, revision),
+            newest_version=newest_version,
         )
 
     def open_quoter(retriever: Retriever) -> Quoter:
         from twin_resources.models.quotes.quoter import Quoter
 
-        return Quoter(settings.tables_base, retriever.embedder_revision)
+        return Quoter(
+            settings.tables_base, retriever.embedder_revision, newest_version=newest_version
+        )
 
     return PassageFinder(open_retriever, open_quoter)

@@ -107,7 +107,7 @@ def hashes(settings: Settings) -> dict[str, Any]:
                     key=repr,
                 )
                 for table in known.sorted_tables
-                if table.name != "leases"
+                if table.name not in {"leases", "ended_leases"}
             }
         registry = Registry(state, policy_path=settings.policy_path)
         versions_of = [plain(vars(item)) for item in registry.versions(AUTHOR)]

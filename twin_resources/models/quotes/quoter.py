@@ -26,12 +26,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.models.quotes.token_vectors import token_cosines
 from twin_resources.models.retrieval.retrieval import table_identity
+from twin_resources.storage.tables.newest_versions import NewestVersion, read_newest_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,6 +140,7 @@ class Quoter:
         embedder_revision: revision of the embedder for questions; passages of other revisions are
             ignored.
         storage_options: Lance's storage options, for `s3://`.
+        newest_version: finds a table's newest version; by default it is read for every question.
     """
 
     def __init__(
@@ -145,7 +148,10 @@ class Quoter:
         tables_base: str | Path,
         embedder_revision: str,
         storage_options: Mapping[str, str] | None = None,
+        *,
+        newest_version: NewestVersion = read_newest_version,
     ) -> None:
+        self._newest_version = newest_version
         self._tables_base = str(tables_base).rstrip("/")
         self._revision = embedder_revision
         self._storage_options = dict(storage_options or {})
@@ -264,7 +270,10 @@ class Quoter:
             cached_table = self._open_tables.pop((author, name), None)
             if cached_table is None or cached_table.folder != folder:
                 cached_table = self._open_table(author, name, folder)
-            elif cached_table.version != cached_table.dataset.latest_version:
+            elif cached_table.version != self._newest_version(
+                f"{self._tables_base}/{author}/{name}.lance",
+                partial(getattr, cached_table.dataset, "latest_version"),
+            ):
                 cached_table = _read_table(folder, name, cached_table.table)
             if cached_table is None:
                 return None

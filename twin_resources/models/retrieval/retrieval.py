@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from twin_resources.models.retrieval.search import (
 )
 from twin_resources.models.retrieval.selection import add_neighbours, select_hits
 from twin_resources.models.retrieval.vector_index import MIN_INDEXED_ROWS, VECTOR_INDEX
+from twin_resources.storage.tables.newest_versions import NewestVersion, read_newest_version
 
 __all__ = ["MAX_PASSAGES", "Passage", "RetrievalQuery", "RetrievalResult", "Retriever"]
 
@@ -93,6 +95,7 @@ class Retriever:
         reranker: reranks the search results; None keeps the original ranking.
         load_other_embedder: returns the embedder of a revision, or None; used until the home is
             embedded again.
+        newest_version: finds a table's newest version; by default it is read for every search.
     """
 
     def __init__(
@@ -103,7 +106,9 @@ class Retriever:
         *,
         reranker: Reranker | None = None,
         load_other_embedder: Callable[[str], Embedder | None] | None = None,
+        newest_version: NewestVersion = read_newest_version,
     ) -> None:
+        self._newest_version = newest_version
         self._tables_base = str(tables_base).rstrip("/")
         self._embedder = embedder
         self._storage_options = dict(storage_options or {})
@@ -239,7 +244,11 @@ class Retriever:
             if (
                 cached_table is None
                 or cached_table.folder != folder
-                or cached_table.version != cached_table.newest_version
+                or cached_table.version
+                != self._newest_version(
+                    f"{self._tables_base}/{author}/{EMBEDDINGS_TABLE}.lance",
+                    partial(getattr, cached_table, "newest_version"),
+                )
             ):
                 is_same_folder = cached_table is not None and cached_table.folder == folder
                 cached_table = self._open_table(

@@ -30,7 +30,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.state.state_tables import leases
+from twin_resources.storage.state.state_tables import ended_leases, leases
 from twin_resources.storage.storage_faults import StorageError
 
 _POLL_S = 0.05
@@ -124,10 +124,20 @@ def hold_lease(
                 connection.execute(
                     sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
                 )
+                _record_end(connection, lease)
         except (OperationalError, StorageError):
             # The lease ends at once for this process, and by expiry for others. The caller must see
             # the error raised in the block, which may have the same cause (a full disk).
             _abandoned_holders.add(lease.holder)
+
+
+def _record_end(connection: sa.Connection, lease: Lease) -> None:
+    is_this_lease = ended_leases.c.name == lease.name
+    updated_rows = connection.execute(
+        sa.update(ended_leases).where(is_this_lease).values(holder=lease.holder)
+    ).rowcount
+    if not updated_rows:
+        connection.execute(sa.insert(ended_leases).values(name=lease.name, holder=lease.holder))
 
 
 def _acquire(lease: Lease, wait_s: float) -> None:

@@ -67,6 +67,17 @@ leases = sa.Table(
     sa.Column("ttl_s", sa.Double),
 )
 
+# The last holder of each lease, so that readers know when to look again (`newest_versions.py`).
+ended_leases = sa.Table(
+    "ended_leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("holder", sa.String(32), nullable=False),
+)
+
+LEASE_TABLES = (leases, ended_leases)
+"""Tables about running processes, which a backup leaves out."""
+
 # Inputs for which a table's function returned no row, so no row can store their hash.
 empty_inputs = sa.Table(
     "empty_inputs",

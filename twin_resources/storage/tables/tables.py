@@ -21,6 +21,7 @@ from twin_resources.storage.storage_faults import translate_storage_errors
 from twin_resources.storage.tables import store, sync, upkeep, verified
 from twin_resources.storage.tables.changes import find_changes, input_hashes
 from twin_resources.storage.tables.hashing import row_hashes
+from twin_resources.storage.tables.newest_versions import lease_name
 from twin_resources.storage.tables.store import StoredTable, TableNotFoundError
 from twin_resources.storage.tables.upkeep import CompactionResult, DeletedRows
 from twin_resources.storage.tables.verified import UnverifiedRows
@@ -384,7 +385,7 @@ class Tables:
         uri = self.uri(asset, author)
         with (
             translate_storage_errors(f"write {asset} of {author}", uri),
-            self.state.lease(f"table {uri}", wait_s=self.lease_wait_s) as lease,
+            self.state.lease(lease_name(uri), wait_s=self.lease_wait_s) as lease,
         ):
             yield lease
 

@@ -1,0 +1,86 @@
+"""Tell from the state store whether a table on S3 may have changed, without a request to S3.
+
+Scope: the newest version of a table that a process has open. Out of scope: the leases, under which
+every write takes place (`storage/state/lease.py`), and opening a table (its readers).
+
+Asking S3 for the newest version lists the table's versions. That takes tens of milliseconds, and a
+question needs four of these requests. The state store records who last held a table's lease, so a
+reader asks S3 only after a write, or while one is in progress.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from twin_resources.errors import TwinError
+from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import ended_leases, leases
+
+# An older release on another host records no end, so S3 is asked at least this often.
+MAX_UNCHECKED_S = 60.0
+
+
+NewestVersion = Callable[[str, Callable[[], int]], int]
+"""Takes a table's address and a function that reads its version; returns its newest version."""
+
+
+def read_newest_version(_uri: str, read_version: Callable[[], int]) -> int:
+    """Read the version each time, as is cheap for a table in a folder."""
+    return read_version()
+
+
+def lease_name(uri: str) -> str:
+    """Return the name of the lease that every writer of a table holds."""
+    return f"table {uri}"
+
+
+@dataclass
+class NewestVersions:
+    """The newest versions that one process has seen; safe to use from several threads.
+
+    Attributes:
+        open_state: opens the state store that all writers of the tables use; called once.
+        clock: returns seconds that never go back.
+    """
+
+    open_state: Callable[[], State]
+    clock: Callable[[], float] = time.monotonic
+    _state: State | None = None
+    _seen: dict[str, tuple[str, int, float]] = field(
+        default_factory=dict[str, tuple[str, int, float]]
+    )
+
+    def newest_version(self, uri: str, read_version: Callable[[], int]) -> int:
+        """Return a table's newest version.
+
+        Args:
+            uri: address of the table.
+            read_version: reads the version from storage; called if a write may have taken place.
+        """
+        last_writer = self._last_writer(uri)
+        seen = self._seen.get(uri)
+        if seen is not None and last_writer == seen[0] and self.clock() < seen[2]:
+            return seen[1]
+        version = read_version()
+        if last_writer is not None:
+            self._seen[uri] = (last_writer, version, self.clock() + MAX_UNCHECKED_S)
+        return version
+
+    def _last_writer(self, uri: str) -> str | None:
+        """Return the lease of the last write; None during a write or if the store is away."""
+        name = lease_name(uri)
+        ended = sa.select(ended_leases.c.holder).where(ended_leases.c.name == name)
+        holders = sa.select(sa.func.count()).where(leases.c.name == name)
+        columns = (ended.scalar_subquery(), holders.scalar_subquery())
+        try:
+            self._state = self._state or self.open_state()
+            with self._state.read_transaction() as connection:
+                row = connection.execute(sa.select(*columns)).one()
+        except TwinError:
+            return None  # the table's own storage still answers
+        return None if row[1] else str(row[0] or "")
