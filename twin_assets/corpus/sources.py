@@ -204,7 +204,7 @@ def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceC
 
 
 def _open_feed(url: str, scratch: Path, stack: ExitStack) -> SourceContent:
-    copy = download_feed(url, scratch).path
+    copy = download_feed(url, scratch)
     return [(feed.IMPORTER, stack.enter_context(open_archive(copy)))], None
 
 

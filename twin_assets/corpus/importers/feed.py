@@ -1,4 +1,4 @@
-"""Import RSS and Atom feeds with full texts, from a file or a copy stored by `feed_download`.
+"""Import RSS and Atom feeds with full texts, from a file or a download (`feed_download`).
 
 Scope: entries, whether an entry is complete, a platform's additions.
 Out of scope: fetching (`feed_download`), WordPress's export, which resembles a feed.

@@ -1,8 +1,8 @@
 """Import the published posts of Ghost's JSON export, which contains its database tables.
 
 Scope: posts, their authors' names, their tags, their visibility.
-Out of scope: the editors' documents (`ghost_editor`). Members, sessions and settings are also in
-the file but are never read.
+Out of scope: the editors' documents, because Ghost stores each post's HTML beside them whenever the
+post is saved. Members, sessions and settings are also in the file but are never read.
 
 Format: https://docs.ghost.org/migration/custom (a list `db` with one `{meta, data}`, or only that
 object).
@@ -22,12 +22,6 @@ from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.ghost_editor import (
-    BrokenDocumentError,
-    lexical_to_html,
-    mobiledoc_to_html,
-    remove_gated_parts,
-)
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
@@ -40,6 +34,9 @@ _EXPORT_START = re.compile(
 _EXPORT_DATE = re.compile(rb'"exported_on"\s*:\s*"?\d|"data"\s*:\s*\{')
 _VISIBILITIES = {"public": "public", "": "public", "members": "followers", "paid": "paid"}
 _DRAFT_STATUSES = frozenset({"draft", "scheduled"})
+_GATED_START = re.compile(r"<!--\s*kg-gated-block:begin\b([^>]*)-->")
+_GATED_END = "<!--kg-gated-block:end-->"
+_MEMBERS_ONLY = re.compile(r"<!--\s*members-only\s*-->")
 
 
 @dataclass
@@ -132,10 +129,7 @@ def _post_record(
         return Skipped(source_id, "draft")
     if visibility != "public" and visibility not in include:
         return Skipped(source_id, visibility)
-    try:
-        text, markup = _read_post_body(row)
-    except BrokenDocumentError:
-        return Skipped(source_id, json_rows.MALFORMED)
+    text, markup = _read_post_body(row)
     if not plain_text(text):
         return Skipped(source_id, "no_text")
     names = authors_and_tags.authors.get(post_id) or (
@@ -165,19 +159,30 @@ def _post_record(
 
 
 def _read_post_body(row: dict[str, Any]) -> tuple[str, str]:
-    """Return the body and its markup: the page's HTML or, if missing, the editor's document.
-
-    Raises:
-        BrokenDocumentError: there is only an editor's document, and it cannot be parsed.
-    """
+    """Return the body and its markup: the page's HTML or, if missing, the plain text."""
     if page := get_string(row, "html"):
         return remove_foreign_parts(remove_gated_parts(page)), "html"
-    for name, convert in (("lexical", lexical_to_html), ("mobiledoc", mobiledoc_to_html)):
-        if document := get_string(row, name):
-            return remove_foreign_parts(convert(document)), "html"
     if markdown := get_string(row, "markdown"):  # Ghost before 1.0
         return markdown, "markdown"
     return get_string(row, "plaintext"), "text"
+
+
+def remove_gated_parts(page: str) -> str:
+    """Return a page's HTML as shown without an account: no gated blocks or text below the paywall.
+
+    Ghost's renderer marks both with comments.
+    """
+    paywall = _MEMBERS_ONLY.search(page)
+    page = page[: paywall.start()] if paywall else page
+    parts: list[str] = []
+    position = 0
+    for gated_start in _GATED_START.finditer(page):
+        if gated_start.start() < position or "nonMember:true" in gated_start[1]:
+            continue
+        parts.append(page[position : gated_start.start()])
+        end = page.find(_GATED_END, gated_start.end())
+        position = len(page) if end < 0 else end + len(_GATED_END)
+    return "".join([*parts, page[position:]])
 
 
 def _parse_time(row: dict[str, Any], name: str) -> datetime | None:
