@@ -79,10 +79,10 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
         schema=column_types(ImportSources),
         row_key="source",
     )
-    post_changes = importing.changes(frame, stored_posts)
+    post_changes = importing.count_changes(frame, stored_posts)
     failed_sources = [str(source) for source in inventory.failed]
     counts = {
-        **{f"posts_{kind}": count for kind, count in post_changes.counts().items()},
+        **{f"posts_{kind}": count for kind, count in post_changes.items()},
         "posts": frame.filter(~pl.col("deleted")).height,
         "converted_from": count_encodings(store, author.slug),
         "layouts": inventory.layouts,

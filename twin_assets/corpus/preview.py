@@ -246,7 +246,7 @@ def _read_sources(
             else None,
             erased_posts=erased_posts,
         )
-    changes = importing.changes(frame, stored).counts() if stored is not None else None
+    changes = importing.count_changes(frame, stored) if stored is not None else None
     return inventory, raw, changes
 
 

@@ -55,8 +55,6 @@ TITLE_LIMIT_DIVISOR = 4  # the title gets at most a quarter of the limit: 32 of 
 _HEADING_SEPARATOR = "\n\n"
 
 _HASH_DIGITS = 24
-# The suffix "-2" marks the second chunk of a document with the same text.
-_CONTENT = re.compile(rf"-([0-9a-f]{{{_HASH_DIGITS}}})(?:-[0-9]+)?$")
 
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
 _FENCE = re.compile(r"^ {0,12}(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
@@ -119,11 +117,6 @@ def content_hash(text: str, embedder_revision: str) -> str:
     """Return 96 bits of sha256(embedder revision | naming version | text) in hex."""
     hashed_text = f"{embedder_revision}|{_NAMING_VERSION}|{text}"
     return hashlib.sha256(hashed_text.encode()).hexdigest()[:_HASH_DIGITS]
-
-
-def extract_content_hashes(chunk_ids: pl.Series) -> pl.Series:
-    """Return the content hash in each chunk's id, or "" if it has none."""
-    return chunk_ids.str.extract(_CONTENT.pattern, 1).fill_null("")
 
 
 def chunk_columns() -> Mapping[str, pl.DataType]:

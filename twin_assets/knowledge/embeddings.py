@@ -33,16 +33,13 @@ def embeddings(
     """Vectors and text of all chunks, in one table per author, with a full-text index."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLogger(context.log.info, "embedding chunks")
-    sync_result, embedded_count = embedding.update_embeddings(
-        tables, author, model, progress=progress
-    )
+    sync_result = embedding.update_embeddings(tables, author, model, progress=progress)
     indexes: tuple[str, ...] = ()
     if sync_result.rows:
         language = _author_language(settings, tables, author)
         indexes = update_indexes(tables, author, language=language)
     return report_materialization(
-        sync_result,
-        {"embedded": embedded_count, "embedder": model.revision, "indexes": list(indexes)},
+        sync_result, {"embedder": model.revision, "indexes": list(indexes)}
     )
 
 

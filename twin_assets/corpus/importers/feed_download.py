@@ -1,8 +1,8 @@
 """Download a feed to a file that `feed` reads.
 
 Scope: the file.
-Out of scope: the request (`feed_requests`), whether a feed has changed (`polling`), entries (`feed`),
-the schedule, and the pages that entries link to (nothing is scraped).
+Out of scope: the request (`feed_requests`), whether a feed has changed (`polling`), entries
+(`feed`), the schedule, and the pages that entries link to (nothing is scraped).
 """
 # pyright: strict
 

@@ -111,16 +111,6 @@ class ExportRecord:
         """Return all fields as canonical JSON."""
         return json.dumps(asdict(self), ensure_ascii=False, default=datetime.isoformat)
 
-    @classmethod
-    def from_json(cls, text: str) -> ExportRecord:
-        """Parse the output of `as_json`."""
-        fields: dict[str, Any] = json.loads(text)
-        for name in ("created_at", "updated_at"):
-            if fields[name] is not None:
-                fields[name] = datetime.fromisoformat(fields[name])
-        fields["tags"] = tuple(fields["tags"])
-        return cls(**fields)
-
     def digest(self) -> str:
         """Return the SHA-256 of all fields, which changes when the record is edited."""
         return hashlib.sha256(self.as_json().encode()).hexdigest()
