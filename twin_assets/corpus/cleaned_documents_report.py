@@ -6,28 +6,16 @@ Out of scope: cleaning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from twin_assets.corpus.cleaning import count_dropped_by_reason
+from twin_assets.corpus.cleaning_account import count_dropped_by_reason, count_values, sum_counts
 from twin_assets.corpus.cleaning_tables import CLEANED
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import Tables
 
-_REPORT_COLUMNS = (
-    "document_id",
-    "kind",
-    "language",
-    "words",
-    "kept",
-    "dropped_because",
-    "personal",
-    "copies",
-)
+_REPORT_COLUMNS = ("document_id", "language", "words", "kept", "dropped_because", "personal")
 
 
 def metadata(tables: Tables, author: Author) -> dict[str, Any]:
@@ -38,30 +26,12 @@ def metadata(tables: Tables, author: Author) -> dict[str, Any]:
         "kept": kept_documents.height,
         "words": int(kept_documents["words"].sum()),
         "dropped": count_dropped_by_reason(documents),
-        "languages": _count_values(kept_documents["language"]),
-        "kinds": _count_values(kept_documents["kind"]),
-        "words_a_document": _quantiles(kept_documents["words"]),
-        "replaced": _count_replacements(documents),
-        "collapsed": int(kept_documents["copies"].list.len().sum()),
+        "languages": count_values(kept_documents["language"]),
+        "replaced": sum_counts(
+            *(
+                {replaced["kind"]: replaced["count"]}
+                for replacements in documents["personal"].to_list()
+                for replaced in replacements
+            )
+        ),
     }
-
-
-def _count_values(values: pl.Series) -> dict[str, int]:
-    counts = values.alias("value").value_counts().sort("count", "value", descending=[True, False])
-    return {str(value): int(count) for value, count in counts.rows()}
-
-
-def _quantiles(words: pl.Series) -> Mapping[str, int]:
-    shares = {"least": 0.0, "tenth": 0.1, "median": 0.5, "nine_tenths": 0.9, "most": 1.0}
-    if words.is_empty():
-        return {}
-    return {name: int(words.quantile(share, "nearest") or 0) for name, share in shares.items()}
-
-
-def _count_replacements(documents: pl.DataFrame) -> dict[str, int]:
-    """Return the number of replacements for each kind of personal data or secret."""
-    replacements = documents["personal"].explode(empty_as_null=True).drop_nulls()
-    if replacements.is_empty():
-        return {}
-    counts = replacements.struct.unnest().group_by("kind").agg(pl.col("count").sum()).sort("kind")
-    return {str(kind): int(count) for kind, count in counts.rows()}

@@ -19,7 +19,6 @@ import polars as pl
 
 from twin_assets.corpus import boilerplate, contracts, document_claims, near_duplicates
 from twin_assets.corpus.bylines import extract_author, extract_translator, is_translation
-from twin_assets.corpus.cleaning_account import PostCounts, count_dropped_by_reason, reconcile_posts
 from twin_assets.corpus.cleaning_verdicts import (
     MIN_WORDS,
     decide_verdicts,
@@ -36,23 +35,6 @@ from twin_assets.corpus.importers.said_authors import TRANSLATED_BY
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_resources import privacy
-
-__all__ = [
-    "CLEANING_VERSION",
-    "MIN_WORDS",
-    "RAW_COLUMNS",
-    "PostCounts",
-    "broken_claims",
-    "clean_and_quarantine",
-    "clean_posts",
-    "count_dropped_by_reason",
-    "document_id_of",
-    "document_rows",
-    "normalize_text",
-    "prepare_posts",
-    "reconcile_posts",
-    "select_quarantined_rows",
-]
 
 CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
 """Version of the rules below; changing it cleans every post again."""

@@ -14,14 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twin_assets.corpus.importers.archive import (
-    FAILED_READS,
-    RETRYABLE_REASONS,
-    Archive,
-    open_archive,
-)
+from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, exclusion_reason
+from twin_assets.corpus.importers.members import FAILED_READS, RETRYABLE_REASONS, Archive
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
+from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
 _WITHHELD_REASONS = frozenset({"draft", "private", "followers", "paid", "unknown_visibility"})

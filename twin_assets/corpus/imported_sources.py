@@ -8,7 +8,6 @@ finding the changes (`importing`), reading exports (`exported`).
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import importing
+from twin_assets.corpus.cleaning_account import count_values, sum_counts
 from twin_assets.corpus.corpus_tables import ImportSources, RawPosts, column_types, validate_rows
 from twin_assets.corpus.importing import STORED_COLUMNS, ErasedPostsFilter
 from twin_assets.corpus.inventory import Inventory, take_inventory
@@ -87,7 +87,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
         "converted_from": count_encodings(store, author.slug),
         "layouts": inventory.layouts,
         "files_that_are_no_posts": inventory.skipped,
-        "left_out_of_exports": count_skipped_items(sources),
+        "left_out_of_exports": sum_counts(*map(json.loads, sources["skipped_by_reason"])),
         "exports_unchanged": sorted(inventory.unchanged),
         "sources_not_read": failed_sources,
         "unsure": {remark: len(posts) for remark, posts in inventory.remarks.items()},
@@ -119,19 +119,10 @@ def load_erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
     return forgotten_posts(store.state, author)
 
 
-def count_skipped_items(sources: pl.DataFrame) -> dict[str, int]:
-    """Return the number of skipped export items by reason, over all rows of `import_sources`."""
-    counts: Counter[str] = Counter()
-    for text in sources["skipped_by_reason"]:
-        counts.update(json.loads(text))
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
 def count_encodings(store: Tables, author: str) -> dict[str, int]:
     """Return the number of stored posts by the encoding they had, most frequent first."""
     rows = store.read("raw_posts", author, columns=["encoding"], where="encoding != ''")
-    counts = Counter(rows["encoding"].to_list())
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return count_values(rows["encoding"])
 
 
 def build_import_sources(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:

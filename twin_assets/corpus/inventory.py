@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from twin_assets.corpus.cleaning_account import sum_counts
 from twin_assets.corpus.exported import Exports
 from twin_assets.corpus.importers.folders import Folder, PostFile
 from twin_assets.corpus.importers.git_blame import GitError
@@ -94,10 +95,7 @@ class Inventory:
 
     def count_excluded_items(self) -> dict[str, int]:
         """Return the number of excluded export items by reason, most frequent first."""
-        counts: Counter[str] = Counter()
-        for exports in self.exports.values():
-            counts.update(exports.read().excluded)
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        return sum_counts(*(exports.read().excluded for exports in self.exports.values()))
 
     def should_keep_record(self, stored_row: Mapping[str, Any]) -> bool:
         """Return whether to keep a missing record, whose export is a feed or was not fully parsed.

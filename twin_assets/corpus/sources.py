@@ -17,11 +17,12 @@ from pathlib import Path
 
 from twin_assets.corpus.exported import Exports, format_export_names
 from twin_assets.corpus.importers import feed
-from twin_assets.corpus.importers.archive import Archive, open_archive
+from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_assets.corpus.importers.folders import Folder, has_markdown, scan_prefix, scan_source
 from twin_assets.corpus.importers.git_blame import is_repository
 from twin_assets.corpus.importers.importer import Importer
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.recognition import (
     find_importer,
     has_markdown_posts,

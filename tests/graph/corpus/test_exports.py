@@ -26,7 +26,7 @@ from tests.unit.corpus.exports_by_hand import (
     share_link,
 )
 from twin_assets.corpus.importers import linkedin, recognition
-from twin_assets.corpus.importers.archive import Archive
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
-from twin_assets.corpus.importers.archive import ArchiveLimits, MemberError, open_archive
+from twin_assets.corpus.importers.archive import open_archive
+from twin_assets.corpus.importers.members import ArchiveLimits, MemberError
 from twin_resources.errors import TwinError
 
 FILES: dict[str, str | bytes] = {"a/b.csv": "one", "c.html": b"two", ".hidden/x": "no"}

@@ -16,25 +16,13 @@ from typing import IO
 
 from twin_assets.corpus.importers.folders import GENERATED_FOLDERS
 from twin_assets.corpus.importers.members import (
-    FAILED_READS,
     READ_ERRORS,
-    RETRYABLE_REASONS,
     Archive,
     ArchiveLimits,
-    MemberError,
     build_unreadable_error,
 )
 from twin_assets.corpus.importers.packed import Tar, Zip, open_tar_stream
 from twin_resources.errors import TwinError
-
-__all__ = [
-    "FAILED_READS",
-    "RETRYABLE_REASONS",
-    "Archive",
-    "ArchiveLimits",
-    "MemberError",
-    "open_archive",
-]
 
 _DATA_FILE = re.compile(
     r"\.(?:csv|html?|xhtml|js|json|xml|atom|rss|md|markdown|txt|tsv)$", re.IGNORECASE

@@ -22,9 +22,9 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.xml_items import SWALLOWED_ITEM
 

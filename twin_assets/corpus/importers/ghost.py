@@ -19,11 +19,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "ghost"

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from twin_assets.corpus.importers import front_matter, git_blame
-from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.git_blame import BlamedLine, GitError, TreeFile
 from twin_assets.corpus.importers.importer import Importer
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.post_dates import split_date_and_title
 from twin_assets.corpus.importers.post_head import UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.posts import find_first_heading

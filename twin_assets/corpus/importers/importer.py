@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from twin_assets.corpus.importers.archive import Archive
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 TO_MARKDOWN = "convert it to a folder of Markdown files (one per post) and import that folder"

@@ -27,11 +27,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.linkedin_shares import decode_csv, iter_share_rows, read_columns
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 

@@ -30,11 +30,13 @@ from tests.unit.corpus.importers.mutations import (
     write_torn_zip,
 )
 from twin_assets.corpus.exported import ExportReading
-from twin_assets.corpus.importers.archive import FAILED_READS, ArchiveLimits, open_archive
+from twin_assets.corpus.importers.archive import open_archive
+from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
-from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
 from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
+from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
 _MAX_SECONDS = 20.0
