@@ -59,26 +59,6 @@ class RawPosts(dy.Schema):
         return ~pl.col("deleted") | ((pl.col("text") == "") & (pl.col("kind") == "tombstone"))
 
 
-class ImportSources(dy.Schema):
-    """One row per importer of an author, about the exports that it last read completely.
-
-    `digest` is the hash of the exports' bytes, their order, the opt-ins and the importing code.
-    While it is unchanged, nothing is parsed. `found` is the sum of `records` and `skipped`, and
-    `skipped_by_reason` is JSON.
-    """
-
-    source = dy.String(primary_key=True, min_length=1)
-    digest = dy.String(min_length=1)
-    found = dy.Int64(min=0)
-    records = dy.Int64(min=0)
-    skipped = dy.Int64(min=0)
-    skipped_by_reason = dy.String()
-
-    @dy.rule()
-    def nothing_is_lost(cls) -> pl.Expr:
-        return pl.col("found") == pl.col("records") + pl.col("skipped")
-
-
 COUNTS_BY_KIND = dy.List(dy.Struct({"kind": dy.String(), "count": dy.Int64(min=1)}))
 
 

@@ -1,14 +1,12 @@
 """Read the exports of one importer: its records by key, and counts of the excluded items.
 
-Scope: combining a platform's exports, the opt-ins, deciding when an export is read again. Out of
-scope: reading a format (`importers`), rows of `raw_posts` (`importing`).
+Scope: combining a platform's exports, and the opt-ins. Out of scope: reading a format
+(`importers`), rows of `raw_posts` (`importing`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ from pathlib import Path
 
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.members import FAILED_READS, RETRYABLE_REASONS, Archive
+from twin_assets.corpus.importers.members import FAILED_READS, Archive
 from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
 from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
@@ -34,24 +32,17 @@ class ExportReading:
         excluded: the number of excluded records and parts, by reason.
         refused: the number of unlisted archive members (`Archive.refused`), by reason.
         has_failed: whether a part could not be read, so missing records do not count as deleted.
-        can_be_retried: whether another attempt may read such a part completely; a malformed row
-            stays malformed.
     """
 
     source: str
     excluded: Counter[str] = field(default_factory=Counter[str])
     refused: Counter[str] = field(default_factory=Counter[str])
     has_failed: bool = False
-    can_be_retried: bool = False
     _records: dict[str, ExportRecord] = field(default_factory=dict[str, ExportRecord])
     _withheld: set[str] = field(default_factory=set[str])
 
     def __len__(self) -> int:
         return len(self._records)
-
-    @property
-    def total_items(self) -> int:
-        return len(self) + self.excluded.total()
 
     def digests(self) -> list[tuple[str, str]]:
         """Return the `row_id` and digest of every record, ordered by `row_id`."""
@@ -78,7 +69,6 @@ class ExportReading:
             if isinstance(item, Skipped) or reason:
                 self.excluded[reason] += 1
                 self.has_failed |= reason in FAILED_READS
-                self.can_be_retried |= reason in RETRYABLE_REASONS
                 if reason in _WITHHELD_REASONS:
                     source_id = (
                         item.location if isinstance(item, Skipped) else item.to_storable().source_id
@@ -96,7 +86,6 @@ class ExportReading:
             self._records[record.row_id] = record
         self.refused.update(archive.refused)
         self.has_failed |= not FAILED_READS.isdisjoint(archive.refused)
-        self.can_be_retried |= not RETRYABLE_REASONS.isdisjoint(archive.refused)
 
     def _withhold(self, row_id: str, seen_ids: set[str]) -> None:
         """Withhold a post; within one export, a restricted entry overrides a public one."""
@@ -113,8 +102,6 @@ class Exports:
     Attributes:
         importer: the importer that reads them.
         paths: the exports from the oldest to the newest, by their content.
-        digest: hash of their bytes, the opt-ins and `version`; it changes only if one of these
-            does.
     """
 
     def __init__(
@@ -123,12 +110,11 @@ class Exports:
         archives: Iterable[Archive],
         *,
         include: frozenset[str],
-        version: str,
     ) -> None:
-        """Hash the exports; the first call of `read` parses them.
+        """Order the exports; the first call of `read` parses them.
 
         Raises:
-            TwinError: an export cannot be read, or an opt-in is unknown.
+            TwinError: an opt-in is unknown.
         """
         if unknown_opt_ins := include - OPT_INS:
             raise TwinError(
@@ -138,12 +124,8 @@ class Exports:
             )
         self.importer = importer
         self.include = include
-        dated_exports = sorted(
-            (archive.written_at, importer.digest(archive), archive.path) for archive in archives
-        )
-        self.paths = tuple(path for *_, path in dated_exports)
-        key = [importer.name, version, sorted(include), [digest for _, digest, _ in dated_exports]]
-        self.digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+        dated_exports = sorted((archive.written_at, archive.path) for archive in archives)
+        self.paths = tuple(path for _, path in dated_exports)
         self._reading: ExportReading | None = None
 
     @property

@@ -213,14 +213,13 @@ def _adjust_file_row(
 
 
 def _build_record_rows(inventory: Inventory) -> list[dict[str, Any]]:
-    """Return records of changed exports.
+    """Return the rows of the exports' records.
 
     The export's file name is not part of a row; otherwise each new export would be an edit.
     """
     return [
         _EMPTY_FIELDS | {"source_id": row_id, "source": name, "file_hash": digest}
         for name, exports in inventory.exports.items()
-        if name not in inventory.unchanged
         for row_id, digest in exports.read().digests()
     ]
 

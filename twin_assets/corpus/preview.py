@@ -234,7 +234,7 @@ def _read_sources(
         _open_stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
-        stored, _ = imported_sources.read_stored_import(tables, slug) if tables else (None, None)
+        stored = imported_sources.read_stored_import(tables, slug) if tables else None
         erased_posts = imported_sources.load_erased_posts_filter(tables, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
         frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)

@@ -104,7 +104,7 @@ class AuthorSources:
 def find_sources(
     sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path | None = None
 ) -> AuthorSources:
-    """Inspect every source: folders are scanned and exports hashed, but nothing is parsed.
+    """Inspect every source: folders are scanned and exports listed, but nothing is parsed.
 
     A feed that does not answer does not stop the import, because servers are sometimes down. A
     missing folder or bucket is a configuration error and stops the import.
@@ -150,7 +150,7 @@ def find_sources(
         if failures and not folders and not archives:
             raise failures[0][1]
         exports = {
-            name: Exports(importer, archives[name], include=include, version=IMPORT_VERSION)
+            name: Exports(importer, archives[name], include=include)
             for name, importer in importers.items()
         }
     return AuthorSources(

@@ -169,15 +169,6 @@ def read_heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[st
     return blobs
 
 
-def read_head_commit(folder: Path) -> str:
-    """Return the hash of the checked-out commit.
-
-    Raises:
-        GitError: there is no commit, or git refuses (for example in another user's folder).
-    """
-    return _git(folder, "rev-parse", "--verify", "HEAD^{commit}").decode().strip()
-
-
 def find_root_commit(folder: Path) -> str:
     """Return the oldest commit without a parent, which is the same in every clone."""
     return _git(folder, "rev-list", "--max-parents=0", "HEAD").decode().split()[-1]

@@ -13,7 +13,6 @@ missing path is a deletion.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -138,15 +137,6 @@ def _is_post(path: str, head: bytes) -> bool:
         return True
     folders = path.lower().split("/")[:-1]
     return _DOCUMENTATION_FOLDERS.isdisjoint(folders) and not _DOCUMENTATION_FIELD.search(match[0])
-
-
-def digest(archive: Archive) -> str:
-    """Return the hash of the records' inputs: the commit and the author's addresses."""
-    identity = [
-        git_blame.read_head_commit(archive.path),
-        *sorted(_read_author_emails(archive.path)),
-    ]
-    return hashlib.sha256("\0".join(identity).encode()).hexdigest()
 
 
 def read(
@@ -340,6 +330,4 @@ def _build_web_url(folder: Path) -> str:
 
 
 # A Markdown README alone does not make a repository a folder of posts.
-IMPORTER = Importer(
-    NAME, "git repository", recognises, read, allows_markdown_posts=True, digest=digest
-)
+IMPORTER = Importer(NAME, "git repository", recognises, read, allows_markdown_posts=True)

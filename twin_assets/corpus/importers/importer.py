@@ -57,10 +57,6 @@ class RefusedExport:
         return bool(pattern and re.search(pattern, head, re.IGNORECASE | re.DOTALL))
 
 
-def _hash_archive_bytes(archive: Archive) -> str:
-    return archive.digest()
-
-
 @dataclass(frozen=True)
 class Importer:
     """The functions that recognise and read one platform's exports.
@@ -76,7 +72,6 @@ class Importer:
             repository).
         latest_only: whether an export has only the newest posts (a feed), so that missing posts do
             not count as deleted.
-        digest: hash of the records' inputs, which may differ from the bytes on disk (a commit).
     """
 
     name: str
@@ -86,4 +81,3 @@ class Importer:
     refused_exports: tuple[RefusedExport, ...] = ()
     allows_markdown_posts: bool = False
     latest_only: bool = False
-    digest: Callable[[Archive], str] = _hash_archive_bytes

@@ -67,7 +67,7 @@ def _miscounted(path: Path, include: frozenset[str]) -> list[str]:
         "each that is left out has a reason": all(
             outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)
         ),
-        "each outcome is found": reading.total_items == len(outcomes),
+        "each outcome is found": len(reading) + reading.excluded.total() == len(outcomes),
         "each record is there under its own name": named == set(row_ids),
         "found is kept plus left out": len(row_ids)
         == len(reading)
