@@ -19,11 +19,12 @@ import polars as pl
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning_account import count_values
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
-from twin_assets.corpus.importing import STORED_COLUMNS, ErasedPostsFilter
+from twin_assets.corpus.importing import STORED_COLUMNS
 from twin_assets.corpus.inventory import take_inventory
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
+    from twin_resources.erasure.journal import ErasedPosts
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
 
@@ -92,7 +93,7 @@ def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> p
     return store.read("raw_posts", author, where=f"source_id IN ({quoted_ids})")
 
 
-def load_erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
+def load_erased_posts_filter(store: Tables, author: str) -> ErasedPosts:
     """Return a filter for the author's erased posts, which must not be imported again."""
     from twin_resources.erasure.journal import forgotten_posts
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -32,6 +32,9 @@ from twin_assets.corpus.raw_rows import (
     upgrade_stored_row,
 )
 from twin_assets.corpus.sources import IMPORT_VERSION
+
+if TYPE_CHECKING:
+    from twin_resources.erasure.journal import ErasedPosts
 
 __all__ = ["IMPORT_VERSION"]
 
@@ -54,19 +57,11 @@ _INVENTORY_SCHEMA = {
 _EMPTY_FIELDS = {"path": "", "site": "", "problem": "", "deleted": False, "again": ""}
 
 
-class ErasedPostsFilter(Protocol):
-    """Erased posts, which must not be imported again (`erasure.journal.ErasedPosts`)."""
-
-    def contains_source(self, source_id: str) -> bool: ...
-
-    def contains_text(self, content_hash: str) -> bool: ...
-
-
 def build_inventory_frame(
     inventory: Inventory,
     stored: pl.DataFrame | None = None,
     *,
-    erased_posts: ErasedPostsFilter | None = None,
+    erased_posts: ErasedPosts | None = None,
 ) -> pl.DataFrame:
     """Return the upstream of `raw_posts`: one row per existing post, and one per deleted post.
 
@@ -120,7 +115,7 @@ def read_rows(
     inventory: Inventory,
     *,
     read_stored_rows: StoredRowsReader | None = None,
-    erased_posts: ErasedPostsFilter | None = None,
+    erased_posts: ErasedPosts | None = None,
 ) -> pl.DataFrame:
     """Read the files, and return rows of `raw_posts` for rows of `build_inventory_frame`.
 

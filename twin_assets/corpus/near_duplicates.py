@@ -29,6 +29,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain, combinations
 from typing import Any, Protocol
 
 import polars as pl
@@ -116,24 +117,15 @@ def find_candidate_pairs(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, s
     for key in sorted(bands):
         for band in bands[key]:
             keys_by_band[band].append(key)
-    return {
-        (left, right)
-        for keys in keys_by_band.values()
-        for index, left in enumerate(keys)
-        for right in keys[index + 1 :]
-    }
+    return {pair for keys in keys_by_band.values() for pair in combinations(keys, 2)}
 
 
 def verify_pairs(
     pairs: Iterable[tuple[str, str]], shingle_sets: Mapping[str, frozenset[int]]
 ) -> dict[tuple[str, str], float]:
     """Return the Jaccard similarity of each candidate pair that reaches `MIN_SIMILARITY`."""
-    similarities = {pair: jaccard(shingle_sets[pair[0]], shingle_sets[pair[1]]) for pair in pairs}
-    return {
-        pair: similarity
-        for pair, similarity in similarities.items()
-        if similarity >= MIN_SIMILARITY
-    }
+    similarities = ((pair, jaccard(*(shingle_sets[name] for name in pair))) for pair in pairs)
+    return {pair: similarity for pair, similarity in similarities if similarity >= MIN_SIMILARITY}
 
 
 def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl.DataFrame:
@@ -153,9 +145,7 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
     hashes: dict[str, str] = dict(new.select("document_id", "body_hash").iter_rows())
     pairs = find_candidate_pairs(bands)
     if known is not None:
-        known_rows = known.find_by_bands(
-            {band for document_bands in bands.values() for band in document_bands}
-        )
+        known_rows = known.find_by_bands(set(chain.from_iterable(bands.values())))
         known_bands: dict[str, list[int]] = dict(
             known_rows.select("document_id", "bands").iter_rows()
         )

@@ -247,47 +247,35 @@ def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> l
         raise ValueError(
             f"a limit of {tokenizer.token_limit} tokens is below the minimum of {MIN_TOKEN_LIMIT}"
         )
-    heading_tokens = tokenizer.count_tokens([heading])[
-        0
-    ]  # with the special tokens, which are added once
+    # with the special tokens, which are added once
+    [heading_tokens] = tokenizer.count_tokens([heading])
     token_counter = _TokenCounter(text, tokenizer)
     spans = list(
         _fill_spans(token_counter, 0, len(text), max_tokens=tokenizer.token_limit - heading_tokens)
     )
     chunks: list[Chunk] = []
-    for (start, end), counts in zip(
-        spans,
-        _count_tokens([text[start:end] for start, end in spans], heading, tokenizer),
-        strict=True,
-    ):
-        if counts.with_heading <= tokenizer.token_limit:
-            chunks.append(Chunk(start, end, text[start:end], counts.text))
+    counts = _count_tokens([text[start:end] for start, end in spans], heading, tokenizer)
+    for (start, end), (tokens, with_heading) in zip(spans, counts, strict=True):
+        if with_heading <= tokenizer.token_limit:
+            chunks.append(Chunk(start, end, text[start:end], tokens))
         else:
-            max_tokens = max(1, counts.with_heading - heading_tokens)
+            max_tokens = max(1, with_heading - heading_tokens)
             chunks += _recut_span(
                 token_counter, start, end, tokenizer, heading=heading, max_tokens=max_tokens
             )
     return chunks
 
 
-@dataclass(frozen=True)
-class _TokenCounts:
-    """Token counts of a chunk's text alone and with its heading, including special tokens."""
-
-    text: int
-    with_heading: int
-
-
 def _count_tokens(
     texts: list[str], heading: str, tokenizer: EmbedderTokenizer
-) -> list[_TokenCounts]:
-    text_counts = tokenizer.count_tokens(texts)
-    if not heading:
-        return [_TokenCounts(count, count) for count in text_counts]
-    heading_counts = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
+) -> list[tuple[int, int]]:
+    """Return the tokens of each text alone and with its heading, special tokens included."""
+    text_counts = heading_counts = tokenizer.count_tokens(texts)
+    if heading:
+        heading_counts = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
     # the text alone counts too, because a tokenizer might join the words around the line break
     return [
-        _TokenCounts(text, max(text, with_heading))
+        (text, max(text, with_heading))
         for text, with_heading in zip(text_counts, heading_counts, strict=True)
     ]
 
@@ -306,13 +294,13 @@ def _recut_span(
     A cut within a word of over 100 characters has that effect. `max_tokens` is halved until the
     tokenizer's count fits.
     """
-    for begin, stop in _fill_spans(token_counter, start, end, max_tokens=max(1, max_tokens // 2)):
+    halved_tokens = max(1, max_tokens // 2)
+    for begin, stop in _fill_spans(token_counter, start, end, max_tokens=halved_tokens):
         text = token_counter.text[begin:stop]
-        (counts,) = _count_tokens([text], heading, tokenizer)
-        if counts.with_heading <= tokenizer.token_limit or stop - begin == 1:
-            yield Chunk(begin, stop, text, counts.text)
+        [(tokens, with_heading)] = _count_tokens([text], heading, tokenizer)
+        if with_heading <= tokenizer.token_limit or stop - begin == 1:
+            yield Chunk(begin, stop, text, tokens)
         else:
-            halved_tokens = max(1, max_tokens // 2)
             yield from _recut_span(
                 token_counter, begin, stop, tokenizer, heading=heading, max_tokens=halved_tokens
             )

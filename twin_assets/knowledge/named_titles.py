@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,35 +35,16 @@ _MAX_REPORTED_MISSES = 5
 
 
 @dataclass(frozen=True)
-class TitleQuestions:
-    """The questions and the counts of titles.
-
-    Attributes:
-        questions: the question that names a title, by the title's words.
-        titles: number of different titles that contain a word.
-        untitled: number of posts without such a title, which no question can name.
-    """
-
-    questions: Mapping[str, str]
-    titles: int
-    untitled: int
-
-
-@dataclass(frozen=True)
 class TitleSearchResult:
-    """The number of questions that found a post with the named title first.
+    """The number of questions, and of those that found a post with the named title first.
 
     Attributes:
         missed: document ids that were found instead; "" where nothing was found.
     """
 
-    title_questions: TitleQuestions
+    question_count: int
     found_first_count: int
-    missed: tuple[str, ...]
-
-    @property
-    def question_count(self) -> int:
-        return len(self.title_questions.questions)
+    missed: tuple[str, ...] = ()
 
     @property
     def allowed_misses(self) -> int:
@@ -80,41 +61,31 @@ class TitleSearchResult:
     def metadata(self) -> dict[str, Any]:
         """Return the figures and thresholds, with document ids but no titles."""
         return {
-            "titles": self.title_questions.titles,
-            "posts_without_title": self.title_questions.untitled,
             "asked": self.question_count,
-            "asked_of": "all titles"
-            if self.question_count == self.title_questions.titles
-            else "a seeded sample",
             "found_first": self.found_first_count,
-            "share": round(self.found_first_count / self.question_count, 4)
-            if self.question_count
-            else 1.0,
+            "share": round(self.found_first_count / max(self.question_count, 1), 4),
             "least_share": MIN_FOUND_FIRST_SHARE,
             "misses_allowed": self.allowed_misses,
             "found_instead": list(self.missed[:_MAX_REPORTED_MISSES]),
         }
 
 
-def make_title_questions(titles: Sequence[str], *, language: str = "en") -> TitleQuestions:
-    """Make the questions that name the titles.
+def make_title_questions(titles: Iterable[str], *, language: str = "en") -> dict[str, str]:
+    """Return the questions that name the titles, by the words of the title.
 
     Args:
         titles: one per post; posts with the same title count as one.
         language: ISO 639-1 of the posts.
     """
-    distinct_titles = {normalize_words(title): title for title in titles}
-    untitled_count = sum(not normalize_words(title) for title in titles)
-    distinct_titles.pop("", None)
+    distinct_titles = {words: title for title in titles if (words := normalize_words(title))}
     # the hash keeps the sample nearly the same while a table grows
     sampled_words = sorted(
         distinct_titles, key=lambda words: hashlib.sha256(words.encode()).digest()
     )
-    questions = {
+    return {
         words: question_quoting_title(distinct_titles[words], language=language)
         for words in sampled_words[:MAX_QUESTIONS]
     }
-    return TitleQuestions(questions, len(distinct_titles), untitled_count)
 
 
 def search_by_title(
@@ -130,33 +101,31 @@ def search_by_title(
     """
     posts = tables.read("embeddings", author, columns=["document_id", "title"])
     titles = posts.unique("document_id", maintain_order=True)["title"].to_list()
-    title_questions = make_title_questions(titles, language=language)
-    queries = [RetrievalQuery(question) for question in title_questions.questions.values()]
+    questions = make_title_questions(titles, language=language)
+    queries = [RetrievalQuery(question) for question in questions.values()]
     results = retriever.retrieve_many(author, queries, limit=1) if queries else []
     first_results = {
         words: (result.passages[0].title, result.passages[0].document_id)
-        for words, result in zip(title_questions.questions, results, strict=True)
+        for words, result in zip(questions, results, strict=True)
         if result.passages
     }
-    return count_found_first(title_questions, first_results)
+    return count_found_first(questions, first_results)
 
 
 def count_found_first(
-    title_questions: TitleQuestions, first_by_question: Mapping[str, tuple[str, str]]
+    questions: Iterable[str], first_by_question: Mapping[str, tuple[str, str]]
 ) -> TitleSearchResult:
     """Count the questions that found the named post first.
 
     Args:
-        title_questions: the questions.
+        questions: the words of the title in each question.
         first_by_question: title and document id of the first passage, by the words of the title in
             the question. Questions without a result are omitted.
     """
-    found_first_count = 0
-    missed_ids: list[str] = []
-    for words in title_questions.questions:
-        title, document_id = first_by_question.get(words, ("", ""))
-        if normalize_words(title) == words:
-            found_first_count += 1
-        else:
-            missed_ids.append(document_id)
-    return TitleSearchResult(title_questions, found_first_count, tuple(missed_ids))
+    first_results = {words: first_by_question.get(words, ("", "")) for words in questions}
+    missed_ids = tuple(
+        document_id
+        for words, (title, document_id) in first_results.items()
+        if normalize_words(title) != words
+    )
+    return TitleSearchResult(len(first_results), len(first_results) - len(missed_ids), missed_ids)

@@ -7,31 +7,25 @@ import pytest
 from twin_assets.knowledge.named_titles import (
     MAX_QUESTIONS,
     MIN_FOUND_FIRST_SHARE,
-    TitleQuestions,
     TitleSearchResult,
     count_found_first,
     make_title_questions,
 )
 
 
-def test_titles_of_the_same_words_are_one_and_nameless_posts_are_counted() -> None:
+def test_titles_of_the_same_words_are_one_and_nameless_posts_have_none() -> None:
     named = make_title_questions(["The Heap", "the heap!", "On bread", "", "…"])
-    assert set(named.questions) == {"the heap", "on bread"}
-    assert (named.titles, named.untitled) == (2, 2)
-    assert named.questions["on bread"] == "Can you tell me more about “On bread”?"
-    assert (
-        make_title_questions(["Über Brot"], language="de").questions["über brot"].startswith("Was ")
-    )
+    assert set(named) == {"the heap", "on bread"}
+    assert named["on bread"] == "Can you tell me more about “On bread”?"
+    assert make_title_questions(["Über Brot"], language="de")["über brot"].startswith("Was ")
 
 
 def test_many_titles_are_a_sample_that_stays_while_posts_are_added() -> None:
     titles = [f"Post number {number}" for number in range(5_000)]
     named = make_title_questions(titles)
-    assert len(named.questions) == MAX_QUESTIONS
-    assert named.titles == 5_000
+    assert len(named) == MAX_QUESTIONS
     more = make_title_questions([*titles, *(f"Later {number}" for number in range(50))])
-    assert len(named.questions.keys() & more.questions.keys()) > 0.9 * MAX_QUESTIONS
-    assert count_found_first(named, {}).metadata()["asked_of"] == "a seeded sample"
+    assert len(named.keys() & more.keys()) > 0.9 * MAX_QUESTIONS
 
 
 def test_a_post_of_the_same_title_is_as_good_and_another_one_is_not() -> None:
@@ -66,7 +60,6 @@ def test_a_post_of_the_same_title_is_as_good_and_another_one_is_not() -> None:
     ],
 )
 def test_three_in_a_hundred_may_be_missed(asked: int, first: int, holds: bool) -> None:
-    named = TitleQuestions({str(number): "" for number in range(asked)}, asked, 0)
-    found = TitleSearchResult(named, first, ())
+    found = TitleSearchResult(asked, first)
     assert found.passes is holds
     assert found.metadata()["least_share"] == MIN_FOUND_FIRST_SHARE

@@ -74,15 +74,8 @@ def recognises(archive: Archive) -> bool:
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield complete entries; `include` may contain `drafts` (for Blogger's export)."""
-    seen_ids: set[str] = set()
     for name in _list_feeds(archive):
-        for outcome in _read_feed(archive, name, include):
-            if isinstance(outcome, ExportRecord):
-                if outcome.source_id in seen_ids:
-                    yield Skipped(outcome.source_id, "duplicate")
-                    continue
-                seen_ids.add(outcome.source_id)
-            yield outcome
+        yield from _read_feed(archive, name, include)
 
 
 def _list_feeds(archive: Archive) -> list[str]:

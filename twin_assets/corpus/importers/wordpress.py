@@ -60,16 +60,9 @@ def recognises(archive: Archive) -> bool:
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield published posts; `include` may add `drafts` and `private` (also password-protected)."""
-    source_ids: set[str] = set()
     for name in _list_exports(archive):
         try:
-            for outcome in _read_items(archive, name, include):
-                if isinstance(outcome, ExportRecord):
-                    if outcome.source_id in source_ids:
-                        yield Skipped(outcome.source_id, "duplicate")
-                        continue
-                    source_ids.add(outcome.source_id)
-                yield outcome
+            yield from _read_items(archive, name, include)
         except MemberError as error:
             yield Skipped(name, error.reason)
 
