@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -40,19 +41,8 @@ CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
 """Version of the rules below; changing it cleans every post again."""
 
 RAW_COLUMNS = (
-    "source",
-    "source_id",
-    "title",
-    "url",
-    "author",
-    "kind",
-    "text",
-    "markup",
-    "language",
-    "created_at",
-    "content_hash",
-    "deleted",
-    "problem",
+    *("source", "source_id", "title", "url", "author", "kind", "text", "markup", "language"),
+    *("created_at", "content_hash", "deleted", "problem"),
 )
 """Columns of `raw_posts` that `prepare_posts` reads."""
 
@@ -213,12 +203,13 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
     redact = partial(privacy.redact, region=language)
     redacted_title, redacted_text = redact(title), redact(text)
     row["title"] = redacted_title.text
+    counts = Counter(redacted_title.counts) + Counter(redacted_text.counts)
     if not row["dropped_because"]:
         row |= {
             "text": redacted_text.text,
             "words": count_words(redacted_text.text),
             "language": language,
-            "personal": _sum_counts(redacted_title.counts, redacted_text.counts),
+            "personal": [{"kind": kind, "count": count} for kind, count in sorted(counts.items())],
             "lines": boilerplate.line_hashes(redacted_text.text),
         }
         if row["words"] < MIN_WORDS:
@@ -243,14 +234,6 @@ def _choose_language(text: str, *, declared: str) -> str:
         if language == UNDETERMINED and declared
         else language
     )
-
-
-def _sum_counts(*counts_by_field: Mapping[str, int]) -> list[dict[str, Any]]:
-    kinds = sorted({kind for counts in counts_by_field for kind in counts})
-    return [
-        {"kind": kind, "count": sum(counts.get(kind, 0) for counts in counts_by_field)}
-        for kind in kinds
-    ]
 
 
 def _document_row(row: Mapping[str, Any]) -> dict[str, Any]:

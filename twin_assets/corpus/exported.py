@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
@@ -154,8 +153,3 @@ class Exports:
                     )
             self._reading = reading
         return self._reading
-
-
-def format_export_names(paths: Iterable[Path]) -> str:
-    """Return the file names of the exports for a message."""
-    return ", ".join(path.name for path in paths)

@@ -23,7 +23,6 @@ from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import read_post
 from twin_assets.corpus.importers.publication import NOT_YET_PUBLISHED
 from twin_assets.corpus.importers.record import ExportRecord
-from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.raw_rows import (
     build_empty_row,
@@ -252,13 +251,12 @@ def _build_raw_post_row(
         try:
             # The row describes the bytes that were read; a file that has changed since the scan is
             # read again next time.
-            body, file_hash = inventory.posts[source_id][1].read()
-            site = Site.from_json(str(row["site"]))
             folder, file = inventory.posts[source_id]
+            body, file_hash = file.read()
             post = read_post(
                 body,
                 source_id=source_id,
-                site=site,
+                site=folder.site,
                 added_at=lambda: inventory.added_at(source_id, folder, file),
             )
             if post.remark:

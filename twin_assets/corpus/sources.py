@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_assets.corpus.exported import Exports, format_export_names
+from twin_assets.corpus.exported import Exports
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
@@ -94,7 +94,7 @@ class AuthorSources:
             f"{count} × {reason}" for reason, count in sorted(records.excluded.items())
         )
         raise TwinError(
-            f"import posts from {format_export_names(exports.paths)}",
+            f"import posts from {', '.join(path.name for path in exports.paths)}",
             found=f"no post to import in the {exports.importer.title} ({exclusions or 'empty'})",
             next_step="request the whole archive from the platform, or add the kinds of posts to "
             "import to the author's `include`",

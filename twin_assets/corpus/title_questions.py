@@ -115,10 +115,7 @@ def select_typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataF
     )
     titled_posts = documents.with_columns(
         pl.when(pl.col("title") == "")
-        .then(
-            first_words.fill_null("").str.replace_all(r"\s+", " ").str.strip_chars_end(".,;:!?")
-            + " …"
-        )
+        .then(first_words + " …")
         .otherwise(pl.col("title"))
         .alias("title")
     )
@@ -183,13 +180,8 @@ def question_from_title(title: str, *, text: str = "", language: str = "en") -> 
     return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title)
 
 
-def question_quoting_title(title: str, *, language: str = "en") -> str:
-    """Return one question that quotes a post's whole title."""
-    return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title.strip())
-
-
 def extract_quoted_title(question: str) -> str:
-    """Return the title that a question from `question_quoting_title` quotes, or an empty string."""
+    """Return the title that a question from `question_from_title` quotes, or an empty string."""
     for wording in _GENERIC_QUESTIONS.values():
         prefix, suffix = wording.split("{title}")
         if question.startswith(prefix) and question.endswith(suffix):

@@ -14,8 +14,7 @@ import pytest
 from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.knowledge import chunking, chunks, embeddings
-from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
-from twin_assets.knowledge.named_titles import search_by_title
+from twin_assets.knowledge.embedding import embed_chunks
 from twin_resources.authors import Author, write_author
 from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
 from twin_resources.models.retrieval.retrieval import Retriever
@@ -52,7 +51,6 @@ def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materi
                     embeddings.embeddings,
                     chunks.no_chunk_is_truncated,
                     embeddings.every_chunk_is_searchable,
-                    embeddings.a_named_post_is_found_first,
                 ],
                 "ada",
                 instance,
@@ -212,36 +210,6 @@ def test_chunks_of_the_release_before_are_searched_and_cut_anew(
     found = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
     assert found.passages[0].document_id == "b"
     assert materialize(posts)["embeddings"]["bytes_written"] == 0
-
-
-def test_posts_whose_titles_were_not_indexed_are_not_found_by_name(
-    materialize: Materialize, tables: Tables, home_with_embedder: Settings
-) -> None:
-    materialize({"a": ("Clock", "The clock in the hall went to the workshop in spring.")})
-    embedder = load_embedder(home_with_embedder)
-    names = [f"post-{number}" for number in range(60)]
-    one = tables.read("embeddings", "ada")
-    alike = pl.concat([one] * len(names)).with_columns(
-        pl.Series("chunk_id", names),
-        pl.Series("document_id", names),
-        pl.Series("title", [f"On number {name}" for name in names]),
-        indexed_text=pl.col("text"),
-    )
-    store_rows(
-        tables,
-        "embeddings",
-        "ada",
-        alike,
-        key="chunk_id",
-        schema=embedding_columns(embedder.dimension),
-    )
-    found = search_by_title(tables, Retriever(tables.base_uri, embedder), "ada", language="en")
-    assert found.question_count == len(names)
-    assert found.found_first_count <= 40, (
-        "twenty candidates of each search are all that a name can choose from"
-    )
-    assert not found.passes
-    assert set(found.missed) <= set(names)
 
 
 def test_another_embedder_names_chunks_anew() -> None:

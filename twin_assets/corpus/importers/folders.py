@@ -85,10 +85,6 @@ class PostFile:
     stored: StoredObject | None = None
 
     @property
-    def path(self) -> Path:
-        return Path(self.location)
-
-    @property
     def address(self) -> str:
         """The absolute path or `s3://bucket/key`, as text that can be stored."""
         return (
@@ -102,7 +98,7 @@ class PostFile:
             OSError: the file cannot be read now.
         """
         if self.stored is None:
-            body = self.path.read_bytes()
+            body = Path(self.location).read_bytes()
             return body, hashlib.sha256(body).hexdigest()
         try:
             return read_object(self.address, self.stored), self.file_hash

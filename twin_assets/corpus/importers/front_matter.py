@@ -31,6 +31,8 @@ _FENCE = re.compile(
     r"^(?(1)(?:---|\.\.\.|;;;)|(?:\+\+\+|---))[ \t]*(?:\r?\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
+# JBake's `key=value` lines.
+_JBAKE = re.compile(r"\A((?:[\w.-]+=[^\r\n]*\r?\n)+)~{3,}[ \t]*(?:\r?\n|\Z)")
 # A fence with too few or too many marks still opens front matter if a post's fields follow.
 _DAMAGED_FENCE = re.compile(
     r"\A(?:(-{2}|-{4,}|—+-*)|\+{2}|\+{4,})[ \t]*\r?\n(.*?)^(?:-{2,}|—+-*|\+{2,})[ \t]*(?:\r?\n|\Z)",
@@ -164,6 +166,10 @@ def _split_fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], 
             not damaged or _has_post_fields(fields, visibility_fields=fields)
         ):
             return fields, text[match.end() :]
+    if jbake_match := _JBAKE.match(text):
+        lines = [line.partition("=") for line in jbake_match[1].splitlines()]
+        fields = {key.strip().lower(): value.strip() for key, _, value in lines}
+        return fields, text[jbake_match.end() :]
     return None
 
 

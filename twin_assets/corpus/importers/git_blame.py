@@ -101,12 +101,7 @@ def read_additions(folder: Path) -> dict[str, Addition]:
     if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
         return {}
     arguments = (
-        "log",
-        "-z",
-        "--relative",
-        "--no-merges",
-        "--format=tformat:%at %P",
-        "--name-status",
+        *("log", "-z", "--relative", "--no-merges", "--format=tformat:%at %P", "--name-status"),
     )
     try:
         output = _git(folder, *arguments, "-M", "--diff-filter=AR", "HEAD", "--", ".")

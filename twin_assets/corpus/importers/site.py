@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _LATER_FIELDS = ("within", "data")
@@ -71,16 +70,6 @@ class Site:
         return json.dumps(
             {name: value for name, value in fields.items() if value or name not in _LATER_FIELDS}
         )
-
-    @classmethod
-    def from_json(cls, text: str) -> Site:
-        fields: dict[str, Any] = json.loads(text)
-        for name in ("languages", "folders"):
-            fields[name] = tuple(fields[name])
-        fields["data"] = tuple(
-            (scope, fields_json) for scope, fields_json in fields.get("data", ())
-        )
-        return cls(**fields)
 
     def find_language(self, source_id: str) -> str:
         """Return the language in a path (`post.fr.md`, `content/fr/post.md`), or the site's."""

@@ -81,20 +81,8 @@ PAGE_REASONS = frozenset(
 
 DOCUMENT_SUFFIXES = frozenset(
     {"rst", "org", "adoc", "asciidoc", "asc", "ipynb", "qmd", "rmd", "txt", "textile", "docx"}
-    | {
-        "dj",
-        "odt",
-        "pdf",
-        "doc",
-        "rtf",
-        "epub",
-        "tex",
-        "wiki",
-        "mediawiki",
-        "creole",
-        "opml",
-        "pages",
-    }
+    | {"dj", "odt", "pdf", "doc", "rtf", "epub", "tex", "wiki", "mediawiki", "creole", "opml"}
+    | {"pages"}
 )
 """Suffixes of files that contain text, supported or not; pictures and code are excluded."""
 

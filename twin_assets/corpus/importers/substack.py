@@ -45,14 +45,8 @@ _WIDGETS = frozenset(
     | {"subscription-widget-wrap-editor", "subscription-widget", "install-substack-app-embed"}
     | {"community-chat", "directMessage", "poll-embed", "sponsorship-campaign-embed", "hide-text"}
     | {"embedded-post-wrap", "embedded-publication-wrap", "digest-post-embed", "comment"}
-    | {
-        "tweet",
-        "twitter-embed",
-        "instagram",
-        "instagram-embed-wrap",
-        "tiktok-wrap",
-        "image-link-expand",
-    }
+    | {"tweet", "twitter-embed", "instagram", "instagram-embed-wrap", "tiktok-wrap"}
+    | {"image-link-expand"}
     | {"youtube-wrap", "vimeo-wrap", "spotify-wrap", "soundcloud-wrap", "bandcamp-wrap"}
     | {"apple-podcast-container", "github-gist", "native-audio-embed", "native-video-embed"}
     | {"file-embed-wrapper", "datawrapper-wrap", "prediction-market-wrap", "cashtag-wrap"}

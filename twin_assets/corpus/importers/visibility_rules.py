@@ -126,14 +126,7 @@ _STRICTEST_FIRST = (
 )
 # Tables whose members are the post's fields, such as Zola's `[extra]` and Hugo's `[params]`.
 _NESTED_TABLES = (
-    "extra",
-    "params",
-    "meta",
-    "metadata",
-    "page",
-    "post",
-    "publication",
-    "publishing",
+    *("extra", "params", "meta", "metadata", "page", "post", "publication", "publishing"),
 )
 _FIELD_LINE = re.compile(
     r"[ \t]*(?:[-*>][ \t]+)?[\"']?([^\W\d_][\w-]{1,30}(?:[ ][\w-]{1,30}){0,2})[\"']?"
