@@ -146,10 +146,7 @@ class Exports:
             reading = ExportReading(self.name)
             for path in self.paths:
                 with open_archive(path) as archive:
-                    reading.add(
-                        self.importer.read(archive, include=self.include),
-                        include=self.include,
-                        archive=archive,
-                    )
+                    items = self.importer.read(archive, include=self.include)
+                    reading.add(items, include=self.include, archive=archive)
             self._reading = reading
         return self._reading

@@ -21,6 +21,7 @@ from twin_assets.corpus.cleaning_account import count_values
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
 from twin_assets.corpus.importing import STORED_COLUMNS
 from twin_assets.corpus.inventory import take_inventory
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -89,8 +90,7 @@ def read_stored_import(store: Tables, author: str) -> pl.DataFrame | None:
 
 def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
     """Return the stored rows of `raw_posts` with these source ids."""
-    quoted_ids = ", ".join("'" + source_id.replace("'", "''") + "'" for source_id in source_ids)
-    return store.read("raw_posts", author, where=f"source_id IN ({quoted_ids})")
+    return store.read("raw_posts", author, where=sql_in_filter("source_id", source_ids))
 
 
 def load_erased_posts_filter(store: Tables, author: str) -> ErasedPosts:

@@ -67,12 +67,11 @@ class PostFile:
 
     Attributes:
         source_id: path in its source, in NFC, with `/` as separator; the same on every machine.
-        location: its current path, or an S3 object's name under the prefix. It may contain bytes
-            that are not UTF-8, so it is never stored.
+        location: its current path, or `s3://bucket/key`. A path may contain bytes that are not
+            UTF-8, so it is never stored.
         file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file cannot be read now.
         problem: why the file was not read (`unreadable`, `too_large`), or "".
         has_front_matter: whether the file begins like front matter.
-        bucket: the bucket of an S3 object, or "".
         stored: the S3 object, or None.
     """
 
@@ -81,15 +80,12 @@ class PostFile:
     file_hash: str
     problem: str = ""
     has_front_matter: bool = False
-    bucket: str = ""
     stored: StoredObject | None = None
 
     @property
     def address(self) -> str:
         """The absolute path or `s3://bucket/key`, as text that can be stored."""
-        return (
-            f"s3://{self.bucket}/{self.stored.key}" if self.stored else display_path(self.location)
-        )
+        return display_path(self.location)
 
     def read(self) -> tuple[bytes, str]:
         """Return the bytes and their `file_hash`.
@@ -227,11 +223,8 @@ def scan_prefix(source: str) -> Folder:
             continue
         problem = "too_large" if stored_object.size > max_file_bytes(source_id) else ""
         etag = f"etag:{stored_object.etag}"
-        posts.append(
-            PostFile(
-                source_id, stored_object.name, etag, problem, bucket=bucket, stored=stored_object
-            )
-        )
+        location = f"s3://{bucket}/{stored_object.key}"
+        posts.append(PostFile(source_id, location, etag, problem, stored=stored_object))
     return Folder(
         source=normalize_address(source),
         layout=layout,

@@ -298,7 +298,7 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
     try:
         fields, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as error:
-        if re.match(r"\A\{\s*\n\s*[\"']?[\w .-]+[\"']?\s*:", text):
+        if re.match(r'\A\{\s*\n\s*"[\w .-]+"\s*:', text):
             raise BrokenFrontMatterError(" ".join(str(error).split())) from error
         return {}, text
     line_end = re.match(r"[ \t]*(?:\r?\n|\Z)", text[end:])

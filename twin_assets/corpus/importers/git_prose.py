@@ -228,7 +228,10 @@ def _build_file_record(
         return Skipped(path, hidden_reason)
     if head.text.endswith(head.body):  # otherwise the fields are below the title and stay
         lines = lines[head.text.removesuffix(head.body).count("\n") :]
-    blocks = [(block, _is_by_author(block, emails)) for block in _split_blocks(lines)]
+    blocks = [
+        (block, all(line.email in emails for line in block if line.text.strip()))
+        for block in _split_blocks(lines)
+    ]
     author_lines = [
         line for block, is_kept in blocks if is_kept for line in block if line.text.strip()
     ]
@@ -237,6 +240,7 @@ def _build_file_record(
     text = _join_blocks(blocks)
     line_count = sum(bool(line.text.strip()) for line in lines)
     is_markdown = bool(_MARKDOWN.search(path))
+    _, name_title = split_date_and_title(path.rsplit("/", 1)[-1])
     title = (
         front_matter.get_text_field(head.fields, "title") if len(author_lines) == line_count else ""
     )
@@ -245,7 +249,7 @@ def _build_file_record(
         source_id=f"{repository_id}/{path}",
         text=text + "\n",
         kind="article",
-        title=title or (find_first_heading(text) if is_markdown else "") or _derive_title(path),
+        title=title or (find_first_heading(text) if is_markdown else "") or name_title,
         url=f"{base_url}/{path}" if base_url else "",
         author=max(author_lines, key=lambda line: line.written_at).author,
         byline=f"git blame: {len(author_lines)} of {line_count} lines",
@@ -299,10 +303,6 @@ def _split_blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
         yield block
 
 
-def _is_by_author(block: Sequence[BlamedLine], emails: frozenset[str]) -> bool:
-    return all(line.email in emails for line in block if line.text.strip())
-
-
 def _join_blocks(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
     """Join the kept blocks unchanged, separating blocks around a gap with a blank line."""
     text, has_gap = b"", False
@@ -312,11 +312,6 @@ def _join_blocks(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
             text += separator + b"".join(line.text for line in block)
         has_gap = not is_kept
     return text.decode("utf-8").strip("\n")
-
-
-def _derive_title(path: str) -> str:
-    name = path.rsplit("/", 1)[-1]
-    return split_date_and_title(name)[1]
 
 
 def _build_web_url(folder: Path) -> str:
