@@ -62,7 +62,23 @@ class RawPosts(dy.Schema):
 COUNTS_BY_KIND = dy.List(dy.Struct({"kind": dy.String(), "count": dy.Int64(min=1)}))
 
 
-class PreparedPosts(dy.Schema):
+class _Documents(dy.Schema):
+    """The columns that a post has before and after the verdict over all posts."""
+
+    document_id = dy.String(primary_key=True, min_length=1)
+    source_id = dy.String(min_length=1)
+    source = dy.String()
+    kind = dy.String()
+    title = dy.String()
+    url = dy.String()
+    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    byline = dy.String()
+    text = dy.String()
+    language = dy.String()
+    words = dy.Int64(min=0)
+
+
+class PreparedPosts(_Documents):
     """Table `prepared_posts`: each row of `raw_posts`, cleaned separately.
 
     `text` is Markdown (NFC, `\\n` line ends) with personal data replaced. It is stored even if the
@@ -71,17 +87,6 @@ class PreparedPosts(dy.Schema):
     author. `fields_hash` changes with any change to the row.
     """
 
-    document_id = dy.String(primary_key=True, min_length=1)
-    source_id = dy.String(min_length=1)
-    source = dy.String()
-    kind = dy.String()
-    title = dy.String()
-    url = dy.String()
-    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
-    byline = dy.String()
-    text = dy.String()
-    language = dy.String()
-    words = dy.Int64(min=0)
     dropped_because = dy.String()
     content_hash = dy.String(min_length=1)
     lines = dy.List(dy.Int64())
@@ -89,7 +94,7 @@ class PreparedPosts(dy.Schema):
     fields_hash = dy.String(min_length=1)
 
 
-class CleanedDocuments(dy.Schema):
+class CleanedDocuments(_Documents):
     """One row for every row of `raw_posts`: kept, or dropped with the reason.
 
     `text` is Markdown (NFC, `\\n` line ends), and empty if the document is dropped. `words` counts
@@ -98,17 +103,6 @@ class CleanedDocuments(dy.Schema):
     `copies`. `personal` counts the replacements by kind.
     """
 
-    document_id = dy.String(primary_key=True, min_length=1)
-    source_id = dy.String(min_length=1)
-    source = dy.String()
-    kind = dy.String()
-    title = dy.String()
-    url = dy.String()
-    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
-    byline = dy.String()
-    text = dy.String()
-    language = dy.String()
-    words = dy.Int64(min=0)
     kept = dy.Bool()
     dropped_because = dy.String()
     duplicate_of = dy.String()

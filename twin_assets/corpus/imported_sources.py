@@ -66,12 +66,13 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
             schema=column_types(RawPosts),
             row_key="source_id",
         )
+    encodings = store.read("raw_posts", author.slug, columns=["encoding"], where="encoding != ''")
     post_changes = importing.count_changes(frame, stored_posts)
     failed_sources = [str(source) for source in inventory.failed]
     counts = {
         **{f"posts_{kind}": count for kind, count in post_changes.items()},
         "posts": frame.filter(~pl.col("deleted")).height,
-        "converted_from": count_encodings(store, author.slug),
+        "converted_from": count_values(encodings["encoding"]),
         "layouts": inventory.layouts,
         "files_that_are_no_posts": inventory.skipped,
         "left_out_of_exports": inventory.count_excluded_items(),
@@ -98,9 +99,3 @@ def load_erased_posts_filter(store: Tables, author: str) -> ErasedPosts:
     from twin_resources.erasure.journal import forgotten_posts
 
     return forgotten_posts(store.state, author)
-
-
-def count_encodings(store: Tables, author: str) -> dict[str, int]:
-    """Return the number of stored posts by the encoding they had, most frequent first."""
-    rows = store.read("raw_posts", author, columns=["encoding"], where="encoding != ''")
-    return count_values(rows["encoding"])
