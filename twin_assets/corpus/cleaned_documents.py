@@ -13,12 +13,16 @@ import dagster as dg
 
 from twin_assets.corpus import (
     claims_tables,
-    cleaned_documents_report,
     cleaning,
     cleaning_account,
     document_claims,
 )
-from twin_assets.corpus.cleaning_tables import CLEANED, QUARANTINE, update_cleaned_documents
+from twin_assets.corpus.cleaning_tables import (
+    CLEANED,
+    QUARANTINE,
+    document_statistics,
+    update_cleaned_documents,
+)
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
@@ -43,7 +47,7 @@ def cleaned_documents(
             "posts_cleaned": run.prepared.computed,
             "posts_compared": run.similar.computed,
             "quarantined": run.quarantined.rows,
-            **cleaned_documents_report.metadata(tables, author),
+            **document_statistics(tables, author.slug),
         },
     )
 

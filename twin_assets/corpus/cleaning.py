@@ -49,24 +49,10 @@ RAW_COLUMNS = (
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
-    """Clean all posts of an author in memory, with the same result as the asset.
-
-    Args:
-        posts: `RAW_COLUMNS`.
-        names: the author's name and aliases; without names, no byline is foreign.
-
-    Returns:
-        One row per post (`corpus_tables.CleanedDocuments`), in the order of the posts, without the
-        posts that `clean_and_quarantine` quarantines.
-    """
-    return clean_and_quarantine(posts, names=names)[0]
-
-
 def clean_and_quarantine(
     posts: pl.DataFrame, *, names: Sequence[str] = ()
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Clean all posts in memory and separate the documents that violate a claim.
+    """Clean all posts in memory, as the asset does, and separate those that violate a claim.
 
     Args:
         posts: `RAW_COLUMNS`.

@@ -127,15 +127,6 @@ class Exports:
         self.paths = tuple(path for _, path in dated_exports)
         self._reading: ExportReading | None = None
 
-    @property
-    def name(self) -> str:
-        return self.importer.name
-
-    @property
-    def is_full_export(self) -> bool:
-        """Whether missing posts count as deleted; false for a feed, which has only recent posts."""
-        return not self.importer.latest_only
-
     def read(self) -> ExportReading:
         """Return the content of the exports, which is parsed only once.
 
@@ -143,7 +134,7 @@ class Exports:
             TwinError: an export can no longer be opened.
         """
         if self._reading is None:
-            reading = ExportReading(self.name)
+            reading = ExportReading(self.importer.name)
             for path in self.paths:
                 with open_archive(path) as archive:
                     items = self.importer.read(archive, include=self.include)

@@ -25,7 +25,6 @@ from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.erasure.journal import ErasedPosts
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
 
@@ -46,8 +45,10 @@ class ImportedPosts:
 
 def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     """Read an author's sources and bring `raw_posts` up to date."""
+    from twin_resources.erasure.journal import forgotten_posts
+
     stored_posts = read_stored_import(store, author.slug)
-    erased_posts = load_erased_posts_filter(store, author.slug)
+    erased_posts = forgotten_posts(store.state, author.slug)
     with TemporaryDirectory(prefix="twin-import-") as scratch:
         inventory = take_inventory(author.sources, include=author.include, scratch=Path(scratch))
         frame = importing.build_inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
@@ -92,10 +93,3 @@ def read_stored_import(store: Tables, author: str) -> pl.DataFrame | None:
 def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
     """Return the stored rows of `raw_posts` with these source ids."""
     return store.read("raw_posts", author, where=sql_in_filter("source_id", source_ids))
-
-
-def load_erased_posts_filter(store: Tables, author: str) -> ErasedPosts:
-    """Return a filter for the author's erased posts, which must not be imported again."""
-    from twin_resources.erasure.journal import forgotten_posts
-
-    return forgotten_posts(store.state, author)

@@ -28,7 +28,6 @@ from twin_assets.corpus.raw_rows import (
     build_empty_row,
     build_post_row,
     build_record_row,
-    upgrade_stored_row,
 )
 from twin_assets.corpus.sources import IMPORT_VERSION
 
@@ -241,10 +240,11 @@ def _build_raw_post_row(
     if source_id in records:
         fields = build_record_row(records[source_id])
     elif source_id in stored_rows:
-        fields, problem = (
-            upgrade_stored_row(stored_rows[source_id]),
-            str(stored_rows[source_id]["problem"]),
-        )
+        # A column that an earlier version of the table lacks is empty.
+        empty_row = build_empty_row(source_id, deleted=False)
+        stored_row = stored_rows[source_id]
+        fields = {name: stored_row.get(name, value) for name, value in empty_row.items()}
+        problem = str(stored_row["problem"])
     elif str(row["source"]) in inventory.export_importers and not row["deleted"]:
         problem = "unreadable"
     elif not row["deleted"] and not problem:

@@ -105,7 +105,7 @@ class Inventory:
             return str(stored_row["source"]) in self.export_importers
         export_content = exports.read()
         is_withheld = export_content.is_withheld(str(stored_row["source_id"]))
-        return not is_withheld and (not exports.is_full_export or export_content.has_failed)
+        return not is_withheld and (exports.importer.latest_only or export_content.has_failed)
 
     def find_unlisted_folder(self, stored_row: Mapping[str, Any]) -> Folder | None:
         """Return the source whose unlistable folder may contain a missing file, or None.

@@ -230,12 +230,14 @@ def _read_sources(
     Returns:
         The inventory, the rows of `raw_posts`, and the changes since the stored import.
     """
+    from twin_resources.erasure.journal import forgotten_posts
+
     with (
         _open_stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
         stored = imported_sources.read_stored_import(tables, slug) if tables else None
-        erased_posts = imported_sources.load_erased_posts_filter(tables, slug) if tables else None
+        erased_posts = forgotten_posts(tables.state, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
         frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = importing.read_rows(
@@ -346,14 +348,9 @@ def _build_remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
     warnings: list[str] = []
     for remark, source_ids in remarks.items():
         problem, cure = _REMARK_TEXTS.get(remark, (remark.replace("_", " "), ""))
-        more = (
-            f" and {len(source_ids) - MAX_NAMED_FILES:,} more"
-            if len(source_ids) > MAX_NAMED_FILES
-            else ""
-        )
-        names = ", ".join(sorted(source_ids)[:MAX_NAMED_FILES])
+        names = ", ".join(_name_first(sorted(source_ids)))
         end = f"; {cure}" if cure else ""
-        warnings.append(f"{format_count(len(source_ids), 'post')} {problem}: {names}{more}{end}")
+        warnings.append(f"{format_count(len(source_ids), 'post')} {problem}: {names}{end}")
     return warnings
 
 
@@ -428,10 +425,14 @@ def _list_first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
     """Return the first dropped files by reason, and the number of further files."""
     names_by_kind: dict[str, list[str]] = {}
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
-        names = rows["source_id"].to_list()
-        more = [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []
-        names_by_kind[str(reason)] = [*names[:MAX_NAMED_FILES], *more]
+        names_by_kind[str(reason)] = _name_first(rows["source_id"].to_list())
     return names_by_kind
+
+
+def _name_first(names: Sequence[str]) -> list[str]:
+    """Return the first names, and the number of further ones."""
+    more = [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []
+    return [*names[:MAX_NAMED_FILES], *more]
 
 
 def _format_counts(counts: Mapping[str, int]) -> str:

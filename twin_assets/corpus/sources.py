@@ -92,7 +92,7 @@ class AuthorSources:
         """
         exports = self.exports[name]
         records = exports.read()
-        if len(records) or not exports.is_full_export:
+        if len(records) or exports.importer.latest_only:
             return
         exclusions = ", ".join(
             f"{count} × {reason}" for reason, count in sorted(records.excluded.items())

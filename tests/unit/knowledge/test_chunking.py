@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.knowledge.small_tokenizer import small_tokenizer
 from twin_assets.corpus import importing
-from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
+from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import (
     CHUNK_TOKENS,
@@ -255,5 +255,5 @@ def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
 def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:
     inventory = take_inventory([shared_posts / "skeeto"])
     rows = importing.read_rows(importing.build_inventory_frame(inventory)[:60], inventory)
-    for text in clean_posts(rows.select(RAW_COLUMNS))["text"]:
+    for text in clean_and_quarantine(rows.select(RAW_COLUMNS))[0]["text"]:
         assert_holds(text, token_limit=256)

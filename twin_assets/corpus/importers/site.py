@@ -11,8 +11,6 @@ import json
 from dataclasses import asdict, dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-_LATER_FIELDS = ("within", "data")
-
 
 @dataclass(frozen=True)
 class Site:
@@ -62,14 +60,8 @@ class Site:
         return self.below + source_id.removeprefix(self.within)
 
     def as_json(self) -> str:
-        """Return all fields as JSON, but `_LATER_FIELDS` only if set.
-
-        Adding empty ones would change the JSON of every post and cause it to be read again.
-        """
-        fields = asdict(self)
-        return json.dumps(
-            {name: value for name, value in fields.items() if value or name not in _LATER_FIELDS}
-        )
+        """Return all fields as JSON, whose change causes every post to be read again."""
+        return json.dumps(asdict(self))
 
     def find_language(self, source_id: str) -> str:
         """Return the language in a path (`post.fr.md`, `content/fr/post.md`), or the site's."""
