@@ -134,7 +134,11 @@ def find_sources(
         for source in sources:
             if is_feed(str(source)):
                 try:
-                    matches, folder = _open_feed(str(source), scratch, stack)
+                    copy = download_feed(str(source), scratch)
+                    matches, folder = (
+                        [(feed.IMPORTER, stack.enter_context(open_archive(copy)))],
+                        None,
+                    )
                 except TwinError as error:
                     address = redact_url(str(source))
                     failures.append((FailedSource(feed.NAME, address, error.found), error))
@@ -204,11 +208,6 @@ def _open_bucket(source: str, scratch: Path, stack: ExitStack) -> SourceContent:
             shutil.copyfileobj(body, stream, 1 << 20)
         copies.append(copy)
     return _recognise_exports(copies, stack), folder
-
-
-def _open_feed(url: str, scratch: Path, stack: ExitStack) -> SourceContent:
-    copy = download_feed(url, scratch)
-    return [(feed.IMPORTER, stack.enter_context(open_archive(copy)))], None
 
 
 def _recognise_exports(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:

@@ -255,6 +255,7 @@ _BLOGGER = RefusedExport(
 _MALFORMED_FEED = RefusedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
 )
-_REFUSED = (_BLOGGER, _MALFORMED_FEED)
 # A missing entry is not necessarily deleted: a feed lists only its latest entries.
-IMPORTER = Importer(NAME, "RSS or Atom feed", recognises, read, _REFUSED, latest_only=True)
+IMPORTER = Importer(
+    NAME, "RSS or Atom feed", recognises, read, (_BLOGGER, _MALFORMED_FEED), latest_only=True
+)

@@ -10,20 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 TO_MARKDOWN = "convert it to a folder of Markdown files (one per post) and import that folder"
-
-
-class ReadExport(Protocol):
-    """A function that yields the parts of an export, with a `Skipped` for each unreadable one."""
-
-    def __call__(
-        self, archive: Archive, *, include: frozenset[str]
-    ) -> Iterator[ExportRecord | Skipped]: ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +56,8 @@ class Importer:
         name: `source` of its records (`linkedin`).
         title: the name that users know the format by (`LinkedIn data export`).
         recognises: cheap test of an archive's content, never of its name.
-        read: reader of an archive; `include` is a subset of `record.OPT_INS`.
+        read: function of an archive and of `include`, a subset of `authors.OPT_INS`, that yields
+            the parts of the export, with a `Skipped` for each unreadable one.
         refused_exports: exports rejected if no importer recognises an archive; the first match
             applies.
         allows_markdown_posts: whether a folder with Markdown posts may be its export (a
@@ -77,7 +69,7 @@ class Importer:
     name: str
     title: str
     recognises: Callable[[Archive], bool]
-    read: ReadExport
+    read: Callable[..., Iterator[ExportRecord | Skipped]]
     refused_exports: tuple[RefusedExport, ...] = ()
     allows_markdown_posts: bool = False
     latest_only: bool = False
