@@ -56,7 +56,7 @@ def folder_of(author: str) -> Path:
 
 def cleaned(author: str, *, chance: random.Random) -> pl.DataFrame:
     """`cleaned_documents` of an author: all posts, or `POSTS_EACH` by lot."""
-    from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
+    from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
     from twin_assets.corpus.corpus_tables import RawPosts, column_types
     from twin_assets.corpus.importers.post_head import UnreadablePostError
     from twin_assets.corpus.importers.posts import read_post
@@ -86,7 +86,7 @@ def cleaned(author: str, *, chance: random.Random) -> pl.DataFrame:
         digest = hashlib.sha256(body).hexdigest()
         row = {**post, **known, "content_hash": digest}
         rows.append({column: row[column] for column in types})
-    return clean_posts(pl.DataFrame(rows, schema=types)).filter(pl.col("kept"))
+    return clean_and_quarantine(pl.DataFrame(rows, schema=types))[0].filter(pl.col("kept"))
 
 
 def drafts(author: str, *, chance: random.Random) -> pl.DataFrame:

@@ -97,7 +97,6 @@ def test_only_the_thin_files_of_a_stage_import_dagster() -> None:
         "tables_io_manager",
         "analytics/sql_models",
         "contract_checks",
-        "corpus/cleaned_documents_report",
         "feedback/evidence_report",
         "serving/routing_report",
         "training/fine_tuning",

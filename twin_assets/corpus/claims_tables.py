@@ -1,7 +1,8 @@
 """Check the claims about the stored `cleaned_documents` of an author.
 
-Scope: checking the stored documents and counting the quarantined ones. Out of scope: measuring a
-document (`document_claims`), quarantining it (`cleaning_tables`), Dagster.
+Scope: checking the measurements of the stored documents, and counting the quarantined ones. Out of
+scope: measuring a document (`document_claims`, and `cleaning_tables` whenever one changes),
+quarantining it (`cleaning_tables`), Dagster.
 """
 # pyright: strict
 
@@ -16,17 +17,12 @@ import polars as pl
 from twin_assets.corpus import document_claims
 from twin_assets.corpus.cleaning_tables import CLEANED, MEASURED, QUARANTINE, author_names
 from twin_assets.corpus.contracts import FAILED_RULES
-from twin_assets.corpus.corpus_tables import column_types
-from twin_assets.corpus.document_claims import CLAIMS, DOCUMENT_COLUMNS, DocumentClaims
+from twin_assets.corpus.document_claims import CLAIMS
 from twin_resources.processes.wording import format_count
-from twin_resources.storage.tables.rows_by_id import read_by_id
-from twin_resources.storage.tables.tables import BATCH_ROWS
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import Tables
-
-__all__ = ["CLAIMS", "MAX_QUARANTINED_SETTING", "ExaminedClaim", "examine"]
 
 MAX_QUARANTINED_SETTING = "TWIN_MOST_QUARANTINED"
 _STORED_COLUMNS = ("document_id", "source_id", "byline", "kept", "dropped_because")
@@ -60,7 +56,7 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
     """
     slug = author.slug
     documents = tables.read(CLEANED, slug, columns=list(_STORED_COLUMNS))
-    measurements = _measure_documents(tables, slug).join(documents, on="document_id", how="semi")
+    measurements = tables.read(MEASURED, slug).join(documents, on="document_id", how="semi")
     claims = document_claims.check_claims(
         measurements, author_names(author), bylines=documents.select("document_id", "byline")
     )
@@ -95,43 +91,3 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
             )
         examined_claims[name] = ExaminedClaim(claim.holds and not exceeds_limit, counts, message)
     return examined_claims
-
-
-def _measure_documents(tables: Tables, author: str) -> pl.DataFrame:
-    """Return `DocumentClaims` of the stored documents.
-
-    Documents that changed since their last measurement are measured again, so a claim always
-    describes the stored text.
-    """
-    schema = column_types(DocumentClaims)
-    stored_measurements = (
-        tables.read(MEASURED, author) if tables.exists(MEASURED, author) else pl.DataFrame()
-    )
-    if not set(schema) <= set(stored_measurements.columns):
-        stored_measurements = pl.DataFrame(schema=schema)
-    unverified_rows = tables.unverified_rows(
-        CLEANED, author, claim="as_measured", version=document_claims.CLAIMS_VERSION
-    )
-    hashes: dict[str, str] = dict(
-        stored_measurements.select("document_id", "text_hash").iter_rows()
-    )
-    new_measurements: list[pl.DataFrame] = []
-    for batch in unverified_rows.read_batches(list(DOCUMENT_COLUMNS), rows=BATCH_ROWS):
-        rows = batch.filter(
-            [
-                hashes.get(name) != document_claims.hash_document_text(title, text)
-                for name, title, text in batch.select("document_id", "title", "text").iter_rows()
-            ]
-        )
-        if rows.height:
-            ids, columns = rows["source_id"], document_claims.SOURCE_COLUMNS
-            posts = read_by_id(tables, "raw_posts", author, "source_id", ids, columns)
-            new_measurements.append(document_claims.measure(rows, posts))
-    if not new_measurements:
-        unverified_rows.mark_verified()
-        return stored_measurements.select(schema.keys())
-    changed_measurements = pl.concat(new_measurements)
-    unchanged_measurements = stored_measurements.select(schema.keys()).join(
-        changed_measurements, on="document_id", how="anti"
-    )
-    return pl.concat([unchanged_measurements, changed_measurements])

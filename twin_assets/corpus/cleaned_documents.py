@@ -11,8 +11,18 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from twin_assets.corpus import claims_tables, cleaned_documents_report, cleaning
-from twin_assets.corpus.cleaning_tables import CLEANED, QUARANTINE, update_cleaned_documents
+from twin_assets.corpus import (
+    claims_tables,
+    cleaning,
+    cleaning_account,
+    document_claims,
+)
+from twin_assets.corpus.cleaning_tables import (
+    CLEANED,
+    QUARANTINE,
+    document_statistics,
+    update_cleaned_documents,
+)
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
@@ -37,7 +47,7 @@ def cleaned_documents(
             "posts_cleaned": run.prepared.computed,
             "posts_compared": run.similar.computed,
             "quarantined": run.quarantined.rows,
-            **cleaned_documents_report.metadata(tables, author),
+            **document_statistics(tables, author.slug),
         },
     )
 
@@ -52,24 +62,12 @@ def every_import_is_kept_or_explained(
     author = context.partition_key
     columns = ["source_id", "kept", "dropped_because"]
     quarantined_posts = tables.read(QUARANTINE, author, columns=["source_id"])
-    counts = cleaning.reconcile_posts(
+    counts = cleaning_account.reconcile_posts(
         tables.read("raw_posts", author, columns=["source_id"]),
         tables.read(CLEANED, author, columns=columns),
         quarantined=quarantined_posts["source_id"],
     )
-    return dg.AssetCheckResult(
-        passed=counts.is_balanced,
-        metadata={
-            "imported": counts.imported,
-            "kept": counts.kept,
-            "dropped": counts.dropped,
-            "quarantined": counts.quarantined,
-            "missing": counts.missing,
-            "unknown": counts.unknown,
-            "twice": counts.duplicated,
-            "without_reason": counts.without_reason,
-        },
-    )
+    return dg.AssetCheckResult(passed=cleaning_account.is_balanced(counts), metadata=dict(counts))
 
 
 @dg.multi_asset_check(
@@ -83,7 +81,7 @@ def every_import_is_kept_or_explained(
             partitions_def=authors,
             blocking=True,
         )
-        for name, description in claims_tables.CLAIMS.items()
+        for name, description in document_claims.CLAIMS.items()
     ],
 )
 def claims_of_cleaned_documents(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,7 +20,6 @@ import polars as pl
 
 from twin_assets.corpus import boilerplate, contracts, document_claims, near_duplicates
 from twin_assets.corpus.bylines import extract_author, extract_translator, is_translation
-from twin_assets.corpus.cleaning_account import PostCounts, count_dropped_by_reason, reconcile_posts
 from twin_assets.corpus.cleaning_verdicts import (
     MIN_WORDS,
     decide_verdicts,
@@ -37,64 +37,22 @@ from twin_assets.corpus.language import UNDETERMINED, count_words, detect_langua
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_resources import privacy
 
-__all__ = [
-    "CLEANING_VERSION",
-    "MIN_WORDS",
-    "RAW_COLUMNS",
-    "PostCounts",
-    "broken_claims",
-    "clean_and_quarantine",
-    "clean_posts",
-    "count_dropped_by_reason",
-    "document_id_of",
-    "document_rows",
-    "normalize_text",
-    "prepare_posts",
-    "reconcile_posts",
-    "select_quarantined_rows",
-]
-
 CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
 """Version of the rules below; changing it cleans every post again."""
 
 RAW_COLUMNS = (
-    "source",
-    "source_id",
-    "title",
-    "url",
-    "author",
-    "kind",
-    "text",
-    "markup",
-    "language",
-    "created_at",
-    "content_hash",
-    "deleted",
-    "problem",
+    *("source", "source_id", "title", "url", "author", "kind", "text", "markup", "language"),
+    *("created_at", "content_hash", "deleted", "problem"),
 )
 """Columns of `raw_posts` that `prepare_posts` reads."""
 
 _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
-    """Clean all posts of an author in memory, with the same result as the asset.
-
-    Args:
-        posts: `RAW_COLUMNS`.
-        names: the author's name and aliases; without names, no byline is foreign.
-
-    Returns:
-        One row per post (`corpus_tables.CleanedDocuments`), in the order of the posts, without the
-        posts that `clean_and_quarantine` quarantines.
-    """
-    return clean_and_quarantine(posts, names=names)[0]
-
-
 def clean_and_quarantine(
     posts: pl.DataFrame, *, names: Sequence[str] = ()
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Clean all posts in memory and separate the documents that violate a claim.
+    """Clean all posts in memory, as the asset does, and separate those that violate a claim.
 
     Args:
         posts: `RAW_COLUMNS`.
@@ -231,12 +189,13 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
     redact = partial(privacy.redact, region=language)
     redacted_title, redacted_text = redact(title), redact(text)
     row["title"] = redacted_title.text
+    counts = Counter(redacted_title.counts) + Counter(redacted_text.counts)
     if not row["dropped_because"]:
         row |= {
             "text": redacted_text.text,
             "words": count_words(redacted_text.text),
             "language": language,
-            "personal": _sum_counts(redacted_title.counts, redacted_text.counts),
+            "personal": [{"kind": kind, "count": count} for kind, count in sorted(counts.items())],
             "lines": boilerplate.line_hashes(redacted_text.text),
         }
         if row["words"] < MIN_WORDS:
@@ -261,14 +220,6 @@ def _choose_language(text: str, *, declared: str) -> str:
         if language == UNDETERMINED and declared
         else language
     )
-
-
-def _sum_counts(*counts_by_field: Mapping[str, int]) -> list[dict[str, Any]]:
-    kinds = sorted({kind for counts in counts_by_field for kind in counts})
-    return [
-        {"kind": kind, "count": sum(counts.get(kind, 0) for counts in counts_by_field)}
-        for kind in kinds
-    ]
 
 
 def _document_row(row: Mapping[str, Any]) -> dict[str, Any]:

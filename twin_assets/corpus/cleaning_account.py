@@ -6,35 +6,17 @@ Scope: counting. Out of scope: cleaning, the Dagster check.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-
-@dataclass(frozen=True)
-class PostCounts:
-    """Post counts that show whether any post was lost between import and cleaning."""
-
-    imported: int
-    kept: int
-    dropped: int
-    quarantined: int
-    missing: int
-    unknown: int
-    duplicated: int
-    without_reason: int
-
-    @property
-    def is_balanced(self) -> bool:
-        errors = self.missing + self.unknown + self.duplicated + self.without_reason
-        accounted_posts = self.kept + self.dropped + self.quarantined
-        return not errors and accounted_posts == self.imported
+ACCOUNT_ERRORS = ("missing", "unknown", "twice", "without_reason")
 
 
 def reconcile_posts(
     raw: pl.DataFrame, cleaned: pl.DataFrame, *, quarantined: Iterable[str] = ()
-) -> PostCounts:
+) -> dict[str, int]:
     """Compare the imported posts with the cleaned rows by `source_id`, and count them.
 
     Posts are compared by identity, because sums would still match if one post were lost and another
@@ -44,6 +26,9 @@ def reconcile_posts(
         raw: `source_id` of the imported posts.
         cleaned: `source_id`, `kept` and `dropped_because`.
         quarantined: `source_id` of the quarantined rows.
+
+    Returns:
+        The counts of each outcome, and of each of `ACCOUNT_ERRORS`.
     """
     imported_ids, cleaned_ids, quarantined_ids = (
         set(raw["source_id"]),
@@ -53,20 +38,37 @@ def reconcile_posts(
     accounted_ids = cleaned_ids | quarantined_ids
     kept_rows = cleaned.filter(pl.col("kept"))
     dropped_rows = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
-    return PostCounts(
-        imported=len(imported_ids),
-        kept=kept_rows.height,
-        dropped=dropped_rows.height,
-        quarantined=len(quarantined_ids),
-        missing=len(imported_ids - accounted_ids),
-        unknown=len(accounted_ids - imported_ids),
-        duplicated=cleaned.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
-        without_reason=cleaned.height - kept_rows.height - dropped_rows.height,
-    )
+    return {
+        "imported": len(imported_ids),
+        "kept": kept_rows.height,
+        "dropped": dropped_rows.height,
+        "quarantined": len(quarantined_ids),
+        "missing": len(imported_ids - accounted_ids),
+        "unknown": len(accounted_ids - imported_ids),
+        "twice": cleaned.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
+        "without_reason": cleaned.height - kept_rows.height - dropped_rows.height,
+    }
+
+
+def is_balanced(counts: Mapping[str, int]) -> bool:
+    """Return whether no post was lost between import and cleaning (`reconcile_posts`)."""
+    accounted_posts = counts["kept"] + counts["dropped"] + counts["quarantined"]
+    return accounted_posts == counts["imported"] and not any(map(counts.get, ACCOUNT_ERRORS))
 
 
 def count_dropped_by_reason(cleaned: pl.DataFrame) -> dict[str, int]:
     """Return the number of dropped posts by `dropped_because`, most frequent first."""
-    dropped_rows = cleaned.filter(pl.col("dropped_because") != "")
-    counts = dropped_rows.group_by("dropped_because").len().sort("len", "dropped_because")
-    return {str(reason): int(count) for reason, count in reversed(counts.rows())}
+    return count_values(cleaned.filter(pl.col("dropped_because") != "")["dropped_because"])
+
+
+def count_values(values: pl.Series) -> dict[str, int]:
+    """Return how often each value occurs, the most frequent first."""
+    return sum_counts(Counter(map(str, values.to_list())))
+
+
+def sum_counts(*counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the sum of several counts, the largest first and equal ones by name."""
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from twin_assets.corpus import cleaning, contracts, document_claims, near_duplicates
+from twin_assets.corpus.cleaning_account import count_dropped_by_reason, count_values, sum_counts
 from twin_assets.corpus.cleaning_verdicts import (
     VERDICT_INPUT_COLUMNS,
     decide_verdicts,
@@ -53,6 +54,7 @@ BANDS_VERSION = (
     f"{near_duplicates.SHINGLE_WORDS} "
     f"words, {near_duplicates.MIN_SIMILARITY}"
 )
+_REPORT_COLUMNS = ("document_id", "language", "words", "kept", "dropped_because", "personal")
 _COMPARISON_BATCH_ROWS = 5_000  # each lookup scans the bands of all documents
 
 
@@ -136,6 +138,25 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         contracts.build_quarantine_columns(CleanedDocuments),
     )
     return CleaningRun(prepared_sync, similar_sync, measured_sync, cleaned_sync, quarantined_sync)
+
+
+def document_statistics(tables: Tables, author: str) -> dict[str, Any]:
+    """Return statistics about the stored documents, without any text, for the event log."""
+    documents = tables.read(CLEANED, author, columns=_REPORT_COLUMNS)
+    kept_documents = documents.filter("kept")
+    return {
+        "kept": kept_documents.height,
+        "words": int(kept_documents["words"].sum()),
+        "dropped": count_dropped_by_reason(documents),
+        "languages": count_values(kept_documents["language"]),
+        "replaced": sum_counts(
+            *(
+                {replaced["kind"]: replaced["count"]}
+                for replacements in documents["personal"].to_list()
+                for replaced in replacements
+            )
+        ),
+    }
 
 
 @dataclass(frozen=True)

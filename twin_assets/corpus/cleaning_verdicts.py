@@ -23,23 +23,15 @@ from twin_assets.corpus.bylines import (
     is_possible_handle,
     is_translation,
 )
-from twin_assets.corpus.near_duplicates import DocumentCopy, collapse_copies
+from twin_assets.corpus.near_duplicates import collapse_copies
 
 MIN_WORDS = 10
 """A shorter post is dropped as `too_short`. The limit is low because short notes are an author's
 writing too: the shortest of 1,871 notes has 13 words, including its title."""
 
 VERDICT_INPUT_COLUMNS = (
-    "document_id",
-    "source_id",
-    "source",
-    "url",
-    "published_at",
-    "byline",
-    "dropped_because",
-    "content_hash",
-    "lines",
-    "fields_hash",
+    *("document_id", "source_id", "source", "url", "published_at", "byline", "dropped_because"),
+    *("content_hash", "lines", "fields_hash"),
 )
 """Columns of `PreparedPosts` that this module reads."""
 
@@ -310,20 +302,14 @@ def _collapse_near_duplicates(prepared: pl.DataFrame, similar: pl.DataFrame) -> 
         .join(paired_ids.alias("document_id").to_frame(), on="document_id", how="semi")
         .join(prepared.select("document_id", "published_at", "source_id"), on="document_id")
     )
-    copies = {
-        name: DocumentCopy(name, words, (published_at or _LATEST, source_id))
+    # Of two copies of equal length the older one is kept.
+    ranks = {
+        name: (-words, published_at or _LATEST, source_id)
         for name, words, published_at, source_id in paired_documents.iter_rows()
     }
+    similarities = pairs.select("document_id", "other_id", "similarity").iter_rows()
     richer_by_id = collapse_copies(
-        copies,
-        {
-            (document_id, other_id)
-            if document_id < other_id
-            else (other_id, document_id): similarity
-            for document_id, other_id, similarity in pairs.select(
-                "document_id", "other_id", "similarity"
-            ).iter_rows()
-        },
+        ranks, {(min(pair), max(pair)): similarity for *pair, similarity in similarities}
     )
     return pl.DataFrame(
         {"document_id": list(richer_by_id.keys()), "richer": list(richer_by_id.values())},

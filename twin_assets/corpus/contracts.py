@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import dataframely as dy
 import polars as pl
 
+from twin_assets.corpus.cleaning_account import count_values
 from twin_assets.corpus.corpus_tables import column_types
 
 if TYPE_CHECKING:
@@ -116,11 +117,8 @@ def count_quarantined(tables: Tables, table: str, author: str) -> dict[str, int]
     """Return the number of quarantined rows by rule, or {} if the table does not exist."""
     if not tables.exists(table, author):
         return {}
-    rules = tables.read(table, author, columns=[FAILED_RULES])[FAILED_RULES].explode(
-        empty_as_null=True
-    )
-    counts = rules.drop_nulls().value_counts().sort("count", FAILED_RULES, descending=[True, False])
-    return {str(rule): int(count) for rule, count in counts.rows()}
+    rules = tables.read(table, author, columns=[FAILED_RULES])[FAILED_RULES]
+    return count_values(rules.explode(empty_as_null=True).drop_nulls())
 
 
 def _split_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFrame, pl.DataFrame]:

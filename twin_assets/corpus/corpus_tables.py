@@ -59,30 +59,26 @@ class RawPosts(dy.Schema):
         return ~pl.col("deleted") | ((pl.col("text") == "") & (pl.col("kind") == "tombstone"))
 
 
-class ImportSources(dy.Schema):
-    """One row per importer of an author, about the exports that it last read completely.
-
-    `digest` is the hash of the exports' bytes, their order, the opt-ins and the importing code.
-    While it is unchanged, nothing is parsed. `found` is the sum of `records` and `skipped`, and
-    `skipped_by_reason` is JSON.
-    """
-
-    source = dy.String(primary_key=True, min_length=1)
-    digest = dy.String(min_length=1)
-    found = dy.Int64(min=0)
-    records = dy.Int64(min=0)
-    skipped = dy.Int64(min=0)
-    skipped_by_reason = dy.String()
-
-    @dy.rule()
-    def nothing_is_lost(cls) -> pl.Expr:
-        return pl.col("found") == pl.col("records") + pl.col("skipped")
-
-
 COUNTS_BY_KIND = dy.List(dy.Struct({"kind": dy.String(), "count": dy.Int64(min=1)}))
 
 
-class PreparedPosts(dy.Schema):
+class _Documents(dy.Schema):
+    """The columns that a post has before and after the verdict over all posts."""
+
+    document_id = dy.String(primary_key=True, min_length=1)
+    source_id = dy.String(min_length=1)
+    source = dy.String()
+    kind = dy.String()
+    title = dy.String()
+    url = dy.String()
+    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    byline = dy.String()
+    text = dy.String()
+    language = dy.String()
+    words = dy.Int64(min=0)
+
+
+class PreparedPosts(_Documents):
     """Table `prepared_posts`: each row of `raw_posts`, cleaned separately.
 
     `text` is Markdown (NFC, `\\n` line ends) with personal data replaced. It is stored even if the
@@ -91,17 +87,6 @@ class PreparedPosts(dy.Schema):
     author. `fields_hash` changes with any change to the row.
     """
 
-    document_id = dy.String(primary_key=True, min_length=1)
-    source_id = dy.String(min_length=1)
-    source = dy.String()
-    kind = dy.String()
-    title = dy.String()
-    url = dy.String()
-    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
-    byline = dy.String()
-    text = dy.String()
-    language = dy.String()
-    words = dy.Int64(min=0)
     dropped_because = dy.String()
     content_hash = dy.String(min_length=1)
     lines = dy.List(dy.Int64())
@@ -109,7 +94,7 @@ class PreparedPosts(dy.Schema):
     fields_hash = dy.String(min_length=1)
 
 
-class CleanedDocuments(dy.Schema):
+class CleanedDocuments(_Documents):
     """One row for every row of `raw_posts`: kept, or dropped with the reason.
 
     `text` is Markdown (NFC, `\\n` line ends), and empty if the document is dropped. `words` counts
@@ -118,17 +103,6 @@ class CleanedDocuments(dy.Schema):
     `copies`. `personal` counts the replacements by kind.
     """
 
-    document_id = dy.String(primary_key=True, min_length=1)
-    source_id = dy.String(min_length=1)
-    source = dy.String()
-    kind = dy.String()
-    title = dy.String()
-    url = dy.String()
-    published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
-    byline = dy.String()
-    text = dy.String()
-    language = dy.String()
-    words = dy.Int64(min=0)
     kept = dy.Bool()
     dropped_because = dy.String()
     duplicate_of = dy.String()

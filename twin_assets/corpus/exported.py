@@ -1,34 +1,23 @@
 """Read the exports of one importer: its records by key, and counts of the excluded items.
 
-Scope: combining a platform's exports, the opt-ins, deciding when an export is read again. Out of
-scope: reading a format (`importers`), rows of `raw_posts` (`importing`).
-
-An export is streamed into SQLite's private temporary file, so memory use does not grow with its
-size. The file is unlinked while it is open (https://www.sqlite.org/inmemorydb.html#temp_db).
+Scope: combining a platform's exports, and the opt-ins. Out of scope: reading a format
+(`importers`), rows of `raw_posts` (`importing`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from twin_assets.corpus.importers.archive import (
-    FAILED_READS,
-    RETRYABLE_REASONS,
-    Archive,
-    open_archive,
-)
+from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, exclusion_reason
+from twin_assets.corpus.importers.members import FAILED_READS, Archive
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
+from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
-_KEYS_PER_QUERY = 500
 _WITHHELD_REASONS = frozenset({"draft", "private", "followers", "paid", "unknown_visibility"})
 """Reasons for withholding a post that exists; such a post does not count as deleted."""
 
@@ -42,52 +31,29 @@ class ExportReading:
         excluded: the number of excluded records and parts, by reason.
         refused: the number of unlisted archive members (`Archive.refused`), by reason.
         has_failed: whether a part could not be read, so missing records do not count as deleted.
-        can_be_retried: whether another attempt may read such a part completely; a malformed row
-            stays malformed.
     """
 
     source: str
     excluded: Counter[str] = field(default_factory=Counter[str])
     refused: Counter[str] = field(default_factory=Counter[str])
     has_failed: bool = False
-    can_be_retried: bool = False
-
-    def __post_init__(self) -> None:
-        self._rows = sqlite3.connect("", check_same_thread=False)
-        self._rows.execute("PRAGMA cache_size = -8192")  # KiB; the rest spills to disk
-        self._rows.execute(
-            "CREATE TABLE record (row_id TEXT PRIMARY KEY, digest TEXT, body TEXT) WITHOUT ROWID"
-        )
-        self._rows.execute("CREATE TABLE withheld (row_id TEXT PRIMARY KEY) WITHOUT ROWID")
+    _records: dict[str, ExportRecord] = field(default_factory=dict[str, ExportRecord])
+    _withheld: set[str] = field(default_factory=set[str])
 
     def __len__(self) -> int:
-        return int(self._rows.execute("SELECT count(*) FROM record").fetchone()[0])
+        return len(self._records)
 
-    @property
-    def total_items(self) -> int:
-        return len(self) + self.excluded.total()
+    def digests(self) -> list[tuple[str, str]]:
+        """Return the `row_id` and digest of every record, ordered by `row_id`."""
+        return [(row_id, record.digest()) for row_id, record in sorted(self._records.items())]
 
-    def digests(self) -> Iterator[tuple[str, str]]:
-        """Yield the `row_id` and digest of every record, ordered by `row_id`."""
-        yield from self._rows.execute("SELECT row_id, digest FROM record ORDER BY row_id")
-
-    def records(self, row_ids: Sequence[str]) -> dict[str, ExportRecord]:
+    def records(self, row_ids: Iterable[str]) -> dict[str, ExportRecord]:
         """Return the records with these `row_ids`; unknown ids are ignored."""
-        records: dict[str, ExportRecord] = {}
-        for start in range(0, len(row_ids), _KEYS_PER_QUERY):
-            batch = row_ids[start : start + _KEYS_PER_QUERY]
-            placeholders = ", ".join("?" * len(batch))
-            rows = self._rows.execute(
-                f"SELECT row_id, body FROM record WHERE row_id IN ({placeholders})",
-                batch,
-            )
-            records |= {row_id: ExportRecord.from_json(body) for row_id, body in rows}
-        return records
+        return {row_id: self._records[row_id] for row_id in row_ids if row_id in self._records}
 
     def is_withheld(self, row_id: str) -> bool:
         """Return whether the newest export with this post marks it as a draft or as restricted."""
-        query = "SELECT count(*) FROM withheld WHERE row_id = ?"
-        return bool(self._rows.execute(query, (row_id,)).fetchone()[0])
+        return row_id in self._withheld
 
     def add(
         self, items: Iterable[ExportRecord | Skipped], *, include: frozenset[str], archive: Archive
@@ -96,56 +62,37 @@ class ExportReading:
 
         Its withheld posts also replace older records, so a formerly public post is removed.
         """
-        seen_hashes: set[bytes] = set()
+        seen_ids: set[str] = set()
         for item in items:
             reason = item.reason if isinstance(item, Skipped) else exclusion_reason(item, include)
             if isinstance(item, Skipped) or reason:
                 self.excluded[reason] += 1
                 self.has_failed |= reason in FAILED_READS
-                self.can_be_retried |= reason in RETRYABLE_REASONS
                 if reason in _WITHHELD_REASONS:
                     source_id = (
                         item.location if isinstance(item, Skipped) else item.to_storable().source_id
                     )
-                    self._withhold(f"{self.source}/{source_id}", seen_hashes)
+                    self._withhold(f"{self.source}/{source_id}", seen_ids)
                 continue
             record = item.to_storable()
-            row_hash = _hash_row_id(record.row_id)
-            if row_hash in seen_hashes:
+            if record.row_id in seen_ids:
                 self.excluded["same_id_twice"] += 1
                 continue
-            seen_hashes.add(row_hash)
-            replaced_count = self._rows.execute(
-                "DELETE FROM record WHERE row_id = ?", (record.row_id,)
-            ).rowcount
-            if replaced_count:
+            seen_ids.add(record.row_id)
+            if record.row_id in self._records:
                 self.excluded["older_copy"] += 1
-            self._rows.execute("DELETE FROM withheld WHERE row_id = ?", (record.row_id,))
-            self._rows.execute(
-                "INSERT INTO record VALUES (?, ?, ?)",
-                (record.row_id, record.digest(), record.as_json()),
-            )
-        self._rows.commit()
+            self._withheld.discard(record.row_id)
+            self._records[record.row_id] = record
         self.refused.update(archive.refused)
         self.has_failed |= not FAILED_READS.isdisjoint(archive.refused)
-        self.can_be_retried |= not RETRYABLE_REASONS.isdisjoint(archive.refused)
 
-    def _withhold(self, row_id: str, seen: set[bytes]) -> None:
+    def _withhold(self, row_id: str, seen_ids: set[str]) -> None:
         """Withhold a post; within one export, a restricted entry overrides a public one."""
         row_id = row_id.encode("utf-8", "replace").decode()
-        row_hash = _hash_row_id(row_id)
-        removed_count = self._rows.execute(
-            "DELETE FROM record WHERE row_id = ?", (row_id,)
-        ).rowcount
-        if removed_count:
-            self.excluded["same_id_twice" if row_hash in seen else "older_copy"] += 1
-        seen.add(row_hash)
-        self._rows.execute("INSERT OR IGNORE INTO withheld VALUES (?)", (row_id,))
-
-
-def _hash_row_id(row_id: str) -> bytes:
-    """Return an 8-byte hash of the row id, which saves 60 MB for a million posts."""
-    return hashlib.blake2b(row_id.encode(), digest_size=8).digest()
+        if self._records.pop(row_id, None):
+            self.excluded["same_id_twice" if row_id in seen_ids else "older_copy"] += 1
+        seen_ids.add(row_id)
+        self._withheld.add(row_id)
 
 
 class Exports:
@@ -154,8 +101,6 @@ class Exports:
     Attributes:
         importer: the importer that reads them.
         paths: the exports from the oldest to the newest, by their content.
-        digest: hash of their bytes, the opt-ins and `version`; it changes only if one of these
-            does.
     """
 
     def __init__(
@@ -164,12 +109,11 @@ class Exports:
         archives: Iterable[Archive],
         *,
         include: frozenset[str],
-        version: str,
     ) -> None:
-        """Hash the exports; the first call of `read` parses them.
+        """Order the exports; the first call of `read` parses them.
 
         Raises:
-            TwinError: an export cannot be read, or an opt-in is unknown.
+            TwinError: an opt-in is unknown.
         """
         if unknown_opt_ins := include - OPT_INS:
             raise TwinError(
@@ -179,22 +123,9 @@ class Exports:
             )
         self.importer = importer
         self.include = include
-        dated_exports = sorted(
-            (archive.written_at, importer.digest(archive), archive.path) for archive in archives
-        )
-        self.paths = tuple(path for *_, path in dated_exports)
-        key = [importer.name, version, sorted(include), [digest for _, digest, _ in dated_exports]]
-        self.digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+        dated_exports = sorted((archive.written_at, archive.path) for archive in archives)
+        self.paths = tuple(path for _, path in dated_exports)
         self._reading: ExportReading | None = None
-
-    @property
-    def name(self) -> str:
-        return self.importer.name
-
-    @property
-    def is_full_export(self) -> bool:
-        """Whether missing posts count as deleted; false for a feed, which has only recent posts."""
-        return not self.importer.latest_only
 
     def read(self) -> ExportReading:
         """Return the content of the exports, which is parsed only once.
@@ -203,18 +134,10 @@ class Exports:
             TwinError: an export can no longer be opened.
         """
         if self._reading is None:
-            reading = ExportReading(self.name)
+            reading = ExportReading(self.importer.name)
             for path in self.paths:
                 with open_archive(path) as archive:
-                    reading.add(
-                        self.importer.read(archive, include=self.include),
-                        include=self.include,
-                        archive=archive,
-                    )
+                    items = self.importer.read(archive, include=self.include)
+                    reading.add(items, include=self.include, archive=archive)
             self._reading = reading
         return self._reading
-
-
-def format_export_names(paths: Iterable[Path]) -> str:
-    """Return the file names of the exports for a message."""
-    return ", ".join(path.name for path in paths)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from twin_assets.corpus.code_blocks import replace_highlights
@@ -55,22 +54,14 @@ def clean_html(text: str, *, title: str = "") -> str:
     source = remove_html_template_tags(_convert_highlights_to_code(text))
     if not _WHOLE_PAGE.search(source):
         return _remove_title(fragment_to_markdown(source), title)
-    main_text = _extract_main_text(source, fast=True)
-    if len(_WORD.findall(main_text.markdown)) < _MIN_WORD_SHARE * main_text.words:
-        main_text = _extract_main_text(source, fast=False)
-    return _remove_title(main_text.markdown, title)
+    markdown, words = _extract_main_text(source, fast=True)
+    if len(_WORD.findall(markdown)) < _MIN_WORD_SHARE * words:
+        markdown, _ = _extract_main_text(source, fast=False)
+    return _remove_title(markdown, title)
 
 
-@dataclass(frozen=True)
-class _MainText:
-    """The main text, and the number of words in the paragraphs and items of the whole page."""
-
-    markdown: str
-    words: int
-
-
-def _extract_main_text(source: str, *, fast: bool) -> _MainText:
-    """Return the main text of a page.
+def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
+    """Return the main text of a page, and the number of words in all its paragraphs and items.
 
     Args:
         fast: whether to skip the fallback extractors with which trafilatura compares its result;
@@ -80,7 +71,7 @@ def _extract_main_text(source: str, *, fast: bool) -> _MainText:
 
     tree = parse_html(source)
     if tree is None:
-        return _MainText("", 0)
+        return "", 0
     code_blocks = extract_code_blocks(tree)
     strip_inline_tags(tree)
     wrap_loose_text(tree)
@@ -97,10 +88,8 @@ def _extract_main_text(source: str, *, fast: bool) -> _MainText:
         fast=fast,
     )
     if extraction is None or extraction.body is None:
-        return _MainText("", words)
-    return _MainText(
-        tree_to_markdown(_rename_to_html(extraction.body), code_blocks=code_blocks), words
-    )
+        return "", words
+    return tree_to_markdown(_rename_to_html(extraction.body), code_blocks=code_blocks), words
 
 
 def _rename_to_html(body: Any) -> Any:

@@ -21,18 +21,7 @@ from twin_assets.corpus.html_markdown import (
 )
 
 _UNWRAPPED_TAGS = (
-    "a",
-    "span",
-    "abbr",
-    "font",
-    "u",
-    "cite",
-    "small",
-    "kbd",
-    "samp",
-    "var",
-    "sup",
-    "sub",
+    *("a", "span", "abbr", "font", "u", "cite", "small", "kbd", "samp", "var", "sup", "sub"),
 )
 _BLOCK = re.compile(
     "p|div|section|article|header|footer|main|aside|ul|ol|li|dl|dt|dd|blockquote|table|tr|pre|"

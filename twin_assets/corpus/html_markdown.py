@@ -403,7 +403,7 @@ class _Writer:
         elif closed.tag in _ITEM_TAGS:
             mark = f"{parent.number}. " if parent.tag == "ol" else "- "
             if parent.tag not in _LIST_TAGS:
-                parent.add(_indent("\n".join(closed.blocks), first="- "), is_prose=False)
+                parent.add(indent("\n".join(closed.blocks), first="- "), is_prose=False)
             elif closed.blocks:
                 parent.number += 1
                 parent.prose_blocks = max(parent.prose_blocks, closed.prose_blocks)
@@ -411,7 +411,7 @@ class _Writer:
         elif closed.tag in _LIST_TAGS:
             parent.add(_render_list(closed), is_prose=False)
         elif closed.tag == "blockquote":
-            parent.add(_indent("\n\n".join(closed.blocks), first="> ", rest="> "))
+            parent.add(indent("\n\n".join(closed.blocks), first="> ", rest="> "))
         elif closed.tag in _CELL_TAGS and parent.tag == "tr":
             parent.cells.append(closed.blocks)
             parent.is_plain &= closed.is_plain
@@ -432,12 +432,8 @@ class _Writer:
         if columns < 2 or not closed.is_plain:
             self._add_blocks([block for row in rows for cell in row for block in cell], parent)
             return
-        lines = [
-            "| " + " | ".join(escape_table_cell(" ".join(cell)) for cell in padded_row) + " |"
-            for padded_row in ([*row, *([[]] * (columns - len(row)))] for row in rows)
-        ]
-        lines[1:1] = ["|" + " --- |" * columns] if len(lines) > 1 else []
-        parent.add("\n".join(lines))
+        padded_rows = ([*row, *([[]] * (columns - len(row)))] for row in rows)
+        parent.add(render_table([[" ".join(cell) for cell in row] for row in padded_rows]))
 
     @staticmethod
     def _add_blocks(blocks: Sequence[str], parent: _Container) -> None:
@@ -445,19 +441,27 @@ class _Writer:
             parent.add(block)
 
 
-def escape_table_cell(text: str) -> str:
-    """Return text on one line, with escaped pipes that would otherwise end its cell."""
-    return _BARE_PIPE.sub(r"\\|", text.replace("\n", " "))
+def render_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table of rows of equal length, the first of which is its head."""
+    lines = [
+        # A line end or a bare pipe would end the cell.
+        "| " + " | ".join(_BARE_PIPE.sub(r"\\|", cell.replace("\n", " ")) for cell in row) + " |"
+        for row in rows
+    ]
+    lines[1:1] = ["|" + " --- |" * len(rows[0])] if len(lines) > 1 else []
+    return "\n".join(lines)
 
 
 def _render_list(closed: _Container) -> str:
     separator = "\n\n" if closed.prose_blocks > 1 else "\n"
     return separator.join(
-        _indent(separator.join(blocks), first=mark) for mark, blocks in closed.items
+        indent(separator.join(blocks), first=mark) for mark, blocks in closed.items
     )
 
 
-def _indent(text: str, *, first: str, rest: str = "") -> str:
+def indent(text: str, *, first: str, rest: str = "") -> str:
+    """Return text with `first` before its first line and `rest`, or spaces, before the others."""
     rest = rest or " " * len(first)
-    lines = [(rest + line).rstrip() for line in text.split("\n")]
-    return first + "\n".join(lines)[len(rest) :] if text else ""
+    first_line, *lines = text.split("\n")
+    indented_lines = [first + first_line.rstrip(), *((rest + line).rstrip() for line in lines)]
+    return "\n".join(indented_lines) if text else ""

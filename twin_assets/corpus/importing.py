@@ -12,10 +12,9 @@ source that cannot be read for a different reason is an error and does not delet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -24,20 +23,21 @@ from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import read_post
 from twin_assets.corpus.importers.publication import NOT_YET_PUBLISHED
 from twin_assets.corpus.importers.record import ExportRecord
-from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.raw_rows import (
     build_empty_row,
     build_post_row,
     build_record_row,
-    upgrade_stored_row,
 )
 from twin_assets.corpus.sources import IMPORT_VERSION
+
+if TYPE_CHECKING:
+    from twin_resources.erasure.journal import ErasedPosts
 
 __all__ = ["IMPORT_VERSION"]
 
 STORED_COLUMNS = ("source", "source_id", "path", "file_hash", "deleted", "problem")
-"""Columns of the stored `raw_posts` that `build_inventory_frame` and `changes` read."""
+"""Columns of the stored `raw_posts` that `build_inventory_frame` and `count_changes` read."""
 
 StoredRowsReader = Callable[[Sequence[str]], pl.DataFrame]
 """Reader of stored `raw_posts` rows by `source_id`, for posts that cannot be read again."""
@@ -52,37 +52,14 @@ _INVENTORY_SCHEMA = {
     "deleted": pl.Boolean(),
     "again": pl.String(),  # a changed value causes a new read, even for the same bytes
 }
-
-
-class ErasedPostsFilter(Protocol):
-    """Erased posts, which must not be imported again (`erasure.journal.ErasedPosts`)."""
-
-    def contains_source(self, source_id: str) -> bool: ...
-
-    def contains_text(self, content_hash: str) -> bool: ...
-
-
-@dataclass(frozen=True)
-class ImportChanges:
-    """Identifiers of posts that have been added, edited and deleted since the stored import."""
-
-    added: tuple[str, ...]
-    edited: tuple[str, ...]
-    deleted: tuple[str, ...]
-
-    def counts(self) -> dict[str, int]:
-        return {
-            "added": len(self.added),
-            "edited": len(self.edited),
-            "deleted": len(self.deleted),
-        }
+_EMPTY_FIELDS = {"path": "", "site": "", "problem": "", "deleted": False, "again": ""}
 
 
 def build_inventory_frame(
     inventory: Inventory,
     stored: pl.DataFrame | None = None,
     *,
-    erased_posts: ErasedPostsFilter | None = None,
+    erased_posts: ErasedPosts | None = None,
 ) -> pl.DataFrame:
     """Return the upstream of `raw_posts`: one row per existing post, and one per deleted post.
 
@@ -91,20 +68,22 @@ def build_inventory_frame(
         stored: `STORED_COLUMNS` of the stored table, or None if there is none yet.
         erased_posts: posts that do not get a row, not even a tombstone.
     """
+    files = _build_files_frame(inventory)
     records = pl.DataFrame(_build_record_rows(inventory), schema=_INVENTORY_SCHEMA)
-    special_rows = _find_special_rows(
-        inventory, stored, listed_ids=[*inventory.posts, *records["source_id"]]
-    )
-    rows_of_special_files = _build_special_file_rows(inventory, special_rows)
     current_ids = inventory.posts.keys() | set(records["source_id"])
-    rows_of_special_files += [
-        _build_missing_post_row(inventory, before)
-        for source_id, before in special_rows.items()
+    stored_rows = _find_special_rows(inventory, stored, listed_ids=current_ids)
+    is_special = pl.col("source_id").is_in(pl.Series(list(stored_rows), dtype=pl.String).implode())
+    special_rows = [
+        _adjust_file_row(row, stored_rows[row["source_id"]], opt_ins=inventory.file_opt_ins)
+        for row in files.filter(is_special).to_dicts()
+    ]
+    special_rows += [
+        _build_missing_post_row(inventory, stored_row)
+        for source_id, stored_row in stored_rows.items()
         if source_id not in current_ids
     ]
-    special = pl.DataFrame(rows_of_special_files, schema=_INVENTORY_SCHEMA)
-    files = _build_files_frame(inventory).join(special, on="source_id", how="anti")
-    frame = pl.concat([files, records, special])
+    special = pl.DataFrame(special_rows, schema=_INVENTORY_SCHEMA)
+    frame = pl.concat([files.filter(~is_special), records, special])
     if erased_posts is not None:
         frame = frame.filter(
             [
@@ -115,24 +94,18 @@ def build_inventory_frame(
     return frame.sort("source_id")
 
 
-def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> ImportChanges:
-    """Return what importing `frame` (from `build_inventory_frame`) would add, edit and delete."""
-    columns = ["source_id", "file_hash"]
-    empty_frame = pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
-    stored_posts = (
-        empty_frame if stored is None else stored.filter(~pl.col("deleted")).select(columns)
+def count_changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> dict[str, int]:
+    """Return how many posts importing `frame` (from `build_inventory_frame`) changes, by kind."""
+    current_posts, stored_posts = (
+        rows.filter(~pl.col("deleted")).select("source_id", "file_hash")
+        for rows in (frame, frame.clear() if stored is None else stored)
     )
-    current_posts = frame.filter(~pl.col("deleted")).select(columns)
-    is_edited = pl.col("file_hash") != pl.col("file_hash_right")
-    return ImportChanges(
-        added=_sorted_ids(current_posts.join(stored_posts, on="source_id", how="anti")),
-        edited=_sorted_ids(current_posts.join(stored_posts, on="source_id").filter(is_edited)),
-        deleted=_sorted_ids(stored_posts.join(current_posts, on="source_id", how="anti")),
-    )
-
-
-def _sorted_ids(frame: pl.DataFrame) -> tuple[str, ...]:
-    return tuple(frame["source_id"].sort().to_list())
+    pairs = current_posts.join(stored_posts, on="source_id", how="full", suffix="_stored")
+    return {
+        "added": pairs["file_hash_stored"].null_count(),
+        "edited": int((pairs["file_hash"] != pairs["file_hash_stored"]).sum()),
+        "deleted": pairs["file_hash"].null_count(),
+    }
 
 
 def read_rows(
@@ -140,7 +113,7 @@ def read_rows(
     inventory: Inventory,
     *,
     read_stored_rows: StoredRowsReader | None = None,
-    erased_posts: ErasedPostsFilter | None = None,
+    erased_posts: ErasedPosts | None = None,
 ) -> pl.DataFrame:
     """Read the files, and return rows of `raw_posts` for rows of `build_inventory_frame`.
 
@@ -177,7 +150,7 @@ def read_rows(
 
 
 def _find_special_rows(
-    inventory: Inventory, stored: pl.DataFrame | None, *, listed_ids: Sequence[str]
+    inventory: Inventory, stored: pl.DataFrame | None, *, listed_ids: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the few stored rows that affect a post's row, by `source_id`.
 
@@ -187,7 +160,7 @@ def _find_special_rows(
     if stored is None:
         return {}
     unreadable = [name for name, (_, file) in inventory.posts.items() if file.problem]
-    listed = pl.Series("source_id", listed_ids, dtype=pl.String)
+    listed = pl.Series("source_id", list(listed_ids), dtype=pl.String)
     rows = stored.filter(
         pl.col("problem").is_in(["unreadable", NOT_YET_PUBLISHED])
         | pl.col("source_id").is_in(pl.Series(unreadable, dtype=pl.String).implode())
@@ -215,72 +188,44 @@ def _build_files_frame(inventory: Inventory) -> pl.DataFrame:
     )
 
 
-def _build_special_file_rows(
-    inventory: Inventory, special_rows: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return rows of the files whose stored row matters."""
-    rows: list[dict[str, Any]] = []
-    for source_id, stored_row in special_rows.items():
-        if source_id not in inventory.posts or stored_row["deleted"]:
-            continue
-        folder, file = inventory.posts[source_id]
-        row = {
-            "source_id": source_id,
-            "source": folder.source,
-            "path": file.address,
-            "file_hash": file.file_hash or "unreadable",
-            "site": folder.site.as_json(),
-            "problem": file.problem,
-            "deleted": False,
-            "again": inventory.file_opt_ins,
-        }
-        if file.problem == "unreadable":
-            row |= _keep_stored_fields(stored_row)
-        elif stored_row["problem"] == "unreadable":
-            # The file was found by the scan but could not be read, so equal bytes are read again.
-            same = stored_row["file_hash"] == file.file_hash
-            row["again"] = "unreadable" if same else inventory.file_opt_ins
-        elif stored_row["problem"] == NOT_YET_PUBLISHED:
-            row["again"] = datetime.now(UTC).date().isoformat()  # its date may come without an edit
-        rows.append(row)
-    return rows
+def _adjust_file_row(
+    row: dict[str, Any], stored_row: Mapping[str, Any], *, opt_ins: str
+) -> dict[str, Any]:
+    """Return the row of a file whose stored row matters."""
+    if stored_row["deleted"]:
+        return row
+    if row["problem"] == "unreadable":
+        return row | _keep_stored_fields(stored_row)
+    if stored_row["problem"] == "unreadable":
+        # The file was found by the scan but could not be read, so equal bytes are read again.
+        is_same = stored_row["file_hash"] == row["file_hash"]
+        return row | {"again": "unreadable" if is_same else opt_ins}
+    if stored_row["problem"] == NOT_YET_PUBLISHED:  # its date may come without an edit
+        return row | {"again": datetime.now(UTC).date().isoformat()}
+    return row
 
 
 def _build_record_rows(inventory: Inventory) -> list[dict[str, Any]]:
-    """Return records of changed exports.
+    """Return the rows of the exports' records.
 
     The export's file name is not part of a row; otherwise each new export would be an edit.
     """
     return [
-        {
-            "source_id": row_id,
-            "source": name,
-            "path": "",
-            "file_hash": digest,
-            "site": "",
-            "problem": "",
-            "deleted": False,
-            "again": "",
-        }
+        _EMPTY_FIELDS | {"source_id": row_id, "source": name, "file_hash": digest}
         for name, exports in inventory.exports.items()
-        if name not in inventory.unchanged
         for row_id, digest in exports.read().digests()
     ]
 
 
 def _build_missing_post_row(inventory: Inventory, stored_row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of a stored post that was not found: kept or deleted."""
-    row = {key: stored_row[key] for key in ("source_id", "source", "path")} | {"again": ""}
+    row = _EMPTY_FIELDS | {key: stored_row[key] for key in ("source_id", "source", "path")}
     if not stored_row["deleted"]:
         if (folder := inventory.find_unlisted_folder(stored_row)) is not None:
-            return (
-                row
-                | {"site": folder.site.as_json(), "deleted": False}
-                | _keep_stored_fields(stored_row)
-            )
+            return row | {"site": folder.site.as_json()} | _keep_stored_fields(stored_row)
         if inventory.should_keep_record(stored_row):
-            return row | {"site": "", "deleted": False} | _keep_stored_fields(stored_row)
-    return row | {"file_hash": "deleted", "site": "", "problem": "", "deleted": True}
+            return row | _keep_stored_fields(stored_row)
+    return row | {"file_hash": "deleted", "deleted": True}
 
 
 def _build_raw_post_row(
@@ -295,23 +240,23 @@ def _build_raw_post_row(
     if source_id in records:
         fields = build_record_row(records[source_id])
     elif source_id in stored_rows:
-        fields, problem = (
-            upgrade_stored_row(stored_rows[source_id]),
-            str(stored_rows[source_id]["problem"]),
-        )
+        # A column that an earlier version of the table lacks is empty.
+        empty_row = build_empty_row(source_id, deleted=False)
+        stored_row = stored_rows[source_id]
+        fields = {name: stored_row.get(name, value) for name, value in empty_row.items()}
+        problem = str(stored_row["problem"])
     elif str(row["source"]) in inventory.export_importers and not row["deleted"]:
         problem = "unreadable"
     elif not row["deleted"] and not problem:
         try:
             # The row describes the bytes that were read; a file that has changed since the scan is
             # read again next time.
-            body, file_hash = inventory.posts[source_id][1].read()
-            site = Site.from_json(str(row["site"]))
             folder, file = inventory.posts[source_id]
+            body, file_hash = file.read()
             post = read_post(
                 body,
                 source_id=source_id,
-                site=site,
+                site=folder.site,
                 added_at=lambda: inventory.added_at(source_id, folder, file),
             )
             if post.remark:

@@ -1,8 +1,8 @@
 """Combine the current files and exports of an author's sources in one inventory.
 
-Scope: combining sources, finding unchanged sources, and keeping the posts of a source that cannot
-be read now. Out of scope: finding and opening a source (`sources`, `importers`, `exported`),
-rows of `raw_posts` (`importing`), and Dagster.
+Scope: combining sources, and keeping the posts of a source that cannot be read now. Out of scope:
+finding and opening a source (`sources`, `importers`, `exported`), rows of `raw_posts`
+(`importing`), and Dagster.
 """
 # pyright: strict
 
@@ -15,12 +15,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from twin_assets.corpus.cleaning_account import sum_counts
 from twin_assets.corpus.exported import Exports
 from twin_assets.corpus.importers.folders import Folder, PostFile
 from twin_assets.corpus.importers.git_blame import GitError
-from twin_assets.corpus.sources import FailedSource, find_sources
+from twin_assets.corpus.sources import SCRATCH, FailedSource, find_sources
 
 _MAX_FILES_PER_COMMIT = 20
 _MAX_FILES_IN_FIRST_COMMIT = 3
@@ -36,8 +35,6 @@ class Inventory:
         posts: the folder and file of each post, by `source_id`.
         skipped: the number of files that are not posts, by reason.
         exports: the exports by their importer's name.
-        unchanged: the importers whose exports have not changed since the last import and are not
-            parsed.
         include: the kinds of content imported in addition to public posts (`author_file.OPT_INS`).
         failed: sources that cannot be read now; their posts are kept.
         remarks: the `source_id` of posts by remark (`posts.Post.remark`), filled while posts are
@@ -48,7 +45,6 @@ class Inventory:
     posts: dict[str, tuple[Folder, PostFile]]
     skipped: dict[str, int]
     exports: Mapping[str, Exports] = field(default_factory=dict[str, Exports])
-    unchanged: frozenset[str] = frozenset()
     include: frozenset[str] = frozenset()
     failed: tuple[FailedSource, ...] = ()
     remarks: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -94,10 +90,7 @@ class Inventory:
 
     def count_excluded_items(self) -> dict[str, int]:
         """Return the number of excluded export items by reason, most frequent first."""
-        counts: Counter[str] = Counter()
-        for exports in self.exports.values():
-            counts.update(exports.read().excluded)
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        return sum_counts(*(exports.read().excluded for exports in self.exports.values()))
 
     def should_keep_record(self, stored_row: Mapping[str, Any]) -> bool:
         """Return whether to keep a missing record, whose export is a feed or was not fully parsed.
@@ -110,11 +103,9 @@ class Inventory:
         exports = self.exports.get(str(stored_row["source"]))
         if exports is None:
             return str(stored_row["source"]) in self.export_importers
-        if exports.name in self.unchanged:
-            return True
         export_content = exports.read()
         is_withheld = export_content.is_withheld(str(stored_row["source_id"]))
-        return not is_withheld and (not exports.is_full_export or export_content.has_failed)
+        return not is_withheld and (exports.importer.latest_only or export_content.has_failed)
 
     def find_unlisted_folder(self, stored_row: Mapping[str, Any]) -> Folder | None:
         """Return the source whose unlistable folder may contain a missing file, or None.
@@ -135,10 +126,9 @@ def take_inventory(
     sources: Sequence[str | Path],
     *,
     include: Sequence[str] = (),
-    imported: pl.DataFrame | None = None,
-    scratch: Path | None = None,
+    scratch: Path = SCRATCH,
 ) -> Inventory:
-    """Scan an author's sources, and parse changed exports.
+    """Scan an author's sources, and parse the exports.
 
     A post is identified by its path in its source. If two sources have the same path, the later one
     is prefixed with its folder's name. A record is identified by its platform and identifier.
@@ -146,7 +136,6 @@ def take_inventory(
     Args:
         sources: folders, files and exports.
         include: the author's opt-ins (`author_file.OPT_INS`).
-        imported: the stored `import_sources`; passed only if its rows of `raw_posts` exist.
         scratch: a folder for copies of feeds and of exports in S3, kept until the rows are read;
             needed only for such sources.
 
@@ -155,7 +144,6 @@ def take_inventory(
             no posts (an unmounted folder looks empty and must not delete everything).
     """
     opened_sources = find_sources(sources, include=frozenset(include), scratch=scratch)
-    stored_digests = {} if imported is None else dict(imported.select("source", "digest").rows())
     posts: dict[str, tuple[Folder, PostFile]] = {}
     skipped_counts: Counter[str] = Counter()
     for folder in opened_sources.folders:
@@ -166,13 +154,8 @@ def take_inventory(
             while source_id in posts:
                 source_id = f"{name}/{source_id}"
             posts[source_id] = (folder, file)
-    unchanged_names = {
-        name
-        for name, exports in opened_sources.exports.items()
-        if stored_digests.get(name) == exports.digest
-    }
-    for name in opened_sources.exports.keys() - unchanged_names:
-        export_content = opened_sources.exports[name].read()
+    for name, exports in opened_sources.exports.items():
+        export_content = exports.read()
         skipped_counts.update(
             {f"in an archive: {reason}": count for reason, count in export_content.refused.items()}
         )
@@ -182,7 +165,6 @@ def take_inventory(
         posts,
         dict(sorted(skipped_counts.items())),
         exports=opened_sources.exports,
-        unchanged=frozenset(unchanged_names),
         include=frozenset(include),
         failed=opened_sources.failed,
     )

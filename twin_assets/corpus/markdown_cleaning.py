@@ -22,7 +22,7 @@ from twin_assets.corpus import markdown_escapes, mdx_syntax
 from twin_assets.corpus.code_blocks import fence_code, replace_highlights
 from twin_assets.corpus.html_fragment import is_east_asian
 from twin_assets.corpus.html_in_markdown import group_blocks, html_blocks_to_markdown
-from twin_assets.corpus.html_markdown import escape_table_cell
+from twin_assets.corpus.html_markdown import indent, render_table
 from twin_assets.corpus.markdown_syntax import find_footnote_names, select_parser
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _render_block(node: SyntaxTreeNode) -> str:
         case "callout":
             return _render_blocks(node.children)
         case "blockquote":
-            return _indent(_render_blocks(node.children), first="> ", rest="> ")
+            return indent(_render_blocks(node.children), first="> ", rest="> ")
         case "bullet_list" | "ordered_list":
             return _render_list(node)
         case "table":
@@ -173,28 +173,17 @@ def _render_list(node: SyntaxTreeNode) -> str:
         marker = f"{number + offset}. " if node.type == "ordered_list" else "- "
         content = _render_blocks(item.children, separator=separator)
         if content.strip():
-            items.append(_indent(content, first=marker, rest=" " * len(marker)))
+            items.append(indent(content, first=marker))
     return separator.join(items)
 
 
-def _indent(text: str, *, first: str, rest: str) -> str:
-    lines = [(rest + line).rstrip() for line in text.split("\n")]
-    return (
-        first + lines[0][len(rest) :] + "".join("\n" + line for line in lines[1:]) if text else ""
-    )
-
-
 def _render_table(node: SyntaxTreeNode) -> str:
-    rows = [row for section in node.children for row in section.children]
-    lines = [
-        "| "
-        + " | ".join(escape_table_cell(_render_inline(cell.children)) for cell in row.children)
-        + " |"
-        for row in rows
+    rows = [
+        [_render_inline(cell.children) for cell in row.children]
+        for section in node.children
+        for row in section.children
     ]
-    if len(lines) > 1:
-        lines.insert(1, "|" + " --- |" * len(rows[0].children))
-    return "\n".join(lines)
+    return render_table(rows)
 
 
 def _render_inline(nodes: Sequence[SyntaxTreeNode]) -> str:

@@ -27,8 +27,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain, combinations
 from typing import Any, Protocol
 
 import polars as pl
@@ -116,24 +116,15 @@ def find_candidate_pairs(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, s
     for key in sorted(bands):
         for band in bands[key]:
             keys_by_band[band].append(key)
-    return {
-        (left, right)
-        for keys in keys_by_band.values()
-        for index, left in enumerate(keys)
-        for right in keys[index + 1 :]
-    }
+    return {pair for keys in keys_by_band.values() for pair in combinations(keys, 2)}
 
 
 def verify_pairs(
     pairs: Iterable[tuple[str, str]], shingle_sets: Mapping[str, frozenset[int]]
 ) -> dict[tuple[str, str], float]:
     """Return the Jaccard similarity of each candidate pair that reaches `MIN_SIMILARITY`."""
-    similarities = {pair: jaccard(shingle_sets[pair[0]], shingle_sets[pair[1]]) for pair in pairs}
-    return {
-        pair: similarity
-        for pair, similarity in similarities.items()
-        if similarity >= MIN_SIMILARITY
-    }
+    similarities = ((pair, jaccard(*(shingle_sets[name] for name in pair))) for pair in pairs)
+    return {pair: similarity for pair, similarity in similarities if similarity >= MIN_SIMILARITY}
 
 
 def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl.DataFrame:
@@ -153,9 +144,7 @@ def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
     hashes: dict[str, str] = dict(new.select("document_id", "body_hash").iter_rows())
     pairs = find_candidate_pairs(bands)
     if known is not None:
-        known_rows = known.find_by_bands(
-            {band for document_bands in bands.values() for band in document_bands}
-        )
+        known_rows = known.find_by_bands(set(chain.from_iterable(bands.values())))
         known_bands: dict[str, list[int]] = dict(
             known_rows.select("document_id", "bands").iter_rows()
         )
@@ -195,47 +184,30 @@ def _remove_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
-class DocumentCopy:
-    """A document in a group of copies.
-
-    Attributes:
-        name: id of the document.
-        words: number of words; the copy with the most words is the richest.
-        age: a sort key, lower for an older copy; the older of two copies of equal length is kept.
-    """
-
-    name: str
-    words: int
-    age: tuple[Any, ...]
-
-
 def collapse_copies(
-    copies: Mapping[str, DocumentCopy], pairs: Mapping[tuple[str, str], float]
+    ranks: Mapping[str, tuple[Any, ...]], pairs: Mapping[tuple[str, str], float]
 ) -> dict[str, str]:
     """Return the richer copy that replaces each removed copy.
 
     Documents are processed from the richest to the poorest. A document is kept unless it is
     similar to a kept document. Kept documents are therefore not similar to each other, and each
     removed document is similar to its replacement.
+
+    Args:
+        ranks: a sort key of each document, lower for a richer copy.
+        pairs: the similarity of each pair.
     """
     similarities: dict[str, dict[str, float]] = defaultdict(dict)
     for (left, right), similarity in pairs.items():
         similarities[left][right] = similarities[right][left] = similarity
     kept_names: set[str] = set()
     replacements: dict[str, str] = {}
-    ranked_names = sorted(
-        similarities, key=lambda name: (-copies[name].words, copies[name].age, name)
-    )
-    rank_by_name = {name: position for position, name in enumerate(ranked_names)}
-    for name in ranked_names:
-        richer_copies = [
-            other_name for other_name in similarities[name] if other_name in kept_names
-        ]
+    for name in sorted(similarities, key=lambda name: (ranks[name], name)):
+        richer_copies = kept_names & similarities[name].keys()
         if richer_copies:
             replacements[name] = min(
                 richer_copies,
-                key=lambda other_name: (-similarities[name][other_name], rank_by_name[other_name]),
+                key=lambda other_name: (-similarities[name][other_name], ranks[other_name]),
             )
         else:
             kept_names.add(name)

@@ -7,7 +7,6 @@ showing the result (`deploy/twin_cli/commands/preview_report.py`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import cleaning, cleaning_verdicts, imported_sources, importing
+from twin_assets.corpus.cleaning_account import count_dropped_by_reason, count_values, sum_counts
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
@@ -81,7 +81,7 @@ class AcceptedPosts:
             dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
             dated=dates.len(),
             words=int(accepted["words"].sum()),
-            languages=_count_values(accepted["language"]),
+            languages=count_values(accepted["language"]),
             titles=select_typical_posts(accepted)["title"].to_list(),
             questions=list(dict.fromkeys(questions)),
             posts=_select_question_posts(accepted),
@@ -184,7 +184,7 @@ def preview(
         [part.select("source_id", "source", "byline") for part in (cleaned, quarantined)]
     )
     dropped_posts = _list_dropped_posts(cleaned, quarantined)
-    dropped = _sum_counts(excluded_counts, cleaning.count_dropped_by_reason(dropped_posts))
+    dropped = sum_counts(excluded_counts, count_dropped_by_reason(dropped_posts))
     return Preview(
         author=author,
         layouts=inventory.layouts,
@@ -193,12 +193,12 @@ def preview(
         dropped=dropped,
         named=_list_first_dropped_files(dropped_posts),
         cures={reason: cure for reason in dropped if (cure := advice_for_reason(reason))},
-        converted=_count_values(raw.filter(pl.col("encoding") != "")["encoding"]),
+        converted=count_values(raw.filter(pl.col("encoding") != "")["encoding"]),
         skipped=inventory.skipped,
         unread=unread_files,
         mostly_unread=unread_files > read_posts,
         accepted=accepted,
-        bylines=_count_values(raw.filter(pl.col("author") != "")["author"]),
+        bylines=count_values(raw.filter(pl.col("author") != "")["author"]),
         warnings=[
             *_build_language_warnings(
                 accepted.languages, settings.model_copy(update={"embedder": embedder})
@@ -230,12 +230,14 @@ def _read_sources(
     Returns:
         The inventory, the rows of `raw_posts`, and the changes since the stored import.
     """
+    from twin_resources.erasure.journal import forgotten_posts
+
     with (
         _open_stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
-        stored, _ = imported_sources.read_stored_import(tables, slug) if tables else (None, None)
-        erased_posts = imported_sources.load_erased_posts_filter(tables, slug) if tables else None
+        stored = imported_sources.read_stored_import(tables, slug) if tables else None
+        erased_posts = forgotten_posts(tables.state, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
         frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = importing.read_rows(
@@ -246,7 +248,7 @@ def _read_sources(
             else None,
             erased_posts=erased_posts,
         )
-    changes = importing.changes(frame, stored).counts() if stored is not None else None
+    changes = importing.count_changes(frame, stored) if stored is not None else None
     return inventory, raw, changes
 
 
@@ -346,14 +348,9 @@ def _build_remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
     warnings: list[str] = []
     for remark, source_ids in remarks.items():
         problem, cure = _REMARK_TEXTS.get(remark, (remark.replace("_", " "), ""))
-        more = (
-            f" and {len(source_ids) - MAX_NAMED_FILES:,} more"
-            if len(source_ids) > MAX_NAMED_FILES
-            else ""
-        )
-        names = ", ".join(sorted(source_ids)[:MAX_NAMED_FILES])
+        names = ", ".join(_name_first(sorted(source_ids)))
         end = f"; {cure}" if cure else ""
-        warnings.append(f"{format_count(len(source_ids), 'post')} {problem}: {names}{more}{end}")
+        warnings.append(f"{format_count(len(source_ids), 'post')} {problem}: {names}{end}")
     return warnings
 
 
@@ -388,7 +385,7 @@ def _build_byline_warnings(
         return []
     warnings: list[str] = []
     posts = format_count(signed_posts.height, "post")
-    foreign_bylines = _count_values(cleaned.filter(dropped_because="foreign_byline")["byline"])
+    foreign_bylines = count_values(cleaned.filter(dropped_because="foreign_byline")["byline"])
     if foreign_bylines:
         warnings.append(
             f"{sum(foreign_bylines.values()):,} of {posts} are excluded because somebody other "
@@ -413,10 +410,8 @@ def _build_byline_warnings(
 
 def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
     """Return the number of posts by byline, over all sources."""
-    total: Counter[str] = Counter()
-    for byline, posts in counts.select("byline", "len").iter_rows():
-        total[byline] += posts
-    return dict(total.most_common())
+    rows = counts.select("byline", "len").iter_rows()
+    return sum_counts(*({byline: count} for byline, count in rows))
 
 
 def _list_dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
@@ -430,22 +425,14 @@ def _list_first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
     """Return the first dropped files by reason, and the number of further files."""
     names_by_kind: dict[str, list[str]] = {}
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
-        names = rows["source_id"].to_list()
-        more = [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []
-        names_by_kind[str(reason)] = [*names[:MAX_NAMED_FILES], *more]
+        names_by_kind[str(reason)] = _name_first(rows["source_id"].to_list())
     return names_by_kind
 
 
-def _sum_counts(*counts: Mapping[str, int]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for count in counts:
-        total.update(count)
-    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _count_values(values: pl.Series) -> dict[str, int]:
-    counts = values.alias("value").value_counts().sort("count", "value", descending=[True, False])
-    return {str(value): int(count) for value, count in counts.rows()}
+def _name_first(names: Sequence[str]) -> list[str]:
+    """Return the first names, and the number of further ones."""
+    more = [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []
+    return [*names[:MAX_NAMED_FILES], *more]
 
 
 def _format_counts(counts: Mapping[str, int]) -> str:

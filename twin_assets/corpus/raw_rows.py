@@ -7,7 +7,6 @@ Scope: the columns of each row. Out of scope: choosing the rows (`importing`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 from twin_assets.corpus.importers.posts import Post, content_hash
@@ -60,12 +59,6 @@ def build_empty_row(source_id: str, *, deleted: bool) -> dict[str, Any]:
         "tags": [],
         "content_hash": _unique_hash(source_id),
     }
-
-
-def upgrade_stored_row(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a row from an earlier version of this table."""
-    empty_row = build_empty_row(str(stored["source_id"]), deleted=bool(stored["deleted"]))
-    return {name: stored.get(name, value) for name, value in empty_row.items()}
 
 
 def _unique_hash(source_id: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from twin_assets.corpus.cleaning import MIN_WORDS
+from twin_assets.corpus.cleaning_verdicts import MIN_WORDS
 from twin_assets.corpus.importers import visibility_rules
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 

@@ -14,14 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 
-from twin_assets.corpus.exported import Exports, format_export_names
+from twin_assets.corpus.exported import Exports
 from twin_assets.corpus.importers import feed
-from twin_assets.corpus.importers.archive import Archive, open_archive
+from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_assets.corpus.importers.folders import Folder, has_markdown, scan_prefix, scan_source
 from twin_assets.corpus.importers.git_blame import is_repository
 from twin_assets.corpus.importers.importer import Importer
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.recognition import (
     find_importer,
     has_markdown_posts,
@@ -41,6 +43,9 @@ from twin_resources.storage.sources.listing import is_feed
 
 IMPORT_VERSION = "6"
 """Version of `importing.read_rows` and of the importers; if it changes, all sources are reread."""
+
+SCRATCH = Path(gettempdir())
+"""Folder for copies of feeds and of exports in S3, unless another one is given."""
 
 _EXPORT = re.compile(
     r"\.(?:zip|tar|tgz|tar\.\w+|gz|bz2|xz|csv|js|json|xml|atom|rss|bin|download)$", re.IGNORECASE
@@ -87,13 +92,13 @@ class AuthorSources:
         """
         exports = self.exports[name]
         records = exports.read()
-        if len(records) or not exports.is_full_export:
+        if len(records) or exports.importer.latest_only:
             return
         exclusions = ", ".join(
             f"{count} × {reason}" for reason, count in sorted(records.excluded.items())
         )
         raise TwinError(
-            f"import posts from {format_export_names(exports.paths)}",
+            f"import posts from {', '.join(path.name for path in exports.paths)}",
             found=f"no post to import in the {exports.importer.title} ({exclusions or 'empty'})",
             next_step="request the whole archive from the platform, or add the kinds of posts to "
             "import to the author's `include`",
@@ -101,9 +106,9 @@ class AuthorSources:
 
 
 def find_sources(
-    sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path | None = None
+    sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path = SCRATCH
 ) -> AuthorSources:
-    """Inspect every source: folders are scanned and exports hashed, but nothing is parsed.
+    """Inspect every source: folders are scanned and exports listed, but nothing is parsed.
 
     A feed that does not answer does not stop the import, because servers are sometimes down. A
     missing folder or bucket is a configuration error and stops the import.
@@ -129,8 +134,10 @@ def find_sources(
         for source in sources:
             if is_feed(str(source)):
                 try:
-                    matches, folder = _open_feed(
-                        str(source), _require_scratch(scratch, source), stack
+                    copy = download_feed(str(source), scratch)
+                    matches, folder = (
+                        [(feed.IMPORTER, stack.enter_context(open_archive(copy)))],
+                        None,
                     )
                 except TwinError as error:
                     address = redact_url(str(source))
@@ -149,7 +156,7 @@ def find_sources(
         if failures and not folders and not archives:
             raise failures[0][1]
         exports = {
-            name: Exports(importer, archives[name], include=include, version=IMPORT_VERSION)
+            name: Exports(importer, archives[name], include=include)
             for name, importer in importers.items()
         }
     return AuthorSources(
@@ -187,7 +194,7 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
     return inner_exports, scan_source(source)
 
 
-def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceContent:
+def _open_bucket(source: str, scratch: Path, stack: ExitStack) -> SourceContent:
     """Return the posts under an S3 prefix, and single-object exports (zip, tar, a data file)."""
     folder = scan_prefix(source)
     if any(markup_from_name(post.source_id) == "markdown" for post in folder.posts):
@@ -196,16 +203,11 @@ def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceC
     for remote_object in list_objects(source):
         if "/" in remote_object.name or not _may_be_export(remote_object.name):
             continue
-        copy = _require_scratch(scratch, source) / f"{remote_object.etag[:16]}-{remote_object.name}"
+        copy = scratch / f"{remote_object.etag[:16]}-{remote_object.name}"
         with open_object(source, remote_object) as body, copy.open("wb") as stream:
             shutil.copyfileobj(body, stream, 1 << 20)
         copies.append(copy)
     return _recognise_exports(copies, stack), folder
-
-
-def _open_feed(url: str, scratch: Path, stack: ExitStack) -> SourceContent:
-    copy = download_feed(url, scratch).path
-    return [(feed.IMPORTER, stack.enter_context(open_archive(copy)))], None
 
 
 def _recognise_exports(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:
@@ -222,16 +224,6 @@ def _recognise_exports(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Im
 
 def _may_be_export(name: str) -> bool:
     return not name.startswith(".") and bool(_EXPORT.search(name))
-
-
-def _require_scratch(scratch: Path | None, source: object) -> Path:
-    if scratch is None:
-        raise TwinError(
-            f"import posts from {source}",
-            found="no folder for copies of remote files",
-            next_step="pass `scratch`",
-        )
-    return scratch
 
 
 def _require_posts(folder: Folder) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from importlib import resources
 
 import polars as pl
 
@@ -57,35 +58,8 @@ _SECOND_PERSON = {"my": "your", "our": "your", "me": "you", "us": "you"}
 _FIRST_PERSON = re.compile(r"\b(?:my|our|me|us)\b", re.IGNORECASE)
 # Common verbs that begin notes such as "Do this with that". A verb that the post uses as a noun
 # does not count.
-_VERBS = (
-    "accept access add adjust agree allocate allow answer appear apply ask assign avoid become "
-    "begin believe belong bend bite blow boil break breathe bring build burn buy call care carry "
-    "catch cause check choose clamp clean clear climb close combine come compare compile complain "
-    "complete compute configure connect consider contain continue convert cook copy cost count "
-    "cover create cross cry cut dance deal debug decide define delete depend deploy describe "
-    "detect determine die dig disable display download draw dream drink drive drop dry eat edit "
-    "enable encode end enjoy enter execute expect explain export extract fail fall feed feel "
-    "fetch fight fill filter find finish fit fix flow fly fold follow force forget format freeze "
-    "gain generate get give glue go grasp grow guess hammer handle hang happen hate hear help "
-    "hide hit hold hope hurt implement import include increase insert inspect install invent "
-    "invoke iterate join jump keep kick kill knock know lack land last laugh launch lay lead lean "
-    "learn leave lend let lie lift light like limit list listen live load look loop loosen lose "
-    "love make manage map mark match matter mean measure meet melt mend mention mind miss mix "
-    "mock modify move navigate need notice offer oil open optimize order output override own "
-    "paint park parse pass pay pick place plant play point polish pour prefer prepare press "
-    "prevent print process produce promise protect prove provide pull push put query raise reach "
-    "read realise realize receive record redirect reduce reference refuse regulate remain "
-    "remember remove rename render repair repeat replace request require reset resolve rest "
-    "restart restore retrieve return reverse ride ring rise roll rub run sand save say scale "
-    "search see seem select sell send serve set shake share sharpen shine shoot show shut "
-    "simulate sing sink sit skip sleep slide smell smile solve sort sound speak specify spell "
-    "spend spin split spread stand start stay steal stick stop store strike strip study submit "
-    "suffer suggest suit support suppose surprise swap swim swing switch sync take talk taste "
-    "teach tear tell tend test thank think throw tie tighten toggle touch trace track transfer "
-    "transform translate trigger trust try turn understand undo update upgrade use validate "
-    "verify view visit wait wake walk want warm warn wash waste watch wear weigh win wind wish "
-    "wonder work worry wrap write"
-)
+_VERBS_FILE = resources.files("twin_assets.corpus") / "title_verbs.txt"
+_VERBS = frozenset(_VERBS_FILE.read_text(encoding="utf-8").split())
 _ADVERBS = frozenset(
     {"quickly", "manually", "easily", "automatically", "safely", "always", "never"}
 )
@@ -141,10 +115,7 @@ def select_typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataF
     )
     titled_posts = documents.with_columns(
         pl.when(pl.col("title") == "")
-        .then(
-            first_words.fill_null("").str.replace_all(r"\s+", " ").str.strip_chars_end(".,;:!?")
-            + " …"
-        )
+        .then(first_words + " …")
         .otherwise(pl.col("title"))
         .alias("title")
     )
@@ -209,13 +180,8 @@ def question_from_title(title: str, *, text: str = "", language: str = "en") -> 
     return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title)
 
 
-def question_quoting_title(title: str, *, language: str = "en") -> str:
-    """Return one question that quotes a post's whole title."""
-    return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title.strip())
-
-
 def extract_quoted_title(question: str) -> str:
-    """Return the title that a question from `question_quoting_title` quotes, or an empty string."""
+    """Return the title that a question from `question_from_title` quotes, or an empty string."""
     for wording in _GENERIC_QUESTIONS.values():
         prefix, suffix = wording.split("{title}")
         if question.startswith(prefix) and question.endswith(suffix):
@@ -279,10 +245,6 @@ def _is_command(subject: str, text: str) -> bool:
     """Return whether a title begins with a common verb that the post never uses as a noun."""
     words = subject.lower().split()
     verb, *following_words = words[words[0] in _ADVERBS :] or [""]
-    if (
-        len(words) < 3
-        or verb not in _VERBS.split()
-        or following_words[0] in {"of", "and", "is", "for"}
-    ):
+    if len(words) < 3 or verb not in _VERBS or following_words[0] in {"of", "and", "is", "for"}:
         return False
     return not re.search(rf"(?i)\b(?:a|an|the|this|my|your|of|in) {re.escape(verb)}\b", text)

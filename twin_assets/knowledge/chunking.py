@@ -55,8 +55,6 @@ TITLE_LIMIT_DIVISOR = 4  # the title gets at most a quarter of the limit: 32 of 
 _HEADING_SEPARATOR = "\n\n"
 
 _HASH_DIGITS = 24
-# The suffix "-2" marks the second chunk of a document with the same text.
-_CONTENT = re.compile(rf"-([0-9a-f]{{{_HASH_DIGITS}}})(?:-[0-9]+)?$")
 
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
 _FENCE = re.compile(r"^ {0,12}(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
@@ -121,11 +119,6 @@ def content_hash(text: str, embedder_revision: str) -> str:
     return hashlib.sha256(hashed_text.encode()).hexdigest()[:_HASH_DIGITS]
 
 
-def extract_content_hashes(chunk_ids: pl.Series) -> pl.Series:
-    """Return the content hash in each chunk's id, or "" if it has none."""
-    return chunk_ids.str.extract(_CONTENT.pattern, 1).fill_null("")
-
-
 def chunk_columns() -> Mapping[str, pl.DataType]:
     """Return the types of `document_chunks` by column, for `tables.sync`."""
     return {name: column.dtype for name, column in DocumentChunks.columns().items()}
@@ -175,26 +168,20 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
     return DocumentChunks.validate(pl.DataFrame(rows, schema=dict(chunk_columns())))
 
 
-@dataclass(frozen=True)
-class ChunkLengths:
-    """Counts of measured chunks; `longest` is in tokens, including special tokens."""
-
-    chunks: int
-    longest: int
-    too_long: int
-    miscounted: int
-
-
 def measure_chunk_lengths(
     parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer
-) -> ChunkLengths:
-    """Recount the tokens of stored chunks; 1,000 chunks take 0.25 s.
+) -> dict[str, int]:
+    """Count stored chunks that are too long or miscounted; 1,000 chunks take 0.25 s.
 
     Args:
         parts: `heading`, `text` and `token_count` of chunks.
         tokenizer: the tokenizer that cut them.
+
+    Returns:
+        The chunks `counted_again`, the tokens of the `longest`, and those `too_long` and
+        `miscounted`.
     """
-    chunks = longest = too_long = miscounted = 0
+    counts = {"counted_again": 0, "longest": 0, "too_long": 0, "miscounted": 0}
     for part in parts:
         texts: list[str] = part["text"].to_list()
         indexed_texts = list(map(indexed_text, part["heading"].to_list(), texts))
@@ -203,11 +190,11 @@ def measure_chunk_lengths(
         max_counts = pl.DataFrame(
             [text_counts, indexed_counts, part["token_count"]]
         ).max_horizontal()
-        chunks += part.height
-        longest = max([longest, *max_counts])
-        too_long += int((max_counts > tokenizer.token_limit).sum())
-        miscounted += int((text_counts != part["token_count"]).sum())
-    return ChunkLengths(chunks, longest, too_long, miscounted)
+        counts["counted_again"] += part.height
+        counts["longest"] = max([counts["longest"], *max_counts])
+        counts["too_long"] += int((max_counts > tokenizer.token_limit).sum())
+        counts["miscounted"] += int((text_counts != part["token_count"]).sum())
+    return counts
 
 
 def shorten_title(title: str, tokenizer: EmbedderTokenizer) -> str:
@@ -254,47 +241,35 @@ def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> l
         raise ValueError(
             f"a limit of {tokenizer.token_limit} tokens is below the minimum of {MIN_TOKEN_LIMIT}"
         )
-    heading_tokens = tokenizer.count_tokens([heading])[
-        0
-    ]  # with the special tokens, which are added once
+    # with the special tokens, which are added once
+    [heading_tokens] = tokenizer.count_tokens([heading])
     token_counter = _TokenCounter(text, tokenizer)
     spans = list(
         _fill_spans(token_counter, 0, len(text), max_tokens=tokenizer.token_limit - heading_tokens)
     )
     chunks: list[Chunk] = []
-    for (start, end), counts in zip(
-        spans,
-        _count_tokens([text[start:end] for start, end in spans], heading, tokenizer),
-        strict=True,
-    ):
-        if counts.with_heading <= tokenizer.token_limit:
-            chunks.append(Chunk(start, end, text[start:end], counts.text))
+    counts = _count_tokens([text[start:end] for start, end in spans], heading, tokenizer)
+    for (start, end), (tokens, with_heading) in zip(spans, counts, strict=True):
+        if with_heading <= tokenizer.token_limit:
+            chunks.append(Chunk(start, end, text[start:end], tokens))
         else:
-            max_tokens = max(1, counts.with_heading - heading_tokens)
+            max_tokens = max(1, with_heading - heading_tokens)
             chunks += _recut_span(
                 token_counter, start, end, tokenizer, heading=heading, max_tokens=max_tokens
             )
     return chunks
 
 
-@dataclass(frozen=True)
-class _TokenCounts:
-    """Token counts of a chunk's text alone and with its heading, including special tokens."""
-
-    text: int
-    with_heading: int
-
-
 def _count_tokens(
     texts: list[str], heading: str, tokenizer: EmbedderTokenizer
-) -> list[_TokenCounts]:
-    text_counts = tokenizer.count_tokens(texts)
-    if not heading:
-        return [_TokenCounts(count, count) for count in text_counts]
-    heading_counts = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
+) -> list[tuple[int, int]]:
+    """Return the tokens of each text alone and with its heading, special tokens included."""
+    text_counts = heading_counts = tokenizer.count_tokens(texts)
+    if heading:
+        heading_counts = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
     # the text alone counts too, because a tokenizer might join the words around the line break
     return [
-        _TokenCounts(text, max(text, with_heading))
+        (text, max(text, with_heading))
         for text, with_heading in zip(text_counts, heading_counts, strict=True)
     ]
 
@@ -313,13 +288,13 @@ def _recut_span(
     A cut within a word of over 100 characters has that effect. `max_tokens` is halved until the
     tokenizer's count fits.
     """
-    for begin, stop in _fill_spans(token_counter, start, end, max_tokens=max(1, max_tokens // 2)):
+    halved_tokens = max(1, max_tokens // 2)
+    for begin, stop in _fill_spans(token_counter, start, end, max_tokens=halved_tokens):
         text = token_counter.text[begin:stop]
-        (counts,) = _count_tokens([text], heading, tokenizer)
-        if counts.with_heading <= tokenizer.token_limit or stop - begin == 1:
-            yield Chunk(begin, stop, text, counts.text)
+        [(tokens, with_heading)] = _count_tokens([text], heading, tokenizer)
+        if with_heading <= tokenizer.token_limit or stop - begin == 1:
+            yield Chunk(begin, stop, text, tokens)
         else:
-            halved_tokens = max(1, max_tokens // 2)
             yield from _recut_span(
                 token_counter, begin, stop, tokenizer, heading=heading, max_tokens=halved_tokens
             )

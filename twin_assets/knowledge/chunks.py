@@ -62,17 +62,14 @@ def no_chunk_is_truncated(
     lengths = chunking.measure_chunk_lengths(
         unverified_rows.read_batches(columns, rows=BATCH_ROWS), tokenizer
     )
-    passed = lengths.too_long == 0 and lengths.miscounted == 0
+    passed = lengths["too_long"] == 0 and lengths["miscounted"] == 0
     if passed:
         unverified_rows.mark_verified()
     return dg.AssetCheckResult(
         passed=passed,
         metadata={
             "chunks": unverified_rows.rows,
-            "counted_again": lengths.chunks,
-            "longest": lengths.longest,
             "token_limit": tokenizer.token_limit,
-            "too_long": lengths.too_long,
-            "miscounted": lengths.miscounted,
+            **lengths,
         },
     )

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.knowledge.chunking import chunk_columns, indexed_text
-from twin_assets.knowledge.vector_cache import VectorCache
-from twin_resources.errors import TwinError
 from twin_resources.storage.tables.tables import SyncResult, Tables, Upstream
 
 if TYPE_CHECKING:
@@ -42,70 +40,43 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
 
 def update_embeddings(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLogger
-) -> tuple[SyncResult, int]:
-    """Update an author's table; return the result and the number of newly embedded chunks."""
-    vector_cache = VectorCache(tables, author, revision=embedder.revision)
-    sync_result = tables.sync(
+) -> SyncResult:
+    """Update an author's table, and return the result."""
+    return tables.sync(
         Upstream("document_chunks", author),
         "embeddings",
         author=author,
         key="chunk_id",
-        function=lambda chunks: embed_chunks(
-            chunks, embedder, vector_cache=vector_cache, progress=progress.advance
-        ),
+        function=lambda chunks: embed_chunks(chunks, embedder, progress=progress.advance),
         version=f"{EMBEDDING_VERSION}:{embedder.revision}",
         schema=embedding_columns(embedder.dimension),
         row_key="chunk_id",
         announce=progress.begin_batch,
         rebuild_in_one_commit=True,
     )
-    return sync_result, sync_result.computed - vector_cache.reused
 
 
 def embed_chunks(
     chunks: pl.DataFrame,
     embedder: Embedder,
     *,
-    vector_cache: VectorCache | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> pl.DataFrame:
     """Add a unit vector to every chunk.
 
     Args:
         chunks: rows of `document_chunks`; each fits the embedder's limit (`no_chunk_is_truncated`).
-        vector_cache: vectors of this embedder that need not be computed again.
         progress: as for `Embedder.embed`.
 
     Returns:
         The same rows with `indexed_text`, `embedder` and `vector` (float32, length 1).
-
-    Raises:
-        TwinError: the chunks are from a release before 3 and lack `heading`.
     """
-    if "heading" not in chunks.columns:
-        raise TwinError(
-            "embed chunks with their titles",
-            found="document_chunks from an earlier release, without the column heading",
-            next_step="materialize document_chunks first, or run `twin import`",
-        )
-    chunk_ids: list[str] = chunks["chunk_id"].to_list()
     texts = list(map(indexed_text, chunks["heading"].to_list(), chunks["text"].to_list()))
-    cached_vectors = (
-        vector_cache.find(dict(zip(chunk_ids, texts, strict=True))) if vector_cache else {}
-    )
-    missing_indices = [index for index, name in enumerate(chunk_ids) if name not in cached_vectors]
-    new_vectors = embedder.embed([texts[index] for index in missing_indices], progress=progress)
-    vectors = cached_vectors | {
-        chunk_ids[index]: vector for index, vector in zip(missing_indices, new_vectors, strict=True)
-    }
+    vectors = embedder.embed(texts, progress=progress)
     return chunks.with_columns(
         pl.Series("indexed_text", texts, dtype=pl.String()),
         pl.lit(embedder.revision).alias("embedder"),
-        pl.Series(
-            "vector",
-            [vectors[name] for name in chunk_ids],
-            dtype=pl.Array(pl.Float32(), embedder.dimension),
-        ),
+        pl.Series("vector", vectors, dtype=pl.Array(pl.Float32(), embedder.dimension)),
     )
 
 

@@ -1,18 +1,17 @@
-"""Define the asset `embeddings` and the checks that chunks and named posts can be found.
+"""Define the asset `embeddings` and the check that its chunks can be found.
 
-Scope: the asset and the checks. Out of scope: embedding (`embedding`), searching.
+Scope: the asset and the check. Out of scope: embedding (`embedding`), searching.
 """
 
 import dagster as dg
 
-from twin_assets.knowledge import embedding, named_titles
+from twin_assets.knowledge import embedding
 from twin_assets.knowledge.chunks import document_chunks
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
 from twin_resources.dagster_resources import (
     EmbedderResource,
-    RetrieverResource,
 )
 from twin_resources.models.embedder.embedder import find_prepared_embedder
 from twin_resources.models.retrieval.index import update_indexes
@@ -33,16 +32,13 @@ def embeddings(
     """Vectors and text of all chunks, in one table per author, with a full-text index."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLogger(context.log.info, "embedding chunks")
-    sync_result, embedded_count = embedding.update_embeddings(
-        tables, author, model, progress=progress
-    )
+    sync_result = embedding.update_embeddings(tables, author, model, progress=progress)
     indexes: tuple[str, ...] = ()
     if sync_result.rows:
         language = _author_language(settings, tables, author)
         indexes = update_indexes(tables, author, language=language)
     return report_materialization(
-        sync_result,
-        {"embedded": embedded_count, "embedder": model.revision, "indexes": list(indexes)},
+        sync_result, {"embedder": model.revision, "indexes": list(indexes)}
     )
 
 
@@ -82,31 +78,3 @@ def every_chunk_is_searchable(
         tables.read("document_chunks", author, columns=["chunk_id"])["chunk_id"],
     )
     return dg.AssetCheckResult(passed=not any(counts.values()), metadata=dict(counts))
-
-
-@dg.asset_check(asset=embeddings, partitions_def=authors, blocking=True)
-def a_named_post_is_found_first(
-    context: dg.AssetCheckExecutionContext,
-    retriever: RetrieverResource,
-    settings: dg.ResourceParam[Settings],
-    tables: dg.ResourceParam[Tables],
-) -> dg.AssetCheckResult:
-    """At least 97 % of the questions that name a title find that post first, as in the gateway.
-
-    At most 150 titles are sampled by hash, or none if no row is new. Posts with the same title
-    count as one. An author whose posts have no titles passes the check.
-    """
-    author, search = context.partition_key, retriever.retriever()
-    unverified_rows = tables.unverified_rows(
-        "embeddings",
-        author,
-        claim="a_named_post_is_found_first",
-        version=f"{named_titles.VERSION}:{search.revision}",
-    )
-    if not unverified_rows.fragments:
-        return dg.AssetCheckResult(passed=True, metadata={"asked": 0, "new_rows": False})
-    language = _author_language(settings, tables, author)
-    ranks = named_titles.search_by_title(tables, search, author, language=language)
-    if ranks.passes:
-        unverified_rows.mark_verified()
-    return dg.AssetCheckResult(passed=ranks.passes, metadata=ranks.metadata())

@@ -15,6 +15,7 @@ from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.quotes.passages import PASSAGES_VERSION
 from twin_resources.models.quotes.quoter import PASSAGES_TABLE, update_index
 from twin_resources.processes.progress_lines import SyncProgressLogger
+from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Tables
 
 MAX_ROWS_PER_BATCH = 50_000  # 25 MB of passages per scan of the documents' texts
@@ -67,10 +68,6 @@ def quotations_are_verbatim(
 
 def _read_kept_texts(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
     """Return `document_id` and `text` of those documents that are kept."""
-    quoted_ids = ", ".join(f"'{name}'" for name in documents.unique().sort())
-    return tables.read(
-        "cleaned_documents",
-        author,
-        columns=["document_id", "text"],
-        where=f"kept AND document_id IN ({quoted_ids})",
-    )
+    ids, columns = documents.unique(), ["document_id", "text", "kept"]
+    rows = read_by_id(tables, "cleaned_documents", author, "document_id", ids, columns)
+    return rows.filter("kept")

@@ -4,7 +4,7 @@ Scope: choosing sentences among the posts of a preview. Out of scope: finding po
 (`twin_resources/models/quotes/quoter.py`, after the import), the questions
 (`corpus/title_questions.py`).
 
-Readers would not ask a question that only names a post (`question_quoting_title`). The preview
+Readers would not ask a question that only names a post (`question_from_title`). The preview
 therefore shows the post's title as a topic above one of its sentences. It selects the nearest
 passage, then that passage's nearest sentence. The distance is the cosine after subtraction of the
 mean of all candidates, because features that all posts share do not distinguish them. Many
@@ -81,7 +81,7 @@ def choose_preview_quotations(
     queries = embedder.embed(list(questions), are_questions=True)
     topics = [extract_quoted_title(question) for question in questions]
     passage_indices = [
-        _find_nearest_passage(queries[number : number + 1], passages, title=topic)
+        _find_nearest_passage(queries[number], passages, title=topic)
         for number, topic in enumerate(topics)
     ]
     chosen_passages = passages[list(dict.fromkeys(passage_indices))]
@@ -103,7 +103,7 @@ def choose_preview_quotations(
         )
         if not candidates.height:
             continue
-        [index] = _find_nearest_rows(queries[number : number + 1], candidates)
+        index = _find_nearest_row(queries[number], candidates)
         start, end = candidates.select("start", "end").row(index)
         text = build_embedded_text("", texts[passage["document_id"]][start:end])
         heading = f"On “{topics[number]}”:" if topics[number] else question
@@ -168,29 +168,21 @@ def _select_standalone(sentences: pl.DataFrame, start: int, end: int, text: str)
     return sentences.clear()
 
 
-def _find_nearest_passage(queries: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
+def _find_nearest_passage(query: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
     """Return the index of the passage nearest to a question, preferring those with the title."""
     numbered_passages = passages.with_row_index("place")
     titled_passages = (
         numbered_passages.filter(pl.col("title") == title) if title else numbered_passages
     )
     rows = titled_passages if titled_passages.height else numbered_passages
-    [row_index] = _find_nearest_rows(queries, rows)
-    return rows["place"].to_list()[row_index]
+    return rows["place"].to_list()[_find_nearest_row(query, rows)]
 
 
-def _find_nearest_rows(queries: np.ndarray, rows: pl.DataFrame) -> list[int]:
-    """Return the index of the nearest row for each query vector."""
-    vectors: np.ndarray = rows["vector"].to_numpy()
-    mean = vectors.mean(axis=0) if rows.height > 1 else 0.0
-    return _cosines(queries - mean, vectors - mean).argmax(axis=1).tolist()
-
-
-def _cosines(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the cosine of every pair; the shape is (queries, vectors)."""
+def _find_nearest_row(query: np.ndarray, rows: pl.DataFrame) -> int:
+    """Return the index of the row with the highest cosine after subtraction of the rows' mean."""
     import numpy as np
 
-    def unit(rows: np.ndarray) -> np.ndarray:
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-    return unit(queries) @ unit(vectors).T
+    vectors: np.ndarray = rows["vector"].to_numpy()
+    mean = vectors.mean(axis=0) if rows.height > 1 else 0.0
+    lengths = np.maximum(np.linalg.norm(vectors - mean, axis=1), 1e-12)
+    return int(((vectors - mean) @ (query - mean) / lengths).argmax())

@@ -79,10 +79,7 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
         sampled_ids = [
             passage_ids[index] for index in calibration.sample_indexes(passage_ids, MAX_PASSAGES)
         ]
-        passages = _read_passages(
-            tables, author, sampled_ids, read_all=len(sampled_ids) == len(passage_ids)
-        )
-        return calibration_row(author, passages, embedder)
+        return calibration_row(author, _read_passages(tables, author, sampled_ids), embedder)
 
     return tables.sync(
         state_row.cast(pl.String),
@@ -197,12 +194,8 @@ def _find_overlapping_passages(passages: pl.DataFrame, index: int) -> list[int]:
     return overlaps.arg_true().to_list()
 
 
-def _read_passages(
-    tables: Tables, author: str, passage_ids: list[str], *, read_all: bool
-) -> pl.DataFrame:
-    if read_all:
-        return tables.read(PASSAGES_TABLE, author, columns=CALIBRATED_COLUMNS).sort("passage_id")
-    selected_ids = pl.Series("passage_id", passage_ids).to_frame()
+def _read_passages(tables: Tables, author: str, passage_ids: list[str]) -> pl.DataFrame:
+    selected_ids = pl.Series("passage_id", passage_ids, dtype=pl.String).to_frame()
     return (
         tables.scan(PASSAGES_TABLE, author)
         .select(CALIBRATED_COLUMNS)

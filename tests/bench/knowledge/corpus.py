@@ -17,7 +17,7 @@ from tests.bench.questions.questions import SAMPLES
 from tests.bench.questions.questions import SHARED_AUTHORS as AUTHORS
 from tests.prepared_embedder import prepare_weights
 from twin_assets.corpus import importing
-from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
+from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import DOCUMENT_COLUMNS, chunk_documents, limit_to_chunk_tokens
 from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
@@ -44,7 +44,7 @@ def documents(author: str) -> pl.DataFrame:
         raise FileNotFoundError(f"no {folder}: set TWIN_SHARED_DATA")
     inventory = take_inventory([folder])
     rows = importing.read_rows(importing.build_inventory_frame(inventory), inventory)
-    cleaned = clean_posts(rows.select(RAW_COLUMNS)).filter(pl.col("kept"))
+    cleaned = clean_and_quarantine(rows.select(RAW_COLUMNS))[0].filter(pl.col("kept"))
     drawn = [hashlib.sha256(name.encode()).hexdigest() for name in cleaned["document_id"]]
     return cleaned.with_columns(pl.Series("drawn", drawn)).sort("drawn")
 

@@ -252,7 +252,9 @@ def test_step_by_step_gives_the_same_as_at_once(
     at_once = clean(posts, author=Author("bea", "Ann Lee"))
     assert stepwise.cleaned.data_version == at_once.cleaned.data_version
     assert (tables.read("cleaned_documents", "ann")["dropped_because"] == "near_duplicate").sum()
-    in_memory = cleaning.clean_posts(tables.read("raw_posts", "ann"), names=("Ann Lee",))
+    in_memory = cleaning.clean_and_quarantine(tables.read("raw_posts", "ann"), names=("Ann Lee",))[
+        0
+    ]
     assert in_memory.sort("document_id").rows() == tables.read("cleaned_documents", "ann").rows()
     assert in_memory.schema == column_types(CleanedDocuments)
 
@@ -333,8 +335,6 @@ def test_the_claims_are_measured_once_a_document(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posts = posts_about("clock", "boat", "lamp")
-    clean(posts)
-    assert all(claim.holds for claim in examined(tables).values())
     measured: list[int] = []
     whole = document_claims.measure
 
@@ -343,31 +343,8 @@ def test_the_claims_are_measured_once_a_document(
         return whole(found, sources)
 
     monkeypatch.setattr(document_claims, "measure", counted)
-    examined(tables)
-    assert measured == []
+    clean(posts)
+    assert all(claim.holds for claim in examined(tables).values())
     clean(posts | posts_about("tram"))
     examined(tables)
-    assert measured == [1]
-
-
-def test_a_table_that_breaks_a_claim(clean: Clean, tables: Tables) -> None:
-    clean(posts_about("clock", "boat", "lamp"))
-    break_row(tables, "boat.md", {"text": "Write to ann.lee@clockmail.ch, she's there."})
-    claims = examined(tables)
-    assert [broken for broken, claim in claims.items() if not claim.holds] == ["no_pii_left"]
-
-
-def break_row(tables: Tables, source_id: str, fields: dict[str, str]) -> None:
-    """What a faulty version of the cleaning would have written."""
-    rows = [
-        row | (fields if row["source_id"] == source_id else {})
-        for row in tables.read("cleaned_documents", "ann").to_dicts()
-    ]
-    store_rows(
-        tables,
-        "cleaned_documents",
-        "ann",
-        rows,
-        key="document_id",
-        schema=column_types(CleanedDocuments),
-    )
+    assert measured == [3, 1]

@@ -14,10 +14,8 @@ import pytest
 from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.knowledge import chunking, chunks, embeddings
-from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
-from twin_assets.knowledge.named_titles import search_by_title
+from twin_assets.knowledge.embedding import embed_chunks
 from twin_resources.authors import Author, write_author
-from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings
@@ -53,7 +51,6 @@ def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materi
                     embeddings.embeddings,
                     chunks.no_chunk_is_truncated,
                     embeddings.every_chunk_is_searchable,
-                    embeddings.a_named_post_is_found_first,
                 ],
                 "ada",
                 instance,
@@ -86,7 +83,7 @@ def write_documents(tables: Tables, documents: dict[str, tuple[str, str]]) -> No
 def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> None:
     posts = {"a": ("Clock", f"{CLOCK}\n\n{FOOTER}"), "b": ("Boat", BOAT)}
     first = materialize(posts)["embeddings"]
-    assert first["embedded"] == first["computed"] == first["dagster/row_count"] > 2
+    assert first["computed"] == first["dagster/row_count"] > 2
     assert first["indexes"] == ["chunk_id", "document_id", "indexed_text_en"]
     vectors = vectors_by_text(tables)
 
@@ -94,30 +91,25 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
     names = tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list()
     retitled = materialize(posts | {"a": ("The clock", posts["a"][1])})["embeddings"]
     of_a = tables.read("embeddings", "ada", where="document_id = 'a'")
-    assert retitled["embedded"] == retitled["computed"] == of_a.height
+    assert retitled["computed"] == of_a.height
     assert tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list() == names
     assert of_a["indexed_text"].str.starts_with("The clock\n\n").all()
     for text, vector in of_a.select("text", "vector").iter_rows():
         assert not np.allclose(vector, vectors[text])
     back = materialize(posts)["embeddings"]
-    assert back["embedded"] == back["computed"] == of_a.height
+    assert back["computed"] == of_a.height
     assert vectors_by_text(tables) == vectors
 
-    # The same words in another post: its own vector under another title, the one that stands
-    # under the same.
+    # The same words in another post: its own vector under another title.
     of_b = tables.read("embeddings", "ada", where="document_id = 'b'")
     copied = materialize(posts | {"c": ("Another boat", BOAT)})["embeddings"]
-    assert copied["embedded"] == copied["computed"] == of_b.height
-    alike = materialize(posts | {"c": ("Boat", BOAT)})["embeddings"]
-    assert alike["computed"] == of_b.height
-    assert alike["embedded"] == 0
-    assert vectors_by_text(tables) == vectors
+    assert copied["computed"] == of_b.height
     assert tables.read("embeddings", "ada")["chunk_id"].is_unique().all()
     materialize(posts)
 
     # One paragraph more: what stood is not embedded again.
     grown = materialize(posts | {"b": ("Boat", f"{BOAT}\n\nIt has a mast now, and a cat.")})
-    assert 0 < grown["embeddings"]["embedded"] <= 1
+    assert 0 < grown["embeddings"]["computed"] <= 1
     assert (
         materialize(posts | {"b": ("Boat", f"{BOAT}\n\nIt has a mast now, and a cat.")})[
             "embeddings"
@@ -173,7 +165,7 @@ def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date
     old = vectors_by_text(tables)
 
     done = materialize(posts)
-    assert done["embeddings"]["embedded"] == done["embeddings"]["dagster/row_count"]
+    assert done["embeddings"]["computed"] == done["embeddings"]["dagster/row_count"]
     assert done["embeddings"]["indexes"] == ["chunk_id", "document_id", "indexed_text_en"]
     new = vectors_by_text(tables)
     assert old.keys() == new.keys(), "chunks keep their names and texts"
@@ -220,51 +212,9 @@ def test_chunks_of_the_release_before_are_searched_and_cut_anew(
     assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 
-def test_vectors_alone_are_not_made_from_chunks_without_titles(
-    materialize: Materialize, tables: Tables, home_with_embedder: Settings
-) -> None:
-    materialize({"a": ("Clock", CLOCK)})
-    chunked = tables.read("document_chunks", "ada").drop("heading")
-    with pytest.raises(TwinError, match="materialize document_chunks first"):
-        embed_chunks(chunked, load_embedder(home_with_embedder))
-
-
-def test_posts_whose_titles_were_not_indexed_are_not_found_by_name(
-    materialize: Materialize, tables: Tables, home_with_embedder: Settings
-) -> None:
-    materialize({"a": ("Clock", "The clock in the hall went to the workshop in spring.")})
-    embedder = load_embedder(home_with_embedder)
-    names = [f"post-{number}" for number in range(60)]
-    one = tables.read("embeddings", "ada")
-    alike = pl.concat([one] * len(names)).with_columns(
-        pl.Series("chunk_id", names),
-        pl.Series("document_id", names),
-        pl.Series("title", [f"On number {name}" for name in names]),
-        indexed_text=pl.col("text"),
-    )
-    store_rows(
-        tables,
-        "embeddings",
-        "ada",
-        alike,
-        key="chunk_id",
-        schema=embedding_columns(embedder.dimension),
-    )
-    found = search_by_title(tables, Retriever(tables.base_uri, embedder), "ada", language="en")
-    assert found.question_count == len(names)
-    assert found.found_first_count <= 40, (
-        "twenty candidates of each search are all that a name can choose from"
-    )
-    assert not found.passes
-    assert set(found.missed) <= set(names)
-
-
-def test_another_chunker_or_embedder_names_chunks_anew() -> None:
-    name = f"post-{chunking.content_hash('some text', 'revision-1')}"
-    ids = pl.Series([name, f"{name}-2", "bread-0"])
-    same = chunking.content_hash("some text", "revision-1")
-    assert chunking.extract_content_hashes(ids).to_list() == [same, same, ""]
-    assert same != chunking.content_hash("some text", "revision-2")
+def test_another_embedder_names_chunks_anew() -> None:
+    first, second = (chunking.content_hash("some text", f"revision-{n}") for n in (1, 2))
+    assert first != second
 
 
 def test_what_is_written_is_found(

@@ -11,7 +11,12 @@ import pytest
 from tests.graph.sources.conftest import Bucket
 from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.exports_by_hand import KEPT, LINKEDIN, SENTENCE, as_zip
-from twin_assets.corpus.importing import STORED_COLUMNS, build_inventory_frame, changes, read_rows
+from twin_assets.corpus.importing import (
+    STORED_COLUMNS,
+    build_inventory_frame,
+    count_changes,
+    read_rows,
+)
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
@@ -23,7 +28,7 @@ def imported(
     before = None if stored is None else stored.select(STORED_COLUMNS)
     inventory = take_inventory([source], scratch=scratch)
     frame = build_inventory_frame(inventory, before)
-    return read_rows(frame, inventory), changes(frame, before).counts()
+    return read_rows(frame, inventory), count_changes(frame, before)
 
 
 def test_posts_under_a_prefix_come_change_and_go(bucket: Bucket, tmp_path: Path) -> None:

@@ -165,8 +165,11 @@ SUBSTACK: Files = {
 SUBSTACK_FOUND = {"paid": 1, "draft": 1, "followers": 1, "no_text": 1}
 SUBSTACK_KEPT = 3
 MALFORMED_SUBSTACK: Files = SUBSTACK | {
-    "posts.csv": POSTS_CSV.replace('"On clocks, again"', '"On clocks, never closed')
-    + "not a number,2024,true\n\n108.no-page,2024-03-08,true,,,newsletter,everyone,Gone,,\n",
+    "posts.csv": POSTS_CSV.replace('"Two\nlines"', '"Two\nlines, never closed').replace(
+        "104.draft",
+        "not a number,2024,true\n\n"
+        "108.no-page,2024-03-08,true,,,newsletter,everyone,Gone,,\n104.draft",
+    ),
     "posts/109.orphan.html": "<p>ORPHAN WORDS</p>",
 }
 MALFORMED_SUBSTACK_FOUND = SUBSTACK_FOUND | {

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
-from twin_assets.corpus.importers.archive import ArchiveLimits, MemberError, open_archive
-from twin_assets.corpus.importers.members import MIN_RATIO_BYTES
+from twin_assets.corpus.importers.archive import open_archive
+from twin_assets.corpus.importers.members import MIN_RATIO_BYTES, ArchiveLimits, MemberError
 from twin_assets.corpus.importers.packed import (
     _BoundedReader,
     _central_directory_size,

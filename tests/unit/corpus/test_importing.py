@@ -1,4 +1,4 @@
-"""Inventory, changes, tombstones."""
+"""Inventory, count_changes, tombstones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
-from twin_assets.corpus.importing import STORED_COLUMNS, build_inventory_frame, changes, read_rows
+from twin_assets.corpus.importing import (
+    STORED_COLUMNS,
+    build_inventory_frame,
+    count_changes,
+    read_rows,
+)
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
@@ -34,21 +39,20 @@ def test_the_same_folder_gives_the_same_frame(posts: Path) -> None:
     inventory = take_inventory([posts])
     first = build_inventory_frame(inventory)
     assert build_inventory_frame(inventory, stored_after(posts)).equals(first)
-    assert changes(first, None).counts() == {"added": 3, "edited": 0, "deleted": 0}
-    assert changes(first, stored_after(posts)).counts() == {"added": 0, "edited": 0, "deleted": 0}
+    assert count_changes(first, None) == {"added": 3, "edited": 0, "deleted": 0}
+    assert count_changes(first, stored_after(posts)) == {"added": 0, "edited": 0, "deleted": 0}
 
 
-def test_changes_name_what_was_added_edited_and_deleted(posts: Path) -> None:
+def test_changes_count_what_was_added_edited_and_deleted(posts: Path) -> None:
     stored = stored_after(posts)
     (posts / "a.md").unlink()
     (posts / "b.md").write_text("# b\n\nanother text\n")
     (posts / "d.md").write_text("# d\n\nText\n")
     frame = build_inventory_frame(take_inventory([posts]), stored)
-    found = changes(frame, stored)
-    assert (found.added, found.edited, found.deleted) == (("d.md",), ("b.md",), ("a.md",))
+    assert count_changes(frame, stored) == {"added": 1, "edited": 1, "deleted": 1}
     after = stored_after(posts, stored)
     assert after.filter("deleted")["source_id"].to_list() == ["a.md"]
-    assert changes(build_inventory_frame(take_inventory([posts]), after), after).counts() == {
+    assert count_changes(build_inventory_frame(take_inventory([posts]), after), after) == {
         "added": 0,
         "edited": 0,
         "deleted": 0,
@@ -61,7 +65,7 @@ def test_a_file_that_cannot_be_read_now_keeps_its_row(posts: Path) -> None:
     os.mkfifo(posts / "b.md")
     frame = build_inventory_frame(take_inventory([posts]), stored)
     assert frame.equals(before)
-    assert changes(frame, stored).counts() == {"added": 0, "edited": 0, "deleted": 0}
+    assert count_changes(frame, stored) == {"added": 0, "edited": 0, "deleted": 0}
 
 
 def test_a_file_that_was_never_read_is_a_row_with_a_reason(posts: Path) -> None:
@@ -91,7 +95,7 @@ def test_a_post_that_waits_for_its_day_is_read_again_each_day(tmp_path: Path) ->
         "_posts/2019-01-01-b.md": "",
         "_posts/2999-01-01-a.md": today,
     }
-    assert changes(frame, stored).counts() == {"added": 0, "edited": 0, "deleted": 0}
+    assert count_changes(frame, stored) == {"added": 0, "edited": 0, "deleted": 0}
 
 
 def test_a_file_that_goes_between_scan_and_read_is_tried_again(posts: Path) -> None:
@@ -124,7 +128,7 @@ def test_a_folder_that_cannot_be_listed_hides_its_posts_and_deletes_none(
     assert inventory.skipped == {"folder that cannot be listed": 1}
     frame = build_inventory_frame(inventory, stored)
     assert not frame["deleted"].any()
-    assert changes(frame, stored).counts() == {"added": 0, "edited": 0, "deleted": 0}
+    assert count_changes(frame, stored) == {"added": 0, "edited": 0, "deleted": 0}
 
 
 def test_two_sources_with_one_path_stay_two_posts(posts: Path, tmp_path: Path) -> None:

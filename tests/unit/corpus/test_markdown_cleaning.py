@@ -271,7 +271,7 @@ def test_no_word_of_the_shared_posts_is_lost(shared_posts: Path) -> None:
     lost = total = 0
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     for file in scan_source(shared_posts / "jbranchaud-til").posts:
-        post = read_post(file.path.read_bytes(), source_id=file.source_id)
+        post = read_post(file.read()[0], source_id=file.source_id)
         expected = words_of(str(parse_html(parser.render(post.text)).text_content()))
         kept = words_of(clean_markdown(post.text, title=post.title) + " " + post.title)
         lost += sum((expected - kept).values())

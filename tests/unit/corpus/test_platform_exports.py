@@ -28,7 +28,8 @@ from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
 from twin_assets.corpus.importers.recognition import find_importer
-from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
+from twin_resources.authors import OPT_INS
 
 IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.knowledge.small_tokenizer import small_tokenizer
 from twin_assets.corpus import importing
-from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
+from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import (
     CHUNK_TOKENS,
@@ -176,9 +176,9 @@ def test_a_chunk_is_smaller_than_what_the_embedder_reads() -> None:
     assert (for_chunk.token_limit, for_chunk.revision) == (CHUNK_TOKENS, reads_more.revision)
     frame = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), for_chunk)
     assert CHUNK_TOKENS / 2 < max(frame["token_count"]) <= CHUNK_TOKENS
-    assert measure_chunk_lengths([frame], for_chunk).too_long == 0
+    assert measure_chunk_lengths([frame], for_chunk)["too_long"] == 0
     whole = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), reads_more)
-    assert measure_chunk_lengths([whole], for_chunk).too_long > 0, "cut by the embedder's limit"
+    assert measure_chunk_lengths([whole], for_chunk)["too_long"] > 0, "cut by the embedder's limit"
 
 
 def test_a_limit_too_small_to_cut_to_is_refused() -> None:
@@ -235,25 +235,25 @@ def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
     tokenizer = small_tokenizer()
     chunks = chunk_documents(documents("\n\n".join([SENTENCE] * 9)), tokenizer)
     good = measure_chunk_lengths([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
-    assert (good.too_long, good.miscounted, good.chunks) == (0, 0, 3)
+    assert (good["too_long"], good["miscounted"], good["counted_again"]) == (0, 0, 3)
     most = max(chunks["token_count"].to_list())
-    assert good.longest == most + 1, "the title's token"
+    assert good["longest"] == most + 1, "the title's token"
     filled = chunks.with_columns(pl.lit("T " * (64 - most + 1)).alias("heading"))
-    assert measure_chunk_lengths([filled], tokenizer).too_long == 3, (
+    assert measure_chunk_lengths([filled], tokenizer)["too_long"] == 3, (
         "no title may push a text over the limit"
     )
     long = chunks.with_columns(pl.lit(" ".join([SENTENCE] * 6)).alias("text"))
-    assert measure_chunk_lengths([long], tokenizer).too_long == 3
+    assert measure_chunk_lengths([long], tokenizer)["too_long"] == 3
     wrong = chunks.with_columns(pl.lit(1, pl.Int64).alias("token_count"))
-    assert measure_chunk_lengths([wrong], tokenizer).miscounted == 3
+    assert measure_chunk_lengths([wrong], tokenizer)["miscounted"] == 3
     # Its text fits, and its stored count says that it does not.
     claimed = chunks[:1].with_columns(pl.lit(65, pl.Int64).alias("token_count"))
-    assert measure_chunk_lengths([claimed], tokenizer).too_long == 1
-    assert measure_chunk_lengths([chunks.clear()], tokenizer).longest == 0
+    assert measure_chunk_lengths([claimed], tokenizer)["too_long"] == 1
+    assert measure_chunk_lengths([chunks.clear()], tokenizer)["longest"] == 0
 
 
 def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:
     inventory = take_inventory([shared_posts / "skeeto"])
     rows = importing.read_rows(importing.build_inventory_frame(inventory)[:60], inventory)
-    for text in clean_posts(rows.select(RAW_COLUMNS))["text"]:
+    for text in clean_and_quarantine(rows.select(RAW_COLUMNS))[0]["text"]:
         assert_holds(text, token_limit=256)

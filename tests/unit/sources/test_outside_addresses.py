@@ -89,7 +89,7 @@ def by_poll(url: str, _folder: Path) -> object:
 
 
 def by_download(url: str, folder: Path) -> object:
-    return download_feed(url, folder).path.read_bytes()
+    return download_feed(url, folder).read_bytes()
 
 
 WAYS = (by_poll, by_download)

@@ -7,38 +7,20 @@ Out of scope: zips and tars (`packed`), interpreting a member (one importer per 
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import zipfile
 from pathlib import Path
 from typing import IO
 
 from twin_assets.corpus.importers.folders import GENERATED_FOLDERS
 from twin_assets.corpus.importers.members import (
-    FAILED_READS,
     READ_ERRORS,
-    RETRYABLE_REASONS,
     Archive,
     ArchiveLimits,
-    MemberError,
     build_unreadable_error,
 )
 from twin_assets.corpus.importers.packed import Tar, Zip, open_tar_stream
 from twin_resources.errors import TwinError
-
-__all__ = [
-    "FAILED_READS",
-    "RETRYABLE_REASONS",
-    "Archive",
-    "ArchiveLimits",
-    "MemberError",
-    "open_archive",
-]
-
-_DATA_FILE = re.compile(
-    r"\.(?:csv|html?|xhtml|js|json|xml|atom|rss|md|markdown|txt|tsv)$", re.IGNORECASE
-)
 
 
 def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
@@ -123,20 +105,6 @@ class _Folder(Archive):
 
     def _open(self, name: str) -> IO[bytes]:
         return Path(self._files[name]).open("rb")
-
-    def digest(self) -> str:
-        """Return the SHA-256 of all names and sizes, and of the bytes of data files."""
-        digest = hashlib.sha256()
-        for name in self.names():
-            digest.update(f"\0{name}\0{self.size(name)}\0".encode())
-            if not _DATA_FILE.search(name):
-                continue
-            try:
-                with Path(self._files[name]).open("rb") as stream:
-                    hashlib.file_digest(stream, lambda: digest)
-            except OSError as error:
-                raise build_unreadable_error(Path(self._files[name]), str(error)) from error
-        return digest.hexdigest()
 
 
 def _to_storable_path(path: str) -> str:

@@ -148,20 +148,29 @@ def list_pdf_errors() -> tuple[type[Exception], ...]:
     )
 
 
+NOTEBOOK_ERRORS = (ValueError, RecursionError, LookupError, TypeError, AttributeError)
+"""The exceptions that reading a text that is not a notebook raises."""
+
+
+def load_notebook(text: str) -> tuple[Any, Any, Any]:
+    """Return a notebook, its metadata and its cells, or raise one of `NOTEBOOK_ERRORS`."""
+    notebook = json.loads(text)
+    cells = notebook.get("cells") or notebook["worksheets"][0]["cells"]
+    return notebook, notebook.get("metadata") or {}, cells
+
+
 def read_notebook_fields(text: str) -> tuple[dict[str, Any], str]:
     """Return a notebook's fields and its text without them, or no fields and the unchanged text.
 
     The fields are its metadata (including Nikola's) and the front matter of its first cell.
     """
     try:
-        notebook: Any = json.loads(text)
-        metadata: Any = notebook.get("metadata") or {}
-        cells: Any = notebook.get("cells") or notebook["worksheets"][0]["cells"]
+        notebook, metadata, cells = load_notebook(text)
         first_cell: Any = cells[0] if cells else {}
         source: object = first_cell.get("source", "")
         nikola_fields: Any = metadata.get("nikola") or {}
         items = [*metadata.items(), *nikola_fields.items()]
-    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
+    except NOTEBOOK_ERRORS:
         return {}, text
     fields = {str(key).lower(): value for key, value in items}
     if first_cell.get("cell_type") not in {"markdown", "raw"}:

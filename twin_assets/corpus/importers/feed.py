@@ -1,4 +1,4 @@
-"""Import RSS and Atom feeds with full texts, from a file or a copy stored by `feed_download`.
+"""Import RSS and Atom feeds with full texts, from a file or a download (`feed_download`).
 
 Scope: entries, whether an entry is complete, a platform's additions.
 Out of scope: fetching (`feed_download`), WordPress's export, which resembles a feed.
@@ -22,9 +22,9 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.xml_items import SWALLOWED_ITEM
 
@@ -74,15 +74,8 @@ def recognises(archive: Archive) -> bool:
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield complete entries; `include` may contain `drafts` (for Blogger's export)."""
-    seen_ids: set[str] = set()
     for name in _list_feeds(archive):
-        for outcome in _read_feed(archive, name, include):
-            if isinstance(outcome, ExportRecord):
-                if outcome.source_id in seen_ids:
-                    yield Skipped(outcome.source_id, "duplicate")
-                    continue
-                seen_ids.add(outcome.source_id)
-            yield outcome
+        yield from _read_feed(archive, name, include)
 
 
 def _list_feeds(archive: Archive) -> list[str]:
@@ -262,6 +255,7 @@ _BLOGGER = RefusedExport(
 _MALFORMED_FEED = RefusedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
 )
-_REFUSED = (_BLOGGER, _MALFORMED_FEED)
 # A missing entry is not necessarily deleted: a feed lists only its latest entries.
-IMPORTER = Importer(NAME, "RSS or Atom feed", recognises, read, _REFUSED, latest_only=True)
+IMPORTER = Importer(
+    NAME, "RSS or Atom feed", recognises, read, (_BLOGGER, _MALFORMED_FEED), latest_only=True
+)

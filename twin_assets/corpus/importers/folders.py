@@ -14,7 +14,7 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -67,12 +67,11 @@ class PostFile:
 
     Attributes:
         source_id: path in its source, in NFC, with `/` as separator; the same on every machine.
-        location: its current path, or an S3 object's name under the prefix. It may contain bytes
-            that are not UTF-8, so it is never stored.
+        location: its current path, or `s3://bucket/key`. A path may contain bytes that are not
+            UTF-8, so it is never stored.
         file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file cannot be read now.
         problem: why the file was not read (`unreadable`, `too_large`), or "".
         has_front_matter: whether the file begins like front matter.
-        bucket: the bucket of an S3 object, or "".
         stored: the S3 object, or None.
     """
 
@@ -81,19 +80,12 @@ class PostFile:
     file_hash: str
     problem: str = ""
     has_front_matter: bool = False
-    bucket: str = ""
     stored: StoredObject | None = None
-
-    @property
-    def path(self) -> Path:
-        return Path(self.location)
 
     @property
     def address(self) -> str:
         """The absolute path or `s3://bucket/key`, as text that can be stored."""
-        return (
-            f"s3://{self.bucket}/{self.stored.key}" if self.stored else display_path(self.location)
-        )
+        return display_path(self.location)
 
     def read(self) -> tuple[bytes, str]:
         """Return the bytes and their `file_hash`.
@@ -102,7 +94,7 @@ class PostFile:
             OSError: the file cannot be read now.
         """
         if self.stored is None:
-            body = self.path.read_bytes()
+            body = Path(self.location).read_bytes()
             return body, hashlib.sha256(body).hexdigest()
         try:
             return read_object(self.address, self.stored), self.file_hash
@@ -213,10 +205,8 @@ def scan_prefix(source: str) -> Folder:
     def read(name: str) -> bytes:
         return read_object(source, objects[name])
 
-    site = read_site(objects, read, layout=layout)
     root_name = source.rstrip("/").rpartition("/")[2]
-    site_data = inherited_fields(objects, read, site=site, root_name=root_name)
-    site = replace(site, data=site_data)
+    site = _configure(Site(), objects, read, layout=layout, root_name=root_name)
     bundles, formats = find_bundles(objects), post_formats(objects, layout=layout)
     skips: Counter[str] = Counter()
     posts: list[PostFile] = []
@@ -233,11 +223,8 @@ def scan_prefix(source: str) -> Folder:
             continue
         problem = "too_large" if stored_object.size > max_file_bytes(source_id) else ""
         etag = f"etag:{stored_object.etag}"
-        posts.append(
-            PostFile(
-                source_id, stored_object.name, etag, problem, bucket=bucket, stored=stored_object
-            )
-        )
+        location = f"s3://{bucket}/{stored_object.key}"
+        posts.append(PostFile(source_id, location, etag, problem, stored=stored_object))
     return Folder(
         source=normalize_address(source),
         layout=layout,
@@ -247,70 +234,61 @@ def scan_prefix(source: str) -> Folder:
     )
 
 
-@dataclass(frozen=True)
-class _SiteLocation:
-    """The site of a named folder: the folder itself, a folder above it, or one inside it.
+def _locate_site(source: Path, source_ids: Sequence[str]) -> tuple[Path, Site]:
+    """Return the folder of a named folder's site, and a site that has only the two paths.
 
-    Attributes:
-        root: the site's folder.
-        below: path of the named folder within the site, with a trailing `/`, or "".
-        within: path of the site within the named folder, with a trailing `/`, or "".
+    The site's folder is the named folder itself, a folder above it, or one inside it.
     """
+    root, below = _find_enclosing_site(source)
+    within = "" if below else find_site_folder(source_ids)
+    return root / within, Site(below=below, within=within)
 
-    root: Path
-    below: str = ""
-    within: str = ""
 
-    @classmethod
-    def locate(cls, source: Path, source_ids: Sequence[str]) -> _SiteLocation:
-        root, path_in_site = _find_enclosing_site(source)
-        site_path = "" if path_in_site else find_site_folder(source_ids)
-        return cls(root / site_path if site_path else root, path_in_site, site_path)
-
-    def path_of(self, source_id: str) -> str:
-        """Return a file's path within the site."""
-        return self.below + source_id.removeprefix(self.within)
-
-    def read(self, path: str) -> bytes:
-        """Read one of the site's files, or raise `OSError`."""
-        return (self.root / path).read_bytes()
+def _configure(
+    location: Site,
+    paths: Collection[str],
+    read: Callable[[str], bytes],
+    *,
+    layout: str,
+    root_name: str,
+) -> Site:
+    """Return the site at a location with its configuration and inherited fields."""
+    site = read_site(paths, read, layout=layout)
+    site = replace(site, below=location.below, within=location.within)
+    return replace(site, data=inherited_fields(paths, read, site=site, root_name=root_name))
 
 
 def _scan_folder(source: Path) -> Folder:
     skips: Counter[str] = Counter()
     unlisted_folders: list[str] = []
     candidates = list(_walk(source, skipped=skips, unlisted=unlisted_folders))
-    site_location = _SiteLocation.locate(source, [source_id for _, source_id, _ in candidates])
+    root, location = _locate_site(source, [source_id for _, source_id, _ in candidates])
     # Paths are relative to the site: the named folder may be `_posts` or a folder in `content`.
-    paths = (
-        [*_list_site_files(site_location.root), *_list_section_pages(site_location)]
-        if site_location.below
-        else []
-    )
-    paths += [
-        site_location.path_of(source_id)
+    paths = [
+        location.path_of(source_id)
         for _, source_id, _ in candidates
-        if source_id.startswith(site_location.within)
+        if source_id.startswith(location.within)
     ]
-    if not site_location.below and any(
-        (site_location.root / name).exists() for name in _HIDDEN_CONFIGURATIONS
-    ):
+    if location.below:
+        paths += [*_list_site_files(root), *_list_section_pages(root, location.below)]
+    elif any((root / name).exists() for name in _HIDDEN_CONFIGURATIONS):
         paths.append("eleventy.config.js")
     layout = detect_layout(paths)
     bundles = find_bundles(paths) if layout == "hugo" else frozenset[str]()
-    site = read_site(paths, site_location.read, layout=layout)
-    site = replace(site, below=site_location.below, within=site_location.within)
-    site_data = inherited_fields(
-        paths, site_location.read, site=site, root_name=site_location.root.name
+    site = _configure(
+        location,
+        paths,
+        lambda path: (root / path).read_bytes(),
+        layout=layout,
+        root_name=root.name,
     )
-    site = replace(site, data=site_data)
     if layout == "blog" and is_docusaurus_blog(paths):
         site = replace(site, folders=("blog",))
     formats = post_formats(paths, layout=layout)
     posts: dict[str, PostFile] = {}
     for file, source_id, is_link in candidates:
-        if source_id.startswith(site_location.within):
-            path = site_location.path_of(source_id)
+        if source_id.startswith(site.within):
+            path = site.path_of(source_id)
             reason = skip_reason(path, layout=layout, site=site, bundles=bundles, formats=formats)
         else:
             reason = classify_outside_file(source_id)
@@ -400,14 +378,12 @@ def _list_site_files(root: Path) -> list[str]:
     return names
 
 
-def _list_section_pages(site_location: _SiteLocation) -> list[str]:
+def _list_section_pages(root: Path, below: str) -> list[str]:
     """List Hugo's section pages in the folders between the site and the named folder."""
-    parts = site_location.below.split("/")[:-2]
+    parts = below.split("/")[:-2]
     folders = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
     return [
-        f"{folder}/{path.name}"
-        for folder in folders
-        for path in (site_location.root / folder).glob("_index.*")
+        f"{folder}/{path.name}" for folder in folders for path in (root / folder).glob("_index.*")
     ]
 
 

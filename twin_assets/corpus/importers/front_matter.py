@@ -166,13 +166,11 @@ def _split_fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], 
             not damaged or _has_post_fields(fields, visibility_fields=fields)
         ):
             return fields, text[match.end() :]
-    jbake_match = _JBAKE.match(text)
-    if jbake_match is None:
-        return None
-    lines = [line.partition("=") for line in jbake_match[1].splitlines()]
-    return {key.strip().lower(): value.strip() for key, _, value in lines}, text[
-        jbake_match.end() :
-    ]
+    if jbake_match := _JBAKE.match(text):
+        lines = [line.partition("=") for line in jbake_match[1].splitlines()]
+        fields = {key.strip().lower(): value.strip() for key, _, value in lines}
+        return fields, text[jbake_match.end() :]
+    return None
 
 
 def _parse_fields(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
@@ -300,8 +298,6 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
     try:
         fields, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as error:
-        if (fields_and_end := lenient_fields.parse_json(text)) is not None:
-            return fields_and_end[0], text[fields_and_end[1] :]
         if re.match(r'\A\{\s*\n\s*"[\w .-]+"\s*:', text):
             raise BrokenFrontMatterError(" ".join(str(error).split())) from error
         return {}, text

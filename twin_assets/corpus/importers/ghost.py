@@ -1,8 +1,8 @@
 """Import the published posts of Ghost's JSON export, which contains its database tables.
 
 Scope: posts, their authors' names, their tags, their visibility.
-Out of scope: the editors' documents (`ghost_editor`). Members, sessions and settings are also in
-the file but are never read.
+Out of scope: the editors' documents, because Ghost stores each post's HTML beside them whenever the
+post is saved. Members, sessions and settings are also in the file but are never read.
 
 Format: https://docs.ghost.org/migration/custom (a list `db` with one `{meta, data}`, or only that
 object).
@@ -14,22 +14,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.ghost_editor import (
-    BrokenDocumentError,
-    lexical_to_html,
-    mobiledoc_to_html,
-    remove_gated_parts,
-)
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "ghost"
@@ -40,14 +33,12 @@ _EXPORT_START = re.compile(
 _EXPORT_DATE = re.compile(rb'"exported_on"\s*:\s*"?\d|"data"\s*:\s*\{')
 _VISIBILITIES = {"public": "public", "": "public", "members": "followers", "paid": "paid"}
 _DRAFT_STATUSES = frozenset({"draft", "scheduled"})
+_GATED_START = re.compile(r"<!--\s*kg-gated-block:begin\b([^>]*)-->")
+_GATED_END = "<!--kg-gated-block:end-->"
+_MEMBERS_ONLY = re.compile(r"<!--\s*members-only\s*-->")
 
 
-@dataclass
-class _AuthorsAndTags:
-    """The names of authors and tags, by post."""
-
-    authors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    tags: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+NamesByPost = dict[str, list[str]]
 
 
 def recognises(archive: Archive) -> bool:
@@ -57,7 +48,6 @@ def recognises(archive: Archive) -> bool:
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield published posts; `include` may add `drafts`, `followers` (members) and `paid`."""
-    seen_ids: set[str] = set()
     for name in _list_exports(archive):
         try:
             document = json_rows.load_document(archive, name)
@@ -67,20 +57,16 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
-        authors_and_tags = _read_authors_and_tags(tables)
+        # The e-mail addresses in `users` are not read.
+        authors = _read_names(tables, "users", "posts_authors", "author_id")
+        tags = _read_names(tables, "tags", "posts_tags", "tag_id")
         for number, row in enumerate(rows):
             location = f"{name}#{number}"
-            outcome = (
+            yield (
                 Skipped(location, row)
                 if isinstance(row, str)
-                else _post_record(row, authors_and_tags, include, location=location)
+                else _post_record(row, authors, tags, include, location=location)
             )
-            if isinstance(outcome, ExportRecord) and outcome.source_id in seen_ids:
-                outcome = Skipped(outcome.source_id, "duplicate")
-            seen_ids.add(
-                outcome.source_id if isinstance(outcome, ExportRecord) else outcome.location
-            )
-            yield outcome
 
 
 def _list_exports(archive: Archive) -> list[str]:
@@ -92,26 +78,21 @@ def _list_exports(archive: Archive) -> list[str]:
     ]
 
 
-def _read_authors_and_tags(tables: dict[str, Any]) -> _AuthorsAndTags:
-    """Return the names of authors and tags; the e-mail addresses in `users` are not read."""
-    authors_and_tags = _AuthorsAndTags()
-    users = {get_string(row, "id"): get_string(row, "name") for row in get_objects(tables, "users")}
-    for row in get_objects(tables, "posts_authors"):
-        if name := users.get(get_string(row, "author_id")):
-            authors_and_tags.authors[get_string(row, "post_id")].append(name)
-    # Names that begin with `#` are internal tags.
-    tags = {get_string(row, "id"): get_string(row, "name") for row in get_objects(tables, "tags")}
-    for row in get_objects(tables, "posts_tags"):
-        name = tags.get(get_string(row, "tag_id"), "")
-        if name and not name.startswith("#"):
-            authors_and_tags.tags[get_string(row, "post_id")].append(name)
-    authors_and_tags.authors["users"] = [name for name in users.values() if name]
-    return authors_and_tags
+def _read_names(tables: object, table: str, joined: str, key: str) -> NamesByPost:
+    """Return the names in a table by the post that `joined` gives them, and all of them as `*`."""
+    names = {get_string(row, "id"): get_string(row, "name") for row in get_objects(tables, table)}
+    names_by_post: NamesByPost = defaultdict(list)
+    names_by_post["*"] = [name for name in names.values() if name]
+    for row in get_objects(tables, joined):
+        if name := names.get(get_string(row, key)):
+            names_by_post[get_string(row, "post_id")].append(name)
+    return names_by_post
 
 
 def _post_record(
     row: dict[str, Any],
-    authors_and_tags: _AuthorsAndTags,
+    authors: NamesByPost,
+    tags: NamesByPost,
     include: frozenset[str],
     *,
     location: str,
@@ -132,15 +113,10 @@ def _post_record(
         return Skipped(source_id, "draft")
     if visibility != "public" and visibility not in include:
         return Skipped(source_id, visibility)
-    try:
-        text, markup = _read_post_body(row)
-    except BrokenDocumentError:
-        return Skipped(source_id, json_rows.MALFORMED)
+    text, markup = _read_post_body(row)
     if not plain_text(text):
         return Skipped(source_id, "no_text")
-    names = authors_and_tags.authors.get(post_id) or (
-        authors_and_tags.authors["users"] if len(authors_and_tags.authors["users"]) == 1 else []
-    )
+    names = authors.get(post_id) or (authors["*"] if len(authors["*"]) == 1 else [])
     canonical_url = get_string(row, "canonical_url")
     return ExportRecord(
         source=NAME,
@@ -150,34 +126,42 @@ def _post_record(
         title=plain_text(get_string(row, "title")),
         url=canonical_url if canonical_url.startswith(("http://", "https://")) else "",
         author=", ".join(dict.fromkeys(names)),
-        byline="posts_authors"
-        if authors_and_tags.authors.get(post_id)
-        else "users"
-        if names
-        else "",
+        byline=("posts_authors" if authors.get(post_id) else "users") if names else "",
         markup=markup,
         language=get_string(row, "locale"),
         created_at=_parse_time(row, "published_at") or _parse_time(row, "created_at"),
         updated_at=_parse_time(row, "updated_at"),
         visibility="private" if is_draft else visibility,
-        tags=tuple(dict.fromkeys(authors_and_tags.tags.get(post_id, ()))),
+        # Names that begin with `#` are internal tags.
+        tags=tuple(dict.fromkeys(tag for tag in tags.get(post_id, ()) if tag[0] != "#")),
     )
 
 
 def _read_post_body(row: dict[str, Any]) -> tuple[str, str]:
-    """Return the body and its markup: the page's HTML or, if missing, the editor's document.
-
-    Raises:
-        BrokenDocumentError: there is only an editor's document, and it cannot be parsed.
-    """
+    """Return the body and its markup: the page's HTML or, if missing, the plain text."""
     if page := get_string(row, "html"):
         return remove_foreign_parts(remove_gated_parts(page)), "html"
-    for name, convert in (("lexical", lexical_to_html), ("mobiledoc", mobiledoc_to_html)):
-        if document := get_string(row, name):
-            return remove_foreign_parts(convert(document)), "html"
     if markdown := get_string(row, "markdown"):  # Ghost before 1.0
         return markdown, "markdown"
     return get_string(row, "plaintext"), "text"
+
+
+def remove_gated_parts(page: str) -> str:
+    """Return a page's HTML as shown without an account: no gated blocks or text below the paywall.
+
+    Ghost's renderer marks both with comments.
+    """
+    paywall = _MEMBERS_ONLY.search(page)
+    page = page[: paywall.start()] if paywall else page
+    parts: list[str] = []
+    position = 0
+    for gated_start in _GATED_START.finditer(page):
+        if gated_start.start() < position or "nonMember:true" in gated_start[1]:
+            continue
+        parts.append(page[position : gated_start.start()])
+        end = page.find(_GATED_END, gated_start.end())
+        position = len(page) if end < 0 else end + len(_GATED_END)
+    return "".join([*parts, page[position:]])
 
 
 def _parse_time(row: dict[str, Any], name: str) -> datetime | None:

@@ -101,12 +101,7 @@ def read_additions(folder: Path) -> dict[str, Addition]:
     if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
         return {}
     arguments = (
-        "log",
-        "-z",
-        "--relative",
-        "--no-merges",
-        "--format=tformat:%at %P",
-        "--name-status",
+        *("log", "-z", "--relative", "--no-merges", "--format=tformat:%at %P", "--name-status"),
     )
     try:
         output = _git(folder, *arguments, "-M", "--diff-filter=AR", "HEAD", "--", ".")
@@ -167,15 +162,6 @@ def read_heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[st
             blobs[file.path] = output[position : position + min(length, size)]
             position += length + 1
     return blobs
-
-
-def read_head_commit(folder: Path) -> str:
-    """Return the hash of the checked-out commit.
-
-    Raises:
-        GitError: there is no commit, or git refuses (for example in another user's folder).
-    """
-    return _git(folder, "rev-parse", "--verify", "HEAD^{commit}").decode().strip()
 
 
 def find_root_commit(folder: Path) -> str:

@@ -13,15 +13,14 @@ missing path is a deletion.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from twin_assets.corpus.importers import front_matter, git_blame
-from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.git_blame import BlamedLine, GitError, TreeFile
 from twin_assets.corpus.importers.importer import Importer
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.post_dates import split_date_and_title
 from twin_assets.corpus.importers.post_head import UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.posts import find_first_heading
@@ -140,15 +139,6 @@ def _is_post(path: str, head: bytes) -> bool:
     return _DOCUMENTATION_FOLDERS.isdisjoint(folders) and not _DOCUMENTATION_FIELD.search(match[0])
 
 
-def digest(archive: Archive) -> str:
-    """Return the hash of the records' inputs: the commit and the author's addresses."""
-    identity = [
-        git_blame.read_head_commit(archive.path),
-        *sorted(_read_author_emails(archive.path)),
-    ]
-    return hashlib.sha256("\0".join(identity).encode()).hexdigest()
-
-
 def read(
     archive: Archive,
     *,
@@ -238,7 +228,10 @@ def _build_file_record(
         return Skipped(path, hidden_reason)
     if head.text.endswith(head.body):  # otherwise the fields are below the title and stay
         lines = lines[head.text.removesuffix(head.body).count("\n") :]
-    blocks = [(block, _is_by_author(block, emails)) for block in _split_blocks(lines)]
+    blocks = [
+        (block, all(line.email in emails for line in block if line.text.strip()))
+        for block in _split_blocks(lines)
+    ]
     author_lines = [
         line for block, is_kept in blocks if is_kept for line in block if line.text.strip()
     ]
@@ -247,6 +240,7 @@ def _build_file_record(
     text = _join_blocks(blocks)
     line_count = sum(bool(line.text.strip()) for line in lines)
     is_markdown = bool(_MARKDOWN.search(path))
+    _, name_title = split_date_and_title(path.rsplit("/", 1)[-1])
     title = (
         front_matter.get_text_field(head.fields, "title") if len(author_lines) == line_count else ""
     )
@@ -255,7 +249,7 @@ def _build_file_record(
         source_id=f"{repository_id}/{path}",
         text=text + "\n",
         kind="article",
-        title=title or (find_first_heading(text) if is_markdown else "") or _derive_title(path),
+        title=title or (find_first_heading(text) if is_markdown else "") or name_title,
         url=f"{base_url}/{path}" if base_url else "",
         author=max(author_lines, key=lambda line: line.written_at).author,
         byline=f"git blame: {len(author_lines)} of {line_count} lines",
@@ -309,10 +303,6 @@ def _split_blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
         yield block
 
 
-def _is_by_author(block: Sequence[BlamedLine], emails: frozenset[str]) -> bool:
-    return all(line.email in emails for line in block if line.text.strip())
-
-
 def _join_blocks(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
     """Join the kept blocks unchanged, separating blocks around a gap with a blank line."""
     text, has_gap = b"", False
@@ -322,11 +312,6 @@ def _join_blocks(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
             text += separator + b"".join(line.text for line in block)
         has_gap = not is_kept
     return text.decode("utf-8").strip("\n")
-
-
-def _derive_title(path: str) -> str:
-    name = path.rsplit("/", 1)[-1]
-    return split_date_and_title(name)[1]
 
 
 def _build_web_url(folder: Path) -> str:
@@ -340,6 +325,4 @@ def _build_web_url(folder: Path) -> str:
 
 
 # A Markdown README alone does not make a repository a folder of posts.
-IMPORTER = Importer(
-    NAME, "git repository", recognises, read, allows_markdown_posts=True, digest=digest
-)
+IMPORTER = Importer(NAME, "git repository", recognises, read, allows_markdown_posts=True)

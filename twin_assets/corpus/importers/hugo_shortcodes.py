@@ -14,71 +14,50 @@ from __future__ import annotations
 import re
 
 from twin_assets.corpus.importers.code_regions import code_regions
-from twin_assets.corpus.importers.jekyll_liquid import mark_as_quotation
+from twin_assets.corpus.importers.jekyll_liquid import QUOTES, TemplateReader
 
 _MAX_TAG_CHARACTERS = 2_000
 _OPENING = re.compile(r"\{\{([<%])")
 _QUOTED = re.compile(r"(\{\{[<%])/\*(.{0,2000}?)\*/([%>]\}\})", re.DOTALL)
 _NAME = re.compile(r"\{\{[<%]\s*(/?)\s*([\w./-]*)")
-_QUOTES = frozenset({"blockquote", "quote"})
 
 
 def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
     """Resolve the shortcodes in a post's body (`markdown` or `html`); unfinished ones stay."""
     if not _OPENING.search(text):
         return text
-    parts: list[str] = []
-    open_inline_shortcode = ""
-    quotation_start: int | None = None
-    code_template = "`{}`" if markup == "markdown" else "<code>{}</code>"
+    reader = TemplateReader(markup)
     for part, is_code in code_regions(text, markup=markup):
         if is_code:
-            parts += [] if open_inline_shortcode else [_QUOTED.sub(r"\1\2\3", part)]
+            reader.keep(_QUOTED.sub(r"\1\2\3", part))
             continue
         position = 0
         while match := _OPENING.search(part, position):
             start = match.start()
             end = _end_of_tag(part, start, mark=match[1])
-            if not open_inline_shortcode:
-                parts.append(part[position : start if end else match.end()])
+            reader.keep(part[position : start if end else match.end()])
             position = end or match.end()
-            if not end:
-                continue
-            tag = part[start:end]
-            if escaped_shortcode := _QUOTED.fullmatch(tag):
-                parts += (
-                    []
-                    if open_inline_shortcode
-                    else [
-                        code_template.format(
-                            escaped_shortcode[1] + escaped_shortcode[2] + escaped_shortcode[3]
-                        )
-                    ]
-                )
-                continue
-            is_closing, name = _parse_tag(tag)
-            if open_inline_shortcode:
-                open_inline_shortcode = (
-                    "" if is_closing and name == open_inline_shortcode else open_inline_shortcode
-                )
-            elif (
-                name.endswith(".inline") and not is_closing and not tag.rstrip("}>%").endswith("/")
-            ):
-                open_inline_shortcode = name
-            elif name in _QUOTES and not is_closing and quotation_start is None:
-                quotation_start = len(parts)
-            elif name in _QUOTES and is_closing and quotation_start is not None:
-                words = "".join(parts[quotation_start:])
-                parts[quotation_start:] = [mark_as_quotation(words, markup=markup)]
-                quotation_start = None
-        if not open_inline_shortcode:
-            parts.append(part[position:])
-    return "".join(parts)
+            if end:
+                _apply_shortcode(reader, part[start:end])
+        reader.keep(part[position:])
+    return "".join(reader.parts)
 
 
-def _parse_tag(tag: str) -> tuple[bool, str]:
+def _apply_shortcode(reader: TemplateReader, tag: str) -> None:
+    if quoted := _QUOTED.fullmatch(tag):
+        reader.keep(reader.code_span("".join(quoted.groups())))
+        return
     match = _NAME.match(tag)
-    return (bool(match[1]), match[2]) if match else (False, "")
+    is_closing, name = (bool(match[1]), match[2]) if match else (False, "")
+    if reader.unprinted_blocks:
+        if is_closing and name == reader.unprinted_blocks[-1]:
+            reader.unprinted_blocks.pop()
+    elif name.endswith(".inline") and not is_closing and not tag.rstrip("}>%").endswith("/"):
+        reader.unprinted_blocks.append(name)
+    elif name in QUOTES and is_closing:
+        reader.close_quotation()
+    elif name in QUOTES:
+        reader.open_quotation()
 
 
 def _end_of_tag(part: str, start: int, *, mark: str) -> int | None:

@@ -10,20 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from twin_assets.corpus.importers.archive import Archive
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 TO_MARKDOWN = "convert it to a folder of Markdown files (one per post) and import that folder"
-
-
-class ReadExport(Protocol):
-    """A function that yields the parts of an export, with a `Skipped` for each unreadable one."""
-
-    def __call__(
-        self, archive: Archive, *, include: frozenset[str]
-    ) -> Iterator[ExportRecord | Skipped]: ...
 
 
 @dataclass(frozen=True)
@@ -57,10 +48,6 @@ class RefusedExport:
         return bool(pattern and re.search(pattern, head, re.IGNORECASE | re.DOTALL))
 
 
-def _hash_archive_bytes(archive: Archive) -> str:
-    return archive.digest()
-
-
 @dataclass(frozen=True)
 class Importer:
     """The functions that recognise and read one platform's exports.
@@ -69,21 +56,20 @@ class Importer:
         name: `source` of its records (`linkedin`).
         title: the name that users know the format by (`LinkedIn data export`).
         recognises: cheap test of an archive's content, never of its name.
-        read: reader of an archive; `include` is a subset of `record.OPT_INS`.
+        read: function of an archive and of `include`, a subset of `authors.OPT_INS`, that yields
+            the parts of the export, with a `Skipped` for each unreadable one.
         refused_exports: exports rejected if no importer recognises an archive; the first match
             applies.
         allows_markdown_posts: whether a folder with Markdown posts may be its export (a
             repository).
         latest_only: whether an export has only the newest posts (a feed), so that missing posts do
             not count as deleted.
-        digest: hash of the records' inputs, which may differ from the bytes on disk (a commit).
     """
 
     name: str
     title: str
     recognises: Callable[[Archive], bool]
-    read: ReadExport
+    read: Callable[..., Iterator[ExportRecord | Skipped]]
     refused_exports: tuple[RefusedExport, ...] = ()
     allows_markdown_posts: bool = False
     latest_only: bool = False
-    digest: Callable[[Archive], str] = _hash_archive_bytes

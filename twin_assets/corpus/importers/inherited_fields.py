@@ -21,11 +21,13 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast
 
-import yaml
-
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.site import Site
-from twin_assets.corpus.importers.site_configuration import as_mapping, read_configuration
+from twin_assets.corpus.importers.site_configuration import (
+    as_mapping,
+    parse_file,
+    read_configuration,
+)
 
 _ELEVENTY_CONFIGURATION = re.compile(r"eleventy\.config\.\w+|\.eleventy\.c?js")
 _DATA_FILE = re.compile(r"(?P<of>(?:.*/)?[^/]+?)(?P<own>\.11tydata)?\.json", re.DOTALL)
@@ -206,11 +208,7 @@ def _entries(value: object) -> list[Mapping[str, Any]]:
 
 
 def _read_data_file(path: str, read: ReadFile) -> str:
-    parse = json.loads if path.endswith(".json") else yaml.safe_load
-    try:
-        document: object = parse(read(path).decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return ""
+    document = parse_file(path, read)
     is_mapping = isinstance(document, dict)
     return _to_json(as_mapping(cast("object", document))) if is_mapping else ""
 

@@ -25,35 +25,57 @@ _LITERAL = re.compile(r"\{\{-?\s*(?:\"([^\"]*)\"|'([^']*)')")
 _TEMPLATE = re.compile(r"\{[{%]")
 # Blocks whose contents are not printed verbatim: comments and output that the site generates.
 _UNPRINTED_BLOCKS = frozenset({"comment", "for", "tablerow", "capture"})
-_QUOTES = frozenset({"blockquote", "quote"})
+QUOTES = frozenset({"blockquote", "quote"})
+"""Tags around someone else's words."""
 
 
 @dataclass
-class _Reader:
+class TemplateReader:
     """State across parts: an open `raw` block, open unprinted blocks and a quotation's start."""
 
     markup: str
     parts: list[str] = field(default_factory=list[str])
     is_in_raw: bool = False
-    open_unprinted_blocks: list[str] = field(default_factory=list[str])
+    unprinted_blocks: list[str] = field(default_factory=list[str])
     quotation_start: int | None = None
 
     def keep(self, text: str) -> None:
-        if not self.open_unprinted_blocks:
+        """Keep a text, unless it is in a block that is not printed."""
+        if not self.unprinted_blocks:
             self.parts.append(text)
+
+    def code_span(self, code: str) -> str:
+        """Return quoted template text as code, which cleaning keeps."""
+        return f"`{code}`" if self.markup == "markdown" else f"<code>{code}</code>"
+
+    def open_quotation(self) -> None:
+        """Begin a quotation, unless one is open."""
+        if self.quotation_start is None and not self.unprinted_blocks:
+            self.quotation_start = len(self.parts)
+
+    def close_quotation(self) -> None:
+        """Mark someone else's words as a quotation in Markdown or HTML, if one is open."""
+        if self.quotation_start is None:
+            return
+        words = "".join(self.parts[self.quotation_start :])
+        lines = "\n".join(f"> {line}".rstrip() for line in words.strip("\n").split("\n"))
+        is_html = self.markup == "html"
+        marked_words = f"<blockquote>{words}</blockquote>" if is_html else f"\n\n{lines}\n\n"
+        self.parts[self.quotation_start :] = [marked_words]
+        self.quotation_start = None
 
 
 def remove_liquid(text: str, *, markup: str = "markdown") -> str:
     """Resolve the Liquid tags in a post's body (`markdown` or `html`); unfinished ones stay."""
     if not _TEMPLATE.search(text):
         return text
-    reader = _Reader(markup)
+    reader = TemplateReader(markup)
     for part, is_code in code_regions(text, markup=markup):
         if is_code:
             reader.keep(_strip_raw_marks(part))
         else:
             _remove_tags_from_part(reader, part)
-    _close_quotation(reader)
+    reader.close_quotation()
     return "".join(reader.parts)
 
 
@@ -63,7 +85,7 @@ def _strip_raw_marks(part: str) -> str:
     return re.sub(r"(\{%-?[ \t]*(?:end)?)codeblock\b", r"\1highlight", code)
 
 
-def _remove_tags_from_part(reader: _Reader, part: str) -> None:
+def _remove_tags_from_part(reader: TemplateReader, part: str) -> None:
     position = 0
     while True:
         if reader.is_in_raw:
@@ -87,7 +109,7 @@ def _remove_tags_from_part(reader: _Reader, part: str) -> None:
     reader.keep(part[position:])
 
 
-def _keep_raw_code(reader: _Reader, part: str, position: int) -> int:
+def _keep_raw_code(reader: TemplateReader, part: str, position: int) -> int:
     """Keep quoted code up to the end of its block or of this part, and return the next position."""
     end = _END_OF_RAW.search(part, position)
     quoted_code = part[position : end.start() if end else len(part)]
@@ -96,38 +118,23 @@ def _keep_raw_code(reader: _Reader, part: str, position: int) -> int:
     # began in an earlier part (position 0) contains code blocks.
     span = quoted_code.strip()
     if end and position and _TEMPLATE.search(span) and "`" not in span and "\n" not in span:
-        quoted_code = f"`{span}`" if reader.markup == "markdown" else f"<code>{span}</code>"
+        quoted_code = reader.code_span(span)
     reader.keep(quoted_code)
     return end.end() if end else len(part)
 
 
-def _apply_tag(reader: _Reader, tag: str) -> None:
+def _apply_tag(reader: TemplateReader, tag: str) -> None:
     match = _TAG.fullmatch(tag)
     name = match[1] if match else ""
     closed_block = name[3:] if name.startswith("end") else ""
     if name == "raw":
         reader.is_in_raw = True
     elif name in _UNPRINTED_BLOCKS:
-        reader.open_unprinted_blocks.append(name)
-    elif closed_block in reader.open_unprinted_blocks:
-        while reader.open_unprinted_blocks.pop() != closed_block:
+        reader.unprinted_blocks.append(name)
+    elif closed_block in reader.unprinted_blocks:
+        while reader.unprinted_blocks.pop() != closed_block:
             pass
-    elif name in _QUOTES and reader.quotation_start is None and not reader.open_unprinted_blocks:
-        reader.quotation_start = len(reader.parts)
-    elif closed_block in _QUOTES:
-        _close_quotation(reader)
-
-
-def _close_quotation(reader: _Reader) -> None:
-    if reader.quotation_start is not None:
-        words = "".join(reader.parts[reader.quotation_start :])
-        reader.parts[reader.quotation_start :] = [mark_as_quotation(words, markup=reader.markup)]
-        reader.quotation_start = None
-
-
-def mark_as_quotation(words: str, *, markup: str) -> str:
-    """Mark someone else's words as a quotation in Markdown or HTML."""
-    if markup == "html":
-        return f"<blockquote>{words}</blockquote>"
-    lines = words.strip("\n").split("\n")
-    return "\n\n" + "\n".join(f"> {line}".rstrip() for line in lines) + "\n\n"
+    elif name in QUOTES:
+        reader.open_quotation()
+    elif closed_block in QUOTES:
+        reader.close_quotation()

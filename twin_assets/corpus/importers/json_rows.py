@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from twin_assets.corpus.importers.archive import Archive, MemberError
+from twin_assets.corpus.importers.members import Archive, MemberError
 
 _ASSIGNMENT = re.compile(rb"\A[\w\s.]*=")
 _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")

@@ -10,7 +10,6 @@ line that would withhold the post counts as a separate entry.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +22,6 @@ Parse = Callable[[str], object]
 _YAML_ENTRY = re.compile(r"([\"']?)([^\W\d_][^:\n#]{0,60}?)\1[ \t]*::?(?:[ \t]+(.*)|$|(?=\w)(.*))")
 _TOML_ENTRY = re.compile(r"([\"']?)([^\W\d_][\w .-]{0,60}?)\1[ \t]*[=:][ \t]*(.*)()")
 _TOML_TABLE = re.compile(r"^\[+([\w .\"'-]+)\]+[ \t]*(?:#.*)?$", re.MULTILINE)
-_JSON_ENTRY = re.compile(r"[\"']?([\w .-]{1,60}?)[\"']?[ \t]*:(.*)")
 _ITEM = re.compile(r"[ \t]*-[ \t]+(.*)")
 
 
@@ -42,32 +40,6 @@ def parse_toml(block: str, parse: Parse) -> dict[str, Any] | None:
             return None
         fields |= {name.strip(" \"'").lower(): table} if name else table
     return fields
-
-
-def parse_json(text: str) -> tuple[dict[str, Any], int] | None:
-    """Return the fields of a multi-line object and the position of its end.
-
-    Return None if the end is missing or a line cannot be parsed.
-    """
-    fields: dict[str, Any] = {}
-    position = 0
-    for number, line in enumerate(text.splitlines(keepends=True)):
-        position += len(line)
-        entry_text = line.strip()
-        if number == 0 or not entry_text or entry_text.startswith("//"):
-            if number == 0 and entry_text != "{":
-                return None
-            continue
-        if entry_text == "}":
-            return fields, position
-        match = _JSON_ENTRY.fullmatch(entry_text.removesuffix(","))
-        if match is None:
-            return None
-        try:
-            fields[match[1].strip().lower()] = json.loads(match[2])
-        except (ValueError, RecursionError):
-            fields[match[1].strip().lower()] = _strip_quotes(match[2])
-    return None
 
 
 def _parse_lines(block: str, parse: Parse, entry: re.Pattern[str]) -> dict[str, Any] | None:

@@ -27,11 +27,11 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.linkedin_shares import decode_csv, iter_share_rows, read_columns
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
@@ -72,7 +72,6 @@ def recognises(archive: Archive) -> bool:
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield every share and every article."""
     author = _read_owner_name(archive)
-    byline = "Profile.csv" if author else ""
     for name in archive.candidates(_SHARES):
         try:
             text = decode_csv(archive.read(name, limit=_MAX_SHARES_BYTES))
@@ -85,9 +84,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             continue
         rows = enumerate(iter_share_rows(text), start=1)
         shares = [
-            _build_share_record(
-                row, f"{name}:{number}", author=author, byline=byline, include=include
-            )
+            _build_share_record(row, f"{name}:{number}", author=author, include=include)
             for number, row in rows
         ]
         if shares and all(
@@ -98,9 +95,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
         yield from _resolve_visibility(shares)
     for name in archive.names_matching(_ARTICLES):
         try:
-            yield _build_article_record(
-                archive.read(name), name, author=author, byline=byline, include=include
-            )
+            yield _build_article_record(archive.read(name), name, author=author, include=include)
         except MemberError as error:
             yield Skipped(name, error.reason)
 
@@ -130,7 +125,6 @@ def _build_share_record(
     location: str,
     *,
     author: str,
-    byline: str,
     include: frozenset[str],
 ) -> ExportRecord | Skipped:
     if row is None:
@@ -157,7 +151,7 @@ def _build_share_record(
         source_id=source_id,
         url=f"https://www.linkedin.com/feed/update/urn:li:{source_id}",
         author=author,
-        byline=byline,
+        byline="Profile.csv" if author else "",
         kind="post",
         text=text,
         markup="text",
@@ -168,7 +162,7 @@ def _build_share_record(
 
 
 def _build_article_record(
-    body: bytes, name: str, *, author: str, byline: str, include: frozenset[str]
+    body: bytes, name: str, *, author: str, include: frozenset[str]
 ) -> ExportRecord | Skipped:
     try:
         tree = parse_html(decode(body, markup="html"))
@@ -195,7 +189,7 @@ def _build_article_record(
         source_id=f"article:{slug}",
         url=url,
         author=author,
-        byline=byline,
+        byline="Profile.csv" if author else "",
         kind="article" if times["published"] else "draft",
         title=title,
         text=text,

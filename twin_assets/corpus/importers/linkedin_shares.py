@@ -87,7 +87,8 @@ def _parse_row(chunk: str, columns: list[str]) -> dict[str, str] | None:
         return None
     import ftfy  # the import takes 0.1 s and is needed only here
 
-    row["ShareCommentary"] = ftfy.fix_encoding(_join_paragraphs(row["ShareCommentary"])).strip()
+    paragraphs = _split_quoted_paragraphs(row["ShareCommentary"]) or [row["ShareCommentary"]]
+    row["ShareCommentary"] = ftfy.fix_encoding("\n".join(paragraphs)).strip()
     return row
 
 
@@ -149,12 +150,6 @@ def _is_one_commentary(raw_text: str) -> bool:
         if has_undoubled_quote and ('""' in line or _QUOTE_WITHIN_A_WORD.search(line)):
             return False
     return True
-
-
-def _join_paragraphs(commentary: str) -> str:
-    """Join the quoted paragraphs of the commentary with line breaks."""
-    paragraphs = _split_quoted_paragraphs(commentary)
-    return commentary if paragraphs is None else "\n".join(paragraphs)
 
 
 def _split_quoted_paragraphs(commentary: str) -> list[str] | None:

@@ -15,15 +15,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_strings
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.threads import find_thread_roots
 
@@ -42,8 +41,7 @@ _OPT_INS: Mapping[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Actor:
+class _Actor(NamedTuple):
     address: str = ""
     name: str = ""
 
@@ -184,8 +182,9 @@ def _thread_records(
     root_posts = {address: posts[root] for address, root in find_thread_roots(parents).items()}
     allowed_parents: dict[str, str] = {}
     for address, post in posts.items():
-        if not _is_allowed(post.record, include):
-            yield Skipped(address, post.record.visibility)
+        visibility = post.record.visibility
+        if visibility != "public" and include.isdisjoint(_OPT_INS.get(visibility, ())):
+            yield Skipped(address, visibility)
         elif root_posts[address].record.kind == "reply" and "replies" not in include:
             yield Skipped(address, "reply")
         else:
@@ -211,24 +210,14 @@ def _thread_records(
         yield replace(
             record,
             text=html,
-            updated_at=max(filter(None, map(_updated_at, thread)), default=None),
+            updated_at=max(filter(None, (post.record.updated_at for post in thread)), default=None),
             parent_id=posts[parent].record.source_id if parent in posts else "",
             tags=tuple(dict.fromkeys(tag for post in thread for tag in post.record.tags if tag)),
         )
 
 
-def _is_allowed(record: ExportRecord, include: frozenset[str]) -> bool:
-    if record.visibility == "public":
-        return True
-    return bool(_OPT_INS.get(record.visibility, frozenset()) & include)
-
-
 def _sort_time(post: _Post) -> float:
     return post.record.created_at.timestamp() if post.record.created_at else 0.0
-
-
-def _updated_at(post: _Post) -> datetime | None:
-    return post.record.updated_at
 
 
 _PARTIAL_EXPORT = RefusedExport(

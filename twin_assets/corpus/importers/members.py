@@ -11,7 +11,6 @@ encrypted members are counted in `refused` and not listed.
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import os
 import re
@@ -25,7 +24,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 from twin_resources.errors import TwinError
@@ -83,10 +81,7 @@ class MemberError(ValueError):
         super().__init__(f"{name}: {reason}")
 
 
-RETRYABLE_REASONS = frozenset({"unreadable", "torn"})
-"""Reasons for an incomplete read; a retry may read more."""
-
-FAILED_READS = RETRYABLE_REASONS | {"malformed_row"}
+FAILED_READS = frozenset({"unreadable", "torn", "malformed_row"})
 """Reasons for which no post counts as deleted, because unread posts may still exist.
 
 A malformed row has no identifier, so it may be any missing post.
@@ -118,12 +113,7 @@ class Archive(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def names(self) -> tuple[str, ...]:
@@ -229,18 +219,6 @@ class Archive(ABC):
             raise
         except READ_ERRORS as error:
             raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
-
-    def digest(self) -> str:
-        """Return the SHA-256 of the file's bytes, which identifies an unchanged export.
-
-        Raises:
-            TwinError: the file cannot be read.
-        """
-        try:
-            with self.path.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise build_unreadable_error(self.path, str(error)) from error
 
     def close(self) -> None:
         """Close open files; closing twice has no effect."""

@@ -29,15 +29,6 @@ _DATE_LIKE = re.compile(r"(?=.*?\b\d{4}\b)(?=.*?(?<!\d)\d{1,2}(?!\d))(?=.*?[^\W\
 _ORDINAL = re.compile(r"(?<=\d)[º°ª]")
 # Words for "of the year" and "day" after a number.
 _FILLERS = re.compile(r"(?<=\d)\.?\s(?:gada|metų|m|d)\b\.?")
-# dateparser knows only nominative forms, but dates use inflected forms (*maijā*, *maja*).
-_SLOVENE = {
-    **{"januarja": "januar", "februarja": "februar", "marca": "marec", "aprila": "april"},
-    **{"maja": "maj", "junija": "junij", "julija": "julij", "avgusta": "avgust"},
-    **{"septembra": "september", "oktobra": "oktober", "novembra": "november"},
-    **{"decembra": "december"},
-}
-_LATVIAN = (("ā", "s"), ("ī", "is"))
-_NAME = re.compile(r"[^\W\d_]{3,}")
 
 
 def parse_dates_in_words(text: str, language: str) -> tuple[datetime, ...]:
@@ -63,23 +54,8 @@ def parse_dates_in_words(text: str, language: str) -> tuple[datetime, ...]:
 
 
 def _parse_date(text: str, language: str) -> datetime | None:
-    if language in {"sl", "lv"}:
-        text = _NAME.sub(
-            _to_slovene_nominative if language == "sl" else _to_latvian_nominative, text
-        )
     date: datetime | None = _parser(language).get_date_data(text).date_obj
     return date
-
-
-def _to_slovene_nominative(name: re.Match[str]) -> str:
-    return _SLOVENE.get(name[0].lower(), name[0])
-
-
-def _to_latvian_nominative(name: re.Match[str]) -> str:
-    for locative, nominative in _LATVIAN:
-        if name[0].endswith(locative):
-            return name[0].removesuffix(locative) + nominative
-    return name[0]
 
 
 @lru_cache(maxsize=len(LANGUAGES))

@@ -27,6 +27,10 @@ _STYLES = {
     "ordinal": "/:categories/:year/:y_day/:title:output_ext",
     "none": "/:categories/:title:output_ext",
 }
+_TIME_CODES = {
+    **{"year": "%Y", "month": "%m", "day": "%d", "short_year": "%y", "y_day": "%j"},
+    **{"hour": "%H", "minute": "%M", "second": "%S"},
+}
 _NAME = re.compile(r"(?:\d{4}-\d{1,2}-\d{1,2}-)?(.+?)(?:\.\w+)?")
 
 
@@ -70,18 +74,10 @@ def _build_jekyll_path(
     ]
     categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in raw_categories))
     slug = front_matter.get_text_field(fields, "slug") or match[1]
-    values = {
+    values = {name: local_time.strftime(code) for name, code in _TIME_CODES.items()} | {
         "categories": "/".join(categories),
-        "year": f"{local_time:%Y}",
-        "month": f"{local_time:%m}",
-        "day": f"{local_time:%d}",
         "i_month": str(local_time.month),
         "i_day": str(local_time.day),
-        "short_year": f"{local_time:%y}",
-        "y_day": f"{local_time:%j}",
-        "hour": f"{local_time:%H}",
-        "minute": f"{local_time:%M}",
-        "second": f"{local_time:%S}",
         "title": slug,
         "slug": slug.lower(),
         "output_ext": ".html",

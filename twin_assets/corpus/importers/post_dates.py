@@ -102,19 +102,15 @@ def parse_date(
 ) -> PostDate | None:
     """Return the date in a field's value, or None if the value does not specify a day."""
     if not isinstance(value, str):
-        date = parse_datetime(value, zone)
-        return PostDate(date) if date else None
+        return _parse_datetime(value, zone)
     text = value.strip()
     if parts := _IDEOGRAPHS.fullmatch(text):
-        return _parse_date_text(
-            f"{parts[1]}-{parts[2]}-{parts[3]} {parts[4].strip()}",
-            zone,
-        )
+        return _parse_datetime(f"{parts[1]}-{parts[2]}-{parts[3]} {parts[4]}".strip(), zone)
     if numeric_match := _NUMERIC.fullmatch(text):
         return _parse_numeric_date(numeric_match, zone, language)
     if not _ISO.match(text) and not _has_day_and_month(text):
         return _parse_date_in_words(text, zone, language)
-    return _parse_date_text(text, zone)
+    return _parse_datetime(text, zone)
 
 
 def split_date_and_title(source_id: str) -> tuple[str, str]:
@@ -170,7 +166,7 @@ def _parse_numeric_date(
     language_code = language().lower() if is_ambiguous else ""
     is_month_first = language_code in _MONTH_FIRST if is_ambiguous else second_number > 12
     month, day = (first_number, second_number) if is_month_first else (second_number, first_number)
-    date = _parse_date_text(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
+    date = _parse_datetime(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
     return PostDate(date.utc_time, is_ambiguous and language_code in {"", "en"}) if date else None
 
 
@@ -184,8 +180,8 @@ def _parse_date_in_words(
     return PostDate(first_date, ambiguous=len(dates) > 1) if first_date else None
 
 
-def _parse_date_text(text: str, zone: ZoneInfo | None) -> PostDate | None:
-    time = parse_datetime(text.strip(), zone)
+def _parse_datetime(value: object, zone: ZoneInfo | None) -> PostDate | None:
+    time = parse_datetime(value, zone)
     return PostDate(time) if time else None
 
 

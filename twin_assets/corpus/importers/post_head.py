@@ -6,14 +6,14 @@ Out of scope: fields added by a folder or a site (`posts`), the meaning of a fie
 (`visibility_rules`, `post_dates`), and conversion (`text_formats`).
 
 Only `read_post_head` creates a `PostHead`, converters accept only that type, and a `Post` keeps its
-`PostHead`. A file therefore cannot become a post without passing this stage.
+`PostHead`. A file therefore becomes a post by passing this stage.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from twin_assets.corpus.importers import document_fields, others_texts
@@ -46,10 +46,6 @@ class UnreadablePostError(ValueError):
         super().__init__(reason)
 
 
-class _Seal:
-    """A token that only this module creates."""
-
-
 @dataclass(frozen=True)
 class PostHead:
     """The head of one file; only `read_post_head` creates one.
@@ -65,7 +61,6 @@ class PostHead:
         fields: the file's fields, with lower-case keys; front matter takes precedence.
         other_fields: further sets of fields that may hide the post.
         page: the head of an HTML page.
-        seal: proof that `read_post_head` created it.
     """
 
     suffix: str
@@ -77,7 +72,6 @@ class PostHead:
     fields: Mapping[str, Any]
     other_fields: tuple[Mapping[str, Any], ...]
     page: HtmlHead
-    seal: _Seal = field(repr=False)
 
     def find_hidden_reason(self, *folder_fields: Mapping[str, Any]) -> str:
         """Return the strictest reason in the file's or its folder's fields (`visibility_rules`)."""
@@ -127,7 +121,6 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
         fields=merged_fields,
         other_fields=(*format_fields, page.meta),
         page=page,
-        seal=_Seal(),
     )
 
 

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from twin_assets.corpus.code_blocks import prose_lines
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.document_fields import CREATOR_FIELD, FormatError
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
@@ -273,14 +274,8 @@ def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site
 
 def find_first_heading(markdown: str) -> str:
     """Return the first level-one ATX heading outside fenced code, without its marks, or ""."""
-    fence = ""
-    for line in markdown.splitlines():
-        stripped = line.lstrip()
-        if stripped.startswith(("```", "~~~")):
-            fence = "" if stripped[:3] == fence else fence or stripped[:3]
-        elif not fence and (match := _ATX_HEADING.match(line)):
-            return match[1].strip()
-    return ""
+    headings = (_ATX_HEADING.match(line) for _, line in prose_lines(markdown))
+    return next((heading[1].strip() for heading in headings if heading), "")
 
 
 def content_hash(text: str) -> str:

@@ -24,9 +24,10 @@ from twin_assets.corpus.importers import (
     wordpress,
     x_archive,
 )
-from twin_assets.corpus.importers.archive import Archive, MemberError, open_archive
+from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.folders import display_path
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.site_layout import is_repository_file
 from twin_assets.corpus.importers.suffixes import markup_from_name
 from twin_resources.errors import TwinError

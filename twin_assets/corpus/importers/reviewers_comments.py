@@ -44,7 +44,7 @@ def remove_reviewers_comments(text: str, *, markup: str) -> str:
         (
             match
             for match in _FIRST_TEXT_COMMENT.finditer(text)
-            if _has_comment_mark(text[: match.start()], "a")
+            if re.search(_MARK.format("a"), text[: match.start()])
         ),
         None,
     )
@@ -54,7 +54,3 @@ def remove_reviewers_comments(text: str, *, markup: str) -> str:
     for name in dict.fromkeys(_NAMES.findall(comments)):
         author_text = re.sub(_MARK.format(name), "", author_text)
     return author_text.rstrip() + "\n"
-
-
-def _has_comment_mark(text: str, name: str) -> bool:
-    return re.search(_MARK.format(name), text) is not None

@@ -39,21 +39,10 @@ def read_byline(fields: Mapping[str, Any]) -> str:
         fields: fields with keys in any spelling; the first writer field with a name is used.
     """
     normalized_fields = {normalize_key(key): value for key, value in fields.items()}
-    writers = next(
-        filter(
-            None,
-            (
-                _join_names(normalized_fields[name])
-                for name in _WRITERS
-                if name in normalized_fields
-            ),
-        ),
-        "",
+    writers, translators = (
+        next(filter(None, (_join_names(normalized_fields.get(name)) for name in names)), "")
+        for names in (_WRITERS, _TRANSLATORS)
     )
-    translator_names = (
-        _join_names(normalized_fields[name]) for name in _TRANSLATORS if name in normalized_fields
-    )
-    translators = next(filter(None, translator_names), "")
     if not translators:
         return writers
     return (

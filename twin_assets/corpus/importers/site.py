@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-_LATER_FIELDS = ("within", "data")
 
 
 @dataclass(frozen=True)
@@ -63,24 +60,8 @@ class Site:
         return self.below + source_id.removeprefix(self.within)
 
     def as_json(self) -> str:
-        """Return all fields as JSON, but `_LATER_FIELDS` only if set.
-
-        Adding empty ones would change the JSON of every post and cause it to be read again.
-        """
-        fields = asdict(self)
-        return json.dumps(
-            {name: value for name, value in fields.items() if value or name not in _LATER_FIELDS}
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Site:
-        fields: dict[str, Any] = json.loads(text)
-        for name in ("languages", "folders"):
-            fields[name] = tuple(fields[name])
-        fields["data"] = tuple(
-            (scope, fields_json) for scope, fields_json in fields.get("data", ())
-        )
-        return cls(**fields)
+        """Return all fields as JSON, whose change causes every post to be read again."""
+        return json.dumps(asdict(self))
 
     def find_language(self, source_id: str) -> str:
         """Return the language in a path (`post.fr.md`, `content/fr/post.md`), or the site's."""

@@ -63,15 +63,12 @@ def read_configuration(
     configuration_paths = [path for path in paths if (pattern or _JEKYLL).fullmatch(path)]
     if pattern is None:
         configuration_paths += [path for path in paths if _HUGO.fullmatch(path)]
-    no_fields: Fields = {}
-    fields = next(
-        (file_fields for path in configuration_paths if (file_fields := _read_fields(path, read))),
-        no_fields,
-    )
+    candidates = (as_mapping(parse_file(path, read)) for path in configuration_paths)
+    fields = next(filter(None, candidates), dict[str, Any]())
     if layout == "hugo":
         for path in paths:
             if match := _HUGO_PARTS.fullmatch(path):
-                section = _parse_file(path, read)
+                section = parse_file(path, read)
                 fields = {match[1]: as_mapping(section).get(match[1], section), **fields}
     return fields
 
@@ -117,22 +114,15 @@ def _build_hugo_site(site: Site, fields: Fields) -> Site:
     )
 
 
-def _read_fields(path: str, read: Callable[[str], bytes]) -> Fields:
-    return as_mapping(_parse_file(path, read))
-
-
-def _parse_file(path: str, read: Callable[[str], bytes]) -> object:
+def parse_file(path: str, read: Callable[[str], bytes]) -> object:
+    """Return the document in a TOML, JSON or YAML file, or None if it cannot be read."""
     try:
         text = read(path).decode("utf-8-sig")
         if path.endswith(".toml"):
-            document: object = tomllib.loads(text)
-        elif path.endswith(".json"):
-            document = json.loads(text)
-        else:
-            document = yaml.safe_load(text)
+            return tomllib.loads(text)
+        return json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
-        return {}
-    return document
+        return None
 
 
 def as_mapping(value: object) -> Fields:

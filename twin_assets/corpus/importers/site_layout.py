@@ -81,20 +81,8 @@ PAGE_REASONS = frozenset(
 
 DOCUMENT_SUFFIXES = frozenset(
     {"rst", "org", "adoc", "asciidoc", "asc", "ipynb", "qmd", "rmd", "txt", "textile", "docx"}
-    | {
-        "dj",
-        "odt",
-        "pdf",
-        "doc",
-        "rtf",
-        "epub",
-        "tex",
-        "wiki",
-        "mediawiki",
-        "creole",
-        "opml",
-        "pages",
-    }
+    | {"dj", "odt", "pdf", "doc", "rtf", "epub", "tex", "wiki", "mediawiki", "creole", "opml"}
+    | {"pages"}
 )
 """Suffixes of files that contain text, supported or not; pictures and code are excluded."""
 
@@ -145,17 +133,13 @@ def _site_kinds(source_ids: Sequence[str]) -> dict[str, set[str]]:
         if match is None or match.lastgroup is None:
             continue
         root = f"/{folder}".removesuffix("/config/_default").removeprefix("/")
-        if match["hugo"] and not _has_content(source_ids, root):
+        content = f"{root}/content/" if root else "content/"
+        if match["hugo"] and not any(path.startswith(content) for path in source_ids):
             continue  # a program's own config.toml
         parts = root.lower().split("/") if root else []
         if len(parts) <= _MAX_SITE_DEPTH and _THEME_FOLDERS.isdisjoint(parts):
             kinds_by_folder.setdefault(f"{root}/" if root else "", set()).add(match.lastgroup)
     return kinds_by_folder
-
-
-def _has_content(source_ids: Sequence[str], root: str) -> bool:
-    prefix = f"{root}/content/" if root else "content/"
-    return any(path.startswith(prefix) for path in source_ids)
 
 
 def _count_posts(source_ids: Sequence[str], root: str, kinds: Collection[str]) -> int:

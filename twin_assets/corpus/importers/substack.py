@@ -18,11 +18,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
@@ -32,7 +32,6 @@ NAME = "substack"
 _POST_LIST = r"posts\.csv"
 _LIST_HEAD = re.compile(rb"\A\W*post_id\W+post_date\W+is_published", re.IGNORECASE)
 _MAX_LIST_BYTES = 64 << 20
-_MAX_RESUMED_ROWS = 200  # limits the time for retries after broken rows
 _PAGE = re.compile(r"(?:.*/)?posts/((\d+)(?:\.[^/]*)?)\.html", re.IGNORECASE)
 _VISIBILITY = {
     "everyone": "public",
@@ -45,14 +44,8 @@ _WIDGETS = frozenset(
     | {"subscription-widget-wrap-editor", "subscription-widget", "install-substack-app-embed"}
     | {"community-chat", "directMessage", "poll-embed", "sponsorship-campaign-embed", "hide-text"}
     | {"embedded-post-wrap", "embedded-publication-wrap", "digest-post-embed", "comment"}
-    | {
-        "tweet",
-        "twitter-embed",
-        "instagram",
-        "instagram-embed-wrap",
-        "tiktok-wrap",
-        "image-link-expand",
-    }
+    | {"tweet", "twitter-embed", "instagram", "instagram-embed-wrap", "tiktok-wrap"}
+    | {"image-link-expand"}
     | {"youtube-wrap", "vimeo-wrap", "spotify-wrap", "soundcloud-wrap", "bandcamp-wrap"}
     | {"apple-podcast-container", "github-gist", "native-audio-embed", "native-video-embed"}
     | {"file-embed-wrapper", "datawrapper-wrap", "prediction-market-wrap", "cashtag-wrap"}
@@ -75,10 +68,12 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
     listed_ids: set[str] = set()
     for name in archive.names_matching(_POST_LIST) or list(archive.names()):
         try:
-            text = decode_list(archive.read(name, limit=_MAX_LIST_BYTES))
+            body = archive.read(name, limit=_MAX_LIST_BYTES)
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
+        # Each invalid byte is replaced, which damages at most a title.
+        text = body.decode("utf-8-sig", "replace").replace("\0", "")
         for number, row in _read_rows(text):
             identifier = (row.get("post_id") or "").partition(".")[0] if row else ""
             if row is None or not identifier.isdigit():
@@ -90,31 +85,19 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
         yield Skipped(pages[identifier], "not_in_posts_csv")  # no evidence of publication
 
 
-def decode_list(body: bytes) -> str:
-    """Decode `posts.csv` as UTF-8; each invalid byte is replaced, which damages at most a title."""
-    return body.decode("utf-8-sig", "replace").replace("\0", "")
-
-
 def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
-    """Yield the line number and the row, or None for a row without the header's columns."""
-    lines = io.StringIO(text, newline="").readlines()
-    columns = [name.strip() for name in next(csv.reader(lines[:1]), list[str]())]
-    line_index, retries = 1, 0
-    while line_index < len(lines):
-        rows = csv.reader(lines[number] for number in range(line_index, len(lines)))
-        try:
-            row = next(rows, list[str]())
-        except csv.Error:
-            row = [""]
-        is_complete = len(row) == len(columns)
-        if row:
-            yield line_index + 1, dict(zip(columns, row, strict=True)) if is_complete else None
-        if row and not is_complete and retries < _MAX_RESUMED_ROWS:
-            # An unclosed quotation mark consumes all later lines, so resume at the next line.
-            retries += 1
-            line_index += 1
-        else:
-            line_index += max(rows.line_num, 1)
+    """Yield the line number and the row, or None for a row without the header's columns.
+
+    A quotation mark that damage left open consumes all later rows, which become one such row.
+    """
+    rows = csv.reader(io.StringIO(text, newline=""))
+    try:
+        columns = [name.strip() for name in next(rows, list[str]())]
+        for row in filter(None, rows):
+            is_complete = len(row) == len(columns)
+            yield rows.line_num, dict(zip(columns, row, strict=True)) if is_complete else None
+    except csv.Error:
+        yield rows.line_num, None
 
 
 def _post_record(

@@ -36,29 +36,14 @@ _JAPANESE = ("shift_jis", "euc_jp", "iso2022_jp")
 _OTHER_SCRIPTS = (
     *("cp1251", "koi8_r", "cp866", "cp1253", "cp1255", "cp1256", "gb18030", "big5", "euc_kr"),
 )
+# Usual names that differ from Python's; `cp1250` and its neighbours follow one pattern.
 _NAMES = {
-    "cp1252": "windows-1252",
-    "cp1250": "windows-1250",
-    "cp1251": "windows-1251",
-    "cp1253": "windows-1253",
-    "cp1254": "windows-1254",
-    "cp1255": "windows-1255",
-    "cp1256": "windows-1256",
-    "iso8859_2": "iso-8859-2",
-    "koi8_r": "koi8-r",
-    "mac_roman": "mac-roman",
-    "shift_jis": "shift_jis",
-    "euc_jp": "euc-jp",
-    "euc_kr": "euc-kr",
-    "utf_16_le": "utf-16",
-    "utf_16_be": "utf-16",
-    "utf-8-sig": UTF_8,
-    "latin-1": "windows-1252",
-    "iso8859-1": "windows-1252",
-    "cp932": "shift_jis",
-    "cp949": "euc-kr",
+    **{"iso8859-1": "windows-1252", "iso8859-2": "iso-8859-2", "euc_jp": "euc-jp"},
+    **{"euc_kr": "euc-kr", "cp949": "euc-kr", "cp932": "shift_jis", "utf-8-sig": UTF_8},
+    **{"utf-16-le": "utf-16", "utf-16-be": "utf-16"},
 }
 _WORD_PUNCTUATION = frozenset("’‘'·-\u00ad\u2010\u2011")  # characters that belong inside words
+_INVALID_BYTE = re.compile("[\udc80-\udcff]")
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _KANA_SHARE = 0.2  # of non-ASCII characters; Japanese has at least half, misread Korean none
 _MAX_CHARACTERS = 20_000
@@ -241,22 +226,15 @@ def _detect_utf_16(body: bytes) -> str:
 
 def _decode_mixed_utf_8(body: bytes) -> str | None:
     """Decode UTF-8 with a few pasted Windows-1252 bytes, or return None for any other bytes."""
-    pieces: list[str] = []
-    position = pasted_bytes = 0
-    while True:
-        try:
-            pieces.append(body[position:].decode(UTF_8))
-            break
-        except UnicodeDecodeError as error:
-            pasted_text = _try_decode(
-                body[position + error.start : position + error.start + 1], "cp1252"
-            )
-            pasted_bytes += 1
-            if pasted_text is None or pasted_bytes > _MAX_PASTED_BYTES:
-                return None
-            pieces += [body[position : position + error.start].decode(UTF_8), pasted_text]
-            position += error.start + 1
-    text = "".join(pieces)
+    # Each invalid byte becomes a lone surrogate, U+DC80 and up.
+    text = body.decode(UTF_8, "surrogateescape")
+    pasted = _INVALID_BYTE.findall(text)
+    pasted_bytes = len(pasted)
+    pasted_text = _try_decode("".join(pasted).encode("ascii", "surrogateescape"), "cp1252")
+    if pasted_bytes > _MAX_PASTED_BYTES or pasted_text is None:
+        return None
+    characters = iter(pasted_text)
+    text = _INVALID_BYTE.sub(lambda _: next(characters), text)
     utf_8_count = sum(not character.isascii() for character in text) - pasted_bytes
     return text if utf_8_count > pasted_bytes else None
 
@@ -288,6 +266,5 @@ def _decode_strictly(body: bytes, encoding: str) -> str:
 
 
 def _encoding_name(encoding: str) -> str:
-    name = encoding.casefold()
-    canonical_name = codecs.lookup(name).name
-    return _NAMES.get(name, _NAMES.get(canonical_name, canonical_name))
+    name = codecs.lookup(encoding).name
+    return _NAMES.get(name, re.sub("^cp125", "windows-125", name))

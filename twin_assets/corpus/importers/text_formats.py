@@ -15,7 +15,6 @@ Formats: https://pandoc.org/MANUAL.html, https://nbformat.readthedocs.io.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -26,9 +25,11 @@ from typing import Any, cast
 import yaml
 
 from twin_assets.corpus.importers.document_fields import (
+    NOTEBOOK_ERRORS,
     FormatError,
     has_foreign_suggestions,
     list_pdf_errors,
+    load_notebook,
     open_pdf,
     reject_zip_bomb,
 )
@@ -136,12 +137,10 @@ def _is_hyphenated(line: str) -> bool:
 def _notebook_to_markdown(text: str) -> str:
     """Return Markdown cells unchanged and code cells as fenced blocks, without outputs."""
     try:
-        notebook: Any = json.loads(text)
-        cells: Any = notebook.get("cells") or notebook["worksheets"][0]["cells"]
-        metadata: Any = notebook.get("metadata") or {}
+        _, metadata, cells = load_notebook(text)
         language = metadata.get("kernelspec", {}).get("language") or "python"
         parts = [_cell_to_markdown(cell, str(language)) for cell in cells]
-    except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except NOTEBOOK_ERRORS as error:
         raise FormatError(f"it is not a notebook ({type(error).__name__})") from error
     return "\n\n".join(part for part in parts if part).strip() + "\n"
 

@@ -126,14 +126,7 @@ _STRICTEST_FIRST = (
 )
 # Tables whose members are the post's fields, such as Zola's `[extra]` and Hugo's `[params]`.
 _NESTED_TABLES = (
-    "extra",
-    "params",
-    "meta",
-    "metadata",
-    "page",
-    "post",
-    "publication",
-    "publishing",
+    *("extra", "params", "meta", "metadata", "page", "post", "publication", "publishing"),
 )
 _FIELD_LINE = re.compile(
     r"[ \t]*(?:[-*>][ \t]+)?[\"']?([^\W\d_][\w-]{1,30}(?:[ ][\w-]{1,30}){0,2})[\"']?"
@@ -163,16 +156,11 @@ def find_hidden_reason(*heads: Mapping[str, Any]) -> str:
 
 
 def _find_fields_reason(fields: Mapping[str, Any]) -> str:
-    reasons = {reason for reason in _find_known_reasons(fields) if reason}
-    for name in _NESTED_TABLES:
-        table = fields.get(name)
-        if isinstance(table, dict):
-            reasons |= {
-                reason for reason in _find_known_reasons(cast("dict[Any, Any]", table)) if reason
-            }
-    for reason in _STRICTEST_FIRST:
-        if reason in reasons:
-            return reason
+    nested_tables = (fields.get(name) for name in _NESTED_TABLES)
+    tables = (cast("dict[Any, Any]", table) for table in nested_tables if isinstance(table, dict))
+    reasons = {reason for table in (fields, *tables) for reason in _find_known_reasons(table)}
+    if known_reason := next((reason for reason in _STRICTEST_FIRST if reason in reasons), ""):
+        return known_reason
     is_declared_public = any(
         (rule := _RULES.get(normalize_key(str(key))))
         and rule.applies_when == "no"
@@ -181,14 +169,8 @@ def _find_fields_reason(fields: Mapping[str, Any]) -> str:
     )
     if is_declared_public:
         return ""
-    return next(
-        (
-            reason
-            for name, value in fields.items()
-            if (reason := _find_unknown_key_reason(name, value))
-        ),
-        "",
-    )
+    unknown_reasons = (_find_unknown_key_reason(name, value) for name, value in fields.items())
+    return next(filter(None, unknown_reasons), "")
 
 
 def parse_hiding_line(line: str) -> tuple[str, str] | None:

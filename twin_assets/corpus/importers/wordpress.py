@@ -4,9 +4,7 @@ Scope: items, their authors, and their visibility.
 Out of scope: the text's markup (`wordpress_text`), and live feeds (`feed`). Comments, which other
 people wrote, are counted but not read.
 
-Format: https://developer.wordpress.org/reference/functions/export_wp/. An export of a Tumblr blog
-by https://github.com/BenWard/tumblr2wordpress has no post numbers, a placeholder for the author,
-and Tumblr's post types as categories.
+Format: https://developer.wordpress.org/reference/functions/export_wp/.
 """
 # pyright: strict
 
@@ -18,10 +16,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.wordpress_text import to_html
 from twin_assets.corpus.importers.xml_items import has_swallowed_items, iter_elements
@@ -35,11 +33,6 @@ _EXPORT_MARKER = re.compile(
 _ANY_NAMESPACE = "{*}"  # each export version has a different namespace
 _CREATOR = "{*}creator"
 _CONTENT = "{http://purl.org/rss/1.0/modules/content/}encoded"
-_TUMBLR = re.compile(r"Tumblr2Word[Pp]ress/")
-_TUMBLR_NUMBER = re.compile(r"/post/(\d+)")
-_TUMBLR_PLACEHOLDER_AUTHOR = "post_author"
-# Tumblr's post types that contain other people's words: quotations and overheard chats.
-_TUMBLR_QUOTES = frozenset({"quote", "conversation", "chat"})
 _STATUSES = {
     "publish": "public",
     "private": "private",
@@ -57,7 +50,6 @@ class _Channel:
 
     host: str = ""
     language: str = ""
-    is_tumblr: bool = False
     names_by_login: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -68,16 +60,9 @@ def recognises(archive: Archive) -> bool:
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield published posts; `include` may add `drafts` and `private` (also password-protected)."""
-    source_ids: set[str] = set()
     for name in _list_exports(archive):
         try:
-            for outcome in _read_items(archive, name, include):
-                if isinstance(outcome, ExportRecord):
-                    if outcome.source_id in source_ids:
-                        yield Skipped(outcome.source_id, "duplicate")
-                        continue
-                    source_ids.add(outcome.source_id)
-                yield outcome
+            yield from _read_items(archive, name, include)
         except MemberError as error:
             yield Skipped(name, error.reason)
 
@@ -109,7 +94,7 @@ def _list_exports(archive: Archive) -> list[str]:
 
 def _read_channel(head: str) -> _Channel:
     """Return the channel's address and language."""
-    channel = _Channel(is_tumblr=bool(_TUMBLR.search(head)))
+    channel = _Channel()
     for tag in ("wp:base_blog_url", "wp:base_site_url", "link"):
         match = re.search(rf"<{tag}>\s*(?:<!\[CDATA\[)?\s*https?://([^\s<\]]+)", head)
         channel.host = channel.host or (match[1].rstrip("/") if match else "")
@@ -121,7 +106,7 @@ def _read_channel(head: str) -> _Channel:
 def _item_records(
     element: Any, site: _Channel, include: frozenset[str], *, location: str
 ) -> Iterator[ExportRecord | Skipped]:
-    number, kind = _post_number(element, site), _text(element, f"{_ANY_NAMESPACE}post_type")
+    number, kind = (_text(element, f"{_ANY_NAMESPACE}{name}") for name in ("post_id", "post_type"))
     if not number or not kind or has_swallowed_items(element):
         yield Skipped(location, "malformed_row")
         return
@@ -138,7 +123,7 @@ def _item_records(
         (str(tag.get("domain") or ""), plain_text(tag.text or ""), str(tag.get("nicename") or ""))
         for tag in element.iter("category")
     ]
-    reason = _skip_reason(status, categories, include, is_tumblr=site.is_tumblr)
+    reason = _skip_reason(status, categories, include)
     text = "" if reason else remove_foreign_parts(to_html(_text(element, _CONTENT)))
     if not reason and not plain_text(text):
         reason = "no_text"
@@ -146,7 +131,6 @@ def _item_records(
         yield Skipped(source_id, reason)
         return
     login = _text(element, _CREATOR)
-    login = "" if site.is_tumblr and login == _TUMBLR_PLACEHOLDER_AUTHOR else login
     link = _text(element, "link") or _text(element, "guid")
     yield ExportRecord(
         source=NAME,
@@ -164,29 +148,14 @@ def _item_records(
         visibility="private" if status in {"private", "draft"} else "public",
         tags=tuple(
             dict.fromkeys(
-                name
-                for domain, name, _ in categories
-                if domain in {"post_tag", "tag"} or (domain == "category" and not site.is_tumblr)
+                name for domain, name, _ in categories if domain in {"post_tag", "tag", "category"}
             )
         ),
     )
 
 
-def _post_number(element: Any, site: _Channel) -> str:
-    """Return a post's number; for a Tumblr post, the number is part of the address."""
-    number = _text(element, f"{_ANY_NAMESPACE}post_id")
-    if number or not site.is_tumblr:
-        return number
-    match = _TUMBLR_NUMBER.search(_text(element, "guid") or _text(element, "link"))
-    return match[1] if match else ""
-
-
 def _skip_reason(
-    status: str,
-    categories: list[tuple[str, str, str]],
-    include: frozenset[str],
-    *,
-    is_tumblr: bool,
+    status: str, categories: list[tuple[str, str, str]], include: frozenset[str]
 ) -> str:
     if status == "draft":
         return "" if "drafts" in include else "draft"
@@ -196,12 +165,9 @@ def _skip_reason(
         return "trash"
     # A post with the format "quote" contains another person's words.
     is_quotation = any(
-        nicename == "post-format-quote"
+        domain == "post_format" and nicename == "post-format-quote"
         for domain, _, nicename in categories
-        if domain == "post_format"
     )
-    kinds = {nicename for domain, _, nicename in categories if domain == "category"}
-    is_quotation = is_quotation or (is_tumblr and not _TUMBLR_QUOTES.isdisjoint(kinds))
     return "quote" if is_quotation else ""
 
 

@@ -21,9 +21,9 @@ from datetime import datetime
 from typing import Any
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.json_rows import get_objects, get_string, get_strings
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import (

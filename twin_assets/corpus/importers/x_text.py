@@ -10,9 +10,11 @@ Links: https://docs.x.com/x-api/fundamentals/data-dictionary (entities, `t.co`).
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import takewhile
 
 _POST_TIME = re.compile(r"\w{3} (\w{3}) (\d\d) (\d\d):(\d\d):(\d\d) \+0000 (\d{4})")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -83,43 +85,25 @@ def join_long_posts(
     Texts and posts are matched by their creation time, to the second. If several posts match, or
     only posts one second apart, their beginnings decide. A post gets at most one text.
     """
-    ids_by_second: dict[datetime, list[str]] = {}
+    ids_by_second: dict[int, list[str]] = defaultdict(list)
     for number, post in posts.items():
         if post.created_at is not None:
-            ids_by_second.setdefault(post.created_at, []).append(number)
+            ids_by_second[int(post.created_at.timestamp())].append(number)
     posts_by_note: dict[str, str] = {}
     for name, note in notes.items():
         if note.created_at is None:
             continue
-        matched_posts = set(posts_by_note.values())
-        same_second_posts = [
-            candidate
-            for candidate in ids_by_second.get(note.created_at, ())
-            if candidate not in matched_posts
-        ]
-        post_number = _find_most_similar(
-            note, same_second_posts, posts, min_length=0 if len(same_second_posts) == 1 else 1
+        second, matched_posts = int(note.created_at.timestamp()), set(posts_by_note.values())
+        same_second, before, after = (
+            [number for number in ids_by_second.get(time, ()) if number not in matched_posts]
+            for time in (second, second - 1, second + 1)
         )
-        if not post_number:
-            adjacent_posts = [
-                number
-                for seconds in (-1, 1)
-                for number in ids_by_second.get(_shift_time(note.created_at, seconds), ())
-                if number not in matched_posts
-            ]
-            post_number = _find_most_similar(
-                note, adjacent_posts, posts, min_length=_MIN_SAME_BEGINNING
-            )
+        post_number = _find_most_similar(
+            note, same_second, posts, min_length=0 if len(same_second) == 1 else 1
+        ) or _find_most_similar(note, [*before, *after], posts, min_length=_MIN_SAME_BEGINNING)
         if post_number:
             posts_by_note[name] = post_number
     return posts_by_note
-
-
-def _shift_time(when: datetime, seconds: int) -> datetime:
-    try:
-        return when + timedelta(seconds=seconds)
-    except OverflowError:
-        return when
 
 
 def _find_most_similar(
@@ -130,15 +114,13 @@ def _find_most_similar(
     min_length: int,
 ) -> str:
     """Return the candidate whose text begins most like the note's, or "" if none is close."""
-    similarities = {
-        number: _common_prefix_length(note.text, remove_mentions(posts[number].text))
+    pairs_by_post = {
+        number: zip(note.text, remove_mentions(posts[number].text), strict=False)
         for number in candidates
+    }
+    similarities = {
+        number: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        for number, pairs in pairs_by_post.items()
     }
     best_match = max(similarities, key=lambda number: similarities[number], default="")
     return best_match if best_match and similarities[best_match] >= min_length else ""
-
-
-def _common_prefix_length(left: str, right: str) -> int:
-    pairs = zip(left, right, strict=False)
-    first_difference = next((index for index, (a, b) in enumerate(pairs) if a != b), None)
-    return min(len(left), len(right)) if first_difference is None else first_difference

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.importers.archive import Archive, MemberError
+from twin_assets.corpus.importers.members import Archive, MemberError
 
 # WordPress writes these bytes, but XML forbids them.
 _CONTROL_BYTES = bytes({*range(32)} - {9, 10, 13})

@@ -93,7 +93,7 @@ class Reranker:
         """Sort the passages by their new scores, best first; ties keep the previous order.
 
         Passages of a post that the question names by title come first, because the reader means
-        that post. The check `a_named_post_is_found_first` applies to every reranker.
+        that post.
         """
         texts = [
             f"{passage.title}\n\n{passage.text}" if passage.title else passage.text

@@ -2,7 +2,7 @@
 
 Scope: the request, its limits, connecting to the resolved address.
 Out of scope: which addresses may be fetched (`outside_addresses.py`), storing the last response
-(`polling.py`) and the stored copy (the importer `feed_download.py`).
+(`polling.py`) and the feed (the importer `feed_download.py`).
 
 Conditional requests: https://www.rfc-editor.org/rfc/rfc9110#section-13 (ETag, Last-Modified).
 

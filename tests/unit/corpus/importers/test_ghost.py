@@ -1,4 +1,4 @@
-"""Ghost exports: published posts of three editors, nothing that members alone may read."""
+"""Ghost exports: published posts, and nothing that members alone may read."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ import pytest
 
 from tests.unit.corpus.importers.reading import Found, folder_of, found_in
 from twin_assets.corpus.importers import ghost
-from twin_assets.corpus.importers.ghost_editor import (
-    BrokenDocumentError,
-    lexical_to_html,
-    mobiledoc_to_html,
-    remove_gated_parts,
-)
 
 
 def post(number: int, **more: Any) -> dict[str, Any]:
@@ -102,12 +96,12 @@ def test_cards_of_others_and_gated_blocks_stay_out() -> None:
         "<!--kg-gated-block:end--><!--kg-gated-block:begin nonMember:true --><p>open</p>"
         "<!--kg-gated-block:end--><!--members-only--><p>BELOW THE WALL</p>"
     )
-    found = remove_gated_parts(page)
+    found = ghost.remove_gated_parts(page)
     assert "CLOSED" not in found
     assert "BELOW" not in found
     assert "<p>open</p>" in found
     unclosed = "<p>a</p><!--kg-gated-block:begin nonMember:false--><p>CLOSED</p>"
-    assert remove_gated_parts(unclosed) == "<p>a</p>"
+    assert ghost.remove_gated_parts(unclosed) == "<p>a</p>"
 
 
 def test_bookmarks_and_buttons_stay_out(tmp_path: Path) -> None:
@@ -121,116 +115,16 @@ def test_bookmarks_and_buttons_stay_out(tmp_path: Path) -> None:
     )
 
 
-def text(words: str, style: int = 0) -> dict[str, Any]:
-    return {"type": "extended-text", "text": words, "format": style}
-
-
-def test_lexical() -> None:
-    children = [
-        {"type": "heading", "tag": "h2", "children": [text("Head")]},
-        {
-            "type": "paragraph",
-            "children": [
-                text("a < b "),
-                text("bold", 1),
-                {"type": "linebreak"},
-                {"type": "link", "url": "https://x", "children": [text("link", 16)]},
-            ],
-        },
-        {
-            "type": "list",
-            "listType": "number",
-            "children": [{"type": "listitem", "children": [text("one")]}],
-        },
-        {"type": "codeblock", "code": "if a < b:\n    pass", "language": "python"},
-        {"type": "callout", "calloutText": "Mind"},
-        {"type": "toggle", "heading": "More", "content": "<p>inside</p>"},
-        {"type": "markdown", "markdown": "**strong**"},
-        {"type": "bookmark", "metadata": {"title": "A CARD"}},
-        {"type": "signup", "header": "SUBSCRIBE"},
-        {"type": "embed", "html": "<p>HIS WORDS</p>"},
-    ]
-    assert lexical_to_html(json.dumps({"root": {"children": children}})).split("\n") == [
-        "<h2>Head</h2>",
-        "<p>a &lt; b <strong>bold</strong><br><code>link</code></p>",
-        "<ol><li>one</li></ol>",
-        '<pre><code class="language-python">if a &lt; b:',
-        "    pass</code></pre>",
-        "<p>Mind</p>",
-        "<h4>More</h4>",
-        "<p>inside</p>",
-        "<p><strong>strong</strong></p>",
-        "",
-        "",
-        "",
-        "",
-    ]
-
-
-def test_mobiledoc() -> None:
-    document = {
-        "version": "0.3.1",
-        "atoms": [["soft-return", "", {}]],
-        "cards": [
-            ["code", {"code": "x < 1", "language": "js"}],
-            ["embed", {"html": "HIS WORDS"}],
-            ["markdown", {"markdown": "_so_"}],
-        ],
-        "markups": [["em"]],
-        "sections": [
-            [1, "h2", [[0, [], 0, "Head"]]],
-            [1, "p", [[0, [], 0, "a & "], [0, [0], 1, "b"], [1, [], 0, 0], [0, [], 0, "c"]]],
-            [3, "ul", [[[0, [], 0, "one"]], [[0, [], 0, "two"]]]],
-            [10, 0],
-            [10, 1],
-            [10, 2],
-            [10, 99],
-            [2, "picture.png"],
-        ],
-    }
-    assert [line for line in mobiledoc_to_html(json.dumps(document)).split("\n") if line] == [
-        "<h2>Head</h2>",
-        "<p>a &amp; b<br>c</p>",
-        "<ul><li>one</li><li>two</li></ul>",
-        '<pre><code class="language-js">x &lt; 1</code></pre>',
-        "<p><em>so</em></p>",
-    ]
-
-
-def test_the_editors_document_where_the_page_is_missing(tmp_path: Path) -> None:
-    paragraph = {"type": "paragraph", "children": [text("from lexical")]}
+def test_a_post_without_its_page(tmp_path: Path) -> None:
     files = export(
-        post(1, html=None, lexical=json.dumps({"root": {"children": [paragraph]}})),
-        post(2, html="", mobiledoc='{"sections":[[1,"p",[[0,[],0,"from mobiledoc"]]]]}'),
-        post(3, html=None, markdown="from *markdown*"),
-        post(4, html=None, plaintext="from words"),
-        post(5, html=None, lexical="{broken"),
-        post(6, html=None),
+        post(1, html=None, markdown="from *markdown*"),
+        post(2, html=None, plaintext="from words"),
+        post(3, html=None, lexical='{"root": {"children": []}}'),
     )
     found = read(files, tmp_path)
-    assert [record.text for record in found.records.values()] == [
-        "<p>from lexical</p>",
-        "<p>from mobiledoc</p>",
-        "from *markdown*",
-        "from words",
-    ]
-    assert [record.markup for record in found.records.values()][2:] == ["markdown", "text"]
-    assert found.reasons == {"malformed_row": 1, "no_text": 1}
-
-
-@pytest.mark.parametrize("document", ["[]", "{}", "nothing", "[" * 100_000])
-def test_a_broken_document_says_so(document: str) -> None:
-    for as_html in (lexical_to_html, mobiledoc_to_html):
-        with pytest.raises(BrokenDocumentError):
-            as_html(document)
-
-
-def test_a_deep_document_ends() -> None:
-    node: dict[str, Any] = text("deep")
-    for _ in range(300):
-        node = {"type": "paragraph", "children": [node]}
-    with pytest.raises(BrokenDocumentError, match="deeply"):
-        lexical_to_html(json.dumps({"root": {"children": [node]}}))
+    bodies = [(record.text, record.markup) for record in found.records.values()]
+    assert bodies == [("from *markdown*", "markdown"), ("from words", "text")]
+    assert found.reasons == {"no_text": 1}
 
 
 def test_a_row_without_a_name_costs_itself_and_a_damaged_file_is_torn(tmp_path: Path) -> None:

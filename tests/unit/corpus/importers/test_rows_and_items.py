@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.corpus.importers.archive import MemberError, open_archive
+from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.json_rows import get_string, get_strings, iter_rows, load_document
+from twin_assets.corpus.importers.members import MemberError
 from twin_assets.corpus.importers.xml_items import has_swallowed_items, iter_elements
 
 

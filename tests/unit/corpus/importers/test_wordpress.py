@@ -59,41 +59,6 @@ def test_a_post(tmp_path: Path) -> None:
     assert "example.org" not in found.as_json()
 
 
-def tumblr(number: int, kind: str, *, status: str = "publish") -> str:
-    address = f"http://ada.tumblr.com/post/{number}/a-walk"
-    return (
-        f"<item><link>{address}</link><pubDate>Thu, 09 Feb 2012 18:05:09 +0000</pubDate>"
-        "<dc:creator><![CDATA[post_author]]></dc:creator>"
-        f'<category domain="category" nicename="{kind}"><![CDATA[{kind}]]></category>'
-        '<category domain="tag"><![CDATA[rivers]]></category>'
-        f'<guid isPermaLink="false">{address}</guid><!--<wp:post_id>{number}</wp:post_id>-->'
-        f"<wp:status>{status}</wp:status><wp:post_type>post</wp:post_type><title></title>"
-        f"<content:encoded><![CDATA[<p>A walk, number {number}.</p>]]></content:encoded></item>"
-    )
-
-
-def test_a_tumblr_made_into_one(tmp_path: Path) -> None:
-    head = (
-        '<?xml version="1.0"?><!-- generator="Tumblr2WordPress/0.3" --><rss version="2.0"'
-        ' xmlns:content="http://purl.org/rss/1.0/modules/content/"'
-        ' xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:wp="http://wordpress.org/export/1.0/">'
-        "<channel><link>http://ada.tumblr.com/</link><language>en</language>"
-        "<wp:wxr_version>1.0</wp:wxr_version>"
-    )
-    rows = [tumblr(11, "regular"), tumblr(12, "quote"), tumblr(13, "conversation")]
-    found = read(head + "".join([*rows, tumblr(14, "photo", status="draft")]) + TAIL, tmp_path)
-    assert found.only.source_id == "ada.tumblr.com/11"
-    assert (found.only.author, found.only.byline, found.only.tags) == ("", "", ("rivers",))
-    assert found.only.url == "http://ada.tumblr.com/post/11/a-walk"
-    assert found.skipped == {
-        "ada.tumblr.com/12": "quote",
-        "ada.tumblr.com/13": "quote",
-        "ada.tumblr.com/14": "draft",
-    }
-    damaged = read(HEAD + tumblr(15, "regular") + TAIL, tmp_path)
-    assert damaged.reasons == {"malformed_row": 1}  # WordPress itself numbers each post
-
-
 @pytest.mark.parametrize(
     ("fields", "reason", "opt_in"),
     [
