@@ -1,8 +1,8 @@
 """Choose the pairs of answers that become preference pairs, and the pairs to leave out.
 
-Scope: pairs from edits, votes and the model's own answers; a limit on each reader's share; no leak
-into the held-out split. Out of scope: asking a model (`model_answers.py`), rendering and storing
-(`preference_building.py`), claims about the result (`preference_claims.py`).
+Scope: pairs from edits and votes; a limit on each reader's share; no leak into the held-out split.
+Out of scope: rendering and storing (`preference_building.py`), claims about the result
+(`preference_claims.py`).
 
 Only the author's own text or edits are ever chosen. A reader's score can only make an answer the
 rejected one.
@@ -83,7 +83,7 @@ class PreferencePair:
     """One pair before its prompt is rendered, with the fields of `PreferenceDataset`."""
 
     source: str
-    trace_id: str | None
+    trace_id: str
     passage: AuthorPassage | None
     question: str
     context_chunk_ids: tuple[str, ...]
