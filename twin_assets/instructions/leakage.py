@@ -198,7 +198,7 @@ class LeakCounts:
 
 
 def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> LeakCounts:
-    """Measure a finished dataset, including a general set, from its rendered messages.
+    """Measure a finished dataset from its rendered messages.
 
     Args:
         dataset: `sample_id`, `document_id`, `split`, `question`, `answer`, `messages`,

@@ -35,7 +35,6 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
         "prompts_mention_their_source",
         "prompt_renders_fully",
         "coverage",
-        "general_share_is_as_set",
         "every_chunk_is_searchable",
     } <= checks.keys()
     assert metadata["splits"]["train"] >= 150
@@ -101,9 +100,6 @@ def test_each_check_fails_on_a_dataset_that_breaks_it(graph: Graph, tables: Tabl
         "prompts_mention_their_source": elsewhere_asked,
         "prompt_renders_fully": unfilled,
         "coverage": rows.filter(pl.col("document_id") != train["document_id"][0]),
-        "general_share_is_as_set": rows.with_columns(
-            pl.when(is_one).then(pl.lit("general")).otherwise("split").alias("split")
-        ),
         "every_answer_is_the_authors": rows.with_columns(paraphrased.alias("answer")),
         "no_leakage_across_splits": rows.with_columns(
             pl.when(pl.col("sample_id") == other)
