@@ -16,7 +16,6 @@ from twin_assets.instructions import (
     leakage,
     prompt_rendering,
     quoted_answers,
-    relevance,
     stored_splits,
 )
 from twin_assets.instructions.teacher import load_teacher, teacher_block_reason
@@ -26,7 +25,6 @@ from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import external_use_instructions
 from twin_resources.dagster_resources import (
-    EmbedderResource,
     RetrieverResource,
 )
 from twin_resources.prompt.control_marks import load_home_marks
@@ -112,31 +110,6 @@ def no_answer_holds_quoted_text(
     """
     result = quoted_answers.count_stored_quoted_answers(tables, context.partition_key)
     return dg.AssetCheckResult(passed=result.is_clean, metadata=dict(vars(result)))
-
-
-@dg.asset_check(
-    asset=instruction_dataset, additional_deps=[embeddings], partitions_def=authors, blocking=True
-)
-def prompts_mention_their_source(
-    context: dg.AssetCheckExecutionContext,
-    embedder: EmbedderResource,
-    tables: dg.ResourceParam[Tables],
-) -> dg.AssetCheckResult:
-    """Questions share more words and meaning with their own chunks than with other posts.
-
-    Blocking: a model that is trained on randomly assigned questions learns to ignore them. If too
-    few documents have questions for a verdict, the check fails as a non-blocking warning.
-    """
-    measured_relevance = relevance.measure_stored_relevance(
-        tables, context.partition_key, embedder=embedder.embedder()
-    )
-    return dg.AssetCheckResult(
-        passed=measured_relevance.holds,
-        severity=dg.AssetCheckSeverity.ERROR
-        if measured_relevance.is_decided
-        else dg.AssetCheckSeverity.WARN,
-        metadata=measured_relevance.metadata(),
-    )
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
