@@ -2,13 +2,11 @@
 
 Scope: the request, the usable part of its answer, retries, prices, and when to give up. The teacher
 writes only the question; the answer remains the author's own text. Out of scope: storing its
-questions (`teacher_questions.py`), spending limits (`access/account.py`), templates
-(`back_translation.py`).
+questions (`teacher_questions.py`), one request and its cost (`access/paid_completion.py`),
+templates (`back_translation.py`).
 
 A bad reply affects only its own sample. A failure that affects every sample ends the requests, even
-if it is a useless answer, because each sample would pay for three. The amount reserved before a
-request is an upper bound: a token of text is at least one byte.
-API: https://docs.litellm.ai/docs/completion/input
+if it is a useless answer, because each sample would pay for three.
 """
 # pyright: strict
 
@@ -21,11 +19,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twin_assets.instructions.similar_keys import shingles, split_words
 from twin_resources.access.account import open_account
 from twin_resources.access.named_model import classify_cost, is_model_remote, retry_delay_s
+from twin_resources.access.paid_budget import answer_price_usd
+from twin_resources.access.paid_completion import complete
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors.consent import external_use_refusal
@@ -42,7 +42,6 @@ MAX_TRIES = 3
 MAX_QUESTION_WORDS = 40
 QUOTATION_WORDS = 8  # a question with so many consecutive words of the passage reveals its answer
 _ANSWER_TOKENS = 100
-_REQUEST_TOKENS = 64  # tokens that a provider may add to a message
 _MAX_CONCURRENT = 4
 _MAX_CONSECUTIVE_FAILURES = 8
 _MAX_CONSECUTIVE_UNUSABLE = 40  # a weak model may give one usable reply in three
@@ -160,7 +159,6 @@ class Teacher:
         self._lock = threading.Lock()
         self._consecutive_failures = 0
         self._consecutive_unusable = 0
-        self._is_priced: bool | None = None
 
     def ask(self, requests: Sequence[TeacherPrompt]) -> list[TeacherReply]:
         """Return one reply per passage, in order.
@@ -172,39 +170,29 @@ class Teacher:
                 neither although it is not self-hosted.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it queries GitHub
-        if self._is_priced is None:
-            self._is_priced = self._has_price()
+        self._require_budget()
         with ThreadPoolExecutor(_MAX_CONCURRENT) as pool:
             return list(pool.map(self._ask, requests))
 
-    def _has_price(self) -> bool:
-        cost = classify_cost(self.model, os.environ)
-        if cost == "priced" and self.budget is None:
+    def _require_budget(self) -> None:
+        """Refuse a priced model without a budget, and a budget that cannot be enforced."""
+        if (cost := classify_cost(self.model, os.environ)) == "priced" and self.budget is None:
             raise TwinError(
                 f"have the teacher {self.model} write questions",
                 found="a paid model without a budget",
                 next_step="set TWIN_TEACHER_BUDGET_PER_MONTH (US dollars), or unset "
                 "TWIN_TEACHER_MODEL to use templates",
             )
-        has_no_price = self._price(1, 1) is None
-        if cost == "unknown" or (has_no_price and self.budget is not None):
-            raise TwinError(
-                f"enforce the budget of the teacher {self.model}",
-                found="LiteLLM's price map has no price for it",
-                next_step="set TWIN_TEACHER_MODEL to a model with a known price, or to your own "
-                "server (hosted_vllm/..., ollama/...) without TWIN_TEACHER_BUDGET_PER_MONTH",
-            )
-        return cost == "priced"
-
-    def _price(self, prompt_tokens: int, answer_tokens: int) -> float | None:
-        from twin_resources.access.paid_budget import answer_price_usd
-
         try:
-            return answer_price_usd(
-                self.model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens
-            )
-        except TwinError:
-            return None
+            answer_price_usd(self.model, prompt_tokens=1, answer_tokens=1)
+        except TwinError as error:
+            if cost == "unknown" or self.budget is not None:
+                raise TwinError(
+                    f"enforce the budget of the teacher {self.model}",
+                    found="LiteLLM's price map has no price for it",
+                    next_step="set TWIN_TEACHER_MODEL to a model with a known price, or to your "
+                    "own server (hosted_vllm/..., ollama/...) without TWIN_TEACHER_BUDGET_PER_MONTH",
+                ) from error
 
     def _ask(self, prompt: TeacherPrompt) -> TeacherReply:
         content = build_request(prompt, language=self._language)
@@ -221,64 +209,43 @@ class Teacher:
         self, previous: TeacherReply, content: str, *, passage: str
     ) -> tuple[TeacherReply, bool]:
         """Return the reply after one more request, and whether another may follow."""
-        from openai import APITimeoutError, OpenAIError
+        from openai import OpenAIError
 
-        max_usd = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
+        tries, costs = previous.tries + 1, list[float]()
         try:
-            reservation = None if self.budget is None else self.budget.reserve(max_usd)
+            reply = complete(
+                self.model,
+                [{"role": "user", "content": content}],
+                budget=self.budget,
+                max_tokens=_ANSWER_TOKENS,
+                # At temperature 0, the same request would return the same unusable answer.
+                temperature=0.0 if tries == 1 else 0.7,
+                timeout_s=self._timeout_s,
+                on_settled=costs.append,
+            )
         except OverLimitError:
             return replace(previous, outcome=OVER_BUDGET, reason="a limit of the account"), False
-        tries, cost = previous.tries + 1, 0.0
-        try:
-            reply = self._complete(content, tries=tries)
         except OpenAIError as error:  # the base class of every LiteLLM error
-            # A provider may charge for an answer that came too late.
-            cost = max_usd if isinstance(error, APITimeoutError) else 0.0
             failed_reply = replace(
                 previous, outcome=FAILED, reason=type(error).__name__, tries=tries,
-                usd=previous.usd + cost,
+                usd=previous.usd + sum(costs),
             )  # fmt: skip
             return failed_reply, self._pause_before_retry(error, tries=tries)
-        else:
-            token_usage = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
-            # If a server does not report its usage, the full bound is charged.
-            cost = (self._price(*token_usage) or 0.0) if any(token_usage) else max_usd
-            question = extract_question(_reply_text(reply), passage=passage)
-            with self._lock:
-                self._consecutive_failures = 0
-                self._consecutive_unusable = 0 if question else self._consecutive_unusable
-            updated_reply = replace(
-                previous,
-                question=question,
-                outcome=WRITTEN if question else UNUSABLE,
-                tries=tries,
-                prompt_tokens=previous.prompt_tokens + token_usage[0],
-                answer_tokens=previous.answer_tokens + token_usage[1],
-                usd=previous.usd + cost,
-                reason="" if question else "no usable question",
-            )
-            return updated_reply, not question
-        finally:
-            if self.budget is not None and reservation is not None:
-                self.budget.settle(reservation, cost)
-
-    def _complete(self, content: str, *, tries: int) -> Any:
-        import litellm
-
-        from twin_resources.access.paid_budget import provider_completion
-
-        litellm.suppress_debug_info = True
-        return provider_completion()(
-            model=self.model,
-            messages=[{"role": "user", "content": content}],
-            # At temperature 0, the same request would return the same unusable answer.
-            temperature=0.0 if tries == 1 else 0.7,
-            max_tokens=_ANSWER_TOKENS,
-            num_retries=0,
-            max_retries=0,
-            timeout=self._timeout_s,
-            drop_params=True,  # some models do not accept a temperature
+        question = extract_question(reply.text, passage=passage)
+        with self._lock:
+            self._consecutive_failures = 0
+            self._consecutive_unusable = 0 if question else self._consecutive_unusable
+        updated_reply = replace(
+            previous,
+            question=question,
+            outcome=WRITTEN if question else UNUSABLE,
+            tries=tries,
+            prompt_tokens=previous.prompt_tokens + reply.prompt_tokens,
+            answer_tokens=previous.answer_tokens + reply.answer_tokens,
+            usd=previous.usd + reply.usd,
+            reason="" if question else "no usable question",
         )
+        return updated_reply, not question
 
     def _pause_before_retry(self, error: Exception, *, tries: int) -> bool:
         """Pause if the failed request should be retried; return whether it should."""
@@ -344,11 +311,6 @@ def load_teacher(settings: Settings, state: State, author: Author) -> Teacher | 
     if settings.teacher_budget_per_month is not None:
         budget = PurposeBudget(open_account(settings, state), "teacher", author=author.slug)
     return Teacher(settings.teacher_model, budget=budget, language=author.language)
-
-
-def _reply_text(reply: Any) -> str:
-    """Return the text of a reply, or an empty string if it has no choices or content."""
-    return str(reply.choices[0].message.content or "") if reply.choices else ""
 
 
 _THINKING_BLOCK = re.compile(r"<think>.*?</think>", re.S)

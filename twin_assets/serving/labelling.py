@@ -24,8 +24,9 @@ import polars as pl
 
 from twin_assets.knowledge.chunking import indexed_text
 from twin_assets.serving.shadow_prompts import ShadowPrompt, index_by_id, render_prompt
+from twin_resources.access.paid_completion import Completion
 from twin_resources.authors import FREQUENCY_PENALTY
-from twin_resources.gateway.costs.paid_answers import PaidAnswer, PaidAnswers
+from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import max_concurrent_servers
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 10
 MAX_TOKENS = 200  # per answer
 
-PaidReply = PaidAnswer | ReusableAnswer
+PaidReply = Completion | ReusableAnswer
 AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
 
 
@@ -166,7 +167,7 @@ def buy_labels(
         labeller.store(batch, answers, label_table, tables)
         label_table = read_labels(tables, author.slug)
         _, label_count = _find_labelled_prompts(label_table, purchase)
-        usd += sum(reply.usd for _, reply in answers.values() if isinstance(reply, PaidAnswer))
+        usd += sum(reply.usd for _, reply in answers.values() if isinstance(reply, Completion))
         log(f"{label_count} labels, ${usd:.4f} in this run")
     return PurchaseResult(
         purchase=purchase.id,

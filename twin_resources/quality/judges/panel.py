@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.quality.judges import stored
-from twin_resources.quality.judges.asking import JudgeUsage
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.judges.judge_kind import (
     JudgeDependencies,
@@ -25,7 +24,11 @@ from twin_resources.quality.judges.judge_kind import (
     JudgeT,
     JudgeUnavailableError,
 )
-from twin_resources.quality.judges.language_model import GENERAL, LanguageModelJudge
+from twin_resources.quality.judges.language_model import (
+    GENERAL,
+    JudgeUsage,
+    LanguageModelJudge,
+)
 from twin_resources.quality.judges.negative_probes import NegativeProbe, create_negative_probes
 from twin_resources.quality.judges.support import SUPPORT
 from twin_resources.quality.judges.topic import TOPIC
@@ -164,7 +167,6 @@ class Panel:
         ]
         return JudgeUsage(
             sum(usage.calls for usage in usages),
-            sum(usage.unreadable for usage in usages),
             sum(usage.usd for usage in usages),
         )
 
