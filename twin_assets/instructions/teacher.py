@@ -191,7 +191,8 @@ class Teacher:
                     f"enforce the budget of the teacher {self.model}",
                     found="LiteLLM's price map has no price for it",
                     next_step="set TWIN_TEACHER_MODEL to a model with a known price, or to your "
-                    "own server (hosted_vllm/..., ollama/...) without TWIN_TEACHER_BUDGET_PER_MONTH",
+                    "own server (hosted_vllm/..., ollama/...) without "
+                    "TWIN_TEACHER_BUDGET_PER_MONTH",
                 ) from error
 
     def _ask(self, prompt: TeacherPrompt) -> TeacherReply:
