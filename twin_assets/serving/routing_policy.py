@@ -7,7 +7,6 @@ the policy object (`twin_resources/registry/registry.py`).
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -50,8 +49,13 @@ def routing_policy(
         data_version=dg.DataVersion(
             _digest(table, server, dict(policy.weights), routed_author.policy_key)
         ),
-        metadata=_metadata(policy, table, server, settings)
-        | routing_report.metadata(routed_author),
+        metadata={
+            "answers": server,
+            "weights": dict(policy.weights) or {"base": 1.0},
+            "routing": table,
+            "policy": dg.MetadataValue.path(str(settings.policy_path)),
+            **routing_report.metadata(routed_author),
+        },
     )
 
 
@@ -66,28 +70,3 @@ def _set_routing_table(author: Author, settings: Settings, registry: Registry) -
 
 def _digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _metadata(
-    policy: AuthorPolicy, table: Mapping[str, Any], server: str, settings: Settings
-) -> dict[str, Any]:
-    report: Mapping[str, float | int | str] = {
-        "cost": "unknown, because an answer model at an address sets its own price"
-    }
-    if not (policy.stable and policy.stable.is_elsewhere):
-        report = routing_table.cost_report(
-            settings.self_hosted_usd_per_hour,
-            measured=routing_table.read_throughput(
-                settings.home / "gateway" / "throughput.json", server
-            ),
-            paid_blended=routing_table.paid_blended_usd(settings.paid_model)
-            if table["paid"]
-            else None,
-        )
-    return {
-        "answers": server,
-        "weights": dict(policy.weights) or {"base": 1.0},
-        "routing": table,
-        "policy": dg.MetadataValue.path(str(settings.policy_path)),
-        **report,
-    }
