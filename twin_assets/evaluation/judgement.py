@@ -418,7 +418,6 @@ def _build_judging_context(
         chunks=read_chunk_texts(tables, author),
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),
-        unseen_samples=material.other_texts.for_probes,
     )
 
 
