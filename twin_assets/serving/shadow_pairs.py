@@ -46,19 +46,11 @@ class ShadowConfig(dg.Config):
 
     Attributes:
         most_pairs: maximum number of new pairs.
-        fewest_prompts: number of recorded prompts below which held-out prompts are added.
-        margin: ε of the certificates and the test; None for `Settings.margin`.
-        whatever_the_mode: whether to compare even if the release mode is `gate`, or `auto` with too
-            few recorded prompts for a trial. Comparisons with an answer model and started trials
-            always ignore the mode.
         longest_s: seconds after which no further batch starts against an answer model; the trial
             continues in the next hour (`compare_versions`).
     """
 
     most_pairs: int = MIN_PROMPTS
-    fewest_prompts: int = MIN_PROMPTS
-    margin: float | None = None
-    whatever_the_mode: bool = False
     longest_s: float = 300.0
 
 
@@ -75,7 +67,7 @@ def shadow_pairs(
     """Answers of the candidate and the stable version to recent prompts, off the request path."""
     author = read_author(settings, context.partition_key)
     versions = compared_versions(registry.state, author.slug)
-    idle_reason = _idle_reason(author, settings, config, versions, tables, model_server)
+    idle_reason = _idle_reason(author, settings, versions, tables, model_server)
     if idle_reason or versions is None:
         return report_unchanged(tables, TABLE, author.slug, reason=idle_reason)
     try:
@@ -87,7 +79,7 @@ def shadow_pairs(
             servers=model_server,
             embedder=embedder.embedder(),
             log=context.log.info,
-            margin=_resolve_margin(config, settings),
+            margin=settings.margin,
         )
         if not panel.claims:
             reason = "no judge is certified to decide"
@@ -119,7 +111,6 @@ def shadow_pairs(
 def _idle_reason(
     author: Author,
     settings: Settings,
-    config: ShadowConfig,
     versions: ComparedVersions | None,
     tables: Tables,
     servers: "ModelServers",
@@ -128,7 +119,7 @@ def _idle_reason(
     has_answer_model = versions is not None and versions.incumbent.is_answer_model
     # a started trial continues to its end in every release mode
     is_on_trial = versions is not None and versions.candidate.state == "shadow"
-    ignores_mode = config.whatever_the_mode or has_answer_model or is_on_trial
+    ignores_mode = has_answer_model or is_on_trial
     recorded_count, needed_count = (
         count_recorded_prompts(tables, author.slug),
         settings.trial_prompts,
@@ -164,20 +155,16 @@ def _replay(
     return shadowing.replay(
         author,
         versions,
-        shadow_prompts.read_prompts(tables, author.slug, min_prompts=config.fewest_prompts),
+        shadow_prompts.read_prompts(tables, author.slug, min_prompts=MIN_PROMPTS),
         panel,
         tables=tables,
         serve=servers.serve_version,
-        margin=_resolve_margin(config, settings),
+        margin=settings.margin,
         max_pairs=config.most_pairs,
         forced=forced,
         max_duration_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
         log=log,
     )
-
-
-def _resolve_margin(config: ShadowConfig, settings: Settings) -> float:
-    return settings.margin if config.margin is None else config.margin
 
 
 def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:

@@ -24,7 +24,7 @@ from twin_resources.quality.release.release_mode import (
     ModeChoice,
 )
 from twin_resources.quality.release.replays import Replays, read_replays
-from twin_resources.quality.release.trial import TrialState, TrialTerms
+from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move, ReleaseMode, TrialResult
 from twin_resources.registry.registry import Registry, reconcile
@@ -248,7 +248,14 @@ def advance_trial(
         if replays is None or not replays.belongs_to(candidate) or not replays.terms.claims:
             return trial.current_trial(state, candidate.author)
         stored_trial = trial.begin(state, candidate, replays.terms, now=now)
-        return trial.fold(state, stored_trial, replays.pairs, replays.trial_state(), now=now)
+        return trial.fold(
+            state,
+            stored_trial,
+            replays.pairs,
+            now=now,
+            exhausted=replays.exhausted,
+            certified=replays.certified,
+        )
     last_sequence = canary_days.last_sequence(state, candidate.author)
     incumbent = registry.get(candidate.author, candidate.incumbent)
     terms = TrialTerms(
@@ -260,8 +267,9 @@ def advance_trial(
     stored_trial = trial.begin(state, candidate, terms, now=now, after_sequence=last_sequence)
     days = canary_days.read_canary_days(state, stored_trial)
     is_over = now - stored_trial.began_at >= MAX_CANARY_DAYS * _DAY_S
-    trial_state = TrialState(exhausted=is_over, readers=days.readers)
-    return trial.fold(state, stored_trial, days.pairs, trial_state, now=now)
+    return trial.fold(
+        state, stored_trial, days.pairs, now=now, exhausted=is_over, readers=days.readers
+    )
 
 
 def idle_trial_finding(
