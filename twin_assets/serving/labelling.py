@@ -15,7 +15,7 @@ The judges' scores of the paid answer are copied from the earlier row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,12 @@ import numpy as np
 import polars as pl
 
 from twin_assets.knowledge.chunking import indexed_text
+from twin_assets.serving.judged_batches import append_rows, index_probes
 from twin_assets.serving.shadow_prompts import ShadowPrompt, index_by_id, render_prompt
 from twin_resources.access.paid_completion import Completion
 from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.gateway.request.prompt_classes import classify
-from twin_resources.models.serving import served_model
-from twin_resources.models.serving.model_server_process import max_concurrent_servers
 from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges import label_rows
@@ -40,8 +39,7 @@ from twin_resources.quality.judges.label_rows import (
     LabelPurchase,
     ReusableAnswer,
 )
-from twin_resources.quality.judges.negative_probes import NegativeProbe, draw_probes
-from twin_resources.quality.judges.pairs import PROBE, lost_claims, probe_keys, probe_rows
+from twin_resources.quality.judges.pairs import PROBE, lost_claims, probe_rows
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.statistics import judges as certification
 
@@ -215,12 +213,7 @@ class _BatchLabeller:
         self._ask_own, self._paid = sources.ask_own, sources.paid
         self._embed, self._readers = sources.embed, sources.readers
         self._max_tokens = min(MAX_TOKENS, author.max_tokens)
-        self._probes: dict[tuple[str, str], NegativeProbe] = {
-            (plant.prompt.sample_id, plant.kind): plant
-            for member in panel.members
-            if member.is_certified
-            for plant in member.probes
-        }
+        self._probes = index_probes(panel)
 
     def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
         """Return the claims whose judges have failed on the planted answers of this purchase."""
@@ -298,47 +291,18 @@ class _BatchLabeller:
         tables: Tables,
     ) -> None:
         """Commit the labels of a batch's answered prompts."""
-        rows = self.build_rows(
-            [prompt for prompt in batch if prompt.prompt_id in answers],
-            last_sequence=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            used_probes=probe_keys(probe_rows(stored, purchase=self._purchase.id)),
-        )
-        tables.sync(
-            pl.concat(
-                [
-                    stored.select(list(label_rows.IDENTITY_COLUMNS)),
-                    pl.DataFrame(rows, schema=dict(label_rows.IDENTITY_COLUMNS)),
-                ]
-            ),
+        append_rows(
+            tables,
             TABLE,
-            author=self._author.slug,
-            key="label_id",
-            function=lambda new: self.score(new, answers),
-            version="1",  # the purchase identifies a label, so no row is bought twice
-            schema=label_rows.COLUMNS,
-            row_key="label_id",
+            self._author.slug,
+            self._purchase,
+            [prompt for prompt in batch if prompt.prompt_id in answers],
+            stored=stored,
+            probes=self._probes,
+            score=lambda new: self.score(new, answers),
+            identity_columns=label_rows.IDENTITY_COLUMNS,
+            columns=label_rows.COLUMNS,
         )
-
-    def build_rows(
-        self,
-        batch: Sequence[ShadowPrompt],
-        *,
-        last_sequence: int,
-        used_probes: Collection[tuple[str, str]],
-    ) -> list[dict[str, object]]:
-        """Return a row for each prompt and each planted answer, which are sampled by hash."""
-        entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
-        drawn_probes = draw_probes(
-            list(self._probes.values()),
-            count=certification.probe_count(len(batch)),
-            batch=digest(self._purchase.id, last_sequence),
-            used_probes=used_probes,
-        )
-        entries += [(PROBE, plant.prompt.sample_id, plant.kind) for plant in drawn_probes]
-        return [
-            self._purchase.row(last_sequence + n, *entry)
-            for n, entry in enumerate(entries, start=1)
-        ]
 
     def score(
         self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, PaidReply]]
@@ -429,24 +393,3 @@ class _BatchLabeller:
         prompt = replace(prompt, question=question)
         messages = render_prompt(prompt, self._author, DEFAULT_TEMPLATE.hash)
         return [dict(message) for message in messages]
-
-
-def make_answer_function(author: Author, serve: served_model.StartServer) -> AskOwn:
-    """Return a function that asks the stable version with greedy decoding.
-
-    The function uses as many servers as the cores allow.
-    """
-
-    def ask(messages: Sequence[Sequence[Mapping[str, str]]]) -> Sequence[str]:
-        if not messages:
-            return ()
-        replies = served_model.ask_with_servers(
-            serve,
-            messages,
-            servers=max_concurrent_servers(),
-            max_tokens=min(MAX_TOKENS, author.max_tokens),
-            frequency_penalty=FREQUENCY_PENALTY,
-        )
-        return [answer.text for answer in replies]
-
-    return ask
