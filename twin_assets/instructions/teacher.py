@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from twin_assets.instructions.question_wordings import find_wordings
 from twin_assets.instructions.similar_keys import shingles, split_words
 from twin_resources.access.account import open_account
 from twin_resources.access.named_model import classify_cost, is_model_remote, retry_delay_s
@@ -45,57 +46,17 @@ _ANSWER_TOKENS = 100
 _MAX_CONCURRENT = 4
 _MAX_CONSECUTIVE_FAILURES = 8
 _MAX_CONSECUTIVE_UNUSABLE = 40  # a weak model may give one usable reply in three
-_REQUEST = (
-    "A reader asks an author a question, and the passage below is the author's answer. Write that "
-    "question: one sentence of at most 30 words, in the language of the passage, that names what "
-    "the passage is about without quoting it. Answer with the question alone.\n\n"
-    "Title of the post: {title}\n\nPassage:\n{passage}"
-)
-# A small model that is asked in English answers in English. The rest of the request is the same.
-_REQUEST_BY_LANGUAGE = {
-    "de": (
-        "Jemand stellt einem Autor eine Frage, und der Abschnitt unten ist die Antwort des Autors. "
-        "Schreib diese Frage: ein deutscher Satz von höchstens 30 Wörtern, der nennt, worum es in "
-        "dem Abschnitt geht, ohne ihn zu zitieren. Antworte nur mit der Frage."
-    ),
-    "fr": (
-        "Un lecteur pose une question à un auteur, et le passage ci-dessous est la réponse de "
-        "l’auteur. Écris cette question : une phrase en français de 30 mots au plus, qui nomme le "
-        "sujet du passage sans le citer. Réponds par la question seule."
-    ),
-    "es": (
-        "Un lector hace una pregunta a un autor, y el pasaje de abajo es la respuesta del autor. "
-        "Escribe esa pregunta: una frase en español de 30 palabras como máximo, que nombre el tema "
-        "del pasaje sin citarlo. Responde solo con la pregunta."
-    ),
-    "it": (
-        "Un lettore fa una domanda a un autore, e il brano qui sotto è la risposta dell’autore. "
-        "Scrivi quella domanda: una frase in italiano di al massimo 30 parole, che nomini "
-        "l’argomento del brano senza citarlo. Rispondi solo con la domanda."
-    ),
-    "pt": (
-        "Um leitor faz uma pergunta a um autor, e o trecho abaixo é a resposta do autor. Escreva "
-        "essa pergunta: uma frase em português de no máximo 30 palavras, que diga de que trata o "
-        "trecho sem o citar. Responda apenas com a pergunta."
-    ),
-    "nl": (
-        "Een lezer stelt een auteur een vraag, en de passage hieronder is het antwoord van de "
-        "auteur. Schrijf die vraag: één Nederlandse zin van hoogstens 30 woorden, die noemt waar "
-        "de passage over gaat zonder haar te citeren. Antwoord alleen met de vraag."
-    ),
-}
+_PASSAGE = "Title of the post: {title}\n\nPassage:\n{passage}"
 
 
 def build_request(prompt: TeacherPrompt, *, language: str = "") -> str:
     """Return the request to the teacher, in the author's language.
 
     Args:
-        language: an ISO 639-1 code. If it is empty or not supported, the request is in English and
-            asks for a question in the language of the passage.
+        language: ISO 639-1; English for any language without wordings.
     """
-    instruction, _, passage_template = _REQUEST.partition("\n\n")
-    instruction = _REQUEST_BY_LANGUAGE.get(language, instruction)
-    return f"{instruction}\n\n{passage_template.format(title=prompt.title, passage=prompt.passage)}"
+    request = find_wordings(language).teacher_request
+    return f"{request}\n\n{_PASSAGE.format(title=prompt.title, passage=prompt.passage)}"
 
 
 @dataclass(frozen=True)
