@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import billions_of_parameters
 from twin_resources.models.serving.served_model import StartServer
-from twin_resources.quality.judges.named import NO_ENTAILMENT_MODEL, EntailmentSettings
+from twin_resources.quality.judges.entailment import load_entailment
 from twin_resources.quality.judges.texts import merge_by_writer
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE
@@ -114,7 +115,8 @@ class JudgingSetup:
         embedder: function that loads the embedder; called only if something is measured.
         log: function that receives one line of progress at a time.
         other_authors: slugs of the instance's other authors, whose texts train the voice judge.
-        named_judges: models that the operator configured as judges.
+        nli_model: name of an entailment model, which judges sentences; empty if there is none.
+        nli_folder: folder for entailment models from the hub.
         max_questions: number of questions for candidate and base (`Settings.evaluation_questions`).
         send_experiment: function that writes an experiment to Langfuse (`report/experiment.py`), or
             None for no experiment.
@@ -132,7 +134,8 @@ class JudgingSetup:
     embedder: Callable[[], Embedder]
     log: Callable[[str], object]
     other_authors: Sequence[str] = ()
-    named_judges: EntailmentSettings = NO_ENTAILMENT_MODEL
+    nli_model: str = ""
+    nli_folder: Path = Path()
     max_questions: int = MIN_PASSAGES
     send_experiment: SendExperiment | None = None
     find_reference: FindReference = no_reference
@@ -373,7 +376,7 @@ def _build_spec(
         trained_on=frozenset(training_documents),
         token_budget=setup.token_budget,
         questions=setup.max_questions,
-        nli_model=setup.named_judges.model,
+        nli_model=setup.nli_model,
         other_author_count=len(
             find_authors_with_dataset(tables, setup.other_authors, log=setup.log)
         ),
@@ -390,7 +393,7 @@ def _build_judging_context(
     A first verdict uses only the topic judge, because generating the base model's answers for the
     voice judge takes a minute and a half.
     """
-    author, tables, named_judges = setup.author, setup.tables, setup.named_judges
+    author, tables = setup.author, setup.tables
     if is_first_verdict:
         material = build_topic_material(author, select_training_pairs(spec.dataset))
     else:
@@ -407,7 +410,9 @@ def _build_judging_context(
         material,
         tables,
         setup.embedder(),
-        entailment=named_judges.load_entailment if named_judges.model else None,
+        entailment=partial(load_entailment, setup.nli_model, download_folder=setup.nli_folder)
+        if setup.nli_model
+        else None,
         kinds=(TOPIC,) if is_first_verdict else (TOPIC, VOICE),
     )
     return JudgingContext(
