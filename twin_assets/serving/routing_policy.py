@@ -13,6 +13,7 @@ import dagster as dg
 
 from twin_assets.partitions import authors
 from twin_assets.serving import routing_report, routing_table
+from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.authors import Author, read_author
 from twin_resources.registry.policy import AuthorPolicy
 from twin_resources.registry.registry import Registry
@@ -61,6 +62,8 @@ def routing_policy(
 
 def _set_routing_table(author: Author, settings: Settings, registry: Registry) -> AuthorPolicy:
     """Return the author's part of the policy object, with the routing table of the settings."""
+    if settings.has_paid_route:  # a model without a price is refused before it is written down
+        answer_price_usd(settings.paid_model, prompt_tokens=1, answer_tokens=1)
     table = routing_table.routing_table(
         paid_model=settings.paid_model,
         paid_budget_per_day=settings.paid_budget_per_day,
