@@ -8,7 +8,7 @@ Out of scope: importing posts (`twin_assets/corpus`), the author's own texts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,15 +140,6 @@ def merge_by_writer(writers: Sequence[WriterSample]) -> list[WriterSample]:
     for writer in writers:
         passages_by_name[writer.name] = (*passages_by_name.get(writer.name, ()), *writer.passages)
     return [WriterSample(name, passages) for name, passages in passages_by_name.items()]
-
-
-def writers_from_passages(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[WriterSample]:
-    """Return the other authors of the instance, sorted by slug.
-
-    Args:
-        passages: slug → (document id, passage).
-    """
-    return [WriterSample(name, tuple(passages[name])) for name in sorted(passages)]
 
 
 def _probe_documents(writer: WriterSample) -> frozenset[str]:

@@ -19,7 +19,8 @@ from twin_assets.evaluation.measures.voice_scores import (
     not_measured,
     score_texts,
 )
-from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
+from twin_resources.quality.judges.texts import WriterSample
+from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
 THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
 PROMPTS = 36
@@ -47,9 +48,9 @@ def said_by(writer: Writer, seed: int, count: int = PROMPTS) -> list[str]:
     return ["".join(writer(chance) for _ in range(3)) for _ in range(count)]
 
 
-def source(name: str, writer: Writer, seed: int) -> WriterTexts:
+def source(name: str, writer: Writer, seed: int) -> WriterSample:
     texts = said_by(writer, seed, 60)
-    return WriterTexts(name, tuple((f"{name}-{n // 2}", text) for n, text in enumerate(texts)))
+    return WriterSample(name, tuple((f"{name}-{n // 2}", text) for n, text in enumerate(texts)))
 
 
 @pytest.fixture(scope="module")
