@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -43,23 +43,10 @@ TRACES_TABLE = "interactions"
 PREFERENCE_VERSION = "1"
 
 
-@dataclass(frozen=True)
-class PreferenceUpdate:
-    """The result of one update.
-
-    Attributes:
-        sync_result: the sync of `preference_dataset`.
-        sources: the number of pairs by source.
-        left_out: the number of pairs that were not made, by reason.
-    """
-
-    sync_result: SyncResult
-    sources: Mapping[str, int]
-    left_out: Mapping[str, int]
-
-
-def update_preferences(tables: Tables, author: Author) -> PreferenceUpdate:
-    """Bring the table up to date.
+def update_preferences(
+    tables: Tables, author: Author
+) -> tuple[SyncResult, dict[str, dict[str, int]]]:
+    """Bring the table up to date; return pairs by source, and those not made by reason, with it.
 
     Raises:
         TableNotFoundError: instruction_dataset or document_chunks was never materialized.
@@ -93,11 +80,10 @@ def update_preferences(tables: Tables, author: Author) -> PreferenceUpdate:
         schema=column_types(PreferenceDataset),
         row_key="pair_id",
     )
-    return PreferenceUpdate(
-        sync_result=sync_result,
-        sources=dict(sorted(Counter(pair_rows["source"].to_list()).items())),
-        left_out={reason: count for reason, count in sorted(left_out_counts.items()) if count},
-    )
+    return sync_result, {
+        "sources": dict(sorted(Counter(pair_rows["source"].to_list()).items())),
+        "left_out": {reason: count for reason, count in sorted(left_out_counts.items()) if count},
+    }
 
 
 def _read_traces(tables: Tables, author: str) -> list[Trace]:

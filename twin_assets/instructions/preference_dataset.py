@@ -30,11 +30,7 @@ def preference_dataset(
 ) -> dg.MaterializeResult:
     """The author's edits and own text, each paired with an answer of the model."""
     author = read_author(settings, context.partition_key)
-    update = building.update_preferences(tables, author)
-    return report_materialization(
-        update.sync_result,
-        {"sources": dict(update.sources), "left_out": dict(update.left_out)},
-    )
+    return report_materialization(*building.update_preferences(tables, author))
 
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)

@@ -44,8 +44,7 @@ MAX_QUESTION_WORDS = 40
 QUOTATION_WORDS = 8  # a question with so many consecutive words of the passage reveals its answer
 _ANSWER_TOKENS = 100
 _MAX_CONCURRENT = 4
-_MAX_CONSECUTIVE_FAILURES = 8
-_MAX_CONSECUTIVE_UNUSABLE = 40  # a weak model may give one usable reply in three
+_MAX_IN_ROW = {FAILED: 8, UNUSABLE: 40}  # a weak model may give one usable reply in three
 _PASSAGE = "Title of the post: {title}\n\nPassage:\n{passage}"
 
 
@@ -118,8 +117,7 @@ class Teacher:
         self._first_pause_s = first_pause_s
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._consecutive_failures = 0
-        self._consecutive_unusable = 0
+        self._in_row = {FAILED: 0, UNUSABLE: 0}
 
     def ask(self, requests: Sequence[TeacherPrompt]) -> list[TeacherReply]:
         """Return one reply per passage, in order.
@@ -161,10 +159,8 @@ class Teacher:
         reply, should_retry = TeacherReply(), True
         while should_retry and reply.tries < MAX_TRIES and self.fatal_error is None:
             reply, should_retry = self._try_once(reply, content, passage=prompt.passage)
-        if reply.outcome == FAILED and reply.tries:
-            self._count_failure(reply.reason)
-        if reply.outcome == UNUSABLE:
-            self._count_unusable()
+        if reply.tries and reply.outcome in _MAX_IN_ROW:
+            self._count_in_row(reply)
         return reply
 
     def _try_once(
@@ -195,8 +191,9 @@ class Teacher:
             return failed_reply, self._pause_before_retry(error, tries=tries)
         question = extract_question(reply.text, passage=passage)
         with self._lock:
-            self._consecutive_failures = 0
-            self._consecutive_unusable = 0 if question else self._consecutive_unusable
+            self._in_row[FAILED] = 0
+            if question:
+                self._in_row[UNUSABLE] = 0
         updated_reply = replace(
             previous,
             question=question,
@@ -227,24 +224,19 @@ class Teacher:
 
         return isinstance(error, AuthenticationError | NotFoundError | PermissionDeniedError)
 
-    def _count_failure(self, reason: str) -> None:
+    def _count_in_row(self, reply: TeacherReply) -> None:
+        """Count a sample without a question, and give up after too many in a row."""
+        limit = _MAX_IN_ROW[reply.outcome]
+        missing = {
+            FAILED: f"a reply ({reply.reason})",
+            UNUSABLE: "a usable question (a reasoning model may not reach one within the "
+            f"{_ANSWER_TOKENS} tokens of a reply)",
+        }[reply.outcome]
         with self._lock:
-            self._consecutive_failures += 1
-            limit_reached = self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES
+            self._in_row[reply.outcome] += 1
+            limit_reached = self._in_row[reply.outcome] >= limit
         if limit_reached:
-            self._give_up(
-                f"{_MAX_CONSECUTIVE_FAILURES} samples in a row without a reply ({reason})"
-            )
-
-    def _count_unusable(self) -> None:
-        with self._lock:
-            self._consecutive_unusable += 1
-            limit_reached = self._consecutive_unusable >= _MAX_CONSECUTIVE_UNUSABLE
-        if limit_reached:
-            self._give_up(
-                f"{_MAX_CONSECUTIVE_UNUSABLE} samples in a row without a usable question (a "
-                f"reasoning model may not reach one within the {_ANSWER_TOKENS} tokens of a reply)"
-            )
+            self._give_up(f"{limit} samples in a row without {missing}")
 
     def _give_up(self, reason: object) -> None:
         self.fatal_error = self.fatal_error or TwinError(

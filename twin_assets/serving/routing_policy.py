@@ -45,11 +45,10 @@ def routing_policy(
     routed_author = routing_report.fit_routing(
         read_author(settings, author), settings, tables, registry, server=server
     )
+    fitted = routed_author.policy_key if routed_author else ""
     table = dict(policy.routing)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(
-            _digest(table, server, dict(policy.weights), routed_author.policy_key)
-        ),
+        data_version=dg.DataVersion(_digest(table, server, dict(policy.weights), fitted)),
         metadata={
             "answers": server,
             "weights": dict(policy.weights) or {"base": 1.0},

@@ -41,13 +41,11 @@ class RoutedAuthor:
     """An author's routing after a fit.
 
     Attributes:
-        is_hidden: whether there is no paid model.
         reason: explanation of the result, in one sentence.
         policy: policy in force, or None if nothing is routed.
     """
 
-    is_hidden: bool
-    reason: str = ""
+    reason: str
     policy: RoutingPolicy | None = None
     labels: int = 0
     missing_labels: int = 0
@@ -62,8 +60,8 @@ class RoutedAuthor:
 
 def fit_routing(
     author: Author, settings: Settings, tables: Tables, registry: Registry, *, server: str
-) -> RoutedAuthor:
-    """Fit a policy to the stable version's labels, and write the policy in force.
+) -> RoutedAuthor | None:
+    """Fit a policy to the stable version's labels, and write the one in force; None unless paid.
 
     Args:
         server: key of the own model's server, whose throughput determines the model's price.
@@ -72,37 +70,37 @@ def fit_routing(
         TwinError: the paid model has no price, or a margin is invalid.
     """
     path = policy_path(settings.home, author.slug)
+
+    def route_nothing(reason: str) -> RoutedAuthor:
+        path.unlink(missing_ok=True)
+        return RoutedAuthor(f"nothing is routed: {reason}")
+
     stable_version = registry.stable_version(author.slug)
     if not settings.has_paid_route:
         path.unlink(missing_ok=True)
-        return RoutedAuthor(is_hidden=True)
-    if not author.paid or stable_version is None:
-        path.unlink(missing_ok=True)
-        reason = "paid = false in the author's file" if stable_version else "no stable version"
-        return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
+        return None
+    if stable_version is None:
+        return route_nothing("no stable version")
+    if not author.paid:
+        return route_nothing("paid = false in the author's file")
     current_policy, unreadable_note = _read_current_policy(path)
     rows = read_labels(tables, author.slug).filter(
         (pl.col("own") == stable_version.checkpoint) & (pl.col("paid") == settings.paid_model)
     )
     if rows.is_empty():
-        path.unlink(missing_ok=True)
-        return RoutedAuthor(
-            is_hidden=False,
-            reason="nothing is routed: no labels for this version and this paid model; "
-            "`twin routing` shows their cost",
+        return route_nothing(
+            "no labels for this version and this paid model; `twin routing` shows their cost"
         )
     newest_row = rows.sort("sequence").row(-1, named=True)
     claims, failed_claims = _find_deciding_claims(
         rows, newest_row["purchase"], margin=settings.margin
     )
-    if not claims or failed_claims:
-        path.unlink(missing_ok=True)
-        reason = (
+    if failed_claims:
+        return route_nothing(
             f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
-            if failed_claims
-            else "no certified judge has scored the labels"
         )
-        return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
+    if not claims:
+        return route_nothing("no certified judge has scored the labels")
     labels = build_label_arrays(rows, newest_row["purchase"], claims)
     priced_models = routing_fit.price_models(
         labels, stable_version.checkpoint, settings.paid_model, _read_prices(settings, server)
@@ -124,17 +122,13 @@ def fit_routing(
     if outcome.withdrawal_reason:
         reason = f"the policy in force was withdrawn: {outcome.withdrawal_reason}; {reason}"
     return RoutedAuthor(
-        is_hidden=False,
-        reason=reason,
-        policy=outcome.policy,
-        labels=len(labels),
-        missing_labels=outcome.decision.missing_labels,
+        reason, outcome.policy, labels=len(labels), missing_labels=outcome.decision.missing_labels
     )
 
 
-def metadata(routed_author: RoutedAuthor) -> dict[str, Any]:
+def metadata(routed_author: RoutedAuthor | None) -> dict[str, Any]:
     """Return the metadata for Dagster; empty without a paid model."""
-    if routed_author.is_hidden:
+    if routed_author is None:
         return {}
     entries: dict[str, Any] = {
         "routed": routed_author.policy is not None,

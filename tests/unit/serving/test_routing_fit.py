@@ -178,11 +178,11 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
 
 
 def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
-    shown = metadata(RoutedAuthor(False, "certified", in_force, 350))
+    shown = metadata(RoutedAuthor("certified", in_force, 350))
     assert shown["routed"] is True
     assert shown["margin"] == in_force.margin
-    assert metadata(RoutedAuthor(is_hidden=True)) == {}
-    missing = metadata(RoutedAuthor(False, "60 labels", missing_labels=120))
+    assert metadata(None) == {}
+    missing = metadata(RoutedAuthor("60 labels", missing_labels=120))
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
 
 
