@@ -260,9 +260,11 @@ def _measure_and_judge(
     is_first_verdict: bool,
 ) -> JudgedEvaluation:
     author, servers = setup.author, setup.servers
+    # also for a version with full weights
+    base_gguf: str | None = read_manifest(Path(version.folder)).base["gguf"]
     starters = ServerStarters(
         candidate=lambda: servers.serve_version(version),
-        base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
+        base=lambda: servers.serve(base_gguf, alias=servers.base_alias),
         engine=servers.engine,
     )
     evaluation, side_by_side = measure(
@@ -364,7 +366,8 @@ def _build_spec(
         None if model is None else _to_evaluated_model(f"v{model.version}", model, precision(model))
         for model in (incumbent, best)
     ]
-    base, revision = Path(version.base), _base_revision(version)
+    base = Path(version.base)
+    revision = str(read_manifest(Path(version.folder)).base["revision"])
     return EvaluationSpec(
         checkpoint=version.checkpoint,
         candidate=_to_evaluated_model("candidate", version, precision(version)),
@@ -429,15 +432,6 @@ def _build_judging_context(
 def _to_evaluated_model(name: str, model: ModelVersion, precision: str) -> EvaluatedModel:
     weights = find_weights(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
     return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter, precision)
-
-
-def _base_gguf(model: ModelVersion) -> str | None:
-    """Return the base model's GGUF file, even for a version with full weights."""
-    return read_manifest(Path(model.folder)).base["gguf"]
-
-
-def _base_revision(model: ModelVersion) -> str:
-    return str(read_manifest(Path(model.folder)).base["revision"])
 
 
 def _read_trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[str]:

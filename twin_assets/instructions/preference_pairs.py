@@ -142,7 +142,7 @@ def build_trace_pairs(
         elif is_edited and _MASKED.search(trace.edit):
             left_out_counts["masked_edit"] += 1
         elif is_edited:
-            _add(pairs, _build_edit_pair(trace), left_out_counts)
+            _add(pairs, _build_pair(trace, None), left_out_counts)
         elif excluded_voters.issuperset(trace.voters):
             left_out_counts["too_many_votes"] += 1
         else:
@@ -152,7 +152,7 @@ def build_trace_pairs(
             if passage is None or passage.answer.strip() == trace.answer.strip():
                 left_out_counts["no_passage"] += 1
             else:
-                _add(pairs, _build_vote_pair(trace, passage), left_out_counts)
+                _add(pairs, _build_pair(trace, passage), left_out_counts)
     return list(pairs.values()), left_out_counts
 
 
@@ -165,37 +165,21 @@ def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Count
         pairs[pair_key] = pair
 
 
-def _build_edit_pair(trace: Trace) -> PreferencePair:
+def _build_pair(trace: Trace, passage: AuthorPassage | None) -> PreferencePair:
+    """Return a pair with a passage, whose chunks its context omits, or else with the edit."""
+    own_chunks = passage.own_chunks if passage else ()
     return PreferencePair(
-        source="edit",
-        trace_id=trace.trace_id,
-        passage=None,
-        question=trace.question,
-        context_chunk_ids=trace.chunk_ids,
-        template=trace.template,
-        chosen=trace.edit.strip(),
-        rejected=trace.answer.strip(),
-        rejected_ended=_looks_complete(trace.answer),
-        rejected_from=trace.rejected_from,
-    )
-
-
-def _build_vote_pair(trace: Trace, passage: AuthorPassage) -> PreferencePair:
-    """Return a pair whose context omits the chosen text, to prevent copying."""
-    return PreferencePair(
-        source="vote",
+        source="vote" if passage else "edit",
         trace_id=trace.trace_id,
         passage=passage,
         question=trace.question,
-        context_chunk_ids=tuple(
-            chunk for chunk in trace.chunk_ids if chunk not in passage.own_chunks
-        ),
+        context_chunk_ids=tuple(chunk for chunk in trace.chunk_ids if chunk not in own_chunks),
         template=trace.template,
-        chosen=passage.answer.strip(),
+        chosen=(passage.answer if passage else trace.edit).strip(),
         rejected=trace.answer.strip(),
         rejected_ended=_looks_complete(trace.answer),
         rejected_from=trace.rejected_from,
-        voters=tuple(sorted(set(trace.voters))),
+        voters=tuple(sorted(set(trace.voters))) if passage else (),
     )
 
 

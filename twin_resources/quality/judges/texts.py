@@ -68,7 +68,7 @@ def bundled_writers(*, exclude: Sequence[str], folder: Path = SAMPLES_DIR) -> li
             passages = [
                 (name, passage)
                 for name, text in texts
-                for passage in split_into_passages(_strip_front_matter(text))
+                for passage in split_into_passages(_FRONT_MATTER.sub("", text, count=1))
             ]
             writers.append(WriterSample(author_folder.name, tuple(passages)))
     return writers
@@ -162,7 +162,3 @@ def _word_shingles(text: str) -> set[tuple[str, ...]]:
         tuple(words[start : start + SHINGLE_WORDS])
         for start in range(len(words) - SHINGLE_WORDS + 1)
     }
-
-
-def _strip_front_matter(text: str) -> str:
-    return _FRONT_MATTER.sub("", text, count=1)
