@@ -19,13 +19,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from twin_assets.corpus.shingles import shingles, split_words
 from twin_assets.instructions.leakage import (
     MAX_CONTAINED_SHARE,
     PROMPT_SIMILARITY_THRESHOLD,
     QUESTION_SIMILARITY_THRESHOLD,
     word_runs,
 )
-from twin_assets.instructions.similar_keys import shingles, similar_pairs, split_words
+from twin_assets.instructions.similar_keys import similar_pairs
 from twin_resources.statistics.poisoning import reader_limit
 
 LOW_VOTE_THRESHOLD = 0.5  # an answer whose readers' mean vote is below it may be rejected
@@ -297,19 +298,17 @@ def find_leaks(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOutTexts
         held_out_shingles = {
             key: shingles(text, width=width) for key, text in held_out_texts.items()
         }
-        for match in similar_pairs(pair_shingles, held_out_shingles, threshold=threshold):
-            leaking_ids.setdefault(match.left, reason)
-    held_out_sequences: set[int] = set()
-    for answer in held_out.answers:
-        held_out_sequences |= shingles(answer, width=5)
-    for key, (_, _, chosen) in pairs.items():
-        answer_runs = shingles(chosen, width=5)
-        if len(answer_runs & held_out_sequences) > MAX_HELD_OUT_SHARE * len(answer_runs):
-            leaking_ids.setdefault(key, "held_out_text")
+        for key, _ in similar_pairs(pair_shingles, held_out_shingles, threshold=threshold):
+            leaking_ids.setdefault(key, reason)
+    held_out_sequences = frozenset[int]().union(
+        *(shingles(answer, width=5) for answer in held_out.answers)
+    )
     held_out_runs = [word_runs(answer) for answer in held_out.answers]
     for key, (_, _, chosen) in pairs.items():
-        answer_runs = word_runs(chosen)
-        if any(len(answer_runs & runs) > MAX_CONTAINED_SHARE * len(runs) for runs in held_out_runs):
+        sequences, answer_runs = shingles(chosen, width=5), word_runs(chosen)
+        if len(sequences & held_out_sequences) > MAX_HELD_OUT_SHARE * len(sequences) or any(
+            len(answer_runs & runs) > MAX_CONTAINED_SHARE * len(runs) for runs in held_out_runs
+        ):
             leaking_ids.setdefault(key, "held_out_text")
     return leaking_ids
 

@@ -15,7 +15,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_assets.instructions.similar_keys import split_words
+from twin_assets.corpus.shingles import split_words
 
 WORDINGS_FILE = Path(__file__).with_name("question_wordings.toml")
 _WORD_CLASSES = ("question_words", "referring_words", "first_person_words", "empty_headings")

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from twin_assets.corpus.shingles import split_words
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measures.general_instructions import (
     INSTRUCTIONS_FILE,
@@ -16,7 +17,6 @@ from twin_assets.evaluation.measures.general_instructions import (
     compare,
     make_rows,
 )
-from twin_assets.instructions.similar_keys import split_words
 from twin_resources.errors import TwinError
 
 ROWS: list[dict[str, str]] = json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
