@@ -25,20 +25,9 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.quality.judges.label_rows import LabelPurchase
     from twin_resources.quality.judges.pairs import JudgedComparison
-    from twin_resources.quality.judges.panel import Panel
     from twin_resources.storage.tables.tables import Tables
 
 Probes = Mapping[tuple[str, str], NegativeProbe]  # by sample id and kind
-
-
-def index_probes(panel: Panel) -> dict[tuple[str, str], NegativeProbe]:
-    """Return the probes of a panel's certified judges."""
-    return {
-        (probe.prompt.sample_id, probe.kind): probe
-        for member in panel.members
-        if member.is_certified
-        for probe in member.probes
-    }
 
 
 def ask_version(

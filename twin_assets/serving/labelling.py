@@ -23,7 +23,7 @@ import numpy as np
 import polars as pl
 
 from twin_assets.knowledge.chunking import indexed_text
-from twin_assets.serving.judged_batches import append_rows, index_probes
+from twin_assets.serving.judged_batches import append_rows
 from twin_assets.serving.shadow_prompts import ShadowPrompt, index_by_id, render_prompt
 from twin_resources.access.paid_completion import Completion
 from twin_resources.authors import FREQUENCY_PENALTY
@@ -191,40 +191,32 @@ def _find_labelled_prompts(stored: pl.DataFrame, purchase: LabelPurchase) -> tup
     return set(labels["prompt_id"].to_list()), len(labels)
 
 
+@dataclass(frozen=True)
 class _BatchLabeller:
     """Builder, scorer and writer of a batch's rows."""
 
-    def __init__(
-        self,
-        author: Author,
-        version: ModelVersion,
-        prompts: Mapping[str, ShadowPrompt],
-        panel: Panel,
-        purchase: LabelPurchase,
-        sources: LabelSources,
-        kept_answers: Mapping[str, ReusableAnswer],
-    ) -> None:
-        self._kept_answers = kept_answers
-        self._author = author
-        self._version = version
-        self._prompts = prompts
-        self._panel = panel
-        self._purchase = purchase
-        self._ask_own, self._paid = sources.ask_own, sources.paid
-        self._embed, self._readers = sources.embed, sources.readers
-        self._max_tokens = min(MAX_TOKENS, author.max_tokens)
-        self._probes = index_probes(panel)
+    author: Author
+    version: ModelVersion
+    prompts: Mapping[str, ShadowPrompt]
+    panel: Panel
+    purchase: LabelPurchase
+    sources: LabelSources
+    kept_answers: Mapping[str, ReusableAnswer]
+
+    @property
+    def max_tokens(self) -> int:
+        return min(MAX_TOKENS, self.author.max_tokens)
 
     def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
         """Return the claims whose judges have failed on the planted answers of this purchase."""
-        rows_of_probes = probe_rows(stored, purchase=self._purchase.id)
-        return lost_claims(rows_of_probes, self._panel.claims, margin=margin, columns=MODEL_COLUMNS)
+        rows_of_probes = probe_rows(stored, purchase=self.purchase.id)
+        return lost_claims(rows_of_probes, self.panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
     def max_usd(self, prompt: ShadowPrompt) -> float:
         """Return the maximum cost of a label for this prompt, in US dollars."""
-        if prompt.prompt_id in self._kept_answers:
+        if prompt.prompt_id in self.kept_answers:
             return 0.0
-        return self._paid.max_usd(self._paid_messages(prompt), max_tokens=self._max_tokens)
+        return self.sources.paid.max_usd(self._paid_messages(prompt), max_tokens=self.max_tokens)
 
     def explain_judge_refusal(
         self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, *, margin: float
@@ -232,7 +224,7 @@ class _BatchLabeller:
         """Return why the judges cannot score this batch or be paid for it; empty if they can."""
         if failed_claims := self.lost_claims(stored, margin=margin):
             return f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
-        longest_answer = "word " * self._max_tokens
+        longest_answer = "word " * self.max_tokens
         expected_answers = [
             JudgedAnswer(
                 prompt.question,
@@ -245,10 +237,10 @@ class _BatchLabeller:
         probe_count = certification.probe_count(len(batch)) + 1
         probe_texts = [
             text
-            for plant in list(self._probes.values())[:probe_count]
+            for plant in list(self.panel.probes.values())[:probe_count]
             for text in plant.judged_pair()
         ]
-        max_usd, remaining_usd = self._panel.scoring_cost_usd([*expected_answers, *probe_texts])
+        max_usd, remaining_usd = self.panel.scoring_cost_usd([*expected_answers, *probe_texts])
         if remaining_usd is not None and max_usd > remaining_usd:
             return "a limit of the account leaves the judge too little for another batch"
         return ""
@@ -256,25 +248,25 @@ class _BatchLabeller:
     def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:
         """Return the own and the paid answer by prompt id, for prompts within the limits."""
         unanswered_prompts = [
-            prompt for prompt in batch if prompt.prompt_id not in self._kept_answers
+            prompt for prompt in batch if prompt.prompt_id not in self.kept_answers
         ]
-        paid_answers = self._paid.ask(
+        paid_answers = self.sources.paid.ask(
             [self._paid_messages(prompt) for prompt in unanswered_prompts],
-            max_tokens=self._max_tokens,
+            max_tokens=self.max_tokens,
         )
         paid_replies: list[tuple[ShadowPrompt, PaidReply]] = [
-            (prompt, self._kept_answers[prompt.prompt_id])
+            (prompt, self.kept_answers[prompt.prompt_id])
             for prompt in batch
-            if prompt.prompt_id in self._kept_answers
+            if prompt.prompt_id in self.kept_answers
         ]
         paid_replies += [
             (prompt, answer)
             for prompt, answer in zip(unanswered_prompts, paid_answers, strict=True)
             if answer
         ]
-        own_answers = self._ask_own(
+        own_answers = self.sources.ask_own(
             [
-                render_prompt(prompt, self._author, self._version.template)
+                render_prompt(prompt, self.author, self.version.template)
                 for prompt, _ in paid_replies
             ]
         )
@@ -294,11 +286,11 @@ class _BatchLabeller:
         append_rows(
             tables,
             TABLE,
-            self._author.slug,
-            self._purchase,
+            self.author.slug,
+            self.purchase,
             [prompt for prompt in batch if prompt.prompt_id in answers],
             stored=stored,
-            probes=self._probes,
+            probes=self.panel.probes,
             score=lambda new: self.score(new, answers),
             identity_columns=label_rows.IDENTITY_COLUMNS,
             columns=label_rows.COLUMNS,
@@ -314,14 +306,14 @@ class _BatchLabeller:
         paid_replies: list[PaidReply | None] = []
         for row in rows.iter_rows(named=True):
             if row["source"] == PROBE:
-                probe = self._probes[row["prompt_id"], row["plant"]]
+                probe = self.panel.probes[row["prompt_id"], row["plant"]]
                 good_answer, bad_answer = probe.judged_pair()
                 answer_pairs.append((bad_answer, good_answer))
                 questions.append(probe.prompt.question)
                 passages.append(())
                 paid_replies.append(None)
                 continue
-            prompt = self._prompts[row["prompt_id"]]
+            prompt = self.prompts[row["prompt_id"]]
             own_answer, reply = answers[row["prompt_id"]]
             texts = tuple(passage.text for passage in prompt.passages)
             judged_paid_answer = (
@@ -335,9 +327,11 @@ class _BatchLabeller:
             questions.append(prompt.question)
             passages.append(tuple(indexed_text(row.title, row.text) for row in prompt.passages))
             paid_replies.append(reply)
-        vectors = np.asarray(self._embed(questions), np.float32)
+        vectors = np.asarray(self.sources.embed(questions), np.float32)
         return rows.with_columns(
-            pl.Series("reader", [self._readers.get(field, "") for field in rows["prompt_id"]]),
+            pl.Series(
+                "reader", [self.sources.readers.get(field, "") for field in rows["prompt_id"]]
+            ),
             pl.Series("prompt_class", [classify(question) for question in questions]),
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._compute_max_cosines(vectors, passages), pl.Float64()),
@@ -363,7 +357,7 @@ class _BatchLabeller:
         judged_answers = [
             answer for pair in answer_pairs for answer in pair if isinstance(answer, JudgedAnswer)
         ]
-        for member in self._panel.members:
+        for member in self.panel.members:
             if not member.is_certified:
                 continue
             scores_in_order = iter(member.judge.score_all(judged_answers))
@@ -382,14 +376,16 @@ class _BatchLabeller:
         texts = list(dict.fromkeys(text for group in passages for text in group))
         if not texts:
             return [0.0] * len(passages)
-        vector_by_text = dict(zip(texts, np.asarray(self._embed(texts), np.float32), strict=True))
+        vector_by_text = dict(
+            zip(texts, np.asarray(self.sources.embed(texts), np.float32), strict=True)
+        )
         return [
             max((float(np.dot(vector, vector_by_text[text])) for text in group), default=0.0)
             for vector, group in zip(vectors, passages, strict=True)
         ]
 
     def _paid_messages(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
-        question = redact(prompt.question, region=self._author.language).text
+        question = redact(prompt.question, region=self.author.language).text
         prompt = replace(prompt, question=question)
-        messages = render_prompt(prompt, self._author, DEFAULT_TEMPLATE.hash)
+        messages = render_prompt(prompt, self.author, DEFAULT_TEMPLATE.hash)
         return [dict(message) for message in messages]

@@ -10,7 +10,7 @@ the reason.
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -20,9 +20,7 @@ from twin_assets.table_assets import report_materialization, report_unchanged, t
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import external_use_refusal
-from twin_resources.dagster_resources import (
-    EmbedderResource,
-)
+from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.pairs import TABLE
@@ -36,9 +34,6 @@ from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.answer_model import is_remote, split_stored_name
-
-if TYPE_CHECKING:
-    from twin_resources.models.serving.model_server import ModelServers
 
 
 class ShadowConfig(dg.Config):
@@ -113,7 +108,7 @@ def _idle_reason(
     settings: Settings,
     versions: ComparedVersions | None,
     tables: Tables,
-    servers: "ModelServers",
+    servers: ModelServers,
 ) -> str:
     """Return why no pairs can be made now; empty if there is something to compare."""
     has_answer_model = versions is not None and versions.incumbent.is_answer_model
@@ -147,7 +142,7 @@ def _replay(
     versions: ComparedVersions,
     panel: Panel,
     tables: Tables,
-    servers: "ModelServers",
+    servers: ModelServers,
     *,
     forced: bool,
     log: Callable[[str], object],
@@ -173,7 +168,7 @@ def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
     return bool(url) and is_remote(url) and bool(external_use_refusal(author))
 
 
-def _explain_unavailability(servers: "ModelServers", incumbent: ModelVersion) -> str:
+def _explain_unavailability(servers: ModelServers, incumbent: ModelVersion) -> str:
     """Return why an answer model at an address cannot be compared now; empty otherwise.
 
     The model's absence does not fail a training run that includes this step. The next hourly run

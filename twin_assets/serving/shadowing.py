@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.serving.judged_batches import append_rows, ask_version, index_probes
+from twin_assets.serving.judged_batches import append_rows, ask_version
 from twin_assets.serving.shadow_prompts import (
     ShadowPrompt,
     index_by_id,
@@ -195,36 +195,27 @@ def _compute_mean_scores(rows: pl.DataFrame, trial: str) -> dict[str, tuple[floa
     }
 
 
+@dataclass(frozen=True)
 class _BatchReplayer:
     """Builder, scorer and writer of a batch's rows."""
 
-    def __init__(
-        self,
-        author: Author,
-        versions: ComparedVersions,
-        prompts: Mapping[str, ShadowPrompt],
-        panel: Panel,
-        trial: JudgedComparison,
-        serve: ServeVersion,
-    ) -> None:
-        self._author = author
-        self._versions = versions
-        self._prompts = prompts
-        self._panel = panel
-        self._trial = trial
-        self._serve = serve
-        self._probes = index_probes(panel)
+    author: Author
+    versions: ComparedVersions
+    prompts: Mapping[str, ShadowPrompt]
+    panel: Panel
+    trial: JudgedComparison
+    serve: ServeVersion
 
     def store(self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, tables: Tables) -> int:
         """Commit a batch's answers and scores; return the number of planted answers among them."""
         return append_rows(
             tables,
             TABLE,
-            self._author.slug,
-            self._trial,
+            self.author.slug,
+            self.trial,
             batch,
             stored=stored,
-            probes=self._probes,
+            probes=self.panel.probes,
             score=self.score,
             identity_columns=pairs.IDENTITY_COLUMNS,
             columns=pairs.COLUMNS,
@@ -233,14 +224,16 @@ class _BatchReplayer:
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answer and score new rows; each judge gets all texts of the batch in one call."""
         readers_rows = rows.filter(pl.col("source") != PROBE)
-        prompts = [self._prompts[name] for name in readers_rows["prompt_id"].to_list()]
-        versions = (self._versions.candidate, self._versions.incumbent)
+        prompts = [self.prompts[name] for name in readers_rows["prompt_id"].to_list()]
+        versions = (self.versions.candidate, self.versions.incumbent)
         answers = {version.checkpoint: self._answers(version, prompts) for version in versions}
         answer_groups: list[tuple[JudgedAnswer, ...]] = []
         index = 0
         for row in rows.iter_rows(named=True):
             if row["source"] == PROBE:
-                answer_groups.append(self._probes[row["prompt_id"], row["plant"]].judged_pair())
+                answer_groups.append(
+                    self.panel.probes[row["prompt_id"], row["plant"]].judged_pair()
+                )
                 continue
             prompt = prompts[index]
             texts = tuple(passage.text for passage in prompt.passages)
@@ -253,7 +246,7 @@ class _BatchReplayer:
             index += 1
         scores: list[list[dict[str, object]]] = [[] for _ in answer_groups]
         judged_answers = [answer for group in answer_groups for answer in group]
-        for member in self._panel.members:
+        for member in self.panel.members:
             scores_in_order = iter(member.judge.score_all(judged_answers))
             for row in scores:
                 score: dict[str, object] = {
@@ -265,11 +258,11 @@ class _BatchReplayer:
         return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORE_TYPE)))
 
     def _answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:
-        messages = [render_prompt(prompt, self._author, version.template) for prompt in prompts]
+        messages = [render_prompt(prompt, self.author, version.template) for prompt in prompts]
         return ask_version(
-            lambda: self._serve(version),
+            lambda: self.serve(version),
             messages,
-            self._author,
+            self.author,
             max_tokens=MAX_TOKENS,
             texts_only=True,  # an answer model's server may not report log-probabilities
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.quality.judges import stored
@@ -140,6 +141,16 @@ class Panel:
         """Claims of certified judges that may only roll back."""
         certified_claims = (member.judge.claim for member in self.members if member.is_certified)
         return tuple(claim for claim in certified_claims if claim in vetoing_claims())
+
+    @cached_property
+    def probes(self) -> Mapping[tuple[str, str], NegativeProbe]:
+        """Probes of the certified judges, by sample id and kind."""
+        return {
+            (probe.prompt.sample_id, probe.kind): probe
+            for member in self.members
+            if member.is_certified
+            for probe in member.probes
+        }
 
     def scoring_cost_usd(self, answers: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
         """Return the maximum cost of scoring and the account's balance, in US dollars.
