@@ -35,6 +35,7 @@ from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -172,7 +173,7 @@ def write_posts(tables: Tables, *, count: int) -> None:
                 "question": f"Numbers {place}, please",
                 "answer": answer,
                 "context_chunk_ids": [],
-                "template": "abc",
+                "template": DEFAULT_TEMPLATE.hash,
             }
         )
     documents = [
@@ -246,7 +247,7 @@ def test_a_model_is_tuned_on_the_authors_edits_and_on_nothing_new_no_more(
     assert released["preference_tuned_checkpoint"]["checkpoint"] == forerunner
 
     write_posts(tables, count=50)
-    edits = [edit(f"I count to {number}, and no further.", template="abc") for number in range(12)]
+    edits = [edit(f"I count to {number}, and no further.") for number in range(12)]
     told(tables, edits, author="ann")
     second = materialize(instance)
     assert second["preference_dataset"]["sources"] == {"edit": 12}
