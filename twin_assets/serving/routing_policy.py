@@ -7,7 +7,6 @@ the policy object (`twin_resources/registry/registry.py`).
 
 import hashlib
 import json
-from typing import Any
 
 import dagster as dg
 
@@ -39,20 +38,16 @@ def routing_policy(
     With a paid model and labels, there is also a fitted policy, with which the gateway chooses a
     model for each question.
     """
-    author = context.partition_key
-    policy = _set_routing_table(read_author(settings, author), settings, registry)
-    server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
-    routed_author = routing_report.fit_routing(
-        read_author(settings, author), settings, tables, registry, server=server
-    )
-    fitted = routed_author.policy_key if routed_author else ""
-    table = dict(policy.routing)
+    author = read_author(settings, context.partition_key)
+    policy = _set_routing_table(author, settings, registry)
+    server = f"{author.slug}/v{policy.stable.version}" if policy.stable else "base"
+    routed_author = routing_report.fit_routing(author, settings, tables, registry, server=server)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(_digest(table, server, dict(policy.weights), fitted)),
+        data_version=_data_version(policy, server, routed_author),
         metadata={
             "answers": server,
             "weights": dict(policy.weights) or {"base": 1.0},
-            "routing": table,
+            "routing": dict(policy.routing),
             "policy": dg.MetadataValue.path(str(settings.policy_path)),
             **routing_report.metadata(routed_author),
         },
@@ -70,5 +65,9 @@ def _set_routing_table(author: Author, settings: Settings, registry: Registry) -
     return registry.set_routing(author.slug, table).authors[author.slug]
 
 
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _data_version(
+    policy: AuthorPolicy, server: str, routed_author: routing_report.RoutedAuthor | None
+) -> dg.DataVersion:
+    policy_key = routed_author.policy_key if routed_author else ""
+    parts = [dict(policy.routing), server, dict(policy.weights), policy_key]
+    return dg.DataVersion(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest())
