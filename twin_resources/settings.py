@@ -30,7 +30,7 @@ MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # installed with the front desk
 
 _SETTINGS_MADE_CONSTANT = (
     "ALARM_HORIZON ALARM_RATE BASELINE_VALUES EVALUATION_QUESTIONS "
-    "EVALUATION_TOKENS GENERAL_SHARE MARGIN PROMPT_CACHE_MIB READER_DAYS "
+    "EVALUATION_TOKENS MARGIN PROMPT_CACHE_MIB READER_DAYS "
     "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
 )
 # Name → instruction for the operator. Without this check, a removed variable would be ignored
@@ -39,6 +39,10 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "TWIN_ALARM_CONTROL": "unset it: the trial of a new version decides whether it is better; "
         "no judge is asked before a training",
+        **dict.fromkeys(
+            ("TWIN_GENERAL_SET", "TWIN_GENERAL_SHARE"),
+            "unset it: only the author's own posts are training data",
+        ),
         **dict.fromkeys(
             ("TWIN_BASELINE_VALUES_LATER", "TWIN_KEPT_ANSWERS"),
             "unset it: what answers are held to follows the last weeks by itself",
@@ -101,8 +105,6 @@ class Constants(BaseSettings):
     # Processes that answer at the one address (`twin up --gateways`). Each answers some 80
     # quotations per CPU second and takes 350 MB.
     gateways: int = Field(default=1, ge=1, le=64)
-    # Share of the training samples that comes from the general set.
-    general_share: float = Field(default=0.1, ge=0, le=0.5)
 
 
 CONSTANTS = frozenset(Constants.model_fields)
@@ -174,9 +176,6 @@ class Settings(Constants):
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
     # US dollars for the questions of all authors; a teacher with a price needs a budget.
     teacher_budget_per_month: float | None = Field(default=None, ge=0)
-    # Chat samples that are mixed into the training data: a file, a folder, or a data set on the
-    # model hub (owner/name, owner/name@revision); empty: none.
-    general_set: str = ""
     # LiteLLM name of a model that rates answers in trials where it is certified.
     judge_model: str = ""
     # US dollars for the ratings of all authors; a judge with a price needs a budget.
@@ -302,12 +301,6 @@ class Settings(Constants):
     @property
     def has_paid_route(self) -> bool:
         return bool(self.paid_model) and self.paid_budget_per_day is not None
-
-    @property
-    def is_general_set_on_hub(self) -> bool:
-        """Whether the general set comes from the model hub."""
-        is_not_local = self.general_set and not Path(self.general_set).expanduser().exists()
-        return bool(is_not_local) and self.general_set.count("/") == 1
 
     @property
     def has_real_langfuse(self) -> bool:

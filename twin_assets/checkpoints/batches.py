@@ -27,7 +27,7 @@ class Plannable(Protocol):
 
 
 LENGTH_GROUPING_STEPS = 6  # number of consecutive steps that exchange samples
-# document_id of all samples from a general instruction set (`general_set.GENERAL`)
+# document_id of the samples of a general instruction set, which earlier releases mixed in
 GENERAL_DOCUMENT_ID = "general"
 
 

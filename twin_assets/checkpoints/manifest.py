@@ -59,8 +59,7 @@ class Manifest:
         history: step, loss, lr, tokens_per_s, grad_norm; dpo also margin, accuracy, reward_chosen.
         created_at: ISO 8601, UTC.
         preferences: empty for `sft`. For `dpo`: asset, data_version, lance_version, tag, pairs,
-            left_out (by reason), rows_sha256, answers_of (checkpoint whose answers were rejected;
-            empty if none) and parent (the supervised checkpoint).
+            left_out (by reason), rows_sha256 and parent (the supervised checkpoint).
         effective: hyper-parameters as they actually ran (`resolved_config.py`); empty in older
             manifests.
     """

@@ -81,17 +81,12 @@ class PreferenceRecipe(_StrictModel):
         token_budget: tokens that the model processes in both answers of each pair; the reference's
             single forward pass over each pair is not counted.
         fewest_pairs: minimum number of pairs; with fewer, preference tuning is skipped.
-        answers: number of answers to request from the stable version, as rejected alternatives to
-            the author's own; 0 requests none.
-        answer_tokens: maximum length of such an answer.
     """
 
     beta: PositiveFloat
     learning_rate: PositiveFloat
     token_budget: PositiveInt
     fewest_pairs: PositiveInt
-    answers: NonNegativeInt
-    answer_tokens: PositiveInt
 
 
 class Recipe(_StrictModel):
@@ -273,10 +268,12 @@ def _drop_removed_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in recipe.items()
         if name not in REMOVED_FIELDS or value not in REMOVED_FIELDS[name]
     }
-    preference = values.get("preference")
-    if preference and preference.get("rpo_alpha") == 0.0:
+    if preference := values.get("preference"):
         values["preference"] = {
-            name: value for name, value in preference.items() if name != "rpo_alpha"
+            name: value
+            for name, value in preference.items()
+            # the pairs that came of `answers` are part of the dataset's version
+            if name not in {"answers", "answer_tokens"} and (name, value) != ("rpo_alpha", 0.0)
         }
     return values
 

@@ -35,7 +35,6 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.dagster_runs import DECIDED_LATER_KEY
 from twin_resources.models.serving.model_server import ModelServers
-from twin_resources.quality.judges.named import entailment_settings
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -94,7 +93,8 @@ def build_judging_setup(
         token_budget=settings.evaluation_tokens,
         max_questions=settings.evaluation_questions,
         other_authors=other_author_slugs(author, settings),
-        named_judges=entailment_settings(settings),
+        nli_model=settings.nli_model,
+        nli_folder=settings.weights_dir / "entailment",
         send_experiment=make_sender(settings),
         tables=tables,
         registry=registry,

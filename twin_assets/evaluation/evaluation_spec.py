@@ -125,7 +125,6 @@ class JudgingContext:
     Attributes:
         judges: calibrated judges, or the reason why there are none.
         writer_samples: other people's texts, for the control.
-        unseen_samples: texts of other people that no judge has seen.
         chunks: texts of the author's chunks by id.
         base_answers: answers of the base model to training questions, for comparing habits.
         base_parameters: size of the base model, or None if unknown.
@@ -136,4 +135,3 @@ class JudgingContext:
     chunks: Mapping[str, str] = field(repr=False)
     base_answers: Sequence[str] = field(repr=False)
     base_parameters: int | None = None
-    unseen_samples: Sequence[WriterSample] = field(default=(), repr=False)

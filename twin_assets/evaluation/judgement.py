@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import billions_of_parameters
 from twin_resources.models.serving.served_model import StartServer
-from twin_resources.quality.judges.named import NO_ENTAILMENT_MODEL, EntailmentSettings
+from twin_resources.quality.judges.entailment import load_entailment
 from twin_resources.quality.judges.texts import merge_by_writer
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE
@@ -114,7 +115,8 @@ class JudgingSetup:
         embedder: function that loads the embedder; called only if something is measured.
         log: function that receives one line of progress at a time.
         other_authors: slugs of the instance's other authors, whose texts train the voice judge.
-        named_judges: models that the operator configured as judges.
+        nli_model: name of an entailment model, which judges sentences; empty if there is none.
+        nli_folder: folder for entailment models from the hub.
         max_questions: number of questions for candidate and base (`Settings.evaluation_questions`).
         send_experiment: function that writes an experiment to Langfuse (`report/experiment.py`), or
             None for no experiment.
@@ -132,7 +134,8 @@ class JudgingSetup:
     embedder: Callable[[], Embedder]
     log: Callable[[str], object]
     other_authors: Sequence[str] = ()
-    named_judges: EntailmentSettings = NO_ENTAILMENT_MODEL
+    nli_model: str = ""
+    nli_folder: Path = Path()
     max_questions: int = MIN_PASSAGES
     send_experiment: SendExperiment | None = None
     find_reference: FindReference = no_reference
@@ -257,9 +260,11 @@ def _measure_and_judge(
     is_first_verdict: bool,
 ) -> JudgedEvaluation:
     author, servers = setup.author, setup.servers
+    # also for a version with full weights
+    base_gguf: str | None = read_manifest(Path(version.folder)).base["gguf"]
     starters = ServerStarters(
         candidate=lambda: servers.serve_version(version),
-        base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
+        base=lambda: servers.serve(base_gguf, alias=servers.base_alias),
         engine=servers.engine,
     )
     evaluation, side_by_side = measure(
@@ -361,7 +366,8 @@ def _build_spec(
         None if model is None else _to_evaluated_model(f"v{model.version}", model, precision(model))
         for model in (incumbent, best)
     ]
-    base, revision = Path(version.base), _base_revision(version)
+    base = Path(version.base)
+    revision = str(read_manifest(Path(version.folder)).base["revision"])
     return EvaluationSpec(
         checkpoint=version.checkpoint,
         candidate=_to_evaluated_model("candidate", version, precision(version)),
@@ -373,7 +379,7 @@ def _build_spec(
         trained_on=frozenset(training_documents),
         token_budget=setup.token_budget,
         questions=setup.max_questions,
-        nli_model=setup.named_judges.model,
+        nli_model=setup.nli_model,
         other_author_count=len(
             find_authors_with_dataset(tables, setup.other_authors, log=setup.log)
         ),
@@ -390,7 +396,7 @@ def _build_judging_context(
     A first verdict uses only the topic judge, because generating the base model's answers for the
     voice judge takes a minute and a half.
     """
-    author, tables, named_judges = setup.author, setup.tables, setup.named_judges
+    author, tables = setup.author, setup.tables
     if is_first_verdict:
         material = build_topic_material(author, select_training_pairs(spec.dataset))
     else:
@@ -407,7 +413,9 @@ def _build_judging_context(
         material,
         tables,
         setup.embedder(),
-        entailment=named_judges.load_entailment if named_judges.model else None,
+        entailment=partial(load_entailment, setup.nli_model, download_folder=setup.nli_folder)
+        if setup.nli_model
+        else None,
         kinds=(TOPIC,) if is_first_verdict else (TOPIC, VOICE),
     )
     return JudgingContext(
@@ -418,22 +426,12 @@ def _build_judging_context(
         chunks=read_chunk_texts(tables, author),
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),
-        unseen_samples=material.other_texts.for_probes,
     )
 
 
 def _to_evaluated_model(name: str, model: ModelVersion, precision: str) -> EvaluatedModel:
     weights = find_weights(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
     return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter, precision)
-
-
-def _base_gguf(model: ModelVersion) -> str | None:
-    """Return the base model's GGUF file, even for a version with full weights."""
-    return read_manifest(Path(model.folder)).base["gguf"]
-
-
-def _base_revision(model: ModelVersion) -> str:
-    return str(read_manifest(Path(model.folder)).base["revision"])
 
 
 def _read_trained_documents(author: str, model: ModelVersion, tables: Tables) -> set[str]:

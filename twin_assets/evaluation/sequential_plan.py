@@ -139,11 +139,7 @@ def read_until_decided(
     def compute(samples: LikelihoodSamples, spent: float) -> LikelihoodsByModel:
         return sample_likelihoods.compute_likelihoods(
             samples,
-            base=spec.base,
-            candidate=spec.candidate,
-            incumbent=spec.incumbent,
-            best=spec.best,
-            reference=spec.reference.model if spec.reference else None,
+            spec,
             cache=likelihood_cache,
             clock=clock,
             progress=progress,

@@ -15,12 +15,12 @@ from functools import cache
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
+from twin_assets.corpus.shingles import split_words
 from twin_assets.instructions.instruction_tables import (
     MAX_PASSAGE_WORDS,
     MIN_PASSAGE_WORDS,
     MIN_POST_WORDS,
 )
-from twin_assets.instructions.similar_keys import split_words
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from twin_assets.corpus.shingles import split_words
 from twin_assets.corpus.title_questions import question_from_title
 from twin_assets.instructions.answer_passages import AnswerPassage
 from twin_assets.instructions.author_questions import readdress_question
@@ -30,7 +31,6 @@ from twin_assets.instructions.question_wordings import (
     find_wordings,
     is_distinctive,
 )
-from twin_assets.instructions.similar_keys import split_words
 
 TEMPLATES_VERSION = "5"  # version of the wordings and the rules for choosing questions
 

@@ -1,9 +1,8 @@
 """Bring the tables of the instruction stage up to date, in order.
 
 Scope: reading and writing `document_splits`, `instruction_drafts` and `instruction_dataset`. Out of
-scope: the decisions (`splits.py`, `drafts.py`, `contexts.py`, `leakage.py`, `round_trip.py`,
-`general_set.py`), rendering (`sample_rows.py`), a teacher's questions (`teacher_questions.py`),
-Dagster.
+scope: the decisions (`splits.py`, `drafts.py`, `contexts.py`, `leakage.py`, `round_trip.py`),
+rendering (`sample_rows.py`), a teacher's questions (`teacher_questions.py`), Dagster.
 
 Method: architecture.md. Samples are planned from narrow columns, and only samples whose plan
 changed are rendered. A run with no new data reads ids, questions and dates, and writes nothing.
@@ -29,20 +28,18 @@ from twin_assets.instructions import (
     teacher_questions,
 )
 from twin_assets.instructions.back_translation import CONTINUATION, is_fluent_question
-from twin_assets.instructions.general_set import GeneralSample, GeneralSetMix
 from twin_assets.instructions.instruction_tables import (
     DocumentSplits,
     InstructionDataset,
     InstructionDrafts,
 )
-from twin_assets.instructions.sample_rows import plan_general_samples, render_rows
+from twin_assets.instructions.sample_rows import render_rows
 from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
 from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
 
 if TYPE_CHECKING:
-    from twin_assets.instructions.general_set import GeneralSet
     from twin_assets.instructions.teacher import Teacher
     from twin_assets.instructions.teacher_questions import TeacherResult
     from twin_resources.authors import Author
@@ -54,19 +51,14 @@ DATASET_VERSION = "1"
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The dataset's changes, the teacher's result and the added general samples of one update."""
+    """The dataset's changes and the teacher's result of one update."""
 
     sync_result: SyncResult
     teacher_result: TeacherResult | None = None
-    general_mix: GeneralSetMix | None = None
 
     def metadata(self) -> dict[str, Any]:
         teacher_metadata = self.teacher_result.metadata() if self.teacher_result else {}
-        return {
-            **self.sync_result.metadata(),
-            **teacher_metadata,
-            **(self.general_mix.metadata() if self.general_mix else {}),
-        }
+        return {**self.sync_result.metadata(), **teacher_metadata}
 
 
 def update_splits(tables: Tables, author: str) -> pl.DataFrame:
@@ -137,8 +129,6 @@ def update_dataset(
     *,
     retriever: Retriever,
     teacher: Teacher | None = None,
-    general: GeneralSet | None = None,
-    general_share: float = 0.0,
     template: Template = DEFAULT_TEMPLATE,
     marks: ControlMarks = COMMON_MARKS,
     log: Callable[[str], object] = lambda _line: None,
@@ -151,8 +141,6 @@ def update_dataset(
     Args:
         teacher: the model that writes the questions. Templates write them if it is None, or if it
             wrote none for a passage.
-        general: the set that is mixed into the training samples so that it makes up `general_share`
-            of them.
         marks: the control tokens of the home's base models. They are not part of a version: posts
             rarely contain one, so a different base model's list would cause a rebuild without any
             change.
@@ -173,40 +161,17 @@ def update_dataset(
     plan = _build_plan(tables, author, document_splits, retriever, teacher_result).with_columns(
         pl.lit(template.hash).alias("template"), pl.lit(author.name).alias("author_name")
     )
-    general_mix, general_by_id = None, dict[str, GeneralSample]()
-    if general is not None:
-        training_count = plan.filter(pl.col("split") == "train").height
-        # A question that appears twice fails `no_leakage_across_splits` in every later run.
-        own_questions = plan.filter(pl.col("split") != "left_out")["question"].to_list()
-        general_mix = general.draw_mix(
-            training=training_count,
-            share=general_share,
-            excluded_questions=[*_load_gate_instructions(), *own_questions],
-        )
-        general_by_id = {sample.sample_id: sample for sample in general_mix.samples}
-        rows = plan_general_samples(
-            general_mix.samples, source=general.source, template=template, schema_source=plan
-        )
-        plan = pl.concat([plan, rows])
     sync_result = tables.sync(
         plan,
         "instruction_dataset",
         author=author.slug,
         key="sample_id",
-        function=lambda rows: render_rows(
-            rows, tables, author.slug, template, general=general_by_id, marks=marks
-        ),
+        function=lambda rows: render_rows(rows, tables, author.slug, template, marks),
         version=DATASET_VERSION,
         schema=column_types(InstructionDataset),
         row_key="sample_id",
     )
-    return BuildResult(sync_result, teacher_result, general_mix)
-
-
-def _load_gate_instructions() -> list[str]:
-    from twin_assets.instructions import basic_instructions
-
-    return [instruction.instruction for instruction in basic_instructions.load_instructions()]
+    return BuildResult(sync_result, teacher_result)
 
 
 def _build_plan(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.instructions.similar_keys import shingles
+from twin_assets.corpus.shingles import shingles
 from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.retrieval import MAX_PASSAGES, Passage, RetrievalQuery
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from twin_assets.instructions.general_set import GENERAL, count_samples_needed
-
 
 @dataclass(frozen=True)
 class VerbatimErrors:
@@ -132,58 +130,4 @@ def check_provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> ProvenanceE
         unknown_context=context_rows.filter(~is_known).height,
         gives_answer_away=context_rows.filter(is_known & is_same_document & overlaps).height,
         newer_context=context_rows.filter(is_known & is_newer).height,
-    )
-
-
-@dataclass(frozen=True)
-class GeneralSetShare:
-    """The share of a general set in the training data.
-
-    Attributes:
-        train, general: the numbers of the author's samples and of the set's samples.
-        needed: the number of the set's samples that make up the requested share.
-        strays: general samples that name a document or are in a different split.
-        no_chat: general samples whose last message is not the assistant's answer.
-    """
-
-    train: int
-    general: int
-    needed: int
-    strays: int
-    no_chat: int
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether the mix has no unexpected samples."""
-        return self.general <= self.needed and not (self.strays or self.no_chat)
-
-    @property
-    def is_complete(self) -> bool:
-        return self.general == self.needed
-
-
-def check_mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
-    """Compare the mix with the settings.
-
-    Args:
-        dataset: `split`, `document_id`, `instruction_source`, `answer`, `messages`.
-        share: the share of all training samples, or 0 if no general set is configured.
-    """
-    by_source = pl.col("instruction_source").str.starts_with(f"{GENERAL}:")
-    by_split, by_document = pl.col("split") == GENERAL, pl.col("document_id") == GENERAL
-    rows = dataset.filter(by_split | by_document | by_source)
-    last_turns = [
-        (messages[-1]["role"], messages[-1]["content"]) for messages in rows["messages"].to_list()
-    ]
-    expected_turns = [("assistant", answer) for answer in rows["answer"].to_list()]
-    train = dataset.filter(pl.col("split") == "train").height
-    return GeneralSetShare(
-        train=train,
-        general=rows.height,
-        needed=count_samples_needed(train, share),
-        strays=rows.filter(~(by_split & by_document & by_source)).height,
-        no_chat=sum(
-            turn != expected_turn
-            for turn, expected_turn in zip(last_turns, expected_turns, strict=True)
-        ),
     )

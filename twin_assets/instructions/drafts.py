@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from twin_assets.corpus.corpus_tables import column_types, validate_rows
+from twin_assets.corpus.shingles import shingles
 from twin_assets.instructions.answer_passages import find_passages
 from twin_assets.instructions.back_translation import (
     TEMPLATES_VERSION,
@@ -21,7 +22,7 @@ from twin_assets.instructions.back_translation import (
     write_questions,
 )
 from twin_assets.instructions.instruction_tables import InstructionDrafts
-from twin_assets.instructions.similar_keys import shingles, sketch
+from twin_assets.instructions.similar_keys import sketch
 
 DRAFTS_VERSION = f"5:{TEMPLATES_VERSION}"
 DOCUMENT_COLUMNS = ("document_id", "title", "published_at", "text", "language", "kept")

@@ -16,11 +16,8 @@ from twin_assets.instructions import (
     leakage,
     prompt_rendering,
     quoted_answers,
-    relevance,
     stored_splits,
 )
-from twin_assets.instructions.general_set import read_general_set
-from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_assets.instructions.teacher import load_teacher, teacher_block_reason
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
@@ -28,7 +25,6 @@ from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import external_use_instructions
 from twin_resources.dagster_resources import (
-    EmbedderResource,
     RetrieverResource,
 )
 from twin_resources.prompt.control_marks import load_home_marks
@@ -52,8 +48,6 @@ def instruction_dataset(
         author,
         retriever=retriever.retriever(),
         teacher=load_teacher(settings, tables.state, author),
-        general=read_general_set(settings.general_set, settings) if settings.general_set else None,
-        general_share=settings.general_share,
         marks=load_home_marks(settings),
         log=context.log.info,
     )
@@ -81,7 +75,7 @@ def _report_missing_teacher(
 def _summary(tables: Tables, author: str) -> dict[str, Any]:
     """Return counts as metadata, without any text of a post."""
     columns = ["split", "instruction_source", "context_chunk_ids", "template"]
-    rows = tables.read("instruction_dataset", author, columns=columns, where=AUTHOR_ROWS_CONDITION)
+    rows = tables.read("instruction_dataset", author, columns=columns)
     return {
         "splits": dict(sorted(rows["split"].value_counts().iter_rows())),
         "instructions": dict(sorted(rows["instruction_source"].value_counts().iter_rows())),
@@ -98,7 +92,7 @@ def every_answer_is_the_authors(
     author = context.partition_key
     columns = ["document_id", "start", "end", "answer", "messages"]
     problems = dataset_claims.check_verbatim(
-        tables.read("instruction_dataset", author, columns=columns, where=AUTHOR_ROWS_CONDITION),
+        tables.read("instruction_dataset", author, columns=columns),
         tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
     )
     return dg.AssetCheckResult(passed=problems.holds, metadata=dict(vars(problems)))
@@ -116,31 +110,6 @@ def no_answer_holds_quoted_text(
     """
     result = quoted_answers.count_stored_quoted_answers(tables, context.partition_key)
     return dg.AssetCheckResult(passed=result.is_clean, metadata=dict(vars(result)))
-
-
-@dg.asset_check(
-    asset=instruction_dataset, additional_deps=[embeddings], partitions_def=authors, blocking=True
-)
-def prompts_mention_their_source(
-    context: dg.AssetCheckExecutionContext,
-    embedder: EmbedderResource,
-    tables: dg.ResourceParam[Tables],
-) -> dg.AssetCheckResult:
-    """Questions share more words and meaning with their own chunks than with other posts.
-
-    Blocking: a model that is trained on randomly assigned questions learns to ignore them. If too
-    few documents have questions for a verdict, the check fails as a non-blocking warning.
-    """
-    measured_relevance = relevance.measure_stored_relevance(
-        tables, context.partition_key, embedder=embedder.embedder()
-    )
-    return dg.AssetCheckResult(
-        passed=measured_relevance.holds,
-        severity=dg.AssetCheckSeverity.ERROR
-        if measured_relevance.is_decided
-        else dg.AssetCheckSeverity.WARN,
-        metadata=measured_relevance.metadata(),
-    )
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -181,7 +150,7 @@ def prompt_renders_fully(
     """
     author = context.partition_key
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
-    rows = tables.read("instruction_dataset", author, columns=columns, where=AUTHOR_ROWS_CONDITION)
+    rows = tables.read("instruction_dataset", author, columns=columns)
     document_ids_with_marks = prompt_rendering.find_documents_with_marks(
         rows.select("document_id", "question")
     )
@@ -208,7 +177,7 @@ def covers_every_document(
     """
     author = context.partition_key
     columns = ["sample_id", "document_id", "split"]
-    rows = tables.read("instruction_dataset", author, columns=columns, where=AUTHOR_ROWS_CONDITION)
+    rows = tables.read("instruction_dataset", author, columns=columns)
     columns = ["document_id", "words"]
     documents = tables.read("cleaned_documents", author, columns=columns, where="kept")
     missing_filter = sql_in_filter(
@@ -221,30 +190,6 @@ def covers_every_document(
     coverage_result = coverage.measure_coverage(rows, drafts, documents, dict(texts.iter_rows()))
     return dg.AssetCheckResult(
         passed=coverage_result.is_complete, metadata=coverage_result.metadata()
-    )
-
-
-@dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
-def general_share_is_as_set(
-    context: dg.AssetCheckExecutionContext,
-    settings: dg.ResourceParam[Settings],
-    tables: dg.ResourceParam[Tables],
-) -> dg.AssetCheckResult:
-    """A general instruction set makes up the configured share of training samples.
-
-    Blocking: unrequested text from elsewhere would pass as the author's. If the set is too small
-    for its share, the check fails as a warning.
-    """
-    columns = ["split", "document_id", "instruction_source", "answer", "messages"]
-    rows = tables.read("instruction_dataset", context.partition_key, columns=columns)
-    share = settings.general_share if settings.general_set else 0.0
-    measured_share = dataset_claims.check_mix(rows, share=share)
-    return dg.AssetCheckResult(
-        passed=measured_share.is_sound and measured_share.is_complete,
-        severity=dg.AssetCheckSeverity.WARN
-        if measured_share.is_sound
-        else dg.AssetCheckSeverity.ERROR,
-        metadata={**vars(measured_share), "asked_share": share},
     )
 
 
@@ -275,7 +220,6 @@ def _check_provenance(tables: Tables, author: str) -> dataset_claims.ProvenanceE
             "instruction_dataset",
             author,
             columns=["sample_id", *columns, "context_chunk_ids"],
-            where=AUTHOR_ROWS_CONDITION,
         ),
         tables.read("document_chunks", author, columns=columns),
     )

@@ -79,13 +79,12 @@ class TeacherQuestions(dy.Schema):
 class InstructionDataset(dy.Schema):
     """Table `instruction_dataset`: supervised fine-tuning samples in chat form.
 
-    `split` is the document's split, `left_out` for a sample that would leak across splits, or
-    `general` for a sample of a general instruction set. A general sample is training data but not
-    the author's text; its document and chunk are `general`, and its `template` is that of the
-    author's samples. `messages` are the gateway's, with the answer as the last one.
+    `split` is the document's split, or `left_out` for a sample that would leak across splits.
+    Earlier releases mixed in samples of a general instruction set, with the split `general`.
+    `messages` are the gateway's, with the answer as the last one.
     `context_chunk_ids` are the passages in the prompt, best first. `retrieval` names the search
     that found them, and `template` is the prompt template's hash. `instruction_source` is
-    `template:<name>`, `teacher:<model>` or `general:<set>@<revision>`.
+    `template:<name>` or `teacher:<model>`.
     """
 
     sample_id = dy.String(primary_key=True, min_length=1)

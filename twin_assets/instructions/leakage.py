@@ -15,13 +15,9 @@ from typing import Any
 
 import polars as pl
 
+from twin_assets.corpus.shingles import shingles, split_words
 from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
-from twin_assets.instructions.similar_keys import (
-    shingles,
-    similar_pairs,
-    sketched_similarity,
-    split_words,
-)
+from twin_assets.instructions.similar_keys import similar_pairs, sketched_similarity
 
 QUESTION_SIMILARITY_THRESHOLD = 0.7  # Jaccard of words
 ANSWER_SIMILARITY_THRESHOLD = 0.5  # Jaccard of 5-word sequences, by sketch
@@ -70,8 +66,8 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     ]
     held_out = [candidate for candidate in candidates if candidate.split == "held_out"]
     left_out_ids |= {
-        pair.left
-        for pair in similar_pairs(
+        trained
+        for trained, _ in similar_pairs(
             _questions(train), _questions(held_out), threshold=QUESTION_SIMILARITY_THRESHOLD
         )
     }
@@ -82,9 +78,9 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
         _sketches(train), _sketches(held_out), threshold=ANSWER_SIMILARITY_THRESHOLD / 2
     )
     left_out_ids |= {
-        pair.left
-        for pair in pairs
-        if sketched_similarity(sketches[pair.left], sketches[pair.right], size=ANSWER_SKETCH_SIZE)
+        trained
+        for trained, kept in pairs
+        if sketched_similarity(sketches[trained], sketches[kept], size=ANSWER_SKETCH_SIZE)
         >= ANSWER_SIMILARITY_THRESHOLD
     }
     return left_out_ids | _find_containing(
@@ -198,7 +194,7 @@ class LeakCounts:
 
 
 def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> LeakCounts:
-    """Measure a finished dataset, including a general set, from its rendered messages.
+    """Measure a finished dataset from its rendered messages.
 
     Args:
         dataset: `sample_id`, `document_id`, `split`, `question`, `answer`, `messages`,

@@ -1,26 +1,21 @@
-"""Bring the tables `model_answers` and `preference_dataset` up to date, in order.
+"""Bring the table `preference_dataset` up to date.
 
-Scope: reading samples, traces and chunks, requesting missing answers, rendering and writing. Out of
-scope: the decisions (`preference_pairs.py`, `model_answers.py`), Dagster.
+Scope: reading samples, traces and chunks, rendering and writing. Out of scope: the decisions
+(`preference_pairs.py`), Dagster.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from twin_assets.corpus.corpus_tables import column_types, validate_rows
 from twin_assets.instructions import contexts
-from twin_assets.instructions.model_answers import (
-    SAMPLES_TABLE,
-    AnswerSampling,
-    update_answers,
-)
 from twin_assets.instructions.preference_pairs import (
     AuthorPassage,
     HeldOutTexts,
@@ -42,58 +37,33 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
+SAMPLES_TABLE = "instruction_dataset"
 PAIRS_TABLE = "preference_dataset"
 TRACES_TABLE = "interactions"
 PREFERENCE_VERSION = "1"
 
 
-@dataclass(frozen=True)
-class PreferenceUpdate:
-    """The result of one update.
-
-    Attributes:
-        sync_result: the sync of `preference_dataset`.
-        sources: the number of pairs by source.
-        left_out: the number of pairs that were not made, by reason.
-        requested_answers: the number of answers that were requested in this run; the others were
-            stored.
-    """
-
-    sync_result: SyncResult
-    sources: Mapping[str, int]
-    left_out: Mapping[str, int]
-    requested_answers: int
-
-
 def update_preferences(
-    tables: Tables,
-    author: Author,
-    *,
-    answer_sampling: AnswerSampling,
-    log: Callable[[str], object] = lambda _line: None,
-) -> PreferenceUpdate:
-    """Bring both tables up to date.
+    tables: Tables, author: Author
+) -> tuple[SyncResult, dict[str, dict[str, int]]]:
+    """Bring the table up to date; return pairs by source, and those not made by reason, with it.
 
     Raises:
         TableNotFoundError: instruction_dataset or document_chunks was never materialized.
-        TwinError: the model does not answer.
     """
     columns = ["sample_id", "document_id", "start", "end", "template"]
     train = tables.read(SAMPLES_TABLE, author.slug, columns=columns, where="split = 'train'")
     template = str(train["template"][0]) if train.height else ""
-    chunks = _read_chunks(tables, author.slug)
+    columns = ["chunk_id", "document_id", "start", "end"]
+    chunks = tables.read("document_chunks", author.slug, columns=columns)
     own_chunks = contexts.find_own_chunks(train, chunks) if train.height else pl.DataFrame()
-    answers, answer_count = update_answers(
-        tables, author, train, answer_sampling=answer_sampling, log=log
-    )
-    pairs = _build_model_answer_rows(tables, author.slug, answers, own_chunks)
     traces = _read_traces(tables, author.slug)
     passages = _read_shown_passages(tables, author.slug, train, own_chunks, traces)
     trace_pairs, left_out_counts = build_trace_pairs(
         traces, passages, template=template, stop_words=load_stop_words(author.language or "en")
     )
     held_out = read_held_out(tables, author.slug)
-    rows = [*_render_pairs(tables, author, trace_pairs, held_out.chunks, left_out_counts), *pairs]
+    rows = _render_pairs(tables, author, trace_pairs, held_out.chunks, left_out_counts)
     rows = _drop_leaks(_drop_equal_answers(rows, left_out_counts), held_out, left_out_counts)
     kept_indexes = select_indexes_within_share([row["voters"] for row in rows])
     left_out_counts["too_many_of_a_reader"] += len(rows) - len(kept_indexes)
@@ -110,51 +80,10 @@ def update_preferences(
         schema=column_types(PreferenceDataset),
         row_key="pair_id",
     )
-    return PreferenceUpdate(
-        sync_result=sync_result,
-        sources=dict(sorted(Counter(pair_rows["source"].to_list()).items())),
-        left_out={reason: count for reason, count in sorted(left_out_counts.items()) if count},
-        requested_answers=answer_count,
-    )
-
-
-def _read_chunks(tables: Tables, author: str) -> pl.DataFrame:
-    return tables.read(
-        "document_chunks", author, columns=["chunk_id", "document_id", "start", "end"]
-    )
-
-
-def _build_model_answer_rows(
-    tables: Tables, author: str, answers: pl.DataFrame, own_chunks: pl.DataFrame
-) -> list[dict[str, Any]]:
-    """Return rows that pair the author's own answers with the model's."""
-    answer_rows = answers.filter(pl.col("answer") != "")
-    ids = answer_rows["sample_id"].to_list()
-    samples = {
-        row["sample_id"]: row
-        for row in tables.read(
-            SAMPLES_TABLE, author, where=sql_in_filter("sample_id", ids)
-        ).to_dicts()
+    return sync_result, {
+        "sources": dict(sorted(Counter(pair_rows["source"].to_list()).items())),
+        "left_out": {reason: count for reason, count in sorted(left_out_counts.items()) if count},
     }
-    passages = _index_passages(own_chunks, samples)
-    rows: list[dict[str, Any]] = []
-    for row in answer_rows.to_dicts():
-        sample = samples[row["sample_id"]]
-        pair = PreferencePair(
-            source="model_answer",
-            trace_id=None,
-            passage=passages[row["sample_id"]],
-            question=sample["question"],
-            context_chunk_ids=tuple(sample["context_chunk_ids"]),
-            template=sample["template"],
-            chosen=sample["answer"].strip(),
-            rejected=row["answer"],
-            rejected_ended=row["ended"],
-            rejected_from=row["checkpoint"],
-        )
-        if pair.chosen != pair.rejected:
-            rows.append(_pair_row(pair, sample["messages"][:-1]))
-    return rows
 
 
 def _read_traces(tables: Tables, author: str) -> list[Trace]:

@@ -61,35 +61,6 @@ def check_chosen_answers(
 
 
 @dataclass(frozen=True)
-class EqualAnswerCounts:
-    """Counts of pairs that prefer an answer to itself.
-
-    Attributes:
-        rows: the number of all pairs.
-        equal: pairs whose chosen and rejected texts are equal, ignoring white space.
-    """
-
-    rows: int
-    equal: int
-
-    @property
-    def holds(self) -> bool:
-        return not self.equal
-
-
-def check_equal_answers(dataset: pl.DataFrame) -> EqualAnswerCounts:
-    """Compare the two answers of every pair; `dataset` has `chosen` and `rejected`.
-
-    Of the 402 pairs published with the LLM Engineer's Handbook, 56 are equal.
-    """
-    pairs = dataset.select("chosen", "rejected").iter_rows()
-    equal_count = sum(
-        "".join(chosen.split()) == "".join(rejected.split()) for chosen, rejected in pairs
-    )
-    return EqualAnswerCounts(dataset.height, equal_count)
-
-
-@dataclass(frozen=True)
 class ReaderShares:
     """The readers' shares of the pairs.
 
@@ -126,17 +97,15 @@ class SourceErrors:
         unknown_trace: edits or votes on a trace that does not exist.
         unknown_chunk: texts of the author whose chunk is not a chunk of the document, or contains
             no part of the text.
-        nameless: pairs that name neither a trace nor a chunk.
     """
 
     rows: int
     unknown_trace: int
     unknown_chunk: int
-    nameless: int
 
     @property
     def holds(self) -> bool:
-        return not (self.unknown_trace or self.unknown_chunk or self.nameless)
+        return not (self.unknown_trace or self.unknown_chunk)
 
 
 def check_sources(
@@ -151,16 +120,14 @@ def check_sources(
     """
     trace_ids = set(traces["trace_id"].to_list())
     chunk_positions = {chunk: position for chunk, *position in chunks.iter_rows()}
-    unknown_traces = unknown_chunks = without_source = 0
+    unknown_traces = unknown_chunks = 0
     for row in dataset.iter_rows(named=True):
-        needs_trace, needs_chunk = row["source"] in {"edit", "vote"}, row["source"] != "edit"
-        without_source += not (row["trace_id"] or row["chunk_id"])
-        unknown_traces += needs_trace and row["trace_id"] not in trace_ids
+        unknown_traces += row["trace_id"] not in trace_ids
         document, start, end = chunk_positions.get(row["chunk_id"] or "", ("", 0, 0))
-        unknown_chunks += needs_chunk and not (
+        unknown_chunks += row["source"] != "edit" and not (
             document == row["document_id"] and start < row["end"] and row["start"] < end
         )
-    return SourceErrors(dataset.height, unknown_traces, unknown_chunks, without_source)
+    return SourceErrors(dataset.height, unknown_traces, unknown_chunks)
 
 
 @dataclass(frozen=True)

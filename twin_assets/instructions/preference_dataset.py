@@ -11,12 +11,9 @@ import polars as pl
 
 from twin_assets.instructions import preference_building as building
 from twin_assets.instructions import preference_claims as claims
-from twin_assets.instructions.answering import choose_answer_sampling
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
-from twin_resources.models.serving.model_server import ModelServers
-from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
@@ -30,29 +27,10 @@ def preference_dataset(
     context: dg.AssetExecutionContext,
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
-    registry: dg.ResourceParam[Registry],
-    model_server: dg.ResourceParam[ModelServers],
 ) -> dg.MaterializeResult:
-    """The author's edits and own text, each paired with an answer of the model.
-
-    No answer is requested without a stable version, or if there is no new data since its training
-    run.
-    """
+    """The author's edits and own text, each paired with an answer of the model."""
     author = read_author(settings, context.partition_key)
-    answer_sampling = choose_answer_sampling(
-        author, settings=settings, tables=tables, registry=registry, servers=model_server
-    )
-    update = building.update_preferences(
-        tables, author, answer_sampling=answer_sampling, log=context.log.info
-    )
-    return report_materialization(
-        update.sync_result,
-        {
-            "sources": dict(update.sources),
-            "left_out": dict(update.left_out),
-            "answers_asked": update.requested_answers,
-        },
-    )
+    return report_materialization(*building.update_preferences(tables, author))
 
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
@@ -68,18 +46,6 @@ def every_chosen_answer_is_the_authors(
         _read_traces(tables, author, ["trace_id", "edit", "edit_role"]),
     )
     return _check_result(claim)
-
-
-@dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
-def two_answers_differ(
-    context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
-) -> dg.AssetCheckResult:
-    """No pair prefers an answer to itself.
-
-    Blocking: the loss of such a pair is a constant, so it teaches nothing.
-    """
-    rows = tables.read(building.PAIRS_TABLE, context.partition_key, columns=["chosen", "rejected"])
-    return _check_result(claims.check_equal_answers(rows))
 
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)

@@ -1,8 +1,8 @@
 """Choose the pairs of answers that become preference pairs, and the pairs to leave out.
 
-Scope: pairs from edits, votes and the model's own answers; a limit on each reader's share; no leak
-into the held-out split. Out of scope: asking a model (`model_answers.py`), rendering and storing
-(`preference_building.py`), claims about the result (`preference_claims.py`).
+Scope: pairs from edits and votes; a limit on each reader's share; no leak into the held-out split.
+Out of scope: rendering and storing (`preference_building.py`), claims about the result
+(`preference_claims.py`).
 
 Only the author's own text or edits are ever chosen. A reader's score can only make an answer the
 rejected one.
@@ -19,13 +19,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from twin_assets.corpus.shingles import shingles, split_words
 from twin_assets.instructions.leakage import (
     MAX_CONTAINED_SHARE,
     PROMPT_SIMILARITY_THRESHOLD,
     QUESTION_SIMILARITY_THRESHOLD,
     word_runs,
 )
-from twin_assets.instructions.similar_keys import shingles, similar_pairs, split_words
+from twin_assets.instructions.similar_keys import similar_pairs
 from twin_resources.statistics.poisoning import reader_limit
 
 LOW_VOTE_THRESHOLD = 0.5  # an answer whose readers' mean vote is below it may be rejected
@@ -83,7 +84,7 @@ class PreferencePair:
     """One pair before its prompt is rendered, with the fields of `PreferenceDataset`."""
 
     source: str
-    trace_id: str | None
+    trace_id: str
     passage: AuthorPassage | None
     question: str
     context_chunk_ids: tuple[str, ...]
@@ -142,7 +143,7 @@ def build_trace_pairs(
         elif is_edited and _MASKED.search(trace.edit):
             left_out_counts["masked_edit"] += 1
         elif is_edited:
-            _add(pairs, _build_edit_pair(trace), left_out_counts)
+            _add(pairs, _build_pair(trace, None), left_out_counts)
         elif excluded_voters.issuperset(trace.voters):
             left_out_counts["too_many_votes"] += 1
         else:
@@ -152,7 +153,7 @@ def build_trace_pairs(
             if passage is None or passage.answer.strip() == trace.answer.strip():
                 left_out_counts["no_passage"] += 1
             else:
-                _add(pairs, _build_vote_pair(trace, passage), left_out_counts)
+                _add(pairs, _build_pair(trace, passage), left_out_counts)
     return list(pairs.values()), left_out_counts
 
 
@@ -165,37 +166,21 @@ def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Count
         pairs[pair_key] = pair
 
 
-def _build_edit_pair(trace: Trace) -> PreferencePair:
+def _build_pair(trace: Trace, passage: AuthorPassage | None) -> PreferencePair:
+    """Return a pair with a passage, whose chunks its context omits, or else with the edit."""
+    own_chunks = passage.own_chunks if passage else ()
     return PreferencePair(
-        source="edit",
-        trace_id=trace.trace_id,
-        passage=None,
-        question=trace.question,
-        context_chunk_ids=trace.chunk_ids,
-        template=trace.template,
-        chosen=trace.edit.strip(),
-        rejected=trace.answer.strip(),
-        rejected_ended=_looks_complete(trace.answer),
-        rejected_from=trace.rejected_from,
-    )
-
-
-def _build_vote_pair(trace: Trace, passage: AuthorPassage) -> PreferencePair:
-    """Return a pair whose context omits the chosen text, to prevent copying."""
-    return PreferencePair(
-        source="vote",
+        source="vote" if passage else "edit",
         trace_id=trace.trace_id,
         passage=passage,
         question=trace.question,
-        context_chunk_ids=tuple(
-            chunk for chunk in trace.chunk_ids if chunk not in passage.own_chunks
-        ),
+        context_chunk_ids=tuple(chunk for chunk in trace.chunk_ids if chunk not in own_chunks),
         template=trace.template,
-        chosen=passage.answer.strip(),
+        chosen=(passage.answer if passage else trace.edit).strip(),
         rejected=trace.answer.strip(),
         rejected_ended=_looks_complete(trace.answer),
         rejected_from=trace.rejected_from,
-        voters=tuple(sorted(set(trace.voters))),
+        voters=tuple(sorted(set(trace.voters))) if passage else (),
     )
 
 
@@ -313,19 +298,17 @@ def find_leaks(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOutTexts
         held_out_shingles = {
             key: shingles(text, width=width) for key, text in held_out_texts.items()
         }
-        for match in similar_pairs(pair_shingles, held_out_shingles, threshold=threshold):
-            leaking_ids.setdefault(match.left, reason)
-    held_out_sequences: set[int] = set()
-    for answer in held_out.answers:
-        held_out_sequences |= shingles(answer, width=5)
-    for key, (_, _, chosen) in pairs.items():
-        answer_runs = shingles(chosen, width=5)
-        if len(answer_runs & held_out_sequences) > MAX_HELD_OUT_SHARE * len(answer_runs):
-            leaking_ids.setdefault(key, "held_out_text")
+        for key, _ in similar_pairs(pair_shingles, held_out_shingles, threshold=threshold):
+            leaking_ids.setdefault(key, reason)
+    held_out_sequences = frozenset[int]().union(
+        *(shingles(answer, width=5) for answer in held_out.answers)
+    )
     held_out_runs = [word_runs(answer) for answer in held_out.answers]
     for key, (_, _, chosen) in pairs.items():
-        answer_runs = word_runs(chosen)
-        if any(len(answer_runs & runs) > MAX_CONTAINED_SHARE * len(runs) for runs in held_out_runs):
+        sequences, answer_runs = shingles(chosen, width=5), word_runs(chosen)
+        if len(sequences & held_out_sequences) > MAX_HELD_OUT_SHARE * len(sequences) or any(
+            len(answer_runs & runs) > MAX_CONTAINED_SHARE * len(runs) for runs in held_out_runs
+        ):
             leaking_ids.setdefault(key, "held_out_text")
     return leaking_ids
 

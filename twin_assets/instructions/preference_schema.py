@@ -1,6 +1,6 @@
-"""Define the data contract of the preference stage: the model's answers, and the pairs.
+"""Define the data contract of the preference stage: pairs of answers.
 
-Scope: columns, types and rules of the two tables. Out of scope: how a row is made.
+Scope: columns, types and rules of the table. Out of scope: how a row is made.
 """
 # pyright: strict
 
@@ -10,29 +10,15 @@ import dataframely as dy
 import polars as pl
 
 
-class ModelAnswers(dy.Schema):
-    """Table `model_answers`: one checkpoint's answer to one training prompt, requested once.
-
-    `ended` is false for an answer that was cut off.
-    """
-
-    answer_id = dy.String(primary_key=True, min_length=1)
-    sample_id = dy.String(min_length=1)
-    checkpoint = dy.String(min_length=1)
-    answer = dy.String()
-    ended = dy.Bool()
-
-
 class PreferenceDataset(dy.Schema):
     """Table `preference_dataset`: two answers to one prompt; the author's is the chosen one.
 
-    `source` is `edit` (the author corrected an answer), `model_answer` (a training sample's answer
-    against the model's own), or `vote`. A `vote` pair has the author's passage and an answer on the
-    same subject that readers scored low or rejected. `edit` and `vote` rows name a trace.
-    `model_answer` and `vote` rows name the sample, document, chunk and span of the chosen text.
-    In other rows these columns are null. `messages` are the prompt. `rejected_ended` is false if
-    the rejected answer was cut off. `rejected_from` is the checkpoint, or the model version, that
-    wrote it. `voters` are the readers who scored it.
+    `source` is `edit` (the author corrected an answer) or `vote`. A `vote` pair has the author's
+    passage and an answer on the same subject that readers scored low or rejected. Every row names a
+    trace. A `vote` row names the sample, document, chunk and span of the chosen text. In other rows
+    these columns are null. Earlier releases also made `model_answer` pairs. `messages` are the
+    prompt. `rejected_ended` is false if the rejected answer was cut off. `rejected_from` is the
+    checkpoint, or the model version, that wrote it. `voters` are the readers who scored it.
     """
 
     pair_id = dy.String(primary_key=True, min_length=1)

@@ -1,7 +1,7 @@
 """Find texts with nearly the same content.
 
 Scope: sketches of sets of words or word sequences, and the pairs that overlap. Out of scope: the
-sets (`corpus/shingles.py`, whose names are also available here), the use of a pair (`splits.py`,
+sets (`corpus/shingles.py`), the use of a pair (`splits.py`,
 `leakage.py`).
 
 Methods: Jaccard similarity of shingles and bottom-k sketches (Broder 1997,
@@ -17,20 +17,9 @@ import heapq
 import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import TypeVar
 
-from twin_assets.corpus.shingles import jaccard, shingles, split_words
-
-__all__ = [
-    "SimilarKeys",
-    "jaccard",
-    "shingles",
-    "similar_pairs",
-    "sketch",
-    "sketched_similarity",
-    "split_words",
-]
+from twin_assets.corpus.shingles import jaccard
 
 Element = TypeVar("Element", bound=Hashable)
 
@@ -46,18 +35,10 @@ def sketched_similarity(left: Sequence[int], right: Sequence[int], *, size: int)
     return len(set(left).intersection(right).intersection(union)) / len(union) if union else 0.0
 
 
-@dataclass(frozen=True)
-class SimilarKeys:
-    """Two keys with overlapping sets."""
-
-    left: str
-    right: str
-
-
 def similar_pairs(
     left: Mapping[str, Set[Element]], right: Mapping[str, Set[Element]], *, threshold: float
-) -> Iterator[SimilarKeys]:
-    """Yield every pair of a left and a right set with a Jaccard similarity of at least `threshold`.
+) -> Iterator[tuple[str, str]]:
+    """Yield the keys of each left and right set with a Jaccard similarity of at least `threshold`.
 
     Two sets with such an overlap share one of their few rarest elements, so only these are indexed.
     Pairs are ordered by `left`, then `right`.
@@ -85,4 +66,4 @@ def similar_pairs(
         for other in sorted(candidates, key=positions.__getitem__):
             similarity = jaccard(elements, right[other])
             if similarity >= threshold:
-                yield SimilarKeys(key, other)
+                yield key, other

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from twin_assets.instructions.similar_keys import shingles, sketch, sketched_similarity
+from twin_assets.corpus.shingles import shingles
+from twin_assets.instructions.similar_keys import sketch, sketched_similarity
 
 NEWEST_SHARE = 0.10  # share of the first import: the author's current writing
 HASH_SHARE = 0.10

@@ -2,13 +2,11 @@
 
 Scope: the request, the usable part of its answer, retries, prices, and when to give up. The teacher
 writes only the question; the answer remains the author's own text. Out of scope: storing its
-questions (`teacher_questions.py`), spending limits (`access/account.py`), templates
-(`back_translation.py`).
+questions (`teacher_questions.py`), one request and its cost (`access/paid_completion.py`),
+templates (`back_translation.py`).
 
 A bad reply affects only its own sample. A failure that affects every sample ends the requests, even
-if it is a useless answer, because each sample would pay for three. The amount reserved before a
-request is an upper bound: a token of text is at least one byte.
-API: https://docs.litellm.ai/docs/completion/input
+if it is a useless answer, because each sample would pay for three.
 """
 # pyright: strict
 
@@ -21,11 +19,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twin_assets.instructions.similar_keys import shingles, split_words
+from twin_assets.corpus.shingles import shingles, split_words
+from twin_assets.instructions.question_wordings import find_wordings
 from twin_resources.access.account import open_account
 from twin_resources.access.named_model import classify_cost, is_model_remote, retry_delay_s
+from twin_resources.access.paid_budget import answer_price_usd
+from twin_resources.access.paid_completion import complete
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors.consent import external_use_refusal
@@ -42,61 +43,19 @@ MAX_TRIES = 3
 MAX_QUESTION_WORDS = 40
 QUOTATION_WORDS = 8  # a question with so many consecutive words of the passage reveals its answer
 _ANSWER_TOKENS = 100
-_REQUEST_TOKENS = 64  # tokens that a provider may add to a message
 _MAX_CONCURRENT = 4
-_MAX_CONSECUTIVE_FAILURES = 8
-_MAX_CONSECUTIVE_UNUSABLE = 40  # a weak model may give one usable reply in three
-_REQUEST = (
-    "A reader asks an author a question, and the passage below is the author's answer. Write that "
-    "question: one sentence of at most 30 words, in the language of the passage, that names what "
-    "the passage is about without quoting it. Answer with the question alone.\n\n"
-    "Title of the post: {title}\n\nPassage:\n{passage}"
-)
-# A small model that is asked in English answers in English. The rest of the request is the same.
-_REQUEST_BY_LANGUAGE = {
-    "de": (
-        "Jemand stellt einem Autor eine Frage, und der Abschnitt unten ist die Antwort des Autors. "
-        "Schreib diese Frage: ein deutscher Satz von höchstens 30 Wörtern, der nennt, worum es in "
-        "dem Abschnitt geht, ohne ihn zu zitieren. Antworte nur mit der Frage."
-    ),
-    "fr": (
-        "Un lecteur pose une question à un auteur, et le passage ci-dessous est la réponse de "
-        "l’auteur. Écris cette question : une phrase en français de 30 mots au plus, qui nomme le "
-        "sujet du passage sans le citer. Réponds par la question seule."
-    ),
-    "es": (
-        "Un lector hace una pregunta a un autor, y el pasaje de abajo es la respuesta del autor. "
-        "Escribe esa pregunta: una frase en español de 30 palabras como máximo, que nombre el tema "
-        "del pasaje sin citarlo. Responde solo con la pregunta."
-    ),
-    "it": (
-        "Un lettore fa una domanda a un autore, e il brano qui sotto è la risposta dell’autore. "
-        "Scrivi quella domanda: una frase in italiano di al massimo 30 parole, che nomini "
-        "l’argomento del brano senza citarlo. Rispondi solo con la domanda."
-    ),
-    "pt": (
-        "Um leitor faz uma pergunta a um autor, e o trecho abaixo é a resposta do autor. Escreva "
-        "essa pergunta: uma frase em português de no máximo 30 palavras, que diga de que trata o "
-        "trecho sem o citar. Responda apenas com a pergunta."
-    ),
-    "nl": (
-        "Een lezer stelt een auteur een vraag, en de passage hieronder is het antwoord van de "
-        "auteur. Schrijf die vraag: één Nederlandse zin van hoogstens 30 woorden, die noemt waar "
-        "de passage over gaat zonder haar te citeren. Antwoord alleen met de vraag."
-    ),
-}
+_MAX_IN_ROW = {FAILED: 8, UNUSABLE: 40}  # a weak model may give one usable reply in three
+_PASSAGE = "Title of the post: {title}\n\nPassage:\n{passage}"
 
 
 def build_request(prompt: TeacherPrompt, *, language: str = "") -> str:
     """Return the request to the teacher, in the author's language.
 
     Args:
-        language: an ISO 639-1 code. If it is empty or not supported, the request is in English and
-            asks for a question in the language of the passage.
+        language: ISO 639-1; English for any language without wordings.
     """
-    instruction, _, passage_template = _REQUEST.partition("\n\n")
-    instruction = _REQUEST_BY_LANGUAGE.get(language, instruction)
-    return f"{instruction}\n\n{passage_template.format(title=prompt.title, passage=prompt.passage)}"
+    request = find_wordings(language).teacher_request
+    return f"{request}\n\n{_PASSAGE.format(title=prompt.title, passage=prompt.passage)}"
 
 
 @dataclass(frozen=True)
@@ -158,9 +117,7 @@ class Teacher:
         self._first_pause_s = first_pause_s
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._consecutive_failures = 0
-        self._consecutive_unusable = 0
-        self._is_priced: bool | None = None
+        self._in_row = {FAILED: 0, UNUSABLE: 0}
 
     def ask(self, requests: Sequence[TeacherPrompt]) -> list[TeacherReply]:
         """Return one reply per passage, in order.
@@ -172,113 +129,82 @@ class Teacher:
                 neither although it is not self-hosted.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it queries GitHub
-        if self._is_priced is None:
-            self._is_priced = self._has_price()
+        self._require_budget()
         with ThreadPoolExecutor(_MAX_CONCURRENT) as pool:
             return list(pool.map(self._ask, requests))
 
-    def _has_price(self) -> bool:
-        cost = classify_cost(self.model, os.environ)
-        if cost == "priced" and self.budget is None:
+    def _require_budget(self) -> None:
+        """Refuse a priced model without a budget, and a budget that cannot be enforced."""
+        if (cost := classify_cost(self.model, os.environ)) == "priced" and self.budget is None:
             raise TwinError(
                 f"have the teacher {self.model} write questions",
                 found="a paid model without a budget",
                 next_step="set TWIN_TEACHER_BUDGET_PER_MONTH (US dollars), or unset "
                 "TWIN_TEACHER_MODEL to use templates",
             )
-        has_no_price = self._price(1, 1) is None
-        if cost == "unknown" or (has_no_price and self.budget is not None):
-            raise TwinError(
-                f"enforce the budget of the teacher {self.model}",
-                found="LiteLLM's price map has no price for it",
-                next_step="set TWIN_TEACHER_MODEL to a model with a known price, or to your own "
-                "server (hosted_vllm/..., ollama/...) without TWIN_TEACHER_BUDGET_PER_MONTH",
-            )
-        return cost == "priced"
-
-    def _price(self, prompt_tokens: int, answer_tokens: int) -> float | None:
-        from twin_resources.access.paid_budget import answer_price_usd
-
         try:
-            return answer_price_usd(
-                self.model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens
-            )
-        except TwinError:
-            return None
+            answer_price_usd(self.model, prompt_tokens=1, answer_tokens=1)
+        except TwinError as error:
+            if cost == "unknown" or self.budget is not None:
+                raise TwinError(
+                    f"enforce the budget of the teacher {self.model}",
+                    found="LiteLLM's price map has no price for it",
+                    next_step="set TWIN_TEACHER_MODEL to a model with a known price, or to your "
+                    "own server (hosted_vllm/..., ollama/...) without "
+                    "TWIN_TEACHER_BUDGET_PER_MONTH",
+                ) from error
 
     def _ask(self, prompt: TeacherPrompt) -> TeacherReply:
         content = build_request(prompt, language=self._language)
         reply, should_retry = TeacherReply(), True
         while should_retry and reply.tries < MAX_TRIES and self.fatal_error is None:
             reply, should_retry = self._try_once(reply, content, passage=prompt.passage)
-        if reply.outcome == FAILED and reply.tries:
-            self._count_failure(reply.reason)
-        if reply.outcome == UNUSABLE:
-            self._count_unusable()
+        if reply.tries and reply.outcome in _MAX_IN_ROW:
+            self._count_in_row(reply)
         return reply
 
     def _try_once(
         self, previous: TeacherReply, content: str, *, passage: str
     ) -> tuple[TeacherReply, bool]:
         """Return the reply after one more request, and whether another may follow."""
-        from openai import APITimeoutError, OpenAIError
+        from openai import OpenAIError
 
-        max_usd = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
+        tries, costs = previous.tries + 1, list[float]()
         try:
-            reservation = None if self.budget is None else self.budget.reserve(max_usd)
+            reply = complete(
+                self.model,
+                [{"role": "user", "content": content}],
+                budget=self.budget,
+                max_tokens=_ANSWER_TOKENS,
+                # At temperature 0, the same request would return the same unusable answer.
+                temperature=0.0 if tries == 1 else 0.7,
+                timeout_s=self._timeout_s,
+                on_settled=costs.append,
+            )
         except OverLimitError:
             return replace(previous, outcome=OVER_BUDGET, reason="a limit of the account"), False
-        tries, cost = previous.tries + 1, 0.0
-        try:
-            reply = self._complete(content, tries=tries)
         except OpenAIError as error:  # the base class of every LiteLLM error
-            # A provider may charge for an answer that came too late.
-            cost = max_usd if isinstance(error, APITimeoutError) else 0.0
             failed_reply = replace(
                 previous, outcome=FAILED, reason=type(error).__name__, tries=tries,
-                usd=previous.usd + cost,
+                usd=previous.usd + sum(costs),
             )  # fmt: skip
             return failed_reply, self._pause_before_retry(error, tries=tries)
-        else:
-            token_usage = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
-            # If a server does not report its usage, the full bound is charged.
-            cost = (self._price(*token_usage) or 0.0) if any(token_usage) else max_usd
-            question = extract_question(_reply_text(reply), passage=passage)
-            with self._lock:
-                self._consecutive_failures = 0
-                self._consecutive_unusable = 0 if question else self._consecutive_unusable
-            updated_reply = replace(
-                previous,
-                question=question,
-                outcome=WRITTEN if question else UNUSABLE,
-                tries=tries,
-                prompt_tokens=previous.prompt_tokens + token_usage[0],
-                answer_tokens=previous.answer_tokens + token_usage[1],
-                usd=previous.usd + cost,
-                reason="" if question else "no usable question",
-            )
-            return updated_reply, not question
-        finally:
-            if self.budget is not None and reservation is not None:
-                self.budget.settle(reservation, cost)
-
-    def _complete(self, content: str, *, tries: int) -> Any:
-        import litellm
-
-        from twin_resources.access.paid_budget import provider_completion
-
-        litellm.suppress_debug_info = True
-        return provider_completion()(
-            model=self.model,
-            messages=[{"role": "user", "content": content}],
-            # At temperature 0, the same request would return the same unusable answer.
-            temperature=0.0 if tries == 1 else 0.7,
-            max_tokens=_ANSWER_TOKENS,
-            num_retries=0,
-            max_retries=0,
-            timeout=self._timeout_s,
-            drop_params=True,  # some models do not accept a temperature
+        question = extract_question(reply.text, passage=passage)
+        with self._lock:
+            self._in_row[FAILED] = 0
+            if question:
+                self._in_row[UNUSABLE] = 0
+        updated_reply = replace(
+            previous,
+            question=question,
+            outcome=WRITTEN if question else UNUSABLE,
+            tries=tries,
+            prompt_tokens=previous.prompt_tokens + reply.prompt_tokens,
+            answer_tokens=previous.answer_tokens + reply.answer_tokens,
+            usd=previous.usd + reply.usd,
+            reason="" if question else "no usable question",
         )
+        return updated_reply, not question
 
     def _pause_before_retry(self, error: Exception, *, tries: int) -> bool:
         """Pause if the failed request should be retried; return whether it should."""
@@ -298,24 +224,19 @@ class Teacher:
 
         return isinstance(error, AuthenticationError | NotFoundError | PermissionDeniedError)
 
-    def _count_failure(self, reason: str) -> None:
+    def _count_in_row(self, reply: TeacherReply) -> None:
+        """Count a sample without a question, and give up after too many in a row."""
+        limit = _MAX_IN_ROW[reply.outcome]
+        missing = {
+            FAILED: f"a reply ({reply.reason})",
+            UNUSABLE: "a usable question (a reasoning model may not reach one within the "
+            f"{_ANSWER_TOKENS} tokens of a reply)",
+        }[reply.outcome]
         with self._lock:
-            self._consecutive_failures += 1
-            limit_reached = self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES
+            self._in_row[reply.outcome] += 1
+            limit_reached = self._in_row[reply.outcome] >= limit
         if limit_reached:
-            self._give_up(
-                f"{_MAX_CONSECUTIVE_FAILURES} samples in a row without a reply ({reason})"
-            )
-
-    def _count_unusable(self) -> None:
-        with self._lock:
-            self._consecutive_unusable += 1
-            limit_reached = self._consecutive_unusable >= _MAX_CONSECUTIVE_UNUSABLE
-        if limit_reached:
-            self._give_up(
-                f"{_MAX_CONSECUTIVE_UNUSABLE} samples in a row without a usable question (a "
-                f"reasoning model may not reach one within the {_ANSWER_TOKENS} tokens of a reply)"
-            )
+            self._give_up(f"{limit} samples in a row without {missing}")
 
     def _give_up(self, reason: object) -> None:
         self.fatal_error = self.fatal_error or TwinError(
@@ -344,11 +265,6 @@ def load_teacher(settings: Settings, state: State, author: Author) -> Teacher | 
     if settings.teacher_budget_per_month is not None:
         budget = PurposeBudget(open_account(settings, state), "teacher", author=author.slug)
     return Teacher(settings.teacher_model, budget=budget, language=author.language)
-
-
-def _reply_text(reply: Any) -> str:
-    """Return the text of a reply, or an empty string if it has no choices or content."""
-    return str(reply.choices[0].message.content or "") if reply.choices else ""
 
 
 _THINKING_BLOCK = re.compile(r"<think>.*?</think>", re.S)

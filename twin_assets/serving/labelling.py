@@ -15,7 +15,7 @@ The judges' scores of the paid answer are copied from the earlier row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,12 @@ import numpy as np
 import polars as pl
 
 from twin_assets.knowledge.chunking import indexed_text
+from twin_assets.serving.judged_batches import append_rows
 from twin_assets.serving.shadow_prompts import ShadowPrompt, index_by_id, render_prompt
+from twin_resources.access.paid_completion import Completion
 from twin_resources.authors import FREQUENCY_PENALTY
-from twin_resources.gateway.costs.paid_answers import PaidAnswer, PaidAnswers
+from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.gateway.request.prompt_classes import classify
-from twin_resources.models.serving import served_model
-from twin_resources.models.serving.model_server_process import max_concurrent_servers
 from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges import label_rows
@@ -39,8 +39,7 @@ from twin_resources.quality.judges.label_rows import (
     LabelPurchase,
     ReusableAnswer,
 )
-from twin_resources.quality.judges.negative_probes import NegativeProbe, draw_probes
-from twin_resources.quality.judges.pairs import PROBE, lost_claims, probe_keys, probe_rows
+from twin_resources.quality.judges.pairs import PROBE, lost_claims, probe_rows
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.statistics import judges as certification
 
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
 BATCH_SIZE = 10
 MAX_TOKENS = 200  # per answer
 
-PaidReply = PaidAnswer | ReusableAnswer
+PaidReply = Completion | ReusableAnswer
 AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
 
 
@@ -166,7 +165,7 @@ def buy_labels(
         labeller.store(batch, answers, label_table, tables)
         label_table = read_labels(tables, author.slug)
         _, label_count = _find_labelled_prompts(label_table, purchase)
-        usd += sum(reply.usd for _, reply in answers.values() if isinstance(reply, PaidAnswer))
+        usd += sum(reply.usd for _, reply in answers.values() if isinstance(reply, Completion))
         log(f"{label_count} labels, ${usd:.4f} in this run")
     return PurchaseResult(
         purchase=purchase.id,
@@ -192,45 +191,32 @@ def _find_labelled_prompts(stored: pl.DataFrame, purchase: LabelPurchase) -> tup
     return set(labels["prompt_id"].to_list()), len(labels)
 
 
+@dataclass(frozen=True)
 class _BatchLabeller:
     """Builder, scorer and writer of a batch's rows."""
 
-    def __init__(
-        self,
-        author: Author,
-        version: ModelVersion,
-        prompts: Mapping[str, ShadowPrompt],
-        panel: Panel,
-        purchase: LabelPurchase,
-        sources: LabelSources,
-        kept_answers: Mapping[str, ReusableAnswer],
-    ) -> None:
-        self._kept_answers = kept_answers
-        self._author = author
-        self._version = version
-        self._prompts = prompts
-        self._panel = panel
-        self._purchase = purchase
-        self._ask_own, self._paid = sources.ask_own, sources.paid
-        self._embed, self._readers = sources.embed, sources.readers
-        self._max_tokens = min(MAX_TOKENS, author.max_tokens)
-        self._probes: dict[tuple[str, str], NegativeProbe] = {
-            (plant.prompt.sample_id, plant.kind): plant
-            for member in panel.members
-            if member.is_certified
-            for plant in member.probes
-        }
+    author: Author
+    version: ModelVersion
+    prompts: Mapping[str, ShadowPrompt]
+    panel: Panel
+    purchase: LabelPurchase
+    sources: LabelSources
+    kept_answers: Mapping[str, ReusableAnswer]
+
+    @property
+    def max_tokens(self) -> int:
+        return min(MAX_TOKENS, self.author.max_tokens)
 
     def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
         """Return the claims whose judges have failed on the planted answers of this purchase."""
-        rows_of_probes = probe_rows(stored, purchase=self._purchase.id)
-        return lost_claims(rows_of_probes, self._panel.claims, margin=margin, columns=MODEL_COLUMNS)
+        rows_of_probes = probe_rows(stored, purchase=self.purchase.id)
+        return lost_claims(rows_of_probes, self.panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
     def max_usd(self, prompt: ShadowPrompt) -> float:
         """Return the maximum cost of a label for this prompt, in US dollars."""
-        if prompt.prompt_id in self._kept_answers:
+        if prompt.prompt_id in self.kept_answers:
             return 0.0
-        return self._paid.max_usd(self._paid_messages(prompt), max_tokens=self._max_tokens)
+        return self.sources.paid.max_usd(self._paid_messages(prompt), max_tokens=self.max_tokens)
 
     def explain_judge_refusal(
         self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, *, margin: float
@@ -238,7 +224,7 @@ class _BatchLabeller:
         """Return why the judges cannot score this batch or be paid for it; empty if they can."""
         if failed_claims := self.lost_claims(stored, margin=margin):
             return f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
-        longest_answer = "word " * self._max_tokens
+        longest_answer = "word " * self.max_tokens
         expected_answers = [
             JudgedAnswer(
                 prompt.question,
@@ -251,10 +237,10 @@ class _BatchLabeller:
         probe_count = certification.probe_count(len(batch)) + 1
         probe_texts = [
             text
-            for plant in list(self._probes.values())[:probe_count]
+            for plant in list(self.panel.probes.values())[:probe_count]
             for text in plant.judged_pair()
         ]
-        max_usd, remaining_usd = self._panel.scoring_cost_usd([*expected_answers, *probe_texts])
+        max_usd, remaining_usd = self.panel.scoring_cost_usd([*expected_answers, *probe_texts])
         if remaining_usd is not None and max_usd > remaining_usd:
             return "a limit of the account leaves the judge too little for another batch"
         return ""
@@ -262,25 +248,25 @@ class _BatchLabeller:
     def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:
         """Return the own and the paid answer by prompt id, for prompts within the limits."""
         unanswered_prompts = [
-            prompt for prompt in batch if prompt.prompt_id not in self._kept_answers
+            prompt for prompt in batch if prompt.prompt_id not in self.kept_answers
         ]
-        paid_answers = self._paid.ask(
+        paid_answers = self.sources.paid.ask(
             [self._paid_messages(prompt) for prompt in unanswered_prompts],
-            max_tokens=self._max_tokens,
+            max_tokens=self.max_tokens,
         )
         paid_replies: list[tuple[ShadowPrompt, PaidReply]] = [
-            (prompt, self._kept_answers[prompt.prompt_id])
+            (prompt, self.kept_answers[prompt.prompt_id])
             for prompt in batch
-            if prompt.prompt_id in self._kept_answers
+            if prompt.prompt_id in self.kept_answers
         ]
         paid_replies += [
             (prompt, answer)
             for prompt, answer in zip(unanswered_prompts, paid_answers, strict=True)
             if answer
         ]
-        own_answers = self._ask_own(
+        own_answers = self.sources.ask_own(
             [
-                render_prompt(prompt, self._author, self._version.template)
+                render_prompt(prompt, self.author, self.version.template)
                 for prompt, _ in paid_replies
             ]
         )
@@ -297,47 +283,18 @@ class _BatchLabeller:
         tables: Tables,
     ) -> None:
         """Commit the labels of a batch's answered prompts."""
-        rows = self.build_rows(
-            [prompt for prompt in batch if prompt.prompt_id in answers],
-            last_sequence=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            used_probes=probe_keys(probe_rows(stored, purchase=self._purchase.id)),
-        )
-        tables.sync(
-            pl.concat(
-                [
-                    stored.select(list(label_rows.IDENTITY_COLUMNS)),
-                    pl.DataFrame(rows, schema=dict(label_rows.IDENTITY_COLUMNS)),
-                ]
-            ),
+        append_rows(
+            tables,
             TABLE,
-            author=self._author.slug,
-            key="label_id",
-            function=lambda new: self.score(new, answers),
-            version="1",  # the purchase identifies a label, so no row is bought twice
-            schema=label_rows.COLUMNS,
-            row_key="label_id",
+            self.author.slug,
+            self.purchase,
+            [prompt for prompt in batch if prompt.prompt_id in answers],
+            stored=stored,
+            probes=self.panel.probes,
+            score=lambda new: self.score(new, answers),
+            identity_columns=label_rows.IDENTITY_COLUMNS,
+            columns=label_rows.COLUMNS,
         )
-
-    def build_rows(
-        self,
-        batch: Sequence[ShadowPrompt],
-        *,
-        last_sequence: int,
-        used_probes: Collection[tuple[str, str]],
-    ) -> list[dict[str, object]]:
-        """Return a row for each prompt and each planted answer, which are sampled by hash."""
-        entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
-        drawn_probes = draw_probes(
-            list(self._probes.values()),
-            count=certification.probe_count(len(batch)),
-            batch=digest(self._purchase.id, last_sequence),
-            used_probes=used_probes,
-        )
-        entries += [(PROBE, plant.prompt.sample_id, plant.kind) for plant in drawn_probes]
-        return [
-            self._purchase.row(last_sequence + n, *entry)
-            for n, entry in enumerate(entries, start=1)
-        ]
 
     def score(
         self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, PaidReply]]
@@ -349,14 +306,14 @@ class _BatchLabeller:
         paid_replies: list[PaidReply | None] = []
         for row in rows.iter_rows(named=True):
             if row["source"] == PROBE:
-                probe = self._probes[row["prompt_id"], row["plant"]]
+                probe = self.panel.probes[row["prompt_id"], row["plant"]]
                 good_answer, bad_answer = probe.judged_pair()
                 answer_pairs.append((bad_answer, good_answer))
                 questions.append(probe.prompt.question)
                 passages.append(())
                 paid_replies.append(None)
                 continue
-            prompt = self._prompts[row["prompt_id"]]
+            prompt = self.prompts[row["prompt_id"]]
             own_answer, reply = answers[row["prompt_id"]]
             texts = tuple(passage.text for passage in prompt.passages)
             judged_paid_answer = (
@@ -370,9 +327,11 @@ class _BatchLabeller:
             questions.append(prompt.question)
             passages.append(tuple(indexed_text(row.title, row.text) for row in prompt.passages))
             paid_replies.append(reply)
-        vectors = np.asarray(self._embed(questions), np.float32)
+        vectors = np.asarray(self.sources.embed(questions), np.float32)
         return rows.with_columns(
-            pl.Series("reader", [self._readers.get(field, "") for field in rows["prompt_id"]]),
+            pl.Series(
+                "reader", [self.sources.readers.get(field, "") for field in rows["prompt_id"]]
+            ),
             pl.Series("prompt_class", [classify(question) for question in questions]),
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._compute_max_cosines(vectors, passages), pl.Float64()),
@@ -398,7 +357,7 @@ class _BatchLabeller:
         judged_answers = [
             answer for pair in answer_pairs for answer in pair if isinstance(answer, JudgedAnswer)
         ]
-        for member in self._panel.members:
+        for member in self.panel.members:
             if not member.is_certified:
                 continue
             scores_in_order = iter(member.judge.score_all(judged_answers))
@@ -417,35 +376,16 @@ class _BatchLabeller:
         texts = list(dict.fromkeys(text for group in passages for text in group))
         if not texts:
             return [0.0] * len(passages)
-        vector_by_text = dict(zip(texts, np.asarray(self._embed(texts), np.float32), strict=True))
+        vector_by_text = dict(
+            zip(texts, np.asarray(self.sources.embed(texts), np.float32), strict=True)
+        )
         return [
             max((float(np.dot(vector, vector_by_text[text])) for text in group), default=0.0)
             for vector, group in zip(vectors, passages, strict=True)
         ]
 
     def _paid_messages(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
-        question = redact(prompt.question, region=self._author.language).text
+        question = redact(prompt.question, region=self.author.language).text
         prompt = replace(prompt, question=question)
-        messages = render_prompt(prompt, self._author, DEFAULT_TEMPLATE.hash)
+        messages = render_prompt(prompt, self.author, DEFAULT_TEMPLATE.hash)
         return [dict(message) for message in messages]
-
-
-def make_answer_function(author: Author, serve: served_model.StartServer) -> AskOwn:
-    """Return a function that asks the stable version with greedy decoding.
-
-    The function uses as many servers as the cores allow.
-    """
-
-    def ask(messages: Sequence[Sequence[Mapping[str, str]]]) -> Sequence[str]:
-        if not messages:
-            return ()
-        replies = served_model.ask_with_servers(
-            serve,
-            messages,
-            servers=max_concurrent_servers(),
-            max_tokens=min(MAX_TOKENS, author.max_tokens),
-            frequency_penalty=FREQUENCY_PENALTY,
-        )
-        return [answer.text for answer in replies]
-
-    return ask

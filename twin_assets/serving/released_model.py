@@ -61,21 +61,20 @@ def _release(
     registry: Registry,
     tables: Tables,
 ) -> "ReleaseRound":
-    from twin_resources.quality.release.releasing import measure_and_release
+    from twin_resources.quality.release.releasing import ReleaseRequest, measure_and_release
 
-    return measure_and_release(
-        registry,
-        tables,
+    request = ReleaseRequest(
         author.slug,
-        requested_mode=author.release_mode,
-        gate_version=GATE_VERSION,
-        actor=ACTOR,
-        now=time.time(),
-        replay_metadata=newest_metadata(instance, "shadow_pairs", author.slug),
-        margin=settings.margin,
-        min_prompts=settings.trial_prompts,
-        withheld_reason=_explain_missing_consent(author),
+        GATE_VERSION,
+        ACTOR,
+        time.time(),
+        author.release_mode,
+        newest_metadata(instance, "shadow_pairs", author.slug),
+        settings.margin,
+        settings.trial_prompts,
+        _explain_missing_consent(author),
     )
+    return measure_and_release(registry, tables, request)
 
 
 def _explain_missing_consent(author: Author) -> str:

@@ -8,7 +8,6 @@ configuration. A label costs one answer of the paid model; the table stores the 
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import dagster as dg
 
 from twin_assets.evaluation.judged import author_panel
 from twin_assets.serving import labelling, shadow_prompts
+from twin_assets.serving.judged_batches import ask_version
 from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.account import open_account
 from twin_resources.access.spending_limits import OverLimitError
@@ -27,7 +27,6 @@ from twin_resources.dagster_resources import (
 from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.serving.model_server import ModelServers
-from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.quality.judges.label_rows import TABLE
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.registry.moves import ModelVersion
@@ -150,7 +149,12 @@ class _LabelBuyer:
         )
         prompts = shadow_prompts.read_prompts(self.tables, author.slug, min_prompts=max_labels)
         sources = labelling.LabelSources(
-            labelling.make_answer_function(author, lambda: self._serve(stable)),
+            lambda messages: ask_version(
+                lambda: self.servers.serve_version(stable),
+                messages,
+                author,
+                max_tokens=labelling.MAX_TOKENS,
+            ),
             PaidAnswers(settings.paid_model, account, author.slug),
             self.embedder.embed,
             self._readers(),
@@ -174,9 +178,6 @@ class _LabelBuyer:
         """Return the reader of each recorded prompt, by trace id."""
         prompts = shadow_prompts.read_interactions(self.tables, self.author.slug)
         return {} if prompts is None else dict(prompts.select("trace_id", "reader").iter_rows())
-
-    def _serve(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
-        return self.servers.serve_version(version)
 
 
 def _purchase_metadata(purchase_result: labelling.PurchaseResult, limit: float) -> dict[str, Any]:

@@ -7,13 +7,12 @@ the policy object (`twin_resources/registry/registry.py`).
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import dagster as dg
 
 from twin_assets.partitions import authors
 from twin_assets.serving import routing_report, routing_table
+from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.authors import Author, read_author
 from twin_resources.registry.policy import AuthorPolicy
 from twin_resources.registry.registry import Registry
@@ -39,24 +38,26 @@ def routing_policy(
     With a paid model and labels, there is also a fitted policy, with which the gateway chooses a
     model for each question.
     """
-    author = context.partition_key
-    policy = _set_routing_table(read_author(settings, author), settings, registry)
-    server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
-    routed_author = routing_report.fit_routing(
-        read_author(settings, author), settings, tables, registry, server=server
-    )
-    table = dict(policy.routing)
+    author = read_author(settings, context.partition_key)
+    policy = _set_routing_table(author, settings, registry)
+    server = f"{author.slug}/v{policy.stable.version}" if policy.stable else "base"
+    routed_author = routing_report.fit_routing(author, settings, tables, registry, server=server)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(
-            _digest(table, server, dict(policy.weights), routed_author.policy_key)
-        ),
-        metadata=_metadata(policy, table, server, settings)
-        | routing_report.metadata(routed_author),
+        data_version=_data_version(policy, server, routed_author),
+        metadata={
+            "answers": server,
+            "weights": dict(policy.weights) or {"base": 1.0},
+            "routing": dict(policy.routing),
+            "policy": dg.MetadataValue.path(str(settings.policy_path)),
+            **routing_report.metadata(routed_author),
+        },
     )
 
 
 def _set_routing_table(author: Author, settings: Settings, registry: Registry) -> AuthorPolicy:
     """Return the author's part of the policy object, with the routing table of the settings."""
+    if settings.has_paid_route:  # a model without a price is refused before it is written down
+        answer_price_usd(settings.paid_model, prompt_tokens=1, answer_tokens=1)
     table = routing_table.routing_table(
         paid_model=settings.paid_model,
         paid_budget_per_day=settings.paid_budget_per_day,
@@ -64,30 +65,9 @@ def _set_routing_table(author: Author, settings: Settings, registry: Registry) -
     return registry.set_routing(author.slug, table).authors[author.slug]
 
 
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _metadata(
-    policy: AuthorPolicy, table: Mapping[str, Any], server: str, settings: Settings
-) -> dict[str, Any]:
-    report: Mapping[str, float | int | str] = {
-        "cost": "unknown, because an answer model at an address sets its own price"
-    }
-    if not (policy.stable and policy.stable.is_elsewhere):
-        report = routing_table.cost_report(
-            settings.self_hosted_usd_per_hour,
-            measured=routing_table.read_throughput(
-                settings.home / "gateway" / "throughput.json", server
-            ),
-            paid_blended=routing_table.paid_blended_usd(settings.paid_model)
-            if table["paid"]
-            else None,
-        )
-    return {
-        "answers": server,
-        "weights": dict(policy.weights) or {"base": 1.0},
-        "routing": table,
-        "policy": dg.MetadataValue.path(str(settings.policy_path)),
-        **report,
-    }
+def _data_version(
+    policy: AuthorPolicy, server: str, routed_author: routing_report.RoutedAuthor | None
+) -> dg.DataVersion:
+    policy_key = routed_author.policy_key if routed_author else ""
+    parts = [dict(policy.routing), server, dict(policy.weights), policy_key]
+    return dg.DataVersion(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest())

@@ -1,4 +1,4 @@
-"""Fit an author's routing policy, and report it to Dagster.
+"""Fit an author's routing policy, and report it to Dagster; `twin routing` says what it saves.
 
 Scope: reading labels and the policy in force, writing the fitted file, metadata.
 Out of scope: the fit (`routing_fit.py`), the asset.
@@ -8,28 +8,20 @@ Without a paid model, there is nothing to choose, so there is no file and no met
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import polars as pl
 
 from twin_assets.serving import routing_fit, routing_table
 from twin_assets.serving.labelling import read_labels
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.label_rows import MODEL_COLUMNS, LabelArrays, build_label_arrays
+from twin_resources.gateway.costs.cost import self_hosted_usd_per_million_tokens
+from twin_resources.quality.judges.label_rows import MODEL_COLUMNS, build_label_arrays
 from twin_resources.quality.judges.pairs import lost_claims, probe_rows
 from twin_resources.quality.judges.panel import select_deciding_claims
-from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.routed import (
-    RoutedAnswers,
-    count_routed_answers,
-    month_start,
-    saved_usd,
-)
 from twin_resources.router.policy_file import (
     RoutingPolicy,
     policy_path,
@@ -44,31 +36,19 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 
-OWN = "own"
-
-
 @dataclass(frozen=True)
 class RoutedAuthor:
     """An author's routing after a fit.
 
     Attributes:
-        is_hidden: whether there is no paid model.
         reason: explanation of the result, in one sentence.
         policy: policy in force, or None if nothing is routed.
-        answers: counts of this month's answers.
-        own_answers_since_fit: number of the own model's answers this month since the policy in
-            force was written.
-        paid_usd: costs of the paid answers for labels that the policy leaves to the own model.
     """
 
-    is_hidden: bool
-    reason: str = ""
+    reason: str
     policy: RoutingPolicy | None = None
     labels: int = 0
     missing_labels: int = 0
-    answers: RoutedAnswers = field(default_factory=RoutedAnswers)
-    own_answers_since_fit: int = 0
-    paid_usd: tuple[float, ...] = ()
 
     @property
     def policy_key(self) -> str:
@@ -80,8 +60,8 @@ class RoutedAuthor:
 
 def fit_routing(
     author: Author, settings: Settings, tables: Tables, registry: Registry, *, server: str
-) -> RoutedAuthor:
-    """Fit a policy to the stable version's labels, and write the policy in force.
+) -> RoutedAuthor | None:
+    """Fit a policy to the stable version's labels, and write the one in force; None unless paid.
 
     Args:
         server: key of the own model's server, whose throughput determines the model's price.
@@ -90,37 +70,37 @@ def fit_routing(
         TwinError: the paid model has no price, or a margin is invalid.
     """
     path = policy_path(settings.home, author.slug)
+
+    def route_nothing(reason: str) -> RoutedAuthor:
+        path.unlink(missing_ok=True)
+        return RoutedAuthor(f"nothing is routed: {reason}")
+
     stable_version = registry.stable_version(author.slug)
     if not settings.has_paid_route:
         path.unlink(missing_ok=True)
-        return RoutedAuthor(is_hidden=True)
-    if not author.paid or stable_version is None:
-        path.unlink(missing_ok=True)
-        reason = "paid = false in the author's file" if stable_version else "no stable version"
-        return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
+        return None
+    if stable_version is None:
+        return route_nothing("no stable version")
+    if not author.paid:
+        return route_nothing("paid = false in the author's file")
     current_policy, unreadable_note = _read_current_policy(path)
     rows = read_labels(tables, author.slug).filter(
         (pl.col("own") == stable_version.checkpoint) & (pl.col("paid") == settings.paid_model)
     )
     if rows.is_empty():
-        path.unlink(missing_ok=True)
-        return RoutedAuthor(
-            is_hidden=False,
-            reason="nothing is routed: no labels for this version and this paid model; "
-            "`twin routing` shows their cost",
+        return route_nothing(
+            "no labels for this version and this paid model; `twin routing` shows their cost"
         )
     newest_row = rows.sort("sequence").row(-1, named=True)
     claims, failed_claims = _find_deciding_claims(
         rows, newest_row["purchase"], margin=settings.margin
     )
-    if not claims or failed_claims:
-        path.unlink(missing_ok=True)
-        reason = (
+    if failed_claims:
+        return route_nothing(
             f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
-            if failed_claims
-            else "no certified judge has scored the labels"
         )
-        return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
+    if not claims:
+        return route_nothing("no certified judge has scored the labels")
     labels = build_label_arrays(rows, newest_row["purchase"], claims)
     priced_models = routing_fit.price_models(
         labels, stable_version.checkpoint, settings.paid_model, _read_prices(settings, server)
@@ -138,58 +118,31 @@ def fit_routing(
         path.unlink(missing_ok=True)
     elif outcome.policy is not current_policy:
         write_routing_policy(path, outcome.policy)
-    return _describe_outcome(author.slug, registry, labels, outcome, unreadable_note)
+    reason = outcome.decision.reason + unreadable_note
+    if outcome.withdrawal_reason:
+        reason = f"the policy in force was withdrawn: {outcome.withdrawal_reason}; {reason}"
+    return RoutedAuthor(
+        reason, outcome.policy, labels=len(labels), missing_labels=outcome.decision.missing_labels
+    )
 
 
-def metadata(routed_author: RoutedAuthor) -> dict[str, Any]:
+def metadata(routed_author: RoutedAuthor | None) -> dict[str, Any]:
     """Return the metadata for Dagster; empty without a paid model."""
-    if routed_author.is_hidden:
+    if routed_author is None:
         return {}
     entries: dict[str, Any] = {
         "routed": routed_author.policy is not None,
         "why": routed_author.reason,
         "labels": routed_author.labels,
         "labels_missing": routed_author.missing_labels,
-        "answers_this_month": {
-            "own": routed_author.answers.own,
-            "paid": routed_author.answers.paid,
-        },
-        "paid_usd_this_month": round(routed_author.answers.paid_usd, 6),
-        "minutes_margin_not_held": routed_author.answers.minutes_without_margin,
-        "measured_utilisation": round(routed_author.answers.utilisation, 4),
     }
-    policy = routed_author.policy
-    if policy is not None:
-        usd, low, high = saved_usd(routed_author.own_answers_since_fit, routed_author.paid_usd)
+    if (policy := routed_author.policy) is not None:
         entries |= {
             "margin": policy.margin,
             "questions_to_own_model": round(1.0 - policy.step.kept, 3),
             "loses_at_most": round(-policy.step.lower, 4),
-            "saved_this_month": f"${usd:.4f} (95 %: ${low:.4f} to ${high:.4f})",
-            "who_answers_which_class": dg.MetadataValue.md(
-                class_table_markdown(policy, routed_author.answers)
-            ),
         }
     return entries
-
-
-def class_table_markdown(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
-    """Return the table of classes as Markdown."""
-    gains = {row.prompt_class: row for row in policy.classes}
-    lines = ["| class | labels | gain of paid, 95 % | own | paid |", "|---|---|---|---|---|"]
-    for name in sorted({*gains, *answers.classes}):
-        class_gain, class_answers = gains.get(name), answers.classes.get(name)
-        interval = (
-            f"{class_gain.gain:+.3f} [{class_gain.low:+.3f}, {class_gain.high:+.3f}]"
-            if class_gain
-            else "–"
-        )
-        lines.append(
-            f"| {name} | {class_gain.labels if class_gain else 0} | {interval} | "
-            f"{class_answers.own if class_answers else 0} | "
-            f"{class_answers.paid if class_answers else 0} |"
-        )
-    return "\n".join(lines)
 
 
 def _read_current_policy(path: Path) -> tuple[RoutingPolicy | None, str]:
@@ -222,43 +175,11 @@ def _read_prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
     )
     own_usd = 0.0
     if throughput is not None and throughput.tokens_per_second > 0:
-        own_usd = routing_table.self_hosted_usd_per_million_tokens(
+        own_usd = self_hosted_usd_per_million_tokens(
             settings.self_hosted_usd_per_hour, tokens_per_second=throughput.tokens_per_second
         )
     return routing_fit.ModelPrices(
         own_usd,
         answer_price_usd(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
         answer_price_usd(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
-    )
-
-
-def _describe_outcome(
-    author: str,
-    registry: Registry,
-    labels: LabelArrays,
-    outcome: routing_fit.FitOutcome,
-    unreadable_note: str,
-) -> RoutedAuthor:
-    ledger_tables.open_tables(registry.state)
-    month = month_start()
-    with registry.state.read_transaction() as connection:
-        answers = count_routed_answers(connection, author, since=month)
-        answers_since_fit = answers
-        if outcome.policy is not None:
-            written_at = datetime.fromisoformat(outcome.policy.written_at)
-            answers_since_fit = count_routed_answers(
-                connection, author, since=max(month, written_at)
-            )
-    reason = outcome.decision.reason
-    if outcome.withdrawal_reason:
-        reason = f"the policy in force was withdrawn: {outcome.withdrawal_reason}; {reason}"
-    return RoutedAuthor(
-        is_hidden=False,
-        reason=reason + unreadable_note,
-        policy=outcome.policy,
-        labels=len(labels),
-        missing_labels=outcome.decision.missing_labels,
-        answers=answers,
-        own_answers_since_fit=answers_since_fit.own,
-        paid_usd=tuple(float(usd) for usd in outcome.policy.avoided_usd) if outcome.policy else (),
     )

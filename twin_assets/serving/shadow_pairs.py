@@ -10,7 +10,7 @@ the reason.
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -20,9 +20,7 @@ from twin_assets.table_assets import report_materialization, report_unchanged, t
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import external_use_refusal
-from twin_resources.dagster_resources import (
-    EmbedderResource,
-)
+from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.pairs import TABLE
@@ -37,28 +35,17 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.answer_model import is_remote, split_stored_name
 
-if TYPE_CHECKING:
-    from twin_resources.models.serving.model_server import ModelServers
-
 
 class ShadowConfig(dg.Config):
     """Limits of one materialization.
 
     Attributes:
         most_pairs: maximum number of new pairs.
-        fewest_prompts: number of recorded prompts below which held-out prompts are added.
-        margin: ε of the certificates and the test; None for `Settings.margin`.
-        whatever_the_mode: whether to compare even if the release mode is `gate`, or `auto` with too
-            few recorded prompts for a trial. Comparisons with an answer model and started trials
-            always ignore the mode.
         longest_s: seconds after which no further batch starts against an answer model; the trial
             continues in the next hour (`compare_versions`).
     """
 
     most_pairs: int = MIN_PROMPTS
-    fewest_prompts: int = MIN_PROMPTS
-    margin: float | None = None
-    whatever_the_mode: bool = False
     longest_s: float = 300.0
 
 
@@ -75,7 +62,7 @@ def shadow_pairs(
     """Answers of the candidate and the stable version to recent prompts, off the request path."""
     author = read_author(settings, context.partition_key)
     versions = compared_versions(registry.state, author.slug)
-    idle_reason = _idle_reason(author, settings, config, versions, tables, model_server)
+    idle_reason = _idle_reason(author, settings, versions, tables, model_server)
     if idle_reason or versions is None:
         return report_unchanged(tables, TABLE, author.slug, reason=idle_reason)
     try:
@@ -87,7 +74,7 @@ def shadow_pairs(
             servers=model_server,
             embedder=embedder.embedder(),
             log=context.log.info,
-            margin=_resolve_margin(config, settings),
+            margin=settings.margin,
         )
         if not panel.claims:
             reason = "no judge is certified to decide"
@@ -119,16 +106,15 @@ def shadow_pairs(
 def _idle_reason(
     author: Author,
     settings: Settings,
-    config: ShadowConfig,
     versions: ComparedVersions | None,
     tables: Tables,
-    servers: "ModelServers",
+    servers: ModelServers,
 ) -> str:
     """Return why no pairs can be made now; empty if there is something to compare."""
     has_answer_model = versions is not None and versions.incumbent.is_answer_model
     # a started trial continues to its end in every release mode
     is_on_trial = versions is not None and versions.candidate.state == "shadow"
-    ignores_mode = config.whatever_the_mode or has_answer_model or is_on_trial
+    ignores_mode = has_answer_model or is_on_trial
     recorded_count, needed_count = (
         count_recorded_prompts(tables, author.slug),
         settings.trial_prompts,
@@ -156,7 +142,7 @@ def _replay(
     versions: ComparedVersions,
     panel: Panel,
     tables: Tables,
-    servers: "ModelServers",
+    servers: ModelServers,
     *,
     forced: bool,
     log: Callable[[str], object],
@@ -164,20 +150,16 @@ def _replay(
     return shadowing.replay(
         author,
         versions,
-        shadow_prompts.read_prompts(tables, author.slug, min_prompts=config.fewest_prompts),
+        shadow_prompts.read_prompts(tables, author.slug, min_prompts=MIN_PROMPTS),
         panel,
         tables=tables,
         serve=servers.serve_version,
-        margin=_resolve_margin(config, settings),
+        margin=settings.margin,
         max_pairs=config.most_pairs,
         forced=forced,
         max_duration_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
         log=log,
     )
-
-
-def _resolve_margin(config: ShadowConfig, settings: Settings) -> float:
-    return settings.margin if config.margin is None else config.margin
 
 
 def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
@@ -186,7 +168,7 @@ def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
     return bool(url) and is_remote(url) and bool(external_use_refusal(author))
 
 
-def _explain_unavailability(servers: "ModelServers", incumbent: ModelVersion) -> str:
+def _explain_unavailability(servers: ModelServers, incumbent: ModelVersion) -> str:
     """Return why an answer model at an address cannot be compared now; empty otherwise.
 
     The model's absence does not fail a training run that includes this step. The next hourly run

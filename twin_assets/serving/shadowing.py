@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from twin_assets.serving.judged_batches import append_rows, ask_version
 from twin_assets.serving.shadow_prompts import (
     ShadowPrompt,
     index_by_id,
@@ -28,15 +29,11 @@ from twin_assets.serving.shadow_prompts import (
     shuffle_by_trial,
 )
 from twin_resources.authors import FREQUENCY_PENALTY
-from twin_resources.models.serving import served_model
-from twin_resources.models.serving.model_server_process import max_concurrent_servers
 from twin_resources.quality.judges import pairs
 from twin_resources.quality.judges.judge import JudgedAnswer, digest, identity
-from twin_resources.quality.judges.negative_probes import NegativeProbe, draw_probes
 from twin_resources.quality.judges.pairs import PROBE, TABLE, JudgedComparison
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.quality.release.trial import margin_for_incumbent
-from twin_resources.statistics import judges as certification
 from twin_resources.statistics import promotion
 from twin_resources.statistics.promotion import PairEvidence
 
@@ -198,91 +195,45 @@ def _compute_mean_scores(rows: pl.DataFrame, trial: str) -> dict[str, tuple[floa
     }
 
 
+@dataclass(frozen=True)
 class _BatchReplayer:
     """Builder, scorer and writer of a batch's rows."""
 
-    def __init__(
-        self,
-        author: Author,
-        versions: ComparedVersions,
-        prompts: Mapping[str, ShadowPrompt],
-        panel: Panel,
-        trial: JudgedComparison,
-        serve: ServeVersion,
-    ) -> None:
-        self._author = author
-        self._versions = versions
-        self._prompts = prompts
-        self._panel = panel
-        self._trial = trial
-        self._serve = serve
-        self._probes: dict[tuple[str, str], NegativeProbe] = {
-            (probe.prompt.sample_id, probe.kind): probe
-            for member in panel.members
-            if member.is_certified
-            for probe in member.probes
-        }
+    author: Author
+    versions: ComparedVersions
+    prompts: Mapping[str, ShadowPrompt]
+    panel: Panel
+    trial: JudgedComparison
+    serve: ServeVersion
 
     def store(self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, tables: Tables) -> int:
         """Commit a batch's answers and scores; return the number of planted answers among them."""
-        rows = self.build_rows(
-            batch,
-            last_sequence=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            used_probes=pairs.probe_keys(pairs.probe_rows(stored, trial=self._trial.id)),
-        )
-        tables.sync(
-            pl.concat(
-                [
-                    stored.select(list(pairs.IDENTITY_COLUMNS)),
-                    pl.DataFrame(rows, schema=pairs.IDENTITY_COLUMNS),
-                ]
-            ),
+        return append_rows(
+            tables,
             TABLE,
-            author=self._author.slug,
-            key="pair_id",
-            function=self.score,
-            version="1",  # the trial's id identifies the answers, so old rows are never made again
-            schema=pairs.COLUMNS,
-            row_key="pair_id",
+            self.author.slug,
+            self.trial,
+            batch,
+            stored=stored,
+            probes=self.panel.probes,
+            score=self.score,
+            identity_columns=pairs.IDENTITY_COLUMNS,
+            columns=pairs.COLUMNS,
         )
-        return len(rows) - len(batch)
-
-    def build_rows(
-        self,
-        batch: Sequence[ShadowPrompt],
-        *,
-        last_sequence: int,
-        used_probes: Collection[tuple[str, str]],
-    ) -> list[dict[str, object]]:
-        """Return a row for each prompt and each planted answer, which are sampled by hash.
-
-        Args:
-            used_probes: (sample id, kind) of the trial's planted answers so far; none is used
-                twice.
-        """
-        entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
-        drawn_probes = draw_probes(
-            list(self._probes.values()),
-            count=certification.probe_count(len(batch)),
-            batch=digest(self._trial.id, last_sequence),
-            used_probes=used_probes,
-        )
-        entries += [(PROBE, probe.prompt.sample_id, probe.kind) for probe in drawn_probes]
-        return [
-            self._trial.row(last_sequence + n, *entry) for n, entry in enumerate(entries, start=1)
-        ]
 
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answer and score new rows; each judge gets all texts of the batch in one call."""
         readers_rows = rows.filter(pl.col("source") != PROBE)
-        prompts = [self._prompts[name] for name in readers_rows["prompt_id"].to_list()]
-        versions = (self._versions.candidate, self._versions.incumbent)
+        prompts = [self.prompts[name] for name in readers_rows["prompt_id"].to_list()]
+        versions = (self.versions.candidate, self.versions.incumbent)
         answers = {version.checkpoint: self._answers(version, prompts) for version in versions}
         answer_groups: list[tuple[JudgedAnswer, ...]] = []
         index = 0
         for row in rows.iter_rows(named=True):
             if row["source"] == PROBE:
-                answer_groups.append(self._probes[row["prompt_id"], row["plant"]].judged_pair())
+                answer_groups.append(
+                    self.panel.probes[row["prompt_id"], row["plant"]].judged_pair()
+                )
                 continue
             prompt = prompts[index]
             texts = tuple(passage.text for passage in prompt.passages)
@@ -295,7 +246,7 @@ class _BatchReplayer:
             index += 1
         scores: list[list[dict[str, object]]] = [[] for _ in answer_groups]
         judged_answers = [answer for group in answer_groups for answer in group]
-        for member in self._panel.members:
+        for member in self.panel.members:
             scores_in_order = iter(member.judge.score_all(judged_answers))
             for row in scores:
                 score: dict[str, object] = {
@@ -307,15 +258,11 @@ class _BatchReplayer:
         return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORE_TYPE)))
 
     def _answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:
-        messages = [render_prompt(prompt, self._author, version.template) for prompt in prompts]
-        if not messages:
-            return []
-        replies = served_model.ask_with_servers(
-            lambda: self._serve(version),
+        messages = [render_prompt(prompt, self.author, version.template) for prompt in prompts]
+        return ask_version(
+            lambda: self.serve(version),
             messages,
-            servers=max_concurrent_servers(),
-            max_tokens=min(MAX_TOKENS, self._author.max_tokens),
-            frequency_penalty=FREQUENCY_PENALTY,
+            self.author,
+            max_tokens=MAX_TOKENS,
             texts_only=True,  # an answer model's server may not report log-probabilities
         )
-        return [answer.text for answer in replies]

@@ -246,9 +246,6 @@ def _write_preference_job(
 
 
 def _describe_training(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> TrainingDescription:
-    answer_checkpoints = {
-        pair["rejected_from"] for pair in pairs if pair["source"] == "model_answer"
-    }
     return TrainingDescription(
         author=inputs.author,
         training=inputs.hash,
@@ -263,7 +260,6 @@ def _describe_training(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> T
             "lance_version": inputs.lance_version,
             "tag": inputs.tag,
             "sources": dict(sorted(Counter(pair["source"] for pair in pairs).items())),
-            "answers_of": min(answer_checkpoints, default=""),
             "parent": inputs.parent.checkpoint,
         },
     )

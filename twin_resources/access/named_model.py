@@ -1,7 +1,7 @@
 """Find the address and cost of a model configured for the home (teacher, judge).
 
 Scope: deriving both from the LiteLLM name and the environment, and the pause before a retry. Out of
-scope: asking the model (`judges/asking.py`, the teacher), permission to send it posts
+scope: asking the model (`paid_completion.py`), permission to send it posts
 (`consent.py`), the account (`gateway/`).
 
 LiteLLM finds a server's address in the environment.

@@ -373,6 +373,7 @@ def provider_completion() -> Any:
 
     library: Any = litellm
     library.telemetry = False
+    library.suppress_debug_info = True
     if library.client_session is None:
         library.client_session = httpx.Client(
             verify=get_ssl_configuration(), follow_redirects=False

@@ -132,11 +132,10 @@ def child_environment(
         instance: marker by which `twin stop` finds every process of this stack.
         environ: environment of the user who started the stack (`os.environ`).
     """
-    uses_embedded_models = (
-        settings.base_model == EMBEDDED_BASE_MODEL
-        and settings.embedder in {EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER}
-        and not settings.is_general_set_on_hub
-    )
+    uses_embedded_models = settings.base_model == EMBEDDED_BASE_MODEL and settings.embedder in {
+        EMBEDDED_EMBEDDER,
+        MULTILINGUAL_EMBEDDER,
+    }
     prefixes = (*_ALLOWED_PREFIXES, *list_provider_prefixes(list_external_models(settings)))
     if settings.tables_uri.startswith("s3://"):
         prefixes += _CLOUD_PREFIXES

@@ -23,7 +23,7 @@ from tests.bench.training.rows import row
 from tests.code_hash import code_hash
 from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
 from twin_assets.checkpoints.published_weights import find_weights
-from twin_assets.evaluation.evaluation_spec import EvaluatedModel
+from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
 from twin_assets.evaluation.judged.judge_material import DATASET
 from twin_assets.evaluation.likelihood import held_out, perplexity, sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
@@ -92,9 +92,18 @@ def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> l
             held_out_count=len(chosen),
             other_writers=tuple(hand.name for hand in hands),
         ),
-        base=base,
-        candidate=candidate,
-        incumbent=None,
+        EvaluationSpec(
+            checkpoint=manifest.checkpoint,
+            candidate=candidate,
+            base=base,
+            incumbent=None,
+            template=manifest.template,
+            dataset=dataset,
+            dataset_version="",
+            trained_on=frozenset(trained),
+            token_budget=settings.evaluation_tokens,
+            questions=0,
+        ),
         cache=LikelihoodCache(
             MeasurementCache(tables, form.author), perplexity.choose_evaluation_precision()
         ),

@@ -1,67 +1,27 @@
-"""Edits, votes and a model's answers become pairs whose checks hold, and fail on what breaks them.
-
-The model is an OpenAI-compatible server in this process, named by `TWIN_MODEL_SERVER_URL`: the
-place of vLLM, which can't run here. The live tests ask llama.cpp.
-"""
+"""Edits and votes become pairs whose checks hold, and fail on what breaks them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.instructions.conftest import ADA, Finished
+from tests.graph.instructions.conftest import Finished
 from tests.graph.instructions.told_traces import edit, told
-from tests.graph.training.test_checkpoints import published
-from tests.http_server import Request, Response, http_server
 from tests.materialized import instance_of, materialize_assets
-from tests.registered import register_version
 from tests.stored_rows import store_rows
-from twin_assets.checkpoints.manifest import read_manifest, write_manifest
-from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.instructions import preference_dataset
 from twin_assets.partitions import authors
-from twin_resources import dagster_resources as shells
-from twin_resources.authors import write_author
-from twin_resources.registry.moves import GateClaim, Verdict
-from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
 
 CHECKS = {
     "every_chosen_answer_is_the_authors",
     "no_reader_owns_the_pairs",
-    "two_answers_differ",
     "every_pair_names_its_source",
     "no_pair_shows_what_is_held_out",
 }
-ANSWERS = 30
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """What a server was asked that offers ada/v1 and never ends a long answer."""
-    bodies: list[dict[str, Any]] = []
-
-    def answered(request: Request) -> Response:
-        if request.method == "GET":
-            return Response({"data": [{"id": "ada/v1"}]})
-        bodies.append(body := request.document)
-        number = len(body["messages"][-1]["content"])
-        length = body["max_tokens"] if number % 2 else 5
-        token = {"token": "token_id:7", "top_logprobs": [{"token": "token_id:7", "logprob": -1.0}]}
-        message = {"role": "assistant", "content": f" I would not know, {number} times "}
-        return Response(
-            {"choices": [{"message": message, "logprobs": {"content": [token] * length}}]}
-        )
-
-    with http_server(answered) as url:
-        monkeypatch.setenv("TWIN_MODEL_SERVER_URL", f"{url}/v1")
-        yield bodies
 
 
 def run(*assets: Any) -> dg.ExecuteInProcessResult:
@@ -88,36 +48,8 @@ def materialize() -> dict[str, Any]:
     return metadata | {"version": (event.tags or {})["dagster/data_version"]}
 
 
-def make_stable(*, dataset: str) -> None:
-    """Let v1 of ada be stable, trained by the author's recipe on this version of the dataset."""
-    settings = load_settings()
-    recipe = settings.home / "asks-for-answers.yaml"
-    document = load_recipe(DEFAULT_RECIPE).model_dump(mode="json")
-    document["preference"]["answers"] = ANSWERS
-    recipe.write_text(json.dumps(document | {"name": recipe.stem}), encoding="utf-8")
-    write_author(settings, replace(ADA, recipe=str(recipe)))
-    folder = published(settings, slug="ada")
-    manifest = read_manifest(folder)
-    manifest.dataset["data_version"] = dataset
-    manifest.recipe.update(load_recipe(str(recipe)).model_dump())
-    write_manifest(folder, manifest)
-    registry = shells.RegistryResource().registry()
-    model = register_version(
-        registry,
-        "ada",
-        manifest.checkpoint,
-        folder=str(folder),
-        template=manifest.template,
-        dataset_version=dataset,
-    )
-    claim = GateClaim("test", passed=True, value=None, threshold=None, detail="")
-    registry.record_verdict(Verdict("ada", model.checkpoint, "1", "passed", (claim,), "2026"))
-    registry.move("ada", 1, "stable", actor="test", reason="test", gate_version="1")
-
-
-def test_without_feedback_and_a_stable_version_there_are_no_pairs(twelve: Finished) -> None:
-    metadata = materialize()
-    assert (metadata["dagster/row_count"], metadata["answers_asked"]) == (0, 0)
+def test_without_feedback_there_are_no_pairs(twelve: Finished) -> None:
+    assert materialize()["dagster/row_count"] == 0
 
 
 def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
@@ -221,53 +153,6 @@ def test_a_passage_of_a_post_that_is_held_out_is_left_out_of_the_prompt(
     assert "\n\n[2] " not in row["messages"][-1]["content"]
 
 
-def test_the_stable_version_is_asked_once_and_only_while_there_is_something_to_learn(
-    twelve: Finished, tables: Tables, asked: list[dict[str, Any]]
-) -> None:
-    make_stable(dataset="older posts")
-    first = materialize()
-    assert first["answers_asked"] == len(asked) == first["sources"]["model_answer"] == ANSWERS
-    rows = tables.read("preference_dataset", "ada")
-    samples = tables.read("instruction_dataset", "ada")
-    joined = rows.join(samples, on="sample_id", suffix="_sample")
-    assert set(joined["split"]) == {"train"}
-    assert joined["chosen"].equals(joined["answer"].str.strip_chars())
-    prompts = [messages[:-1] for messages in joined["messages_sample"].to_list()]
-    assert joined["messages"].to_list() == prompts
-    assert sorted(map(str, prompts)) == sorted(str(body["messages"]) for body in asked)
-    assert {body["temperature"] for body in asked} == {0.0}
-    assert {body["frequency_penalty"] for body in asked} == {0.4}
-    assert all(row["rejected"] == row["rejected"].strip() for row in rows.to_dicts())
-    ended = [not len(row["messages"][-1]["content"]) % 2 for row in rows.to_dicts()]
-    assert rows["rejected_ended"].to_list() == ended
-    assert set(rows["rejected_from"]) == {"c" * 64}
-
-    again = materialize()
-    assert (again["answers_asked"], again["computed"], again["version"]) == (
-        0,
-        0,
-        first["version"],
-    )
-    assert len(asked) == ANSWERS
-
-
-def test_a_version_trained_on_these_very_samples_is_not_asked(
-    twelve: Finished, tables: Tables, asked: list[dict[str, Any]]
-) -> None:
-    make_stable(dataset=tables.data_version("instruction_dataset", "ada") or "")
-    assert materialize()["dagster/row_count"] == 0
-    assert asked == []
-
-
-def test_a_tainted_version_is_not_asked(
-    twelve: Finished, tables: Tables, asked: list[dict[str, Any]]
-) -> None:
-    make_stable(dataset="older posts")
-    shells.RegistryResource().registry().taint("ada", 1, actor="test", reason="forgotten")
-    assert materialize()["dagster/row_count"] == 0
-    assert asked == []
-
-
 def written_by_hand(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
     """The checks on these rows, in place of the asset's own."""
 
@@ -312,10 +197,6 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
             changed(is_vote, chosen="Not the author's words."),
             changed(is_edit, chosen="Not what was edited."),
             changed(is_edit, trace_id="trace-0020", chosen="A stranger's words."),
-        ],
-        "two_answers_differ": [
-            good.with_columns(rejected="chosen"),
-            changed(is_edit, chosen="Not what was edited.", rejected="Not  what was\nedited."),
         ],
         "no_reader_owns_the_pairs": [
             good.filter(is_vote),

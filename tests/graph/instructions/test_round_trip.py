@@ -7,7 +7,6 @@ import pytest
 
 from tests.graph.instructions.conftest import ADA, TWELVE, Finished
 from twin_assets.instructions import building, round_trip
-from twin_assets.instructions.relevance import measure_stored_relevance
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import RetrievalQuery, Retriever
@@ -75,19 +74,6 @@ def test_a_question_that_loses_its_post_becomes_a_continuation(
     for question, answer in after.select("question", "answer").iter_rows():
         opening = question.removeprefix("Write on from this beginning: “").rstrip("”").rstrip(" …")
         assert answer.startswith(opening)
-
-
-def test_continuations_vouch_for_no_question(
-    ready: Retriever, tables: Tables, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They quote the passage that they are held against."""
-    assert measure_stored_relevance(tables, "ada", embedder=embedder).holds
-
-    monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
-    building.update_dataset(tables, ADA, retriever=ready)
-
-    continued = measure_stored_relevance(tables, "ada", embedder=embedder)
-    assert (continued.samples, continued.is_decided) == (0, False)
 
 
 def test_a_post_without_passages_is_named(ready: Retriever, tables: Tables) -> None:

@@ -16,10 +16,10 @@ from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.storage.tables.tables import Tables
 
 
-def told(tables: Tables, rows: list[dict[str, Any]]) -> None:
+def told(tables: Tables, rows: list[dict[str, Any]], *, author: str = "ada") -> None:
     """Write `interactions` as its asset does: one row a trace, the defaults of a good answer."""
     usual = {
-        "author": "ada",
+        "author": author,
         "version": "v1",
         "checkpoint": "c" * 64,
         "route": "stable",
@@ -52,7 +52,7 @@ def told(tables: Tables, rows: list[dict[str, Any]]) -> None:
         ],
         schema=schema,
     )
-    store_rows(tables, "interactions", "ada", frame, key="trace_id")
+    store_rows(tables, "interactions", author, frame, key="trace_id")
 
 
 def edit(text: str, *, role: str = "author", **changes: Any) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from twin_resources.quality.judges.panel import (
 )
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.judges.terms import JudgeTerms
-from twin_resources.quality.judges.texts import bundled_writers, split_for_probes
+from twin_resources.quality.judges.texts import WriterSample, bundled_writers, split_for_probes
 from twin_resources.quality.judges.topic import TOPIC_TABLE
-from twin_resources.quality.judges.voice import VOICE_TABLE, WriterTexts, voice_calibration
+from twin_resources.quality.judges.voice import VOICE_TABLE, voice_calibration
 from twin_resources.statistics import judges as certification
 from twin_resources.storage.tables.tables import Tables
 
@@ -99,21 +99,23 @@ def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
 def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
     material: JudgeMaterial, tables: Tables
 ) -> None:
-    own = WriterTexts(
+    own = WriterSample(
         AUTHOR, tuple((pair.document_id, pair.answer) for pair in material.pairs[:60])
     )
     oona, tomas = (
-        WriterTexts(hand.name, hand.passages[:60]) for hand in bundled_writers(exclude=[AUTHOR])
+        WriterSample(hand.name, hand.passages[:60]) for hand in bundled_writers(exclude=[AUTHOR])
     )
 
-    def negatives(*others: WriterTexts) -> set[str]:
+    def negatives(*others: WriterSample) -> set[str]:
         return set(voice_calibration(tables, AUTHOR, own, others, base_revision="").negatives)
 
     assert negatives(tomas, oona) == {"oona-petrie", "tomas-okafor"}
-    joined = WriterTexts("joined", tuple((f"j{name}", text[::-1]) for name, text in tomas.texts))
+    joined = WriterSample(
+        "joined", tuple((f"j{name}", text[::-1]) for name, text in tomas.passages)
+    )
     assert negatives(tomas, oona, joined) == {"oona-petrie", "tomas-okafor", "joined"}
     # one more of many changes little: the score is kept, and what is measured with it
-    more = [WriterTexts(f"more-{n}", joined.texts) for n in range(3)]
+    more = [WriterSample(f"more-{n}", joined.passages) for n in range(3)]
     assert negatives(tomas, oona, joined, *more) == {"oona-petrie", "tomas-okafor", "joined"}
 
 

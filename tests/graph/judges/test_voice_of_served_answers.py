@@ -18,8 +18,8 @@ from twin_assets.evaluation.measures import author_voice, voice_scores
 from twin_assets.evaluation.measures.voice_scores import Scores, measure_voice, score_texts
 from twin_assets.instructions.answer_passages import find_passages
 from twin_resources.quality.judges.judge import digest
-from twin_resources.quality.judges.texts import bundled_writers
-from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
+from twin_resources.quality.judges.texts import WriterSample, bundled_writers
+from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
 RECORDED = Path(__file__).with_name("served_answers.json")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
@@ -53,15 +53,18 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
     base, tuned = ([row[name] for row in recorded] for name in ("base", "good"))
     held, foreign = author[-len(base) :], neighbour[-len(base) :]
-    own = WriterTexts("skeeto", tuple(author[: -len(base)]))
-    people = [WriterTexts(hand.name, hand.passages) for hand in bundled_writers(exclude=[])]
-    people.append(WriterTexts("jbranchaud", tuple(neighbour[: -len(base)])))
+    own = WriterSample("skeeto", tuple(author[: -len(base)]))
+    people = [WriterSample(hand.name, hand.passages) for hand in bundled_writers(exclude=[])]
+    people.append(WriterSample("jbranchaud", tuple(neighbour[: -len(base)])))
     # each half of the base's answers is scored by a judge that has seen the other half
     judges = [
         VoiceJudge(
             calibrate_voice(
                 own,
-                [*people, WriterTexts("base model", tuple((text, text) for text in base[turn::2]))],
+                [
+                    *people,
+                    WriterSample("base model", tuple((text, text) for text in base[turn::2])),
+                ],
             )
         )
         for turn in (1, 0)

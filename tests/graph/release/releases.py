@@ -12,7 +12,7 @@ from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial
 from twin_resources.quality.release.release_mode import ModeChoice
-from twin_resources.quality.release.releasing import ReleaseRound, release
+from twin_resources.quality.release.releasing import ReleaseRequest, ReleaseRound, release
 from twin_resources.quality.release.replays import Replays
 from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
@@ -42,15 +42,8 @@ def round_of(
     replays: Replays | None = None,
 ) -> ReleaseRound:
     """One round as the asset makes it."""
-    return release(
-        registry,
-        AUTHOR,
-        choice=choice,
-        gate_version=GATE,
-        actor="test",
-        now=now,
-        replays=replays,
-    )
+    request = ReleaseRequest(AUTHOR, GATE, "test", now)
+    return release(registry, request, choice=choice, replays=replays)
 
 
 def replays(

@@ -14,8 +14,6 @@ from tests.unit.gateway.routing.labelled import drawn
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.costs.cost import Throughput
-from twin_resources.gateway.runtime.config_watcher import write_throughput
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import LabelPurchase
 from twin_resources.registry.policy import read_policy
@@ -46,25 +44,11 @@ def test_before_a_release_the_base_answers_and_the_table_is_written(
 ) -> None:
     told = materialize(instance, "ada")
     assert (told["answers"], told["weights"]) == ("base", {"base": 1.0})
-    assert "not measured yet" in told["throughput"]
     policy = read_policy(home.policy_path)
     assert policy.authors["ada"].routing == {
         "schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.1,
     }  # fmt: skip
     assert "bob" not in policy.authors
-
-
-def test_a_measurement_changes_the_metadata_and_not_the_data(
-    home: Settings, instance: dg.DagsterInstance
-) -> None:
-    before = materialize(instance, "ada")
-    written = home.policy_path.read_bytes()
-    path = home.home / "gateway" / "throughput.json"
-    write_throughput(path, {"base": Throughput(tokens=1000, requests=5, busy_seconds=10.0)})
-    after = materialize(instance, "ada")
-    assert after["usd_per_million_tokens"] == pytest.approx(0.02 / 3600 / 100 * 1e6)
-    assert after["data_version"] == before["data_version"]
-    assert home.policy_path.read_bytes() == written
 
 
 def test_a_released_version_answers(home: Settings, instance: dg.DagsterInstance) -> None:

@@ -34,7 +34,7 @@ from twin_resources.page.links import make_dagster_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import is_service_ready, stack_programs, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
-from twin_resources.quality.judges.voice_shown import find_newest_voice_figures, read_voice_figures
+from twin_resources.quality.judges.voice_shown import FILE, read_voice_figures
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.weights.weights import prepare_base_model
 
@@ -312,8 +312,7 @@ def look_at_gate(tab: Any, pages: Pages, logs: Path) -> None:
     drawn(tab)
     tab.locator("img[src^='data:image/svg']").first.scroll_into_view_if_needed()
     picture(tab, "dagster-gate.png", logs)
-    record = find_newest_voice_figures(pages.settings.checkpoints_dir, SLUG)
-    assert record is not None
+    [record] = (pages.settings.checkpoints_dir / SLUG).glob(f"*/evaluation/{FILE}")
     shown = read_voice_figures(record)
     assert shown is not None
     assert {habit.name for habit in shown.habits} == {

@@ -31,14 +31,12 @@ from tests.live.gateway.stack import (
 )
 from tests.simulated_provider.paid_provider import RETRY_AFTER_S, PaidProvider
 from tests.simulated_provider.provider_answers import WORDS, Behaviour, read_bill
-from twin_assets.serving.routing_table import paid_blended_usd
 from twin_resources.access.account import SpendingAccount, open_account
 from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.authors import read_author, write_author
 from twin_resources.authors.guard_settings import Guards
-from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import AnswerRow, Journal
 from twin_resources.gateway.batches.completing import complete
 from twin_resources.gateway.batches.questions import BatchQuestion
@@ -437,13 +435,3 @@ def test_only_the_paid_models_key_reaches_the_proxy(paid: Stack) -> None:
     environment = paid.worker().environ()
     assert "OPENAI_API_KEY" in environment
     assert "ANTHROPIC_API_KEY" not in environment
-
-
-def test_the_paid_price_follows_the_mix_and_an_unknown_model_has_none() -> None:
-    prompt_only = paid_blended_usd("openai/gpt-4o-mini", prompt_share=1.0)
-    answer_only = paid_blended_usd("openai/gpt-4o-mini", prompt_share=0.0)
-    half = paid_blended_usd("openai/gpt-4o-mini", prompt_share=0.5)
-    assert half == pytest.approx((prompt_only + answer_only) / 2)
-    assert 0 < prompt_only < answer_only
-    with pytest.raises(TwinError, match="price map"):
-        paid_blended_usd("openai/no-such-model-at-all")

@@ -275,9 +275,6 @@ def test_the_saving_that_is_told_holds_the_true_one(
     true = (market.provider.bill.nano - before) / NANO_PER_DOLLAR
     assert own.height >= 10
     assert 0 < saved["low"] <= true <= saved["high"], (saved, true)
-    again = market.materialize(routing_policy)
-    assert again["saved_this_month"].startswith("$"), again["saved_this_month"]
-    assert again["answers_this_month"]["paid"] > 0
     assert market.settled() == market.provider.bill.nano
 
 

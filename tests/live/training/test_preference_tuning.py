@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import with_base
+from tests.graph.instructions.told_traces import edit, told
 from tests.live.training.conftest import (
     LONG_ENOUGH,
     Imported,
@@ -34,6 +35,7 @@ from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -129,8 +131,6 @@ preference:
   learning_rate: 0.001
   token_budget: 2500
   fewest_pairs: 8
-  answers: 12
-  answer_tokens: 8
 """
 
 
@@ -174,7 +174,7 @@ def write_posts(tables: Tables, *, count: int) -> None:
                 "question": f"Numbers {place}, please",
                 "answer": answer,
                 "context_chunk_ids": [],
-                "template": "abc",
+                "template": DEFAULT_TEMPLATE.hash,
             }
         )
     documents = [
@@ -226,7 +226,7 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("quick_starts")
-def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_new_no_more(
+def test_a_model_is_tuned_on_the_authors_edits_and_on_nothing_new_no_more(
     ann: Settings, instance: dg.DagsterInstance
 ) -> None:
     tables = shells.TablesResource(home=str(ann.home)).tables()
@@ -245,23 +245,22 @@ def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_ne
     registry.move("ann", 1, "stable", actor="test", reason="test", gate_version="1")
 
     released = materialize(instance)  # a release alone is nothing new
-    assert released["preference_dataset"]["answers_asked"] == 0
     assert released["preference_tuned_checkpoint"]["checkpoint"] == forerunner
 
     write_posts(tables, count=50)
+    edits = [edit(f"I count to {number}, and no further.") for number in range(12)]
+    told(tables, edits, author="ann")
     second = materialize(instance)
-    assert second["preference_dataset"]["sources"] == {"model_answer": 12}
-    assert second["preference_dataset"]["answers_asked"] == 12
-    told = second["preference_tuned_checkpoint"]
-    assert (told["stage"], told["trained"], told["pairs"]) == ("dpo", True, 12)
-    assert told["reward_margin"] > 0
+    assert second["preference_dataset"]["sources"] == {"edit": 12}
+    tuned = second["preference_tuned_checkpoint"]
+    assert (tuned["stage"], tuned["trained"], tuned["pairs"]) == ("dpo", True, 12)
+    assert tuned["reward_margin"] > 0
     candidate = read_pointer(checkpoints, "candidate")
     manifest = read_manifest(Path(candidate["folder"]))
     supervised = read_pointer(checkpoints, "fine_tuned")
     assert (candidate["stage"], manifest.stage) == ("dpo", "dpo")
     assert candidate["checkpoint"] != supervised["checkpoint"]
     assert manifest.preferences["parent"] == supervised["checkpoint"]
-    assert manifest.preferences["answers_of"] == forerunner
     assert manifest.preferences["data_version"] == tables.data_version("preference_dataset", "ann")
     assert (
         tables.read("preference_dataset", "ann", version=manifest.preferences["tag"]).height == 12
@@ -278,7 +277,6 @@ def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_ne
     )
     registry.move("ann", 2, "stable", actor="test", reason="test", gate_version="1")
     again = materialize(instance)
-    assert again["preference_dataset"]["answers_asked"] == 0
     assert again["fine_tuned_checkpoint"]["trained"] is False
     assert again["preference_tuned_checkpoint"]["trained"] is False
     assert read_pointer(checkpoints, "candidate") == candidate

@@ -146,7 +146,7 @@ class Readings:
     asked: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
     def compute(
-        self, subject: EvaluatedModel, samples: list[TokenizedSample], *_: object
+        self, subject: EvaluatedModel, samples: list[TokenizedSample], **_: object
     ) -> AnswerLikelihood:
         self.asked.append((subject.name, len(samples)))
         nats = tuple(
@@ -170,9 +170,12 @@ def test_the_adapter_reads_the_authors_side_of_the_control_once_and_for_all_cand
 
     def read_by(candidate: EvaluatedModel) -> sample_likelihoods.LikelihoodsByModel:
         return sample_likelihoods.compute_likelihoods(
-            reading, base=QUESTION.base, candidate=candidate, incumbent=None,
-            reference=ADAPTER, cache=stored, clock=Clock(), progress=ProgressLines(print),
-        )  # fmt: skip
+            reading,
+            replace(QUESTION, candidate=candidate, incumbent=None, reference=REFERENCE),
+            cache=stored,
+            clock=Clock(),
+            progress=ProgressLines(print),
+        )
 
     first = read_by(QUESTION.candidate)
     read_by(replace(QUESTION.candidate, name="candidate two", weights="d"))

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from twin_assets.corpus.shingles import jaccard, split_words
 from twin_assets.instructions.answer_passages import AnswerPassage, find_passages
 from twin_assets.instructions.back_translation import (
     Instruction,
@@ -11,7 +12,6 @@ from twin_assets.instructions.back_translation import (
     write_questions,
 )
 from twin_assets.instructions.question_wordings import WORDINGS, find_wordings, is_distinctive
-from twin_assets.instructions.similar_keys import jaccard, split_words
 
 TEXT = """# Keeping a sourdough starter
 

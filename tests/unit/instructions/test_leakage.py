@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from twin_assets.corpus.shingles import shingles
 from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
 from twin_assets.instructions.leakage import (
     MAX_LEFT_OUT_PER_SAMPLE,
@@ -17,7 +18,7 @@ from twin_assets.instructions.leakage import (
     measure_leaks,
     word_runs,
 )
-from twin_assets.instructions.similar_keys import shingles, sketch
+from twin_assets.instructions.similar_keys import sketch
 
 CHUNKS = pl.DataFrame({"chunk_id": ["a-1", "b-1", "c-1"], "document_id": ["a", "b", "c"]})
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.instructions.preference_claims import check_equal_answers, check_held_out_exposure
+from twin_assets.instructions.preference_claims import check_held_out_exposure
 from twin_assets.instructions.preference_pairs import (
     AuthorPassage,
     HeldOutTexts,
@@ -84,8 +84,6 @@ def test_nobody_elses_edit_is_chosen(role: str) -> None:
 def test_two_answers_that_differ_in_white_space_alone_are_one(rejected: str, same: bool) -> None:
     chosen = "Tin it. Then wait."
     assert is_same_answer(chosen, rejected) == same
-    rows = pl.DataFrame({"chosen": [chosen], "rejected": [rejected]})
-    assert check_equal_answers(rows).holds is not same
 
 
 def test_a_chosen_text_that_holds_a_held_out_answer_leaks() -> None:

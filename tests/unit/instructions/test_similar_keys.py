@@ -3,14 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.instructions.similar_keys import (
-    jaccard,
-    shingles,
-    similar_pairs,
-    sketch,
-    sketched_similarity,
-    split_words,
-)
+from twin_assets.corpus.shingles import jaccard, shingles, split_words
+from twin_assets.instructions.similar_keys import similar_pairs, sketch, sketched_similarity
 
 SETS = st.dictionaries(
     st.text("abc", min_size=1, max_size=3), st.frozensets(st.integers(0, 9), max_size=6), max_size=8
@@ -27,7 +21,7 @@ def test_prefix_filtering_misses_no_pair(
         for other in right
         if left[one] and jaccard(left[one], right[other]) >= threshold
     }
-    found = [(pair.left, pair.right) for pair in similar_pairs(left, right, threshold=threshold)]
+    found = list(similar_pairs(left, right, threshold=threshold))
     assert len(found) == len(set(found))
     assert set(found) == expected
 

@@ -9,7 +9,12 @@ import pytest
 from tests.unit.judges.rating_server import RatingServer, serving
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
-from twin_resources.quality.judges.language_model import RUBRIC, LanguageModelJudge
+from twin_resources.quality.judges.language_model import (
+    LanguageModelJudge,
+    _order_key,  # pyright: ignore[reportPrivateUsage]
+    parse_rating,
+    rating_to_score,
+)
 
 
 class Replies:
@@ -61,7 +66,7 @@ def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
     replies.stumbles = 2
 
     assert judge.score_all([JudgedAnswer("Why?", "rate 4")]) == [0.75]
-    assert judge.usage.unreadable == 2
+    assert judge.usage.calls == 3
 
     replies.stumbles = 3
     with pytest.raises(TwinError, match="no rating in 3 attempts"):
@@ -69,11 +74,57 @@ def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
 
 
 @pytest.mark.parametrize(
-    ("said", "score"),
-    [('{"rating": 4}', 0.75), ('{"rating": 1}', 0.0), ('{"rating": 6}', None), ("4", None)],
+    ("said", "rating"),
+    [
+        ('{"rating": 5, "b": 1}', 5),
+        ('```json\n{"b": 3, "rating": 2}\n```', 2),
+        ('{"b": 5}', None),
+        ('{"rating": 0}', None),
+        ('{"rating": 6}', None),
+        ('{"rating": 4.5}', None),
+        ('{"rating": true}', None),
+        ('{"rating": "5"}', None),
+        ('{"rating": 5} or {"rating": 1}', None),
+        ("{rating: 5}", None),
+        ("5", None),
+    ],
 )
-def test_a_rating_is_read_by_its_name(said: str, score: float | None) -> None:
-    assert RUBRIC.parse(said) == score
+def test_only_a_whole_number_of_one_object_counts(said: str, rating: int | None) -> None:
+    assert parse_rating(said) == rating
+
+
+def test_scores_span_0_to_1() -> None:
+    assert [rating_to_score(rating) for rating in (1, 3, 5)] == [0.0, 0.5, 1.0]
+
+
+def test_the_order_follows_from_the_texts() -> None:
+    answered = [JudgedAnswer("Why?", f"rate {n % 5 + 1} for {n}") for n in range(20)]
+    assert sorted(answered, key=_order_key) not in (answered, answered[::-1])
+
+
+def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(lambda answer: answer, monkeypatch):
+        pass  # gone now, its port is free
+    with pytest.raises(TwinError, match="rate 1 answers"):
+        LanguageModelJudge("openai/judge").score_all([JudgedAnswer("Why?", "rate 1")])
+
+
+def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
+    LanguageModelJudge("openai/judge").score_all([JudgedAnswer("Why?", "rate 4")])
+
+    [asked] = model.formats
+    assert asked["type"] == "json_schema"
+    schema = asked["json_schema"]["schema"]
+    assert schema["properties"] == {"rating": {"type": "integer", "enum": [1, 2, 3, 4, 5]}}
+    assert schema["required"] == ["rating"]
+
+
+def test_a_server_that_refuses_the_schema_is_asked_without(model: RatingServer) -> None:
+    model.refuses_formats = True
+    answered = [JudgedAnswer("Why?", "rate 5"), JudgedAnswer("Why?", "rate 3")]
+
+    assert LanguageModelJudge("openai/judge").score_all(answered) == [1.0, 0.5]
+    assert model.formats == [{}, {}]
 
 
 def test_another_model_is_another_judge() -> None:

@@ -20,9 +20,9 @@ from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import OverLimitError, SpendingLimit, SpendingLimits
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges import asking
+from twin_resources.quality.judges import language_model
 from twin_resources.quality.judges.judge import JudgedAnswer
-from twin_resources.quality.judges.language_model import RUBRIC, LanguageModelJudge
+from twin_resources.quality.judges.language_model import PROMPT, LanguageModelJudge
 from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms, judge_terms
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -58,7 +58,7 @@ class Paid:
 
 @pytest.fixture
 def paid(home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Paid]:
-    monkeypatch.setattr(asking, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(language_model, "_FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(paid_provider, "RETRY_AFTER_S", 0)
     provider = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
     provider.start()
@@ -205,7 +205,7 @@ def test_readers_words_leave_redacted_and_stay_as_they_are(
             [one]
         )
     here, far = server.prompts
-    assert here == RUBRIC.render(one)
+    assert here == PROMPT.format(question=one.question, passages="By Ada.", answer=one.answer)
     assert "brookmill" not in far
     assert far.count("[e-mail]") == 2
     assert "By Ada." in far

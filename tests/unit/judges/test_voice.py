@@ -13,7 +13,8 @@ from twin_resources.quality.judges.style_features import (
     mask_words,
     split_into_windows,
 )
-from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
+from twin_resources.quality.judges.texts import WriterSample
+from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
 THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
 
@@ -28,14 +29,14 @@ def ornate(chance: random.Random) -> str:
     return f"One might say, perhaps, that the {thing} was, in its way, very like the {other}, and "
 
 
-def hand(write: object, name: str, seed: int, documents: int = 30) -> WriterTexts:
+def hand(write: object, name: str, seed: int, documents: int = 30) -> WriterSample:
     chance = random.Random(seed)
     texts = tuple(
         (f"{name}-{n}", "".join(write(chance) for _ in range(5)))  # type: ignore[operator]
         for n in range(documents)
         for _ in range(2)
     )
-    return WriterTexts(name, texts)
+    return WriterSample(name, texts)
 
 
 def test_it_tells_two_hands_apart_on_texts_it_has_not_seen() -> None:
@@ -43,8 +44,8 @@ def test_it_tells_two_hands_apart_on_texts_it_has_not_seen() -> None:
     judge = VoiceJudge(found)
     own, other = hand(terse, "new", 3, 5), hand(ornate, "new", 4, 5)
 
-    mine = judge.score_all([JudgedAnswer("q", text) for _, text in own.texts])
-    theirs = judge.score_all([JudgedAnswer("q", text) for _, text in other.texts])
+    mine = judge.score_all([JudgedAnswer("q", text) for _, text in own.passages])
+    theirs = judge.score_all([JudgedAnswer("q", text) for _, text in other.passages])
 
     assert found.auc == 1.0
     assert min(mine) > 0.9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from twin_resources.quality.judges.voice_shown import (
     Trait,
     VoiceFigures,
     VoiceHabit,
-    find_newest_voice_figures,
     read_checkpoint_voice_figures,
     read_voice_figures,
     render_bars,
@@ -48,16 +46,10 @@ def record(checkpoints: Path, checkpoint: str) -> Path:
     return path
 
 
-def test_it_is_read_back_and_the_newest_is_found(tmp_path: Path) -> None:
-    assert find_newest_voice_figures(tmp_path, "ann") is None
+def test_it_is_read_back(tmp_path: Path) -> None:
     assert read_checkpoint_voice_figures(tmp_path, "ann", "c1") is None
-    newer, older = record(tmp_path, "c1"), record(tmp_path, "c2")
-    os.utime(older, (1, 1))
-    assert find_newest_voice_figures(tmp_path, "ann") == newer
-    assert (
-        read_voice_figures(newer) == read_checkpoint_voice_figures(tmp_path, "ann", "c2") == SHOWN
-    )
-    assert find_newest_voice_figures(tmp_path, "bob") is None
+    path = record(tmp_path, "c1")
+    assert read_voice_figures(path) == read_checkpoint_voice_figures(tmp_path, "ann", "c1") == SHOWN
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99}', '{"schema": 1, "habits": 3}'])

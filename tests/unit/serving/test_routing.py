@@ -1,4 +1,4 @@
-"""The routing table and the cost report beside it."""
+"""The routing table, and the gateway's measurements."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.serving.routing_table import cost_report, read_throughput, routing_table
+from twin_assets.serving.routing_table import read_throughput, routing_table
 from twin_resources.gateway.costs.cost import Throughput
 from twin_resources.gateway.runtime.config_watcher import write_throughput
 
@@ -22,21 +22,6 @@ def test_a_paid_route_is_reached_by_its_alias_only() -> None:
     table = routing_table(paid_model="openai/gpt-4o", paid_budget_per_day=0.0)
     assert table["default"] == "self_hosted"
     assert table["paid"] == {"model": "openai/gpt-4o", "budget_usd_per_day": 0.0, "by": "alias"}
-
-
-def test_the_report_says_when_nothing_was_measured() -> None:
-    assert "not measured yet" in str(cost_report(0.02, measured=None)["throughput"])
-
-
-def test_the_report_compares_with_the_paid_model() -> None:
-    measured = Throughput(tokens=7000, requests=7, busy_seconds=7.0)
-    report = cost_report(3.6, measured=measured, paid_blended=4.0)
-    assert report["usd_per_million_tokens"] == pytest.approx(1.0)
-    assert report["usd_per_million_tokens_at_10_percent"] == pytest.approx(10.0)
-    assert report["break_even_utilisation"] == pytest.approx(0.25)
-    assert "break_even" not in report
-    dear = cost_report(3.6, measured=measured, paid_blended=0.5)
-    assert str(dear["break_even"]).startswith("never")
 
 
 def test_what_the_gateway_writes_is_what_is_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
 from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, price_models, refit
-from twin_assets.serving.routing_report import RoutedAuthor, class_table_markdown, metadata
+from twin_assets.serving.routing_report import RoutedAuthor, metadata
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import (
     MODEL_COLUMNS,
@@ -20,7 +20,7 @@ from twin_resources.quality.judges.label_rows import (
     build_label_arrays,
 )
 from twin_resources.quality.judges.pairs import probe_rows, score_differences
-from twin_resources.quality.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
+from twin_resources.quality.ledger.routed import saved_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
 
@@ -178,15 +178,11 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
 
 
 def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
-    counted = RoutedAnswers({"easy": ClassCounts(90, 10), "fact": ClassCounts(1, 0)}, 91, 10, 0.01)
-    usd = (0.001,) * 9
-    shown = metadata(RoutedAuthor(False, "certified", in_force, 350, 0, counted, 91, usd))
+    shown = metadata(RoutedAuthor("certified", in_force, 350))
     assert shown["routed"] is True
-    assert shown["saved_this_month"].startswith("$0.0910 (95 %:")
-    assert "| easy |" in shown["who_answers_which_class"].value
-    assert "| fact | 0 | – | 1 | 0 |" in class_table_markdown(in_force, counted)
-    assert metadata(RoutedAuthor(is_hidden=True)) == {}
-    missing = metadata(RoutedAuthor(False, "60 labels", missing_labels=120))
+    assert shown["margin"] == in_force.margin
+    assert metadata(None) == {}
+    missing = metadata(RoutedAuthor("60 labels", missing_labels=120))
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
 
 

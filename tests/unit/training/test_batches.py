@@ -18,7 +18,6 @@ from twin_assets.checkpoints.batches import (
     plan_training,
 )
 from twin_assets.checkpoints.samples import TokenizedSample
-from twin_assets.instructions import general_set
 
 
 def sample(index: int, length: int = 100, documents: int = 10) -> TokenizedSample:
@@ -71,7 +70,6 @@ def test_a_general_set_has_its_share_of_whatever_the_budget_pays_for(budget: int
     )
     documents = Counter(name for name in order if name != GENERAL_DOCUMENT_ID)
     assert max(documents.values()) - min(documents.values()) <= 1
-    assert general_set.GENERAL == GENERAL_DOCUMENT_ID
 
 
 def test_a_small_corpus_is_seen_at_most_max_epochs_times() -> None:

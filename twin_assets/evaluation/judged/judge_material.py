@@ -8,6 +8,7 @@ Out of scope: the judges (`twin_resources/quality/judges`) and their uses.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -23,10 +24,10 @@ from twin_resources.quality.judges.judge_kind import JudgeMaterial, TopicPair
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
 from twin_resources.quality.judges.texts import (
     OtherTexts,
+    WriterSample,
     bundled_writers,
     exclude_copies_of_author,
     split_for_probes,
-    writers_from_passages,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.state.failure_isolation import isolate_failure
@@ -105,9 +106,7 @@ def read_judge_material(
     )
     training_texts = (
         *texts.training,
-        *exclude_copies_of_author(
-            writers_from_passages(_read_other_passages(tables, others, log=log)), own_answers
-        ),
+        *exclude_copies_of_author(_read_other_writers(tables, others, log=log), own_answers),
     )
     answers: list[str] = []
     if serve_base is not None:
@@ -116,7 +115,7 @@ def read_judge_material(
         author=author,
         pairs=held_out.select_training_pairs(dataset),
         prompts=prompts,
-        other_texts=type(texts)(training_texts, texts.for_probes, texts.has_unseen_writers),
+        other_texts=replace(texts, training=training_texts),
         base_answers=answers,
         base_revision=base,
     )
@@ -143,17 +142,18 @@ def find_authors_with_dataset(
     return slugs_with_dataset
 
 
-def _read_other_passages(
+def _read_other_writers(
     tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
-) -> dict[str, list[tuple[str, str]]]:
-    passages: dict[str, list[tuple[str, str]]] = {}
-    for slug in find_authors_with_dataset(tables, others, log=log):
+) -> list[WriterSample]:
+    writers: list[WriterSample] = []
+    for slug in sorted(find_authors_with_dataset(tables, others, log=log)):
         with isolate_failure(f"without the texts of {slug}", log):
             columns = ["sample_id", "document_id", "answer"]
             rows = tables.read(DATASET, slug, columns=columns, where=AUTHOR_ROWS_CONDITION)
             sampled_rows = held_out.shuffle_by_hash(rows).head(MAX_PASSAGES_PER_AUTHOR)
-            passages[slug] = list(sampled_rows.select("document_id", "answer").iter_rows())
-    return passages
+            passages = tuple(sampled_rows.select("document_id", "answer").iter_rows())
+            writers.append(WriterSample(slug, passages))
+    return writers
 
 
 def _read_base_answers(

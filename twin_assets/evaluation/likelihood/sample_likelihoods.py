@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from twin_assets.evaluation.progress import Clock, ProgressLines, read_s
 from twin_assets.evaluation.statistics.bootstrap import LEVEL
 
 if TYPE_CHECKING:
-    from twin_assets.evaluation.evaluation_spec import EvaluatedModel
+    from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
 
 MAX_TOKENS = 2048  # per sample
 PARTS = ("held_out", "own", "other", "general", "choices")  # in reading order
@@ -120,33 +121,33 @@ def document_ids(samples: Sequence[TokenizedSample]) -> list[str]:
 
 def compute_likelihoods(
     likelihood_samples: LikelihoodSamples,
+    spec: EvaluationSpec,
     *,
-    base: EvaluatedModel,
-    candidate: EvaluatedModel,
-    incumbent: EvaluatedModel | None,
-    best: EvaluatedModel | None = None,
-    reference: EvaluatedModel | None = None,
     cache: LikelihoodCache,
     clock: Clock,
     progress: ProgressLines,
     level: float = LEVEL,
     announced_counts: Counter[str] | None = None,
 ) -> LikelihoodsByModel:
-    """Return every model's likelihoods, and compute any that are not stored yet.
+    """Return every compared model's likelihoods, and compute any that are not stored yet.
 
     Args:
-        best, reference: models with the candidate's base model.
         level: level of the intervals.
         announced_counts: number of samples announced so far per model; this call increases it.
     """
     announced_counts = Counter() if announced_counts is None else announced_counts
+    all_samples = likelihood_samples.all_samples()
     likelihoods_by_model: dict[str, AnswerLikelihood] = {}
     model_samples = [
         (subject, samples, len(cache.find_missing(subject.weights, samples)))
-        for subject, samples in _samples_by_model(
-            likelihood_samples, base, candidate, incumbent, best, reference
+        for subject, samples in (
+            (spec.base, all_samples),
+            (spec.candidate, all_samples),
+            (spec.incumbent, likelihood_samples.held_out_for_incumbent),
+            (spec.best, likelihood_samples.held_out),
+            (spec.reference.model if spec.reference else None, likelihood_samples.own),
         )
-        if samples
+        if subject is not None and samples
     ]
     for subject, _, missing_count in model_samples:
         part = progress_part_name(subject)
@@ -155,32 +156,14 @@ def compute_likelihoods(
     for subject, samples, missing_count in model_samples:
         seconds_before = clock.seconds.get(progress_part_name(subject), 0.0)
         with clock.part(progress_part_name(subject)):
-            likelihoods_by_model[subject.name] = compute_model_likelihoods(
-                subject, samples, cache=cache, progress=progress
+            likelihoods_by_model[subject.name] = cache.get_or_compute(
+                subject.weights,
+                samples,
+                partial(_compute, subject, precision=cache.precision, progress=progress),
             )
         seconds = clock.seconds[progress_part_name(subject)] - seconds_before
         progress.write_line(f"{subject.name}: {missing_count} answers read in {seconds:.1f} s")
     return LikelihoodsByModel(likelihood_samples, likelihoods_by_model, level)
-
-
-def _samples_by_model(
-    likelihood_samples: LikelihoodSamples,
-    base: EvaluatedModel,
-    candidate: EvaluatedModel,
-    incumbent: EvaluatedModel | None,
-    best: EvaluatedModel | None,
-    reference: EvaluatedModel | None,
-) -> list[tuple[EvaluatedModel, list[TokenizedSample]]]:
-    """Return each existing model with its samples."""
-    all_samples = likelihood_samples.all_samples()
-    model_samples = (
-        (base, all_samples),
-        (candidate, all_samples),
-        (incumbent, list(likelihood_samples.held_out_for_incumbent)),
-        (best, list(likelihood_samples.held_out)),
-        (reference, list(likelihood_samples.own)),
-    )
-    return [(model, samples) for model, samples in model_samples if model is not None]
 
 
 class RowTokenizer:
@@ -198,21 +181,6 @@ class RowTokenizer:
         return samples
 
 
-def compute_model_likelihoods(
-    subject: EvaluatedModel,
-    samples: Sequence[TokenizedSample],
-    *,
-    cache: LikelihoodCache,
-    progress: ProgressLines,
-) -> AnswerLikelihood:
-    """Return a model's likelihoods, and load the model only if some are not stored."""
-    return cache.get_or_compute(
-        subject.weights,
-        samples,
-        lambda missing: _compute(subject, missing, cache.precision, progress),
-    )
-
-
 def progress_part_name(subject: EvaluatedModel) -> str:
     """Return the name of a model's part in the progress."""
     return f"likelihoods of {subject.name}"
@@ -221,6 +189,7 @@ def progress_part_name(subject: EvaluatedModel) -> str:
 def _compute(
     subject: EvaluatedModel,
     samples: Sequence[TokenizedSample],
+    *,
     precision: str,
     progress: ProgressLines,
 ) -> AnswerLikelihood:

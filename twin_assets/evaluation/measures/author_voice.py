@@ -23,7 +23,6 @@ from twin_assets.evaluation.measures.voice_scores import (
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
 from twin_resources.registry.moves import GateClaim
 
@@ -45,7 +44,7 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
         return undecided_claim or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
     base_detail = (
         f"voice score {comparison.candidate.value:.2f}, base model {comparison.base.value:.2f}: "
-        f"{comparison.over_base.describe()} on {voice.count_text}{comparison.scale_text}"
+        f"{comparison.over_base.describe()} on {voice.count_text}"
     )
     if comparison.over_posts is None or comparison.base_with_posts is None:
         detail = f"not decided: {base_detail}; the base with posts in its prompt was not asked"
@@ -93,7 +92,7 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
         )
     detail = (
         f"voice score against other people only: {comparison.over_base.describe(3)} above the "
-        f"base model on {voice.count_text}{comparison.scale_text}, {gap_detail}"
+        f"base model on {voice.count_text}, {gap_detail}"
     )
     low = (
         comparison.over_base.low if comparison.last_over_base is None else comparison.last_over_base
@@ -118,13 +117,8 @@ def compare_voices(
     prompt_answers: PromptAnswers,
     scores: BaseScores,
     judges: Judges,
-    unseen: Sequence[WriterSample] = (),
 ) -> Voice:
-    """Compare the voice scores of author, candidate, base, and base with posts in its prompt.
-
-    Args:
-        unseen: other people's texts that no judge was trained on; they determine a score's floor.
-    """
+    """Compare the voice scores of author, candidate, base, and base with posts in its prompt."""
     if judges.voice is None:
         return voice_scores.not_measured(len(prompts.held_out), judges.voice_why_not)
     candidate_texts = [prompt_answers.candidate[position].text for position in prompts.held_out]
@@ -132,7 +126,6 @@ def compare_voices(
     own_texts = voice_scores.match_lengths(
         prompts.own_answers[: len(candidate_texts)], candidate_texts
     )
-    other_texts = voice_scores.select_unseen_texts(unseen, candidate_texts)
 
     def score_all(name: str, judge: VoiceJudge) -> Scores:
         def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
@@ -146,8 +139,6 @@ def compare_voices(
             candidate=voice_scores.score_texts(judge, candidate_texts),
             base=scores.get_scores(name, prompt_answers.base, score),
             base_with_posts=scores_with_posts,
-            others=voice_scores.score_texts(judge, [text for _, text in other_texts]),
-            others_documents=[document for document, _ in other_texts],
         )
 
     scores_by_judge = {name: score_all(name, judge) for name, judge in judges.voices().items()}
@@ -166,17 +157,12 @@ def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
 
 
 def _compute(context: MeasureContext) -> Voice:
-    judging_context = context.judging_context
     if context.has_too_few_passages:
         passages = context.likelihoods.samples.held_out_count
         reason = f"{passages} held-out passages, but {MIN_PASSAGES} are needed; import more posts"
         return voice_scores.not_measured(0, reason)
     return compare_voices(
-        context.prompts,
-        context.answers,
-        context.scores,
-        judging_context.judges,
-        judging_context.unseen_samples,
+        context.prompts, context.answers, context.scores, context.judging_context.judges
     )
 
 

@@ -1,8 +1,7 @@
 """Check that a tuned model still follows general instructions as well as its base does.
 
 Scope: the loss of two models on 200 general instructions, the claim.
-Out of scope: the instructions (`instructions/basic_instructions.py`), likelihoods (`perplexity.py`,
-`likelihoods.py`), the author's held-out posts.
+Out of scope: likelihoods (`perplexity.py`, `likelihoods.py`), the author's held-out posts.
 
 The loss is measured on the answers in `general_instructions.json`, in nats per token. The prompts
 use the base model's own chat markup without the twin's template, as before tuning. Only the ratio
@@ -13,13 +12,14 @@ https://arxiv.org/abs/2308.08747, measure forgetting by the loss on general data
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
 from twin_assets.evaluation.statistics.bootstrap import Interval, interval_of_means
-from twin_assets.instructions.basic_instructions import load_instructions
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CLAIM = "keeps_the_basics"
 MAX_LOSS_RATIO = 1.05
 MIN_INSTRUCTIONS = 30
+INSTRUCTIONS_FILE = Path(__file__).with_name("general_instructions.json")
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ def make_rows() -> list[Mapping[str, Any]]:
     """Return rows for `samples.tokenize_samples`; each `sample_id` is an instruction's id."""
     return [
         {
-            "sample_id": instruction.id,
-            "document_id": instruction.kind,
+            "sample_id": row["id"],
+            "document_id": row["kind"],
             "messages": [
-                {"role": "user", "content": instruction.instruction},
-                {"role": "assistant", "content": instruction.answer},
+                {"role": "user", "content": row["instruction"]},
+                {"role": "assistant", "content": row["answer"]},
             ],
         }
-        for instruction in load_instructions()
+        for row in json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
     ]
 
 

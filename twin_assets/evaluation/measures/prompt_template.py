@@ -14,7 +14,7 @@ from twin_assets.evaluation.measures.measure import ClaimRule, Measure
 from twin_resources.registry.moves import GateClaim
 
 if TYPE_CHECKING:
-    from twin_assets.evaluation.evaluation_spec import EvaluationSpec
+    pass
 
 CLAIM = "template_hash_matches"
 
@@ -27,11 +27,6 @@ class TemplateHashes:
     dataset_templates: tuple[str, ...]
 
 
-def collect_template_hashes(spec: EvaluationSpec) -> TemplateHashes:
-    """Return the template hashes of the checkpoint and of the dataset."""
-    return TemplateHashes(spec.template, tuple(sorted(spec.dataset["template"].unique())))
-
-
 def _claim(hashes: TemplateHashes) -> GateClaim:
     is_met = set(hashes.dataset_templates) == {hashes.template}
     templates = ", ".join(hashes.dataset_templates) or "no template"
@@ -42,7 +37,9 @@ def _claim(hashes: TemplateHashes) -> GateClaim:
 MEASURE = Measure(
     name="prompt_template",
     value=TemplateHashes,
-    compute=lambda context: collect_template_hashes(context.spec),
+    compute=lambda context: TemplateHashes(
+        context.spec.template, tuple(sorted(context.spec.dataset["template"].unique()))
+    ),
     before_questions=True,
     claims=(
         ClaimRule(

@@ -47,41 +47,29 @@ def measure_visible_voice(
         return None
     texts = cut_to_lengths([document.text for document in own], tuned), base, tuned
     common_words = _find_common_words(own)
+
+    def compare(
+        name: str,
+        unit: str,
+        count: Callable[[Sequence[str]], Mapping[str, int]],
+        max_traits: int | None,
+    ) -> VoiceHabit:
+        return _compare_habit(name, unit, list(map(count, texts)), texts, max_traits)
+
     return VoiceFigures(
         habits=(
-            _compare_habit(
+            compare(
                 "function words",
                 "per 100 words",
-                texts,
-                lambda t: _count_common_words(t, common_words),
-                100,
-                max_traits=MAX_WORDS,
-                count_divisor=_word_count,
+                lambda t: Counter(
+                    word for text in t for word in _tokens(text) if word in common_words
+                ),
+                MAX_WORDS,
             ),
-            _compare_habit(
-                "sentence length",
-                "% of sentences",
-                texts,
-                _count_sentence_lengths,
-                100,
-                order=[name for _, name in SENTENCE_BINS],
-            ),
-            _compare_habit(
-                "punctuation",
-                "per 100 words",
-                texts,
-                _count_marks,
-                100,
-                max_traits=MAX_MARKS,
-                count_divisor=_word_count,
-            ),
-            _compare_habit(
-                "openings",
-                "% of texts",
-                texts,
-                lambda t: _count_openings(t, common_words),
-                100,
-                max_traits=MAX_OPENINGS,
+            compare("sentence length", "% of sentences", _count_sentence_lengths, None),
+            compare("punctuation", "per 100 words", _count_marks, MAX_MARKS),
+            compare(
+                "openings", "% of texts", lambda t: _count_openings(t, common_words), MAX_OPENINGS
             ),
         ),
     )
@@ -90,32 +78,27 @@ def measure_visible_voice(
 def _compare_habit(
     name: str,
     unit: str,
-    texts: tuple[Sequence[str], Sequence[str], Sequence[str]],
-    count: Callable[[Sequence[str]], Mapping[str, int]],
-    scale: int,
-    *,
-    max_traits: int | None = None,
-    count_divisor: Callable[[Sequence[str]], int] | None = None,
-    order: Sequence[str] = (),
+    counts: Sequence[Mapping[str, int]],
+    texts: Sequence[Sequence[str]],
+    max_traits: int | None,
 ) -> VoiceHabit:
     """Compute the rates of one habit for three writers.
 
     Args:
-        count: function that counts each trait in texts.
+        counts: the number of each trait in each writer's texts, which is divided by their words for
+            a unit per 100 words, else by the sum of the counts.
         max_traits: number of traits to show, starting with the largest difference between author
-            and base, or None for all, in `order`.
-        count_divisor: function that returns the divisor of the counts, or None to divide by their
-            sum.
+            and base, or None for all, in the order of `SENTENCE_BINS`.
     """
     rates: list[dict[str, float]] = []
-    for writer_texts in texts:
-        counts = count(writer_texts)
-        total = count_divisor(writer_texts) if count_divisor else sum(counts.values())
+    for writer_counts, writer_texts in zip(counts, texts, strict=True):
+        total = sum(writer_counts.values())
+        if unit == "per 100 words":
+            total = sum(len(split_words(text)) for text in writer_texts)
         rates.append(
-            {trait: scale * occurrences / total for trait, occurrences in counts.items()}
-            if total
-            else {}
+            {trait: 100 * count / total for trait, count in writer_counts.items()} if total else {}
         )
+    order = [bin_name for _, bin_name in SENTENCE_BINS] if max_traits is None else ()
     author, base, tuned = rates
     traits = [
         Trait(
@@ -129,9 +112,8 @@ def _compare_habit(
     if max_traits is not None:
         traits.sort(key=lambda trait: (-abs(trait.author - trait.base), trait.name))
     gaps = [
-        sum(abs(trait.author - value) for trait, value in zip(traits, values, strict=True))
-        / max(len(traits), 1)
-        for values in ([trait.base for trait in traits], [trait.tuned for trait in traits])
+        sum(abs(trait.author - getattr(trait, writer)) for trait in traits) / max(len(traits), 1)
+        for writer in ("base", "tuned")
     ]
     return VoiceHabit(name, unit, tuple(traits[:max_traits]), round(gaps[0], 3), round(gaps[1], 3))
 
@@ -149,14 +131,6 @@ def _find_common_words(own: Sequence[DocumentText]) -> frozenset[str]:
 
 def _tokens(text: str) -> Iterable[str]:
     return (word.casefold() for word in split_words(text))
-
-
-def _word_count(texts: Sequence[str]) -> int:
-    return sum(len(split_words(text)) for text in texts)
-
-
-def _count_common_words(texts: Sequence[str], common_words: frozenset[str]) -> Mapping[str, int]:
-    return Counter(word for text in texts for word in _tokens(text) if word in common_words)
 
 
 def _count_marks(texts: Sequence[str]) -> Mapping[str, int]:

@@ -31,13 +31,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 
 from twin_assets.evaluation.statistics import bootstrap
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.statistics.sequential import Side, decide_side
 from twin_resources.quality.judges.judge import JudgedAnswer
-from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
 
 MAX_DROP_BELOW_POSTS = (
@@ -64,17 +62,12 @@ class Scores:
         base_with_posts: scores of the base model with the author's posts in its prompt, or None if
             it was not asked. There are fewer scores than prompts if a betting test on the first
             prompts has decided.
-        others: scores of other people's texts that the judge was not trained on, cut to the
-            candidate's length, or None if there are none.
-        others_documents: the document of each of these texts.
     """
 
     own: Sequence[float]
     candidate: Sequence[float]
     base: Sequence[float]
     base_with_posts: Sequence[float] | None = None
-    others: Sequence[float] | None = None
-    others_documents: Sequence[str] | None = None
 
     @property
     def partway_scores(self) -> list[float]:
@@ -110,8 +103,6 @@ class VoiceComparison:
         over_way: candidate − `Scores.partway_scores`, or None if measured before `gate-12`.
         gap_closed: share of the distance from base to author that the candidate covers, or None if
             base and author are too close.
-        floor: score of other people's texts that the judge has not seen, or None if there are none.
-            The ceiling is `own`, the author's unseen posts.
         stopped: side of its limits on which betting tests place the candidate (`decide_early`), or
             None.
         last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
@@ -128,7 +119,6 @@ class VoiceComparison:
     over_base: Interval
     over_posts: Interval | None
     gap_closed: Interval | None
-    floor: Interval | None = None
     stopped: Side | None = None
     last_over_base: float | None = None
     last_over_posts: float | None = None
@@ -149,16 +139,6 @@ class VoiceComparison:
             low = min(low, self.last_over_way)
         beats_posts = low_over_posts is not None and low_over_posts >= -MAX_DROP_BELOW_POSTS
         return low > 0 and (beats_posts or self.posts_stopped == "above")
-
-    @property
-    def scale_text(self) -> str:
-        """The floor and ceiling of the scores as text, empty if not measured."""
-        if self.floor is None:
-            return ""
-        return (
-            f" (other people {self.floor.value:.2f}, the author's unseen posts "
-            f"{self.own.value:.2f})"
-        )
 
 
 @dataclass(frozen=True)
@@ -201,25 +181,6 @@ def match_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
         " ".join(text.split()[: len(answer.split()) or None])
         for text, answer in zip(own, answers, strict=True)
     ]
-
-
-def select_unseen_texts(
-    writer_samples: Sequence[WriterSample], answers: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Select other people's texts, each cut to the length of the corresponding answer.
-
-    Returns:
-        (document, text) pairs, taken from each writer in turn. There are fewer pairs than answers
-        if the writers have fewer texts.
-    """
-    passages_by_writer = (
-        [(f"{writer.name}/{name}", text) for name, text in writer.passages]
-        for writer in writer_samples
-    )
-    rounds = zip_longest(*passages_by_writer)
-    selection = [text for texts in rounds for text in texts if text is not None][: len(answers)]
-    cut_texts = match_lengths([text for _, text in selection], answers[: len(selection)])
-    return [(document, text) for (document, _), text in zip(selection, cut_texts, strict=True)]
 
 
 def measure_voice(
@@ -360,7 +321,4 @@ def _compare_scores(
         last_over_way=None if base_only else final_lower_bound(scores.partway_scores),
         posts_prompts=posts_count if 0 < posts_count < len(documents) else None,
         posts_stopped=None if base_only else decide_against_posts(documents, scores),
-        floor=(
-            bootstrap.mean(scores.others, groups=scores.others_documents) if scores.others else None
-        ),
     )

@@ -1,41 +1,25 @@
-"""Call the paid model outside the gateway and reserve the cost of each request in the account.
+"""Call the paid model outside the gateway, within the account's limits for labels.
 
-Scope: a list of prompts, each with its reservation, settlement and price.
-Out of scope: the account (`account.py`), the use of the answers (labels).
-API: https://docs.litellm.ai/docs/completion/input
+Scope: a list of prompts, each one request. Out of scope: reserving and settling
+(`access/paid_completion.py`), the use of the answers (labels).
 """
 # pyright: strict, reportMissingTypeStubs=false
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twin_resources.access.account import SpendingAccount
-from twin_resources.access.paid_budget import answer_price_usd, provider_completion
+from twin_resources.access.paid_budget import answer_price_usd
+from twin_resources.access.paid_completion import Completion, complete, max_request_usd
+from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.errors import TwinError
 
 MAX_CONCURRENT = 4
-_OVERHEAD_TOKENS = 64  # tokens of a request besides its text: roles, the provider's own template
-
-
-@dataclass(frozen=True)
-class PaidAnswer:
-    """One answer and its cost.
-
-    Attributes:
-        prompt_tokens, answer_tokens: the provider's usage. If it reports none, `prompt_tokens` is 0
-            and `answer_tokens` is the requested maximum.
-        usd: cost by LiteLLM's price map, or the whole reservation if no usage is reported.
-    """
-
-    text: str
-    prompt_tokens: int
-    answer_tokens: int
-    usd: float
 
 
 @dataclass
@@ -53,13 +37,11 @@ class PaidAnswers:
     timeout_s: float = 60.0
 
     def ask(
-        self,
-        prompts: Sequence[Sequence[Mapping[str, str]]],
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-    ) -> list[PaidAnswer | None]:
+        self, prompts: Sequence[Sequence[Mapping[str, str]]], *, max_tokens: int
+    ) -> list[Completion | None]:
         """Return one answer per prompt, in order, or None where a spending limit is reached.
+
+        Without a reported usage, an answer counts as `max_tokens` long.
 
         Raises:
             TwinError: the model has no price, cannot be reached, or refuses.
@@ -68,7 +50,21 @@ class PaidAnswers:
         from openai import OpenAIError
 
         answer_price_usd(self.model, prompt_tokens=1, answer_tokens=1)
-        ask = self._make_ask(max_tokens, temperature)
+        budget = PurposeBudget(self.account, "label", author=self.author)
+
+        def ask(prompt: Sequence[Mapping[str, str]]) -> Completion | None:
+            try:
+                answer = complete(
+                    self.model,
+                    prompt,
+                    budget=budget,
+                    max_tokens=max_tokens,
+                    timeout_s=self.timeout_s,
+                )
+            except OverLimitError:
+                return None
+            return replace(answer, answer_tokens=answer.answer_tokens or max_tokens)
+
         try:
             with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
                 return list(pool.map(ask, prompts))
@@ -80,55 +76,5 @@ class PaidAnswers:
             ) from error
 
     def max_usd(self, prompt: Sequence[Mapping[str, str]], *, max_tokens: int) -> float:
-        """Return the maximum cost of one answer, at one token per byte of the prompt."""
-        prompt_bytes = sum(len(message["content"].encode()) for message in prompt)
-        return answer_price_usd(
-            self.model, prompt_tokens=prompt_bytes + _OVERHEAD_TOKENS, answer_tokens=max_tokens
-        )
-
-    def _make_ask(
-        self, max_tokens: int, temperature: float
-    ) -> Callable[[Sequence[Mapping[str, str]]], PaidAnswer | None]:
-        from openai import APIStatusError
-
-        complete = provider_completion()
-
-        def ask(prompt: Sequence[Mapping[str, str]]) -> PaidAnswer | None:
-            max_usd = self.max_usd(prompt, max_tokens=max_tokens)
-            try:
-                reservation = self.account.reserve(
-                    purpose="label", author=self.author, key="", max_usd=max_usd
-                )
-            except OverLimitError:
-                return None
-            usd = max_usd  # a failed request may have been charged
-            try:
-                response = complete(
-                    model=self.model,
-                    messages=[dict(message) for message in prompt],
-                    max_tokens=max_tokens,
-                    temperature=temperature,
-                    drop_params=True,
-                    num_retries=0,
-                    max_retries=0,
-                    timeout=self.timeout_s,
-                )
-                usage = getattr(response, "usage", None)
-                token_counts = (
-                    int(getattr(usage, "prompt_tokens", 0) or 0),
-                    int(getattr(usage, "completion_tokens", 0) or 0),
-                )
-                if any(token_counts):
-                    usd = answer_price_usd(
-                        self.model, prompt_tokens=token_counts[0], answer_tokens=token_counts[1]
-                    )
-                text = str(response.choices[0].message.content or "") if response.choices else ""
-                return PaidAnswer(text, token_counts[0], token_counts[1] or max_tokens, usd)
-            except APIStatusError as error:
-                if error.status_code < 500:
-                    usd = 0.0  # a refused request costs nothing
-                raise
-            finally:
-                self.account.settle(reservation, usd)
-
-        return ask
+        """Return the maximum cost of one answer."""
+        return max_request_usd(self.model, prompt, max_tokens=max_tokens)

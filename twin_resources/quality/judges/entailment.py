@@ -1,6 +1,7 @@
 """Judge whether passages entail a sentence, with a configured entailment model.
 
-Scope: loading the model, its label order, batches of pairs with fixed lengths, truncation.
+Scope: finding or downloading the model, loading it, its label order, batches of pairs with fixed
+lengths, truncation.
 Out of scope: the judge without a model (`sentence_support.py`), the quality of a judge.
 
 A cross-encoder reads the passage and the sentence together and returns a probability for each label
@@ -12,15 +13,17 @@ measures it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import digest
-from twin_resources.quality.judges.model_folders import hash_model_files, resolve_model_folder
 
 VERSION = "entailment-1"
+# Excludes code and pickles. Subfolders are included because they may configure pooling.
+MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 PADDED_LENGTHS = (
     64,
     128,
@@ -76,7 +79,7 @@ class EntailmentModel:
             # Models of the RoBERTa family reserve two positions for padding.
             int(getattr(model.config, "max_position_embeddings", PADDED_LENGTHS[-1] + 2)) - 2,
         )
-        self.revision = digest(VERSION, hash_model_files(model_folder), self._max_tokens)
+        self.revision = digest(VERSION, _hash_model_files(model_folder), self._max_tokens)
 
     def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         """Return the score of each (sentence, passages) in order; 0 without passages."""
@@ -131,15 +134,57 @@ class EntailmentModel:
         return logits.softmax(-1)[:, self._entailment_index].cpu().tolist()
 
 
+def load_entailment(name: str, *, download_folder: Path) -> EntailmentModel:
+    """Load the configured entailment model.
+
+    Args:
+        name: a folder, or a hub id, which is downloaded into `download_folder`.
+
+    Raises:
+        TwinError: the model is not available, or is not an entailment model.
+    """
+    return EntailmentModel(
+        resolve_entailment_folder(name, download_folder=download_folder), name=name
+    )
+
+
 def resolve_entailment_folder(name: str, *, download_folder: Path) -> Path:
     """Return a model's local folder, or download the model from the hub into `download_folder`.
 
     Raises:
         TwinError: the name is not a local folder, and the hub does not provide the model.
     """
-    return resolve_model_folder(
-        name, download_folder=download_folder, kind="entailment model", setting="TWIN_NLI_MODEL"
-    )
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    target = download_folder / name.replace("/", "--")
+    try:
+        return Path(
+            snapshot_download(name, local_dir=target, allow_patterns=list(MODEL_FILE_PATTERNS))
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise TwinError(
+            f"fetch the entailment model {name}",
+            found=f"no such folder, and the model hub answered: {error}",
+            next_step="name a folder or a hub id in TWIN_NLI_MODEL, or unset it",
+        ) from error
+
+
+def _hash_model_files(folder: Path) -> str:
+    """Return the SHA-256 of the files that determine a model's output, including subfolders."""
+    files_digest = hashlib.sha256()
+    suffixes = {pattern.removeprefix("*") for pattern in MODEL_FILE_PATTERNS}
+    for path in sorted(folder.rglob("*")):
+        relative_path = path.relative_to(folder)
+        is_hidden = any(part.startswith(".") for part in relative_path.parts)  # left by a download
+        if path.suffix in suffixes and path.is_file() and not is_hidden:
+            files_digest.update(relative_path.as_posix().encode())
+            with path.open("rb") as stream:
+                files_digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return files_digest.hexdigest()
 
 
 def _find_entailment_index(labels: dict[int, str], *, attempted_action: str) -> int:

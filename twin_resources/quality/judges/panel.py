@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.quality.judges import stored
-from twin_resources.quality.judges.asking import JudgeUsage
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.judges.judge_kind import (
     JudgeDependencies,
@@ -25,7 +25,11 @@ from twin_resources.quality.judges.judge_kind import (
     JudgeT,
     JudgeUnavailableError,
 )
-from twin_resources.quality.judges.language_model import GENERAL, LanguageModelJudge
+from twin_resources.quality.judges.language_model import (
+    GENERAL,
+    JudgeUsage,
+    LanguageModelJudge,
+)
 from twin_resources.quality.judges.negative_probes import NegativeProbe, create_negative_probes
 from twin_resources.quality.judges.support import SUPPORT
 from twin_resources.quality.judges.topic import TOPIC
@@ -138,6 +142,16 @@ class Panel:
         certified_claims = (member.judge.claim for member in self.members if member.is_certified)
         return tuple(claim for claim in certified_claims if claim in vetoing_claims())
 
+    @cached_property
+    def probes(self) -> Mapping[tuple[str, str], NegativeProbe]:
+        """Probes of the certified judges, by sample id and kind."""
+        return {
+            (probe.prompt.sample_id, probe.kind): probe
+            for member in self.members
+            if member.is_certified
+            for probe in member.probes
+        }
+
     def scoring_cost_usd(self, answers: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
         """Return the maximum cost of scoring and the account's balance, in US dollars.
 
@@ -164,7 +178,6 @@ class Panel:
         ]
         return JudgeUsage(
             sum(usage.calls for usage in usages),
-            sum(usage.unreadable for usage in usages),
             sum(usage.usd for usage in usages),
         )
 

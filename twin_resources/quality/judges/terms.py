@@ -1,7 +1,7 @@
 """Determine the terms on which a language model rates an author's answers: budget and privacy.
 
 Scope: whether the model may be called, the budget, the redaction of texts.
-Out of scope: requests (`asking.py`), limits and sums (`access/account.py`), the rules of
+Out of scope: requests (`language_model.py`), limits and sums (`access/account.py`), the rules of
 consent (`consent.py`).
 
 A model outside this machine receives the author's posts only with the author's consent. Questions

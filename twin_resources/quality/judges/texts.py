@@ -8,7 +8,7 @@ Out of scope: importing posts (`twin_assets/corpus`), the author's own texts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def bundled_writers(*, exclude: Sequence[str], folder: Path = SAMPLES_DIR) -> li
             passages = [
                 (name, passage)
                 for name, text in texts
-                for passage in split_into_passages(_strip_front_matter(text))
+                for passage in split_into_passages(_FRONT_MATTER.sub("", text, count=1))
             ]
             writers.append(WriterSample(author_folder.name, tuple(passages)))
     return writers
@@ -142,15 +142,6 @@ def merge_by_writer(writers: Sequence[WriterSample]) -> list[WriterSample]:
     return [WriterSample(name, passages) for name, passages in passages_by_name.items()]
 
 
-def writers_from_passages(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[WriterSample]:
-    """Return the other authors of the instance, sorted by slug.
-
-    Args:
-        passages: slug → (document id, passage).
-    """
-    return [WriterSample(name, tuple(passages[name])) for name in sorted(passages)]
-
-
 def _probe_documents(writer: WriterSample) -> frozenset[str]:
     documents = sorted({name for name, _ in writer.passages}, key=digest)
     return frozenset(documents[::PROBE_DOCUMENT_STRIDE])
@@ -171,7 +162,3 @@ def _word_shingles(text: str) -> set[tuple[str, ...]]:
         tuple(words[start : start + SHINGLE_WORDS])
         for start in range(len(words) - SHINGLE_WORDS + 1)
     }
-
-
-def _strip_front_matter(text: str) -> str:
-    return _FRONT_MATTER.sub("", text, count=1)

@@ -32,6 +32,7 @@ from twin_resources.quality.judges.style_features import (
     feature_matrix,
     split_into_windows,
 )
+from twin_resources.quality.judges.texts import WriterSample
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -44,26 +45,6 @@ MIN_TEXTS = 40  # windows per side
 MAX_TEXTS = 600  # windows per source
 FOLDS = 5
 REGULARISATION = 10.0  # scikit-learn's C
-
-
-@dataclass(frozen=True)
-class WriterTexts:
-    """The texts of one writer.
-
-    Attributes:
-        name: an author's slug, or `base model`.
-        texts: (document id, text). All windows of a document are in one fold.
-    """
-
-    name: str
-    texts: tuple[tuple[str, str], ...] = field(repr=False)
-
-    def pieces(self) -> list[tuple[str, str]]:
-        """Return at most `MAX_TEXTS` pairs of (document id, window)."""
-        windows = [
-            (name, window) for name, text in self.texts for window in split_into_windows(text)
-        ]
-        return windows[:MAX_TEXTS]
 
 
 @dataclass(frozen=True)
@@ -90,7 +71,7 @@ class VoiceCalibration:
 
 
 def calibrate_voice(
-    author_texts: WriterTexts, other_texts: Sequence[WriterTexts]
+    author_texts: WriterSample, other_texts: Sequence[WriterSample]
 ) -> VoiceCalibration:
     """Train a voice score on an author's texts against other texts.
 
@@ -100,7 +81,7 @@ def calibrate_voice(
     import numpy as np
     from sklearn.metrics import roc_auc_score
 
-    sides = [author_texts.pieces(), *(source.pieces() for source in other_texts)]
+    sides = [_windows(source) for source in (author_texts, *other_texts)]
     counts = [len(side) for side in sides]
     if min(counts[0], sum(counts[1:])) < MIN_TEXTS:
         raise JudgeUnavailableError(
@@ -199,8 +180,8 @@ class VoiceJudge:
 def voice_calibration(
     tables: Tables,
     author: str,
-    author_texts: WriterTexts,
-    other_texts: Sequence[WriterTexts],
+    author_texts: WriterSample,
+    other_texts: Sequence[WriterSample],
     *,
     base_revision: str,
     table: str = VOICE_TABLE,
@@ -219,7 +200,7 @@ def voice_calibration(
     inputs = digest(
         VOICE_VERSION,
         base_revision,
-        doubling_bucket(len(author_texts.pieces())),
+        doubling_bucket(len(_windows(author_texts))),
         doubling_bucket(people_count + 1),
     )
     task = JudgeTask(inputs, lambda: asdict(calibrate_voice(author_texts, other_texts)))
@@ -238,10 +219,10 @@ def voice_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> Voi
     Raises:
         JudgeUnavailableError: as in `calibrate_voice`.
     """
-    other_texts = _other_writers(material)
+    other_texts = [*material.other_texts.training]
     if material.base_answers:
         answers = tuple((str(index), text) for index, text in enumerate(material.base_answers))
-        other_texts.append(WriterTexts(BASE_MODEL, answers))
+        other_texts.append(WriterSample(BASE_MODEL, answers))
     base_revision = material.base_revision if material.base_answers else ""
     author_texts = _author_texts(material)
     return VoiceJudge(
@@ -259,13 +240,12 @@ def people_only_voice_judge(
     material: JudgeMaterial, dependencies: JudgeDependencies
 ) -> VoiceJudge | None:
     """Return the author's voice judge, trained against people only; None without enough text."""
-    people_texts = _other_writers(material)
     try:
         calibration = voice_calibration(
             dependencies.tables,
             material.author,
             _author_texts(material),
-            people_texts,
+            material.other_texts.training,
             base_revision="",
             table=PEOPLE_VOICE_TABLE,
         )
@@ -274,13 +254,17 @@ def people_only_voice_judge(
     return VoiceJudge(calibration)
 
 
-def _author_texts(material: JudgeMaterial) -> WriterTexts:
+def _author_texts(material: JudgeMaterial) -> WriterSample:
     pairs = material.pairs
-    return WriterTexts(material.author, tuple((pair.document_id, pair.answer) for pair in pairs))
+    return WriterSample(material.author, tuple((pair.document_id, pair.answer) for pair in pairs))
 
 
-def _other_writers(material: JudgeMaterial) -> list[WriterTexts]:
-    return [WriterTexts(writer.name, writer.passages) for writer in material.other_texts.training]
+def _windows(writer: WriterSample) -> list[tuple[str, str]]:
+    """Return at most `MAX_TEXTS` pairs of (document id, window); a document is in one fold."""
+    windows = [
+        (name, window) for name, text in writer.passages for window in split_into_windows(text)
+    ]
+    return windows[:MAX_TEXTS]
 
 
 def _sigmoid(logit: float) -> float:

@@ -128,16 +128,6 @@ def read_checkpoint_voice_figures(
     return read_voice_figures(checkpoints / author / checkpoint / "evaluation" / FILE)
 
 
-def find_newest_voice_figures(checkpoints: Path, author: str) -> Path | None:
-    """Return the newest record of an author's checkpoints, or None if there is none.
-
-    Args:
-        checkpoints: `Settings.checkpoints_dir`.
-    """
-    files = (checkpoints / author).glob(f"*/evaluation/{FILE}")
-    return max(files, key=lambda path: path.stat().st_mtime, default=None)
-
-
 def render_bars(figures: VoiceFigures, *, max_traits: int = 4) -> list[str]:
     """Return the record as lines for a terminal. All bars of a habit share one scale.
 

@@ -87,7 +87,7 @@ def evidence_table(trial: StoredTrial) -> str:
     )
     rows = [
         f"| promote: {name} | {_format_e_value(log_e_value)} | {up_threshold} |"
-        for name, log_e_value in _promotion_bets(trial)
+        for name, log_e_value in sorted(evidence.highest.items())
     ]
     rows.append(
         f"| promote at once: better | {_format_e_value(log_mean_wealth(evidence.better))} | "
@@ -98,10 +98,6 @@ def evidence_table(trial: StoredTrial) -> str:
         for name, wealths in evidence.down.items()
     ]
     return "\n".join(["| bet | e-value | needed |", "|---|---|---|", *rows])
-
-
-def _promotion_bets(trial: StoredTrial) -> list[tuple[str, float]]:
-    return sorted(trial.evidence.highest.items())
 
 
 def _format_e_value(log: float) -> str:

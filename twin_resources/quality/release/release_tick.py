@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.quality.release import release_summary, trial
-from twin_resources.quality.release.releasing import advance_trial_or_release
+from twin_resources.quality.release.releasing import ReleaseRequest, advance_trial_or_release
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.failure_isolation import isolate_failure
 
@@ -88,19 +88,18 @@ def run_release_tick(
         if author not in release_modes:
             continue
         with isolate_failure("nothing decided", partial(messages.__setitem__, author)):
-            stored_trial = advance_trial_or_release(
-                registry,
-                tables,
+            request = ReleaseRequest(
                 author,
-                requested_mode=release_modes[author],
-                gate_version=gate_version,
-                actor=ACTOR,
-                now=now,
-                replay_metadata=newest_metadata("shadow_pairs", author),
-                margin=margin,
-                min_prompts=min_prompts,
-                withheld_reason=(withheld_reasons or {}).get(author, ""),
+                gate_version,
+                ACTOR,
+                now,
+                release_modes[author],
+                newest_metadata("shadow_pairs", author),
+                margin,
+                min_prompts,
+                (withheld_reasons or {}).get(author, ""),
             )
+            stored_trial = advance_trial_or_release(registry, tables, request)
             no_pair_message = "on trial, no pair yet: materialize shadow_pairs"
             messages[author] = stored_trial.finding.reason if stored_trial else no_pair_message
     newest_move = registry.newest_move_number()

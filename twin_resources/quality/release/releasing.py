@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +24,7 @@ from twin_resources.quality.release.release_mode import (
     ModeChoice,
 )
 from twin_resources.quality.release.replays import Replays, read_replays
-from twin_resources.quality.release.trial import TrialState, TrialTerms
+from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move, ReleaseMode, TrialResult
 from twin_resources.registry.registry import Registry, reconcile
@@ -53,6 +53,44 @@ class ReleaseRound:
     choice: ModeChoice
     moves: tuple[Move, ...]
     trial: StoredTrial | None
+
+
+@dataclass(frozen=True)
+class ReleaseRequest:
+    """What a round is to do for one author.
+
+    Attributes:
+        gate_version: the current version of the gate.
+        actor: the caller, for the history.
+        now: seconds since the epoch.
+        requested_mode: `Author.release_mode`.
+        replay_metadata: the metadata of the newest `shadow_pairs`, with the trial that has used up
+            its prompts.
+        margin: ε of a canary; a shadow's ε is in the terms of its pairs.
+        min_prompts: number of prompts that a shadow trial needs.
+        withheld_reason: see `registry.reconcile`.
+    """
+
+    author: str
+    gate_version: str
+    actor: str
+    now: float
+    requested_mode: str = AUTO
+    replay_metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    margin: float = MARGIN
+    min_prompts: int = MIN_PROMPTS
+    withheld_reason: str = ""
+
+    def replays(self, registry: Registry, tables: Tables) -> Replays | None:
+        """Return the stored shadow pairs."""
+        used_up = self.replay_metadata.get("prompts_used_up")
+        return read_replays(
+            tables,
+            registry,
+            self.author,
+            used_up_trial=str(self.replay_metadata.get("trial", "")) if used_up else "",
+            margin=self.margin,
+        )
 
 
 def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility) -> ModeChoice:
@@ -109,144 +147,88 @@ def choose_against_answer_model(
 
 def release(
     registry: Registry,
-    author: str,
+    request: ReleaseRequest,
     *,
     choice: ModeChoice,
-    gate_version: str,
-    actor: str,
-    now: float,
     replays: Replays | None = None,
-    margin: float = MARGIN,
-    withheld_reason: str = "",
 ) -> ReleaseRound:
     """Reconcile the registry with the trials' findings, and continue the current trial.
 
     Args:
-        gate_version: the current version of the gate.
-        actor: the caller, for the history.
-        now: seconds since the epoch.
         replays: the content of `shadow_pairs`, or None if nothing was replayed.
-        margin: ε of a canary; a shadow's ε is in the terms of its pairs.
-        withheld_reason: see `registry.reconcile`.
     """
-    state = registry.state
+
+    def apply(findings: Mapping[int, TrialResult]) -> list[Move]:
+        return reconcile(
+            registry,
+            request.author,
+            gate_version=request.gate_version,
+            mode=choice.mode,
+            actor=request.actor,
+            evidence=findings,
+            withheld_reason=request.withheld_reason,
+        )
+
+    state, author, now = registry.state, request.author, request.now
     previous_trial = trial.current_trial(state, author)
-    findings = (
+    moves = apply(
         {} if previous_trial is None else {previous_trial.candidate.version: previous_trial.finding}
     )
-    moves = _reconcile(registry, author, findings, choice, gate_version, actor, withheld_reason)
     candidate = trial.candidate_on_trial(state, author)
     if candidate is None:
         return ReleaseRound(choice, tuple(moves), previous_trial)
-    latest_trial = advance_trial(registry, candidate, now=now, replays=replays, margin=margin)
+    latest_trial = advance_trial(
+        registry, candidate, now=now, replays=replays, margin=request.margin
+    )
     finding = idle_trial_finding(registry, candidate, latest_trial, now=now)
     if finding is None and latest_trial is not None and latest_trial.finding.finding != "undecided":
         finding = latest_trial.finding
     if finding is not None:
-        findings = {candidate.version: finding}
-        moves += _reconcile(
-            registry, author, findings, choice, gate_version, actor, withheld_reason
-        )
+        moves += apply({candidate.version: finding})
     return ReleaseRound(choice, tuple(moves), latest_trial)
 
 
 def measure_and_release(
-    registry: Registry,
-    tables: Tables,
-    author: str,
-    *,
-    requested_mode: str,
-    gate_version: str,
-    actor: str,
-    now: float,
-    replay_metadata: Mapping[str, Any],
-    margin: float = MARGIN,
-    min_prompts: int = MIN_PROMPTS,
-    withheld_reason: str = "",
+    registry: Registry, tables: Tables, request: ReleaseRequest
 ) -> ReleaseRound:
     """Run a round with a mode chosen from measurements and with the stored shadow pairs.
-
-    Args:
-        requested_mode: `Author.release_mode`.
-        replay_metadata: the metadata of the newest `shadow_pairs`, with the trial that has used up
-            its prompts.
-        margin, min_prompts: ε and the number of prompts that a shadow trial needs.
-        withheld_reason: see `registry.reconcile`.
 
     Raises:
         TwinError: the release mode is unknown, or a table cannot be read.
     """
-    replays = read_replays(
-        tables, registry, author, used_up_trial=_exhausted_trial(replay_metadata), margin=margin
-    )
+    author, margin = request.author, request.margin
     feasibility = measure_feasibility(
-        registry, tables, author, now=now, margin=margin, min_prompts=min_prompts
+        registry, tables, author, now=request.now, margin=margin, min_prompts=request.min_prompts
     )
-    choice, stable = resolve_mode(requested_mode, feasibility), registry.stable_version(author)
+    choice = resolve_mode(request.requested_mode, feasibility)
+    stable = registry.stable_version(author)
     if stable is not None and stable.is_answer_model:
         choice = choose_against_answer_model(choice, feasibility, stable)
-    return release(
-        registry,
-        author,
-        choice=choice,
-        gate_version=gate_version,
-        actor=actor,
-        now=now,
-        replays=replays,
-        margin=margin,
-        withheld_reason=withheld_reason,
-    )
+    return release(registry, request, choice=choice, replays=request.replays(registry, tables))
 
 
 def advance_trial_or_release(
-    registry: Registry,
-    tables: Tables,
-    author: str,
-    *,
-    requested_mode: str,
-    gate_version: str,
-    actor: str,
-    now: float,
-    replay_metadata: Mapping[str, Any],
-    margin: float = MARGIN,
-    min_prompts: int = MIN_PROMPTS,
-    withheld_reason: str = "",
+    registry: Registry, tables: Tables, request: ReleaseRequest
 ) -> StoredTrial | None:
     """Fold new pairs, and run a whole round only if they decide the trial.
 
     A round writes the policy of all authors: 200 authors on trial would cost 20 CPU seconds a tick.
-    The arguments are those of `measure_and_release`. The result is None without a version on trial,
-    or if `advance_trial` returns None.
+    The result is None without a version on trial, or if `advance_trial` returns None.
+
+    Raises:
+        TwinError: as for `measure_and_release`.
     """
-    candidate = trial.candidate_on_trial(registry.state, author)
+    candidate = trial.candidate_on_trial(registry.state, request.author)
     if candidate is None:
         return None
-    replays = None
-    if candidate.mode == "shadow":
-        used_up_trial = _exhausted_trial(replay_metadata)
-        replays = read_replays(tables, registry, author, used_up_trial=used_up_trial, margin=margin)
-    stored_trial = advance_trial(registry, candidate, now=now, replays=replays, margin=margin)
-    is_undecided = stored_trial is None or stored_trial.finding.finding == "undecided"
-    if is_undecided and idle_trial_finding(registry, candidate, stored_trial, now=now) is None:
-        return stored_trial
-    release_round = measure_and_release(
-        registry,
-        tables,
-        author,
-        requested_mode=requested_mode,
-        gate_version=gate_version,
-        actor=actor,
-        now=now,
-        replay_metadata=replay_metadata,
-        margin=margin,
-        min_prompts=min_prompts,
-        withheld_reason=withheld_reason,
+    replays = request.replays(registry, tables) if candidate.mode == "shadow" else None
+    stored_trial = advance_trial(
+        registry, candidate, now=request.now, replays=replays, margin=request.margin
     )
-    return release_round.trial
-
-
-def _exhausted_trial(replay_metadata: Mapping[str, Any]) -> str:
-    return str(replay_metadata.get("trial", "")) if replay_metadata.get("prompts_used_up") else ""
+    is_undecided = stored_trial is None or stored_trial.finding.finding == "undecided"
+    if is_undecided and not idle_trial_finding(registry, candidate, stored_trial, now=request.now):
+        return stored_trial
+    return measure_and_release(registry, tables, request).trial
 
 
 def advance_trial(
@@ -266,7 +248,14 @@ def advance_trial(
         if replays is None or not replays.belongs_to(candidate) or not replays.terms.claims:
             return trial.current_trial(state, candidate.author)
         stored_trial = trial.begin(state, candidate, replays.terms, now=now)
-        return trial.fold(state, stored_trial, replays.pairs, replays.trial_state(), now=now)
+        return trial.fold(
+            state,
+            stored_trial,
+            replays.pairs,
+            now=now,
+            exhausted=replays.exhausted,
+            certified=replays.certified,
+        )
     last_sequence = canary_days.last_sequence(state, candidate.author)
     incumbent = registry.get(candidate.author, candidate.incumbent)
     terms = TrialTerms(
@@ -278,8 +267,9 @@ def advance_trial(
     stored_trial = trial.begin(state, candidate, terms, now=now, after_sequence=last_sequence)
     days = canary_days.read_canary_days(state, stored_trial)
     is_over = now - stored_trial.began_at >= MAX_CANARY_DAYS * _DAY_S
-    trial_state = TrialState(exhausted=is_over, readers=days.readers)
-    return trial.fold(state, stored_trial, days.pairs, trial_state, now=now)
+    return trial.fold(
+        state, stored_trial, days.pairs, now=now, exhausted=is_over, readers=days.readers
+    )
 
 
 def idle_trial_finding(
@@ -310,23 +300,3 @@ def idle_trial_finding(
         "run `twin release` to try it again, or wait for the candidate of the next retraining"
     )
     return TrialResult("exhausted", reason, incumbent=candidate.incumbent)
-
-
-def _reconcile(
-    registry: Registry,
-    author: str,
-    evidence: Mapping[int, TrialResult],
-    choice: ModeChoice,
-    gate_version: str,
-    actor: str,
-    withheld_reason: str,
-) -> list[Move]:
-    return reconcile(
-        registry,
-        author,
-        gate_version=gate_version,
-        mode=choice.mode,
-        actor=actor,
-        evidence=evidence,
-        withheld_reason=withheld_reason,
-    )

@@ -19,7 +19,6 @@ from twin_resources.quality.judges import pairs as table
 from twin_resources.quality.judges.panel import select_deciding_claims, vetoing_claims
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.release.trial import (
-    TrialState,
     TrialTerms,
     is_ungated,
     margin_for_incumbent,
@@ -55,10 +54,6 @@ class Replays:
     def belongs_to(self, candidate: CandidateOnTrial) -> bool:
         """Return whether these pairs belong to the candidate's trial."""
         return (self.candidate, self.incumbent) == (candidate.version, candidate.incumbent)
-
-    def trial_state(self) -> TrialState:
-        """Return the state of the trial for folding these pairs."""
-        return TrialState(exhausted=self.exhausted, certified=self.certified)
 
 
 def certified_claims(tables: Tables, author: str) -> dict[str, str]:

@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import sqlalchemy as sa
-
 from twin_resources.errors import TwinError
 from twin_resources.quality.release import release_mode, trial_rows
 from twin_resources.quality.release.trial_rows import (
@@ -52,21 +50,6 @@ class TrialTerms:
     margin: float = MARGIN
     alpha: float = ALPHA
     is_incumbent_ungated: bool = False
-
-
-@dataclass(frozen=True)
-class TrialState:
-    """The state of a trial at a fold, without the pairs.
-
-    Attributes:
-        exhausted: whether the prompts are used up, or 14 canary days have passed.
-        readers: the number of distinct canary readers, or None if thumbs do not decide.
-        certified: whether every judge still has its certificate.
-    """
-
-    exhausted: bool
-    readers: int | None = None
-    certified: bool = True
 
 
 def margin_for_incumbent(incumbent: ModelVersion, margin: float) -> float:
@@ -157,20 +140,20 @@ def begin(
         ),
     )
     with state.transaction() as connection:
-        stored_trial = trial_rows.trial_by_key(connection, key)
-        if stored_trial is None:
-            trial_rows.insert(connection, key, new_trial)
-            stored_trial = _require_trial(connection, key)
-        return stored_trial
+        return trial_rows.trial_by_key(connection, key) or trial_rows.insert(
+            connection, key, new_trial
+        )
 
 
 def fold(
     state: State,
     trial: StoredTrial,
     pairs: Sequence[PairedDifference],
-    trial_state: TrialState,
     *,
     now: float,
+    exhausted: bool,
+    readers: int | None = None,
+    certified: bool = True,
 ) -> StoredTrial:
     """Fold pairs into a trial, store it with its finding in one transaction, and return it.
 
@@ -186,14 +169,14 @@ def fold(
         OutOfRangeError: a difference is missing or outside [−1, 1].
         TwinError: the trial is not stored.
     """
-    key = trial_rows.trial_key(
-        trial.candidate,
-        judges=trial.judges,
-        margin=trial.evidence.margin,
-        claims=trial.evidence.claims,
-    )
     with state.transaction() as connection:
-        stored_trial = _require_trial(connection, key)
+        stored_trial = trial_rows.trial_by_number(connection, trial.number)
+        if stored_trial is None:
+            raise TwinError(
+                "add pairs to a trial",
+                found="no such trial in the state store",
+                next_step="begin the trial first: materialize `released_model`",
+            )
         if stored_trial.finding.finding != "undecided":
             return stored_trial
         evidence = stored_trial.evidence
@@ -202,9 +185,9 @@ def fold(
         result = release_mode.evaluate_evidence(
             evidence,
             mode=stored_trial.candidate.mode,
-            exhausted=trial_state.exhausted,
-            readers=trial_state.readers,
-            certified=trial_state.certified,
+            exhausted=exhausted,
+            readers=readers,
+            certified=certified,
         )
         finding = replace(result, incumbent=stored_trial.candidate.incumbent)
         has_new_pairs = evidence.pairs > stored_trial.evidence.pairs
@@ -216,14 +199,3 @@ def fold(
         )
         trial_rows.update(connection, updated_trial)
         return updated_trial
-
-
-def _require_trial(connection: sa.Connection, key: str) -> StoredTrial:
-    row = trial_rows.trial_by_key(connection, key)
-    if row is None:
-        raise TwinError(
-            "add pairs to a trial",
-            found="no such trial in the state store",
-            next_step="begin the trial first: materialize `released_model`",
-        )
-    return row

@@ -121,58 +121,56 @@ def trial_key(
 
 def newest_trial(connection: sa.Connection, candidate: CandidateOnTrial) -> StoredTrial | None:
     """Return the newest trial of this candidate and incumbent."""
-    row = connection.execute(
-        sa.select(trials)
-        .where(
-            trials.c.author == candidate.author,
-            trials.c.version == candidate.version,
-            trials.c.entered == candidate.entered,
-            trials.c.incumbent == candidate.incumbent,
-            trials.c.anchor.is_(None),
-        )
-        .order_by(trials.c.number.desc())
-    ).first()
-    return None if row is None else _trial_from_row(row)
+    return _newest(
+        connection,
+        trials.c.author == candidate.author,
+        trials.c.version == candidate.version,
+        trials.c.entered == candidate.entered,
+        trials.c.incumbent == candidate.incumbent,
+        trials.c.anchor.is_(None),
+    )
 
 
 def trial_by_key(connection: sa.Connection, key: str) -> StoredTrial | None:
     """Return the trial with this key, or None."""
-    row = connection.execute(sa.select(trials).where(trials.c.key == key)).first()
-    return None if row is None else _trial_from_row(row)
+    return _newest(connection, trials.c.key == key)
+
+
+def trial_by_number(connection: sa.Connection, number: int) -> StoredTrial | None:
+    """Return the trial with this number, or None."""
+    return _newest(connection, trials.c.number == number)
 
 
 def newest_trial_of_version(
     connection: sa.Connection, author: str, version: int
 ) -> StoredTrial | None:
     """Return the newest trial of a version, even if it has ended."""
-    row = connection.execute(
-        sa.select(trials)
-        .where(trials.c.author == author, trials.c.version == version)
-        .order_by(trials.c.number.desc())
-    ).first()
+    return _newest(connection, trials.c.author == author, trials.c.version == version)
+
+
+def _newest(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> StoredTrial | None:
+    query = sa.select(trials).where(*conditions).order_by(trials.c.number.desc())
+    row = connection.execute(query).first()
     return None if row is None else _trial_from_row(row)
 
 
-def insert(connection: sa.Connection, key: str, trial: StoredTrial) -> None:
-    """Store a new trial; the database assigns `number`."""
-    connection.execute(
-        sa.insert(trials).values(key=key, **_identity_columns(trial), **_state_columns(trial))
+def insert(connection: sa.Connection, key: str, trial: StoredTrial) -> StoredTrial:
+    """Store a new trial, and return it with the number that the database assigns."""
+    statement = sa.insert(trials).values(
+        key=key,
+        **vars(trial.candidate),
+        judges=trial.judges,
+        began_at=trial.began_at,
+        after_sequence=trial.after_sequence,
+        **_state_columns(trial),
     )
+    return _trial_from_row(connection.execute(statement.returning(trials)).one())
 
 
 def update(connection: sa.Connection, trial: StoredTrial) -> None:
     """Store the evidence and finding of a trial."""
     statement = sa.update(trials).where(trials.c.number == trial.number)
     connection.execute(statement.values(**_state_columns(trial)))
-
-
-def _identity_columns(trial: StoredTrial) -> dict[str, Any]:
-    return {
-        **vars(trial.candidate),
-        "judges": trial.judges,
-        "began_at": trial.began_at,
-        "after_sequence": trial.after_sequence,
-    }
 
 
 def _state_columns(trial: StoredTrial) -> dict[str, Any]:

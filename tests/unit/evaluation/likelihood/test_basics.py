@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 
 import pytest
 
+from twin_assets.corpus.shingles import split_words
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measures.general_instructions import (
+    INSTRUCTIONS_FILE,
     MAX_LOSS_RATIO,
     claim,
     compare,
     make_rows,
 )
-from twin_assets.instructions.basic_instructions import load_instructions
-from twin_assets.instructions.similar_keys import split_words
 from twin_resources.errors import TwinError
 
-IDS = [instruction.id for instruction in load_instructions()]
+ROWS: list[dict[str, str]] = json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
+IDS = [row["id"] for row in ROWS]
 
 
 def losses(factor: float, *, seed: int = 1) -> AnswerLikelihood:
@@ -30,22 +32,20 @@ def losses(factor: float, *, seed: int = 1) -> AnswerLikelihood:
 
 
 def test_there_are_two_hundred_different_ones_of_many_kinds_and_languages() -> None:
-    found = load_instructions()
-
-    assert len(found) == len({one.instruction for one in found}) == len(set(IDS)) == 200
-    assert all(one.instruction.strip() and one.answer.strip() for one in found)
-    kinds = Counter(one.kind for one in found)
+    assert len(ROWS) == len({row["instruction"] for row in ROWS}) == len(set(IDS)) == 200
+    assert all(row["instruction"].strip() and row["answer"].strip() for row in ROWS)
+    kinds = Counter(row["kind"] for row in ROWS)
     assert len(kinds) >= 10
     assert min(kinds.values()) >= 5
-    assert len({one.language for one in found}) >= 4
-    assert max(len(split_words(one.answer)) for one in found) <= 40  # 200 must be read in seconds
+    assert len({row["language"] for row in ROWS}) >= 4
+    assert max(len(split_words(row["answer"])) for row in ROWS) <= 40  # 200 must be read in seconds
 
 
 def test_rows_are_one_question_and_one_answer_in_the_same_order() -> None:
     assert [row["sample_id"] for row in make_rows()] == IDS
-    first, message = load_instructions()[0], make_rows()[0]["messages"]
+    first, message = ROWS[0], make_rows()[0]["messages"]
     assert [part["role"] for part in message] == ["user", "assistant"]
-    assert (message[0]["content"], message[1]["content"]) == (first.instruction, first.answer)
+    assert (message[0]["content"], message[1]["content"]) == (first["instruction"], first["answer"])
 
 
 @pytest.mark.parametrize(("factor", "kept"), [(0.9, True), (1.04, True), (1.06, False), (3, False)])

@@ -81,9 +81,8 @@ def test_an_incumbent_of_another_base_model_reads_the_same_passages_in_its_own_t
 
     reading, _ = measurement._collect_samples(question, read, [])
     stored = LikelihoodCache(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
-    models = {"base": base, "candidate": question.candidate, "incumbent": incumbent}
     found = sample_likelihoods.compute_likelihoods(
-        reading, **models, cache=stored, clock=Clock(), progress=ProgressLines(lambda _line: None)
+        reading, question, cache=stored, clock=Clock(), progress=ProgressLines(lambda _line: None)
     )
 
     assert not any(

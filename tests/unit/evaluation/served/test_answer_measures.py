@@ -36,7 +36,7 @@ from twin_resources.quality.judges.sentence_support import SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers
 from twin_resources.quality.judges.topic import TopicJudge, calibrate_topic
-from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
+from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
 QUESTIONS = 35
 HEDGED = (
@@ -55,14 +55,14 @@ def judges(hands: dict[str, WriterSample]) -> Judges:
     own, other = hands["mara-lindqvist"].passages[:120], hands["tomas-okafor"].passages[:120]
     base = tuple((str(number), HEDGED.format(number)) for number in range(60))
     pairs = [TopicPair(f"What of {text[:60]}?", text, document) for document, text in own]
-    people = [WriterTexts("tomas", other)]
+    people = [WriterSample("tomas", other)]
     return Judges(
         support=SupportJudge(embed, embedder="words"),
         topic=TopicJudge(calibrate_topic(pairs, embed=embed, embedder="words"), embed),
         voice=VoiceJudge(
-            calibrate_voice(WriterTexts("mara", own), [*people, WriterTexts("base model", base)])
+            calibrate_voice(WriterSample("mara", own), [*people, WriterSample("base model", base)])
         ),
-        voice_people=VoiceJudge(calibrate_voice(WriterTexts("mara", own), people)),
+        voice_people=VoiceJudge(calibrate_voice(WriterSample("mara", own), people)),
     )
 
 

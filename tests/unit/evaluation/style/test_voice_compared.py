@@ -20,7 +20,7 @@ from twin_assets.evaluation.measures.voice_scores import (
     score_texts,
 )
 from twin_resources.quality.judges.texts import WriterSample
-from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
+from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
 THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
 PROMPTS = 36
@@ -48,9 +48,9 @@ def said_by(writer: Writer, seed: int, count: int = PROMPTS) -> list[str]:
     return ["".join(writer(chance) for _ in range(3)) for _ in range(count)]
 
 
-def source(name: str, writer: Writer, seed: int) -> WriterTexts:
+def source(name: str, writer: Writer, seed: int) -> WriterSample:
     texts = said_by(writer, seed, 60)
-    return WriterTexts(name, tuple((f"{name}-{n // 2}", text) for n, text in enumerate(texts)))
+    return WriterSample(name, tuple((f"{name}-{n // 2}", text) for n, text in enumerate(texts)))
 
 
 @pytest.fixture(scope="module")
@@ -238,46 +238,3 @@ def test_the_authors_answer_is_no_longer_than_the_one_beside_it() -> None:
         "e f",
         "g h",
     ]
-
-
-def test_a_score_is_told_between_other_people_and_the_authors_unseen_posts(
-    judges: tuple[VoiceJudge, VoiceJudge],
-) -> None:
-    foreign = said_by(neighbour, 21)
-    scores = Scores(
-        own=score_texts(judges[1], said_by(author, 22)),
-        candidate=score_texts(judges[1], said_by(author, 23)),
-        base=score_texts(judges[1], said_by(assistant, 24)),
-        others=score_texts(judges[1], foreign),
-        others_documents=[str(number // 3) for number in range(len(foreign))],
-    )
-
-    found = measure_voice(DOCUMENTS, against_all=scores, against_people=scores)
-
-    compared = found.against_people
-    assert compared is not None
-    assert compared.floor is not None
-    assert (compared.floor.high < 0.2, compared.own.low > 0.8) == (True, True)
-    between = f"(other people {compared.floor.value:.2f}, the author's unseen posts"
-    for claimed in (
-        author_voice.sounds_less_like_the_base(found),
-        author_voice.sounds_like_this_author(found),
-    ):
-        assert between in claimed.detail
-    without = measure_voice(
-        DOCUMENTS, against_all=replace(scores, others=None), against_people=None
-    )
-    assert "other people" not in author_voice.sounds_less_like_the_base(without).detail
-
-
-def test_other_peoples_texts_are_dealt_in_turn_and_cut_like_the_answers() -> None:
-    hands = [
-        WriterSample("tomas", (("a", "one two three"), ("b", "four five six"))),
-        WriterSample("few", (("c", "seven eight nine"),)),
-    ]
-
-    found = voice_scores.select_unseen_texts(hands, ["x y", "x", "x y z", "x"])
-
-    assert found == [("tomas/a", "one two"), ("few/c", "seven"), ("tomas/b", "four five six")]
-    assert voice_scores.select_unseen_texts(hands, ["x y"]) == [("tomas/a", "one two")]
-    assert voice_scores.select_unseen_texts([], ["x y"]) == []
