@@ -36,23 +36,24 @@ def forget_subject(
     context: dg.OpExecutionContext, config: ErasureRunConfig, settings: dg.ResourceParam[Settings]
 ) -> None:
     """Erase the subject of a request everywhere, verify the erasure and write the certificate."""
+    from twin_resources.erasure.certificate import read_certificate
     from twin_resources.erasure.dagster_records import DagsterRecords
     from twin_resources.erasure.data_store import Installation
     from twin_resources.erasure.erasing import run_erasure as carry_out
 
     installation = Installation.for_settings(settings)
     records = DagsterRecords(installation, context.instance, own_run=context.run_id)
-    certificate = carry_out(installation, config.request, dagster=records)
-    erased_counts = ", ".join(
-        f"{name} {count}" for name, count in sorted(certificate.places.items())
-    )
-    context.log.info(f"request {certificate.number} ({certificate.kind}) is done: {erased_counts}")
+    path = carry_out(installation, config.request, dagster=records)
+    certificate = read_certificate(path)
+    places: dict[str, int] = certificate["places"]
+    erased_counts = ", ".join(f"{name} {count}" for name, count in places.items())
+    context.log.info(f"request {config.request} ({certificate['kind']}) is done: {erased_counts}")
     context.add_output_metadata(
         {
-            "certificate": dg.MetadataValue.path(str(certificate.certificate)),
-            "tainted": len(certificate.tainted),
-            "elsewhere": len(certificate.elsewhere),
-            **{f"erased in {name}": count for name, count in certificate.places.items()},
+            "certificate": dg.MetadataValue.path(str(path)),
+            "tainted": len(certificate["tainted"]),
+            "elsewhere": len(certificate["elsewhere"]),
+            **{f"erased in {name}": count for name, count in places.items()},
         }
     )
 

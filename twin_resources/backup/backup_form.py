@@ -11,14 +11,16 @@ written.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
+import shutil
 import tarfile
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from twin_resources.backup.backup_record import RECORD_NAME, BackupRecord, SavedFile
 from twin_resources.errors import TwinError
@@ -26,12 +28,20 @@ from twin_resources.storage.object_store import is_object_address
 from twin_resources.storage.places import FileStore
 from twin_resources.storage.storage_faults import translate_storage_errors
 
-_BLOCK_BYTES = 1 << 20
 _FOLDER = "contents"
 
 
-class BackupWriter(Protocol):
-    """A target for saved files."""
+@dataclass(frozen=True)
+class BackupWriter:
+    """A target for saved files.
+
+    Attributes:
+        store: function that stores a file under a name.
+        stored_names: names of the stored contents.
+    """
+
+    store: Callable[[str, Path], object]
+    stored_names: set[str]
 
     def add(self, file: Path, path: str, *, mode: int = 0) -> SavedFile:
         """Save a file, which must not change during the call.
@@ -42,14 +52,50 @@ class BackupWriter(Protocol):
         Raises:
             TwinError: the file changed, or there is not enough space.
         """
-        ...
+        saved = SavedFile(path, hash_file(file), file.stat().st_size, mode)
+        name = f"{_FOLDER}/{saved.sha256}"
+        if name not in self.stored_names:
+            self.store(name, file)
+            if hash_file(file) != saved.sha256:
+                raise TwinError(
+                    f"save {file}",
+                    found="it changed during the backup",
+                    next_step="back up again in a moment",
+                )
+            self.stored_names.add(name)
+        return saved
+
+    def finish(self, record: BackupRecord) -> None:
+        """Store the record, which completes the backup."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, RECORD_NAME)
+            file.write_bytes(record.to_json())
+            self.store(RECORD_NAME, file)
 
 
-class BackupReader(Protocol):
-    """A source of saved files."""
+@dataclass(frozen=True)
+class BackupReader:
+    """A source of saved files.
 
-    @property
-    def record(self) -> BackupRecord: ...
+    Attributes:
+        open_file: function that opens a stored file by its name; KeyError if there is none.
+    """
+
+    address: str
+    open_file: Callable[[str], AbstractContextManager[IO[bytes]]]
+
+    def read_record(self) -> BackupRecord:
+        """Read the record.
+
+        Raises:
+            TwinError: the backup is incomplete, or has a newer schema.
+        """
+        try:
+            with self.open_file(RECORD_NAME) as stream:
+                text = stream.read()
+        except (KeyError, OSError, tarfile.TarError) as error:
+            raise _no_backup_error(self.address, f"no {RECORD_NAME} in it") from error
+        return BackupRecord.from_json(text, address=self.address)
 
     def write(self, saved: SavedFile, into: Path) -> None:
         """Write saved contents to a file and create its folder.
@@ -57,24 +103,35 @@ class BackupReader(Protocol):
         Raises:
             TwinError: the contents are missing from the backup, or their bytes differ.
         """
-        ...
+        damage = TwinError(
+            f"read {saved.path} from the backup {self.address}",
+            found="the bytes differ from the saved ones, or are missing",
+            next_step="use another backup; nothing was changed",
+        )
+        try:
+            content = self.open_file(f"{_FOLDER}/{saved.sha256}")
+        except (KeyError, tarfile.TarError) as error:
+            raise damage from error
+        with content as stream, translate_storage_errors(f"write {into}", into.parent):
+            into.parent.mkdir(parents=True, exist_ok=True)
+            with into.open("wb") as target:
+                shutil.copyfileobj(stream, target)
+        if hash_file(into) != saved.sha256:
+            raise damage
+        if saved.mode:
+            into.chmod(saved.mode)
 
 
 @contextmanager
-def open_backup_writer(address: str) -> Generator[tuple[BackupWriter, list[BackupRecord]]]:
-    """Write a backup; it is complete when the block has appended its record to the list.
+def open_backup_writer(address: str) -> Generator[BackupWriter]:
+    """Write a backup, which the block has to finish.
 
     Raises:
         TwinError: a file with that name exists, or the backup cannot be written.
     """
-    records: list[BackupRecord] = []
     if is_object_address(address):
-        writer = _ObjectsWriter(FileStore(address))
-        yield writer, records
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, RECORD_NAME)
-            file.write_bytes(records[0].to_json())
-            writer.place.store_file(RECORD_NAME, file)
+        place = FileStore(address)
+        yield BackupWriter(place.store_file, set(place.list_files(_FOLDER)))
         return
     path = Path(address).expanduser()
     if path.exists():
@@ -88,11 +145,17 @@ def open_backup_writer(address: str) -> Generator[tuple[BackupWriter, list[Backu
                 os.fdopen(descriptor, "wb") as stream,
                 tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
             ):
-                yield _TarWriter(tar), records
-                _add_bytes(tar, RECORD_NAME, records[0].to_json())
+                yield BackupWriter(partial(_add_to_tar, tar), set())
             _publish(partial_path, path)
     finally:
         partial_path.unlink(missing_ok=True)
+
+
+def _add_to_tar(tar: tarfile.TarFile, name: str, file: Path) -> None:
+    member = tarfile.TarInfo(name)
+    with file.open("rb") as stream:
+        member.size = os.fstat(stream.fileno()).st_size
+        tar.addfile(member, stream)
 
 
 def _publish(partial: Path, path: Path) -> None:
@@ -118,10 +181,12 @@ def open_backup_reader(address: str) -> Generator[BackupReader]:
     """Open a backup for reading.
 
     Raises:
-        TwinError: there is no backup, or it is incomplete.
+        TwinError: there is no such file.
     """
     if is_object_address(address):
-        yield _ObjectsReader(FileStore(address))
+        store = FileStore(address)
+        store.list_files()  # `open_file` opens what was listed
+        yield BackupReader(address, store.open_file)
         return
     path = Path(address).expanduser()
     try:
@@ -129,7 +194,13 @@ def open_backup_reader(address: str) -> Generator[BackupReader]:
     except (OSError, tarfile.TarError) as error:
         raise _no_backup_error(address, str(error)) from error
     with tar:
-        yield _TarReader(tar, address)
+        yield BackupReader(address, partial(_open_in_tar, tar))
+
+
+def _open_in_tar(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    if (stream := tar.extractfile(name)) is None:
+        raise KeyError(name)  # a folder or a link
+    return stream
 
 
 def hash_file(file: Path) -> str:
@@ -138,133 +209,9 @@ def hash_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-class _TarWriter:
-    def __init__(self, tar: tarfile.TarFile) -> None:
-        self._tar = tar
-        self._saved_hashes: set[str] = set()
-
-    def add(self, file: Path, path: str, *, mode: int = 0) -> SavedFile:
-        saved = SavedFile(path, hash_file(file), file.stat().st_size, mode)
-        if saved.sha256 not in self._saved_hashes:
-            member = tarfile.TarInfo(f"{_FOLDER}/{saved.sha256}")
-            member.size = saved.bytes
-            with file.open("rb") as stream:
-                hashed_stream = _HashingStream(stream)
-                self._tar.addfile(member, hashed_stream)  # pyright: ignore[reportArgumentType]
-            if hashed_stream.sha256 != saved.sha256:
-                raise _changed_file_error(file)
-            self._saved_hashes.add(saved.sha256)
-        return saved
-
-
-class _HashingStream:
-    """A stream that hashes the bytes read from it."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._stream.read(size)
-        self._digest.update(block)
-        return block
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-
-class _ObjectsWriter:
-    def __init__(self, store: FileStore) -> None:
-        self.place = store
-        self._stored_names = set(store.list_files(_FOLDER))
-
-    def add(self, file: Path, path: str, *, mode: int = 0) -> SavedFile:
-        saved = SavedFile(path, hash_file(file), file.stat().st_size, mode)
-        name = f"{_FOLDER}/{saved.sha256}"
-        if name not in self._stored_names:
-            self.place.store_file(name, file)
-            if hash_file(file) != saved.sha256:
-                raise _changed_file_error(file)
-            self._stored_names.add(name)
-        return saved
-
-
-class _TarReader:
-    def __init__(self, tar: tarfile.TarFile, address: str) -> None:
-        self._tar, self._address = tar, address
-        try:
-            stream = tar.extractfile(RECORD_NAME)
-            text = stream.read() if stream else b""
-        except (KeyError, OSError, tarfile.TarError) as error:
-            raise _no_backup_error(address, f"no {RECORD_NAME} in it") from error
-        self.record = BackupRecord.from_json(text, address=address)
-
-    def write(self, saved: SavedFile, into: Path) -> None:
-        try:
-            stream = self._tar.extractfile(f"{_FOLDER}/{saved.sha256}")
-        except (KeyError, tarfile.TarError):
-            stream = None
-        if stream is None:
-            raise _damaged_content_error(self._address, saved)
-        with stream:
-            _write_verified(stream, saved, into, self._address)
-
-
-class _ObjectsReader:
-    def __init__(self, store: FileStore) -> None:
-        self._store = store
-        self._stored_names = set(store.list_files())
-        if RECORD_NAME not in self._stored_names:
-            raise _no_backup_error(store.address, f"no {RECORD_NAME} under it")
-        with store.open_file(RECORD_NAME) as stream:
-            self.record = BackupRecord.from_json(stream.read(), address=store.address)
-
-    def write(self, saved: SavedFile, into: Path) -> None:
-        name = f"{_FOLDER}/{saved.sha256}"
-        if name not in self._stored_names:
-            raise _damaged_content_error(self._store.address, saved)
-        with self._store.open_file(name) as stream:
-            _write_verified(stream, saved, into, self._store.address)
-
-
-def _write_verified(stream: IO[bytes], saved: SavedFile, into: Path, address: str) -> None:
-    digest = hashlib.sha256()
-    with translate_storage_errors(f"write {into}", into.parent):
-        into.parent.mkdir(parents=True, exist_ok=True)
-        with into.open("wb") as target:
-            while block := stream.read(_BLOCK_BYTES):
-                digest.update(block)
-                target.write(block)
-        if saved.mode:
-            into.chmod(saved.mode)
-    if digest.hexdigest() != saved.sha256:
-        raise _damaged_content_error(address, saved)
-
-
-def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
-
-
-def _changed_file_error(file: Path) -> TwinError:
-    return TwinError(
-        f"save {file}", found="it changed during the backup", next_step="back up again in a moment"
-    )
-
-
 def _no_backup_error(address: str, detail: str) -> TwinError:
     return TwinError(
         f"read the backup {address}",
         found=f"not a complete backup ({detail})",
         next_step="give a file or prefix that `twin backup` completed",
-    )
-
-
-def _damaged_content_error(address: str, saved: SavedFile) -> TwinError:
-    return TwinError(
-        f"read {saved.path} from the backup {address}",
-        found="the bytes differ from the saved ones, or are missing",
-        next_step="use another backup; nothing was changed",
     )

@@ -53,7 +53,7 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
             incomplete, or a restored table differs. In all cases the home is not created.
     """
     with open_backup_reader(address) as reader:
-        record = reader.record
+        record = reader.read_record()
         _check_empty(settings, record)
         staging = settings.home.with_name(f"{settings.home.name}.restoring")
         with _lock_staging_folder(staging):

@@ -12,6 +12,7 @@ omitted.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -63,7 +64,7 @@ def back_up(
             next_step="give the home (`--home`, TWIN_HOME), or start it once with `twin up`",
         )
     with (
-        open_backup_writer(address) as (writer, records),
+        open_backup_writer(address) as writer,
         tempfile.TemporaryDirectory(prefix="twin-backup-") as folder,
     ):
         scratch = Path(folder)
@@ -81,7 +82,7 @@ def back_up(
             files=tuple(_save_files(settings, writer, scratch, secrets=secrets)),
             tables=tables,
         )
-        records.append(record)
+        writer.finish(record)
     return record
 
 
@@ -132,8 +133,7 @@ def _save_table_file(
         return writer.add(Path(table_files.address, name), path)
     file = scratch / "object"
     with table_files.open_file(name) as stream, file.open("wb") as target:
-        while block := stream.read(1 << 20):
-            target.write(block)
+        shutil.copyfileobj(stream, target)
     return writer.add(file, path)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,34 +26,13 @@ from twin_resources.errors import TwinError
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class ErasureCertificate:
-    """One certificate.
-
-    Attributes:
-        kind: post, author or reader.
-        subject: `ErasureSubject.digest`.
-        ids: the sorted hashes of all erased identifiers.
-        runs: the number of 8-word runs that no decoded file contains any longer, and their hash.
-        places: store name → number of erased rows, files or traces.
-        proved: stores whose remaining content was decoded without a match.
-        tainted: checkpoints that are no longer served.
-    """
-
-    number: int
-    kind: str
-    subject: str
-    ids: tuple[str, ...]
-    runs: tuple[int, str]
-    places: dict[str, int]
-    proved: tuple[str, ...]
-    tainted: tuple[str, ...]
-    elsewhere: tuple[ManualStep, ...]
-    asked_at: str
-    done_at: str
+def certificate_path(home: Path, number: int) -> Path:
+    """Return the path of a request's certificate."""
+    return home / "forgetting" / f"certificate-{number}.json"
 
 
-def certify(
+def write_certificate(
+    home: Path,
     target: ErasureTarget,
     *,
     number: int,
@@ -62,36 +41,34 @@ def certify(
     elsewhere: list[ManualStep],
     asked_at: float,
     done_at: float,
-) -> ErasureCertificate:
-    """Return the certificate of a request with a proved erasure."""
+) -> Path:
+    """Write the certificate of a request with a proved erasure atomically; return its path.
+
+    Its field `ids` has the sorted hashes of all erased identifiers, and `runs` the number of 8-word
+    runs that no decoded file contains any longer, and their hash.
+
+    Args:
+        places: store name → number of erased rows, files or traces.
+        proved: stores whose remaining content was decoded without a match.
+    """
     runs = target.fingerprints.runs
-    # checkpoint hashes identify weights, not people; an erased author's checkpoints are all deleted
-    tainted_checkpoints = () if target.is_whole_author else tuple(sorted(target.checkpoints))
-    return ErasureCertificate(
-        number=number,
-        kind=target.subject.kind,
-        subject=target.subject.digest,
-        ids=tuple(sorted(hash_parts(identifier) for identifier in target.ids)),
-        runs=(int(runs.size), hashlib.sha256(runs.tobytes()).hexdigest()),
-        places=places,
-        proved=tuple(proved),
-        tainted=tainted_checkpoints,
-        elsewhere=tuple(elsewhere),
-        asked_at=_format_timestamp(asked_at),
-        done_at=_format_timestamp(done_at),
-    )
-
-
-def certificate_path(home: Path, number: int) -> Path:
-    """Return the path of a request's certificate."""
-    return home / "forgetting" / f"certificate-{number}.json"
-
-
-def write_certificate(path: Path, certificate: ErasureCertificate) -> Path:
-    """Write the certificate with its hash atomically."""
-    document = {"schema": SCHEMA, **asdict(certificate)}
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "number": number,
+        "kind": target.subject.kind,
+        "subject": target.subject.digest,
+        "ids": sorted(hash_parts(identifier) for identifier in target.ids),
+        "runs": [int(runs.size), hashlib.sha256(runs.tobytes()).hexdigest()],
+        "places": places,
+        "proved": proved,
+        # checkpoint hashes identify weights, not people; an erased author's are all deleted
+        "tainted": [] if target.is_whole_author else sorted(target.checkpoints),
+        "elsewhere": [asdict(step) for step in elsewhere],
+        "asked_at": _format_timestamp(asked_at),
+        "done_at": _format_timestamp(done_at),
+    }
     text = json.dumps(document | {"sha256": _hash_document(document)}, indent=2, sort_keys=True)
-    return replace_file(path, text + "\n")
+    return replace_file(certificate_path(home, number), text + "\n")
 
 
 def read_certificate(path: Path) -> dict[str, Any]:

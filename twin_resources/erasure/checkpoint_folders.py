@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
@@ -177,10 +179,7 @@ def _dataset_contains_target(
         return True  # the tag was removed, or the table was deleted
     if "split" in rows.columns:
         rows = rows.filter(rows["split"] == "train")
-    return any(
-        _references_target(row, target) or target.matches_value(row)
-        for row in rows.iter_rows(named=True)
-    )
+    return _contains_target(rows, target)
 
 
 def _posts_contain_target(
@@ -200,20 +199,11 @@ def _posts_contain_target(
         return True  # a tag was removed, or a table was deleted
     trained_ids = samples.filter(samples["split"] == "train")["document_id"].unique().to_list()
     rows = posts.filter(posts["document_id"].is_in(trained_ids))
-    return any(
-        _references_target(row, target) or target.matches_value(row)
-        for row in rows.iter_rows(named=True)
-    )
+    return _contains_target(rows, target)
 
 
-def _references_target(row: dict[str, Any], target: ErasureTarget) -> bool:
-    columns = ("sample_id", "document_id", "chunk_id", "trace_id")
-    if any(
-        isinstance(row.get(name), str) and target.matches_identifier(row[name]) for name in columns
-    ):
-        return True
-    lists: list[list[str]] = [row.get("context_chunk_ids") or [], row.get("voters") or []]
-    return any(target.matches_identifier(value) for values in lists for value in values)
+def _contains_target(rows: pl.DataFrame, target: ErasureTarget) -> bool:
+    return any(target.matches_value(row) for row in rows.iter_rows())
 
 
 def _weight_files(folder: Path) -> Iterator[Path]:

@@ -37,13 +37,13 @@ from twin_resources.longest_waits import MAX_WORKING_S
 PARTITIONS_NAME, PARTITION_TAG = "authors", "dagster/partition"
 # Matching rows of these tables are deleted. In the tables of `_CLEARED_COLUMNS`, only the listed
 # columns are cleared.
-_TABLES_WITH_DELETED_ROWS = (
-    *("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs"),
-    *("asset_check_executions", "run_tags", "bulk_actions"),
-    *("backfill_tags", "asset_daemon_asset_evaluations"),
-)
 _CLEARED_COLUMNS = {
     "asset_keys": ("last_materialization", "asset_details", "cached_status_data", "tags")
+}
+_TABLES = _CLEARED_COLUMNS.keys() | {
+    *("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs", "instigators"),
+    *("asset_check_executions", "run_tags", "bulk_actions", "backfill_tags", "jobs"),
+    "asset_daemon_asset_evaluations",
 }
 
 
@@ -99,9 +99,8 @@ class DagsterRecords:
         for run_id in list(self._find_runs_with_target(target)):
             self.dagster.delete_run(run_id)
             self.dagster.compute_log_manager.delete_logs(prefix=[run_id])
-            if folder := self._find_runs_folder():
-                for path in folder.glob(f"{run_id}.db*"):
-                    path.unlink()
+            for path in self._folder.glob(f"history/runs/{run_id}.db*"):
+                path.unlink()
             erased_count += 1
         if target.is_whole_author and self.dagster.has_dynamic_partition(
             PARTITIONS_NAME, target.author
@@ -117,15 +116,8 @@ class DagsterRecords:
         if engines and erased_count:
             # The three storages of an instance share one database.
             existing_tables = set(sa.inspect(engines[0]).get_table_names())
-            changed_tables = {
-                *_TABLES_WITH_DELETED_ROWS,
-                *_CLEARED_COLUMNS,
-                "instigators",
-                "jobs",
-                "runs",
-            }
-            rewrite_tables(engines[0], sorted(existing_tables & changed_tables))
-        for path in self._list_databases():
+            rewrite_tables(engines[0], sorted(existing_tables & (_TABLES | {"runs"})))
+        for path in sorted(self._folder.rglob("*.db")):
             rewrite_database(path)
         return erased_count
 
@@ -139,21 +131,11 @@ class DagsterRecords:
             for connection_context in self._open_storages():
                 with connection_context as connection:
                     locations += _find_tables_with_target(connection, target)
-        folder = self._folder()
-        if folder is None:
-            return locations
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        log_suffixes = ("-wal", "-shm", "-journal")  # read with their database
-        file_locations = (
-            (path, find_in_file(path, target))
-            for path in files
-            if not path.name.endswith(log_suffixes)
-        )
-        return locations + [
-            f"{path.relative_to(folder)}: {location}"
-            for path, location in file_locations
-            if location
-        ]
+        for path in sorted(path for path in self._folder.rglob("*") if path.is_file()):
+            is_log = path.name.endswith(("-wal", "-shm", "-journal"))  # read with their database
+            if not is_log and (location := find_in_file(path, target)):
+                locations.append(f"{path.relative_to(self._folder)}: {location}")
+        return locations
 
     def _find_runs_with_target(self, target: ErasureTarget) -> Iterator[str]:
         assert self.dagster is not None
@@ -177,10 +159,7 @@ class DagsterRecords:
             return any(target.matches_value(str(event)) for (event,) in events)
 
     def _logs_contain_target(self, run_id: str, target: ErasureTarget) -> bool:
-        folder = self._folder()
-        if folder is None:
-            return False
-        files = [path for path in (folder / run_id).rglob("*") if path.is_file()]
+        files = (path for path in (self._folder / run_id).rglob("*") if path.is_file())
         return any(find_in_file(path, target) for path in files)
 
     def _cancel(self, run: dg.DagsterRun) -> None:
@@ -211,19 +190,15 @@ class DagsterRecords:
             stores.append(events.run_connection(""))
         return stores
 
-    def _folder(self) -> Path | None:
-        """Return the folder of the instance's files (at least its logs), or None without one."""
-        folder = self.instance.settings.home / "dagster"
-        return folder if folder.is_dir() else None
+    @property
+    def _folder(self) -> Path:
+        """The folder of the instance's files, at least its logs; it may be missing."""
+        return self.instance.settings.home / "dagster"
 
     def _find_runs_folder(self) -> Path | None:
         """Return the folder of the event files, or None if events are stored on a server."""
-        folder = self.instance.settings.home / "dagster" / "history" / "runs"
+        folder = self._folder / "history" / "runs"
         return folder if folder.is_dir() else None
-
-    def _list_databases(self) -> list[Path]:
-        folder = self._folder()
-        return sorted(folder.rglob("*.db")) if folder else []
 
 
 @contextmanager
@@ -248,8 +223,7 @@ def open_records(instance: Installation) -> Generator[DagsterRecords]:
 
 def _tables(connection: Any) -> list[sa.Table]:
     metadata = sa.MetaData()
-    names = {*_TABLES_WITH_DELETED_ROWS, *_CLEARED_COLUMNS, "instigators", "jobs"}
-    metadata.reflect(connection, only=lambda name, _: name in names)
+    metadata.reflect(connection, only=lambda name, _: name in _TABLES)
     return list(metadata.sorted_tables)
 
 
@@ -257,22 +231,15 @@ def _find_tables_with_target(connection: Any, target: ErasureTarget) -> list[str
     return [
         table.name
         for table in _tables(connection)
-        if any(
-            _row_contains_target(dict(row), target)
-            for row in connection.execute(sa.select(table)).mappings()
-        )
+        if any(target.matches_value(tuple(row)) for row in connection.execute(sa.select(table)))
     ]
-
-
-def _row_contains_target(row: dict[str, Any], target: ErasureTarget) -> bool:
-    return any(target.matches_value(value) for value in row.values() if isinstance(value, str))
 
 
 def _erase_rows(connection: Any, target: ErasureTarget) -> int:
     erased_count = 0
     for table in _tables(connection):
         for row in connection.execute(sa.select(table)).mappings().all():
-            if not _row_contains_target(dict(row), target):
+            if not target.matches_value(tuple(row.values())):
                 continue
             is_this_row = table.c.id == row["id"]
             if table.name in _CLEARED_COLUMNS:

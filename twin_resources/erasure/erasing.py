@@ -15,18 +15,17 @@ because an export was running or an answer arrived, it is erased again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from twin_resources.erasure import journal
-from twin_resources.erasure.certificate import certificate_path, certify, write_certificate
+from twin_resources.erasure.certificate import certificate_path, write_certificate
 from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.data_stores import list_stores
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.home_files import FOLDER
 from twin_resources.erasure.journal import ErasureRequest
-from twin_resources.erasure.manual_steps import ManualStep, list_manual_steps
+from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.erasure.outbox_rows import OutboxRows
 from twin_resources.erasure.plan import POSTS, plan_erasure
 from twin_resources.erasure.state_store import StateStore
@@ -49,26 +48,8 @@ class RecordStore(DataStore, Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class CompletedErasure:
-    """A completed request.
-
-    Attributes:
-        places: store name → number of erased items.
-        certificate: the path of the certificate.
-        tainted: checkpoints that are no longer served.
-    """
-
-    number: int
-    kind: str
-    places: dict[str, int]
-    tainted: tuple[str, ...]
-    elsewhere: tuple[ManualStep, ...]
-    certificate: Path
-
-
-def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) -> CompletedErasure:
-    """Run or finish a request from the journal (`journal.open_request`).
+def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) -> Path:
+    """Run or finish a request of the journal (`journal.open_request`); return its certificate.
 
     Args:
         dagster: Dagster's records (`dagster_records.py`).
@@ -81,7 +62,8 @@ def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) ->
         request = journal.find_request(instance.state, number)
         if request.subject is None:
             _delete_fingerprints(instance, number)
-            return _read_completed(instance, request)
+            StateStore(instance).rewrite()  # a crash after closing may have prevented this step
+            return certificate_path(instance.settings.home, number)
         target = _load_or_make_plan(instance, request, request.subject)
         _remember_post(instance, target)
         dagster.end_active_runs(target)
@@ -185,7 +167,7 @@ def _close_request(
     target: ErasureTarget,
     stores: Sequence[DataStore],
     remaining: list[str],
-) -> CompletedErasure:
+) -> Path:
     number, state = request.number, instance.state
     accepted_deletions = journal.read_requested_deletions(state, number)
     accepted_deletions.pop(journal.POSTPONED, None)
@@ -198,7 +180,8 @@ def _close_request(
     )
     with state.read_transaction() as connection:
         closed_at = state.now(connection)
-    certificate = certify(
+    path = write_certificate(
+        instance.settings.home,
         target,
         number=number,
         places=journal.read_completed_steps(state, number),
@@ -207,9 +190,8 @@ def _close_request(
         asked_at=request.asked_at,
         done_at=closed_at,
     )
-    path = write_certificate(certificate_path(instance.settings.home, number), certificate)
     OutboxRows(instance).lift_tombstones(target, until=closed_at)
-    journal.close_request(state, number, str(path.name))
+    journal.close_request(state, number, path.name)
     store = StateStore(instance)
     store.rewrite()  # the journal contained the subject until it was closed
     if remaining_locations := store.find_remaining_in_file(target):
@@ -219,30 +201,7 @@ def _close_request(
             next_step="run `twin forget` again: a new request finds and removes it",
         )
     _delete_fingerprints(instance, number)
-    return CompletedErasure(
-        number,
-        target.subject.kind,
-        dict(certificate.places),
-        certificate.tainted,
-        tuple(manual_steps),
-        path,
-    )
-
-
-def _read_completed(instance: Installation, request: ErasureRequest) -> CompletedErasure:
-    from twin_resources.erasure.certificate import read_certificate
-
-    StateStore(instance).rewrite()  # a crash after closing may have prevented this step
-    path = certificate_path(instance.settings.home, request.number)
-    certificate = read_certificate(path)
-    return CompletedErasure(
-        request.number,
-        request.kind,
-        certificate["places"],
-        tuple(certificate["tainted"]),
-        tuple(ManualStep(**step) for step in certificate["elsewhere"]),
-        path,
-    )
+    return path
 
 
 def _fingerprints_path(instance: Installation, number: int) -> Path:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,22 +180,13 @@ def _remove_matching_lines(lines: Iterable[str], target: ErasureTarget) -> list[
 
 def _find_smallest_matching_span(lines: list[str], target: ErasureTarget) -> tuple[int, int]:
     """Return the first span of lines that contains the target and cannot shrink at either end."""
-    low, high = 1, len(lines)
-    while low < high:  # find the shortest prefix that contains the target
-        middle = (low + high) // 2
-        if target.matches_text("".join(lines[:middle])):
-            high = middle
-        else:
-            low = middle + 1
-    end = low
-    low, high = 0, end - 1
-    while low < high:  # then find the last start line of a span that still contains it
-        middle = (low + high + 1) // 2
-        if target.matches_text("".join(lines[middle:end])):
-            low = middle
-        else:
-            high = middle - 1
-    return low, end
+
+    def matches(begin: int, end: int) -> bool:
+        return target.matches_text("".join(lines[begin:end]))
+
+    # the shortest prefix that contains the target, then its last part that still does
+    end = 1 + bisect_left(range(1, len(lines)), True, key=lambda end: matches(0, end))
+    return bisect_left(range(1, end), True, key=lambda begin: not matches(begin, end)), end
 
 
 def _clean_json(path: Path, target: ErasureTarget) -> None:
@@ -203,16 +195,13 @@ def _clean_json(path: Path, target: ErasureTarget) -> None:
     except ValueError:
         path.unlink()  # a truncated document is useless
         return
-    remaining_document = _prune_document(document, target)
+    remaining_document = _prune(document, target)
+    if remaining_document is _REMOVED:
+        remaining_document = {}
     replace_file(path, json.dumps(remaining_document, indent=2, ensure_ascii=False) + "\n")
 
 
 _REMOVED = object()
-
-
-def _prune_document(value: Any, target: ErasureTarget) -> Any:
-    remaining_value = _prune(value, target)
-    return {} if remaining_value is _REMOVED else remaining_value
 
 
 def _prune(value: Any, target: ErasureTarget) -> Any:

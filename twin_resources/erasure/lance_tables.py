@@ -5,15 +5,15 @@ tag, index and file, and decoding the remaining files. Out of scope: the physica
 (`tables/upkeep.py`), old versions of objects in a bucket (`object_versions.py`).
 
 Tables are found by their folders, not by name. Rows are found by the project's column names
-(`DERIVATION_COLUMNS` marks rows derived from the value), by any other identifier column, and by the
-words of their texts. A row that only links to erased data (`LINK_COLUMNS`) stays, without the link.
-A table derived from all of an author's posts at once has no such column. `DERIVED_FROM_ALL_ROWS`
-lists these tables.
+(`DERIVATION_COLUMNS` marks rows derived from the value), by any other identifier, and by the words
+of their texts. A row that only refers to the target is deleted and rebuilt from the remaining data,
+and references to its key are not erased. A row that only links to erased data (`LINK_COLUMNS`)
+stays, without the link. A table derived from all of an author's posts at once has no such column.
+`DERIVED_FROM_ALL_ROWS` lists these tables.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ import polars as pl
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.object_versions import VersionedBucket, find_tables_bucket
+from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_place
 from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE as PASSAGES
@@ -47,9 +47,6 @@ DERIVATION_COLUMNS = (
     "reader",
     "_input_key",
 )
-# These columns only refer to the target. The row is deleted and rebuilt from the remaining data,
-# and references to its key are not erased.
-_REFERENCE_SUFFIXES = ("_id", "_ids", "_of", "_key", "_reader", "voters", "author", "path", "url")
 # These columns are lists of links to other rows. The entry is removed, and the row stays.
 LINK_COLUMNS = ("copies",)
 DERIVED_FROM_ALL_ROWS = STORED_TABLES
@@ -67,13 +64,11 @@ class MatchedRows:
 
     Attributes:
         keys: row keys of matching rows in the newest or any tagged version.
-        derived_keys: the subset of `keys` whose rows were derived from the target.
         linked_keys: keys of rows that only link to the target; disjoint from `keys`.
     """
 
     keys: set[str] = field(default_factory=set[str])
     linked_keys: set[str] = field(default_factory=set[str])
-    derived_keys: set[str] = field(default_factory=set[str])
 
 
 @dataclass(frozen=True)
@@ -92,28 +87,18 @@ class LanceTables:
                 continue
             for asset in self.assets(author):
                 erased_count += self._erase_rows(asset, author, target)
-        bucket = self._find_bucket()
-        if bucket is not None:
-            for author in self.list_author_folders(target):
-                bucket.remove_old_versions(f"{author}/")
+        for author in self.list_author_folders(target):
+            self._place.remove_old_versions(f"{author}/")
         return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
         locations: list[str] = []
-        bucket = self._find_bucket()
         for author in self.list_author_folders(target):
-            if bucket is None:
-                folder = Path(self.instance.tables.base_uri) / author
-                files = sorted(path for path in folder.rglob("*") if path.is_file())
-                locations += _find_in_files(
-                    ((f"{author}/{path.relative_to(folder)}", path) for path in files), target
-                )
-            else:
-                with tempfile.TemporaryDirectory(prefix="twin-proof-") as scratch:
-                    locations += _find_in_files(
-                        bucket.download(f"{author}/", Path(scratch)), target
-                    )
+            with tempfile.TemporaryDirectory(prefix="twin-proof-") as scratch:
+                for shown_path, path in self._place.download(f"{author}/", Path(scratch)):
+                    location = find_in_file(path, target)
+                    locations += [f"{shown_path}: {location}"] if location is not None else []
             locations += self._find_stale_indexes(author)
         return locations
 
@@ -123,12 +108,7 @@ class LanceTables:
         These are the author's folder and shared ones, or all folders for a reader, because a reader
         may have asked any author.
         """
-        bucket = self._find_bucket()
-        if bucket is not None:
-            names = bucket.list_folders()
-        else:
-            base = Path(self.instance.tables.base_uri)
-            names = [path.name for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
+        names = self._place.list_folders()
         if target.subject.kind == "reader":
             return sorted(names)
         # The names of shared folders begin with "_", which slugs never do.
@@ -136,25 +116,24 @@ class LanceTables:
 
     def assets(self, author: str) -> list[str]:
         """Return the names of an author's tables."""
-        bucket = self._find_bucket()
-        if bucket is not None:
-            names = bucket.list_folders(f"{author}/")
-        else:
-            folder = Path(self.instance.tables.base_uri) / author
-            names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        names = self._place.list_folders(f"{author}/")
         return sorted(name.removesuffix(".lance") for name in names if name.endswith(".lance"))
 
-    def find_rows(
-        self, asset: str, author: str, target: ErasureTarget, *, by_text: bool = True
-    ) -> MatchedRows:
-        """Return the rows that contain the target in the newest version or any tagged one.
+    def find_derived_keys(self, asset: str, author: str, target: ErasureTarget) -> set[str]:
+        """Return the keys of rows derived from the target in the newest or any tagged version."""
+        derived_keys: set[str] = set()
+        for table in self._versions(asset, author):
+            columns = [name for name in DERIVATION_COLUMNS if name in table.columns]
+            for row in _read_rows(table, columns):
+                if any(_references_target(row[name], target) for name in columns):
+                    derived_keys.add(str(row[table.row_key]))
+        return derived_keys
 
-        Args:
-            by_text: whether to read every text, or only the identifier columns.
-        """
+    def find_rows(self, asset: str, author: str, target: ErasureTarget) -> MatchedRows:
+        """Return the rows that contain the target in the newest version or any tagged one."""
         matched_rows = MatchedRows()
         for table in self._versions(asset, author):
-            _scan_version(table, target, matched_rows, by_text=by_text)
+            _scan_version(table, target, matched_rows)
             if asset in DERIVED_FROM_ALL_ROWS and target.subject.kind == "post":
                 rows = store.read_columns(table, [table.row_key])
                 matched_rows.keys |= set(rows[table.row_key].to_list())
@@ -258,19 +237,12 @@ class LanceTables:
         for asset in assets:
             # The lease blocks writers while the folder is deleted.
             with tables.state.lease(lease_name(tables.uri(asset, author)), wait_s=MAX_WORKING_S):
-                bucket = self._find_bucket()
-                if bucket is not None:
-                    bucket.remove(f"{author}/{asset}.lance/")
-                else:
-                    shutil.rmtree(Path(tables.base_uri) / author / f"{asset}.lance")
-        if self._find_bucket() is None:
-            shutil.rmtree(Path(tables.base_uri) / author, ignore_errors=False)
+                self._place.remove(f"{author}/{asset}.lance/")
+        self._place.remove(f"{author}/")
         return len(assets)
 
     def _find_stale_indexes(self, author: str) -> list[str]:
         """Return unused index folders, which still contain the words in packed form."""
-        if self._find_bucket() is not None:
-            return []  # the bucket's old object versions are deleted, including index folders
         stale_indexes: list[str] = []
         tables = self.instance.tables
         for asset in self.assets(author):
@@ -282,8 +254,7 @@ class LanceTables:
                 for index in cast("Sequence[Any]", table.dataset.describe_indices())
                 for segment in index.segments
             }
-            folder = Path(tables.uri(asset, author)) / "_indices"
-            existing_ids = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+            existing_ids = self._place.list_folders(f"{author}/{asset}.lance/_indices/")
             stale_indexes += [
                 f"{author}/{asset}: an old index"
                 for name in existing_ids
@@ -291,69 +262,48 @@ class LanceTables:
             ]
         return stale_indexes
 
-    def _find_bucket(self) -> VersionedBucket | None:
-        return find_tables_bucket(self.instance.tables)
+    @property
+    def _place(self) -> VersionedBucket | LocalFolder:
+        return open_place(self.instance.tables.base_uri)
 
 
-def _find_in_files(files: Iterator[tuple[str, Path]], target: ErasureTarget) -> list[str]:
-    locations: list[str] = []
-    for shown_path, path in files:
-        location = find_in_file(path, target)
-        if location is not None:
-            locations.append(f"{shown_path}: {location}")
-    return locations
-
-
-def _scan_version(
-    table: StoredTable, target: ErasureTarget, matched: MatchedRows, *, by_text: bool
-) -> None:
-    """Add one version's rows that contain the target to `matched`."""
-    columns = [name for name in table.dataset.schema.names if name in _text_columns(table)]
-    derivation_columns = [name for name in columns if name in DERIVATION_COLUMNS]
-    reference_columns = [
-        name
-        for name in columns
-        if name.endswith(_REFERENCE_SUFFIXES) and name not in derivation_columns
-    ]
-    link_columns = [name for name in columns if name in LINK_COLUMNS] if by_text else []
-    text_columns = [name for name in columns if not name.startswith("_")] if by_text else []
-    text_columns = [name for name in text_columns if name not in link_columns]
-    columns_to_read = list(
-        dict.fromkeys(
-            [table.row_key, *derivation_columns, *reference_columns, *text_columns, *link_columns]
-        )
-    )
-    batches = cast(
-        "Iterator[Any]", table.dataset.to_batches(columns=columns_to_read, batch_size=_BATCH_ROWS)
-    )
+def _read_rows(table: StoredTable, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one version with their key and these columns."""
+    names = list(dict.fromkeys([table.row_key, *columns]))
+    batches = cast("Iterator[Any]", table.dataset.to_batches(columns=names, batch_size=_BATCH_ROWS))
     for batch in batches:
-        for row in cast("pl.DataFrame", pl.from_arrow(batch)).iter_rows(named=True):
-            key = str(row[table.row_key])
-            is_derived = any(_references_target(row[name], target) for name in derivation_columns)
-            if is_derived:
-                matched.derived_keys.add(key)
-            if (
-                is_derived
-                or key in target.ids
-                or any(_references_target(row[name], target) for name in reference_columns)
-                or any(target.matches_value(row[name]) for name in text_columns)
-            ):
-                matched.keys.add(key)
-            elif any(target.matches_value(row[name]) for name in link_columns):
-                matched.linked_keys.add(key)
+        yield from cast("pl.DataFrame", pl.from_arrow(batch)).iter_rows(named=True)
 
 
-def _text_columns(table: StoredTable) -> set[str]:
+def _scan_version(table: StoredTable, target: ErasureTarget, matched: MatchedRows) -> None:
+    """Add one version's rows that contain the target to `matched`."""
+    columns = _text_columns(table)
+    derivation_columns = [name for name in columns if name in DERIVATION_COLUMNS]
+    link_columns = [name for name in columns if name in LINK_COLUMNS]
+    text_columns = [name for name in columns if name[0] != "_" and name not in LINK_COLUMNS]
+    for row in _read_rows(table, columns):
+        key = str(row[table.row_key])
+        if (
+            key in target.ids
+            or any(_references_target(row[name], target) for name in derivation_columns)
+            or any(target.matches_value(row[name]) for name in text_columns)
+        ):
+            matched.keys.add(key)
+        elif any(target.matches_value(row[name]) for name in link_columns):
+            matched.linked_keys.add(key)
+
+
+def _text_columns(table: StoredTable) -> list[str]:
     """Return the columns that may contain texts, which excludes vectors and numbers."""
     import pyarrow.types as of
 
-    columns: set[str] = set()
+    columns: list[str] = []
     for column in cast("Sequence[Any]", table.dataset.schema):
         data_type = column.type
         while of.is_list(data_type) or of.is_large_list(data_type):
             data_type = data_type.value_type
         if of.is_string(data_type) or of.is_large_string(data_type) or of.is_struct(data_type):
-            columns.add(column.name)
+            columns.append(column.name)
     return columns
 
 

@@ -1,35 +1,24 @@
-"""List, download and delete objects of the tables' bucket, including old versions.
+"""List, download and delete files of a folder, or objects of a bucket with old versions.
 
-Scope: objects with all their versions, through boto3.
+Scope: one interface for both; objects with all their versions, through boto3.
 Out of scope: the contents of objects (`lance_tables.py`), reading tables (Lance does that).
 API: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html. Deleting an
 object of a versioned bucket only adds a marker; its content is deleted only by `VersionId`.
 """
 # pyright: strict
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false, reportMissingImports=false
-# The lines above are for boto3, which has no types.
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.object_store import s3_client, split_address
 
 _MAX_KEYS_PER_REQUEST = 1_000  # the API's maximum
-# Lance's option names (https://lance.org/guide/object_store/) → boto3's arguments.
-_CLIENT_ARGUMENTS = {
-    "endpoint_url": ("aws_endpoint", "AWS_ENDPOINT", "AWS_ENDPOINT_URL"),
-    "aws_access_key_id": ("aws_access_key_id", "AWS_ACCESS_KEY_ID"),
-    "aws_secret_access_key": ("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
-    "aws_session_token": ("aws_session_token", "AWS_SESSION_TOKEN"),
-    "region_name": ("aws_region", "AWS_REGION", "AWS_DEFAULT_REGION"),
-}
 
 
 @dataclass(frozen=True)
@@ -117,50 +106,52 @@ class VersionedBucket:
         return len(versions)
 
 
-def find_tables_bucket(tables: Tables) -> VersionedBucket | None:
-    """Return the bucket of the tables, or None if they are in a folder.
+@dataclass(frozen=True)
+class LocalFolder:
+    """A folder of files, with the methods of `VersionedBucket`; it has no old versions."""
+
+    base: Path
+
+    def list_folders(self, path: str = "") -> list[str]:
+        """Return the names of the folders directly under a path."""
+        return [entry.name for entry in (self.base / path).glob("*/")]
+
+    def download(self, folder: str, scratch: Path) -> Iterator[tuple[str, Path]]:
+        """Yield the name and the path of every file under a path."""
+        del scratch  # the files are read where they are
+        yield from ((name, self.base / name) for name in self.list_objects(folder))
+
+    def list_objects(self, path: str) -> list[str]:
+        """Return the name of every file under a path."""
+        files = (file for file in (self.base / path).rglob("*") if file.is_file())
+        return sorted(file.relative_to(self.base).as_posix() for file in files)
+
+    def remove(self, path: str) -> int:
+        """Delete a folder; return the number of its files."""
+        count = len(self.list_objects(path))
+        shutil.rmtree(self.base / path)
+        return count
+
+    def remove_old_versions(self, path: str) -> int:
+        """Do nothing, as a folder keeps no old versions."""
+        del path
+        return 0
+
+
+def open_place(address: str) -> VersionedBucket | LocalFolder:
+    """Return the folder or the part of a bucket at an address.
 
     Raises:
-        TwinError: see `open_bucket`.
+        TwinError: the store is neither a folder nor S3, or boto3 is not installed.
     """
-    return open_bucket(tables.base_uri, tables.storage_options)
-
-
-def open_bucket(
-    base_uri: str, storage_options: Mapping[str, str] | None = None
-) -> VersionedBucket | None:
-    """Return the part of a bucket under an address, or None if the address is a folder.
-
-    Args:
-        storage_options: options under Lance's names; missing options come from the environment.
-
-    Raises:
-        TwinError: the store is not S3, or boto3 is not installed.
-    """
-    scheme, separator, path = base_uri.partition("://")
+    scheme, separator, _ = address.partition("://")
     if not separator:
-        return None
+        return LocalFolder(Path(address))
     if scheme != "s3":
         raise TwinError(
-            f"delete in {base_uri}",
+            f"delete in {address}",
             found=f"a store of type {scheme!r}, whose old versions this code cannot list",
             next_step="move the tables to a folder or to s3://",
         )
-    try:
-        import boto3
-    except ImportError as error:
-        raise TwinError(
-            f"delete in {base_uri}",
-            found="boto3 is not installed",
-            next_step="run pip install 'llm-twin[aws]'",
-        ) from error
-    options = {name.lower(): value for name, value in (storage_options or {}).items()}
-    arguments: dict[str, str] = {}
-    for argument, (name, *variables) in _CLIENT_ARGUMENTS.items():
-        values = [options.get(name), *(os.environ.get(variable) for variable in variables)]
-        value = next((candidate for candidate in values if candidate), None)
-        if value:
-            arguments[argument] = value
-    bucket, _, prefix = path.partition("/")
-    client: Any = boto3.client("s3", **arguments)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    return VersionedBucket(client, bucket, f"{prefix.rstrip('/')}/" if prefix else "")
+    bucket, prefix = split_address(address)
+    return VersionedBucket(s3_client(), bucket, f"{prefix}/" if prefix else "")

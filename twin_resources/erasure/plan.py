@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Set
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -21,21 +21,13 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
-from twin_resources.erasure.trace_store import (
-    ErasableObservation,
-    belongs_to_target,
-    make_trace_store,
-)
+from twin_resources.erasure.trace_store import belongs_to_target, make_trace_store
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.trace_texts import extract_question
 from twin_resources.quality.ledger import ledger_tables as ledger
 
 POSTS = "raw_posts"
 _TEXTS = ("raw_posts", "cleaned_documents")
-
-
-class _Traces(Protocol):
-    def iter_observations(self) -> Iterator[ErasableObservation]: ...
 
 
 def plan_erasure(
@@ -51,10 +43,12 @@ def plan_erasure(
     tables, collector = LanceTables(instance), FingerprintCollector()
     if subject.kind == "post":
         target = _follow_derived_rows(tables, target)
-        for text in _read_own_texts(tables, target):
-            collector.add(text)
-        for text in _read_other_post_texts(instance, target):
-            collector.exclude_shared(text)
+        for asset in tables.assets(target.author):
+            for text in tables.own_texts(asset, target.author, target):
+                collector.add(text)
+        for asset in _TEXTS:
+            for text in _read_post_texts(instance, target.author, excluded=target, asset=asset):
+                collector.exclude_shared(text)
         target = replace(target, fingerprints=collector.fingerprints())
     traces, shown_to = _find_traces(instance, target)
     target = replace(
@@ -134,9 +128,8 @@ def _make_initial_target(instance: Installation, subject: ErasureSubject) -> Era
 def _display_name(instance: Installation, slug: str) -> str:
     has_author_file = (instance.settings.authors_dir / f"{slug}.toml").is_file()
     name = read_author(instance.settings, slug).name if has_author_file else ""
-    is_known = has_author_file or slug in LanceTables(instance).list_author_folders(
-        _make_slug_target(slug)
-    )
+    target = ErasureTarget(ErasureSubject("author", slug, slug), names=frozenset({slug}))
+    is_known = has_author_file or slug in LanceTables(instance).list_author_folders(target)
     if not is_known and slug not in instance.registry.authors():
         raise TwinError(
             f"forget the author {slug!r}",
@@ -147,10 +140,6 @@ def _display_name(instance: Installation, slug: str) -> str:
     return name if " " in name.strip() else ""
 
 
-def _make_slug_target(slug: str) -> ErasureTarget:
-    return ErasureTarget(ErasureSubject("author", slug, slug), names=frozenset({slug}))
-
-
 def _follow_derived_rows(tables: LanceTables, target: ErasureTarget) -> ErasureTarget:
     """Add the keys of rows derived from the target, until no new key is found."""
     while True:
@@ -158,7 +147,7 @@ def _follow_derived_rows(tables: LanceTables, target: ErasureTarget) -> ErasureT
         chunks: set[str] = set()
         for author in tables.list_author_folders(target):
             for asset in tables.assets(author):
-                matched_keys = tables.find_rows(asset, author, target, by_text=False).derived_keys
+                matched_keys = tables.find_derived_keys(asset, author, target)
                 derived_keys |= matched_keys
                 if "chunk" in asset or asset == "embeddings":
                     chunks |= matched_keys
@@ -167,16 +156,6 @@ def _follow_derived_rows(tables: LanceTables, target: ErasureTarget) -> ErasureT
         target = replace(
             target, ids=target.ids | derived_keys, chunks=target.chunks | frozenset(chunks)
         )
-
-
-def _read_own_texts(tables: LanceTables, target: ErasureTarget) -> Iterator[str]:
-    for asset in tables.assets(target.author):
-        yield from tables.own_texts(asset, target.author, target)
-
-
-def _read_other_post_texts(instance: Installation, target: ErasureTarget) -> Iterator[str]:
-    for asset in _TEXTS:
-        yield from _read_post_texts(instance, target.author, excluded=target, asset=asset)
 
 
 def _read_post_texts(
@@ -215,9 +194,8 @@ def _find_traces(instance: Installation, target: ErasureTarget) -> tuple[set[str
             or target.matches_value(dict(row))
             or _contains_target_passage(row, target)
         }
-    store = cast("_Traces", make_trace_store(instance))
     providers: dict[str, str] = {}
-    for observation in store.iter_observations():
+    for observation in make_trace_store(instance).iter_observations():
         if belongs_to_target(observation, target) or _contains_target_passage(
             observation.row, target
         ):
@@ -237,10 +215,8 @@ def _contains_target_passage(row: Any, target: ErasureTarget) -> bool:
         )
         passage_ids = metadata_values.get("twin.chunks") or ""
     id_list: str = passage_ids if isinstance(passage_ids, str) else json.dumps(passage_ids)
-    return (
-        any(part.strip(" []\"'") in target.chunks for part in id_list.split(","))
-        if id_list
-        else False
+    return bool(id_list) and any(
+        part.strip(" []\"'") in target.chunks for part in id_list.split(",")
     )
 
 
@@ -284,8 +260,7 @@ def _read_request_texts(
         for row in connection.execute(sa.select(*columns)):
             is_own = row.reader == reader if is_reader else row.trace_id in target.traces
             yield is_own, row.text
-    store = cast("_Traces", make_trace_store(instance))
-    for observation in store.iter_observations():
+    for observation in make_trace_store(instance).iter_observations():
         yield (
             observation.trace_id in target.traces,
             extract_question(observation.row.get("input"), ""),

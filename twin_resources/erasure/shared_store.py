@@ -8,14 +8,11 @@ this host cannot erase (`manual_steps.py`).
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.object_versions import open_bucket
-from twin_resources.storage.places import FileStore
+from twin_resources.erasure.object_versions import open_place
 
 
 @dataclass(frozen=True)
@@ -27,15 +24,7 @@ class SharedStore:
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        erased_count = 0
-        for folder in self._folders(target):
-            bucket = open_bucket(self._address)
-            if bucket is not None:
-                erased_count += bucket.remove(f"{folder}/")
-            else:
-                erased_count += len(FileStore(self._address).list_files(folder))
-                shutil.rmtree(Path(self._address, folder))
-        return erased_count
+        return sum(open_place(self._address).remove(f"{name}/") for name in self._folders(target))
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
@@ -53,10 +42,7 @@ class SharedStore:
         """
         if not self._address:
             return []
-        bucket, file_store = open_bucket(self._address), FileStore(self._address)
-        names = (
-            bucket.list_objects("checkpoints/") if bucket else file_store.list_files("checkpoints")
-        )
+        names = open_place(self._address).list_objects("checkpoints/")
         folders = {tuple(name.split("/")[:3]) for name in names}
         return sorted(
             "/".join(parts)

@@ -85,10 +85,8 @@ class StateStore:
         locations: list[str] = []
         with self.instance.state.read_transaction() as connection:
             for table in _tables(connection):
-                rows = connection.execute(sa.select(table)).mappings()
-                locations += [
-                    table.name for row in rows if _row_contains_target(dict(row), target)
-                ][:3]
+                rows = connection.execute(sa.select(table))
+                locations += [table.name for row in rows if target.matches_value(tuple(row))][:3]
         return locations
 
     def find_remaining_in_file(self, target: ErasureTarget) -> list[str]:
@@ -105,10 +103,6 @@ def _tables(connection: sa.Connection) -> list[sa.Table]:
     return list(metadata.sorted_tables)
 
 
-def _row_contains_target(row: Mapping[str, Any], target: ErasureTarget) -> bool:
-    return any(value is not None and target.matches_value(value) for value in row.values())
-
-
 def _erase_from_table(connection: sa.Connection, table: sa.Table, target: ErasureTarget) -> int:
     erased_count = 0
     if table.name == KEYS_TABLE:
@@ -122,7 +116,7 @@ def _erase_from_table(connection: sa.Connection, table: sa.Table, target: Erasur
     rows = connection.execute(sa.select(table)).mappings().all()
     for row in rows:
         values = dict(row)
-        if not _row_contains_target(values, target):
+        if not target.matches_value(tuple(values.values())):
             continue
         erased_count += 1
         is_this_row = sa.and_(*(column == values[column.name] for column in table.primary_key))

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.erasure import journal
-from twin_resources.erasure.data_store import DataStore, Installation
+from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget, hash_parts
 from twin_resources.erasure.sqlite_files import (
@@ -40,7 +40,7 @@ from twin_resources.observability.langfuse.client import LangfuseClient, TraceSt
 from twin_resources.observability.langfuse.datasets import dataset_items
 
 _IDS_PER_DELETE = 500
-NOT_FOUND, METHOD_NOT_ALLOWED, TOO_MANY_REQUESTS = 404, 405, 429
+NOT_FOUND, TOO_MANY_REQUESTS = 404, 429
 TRACES_PER_REQUEST = 500  # 17 KB of ids
 EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name for an experiment's outermost spans
 
@@ -184,37 +184,24 @@ class LangfuseTraces:
         return count
 
     def _delete_traces(self, trace_ids: Sequence[str]) -> None:
-        """Delete traces in batches, or one by one if the server has no batch route."""
         for start in range(0, len(trace_ids), TRACES_PER_REQUEST):
             batch = trace_ids[start : start + TRACES_PER_REQUEST]
-            try:
-                with self._record_deletions(
-                    *(hash_parts("trace", trace) for trace in batch),
-                    is_absence_allowed=False,
-                ):
-                    self.client.delete_traces(batch)
-            except TraceStoreError as error:
-                if error.status not in (NOT_FOUND, METHOD_NOT_ALLOWED):
-                    raise
-                for trace_id in batch:
-                    with self._record_deletions(hash_parts("trace", trace_id)):
-                        self.client.delete_trace(trace_id)
+            with self._record_deletions(*(hash_parts("trace", trace) for trace in batch)):
+                self.client.delete_traces(batch)
 
     @contextmanager
-    def _record_deletions(self, *hashes: str, is_absence_allowed: bool = True) -> Generator[None]:
+    def _record_deletions(self, *hashes: str) -> Generator[None]:
         """Record in the journal that a deletion was accepted or postponed.
 
-        Args:
-            is_absence_allowed: whether 404 counts as accepted, because the object is already
-                deleted or this server has no such route. `find_remaining` reports the objects that
-                the server still returns.
+        404 counts as accepted, because the object is already deleted or this server has no such
+        route. `find_remaining` reports the objects that the server still returns.
         """
         try:
             yield
         except TraceStoreError as error:
             if error.status == TOO_MANY_REQUESTS:
                 journal.record_deletions(self.instance.state, self.request, [journal.POSTPONED])
-            if error.status != NOT_FOUND or not is_absence_allowed:
+            if error.status != NOT_FOUND:
                 raise
         journal.record_deletions(self.instance.state, self.request, hashes)
 
@@ -237,7 +224,7 @@ def _score_trace_id(score: Mapping[str, Any]) -> str:
     return str(subject.get("traceId") or subject_id or "")
 
 
-def make_trace_store(instance: Installation, request: int = 0) -> DataStore:
+def make_trace_store(instance: Installation, request: int = 0) -> EmbeddedTraces | LangfuseTraces:
     """Return the configured trace store, for a request of the journal."""
     if not instance.settings.has_real_langfuse:
         return EmbeddedTraces(instance)

@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 
 from tests.graph.erasure.planted import POST_WORD, decoded
-from tests.graph.s3 import client_of, storage_options
+from tests.graph.s3 import client_of, name_in_environment, storage_options
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.object_versions import VersionedBucket, find_tables_bucket
+from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_place
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
@@ -40,7 +40,10 @@ def client(s3_endpoint: str) -> Any:
 
 
 @pytest.fixture
-def instance(home: Settings, s3_endpoint: str, client: Any) -> Iterator[Installation]:
+def instance(
+    home: Settings, s3_endpoint: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Installation]:
+    name_in_environment(monkeypatch, s3_endpoint)
     options = storage_options(s3_endpoint)
     state = State.open(home.state_address)
     tables = Tables(f"s3://{BUCKET}/twin", state=state, storage_options=options)
@@ -117,8 +120,7 @@ def test_deleted_objects_of_an_author_leave_no_version(
 def test_each_version_of_an_object_is_read_as_it_was(
     instance: Installation, client: Any, tmp_path: Path
 ) -> None:
-    bucket = find_tables_bucket(instance.tables)
-    assert bucket is not None
+    bucket = open_place(instance.tables.base_uri)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     for body in (b"one", b"two", b"three"):
@@ -163,7 +165,7 @@ def test_versions_are_deleted_a_thousand_at_a_time_and_a_refusal_is_told() -> No
         VersionedBucket(client, "closed", "twin/")._delete(versions[:3])
 
 
-def test_a_store_whose_versions_cannot_be_listed_is_refused(instance: Installation) -> None:
-    assert find_tables_bucket(Tables("/a/folder", state=instance.state)) is None
+def test_a_store_whose_versions_cannot_be_listed_is_refused() -> None:
+    assert open_place("/a/folder") == LocalFolder(Path("/a/folder"))
     with pytest.raises(TwinError, match="move the tables to a folder or to s3"):
-        find_tables_bucket(Tables("gs://bucket/twin", state=instance.state))
+        open_place("gs://bucket/twin")

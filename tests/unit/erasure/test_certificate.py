@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from twin_resources.erasure.certificate import (
-    certificate_path,
-    certify,
     read_certificate,
     write_certificate,
 )
@@ -27,11 +25,10 @@ GONE = ErasureTarget(
 
 
 def written(home: Path) -> Path:
-    certificate = certify(
-        GONE, number=3, places={"tables": 4}, proved=["tables"], elsewhere=[], asked_at=0.0,
+    return write_certificate(
+        home, GONE, number=3, places={"tables": 4}, proved=["tables"], elsewhere=[], asked_at=0.0,
         done_at=60.0,
     )  # fmt: skip
-    return write_certificate(certificate_path(home, 3), certificate)
 
 
 def test_it_names_nothing_and_everybody_who_asked_can_check_it(tmp_path: Path) -> None:
