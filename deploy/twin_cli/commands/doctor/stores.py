@@ -144,7 +144,7 @@ def _write_probe_table(base: str) -> None:
     Raises:
         TwinError: one of these steps failed; the error names the cause.
     """
-    from twin_resources.erasure.object_versions import open_bucket
+    from twin_resources.erasure.object_versions import open_place
 
     lance: Any = import_module("lance")
     arrow: Any = import_module("pyarrow")
@@ -152,16 +152,14 @@ def _write_probe_table(base: str) -> None:
     uri, row = f"{base}/{name}/row.lance", arrow.table({"number": [1]})
     # Retries do not fix a wrong address.
     options = {"client_max_retries": "0", "connect_timeout": f"{TIMEOUT_S:.0f}s"}
-    bucket = open_bucket(base)
     action = "write, read and delete a small table"
     try:
         with translate_storage_errors(action, uri, default=UnreachableError):
             lance.write_dataset(row, uri, storage_options=options)
             read_row = lance.dataset(uri, storage_options=options).to_table()
     finally:
-        if bucket is not None:
-            with translate_storage_errors(action, uri, default=UnreachableError):
-                bucket.remove(f"{name}/")
+        with translate_storage_errors(action, uri, default=UnreachableError):
+            open_place(base).remove(f"{name}/")
     if read_row != row:
         raise TwinError(
             action,
