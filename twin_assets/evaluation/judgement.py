@@ -260,11 +260,12 @@ def _measure_and_judge(
     is_first_verdict: bool,
 ) -> JudgedEvaluation:
     author, servers = setup.author, setup.servers
-    # also for a version with full weights
-    base_gguf: str | None = read_manifest(Path(version.folder)).base["gguf"]
     starters = ServerStarters(
         candidate=lambda: servers.serve_version(version),
-        base=lambda: servers.serve(base_gguf, alias=servers.base_alias),
+        # `version.base_gguf` is the version's own file if it has full weights
+        base=lambda: servers.serve(
+            read_manifest(Path(version.folder)).base["gguf"], alias=servers.base_alias
+        ),
         engine=servers.engine,
     )
     evaluation, side_by_side = measure(
