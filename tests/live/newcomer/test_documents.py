@@ -11,7 +11,6 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 PYTHON = blocks("python")
 
 
-@pytest.mark.drawn(8)
 @pytest.mark.parametrize("line", [line for line, row in LINES.items() if isinstance(row, Typed)])
 def test_a_line_of_a_document(
     newcomer: Newcomer, line: str, request: pytest.FixtureRequest
