@@ -183,6 +183,7 @@ def assert_one_answers(home: ChaosHome) -> None:
         assert ([named.version] if named else []) == served
 
 
+@pytest.mark.drawn(2, of="long flows")
 @pytest.mark.parametrize("rounds", [1, pytest.param(len(LEFT_BYTES), marks=pytest.mark.long)])
 def test_a_full_disk_is_named_and_loses_nothing(chaos: ChaosHome, rounds: int) -> None:
     if chaos.disk is None:

@@ -105,7 +105,7 @@ def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
     assert workplace.registry.get("ada", 1).state == "refused"
 
 
-@pytest.mark.drawn(1, of="candidates of other data")
+@pytest.mark.drawn(2, of="long flows")
 def test_data_of_another_author_are_known_by_the_control(measured: Workplace) -> None:
     workplace = measured
     [hand] = [one for one in bundled_writers(exclude=[]) if one.name == AUTHOR]

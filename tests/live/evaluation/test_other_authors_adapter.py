@@ -57,7 +57,7 @@ def train_adapter_of_others(instance: dg.DagsterInstance, author: str) -> dict[s
     return metadata_of(result, "other_authors_adapter")
 
 
-@pytest.mark.drawn(1, of="candidates of other data")
+@pytest.mark.drawn(2, of="long flows")
 def test_it_is_trained_once_and_then_candidates_must_beat_it(
     workplace: Workplace,
     instance: dg.DagsterInstance,

@@ -60,6 +60,7 @@ def hosts(
         yield made
 
 
+@pytest.mark.drawn(2, of="long flows")
 def test_the_tasks_start_on_empty_disks(
     hosts: dict[str, Host], tasks: dict[str, dict[str, Any]]
 ) -> None:

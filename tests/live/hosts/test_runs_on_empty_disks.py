@@ -69,7 +69,7 @@ def ran(host: Host, what: str) -> Mapping[str, Any]:
     return said["facts"]
 
 
-@pytest.mark.drawn(1, of="several hosts")
+@pytest.mark.drawn(2, of="long flows")
 def test_an_import_a_training_and_a_gate_begin_on_empty_disks(
     four: list[Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

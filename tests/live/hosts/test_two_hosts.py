@@ -90,7 +90,7 @@ def has(host: Host, number: int) -> bool:
     )
 
 
-@pytest.mark.drawn(1, of="several hosts")
+@pytest.mark.drawn(2, of="long flows")
 def test_a_release_and_a_rollback_reach_a_host_that_began_empty(
     hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
