@@ -19,7 +19,7 @@ from twin_assets.corpus.cleaning_account import sum_counts
 from twin_assets.corpus.exported import Exports
 from twin_assets.corpus.importers.folders import Folder, PostFile
 from twin_assets.corpus.importers.git_blame import GitError
-from twin_assets.corpus.sources import SCRATCH, FailedSource, find_sources
+from twin_assets.corpus.sources import FailedSource, find_sources
 
 _MAX_FILES_PER_COMMIT = 20
 _MAX_FILES_IN_FIRST_COMMIT = 3
@@ -126,7 +126,7 @@ def take_inventory(
     sources: Sequence[str | Path],
     *,
     include: Sequence[str] = (),
-    scratch: Path = SCRATCH,
+    scratch: Path | None = None,
 ) -> Inventory:
     """Scan an author's sources, and parse the exports.
 

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
 
 from twin_assets.corpus.exported import Exports
 from twin_assets.corpus.importers import feed
@@ -43,9 +42,6 @@ from twin_resources.storage.sources.listing import is_feed
 
 IMPORT_VERSION = "6"
 """Version of `importing.read_rows` and of the importers; if it changes, all sources are reread."""
-
-SCRATCH = Path(gettempdir())
-"""Folder for copies of feeds and of exports in S3, unless another one is given."""
 
 _EXPORT = re.compile(
     r"\.(?:zip|tar|tgz|tar\.\w+|gz|bz2|xz|csv|js|json|xml|atom|rss|bin|download)$", re.IGNORECASE
@@ -106,7 +102,7 @@ class AuthorSources:
 
 
 def find_sources(
-    sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path = SCRATCH
+    sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path | None = None
 ) -> AuthorSources:
     """Inspect every source: folders are scanned and exports listed, but nothing is parsed.
 
@@ -134,7 +130,7 @@ def find_sources(
         for source in sources:
             if is_feed(str(source)):
                 try:
-                    copy = download_feed(str(source), scratch)
+                    copy = download_feed(str(source), _require_scratch(scratch, source))
                     matches, folder = (
                         [(feed.IMPORTER, stack.enter_context(open_archive(copy)))],
                         None,
@@ -194,7 +190,7 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
     return inner_exports, scan_source(source)
 
 
-def _open_bucket(source: str, scratch: Path, stack: ExitStack) -> SourceContent:
+def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceContent:
     """Return the posts under an S3 prefix, and single-object exports (zip, tar, a data file)."""
     folder = scan_prefix(source)
     if any(markup_from_name(post.source_id) == "markdown" for post in folder.posts):
@@ -203,7 +199,7 @@ def _open_bucket(source: str, scratch: Path, stack: ExitStack) -> SourceContent:
     for remote_object in list_objects(source):
         if "/" in remote_object.name or not _may_be_export(remote_object.name):
             continue
-        copy = scratch / f"{remote_object.etag[:16]}-{remote_object.name}"
+        copy = _require_scratch(scratch, source) / f"{remote_object.etag[:16]}-{remote_object.name}"
         with open_object(source, remote_object) as body, copy.open("wb") as stream:
             shutil.copyfileobj(body, stream, 1 << 20)
         copies.append(copy)
@@ -224,6 +220,17 @@ def _recognise_exports(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Im
 
 def _may_be_export(name: str) -> bool:
     return not name.startswith(".") and bool(_EXPORT.search(name))
+
+
+def _require_scratch(scratch: Path | None, source: object) -> Path:
+    """Return the folder for copies; there is no default, because nobody would empty it."""
+    if scratch is None:
+        raise TwinError(
+            f"import posts from {source}",
+            found="no folder for copies of remote files",
+            next_step="pass `scratch`",
+        )
+    return scratch
 
 
 def _require_posts(folder: Folder) -> None:
