@@ -64,15 +64,15 @@ def _release(
     from twin_resources.quality.release.releasing import ReleaseRequest, measure_and_release
 
     request = ReleaseRequest(
-        author.slug,
-        GATE_VERSION,
-        ACTOR,
-        time.time(),
-        author.release_mode,
-        newest_metadata(instance, "shadow_pairs", author.slug),
-        settings.margin,
-        settings.trial_prompts,
-        _explain_missing_consent(author),
+        author=author.slug,
+        gate_version=GATE_VERSION,
+        actor=ACTOR,
+        now=time.time(),
+        requested_mode=author.release_mode,
+        replay_metadata=newest_metadata(instance, "shadow_pairs", author.slug),
+        margin=settings.margin,
+        min_prompts=settings.trial_prompts,
+        withheld_reason=_explain_missing_consent(author),
     )
     return measure_and_release(registry, tables, request)
 

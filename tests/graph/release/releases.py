@@ -42,7 +42,7 @@ def round_of(
     replays: Replays | None = None,
 ) -> ReleaseRound:
     """One round as the asset makes it."""
-    request = ReleaseRequest(AUTHOR, GATE, "test", now)
+    request = ReleaseRequest(author=AUTHOR, gate_version=GATE, actor="test", now=now)
     return release(registry, request, choice=choice, replays=replays)
 
 

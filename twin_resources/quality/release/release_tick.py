@@ -89,15 +89,15 @@ def run_release_tick(
             continue
         with isolate_failure("nothing decided", partial(messages.__setitem__, author)):
             request = ReleaseRequest(
-                author,
-                gate_version,
-                ACTOR,
-                now,
-                release_modes[author],
-                newest_metadata("shadow_pairs", author),
-                margin,
-                min_prompts,
-                (withheld_reasons or {}).get(author, ""),
+                author=author,
+                gate_version=gate_version,
+                actor=ACTOR,
+                now=now,
+                requested_mode=release_modes[author],
+                replay_metadata=newest_metadata("shadow_pairs", author),
+                margin=margin,
+                min_prompts=min_prompts,
+                withheld_reason=(withheld_reasons or {}).get(author, ""),
             )
             stored_trial = advance_trial_or_release(registry, tables, request)
             no_pair_message = "on trial, no pair yet: materialize shadow_pairs"

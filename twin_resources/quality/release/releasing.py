@@ -55,7 +55,7 @@ class ReleaseRound:
     trial: StoredTrial | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReleaseRequest:
     """What a round is to do for one author.
 
