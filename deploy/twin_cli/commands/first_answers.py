@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
 QUOTABLE_ASSET = "quote_calibration"  # quotations answer questions after this asset
-FIRST_ANSWER_COUNT = 3  # questions answered on the screen
+FIRST_ANSWER_COUNT = 3  # answers shown on the screen
 
 
 def show_preview_quotations(settings: Settings, preview: Preview, *, clock: StageClock) -> None:
@@ -164,30 +164,39 @@ def ask_first_questions(
     *,
     clock: StageClock,
 ) -> AuthorProgress:
-    """Ask the endpoint until quotations answer three questions; show and store those answers.
+    """Ask the endpoint the preview's questions; show and store the three best quotations.
 
     If the author already has answers, no question is asked, because the answers are unchanged.
     """
     if progress.before or not progress.questions:
         clock.log("the first answers were shown before; ask more with `twin ask`")
         return progress
-    client = make_client(endpoints.gateway, endpoints.gateway_key)
-    quoted_answers: list[EndpointAnswer] = []
-    for question in progress.questions:
-        answer = ask(client, question, model=f"twin/{author.slug}")
-        clock.log_detail(f"{answer.kind or 'answered'} in {answer.seconds:.1f} s: {question}")
-        if answer.quotes:
-            quoted_answers.append(answer)
-            prefix = f"quoted in {answer.seconds:.1f} s: "
-            clock.log(prefix + quotation_lines(answer))
-        if len(quoted_answers) == FIRST_ANSWER_COUNT:
-            break
-    if not quoted_answers:
-        question_count = format_count(len(progress.questions), "question")
+    answers = ask_questions(endpoints, progress.questions, model=f"twin/{author.slug}", clock=clock)
+    best_answers = best_quotations(answers)  # a title does not always make a good question
+    question_count = format_count(len(progress.questions), "question")
+    if best_answers:
+        clock.log(f"asked {question_count}; the best answers:")
+        for answer in best_answers:
+            clock.log(quotation_lines(answer))
+    else:
         clock.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
-    progress = replace(progress, before=tuple(quoted_answers))
+    progress = replace(progress, before=best_answers)
     write_progress(stack.settings, author.slug, progress)
     return progress
+
+
+def best_quotations(answers: Sequence[EndpointAnswer]) -> tuple[EndpointAnswer, ...]:
+    """Return at most three answers with quotations, the most similar to their question first.
+
+    A quotation with a block of code comes last, because its prose is shown without line breaks.
+    """
+
+    def sort_key(answer: EndpointAnswer) -> tuple[bool, float]:
+        quote = answer.quotes[0]
+        return "```" in str(quote["text"]), -float(quote["score"])
+
+    quoted_answers = [answer for answer in answers if answer.quotes]
+    return tuple(sorted(quoted_answers, key=sort_key)[:FIRST_ANSWER_COUNT])
 
 
 def ask_questions(

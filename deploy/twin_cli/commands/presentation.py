@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
-MAX_SHOWN_CHARACTERS = 185  # of a passage on the screen; `twin ask` prints the whole passage
+MAX_SHOWN_CHARACTERS = 270  # of a passage on the screen; `twin ask` prints the whole passage
 MAX_WORD_CHARACTERS = 40
 LINE_WIDTH = 96
 
@@ -37,8 +37,10 @@ def quotation_lines(answer: EndpointAnswer) -> str:
         answer: an answer with `quotes`.
     """
     first_quote = answer.quotes[0]
-    start, _ = first_quote.get("marked") or (0, 0)  # the answering sentence
-    text = str(first_quote["text"])[start:]
+    text = str(first_quote["text"])
+    marked_start, marked_end = first_quote.get("marked") or (0, 0)  # the answering sentence
+    if marked_end > MAX_SHOWN_CHARACTERS:
+        text = f"… {text[marked_start:]}"
     post = str(first_quote.get("title") or first_quote.get("document_id"))
     date = f", {first_quote['published_at']}" if first_quote.get("published_at") else ""
     return f"{answer.question}\n{format_passage(text)}\n   — {post}{date}"
@@ -71,7 +73,13 @@ def prose_lines(answers: Sequence[EndpointAnswer]) -> str:
 
 
 def sources_text(answer: EndpointAnswer) -> str:
-    """Return one line per post, in the order of first use."""
+    """Return one line for each post that the prose rests on, in the order of first use.
+
+    The text is empty for quotations alone and for an answer that names the nearest posts, because
+    each already contains its posts.
+    """
+    if answer.kind in {"quote", "not_written_about"}:
+        return ""
     lines: dict[str, str] = {}
     for source in answer.sources:
         key = str(source.get("document_id") or source.get("chunk_id"))

@@ -64,6 +64,7 @@ _MAX_CACHED_TABLES = 64
 MAX_ROWS_IN_MEMORY = 8_000
 _MAX_CACHED_ROWS = 12_000
 _QUOTATION_MARKS = re.compile(r"[>*\s]+")
+_ADDRESS = re.compile(r"https?://\S+")
 _PASSAGE_COLUMNS = [
     "document_id",
     "title",
@@ -536,9 +537,14 @@ def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[in
         for span in row["sentences"]
         if span["first_token"] < min(span["end_token"], token_count)
     ]
-    # A single word may give a short sentence a high score.
+
+    def count_characters(span: Mapping[str, int]) -> int:
+        sentence = row["text"][span["start"] - row["start"] : span["end"] - row["start"]]
+        return len(_ADDRESS.sub("", sentence))
+
+    # A single word may give a short sentence a high score, and so may the words of an address.
     long_sentences = [
-        span for span in embedded_sentences if span["end"] - span["start"] >= MIN_MARKED_CHARACTERS
+        span for span in embedded_sentences if count_characters(span) >= MIN_MARKED_CHARACTERS
     ]
 
     def score(sentence: Mapping[str, int]) -> float:
