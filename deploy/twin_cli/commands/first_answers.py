@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, write_progress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.presentation import format_passage, quotation_lines
+from twin_cli.commands.presentation import format_passage, marked_sentence, quotation_lines
 from twin_cli.commands.questions import ask, make_client
 from twin_cli.commands.runs import IMPORT_JOB, FollowedRun, follow_run, launch_or_join
 from twin_resources.authors import Author
@@ -30,6 +30,7 @@ from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
+    from twin_resources.models.embedder.embedder import Embedder
 
 QUOTABLE_ASSET = "quote_calibration"  # quotations answer questions after this asset
 FIRST_ANSWER_COUNT = 3  # answers shown on the screen
@@ -168,11 +169,13 @@ def ask_first_questions(
 
     If the author already has answers, no question is asked, because the answers are unchanged.
     """
+    from twin_resources.models.embedder.embedder import load_embedder
+
     if progress.before or not progress.questions:
         clock.log("the first answers were shown before; ask more with `twin ask`")
         return progress
     answers = ask_questions(endpoints, progress.questions, model=f"twin/{author.slug}", clock=clock)
-    best_answers = best_quotations(answers)  # a title does not always make a good question
+    best_answers = best_quotations(answers, load_embedder(stack.settings, allow_gpu=False))
     question_count = format_count(len(progress.questions), "question")
     if best_answers:
         clock.log(f"asked {question_count}; the best answers:")
@@ -185,18 +188,26 @@ def ask_first_questions(
     return progress
 
 
-def best_quotations(answers: Sequence[EndpointAnswer]) -> tuple[EndpointAnswer, ...]:
-    """Return at most three answers with quotations, the most similar to their question first.
+def best_quotations(
+    answers: Sequence[EndpointAnswer], embedder: Embedder
+) -> tuple[EndpointAnswer, ...]:
+    """Return at most three answers with quotations, the best first.
 
-    A quotation with a block of code comes last, because its prose is shown without line breaks.
+    A title does not always make a good question. The best answers have the highest cosine of
+    question and marked sentence. A quotation with a block of code comes last, because it is shown
+    without line breaks.
     """
-
-    def sort_key(answer: EndpointAnswer) -> tuple[bool, float]:
-        quote = answer.quotes[0]
-        return "```" in str(quote["text"]), -float(quote["score"])
-
     quoted_answers = [answer for answer in answers if answer.quotes]
-    return tuple(sorted(quoted_answers, key=sort_key)[:FIRST_ANSWER_COUNT])
+    if not quoted_answers:
+        return ()
+    questions = embedder.embed([answer.question for answer in quoted_answers], are_questions=True)
+    sentences = embedder.embed([marked_sentence(answer.quotes[0]) for answer in quoted_answers])
+    cosines = [float(pair[0] @ pair[1]) for pair in zip(questions, sentences, strict=True)]
+    order = sorted(
+        range(len(quoted_answers)),
+        key=lambda index: ("```" in quoted_answers[index].quotes[0]["text"], -cosines[index]),
+    )
+    return tuple(quoted_answers[index] for index in order[:FIRST_ANSWER_COUNT])
 
 
 def ask_questions(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MAX_SHOWN_CHARACTERS = 270  # of a passage on the screen; `twin ask` prints the whole passage
 MAX_WORD_CHARACTERS = 40
 LINE_WIDTH = 96
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def quotation_lines(answer: EndpointAnswer) -> str:
@@ -38,12 +39,21 @@ def quotation_lines(answer: EndpointAnswer) -> str:
     """
     first_quote = answer.quotes[0]
     text = str(first_quote["text"])
-    marked_start, marked_end = first_quote.get("marked") or (0, 0)  # the answering sentence
+    marked_start, marked_end = first_quote.get("marked") or (0, 0)
     if marked_end > MAX_SHOWN_CHARACTERS:
-        text = f"… {text[marked_start:]}"
+        # The earliest sentence from which the passage's end still fits, or the marked one.
+        earliest_start = max(0, min(marked_start, len(text) - MAX_SHOWN_CHARACTERS) - 1)
+        starts = (match.end() for match in _SENTENCE_END.finditer(text, earliest_start))
+        text = f"… {text[min(next(starts, marked_start), marked_start) :]}"
     post = str(first_quote.get("title") or first_quote.get("document_id"))
     date = f", {first_quote['published_at']}" if first_quote.get("published_at") else ""
     return f"{answer.question}\n{format_passage(text)}\n   — {post}{date}"
+
+
+def marked_sentence(quote: Mapping[str, Any]) -> str:
+    """Return the answering sentence of a quotation, or its whole text if none is marked."""
+    text = str(quote["text"])
+    return text[slice(*quote["marked"])] if quote.get("marked") else text
 
 
 def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:

@@ -538,21 +538,25 @@ def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[in
         if span["first_token"] < min(span["end_token"], token_count)
     ]
 
-    def count_characters(span: Mapping[str, int]) -> int:
-        sentence = row["text"][span["start"] - row["start"] : span["end"] - row["start"]]
-        return len(_ADDRESS.sub("", sentence))
-
-    # A single word may give a short sentence a high score, and so may the words of an address.
-    long_sentences = [
-        span for span in embedded_sentences if count_characters(span) >= MIN_MARKED_CHARACTERS
+    # A single word may give a short sentence a high score.
+    answering_sentences = [
+        span
+        for span in embedded_sentences
+        if _is_statement(row["text"][span["start"] - row["start"] : span["end"] - row["start"]])
     ]
 
     def score(sentence: Mapping[str, int]) -> float:
         tokens = cosines[:, sentence["first_token"] : sentence["end_token"]]
         return float(tokens.max(axis=1).mean())
 
-    sentence = max(long_sentences or embedded_sentences, key=score, default=None)
+    sentence = max(answering_sentences or embedded_sentences, key=score, default=None)
     return (sentence["start"], sentence["end"]) if sentence else None
+
+
+def _is_statement(sentence: str) -> bool:
+    """Return whether a sentence can answer alone: not an address, nor an announcement (":")."""
+    prose = _ADDRESS.sub("", sentence).rstrip()
+    return len(prose) >= MIN_MARKED_CHARACTERS and not prose.endswith((":", "："))
 
 
 def _build_quote(row: Mapping[str, Any], score: float, marked: tuple[int, int] | None) -> Quote:
