@@ -88,10 +88,7 @@ def _check_result(outcome: "TestOutcome") -> dg.AssetCheckResult:
         check_name=outcome.test.name,
         passed=outcome.passed,
         severity=_severity(outcome.test),
-        metadata={
-            "wrong_rows": outcome.failures,
-            "sql": _sql_metadata(outcome.sql),
-        },
+        metadata={"wrong_rows": outcome.failures, "sql": _sql_metadata(outcome.sql)},
     )
 
 

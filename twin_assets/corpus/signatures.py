@@ -27,7 +27,7 @@ _ROLE_NAMES = frozenset(
 _SIGNATURE_LINE = re.compile(
     r"(?:by|written by|guest post by|автор:?|текст:?|von|gastbeitrag von|par|écrit par|por"
     r"|escrito por|di|door|av|af|translated by|übersetzt von|traduit par|traducido por)"
-    r"[ ]((?:[A-ZÀ-ÞА-ЯЁ][\w'’.-]{1,30}[ ]){1,3}[A-ZÀ-ÞА-ЯЁ][\w'’-]{1,30})[.]?",
+    r"[ ]((?:[A-ZÀ-ÞА-ЯЁ][\w'’.-]{1,30}[ ]){1,3}[A-ZÀ-ÞА-ЯЁ][\w'’-]{1,30})[.]?"
 )
 _TRANSLATED_BY = re.compile(r"\btranslated by\b", re.IGNORECASE)
 _EDGE_LINES = 3

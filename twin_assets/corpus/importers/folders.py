@@ -276,11 +276,7 @@ def _scan_folder(source: Path) -> Folder:
     layout = detect_layout(paths)
     bundles = find_bundles(paths) if layout == "hugo" else frozenset[str]()
     site = _configure(
-        location,
-        paths,
-        lambda path: (root / path).read_bytes(),
-        layout=layout,
-        root_name=root.name,
+        location, paths, lambda path: (root / path).read_bytes(), layout=layout, root_name=root.name
     )
     if layout == "blog" and is_docusaurus_blog(paths):
         site = replace(site, folders=("blog",))

@@ -35,11 +35,7 @@ from twin_assets.corpus.importers.post_dates import (
     parse_date,
     split_date_and_title,
 )
-from twin_assets.corpus.importers.post_head import (
-    PostHead,
-    UnreadablePostError,
-    read_post_head,
-)
+from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.publication import find_unpublished_reason
 from twin_assets.corpus.importers.said_authors import read_byline
 from twin_assets.corpus.importers.site import Site

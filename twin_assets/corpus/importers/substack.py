@@ -101,12 +101,7 @@ def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
 
 
 def _post_record(
-    row: Mapping[str, str],
-    identifier: str,
-    archive: Archive,
-    page: str,
-    *,
-    include: frozenset[str],
+    row: Mapping[str, str], identifier: str, archive: Archive, page: str, *, include: frozenset[str]
 ) -> ExportRecord | Skipped:
     is_draft = (row.get("is_published") or "").strip().lower() != "true"
     # Without the column, there is no evidence that the post was for everyone.
