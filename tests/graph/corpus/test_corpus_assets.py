@@ -10,14 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.corpus.conftest import (
-    ASSETS,
-    RESOURCES,
-    SLUG,
-    Materialize,
-    metadata,
-    paragraph,
-)
+from tests.graph.corpus.conftest import ASSETS, RESOURCES, SLUG, Materialize, metadata, paragraph
 from twin_assets.corpus import cleaning
 from twin_assets.knowledge import chunking
 from twin_resources.authors import Author, write_author

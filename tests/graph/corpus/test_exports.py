@@ -11,15 +11,14 @@ import polars as pl
 import pytest
 
 from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
-from tests.unit.corpus.exports_by_hand import (
+from tests.unit.corpus.packing import write_folder, write_zip
+from tests.unit.corpus.sample_exports import (
     EXPORTS,
     FOUND,
     KEPT,
     LINKEDIN,
     SENTENCE,
     SHARES,
-    as_folder,
-    as_zip,
     medium_page,
     share_link,
 )
@@ -57,7 +56,7 @@ def alive(tables: Tables) -> pl.DataFrame:
 def test_an_export_becomes_rows_and_every_other_thing_a_reason(
     name: str, import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    said = import_from(as_zip(EXPORTS[name], tmp_path / "export.zip"))
+    said = import_from(write_zip(EXPORTS[name], tmp_path / "export.zip"))
     assert said["posts"] == said["posts_added"] == KEPT[name]
     assert said["left_out_of_exports"] == FOUND[name]
     assert said["layouts"] == [name]
@@ -70,7 +69,7 @@ def test_an_export_becomes_rows_and_every_other_thing_a_reason(
 def test_an_unchanged_export_changes_nothing_under_another_name_neither(
     import_from: Import, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = as_zip(LINKEDIN, tmp_path / "export.zip")
+    first = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(first)
     before, version = alive(tables), tables.data_version("raw_posts", SLUG)
     export = first.rename(tmp_path / "export (1).zip")
@@ -88,13 +87,13 @@ def test_an_unchanged_export_changes_nothing_under_another_name_neither(
 def test_a_newer_export_costs_what_changed(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    first = as_zip(LINKEDIN, tmp_path / "export-05.zip")
+    first = write_zip(LINKEDIN, tmp_path / "export-05.zip")
     import_from(first)
     first.unlink()
     edited = SHARES.replace("both mine", "both still mine")
     edited = edited[: edited.index("2023-05-04")] + edited[edited.index("2023-05-05") :]
     edited += f"2023-06-01 10:00:00,{share_link(7 << 60)},Something new. {SENTENCE},,,PUBLIC\n"
-    said = import_from(as_zip(LINKEDIN | {"Shares.csv": edited}, tmp_path / "export-06.zip"))
+    said = import_from(write_zip(LINKEDIN | {"Shares.csv": edited}, tmp_path / "export-06.zip"))
     assert {kind: said[f"posts_{kind}"] for kind in ("added", "edited", "deleted")} == {
         "added": 1,
         "edited": 1,
@@ -115,7 +114,7 @@ def test_of_two_exports_of_one_account_the_newer_one_wins(
     folder.mkdir()
     newer = LINKEDIN | {"Shares.csv": SHARES.replace("both mine", "both still mine")}
     for name, files, year in (("a.zip", newer, 2025), ("z.zip", LINKEDIN, 2024)):
-        as_zip(files, folder / name)
+        write_zip(files, folder / name)
         _date_members(folder / name, year)
     said = import_from(folder)
     assert said["posts"] == KEPT["linkedin"]
@@ -138,7 +137,7 @@ def _date_members(path: Path, year: int) -> None:
 
 
 def test_a_torn_export_deletes_nothing(import_from: Import, tables: Tables, tmp_path: Path) -> None:
-    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     before = alive(tables)
     path.write_bytes(path.read_bytes()[:-300])
@@ -150,7 +149,7 @@ def test_a_torn_export_deletes_nothing(import_from: Import, tables: Tables, tmp_
 def test_a_torn_member_hides_its_posts_and_is_read_again(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     whole = path.read_bytes()
     torn = bytearray(whole)
@@ -166,11 +165,11 @@ def test_a_torn_member_hides_its_posts_and_is_read_again(
 def test_a_row_that_is_damaged_in_a_new_export_deletes_no_post(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     before = alive(tables)
     damaged = SHARES.replace('"Two lines', "Two lines")  # the quote that opens its text
-    said = import_from(as_zip(LINKEDIN | {"Shares.csv": damaged}, path))
+    said = import_from(write_zip(LINKEDIN | {"Shares.csv": damaged}, path))
     assert (said["posts_deleted"], said["posts_edited"], said["computed"]) == (0, 0, 0)
     assert alive(tables).equals(before)
     assert said["left_out_of_exports"] == FOUND["linkedin"] | {"malformed_row": 1}
@@ -181,19 +180,20 @@ def test_a_row_that_is_damaged_in_a_new_export_deletes_no_post(
     # Once it can be read that it is not there, it is deleted.
     lines = SHARES.partition("2023-05-02")[0], SHARES[SHARES.index("2023-05-03") :]
     assert (
-        import_from(as_zip(LINKEDIN | {"Shares.csv": "".join(lines)}, path))["posts_deleted"] == 1
+        import_from(write_zip(LINKEDIN | {"Shares.csv": "".join(lines)}, path))["posts_deleted"]
+        == 1
     )
 
 
 def test_a_post_for_friends_only_goes_though_another_row_is_damaged(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     newer = SHARES.replace('"Two lines', "Two lines").replace(
         f"naÃ¯ve clock. {SENTENCE},,,MEMBER_NETWORK", f"naÃ¯ve clock. {SENTENCE},,,CONNECTIONS"
     )
-    assert import_from(as_zip(LINKEDIN | {"Shares.csv": newer}, path))["posts_deleted"] == 1
+    assert import_from(write_zip(LINKEDIN | {"Shares.csv": newer}, path))["posts_deleted"] == 1
     texts = "\n".join(alive(tables)["text"])
     assert "naïve" not in texts
     assert "both mine" in texts
@@ -206,7 +206,7 @@ def test_a_post_that_the_newer_of_two_exports_has_for_friends_only_is_out(
     folder.mkdir()
     newer = SHARES.replace('2",,PUBLIC', '2",,CONNECTIONS')
     for name, shares, year in (("a.zip", newer, 2025), ("z.zip", SHARES, 2024)):
-        as_zip(LINKEDIN | {"Shares.csv": shares}, folder / name)
+        write_zip(LINKEDIN | {"Shares.csv": shares}, folder / name)
         _date_members(folder / name, year)
     import_from(folder)
     assert "both mine" not in "\n".join(alive(tables)["text"])
@@ -218,10 +218,10 @@ def test_a_post_that_the_newer_of_two_exports_has_for_friends_only_is_out(
 def test_an_empty_export_is_an_error_and_no_deletion(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     path.unlink()
-    as_zip({"Shares.csv": SHARES.split("\n", maxsplit=1)[0] + "\n"}, path)
+    write_zip({"Shares.csv": SHARES.split("\n", maxsplit=1)[0] + "\n"}, path)
     with pytest.raises(TwinError, match="no post to import"):
         import_from(path)
     assert alive(tables).height == KEPT["linkedin"]
@@ -230,7 +230,7 @@ def test_an_empty_export_is_an_error_and_no_deletion(
 def test_what_is_asked_for_comes_and_goes_with_the_asking(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     said = import_from(path, include=("drafts", "followers"))
     assert (said["posts_added"], said["computed"]) == (2, 2)
@@ -242,7 +242,7 @@ def test_what_is_asked_for_comes_and_goes_with_the_asking(
 def test_a_draft_in_a_folder_is_a_post_when_asked_for(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    as_folder({"a.md": f"---\ndraft: true\n---\n{SENTENCE}", "b.md": SENTENCE}, tmp_path / "n")
+    write_folder({"a.md": f"---\ndraft: true\n---\n{SENTENCE}", "b.md": SENTENCE}, tmp_path / "n")
     import_from(tmp_path / "n")
     kinds = alive(tables).select("source_id", "kind", "visibility").rows()
     assert kinds == [("a.md", "draft", "private"), ("b.md", "note", "public")]
@@ -251,7 +251,7 @@ def test_a_draft_in_a_folder_is_a_post_when_asked_for(
 def test_a_forgotten_post_does_not_come_back(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    path = as_zip(LINKEDIN, tmp_path / "export.zip")
+    path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     gone = alive(tables).filter(pl.col("text").str.contains("naïve")).to_dicts()[0]
     remember_posts(tables.state, SLUG, [gone["source_id"]], [gone["content_hash"]])
@@ -259,7 +259,7 @@ def test_a_forgotten_post_does_not_come_back(
     newer = SHARES + f"2023-06-01 10:00:00,{share_link(7 << 60)},New. {SENTENCE},,,PUBLIC\n"
     # the same words once more, under an identifier of their own
     newer += f"2023-06-02 10:00:00,{share_link(7 << 61)},{gone['text']},,,PUBLIC\n"
-    as_zip(LINKEDIN | {"Shares.csv": newer}, path)
+    write_zip(LINKEDIN | {"Shares.csv": newer}, path)
     import_from(path)
     assert not alive(tables)["text"].str.contains("naïve").any()
     assert alive(tables).height == KEPT["linkedin"]  # one less, one more
@@ -296,12 +296,12 @@ def test_what_a_feed_no_longer_holds_stays(
 def test_exports_and_plain_posts_of_one_author(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    notes = as_folder({"a.md": SENTENCE, "b.md": f"Other. {SENTENCE}"}, tmp_path / "notes")
+    notes = write_folder({"a.md": SENTENCE, "b.md": f"Other. {SENTENCE}"}, tmp_path / "notes")
     page = {"posts/2020-01-02_A-0123456789ab.html": medium_page(f"<p>{SENTENCE}</p>")}
     said = import_from(
         notes,
-        as_zip(LINKEDIN, tmp_path / "linkedin.zip"),
-        as_folder(
+        write_zip(LINKEDIN, tmp_path / "linkedin.zip"),
+        write_folder(
             {
                 "posts/2020-01-02_On-clocks-0123456789ab.html": EXPORTS["medium"][
                     "posts/2020-01-02_On-clocks-0123456789ab.html"

@@ -16,7 +16,8 @@ from twin_cli.commands.preview_report import show_preview
 from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
 from tests.graph.corpus.test_exports import feed_of
 from tests.http_server import Request, Response, http_server
-from tests.unit.corpus.exports_by_hand import SENTENCE, as_folder
+from tests.unit.corpus.packing import write_folder
+from tests.unit.corpus.sample_exports import SENTENCE
 from twin_assets.corpus.preview import preview
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author
@@ -81,7 +82,7 @@ def test_a_feed_that_is_down_loses_nothing_and_holds_nothing_up(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    notes = as_folder({"a.md": SENTENCE}, tmp_path / "notes")
+    notes = write_folder({"a.md": SENTENCE}, tmp_path / "notes")
     sources = (str(notes), server.url("1"))
     assert check_of(world.imported(*sources)).passed
     before = tables.read("raw_posts", SLUG, where="source = 'feed'")
@@ -134,7 +135,7 @@ def test_nothing_but_feeds_that_are_down_is_an_error(world: World, server: FeedS
 def test_the_preview_names_what_failed_and_counts_what_is_stored(
     world: World, server: FeedServer, tmp_path: Path
 ) -> None:
-    sources = (str(as_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.url("1"))
+    sources = (str(write_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.url("1"))
     world.imported(*sources)
     server.status["1"] = 503
     found = preview(sources, author="Ada", settings=world.home)

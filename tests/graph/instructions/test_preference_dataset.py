@@ -107,10 +107,7 @@ def test_a_low_vote_puts_the_authors_passage_over_the_answer(
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'")
     sample = samples.to_dicts()[0]
     other = samples.filter(pl.col("document_id") != sample["document_id"])["chunk_id"][0]
-    voted = {
-        "question": sample["question"],
-        "chunk_ids": [other, sample["chunk_id"]],
-    } | low
+    voted = {"question": sample["question"], "chunk_ids": [other, sample["chunk_id"]]} | low
     edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
     told(tables, [voted, *edits, voted | high])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}

@@ -10,7 +10,8 @@ import pytest
 
 from tests.graph.sources.conftest import Bucket
 from tests.http_server import Request, Response, http_server
-from tests.unit.corpus.exports_by_hand import KEPT, LINKEDIN, SENTENCE, as_zip
+from tests.unit.corpus.packing import write_zip
+from tests.unit.corpus.sample_exports import KEPT, LINKEDIN, SENTENCE
 from twin_assets.corpus.importing import (
     STORED_COLUMNS,
     build_inventory_frame,
@@ -67,7 +68,7 @@ def test_an_object_that_changes_between_list_and_read_is_tried_again(
 
 
 def test_an_export_in_a_bucket_is_read(bucket: Bucket, tmp_path: Path) -> None:
-    zipped = as_zip(LINKEDIN, tmp_path / "export.zip").read_bytes()
+    zipped = write_zip(LINKEDIN, tmp_path / "export.zip").read_bytes()
     bucket.put("exports/export.zip", zipped)
     rows, _ = imported(f"s3://{bucket.name}/exports", tmp_path)
     assert rows.height == KEPT["linkedin"]

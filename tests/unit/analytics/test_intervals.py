@@ -21,10 +21,7 @@ def bounds(values: np.ndarray) -> pl.DataFrame:
     rendered = Renderer(project, built_in={FILE: SQL}).model(model)
     samples, n = values.shape
     frame = pl.DataFrame(
-        {
-            "version": np.repeat(np.arange(samples), n).astype(str),
-            "judged": values.ravel(),
-        }
+        {"version": np.repeat(np.arange(samples), n).astype(str), "judged": values.ravel()}
     ).with_columns(
         author=pl.lit("ada"),
         day=pl.date(2026, 3, 1),

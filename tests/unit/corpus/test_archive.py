@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
+from tests.unit.corpus.packing import write_folder, write_tar, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import ArchiveLimits, MemberError
 from twin_resources.errors import TwinError
@@ -32,8 +32,8 @@ def member(name: str, *, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfil
 def packed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "folder":
         (tmp_path / "export").mkdir()
-        return as_folder(FILES, tmp_path / "export")
-    pack = as_zip if request.param == "zip" else as_tar
+        return write_folder(FILES, tmp_path / "export")
+    pack = write_zip if request.param == "zip" else write_tar
     return pack(FILES, tmp_path / "export.download")
 
 
@@ -68,8 +68,8 @@ BAD_NAMES = ("../evil.csv", "/etc/evil.csv", "a/../../evil.csv", "..\\evil.csv",
 
 def test_names_that_lead_out_are_refused_and_counted(tmp_path: Path) -> None:
     for archive_path in (
-        as_zip(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.zip"),
-        as_tar(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.tgz"),
+        write_zip(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.zip"),
+        write_tar(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.tgz"),
     ):
         with open_archive(archive_path) as archive:
             assert archive.names() == ("good.csv",)
@@ -122,7 +122,7 @@ def test_links_and_pipes_in_a_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_costs_no_memory(tmp_path: Path) -> None:
-    path = as_zip({"bomb.csv": b"\0" * (64 << 20), "good.csv": "y"}, tmp_path / "bomb.zip")
+    path = write_zip({"bomb.csv": b"\0" * (64 << 20), "good.csv": "y"}, tmp_path / "bomb.zip")
     tracemalloc.start()
     with open_archive(path) as archive:
         with pytest.raises(MemberError, match="too_compressed"):
@@ -154,9 +154,9 @@ def test_a_tar_header_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
-@pytest.mark.parametrize("pack", [as_zip, as_tar])
+@pytest.mark.parametrize("pack", [write_zip, write_tar])
 def test_too_many_files_are_too_many(pack: object, tmp_path: Path) -> None:
-    path = (as_zip if pack is as_zip else as_tar)(
+    path = (write_zip if pack is write_zip else write_tar)(
         {f"{n}.csv": "x" for n in range(20)}, tmp_path / "many"
     )
     with pytest.raises(TwinError, match="more than 10 files"):
@@ -164,7 +164,7 @@ def test_too_many_files_are_too_many(pack: object, tmp_path: Path) -> None:
 
 
 def test_what_is_read_in_all_is_bounded(tmp_path: Path) -> None:
-    path = as_zip({"a.csv": "x" * 900, "b.csv": "x" * 900}, tmp_path / "a.zip")
+    path = write_zip({"a.csv": "x" * 900, "b.csv": "x" * 900}, tmp_path / "a.zip")
     with open_archive(path, limits=ArchiveLimits(read_bytes=1000)) as archive:
         assert len(archive.read("a.csv")) == 900
         with pytest.raises(TwinError, match="more than 1,000 bytes"):
@@ -172,7 +172,7 @@ def test_what_is_read_in_all_is_bounded(tmp_path: Path) -> None:
 
 
 def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> None:
-    path = as_zip({"a.csv": "x" * 5000 + "end", "b.csv": "fine"}, tmp_path / "a.zip")
+    path = write_zip({"a.csv": "x" * 5000 + "end", "b.csv": "fine"}, tmp_path / "a.zip")
     body = bytearray(path.read_bytes())
     body[45] ^= 0xFF  # in the packed bytes of a.csv
     path.write_bytes(body)
@@ -209,7 +209,7 @@ def test_a_tar_that_breaks_off_is_no_shorter_tar(tmp_path: Path) -> None:
 
 
 def test_a_zip_as_the_last_member_of_a_tar_does_not_make_it_a_zip(tmp_path: Path) -> None:
-    inner = as_zip({"inner.csv": "x"}, tmp_path / "inner.zip").read_bytes()
+    inner = write_zip({"inner.csv": "x"}, tmp_path / "inner.zip").read_bytes()
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.addfile(member("outer.zip", size=len(inner)), io.BytesIO(inner))
     with open_archive(tmp_path / "a.tar") as archive:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
+from tests.unit.corpus.packing import write_folder, write_tar, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import MIN_RATIO_BYTES, ArchiveLimits, MemberError
 from twin_assets.corpus.importers.packed import (
@@ -103,10 +103,10 @@ def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None
 
 
 def test_a_tar_is_walked_and_read_without_being_held(tmp_path: Path) -> None:
-    path = as_tar(dict.fromkeys("abc", "x"), tmp_path / "a.tar")
+    path = write_tar(dict.fromkeys("abc", "x"), tmp_path / "a.tar")
     with tarfile.open(path) as tar:
         assert [(one.name, len(tar.members)) for one in _walk(tar)] == [  # type: ignore[attr-defined]
-            *(("a", 1), ("b", 1), ("c", 1)),
+            *(("a", 1), ("b", 1), ("c", 1))
         ]
     stream = io.BytesIO(b"abcdef")
     member = _StreamSlice(stream, 4)
@@ -119,10 +119,10 @@ def test_a_tar_is_walked_and_read_without_being_held(tmp_path: Path) -> None:
         member.read(2)
 
 
-@pytest.mark.parametrize("pack", [as_zip, as_tar, as_folder])
+@pytest.mark.parametrize("pack", [write_zip, write_tar, write_folder])
 def test_a_member_of_just_the_allowed_size_is_read(pack: object, tmp_path: Path) -> None:
     place = tmp_path / "export"
-    if pack is as_folder:
+    if pack is write_folder:
         place.mkdir()
     path = pack({"a.csv": "x" * 100_000}, place)  # type: ignore[operator]
     with open_archive(path, limits=ArchiveLimits(member_bytes=100_000)) as archive:
@@ -153,7 +153,7 @@ def test_all_that_may_be_read_is_read_and_no_byte_more(tmp_path: Path) -> None:
 
 
 def test_a_tar_may_expand_to_its_limit(tmp_path: Path) -> None:
-    path = as_tar({"a.csv": "x" * 2_000}, tmp_path / "a.tgz")
+    path = write_tar({"a.csv": "x" * 2_000}, tmp_path / "a.tgz")
     with tarfile.open(path) as tar:
         [one] = tar.getmembers()
         end = one.offset_data + one.size
@@ -164,15 +164,15 @@ def test_a_tar_may_expand_to_its_limit(tmp_path: Path) -> None:
 
 def test_small_members_may_pack_as_well_as_they_like(tmp_path: Path) -> None:
     """The ratio counts from 16 MiB on: a list of zeros below that is no bomb."""
-    small = as_zip({"a.csv": b"\0" * MIN_RATIO_BYTES}, tmp_path / "a.zip")
+    small = write_zip({"a.csv": b"\0" * MIN_RATIO_BYTES}, tmp_path / "a.zip")
     with open_archive(small) as archive:
         assert archive.size("a.csv") == MIN_RATIO_BYTES
         assert sum(map(len, archive.pieces("a.csv"))) == MIN_RATIO_BYTES
-    tar = as_tar({"a.csv": b"\0" * (8 << 20)}, tmp_path / "a.tgz")
+    tar = write_tar({"a.csv": b"\0" * (8 << 20)}, tmp_path / "a.tgz")
     with open_archive(tar) as archive:
         assert len(archive.read("a.csv")) == 8 << 20
     body = random.Random(1).randbytes(200_000) + b"\0" * (MIN_RATIO_BYTES + 1)
-    for packed in (as_zip({"a.csv": body}, small), as_tar({"a.csv": body}, tar)):
+    for packed in (write_zip({"a.csv": body}, small), write_tar({"a.csv": body}, tar)):
         assert 70 < len(body) / packed.stat().st_size < 100
         with open_archive(packed) as archive:
             assert archive.read("a.csv") == body, "beyond that eighty to one is no bomb"
@@ -180,7 +180,7 @@ def test_small_members_may_pack_as_well_as_they_like(tmp_path: Path) -> None:
 
 def test_the_head_is_what_is_asked_for_and_the_ends_are_both(tmp_path: Path) -> None:
     text = "a" * PIECE + "b" * PIECE + "c" * PIECE
-    folder = as_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
+    folder = write_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
     with open_archive(folder, limits=ArchiveLimits(read_bytes=PIECE)) as archive:
         assert archive.head("a.csv") == b"a" * PIECE, "and no more is read"
     with open_archive(folder) as archive:
@@ -193,11 +193,11 @@ def test_the_head_is_what_is_asked_for_and_the_ends_are_both(tmp_path: Path) -> 
         for one in (archive.read, archive.first_and_last_bytes):
             with pytest.raises(MemberError, match="unreadable"):
                 one("b.csv")
-    with open_archive(as_folder({"c.csv": text[: 2 * PIECE]}, tmp_path / "d")) as archive:
+    with open_archive(write_folder({"c.csv": text[: 2 * PIECE]}, tmp_path / "d")) as archive:
         assert archive.first_and_last_bytes("c.csv") == b"a" * PIECE + b"b" * PIECE, (
             "nothing is read twice"
         )
-    with open_archive(as_zip({"a.csv": text}, tmp_path / "a.zip")) as archive:
+    with open_archive(write_zip({"a.csv": text}, tmp_path / "a.zip")) as archive:
         assert archive.first_and_last_bytes("a.csv") == b"a" * PIECE
 
 
@@ -230,7 +230,7 @@ def test_of_a_folder_what_is_hidden_or_machinery_is_not_walked_and_what_is_locke
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = (".git/a.md", "locked/b.md", "node_modules/c.md", "posts/d.md", "e.md", "z/f.md")
-    as_folder(dict.fromkeys(names, "x"), tmp_path)
+    write_folder(dict.fromkeys(names, "x"), tmp_path)
     scandir = os.scandir
 
     def refusing(folder: str) -> object:

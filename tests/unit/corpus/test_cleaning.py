@@ -117,11 +117,7 @@ def test_of_equal_posts_the_earliest_is_kept() -> None:
 def test_a_draft_takes_nobodys_place() -> None:
     assert reasons(
         raw({"kind": "draft"}, {}, {"deleted": True, "text": "", "kind": "tombstone"})
-    ) == [
-        "draft",
-        "",
-        "deleted_at_the_source",
-    ]
+    ) == ["draft", "", "deleted_at_the_source"]
 
 
 def test_no_rows_in_no_rows_out() -> None:

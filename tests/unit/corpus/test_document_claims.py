@@ -66,10 +66,10 @@ def test_a_foot_under_every_post_breaks_it() -> None:
     ]
     claim = document_claims.check_platform_boilerplate(measured(*texts))
     assert not claim.holds
-    assert (
-        claim.counts["platform_lines"],
-        claim.counts["documents_with_repeated_lines"],
-    ) == (0, 14)
+    assert (claim.counts["platform_lines"], claim.counts["documents_with_repeated_lines"]) == (
+        0,
+        14,
+    )
 
 
 def test_an_address_that_is_left_breaks_it() -> None:

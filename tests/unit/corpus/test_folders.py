@@ -356,10 +356,7 @@ def test_the_nearer_data_file_counts_more(tmp_path: Path) -> None:
     assert (
         read_in(folder, "posts/deep/b.md").kind,
         read_in(folder, "posts/deep/b.md").language,
-    ) == (
-        "note",
-        "de",
-    )
+    ) == ("note", "de")
     assert read_in(folder, "posts/a.md").visibility == "private"
 
 

@@ -141,12 +141,7 @@ def test_a_text_without_words_is_nobodys_copy() -> None:
 
 
 def test_the_richest_copy_stays_and_the_older_of_two_that_say_as_much() -> None:
-    copies = {
-        "short": (-90, 1),
-        "long": (-120, 3),
-        "late": (-50, 2),
-        "early": (-50, 1),
-    }
+    copies = {"short": (-90, 1), "long": (-120, 3), "late": (-50, 2), "early": (-50, 1)}
     gone = collapse_copies(copies, {("long", "short"): 0.8, ("early", "late"): 1.0})
     assert gone == {"short": "long", "late": "early"}
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import exit_code, show_preview
 
-from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, as_zip
+from tests.unit.corpus.packing import write_zip
+from tests.unit.corpus.sample_exports import EXPORTS, FOUND, KEPT
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
 from twin_assets.corpus.document_claims import CLAIMS
@@ -328,7 +329,7 @@ def test_the_shared_notes_are_all_usable(shared_posts: Path, home: Settings) -> 
 def test_an_export_is_counted_with_dates_and_every_reason(
     name: str, tmp_path: Path, home: Settings
 ) -> None:
-    found = preview([as_zip(EXPORTS[name], tmp_path / "export.zip")], author="", settings=home)
+    found = preview([write_zip(EXPORTS[name], tmp_path / "export.zip")], author="", settings=home)
     assert found.layouts == [name]
     assert found.found == KEPT[name] + sum(FOUND[name].values())
     assert found.found == found.kept + sum(found.dropped.values())

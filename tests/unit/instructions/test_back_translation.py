@@ -52,10 +52,7 @@ def one(plain: str, *, title: str = "", language: str = "en", heading: str = "")
 
 def test_the_title_is_asked_about_then_headings_and_the_rest_is_gone_on_with() -> None:
     first, second, third = written(title="How to bake bread at home")
-    assert (first.source, first.question) == (
-        "template:title",
-        "How do I bake bread at home?",
-    )
+    assert (first.source, first.question) == ("template:title", "How do I bake bread at home?")
     assert second.source == "template:heading"
     assert "“The oven”" in second.question
     assert third.source == "template:continuation"
@@ -129,10 +126,7 @@ def test_every_language_has_every_wording(language: str) -> None:
     assert "{opening}" in wordings.continuation
     assert wordings.question_words
     assert wordings.referring_words
-    for group, field in (
-        (wordings.title, "{title}"),
-        (wordings.heading, "{heading}"),
-    ):
+    for group, field in ((wordings.title, "{title}"), (wordings.heading, "{heading}")):
         assert group
         assert all(field in wording for wording in group)
 

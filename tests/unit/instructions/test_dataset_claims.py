@@ -35,10 +35,7 @@ def row(**changed: Any) -> dict[str, Any]:
         "start": START,
         "end": START + len(ANSWER),
         "answer": answer,
-        "messages": [
-            {"role": "user", "content": "Why?"},
-            {"role": "assistant", "content": answer},
-        ],
+        "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": answer}],
         "published_at": AT[2015],
         "context_chunk_ids": ["old", "d-1"],
     } | changed

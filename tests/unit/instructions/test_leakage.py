@@ -62,10 +62,7 @@ def test_a_clean_dataset_leaks_nothing() -> None:
     [
         ("documents", row("9", "b", "train", "Who tunes the piano before a concert?")),
         ("same_prompt", row("9", "c", "train", "What is your point about VIOLINS in 'Music'?")),
-        (
-            "same_answer",
-            row("9", "c", "train", "Who mends lanterns?", answer="the ANSWER  3"),
-        ),
+        ("same_answer", row("9", "c", "train", "Who mends lanterns?", answer="the ANSWER  3")),
         ("same_question", row("9", "a", "train", "how do tides and harbours go together")),
         ("near_question", row("9", "c", "train", "What is your point on violins in “Music”?")),
         (

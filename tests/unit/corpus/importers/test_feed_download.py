@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.unit.corpus.importers.reading import found_in
+from tests.unit.corpus.importers.reading import read_export
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_resources.errors import TwinError
@@ -83,10 +83,10 @@ def test_a_feed_is_stored_and_read(site: Site, tmp_path: Path) -> None:
     site.body = rss(1)
     copy = download_feed(site.url, tmp_path)
     assert copy.read_bytes() == site.body
-    assert found_in(copy, feed.IMPORTER).only.source_id == "b.example/1"
+    assert read_export(copy, feed.IMPORTER).record.source_id == "b.example/1"
     site.body = rss(1, 2)
     assert download_feed(site.url, tmp_path) == copy
-    assert len(found_in(copy, feed.IMPORTER).records) == 2
+    assert len(read_export(copy, feed.IMPORTER).records) == 2
 
 
 @pytest.mark.parametrize("status", [404, 410, 500, 204, 304])

@@ -19,8 +19,7 @@ def read(body: bytes, at: Path) -> object:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b'[{"n": 1}]', b'\xef\xbb\xbf[{"n": 1}]', b'window.YTD.tweets.part0 = [{"n": 1}];\r\n'],
+    "body", [b'[{"n": 1}]', b'\xef\xbb\xbf[{"n": 1}]', b'window.YTD.tweets.part0 = [{"n": 1}];\r\n']
 )
 def test_a_document_or_what_a_script_assigns(body: bytes, tmp_path: Path) -> None:
     assert read(body, tmp_path) == [{"n": 1}]

@@ -234,7 +234,7 @@ def test_the_strictest_reason_wins() -> None:
         found.append(find_hidden_reason(fields))
         del fields[next(iter(fields))]
     assert found == [
-        *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
+        *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft")
     ]
 
 
