@@ -116,9 +116,9 @@ def materialize(home: Settings, instance: dg.DagsterInstance) -> Materialize:
         assets: list[dg.AssetsDefinition] | None = None,
         raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
-        made = build_sql_assets() if assets is None else assets
+        assets_to_run = build_sql_assets() if assets is None else assets
         return materialize_assets(
-            [asset for asset in made if not names or asset.key.to_user_string() in names],
+            [asset for asset in assets_to_run if not names or asset.key.to_user_string() in names],
             author,
             instance,
             raise_on_error=raise_on_error,

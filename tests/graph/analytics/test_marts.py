@@ -185,8 +185,8 @@ def test_history_tells_versions_verdicts_and_moves_in_order(
     history.move("ada", 2, "stable", actor="ada", reason="better to me", force=True)
     result = materialize("model_history", author="ada")
     rows = tables.read("model_history", "ada").sort("happened_at", "event_id")
-    told = {(row["version"], row["event"], row["to_state"]): row for row in rows.to_dicts()}
-    assert set(told) == {
+    events = {(row["version"], row["event"], row["to_state"]): row for row in rows.to_dicts()}
+    assert set(events) == {
         (1, "registered", "candidate"),
         (1, "judged", "passed"),
         (1, "moved", "stable"),
@@ -196,15 +196,15 @@ def test_history_tells_versions_verdicts_and_moves_in_order(
         (2, "moved", "refused"),
         (2, "moved", "stable"),
     }
-    assert told[1, "judged", "passed"]["reason"] == "every claim holds"
-    failed = told[2, "judged", "failed"]
+    assert events[1, "judged", "passed"]["reason"] == "every claim holds"
+    failed = events[2, "judged", "failed"]
     assert (failed["claims"], failed["unmet_claims"]) == (2, 1)
     assert failed["reason"] == "stays_on_topic: 0.50 of 0.60"
-    forced = told[2, "moved", "stable"]
+    forced = events[2, "moved", "stable"]
     assert (forced["is_forced"], forced["actor"], forced["reason"]) == (True, "ada", "better to me")
     assert forced["until_at"] is None
-    stable = told[1, "moved", "stable"]
-    assert stable["until_at"] == told[1, "moved", "retired"]["happened_at"]
+    stable = events[1, "moved", "stable"]
+    assert stable["until_at"] == events[1, "moved", "retired"]["happened_at"]
     assert all(checks(result).values())
 
 

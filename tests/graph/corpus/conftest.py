@@ -66,13 +66,12 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 def paragraph(subject: str, *, sentences: int = 6) -> str:
     """A paragraph of its own words for each subject: no two are copies of one another."""
-    drawn = random.Random(subject)
-    told = (
-        f"{drawn.choice(WHEN)} the {subject} {' '.join(drawn.sample(WHAT, 4))}, and it didn't come "
-        f"back unchanged on day {day}."
+    generator = random.Random(subject)
+    return " ".join(
+        f"{generator.choice(WHEN)} the {subject} {' '.join(generator.sample(WHAT, 4))}, "
+        f"and it didn't come back unchanged on day {day}."
         for day in range(sentences)
     )
-    return " ".join(told)
 
 
 @pytest.fixture
@@ -89,15 +88,15 @@ def posts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def author(home: Settings, posts: Path) -> Author:
-    made = Author(SLUG, "José Núñez", sources=(str(posts),))
-    write_author(home, made)
-    return made
+    author = Author(SLUG, "José Núñez", sources=(str(posts),))
+    write_author(home, author)
+    return author
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @pytest.fixture

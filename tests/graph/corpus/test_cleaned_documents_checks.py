@@ -16,21 +16,21 @@ from twin_resources.storage.tables.tables import Tables
 
 def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
     return {
-        found.check_name: found
-        for found in result.get_asset_check_evaluations()
-        if found.asset_key.path == ["cleaned_documents"]
+        evaluation.check_name: evaluation
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.asset_key.path == ["cleaned_documents"]
     }
 
 
 def test_all_claims_are_checks_that_block(materialize: Materialize) -> None:
-    found = evaluations(materialize())
+    checks = evaluations(materialize())
     names = {
         *document_claims.CLAIMS,
         "rows_keep_their_contract",
         "every_import_is_kept_or_explained",
     }
-    assert set(found) == names
-    assert all(one.passed and one.blocking for one in found.values())
+    assert set(checks) == names
+    assert all(check.passed and check.blocking for check in checks.values())
 
 
 def test_a_cleaning_that_leaves_buttons_fails_and_stops_the_chunks(
@@ -40,11 +40,11 @@ def test_a_cleaning_that_leaves_buttons_fails_and_stops_the_chunks(
     (posts / "_posts" / "2022-01-01-kite.md").write_text(text)
     monkeypatch.setattr(boilerplate, "remove_platform_lines", lambda given: given)
     result = materialize(raise_on_error=False)
-    found = evaluations(result)
-    assert [name for name, one in found.items() if not one.passed] == [
+    checks = evaluations(result)
+    assert [name for name, check in checks.items() if not check.passed] == [
         "no_platform_boilerplate_left"
     ]
-    failed = found["no_platform_boilerplate_left"]
+    failed = checks["no_platform_boilerplate_left"]
     assert failed.metadata["quarantined"].value == 1
     assert "TWIN_MOST_QUARANTINED" in (failed.description or "")
     assert not result.success
@@ -72,38 +72,38 @@ def test_a_document_whose_quotation_became_prose_is_put_aside(
 def test_a_row_that_breaks_the_contract_fails_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cleaning.document_rows
+    document_rows = cleaning.document_rows
     monkeypatch.setattr(
         cleaning,
         "document_rows",
-        lambda *given: whole(*given).with_columns(pl.lit("").alias("language")),
+        lambda *given: document_rows(*given).with_columns(pl.lit("").alias("language")),
     )
     monkeypatch.setattr(contracts, "good_rows", lambda frame, _schema: frame)
     result = materialize(raise_on_error=False)
-    found = evaluations(result)["rows_keep_their_contract"]
-    assert not found.passed
-    assert found.metadata["bad_rows"].value == 3
-    assert found.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 3}
+    check = evaluations(result)["rows_keep_their_contract"]
+    assert not check.passed
+    assert check.metadata["bad_rows"].value == 3
+    assert check.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 3}
     assert not result.asset_materializations_for_node("document_chunks")
 
 
 def test_a_quarantined_row_is_explained_and_counted(
     materialize: Materialize, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cleaning.document_rows
+    document_rows = cleaning.document_rows
 
     def spoiled(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
         lamp = pl.col("source_id").str.contains("lamp")
-        return whole(verdicts, prepared).with_columns(
+        return document_rows(verdicts, prepared).with_columns(
             pl.when(lamp).then(pl.lit("")).otherwise("language").alias("language")
         )
 
     monkeypatch.setattr(cleaning, "document_rows", spoiled)
     result = materialize()
-    found = evaluations(result)
-    assert found["every_import_is_kept_or_explained"].passed
-    assert found["every_import_is_kept_or_explained"].metadata["quarantined"].value == 1
-    contract = found["rows_keep_their_contract"]
+    checks = evaluations(result)
+    assert checks["every_import_is_kept_or_explained"].passed
+    assert checks["every_import_is_kept_or_explained"].metadata["quarantined"].value == 1
+    contract = checks["rows_keep_their_contract"]
     assert contract.passed
     assert contract.metadata["quarantined"].value == {"kept_rows_have_words_and_a_language": 1}
     assert metadata(result, "cleaned_documents")["quarantined"] == 1
@@ -117,10 +117,10 @@ def test_statistics_but_no_text_in_the_event_log(
         f"{paragraph('letter')} Write to ann.lee@clockmail.ch about it.\n"
     )
     result = materialize()
-    said = metadata(result, "cleaned_documents")
-    assert said["kept"] == 4
-    assert said["languages"] == {"en": 4}
-    assert said["replaced"] == {"e-mail": 1}
+    statistics = metadata(result, "cleaned_documents")
+    assert statistics["kept"] == 4
+    assert statistics["languages"] == {"en": 4}
+    assert statistics["replaced"] == {"e-mail": 1}
     events = "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
     assert "cleaned_documents" in events
     assert "come back unchanged" not in events
@@ -131,9 +131,9 @@ def test_a_row_is_held_against_its_contract_once_and_again_under_another(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def looked_at() -> tuple[Any, Any]:
-        found = evaluations(materialize())["rows_keep_their_contract"]
-        assert found.passed
-        return found.metadata["looked_at"].value, found.metadata["rows"].value
+        check = evaluations(materialize())["rows_keep_their_contract"]
+        assert check.passed
+        return check.metadata["looked_at"].value, check.metadata["rows"].value
 
     assert looked_at() == (3, 3)
     assert looked_at() == (0, 3)
@@ -147,15 +147,15 @@ def test_a_bad_row_among_sound_ones_is_found_each_time(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize()
-    whole = cleaning.document_rows
+    document_rows = cleaning.document_rows
     monkeypatch.setattr(
         cleaning,
         "document_rows",
-        lambda *given: whole(*given).with_columns(pl.lit("").alias("language")),
+        lambda *given: document_rows(*given).with_columns(pl.lit("").alias("language")),
     )
     monkeypatch.setattr(contracts, "good_rows", lambda frame, _schema: frame)
     (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{paragraph('letter')}\n")
     for _ in range(2):
-        found = evaluations(materialize(raise_on_error=False))["rows_keep_their_contract"]
-        assert not found.passed
-        assert found.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 1}
+        check = evaluations(materialize(raise_on_error=False))["rows_keep_their_contract"]
+        assert not check.passed
+        assert check.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 1}

@@ -76,15 +76,15 @@ def reasons(tables: Tables) -> dict[str, str]:
 
 
 def test_ten_new_posts_among_many_touch_ten(clean: Clean, tables: Tables) -> None:
-    many = posts_about(*(f"clock{n}" for n in range(150)))
-    clean(many)
-    run = clean(many | posts_about(*(f"boat{n}" for n in range(10))))
+    posts = posts_about(*(f"clock{n}" for n in range(150)))
+    clean(posts)
+    run = clean(posts | posts_about(*(f"boat{n}" for n in range(10))))
     steps = (run.prepared, run.similar, run.cleaned)
     assert [step.computed for step in steps] == [10, 10, 10]
     assert [step.rows for step in steps] == [160, 160, 160]
-    again = clean(many | posts_about(*(f"boat{n}" for n in range(10))))
-    assert again.bytes_written == 0
-    assert again.cleaned.data_version == run.cleaned.data_version
+    second_run = clean(posts | posts_about(*(f"boat{n}" for n in range(10))))
+    assert second_run.bytes_written == 0
+    assert second_run.cleaned.data_version == run.cleaned.data_version
 
 
 def test_a_cross_post_collapses_to_the_richest_copy_with_links(
@@ -96,13 +96,13 @@ def test_a_cross_post_collapses_to_the_richest_copy_with_links(
     run = clean(short | {"medium/1": post(long, url="https://medium.example/1")})
     assert (run.prepared.computed, run.similar.computed) == (1, 1)
     assert run.cleaned.computed == 2  # the new one and the one that it takes the place of
-    found = documents(tables)
-    assert found["clock.md"]["dropped_because"] == "near_duplicate"
-    assert found["clock.md"]["duplicate_of"] == found["medium/1"]["document_id"]
-    assert found["clock.md"]["text"] == ""
-    assert found["medium/1"]["kept"]
-    [copy] = found["medium/1"]["copies"]
-    assert copy["document_id"] == found["clock.md"]["document_id"]
+    rows = documents(tables)
+    assert rows["clock.md"]["dropped_because"] == "near_duplicate"
+    assert rows["clock.md"]["duplicate_of"] == rows["medium/1"]["document_id"]
+    assert rows["clock.md"]["text"] == ""
+    assert rows["medium/1"]["kept"]
+    [copy] = rows["medium/1"]["copies"]
+    assert copy["document_id"] == rows["clock.md"]["document_id"]
     # The longer copy goes: the other comes back.
     clean(short)
     assert reasons(tables) == dict.fromkeys(short, "")
@@ -130,16 +130,16 @@ def test_copies_of_copies_and_equal_posts_name_a_kept_one(clean: Clean, tables: 
             "d.md": posts_about("boat")["boat.md"],
         }
     )
-    found = documents(tables)
+    rows = documents(tables)
     assert reasons(tables) == {
         "a.md": "near_duplicate",
         "b.md": "near_duplicate",
         "c.md": "",
         "d.md": "",
     }
-    kept = found["c.md"]["document_id"]
-    assert {found["a.md"]["duplicate_of"], found["b.md"]["duplicate_of"]} == {kept}
-    assert len(found["c.md"]["copies"]) == 2
+    kept_id = rows["c.md"]["document_id"]
+    assert {rows["a.md"]["duplicate_of"], rows["b.md"]["duplicate_of"]} == {kept_id}
+    assert len(rows["c.md"]["copies"]) == 2
 
 
 FOOT = "\n\nAnn builds clocks in Bern, and she answers every letter."
@@ -196,11 +196,11 @@ def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables
 def test_a_bad_row_is_put_aside_with_its_rule_and_comes_back(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cleaning.document_rows
+    document_rows = cleaning.document_rows
 
     def spoiled(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
         boat = pl.col("source_id") == "boat.md"
-        return whole(verdicts, prepared).with_columns(
+        return document_rows(verdicts, prepared).with_columns(
             pl.when(boat).then(pl.lit("")).otherwise("language").alias("language")
         )
 
@@ -231,9 +231,9 @@ def test_step_by_step_gives_the_same_as_at_once(
     }
     names = list(posts)
     clean({name: posts[name] for name in names[:7]})
-    changed = posts | {names[3]: posts_about("boat")["boat.md"]}
-    clean({name: changed[name] for name in names[:14]})
-    whole = near_duplicates.compare_bodies
+    edited = posts | {names[3]: posts_about("boat")["boat.md"]}
+    clean({name: edited[name] for name in names[:14]})
+    compare_bodies = near_duplicates.compare_bodies
     monkeypatch.setattr(cleaning_tables, "_COMPARISON_BATCH_ROWS", 2)
     calls = 0
 
@@ -242,7 +242,7 @@ def test_step_by_step_gives_the_same_as_at_once(
         calls += 1
         if calls == 2:
             raise KeyboardInterrupt
-        return whole(*args, **named)
+        return compare_bodies(*args, **named)
 
     monkeypatch.setattr(near_duplicates, "compare_bodies", cut_off)
     with pytest.raises(KeyboardInterrupt):
@@ -280,10 +280,10 @@ def test_a_document_that_breaks_a_claim_is_put_aside_with_it(clean: Clean, table
     )
     claims = examined(tables)
     assert all(claim.holds for claim in claims.values())
-    counted = claims["no_platform_boilerplate_left"].counts
-    assert (counted["quarantined"], counted["quarantined_share"]) == (1, 0.1667)
-    again = clean(posts)
-    assert (run.quarantined.rows, again.bytes_written) == (1, 0)
+    counts = claims["no_platform_boilerplate_left"].counts
+    assert (counts["quarantined"], counts["quarantined_share"]) == (1, 0.1667)
+    second_run = clean(posts)
+    assert (run.quarantined.rows, second_run.bytes_written) == (1, 0)
     clean(posts | {"boat.md": post(sound)})
     assert reasons(tables)["boat.md"] == ""
     assert tables.read("cleaned_documents_quarantine", "ann").is_empty()
@@ -296,13 +296,13 @@ def test_above_the_share_that_a_person_set_the_claim_fails_and_names_the_setting
     posts["boat.md"] = post(f"{posts['boat.md']['text']} {MENU} {paragraph('pier')}")
     clean(posts)
     claims = examined(tables)
-    assert [name for name, one in claims.items() if not one.holds] == [
+    assert [name for name, claim in claims.items() if not claim.holds] == [
         "no_platform_boilerplate_left"
     ]
-    said = claims["no_platform_boilerplate_left"].message
-    assert "25% of the usable documents" in said
-    assert "TWIN_MOST_QUARANTINED allows 20%" in said
-    assert all(one.holds for one in examined(tables, most=0.25).values())
+    message = claims["no_platform_boilerplate_left"].message
+    assert "25% of the usable documents" in message
+    assert "TWIN_MOST_QUARANTINED allows 20%" in message
+    assert all(claim.holds for claim in examined(tables, most=0.25).values())
 
 
 def test_a_cleaning_that_keeps_another_persons_posts_is_seen(
@@ -315,7 +315,7 @@ def test_a_cleaning_that_keeps_another_persons_posts_is_seen(
     monkeypatch.setattr(cleaning_verdicts, "is_possible_handle", lambda *_: True)
     clean(posts)
     claims = examined(tables)
-    assert [name for name, one in claims.items() if not one.holds] == ["no_foreign_byline"]
+    assert [name for name, claim in claims.items() if not claim.holds] == ["no_foreign_byline"]
     assert claims["no_foreign_byline"].counts["quarantined"] == 3
     assert set(reasons(tables)) == {"clock.md", "tram.md"}
 
@@ -335,16 +335,16 @@ def test_the_claims_are_measured_once_a_document(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posts = posts_about("clock", "boat", "lamp")
-    measured: list[int] = []
-    whole = document_claims.measure
+    row_counts: list[int] = []
+    measure = document_claims.measure
 
     def counted(found: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
-        measured.append(found.height)
-        return whole(found, sources)
+        row_counts.append(found.height)
+        return measure(found, sources)
 
     monkeypatch.setattr(document_claims, "measure", counted)
     clean(posts)
     assert all(claim.holds for claim in examined(tables).values())
     clean(posts | posts_about("tram"))
     examined(tables)
-    assert measured == [3, 1]
+    assert row_counts == [3, 1]

@@ -54,7 +54,7 @@ def test_first_import_fills_the_three_tables(materialize: Materialize, tables: T
     for chunk in chunks.to_dicts():
         assert texts[chunk["document_id"]][chunk["start"] : chunk["end"]] == chunk["text"]
     for check in ("every_import_is_kept_or_explained", "no_chunk_is_truncated"):
-        assert evaluation(result, check).passed, check
+        assert find_evaluation(result, check).passed, check
 
 
 def test_nothing_changed_computes_and_writes_nothing(
@@ -101,7 +101,7 @@ def test_added_edited_and_deleted_posts_propagate(
     assert "old boat" not in texts
     # The first paragraph of the edited post did not change, so its chunks keep their names.
     assert chunk_ids(tables, "On the boat") & old_boat
-    assert evaluation(result, "every_import_is_kept_or_explained").passed
+    assert find_evaluation(result, "every_import_is_kept_or_explained").passed
 
     third = materialize()
     assert computed(third) == dict.fromkeys(NAMES, 0)
@@ -150,9 +150,9 @@ def test_exact_duplicates_collapse_and_come_back(
     materialize()
     assert reasons(tables)["_posts/2023-05-01-clock-again.md"] == "duplicate"
     documents = tables.read("cleaned_documents", SLUG)
-    named = dict(documents.select("source_id", "document_id").rows())
+    document_ids = dict(documents.select("source_id", "document_id").rows())
     duplicate = documents.filter(pl.col("dropped_because") == "duplicate")
-    assert duplicate["duplicate_of"].to_list() == [named["_posts/2019-05-01-clock.md"]]
+    assert duplicate["duplicate_of"].to_list() == [document_ids["_posts/2019-05-01-clock.md"]]
     # The kept one goes: the other, which did not change itself, takes its place.
     original.unlink()
     materialize()
@@ -191,7 +191,7 @@ def test_bad_posts_are_rows_with_reasons_and_cost_nobody_else(
     assert metadata(result, "cleaned_documents")["dropped"] == {
         reason: 1 for reason in sorted(reasons(tables).values(), reverse=True) if reason
     }
-    assert evaluation(result, "every_import_is_kept_or_explained").passed
+    assert find_evaluation(result, "every_import_is_kept_or_explained").passed
     assert metadata(result, "raw_posts")["converted_from"] == {"windows-1252": 1}
     rows = tables.read("raw_posts", SLUG, where="encoding != ''")
     assert rows["title"].to_list() == ["Über Uhren"]
@@ -225,12 +225,12 @@ def test_a_source_that_vanished_is_an_error_and_no_deletion(
 def test_a_cleaning_that_loses_a_post_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cleaning.document_rows
-    monkeypatch.setattr(cleaning, "document_rows", lambda *given: whole(*given)[1:])
+    document_rows = cleaning.document_rows
+    monkeypatch.setattr(cleaning, "document_rows", lambda *given: document_rows(*given)[1:])
     result = materialize(raise_on_error=False)
-    found = evaluation(result, "every_import_is_kept_or_explained")
-    assert not found.passed
-    assert found.metadata["missing"].value == 1
+    check = find_evaluation(result, "every_import_is_kept_or_explained")
+    assert not check.passed
+    assert check.metadata["missing"].value == 1
     assert not result.success
     assert not result.asset_materializations_for_node("document_chunks")
 
@@ -245,23 +245,23 @@ def test_a_cutter_that_ignores_the_limit_fails_the_check(
 
     monkeypatch.setattr(chunking, "cut_text", whole_document)
     result = materialize(raise_on_error=False)
-    found = evaluation(result, "no_chunk_is_truncated")
-    assert not found.passed
-    assert found.metadata["too_long"].value == 3
+    check = find_evaluation(result, "no_chunk_is_truncated")
+    assert not check.passed
+    assert check.metadata["too_long"].value == 3
 
 
 def test_a_chunk_is_counted_again_once(materialize: Materialize, posts: Path) -> None:
-    def counted() -> tuple[Any, Any]:
-        found = evaluation(materialize(), "no_chunk_is_truncated")
-        assert found.passed
-        return found.metadata["counted_again"].value, found.metadata["chunks"].value
+    def count_chunks() -> tuple[Any, Any]:
+        check = find_evaluation(materialize(), "no_chunk_is_truncated")
+        assert check.passed
+        return check.metadata["counted_again"].value, check.metadata["chunks"].value
 
-    again, before = counted()
+    again, before = count_chunks()
     assert again == before > 4
-    assert counted() == (0, before)
+    assert count_chunks() == (0, before)
     text = f"{paragraph('letter')}\n"
     (posts / "_posts" / "2022-01-01-letter.md").write_text(text, encoding="utf-8")
-    again, after = counted()
+    again, after = count_chunks()
     assert 0 < again == after - before
 
 
@@ -297,6 +297,10 @@ def chunk_ids(tables: Tables, title: str) -> set[str]:
     return set(chunks.filter(pl.col("title") == title)["chunk_id"])
 
 
-def evaluation(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
-    [found] = [found for found in result.get_asset_check_evaluations() if found.check_name == check]
-    return found
+def find_evaluation(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
+    [check_result] = [
+        check_result
+        for check_result in result.get_asset_check_evaluations()
+        if check_result.check_name == check
+    ]
+    return check_result

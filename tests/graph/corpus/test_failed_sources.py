@@ -14,7 +14,7 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import show_preview
 
 from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
-from tests.graph.corpus.test_exports import feed_of
+from tests.graph.corpus.test_exports import build_feed
 from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.packing import write_folder
 from tests.unit.corpus.sample_exports import SENTENCE
@@ -40,14 +40,14 @@ class FeedServer:
 
     def answer(self, request: Request) -> Response:
         name = request.path.strip("/").removesuffix(".xml")
-        return Response(feed_of(int(name), int(name) + 1), self.status.get(name, 200))
+        return Response(build_feed(int(name), int(name) + 1), self.status.get(name, 200))
 
 
 @pytest.fixture
 def server() -> Iterator[FeedServer]:
-    made = FeedServer()
-    with http_server(made.answer) as made.address:
-        yield made
+    server = FeedServer()
+    with http_server(server.answer) as server.address:
+        yield server
 
 
 class World:
@@ -70,9 +70,9 @@ def world(home: Settings, instance: dg.DagsterInstance) -> World:
 
 
 def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
-    [found] = result.get_asset_check_evaluations()
-    assert found.check_name == "every_source_was_read"
-    return found
+    [evaluation] = result.get_asset_check_evaluations()
+    assert evaluation.check_name == "every_source_was_read"
+    return evaluation
 
 
 def test_a_feed_that_is_down_loses_nothing_and_holds_nothing_up(
@@ -91,9 +91,13 @@ def test_a_feed_that_is_down_loses_nothing_and_holds_nothing_up(
     server.status["1"] = 503
     (notes / "b.md").write_text(f"Another. {SENTENCE}")
     result = world.imported(*sources)
-    said = metadata(result, "raw_posts")
-    assert (said["posts_added"], said["posts_deleted"], said["computed"]) == (1, 0, 1)
-    [line] = said["sources_not_read"]
+    run_metadata = metadata(result, "raw_posts")
+    assert (
+        run_metadata["posts_added"],
+        run_metadata["posts_deleted"],
+        run_metadata["computed"],
+    ) == (1, 0, 1)
+    [line] = run_metadata["sources_not_read"]
     assert "/1.xml could not be read (HTTP 503)" in line
     assert PASSWORD not in line
     check = check_of(result)
@@ -108,21 +112,21 @@ def test_a_feed_that_is_down_loses_nothing_and_holds_nothing_up(
     # New code reads everything again; what the feed does not say now, only the table can.
     monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
     assert metadata(world.imported(*sources), "raw_posts")["computed"] == 4
-    kept = tables.read("raw_posts", SLUG, where="source = 'feed' AND problem = ''")
-    assert sorted(kept["text"]) == sorted(before["text"])
+    rows = tables.read("raw_posts", SLUG, where="source = 'feed' AND problem = ''")
+    assert sorted(rows["text"]) == sorted(before["text"])
 
     server.status["1"] = 200
-    back = world.imported(*sources)
-    assert check_of(back).passed
-    assert metadata(back, "raw_posts")["sources_not_read"] == []
+    result = world.imported(*sources)
+    assert check_of(result).passed
+    assert metadata(result, "raw_posts")["sources_not_read"] == []
 
 
 def test_one_of_two_feeds_is_down(world: World, server: FeedServer, tables: Tables) -> None:
     sources = (server.url("1"), server.url("5"))
     world.imported(*sources)
     server.status["1"] = 404
-    said = metadata(world.imported(*sources), "raw_posts")
-    assert (said["posts"], said["posts_deleted"]) == (4, 0)
+    run_metadata = metadata(world.imported(*sources), "raw_posts")
+    assert (run_metadata["posts"], run_metadata["posts_deleted"]) == (4, 0)
     assert tables.read("raw_posts", SLUG, where="NOT deleted").height == 4
 
 
@@ -138,13 +142,13 @@ def test_the_preview_names_what_failed_and_counts_what_is_stored(
     sources = (str(write_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.url("1"))
     world.imported(*sources)
     server.status["1"] = 503
-    found = preview(sources, author="Ada", settings=world.home)
-    assert found.changes == {"added": 0, "edited": 0, "deleted": 0}
-    assert found.found == 3
-    assert "unreadable" not in found.dropped
-    [line] = found.failed
-    said = io.StringIO()
-    show_preview(StageClock(Console(file=said, width=1000)), found)
-    assert f"failed source: {line}" in said.getvalue()
+    result = preview(sources, author="Ada", settings=world.home)
+    assert result.changes == {"added": 0, "edited": 0, "deleted": 0}
+    assert result.found == 3
+    assert "unreadable" not in result.dropped
+    [line] = result.failed
+    output = io.StringIO()
+    show_preview(StageClock(Console(file=output, width=1000)), result)
+    assert f"failed source: {line}" in output.getvalue()
     assert "HTTP 503" in line
-    assert PASSWORD not in said.getvalue()
+    assert PASSWORD not in output.getvalue()

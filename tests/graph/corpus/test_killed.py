@@ -52,7 +52,7 @@ class Kill:
     after_s: float
 
 
-def drawn(tries: int) -> list[Kill]:
+def draw_kills(tries: int) -> list[Kill]:
     """Each table in turn, each sign in turn, into an empty home and into one with older posts."""
     draw = random.Random(SEED)
     return [
@@ -78,14 +78,14 @@ class Content:
 
         state = State.open(home.state_address)
         tables = Tables(home.tables_base, state=state)
-        found: dict[str, tuple[str | None, int, str]] = {}
+        contents: dict[str, tuple[str | None, int, str]] = {}
         for path in sorted(Path(home.tables_base, SLUG).glob("*.lance")):
             rows = sorted(map(repr, tables.read(path.stem, SLUG).rows()))
             digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
-            counted = lance.dataset(str(path)).count_rows()
-            found[path.stem] = (tables.data_version(path.stem, SLUG), counted, digest)
+            row_count = lance.dataset(str(path)).count_rows()
+            contents[path.stem] = (tables.data_version(path.stem, SLUG), row_count, digest)
         state.close()
-        return cls(found)
+        return cls(contents)
 
     def differs_from(self, other: Content) -> list[str]:
         """Tables that are not the same in both."""
@@ -173,13 +173,13 @@ def trial(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     with pytest.MonkeyPatch.context() as monkeypatch:
         home = lend_weights(embedder_weights, fresh_home(folder / "home", monkeypatch))
         write_author(home, Author(SLUG, "Ada", sources=(str(posts),), language="en"))
-        made = Trial(home, posts)
-        made.keep("empty")
+        trial = Trial(home, posts)
+        trial.keep("empty")
         write_posts(posts, OLDER)
-        made.run(1)
-        made.keep("imported")
+        trial.run(1)
+        trial.keep("imported")
         write_posts(posts, {name: text for name, text in NEWER.items() if name != "kite"})
-        yield made
+        yield trial
 
 
 @dataclass(frozen=True)
@@ -198,25 +198,25 @@ class Recovered:
 
 def _undisturbed(trial: Trial, start: str) -> tuple[Content, list[str]]:
     trial.set_back(start)
-    said = trial.run(1)
+    report = trial.run(1)
     content = Content.of(trial.home)
     assert {*TABLES} <= content.tables.keys()
-    assert all(said["computed"][0].values()), "the run has work to be killed in"
-    assert said["found"]
-    return content, said["found"]
+    assert all(report["computed"][0].values()), "the run has work to be killed in"
+    assert report["found"]
+    return content, report["found"]
 
 
 def _killed_and_run_again(trial: Trial, tries: int) -> Iterator[Recovered]:
     should_be = {start: _undisturbed(trial, start) for start in ("empty", "imported")}
-    for kill in drawn(tries):
+    for kill in draw_kills(tries):
         trial.set_back(kill.start)
         died = trial.killed(kill)
-        said = trial.run(2)
-        content, found = should_be[kill.start]
+        report = trial.run(2)
+        content, chunk_ids = should_be[kill.start]
         differs = Content.of(trial.home).differs_from(content)
-        differs += ["what is found by a question"] if said["found"] != found else []
-        again = [name for name, rows in said["computed"][1].items() if rows]
-        differs += [f"{name} is computed again" for name in again]
+        differs += ["what is found by a question"] if report["found"] != chunk_ids else []
+        recomputed = [name for name, rows in report["computed"][1].items() if rows]
+        differs += [f"{name} is computed again" for name in recomputed]
         yield Recovered(kill, died, differs)
 
 
@@ -224,14 +224,14 @@ def _killed_and_run_again(trial: Trial, tries: int) -> Iterator[Recovered]:
 @pytest.mark.timeout(1_200)
 def test_killed_four_times_it_ends_the_same(trial: Trial) -> None:
     recovered = list(_killed_and_run_again(trial, 4))
-    assert [one for one in recovered if one.differs] == []
+    assert [result for result in recovered if result.differs] == []
     # On a busy machine one may be done before its end is seen.
-    assert sum(one.died for one in recovered) >= 3
+    assert sum(result.died for result in recovered) >= 3
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 def test_killed_twenty_times_it_ends_the_same(trial: Trial) -> None:
     recovered = list(_killed_and_run_again(trial, 20))
-    assert [one for one in recovered if one.differs] == []
-    assert sum(one.died for one in recovered) >= 15
+    assert [result for result in recovered if result.differs] == []
+    assert sum(result.died for result in recovered) >= 15

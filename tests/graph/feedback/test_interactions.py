@@ -52,19 +52,19 @@ def materialize(author: str = "ann") -> tuple[dict[str, Any], bool]:
 def test_the_snapshot_is_a_table_and_unchanged_by_a_second_run(
     filled: World, home: Settings
 ) -> None:
-    told, passed = materialize()
+    first, passed = materialize()
     assert passed
-    assert (told["dagster/row_count"], told["with_votes"], told["with_edits"]) == (3, 1, 1)
-    assert told["readers"] == 2
-    assert "trace store unreachable" in told["sync"]
+    assert (first["dagster/row_count"], first["with_votes"], first["with_edits"]) == (3, 1, 1)
+    assert first["readers"] == 2
+    assert "trace store unreachable" in first["sync"]
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     frame = tables.read("interactions", "ann").sort("trace_id")
     assert frame["trace_id"].to_list() == [trace_name(number) for number in (1, 2, 3)]
     assert frame["vote"].to_list() == [0.5, None, None]
     assert frame["edit"].to_list() == [None, "Write to me: [e-mail]", None]
     assert frame["chunk_ids"].to_list()[0] == ["c1", "c2"]
-    again, _ = materialize()
-    assert (again["data_version"], again["written"]) == (told["data_version"], 0)
+    second, _ = materialize()
+    assert (second["data_version"], second["written"]) == (first["data_version"], 0)
     assert materialize("bob")[0]["dagster/row_count"] == 1
     assert materialize("nobody")[0]["dagster/row_count"] == 0
 
@@ -90,6 +90,6 @@ def test_a_text_that_still_holds_personal_data_fails_the_check(tmp_path: Path) -
         },
         schema_overrides={"edit": pl.String},
     )
-    left = find_personal_data(frame)
-    assert left.rows() == [("a", ["e-mail"]), ("b", ["phone"])]
+    remaining = find_personal_data(frame)
+    assert remaining.rows() == [("a", ["e-mail"]), ("b", ["phone"])]
     assert find_personal_data(strip_personal_data(frame)).is_empty()

@@ -133,6 +133,6 @@ def graph(twelve: Finished) -> Graph:
 
 @pytest.fixture
 def tables(twelve: Finished) -> Iterator[Tables]:
-    made = tables_of(load_settings())
-    yield made
-    made.state.close()
+    tables = tables_of(load_settings())
+    yield tables
+    tables.state.close()

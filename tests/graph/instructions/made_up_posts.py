@@ -25,9 +25,9 @@ NOUNS = (
 VERBS = ("mends", "carries", "watches", "turns", "holds", "lifts", "cleans", "draws", "paints")
 
 
-def paragraph(chance: random.Random, about: str) -> str:
+def paragraph(chance: random.Random, subject: str) -> str:
     sentences = [
-        f"The {chance.choice(NOUNS)} {chance.choice(VERBS)} the {about} before the "
+        f"The {chance.choice(NOUNS)} {chance.choice(VERBS)} the {subject} before the "
         f"{chance.choice(NOUNS)} {chance.choice(VERBS)} a {chance.choice(NOUNS)} "
         f"near {chance.choice(NOUNS)} number {chance.randrange(1000)}."
         for _ in range(5)
@@ -38,9 +38,9 @@ def paragraph(chance: random.Random, about: str) -> str:
 def post(number: int) -> str:
     """A post of eight paragraphs, unlike any other number's."""
     chance = random.Random(number)
-    about = f"{NOUNS[number % len(NOUNS)]} {NOUNS[(number * 7 + 3) % len(NOUNS)]}"
-    parts = [f"## About the {about}"]
-    parts += [paragraph(chance, about) for _ in range(8)]
+    subject = f"{NOUNS[number % len(NOUNS)]} {NOUNS[(number * 7 + 3) % len(NOUNS)]}"
+    parts = [f"## About the {subject}"]
+    parts += [paragraph(chance, subject) for _ in range(8)]
     parts.insert(4, "```python\nturn(wheel)\n```")
     return "\n\n".join(parts)
 

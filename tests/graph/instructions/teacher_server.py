@@ -42,35 +42,35 @@ class TeacherServer:
 def teacher_server() -> Iterator[TeacherServer]:
     teacher = TeacherServer()
 
-    def answered(request: Request) -> Response:
+    def answer(request: Request) -> Response:
         passage = request.document["messages"][-1]["content"].split("Passage:\n")[1]
         with teacher.lock:
             times = teacher.asked.count(passage)
             teacher.asked.append(passage)
             teacher.asked_at.append(time.monotonic())
             number = len(set(teacher.asked))
-        how = teacher.behaviour(passage, times)
-        if how == HANG:
+        behaviour = teacher.behaviour(passage, times)
+        if behaviour == HANG:
             time.sleep(HANG_S)
-        if how == CUT:
+        if behaviour == CUT:
             return Response('{"id": ', headers={"Content-Length": "900"})
-        if how in {HANG, HTML}:
+        if behaviour in {HANG, HTML}:
             return Response("<html>busy</html>")
-        if how.isdigit():
-            headers = {"Retry-After": "1"} if how == "429" else {}
-            return Response({"error": {"message": "told to"}}, int(how), headers)
-        return Response(completion(how, passage, number))
+        if behaviour.isdigit():
+            headers = {"Retry-After": "1"} if behaviour == "429" else {}
+            return Response({"error": {"message": "told to"}}, int(behaviour), headers)
+        return Response(completion(behaviour, passage, number))
 
-    with http_server(answered) as url:
+    with http_server(answer) as url:
         teacher.url = f"{url}/v1"
         yield teacher
 
 
-def completion(how: str, passage: str, number: int) -> dict[str, Any]:
+def completion(behaviour: str, passage: str, number: int) -> dict[str, Any]:
     words = passage.split()
-    said = f'"What happens to the {words[1]} and the {words[4]}, {number} times?"'
-    said = {EMPTY: "", LONG: "and so on " * 60}.get(how, said)
-    message = {"role": "assistant", "content": said}
+    question = f'"What happens to the {words[1]} and the {words[4]}, {number} times?"'
+    question = {EMPTY: "", LONG: "and so on " * 60}.get(behaviour, question)
+    message = {"role": "assistant", "content": question}
     choices: Any = [{"index": 0, "message": message, "finish_reason": "stop"}]
     usage = {
         "prompt_tokens": PROMPT_TOKENS,
@@ -82,6 +82,6 @@ def completion(how: str, passage: str, number: int) -> dict[str, Any]:
         "object": "chat.completion",
         "created": 0,
         "model": "teacher",
-        "choices": {NO_CHOICES: [], NULL_CHOICES: None}.get(how, choices),
+        "choices": {NO_CHOICES: [], NULL_CHOICES: None}.get(behaviour, choices),
         "usage": usage,
     }

@@ -35,30 +35,32 @@ def test_an_edited_post_keeps_its_split_and_its_other_samples(graph: Graph, tabl
     new = tables.read("instruction_dataset", "ada")
     assert all(checks.values())
     of_post = pl.col("document_id") == "doc-004"
-    gone = set(old["sample_id"]) - set(new["sample_id"])
-    came = set(new["sample_id"]) - set(old["sample_id"])
-    assert len(gone) == len(came) == 1
+    removed = set(old["sample_id"]) - set(new["sample_id"])
+    added = set(new["sample_id"]) - set(old["sample_id"])
+    assert len(removed) == len(added) == 1
     # a question that was too like another of the other side may not be so after the edit
-    split = set(old.filter(of_post)["split"]) - {"left_out"}
-    assert set(new.filter(of_post)["split"]) - {"left_out"} == split
-    assert len(split) == 1
+    splits = set(old.filter(of_post)["split"]) - {"left_out"}
+    assert set(new.filter(of_post)["split"]) - {"left_out"} == splits
+    assert len(splits) == 1
     assert 1 <= metadata["computed"] < new.height / 2
 
 
 def test_a_deleted_post_is_in_no_prompt_any_more(graph: Graph, tables: Tables) -> None:
-    shown = tables.read("instruction_dataset", "ada")["context_chunk_ids"].explode().drop_nulls()
-    victim = str(shown.value_counts(sort=True)["context_chunk_ids"][0])[: len("doc-000")]
+    context_before = (
+        tables.read("instruction_dataset", "ada")["context_chunk_ids"].explode().drop_nulls()
+    )
+    victim = str(context_before.value_counts(sort=True)["context_chunk_ids"][0])[: len("doc-000")]
     clean(tables, documents(TWELVE).filter(pl.col("document_id") != victim))
     _, checks = graph.materialize()
     assert all(checks.values())
     rows = tables.read("instruction_dataset", "ada")
-    still = rows["context_chunk_ids"].explode().drop_nulls()
-    assert victim not in {chunk[: len(victim)] for chunk in still.to_list()}
+    context_after = rows["context_chunk_ids"].explode().drop_nulls()
+    assert victim not in {chunk[: len(victim)] for chunk in context_after.to_list()}
     assert victim not in set(rows["document_id"])
     # Its split is remembered for the day it comes back.
     assert victim in set(tables.read("document_splits", "ada")["document_id"])
-    again, _ = graph.materialize()
-    assert again["computed"] == 0
+    metadata, _ = graph.materialize()
+    assert metadata["computed"] == 0
 
 
 def test_a_training_prompt_that_showed_what_is_held_out_is_looked_up_again(
@@ -67,11 +69,13 @@ def test_a_training_prompt_that_showed_what_is_held_out_is_looked_up_again(
     """As that of a sample which was left out, until what it was too like was edited."""
     rows = tables.read("instruction_dataset", "ada")
     chunks = tables.read("document_chunks", "ada", columns=["chunk_id", "published_at"])
-    held = rows.filter(pl.col("split") == "held_out").select("chunk_id").join(chunks, on="chunk_id")
-    chunk, at = held.sort("published_at").row(0)
-    later = rows.filter((pl.col("split") == "train") & (pl.col("published_at") > at))
-    shown = later.filter(pl.col("context_chunk_ids").list.len() > 0)["sample_id"][0]
-    is_one = pl.col("sample_id") == shown
+    held_out = (
+        rows.filter(pl.col("split") == "held_out").select("chunk_id").join(chunks, on="chunk_id")
+    )
+    chunk, at = held_out.sort("published_at").row(0)
+    later_rows = rows.filter((pl.col("split") == "train") & (pl.col("published_at") > at))
+    sample_id = later_rows.filter(pl.col("context_chunk_ids").list.len() > 0)["sample_id"][0]
+    is_one = pl.col("sample_id") == sample_id
     context = pl.when(is_one).then(pl.lit([chunk])).otherwise("context_chunk_ids")
     leaking = rows.with_columns(context.alias("context_chunk_ids"))
     assert not graph.checks_of(tables, leaking)["no_leakage_across_splits"]

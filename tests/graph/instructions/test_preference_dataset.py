@@ -64,14 +64,14 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
         for names in contexts["context_chunk_ids"].to_list()
         if len(by_post := {post_of[name]: name for name in names}) > 1
     )
-    gone = "no-such-chunk"
+    missing_chunk = "no-such-chunk"
     told(
         tables,
         [
             edit("The lantern says that the tide is in.", chunk_ids=shown),
             edit("Another voice.", role="reader"),
             edit("A third one.", role="admin"),
-            edit("Its context is gone.", chunk_ids=[gone]),
+            edit("Its context is gone.", chunk_ids=[missing_chunk]),
             edit("In an older template.", template="0" * 16),
         ],
     )
@@ -106,8 +106,8 @@ def test_a_low_vote_puts_the_authors_passage_over_the_answer(
 ) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'")
     sample = samples.to_dicts()[0]
-    other = samples.filter(pl.col("document_id") != sample["document_id"])["chunk_id"][0]
-    voted = {"question": sample["question"], "chunk_ids": [other, sample["chunk_id"]]} | low
+    other_chunk = samples.filter(pl.col("document_id") != sample["document_id"])["chunk_id"][0]
+    voted = {"question": sample["question"], "chunk_ids": [other_chunk, sample["chunk_id"]]} | low
     edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
     told(tables, [voted, *edits, voted | high])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
@@ -117,7 +117,7 @@ def test_a_low_vote_puts_the_authors_passage_over_the_answer(
     assert (row["document_id"], row["chunk_id"]) == (sample["document_id"], sample["chunk_id"])
     assert row["voters"] == ["a reader"]
     # the prompt shows the recorded context but not the chosen text
-    assert row["context_chunk_ids"] == [other]
+    assert row["context_chunk_ids"] == [other_chunk]
     assert row["chosen"] not in row["messages"][-1]["content"]
 
     told(tables, [voted, *edits[:18]])  # one of 19 is more than 5 %
@@ -127,8 +127,8 @@ def test_a_low_vote_puts_the_authors_passage_over_the_answer(
 
 
 def test_what_is_held_out_is_not_trained_on(twelve: Finished, tables: Tables) -> None:
-    held = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
-    told(tables, [edit("As I said.", question=held["question"]), edit(held["answer"])])
+    held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
+    told(tables, [edit("As I said.", question=held_out["question"]), edit(held_out["answer"])])
     metadata = materialize()
     assert metadata["dagster/row_count"] == 0
     assert metadata["left_out"] == {"held_out_question": 1, "held_out_text": 1}
@@ -138,14 +138,16 @@ def test_a_passage_of_a_post_that_is_held_out_is_left_out_of_the_prompt(
     twelve: Finished, tables: Tables
 ) -> None:
     samples = tables.read("instruction_dataset", "ada")
-    held, other = (
+    held_out, training = (
         samples.filter(pl.col("split") == split)["chunk_id"][0] for split in ("held_out", "train")
     )
-    told(tables, [edit("The tide is in.", chunk_ids=[held, other])])
+    told(tables, [edit("The tide is in.", chunk_ids=[held_out, training])])
     assert materialize()["sources"] == {"edit": 1}
     (row,) = tables.read("preference_dataset", "ada").to_dicts()
-    assert row["context_chunk_ids"] == [other]
-    (text,) = tables.read("document_chunks", "ada", where=f"chunk_id = '{held}'")["text"].to_list()
+    assert row["context_chunk_ids"] == [training]
+    (text,) = tables.read("document_chunks", "ada", where=f"chunk_id = '{held_out}'")[
+        "text"
+    ].to_list()
     assert text.strip() not in row["messages"][-1]["content"]
     assert "\n\n[2] " not in row["messages"][-1]["content"]
 
@@ -188,7 +190,7 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
     elsewhere = next(row for row in samples if row["document_id"] != samples[0]["document_id"])[
         "chunk_id"
     ]
-    held = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
+    held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
     breaking = {
         "every_chosen_answer_is_the_authors": [
             changed(is_vote, chosen="Not the author's words."),
@@ -206,14 +208,14 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
             changed(is_vote, chunk_id=None),
         ],
         "no_pair_shows_what_is_held_out": [
-            changed(is_edit, context_chunk_ids=[held["chunk_id"]]),
-            changed(is_edit, question=held["question"]),
-            changed(is_edit, chosen=held["answer"]),
+            changed(is_edit, context_chunk_ids=[held_out["chunk_id"]]),
+            changed(is_edit, question=held_out["question"]),
+            changed(is_edit, chosen=held_out["answer"]),
         ],
     }
     assert breaking.keys() == CHECKS
-    for claim, broken in breaking.items():
-        for rows in broken:
+    for claim, broken_tables in breaking.items():
+        for rows in broken_tables:
             assert not written_by_hand(tables, rows)[claim], claim
     assert written_by_hand(tables, good) == dict.fromkeys(CHECKS, True)
 

@@ -21,7 +21,7 @@ def ready(twelve: Finished, embedder: Embedder) -> Retriever:
     return Retriever(load_settings().tables_base, embedder)
 
 
-def asked(question: str) -> pl.DataFrame:
+def build_samples(question: str) -> pl.DataFrame:
     """The same question, as if it had been made from each of the posts."""
     return pl.DataFrame(
         {"sample_id": [f"of-{name}" for name in DOCUMENTS], "document_id": DOCUMENTS}
@@ -31,9 +31,9 @@ def asked(question: str) -> pl.DataFrame:
 def test_posts_are_ranked_and_what_was_measured_is_not_measured_again(
     ready: Retriever, tables: Tables
 ) -> None:
-    own = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
-    question = " ".join(own["answer"][0].split()[:40])
-    first = round_trip.update_ranks(tables, "ada", asked(question), retriever=ready)
+    rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
+    question = " ".join(rows["answer"][0].split()[:40])
+    first = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
     ranks = dict(
         tables.read(round_trip.RANKS_TABLE, "ada", columns=["document_id", "rank"]).iter_rows()
     )
@@ -42,30 +42,34 @@ def test_posts_are_ranked_and_what_was_measured_is_not_measured_again(
     assert first.lost_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
     assert list(first.vectors) == [question]
 
-    again = round_trip.update_ranks(tables, "ada", asked(question), retriever=ready)
-    assert again.lost_sample_ids == first.lost_sample_ids
-    assert not again.vectors
+    result = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
+    assert result.lost_sample_ids == first.lost_sample_ids
+    assert not result.vectors
 
 
 def test_a_known_vector_finds_what_the_question_finds(ready: Retriever, twelve: Finished) -> None:
     question = "What can you tell me about the harbour?"
     vector = ready.embed_questions([question])[0]
     queries = [RetrievalQuery(question, vector=vector), RetrievalQuery(question)]
-    known, embedded = ready.retrieve_many("ada", queries)
-    assert known.vector is vector
-    assert embedded.vector is not vector
-    assert [one.chunk_id for one in known.nearest] == [one.chunk_id for one in embedded.nearest]
-    other = RetrievalQuery(question, vector=-vector)  # the vector decides, not the words alone
-    (away,) = ready.retrieve_many("ada", [other])
-    assert [one.chunk_id for one in away.nearest] != [one.chunk_id for one in known.nearest]
+    by_vector, by_question = ready.retrieve_many("ada", queries)
+    assert by_vector.vector is vector
+    assert by_question.vector is not vector
+    assert [passage.chunk_id for passage in by_vector.nearest] == [
+        passage.chunk_id for passage in by_question.nearest
+    ]
+    opposite = RetrievalQuery(question, vector=-vector)  # the vector decides, not the words alone
+    (by_opposite,) = ready.retrieve_many("ada", [opposite])
+    assert [passage.chunk_id for passage in by_opposite.nearest] != [
+        passage.chunk_id for passage in by_vector.nearest
+    ]
 
 
 def test_a_question_that_loses_its_post_becomes_a_continuation(
     ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tables.read("instruction_dataset", "ada").sort("sample_id")
-    found = before.filter(pl.col("instruction_source") != "template:continuation")
-    assert found.height == found["document_id"].n_unique() > 10  # a title a post
+    questions = before.filter(pl.col("instruction_source") != "template:continuation")
+    assert questions.height == questions["document_id"].n_unique() > 10  # a title a post
     monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
     building.update_dataset(tables, ADA, retriever=ready)
     after = tables.read("instruction_dataset", "ada").sort("sample_id")
@@ -77,6 +81,6 @@ def test_a_question_that_loses_its_post_becomes_a_continuation(
 
 
 def test_a_post_without_passages_is_named(ready: Retriever, tables: Tables) -> None:
-    strange = asked("Why?").with_columns(document_id=pl.lit("doc-999"))
+    strange = build_samples("Why?").with_columns(document_id=pl.lit("doc-999"))
     with pytest.raises(TwinError, match="no passages from 1 posts"):
         round_trip.update_ranks(tables, "ada", strange, retriever=ready)

@@ -64,9 +64,9 @@ def teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -> Teach
     return Teacher(model, budget=budget, first_pause_s=0.01)
 
 
-def taught(built: BuildResult) -> TeacherResult:
-    assert built.teacher_result is not None
-    return built.teacher_result
+def teacher_result(result: BuildResult) -> TeacherResult:
+    assert result.teacher_result is not None
+    return result.teacher_result
 
 
 def sources(tables: Tables) -> Counter[str]:
@@ -78,25 +78,25 @@ def test_a_teacher_writes_the_question_and_never_the_answer(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     by_template = tables.read("instruction_dataset", "ada")
-    told: list[str] = []
-    built = building.update_dataset(
-        tables, ADA, retriever=ready, teacher=teacher(), log=told.append
+    log_lines: list[str] = []
+    result = building.update_dataset(
+        tables, ADA, retriever=ready, teacher=teacher(), log=log_lines.append
     )
     rows = tables.read("instruction_dataset", "ada")
     assert rows["answer"].equals(by_template["answer"])
     assert set(rows["instruction_source"]) == {"teacher:openai/teacher"}
     assert all(question.startswith("What happens to the ") for question in rows["question"])
     assert sorted(server.asked) == sorted(rows["answer"])
-    assert taught(built).requests == rows.height
-    assert taught(built).outcomes == {"written": rows.height}
-    assert taught(built).prompt_tokens == rows.height * served.PROMPT_TOKENS
-    assert told
-    assert not any(answer[:20] in line for line in told for answer in rows["answer"])
+    assert teacher_result(result).requests == rows.height
+    assert teacher_result(result).outcomes == {"written": rows.height}
+    assert teacher_result(result).prompt_tokens == rows.height * served.PROMPT_TOKENS
+    assert log_lines
+    assert not any(answer[:20] in line for line in log_lines for answer in rows["answer"])
 
-    again = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    second = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
     assert len(server.asked) == rows.height  # what was paid for is not asked again
-    assert taught(again).requests == 0
-    assert again.sync_result.data_version == built.sync_result.data_version
+    assert teacher_result(second).requests == 0
+    assert second.sync_result.data_version == result.sync_result.data_version
 
     building.update_dataset(tables, ADA, retriever=ready)
     assert tables.read("instruction_dataset", "ada").equals(by_template)
@@ -139,22 +139,22 @@ def test_each_bad_reply_loses_one_sample(
 ) -> None:
     answers = tables.read("instruction_dataset", "ada", columns=["answer"])["answer"].to_list()
     step = len(answers) // len(BAD)
-    bad = {answers[step * place]: how for place, how in enumerate(BAD)}
+    bad = {answers[step * place]: behaviour for place, behaviour in enumerate(BAD)}
     server.behaviour = lambda passage, _times: bad.get(passage, served.OK)
-    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    result = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
 
     rows = tables.read("instruction_dataset", "ada")
     assert sources(tables) == {"teacher": len(answers) - len(bad), "template": len(bad)}
-    lost = rows.filter(pl.col("instruction_source").str.starts_with("template:"))
-    assert set(lost["answer"]) == set(bad)
-    stored = tables.read("teacher_questions", "ada").join(
+    template_rows = rows.filter(pl.col("instruction_source").str.starts_with("template:"))
+    assert set(template_rows["answer"]) == set(bad)
+    replies = tables.read("teacher_questions", "ada").join(
         rows.select("sample_id", "answer"), on="sample_id"
     )
-    for answer, outcome, tries in stored.select("answer", "outcome", "tries").iter_rows():
+    for answer, outcome, tries in replies.select("answer", "outcome", "tries").iter_rows():
         assert (outcome, tries) == BAD.get(bad.get(answer, ""), ("written", 1)), bad.get(answer)
     expected = Counter(outcome for outcome, _ in BAD.values())
-    assert taught(built).outcomes == dict(expected | {"written": len(answers) - len(bad)})
-    asked_too_often = next(answer for answer, how in bad.items() if how == "429")
+    assert teacher_result(result).outcomes == dict(expected | {"written": len(answers) - len(bad)})
+    asked_too_often = next(answer for answer, behaviour in bad.items() if behaviour == "429")
     times = [
         at for passage, at in zip(server.asked, server.asked_at, strict=True)
         if passage == asked_too_often
@@ -164,19 +164,19 @@ def test_each_bad_reply_loses_one_sample(
     server.behaviour = lambda _passage, _times: served.OK
     server.asked.clear()
     building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
-    again = {answer for answer, how in bad.items() if BAD[how][0] == "failed"}
-    assert set(server.asked) == again  # who failed is asked again, who was paid for is not
-    assert sources(tables)["template"] == len(bad) - len(again)
+    retried = {answer for answer, behaviour in bad.items() if BAD[behaviour][0] == "failed"}
+    assert set(server.asked) == retried  # who failed is asked again, who was paid for is not
+    assert sources(tables)["template"] == len(bad) - len(retried)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
     first = [served.NO_CHOICES, "503", served.EMPTY, "429"]
     server.behaviour = lambda passage, times: served.OK if times else first[len(passage) % 3]
-    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    result = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
     rows = tables.read("instruction_dataset", "ada").height
-    assert taught(built).outcomes == {"written": rows}
-    assert taught(built).requests == 2 * rows
+    assert teacher_result(result).outcomes == {"written": rows}
+    assert teacher_result(result).requests == 2 * rows
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -185,25 +185,25 @@ def test_a_budget_is_never_passed(
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
     limit = 10 * USD
-    little = budget_of(state, limit)
-    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, little))
-    found = taught(built)
-    written = found.outcomes["written"]
-    assert 3 <= written <= 10
-    assert found.outcomes == {"written": written, "over_budget": rows - written}
-    assert found.usd == found.usd_in_all == pytest.approx(written * USD, abs=1e-6)
-    assert found.budget_left == pytest.approx(limit - written * USD, abs=1e-6)
-    assert len(server.asked) == written
-    assert sources(tables) == {"teacher": written, "template": rows - written}
-    assert found.metadata()["teacher"]["usd"] == found.usd
+    small = budget_of(state, limit)
+    result = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, small))
+    usage = teacher_result(result)
+    written_count = usage.outcomes["written"]
+    assert 3 <= written_count <= 10
+    assert usage.outcomes == {"written": written_count, "over_budget": rows - written_count}
+    assert usage.usd == usage.usd_in_all == pytest.approx(written_count * USD, abs=1e-6)
+    assert usage.budget_left == pytest.approx(limit - written_count * USD, abs=1e-6)
+    assert len(server.asked) == written_count
+    assert sources(tables) == {"teacher": written_count, "template": rows - written_count}
+    assert usage.metadata()["teacher"]["usd"] == usage.usd
 
-    more = budget_of(state, 1.0)  # what was spent before still counts
-    assert more.remaining_usd() == pytest.approx(1.0 - written * USD)
-    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, more))
-    assert taught(built).outcomes == {"written": rows}
+    larger = budget_of(state, 1.0)  # what was spent before still counts
+    assert larger.remaining_usd() == pytest.approx(1.0 - written_count * USD)
+    result = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, larger))
+    assert teacher_result(result).outcomes == {"written": rows}
     assert len(server.asked) == rows
-    assert taught(built).usd == pytest.approx((rows - written) * USD, abs=1e-6)
-    assert taught(built).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
+    assert teacher_result(result).usd == pytest.approx((rows - written_count) * USD, abs=1e-6)
+    assert teacher_result(result).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -211,10 +211,10 @@ def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State
     budget = budget_of(state, 1.0)
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
     server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
-    asked = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
-    empty, failed = teacher(PRICED, budget).ask([asked[0], asked[2]])
+    prompts = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
+    empty, failed = teacher(PRICED, budget).ask([prompts[0], prompts[2]])
     hasty = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 4)
-    [late] = hasty.ask([asked[1]])
+    [late] = hasty.ask([prompts[1]])
     assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * USD))
     assert (late.outcome, late.reason) == ("failed", "Timeout")
     assert late.usd > 3 * USD  # nobody knows what it cost: the most that it can have
@@ -223,13 +223,13 @@ def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State
 
 
 def test_money_needs_a_budget_and_a_budget_a_price(server: TeacherServer, state: State) -> None:
-    asked = [TeacherPrompt("Granite", "The quarry gave the town its granite.")]
+    prompts = [TeacherPrompt("Granite", "The quarry gave the town its granite.")]
     with pytest.raises(TwinError, match="TWIN_TEACHER_BUDGET_PER_MONTH"):
-        teacher(PRICED).ask(asked)
+        teacher(PRICED).ask(prompts)
     with pytest.raises(TwinError, match="no price"):
-        teacher(UNPRICED, budget_of(state, 1.0)).ask(asked)
+        teacher(UNPRICED, budget_of(state, 1.0)).ask(prompts)
     assert server.asked == []
-    assert teacher(UNPRICED).ask(asked)[0].outcome == "written"
+    assert teacher(UNPRICED).ask(prompts)[0].outcome == "written"
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -270,13 +270,13 @@ def test_what_was_written_before_it_broke_is_kept(
     server.behaviour = lambda _passage, _times: "500" if len(server.asked) > 30 else served.OK
     with pytest.raises(TwinError, match="in a row"):
         building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
-    written = tables.read("teacher_questions", "ada", where="outcome = 'written'")
-    assert 26 <= written.height <= 30  # four are under way at once
+    questions = tables.read("teacher_questions", "ada", where="outcome = 'written'")
+    assert 26 <= questions.height <= 30  # four are under way at once
     server.behaviour = lambda _passage, _times: served.OK
     server.asked.clear()
     building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
     rows = tables.read("instruction_dataset", "ada").height
-    assert len(server.asked) == rows - written.height
+    assert len(server.asked) == rows - questions.height
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -315,8 +315,8 @@ def test_a_killed_run_goes_on_where_it_was(
     assert killed.poll() is None
     killed.kill()
     killed.wait()
-    asked = len(server.asked)
-    assert asked >= 50
+    request_count = len(server.asked)
+    assert request_count >= 50
     server.behaviour = lambda _passage, _times: served.OK
     building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
     rows = tables.read("instruction_dataset", "ada")

@@ -96,8 +96,8 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
     assert of_a["indexed_text"].str.starts_with("The clock\n\n").all()
     for text, vector in of_a.select("text", "vector").iter_rows():
         assert not np.allclose(vector, vectors[text])
-    back = materialize(posts)["embeddings"]
-    assert back["computed"] == of_a.height
+    metadata = materialize(posts)["embeddings"]
+    assert metadata["computed"] == of_a.height
     assert vectors_by_text(tables) == vectors
 
     # The same words in another post: its own vector under another title.
@@ -159,9 +159,9 @@ def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date
     retriever = Retriever(tables.base_uri, load_embedder(home_with_embedder))
 
     # Until the next import they are searched as they were: by the text alone.
-    before = retriever.retrieve("ada", "Which boat is older than its pier?")
-    assert before.passages[0].document_id == "b"
-    assert before.reason == ""
+    old_result = retriever.retrieve("ada", "Which boat is older than its pier?")
+    assert old_result.passages[0].document_id == "b"
+    assert old_result.reason == ""
     old = vectors_by_text(tables)
 
     done = materialize(posts)
@@ -170,8 +170,8 @@ def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date
     new = vectors_by_text(tables)
     assert old.keys() == new.keys(), "chunks keep their names and texts"
     assert not any(np.allclose(new[text], old[text]) for text in old)
-    after = retriever.retrieve("ada", "What is it about the salt marsh?")
-    assert after.passages[0].document_id == "a"
+    new_result = retriever.retrieve("ada", "What is it about the salt marsh?")
+    assert new_result.passages[0].document_id == "a"
     assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 
@@ -200,15 +200,15 @@ def test_chunks_of_the_release_before_are_searched_and_cut_anew(
             row_key="chunk_id",
         )
     retriever = Retriever(tables.base_uri, embedder)
-    found = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
-    assert found.passages[0].document_id == "b"
+    result = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
+    assert result.passages[0].document_id == "b"
 
     materialize(posts)
     cut_anew = tables.read("document_chunks", "ada")
     assert max(cut_anew["token_count"]) <= chunking.CHUNK_TOKENS
     assert set(cut_anew["chunk_id"]) == set(tables.read("embeddings", "ada")["chunk_id"])
-    found = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
-    assert found.passages[0].document_id == "b"
+    result = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
+    assert result.passages[0].document_id == "b"
     assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 
@@ -221,7 +221,7 @@ def test_what_is_written_is_found(
     materialize: Materialize, tables: Tables, home_with_embedder: Settings
 ) -> None:
     materialize({"a": ("Clock", CLOCK), "b": ("Boat", BOAT)})
-    found = Retriever(tables.base_uri, load_embedder(home_with_embedder)).retrieve(
+    result = Retriever(tables.base_uri, load_embedder(home_with_embedder)).retrieve(
         "ada", "Which boat is older than its pier?"
     )
-    assert found.passages[0].document_id == "b"
+    assert result.passages[0].document_id == "b"

@@ -30,11 +30,11 @@ def test_passages_on_s3_are_found(on_s3: Tables, embedder: Embedder) -> None:
     retriever = Retriever(on_s3.base_uri, embedder)
     assert "has no embeddings yet" in retriever.retrieve("ada", "Who is Bertha?").reason
     store(on_s3, "ada", POSTS, embedder)
-    found = retriever.retrieve("ada", "Who is Bertha?", limit=1)
-    assert [passage.document_id for passage in found.passages] == ["bread"]
+    result = retriever.retrieve("ada", "Who is Bertha?", limit=1)
+    assert [passage.document_id for passage in result.passages] == ["bread"]
     store(on_s3, "ada", POSTS | {"tulips": "The tulips open in April."}, embedder)
-    found = retriever.retrieve("ada", "When do the tulips open?", limit=1)
-    assert [passage.document_id for passage in found.passages] == ["tulips"]
+    result = retriever.retrieve("ada", "When do the tulips open?", limit=1)
+    assert [passage.document_id for passage in result.passages] == ["tulips"]
 
 
 def test_upkeep_and_the_index_of_vectors_on_s3(
@@ -45,10 +45,10 @@ def test_upkeep_and_the_index_of_vectors_on_s3(
     write(on_s3, vectors)
     assert on_s3.assets("ada") == ["embeddings"]
     assert on_s3.assets("nobody") == []
-    before = on_s3.data_version("embeddings", "ada")
+    version = on_s3.data_version("embeddings", "ada")
     assert on_s3.compact("embeddings", "ada").merged > 0
     assert maintain_vector_index(on_s3, "ada") == "made"
-    assert on_s3.data_version("embeddings", "ada") == before
+    assert on_s3.data_version("embeddings", "ada") == version
     found = [
         row["chunk_id"] for row in search_vectors(opened(on_s3), RetrievalQuery(""), vectors[5])
     ]

@@ -118,11 +118,11 @@ def test_german_questions_and_others_are_answered_by_the_marked_sentence(
     quoter = Quoter(settings.tables_base, embedder.revision)
 
     def ask(question: str) -> QuoteResult:
-        found = retriever.retrieve(JO, question, with_tokens=True)
-        assert found.vector is not None
-        posts = [post.document_id for post in found.nearest]
+        result = retriever.retrieve(JO, question, with_tokens=True)
+        assert result.vector is not None
+        posts = [post.document_id for post in result.nearest]
         language = confident_language(question)
-        return quoter.quote(JO, found.vector, posts, tokens=found.tokens, language=language)
+        return quoter.quote(JO, result.vector, posts, tokens=result.tokens, language=language)
 
     right: dict[str, tuple[bool, bool]] = {}
     for question, (title, words) in ASKED.items():

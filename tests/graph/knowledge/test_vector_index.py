@@ -120,8 +120,8 @@ def test_the_index_finds_what_the_scan_finds(tables: Tables) -> None:
         recall(tables, RetrievalQuery("", published_before=datetime(2010, 6, 1, tzinfo=UTC)))
         >= 0.95
     )
-    few = RetrievalQuery("", exclude=[f"c{number}" for number in range(20, ROWS)])
-    assert recall(tables, few) == 1.0
+    query = RetrievalQuery("", exclude=[f"c{number}" for number in range(20, ROWS)])
+    assert recall(tables, query) == 1.0
 
 
 def plan_of(tables: Tables) -> str:

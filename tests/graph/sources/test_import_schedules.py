@@ -63,12 +63,12 @@ class FeedHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[FeedServer]:
-    made = FeedServer()
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    server = FeedServer()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    yield server
+    server.shutdown()
+    server.server_close()
     thread.join(10)
 
 
@@ -124,8 +124,8 @@ class World:
             scheduled_execution_time=self.hour,
             resources={"settings": SettingsResource(), "state": StateResource()},
         ) as context:
-            found = schedule(context)
-            return list(found)  # type: ignore[arg-type]
+            result = schedule(context)
+            return list(result)  # type: ignore[arg-type]
 
     def asked(self) -> dg.RunRequest:
         [request] = self.tick(import_changed_feeds_every_hour)
@@ -209,11 +209,11 @@ def test_a_failing_feed_decides_nothing_and_keeps_nobody_waiting(
     assert request.partition_key == "ann"
     world.launch(request)
     server.status = 503
-    said = world.quiet()
-    assert "ann: Tried to read the feed" in said
-    assert "HTTP 503" in said
-    assert "torn: Tried to read the settings" in said
-    assert "cleo" not in said
+    message = world.quiet()
+    assert "ann: Tried to read the feed" in message
+    assert "HTTP 503" in message
+    assert "torn: Tried to read the settings" in message
+    assert "cleo" not in message
     server.status = 200
     assert "ann: imported" in world.quiet()
 
@@ -221,9 +221,9 @@ def test_a_failing_feed_decides_nothing_and_keeps_nobody_waiting(
 def test_a_feed_that_is_down_keeps_no_other_feed_waiting(world: World, server: FeedServer) -> None:
     world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
     world.launch(world.asked())
-    said = world.quiet()
-    assert "bob: Tried to read the feed http://127.0.0.1/feed.xml" in said
-    assert "bob: imported" in said
+    message = world.quiet()
+    assert "bob: Tried to read the feed http://127.0.0.1/feed.xml" in message
+    assert "bob: imported" in message
     server.publish("two")
     world.launch(world.asked())
     world.quiet()

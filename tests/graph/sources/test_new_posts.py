@@ -93,11 +93,11 @@ def world(home: Settings) -> Iterator[World]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "posts"
-    made.mkdir()
+    folder = tmp_path / "posts"
+    folder.mkdir()
     for subject in ("clocks", "boats"):
-        (made / f"{subject}.md").write_text(POST.format(subject))
-    return made
+        (folder / f"{subject}.md").write_text(POST.format(subject))
+    return folder
 
 
 def test_each_change_is_imported_once(world: World, folder: Path, tables: Tables) -> None:
@@ -169,19 +169,19 @@ def test_two_code_locations_of_one_home_start_one_import(
     """Each has a process and a cursor of its own; both have seen the change before a run was."""
     world.author("ann", folder)
     first = world.asked()
-    other = World(world.home, world.instance)
-    other.cursor = json.dumps({"epoch": 1, "turn": "", "authors": {}})  # its keys are others
+    second_world = World(world.home, world.instance)
+    second_world.cursor = json.dumps({"epoch": 1, "turn": "", "authors": {}})  # its keys are others
     with monkeypatch.context() as process:
         process.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
-        assert "another code location has just asked for import_posts" in other.quiet()
+        assert "another code location has just asked for import_posts" in second_world.quiet()
     assert world.launch(first)
     assert "imported" in world.quiet()
     with monkeypatch.context() as process:
         process.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
         process.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
-        assert "nothing has changed since the import" in other.quiet()
+        assert "nothing has changed since the import" in second_world.quiet()
         (folder / "lamps.md").write_text(POST.format("lamps"))
-        assert other.launch(other.asked())  # whoever comes first
+        assert second_world.launch(second_world.asked())  # whoever comes first
     assert "nothing has changed since the import" in world.quiet()
 
 
@@ -227,10 +227,10 @@ def test_a_run_whose_worker_died_is_started_again_by_dagster_alone(
         dead = instance.create_run_for_job(world.job, tags=tags, status=started)
         instance.report_run_failed(dead)
         assert "Dagster restarts it" in world.quiet()  # its daemon has not come to it yet
-        again = instance.create_run_for_job(world.job, tags=tags, status=started)
-        instance.add_run_tags(dead.run_id, {"dagster/auto_retry_run_id": again.run_id})
+        restarted = instance.create_run_for_job(world.job, tags=tags, status=started)
+        instance.add_run_tags(dead.run_id, {"dagster/auto_retry_run_id": restarted.run_id})
         assert "an import is running" in world.quiet()
-        instance.report_run_canceled(again)
+        instance.report_run_canceled(restarted)
         assert "ended" in world.quiet()
 
 
@@ -240,12 +240,12 @@ def test_a_folder_that_is_not_there_decides_nothing(
     world.author("ann", folder)
     world.launch(world.asked())
     world.quiet()
-    known = json.loads(world.cursor or "")["authors"]
+    authors = json.loads(world.cursor or "")["authors"]
     folder.rename(folder.with_name("unmounted"))
     assert "nothing at this path" in world.quiet()
     folder.mkdir()
     assert "no file" in world.quiet()  # the empty mount point
-    assert json.loads(world.cursor or "")["authors"] == known
+    assert json.loads(world.cursor or "")["authors"] == authors
     folder.rmdir()
     folder.with_name("unmounted").rename(folder)
     assert "nothing new" in world.quiet()
@@ -261,11 +261,11 @@ def test_one_authors_mistake_keeps_nobody_else_waiting(world: World, folder: Pat
     result = world.tick()
     assert [request.partition_key for request in result.run_requests or ()] == ["ann"]
     world.launch((result.run_requests or ())[0])
-    said = world.quiet()
-    assert "bob: Tried to list" in said
-    assert "cleo: Tried to read the settings" in said
-    assert "dora" not in said
-    assert "abe" not in said
+    message = world.quiet()
+    assert "bob: Tried to list" in message
+    assert "cleo: Tried to read the settings" in message
+    assert "dora" not in message
+    assert "abe" not in message
 
 
 def test_nothing_is_imported_before_the_embedder_is_there(world: World, folder: Path) -> None:
@@ -289,8 +289,8 @@ def test_a_tick_that_runs_out_of_time_goes_on_where_it_stopped(
     assert json.loads(world.cursor or "")["turn"] == "ann"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", 30.0)
     world.cursor = json.dumps(json.loads(world.cursor or "") | {"turn": "bob"})
-    asked = [request.partition_key for request in world.tick().run_requests or ()]
-    assert asked == ["bob", "cleo", "ann"]
+    partitions = [request.partition_key for request in world.tick().run_requests or ()]
+    assert partitions == ["bob", "cleo", "ann"]
 
 
 def test_a_lost_cursor_starts_no_key_twice(world: World, folder: Path) -> None:
@@ -300,8 +300,8 @@ def test_a_lost_cursor_starts_no_key_twice(world: World, folder: Path) -> None:
     world.cursor = None
     os.utime(folder / "clocks.md", (time.time() + 5, time.time() + 5))
     time.sleep(1.1)  # the memory's number is its second
-    again = world.asked()
-    assert again.run_key != first.run_key
+    requests = world.asked()
+    assert requests.run_key != first.run_key
 
 
 def test_an_s3_prefix_is_watched_with_its_keys(
@@ -336,7 +336,7 @@ def test_an_unreachable_bucket_decides_nothing(
     world.author("ann", f"s3://{bucket.name}/posts")
     assert world.launch(world.asked())
     world.quiet()
-    known = json.loads(world.cursor or "")["authors"]
+    authors = json.loads(world.cursor or "")["authors"]
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
     assert "check AWS_ENDPOINT" in world.quiet()
-    assert json.loads(world.cursor or "")["authors"] == known
+    assert json.loads(world.cursor or "")["authors"] == authors

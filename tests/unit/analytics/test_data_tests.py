@@ -166,20 +166,20 @@ def wrong_rows(renderer: Renderer, model: Model, name: str, rows: list[Row]) -> 
         return session.query_rows(render_test(renderer, model, test)).height
 
 
-def test_each_data_test_has_rows_that_break_it(project: Project) -> None:
+def test_every_data_test_has_breaking_rows(project: Project) -> None:
     declared = {(model.name, test.name) for model in project.models for test in model.tests}
     assert set(BAD) == declared
     assert set(GOOD) == {model.name for model in project.models}
 
 
 @pytest.mark.parametrize(("model", "test"), sorted(BAD))
-def test_a_data_test_fails_on_bad_rows_alone(
+def test_data_tests_fail_only_on_bad_rows(
     project: Project, renderer: Renderer, model: str, test: str
 ) -> None:
-    good, found = GOOD[model], project.model(model)
-    assert wrong_rows(renderer, found, test, [good]) == 0
+    good, model_declaration = GOOD[model], project.model(model)
+    assert wrong_rows(renderer, model_declaration, test, [good]) == 0
     bad = [good | change for change in BAD[model, test]]
-    assert wrong_rows(renderer, found, test, [good, *bad]) == 1
+    assert wrong_rows(renderer, model_declaration, test, [good, *bad]) == 1
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,9 @@ def test_arguments_reach_the_sql(small: Callable[[str], int], test: str, wrong: 
         ("accepted_values: {arguments: {column_name: nope, values: [1]}}", '"nope" not found'),
     ],
 )
-def test_a_test_that_cannot_run_says_why(small: Callable[[str], int], test: str, said: str) -> None:
+def test_a_data_test_that_cannot_run_is_reported(
+    small: Callable[[str], int], test: str, said: str
+) -> None:
     with pytest.raises(SqlProjectError) as caught:
         small(test)
     assert said in str(caught.value)

@@ -23,9 +23,9 @@ def reads(sql: str) -> RenderedSql:
 
 @pytest.fixture
 def session() -> Iterator[DuckDBSession]:
-    with DuckDBSession() as opened:
-        opened.register(("", "a"), pl.DataFrame({"id": ["x", "y"], "value": [1.0, 2.0]}), COLUMNS)
-        yield opened
+    with DuckDBSession() as session:
+        session.register(("", "a"), pl.DataFrame({"id": ["x", "y"], "value": [1.0, 2.0]}), COLUMNS)
+        yield session
 
 
 def test_only_the_columns_that_a_query_uses_are_read(session: DuckDBSession) -> None:
@@ -36,8 +36,8 @@ def test_only_the_columns_that_a_query_uses_are_read(session: DuckDBSession) -> 
         columns: list[str] | None, predicate: pl.Expr | None, _rows: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
         read.append(columns)
-        found = frame.select(columns or frame.columns)
-        yield found if predicate is None else found.filter(predicate)
+        selected = frame.select(columns or frame.columns)
+        yield selected if predicate is None else selected.filter(predicate)
 
     lazy = register_io_source(source, schema=frame.schema)
     session.register(("raw", "votes"), lazy, COLUMNS)
@@ -46,7 +46,7 @@ def test_only_the_columns_that_a_query_uses_are_read(session: DuckDBSession) -> 
     assert read == [["value"]]
 
 
-def test_a_table_that_nobody_made_has_its_columns_and_no_rows(session: DuckDBSession) -> None:
+def test_a_missing_table_is_empty_with_its_columns(session: DuckDBSession) -> None:
     session.register_empty(("raw", "votes"), COLUMNS)
     rows = session.query_rows(reads('select * from "raw"."votes"'))
     assert (rows.height, rows.schema) == (0, {"id": pl.String, "value": pl.Float64})
@@ -92,10 +92,10 @@ def test_no_file_and_no_python_variable_is_reached(session: DuckDBSession, sql: 
 def test_another_shape_than_declared_is_refused(
     session: DuckDBSession, sql: str, said: str
 ) -> None:
-    made = reads(sql)
-    session.query_rows(made)
+    model = reads(sql)
+    session.query_rows(model)
     with pytest.raises(SqlProjectError) as caught:
-        session.check_types(made, COLUMNS)
+        session.check_types(model, COLUMNS)
     assert said in caught.value.found
     assert "models/m.sql" in caught.value.tried
 
@@ -116,18 +116,18 @@ def test_a_source_that_is_not_as_declared_is_refused(
 
 def test_sums_are_the_same_bit_for_bit_in_every_run() -> None:
     frame = pl.DataFrame({"id": ["x"] * 200_000, "value": [1 / (n + 1) for n in range(200_000)]})
-    found = set()
+    sums = set()
     for _ in range(3):
         with DuckDBSession() as session:
             session.register(("", "a"), frame, COLUMNS)
-            found.add(session.query_rows(reads('select sum(value) as s from "a"'))["s"][0])
-    assert len(found) == 1
+            sums.add(session.query_rows(reads('select sum(value) as s from "a"'))["s"][0])
+    assert len(sums) == 1
 
 
 def test_rows_that_share_their_key_are_numbered_whatever_their_order() -> None:
     rows = pl.DataFrame({"id": ["x", "y", "x", None], "value": [2.0, 1.0, 1.0, 0.0]})
-    made = add_row_key(rows, ["id"])
-    assert sorted(made["row_key"].to_list()) == ["x", "x#2", "y", "∅"]
-    again = add_row_key(rows.reverse(), ["id"])
-    assert made.sort("row_key").equals(again.sort("row_key"))
+    keyed = add_row_key(rows, ["id"])
+    assert sorted(keyed["row_key"].to_list()) == ["x", "x#2", "y", "∅"]
+    reversed_keyed = add_row_key(rows.reverse(), ["id"])
+    assert keyed.sort("row_key").equals(reversed_keyed.sort("row_key"))
     assert add_row_key(rows.head(2), ["id", "value"])["row_key"].to_list() == ["x/2.0", "y/1.0"]

@@ -32,9 +32,11 @@ def bounds(values: np.ndarray) -> pl.DataFrame:
         votes=pl.lit(0),
         judgements=pl.lit(1),
     )
-    used = [column for column in project.model("requests").columns if column.name in frame.columns]
+    columns = [
+        column for column in project.model("requests").columns if column.name in frame.columns
+    ]
     with DuckDBSession() as session:
-        session.register(("", "requests"), frame, used)
+        session.register(("", "requests"), frame, columns)
         return session.query_rows(rendered)
 
 
@@ -48,19 +50,19 @@ def test_the_bounds_are_the_textbook_s() -> None:
 
 def test_a_small_variance_narrows_the_interval_from_thirty_values_on() -> None:
     rng = np.random.default_rng(7)
-    few = bounds(rng.beta(6, 4, (1, 29))).to_dicts()[0]
-    many = bounds(rng.beta(6, 4, (1, 30))).to_dicts()[0]
-    assert few["n_effective"] == 29
-    assert few["high"] - few["low"] > 0.3
-    assert 150 < many["n_effective"] < 30 * 30
-    assert many["high"] - many["low"] < 0.15
+    below = bounds(rng.beta(6, 4, (1, 29))).to_dicts()[0]
+    at_threshold = bounds(rng.beta(6, 4, (1, 30))).to_dicts()[0]
+    assert below["n_effective"] == 29
+    assert below["high"] - below["low"] > 0.3
+    assert 150 < at_threshold["n_effective"] < 30 * 30
+    assert at_threshold["high"] - at_threshold["low"] < 0.15
     [same] = bounds(np.full((1, 40), 0.5)).to_dicts()
     assert same["n_effective"] == pytest.approx(1600)
 
 
 @pytest.mark.parametrize("n", [5, 30, 200])
 @pytest.mark.parametrize("shape", ["thumbs", "beta", "mixed"])
-def test_the_interval_holds_the_mean_about_as_often_as_it_says(n: int, shape: str) -> None:
+def test_the_interval_covers_the_mean_at_its_nominal_rate(n: int, shape: str) -> None:
     rng = np.random.default_rng([n, len(shape)])
     if shape == "thumbs":
         truth, values = 0.8, (rng.random((SAMPLES, n)) < 0.8).astype(float)
@@ -68,7 +70,7 @@ def test_the_interval_holds_the_mean_about_as_often_as_it_says(n: int, shape: st
         truth, values = 0.75, rng.beta(9, 3, (SAMPLES, n))
     else:  # readers who vote a few times a day: 0, 1 and thirds
         truth, values = 0.8, rng.binomial(3, 0.8, (SAMPLES, n)) / 3
-    found = bounds(values)
-    holds = ((found["low"] <= truth) & (truth <= found["high"])).mean()
+    intervals = bounds(values)
+    holds = ((intervals["low"] <= truth) & (truth <= intervals["high"])).mean()
     assert holds is not None
     assert holds >= 0.93, holds

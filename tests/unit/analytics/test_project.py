@@ -17,7 +17,7 @@ VOTES = "models/cast_votes.sql"
 SUMMED = "models/summed.sql"
 
 
-def test_a_project_is_models_in_order_with_what_they_read(write_project: WriteProject) -> None:
+def test_models_are_sorted_and_list_their_inputs(write_project: WriteProject) -> None:
     project = read_project(write_project())
     first, second = project.models
     assert (first.name, first.sources, first.refs) == ("cast_votes", (("raw", "votes"),), ())
@@ -32,15 +32,15 @@ def test_a_project_is_models_in_order_with_what_they_read(write_project: WritePr
 def test_the_code_of_a_model_changes_with_its_text_its_macros_and_variables(
     write_project: WriteProject,
 ) -> None:
-    def codes(changed: dict[str, str]) -> tuple[str, ...]:
-        return tuple(model.code for model in read_project(write_project(changed)).models)
+    def codes(files: dict[str, str]) -> tuple[str, ...]:
+        return tuple(model.code for model in read_project(write_project(files)).models)
 
-    before = codes({})
-    assert codes({}) == before
-    own = codes({SUMMED: FILES[SUMMED] + "-- a comment\n"})
-    assert (own[0] == before[0], own[1] == before[1]) == (True, False)
-    for changed in ({"macros/sums.sql": "\n"}, {"dbt_project.yml": "vars: {least: 3}\n"}):
-        assert not set(codes(changed)) & set(before)
+    original = codes({})
+    assert codes({}) == original
+    edited = codes({SUMMED: FILES[SUMMED] + "-- a comment\n"})
+    assert (edited[0] == original[0], edited[1] == original[1]) == (True, False)
+    for files in ({"macros/sums.sql": "\n"}, {"dbt_project.yml": "vars: {least: 3}\n"}):
+        assert not set(codes(files)) & set(original)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_code_of_a_model_changes_with_its_text_its_macros_and_variables(
         (SCHEMA, None, "- 1\n", "schema.yml: not a mapping"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_file(
+def test_project_errors_name_the_file(
     write_project: WriteProject, file: str, old: str | None, new: str, said: str
 ) -> None:
     text = new if old is None else FILES[file].replace(old, new)
@@ -73,28 +73,28 @@ def test_what_is_wrong_is_told_with_its_file(
     assert said in f"{caught.value.tried}: {caught.value.found}"
 
 
-def test_a_file_that_nothing_declares_is_told(write_project: WriteProject) -> None:
+def test_an_undeclared_file_is_reported(write_project: WriteProject) -> None:
     with pytest.raises(SqlProjectError, match="a file without a declaration"):
         read_project(write_project({"models/more.sql": FILES[SUMMED]}))
 
 
 def test_a_circle_of_refs_is_refused(write_project: WriteProject) -> None:
-    changed = {"models/cast_votes.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'")}
+    files = {"models/cast_votes.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'")}
     schema = {
         "models/schema.yml": FILES[SCHEMA].replace("{partitions: none}", "{partitions: authors}")
     }
     with pytest.raises(SqlProjectError, match=r"cycle: .* → "):
-        read_project(write_project(changed | schema))
+        read_project(write_project(files | schema))
 
 
 def test_a_model_of_one_author_cannot_read_one_of_all(write_project: WriteProject) -> None:
-    changed = {
+    files = {
         "models/more.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'"),
         "models/schema.yml": FILES[SCHEMA]
         + "  - name: more\n    columns: [{name: id, data_type: varchar}]\n",
     }
     with pytest.raises(SqlProjectError, match="reads one table for all authors"):
-        read_project(write_project(changed))
+        read_project(write_project(files))
 
 
 def test_a_comment_of_jinja_is_not_read(write_project: WriteProject) -> None:

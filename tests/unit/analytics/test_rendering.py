@@ -20,13 +20,13 @@ def rendered(renderer: Renderer, name: str) -> RenderedSql:
 
 
 def test_words_become_relations_and_values(renderer_of: RendererOf) -> None:
-    made = rendered(renderer_of(), "cast_votes")
-    assert made.sql.split("\n") == ["select id, value", 'from "raw"."votes"', "where value >= 2"]
+    sql = rendered(renderer_of(), "cast_votes")
+    assert sql.sql.split("\n") == ["select id, value", 'from "raw"."votes"', "where value >= 2"]
 
 
-def test_a_macro_is_known_in_every_model(renderer_of: RendererOf) -> None:
-    made = rendered(renderer_of(), "summed")
-    assert made.sql.split("\n") == [
+def test_macros_are_available_in_every_model(renderer_of: RendererOf) -> None:
+    sql = rendered(renderer_of(), "summed")
+    assert sql.sql.split("\n") == [
         "select",
         "    id,",
         "    sum(value) as total",

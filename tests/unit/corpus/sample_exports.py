@@ -69,9 +69,9 @@ def medium_page(
 ) -> str:
     """A story as Medium exports it; without `published` it is a draft."""
     summary = f'<section data-field="subtitle" class="p-summary">\n{subtitle}\n</section>'
-    when = f'<time class="dt-published" datetime="{published}">a day</time>'
+    date = f'<time class="dt-published" datetime="{published}">a day</time>'
     by = '<a href="https://medium.com/@ada" class="p-author h-card">Ada Lovelace</a>'
-    footer = f"<footer><p>By {by} on {when}.</p><p><a " if published else "<footer><p><a "
+    footer = f"<footer><p>By {by} on {date}.</p><p><a " if published else "<footer><p><a "
     return (
         f"<!DOCTYPE html><html><head><title>{title}</title><style>* {{ }}</style></head><body>"
         f'<article class="h-entry">\n<header>\n<h1 class="p-name">{title}</h1>\n</header>\n'

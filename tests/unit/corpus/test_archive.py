@@ -37,7 +37,7 @@ def packed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return pack(FILES, tmp_path / "export.download")
 
 
-def test_a_folder_a_zip_and_a_tar_are_seen_alike(packed: Path) -> None:
+def test_folders_zips_and_tars_give_the_same_archive(packed: Path) -> None:
     with open_archive(packed) as archive:
         assert archive.names() == ("a/b.csv", "c.html")
         assert archive.size("a/b.csv") == 3
@@ -66,7 +66,7 @@ def test_one_file_is_an_archive_of_itself(tmp_path: Path) -> None:
 BAD_NAMES = ("../evil.csv", "/etc/evil.csv", "a/../../evil.csv", "..\\evil.csv", "C:\\evil.csv")
 
 
-def test_names_that_lead_out_are_refused_and_counted(tmp_path: Path) -> None:
+def test_unsafe_names_are_refused_and_counted(tmp_path: Path) -> None:
     for archive_path in (
         write_zip(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.zip"),
         write_tar(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.tgz"),
@@ -121,7 +121,7 @@ def test_links_and_pipes_in_a_folder_are_refused(tmp_path: Path) -> None:
         assert archive.refused == {"link": 2, "special_file": 1}
 
 
-def test_a_zip_bomb_costs_no_memory(tmp_path: Path) -> None:
+def test_a_zip_bomb_is_not_expanded_in_memory(tmp_path: Path) -> None:
     path = write_zip({"bomb.csv": b"\0" * (64 << 20), "good.csv": "y"}, tmp_path / "bomb.zip")
     tracemalloc.start()
     with open_archive(path) as archive:
@@ -183,7 +183,7 @@ def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> Non
         assert archive.read("b.csv") == b"fine"
 
 
-def test_a_tar_that_breaks_off_is_no_shorter_tar(tmp_path: Path) -> None:
+def test_a_truncated_tar_is_refused(tmp_path: Path) -> None:
     """Of three files the third is gone: read as two, the third would count as deleted."""
     body = {f"{n}.csv": "x" * 2000 for n in range(3)}
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
@@ -216,7 +216,7 @@ def test_a_zip_as_the_last_member_of_a_tar_does_not_make_it_a_zip(tmp_path: Path
         assert (archive.kind, archive.names()) == ("tar", ("outer.zip",))
 
 
-def test_nothing_there_and_a_pipe_say_so(tmp_path: Path) -> None:
+def test_missing_paths_and_pipes_are_errors(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="nothing at this path"):
         open_archive(tmp_path / "missing")
     os.mkfifo(tmp_path / "pipe")

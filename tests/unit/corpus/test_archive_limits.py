@@ -42,7 +42,7 @@ def test_limits_are_as_documented(tmp_path: Path) -> None:
     assert (limits.walked_bytes, limits.ratio, MIN_RATIO_BYTES) == (32 << 30, 200, 16 << 20)
 
 
-def test_as_many_members_as_allowed_and_no_more(tmp_path: Path) -> None:
+def test_the_number_of_members_is_limited(tmp_path: Path) -> None:
     names = [f"{n}.csv" for n in range(10)]
     path = stored(tmp_path / "a.zip", *names)
     with open_archive(path, limits=ArchiveLimits(members=10)) as archive:
@@ -86,7 +86,7 @@ def test_a_list_of_files_that_is_too_long_is_not_read(
         open_archive(two, limits=ArchiveLimits(members=2))
 
 
-def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None:
+def test_a_tar_with_a_header_of_a_mebibyte_is_refused(tmp_path: Path) -> None:
     path, longest = tmp_path / "a.tar", (1 << 20) - 1  # and a zero byte
     for length in (longest, longest + 1):
         with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as made:
@@ -102,7 +102,7 @@ def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None
         _BoundedReader(stream).read(-512)
 
 
-def test_a_tar_is_walked_and_read_without_being_held(tmp_path: Path) -> None:
+def test_a_tar_is_read_without_keeping_it_in_memory(tmp_path: Path) -> None:
     path = write_tar(dict.fromkeys("abc", "x"), tmp_path / "a.tar")
     with tarfile.open(path) as tar:
         assert [(one.name, len(tar.members)) for one in _walk(tar)] == [  # type: ignore[attr-defined]
@@ -162,7 +162,7 @@ def test_a_tar_may_expand_to_its_limit(tmp_path: Path) -> None:
         open_archive(path, limits=ArchiveLimits(walked_bytes=end - 1))
 
 
-def test_small_members_may_pack_as_well_as_they_like(tmp_path: Path) -> None:
+def test_the_compression_ratio_of_small_members_is_not_limited(tmp_path: Path) -> None:
     """The ratio counts from 16 MiB on: a list of zeros below that is no bomb."""
     small = write_zip({"a.csv": b"\0" * MIN_RATIO_BYTES}, tmp_path / "a.zip")
     with open_archive(small) as archive:
@@ -178,7 +178,7 @@ def test_small_members_may_pack_as_well_as_they_like(tmp_path: Path) -> None:
             assert archive.read("a.csv") == body, "beyond that eighty to one is no bomb"
 
 
-def test_the_head_is_what_is_asked_for_and_the_ends_are_both(tmp_path: Path) -> None:
+def test_the_head_and_both_ends_of_a_member(tmp_path: Path) -> None:
     text = "a" * PIECE + "b" * PIECE + "c" * PIECE
     folder = write_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
     with open_archive(folder, limits=ArchiveLimits(read_bytes=PIECE)) as archive:
@@ -201,7 +201,7 @@ def test_the_head_is_what_is_asked_for_and_the_ends_are_both(tmp_path: Path) -> 
         assert archive.first_and_last_bytes("a.csv") == b"a" * PIECE
 
 
-def test_names_are_listed_in_one_form_and_what_is_hidden_is_not(tmp_path: Path) -> None:
+def test_names_are_normalised_and_hidden_files_omitted(tmp_path: Path) -> None:
     path = stored(
         tmp_path / "a.zip",
         *("./a.csv", "b\\c.csv", "Cafe\u0301/d.csv", ".git/x.csv", "e/.hidden.csv"),
@@ -226,7 +226,7 @@ def test_a_single_file_is_its_own_candidate(written: str, listed: str, tmp_path:
         assert archive.read(listed) == b"x"
 
 
-def test_of_a_folder_what_is_hidden_or_machinery_is_not_walked_and_what_is_locked_is_counted(
+def test_hidden_and_generated_folders_are_skipped_and_locked_ones_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = (".git/a.md", "locked/b.md", "node_modules/c.md", "posts/d.md", "e.md", "z/f.md")
@@ -246,7 +246,7 @@ def test_of_a_folder_what_is_hidden_or_machinery_is_not_walked_and_what_is_locke
         open_archive(tmp_path / "locked")
 
 
-def test_the_newest_member_says_when_it_was_written(tmp_path: Path) -> None:
+def test_an_archive_is_dated_by_its_newest_member(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         for name, year in (("a.csv", 2020), ("b.csv", 2024), ("c.csv", 2022)):
             made.writestr(zipfile.ZipInfo(name, (year, 1, 2, 3, 4, 6)), "x")
@@ -270,7 +270,7 @@ def test_a_zip_without_its_list_is_no_file_of_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_a_tar_is_known_by_its_bytes_however_it_is_packed(tmp_path: Path, mode: str) -> None:
+def test_a_tar_is_recognised_by_its_bytes_in_every_compression(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "export.download"
     with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
         one = tarfile.TarInfo("a.csv")
@@ -280,7 +280,7 @@ def test_a_tar_is_known_by_its_bytes_however_it_is_packed(tmp_path: Path, mode: 
         assert (archive.kind, archive.read("a.csv")) == ("tar", b"one")
 
 
-def test_what_is_no_tar_is_none(tmp_path: Path) -> None:
+def test_other_files_are_not_tars(tmp_path: Path) -> None:
     for body in (b"", b"a,b\n" * 200, b"x" * 257 + b"ustar", b"x" * 256 + b"ustar" + b"y" * 300):
         path = tmp_path / "a.csv"
         path.write_bytes(body)

@@ -96,13 +96,13 @@ def words_apart(count: int) -> list[str]:
         *("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
     )
     return [
-        f"The {one} clock runs {one} times slower.\n\nNobody knows why {one} is {one}.\n\n"
-        f"I shall ask {one} people about {one}."
-        for one in spelled[:count]
+        f"The {word} clock runs {word} times slower.\n\nNobody knows why {word} is {word}.\n\n"
+        f"I shall ask {word} people about {word}."
+        for word in spelled[:count]
     ]
 
 
-def test_a_line_under_every_post_goes() -> None:
+def test_a_line_under_every_post_is_removed() -> None:
     texts = words_apart(8)
     repeated = numbers_that_repeat([f"{text}\n\n{FOOT}" for text in texts])
     assert len(repeated) == 1
@@ -140,11 +140,11 @@ def test_copies_of_one_post_repeat_nothing() -> None:
     assert numbers_that_repeat(texts) == frozenset()
 
 
-def test_a_short_line_is_how_the_author_speaks_until_it_is_everywhere() -> None:
+def test_a_short_line_is_removed_only_when_it_is_everywhere() -> None:
     texts = words_apart(8)
     assert numbers_that_repeat([f"{text}\n\nEnjoy!" for text in texts]) == frozenset()
-    many = [f"{text}\n\nEnjoy!" for text in words_apart(16)]
-    assert len(numbers_that_repeat(many)) == 1
+    posts = [f"{text}\n\nEnjoy!" for text in words_apart(16)]
+    assert len(numbers_that_repeat(posts)) == 1
 
 
 def test_in_the_middle_only_long_lines_go() -> None:
@@ -184,7 +184,7 @@ def test_repeated_code_and_tables_stay() -> None:
     assert numbers_that_repeat(texts) == frozenset()
 
 
-def test_a_footer_of_many_lines_goes_from_its_end() -> None:
+def test_a_footer_of_many_lines_is_removed_from_its_end() -> None:
     """Five lines, two more than are looked at: as one goes, the next moves up."""
     foot = "\n\n".join(f"{word} to Bern it is then" for word in ("On", "Off", "Up", "Down", "Home"))
     texts = [f"{text}\n\n{foot}" for text in words_apart(16)]
@@ -208,6 +208,6 @@ lines = st.one_of(st.sampled_from([*BUTTONS, *OWN, "```", FOOT, "", "# A"]), st.
 @given(st.lists(lines, max_size=30).map("\n".join))
 def test_taking_lines_out_is_idempotent_and_adds_nothing(text: str) -> None:
     repeated = frozenset(line_hashes(FOOT))
-    once = remove_repeated_lines(remove_platform_lines(text), repeated)
-    assert set(once.split("\n")) <= {*text.split("\n"), ""}
-    assert remove_repeated_lines(once, repeated) == once
+    remaining = remove_repeated_lines(remove_platform_lines(text), repeated)
+    assert set(remaining.split("\n")) <= {*text.split("\n"), ""}
+    assert remove_repeated_lines(remaining, repeated) == remaining

@@ -66,7 +66,7 @@ def test_somebody_elses(byline: str) -> None:
     assert not byline_matches(byline, NAMES)
 
 
-def test_without_names_nobody_is_foreign() -> None:
+def test_without_names_no_byline_is_foreign() -> None:
     assert foreign_bylines({"Ann Lee"}, ()) == set()
     assert foreign_bylines({"Ann Lee", "José", ""}, NAMES) == {"Ann Lee"}
 
@@ -131,7 +131,7 @@ def test_a_translator_in_the_text(line: str, name: str) -> None:
     ("byline", "is_name"),
     [("José Núñez", True), ("jnunez", True), ("admin", False), ("", False), ("Bo", False)],
 )
-def test_nobodys_byline_is_not_the_authors_name(byline: str, *, is_name: bool) -> None:
+def test_an_empty_byline_is_not_the_authors_name(byline: str, *, is_name: bool) -> None:
     assert is_named_author(byline, NAMES) is is_name
 
 
@@ -154,7 +154,7 @@ def test_a_name_in_the_middle_or_in_code_is_no_byline() -> None:
         ({"translated by Ana Ruiz": 2, "Bo Ek, translated by Ana Ruiz": 9}, "Ana Ruiz", 2, [], []),
     ],
 )
-def test_whose_posts_of_one_source_are_kept(
+def test_posts_of_a_source_are_kept_by_byline(
     signed: dict[str, int], author: str, kept: int, handles: list[str], asked: list[str]
 ) -> None:
     """By the cleaning, and by the claim, which shares no code with it."""
@@ -162,8 +162,8 @@ def test_whose_posts_of_one_source_are_kept(
     rows = pl.DataFrame(
         {"source_id": [str(n) for n in range(len(names))], "source": "blog", "byline": names}
     )
-    gone = find_foreign_posts(rows, [author])
-    assert rows.height - gone.height == kept
+    dropped = find_foreign_posts(rows, [author])
+    assert rows.height - dropped.height == kept
     assert find_adopted_handles(rows, [author])["byline"].to_list() == handles
     assert find_unclaimed_bylines(rows, [author])["byline"].to_list() == asked
-    assert find_foreign_signatures(rows.iter_rows(), [author]) == frozenset(gone["source_id"])
+    assert find_foreign_signatures(rows.iter_rows(), [author]) == frozenset(dropped["source_id"])

@@ -68,7 +68,7 @@ def test_a_post_in_a_language_has_the_numbers_of_where_it_is_spoken() -> None:
     assert rows[1]["text"] == english
 
 
-def test_a_kept_post_is_its_text_words_and_language() -> None:
+def test_a_kept_post_has_text_word_count_and_language() -> None:
     [row] = clean_and_quarantine(raw({"title": " A \n title "}))[0].to_dicts()
     assert row["text"] == TEXT
     assert (row["title"], row["words"], row["language"]) == ("A title", 14, "en")
@@ -97,7 +97,7 @@ def test_short_notes_are_kept() -> None:
     assert reasons(raw({"text": short})) == [""]
 
 
-def test_of_equal_posts_the_earliest_is_kept() -> None:
+def test_the_earliest_of_equal_posts_is_kept() -> None:
     old, new = (datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002))
     frame = clean_and_quarantine(
         raw(
@@ -114,7 +114,7 @@ def test_of_equal_posts_the_earliest_is_kept() -> None:
     assert frame["duplicate_of"].to_list() == [document_id_of("c")] * 2 + ["", ""]
 
 
-def test_a_draft_takes_nobodys_place() -> None:
+def test_a_draft_replaces_no_post() -> None:
     assert reasons(
         raw({"kind": "draft"}, {}, {"deleted": True, "text": "", "kind": "tombstone"})
     ) == ["draft", "", "deleted_at_the_source"]

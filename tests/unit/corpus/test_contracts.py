@@ -42,7 +42,7 @@ BAD = clocks(
 )
 
 
-def test_rows_are_parted_and_none_is_lost() -> None:
+def test_rows_are_split_without_loss() -> None:
     good, bad = good_rows(BAD, Clocks), bad_rows(BAD, Clocks)
     assert good.rows() == clocks(GOOD).rows()
     assert good.schema == dict(column_types(Clocks))
@@ -56,22 +56,22 @@ def test_rows_are_parted_and_none_is_lost() -> None:
     assert any(rule.startswith("parts|") for rule in rules["d"])
 
 
-def test_good_rows_alone_leave_nothing_aside() -> None:
+def test_good_rows_are_not_quarantined() -> None:
     assert bad_rows(clocks(GOOD), Clocks).height == 0
     assert bad_rows(clocks(), Clocks).schema == build_quarantine_columns(Clocks)
 
 
 def test_a_table_that_keeps_its_contract() -> None:
-    found = examine([clocks(), clocks(GOOD), clocks(("b", "wall", 1, []))], Clocks)
-    assert found.is_satisfied
-    assert (found.rows, found.broken_rows) == (2, 0)
+    report = examine([clocks(), clocks(GOOD), clocks(("b", "wall", 1, []))], Clocks)
+    assert report.is_satisfied
+    assert (report.rows, report.broken_rows) == (2, 0)
 
 
 def test_a_table_that_does_not() -> None:
-    found = examine([BAD], Clocks)
-    assert not found.is_satisfied
-    assert (found.rows, found.broken_rows) == (6, 5)
-    assert found.by_rule["towers_have_many_wheels"] == 1
+    report = examine([BAD], Clocks)
+    assert not report.is_satisfied
+    assert (report.rows, report.broken_rows) == (6, 5)
+    assert report.by_rule["towers_have_many_wheels"] == 1
 
 
 def test_a_key_that_two_rows_have_is_found() -> None:
@@ -84,6 +84,6 @@ def test_missing_columns_and_other_types_break_it() -> None:
     without = examine([clocks(GOOD).drop("wheels")], Clocks)
     assert not without.is_satisfied
     assert without.missing == ("wheels",)
-    other = examine([clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks)
-    assert not other.is_satisfied
-    assert other.wrong_types == {"wheels": "String"}
+    wrong_type = examine([clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks)
+    assert not wrong_type.is_satisfied
+    assert wrong_type.wrong_types == {"wheels": "String"}

@@ -50,13 +50,13 @@ def test_a_clean_document_keeps_all_claims() -> None:
     assert document_claims.check_personal_data(frame).holds
 
 
-def test_a_button_that_is_left_breaks_it() -> None:
+def test_remaining_buttons_break_the_claim() -> None:
     claim = document_claims.check_platform_boilerplate(measured(TEXT, f"{TEXT}\n\nSubscribe now"))
     assert not claim.holds
     assert claim.counts["platform_lines"] == 1
 
 
-def test_a_foot_under_every_post_breaks_it() -> None:
+def test_a_footer_under_every_post_breaks_the_claim() -> None:
     texts = [
         f"{subject} {TEXT.replace('the', subject)}\n\nAnn builds clocks in Bern and writes letters."
         for subject in (
@@ -72,7 +72,7 @@ def test_a_foot_under_every_post_breaks_it() -> None:
     )
 
 
-def test_an_address_that_is_left_breaks_it() -> None:
+def test_a_remaining_address_breaks_the_claim() -> None:
     claim = document_claims.check_personal_data(
         measured(TEXT, f"{TEXT} Write to ann.lee@clockmail.ch")
     )
@@ -97,7 +97,7 @@ QUOTED = "Somebody else wrote this sentence about clocks, and it is not mine at 
         (f"<p>{TEXT}</p><blockquote>{QUOTED}</blockquote>", "html"),
     ],
 )
-def test_a_quotation_that_lost_its_mark_breaks_it(source: str, markup: str) -> None:
+def test_an_unmarked_quotation_breaks_the_claim(source: str, markup: str) -> None:
     """A tweet in `<blockquote>` became the author's prose in 298 of 392 documents."""
     claim = document_claims.check_quotations(
         measured(f"{TEXT}\n\n{QUOTED}", f"{TEXT}\n\n> {QUOTED}", source=source, markup=markup)
@@ -132,7 +132,7 @@ def test_a_share_menu_is_found_in_flat_text_and_in_lines(between: str) -> None:
         "```\nCopy link\nFacebook\nE-mail\nPrint\n```",
     ],
 )
-def test_an_author_who_writes_of_networks_has_no_menu(own: str) -> None:
+def test_prose_about_social_networks_is_not_a_share_menu(own: str) -> None:
     assert document_claims.check_platform_boilerplate(measured(f"{TEXT}\n\n{own}")).holds
 
 
@@ -166,7 +166,7 @@ def broken_by(*rows: tuple[str, bool]) -> frozenset[str]:
     return document_claims.check_foreign_bylines(documents(*rows), ["Ann Lee"]).violating_ids
 
 
-def test_a_kept_post_of_somebody_else_breaks_it() -> None:
+def test_a_kept_post_by_another_author_breaks_the_claim() -> None:
     own = [("Ann Lee", True), ("Ann Lee", True), ("", True)]
     assert not broken_by(*own, ("Bo Ek", False))
     assert broken_by(*own, ("Bo Ek", True)) == {"3.md"}
@@ -221,7 +221,7 @@ def test_no_claim_rests_on_the_rule_of_the_cleaning(monkeypatch: pytest.MonkeyPa
         f"-----BEGIN RSA PRIVATE KEY-----\n{'Ab1/' * 12}",
     ],
 )
-def test_what_leaves_no_doubt_is_personal(left: str) -> None:
+def test_unambiguous_personal_data_is_counted(left: str) -> None:
     assert count_personal_traces(f"It is {left}, she said.") == 1
 
 
@@ -241,5 +241,5 @@ def test_what_leaves_no_doubt_is_personal(left: str) -> None:
         "a dump\n\n```\n504f 4b45 3019 0000 1000 0100 4144\n```\n",
     ],
 )
-def test_what_is_nobodys_is_not(harmless: str) -> None:
+def test_generic_names_are_no_handles(harmless: str) -> None:
     assert count_personal_traces(f"It is {harmless}, she said.") == 0

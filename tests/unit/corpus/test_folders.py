@@ -26,7 +26,7 @@ def ids(folder: Path) -> list[str]:
     return [post.source_id for post in scan_source(folder).posts]
 
 
-def test_jekyll_posts_are_those_in_posts(tmp_path: Path) -> None:
+def test_jekyll_posts_are_in_posts_folders(tmp_path: Path) -> None:
     write(tmp_path, "_posts/2020-01-01-a.md", "_drafts/b.md", "cooking/_posts/2020-01-02-c.html")
     write(tmp_path, "about/index.md", "_site/2020/a.html", "_layouts/post.html", "README.md")
     (tmp_path / "_config.yml").write_text("url: https://a.example\ntimezone: Europe/Helsinki\n")
@@ -45,7 +45,7 @@ def test_jekyll_posts_are_those_in_posts(tmp_path: Path) -> None:
     assert (folder.site.url, folder.site.timezone) == ("https://a.example", "Europe/Helsinki")
 
 
-def test_hugo_posts_are_those_in_content(tmp_path: Path) -> None:
+def test_hugo_posts_are_in_content(tmp_path: Path) -> None:
     write(tmp_path, "content/posts/a.md", "content/posts/b/index.md", "content/posts/_index.md")
     write(tmp_path, "themes/x/README.md", "notes.md", "archetypes/default.md")
     (tmp_path / "hugo.toml").write_text('baseURL = "https://h.example/"\n')
@@ -57,7 +57,7 @@ def test_hugo_posts_are_those_in_content(tmp_path: Path) -> None:
     assert folder.site.url == "https://h.example/"
 
 
-def test_printed_collections_of_jekyll_are_posts_too(tmp_path: Path) -> None:
+def test_published_jekyll_collections_are_posts(tmp_path: Path) -> None:
     write(tmp_path, "_posts/2020-01-01-a.md", "_recipes/soup.md", "_private/x.md")
     text = "collections:\n  recipes: {output: true}\n  private: {output: false}\n"
     (tmp_path / "_config.yml").write_text(text)
@@ -95,7 +95,7 @@ def test_hugo_may_keep_its_content_elsewhere(tmp_path: Path) -> None:
     assert ids(tmp_path) == ["francais/b.md", "inhalt/a.md"]
 
 
-def test_plain_notes_are_all_but_files_about_the_folder(tmp_path: Path) -> None:
+def test_notes_exclude_files_about_the_folder(tmp_path: Path) -> None:
     write(tmp_path, "vim/swap.md", "git/security.md", "git/license-your-work.md", "x.HTM")
     write(tmp_path, "index.html")
     write(tmp_path, "LICENSE-NOTE.md", "README.md", "vim/readme.markdown", "CONTRIBUTING.md")
@@ -115,7 +115,7 @@ def test_plain_notes_are_all_but_files_about_the_folder(tmp_path: Path) -> None:
 HEAD = "---\ntitle: A\npubDate: 2020-01-02\n---\n\nText\n"
 
 
-def test_posts_of_another_generators_site_begin_with_front_matter(tmp_path: Path) -> None:
+def test_posts_of_other_generators_begin_with_front_matter(tmp_path: Path) -> None:
     write(tmp_path, "src/content/blog/a.md", "src/content/blog/b.mdx", text=HEAD)
     write(tmp_path, "src/content/blog/2020-01-02-c.md", "docs/how-to.md", "src/pages/x.html")
     write(tmp_path, "astro.config.mjs", "package.json", "src/templates/post.md")
@@ -141,7 +141,7 @@ def test_notes_beside_a_program_are_notes(tmp_path: Path) -> None:
     assert ids(tmp_path) == ["a.md", "b.md", "c.md"]
 
 
-def test_of_docusaurus_the_blog_is_posts(tmp_path: Path) -> None:
+def test_only_the_blog_of_docusaurus_is_read(tmp_path: Path) -> None:
     write(tmp_path, "blog/2020-01-02-a.md", "docs/intro.md", text=HEAD)
     write(tmp_path, "docusaurus.config.js")
     assert ids(tmp_path) == ["blog/2020-01-02-a.md"]
@@ -152,10 +152,10 @@ def test_posts_may_be_named_instead_of_their_site(tmp_path: Path) -> None:
     write(tmp_path, "_posts/2020-01-02-a.md", "_posts/deep/2020-01-03-b.md", "about.md")
     text = "url: https://a.example\ntimezone: Europe/Helsinki\n"
     (tmp_path / "_config.yml").write_text(text)
-    whole, folder = scan_source(tmp_path), scan_source(tmp_path / "_posts")
+    site_folder, folder = scan_source(tmp_path), scan_source(tmp_path / "_posts")
     assert ids(tmp_path / "_posts") == ["2020-01-02-a.md", "deep/2020-01-03-b.md"]
     assert (folder.layout, folder.site.below) == ("jekyll", "_posts/")
-    assert replace(folder.site, below="") == whole.site
+    assert replace(folder.site, below="") == site_folder.site
     deep = scan_source(tmp_path / "_posts" / "deep")
     assert (deep.layout, deep.site.below) == ("jekyll", "_posts/deep/")
 
@@ -179,7 +179,7 @@ def test_one_file_is_a_source_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "picture.png"])
-def test_what_is_no_folder_of_posts_is_refused(tmp_path: Path, name: str) -> None:
+def test_other_paths_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     with pytest.raises(TwinError, match="folder"):
         scan_source(tmp_path / name)
@@ -206,14 +206,14 @@ def test_a_name_that_is_not_utf8_can_be_imported_and_stored(tmp_path: Path) -> N
 def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     secret = tmp_path / "secret.md"
     secret.write_text("private")
-    inside = tmp_path / "posts"
-    write(inside, "a.md", "more/b.md")
-    (inside / "out.md").symlink_to(secret)
-    (inside / "dangling.md").symlink_to(tmp_path / "nowhere.md")
-    (inside / "loop.md").symlink_to(inside / "loop.md")
-    (inside / "again").symlink_to(inside / "more")
-    (inside / "same.md").symlink_to(inside / "a.md")
-    folder = scan_source(inside)
+    posts = tmp_path / "posts"
+    write(posts, "a.md", "more/b.md")
+    (posts / "out.md").symlink_to(secret)
+    (posts / "dangling.md").symlink_to(tmp_path / "nowhere.md")
+    (posts / "loop.md").symlink_to(posts / "loop.md")
+    (posts / "again").symlink_to(posts / "more")
+    (posts / "same.md").symlink_to(posts / "a.md")
+    folder = scan_source(posts)
     assert [post.source_id for post in folder.posts] == ["a.md", "more/b.md", "same.md"]
     assert folder.skipped == {"link outside the folder": 3, "linked folder": 1}
 
@@ -230,19 +230,19 @@ def test_files_that_cannot_be_read_are_posts_with_a_problem(tmp_path: Path) -> N
 def test_hashes_follow_the_bytes_not_the_clock(tmp_path: Path) -> None:
     write(tmp_path, "a.md", text="one")
     path = tmp_path / "a.md"
-    before, times = scan_source(tmp_path).posts[0].file_hash, path.stat()
+    first_hash, times = scan_source(tmp_path).posts[0].file_hash, path.stat()
     path.write_text("two")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert scan_source(tmp_path).posts[0].file_hash != before
+    assert scan_source(tmp_path).posts[0].file_hash != first_hash
 
 
-def test_a_broken_site_configuration_costs_no_post(tmp_path: Path) -> None:
+def test_posts_survive_a_broken_site_configuration(tmp_path: Path) -> None:
     write(tmp_path, "_posts/2020-01-01-a.md")
     (tmp_path / "_config.yml").write_text("url: [broken")
     assert len(scan_source(tmp_path).posts) == 1
 
 
-def test_the_shared_folders_are_told_apart(shared_posts: Path) -> None:
+def test_the_layouts_of_the_shared_folders(shared_posts: Path) -> None:
     skeeto, notes = (
         scan_source(shared_posts / "skeeto"),
         scan_source(shared_posts / "jbranchaud-til"),
@@ -300,7 +300,7 @@ def test_another_generators_site_in_a_repository_of_other_things(tmp_path: Path)
         ["astro.config.mjs", "src/content/blog/c.md"],
     ],
 )
-def test_what_is_a_site_itself_is_read_as_one(tmp_path: Path, others: list[str]) -> None:
+def test_a_site_at_the_top_is_preferred(tmp_path: Path, others: list[str]) -> None:
     write(tmp_path, "site/hugo.toml", text="")
     write(tmp_path, "site/content/posts/a.md", "site/content/posts/b.md", *others, text=POST)
     folder = scan_source(tmp_path)
@@ -308,7 +308,7 @@ def test_what_is_a_site_itself_is_read_as_one(tmp_path: Path, others: list[str])
     assert others[-1] in ids(tmp_path)
 
 
-def test_documents_of_a_program_are_no_blog_in_it(tmp_path: Path) -> None:
+def test_a_programs_documentation_is_not_a_blog(tmp_path: Path) -> None:
     write(tmp_path, "docs/hugo.toml", text="")
     write(tmp_path, "docs/content/guide/a.md", "docs/content/guide/b.md", "notes.md", text=POST)
     assert scan_source(tmp_path).site.within == ""
@@ -325,24 +325,24 @@ def eleventy(folder: Path, **data: str) -> Folder:
 
 
 def read_in(folder: Folder, source_id: str) -> Post:
-    one = next(post for post in folder.posts if post.source_id == source_id)
-    return read_post(one.read()[0], source_id=source_id, site=folder.site)
+    file = next(post for post in folder.posts if post.source_id == source_id)
+    return read_post(file.read()[0], source_id=source_id, site=folder.site)
 
 
 @pytest.mark.parametrize("name", ["posts__posts_dot_json", "posts__posts_dot_11tydata_dot_json"])
 def test_a_data_file_gives_front_matter_to_all_posts_of_its_folder(
     tmp_path: Path, name: str
 ) -> None:
-    said = '{"draft": true, "date": "2020-03-05", "tags": ["walks"], "author": "Ada Lovelace"}'
-    folder = eleventy(tmp_path, **{name: said})
+    data = '{"draft": true, "date": "2020-03-05", "tags": ["walks"], "author": "Ada Lovelace"}'
+    folder = eleventy(tmp_path, **{name: data})
     assert folder.layout == "blog"
     assert ids(tmp_path) == ["posts/a.md", "posts/c.md", "posts/deep/b.md"]
     for source_id in ("posts/a.md", "posts/deep/b.md"):
         post = read_in(folder, source_id)
         assert (post.kind, post.author, post.tags) == ("draft", "Ada Lovelace", ["walks"])
         assert f"{post.created_at:%F}" == "2020-03-05"
-    own = read_in(folder, "posts/c.md")
-    assert (own.kind, own.tags, own.title) == ("post", ["walks", "boats"], "C")
+    post = read_in(folder, "posts/c.md")
+    assert (post.kind, post.tags, post.title) == ("post", ["walks", "boats"], "C")
 
 
 def test_the_nearer_data_file_counts_more(tmp_path: Path) -> None:
@@ -370,13 +370,13 @@ def test_permalinks_of_a_data_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", ["{", "[1]", '{"draft": true'])
-def test_a_data_file_that_cannot_be_read_holds_its_folder_back(tmp_path: Path, broken: str) -> None:
+def test_an_unreadable_data_file_excludes_its_folder(tmp_path: Path, broken: str) -> None:
     folder = eleventy(tmp_path, posts__posts_dot_json=broken)
     with pytest.raises(UnreadablePostError, match="broken_front_matter"):
         read_in(folder, "posts/a.md")
 
 
-def test_json_beside_notes_is_no_data_file(tmp_path: Path) -> None:
+def test_json_beside_notes_is_not_a_data_file(tmp_path: Path) -> None:
     write(tmp_path, "posts/a.md", "b.md")
     write(tmp_path, "posts/posts.json", text='{"draft": true}')
     assert scan_source(tmp_path).site.data == ()
@@ -408,17 +408,17 @@ JEKYLL_OTHERS = {
 }
 
 
-def kinds_in(folder: Path) -> list[str]:
+def kinds_in(path: Path) -> list[str]:
     """What each post is as its site publishes it; why it is not read, or held back."""
-    found: list[str] = []
-    scanned = scan_source(folder)
-    for one in scanned.posts:
+    kinds: list[str] = []
+    folder = scan_source(path)
+    for file in folder.posts:
         try:
-            post = read_in(scanned, one.source_id)
-            found.append("draft" if post.kind == "draft" else post.visibility)
+            post = read_in(folder, file.source_id)
+            kinds.append("draft" if post.kind == "draft" else post.visibility)
         except UnreadablePostError as error:
-            found.append(error.reason)
-    return found
+            kinds.append(error.reason)
+    return kinds
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def kinds_in(folder: Path) -> list[str]:
     [(text, "draft") for text in JEKYLL_DEFAULTS.values()]
     + [(text, "public") for text in JEKYLL_OTHERS.values()],
 )
-def test_defaults_of_jekyll_hold_posts_back(tmp_path: Path, configuration: str, kind: str) -> None:
+def test_jekyll_defaults_hide_posts(tmp_path: Path, configuration: str, kind: str) -> None:
     write(tmp_path, "_config.yml", text=configuration)
     write(tmp_path, "_posts/2012-02-03-walk.md", text="---\ntitle: A\n---\nAlong the river.\n")
     assert kinds_in(tmp_path) == [kind]
@@ -452,7 +452,7 @@ HELD = {
 
 
 @pytest.mark.parametrize("kind", HELD)
-def test_cascades_of_hugo_hold_posts_back(tmp_path: Path, kind: str) -> None:
+def test_hugo_cascades_hide_posts(tmp_path: Path, kind: str) -> None:
     write(tmp_path, "hugo.toml", text="title = 'A'\n")
     write(tmp_path, "content/blog/_index.md", text=HELD[kind])
     write(tmp_path, "content/blog/deep/a/index.md", text="---\ntitle: A\n---\nAlong the river.\n")
@@ -474,16 +474,14 @@ def test_cascades_of_hugo_hold_posts_back(tmp_path: Path, kind: str) -> None:
         ("config/_default/cascade.yaml", "cascade: [{draft: true, target: {path: '/blog/*'}}]"),
     ],
 )
-def test_a_cascade_of_the_configuration_holds_posts_back(
-    tmp_path: Path, name: str, text: str
-) -> None:
+def test_a_cascade_in_the_configuration_hides_posts(tmp_path: Path, name: str, text: str) -> None:
     write(tmp_path, "hugo.toml", text="")
     write(tmp_path, name, text=text)
     write(tmp_path, "content/blog/a.md", "content/notes/b.md", text="---\ntitle: A\n---\nWords.\n")
     assert kinds_in(tmp_path) == ["draft", "public"]
 
 
-def test_metadata_of_quarto_hold_a_folder_back(tmp_path: Path) -> None:
+def test_quarto_metadata_hides_a_folder(tmp_path: Path) -> None:
     write(tmp_path, "_quarto.yml", "posts/_metadata.yml", text="draft: true\n")
     write(tmp_path, "posts/a.md", "b.md", text="---\ntitle: A\n---\nAlong the river.\n")
     assert kinds_in(tmp_path) == ["public", "draft"]

@@ -44,8 +44,8 @@ def test_a_json_object_is_split_off() -> None:
 def test_hexo_may_leave_out_the_opening_fence() -> None:
     fields, body = split_front_matter("title: A post\ntags:\n - a\n---\nText\n\n---\n\nmore\n")
     assert (fields, body) == ({"title": "A post", "tags": ["a"]}, "Text\n\n---\n\nmore\n")
-    said, _ = split_front_matter("title: Not yet\npublished: 'false'\n---\nwords")
-    assert find_hidden_reason(said) == "draft"
+    fields, _ = split_front_matter("title: Not yet\npublished: 'false'\n---\nwords")
+    assert find_hidden_reason(fields) == "draft"
     heading = "Note: a heading\n---\n\nText\n"
     assert split_front_matter(heading) == ({}, heading)
 
@@ -91,7 +91,7 @@ def test_empty_block_and_windows_line_ends() -> None:
         '{\n  "title": "A",\n  "draft": true,\n}\ntext',
     ],
 )
-def test_broken_blocks_say_so(text: str) -> None:
+def test_broken_blocks_are_errors(text: str) -> None:
     with pytest.raises(BrokenFrontMatterError):
         split_front_matter(text)
 
@@ -143,7 +143,7 @@ def test_fields_of_several_spellings() -> None:
     assert read_byline({"author": "Ada", "translator": None}) == "Ada"
 
 
-def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_c_yaml_parser_agrees_with_the_python_one(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "---\ntitle: Ünïcode\ndate: 2020-01-02 03:04:05 +0100\n---\nx"
     quick = split_front_matter(text)
     monkeypatch.delattr(front_matter.yaml, "CSafeLoader", raising=False)
@@ -176,8 +176,8 @@ def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_head_that_its_format_refuses_is_read_line_by_line(
     text: str, fields: dict[str, object]
 ) -> None:
-    found, body = split_front_matter(text)
-    assert found == fields
+    parsed, body = split_front_matter(text)
+    assert parsed == fields
     assert body.endswith("text")
     assert not set(body.split()) & {"---", "+++", "draft:", "date:", "}"}
 
@@ -199,7 +199,7 @@ def test_a_block_of_prose_between_breaks_stays_prose() -> None:
         "- words\n  private:: true\n- more\n",
     ],
 )
-def test_a_draft_whose_fence_is_damaged_is_one(text: str) -> None:
+def test_a_draft_with_a_damaged_fence_stays_a_draft(text: str) -> None:
     assert find_hidden_reason(split_front_matter(text)[0]) in {"draft", "private"}
 
 

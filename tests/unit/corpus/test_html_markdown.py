@@ -78,7 +78,7 @@ def test_markdown_of_html(html: str, markdown: str) -> None:
     assert rendered(html) == markdown
 
 
-def test_code_comes_back_where_its_placeholder_stands() -> None:
+def test_code_replaces_its_placeholder() -> None:
     html = "<ul><li>a twincodeblock0end b</li></ul><p>twincodeblock1end twincodeblock7end</p>"
     assert rendered(html, codes=("```\nx\n```", "```\ny\n```")) == (
         "- a\n\n  ```\n  x\n  ```\n\n  b\n\n```\ny\n```\n\ntwincodeblock7end"

@@ -62,7 +62,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("한국어 문장\n입니다.", "한국어 문장 입니다."),
     ],
 )
-def test_what_stays_and_what_goes(source: str, cleaned: str) -> None:
+def test_kept_and_removed_lines(source: str, cleaned: str) -> None:
     assert clean_markdown(source) == cleaned
 
 
@@ -105,7 +105,7 @@ def test_code_blocks_stay_as_they_are(code: str) -> None:
         ("</div>\n\na", "a"),
     ],
 )
-def test_html_means_in_markdown_what_it_means_alone(source: str, cleaned: str) -> None:
+def test_html_in_markdown_renders_as_html_alone(source: str, cleaned: str) -> None:
     assert clean_markdown(source) == cleaned
 
 
@@ -151,7 +151,7 @@ def test_money_is_no_mathematics(source: str, cleaned: str) -> None:
         ("a[^1] b, and no note", "a b, and no note"),
     ],
 )
-def test_a_footnote_mark_goes_and_the_note_stays(source: str, cleaned: str) -> None:
+def test_footnote_marks_are_removed_and_notes_kept(source: str, cleaned: str) -> None:
     assert clean_markdown(source) == cleaned
 
 
@@ -268,16 +268,16 @@ def test_plain_paragraphs_pass_unchanged(paragraphs: list[list[str]]) -> None:
 
 def test_no_word_of_the_shared_posts_is_lost(shared_posts: Path) -> None:
     """Against the parser's own HTML, read by another library; `nth` from `*n*th` counts as lost."""
-    lost = total = 0
+    lost_words = total = 0
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     for file in scan_source(shared_posts / "jbranchaud-til").posts:
         post = read_post(file.read()[0], source_id=file.source_id)
         expected = words_of(str(parse_html(parser.render(post.text)).text_content()))
-        kept = words_of(clean_markdown(post.text, title=post.title) + " " + post.title)
-        lost += sum((expected - kept).values())
+        cleaned_words = words_of(clean_markdown(post.text, title=post.title) + " " + post.title)
+        lost_words += sum((expected - cleaned_words).values())
         total += sum(expected.values())
     assert total > 250_000
-    assert lost <= 30
+    assert lost_words <= 30
 
 
 def words_of(text: str) -> Counter[str]:

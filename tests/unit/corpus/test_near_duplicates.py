@@ -56,7 +56,7 @@ def bodies(texts: dict[str, str]) -> pl.DataFrame:
     )
 
 
-def test_candidates_come_as_often_as_the_formula_says() -> None:
+def test_the_candidate_rate_follows_the_formula() -> None:
     """400 pairs of sets with a Jaccard similarity of one third: .26 of them share a band."""
     drawn = random.Random(5)
     sets: dict[str, frozenset[int]] = {}
@@ -98,7 +98,7 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
     assert similar.schema == SIMILAR_SCHEMA
 
 
-def test_a_pair_of_a_new_and_a_known_document_is_named_at_the_new_one() -> None:
+def test_a_pair_is_attributed_to_the_new_document() -> None:
     drawn = random.Random(3)
     texts = {name: " ".join(text_of(drawn, 100)) for name in "abc"}
     texts["d"] = texts["b"] + " and a few more words"
@@ -134,19 +134,19 @@ def test_bands_are_the_same_in_every_process() -> None:
     )
 
 
-def test_a_text_without_words_is_nobodys_copy() -> None:
+def test_a_text_without_words_has_no_copies() -> None:
     similar = compare_bodies(bodies({"a": "", "b": "", "c": "…"}))
     assert similar["bands"].to_list() == [[], [], []]
     assert similar["similar"].to_list() == [[], [], []]
 
 
-def test_the_richest_copy_stays_and_the_older_of_two_that_say_as_much() -> None:
+def test_the_longest_copy_is_kept_and_the_older_of_equal_ones() -> None:
     copies = {"short": (-90, 1), "long": (-120, 3), "late": (-50, 2), "early": (-50, 1)}
     gone = collapse_copies(copies, {("long", "short"): 0.8, ("early", "late"): 1.0})
     assert gone == {"short": "long", "late": "early"}
 
 
-def test_of_a_chain_of_copies_no_two_that_stay_are_similar() -> None:
+def test_no_two_kept_posts_of_a_chain_are_similar() -> None:
     """a ~ b ~ c ~ d, and no others: what goes is similar to what it goes for."""
     drawn = random.Random(11)
     for _ in range(50):
@@ -164,7 +164,7 @@ def test_of_a_chain_of_copies_no_two_that_stay_are_similar() -> None:
             assert copies[richer][0] <= copies[copy][0]
 
 
-def test_candidates_below_the_threshold_are_no_copies() -> None:
+def test_candidates_below_the_threshold_are_not_copies() -> None:
     sets = {"a": frozenset(range(100)), "b": frozenset(range(40, 140)), "c": frozenset(range(95))}
     found = verify_pairs([("a", "b"), ("a", "c")], sets)
     assert found == {("a", "c"): 0.95}

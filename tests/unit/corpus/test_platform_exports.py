@@ -62,7 +62,7 @@ def test_an_export_below_a_folder_is_recognised(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_malformed_rows_and_pages_cost_only_themselves(name: str, tmp_path: Path) -> None:
+def test_malformed_rows_and_pages_lose_no_other_post(name: str, tmp_path: Path) -> None:
     kept, reasons = read(name, MALFORMED[name], tmp_path)
     assert reasons == MALFORMED_FOUND[name]
     lost = 1 if name == "substack" else 0  # the post with the malformed row

@@ -113,7 +113,7 @@ def test_an_unknown_zone_is_utc() -> None:
         (b"x" * (MAX_POST_BYTES + 1), "too_large"),
     ],
 )
-def test_what_cannot_be_read_says_why(body: bytes, reason: str) -> None:
+def test_unreadable_posts_have_a_reason(body: bytes, reason: str) -> None:
     with pytest.raises(UnreadablePostError) as caught:
         read_post(body, source_id="a.md")
     assert caught.value.reason == reason

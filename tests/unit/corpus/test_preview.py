@@ -103,7 +103,7 @@ def test_every_reason_of_the_files_themselves_has_a_cure() -> None:
     assert reasons - set(ADVICE_BY_REASON) == set()
 
 
-def test_held_back_posts_are_counted_and_named(posts: Path, home: Settings) -> None:
+def test_hidden_posts_are_counted_and_named(posts: Path, home: Settings) -> None:
     for name, line in (("a", "private: true"), ("b", "status: Draft"), ("c", "keep_secret: yes")):
         text = f"---\n{line}\n---\n{sentences(4)}\n"
         (posts / "_posts" / f"2007-01-01-{name}.md").write_text(text)
@@ -116,7 +116,7 @@ def test_held_back_posts_are_counted_and_named(posts: Path, home: Settings) -> N
     assert "dropped 1: held back by keep secret (_posts/2007-01-01-c.md); its front" in text
 
 
-def test_what_is_unsure_is_said(posts: Path, home: Settings) -> None:
+def test_ambiguous_dates_are_reported(posts: Path, home: Settings) -> None:
     text = f"---\ndate: 03/05/2007\n---\n{sentences(4)}\n"
     (posts / "_posts" / "2007-01-01-a.md").write_text(text)
     found = preview([posts], author="José", settings=home)
@@ -125,7 +125,7 @@ def test_what_is_unsure_is_said(posts: Path, home: Settings) -> None:
     assert "_posts/2007-01-01-a.md" in said
 
 
-def test_more_text_left_out_than_read_is_said_and_fails(posts: Path, home: Settings) -> None:
+def test_losing_more_text_than_is_read_fails(posts: Path, home: Settings) -> None:
     for number in range(4):
         (posts / f"page-{number}.md").write_text(sentences(number))
     few = preview([posts], author="José", settings=home)
@@ -139,7 +139,7 @@ def test_more_text_left_out_than_read_is_said_and_fails(posts: Path, home: Setti
     assert any(said in warning for warning in found.warnings)
 
 
-def test_templates_are_no_posts(tmp_path: Path, home: Settings) -> None:
+def test_templates_are_not_posts(tmp_path: Path, home: Settings) -> None:
     for number in range(3):
         (tmp_path / f"{number}.md").write_text(sentences(number))
     (tmp_path / "base.html").write_text("{% extends 'x' %}<p>Words {{ title }}</p>")
@@ -155,7 +155,7 @@ def test_templates_are_no_posts(tmp_path: Path, home: Settings) -> None:
     assert found.skipped == {"template": 1}
 
 
-def test_it_counts_what_is_there(posts: Path, home: Settings) -> None:
+def test_the_preview_counts_posts_and_words(posts: Path, home: Settings) -> None:
     found = preview([posts], author="José", settings=home)
     assert (found.found, found.kept) == (5, 3)
     assert found.dropped == {"too_short": 1, "not_utf8": 1}
@@ -207,7 +207,7 @@ def test_other_peoples_bylines_are_a_warning(posts: Path, home: Settings) -> Non
     assert preview([posts], author="Grace Hopper", settings=home).warnings == []
 
 
-def test_what_is_said_of_bylines_is_what_is_done(posts: Path, home: Settings) -> None:
+def test_the_preview_of_bylines_agrees_with_cleaning(posts: Path, home: Settings) -> None:
     """Most of a folder under another's full name: it is left out, and a person is told how to say
     that it is theirs. Under a handle: it is taken for the author's, and that is said."""
     folder = posts / "_posts"
@@ -281,9 +281,7 @@ def test_json_for_programs(posts: Path, home: Settings) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "empty folder", "export.zip"])
-def test_unusable_input_is_refused_and_says_what_to_do(
-    name: str, tmp_path: Path, home: Settings
-) -> None:
+def test_unusable_input_is_refused_with_advice(name: str, tmp_path: Path, home: Settings) -> None:
     (tmp_path / "empty folder").mkdir()
     (tmp_path / "export.zip").write_bytes(b"PK\x05\x06" + b"\0" * 18)
     with pytest.raises(TwinError) as refused:
@@ -292,7 +290,7 @@ def test_unusable_input_is_refused_and_says_what_to_do(
     assert refused.value.next_step
 
 
-def test_no_post_left_is_said(tmp_path: Path, home: Settings) -> None:
+def test_a_preview_without_posts_is_an_error(tmp_path: Path, home: Settings) -> None:
     (tmp_path / "a.md").write_text("Short.")
     found = preview([tmp_path], author="A", settings=home)
     assert (found.found, found.kept, found.accepted.questions) == (1, 0, [])

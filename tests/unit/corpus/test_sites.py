@@ -98,7 +98,7 @@ def test_templates_are_resolved_by_their_generator() -> None:
         ("---\nbuild:\n  render: never\n---\nText\n", HUGO, "not_published"),
     ],
 )
-def test_what_is_not_published_says_so(text: str, site: Site, reason: str) -> None:
+def test_unpublished_posts_are_rejected(text: str, site: Site, reason: str) -> None:
     assert why(text, site=site) == reason
 
 
@@ -112,7 +112,7 @@ def test_what_is_not_published_says_so(text: str, site: Site, reason: str) -> No
         ("---\ndate: 2026-03-01 11:59:00\n---\nText\n", JEKYLL),
     ],
 )
-def test_what_is_published_is_read(text: str, site: Site) -> None:
+def test_published_posts_are_read(text: str, site: Site) -> None:
     assert read(text, site=site).text == "Text\n"
 
 
@@ -190,6 +190,6 @@ def test_posts_named_without_their_site_have_its_addresses() -> None:
     assert (post.url, post.text) == ("https://a.example/2020/01/02/a.html", "See [it]().\n")
 
 
-def test_a_site_without_an_address_gives_none() -> None:
+def test_a_site_without_an_address_has_no_post_addresses() -> None:
     assert read("Text\n").url == ""
     assert read("Text\n", source_id="content/a.md", site=HUGO).url == ""

@@ -46,7 +46,7 @@ def of(text: str, markup: str = "markdown") -> int:
         "> the tide *forgives* nobody who [reads it](https://a.example/b) from a printed table",
     ],
 )
-def test_what_is_a_quotation_in_markdown(source: str) -> None:
+def test_markdown_quotations_are_found(source: str) -> None:
     assert of(source) == 1
 
 
@@ -70,7 +70,7 @@ def test_what_is_a_quotation_in_markdown(source: str) -> None:
         "> four words and no",
     ],
 )
-def test_what_is_none_in_markdown(source: str) -> None:
+def test_other_markdown_is_not_a_quotation(source: str) -> None:
     assert of(source) == 0
 
 
@@ -83,7 +83,7 @@ def test_html_and_text() -> None:
     assert of(f"<blockquote>{WORDS}</blockquote>", "text") == 0
 
 
-def test_a_text_holds_what_it_says_in_other_marks() -> None:
+def test_text_is_compared_regardless_of_punctuation() -> None:
     found = find_quotations({"text": f"> {WORDS}.\n\n{OWN}", "markup": "markdown"})
     assert count_contained_quotations(found, OWN) == 0
     assert (
@@ -96,14 +96,14 @@ def test_a_text_holds_what_it_says_in_other_marks() -> None:
     assert count_unmarked_quotations(found, f"> {OWN}\n\n*{WORDS}*") == 1
 
 
-def test_what_is_said_also_outside_a_quotation_may_be_said() -> None:
+def test_text_repeated_outside_a_quotation_is_allowed() -> None:
     text = f"> {WORDS} and nobody knows why that should be so today\n\nBut {WORDS}, I said."
     found = find_quotations({"text": text, "markup": "markdown"})
     assert len(found) == 1
     assert count_unmarked_quotations(found, f"But {WORDS}, I said.") == 0
 
 
-def test_what_the_post_has_in_code_may_be_said() -> None:
+def test_quoted_code_is_allowed() -> None:
     """An error message is quoted, and the program that prints it stands below it."""
     text = f"{OWN}\n\n> {WORDS}, see `-x`.\n\n```text\nprint {WORDS}\n```"
     (left,) = find_quotations({"text": text, "markup": "markdown"})

@@ -91,7 +91,7 @@ def test_html_has_elements_and_no_fences() -> None:
     assert said == "<blockquote><p>a</p></blockquote>"
 
 
-def test_an_unfinished_shortcode_takes_no_other_one_with_it() -> None:
+def test_an_unfinished_shortcode_removes_no_other_one() -> None:
     assert remove_shortcodes("{{</*word {{< a >}}") == "{{</*word "
     assert remove_shortcodes("{{< a word {{< b >}} c") == "{{< a word  c"
 
@@ -142,7 +142,7 @@ def test_time_is_in_proportion_to_the_text(piece: str) -> None:
         assert time.process_time() - started < 5
 
 
-def test_the_shared_posts_keep_all_they_say(shared_posts: Path) -> None:
+def test_the_shared_posts_lose_no_words(shared_posts: Path) -> None:
     touched = 0
     for path in sorted((shared_posts / "skeeto" / "_posts").iterdir()):
         text = path.read_text(encoding="utf-8")

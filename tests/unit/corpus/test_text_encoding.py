@@ -41,7 +41,7 @@ WRITTEN_IN = [
 
 @pytest.mark.parametrize(("language", "encoding", "name"), WRITTEN_IN)
 @pytest.mark.parametrize("times", [1, 8])
-def test_a_post_in_an_old_encoding_is_read_as_it_was_written(
+def test_posts_in_old_encodings_are_decoded(
     language: str, encoding: str, name: str, times: int
 ) -> None:
     text = f"# Title\n\n{SENTENCES[language] * times}\n"
@@ -57,7 +57,7 @@ def test_utf_8_stays_and_is_not_counted(language: str) -> None:
     assert read_post(text.encode("utf-16"), source_id="a.md").encoding == "utf-16"
 
 
-def test_what_a_page_declares_counts_before_a_guess_and_not_before_its_bytes() -> None:
+def test_a_declared_encoding_overrides_a_guess_but_not_the_bytes() -> None:
     page = '<html><head><meta charset="{}"></head><body><p>{}</p></body></html>'
     declared = page.format("windows-1251", "мир")
     assert decode_text(declared.encode("cp1251"), is_page=True) == (declared, "windows-1251")
@@ -86,6 +86,6 @@ def test_a_few_bytes_pasted_into_utf_8_do_not_spoil_the_rest() -> None:
         b"text\0text",
     ],
 )
-def test_what_is_no_text_is_not_made_one(body: bytes) -> None:
+def test_binary_content_is_not_decoded(body: bytes) -> None:
     with pytest.raises(UnknownEncodingError):
         decode_text(body)

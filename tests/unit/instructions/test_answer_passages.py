@@ -115,11 +115,11 @@ def test_a_passage_that_is_mostly_code_is_no_answer() -> None:
     ],
     ids=["quotation", "table", "html", "rule", "aside"],
 )
-def test_what_is_not_the_authors_prose_is_not_in_a_passage(block: str) -> None:
+def test_passages_exclude_other_blocks(block: str) -> None:
     text = f"{SHORT}\n\n{SHORT}\n\n{block}\n\n{SHORT}\n\n{SHORT}\n"
     assert spans(text) == []
-    whole = f"{LONG}\n\n{block}\n\n{LONG}\n"
-    assert spans(whole) == [LONG, LONG]
+    text = f"{LONG}\n\n{block}\n\n{LONG}\n"
+    assert spans(text) == [LONG, LONG]
 
 
 def test_a_list_belongs_to_the_paragraph_that_leads_to_it() -> None:

@@ -18,12 +18,12 @@ from twin_resources.errors import TwinError
 TOKENS = {"a": 200, "b": 150, "c": 100, "d": 50}
 
 
-def share(one: tuple[str, ...], other: tuple[str, ...]) -> float:
+def share(left: tuple[str, ...], right: tuple[str, ...]) -> float:
     size = lambda chunks: sum(TOKENS[chunk] for chunk in chunks)  # noqa: E731
-    return size(set(one) & set(other)) / max(size(set(one) | set(other)), 1)
+    return size(set(left) & set(right)) / max(size(set(left) | set(right)), 1)
 
 
-def test_a_training_prompt_gives_up_what_a_held_out_prompt_shows() -> None:
+def test_training_prompts_drop_contexts_of_held_out_prompts() -> None:
     contexts = {"h": ("a", "b", "c"), "t": ("c", "b", "a"), "u": ("a", "d"), "v": ()}
     result = separate_contexts(contexts, held_out={"h"}, tokens=TOKENS)
     assert result["h"] == ("a", "b", "c")
@@ -35,10 +35,10 @@ def test_a_training_prompt_gives_up_what_a_held_out_prompt_shows() -> None:
     )
 
 
-def test_several_held_out_prompts_are_all_kept_apart() -> None:
+def test_contexts_of_several_held_out_prompts_are_separated() -> None:
     contexts = {"h": ("a", "b"), "i": ("b",), "j": ("c", "d"), "t": ("a", "b", "d")}
     result = separate_contexts(contexts, held_out={"h", "i", "j"}, tokens=TOKENS)
-    assert all(share(result["t"], result[held]) < MAX_SHARED_TOKENS for held in "hij")
+    assert all(share(result["t"], result[held_out]) < MAX_SHARED_TOKENS for held_out in "hij")
     assert separate_contexts(result, held_out={"h", "i", "j"}, tokens=TOKENS) == result
 
 
@@ -64,14 +64,14 @@ def test_the_chunk_of_a_sample_is_the_one_with_most_of_its_answer() -> None:
             "end": [100, 258, 300, 300],
         }
     )
-    found = find_own_chunks(drafts, chunks).sort("sample_id")
-    assert found["chunk_id"].to_list() == ["two", "one"]
-    assert found["own_chunks"].to_list() == [["two", "one"], ["one"]]
+    own_chunks = find_own_chunks(drafts, chunks).sort("sample_id")
+    assert own_chunks["chunk_id"].to_list() == ["two", "one"]
+    assert own_chunks["own_chunks"].to_list() == [["two", "one"], ["one"]]
     with pytest.raises(TwinError, match="document_chunks"):
         find_own_chunks(drafts, chunks.filter(pl.col("chunk_id") == "three"))
 
 
-def test_a_stored_context_is_kept_only_while_it_is_fair() -> None:
+def test_a_stored_context_is_kept_while_it_is_valid() -> None:
     at = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
     sample = ContextSample("s", "q", "a", at[2015], "train", ("own",))
     published = {"old": at[2010], "new": at[2020], "undated": None, "own": at[2010]}
@@ -82,9 +82,7 @@ def test_a_stored_context_is_kept_only_while_it_is_fair() -> None:
 
 
 @pytest.mark.parametrize(("split", "good"), [("train", False), ("held_out", True)])
-def test_a_sample_that_is_trained_on_after_all_gives_up_what_is_held_out(
-    split: str, good: bool
-) -> None:
+def test_a_reinstated_training_sample_drops_held_out_contexts(split: str, good: bool) -> None:
     sample = ContextSample("s", "q", "a", None, split, ("own",))
     assert is_context_valid(sample, ("a", "b"), dict.fromkeys("ab"), held_out_chunks={"b"}) is good
     assert is_context_valid(sample, ("a",), dict.fromkeys("ab"), held_out_chunks={"b"})

@@ -80,5 +80,5 @@ def test_each_broken_claim_is_counted(count: str, changed: dict[str, Any]) -> No
 
 
 def test_an_undated_answer_may_show_anything() -> None:
-    shown = {"context_chunk_ids": ["new", "undated", "old"]}
-    assert broken_claims(published_at=None, **shown) == set()
+    context = {"context_chunk_ids": ["new", "undated", "old"]}
+    assert broken_claims(published_at=None, **context) == set()

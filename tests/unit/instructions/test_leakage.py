@@ -91,29 +91,29 @@ def words(name: str, count: int) -> str:
 )
 def test_a_held_out_answer_inside_a_training_answer_is_a_leak(train: str, leaks_now: int) -> None:
     """Jaccard of the whole texts is .25 where all 40 words of it were trained on."""
-    held = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
+    held_out = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
     trained = row("8", "c", "train", "Who mends lanterns?", answer=train)
-    assert leaks(held, trained)["held_out_contained"] == leaks_now
-    assert leaks(held, trained | {"split": "left_out"})["held_out_contained"] == 0
+    assert leaks(held_out, trained)["held_out_contained"] == leaks_now
+    assert leaks(held_out, trained | {"split": "left_out"})["held_out_contained"] == 0
 
 
 def test_pieces_in_several_training_answers_are_one_leak() -> None:
-    held = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
+    held_out = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
     text = words("held", 40).split()
     pieces = [
         row(f"p{n}", "c", "train", f"Who mends {n} lanterns?", answer=" ".join(text[n : n + 12]))
         for n in (0, 14, 28)
     ]
-    assert leaks(held, *pieces)["held_out_contained"] == 1
-    assert leaks(held, pieces[0])["held_out_contained"] == 0
+    assert leaks(held_out, *pieces)["held_out_contained"] == 1
+    assert leaks(held_out, pieces[0])["held_out_contained"] == 0
 
 
 def test_prompts_that_show_nearly_the_same_are_counted() -> None:
-    shown = " ".join(f"word{number}" for number in range(300))
-    train = row("8", "c", "train", "Who mends lanterns in the old harbour?", shown)
-    held = row("9", "b", "held_out", "Where did the orchard end before the war?", shown)
-    assert leaks(train, held)["near_prompt"] == 1
-    assert leaks(train, held | {"split": "left_out"})["near_prompt"] == 0
+    context = " ".join(f"word{number}" for number in range(300))
+    train = row("8", "c", "train", "Who mends lanterns in the old harbour?", context)
+    held_out = row("9", "b", "held_out", "Where did the orchard end before the war?", context)
+    assert leaks(train, held_out)["near_prompt"] == 1
+    assert leaks(train, held_out | {"split": "left_out"})["near_prompt"] == 0
 
 
 ANSWER = " ".join(f"answer{number}" for number in range(80))
@@ -141,35 +141,37 @@ def test_nothing_is_left_out_without_a_reason() -> None:
     assert find_left_out([TRAIN, HELD]) == set()
 
 
-def test_the_training_sample_gives_way() -> None:
-    near = replace(TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?")
-    assert find_left_out([near, TRAIN, HELD]) == {"n"}
+def test_the_training_sample_of_a_leak_is_left_out() -> None:
+    near_copy = replace(
+        TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?"
+    )
+    assert find_left_out([near_copy, TRAIN, HELD]) == {"n"}
     repeats = candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
     assert find_left_out([repeats, TRAIN, HELD]) == {"r"}
     same = replace(TRAIN, sample_id="s", question=HELD.question.upper())
     assert find_left_out([same, TRAIN, HELD]) == {"s"}
 
 
-def test_a_training_sample_that_holds_a_held_out_answer_gives_way() -> None:
-    held = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
-    whole = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
-    holder = candidate("w", "train", "Who mends lanterns?", whole)
-    assert find_left_out([holder, TRAIN, held]) == {"w"}
+def test_a_training_sample_containing_a_held_out_answer_is_left_out() -> None:
+    held_out = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
+    long_answer = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
+    holder = candidate("w", "train", "Who mends lanterns?", long_answer)
+    assert find_left_out([holder, TRAIN, held_out]) == {"w"}
     little = candidate("l", "train", "Who mends lanterns?", words("held", 13) + words("x", 60))
-    assert find_left_out([little, TRAIN, held]) == set()
+    assert find_left_out([little, TRAIN, held_out]) == set()
 
 
-def test_a_form_that_the_author_repeats_costs_the_held_out_sample() -> None:
-    held = candidate("h", "held_out", "Where did the orchard end?", words("form", 40))
-    many = [
+def test_a_repeated_formula_leaves_out_the_held_out_sample() -> None:
+    held_out = candidate("h", "held_out", "Where did the orchard end?", words("form", 40))
+    training = [
         candidate(
             f"t{n}", "train", f"Who {n}s lanterns?", f"{words('form', 40)} {words(f'n{n}x', 99)}"
         )
         for n in range(MAX_LEFT_OUT_PER_SAMPLE + 1)
     ]
-    assert find_left_out([held, *many]) == {"h"}
-    assert find_left_out([held, *many[:MAX_LEFT_OUT_PER_SAMPLE]]) == {
-        one.sample_id for one in many[:MAX_LEFT_OUT_PER_SAMPLE]
+    assert find_left_out([held_out, *training]) == {"h"}
+    assert find_left_out([held_out, *training[:MAX_LEFT_OUT_PER_SAMPLE]]) == {
+        sample.sample_id for sample in training[:MAX_LEFT_OUT_PER_SAMPLE]
     }
 
 
@@ -180,7 +182,7 @@ def test_of_samples_that_ask_the_same_the_oldest_stays() -> None:
         assert find_left_out(order) == {"t", "a"}
 
 
-def test_what_a_newcomer_changes_is_only_itself() -> None:
-    before = find_left_out([TRAIN, HELD])
+def test_a_new_sample_changes_no_other() -> None:
+    without_newcomer = find_left_out([TRAIN, HELD])
     newer = replace(TRAIN, sample_id="new", published_at=datetime(2030, 1, 1, tzinfo=UTC))
-    assert find_left_out([TRAIN, HELD, newer]) - before == {"new"}
+    assert find_left_out([TRAIN, HELD, newer]) - without_newcomer == {"new"}

@@ -29,7 +29,7 @@ OWN = "Copper kettles want tin inside, because the acid of the fruit would eat t
 
 
 def trace(number: int = 1, **changes: object) -> Trace:
-    made = Trace(
+    default = Trace(
         trace_id=f"trace-{number}",
         rejected_from="checkpoint",
         question=f"How do you tin a copper kettle number {number}?",
@@ -37,7 +37,7 @@ def trace(number: int = 1, **changes: object) -> Trace:
         chunk_ids=("chunk-a", "chunk-b"),
         template=TEMPLATE,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(default, **changes)  # type: ignore[arg-type]
 
 
 PASSAGE = AuthorPassage(
@@ -66,11 +66,11 @@ def test_an_authors_edit_is_chosen_over_the_answer_it_corrects() -> None:
 
 
 @pytest.mark.parametrize("role", ["reader", "admin", "", "Author"])
-def test_nobody_elses_edit_is_chosen(role: str) -> None:
+def test_edits_by_other_roles_are_not_chosen(role: str) -> None:
     pairs, _ = pairs_of(trace(edit="Buy my kettles.", edit_role=role))
     assert pairs == []
-    down, _ = pairs_of(trace(edit="Buy my kettles.", edit_role=role, vote=0.0, voters=("r",)))
-    assert [pair.chosen for pair in down] == [OWN]
+    pairs, _ = pairs_of(trace(edit="Buy my kettles.", edit_role=role, vote=0.0, voters=("r",)))
+    assert [pair.chosen for pair in pairs] == [OWN]
 
 
 @pytest.mark.parametrize(
@@ -81,19 +81,19 @@ def test_nobody_elses_edit_is_chosen(role: str) -> None:
         ("Tin it! Then wait.", False),
     ],
 )
-def test_two_answers_that_differ_in_white_space_alone_are_one(rejected: str, same: bool) -> None:
+def test_answers_that_differ_in_white_space_are_equal(rejected: str, same: bool) -> None:
     chosen = "Tin it. Then wait."
     assert is_same_answer(chosen, rejected) == same
 
 
-def test_a_chosen_text_that_holds_a_held_out_answer_leaks() -> None:
+def test_a_chosen_text_with_a_held_out_answer_leaks() -> None:
     """Ten words of it in a long text: a small share of the text, and the whole answer."""
     answer = "The tide comes in at noon and takes the lantern."
     chosen = " ".join([*(f"before{n}" for n in range(70)), answer, *(f"x{n}" for n in range(70))])
-    held = HeldOutTexts(questions={}, prompts={}, answers=[answer], chunks=frozenset())
-    assert find_leaks({"p": ("Who?", "Who?", chosen)}, held) == {"p": "held_out_text"}
-    other = chosen.replace("noon", "dawn")
-    assert find_leaks({"p": ("Who?", "Who?", other)}, held) == {}
+    held_out = HeldOutTexts(questions={}, prompts={}, answers=[answer], chunks=frozenset())
+    assert find_leaks({"p": ("Who?", "Who?", chosen)}, held_out) == {"p": "held_out_text"}
+    unrelated = chosen.replace("noon", "dawn")
+    assert find_leaks({"p": ("Who?", "Who?", unrelated)}, held_out) == {}
 
 
 def test_an_edit_that_changes_nothing_makes_no_pair() -> None:
@@ -114,12 +114,12 @@ def test_a_good_vote_chooses_nothing() -> None:
         assert pairs_of(trace(vote=vote, voters=("r",)))[0] == []
 
 
-def test_an_edit_goes_before_the_votes_on_the_same_answer() -> None:
+def test_an_edit_takes_precedence_over_votes() -> None:
     (pair,), _ = pairs_of(trace(edit="Tin it.", edit_role="author", vote=0.0, voters=("r",)))
     assert (pair.source, pair.voters) == ("edit", ())
 
 
-def test_what_makes_no_pair_is_counted_by_reason() -> None:
+def test_traces_without_a_pair_are_counted_by_reason() -> None:
     pairs, left_out = pairs_of(
         trace(1, edit="Tin it.", edit_role="author", template="older"),
         trace(2, edit="Write to [e-mail].", edit_role="author"),
@@ -141,20 +141,20 @@ def test_an_answer_that_stops_in_the_middle_was_cut_off() -> None:
         "so that the": False,
         "本当です。": True,
     }
-    for answer, ended in ends.items():
+    for answer, is_complete in ends.items():
         (pair,), _ = pairs_of(trace(answer=answer, edit="Tin it.", edit_role="author"))
-        assert pair.rejected_ended is ended, answer
+        assert pair.rejected_ended is is_complete, answer
 
 
-def test_the_passage_is_one_that_was_shown_and_is_about_the_question() -> None:
+def test_the_passage_was_shown_and_matches_the_question() -> None:
     better = replace(PASSAGE, sample_id="better", chunk_id="chunk-a", own_chunks=frozenset("a"))
     elsewhere = replace(PASSAGE, sample_id="elsewhere", own_chunks=frozenset({"unseen"}))
 
     def found(question: str, shown: tuple[str, ...]) -> str | None:
-        made = find_passage(
+        passage = find_passage(
             question, [elsewhere, PASSAGE, better], shown_chunks=shown, stop_words=STOP_WORDS
         )
-        return made.sample_id if made else None
+        return passage.sample_id if passage else None
 
     assert found("How do you tin copper?", ("chunk-b",)) == "sample"
     assert found("How do you tin copper?", ("a", "chunk-b")) == "better"
@@ -163,13 +163,13 @@ def test_the_passage_is_one_that_was_shown_and_is_about_the_question() -> None:
     assert found("How do you?", ("chunk-b",)) is None
 
 
-def test_readers_who_vote_far_more_than_others_make_no_pair() -> None:
+def test_votes_of_excessive_voters_give_no_pairs() -> None:
     # the attacks of three readers in fifty with a hundred votes each, and of one with a thousand
-    many = {f"reader-{number}": 3 for number in range(50)}
+    votes = {f"reader-{number}": 3 for number in range(50)}
     attackers = {f"reader-{number}": 100 for number in range(3)}
-    assert find_excessive_voters(many | attackers) == set(attackers)
-    assert find_excessive_voters(many | {"one": 1000}) == {"one"}
-    assert find_excessive_voters(many) == set()
+    assert find_excessive_voters(votes | attackers) == set(attackers)
+    assert find_excessive_voters(votes | {"one": 1000}) == {"one"}
+    assert find_excessive_voters(votes) == set()
     assert find_excessive_voters({"alone": 40}) == set()
     assert find_excessive_voters({}) == set()
 
@@ -192,7 +192,7 @@ def test_no_reader_owns_more_than_the_share(owners: list[frozenset[str]], percen
     stays = select_indexes_within_share(owners, max_percent=percent)
     assert stays == sorted(set(stays))
     count = Counter(owner for place in stays for owner in owners[place])
-    assert all(100 * most <= percent * len(stays) for most in count.values())
+    assert all(100 * pair_count <= percent * len(stays) for pair_count in count.values())
     # what no reader had a part in always stays
     assert {place for place, names in enumerate(owners) if not names} <= set(stays)
     assert select_indexes_within_share(
@@ -230,7 +230,9 @@ HELD = HeldOutTexts(
         (("Why is the kettle tinned?", "Question: Why is the kettle tinned?", OWN), None),
     ],
 )
-def test_what_is_measured_is_not_trained_on(pair: tuple[str, str, str], reason: str | None) -> None:
+def test_held_out_samples_are_not_trained_on(
+    pair: tuple[str, str, str], reason: str | None
+) -> None:
     assert find_leaks({"pair": pair}, HELD) == ({"pair": reason} if reason else {})
 
 
@@ -254,7 +256,7 @@ def test_a_stored_pair_that_shows_it_is_counted(
         "messages": [{"content": "Question: Why is the kettle tinned?"}],
         "chosen": OWN,
     }
-    found = check_held_out_exposure(pl.DataFrame([row | changed]), HELD)
-    broken = {name for name, value in vars(found).items() if value and name != "rows"}
-    assert broken == ({count} if count else set())
-    assert found.holds == (count is None)
+    exposure = check_held_out_exposure(pl.DataFrame([row | changed]), HELD)
+    fields = {name for name, value in vars(exposure).items() if value and name != "rows"}
+    assert fields == ({count} if count else set())
+    assert exposure.holds == (count is None)

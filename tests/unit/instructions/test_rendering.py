@@ -48,8 +48,8 @@ def row(*, question: str = QUESTION, asked: str | None = None, **changed: Any) -
 
 
 def broken(**changed: Any) -> set[str]:
-    found = check_rendering(pl.DataFrame([row(**changed)]), CHUNKS, DOCUMENTS)
-    return {name for name, count in vars(found).items() if count and name != "rows"}
+    errors = check_rendering(pl.DataFrame([row(**changed)]), CHUNKS, DOCUMENTS)
+    return {name for name, count in vars(errors).items() if count and name != "rows"}
 
 
 def said(part: int, content: str) -> list[dict[str, str]]:
@@ -60,9 +60,9 @@ def said(part: int, content: str) -> list[dict[str, str]]:
 
 def test_braces_of_the_author_are_the_authors() -> None:
     assert broken() == set()
-    found = check_rendering(pl.DataFrame([row()]), CHUNKS, DOCUMENTS)
-    assert found == RenderingErrors(rows=1)
-    assert found.is_complete
+    errors = check_rendering(pl.DataFrame([row()]), CHUNKS, DOCUMENTS)
+    assert errors == RenderingErrors(rows=1)
+    assert errors.is_complete
 
 
 PROMPT = row()["messages"][1]["content"]
@@ -87,7 +87,7 @@ PROMPT = row()["messages"][1]["content"]
         ("other_roles", {"messages": row()["messages"][1:]}),
     ],
 )
-def test_what_is_not_filled_in_is_counted(count: str, changed: dict[str, Any]) -> None:
+def test_unfilled_marks_are_counted(count: str, changed: dict[str, Any]) -> None:
     assert count in broken(**changed)
 
 
@@ -98,6 +98,6 @@ def test_marks_are_counted() -> None:
     assert not count_marks("Nonesuch { a: 1 } 5 % (of) it “x”")
 
 
-def test_only_posts_that_are_asked_about_openly_are_looked_at() -> None:
+def test_only_openly_named_posts_are_checked() -> None:
     rows = pl.DataFrame({"document_id": ["d", "e"], "question": [QUESTION, "Why?"]})
     assert find_documents_with_marks(rows) == ["d"]

@@ -33,7 +33,7 @@ def test_the_newest_tenth_of_the_first_import_is_held_out() -> None:
     assert all(draw.split == "held_out" for draw in draws if draw.because == "newest")
 
 
-def test_of_a_few_long_essays_one_is_held_out() -> None:
+def test_one_of_a_few_long_essays_is_held_out() -> None:
     """Six essays of 31,081 words are trained on: what is judged must not be left to the lot."""
     for count in (2, 5, 6):
         draws = draw_splits(documents(count), existing_rows=[])
@@ -42,19 +42,19 @@ def test_of_a_few_long_essays_one_is_held_out() -> None:
     assert [draw.because for draw in draw_splits(documents(1), existing_rows=[])] == ["hash"]
 
 
-def test_a_tenth_of_the_others_is_held_out_by_hash() -> None:
+def test_a_tenth_of_the_remaining_documents_is_held_out_by_hash() -> None:
     draws = draw_splits(documents(1000), existing_rows=[])
     by_hash = [draw for draw in draws if draw.because == "hash"]
-    held = sum(draw.split == "held_out" for draw in by_hash)
-    assert 0.07 < held / len(by_hash) < 0.13
+    held_out_count = sum(draw.split == "held_out" for draw in by_hash)
+    assert 0.07 < held_out_count / len(by_hash) < 0.13
 
 
-def test_later_posts_are_drawn_by_hash_alone() -> None:
+def test_later_posts_are_split_by_hash() -> None:
     first = draw_splits(documents(100), existing_rows=[])
-    later = draw_splits(documents(300), existing_rows=first)
-    assert len(later) == 200
-    assert {draw.because for draw in later} == {"hash"}
-    assert 0.04 < sum(draw.split == "held_out" for draw in later) / 200 < 0.16
+    rows = draw_splits(documents(300), existing_rows=first)
+    assert len(rows) == 200
+    assert {draw.because for draw in rows} == {"hash"}
+    assert 0.04 < sum(draw.split == "held_out" for draw in rows) / 200 < 0.16
 
 
 def test_a_draw_never_changes_and_order_does_not_matter() -> None:
@@ -69,18 +69,18 @@ def test_undated_documents_are_drawn_by_hash() -> None:
 
 
 def test_a_near_duplicate_takes_the_split_of_the_one_already_there() -> None:
-    drawn = draw_splits(documents(100), existing_rows=[])
+    rows = draw_splits(documents(100), existing_rows=[])
     for split in ("train", "held_out"):
-        for earlier in [draw for draw in drawn if draw.split == split][:5]:
+        for earlier in [draw for draw in rows if draw.split == split][:5]:
             number = int(earlier.document_id[-4:])
             words = text_of(number).split()
             words[100] = "changed"
             copy = SplitDocument("copy", datetime(2030, 1, 1, tzinfo=UTC), " ".join(words))
-            (draw,) = draw_splits([copy], existing_rows=drawn)
+            (draw,) = draw_splits([copy], existing_rows=rows)
             assert (draw.split, draw.because) == (split, f"like {earlier.document_id}")
 
 
-def test_near_duplicates_within_the_first_import_are_not_torn_apart() -> None:
+def test_near_duplicates_share_a_split() -> None:
     old, *others = documents(100)
     repost = SplitDocument(
         "repost", datetime(2030, 1, 1, tzinfo=UTC), old.text + " and a last word"
@@ -92,8 +92,8 @@ def test_near_duplicates_within_the_first_import_are_not_torn_apart() -> None:
     assert draws["repost"].split == draws[old.document_id].split
 
 
-def test_a_text_that_shares_little_is_no_duplicate() -> None:
-    drawn = draw_splits(documents(20), existing_rows=[])
+def test_a_text_with_few_shared_words_is_not_a_duplicate() -> None:
+    rows = draw_splits(documents(20), existing_rows=[])
     half = SplitDocument("half", None, " ".join(text_of(3).split()[:60]) + " " + text_of(500))
-    (draw,) = draw_splits([half], existing_rows=drawn)
+    (draw,) = draw_splits([half], existing_rows=rows)
     assert draw.because == "hash"

@@ -112,7 +112,7 @@ def test_a_title_takes_at_most_a_quarter_and_is_cut_after_a_word(
         assert line[len(bounded)] == " " or " " not in bounded
 
 
-def test_a_title_that_fits_is_whole_and_a_long_one_leaves_room() -> None:
+def test_only_long_titles_are_shortened() -> None:
     tokenizer = small_tokenizer(token_limit=64)
     assert shorten_title("  On carrying\n a clock ", tokenizer) == "On carrying a clock"
     bounded = shorten_title(f"{SENTENCE} " * 40, tokenizer)
@@ -121,12 +121,12 @@ def test_a_title_that_fits_is_whole_and_a_long_one_leaves_room() -> None:
     assert len(cut_text(SENTENCE, tokenizer, heading=bounded)) == 1
 
 
-def test_what_fits_is_one_chunk() -> None:
+def test_a_short_text_is_one_chunk() -> None:
     text = f"# A heading\n\n{SENTENCE}\n\n- one\n- two"
     assert [chunk.text for chunk in assert_holds(text, token_limit=256)] == [text]
 
 
-def test_chunks_are_filled_with_whole_paragraphs() -> None:
+def test_chunks_contain_complete_paragraphs() -> None:
     text = "\n\n".join([SENTENCE] * 12)
     chunks = assert_holds(text, token_limit=64)
     size = small_tokenizer().count_tokens([SENTENCE])[0] - 2
@@ -144,7 +144,7 @@ def test_sentences_without_spaces_are_cut_at_their_marks() -> None:
     assert all(chunk.text.endswith("。") for chunk in chunks)
 
 
-def test_a_code_block_that_fits_is_whole() -> None:
+def test_a_code_block_within_the_limit_is_not_split() -> None:
     code = "```python\ndef main(argument):\n\n    return argument\n```"
     text = "\n\n".join([SENTENCE, SENTENCE, code, SENTENCE, SENTENCE, code])
     assert sum(code in chunk.text for chunk in assert_holds(text, token_limit=64)) == 2
@@ -158,7 +158,7 @@ def test_a_code_block_that_does_not_fit_is_cut_between_lines() -> None:
     assert lines == text.split("\n")
 
 
-def test_a_heading_goes_with_what_follows() -> None:
+def test_a_heading_stays_with_the_following_block() -> None:
     text = "\n\n".join([SENTENCE, SENTENCE, "## A heading", SENTENCE])
     for chunk in assert_holds(text, token_limit=64):
         assert not chunk.text.endswith("heading")
@@ -231,7 +231,7 @@ def test_no_documents_no_chunks() -> None:
     assert chunk_documents(documents(""), small_tokenizer()).height == 0
 
 
-def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
+def test_overlong_and_miscounted_chunks_are_measured() -> None:
     tokenizer = small_tokenizer()
     chunks = chunk_documents(documents("\n\n".join([SENTENCE] * 9)), tokenizer)
     good = measure_chunk_lengths([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)

@@ -40,5 +40,5 @@ def test_a_sound_table_counts_nothing() -> None:
         ("not_unit_length", rows(vector=[[1.0, 0.0], [float("nan"), 0.0]])),
     ],
 )
-def test_what_could_not_be_found_is_counted(count: str, broken: pl.DataFrame) -> None:
+def test_unsearchable_chunks_are_counted(count: str, broken: pl.DataFrame) -> None:
     assert counted(broken)[count] == 1

@@ -21,20 +21,20 @@ def ranked(question: str, *lists: list[dict[str, Any]]) -> list[str]:
     return [row["chunk_id"] for row, _ in fuse(question, *lists)]
 
 
-def test_without_a_post_that_stands_out_the_vectors_alone_decide() -> None:
+def test_without_a_distinctive_post_only_vectors_decide() -> None:
     words = said(c1=5.0, b1=4.9, a1=4.8, z1=4.7)
     assert ranked("why?", near("a1", "b1", "c1"), words) == ["a1", "b1", "c1", "z1"]
     assert ranked("why?", near("a1", "b1", "c1"), []) == ["a1", "b1", "c1"]
 
 
-def test_a_post_that_stands_out_in_the_words_is_lifted_and_no_other() -> None:
+def test_only_a_post_with_distinctive_words_is_raised() -> None:
     words = said(c1=10.0, b1=2.0, c2=1.9, z1=1.0)
     assert ranked("why?", near("a1", "b1", "c1", "c2"), words) == ["c1", "c2", "a1", "b1", "z1"]
     # One that only its words find comes right after the nearest passage.
     assert ranked("why?", near("a1", "b1"), said(z1=9.0)) == ["a1", "z1", "b1"]
 
 
-def test_how_far_a_post_stands_out() -> None:
+def test_the_lead_of_a_distinctive_post() -> None:
     names = [
         row["chunk_id"] for row in rows_of_standout_post(said(a1=STANDOUT_RATIO, b1=1.0, a2=0.5))
     ]
@@ -45,16 +45,16 @@ def test_how_far_a_post_stands_out() -> None:
     assert rows_of_standout_post([]) == []
 
 
-def test_a_named_post_stands_first() -> None:
-    named = [{**row, "title": "The long wait"} for row in near("d1")]
-    words = [*said(b1=1.2), *({**row, "_score": 1.0} for row in named), *said(a1=0.9)]
-    found = ranked("Tell me about the long wait", [*near("a1", "b1"), *named], words)
-    assert found == ["d1", "b1", "a1"]
+def test_a_post_named_in_the_question_ranks_first() -> None:
+    titled = [{**row, "title": "The long wait"} for row in near("d1")]
+    words = [*said(b1=1.2), *({**row, "_score": 1.0} for row in titled), *said(a1=0.9)]
+    ranking = ranked("Tell me about the long wait", [*near("a1", "b1"), *titled], words)
+    assert ranking == ["d1", "b1", "a1"]
 
 
-def test_a_post_that_stands_out_does_not_push_the_named_one_aside() -> None:
-    named = [{**row, "title": "The long wait"} for row in near("d1")]
-    vectors = [*near("a1"), *named]
-    words = [*said(a1=9.0), *({**row, "_score": 1.0} for row in named)]
+def test_a_distinctive_post_does_not_displace_the_named_one() -> None:
+    titled = [{**row, "title": "The long wait"} for row in near("d1")]
+    vectors = [*near("a1"), *titled]
+    words = [*said(a1=9.0), *({**row, "_score": 1.0} for row in titled)]
     assert ranked("Tell me about the long wait", vectors, words)[0] == "d1"
     assert ranked("Tell me about waits", vectors, words)[0] == "a1"

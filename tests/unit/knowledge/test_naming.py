@@ -41,11 +41,11 @@ def test_words_are_small_and_in_order() -> None:
 
 
 @given(title=st.text(max_size=60), before=st.text(max_size=20), after=st.text(max_size=20))
-def test_a_title_of_two_words_is_named_wherever_it_stands(
+def test_a_title_of_two_words_is_found_anywhere_in_the_question(
     title: str, before: str, after: str
 ) -> None:
-    found = find_named_titles(f"{before} {title} {after}", [title])
+    titles = find_named_titles(f"{before} {title} {after}", [title])
     if " " in normalize_words(title):
-        assert found == {title: 1}
+        assert titles == {title: 1}
     elif not normalize_words(title):
-        assert found == {}
+        assert titles == {}

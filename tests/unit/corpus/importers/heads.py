@@ -97,8 +97,8 @@ def _page(top: str, head: str) -> bytes:
     body = f"<p>{WORDS}</p>\n"
     if head == "below the title":
         _, *lines = top.splitlines()
-        said = "<br>\n".join(html.escape(line) for line in lines if line)
-        return f"<h1>{TITLE}</h1>\n<p>{said}</p>\n{body}".encode()
+        fields = "<br>\n".join(html.escape(line) for line in lines if line)
+        return f"<h1>{TITLE}</h1>\n<p>{fields}</p>\n{body}".encode()
     return (top + "\n" + body).encode()
 
 
@@ -134,25 +134,25 @@ def _own_org(said: Fields) -> bytes:
 def _notebook(top: str, metadata: Fields) -> bytes:
     cells = [{"cell_type": "raw", "source": top.splitlines(True)}] if top else []
     cells.append({"cell_type": "markdown", "source": [WORDS]})
-    made = {"cells": cells, "metadata": dict(metadata), "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps(made).encode()
+    notebook = {"cells": cells, "metadata": dict(metadata), "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(notebook).encode()
 
 
 def _document(suffix: str, lines: list[str], properties: Fields) -> bytes:
     """A document of a word processor, a paragraph a line."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as packed:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name, text in (_word if suffix == "docx" else _open_document)(
             lines, properties
         ).items():
-            packed.writestr(name, text)
-    return made.getvalue()
+            archive.writestr(name, text)
+    return buffer.getvalue()
 
 
 def _word(lines: list[str], properties: Fields) -> dict[str, str]:
     office = "http://schemas.openxmlformats.org"
     main = f"{office}/wordprocessingml/2006/main"
-    own = "".join(
+    custom = "".join(
         f'<property fmtid="{{D5CDD505-2E9C-101B-9397-08002B2CF9AE}}" pid="{number}" '
         f'name="{key}"><vt:lpwstr>{escape(_plain(value))}</vt:lpwstr></property>'
         for number, (key, value) in enumerate(properties.items(), start=2)
@@ -182,7 +182,7 @@ def _word(lines: list[str], properties: Fields) -> dict[str, str]:
         'properties" xmlns:dc="http://purl.org/dc/elements/1.1/" '
         f'xmlns:dcterms="http://purl.org/dc/terms/">{core}</cp:coreProperties>',
         "docProps/custom.xml": f'<Properties xmlns="{office}/officeDocument/2006/custom-properties"'
-        f' xmlns:vt="{office}/officeDocument/2006/docPropsVTypes">{own}</Properties>',
+        f' xmlns:vt="{office}/officeDocument/2006/docPropsVTypes">{custom}</Properties>',
     }
 
 
@@ -191,7 +191,7 @@ def _open_document(lines: list[str], properties: Fields) -> dict[str, str]:
         f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
         for name in ("office", "text", "meta", "style")
     )
-    own = "".join(
+    custom = "".join(
         f'<meta:user-defined meta:name="{key}">{escape(_plain(value))}</meta:user-defined>'
         for key, value in properties.items()
         if key not in {"title", "author", "date"}
@@ -209,7 +209,7 @@ def _open_document(lines: list[str], properties: Fields) -> dict[str, str]:
         "</office:text></office:body></office:document-content>",
         "styles.xml": f"<office:document-styles{spaces}><office:styles/></office:document-styles>",
         "meta.xml": f'<office:document-meta{spaces} xmlns:dc="http://purl.org/dc/elements/1.1/">'
-        f"<office:meta>{core}{own}</office:meta></office:document-meta>",
+        f"<office:meta>{core}{custom}</office:meta></office:document-meta>",
     }
 
 

@@ -210,9 +210,9 @@ def _build_article(number: int) -> Piece:
 
 def build_medium_export() -> Export:
     def page(number: int, mark: str, text: str, published: bool = True) -> Piece:
-        when = '<time class="dt-published" datetime="2020-01-02T03:04:05Z">a day</time>'
+        date = '<time class="dt-published" datetime="2020-01-02T03:04:05Z">a day</time>'
         ada = '<a href="https://medium.com/@ada" class="p-author h-card">Ada</a>'
-        by = f"<p>By {ada} on {when}.</p>"
+        by = f"<p>By {ada} on {date}.</p>"
         body = f"""<!DOCTYPE html><html><head><title>On clocks</title></head><body>
 <article class="h-entry"><header><h1 class="p-name">On clocks {number}</h1></header>
 <section data-field="subtitle" class="p-summary">A subtitle</section>

@@ -44,13 +44,13 @@ def damage(export: Export, seed: int) -> DamagedExport:
     """Damage an export in one to three places that `seed` determines."""
     rng = random.Random(seed)
     bodies = join_pieces(export)
-    changed: dict[str, list[tuple[int, int]]] = {name: [] for name in export}
+    changes: dict[str, list[tuple[int, int]]] = {name: [] for name in export}
     descriptions: list[str] = []
     # Later places are damaged first, so that the positions of earlier places stay valid.
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         name = rng.choice(sorted(bodies))
         body = bodies[name]
-        limit = min((start for start, _ in changed[name]), default=len(body))
+        limit = min((start for start, _ in changes[name]), default=len(body))
         if limit < 2:
             continue
         start = rng.randrange(limit)
@@ -62,9 +62,9 @@ def damage(export: Export, seed: int) -> DamagedExport:
         if kind == "insert":
             end = start
         bodies[name] = body[:start] + replacement + body[end:]
-        changed[name].append((start, end))
+        changes[name].append((start, end))
         descriptions.append(f"{kind} {name}[{start}:{end}]")
-    undamaged = tuple(_list_undamaged_pieces(export, changed))
+    undamaged = tuple(_list_undamaged_pieces(export, changes))
     return DamagedExport(bodies, undamaged, f"seed {seed}: {'; '.join(descriptions)}")
 
 
@@ -87,7 +87,7 @@ def _mutate(body: bytes, kind: str, rng: random.Random) -> bytes:
 
 
 def _list_undamaged_pieces(
-    export: Export, changed: dict[str, list[tuple[int, int]]]
+    export: Export, changes: dict[str, list[tuple[int, int]]]
 ) -> list[tuple[str, Piece]]:
     undamaged: list[tuple[str, Piece]] = []
     for name, pieces in export.items():
@@ -97,7 +97,7 @@ def _list_undamaged_pieces(
             # An insertion, whose range is empty, damages a piece from within but not at its edge.
             is_damaged = any(
                 first < end and last > start if last > first else start < first < end
-                for first, last in changed[name]
+                for first, last in changes[name]
             )
             if piece.mark and not is_damaged:
                 undamaged.append((name, piece))

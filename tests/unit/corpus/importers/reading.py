@@ -28,10 +28,12 @@ class ExportContents:
         return next(iter(self.records.values()))
 
 
-def read_export(path: Path, importer: Importer, *include: str) -> ExportContents:
-    """Read an export that `importer` must recognise, with a unique `source_id` for each record."""
+def read_export(
+    path: Path, importer: Importer, *include: str, must_be_recognised: bool = True
+) -> ExportContents:
+    """Read an export that `importer` recognises, with a unique `source_id` for each record."""
     with open_archive(path) as archive:
-        assert importer.recognises(archive)
+        assert importer.recognises(archive) or not must_be_recognised
         outcomes = list(importer.read(archive, include=frozenset(include)))
     records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
     skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]

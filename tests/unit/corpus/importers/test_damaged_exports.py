@@ -87,7 +87,7 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
             skipped = [Skipped("archive", reason) for reason in archive.refused]
     except TwinError:
         return None
-    kept: list[ExportRecord] = []
+    records: list[ExportRecord] = []
     for outcome in outcomes:
         if isinstance(outcome, Skipped):
             skipped.append(outcome)
@@ -95,8 +95,8 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
             skipped.append(Skipped(outcome.source_id, reason))
         else:
             outcome.to_storable().as_json().encode()
-            kept.append(outcome)
-    return importer.name, kept, skipped
+            records.append(outcome)
+    return importer.name, records, skipped
 
 
 def _find_lost_posts(
@@ -122,9 +122,9 @@ def find_faults_of_export(name: str, seed: int, folder: Path) -> list[str]:
     export = EXPORTS[name]()
     damaged = damage(export, seed)
     path = write_folder(damaged.bodies, folder / str(seed))
-    started = time.process_time()
+    start_s = time.process_time()
     outcome = _read(path)
-    faults = ["reading takes too long"] if time.process_time() - started > _MAX_SECONDS else []
+    faults = ["reading takes too long"] if time.process_time() - start_s > _MAX_SECONDS else []
     if outcome is None:
         return faults
     faults += _find_miscounts(path, OPT_INS if seed % 2 else frozenset())
@@ -256,7 +256,7 @@ def check_seeds(name: str, seeds: range, folder: Path) -> None:
     find_faults, *_ = SOURCES[name]
     memory_kb = _peak_memory_kb()
     faults = {seed: find_faults(name, seed, folder) for seed in seeds}
-    assert {seed: found for seed, found in faults.items() if found} == {}
+    assert {seed: messages for seed, messages in faults.items() if messages} == {}
     assert _peak_memory_kb() - memory_kb < _MAX_GROWTH_KB
 
 

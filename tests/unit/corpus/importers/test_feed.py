@@ -21,7 +21,7 @@ from twin_assets.corpus.importers.archive import open_archive
 LONG = "<p>" + "These are words of a whole post. " * 20 + "</p>"
 
 
-def described(html: str) -> str:
+def build_description(html: str) -> str:
     return f"<description><![CDATA[{html}]]></description>"
 
 
@@ -33,8 +33,12 @@ def read(text: str | bytes, at: Path, *include: str) -> ExportContents:
 
 def test_rss(tmp_path: Path) -> None:
     footer = '<p>The post <a href="x">T</a> appeared first on <a href="y">Blog</a>.</p>'
-    inside = described("A teaser […]") + feed_content(LONG + footer) + "<category>Clocks</category>"
-    record = read(FEED_HEAD + feed_entry(1, inside) + RSS_TAIL, tmp_path).record
+    entry_fields = (
+        build_description("A teaser […]")
+        + feed_content(LONG + footer)
+        + "<category>Clocks</category>"
+    )
+    record = read(FEED_HEAD + feed_entry(1, entry_fields) + RSS_TAIL, tmp_path).record
     assert (record.source_id, record.title) == ("blog.example/?p=1", "Title 1")
     assert (record.text, record.markup, record.kind) == (LONG, "html", "post")
     assert (record.author, record.byline) == ("Ada L", "channel")
@@ -77,11 +81,11 @@ def test_rss_1_and_a_declared_encoding(tmp_path: Path) -> None:
     ("inside", "whole"),
     [
         (feed_content(LONG), True),
-        (described(LONG), True),
-        (described("<p>A short note, whole.</p>"), True),
-        (described("Only what the post is about."), False),
-        (described("<p>The beginning of something long […]</p>"), False),
-        (described("<p>The beginning of something &#8230;</p>"), False),
+        (build_description(LONG), True),
+        (build_description("<p>A short note, whole.</p>"), True),
+        (build_description("Only what the post is about."), False),
+        (build_description("<p>The beginning of something long […]</p>"), False),
+        (build_description("<p>The beginning of something &#8230;</p>"), False),
         (feed_content('<p>The beginning.</p><p><a href="x">Continue reading →</a></p>'), False),
         (feed_content("<p>The end, as I said, and more...</p>"), True),
         (feed_content("<p>I could not stop; I had to read more.</p>"), True),
@@ -94,7 +98,7 @@ def test_a_truncated_entry_is_counted(inside: str, whole: bool, tmp_path: Path) 
 
 
 def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
-    note = f"<item><guid>1</guid>{described('A note, all of it.')}</item>"
+    note = f"<item><guid>1</guid>{build_description('A note, all of it.')}</item>"
     record = read(FEED_HEAD + note + RSS_TAIL, tmp_path).record
     assert (record.source_id, record.text, record.markup) == (
         "blog.example/1",
@@ -135,23 +139,23 @@ def test_bloggers_export(tmp_path: Path) -> None:
     assert contents.record.source_id == "tag:blogger.com,1999:1"
     assert contents.reasons == {"comment": 2, "not_a_post": 1, "draft": 1, "page": 1}
     assert "tag:blogger.com,1999:4" in read(text, tmp_path, "drafts").records
-    below = {"Takeout/Blogger/Blogs/B/feed.atom": text, "Takeout/Blogger/Comments/feed.atom": text}
-    folder = write_folder(below, tmp_path / "takeout")
+    files = {"Takeout/Blogger/Blogs/B/feed.atom": text, "Takeout/Blogger/Comments/feed.atom": text}
+    folder = write_folder(files, tmp_path / "takeout")
     with open_archive(folder) as archive:
         assert feed.recognises(archive)
         read_from = list(feed.read(archive, include=frozenset()))
     assert len(read_from) == 6
 
 
-def test_a_damaged_feed_is_read_as_far_as_it_goes_and_says_so(tmp_path: Path) -> None:
+def test_a_damaged_feed_is_read_up_to_the_damage(tmp_path: Path) -> None:
     entries = [feed_entry(n, feed_content(f"<p>words {n}</p>")) for n in range(1, 8)]
     entries[5] = entries[5].replace("</guid>", "")
     text = FEED_HEAD + "".join(entries) + RSS_TAIL
     contents = read(text, tmp_path)
     assert {"1", "3", "5", "7"} <= {key[-1] for key in contents.records}
     assert contents.skipped["feed.xml"] == "malformed_row"
-    torn = read(text[: text.index("words 7")], tmp_path)
-    assert torn.skipped["feed.xml"] == "torn"
+    contents = read(text[: text.index("words 7")], tmp_path)
+    assert contents.skipped["feed.xml"] == "torn"
     swallows = [*entries[:3], entries[3].replace("]]></content", "]]</content"), entries[4]]
     contents = read(FEED_HEAD + "".join(swallows) + RSS_TAIL, tmp_path)
     assert sorted(key[-1] for key in contents.records) == ["1", "2", "3"]
@@ -173,7 +177,7 @@ def test_external_entities_are_not_read(tmp_path: Path) -> None:
         "<rss", '<!DOCTYPE rss [<!ENTITY f SYSTEM "file:///etc/passwd">]><rss'
     )
     path = tmp_path / "feed.xml"
-    path.write_text(declared + feed_entry(1, described("<p>x &f;</p>")) + RSS_TAIL)
+    path.write_text(declared + feed_entry(1, build_description("<p>x &f;</p>")) + RSS_TAIL)
     with open_archive(path) as archive:
         assert "root:" not in repr([*feed.read(archive, include=frozenset())])
 

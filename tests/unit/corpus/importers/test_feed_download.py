@@ -97,7 +97,7 @@ def test_an_error_stores_nothing(status: int, site: Site, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_a_page_that_is_no_feed_is_not_stored(site: Site, tmp_path: Path) -> None:
+def test_other_pages_are_not_stored(site: Site, tmp_path: Path) -> None:
     site.body = b"<html><body>log in first</body></html>"
     with pytest.raises(TwinError, match="not a feed"):
         download_feed(site.url, tmp_path)
@@ -124,7 +124,7 @@ def test_a_feed_of_32_mib_is_read_and_a_byte_more_is_not(site: Site, tmp_path: P
         download_feed(site.url, tmp_path)
 
 
-def test_a_server_that_drips_is_left(site: Site, tmp_path: Path) -> None:
+def test_a_slow_server_times_out(site: Site, tmp_path: Path) -> None:
     site.body, site.drip_s = rss(*range(100)), 0.05
     began = time.monotonic()
     with pytest.raises(TwinError, match=r"too long|in time"):
@@ -133,7 +133,7 @@ def test_a_server_that_drips_is_left(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "waits"), [(59.9, True), (60.0, False)])
-def test_a_whole_download_may_take_a_minute(
+def test_a_download_may_take_a_minute(
     seconds: float, waits: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0])  # when it begins; then at the first piece
@@ -148,7 +148,7 @@ def test_a_whole_download_may_take_a_minute(
             download_feed(site.url, tmp_path)
 
 
-def test_a_server_that_says_nothing_is_left_after_the_shorter_time(tmp_path: Path) -> None:
+def test_a_silent_server_times_out_after_the_shorter_time(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url, began = f"http://127.0.0.1:{silent.getsockname()[1]}/feed", time.monotonic()
         with pytest.raises(TwinError, match="no answer in time"):
@@ -192,7 +192,7 @@ def test_only_web_addresses(url: str, tmp_path: Path) -> None:
     assert refused.value.tried == f"read the feed {url[:200]}"
 
 
-def test_nobody_answers_and_no_password_is_shown(tmp_path: Path) -> None:
+def test_a_refused_connection_shows_no_password(tmp_path: Path) -> None:
     with pytest.raises(TwinError) as refused:
         download_feed("http://ada:sesame@127.0.0.1:9/feed?token=sesame", tmp_path)
     assert refused.value.tried == "read the feed http://127.0.0.1/feed"

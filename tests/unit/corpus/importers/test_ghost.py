@@ -59,7 +59,7 @@ def test_a_post_with_its_people_and_tags(wrapped: bool, tmp_path: Path) -> None:
     assert "example.org" not in record.as_json()
 
 
-def test_who_may_read_decides(tmp_path: Path) -> None:
+def test_visibility_decides_what_is_read(tmp_path: Path) -> None:
     files = export(
         ghost_post(1, status="draft"),
         ghost_post(2, status="scheduled"),
@@ -74,9 +74,9 @@ def test_who_may_read_decides(tmp_path: Path) -> None:
     contents = read(files, tmp_path)
     assert not contents.records
     assert contents.reasons == {"draft": 3, "followers": 2, "paid": 2, "page": 2}
-    asked = read(files, tmp_path, "drafts", "followers", "paid").records
-    assert {record.visibility for record in asked.values()} == {"private", "followers", "paid"}
-    assert [key for key, record in asked.items() if record.kind == "draft"] == [
+    records = read(files, tmp_path, "drafts", "followers", "paid").records
+    assert {record.visibility for record in records.values()} == {"private", "followers", "paid"}
+    assert [key for key, record in records.items() if record.kind == "draft"] == [
         "uuid-1",
         "uuid-2",
         "uuid-8",
@@ -89,10 +89,10 @@ def test_cards_of_others_and_gated_blocks_stay_out() -> None:
         "<!--kg-gated-block:end--><!--kg-gated-block:begin nonMember:true --><p>open</p>"
         "<!--kg-gated-block:end--><!--members-only--><p>BELOW THE WALL</p>"
     )
-    found = ghost.remove_gated_parts(page)
-    assert "CLOSED" not in found
-    assert "BELOW" not in found
-    assert "<p>open</p>" in found
+    html = ghost.remove_gated_parts(page)
+    assert "CLOSED" not in html
+    assert "BELOW" not in html
+    assert "<p>open</p>" in html
     unclosed = "<p>a</p><!--kg-gated-block:begin nonMember:false--><p>CLOSED</p>"
     assert ghost.remove_gated_parts(unclosed) == "<p>a</p>"
 
@@ -121,7 +121,7 @@ def test_a_post_without_its_page(tmp_path: Path) -> None:
     assert contents.reasons == {"no_text": 1}
 
 
-def test_a_row_without_a_name_costs_itself_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
+def test_a_row_without_a_name_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
     files = export(*(ghost_post(n) for n in range(1, 4)))
     body = files["ada.ghost.json"].replace('"id": "p2", "uuid": "uuid-2"', '"id": null')
     contents = read({"ada.ghost.json": body}, tmp_path)

@@ -51,9 +51,9 @@ def test_a_piece_that_is_repeated_gives_no_friends_post_away(end: int, tmp_path:
     for start in range(0, len(OPEN), 7):
         text = OPEN + FRIENDS[:end] + (OPEN[start:] + FRIENDS[:end]) * 3 + FRIENDS[end:]
         records = read_records(text + share(3, "The last."), tmp_path)
-        kept = [one.text for one in records if one.visibility == "public"]
-        assert "SECRET" not in "\n".join(kept), start
-        assert any("The last." in one for one in kept), start
+        texts = [record.text for record in records if record.visibility == "public"]
+        assert "SECRET" not in "\n".join(texts), start
+        assert any("The last." in record for record in texts), start
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_quotes_and_addresses_of_prose_are_no_doubt(text: str, tmp_path: Path) -
 
 def test_rows_that_disagree_about_their_readers_are_private(tmp_path: Path) -> None:
     text = share(1, "SECRET once.") + share(1, "SECRET twice.", "CONNECTIONS") + OPEN
-    said = [(record.text[:6], record.visibility) for record in read_records(text, tmp_path)]
-    assert said == [("SECRET", "private"), ("SECRET", "private"), ("The cl", "public")]
+    visibilities = [(record.text[:6], record.visibility) for record in read_records(text, tmp_path)]
+    assert visibilities == [("SECRET", "private"), ("SECRET", "private"), ("The cl", "public")]
 
 
 def test_a_row_that_breaks_off_before_its_last_column_is_malformed(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_row_that_breaks_off_before_its_last_column_is_malformed(tmp_path: Pat
     assert "SECRET" not in contents.record.text
 
 
-def test_a_whole_row_stands_above_the_rest_of_a_damaged_one(tmp_path: Path) -> None:
+def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> None:
     rest = share(3, "Lost.")[40:]  # from within its address on
     contents = read(OPEN + rest, tmp_path)
     assert contents.record.text.startswith(SENTENCE)
@@ -134,17 +134,15 @@ def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])
-def test_a_post_of_which_nobody_says_who_may_read_it_is_asked_for(
-    word: str, tmp_path: Path
-) -> None:
+def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path: Path) -> None:
     """LinkedIn writes a word in every row: without one a post is not known to be public."""
     folder = write_folder({"Shares.csv": HEAD + share(1, "SECRET words.", word) + OPEN}, tmp_path)
     contents = read_export(folder, linkedin.IMPORTER)
     assert contents.skipped == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
     assert "SECRET" not in contents.record.text
-    asked = read_export(folder, linkedin.IMPORTER, "private")
-    assert [record.visibility for record in asked.records.values()] == ["private", "public"]
-    assert exclusion_reason(asked.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
+    contents = read_export(folder, linkedin.IMPORTER, "private")
+    assert [record.visibility for record in contents.records.values()] == ["private", "public"]
+    assert exclusion_reason(contents.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
 
 
 def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
@@ -155,8 +153,8 @@ def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
 
 def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
     """The column says `MEMBER_NETWORK` of it as of any other."""
-    said = OPEN.replace("share%3A", "groupPost%3A123-")
-    [record] = read_records(said, tmp_path)
+    shares = OPEN.replace("share%3A", "groupPost%3A123-")
+    [record] = read_records(shares, tmp_path)
     assert (record.source_id, record.visibility) == (f"groupPost:{(7 << 60) + 2}", "followers")
     assert exclusion_reason(record, frozenset()) == "followers"
 

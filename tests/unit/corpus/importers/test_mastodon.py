@@ -60,9 +60,9 @@ def test_a_public_post(tmp_path: Path) -> None:
 
 def test_a_list_that_is_written_twice_has_no_phantom_row(tmp_path: Path) -> None:
     files = outbox(create(2, "<p>Mine</p>"), create(3, "<p>And more</p>"))
-    twice = files["outbox.json"].replace('"orderedItems"', '"orderedItems": [], "orderedItems"')
-    assert json.loads(twice)["orderedItems"]
-    contents = read(files | {"outbox.json": twice}, tmp_path)
+    doubled = files["outbox.json"].replace('"orderedItems"', '"orderedItems": [], "orderedItems"')
+    assert json.loads(doubled)["orderedItems"]
+    contents = read(files | {"outbox.json": doubled}, tmp_path)
     assert (len(contents.records), contents.skipped) == (2, {})
 
 
@@ -74,15 +74,15 @@ def test_a_list_that_is_written_twice_has_no_phantom_row(tmp_path: Path) -> None
         ("https://x.example/users/bob", "", "private", ""),
     ],
 )
-def test_what_is_not_public_is_asked_for(
+def test_non_public_posts_need_an_opt_in(
     to: str, cc: str, reason: str, opt_in: str, tmp_path: Path
 ) -> None:
     files = outbox(create(1, "<p>not for all</p>", to=to, cc=cc))
     assert read(files, tmp_path).reasons == {reason: 1}
     everything = ("followers", "private", "replies", "drafts", "paid")
-    asked = read(files, tmp_path, *everything)
+    contents = read(files, tmp_path, *everything)
     # A message to named people is part of their conversation: it is never read.
-    assert len(asked.records) == (1 if opt_in else 0)
+    assert len(contents.records) == (1 if opt_in else 0)
 
 
 def test_boosts_answers_quotes_and_other_authors(tmp_path: Path) -> None:
@@ -99,12 +99,12 @@ def test_boosts_answers_quotes_and_other_authors(tmp_path: Path) -> None:
     contents = read(outbox(*activities), tmp_path)
     assert contents.reasons == {"boost": 1, "reply": 2, "foreign_author": 1, "not_a_post": 1}
     assert contents.record.text == "<p>Well said.</p>"
-    asked = read(outbox(*activities), tmp_path, "replies")
-    answer = asked.records["social.example/users/ada/statuses/1"]
+    contents = read(outbox(*activities), tmp_path, "replies")
+    answer = contents.records["social.example/users/ada/statuses/1"]
     assert (answer.kind, answer.text) == ("reply", "<p>no</p>\n<p>and more</p>")
 
 
-def test_threads_are_one_text_and_keep_out_what_is_not_public(tmp_path: Path) -> None:
+def test_threads_are_joined_without_private_posts(tmp_path: Path) -> None:
     activities = (
         create(1, "<p>one</p>"),
         create(2, "<p>two</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
@@ -115,7 +115,7 @@ def test_threads_are_one_text_and_keep_out_what_is_not_public(tmp_path: Path) ->
     assert contents.reasons == {"joined_to_thread": 1, "followers": 1}
 
 
-def test_zip_tar_and_a_file_alone(tmp_path: Path) -> None:
+def test_zips_tars_and_single_files_are_read(tmp_path: Path) -> None:
     files = outbox(create(1, "<p>one</p>"))
     nested = {f"archive-1/{name}": text for name, text in files.items()}
     assert (
@@ -123,11 +123,13 @@ def test_zip_tar_and_a_file_alone(tmp_path: Path) -> None:
     )
     packed = write_tar(files, tmp_path / "a.tar.gz")
     assert read_export(packed, mastodon.IMPORTER).record.author == "Ada"
-    alone = write_folder({"mine.json": files["outbox.json"]}, tmp_path / "alone") / "mine.json"
-    assert read_export(alone, mastodon.IMPORTER).record.author == ""
+    single_file = (
+        write_folder({"mine.json": files["outbox.json"]}, tmp_path / "alone") / "mine.json"
+    )
+    assert read_export(single_file, mastodon.IMPORTER).record.author == ""
 
 
-def test_an_activity_without_text_costs_itself_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
+def test_an_activity_without_text_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
     files = outbox(*(create(n, f"<p>post {n}</p>") for n in range(1, 4)))
     text = files["outbox.json"].replace('"content": "<p>post 2</p>"', '"content": 4', 1)
     contents = read(files | {"outbox.json": text, "actor.json": "{"}, tmp_path)

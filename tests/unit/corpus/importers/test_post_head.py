@@ -39,7 +39,7 @@ def head_of(suffix: str, head: str, **fields: object) -> PostHead:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_what_holds_a_post_back_is_seen_in_every_format_and_head(suffix: str) -> None:
+def test_hiding_fields_are_found_in_every_format_and_head(suffix: str) -> None:
     """Without a converter: the extra `formats` changes nothing here."""
     taken_in = {
         (head, form): found
@@ -82,7 +82,7 @@ def verdict(body: bytes, suffix: str) -> str:
 
 
 @pytest.mark.parametrize("suffix", ["textile", "rst", "adoc", "org", "dj"])
-def test_a_head_that_is_not_strict_holds_back_in_every_format(suffix: str) -> None:
+def test_a_lenient_head_hides_a_draft_in_every_format(suffix: str) -> None:
     body = (
         f"---\ntitle: Problem: Things\nfamily: [[Smith]] [[Jones]]\npublished: false\n---\n{WORDS}"
     )
@@ -139,9 +139,9 @@ def test_nothing_becomes_a_post_that_this_stage_has_not_seen() -> None:
         ),
     ],
 )
-def test_other_ways_to_hold_back(suffix: str, text: str) -> None:
-    found = read_post_head(text.encode(), source_id=f"a.{suffix}")
-    assert found.find_hidden_reason() in {"draft", "private"}
+def test_other_ways_to_hide_a_post(suffix: str, text: str) -> None:
+    head = read_post_head(text.encode(), source_id=f"a.{suffix}")
+    assert head.find_hidden_reason() in {"draft", "private"}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_other_ways_to_hold_back(suffix: str, text: str) -> None:
         ("mdx", f"export const meta = {{ title: 'A', draft: false }}\n\n{WORDS}\n"),
     ],
 )
-def test_words_about_it_hold_nothing_back(suffix: str, text: str) -> None:
+def test_words_about_drafts_hide_nothing(suffix: str, text: str) -> None:
     assert read_post_head(text.encode(), source_id=f"a.{suffix}").find_hidden_reason() == ""
 
 
@@ -187,7 +187,7 @@ def test_a_chat_is_refused_in_words(name: str, suffix: str) -> None:
         ("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQENBF4\n", "key_or_signature"),
     ],
 )
-def test_what_several_people_or_nobody_wrote_is_refused(text: str, reason: str) -> None:
+def test_chats_mails_and_keys_are_refused(text: str, reason: str) -> None:
     for suffix in ("txt", "asc") if reason != "chat" else ("txt",):
         with pytest.raises(UnreadablePostError, match=reason):
             read_post_head(text.encode(), source_id=f"a.{suffix}")
@@ -201,7 +201,7 @@ def test_what_several_people_or_nobody_wrote_is_refused(text: str, reason: str) 
         f"To: my readers\n\n{WORDS}\n",
     ],
 )
-def test_a_log_of_a_day_is_no_chat(text: str) -> None:
+def test_a_log_of_a_day_is_not_a_chat(text: str) -> None:
     assert read_byline(read_post_head(text.encode(), source_id="a.txt").fields) == ""
 
 
@@ -223,12 +223,12 @@ LONG = {
 @pytest.mark.drawn(8)
 @pytest.mark.parametrize("name", LONG)
 @pytest.mark.parametrize("suffix", ["md", "html", "rst", "org", "adoc", "mdx", "txt"])
-def test_a_long_text_costs_no_square_of_its_length(name: str, suffix: str) -> None:
+def test_reading_time_is_not_quadratic_in_the_length(name: str, suffix: str) -> None:
     """A square of a million characters is minutes; these take a second on a slow machine."""
-    before = process_time()
+    start_s = process_time()
     with suppress(UnreadablePostError):
         read_post_head(LONG[name].encode(), source_id=f"a.{suffix}")
-    assert process_time() - before < 30
+    assert process_time() - start_s < 30
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

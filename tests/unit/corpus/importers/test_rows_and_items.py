@@ -82,9 +82,9 @@ def test_elements_come_one_by_one_up_to_the_damage(tmp_path: Path) -> None:
     assert found == ["1"], "no other file is read"
 
 
-def test_an_item_that_swallowed_another_is_known(tmp_path: Path) -> None:
-    lost = "<a><item><b>t</b><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
-    (tmp_path / "a.xml").write_text(lost, encoding="utf-8")
+def test_an_item_that_contains_another_is_detected(tmp_path: Path) -> None:
+    swallowing = "<a><item><b>t</b><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
+    (tmp_path / "a.xml").write_text(swallowing, encoding="utf-8")
     with open_archive(tmp_path) as archive:
         assert [
             has_swallowed_items(element) for element in iter_elements(archive, "a.xml", "item")

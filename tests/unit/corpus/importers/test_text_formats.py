@@ -178,13 +178,13 @@ def test_a_document_of_a_word_processor_is_read(suffix: str, tmp_path: Path) -> 
 
 @with_pandoc
 @pytest.mark.parametrize("name", ["a.docx", "a.odt"])
-def test_what_its_name_does_not_say_is_no_post(name: str) -> None:
+def test_a_file_of_another_format_than_its_name_is_rejected(name: str) -> None:
     with pytest.raises(UnreadablePostError, match="not_its_format"):
         read(b"PK\x03\x04 no zip after all", name)
 
 
 @with_pandoc
-def test_a_file_cannot_bring_in_another(tmp_path: Path) -> None:
+def test_a_file_cannot_include_another(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("the secret words")
     text = f"{WORDS}\n\n.. include:: {secret}\n\n.. raw:: html\n   :file: {secret}\n"
@@ -216,7 +216,7 @@ def test_the_text_of_a_pdf_is_read(tmp_path: Path) -> None:
 
 @with_pypdf
 @pytest.mark.parametrize("body", [b"%PDF-1.4 and no more", b"no PDF", pdf()[:400]])
-def test_a_damaged_pdf_says_so(body: bytes) -> None:
+def test_a_damaged_pdf_is_rejected(body: bytes) -> None:
     with pytest.raises(UnreadablePostError) as caught:
         read(body, "a.pdf")
     assert caught.value.reason in {"not_its_format", "empty"}
@@ -244,7 +244,7 @@ def test_a_notebook_has_front_matter_and_hidden_cells() -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"cells": 1}', '{"cells": [1]}'])
-def test_what_is_no_notebook_says_so(text: str) -> None:
+def test_invalid_notebooks_are_rejected(text: str) -> None:
     with pytest.raises(UnreadablePostError, match="not_its_format"):
         read(text, "a.ipynb")
 
@@ -261,7 +261,7 @@ def test_quarto_and_plain_text_are_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["alpha\nbeta\ngamma\n", "1 2 3 4 5\n" * 9, "a,b,c,d\n" * 9])
-def test_a_list_in_plain_text_is_no_post(text: str) -> None:
+def test_a_list_in_plain_text_is_not_a_post(text: str) -> None:
     with pytest.raises(UnreadablePostError, match="not_prose"):
         read(text, "a.txt")
 
@@ -305,7 +305,7 @@ def without_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("without_extra")
-def test_without_the_extra_its_name_is_said(tmp_path: Path) -> None:
+def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
     (tmp_path / "a.rst").write_text(RST)
     (tmp_path / "b.pdf").write_bytes(pdf("Words."))
     with pytest.raises(TwinError, match="1 × pdf file, 1 × rst file") as caught:
@@ -330,7 +330,7 @@ def test_without_the_extra_its_name_is_said(tmp_path: Path) -> None:
         ("", ""),
     ],
 )
-def test_who_made_a_document_is_its_byline(
+def test_the_creator_of_a_document_is_its_byline(
     suffix: str, made_by: str, byline: str, tmp_path: Path
 ) -> None:
     post = read(document(suffix, made_by, tmp_path), f"a.{suffix}")
@@ -338,7 +338,7 @@ def test_who_made_a_document_is_its_byline(
 
 
 @with_pandoc
-def test_a_byline_in_the_text_counts_more_than_who_made_the_file(tmp_path: Path) -> None:
+def test_a_byline_in_the_text_overrides_the_file_properties(tmp_path: Path) -> None:
     body = document("docx", "Somebody Else", tmp_path, head="author: Ada Lovelace\n")
     assert read(body, "a.docx").author == "Ada Lovelace"
 

@@ -83,7 +83,7 @@ def rows_of(folder: Path, *include: str) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_held_back_post_is_counted_named_and_never_taken_in(form: str, tmp_path: Path) -> None:
+def test_a_hidden_post_is_counted_and_never_imported(form: str, tmp_path: Path) -> None:
     name, head, reason = FORMS[form]
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ def test_a_held_back_post_is_counted_named_and_never_taken_in(form: str, tmp_pat
 
 
 @pytest.mark.parametrize("form", PUBLIC)
-def test_what_is_public_is_taken_in(form: str, tmp_path: Path) -> None:
+def test_public_posts_are_imported(form: str, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text(PUBLIC[form] + WORDS)
     [row] = rows_of(tmp_path).to_dicts()
     assert (row["problem"], row["visibility"]) == ("", "public")
@@ -110,17 +110,17 @@ def test_an_opt_in_brings_its_own_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "draft.md").write_text("---\ndraft: true\n---\n" + WORDS)
     (tmp_path / "private.md").write_text("---\nprivate: true\ndraft: true\n---\n" + WORDS)
     (tmp_path / "paid.md").write_text("---\nvisibility: paid\n---\n" + WORDS)
-    asked = rows_of(tmp_path, "drafts")
-    assert dict(asked.select("source_id", "problem").rows()) == {
+    rows = rows_of(tmp_path, "drafts")
+    assert dict(rows.select("source_id", "problem").rows()) == {
         "draft.md": "", "paid.md": "paid", "private.md": "private",
     }  # fmt: skip
-    assert asked.filter(source_id="draft.md")["kind"].to_list() == ["note"]
+    assert rows.filter(source_id="draft.md")["kind"].to_list() == ["note"]
     private = rows_of(tmp_path, "private")
     assert private.filter(source_id="private.md")["visibility"].to_list() == ["private"]
     assert private.filter(source_id="paid.md")["problem"].to_list() == ["paid"]
 
 
-def test_asking_for_more_reads_a_folder_again(tmp_path: Path) -> None:
+def test_an_opt_in_reads_the_folder_again(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("---\nprivate: true\n---\n" + WORDS)
     before, after = (
         build_inventory_frame(take_inventory([tmp_path], include=include))
@@ -159,7 +159,7 @@ def test_pelicans_metadata_is_no_text_and_dates_a_post(tmp_path: Path) -> None:
         ("status: open", None),
     ],
 )
-def test_a_line_that_would_hold_a_post_back(line: str, held: tuple[str, str] | None) -> None:
+def test_hiding_lines_are_parsed(line: str, held: tuple[str, str] | None) -> None:
     assert parse_hiding_line(line) == held
 
 
@@ -214,7 +214,7 @@ def test_a_line_that_would_hold_a_post_back(line: str, held: tuple[str, str] | N
         ({"published": False, "keep_private": True}, "draft"),
     ],
 )  # fmt: skip
-def test_what_each_value_of_a_field_says(fields: dict[str, object], reason: str) -> None:
+def test_the_reason_of_each_field_value(fields: dict[str, object], reason: str) -> None:
     assert find_hidden_reason(fields) == reason
 
 
@@ -229,11 +229,11 @@ def test_the_strictest_reason_wins() -> None:
     )
     fields: dict[str, object] = {"password": "x", "status": "followers", "visibility": "paid"}
     fields |= dict.fromkeys(("headless", "expired", "unlisted", "draft"), True)
-    found: list[str] = []
+    reasons: list[str] = []
     while fields:
-        found.append(find_hidden_reason(fields))
+        reasons.append(find_hidden_reason(fields))
         del fields[next(iter(fields))]
-    assert found == [
+    assert reasons == [
         *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft")
     ]
 

@@ -51,17 +51,17 @@ def test_a_post(tmp_path: Path) -> None:
         ({"post_type": "nav_menu_item"}, "not_a_post", ""),
     ],
 )
-def test_what_is_no_public_post(
+def test_non_public_items_are_skipped(
     fields: dict[str, str], reason: str, opt_in: str, tmp_path: Path
 ) -> None:
     text = WXR_HEAD + wxr_item(1, **fields) + wxr_item(2) + RSS_TAIL
     contents = read(text, tmp_path)
     assert contents.reasons == {reason: 1}
     assert list(contents.records) == ["blog.example/2"]
-    asked = read(text, tmp_path, "drafts", "private", "followers", "paid", "replies")
-    assert ("blog.example/1" in asked.records) == bool(opt_in)
+    contents = read(text, tmp_path, "drafts", "private", "followers", "paid", "replies")
+    assert ("blog.example/1" in contents.records) == bool(opt_in)
     if opt_in:
-        assert asked.records["blog.example/1"].visibility == "private"
+        assert contents.records["blog.example/1"].visibility == "private"
         assert "blog.example/1" in read(text, tmp_path, opt_in).records
 
 
@@ -111,11 +111,11 @@ def test_shortcodes_go_and_brackets_stay() -> None:
     assert to_html("write [[gallery]] so") == "<p>write [gallery] so</p>"
 
 
-def test_code_is_kept_to_the_letter() -> None:
-    shown = to_html(
+def test_code_is_kept_verbatim() -> None:
+    html = to_html(
         'before\n[code lang="python"]\nif a &lt; b:\n\n    x = "[gallery]"\n[/code]after'
     )
-    assert shown == (
+    assert html == (
         '<p>before</p>\n<pre><code class="language-python">if a &lt; b:\n\n    x = "[gallery]"'
         "</code></pre>\n<p>after</p>"
     )
@@ -129,7 +129,7 @@ def test_hostile_text_takes_linear_time() -> None:
         assert isinstance(to_html(piece * (400_000 // len(piece))), str)
 
 
-def test_damage_ends_the_reading_and_says_so(tmp_path: Path) -> None:
+def test_reading_stops_at_damage_and_reports_it(tmp_path: Path) -> None:
     items = [wxr_item(n, f"words {n}") for n in range(1, 6)]
     items[1] = items[1].replace("<wp:post_id>2</wp:post_id>", "")
     items[3] = items[3].replace("]]></content", "]]</content")  # CDATA runs on
@@ -140,12 +140,12 @@ def test_damage_ends_the_reading_and_says_so(tmp_path: Path) -> None:
         WXR_HEAD + wxr_item(1) + wxr_item(2),
         WXR_HEAD + wxr_item(1) + wxr_item(2, "\udc80") + RSS_TAIL,
     ):
-        torn = read(text.encode("utf-8", "surrogateescape"), tmp_path)
-        assert "blog.example/1" in torn.records
-        assert torn.reasons == {"torn": 1}
+        contents = read(text.encode("utf-8", "surrogateescape"), tmp_path)
+        assert "blog.example/1" in contents.records
+        assert contents.reasons == {"torn": 1}
 
 
-def test_control_characters_cost_nothing(tmp_path: Path) -> None:
+def test_control_characters_are_tolerated(tmp_path: Path) -> None:
     contents = read(WXR_HEAD + wxr_item(1, "wo\x08rds &amp; \x0b") + RSS_TAIL, tmp_path)
     assert contents.record.text == "<p>words &amp;</p>"
 
@@ -169,4 +169,4 @@ def test_an_export_is_no_feed_even_when_its_head_is_damaged(tmp_path: Path) -> N
     with open_archive(path) as archive:
         assert find_importer(archive) is feed.IMPORTER
         contents = list(feed.read(archive, include=frozenset({"drafts", "private"})))
-    assert not [one for one in contents if isinstance(one, ExportRecord)]
+    assert not [record for record in contents if isinstance(record, ExportRecord)]

@@ -83,12 +83,12 @@ def test_nothing_of_others_enters(tmp_path: Path) -> None:
     contents = read(files, tmp_path)
     assert list(contents.records) == ["1"]
     assert contents.reasons == {"retweet": 2, "reply": 1, "deleted": 1, "community": 1}
-    stored = "".join(record.as_json() for record in contents.records.values())
-    assert "HIS" not in stored
-    assert "example.org" not in stored
+    rows_text = "".join(record.as_json() for record in contents.records.values())
+    assert "HIS" not in rows_text
+    assert "example.org" not in rows_text
 
 
-def test_answers_to_others_are_asked_for(tmp_path: Path) -> None:
+def test_replies_to_others_need_an_opt_in(tmp_path: Path) -> None:
     tweets = [
         tweet(4, "@bob @eve I disagree", in_reply_to_user_id_str="7"),
         # the author goes on below the own answer: part of the same conversation
@@ -99,15 +99,15 @@ def test_answers_to_others_are_asked_for(tmp_path: Path) -> None:
     assert (record.kind, record.text) == ("reply", "I disagree\n\nand so")
 
 
-def test_long_posts_are_whole(tmp_path: Path) -> None:
-    whole = "A long text that begins like this, goes on https://t.co/n and ends &lt; here."
+def test_long_posts_are_complete(tmp_path: Path) -> None:
+    long_text = "A long text that begins like this, goes on https://t.co/n and ends &lt; here."
     tweets = [
         tweet(1, "Something short of the same second as nothing."),
         tweet(2, "A long text that begins like this… https://t.co/x"),
         tweet(3, "Another text of its own… https://t.co/y"),
     ]
     notes = [
-        note(900, whole, minute=2),
+        note(900, long_text, minute=2),
         # a second late, known by its beginning
         note(901, "Another text of its own mind, longer than what is shown.", 3, second=10),
         note(902, "A long text whose post was deleted.", minute=40),
@@ -121,15 +121,15 @@ def test_long_posts_are_whole(tmp_path: Path) -> None:
     assert contents.reasons["joined_to_post"] == 2
 
 
-def test_two_posts_of_one_second_are_told_apart_by_their_beginnings() -> None:
-    when = datetime(2023, 2, 9, tzinfo=UTC)
+def test_posts_of_the_same_second_are_matched_by_their_text() -> None:
+    time = datetime(2023, 2, 9, tzinfo=UTC)
     posts = {
-        "1": VisiblePost(when, "First begins so… https://t.co/1"),
-        "2": VisiblePost(when, "Second has…"),
+        "1": VisiblePost(time, "First begins so… https://t.co/1"),
+        "2": VisiblePost(time, "Second has…"),
     }
     notes = {
-        "a": VisiblePost(when, "Second has more words."),
-        "b": VisiblePost(when, "First begins so and ends."),
+        "a": VisiblePost(time, "Second has more words."),
+        "b": VisiblePost(time, "First begins so and ends."),
     }
     assert join_long_posts(notes, posts) == {"a": "2", "b": "1"}
     assert join_long_posts({"c": VisiblePost(None, "First begins so")}, posts) == {}
@@ -157,10 +157,10 @@ def test_a_circle_of_answers_ends() -> None:
 
 def test_an_edit_keeps_its_identifier(tmp_path: Path) -> None:
     first = {"initial": {"editTweetIds": ["1", "5"]}}
-    later = {"edit": {"editControlInitial": {"editTweetIds": ["1", "5"]}}}
+    edit_fields = {"edit": {"editControlInitial": {"editTweetIds": ["1", "5"]}}}
     tweets = [
         tweet(1, "with a tpyo", edit_info=first),
-        tweet(5, "without a typo", edit_info=later),
+        tweet(5, "without a typo", edit_info=edit_fields),
         tweet(6, "more", in_reply_to_status_id_str="5", in_reply_to_user_id_str="42"),
     ]
     contents = read(archive_files(tweets), tmp_path)
@@ -169,7 +169,7 @@ def test_an_edit_keeps_its_identifier(tmp_path: Path) -> None:
     assert contents.reasons == {"superseded": 1, "joined_to_thread": 1}
 
 
-def test_a_protected_account_is_asked_for(tmp_path: Path) -> None:
+def test_a_protected_account_needs_an_opt_in(tmp_path: Path) -> None:
     history = [
         {"protectedHistory": {"protectedAt": "2011-01-01T00:00:00.000Z", "action": "Unprotect"}},
         {"protectedHistory": {"protectedAt": "2020-01-01T00:00:00.000Z", "action": "Protect"}},
@@ -191,12 +191,14 @@ def test_parts_zips_single_files_and_byte_order_marks(tmp_path: Path) -> None:
     )
     assert set(contents.records) == {"1", "2"}
     assert contents.reasons == {"duplicate": 1}
-    alone = tmp_path / "download.txt"
-    alone.write_text(files["data/tweets.js"], encoding="utf-8")
-    assert read_export(alone, x_archive.IMPORTER).record.url == "https://x.com/i/status/1"
+    single_file = tmp_path / "download.txt"
+    single_file.write_text(files["data/tweets.js"], encoding="utf-8")
+    assert read_export(single_file, x_archive.IMPORTER).record.url == "https://x.com/i/status/1"
 
 
-def test_a_row_without_a_number_costs_itself_and_a_damaged_script_is_torn(tmp_path: Path) -> None:
+def test_a_row_without_an_identifier_is_malformed_and_a_damaged_script_is_torn(
+    tmp_path: Path,
+) -> None:
     text = to_script("tweets.part0", [tweet(n, f"text {n}") for n in range(1, 4)])
     text = text.replace('"id_str": "2"', '"id_str": {}')
     contents = read({"data/tweets.js": text}, tmp_path)
