@@ -111,13 +111,9 @@ def select_quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.Data
     claims = broken.filter(pl.col("breaks").list.len() > 0).select(
         "source_id", pl.col("breaks").alias(contracts.FAILED_RULES)
     )
-    valid_rows = contracts.good_rows(rows, CleanedDocuments)
-    return pl.concat(
-        [
-            contracts.bad_rows(rows, CleanedDocuments),
-            valid_rows.join(claims, on="source_id", maintain_order="left"),
-        ]
-    )
+    valid_rows, invalid_rows = contracts.split_rows(rows, CleanedDocuments)
+    violating_rows = valid_rows.join(claims, on="source_id", maintain_order="left")
+    return pl.concat([invalid_rows, violating_rows])
 
 
 def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:

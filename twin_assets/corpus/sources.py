@@ -127,10 +127,8 @@ def find_sources(
             if is_feed(str(source)):
                 try:
                     copy = download_feed(str(source), _require_scratch(scratch, source))
-                    matches, folder = (
-                        [(feed.IMPORTER, stack.enter_context(open_archive(copy)))],
-                        None,
-                    )
+                    matches = [(feed.IMPORTER, stack.enter_context(open_archive(copy)))]
+                    folder = None
                 except TwinError as error:
                     address = redact_url(str(source))
                     failures.append((FailedSource(feed.NAME, address, error.found), error))

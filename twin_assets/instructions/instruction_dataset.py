@@ -162,7 +162,7 @@ def prompt_renders_fully(
             where=sql_in_filter("document_id", document_ids_with_marks),
         ),
     )
-    return dg.AssetCheckResult(passed=result.is_complete, metadata=dict(vars(result)))
+    return dg.AssetCheckResult(passed=result.holds, metadata=dict(vars(result)))
 
 
 @dg.asset_check(name="coverage", asset=instruction_dataset, partitions_def=authors, blocking=True)

@@ -7,11 +7,10 @@ import polars as pl
 
 from twin_assets.corpus.contracts import (
     FAILED_RULES,
-    bad_rows,
     build_quarantine_columns,
     count_duplicate_keys,
     examine,
-    good_rows,
+    split_rows,
 )
 from twin_assets.corpus.corpus_tables import column_types
 
@@ -43,7 +42,7 @@ BAD = clocks(
 
 
 def test_rows_are_split_without_loss() -> None:
-    good, bad = good_rows(BAD, Clocks), bad_rows(BAD, Clocks)
+    good, bad = split_rows(BAD, Clocks)
     assert good.rows() == clocks(GOOD).rows()
     assert good.schema == dict(column_types(Clocks))
     assert bad.schema == build_quarantine_columns(Clocks)
@@ -57,17 +56,17 @@ def test_rows_are_split_without_loss() -> None:
 
 
 def test_good_rows_are_not_quarantined() -> None:
-    assert bad_rows(clocks(GOOD), Clocks).height == 0
-    assert bad_rows(clocks(), Clocks).schema == build_quarantine_columns(Clocks)
+    assert split_rows(clocks(GOOD), Clocks)[1].height == 0
+    assert split_rows(clocks(), Clocks)[1].schema == build_quarantine_columns(Clocks)
 
 
-def test_a_table_that_keeps_its_contract() -> None:
+def test_a_table_that_satisfies_its_contract() -> None:
     report = examine([clocks(), clocks(GOOD), clocks(("b", "wall", 1, []))], Clocks)
     assert report.is_satisfied
     assert (report.rows, report.broken_rows) == (2, 0)
 
 
-def test_a_table_that_does_not() -> None:
+def test_a_table_that_violates_its_contract() -> None:
     report = examine([BAD], Clocks)
     assert not report.is_satisfied
     assert (report.rows, report.broken_rows) == (6, 5)

@@ -129,10 +129,8 @@ def test_attributes_links_and_modules_are_respected(repository: GitRepository) -
     (repository.folder / "docs" / "link.md").symlink_to("/etc/passwd")
     repository.commit()
     contents = read(repository)
-    assert (contents.skipped["docs/theirs.md"], contents.skipped["docs/made.md"]) == (
-        "vendored",
-        "generated",
-    )
+    assert contents.skipped["docs/theirs.md"] == "vendored"
+    assert contents.skipped["docs/made.md"] == "generated"
     assert contents.skipped["docs/link.md"] == "link"
 
 
@@ -149,15 +147,11 @@ def test_front_matter_and_other_markups(repository: GitRepository) -> None:
         }
     )
     contents = read(repository)
-    assert (contents.skipped["docs/open.md"], contents.skipped["docs/chat.txt"]) == (
-        "broken_front_matter",
-        "chat",
-    )
+    assert contents.skipped["docs/open.md"] == "broken_front_matter"
+    assert contents.skipped["docs/chat.txt"] == "chat"
     assert contents.records["docs/below.md"].text.startswith("# Below\n\nDate: 2020-01-02\n")
-    assert (contents.records["docs/a.md"].title, contents.records["docs/a.md"].text) == (
-        "The A",
-        "Words about it.\n",
-    )
+    assert contents.records["docs/a.md"].title == "The A"
+    assert contents.records["docs/a.md"].text == "Words about it.\n"
     assert contents.records["README.rst"].markup == "text"
     assert contents.records["README.rst"].text.endswith("    code  here\n")
     assert contents.records["README"].title == "README"

@@ -62,7 +62,7 @@ def test_braces_of_the_author_are_the_authors() -> None:
     assert broken() == set()
     errors = check_rendering(pl.DataFrame([row()]), CHUNKS, DOCUMENTS)
     assert errors == RenderingErrors(rows=1)
-    assert errors.is_complete
+    assert errors.holds
 
 
 PROMPT = row()["messages"][1]["content"]

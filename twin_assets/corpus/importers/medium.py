@@ -69,10 +69,8 @@ def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRec
     if tree is None or body is None:
         return Skipped(name, "not_a_post")
     title = _element_text(_find_by_class(tree, "p-name"))
-    author_element, date_element = (
-        _find_by_class(tree, "p-author"),
-        _find_by_class(tree, "dt-published"),
-    )
+    author_element = _find_by_class(tree, "p-author")
+    date_element = _find_by_class(tree, "dt-published")
     canonical_link = _find_by_class(tree, "p-canonical")
     is_draft = date_element is None or name.rsplit("/", 1)[-1].startswith("draft_")
     is_response = not is_draft and _is_response(tree, body, title=title)

@@ -36,10 +36,8 @@ def find_unpublished_reason(
         site: the folder's site, which may publish future and expired posts.
         now: the current time, with a time zone.
     """
-    publishes_at, expires_at = (
-        _field_time(fields, _PUBLISH_DATE_FIELDS, site) or created,
-        _field_time(fields, _EXPIRY_DATE_FIELDS, site),
-    )
+    publishes_at = _field_time(fields, _PUBLISH_DATE_FIELDS, site) or created
+    expires_at = _field_time(fields, _EXPIRY_DATE_FIELDS, site)
     if expires_at is not None and expires_at <= now and not site.shows_expired:
         return "expired"
     return (

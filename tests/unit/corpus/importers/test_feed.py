@@ -60,10 +60,8 @@ def test_atom(tmp_path: Path) -> None:
     assert record.source_id == "tag:blog.example,2020:1"
     assert (record.title, record.author, record.byline) == ("A < B", "Grace", "entry")
     assert "<p>Text <em>mine</em> &amp; more</p>" in record.text
-    assert (record.created_at, record.updated_at) == (
-        datetime(2020, 1, 2, 2, 4, 5, tzinfo=UTC),
-        datetime(2020, 1, 3, 3, 4, 5, tzinfo=UTC),
-    )
+    assert record.created_at == datetime(2020, 1, 2, 2, 4, 5, tzinfo=UTC)
+    assert record.updated_at == datetime(2020, 1, 3, 3, 4, 5, tzinfo=UTC)
     assert record.language == "de"
 
 
@@ -100,11 +98,9 @@ def test_a_truncated_entry_is_counted(inside: str, whole: bool, tmp_path: Path) 
 def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
     note = f"<item><guid>1</guid>{build_description('A note, all of it.')}</item>"
     record = read(FEED_HEAD + note + RSS_TAIL, tmp_path).record
-    assert (record.source_id, record.text, record.markup) == (
-        "blog.example/1",
-        "A note, all of it.",
-        "text",
-    )
+    assert record.source_id == "blog.example/1"
+    assert record.text == "A note, all of it."
+    assert record.markup == "text"
 
 
 def test_bloggers_export(tmp_path: Path) -> None:

@@ -47,11 +47,9 @@ def test_a_public_post(tmp_path: Path) -> None:
     post = create(2, "<p>Mine &amp; mine</p>", tag=tags, summary="A title", updated="2023-03-01")
     record = read(outbox(post), tmp_path).record
     assert record.source_id == "social.example/users/ada/statuses/2"
-    assert (record.text, record.markup, record.title) == (
-        "<p>Mine &amp; mine</p>",
-        "html",
-        "A title",
-    )
+    assert record.text == "<p>Mine &amp; mine</p>"
+    assert record.markup == "html"
+    assert record.title == "A title"
     assert (record.author, record.byline, record.language) == ("Ada", "actor.json", "en")
     assert record.created_at == datetime(2023, 2, 2, 18, 5, 9, tzinfo=UTC)
     assert record.updated_at == datetime(2023, 3, 1, tzinfo=UTC)

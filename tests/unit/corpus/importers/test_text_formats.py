@@ -270,9 +270,8 @@ def test_a_site_of_pelican_has_posts_in_restructured_text(tmp_path: Path) -> Non
     (tmp_path / "templates" / "base.html").write_text("{% block a %}{% endblock %}")
     (tmp_path / "pelicanconf.py").write_text("AUTHOR = 'Ada'\n")
     folder = scan_source(tmp_path)
-    assert (folder.layout, [post.source_id for post in folder.posts]) == (
-        "blog", ["content/a.rst", "content/b.md"],
-    )  # fmt: skip
+    assert folder.layout == "blog"
+    assert [post.source_id for post in folder.posts] == ["content/a.rst", "content/b.md"]
 
 
 @pytest.fixture
