@@ -1,4 +1,4 @@
-"""Reading a SQL project: what the graph is made of, and errors that name the file."""
+"""Reading a SQL project: its models, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def test_models_are_sorted_and_list_their_inputs(write_project: WriteProject) ->
     assert project.macro_files == ("macros/sums.sql",)
 
 
-def test_the_code_of_a_model_changes_with_its_text_its_macros_and_variables(
+def test_the_code_version_depends_on_text_macros_and_variables(
     write_project: WriteProject,
 ) -> None:
-    def codes(files: dict[str, str]) -> tuple[str, ...]:
+    def read_codes(files: dict[str, str]) -> tuple[str, ...]:
         return tuple(model.code for model in read_project(write_project(files)).models)
 
-    original = codes({})
-    assert codes({}) == original
-    edited = codes({SUMMED: FILES[SUMMED] + "-- a comment\n"})
+    original = read_codes({})
+    assert read_codes({}) == original
+    edited = read_codes({SUMMED: FILES[SUMMED] + "-- a comment\n"})
     assert (edited[0] == original[0], edited[1] == original[1]) == (True, False)
     for files in ({"macros/sums.sql": "\n"}, {"dbt_project.yml": "vars: {least: 3}\n"}):
-        assert not set(codes(files)) & set(original)
+        assert not set(read_codes(files)) & set(original)
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "message"),
     [
         (SUMMED, "'cast_votes'", "'nope'", "summed.sql reads: no nope among cast_votes, summed"),
         (VOTES, "'votes'", "'nope'", "cast_votes.sql reads: no raw.nope among"),
@@ -65,12 +65,12 @@ def test_the_code_of_a_model_changes_with_its_text_its_macros_and_variables(
     ],
 )
 def test_project_errors_name_the_file(
-    write_project: WriteProject, file: str, old: str | None, new: str, said: str
+    write_project: WriteProject, file: str, old: str | None, new: str, message: str
 ) -> None:
     text = new if old is None else FILES[file].replace(old, new)
     with pytest.raises(SqlProjectError) as caught:
         read_project(write_project({file: text}))
-    assert said in f"{caught.value.tried}: {caught.value.found}"
+    assert message in f"{caught.value.tried}: {caught.value.found}"
 
 
 def test_an_undeclared_file_is_reported(write_project: WriteProject) -> None:
@@ -87,7 +87,7 @@ def test_a_circle_of_refs_is_refused(write_project: WriteProject) -> None:
         read_project(write_project(files | schema))
 
 
-def test_a_model_of_one_author_cannot_read_one_of_all(write_project: WriteProject) -> None:
+def test_an_authors_model_cannot_read_a_shared_one(write_project: WriteProject) -> None:
     files = {
         "models/more.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'"),
         "models/schema.yml": FILES[SCHEMA]
@@ -97,7 +97,7 @@ def test_a_model_of_one_author_cannot_read_one_of_all(write_project: WriteProjec
         read_project(write_project(files))
 
 
-def test_a_comment_of_jinja_is_not_read(write_project: WriteProject) -> None:
+def test_jinja_comments_are_ignored(write_project: WriteProject) -> None:
     commented = "{# {{ ref('nope') }}\n#}" + FILES[SUMMED]
     project = read_project(write_project({"models/summed.sql": commented}))
     assert project.model("summed").refs == ("cast_votes",)
@@ -106,8 +106,8 @@ def test_a_comment_of_jinja_is_not_read(write_project: WriteProject) -> None:
 def test_building_the_assets_loads_no_jinja_or_duckdb() -> None:
     code = (
         "import json, sys, dagster\n"
-        "import twin_assets.analytics.sql_models as of\n"
-        "print(json.dumps([len(of.marts), sorted(sys.modules)]))"
+        "import twin_assets.analytics.sql_models as models\n"
+        "print(json.dumps([len(models.marts), sorted(sys.modules)]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

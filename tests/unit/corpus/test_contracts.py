@@ -1,4 +1,4 @@
-"""Good rows go on, bad rows are put aside with the rules that they break."""
+"""Valid rows are kept, and invalid rows are quarantined with the rules that they violate."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Clocks(dy.Schema):
         return (pl.col("kind") != "tower") | (pl.col("wheels") >= 10)
 
 
-def clocks(*rows: tuple[str | None, str, int | None, list[dict[str, str]]]) -> pl.DataFrame:
+def build_clocks(*rows: tuple[str | None, str, int | None, list[dict[str, str]]]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=column_types(Clocks), orient="row")
 
 
 GOOD = ("a", "wall", 3, [{"name": "hand"}])
-BAD = clocks(
+BAD = build_clocks(
     GOOD,
     ("b", "tower", 3, []),
     ("", "wall", 0, []),
@@ -43,7 +43,7 @@ BAD = clocks(
 
 def test_rows_are_split_without_loss() -> None:
     good, bad = split_rows(BAD, Clocks)
-    assert good.rows() == clocks(GOOD).rows()
+    assert good.rows() == build_clocks(GOOD).rows()
     assert good.schema == dict(column_types(Clocks))
     assert bad.schema == build_quarantine_columns(Clocks)
     assert good.height + bad.height == BAD.height
@@ -56,12 +56,14 @@ def test_rows_are_split_without_loss() -> None:
 
 
 def test_good_rows_are_not_quarantined() -> None:
-    assert split_rows(clocks(GOOD), Clocks)[1].height == 0
-    assert split_rows(clocks(), Clocks)[1].schema == build_quarantine_columns(Clocks)
+    assert split_rows(build_clocks(GOOD), Clocks)[1].height == 0
+    assert split_rows(build_clocks(), Clocks)[1].schema == build_quarantine_columns(Clocks)
 
 
 def test_a_table_that_satisfies_its_contract() -> None:
-    report = examine([clocks(), clocks(GOOD), clocks(("b", "wall", 1, []))], Clocks)
+    report = examine(
+        [build_clocks(), build_clocks(GOOD), build_clocks(("b", "wall", 1, []))], Clocks
+    )
     assert report.is_satisfied
     assert (report.rows, report.broken_rows) == (2, 0)
 
@@ -73,16 +75,18 @@ def test_a_table_that_violates_its_contract() -> None:
     assert report.by_rule["towers_have_many_wheels"] == 1
 
 
-def test_a_key_that_two_rows_have_is_found() -> None:
-    keys = clocks(GOOD, ("b", "wall", 1, []), GOOD).select("name")
+def test_duplicate_keys_are_counted() -> None:
+    keys = build_clocks(GOOD, ("b", "wall", 1, []), GOOD).select("name")
     assert count_duplicate_keys(keys) == 2
     assert count_duplicate_keys(keys.unique()) == 0
 
 
-def test_missing_columns_and_other_types_break_it() -> None:
-    without = examine([clocks(GOOD).drop("wheels")], Clocks)
+def test_missing_columns_and_wrong_types_violate_the_contract() -> None:
+    without = examine([build_clocks(GOOD).drop("wheels")], Clocks)
     assert not without.is_satisfied
     assert without.missing == ("wheels",)
-    wrong_type = examine([clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks)
+    wrong_type = examine(
+        [build_clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks
+    )
     assert not wrong_type.is_satisfied
     assert wrong_type.wrong_types == {"wheels": "String"}

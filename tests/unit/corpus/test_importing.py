@@ -1,4 +1,4 @@
-"""Inventory, count_changes, tombstones."""
+"""The inventory of sources, its changes, and tombstones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def posts(tmp_path: Path) -> Path:
 
 
 def import_folder(folder: Path, stored: pl.DataFrame | None = None) -> pl.DataFrame:
-    """What the table would hold after an import of the folder."""
+    """Return the columns that the table stores after an import of the folder."""
     inventory = take_inventory([folder])
     return read_rows(build_inventory_frame(inventory, stored), inventory).select(STORED_COLUMNS)
 
@@ -43,7 +43,7 @@ def test_the_same_folder_gives_the_same_frame(posts: Path) -> None:
     assert count_changes(first, import_folder(posts)) == {"added": 0, "edited": 0, "deleted": 0}
 
 
-def test_changes_count_what_was_added_edited_and_deleted(posts: Path) -> None:
+def test_added_edited_and_deleted_posts_are_counted(posts: Path) -> None:
     first = import_folder(posts)
     (posts / "a.md").unlink()
     (posts / "b.md").write_text("# b\n\nanother text\n")
@@ -59,16 +59,17 @@ def test_changes_count_what_was_added_edited_and_deleted(posts: Path) -> None:
     }
 
 
-def test_a_file_that_cannot_be_read_now_keeps_its_row(posts: Path) -> None:
-    stored, before = import_folder(posts), build_inventory_frame(take_inventory([posts]))
+def test_an_unreadable_file_keeps_its_row(posts: Path) -> None:
+    stored = import_folder(posts)
+    first_frame = build_inventory_frame(take_inventory([posts]))
     (posts / "b.md").unlink()
     os.mkfifo(posts / "b.md")
     frame = build_inventory_frame(take_inventory([posts]), stored)
-    assert frame.equals(before)
+    assert frame.equals(first_frame)
     assert count_changes(frame, stored) == {"added": 0, "edited": 0, "deleted": 0}
 
 
-def test_a_file_that_was_never_read_is_a_row_with_a_reason(posts: Path) -> None:
+def test_a_file_never_read_gets_a_reason(posts: Path) -> None:
     os.mkfifo(posts / "pipe.md")
     with (posts / "huge.md").open("wb") as stream:
         stream.truncate(MAX_POST_BYTES + 1)
@@ -79,7 +80,7 @@ def test_a_file_that_was_never_read_is_a_row_with_a_reason(posts: Path) -> None:
     assert rows.height == 5
 
 
-def test_a_post_that_waits_for_its_day_is_read_again_each_day(tmp_path: Path) -> None:
+def test_a_post_with_a_future_date_is_read_daily(tmp_path: Path) -> None:
     folder = tmp_path / "_posts"
     folder.mkdir()
     (folder / "2999-01-01-a.md").write_text("Text of a\n")
@@ -118,7 +119,7 @@ def test_an_unlistable_folder_deletes_no_posts(
     stored = import_folder(posts)
     scandir = os.scandir
 
-    def refuse(path: object) -> object:  # root may list every folder, so the system call says no
+    def refuse(path: object) -> object:  # Even root is refused.
         if str(path).endswith("more"):
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)  # type: ignore[call-overload]
@@ -156,7 +157,7 @@ def test_dates_without_a_zone_use_the_zone_of_the_site(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "found"),
+    ("files", "message"),
     [
         ({}, "no files"),
         ({"a.tex": "text", "b.png": "image", "c.tex": "text"}, "2 × tex file"),
@@ -166,17 +167,15 @@ def test_dates_without_a_zone_use_the_zone_of_the_site(tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_without_posts_is_described_in_the_error(
-    files: dict[str, str], found: str, tmp_path: Path
+    files: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(TwinError, match=found):
+    with pytest.raises(TwinError, match=message):
         take_inventory([tmp_path])
 
 
-def test_one_empty_source_among_several_is_an_error_and_no_deletion(
-    posts: Path, tmp_path: Path
-) -> None:
+def test_an_empty_source_among_several_is_an_error(posts: Path, tmp_path: Path) -> None:
     (tmp_path / "unmounted").mkdir()
     with pytest.raises(TwinError, match="unmounted"):
         take_inventory([posts, tmp_path / "unmounted"])

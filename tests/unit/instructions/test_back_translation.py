@@ -1,3 +1,5 @@
+"""Questions written from titles, headings and the author's own sentences."""
+
 from __future__ import annotations
 
 import re
@@ -11,6 +13,7 @@ from twin_assets.instructions.back_translation import (
     is_fluent_question,
     write_questions,
 )
+from twin_assets.instructions.leakage import QUESTION_SIMILARITY_THRESHOLD
 from twin_assets.instructions.question_wordings import WORDINGS, find_wordings, is_distinctive
 
 TEXT = """# Keeping a sourdough starter
@@ -141,19 +144,18 @@ def test_every_language_has_every_wording(language: str) -> None:
         assert all(field in wording for wording in group)
 
 
-def test_two_fillings_of_a_wording_are_two_questions() -> None:
-    """A pair above .7 across the splits costs a training sample
-    (`leakage.QUESTION_SIMILARITY_THRESHOLD`)."""
+def test_a_wording_gives_different_questions_for_different_titles() -> None:
+    """More similar questions across the splits would leave out a training sample."""
     tried = 0
     for language in WORDINGS:
         for wording in find_wordings(language).title:
             for left, right in (("brass", "dust"), ("hide glue", "night gulls")):
                 if is_distinctive(wording, title=left):
-                    questions = [wording.format(title=instruction) for instruction in (left, right)]
+                    questions = [wording.format(title=title) for title in (left, right)]
                     tried += 1
                     assert (
-                        jaccard(*(frozenset(split_words(instruction)) for instruction in questions))
-                        < 0.7
+                        jaccard(*(frozenset(split_words(question)) for question in questions))
+                        < QUESTION_SIMILARITY_THRESHOLD
                     ), questions
     assert tried > 10
 

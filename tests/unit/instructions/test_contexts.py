@@ -1,3 +1,5 @@
+"""Contexts of samples: separated across splits, and kept while they are valid."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -18,8 +20,10 @@ from twin_resources.errors import TwinError
 TOKENS = {"a": 200, "b": 150, "c": 100, "d": 50}
 
 
-def share(left: tuple[str, ...], right: tuple[str, ...]) -> float:
-    size = lambda chunks: sum(TOKENS[chunk] for chunk in chunks)  # noqa: E731
+def shared_fraction(left: tuple[str, ...], right: tuple[str, ...]) -> float:
+    def size(chunks: set[str]) -> int:
+        return sum(TOKENS[chunk] for chunk in chunks)
+
     return size(set(left) & set(right)) / max(size(set(left) | set(right)), 1)
 
 
@@ -31,18 +35,22 @@ def test_training_prompts_drop_contexts_of_held_out_prompts() -> None:
     assert result["v"] == ()
     assert result["t"] == ("c", "b")
     assert (
-        share(result["t"], result["h"]) < MAX_SHARED_TOKENS <= share(contexts["t"], contexts["h"])
+        shared_fraction(result["t"], result["h"])
+        < MAX_SHARED_TOKENS
+        <= shared_fraction(contexts["t"], contexts["h"])
     )
 
 
 def test_contexts_of_several_held_out_prompts_are_separated() -> None:
     contexts = {"h": ("a", "b"), "i": ("b",), "j": ("c", "d"), "t": ("a", "b", "d")}
     result = separate_contexts(contexts, held_out={"h", "i", "j"}, tokens=TOKENS)
-    assert all(share(result["t"], result[held_out]) < MAX_SHARED_TOKENS for held_out in "hij")
+    assert all(
+        shared_fraction(result["t"], result[held_out]) < MAX_SHARED_TOKENS for held_out in "hij"
+    )
     assert separate_contexts(result, held_out={"h", "i", "j"}, tokens=TOKENS) == result
 
 
-def test_training_prompts_may_show_the_same() -> None:
+def test_training_prompts_may_share_contexts() -> None:
     contexts = {"t": ("a", "b"), "u": ("a", "b")}
     assert separate_contexts(contexts, held_out=set(), tokens=TOKENS) == contexts
 
@@ -52,7 +60,7 @@ def test_a_fifth_of_the_samples_gets_no_context() -> None:
     assert 0.17 < without / 2000 < 0.23
 
 
-def test_the_chunk_of_a_sample_is_the_one_with_most_of_its_answer() -> None:
+def test_the_chunk_of_a_sample_contains_most_of_its_answer() -> None:
     drafts = pl.DataFrame(
         {"sample_id": ["s", "t"], "document_id": ["d", "d"], "start": [50, 0], "end": [250, 100]}
     )
@@ -77,12 +85,14 @@ def test_a_stored_context_is_kept_while_it_is_valid() -> None:
     published = {"old": at[2010], "new": at[2020], "undated": None, "own": at[2010]}
     assert is_context_valid(sample, ("old",), published)
     assert is_context_valid(sample, (), published)
-    for bad in ("new", "undated", "own", "vanished"):
-        assert not is_context_valid(sample, ("old", bad), published)
+    for invalid in ("new", "undated", "own", "vanished"):
+        assert not is_context_valid(sample, ("old", invalid), published)
 
 
-@pytest.mark.parametrize(("split", "good"), [("train", False), ("held_out", True)])
-def test_a_reinstated_training_sample_drops_held_out_contexts(split: str, good: bool) -> None:
+@pytest.mark.parametrize(("split", "is_valid"), [("train", False), ("held_out", True)])
+def test_a_reinstated_training_sample_drops_held_out_contexts(split: str, is_valid: bool) -> None:
     sample = ContextSample("s", "q", "a", None, split, ("own",))
-    assert is_context_valid(sample, ("a", "b"), dict.fromkeys("ab"), held_out_chunks={"b"}) is good
+    assert (
+        is_context_valid(sample, ("a", "b"), dict.fromkeys("ab"), held_out_chunks={"b"}) is is_valid
+    )
     assert is_context_valid(sample, ("a",), dict.fromkeys("ab"), held_out_chunks={"b"})

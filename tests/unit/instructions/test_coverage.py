@@ -1,4 +1,4 @@
-"""Every document is accounted for, and each way to lose one is counted."""
+"""Every document has a sample or a reason, and lost documents and drafts are counted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_draft_without_a_sample_is_lost() -> None:
     assert (coverage.lost_drafts, coverage.is_complete) == (1, False)
 
 
-def test_a_sample_of_no_document_is_a_stranger() -> None:
+def test_a_sample_without_a_document_is_counted() -> None:
     coverage = measure_coverage(
         DATASET, DRAFTS, DOCUMENTS.filter(pl.col("document_id") != "a"), TEXTS
     )

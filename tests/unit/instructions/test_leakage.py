@@ -1,4 +1,4 @@
-"""What leaks is found: each count of `measure_leaks` has data that raises it."""
+"""Every count of `measure_leaks` has data that raises it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from twin_assets.instructions.similar_keys import sketch
 CHUNKS = pl.DataFrame({"chunk_id": ["a-1", "b-1", "c-1"], "document_id": ["a", "b", "c"]})
 
 
-def row(
-    sample: str, document: str, split: str, question: str, shown: str = "", **other: Any
+def build_row(
+    sample: str, document: str, split: str, question: str, context: str = "", **fields: Any
 ) -> Any:
     messages = [
         {"role": "system", "content": "You answer."},
-        {"role": "user", "content": f"{shown}\n\nQuestion: {question}".strip()},
+        {"role": "user", "content": f"{context}\n\nQuestion: {question}".strip()},
         {"role": "assistant", "content": "An answer."},
     ]
     return {
@@ -39,17 +39,17 @@ def row(
         "answer": f"The answer {sample}.",
         "messages": messages,
         "context_chunk_ids": [],
-    } | other
+    } | fields
 
 
 CLEAN = [
-    row("1", "a", "train", "How do tides and harbours go together?"),
-    row("2", "a", "train", "Why does copper come up in “Roofs”?"),
-    row("3", "b", "held_out", "What is your point about violins in “Music”?"),
+    build_row("1", "a", "train", "How do tides and harbours go together?"),
+    build_row("2", "a", "train", "Why does copper come up in “Roofs”?"),
+    build_row("3", "b", "held_out", "What is your point about violins in “Music”?"),
 ]
 
 
-def leaks(*more: Any) -> dict[str, int]:
+def count_leaks(*more: Any) -> dict[str, int]:
     return vars(measure_leaks(pl.DataFrame([*CLEAN, *more]), CHUNKS))
 
 
@@ -60,112 +60,148 @@ def test_a_clean_dataset_leaks_nothing() -> None:
 @pytest.mark.parametrize(
     ("count", "leak"),
     [
-        ("documents", row("9", "b", "train", "Who tunes the piano before a concert?")),
-        ("same_prompt", row("9", "c", "train", "What is your point about VIOLINS in 'Music'?")),
-        ("same_answer", row("9", "c", "train", "Who mends lanterns?", answer="the ANSWER  3")),
-        ("same_question", row("9", "a", "train", "how do tides and harbours go together")),
-        ("near_question", row("9", "c", "train", "What is your point on violins in “Music”?")),
+        ("documents", build_row("9", "b", "train", "Who tunes the piano before a concert?")),
+        (
+            "same_prompt",
+            build_row("9", "c", "train", "What is your point about VIOLINS in 'Music'?"),
+        ),
+        (
+            "same_answer",
+            build_row("9", "c", "train", "Who mends lanterns?", answer="the ANSWER  3"),
+        ),
+        ("same_question", build_row("9", "a", "train", "how do tides and harbours go together")),
+        (
+            "near_question",
+            build_row("9", "c", "train", "What is your point on violins in “Music”?"),
+        ),
         (
             "held_out_shown",
-            row("9", "c", "train", "Who mends lanterns here?", context_chunk_ids=["c-1", "b-1"]),
+            build_row(
+                "9", "c", "train", "Who mends lanterns here?", context_chunk_ids=["c-1", "b-1"]
+            ),
         ),
     ],
 )
 def test_each_leak_is_counted(count: str, leak: Any) -> None:
-    assert leaks()[count] == 0
-    assert leaks(leak)[count] == 1
+    assert count_leaks()[count] == 0
+    assert count_leaks(leak)[count] == 1
     assert not measure_leaks(pl.DataFrame([*CLEAN, leak]), CHUNKS).is_clean
 
 
-def words(name: str, count: int) -> str:
+def build_words(name: str, count: int) -> str:
     return " ".join(f"{name}{number}" for number in range(count))
 
 
 @pytest.mark.parametrize(
     ("train", "leaks_now"),
     [
-        (f"{words('before', 60)} {words('held', 40)} {words('after', 60)}", 1),
-        (f"{words('before', 90)} {words('held', 13)} {words('after', 60)}", 0),  # 6 of 33 runs
-        (f"{words('before', 90)} {words('held', 14)} {words('after', 60)}", 1),  # 7 of 33
+        (f"{build_words('before', 60)} {build_words('held', 40)} {build_words('after', 60)}", 1),
+        (
+            f"{build_words('before', 90)} {build_words('held', 13)} {build_words('after', 60)}",
+            0,
+        ),  # 6 of 33 runs
+        (
+            f"{build_words('before', 90)} {build_words('held', 14)} {build_words('after', 60)}",
+            1,
+        ),  # 7 of 33
     ],
 )
 def test_a_held_out_answer_inside_a_training_answer_is_a_leak(train: str, leaks_now: int) -> None:
-    """Jaccard of the whole texts is .25 where all 40 words of it were trained on."""
-    held_out = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
-    trained = row("8", "c", "train", "Who mends lanterns?", answer=train)
-    assert leaks(held_out, trained)["held_out_contained"] == leaks_now
-    assert leaks(held_out, trained | {"split": "left_out"})["held_out_contained"] == 0
+    """The whole texts have a Jaccard similarity of only 0.25."""
+    held_out = build_row(
+        "9", "b", "held_out", "Where did the orchard end?", answer=build_words("held", 40)
+    )
+    trained = build_row("8", "c", "train", "Who mends lanterns?", answer=train)
+    assert count_leaks(held_out, trained)["held_out_contained"] == leaks_now
+    assert count_leaks(held_out, trained | {"split": "left_out"})["held_out_contained"] == 0
 
 
 def test_pieces_in_several_training_answers_are_one_leak() -> None:
-    held_out = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
-    text = words("held", 40).split()
+    held_out = build_row(
+        "9", "b", "held_out", "Where did the orchard end?", answer=build_words("held", 40)
+    )
+    text = build_words("held", 40).split()
     pieces = [
-        row(f"p{n}", "c", "train", f"Who mends {n} lanterns?", answer=" ".join(text[n : n + 12]))
+        build_row(
+            f"p{n}", "c", "train", f"Who mends {n} lanterns?", answer=" ".join(text[n : n + 12])
+        )
         for n in (0, 14, 28)
     ]
-    assert leaks(held_out, *pieces)["held_out_contained"] == 1
-    assert leaks(held_out, pieces[0])["held_out_contained"] == 0
+    assert count_leaks(held_out, *pieces)["held_out_contained"] == 1
+    assert count_leaks(held_out, pieces[0])["held_out_contained"] == 0
 
 
-def test_prompts_that_show_nearly_the_same_are_counted() -> None:
+def test_similar_prompts_are_counted() -> None:
     context = " ".join(f"word{number}" for number in range(300))
-    train = row("8", "c", "train", "Who mends lanterns in the old harbour?", context)
-    held_out = row("9", "b", "held_out", "Where did the orchard end before the war?", context)
-    assert leaks(train, held_out)["near_prompt"] == 1
-    assert leaks(train, held_out | {"split": "left_out"})["near_prompt"] == 0
+    train = build_row("8", "c", "train", "Who mends lanterns in the old harbour?", context)
+    held_out = build_row("9", "b", "held_out", "Where did the orchard end before the war?", context)
+    assert count_leaks(train, held_out)["near_prompt"] == 1
+    assert count_leaks(train, held_out | {"split": "left_out"})["near_prompt"] == 0
 
 
 ANSWER = " ".join(f"answer{number}" for number in range(80))
 
 
-def candidate(
+def build_candidate(
     sample: str, split: str, question: str, answer: str, year: int = 2020
 ) -> LeakCandidate:
-    of_answer = sketch(shingles(answer, width=5), size=ANSWER_SKETCH_SIZE)
+    answer_sketch = sketch(shingles(answer, width=5), size=ANSWER_SKETCH_SIZE)
     return LeakCandidate(
         sample,
         split,
         question,
-        tuple(of_answer),
+        tuple(answer_sketch),
         datetime(year, 1, 1, tzinfo=UTC),
         word_runs(answer),
     )
 
 
-TRAIN = candidate("t", "train", "How do tides and harbours go together?", "one two three four five")
-HELD = candidate("h", "held_out", "What is your point about violins in “Music”?", ANSWER)
+TRAIN = build_candidate(
+    "t", "train", "How do tides and harbours go together?", "one two three four five"
+)
+HELD_OUT = build_candidate("h", "held_out", "What is your point about violins in “Music”?", ANSWER)
 
 
 def test_nothing_is_left_out_without_a_reason() -> None:
-    assert find_left_out([TRAIN, HELD]) == set()
+    assert find_left_out([TRAIN, HELD_OUT]) == set()
 
 
 def test_the_training_sample_of_a_leak_is_left_out() -> None:
     near_copy = replace(
         TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?"
     )
-    assert find_left_out([near_copy, TRAIN, HELD]) == {"n"}
-    repeats = candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
-    assert find_left_out([repeats, TRAIN, HELD]) == {"r"}
-    same = replace(TRAIN, sample_id="s", question=HELD.question.upper())
-    assert find_left_out([same, TRAIN, HELD]) == {"s"}
+    assert find_left_out([near_copy, TRAIN, HELD_OUT]) == {"n"}
+    repeats = build_candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
+    assert find_left_out([repeats, TRAIN, HELD_OUT]) == {"r"}
+    same = replace(TRAIN, sample_id="s", question=HELD_OUT.question.upper())
+    assert find_left_out([same, TRAIN, HELD_OUT]) == {"s"}
 
 
 def test_a_training_sample_containing_a_held_out_answer_is_left_out() -> None:
-    held_out = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
-    long_answer = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
-    holder = candidate("w", "train", "Who mends lanterns?", long_answer)
+    held_out = build_candidate(
+        "h", "held_out", "Where did the orchard end?", build_words("held", 40)
+    )
+    long_answer = (
+        f"{build_words('before', 60)} {build_words('held', 40)} {build_words('after', 60)}"
+    )
+    holder = build_candidate("w", "train", "Who mends lanterns?", long_answer)
     assert find_left_out([holder, TRAIN, held_out]) == {"w"}
-    little = candidate("l", "train", "Who mends lanterns?", words("held", 13) + words("x", 60))
+    little = build_candidate(
+        "l", "train", "Who mends lanterns?", build_words("held", 13) + build_words("x", 60)
+    )
     assert find_left_out([little, TRAIN, held_out]) == set()
 
 
 def test_a_repeated_formula_leaves_out_the_held_out_sample() -> None:
-    held_out = candidate("h", "held_out", "Where did the orchard end?", words("form", 40))
+    held_out = build_candidate(
+        "h", "held_out", "Where did the orchard end?", build_words("form", 40)
+    )
     training = [
-        candidate(
-            f"t{n}", "train", f"Who {n}s lanterns?", f"{words('form', 40)} {words(f'n{n}x', 99)}"
+        build_candidate(
+            f"t{n}",
+            "train",
+            f"Who {n}s lanterns?",
+            f"{build_words('form', 40)} {build_words(f'n{n}x', 99)}",
         )
         for n in range(MAX_LEFT_OUT_PER_SAMPLE + 1)
     ]
@@ -175,7 +211,7 @@ def test_a_repeated_formula_leaves_out_the_held_out_sample() -> None:
     }
 
 
-def test_of_samples_that_ask_the_same_the_oldest_stays() -> None:
+def test_the_oldest_of_samples_with_equal_questions_is_kept() -> None:
     older = replace(TRAIN, sample_id="z", published_at=datetime(2010, 1, 1, tzinfo=UTC))
     undated = replace(TRAIN, sample_id="a", published_at=None)
     for order in ([TRAIN, older, undated], [undated, TRAIN, older]):
@@ -183,6 +219,6 @@ def test_of_samples_that_ask_the_same_the_oldest_stays() -> None:
 
 
 def test_a_new_sample_changes_no_other() -> None:
-    without_newcomer = find_left_out([TRAIN, HELD])
+    without_newcomer = find_left_out([TRAIN, HELD_OUT])
     newer = replace(TRAIN, sample_id="new", published_at=datetime(2030, 1, 1, tzinfo=UTC))
-    assert find_left_out([TRAIN, HELD, newer]) - without_newcomer == {"new"}
+    assert find_left_out([TRAIN, HELD_OUT, newer]) - without_newcomer == {"new"}

@@ -1,3 +1,5 @@
+"""Similar pairs of texts: words, shingles and sketches."""
+
 from __future__ import annotations
 
 from hypothesis import given
@@ -26,7 +28,7 @@ def test_prefix_filtering_misses_no_pair(
     assert set(pairs) == expected
 
 
-def test_word_counts_exclude_markup() -> None:
+def test_text_is_split_into_words() -> None:
     assert split_words("Don't *panic*, José — it’s `42`!") == [
         "don't",
         "panic",
@@ -53,7 +55,7 @@ def test_shingles_are_the_same_on_every_machine() -> None:
     ]
 
 
-def test_a_sketch_estimates_how_much_two_texts_share() -> None:
+def test_sketches_estimate_the_similarity_of_texts() -> None:
     words = [f"word{number}" for number in range(2000)]
     first = shingles(" ".join(words[:1500]), width=5)
     second = shingles(" ".join(words[500:]), width=5)
@@ -61,5 +63,5 @@ def test_a_sketch_estimates_how_much_two_texts_share() -> None:
     estimate = sketched_similarity(sketch(first, size=64), sketch(second, size=64), size=64)
     assert abs(estimate - exact) < 0.2
     assert sketched_similarity(sketch(first, size=64), sketch(first, size=64), size=64) == 1
-    unlike = shingles("something else altogether", width=5)
-    assert sketched_similarity(sketch(first, size=64), sketch(unlike, size=64), size=64) < 0.05
+    unrelated = shingles("something else altogether", width=5)
+    assert sketched_similarity(sketch(first, size=64), sketch(unrelated, size=64), size=64) < 0.05

@@ -1,4 +1,4 @@
-"""What is used of a teacher's answer: one question, and nothing that quotes the passage."""
+"""The question in a teacher's reply, which must not quote the passage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PASSAGE = (
 
 
 @pytest.mark.parametrize(
-    ("said", "used"),
+    ("reply", "question"),
     [
         ("What is granite for?", "What is granite for?"),
         ('"**What is granite for?**"\n\nI hope this helps!', "What is granite for?"),
@@ -28,8 +28,8 @@ PASSAGE = (
         ("word " * 41, ""),
     ],
 )
-def test_the_question_is_extracted_from_the_reply(said: str, used: str) -> None:
-    assert extract_question(said, passage=PASSAGE) == used
+def test_the_question_is_extracted_from_the_reply(reply: str, question: str) -> None:
+    assert extract_question(reply, passage=PASSAGE) == question
 
 
 def test_a_question_that_quotes_the_answer_is_not_used() -> None:

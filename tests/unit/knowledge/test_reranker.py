@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cross_encoder(tmp_path_factory.mktemp("reranker"), {0: "score"})
 
 
-def test_a_score_is_the_models_output_and_does_not_hang_on_its_batch(folder: Path) -> None:
+def test_a_score_is_the_models_output_regardless_of_the_batch(folder: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -79,14 +79,14 @@ def test_a_missing_or_incomplete_reranker_folder_is_reported(tmp_path: Path, fol
     with pytest.raises(TwinError, match="3 outputs"):
         Reranker(three)
 
-    incomplete = home.model_copy(update={"reranker": str(folder)})
-    assert reranker_folder(incomplete) == folder
-    loaded = load_reranker(incomplete)
+    existing = home.model_copy(update={"reranker": str(folder)})
+    assert reranker_folder(existing) == folder
+    loaded = load_reranker(existing)
     assert loaded is not None
     assert loaded.revision == Reranker(folder, name="x").revision
-    # One of the hub that was fetched before needs no hub.
-    unprepared = home.model_copy(update={"reranker": "owner/model"})
-    fetched = unprepared.weights_dir / "reranker" / "owner--model"
+    # A model of the hub that was fetched before is found offline.
+    hub_model = home.model_copy(update={"reranker": "owner/model"})
+    fetched = hub_model.weights_dir / "reranker" / "owner--model"
     fetched.parent.mkdir(parents=True)
     fetched.symlink_to(folder)
-    assert reranker_folder(unprepared) == fetched
+    assert reranker_folder(hub_model) == fetched

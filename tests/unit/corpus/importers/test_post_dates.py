@@ -1,4 +1,4 @@
-"""When a post was written: fields, paths, spellings."""
+"""Dates of posts from fields and paths, in many spellings."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ def test_a_path_dates_a_post(path: str, day: str, title: str) -> None:
         (True, "", None, False),
     ],
 )
-def test_spellings(value: object, language: str, day: date | None, ambiguous: bool) -> None:
+def test_numeric_and_written_dates(
+    value: object, language: str, day: date | None, ambiguous: bool
+) -> None:
     assert parse_day(value, language) == (day, ambiguous)
 
 
@@ -139,7 +141,7 @@ def test_the_name_of_a_month_in_26_languages(language: str, value: str) -> None:
     assert parse_day(value, "")[0] == date(2020, 3, 12)
 
 
-def test_every_language_is_tried() -> None:
+def test_every_language_has_an_example() -> None:
     assert set(IN_WORDS) == set(LANGUAGES)
 
 
@@ -157,7 +159,7 @@ def test_ambiguous_month_names_are_reported() -> None:
         *("Kapitel 12, Ausgabe 2020", "12 amis en 2020", "wird 2020 am 45. Mai fertig"),
     ],
 )
-def test_words_that_name_no_day(value: str) -> None:
+def test_words_without_a_date(value: str) -> None:
     for language in ("", "de", "fr"):
         assert parse_day(value, language) == (None, False)
 
@@ -168,7 +170,7 @@ def test_the_front_matter_of_a_french_post() -> None:
     assert (f"{post.created_at:%F %R}", post.kind, post.remark) == ("2021-08-01 14:30", "post", "")
 
 
-def test_the_language_of_the_text_tells_day_from_month() -> None:
+def test_the_language_of_the_text_decides_day_and_month() -> None:
     text = "Am Fluss entlang ging es lange, und am anderen Ufer standen die alten Weiden.\n"
     german = read_post(f"---\ndate: 05/03/2020\n---\n{text}".encode(), source_id="a.md")
     assert (f"{german.created_at:%F}", german.remark) == ("2020-03-05", "")
