@@ -32,7 +32,7 @@ from twin_assets.corpus.corpus_tables import (
     validate_rows,
 )
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.importers.said_authors import TRANSLATED_BY
+from twin_assets.corpus.importers.byline_fields import TRANSLATED_BY
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_resources import privacy

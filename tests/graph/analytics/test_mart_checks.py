@@ -28,7 +28,7 @@ def list_materialized(result: dg.ExecuteInProcessResult) -> set[str]:
     }
 
 
-def test_a_failed_error_stops_what_is_downstream_and_shows_the_rows(
+def test_a_failed_error_test_stops_downstream_assets(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
     rows = [answer("ada", at, **voted(1.0, "r1")) for at in range(3)]
@@ -44,7 +44,9 @@ def test_a_failed_error_stops_what_is_downstream_and_shows_the_rows(
     assert list_materialized(mended) == set(marts)
 
 
-def test_a_failed_warning_only_tells(write_interactions: Answers, materialize: Materialize) -> None:
+def test_a_failed_warning_stops_nothing(
+    write_interactions: Answers, materialize: Materialize
+) -> None:
     write_interactions("ada", [answer("ada", 1, route="shadowed", latency_s=-1.0)])
     result = materialize("requests", "feedback_funnel", author="ada")
     assert count_failed(result) == {"route_is_known": 1, "latency_is_not_negative": 1}
@@ -54,7 +56,7 @@ def test_a_failed_warning_only_tells(write_interactions: Answers, materialize: M
     assert severities["unique_trace_id"] == dg.AssetCheckSeverity.ERROR
 
 
-def test_a_check_says_what_it_ran(write_interactions: Answers, materialize: Materialize) -> None:
+def test_a_check_shows_its_sql(write_interactions: Answers, materialize: Materialize) -> None:
     write_interactions("ada", [answer("ada", 1)])
     result = materialize("requests", author="ada")
     checks = {item.check_name: item for item in result.get_asset_check_evaluations()}
@@ -113,7 +115,7 @@ def test_sql_that_does_not_run_fails_the_step_with_its_file(
     assert not tables.exists("cast_votes", "ada")
 
 
-def test_the_graph_is_the_files() -> None:
+def test_assets_follow_the_sql_files() -> None:
     assets = {asset.key.to_user_string(): asset for asset in build_sql_assets()}
     parents = {
         name: {key.to_user_string() for key in asset.asset_deps[asset.key]}

@@ -28,7 +28,7 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_mart_is_made_and_checked(
+def test_a_mart_is_built_and_checked(
     project: Path, write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
     answers = [answer("ada", 1), answer("ada", 2), answer("ada", 3, reader="r2")]
@@ -52,7 +52,7 @@ def test_a_mart_is_made_and_checked(
     assert all(check.passed for check in checks)
 
 
-def test_the_jobs_have_it_without_being_told(project: Path) -> None:
+def test_the_jobs_include_a_new_mart(project: Path) -> None:
     before, now = build_sql_assets(), build_sql_assets(project)
     by_author = MARTS - CROSS_AUTHOR_MARTS
     added = {key.path[-1] for key in by_author.resolve(now) - by_author.resolve(before)}

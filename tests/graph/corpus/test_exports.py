@@ -1,7 +1,8 @@
-"""Exports through `raw_posts` on real tables: what comes, changes, goes and stays."""
+"""Exports imported into `raw_posts` in real tables: added, changed, deleted and kept posts."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,42 +54,42 @@ def read_rows(tables: Tables) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_an_export_becomes_rows_and_every_other_thing_a_reason(
+def test_an_export_gives_rows_and_reasons_for_other_items(
     name: str, import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
-    metadata_of_run = import_from(write_zip(EXPORTS[name], tmp_path / "export.zip"))
-    assert metadata_of_run["posts"] == metadata_of_run["posts_added"] == KEPT[name]
-    assert metadata_of_run["left_out_of_exports"] == FOUND[name]
-    assert metadata_of_run["layouts"] == [name]
+    result = import_from(write_zip(EXPORTS[name], tmp_path / "export.zip"))
+    assert result["posts"] == result["posts_added"] == KEPT[name]
+    assert result["left_out_of_exports"] == FOUND[name]
+    assert result["layouts"] == [name]
     rows = read_rows(tables)
     assert set(rows["source"]) == {name}
     assert all(row.startswith(f"{name}/") for row in rows["source_id"])
     assert rows.schema["kind"] == pl.String
 
 
-def test_an_unchanged_export_changes_nothing_under_another_name_neither(
+def test_a_renamed_unchanged_export_changes_nothing(
     import_from: Import, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(first)
     before, version = read_rows(tables), tables.data_version("raw_posts", SLUG)
     export = first.rename(tmp_path / "export (1).zip")
-    metadata_of_run = import_from(export)
-    assert metadata_of_run["computed"] == 0
-    assert metadata_of_run["written"] == 0
-    assert metadata_of_run["bytes_written"] == 0
-    assert metadata_of_run["left_out_of_exports"] == FOUND["linkedin"]
+    result = import_from(export)
+    assert result["computed"] == 0
+    assert result["written"] == 0
+    assert result["bytes_written"] == 0
+    assert result["left_out_of_exports"] == FOUND["linkedin"]
     assert tables.data_version("raw_posts", SLUG) == version
     # A higher version reads it once more. Read alike, nothing downstream has a new input.
     monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
-    metadata_of_run = import_from(export)
-    assert metadata_of_run["computed"] == before.height
-    assert metadata_of_run["posts_edited"] == 0
-    assert metadata_of_run["posts_deleted"] == 0
+    result = import_from(export)
+    assert result["computed"] == before.height
+    assert result["posts_edited"] == 0
+    assert result["posts_deleted"] == 0
     assert read_rows(tables).equals(before)
 
 
-def test_a_newer_export_costs_what_changed(
+def test_a_newer_export_imports_only_changes(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     first = write_zip(LINKEDIN, tmp_path / "export-05.zip")
@@ -97,15 +98,13 @@ def test_a_newer_export_costs_what_changed(
     edited = SHARES.replace("both mine", "both still mine")
     edited = edited[: edited.index("2023-05-04")] + edited[edited.index("2023-05-05") :]
     edited += f"2023-06-01 10:00:00,{share_link(7 << 60)},Something new. {SENTENCE},,,PUBLIC\n"
-    metadata_of_run = import_from(
-        write_zip(LINKEDIN | {"Shares.csv": edited}, tmp_path / "export-06.zip")
-    )
-    assert {kind: metadata_of_run[f"posts_{kind}"] for kind in ("added", "edited", "deleted")} == {
+    result = import_from(write_zip(LINKEDIN | {"Shares.csv": edited}, tmp_path / "export-06.zip"))
+    assert {kind: result[f"posts_{kind}"] for kind in ("added", "edited", "deleted")} == {
         "added": 1,
         "edited": 1,
         "deleted": 1,
     }
-    assert metadata_of_run["computed"] == 3
+    assert result["computed"] == 3
     texts = "\n".join(read_rows(tables)["text"])
     assert "both still mine" in texts
     assert "naïve clock" not in texts
@@ -113,7 +112,7 @@ def test_a_newer_export_costs_what_changed(
     assert (tombstone["kind"], tombstone["text"]) == ("tombstone", "")
 
 
-def test_of_two_exports_of_one_account_the_newer_one_wins(
+def test_the_newer_of_two_exports_of_an_account_is_used(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     folder = tmp_path / "downloads"
@@ -121,20 +120,18 @@ def test_of_two_exports_of_one_account_the_newer_one_wins(
     newer = LINKEDIN | {"Shares.csv": SHARES.replace("both mine", "both still mine")}
     for name, files, year in (("a.zip", newer, 2025), ("z.zip", LINKEDIN, 2024)):
         write_zip(files, folder / name)
-        _date_members(folder / name, year)
-    metadata_of_run = import_from(folder)
-    assert metadata_of_run["posts"] == KEPT["linkedin"]
-    assert metadata_of_run["left_out_of_exports"]["older_copy"] == KEPT["linkedin"]
+        set_member_dates(folder / name, year)
+    result = import_from(folder)
+    assert result["posts"] == KEPT["linkedin"]
+    assert result["left_out_of_exports"]["older_copy"] == KEPT["linkedin"]
     assert "both still mine" in "\n".join(read_rows(tables)["text"])
     (folder / "a.zip").unlink()
-    metadata_of_run = import_from(folder)
-    assert (metadata_of_run["posts_edited"], metadata_of_run["posts_deleted"]) == (1, 0)
+    result = import_from(folder)
+    assert (result["posts_edited"], result["posts_deleted"]) == (1, 0)
     assert "both still mine" not in "\n".join(read_rows(tables)["text"])
 
 
-def _date_members(path: Path, year: int) -> None:
-    import zipfile
-
+def set_member_dates(path: Path, year: int) -> None:
     with zipfile.ZipFile(path) as old:
         members = [(name, old.read(name)) for name in old.namelist()]
     with zipfile.ZipFile(path, "w") as new:
@@ -152,7 +149,7 @@ def test_a_torn_export_deletes_nothing(import_from: Import, tables: Tables, tmp_
     assert read_rows(tables).equals(before)
 
 
-def test_a_torn_member_hides_its_posts_and_is_read_again(
+def test_a_damaged_member_keeps_its_posts_and_is_read_again(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
@@ -162,28 +159,28 @@ def test_a_torn_member_hides_its_posts_and_is_read_again(
     damaged[60] ^= 0xFF  # within the packed Shares.csv
     path.write_bytes(damaged)
     for _ in range(2):
-        metadata_of_run = import_from(path)
-        assert (metadata_of_run["posts_deleted"], metadata_of_run["posts"]) == (0, KEPT["linkedin"])
+        result = import_from(path)
+        assert (result["posts_deleted"], result["posts"]) == (0, KEPT["linkedin"])
     path.write_bytes(content)
     assert import_from(path)["computed"] == 0
 
 
-def test_a_row_that_is_damaged_in_a_new_export_deletes_no_post(
+def test_a_damaged_row_in_a_new_export_deletes_no_post(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     before = read_rows(tables)
     damaged = SHARES.replace('"Two lines', "Two lines")  # the quote that opens its text
-    metadata_of_run = import_from(write_zip(LINKEDIN | {"Shares.csv": damaged}, path))
-    assert metadata_of_run["posts_deleted"] == 0
-    assert metadata_of_run["posts_edited"] == 0
-    assert metadata_of_run["computed"] == 0
+    result = import_from(write_zip(LINKEDIN | {"Shares.csv": damaged}, path))
+    assert result["posts_deleted"] == 0
+    assert result["posts_edited"] == 0
+    assert result["computed"] == 0
     assert read_rows(tables).equals(before)
-    assert metadata_of_run["left_out_of_exports"] == FOUND["linkedin"] | {"malformed_row": 1}
+    assert result["left_out_of_exports"] == FOUND["linkedin"] | {"malformed_row": 1}
     # The same bytes hold the same row, which stays counted.
-    metadata_of_run = import_from(path)
-    assert metadata_of_run["left_out_of_exports"]["malformed_row"] == 1
+    result = import_from(path)
+    assert result["left_out_of_exports"]["malformed_row"] == 1
     assert read_rows(tables).equals(before)
     # Once it can be read that it is not there, it is deleted.
     lines = SHARES.partition("2023-05-02")[0], SHARES[SHARES.index("2023-05-03") :]
@@ -193,7 +190,7 @@ def test_a_row_that_is_damaged_in_a_new_export_deletes_no_post(
     )
 
 
-def test_a_post_for_friends_only_goes_though_another_row_is_damaged(
+def test_a_newly_private_post_is_deleted_despite_a_damaged_row(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
@@ -207,7 +204,7 @@ def test_a_post_for_friends_only_goes_though_another_row_is_damaged(
     assert "both mine" in texts
 
 
-def test_a_post_that_the_newer_of_two_exports_has_for_friends_only_is_out(
+def test_the_newer_of_two_exports_decides_the_visibility(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     folder = tmp_path / "downloads"
@@ -215,15 +212,15 @@ def test_a_post_that_the_newer_of_two_exports_has_for_friends_only_is_out(
     newer = SHARES.replace('2",,PUBLIC', '2",,CONNECTIONS')
     for name, shares, year in (("a.zip", newer, 2025), ("z.zip", SHARES, 2024)):
         write_zip(LINKEDIN | {"Shares.csv": shares}, folder / name)
-        _date_members(folder / name, year)
+        set_member_dates(folder / name, year)
     import_from(folder)
     assert "both mine" not in "\n".join(read_rows(tables)["text"])
-    _date_members(folder / "z.zip", 2026)  # and back: the newest says that it is for everyone
+    set_member_dates(folder / "z.zip", 2026)  # and back: the newest says that it is for everyone
     import_from(folder)
     assert "both mine" in "\n".join(read_rows(tables)["text"])
 
 
-def test_an_empty_export_is_an_error_and_no_deletion(
+def test_an_empty_export_is_an_error_and_deletes_nothing(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
@@ -235,19 +232,17 @@ def test_an_empty_export_is_an_error_and_no_deletion(
     assert read_rows(tables).height == KEPT["linkedin"]
 
 
-def test_what_is_asked_for_comes_and_goes_with_the_asking(
-    import_from: Import, tables: Tables, tmp_path: Path
-) -> None:
+def test_opt_ins_add_and_remove_posts(import_from: Import, tables: Tables, tmp_path: Path) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
-    metadata_of_run = import_from(path, include=("drafts", "followers"))
-    assert (metadata_of_run["posts_added"], metadata_of_run["computed"]) == (2, 2)
+    result = import_from(path, include=("drafts", "followers"))
+    assert (result["posts_added"], result["computed"]) == (2, 2)
     rows = read_rows(tables).filter(pl.col("visibility") != "public").sort("visibility")
     assert rows.select("kind", "visibility").rows() == [("post", "followers"), ("post", "private")]
     assert import_from(path)["posts_deleted"] == 2
 
 
-def test_a_draft_in_a_folder_is_a_post_when_asked_for(
+def test_a_draft_in_a_folder_stays_a_draft(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     write_folder({"a.md": f"---\ndraft: true\n---\n{SENTENCE}", "b.md": SENTENCE}, tmp_path / "n")
@@ -256,7 +251,7 @@ def test_a_draft_in_a_folder_is_a_post_when_asked_for(
     assert kinds == [("a.md", "draft", "private"), ("b.md", "note", "public")]
 
 
-def test_a_forgotten_post_does_not_come_back(
+def test_an_erased_post_is_not_imported_again(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
@@ -285,21 +280,21 @@ def build_feed(*numbers: int) -> str:
     )
 
 
-def test_what_a_feed_no_longer_holds_stays(
+def test_posts_that_a_feed_drops_are_kept(
     import_from: Import, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "feed.xml"
     path.write_text(build_feed(1, 2))
     import_from(path)
     path.write_text(build_feed(2, 3))
-    metadata_of_run = import_from(path)
-    assert metadata_of_run["posts_added"] == 1
-    assert metadata_of_run["posts_deleted"] == 0
-    assert metadata_of_run["posts"] == 3
+    result = import_from(path)
+    assert result["posts_added"] == 1
+    assert result["posts_deleted"] == 0
+    assert result["posts"] == 3
     # A new version of the importers reads everything again; the first post only we still have.
     monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
-    metadata_of_run = import_from(path)
-    assert metadata_of_run["computed"] == 3
+    result = import_from(path)
+    assert result["computed"] == 3
     assert read_rows(tables)["text"].str.contains("Number 1").any()
 
 
@@ -308,7 +303,7 @@ def test_exports_and_plain_posts_of_one_author(
 ) -> None:
     notes = write_folder({"a.md": SENTENCE, "b.md": f"Other. {SENTENCE}"}, tmp_path / "notes")
     page = {"posts/2020-01-02_A-0123456789ab.html": medium_page(f"<p>{SENTENCE}</p>")}
-    metadata_of_run = import_from(
+    result = import_from(
         notes,
         write_zip(LINKEDIN, tmp_path / "linkedin.zip"),
         write_folder(
@@ -321,7 +316,7 @@ def test_exports_and_plain_posts_of_one_author(
             tmp_path / "medium-export",
         ),
     )
-    assert metadata_of_run["layouts"] == ["notes", "linkedin", "medium"]
+    assert result["layouts"] == ["notes", "linkedin", "medium"]
     counts = dict(read_rows(tables).group_by("source").len().rows())
     assert counts == {str(notes): 2, "linkedin": KEPT["linkedin"], "medium": 1}
     assert import_from(notes, tmp_path / "linkedin.zip")["posts_deleted"] == 1

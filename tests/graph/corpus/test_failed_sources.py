@@ -75,7 +75,7 @@ def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     return evaluation
 
 
-def test_a_feed_that_is_down_loses_nothing_and_holds_nothing_up(
+def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
     world: World,
     server: FeedServer,
     tables: Tables,
@@ -117,7 +117,7 @@ def test_a_feed_that_is_down_loses_nothing_and_holds_nothing_up(
     assert metadata(result, "raw_posts")["sources_not_read"] == []
 
 
-def test_one_of_two_feeds_is_down(world: World, server: FeedServer, tables: Tables) -> None:
+def test_one_of_two_feeds_fails(world: World, server: FeedServer, tables: Tables) -> None:
     sources = (server.url("1"), server.url("5"))
     world.imported(*sources)
     server.status["1"] = 404
@@ -126,13 +126,13 @@ def test_one_of_two_feeds_is_down(world: World, server: FeedServer, tables: Tabl
     assert tables.read("raw_posts", SLUG, where="NOT deleted").height == 4
 
 
-def test_nothing_but_feeds_that_are_down_is_an_error(world: World, server: FeedServer) -> None:
+def test_only_failing_feeds_are_an_error(world: World, server: FeedServer) -> None:
     server.status |= {"1": 500, "5": 500}
     with pytest.raises(TwinError, match="HTTP 500"):
         world.imported(server.url("1"), server.url("5"))
 
 
-def test_the_preview_names_what_failed_and_counts_what_is_stored(
+def test_the_preview_names_failed_sources_and_counts_stored_posts(
     world: World, server: FeedServer, tmp_path: Path
 ) -> None:
     sources = (str(write_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.url("1"))

@@ -222,7 +222,7 @@ def _killed_and_run_again(trial: Trial, tries: int) -> Iterator[Recovered]:
 
 @pytest.mark.drawn(2, of="kills in the graph")
 @pytest.mark.timeout(1_200)
-def test_killed_four_times_it_ends_the_same(trial: Trial) -> None:
+def test_four_kills_do_not_change_the_result(trial: Trial) -> None:
     recovered = list(_killed_and_run_again(trial, 4))
     assert [result for result in recovered if result.differs] == []
     # On a busy machine one may be done before its end is seen.
@@ -231,7 +231,7 @@ def test_killed_four_times_it_ends_the_same(trial: Trial) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_killed_twenty_times_it_ends_the_same(trial: Trial) -> None:
+def test_twenty_kills_do_not_change_the_result(trial: Trial) -> None:
     recovered = list(_killed_and_run_again(trial, 20))
     assert [result for result in recovered if result.differs] == []
     assert sum(result.died for result in recovered) >= 15

@@ -49,9 +49,7 @@ def materialize(author: str = "ann") -> tuple[dict[str, Any], bool]:
     return values | {"data_version": (event.tags or {})["dagster/data_version"]}, check.passed
 
 
-def test_the_snapshot_is_a_table_and_unchanged_by_a_second_run(
-    filled: World, home: Settings
-) -> None:
+def test_a_second_snapshot_changes_nothing(filled: World, home: Settings) -> None:
     first, passed = materialize()
     assert passed
     assert (first["dagster/row_count"], first["with_votes"], first["with_edits"]) == (3, 1, 1)
@@ -69,7 +67,7 @@ def test_the_snapshot_is_a_table_and_unchanged_by_a_second_run(
     assert materialize("nobody")[0]["dagster/row_count"] == 0
 
 
-def test_reader_days_close_by_the_homes_rule(
+def test_reader_days_close_by_the_configured_rule(
     filled: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize()
@@ -80,7 +78,7 @@ def test_reader_days_close_by_the_homes_rule(
     assert sorted(values) == [0.0, 1.0]
 
 
-def test_a_text_that_still_holds_personal_data_fails_the_check(tmp_path: Path) -> None:
+def test_remaining_personal_data_fails_the_check(tmp_path: Path) -> None:
     frame = pl.DataFrame(
         {
             "trace_id": ["a", "b"],

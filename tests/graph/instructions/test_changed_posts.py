@@ -11,7 +11,9 @@ from tests.graph.instructions.made_up_posts import clean, documents, paragraph, 
 from twin_resources.storage.tables.tables import Tables
 
 
-def test_new_posts_cost_their_own_samples(graph: Graph, tables: Tables, twelve: Finished) -> None:
+def test_new_posts_compute_only_their_samples(
+    graph: Graph, tables: Tables, twelve: Finished
+) -> None:
     before = twelve.metadata
     old = tables.read("instruction_dataset", "ada")
     clean(tables, documents(range(14)))
@@ -45,7 +47,7 @@ def test_an_edited_post_keeps_its_split_and_its_other_samples(graph: Graph, tabl
     assert 1 <= metadata["computed"] < new.height / 2
 
 
-def test_a_deleted_post_is_in_no_prompt_any_more(graph: Graph, tables: Tables) -> None:
+def test_a_deleted_post_is_removed_from_all_prompts(graph: Graph, tables: Tables) -> None:
     context_before = (
         tables.read("instruction_dataset", "ada")["context_chunk_ids"].explode().drop_nulls()
     )
@@ -63,7 +65,7 @@ def test_a_deleted_post_is_in_no_prompt_any_more(graph: Graph, tables: Tables) -
     assert metadata["computed"] == 0
 
 
-def test_a_training_prompt_that_showed_what_is_held_out_is_looked_up_again(
+def test_a_training_context_that_became_held_out_is_searched_again(
     graph: Graph, tables: Tables
 ) -> None:
     """As that of a sample which was left out, until what it was too like was edited."""

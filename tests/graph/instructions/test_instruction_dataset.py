@@ -56,7 +56,7 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
     assert chunks["text"][0].strip() in user["content"]
 
 
-def test_a_second_run_computes_nothing_and_no_post_leaves_without_consent(
+def test_a_second_run_computes_nothing_and_asks_no_teacher_without_consent(
     graph: Graph, twelve: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The teacher that is named here would be refused for want of a budget if it were asked."""
@@ -74,7 +74,7 @@ def test_a_second_run_computes_nothing_and_no_post_leaves_without_consent(
     assert all(checks.values())
 
 
-def test_each_check_fails_on_a_dataset_that_breaks_it(graph: Graph, tables: Tables) -> None:
+def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada")
     train = rows.filter(pl.col("split") == "train")
     held_out = rows.filter(pl.col("split") == "held_out")
@@ -125,7 +125,7 @@ def test_each_check_fails_on_a_dataset_that_breaks_it(graph: Graph, tables: Tabl
     assert unbroken == dict.fromkeys([*breaking, "no_answer_holds_quoted_text"], True)
 
 
-def test_an_answer_in_words_that_its_post_quotes_is_refused(graph: Graph, tables: Tables) -> None:
+def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables) -> None:
     """The mark was lost on the way from the post to the document; who reads the document alone
     sees the author's own paragraph."""
     rows = tables.read("instruction_dataset", "ada")
@@ -146,7 +146,7 @@ def test_an_answer_in_words_that_its_post_quotes_is_refused(graph: Graph, tables
 
 
 @pytest.mark.parametrize("asked", ["What do you think?", ""], ids=["constant", "empty"])
-def test_one_question_for_all_is_refused(graph: Graph, tables: Tables, asked: str) -> None:
+def test_a_constant_question_fails_the_check(graph: Graph, tables: Tables, asked: str) -> None:
     rows = tables.read("instruction_dataset", "ada")
     checks = graph.checks_of(tables, rows.with_columns(pl.lit(asked).alias("question")))
     assert not checks["no_leakage_across_splits"]
@@ -154,9 +154,7 @@ def test_one_question_for_all_is_refused(graph: Graph, tables: Tables, asked: st
     assert checks["coverage"]
 
 
-def test_a_document_that_changed_sides_is_refused_also_when_it_is_drawn_so(
-    graph: Graph, tables: Tables
-) -> None:
+def test_a_document_that_changed_its_split_fails_the_check(graph: Graph, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada")
     document_id = rows.filter(pl.col("split") == "held_out")["document_id"][0]
     to_train = (
@@ -171,7 +169,7 @@ def test_a_document_that_changed_sides_is_refused_also_when_it_is_drawn_so(
         assert checks["no_leakage_across_splits"] is sound
 
 
-def test_a_short_post_is_a_sample_and_one_without_prose_a_reason(
+def test_short_posts_give_samples_and_posts_without_prose_a_reason(
     graph: Graph, tables: Tables
 ) -> None:
     toot = "The winch and the walrus are one and the same thing today"
@@ -190,9 +188,7 @@ def test_a_short_post_is_a_sample_and_one_without_prose_a_reason(
     assert found["with_samples"].value == 11
 
 
-def test_embeddings_that_are_behind_are_named(
-    home_with_embedder: Settings, embedder: Embedder
-) -> None:
+def test_outdated_embeddings_are_an_error(home_with_embedder: Settings, embedder: Embedder) -> None:
     tables = tables_of(home_with_embedder)
     clean(tables, documents(range(3)))
     with pytest.raises(TwinError, match="document_chunks"):

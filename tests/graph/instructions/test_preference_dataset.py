@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import Finished
-from tests.graph.instructions.told_traces import edit, told
+from tests.graph.instructions.recorded_traces import edit, write_traces
 from tests.materialized import instance_of, materialize_assets
 from tests.stored_rows import store_rows
 from twin_assets.instructions import preference_dataset
@@ -65,7 +65,7 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
         if len(by_post := {post_of[name]: name for name in names}) > 1
     )
     missing_chunk = "no-such-chunk"
-    told(
+    write_traces(
         tables,
         [
             edit("The lantern says that the tide is in.", chunk_ids=shown),
@@ -101,7 +101,7 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
     ],
     ids=["vote", "comparison"],
 )
-def test_a_low_vote_puts_the_authors_passage_over_the_answer(
+def test_a_low_vote_prefers_the_authors_passage(
     low: dict[str, Any], high: dict[str, Any], twelve: Finished, tables: Tables
 ) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'")
@@ -109,7 +109,7 @@ def test_a_low_vote_puts_the_authors_passage_over_the_answer(
     other_chunk = samples.filter(pl.col("document_id") != sample["document_id"])["chunk_id"][0]
     voted = {"question": sample["question"], "chunk_ids": [other_chunk, sample["chunk_id"]]} | low
     edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
-    told(tables, [voted, *edits, voted | high])
+    write_traces(tables, [voted, *edits, voted | high])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
     (row,) = tables.read("preference_dataset", "ada", where="source = 'vote'").to_dicts()
     assert row["chosen"] == sample["answer"].strip()
@@ -120,28 +120,28 @@ def test_a_low_vote_puts_the_authors_passage_over_the_answer(
     assert row["context_chunk_ids"] == [other_chunk]
     assert row["chosen"] not in row["messages"][-1]["content"]
 
-    told(tables, [voted, *edits[:18]])  # one of 19 is more than 5 %
+    write_traces(tables, [voted, *edits[:18]])  # one of 19 is more than 5 %
     metadata = materialize()
     assert metadata["sources"] == {"edit": 18}
     assert metadata["left_out"] == {"too_many_of_a_reader": 1}
 
 
-def test_what_is_held_out_is_not_trained_on(twelve: Finished, tables: Tables) -> None:
+def test_pairs_with_held_out_text_are_left_out(twelve: Finished, tables: Tables) -> None:
     held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
-    told(tables, [edit("As I said.", question=held_out["question"]), edit(held_out["answer"])])
+    write_traces(
+        tables, [edit("As I said.", question=held_out["question"]), edit(held_out["answer"])]
+    )
     metadata = materialize()
     assert metadata["dagster/row_count"] == 0
     assert metadata["left_out"] == {"held_out_question": 1, "held_out_text": 1}
 
 
-def test_a_passage_of_a_post_that_is_held_out_is_left_out_of_the_prompt(
-    twelve: Finished, tables: Tables
-) -> None:
+def test_passages_of_held_out_posts_are_not_in_the_prompt(twelve: Finished, tables: Tables) -> None:
     samples = tables.read("instruction_dataset", "ada")
     held_out, training = (
         samples.filter(pl.col("split") == split)["chunk_id"][0] for split in ("held_out", "train")
     )
-    told(tables, [edit("The tide is in.", chunk_ids=[held_out, training])])
+    write_traces(tables, [edit("The tide is in.", chunk_ids=[held_out, training])])
     assert materialize()["sources"] == {"edit": 1}
     (row,) = tables.read("preference_dataset", "ada").to_dicts()
     assert row["context_chunk_ids"] == [training]
@@ -162,7 +162,7 @@ def written_by_hand(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
     return checks_of(run(by_hand))
 
 
-def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Tables) -> None:
+def test_every_check_fails_on_violating_pairs(twelve: Finished, tables: Tables) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'").to_dicts()
     low = {
         "question": samples[0]["question"],
@@ -173,7 +173,7 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
     }
     strangers = edit("A stranger's words.", role="reader")
     edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
-    told(tables, [low, *edits, strangers])
+    write_traces(tables, [low, *edits, strangers])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
     good = tables.read("preference_dataset", "ada")
     is_vote = pl.col("source") == "vote"
@@ -221,7 +221,7 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
 
 
 def test_no_text_reaches_the_event_log(twelve: Finished, tables: Tables) -> None:
-    told(tables, [edit("The lantern says that the tide is in.")])
+    write_traces(tables, [edit("The lantern says that the tide is in.")])
     result = run(preference_dataset.preference_dataset)
     assert result.success
     assert "tide" not in "".join(str(event) for event in result.all_events)

@@ -28,9 +28,7 @@ def build_samples(question: str) -> pl.DataFrame:
     ).with_columns(question=pl.lit(question))
 
 
-def test_posts_are_ranked_and_what_was_measured_is_not_measured_again(
-    ready: Retriever, tables: Tables
-) -> None:
+def test_ranks_are_measured_once(ready: Retriever, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
     question = " ".join(rows["answer"][0].split()[:40])
     first = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
@@ -47,7 +45,7 @@ def test_posts_are_ranked_and_what_was_measured_is_not_measured_again(
     assert not result.vectors
 
 
-def test_a_known_vector_finds_what_the_question_finds(ready: Retriever, twelve: Finished) -> None:
+def test_a_stored_vector_finds_the_same_passages(ready: Retriever, twelve: Finished) -> None:
     question = "What can you tell me about the harbour?"
     vector = ready.embed_questions([question])[0]
     queries = [RetrievalQuery(question, vector=vector), RetrievalQuery(question)]
@@ -64,7 +62,7 @@ def test_a_known_vector_finds_what_the_question_finds(ready: Retriever, twelve: 
     ]
 
 
-def test_a_question_that_loses_its_post_becomes_a_continuation(
+def test_a_question_that_does_not_find_its_post_is_replaced(
     ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tables.read("instruction_dataset", "ada").sort("sample_id")
@@ -80,7 +78,7 @@ def test_a_question_that_loses_its_post_becomes_a_continuation(
         assert answer.startswith(opening)
 
 
-def test_a_post_without_passages_is_named(ready: Retriever, tables: Tables) -> None:
+def test_a_post_without_passages_is_reported(ready: Retriever, tables: Tables) -> None:
     strange = build_samples("Why?").with_columns(document_id=pl.lit("doc-999"))
     with pytest.raises(TwinError, match="no passages from 1 posts"):
         round_trip.update_ranks(tables, "ada", strange, retriever=ready)

@@ -74,7 +74,7 @@ def sources(tables: Tables) -> Counter[str]:
     return Counter(source.split(":")[0] for source in rows["instruction_source"])
 
 
-def test_a_teacher_writes_the_question_and_never_the_answer(
+def test_a_teacher_writes_only_questions(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     by_template = tables.read("instruction_dataset", "ada")
@@ -102,7 +102,7 @@ def test_a_teacher_writes_the_question_and_never_the_answer(
     assert tables.read("instruction_dataset", "ada").equals(by_template)
 
 
-def test_only_what_was_edited_is_asked_about_again(
+def test_only_edited_passages_are_requested_again(
     ready: Retriever, tables: Tables, server: TeacherServer, graph: Graph
 ) -> None:
     building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
@@ -134,7 +134,7 @@ BAD = {
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_each_bad_reply_loses_one_sample(
+def test_a_bad_reply_affects_one_sample(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     answers = tables.read("instruction_dataset", "ada", columns=["answer"])["answer"].to_list()
@@ -180,7 +180,7 @@ def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: Teac
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_a_budget_is_never_passed(
+def test_the_budget_is_never_exceeded(
     ready: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
@@ -207,7 +207,7 @@ def test_a_budget_is_never_passed(
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State) -> None:
+def test_unusable_replies_are_paid_too(server: TeacherServer, state: State) -> None:
     budget = budget_of(state, 1.0)
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
     server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
@@ -222,7 +222,9 @@ def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State
     assert budget.remaining_usd() == pytest.approx(1.0 - empty.usd - late.usd)
 
 
-def test_money_needs_a_budget_and_a_budget_a_price(server: TeacherServer, state: State) -> None:
+def test_a_priced_teacher_needs_a_budget_and_a_budget_a_price(
+    server: TeacherServer, state: State
+) -> None:
     prompts = [TeacherPrompt("Granite", "The quarry gave the town its granite.")]
     with pytest.raises(TwinError, match="TWIN_TEACHER_BUDGET_PER_MONTH"):
         teacher(PRICED).ask(prompts)
@@ -234,7 +236,7 @@ def test_money_needs_a_budget_and_a_budget_a_price(server: TeacherServer, state:
 
 @pytest.mark.drawn(3, of="teachers that fail")
 @pytest.mark.parametrize(("status", "requests"), [("401", 4), ("404", 4), ("500", 36)])
-def test_a_teacher_that_refuses_all_is_left_soon(
+def test_a_teacher_that_refuses_every_request_is_abandoned(
     ready: Retriever, tables: Tables, server: TeacherServer, status: str, requests: int
 ) -> None:
     server.behaviour = lambda _passage, _times: status
@@ -247,7 +249,7 @@ def test_a_teacher_that_refuses_all_is_left_soon(
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_a_teacher_whose_replies_are_all_of_no_use_is_left_soon(
+def test_a_teacher_with_only_unusable_replies_is_abandoned(
     ready: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
     """As one that spends the tokens of its reply on thinking: each sample is paid three times."""
@@ -264,7 +266,7 @@ def test_a_teacher_whose_replies_are_all_of_no_use_is_left_soon(
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_what_was_written_before_it_broke_is_kept(
+def test_questions_written_before_a_failure_are_kept(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     server.behaviour = lambda _passage, _times: "500" if len(server.asked) > 30 else served.OK
@@ -280,7 +282,7 @@ def test_what_was_written_before_it_broke_is_kept(
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_a_teacher_that_cannot_be_reached_is_named(
+def test_an_unreachable_teacher_is_named(
     ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
@@ -299,9 +301,7 @@ building.update_dataset(tables_of(load_settings()), ADA, retriever=None, teacher
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
-def test_a_killed_run_goes_on_where_it_was(
-    ready: Retriever, tables: Tables, server: TeacherServer
-) -> None:
+def test_a_killed_run_is_resumed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
     def slowly(_passage: str, _times: int) -> str:
         time.sleep(0.05)
         return served.OK
@@ -326,7 +326,7 @@ def test_a_killed_run_goes_on_where_it_was(
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_another_teacher_is_a_reason_to_train(
+def test_another_teacher_leaves_questions_pending(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height

@@ -122,7 +122,7 @@ def test_the_reference_path_is_prepared_beside_the_other(
 
 
 @pytest.mark.drawn(1, of="embedding engines")
-def test_beside_a_graphics_card_what_is_much_is_computed_by_it(
+def test_large_batches_are_computed_by_a_graphics_card(
     home_with_embedder: Settings, original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The card is named and not there: torch computes on the processor what it would get."""
@@ -212,7 +212,7 @@ def test_vectors_are_unit_float32(embedder: Embedder) -> None:
     assert embedder.embed([]).shape == (0, embedder.dimension)
 
 
-def test_the_end_of_a_text_beyond_the_limit_still_counts(embedder: Embedder) -> None:
+def test_text_beyond_the_token_limit_affects_the_vector(embedder: Embedder) -> None:
     long = "The tide tables were printed every winter in the harbour office. " * 30
     assert embedder.count_tokens([long])[0] > embedder.token_limit
     with_end = long + "Suddenly everything is about garbage collection in Lisp. " * 8
@@ -232,7 +232,7 @@ def test_the_tokenizer_counts_what_the_model_reads(home_with_embedder: Settings)
     assert [text[start:end] for start, end in encoding.offsets] == ["Don", "'", "t", "panic", "."]
 
 
-def test_an_embedder_that_was_not_prepared_says_how(home: Settings) -> None:
+def test_an_unprepared_embedder_is_an_error_with_advice(home: Settings) -> None:
     with pytest.raises(TwinError, match=r"twin_resources\.models\.embedder prepare"):
         load_embedder(home)
 
@@ -249,7 +249,7 @@ def test_a_newer_folder_is_refused(home_with_embedder: Settings) -> None:
         load_embedder(home_with_embedder)
 
 
-def test_openvino_refuses_layers_that_it_would_leave_out(home: Settings, tmp_path: Path) -> None:
+def test_openvino_refuses_unsupported_layers(home: Settings, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text(
@@ -300,7 +300,7 @@ def test_a_converted_model_without_a_vector_for_each_token_is_refused_at_once(
         OpenVinoEngine(tmp_path, threads=1)
 
 
-def test_a_folder_is_prepared_with_its_own_weights_and_limit(
+def test_a_model_folder_is_prepared_with_its_weights_and_limit(
     home_with_embedder: Settings, tmp_path: Path
 ) -> None:
     """A model of one's own: first-token pooling, a shorter limit, no card."""

@@ -148,7 +148,7 @@ def as_before_titles(tables: Tables, home: Settings) -> None:
         )
 
 
-def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date(
+def test_tables_of_the_release_without_titles_are_searched_and_updated(
     materialize: Materialize, tables: Tables, home_with_embedder: Settings
 ) -> None:
     posts = {"a": ("Salt marsh", CLOCK), "b": ("Boat", BOAT)}
@@ -175,7 +175,7 @@ def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date
     assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 
-def test_chunks_of_the_release_before_are_searched_and_cut_anew(
+def test_longer_chunks_of_an_older_release_are_searched_and_cut_again(
     materialize: Materialize, tables: Tables, home_with_embedder: Settings
 ) -> None:
     """They were as long as the embedder reads, 256 tokens."""
@@ -212,16 +212,6 @@ def test_chunks_of_the_release_before_are_searched_and_cut_anew(
     assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 
-def test_another_embedder_names_chunks_anew() -> None:
+def test_chunk_ids_depend_on_the_embedder() -> None:
     first, second = (chunking.content_hash("some text", f"revision-{n}") for n in (1, 2))
     assert first != second
-
-
-def test_what_is_written_is_found(
-    materialize: Materialize, tables: Tables, home_with_embedder: Settings
-) -> None:
-    materialize({"a": ("Clock", CLOCK), "b": ("Boat", BOAT)})
-    result = Retriever(tables.base_uri, load_embedder(home_with_embedder)).retrieve(
-        "ada", "Which boat is older than its pier?"
-    )
-    assert result.passages[0].document_id == "b"

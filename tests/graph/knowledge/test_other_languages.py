@@ -94,7 +94,7 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings,
 
 
 @pytest.mark.drawn(1, of="embedding engines")
-def test_its_vectors_are_those_of_the_package(german: tuple[Settings, Embedder]) -> None:
+def test_vectors_equal_those_of_the_package(german: tuple[Settings, Embedder]) -> None:
     _, embedder = german
     package = E5(num_threads=1)
     texts = [*ASKED, *POSTS.values(), "ﬁve ½  two spaces", ""]

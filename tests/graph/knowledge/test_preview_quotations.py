@@ -51,7 +51,7 @@ def test_a_question_is_answered_by_a_sentence_of_the_post_that_it_is_about(
     assert texts["Bread in winter"] in BREAD
 
 
-def test_of_many_questions_those_are_shown_that_a_sentence_answers(embedder: Embedder) -> None:
+def test_questions_that_a_sentence_answers_are_shown(embedder: Embedder) -> None:
     letter = "My aunt wrote to me about her garden in the spring. The letter was four pages long."
     [quotation] = choose_preview_quotations(
         posts(("What the dust is made of", letter), ("Carrying a clock", CLOCK)),
@@ -62,9 +62,7 @@ def test_of_many_questions_those_are_shown_that_a_sentence_answers(embedder: Emb
     assert (quotation.heading, quotation.title) == ("How do I carry a clock?", "Carrying a clock")
 
 
-def test_a_sentence_of_two_words_is_not_shown_where_a_longer_one_stands_beside_it(
-    embedder: Embedder,
-) -> None:
+def test_a_short_sentence_is_replaced_by_a_longer_neighbour(embedder: Embedder) -> None:
     text = "It ticks. The clock that was carried upright goes on as if nothing had happened to it."
     [quotation] = choose_preview_quotations(
         posts(("It ticks", text)), ["Does it tick? It ticks."], embedder, count=3
@@ -72,9 +70,7 @@ def test_a_sentence_of_two_words_is_not_shown_where_a_longer_one_stands_beside_i
     assert quotation.text.startswith("The clock that was carried")
 
 
-def test_a_title_that_makes_no_question_is_shown_as_a_topic_of_its_own_post(
-    embedder: Embedder,
-) -> None:
+def test_a_title_that_is_no_question_becomes_a_topic(embedder: Embedder) -> None:
     [quotation] = choose_preview_quotations(
         posts(("The pendulum", BREAD), ("Winter", CLOCK)),
         ["Can you tell me more about “The pendulum”?"],
@@ -85,9 +81,7 @@ def test_a_title_that_makes_no_question_is_shown_as_a_topic_of_its_own_post(
     assert quotation.text in BREAD
 
 
-def test_a_sentence_that_rests_on_the_one_before_is_not_shown_where_another_stands_alone(
-    embedder: Embedder,
-) -> None:
+def test_independent_sentences_are_preferred(embedder: Embedder) -> None:
     text = (
         "It carries the clock and the pendulum of the clock upright. "
         "A carter takes the weights out before the journey begins."
@@ -98,7 +92,7 @@ def test_a_sentence_that_rests_on_the_one_before_is_not_shown_where_another_stan
     assert quotation.text.startswith("A carter")
 
 
-def test_the_same_words_are_shown_once_and_long_posts_are_read_in_part(embedder: Embedder) -> None:
+def test_equal_sentences_are_shown_once_and_long_posts_are_truncated(embedder: Embedder) -> None:
     quotations = choose_preview_quotations(
         posts(("Clocks", f"{CLOCK}\n\n{'x' * MAX_POST_CHARACTERS}\n\nThe end is never read here.")),
         ["How do I carry a clock?", "How is a clock carried?"],

@@ -32,7 +32,7 @@ def import_source(
     return read_rows(frame, inventory), count_changes(frame, stored_columns)
 
 
-def test_posts_under_a_prefix_come_change_and_go(bucket: Bucket, tmp_path: Path) -> None:
+def test_posts_under_a_prefix_are_added_changed_and_deleted(bucket: Bucket, tmp_path: Path) -> None:
     source = f"s3://{bucket.name}/blog"
     bucket.put("blog/_config.yml", "timezone: America/New_York\nurl: https://example.org\n")
     bucket.put("blog/_posts/2020-07-01-a.md", f"# A\n\n{SENTENCE}")
@@ -54,9 +54,7 @@ def test_posts_under_a_prefix_come_change_and_go(bucket: Bucket, tmp_path: Path)
     assert import_source(source, tmp_path, second)[1] == {"added": 0, "edited": 0, "deleted": 0}
 
 
-def test_an_object_that_changes_between_list_and_read_is_tried_again(
-    bucket: Bucket, tmp_path: Path
-) -> None:
+def test_an_object_changed_between_list_and_read_is_retried(bucket: Bucket, tmp_path: Path) -> None:
     source = f"s3://{bucket.name}"
     bucket.put("a.md", f"# A\n\n{SENTENCE}")
     inventory = take_inventory([source], scratch=tmp_path)
@@ -76,9 +74,7 @@ def test_an_export_in_a_bucket_is_read(bucket: Bucket, tmp_path: Path) -> None:
     assert by_name.equals(rows)
 
 
-def test_an_empty_prefix_and_a_missing_bucket_are_errors_and_no_deletion(
-    bucket: Bucket, tmp_path: Path
-) -> None:
+def test_an_empty_prefix_and_a_missing_bucket_are_errors(bucket: Bucket, tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="no post in a supported format"):
         import_source(f"s3://{bucket.name}/nothing", tmp_path)
     with pytest.raises(TwinError, match="NoSuchBucket"):

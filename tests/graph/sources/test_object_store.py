@@ -57,7 +57,7 @@ def test_an_object_is_read_as_it_was_listed(bucket: Bucket) -> None:
         read_object(source, listed)
 
 
-def test_a_client_serves_many_reads_and_another_environment_has_its_own(
+def test_a_client_is_shared_within_an_environment(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clients: list[Any] = []
@@ -104,7 +104,7 @@ def test_fingerprints_follow_the_objects(bucket: Bucket) -> None:
     assert len({before, edited, fingerprint([listing])}) == 3
 
 
-def test_an_empty_prefix_and_an_unreachable_one_are_told_apart(
+def test_empty_and_unreachable_prefixes_give_different_errors(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SourceNotFoundError):

@@ -29,9 +29,7 @@ def test_models_are_sorted_and_list_their_inputs(write_project: WriteProject) ->
     assert project.macro_files == ("macros/sums.sql",)
 
 
-def test_the_code_version_depends_on_text_macros_and_variables(
-    write_project: WriteProject,
-) -> None:
+def test_the_code_version_depends_on_text_macros_and_variables(write_project: WriteProject) -> None:
     def read_codes(files: dict[str, str]) -> tuple[str, ...]:
         return tuple(model.code for model in read_project(write_project(files)).models)
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.front_matter import (
     BrokenFrontMatterError,
     get_text_field,
@@ -15,7 +16,6 @@ from twin_assets.corpus.importers.front_matter import (
     parse_datetime,
     split_front_matter,
 )
-from twin_assets.corpus.importers.said_authors import read_byline
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
 
 

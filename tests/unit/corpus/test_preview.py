@@ -91,7 +91,7 @@ def test_every_reason_to_drop_a_file_has_advice() -> None:
     """The reasons are collected from the source of the modules that give them."""
     reasons = {"duplicate", "near_duplicate", "foreign_byline", "too_short", "no_text", "draft"}
     reasons |= {f"breaks_{claim}" for claim in CLAIMS}
-    for module in ("posts", "post_head", "others_texts", "publication", "visibility_rules"):
+    for module in ("posts", "post_head", "conversations", "publication", "visibility_rules"):
         source = Path(importing.__file__).parent / "importers" / f"{module}.py"
         pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
         reasons |= set(re.findall(pattern, source.read_text()))

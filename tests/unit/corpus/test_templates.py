@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.corpus.importers.code_regions import code_regions
+from twin_assets.corpus.importers.code_regions import split_code_regions
 from twin_assets.corpus.importers.hugo_shortcodes import remove_shortcodes
 from twin_assets.corpus.importers.jekyll_liquid import remove_liquid
 
@@ -109,7 +109,7 @@ PIECES = st.lists(
 
 @given(PIECES, st.sampled_from(["markdown", "html"]))
 def test_regions_cover_the_text(text: str, markup: str) -> None:
-    assert "".join(part for part, _ in code_regions(text, markup=markup)) == text
+    assert "".join(part for part, _ in split_code_regions(text, markup=markup)) == text
 
 
 @given(PIECES, st.sampled_from(["markdown", "html"]))

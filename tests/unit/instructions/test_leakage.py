@@ -23,8 +23,8 @@ from twin_assets.instructions.similar_keys import sketch
 CHUNKS = pl.DataFrame({"chunk_id": ["a-1", "b-1", "c-1"], "document_id": ["a", "b", "c"]})
 
 
-def build_row(
-    sample: str, document: str, split: str, question: str, context: str = "", **fields: Any
+def sample(
+    sample_id: str, document: str, split: str, question: str, context: str = "", **fields: Any
 ) -> Any:
     messages = [
         {"role": "system", "content": "You answer."},
@@ -32,20 +32,20 @@ def build_row(
         {"role": "assistant", "content": "An answer."},
     ]
     return {
-        "sample_id": sample,
+        "sample_id": sample_id,
         "document_id": document,
         "split": split,
         "question": question,
-        "answer": f"The answer {sample}.",
+        "answer": f"The answer {sample_id}.",
         "messages": messages,
         "context_chunk_ids": [],
     } | fields
 
 
 CLEAN = [
-    build_row("1", "a", "train", "How do tides and harbours go together?"),
-    build_row("2", "a", "train", "Why does copper come up in “Roofs”?"),
-    build_row("3", "b", "held_out", "What is your point about violins in “Music”?"),
+    sample("1", "a", "train", "How do tides and harbours go together?"),
+    sample("2", "a", "train", "Why does copper come up in “Roofs”?"),
+    sample("3", "b", "held_out", "What is your point about violins in “Music”?"),
 ]
 
 
@@ -60,25 +60,14 @@ def test_a_clean_dataset_leaks_nothing() -> None:
 @pytest.mark.parametrize(
     ("count", "leak"),
     [
-        ("documents", build_row("9", "b", "train", "Who tunes the piano before a concert?")),
-        (
-            "same_prompt",
-            build_row("9", "c", "train", "What is your point about VIOLINS in 'Music'?"),
-        ),
-        (
-            "same_answer",
-            build_row("9", "c", "train", "Who mends lanterns?", answer="the ANSWER  3"),
-        ),
-        ("same_question", build_row("9", "a", "train", "how do tides and harbours go together")),
-        (
-            "near_question",
-            build_row("9", "c", "train", "What is your point on violins in “Music”?"),
-        ),
+        ("documents", sample("9", "b", "train", "Who tunes the piano before a concert?")),
+        ("same_prompt", sample("9", "c", "train", "What is your point about VIOLINS in 'Music'?")),
+        ("same_answer", sample("9", "c", "train", "Who mends lanterns?", answer="the ANSWER  3")),
+        ("same_question", sample("9", "a", "train", "how do tides and harbours go together")),
+        ("near_question", sample("9", "c", "train", "What is your point on violins in “Music”?")),
         (
             "held_out_shown",
-            build_row(
-                "9", "c", "train", "Who mends lanterns here?", context_chunk_ids=["c-1", "b-1"]
-            ),
+            sample("9", "c", "train", "Who mends lanterns here?", context_chunk_ids=["c-1", "b-1"]),
         ),
     ],
 )
@@ -88,43 +77,31 @@ def test_each_leak_is_counted(count: str, leak: Any) -> None:
     assert not measure_leaks(pl.DataFrame([*CLEAN, leak]), CHUNKS).is_clean
 
 
-def build_words(name: str, count: int) -> str:
+def words(name: str, count: int) -> str:
     return " ".join(f"{name}{number}" for number in range(count))
 
 
 @pytest.mark.parametrize(
     ("train", "leaks_now"),
     [
-        (f"{build_words('before', 60)} {build_words('held', 40)} {build_words('after', 60)}", 1),
-        (
-            f"{build_words('before', 90)} {build_words('held', 13)} {build_words('after', 60)}",
-            0,
-        ),  # 6 of 33 runs
-        (
-            f"{build_words('before', 90)} {build_words('held', 14)} {build_words('after', 60)}",
-            1,
-        ),  # 7 of 33
+        (f"{words('before', 60)} {words('held', 40)} {words('after', 60)}", 1),
+        (f"{words('before', 90)} {words('held', 13)} {words('after', 60)}", 0),  # 6 of 33 runs
+        (f"{words('before', 90)} {words('held', 14)} {words('after', 60)}", 1),  # 7 of 33
     ],
 )
 def test_a_held_out_answer_inside_a_training_answer_is_a_leak(train: str, leaks_now: int) -> None:
     """The whole texts have a Jaccard similarity of only 0.25."""
-    held_out = build_row(
-        "9", "b", "held_out", "Where did the orchard end?", answer=build_words("held", 40)
-    )
-    trained = build_row("8", "c", "train", "Who mends lanterns?", answer=train)
+    held_out = sample("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
+    trained = sample("8", "c", "train", "Who mends lanterns?", answer=train)
     assert count_leaks(held_out, trained)["held_out_contained"] == leaks_now
     assert count_leaks(held_out, trained | {"split": "left_out"})["held_out_contained"] == 0
 
 
 def test_pieces_in_several_training_answers_are_one_leak() -> None:
-    held_out = build_row(
-        "9", "b", "held_out", "Where did the orchard end?", answer=build_words("held", 40)
-    )
-    text = build_words("held", 40).split()
+    held_out = sample("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
+    text = words("held", 40).split()
     pieces = [
-        build_row(
-            f"p{n}", "c", "train", f"Who mends {n} lanterns?", answer=" ".join(text[n : n + 12])
-        )
+        sample(f"p{n}", "c", "train", f"Who mends {n} lanterns?", answer=" ".join(text[n : n + 12]))
         for n in (0, 14, 28)
     ]
     assert count_leaks(held_out, *pieces)["held_out_contained"] == 1
@@ -133,8 +110,8 @@ def test_pieces_in_several_training_answers_are_one_leak() -> None:
 
 def test_similar_prompts_are_counted() -> None:
     context = " ".join(f"word{number}" for number in range(300))
-    train = build_row("8", "c", "train", "Who mends lanterns in the old harbour?", context)
-    held_out = build_row("9", "b", "held_out", "Where did the orchard end before the war?", context)
+    train = sample("8", "c", "train", "Who mends lanterns in the old harbour?", context)
+    held_out = sample("9", "b", "held_out", "Where did the orchard end before the war?", context)
     assert count_leaks(train, held_out)["near_prompt"] == 1
     assert count_leaks(train, held_out | {"split": "left_out"})["near_prompt"] == 0
 
@@ -142,7 +119,7 @@ def test_similar_prompts_are_counted() -> None:
 ANSWER = " ".join(f"answer{number}" for number in range(80))
 
 
-def build_candidate(
+def candidate(
     sample: str, split: str, question: str, answer: str, year: int = 2020
 ) -> LeakCandidate:
     answer_sketch = sketch(shingles(answer, width=5), size=ANSWER_SKETCH_SIZE)
@@ -156,10 +133,8 @@ def build_candidate(
     )
 
 
-TRAIN = build_candidate(
-    "t", "train", "How do tides and harbours go together?", "one two three four five"
-)
-HELD_OUT = build_candidate("h", "held_out", "What is your point about violins in “Music”?", ANSWER)
+TRAIN = candidate("t", "train", "How do tides and harbours go together?", "one two three four five")
+HELD_OUT = candidate("h", "held_out", "What is your point about violins in “Music”?", ANSWER)
 
 
 def test_nothing_is_left_out_without_a_reason() -> None:
@@ -171,37 +146,26 @@ def test_the_training_sample_of_a_leak_is_left_out() -> None:
         TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?"
     )
     assert find_left_out([near_copy, TRAIN, HELD_OUT]) == {"n"}
-    repeats = build_candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
+    repeats = candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
     assert find_left_out([repeats, TRAIN, HELD_OUT]) == {"r"}
     same = replace(TRAIN, sample_id="s", question=HELD_OUT.question.upper())
     assert find_left_out([same, TRAIN, HELD_OUT]) == {"s"}
 
 
 def test_a_training_sample_containing_a_held_out_answer_is_left_out() -> None:
-    held_out = build_candidate(
-        "h", "held_out", "Where did the orchard end?", build_words("held", 40)
-    )
-    long_answer = (
-        f"{build_words('before', 60)} {build_words('held', 40)} {build_words('after', 60)}"
-    )
-    holder = build_candidate("w", "train", "Who mends lanterns?", long_answer)
+    held_out = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
+    long_answer = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
+    holder = candidate("w", "train", "Who mends lanterns?", long_answer)
     assert find_left_out([holder, TRAIN, held_out]) == {"w"}
-    little = build_candidate(
-        "l", "train", "Who mends lanterns?", build_words("held", 13) + build_words("x", 60)
-    )
+    little = candidate("l", "train", "Who mends lanterns?", words("held", 13) + words("x", 60))
     assert find_left_out([little, TRAIN, held_out]) == set()
 
 
 def test_a_repeated_formula_leaves_out_the_held_out_sample() -> None:
-    held_out = build_candidate(
-        "h", "held_out", "Where did the orchard end?", build_words("form", 40)
-    )
+    held_out = candidate("h", "held_out", "Where did the orchard end?", words("form", 40))
     training = [
-        build_candidate(
-            f"t{n}",
-            "train",
-            f"Who {n}s lanterns?",
-            f"{build_words('form', 40)} {build_words(f'n{n}x', 99)}",
+        candidate(
+            f"t{n}", "train", f"Who {n}s lanterns?", f"{words('form', 40)} {words(f'n{n}x', 99)}"
         )
         for n in range(MAX_LEFT_OUT_PER_SAMPLE + 1)
     ]

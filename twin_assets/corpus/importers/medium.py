@@ -87,7 +87,7 @@ def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRec
     url = str(canonical_link.get("href") or "") if canonical_link is not None else ""
     return ExportRecord(
         source=NAME,
-        source_id=_identifier(name, url),
+        source_id=_find_identifier(name, url),
         url=url,
         author=_element_text(author_element),
         byline="p-author" if _element_text(author_element) else "",
@@ -116,7 +116,7 @@ def _is_response(tree: Any, body: Any, *, title: str) -> bool:
     return title_is_excerpt and len(text.split()) <= _MAX_RESPONSE_WORDS
 
 
-def _identifier(name: str, url: str) -> str:
+def _find_identifier(name: str, url: str) -> str:
     for candidate in (name, url):
         if match := _IDENTIFIER.search(candidate):
             return match[1]

@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.platform_rows import (
-    FEED_HEAD,
-    RSS_TAIL,
-    feed_content,
-    feed_entry,
-)
+from tests.unit.corpus.importers.platform_rows import FEED_HEAD, RSS_TAIL, feed_content, feed_entry
 from tests.unit.corpus.importers.reading import ExportContents, read_export
 from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import feed

@@ -9,12 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.corpus.importers.platform_rows import (
-    ACCOUNT,
-    FOLLOWERS,
-    PUBLIC,
-    create,
-)
+from tests.unit.corpus.importers.platform_rows import ACCOUNT, FOLLOWERS, PUBLIC, create
 from tests.unit.corpus.importers.reading import ExportContents, read_export
 from tests.unit.corpus.packing import write_folder, write_tar, write_zip
 from twin_assets.corpus.importers import mastodon

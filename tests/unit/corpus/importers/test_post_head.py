@@ -22,9 +22,9 @@ from tests.unit.corpus.importers.heads import (
     WORDS,
     build_post,
 )
+from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.posts import read_post
-from twin_assets.corpus.importers.said_authors import read_byline
 from twin_assets.corpus.importers.text_formats import is_readable
 from twin_assets.corpus.remediation import advice_for_reason
 
