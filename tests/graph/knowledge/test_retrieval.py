@@ -93,7 +93,7 @@ def find_documents(retriever: Retriever, question: str, **options: Any) -> list[
     return [passage.document_id for passage in result.passages]
 
 
-def test_meaning_and_words_both_find(retriever: Retriever) -> None:
+def test_posts_are_found_by_meaning_and_by_words(retriever: Retriever) -> None:
     assert find_documents(retriever, "Which birds come after the flood?", limit=1) == ["river"]
     assert find_documents(retriever, "Who is Bertha?", limit=1) == ["bread"]
     assert find_documents(retriever, "Is quicksort ever quadratic?", limit=1) == ["sort"]
@@ -129,7 +129,7 @@ def test_a_post_is_found_by_its_title(
     assert find_documents(changing, "How long is the wait in a queue?", limit=1) == ["queues"]
 
 
-def test_a_passage_carries_what_an_answer_cites(retriever: Retriever) -> None:
+def test_a_passage_has_the_fields_of_a_citation(retriever: Retriever) -> None:
     result = retriever.retrieve("ada", "Who is Bertha?", limit=2)
     best = result.passages[0]
     assert best.chunk_id == "bread-0"
@@ -142,7 +142,7 @@ def test_a_passage_carries_what_an_answer_cites(retriever: Retriever) -> None:
     assert result.vector.shape == (384,)
 
 
-def test_a_passage_tells_how_close_it_is_to_the_question(
+def test_a_passage_has_its_similarity_to_the_question(
     retriever: Retriever, embedder: Embedder
 ) -> None:
     question = "Who is Bertha?"
@@ -160,7 +160,7 @@ def test_a_passage_tells_how_close_it_is_to_the_question(
         assert passages["bread"].cosine == max(passage.cosine for passage in result.passages)
 
 
-def test_nothing_newer_and_nothing_excluded(retriever: Retriever) -> None:
+def test_newer_and_excluded_passages_are_omitted(retriever: Retriever) -> None:
     question = "Is quicksort ever quadratic?"
     assert find_documents(retriever, question)[0] == "sort"
     older = find_documents(
@@ -177,11 +177,11 @@ def test_a_post_without_a_date_may_be_newer(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
-    question = "Is merge sort quadratic?"
+    question, end = "Is merge sort quadratic?", datetime(2030, 1, 1, tzinfo=UTC)
     assert find_documents(changing, question)[0] == "undated"
-    assert "undated" not in find_documents(
-        changing, question, published_before=datetime(2030, 1, 1, tzinfo=UTC)
-    )
+    assert "undated" not in find_documents(changing, question, published_before=end)
+    [batched] = retrieve_repeated(changing, [RetrievalQuery(question, published_before=end)])
+    assert "undated" not in {passage.document_id for passage in batched.passages}
 
 
 def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedder) -> None:
@@ -194,7 +194,7 @@ def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedde
     assert retriever.retrieve("ada", "sort the heap", token_budget=3).passages == ()
 
 
-def test_another_authors_text_is_out_of_reach(
+def test_other_authors_texts_are_not_found(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "bob", {"secret": "The launch code is written under the bench."}, embedder)
@@ -233,7 +233,7 @@ def test_rows_that_no_index_holds_yet_are_found(
     assert find_documents(changing, "zymurgy", limit=1) == ["zymurgy"]
 
 
-def test_a_missing_table_is_a_reason_and_leaves_no_folder(
+def test_a_missing_table_gives_a_reason_and_creates_no_folder(
     tables: Tables, embedder: Embedder
 ) -> None:
     result = Retriever(tables.base_uri, embedder).retrieve("nobody", "Why?")
@@ -243,14 +243,14 @@ def test_a_missing_table_is_a_reason_and_leaves_no_folder(
     assert not (Path(tables.base_uri) / "nobody").exists()
 
 
-def test_a_table_that_comes_later_is_found(tables: Tables, embedder: Embedder) -> None:
+def test_a_table_created_later_is_found(tables: Tables, embedder: Embedder) -> None:
     retriever = Retriever(tables.base_uri, embedder)
     assert find_documents(retriever, "Who is Bertha?") == []
     store(tables, "ada", POSTS, embedder)
     assert find_documents(retriever, "Who is Bertha?", limit=1) == ["bread"]
 
 
-def test_a_table_that_was_made_anew_is_opened_again(
+def test_a_recreated_table_is_opened_again(
     changing: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
     import shutil
@@ -282,11 +282,11 @@ def test_vectors_of_another_embedder_are_not_searched(
 
 
 @pytest.mark.parametrize("question", ["", "???", "the", "a AND (b OR", 'say "Bertha', "naïve 李"])
-def test_any_question_is_a_question(retriever: Retriever, question: str) -> None:
+def test_any_text_is_a_valid_question(retriever: Retriever, question: str) -> None:
     assert len(find_documents(retriever, question, limit=10)) == len(POSTS)
 
 
-def test_many_questions_at_once_find_what_each_finds_alone(retriever: Retriever) -> None:
+def test_batched_questions_find_the_same_passages(retriever: Retriever) -> None:
     queries = [
         RetrievalQuery("Who is Bertha?"),
         RetrievalQuery(
@@ -319,19 +319,6 @@ def test_documents_can_be_left_out(retriever: Retriever) -> None:
     ]:
         assert result.passages
         assert "bread" not in {passage.document_id for passage in result.passages}
-
-
-def test_in_memory_an_undated_passage_may_be_newer_too(
-    changing: Retriever, tables: Tables, embedder: Embedder
-) -> None:
-    store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
-    late = RetrievalQuery(
-        "Is merge sort quadratic?", published_before=datetime(2030, 1, 1, tzinfo=UTC)
-    )
-    (dated,) = retrieve_repeated(changing, [late])
-    assert {"undated"}.isdisjoint(passage.document_id for passage in dated.passages)
-    (free,) = retrieve_repeated(changing, [RetrievalQuery("Is merge sort quadratic?")] * 2)[:1]
-    assert free.passages[0].document_id == "undated"
 
 
 def test_threads_may_share_a_retriever(retriever: Retriever) -> None:
@@ -376,7 +363,7 @@ def diary(embedder: Embedder) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_what_stands_beside_a_hit_is_shown_with_it(
+def test_neighbours_of_a_hit_are_shown(
     changing: Retriever,
     tables: Tables,
     embedder: Embedder,
@@ -410,7 +397,7 @@ def test_what_stands_beside_a_hit_is_shown_with_it(
     assert {"day0-0", "day1-0", "day2-0"} <= {*days}, "two hits at most, and their neighbours"
 
 
-def test_a_reranker_has_the_last_word(
+def test_the_reranker_decides_the_order(
     changing: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
     reranker = Reranker(cross_encoder(tmp_path / "reranker", {0: "score"}))
