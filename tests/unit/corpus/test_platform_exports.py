@@ -1,4 +1,4 @@
-"""Exports of LinkedIn, Medium and Substack: kept records, and reasons for the others."""
+"""Exports of LinkedIn, Medium and Substack: records records, and reasons for the others."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
 def read(
     name: str, files: Files, folder: Path, *, include: frozenset[str] = frozenset()
 ) -> tuple[list[ExportRecord], dict[str, int]]:
-    """Return the kept records and the reasons for the others, with the given opt-ins."""
+    """Return the records records and the reasons for the others, with the given opt-ins."""
     with open_archive(write_zip(files, folder / "export.zip")) as archive:
         outcomes = list(IMPORTERS[name].read(archive, include=include))
-    kept: list[ExportRecord] = []
+    records: list[ExportRecord] = []
     reasons: Counter[str] = Counter()
     for outcome in outcomes:
         if isinstance(outcome, Skipped):
@@ -45,8 +45,8 @@ def read(
         elif reason := exclusion_reason(outcome, include):
             reasons[reason] += 1
         else:
-            kept.append(outcome)
-    return kept, dict(reasons)
+            records.append(outcome)
+    return records, dict(reasons)
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -63,10 +63,10 @@ def test_an_export_below_a_folder_is_recognised(name: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_malformed_rows_and_pages_lose_no_other_post(name: str, tmp_path: Path) -> None:
-    kept, reasons = read(name, MALFORMED[name], tmp_path)
+    records, reasons = read(name, MALFORMED[name], tmp_path)
     assert reasons == MALFORMED_FOUND[name]
-    lost = 1 if name == "substack" else 0  # the post with the malformed row
-    assert len(kept) == KEPT[name] - lost
+    skipped_rows = 1 if name == "substack" else 0  # the post with the malformed row
+    assert len(records) == KEPT[name] - skipped_rows
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -84,21 +84,21 @@ def test_records_are_stable_unique_and_without_text_by_others(
 
 
 def test_a_share_has_text_time_and_address(tmp_path: Path) -> None:
-    kept, _ = read("linkedin", LINKEDIN, tmp_path)
-    shares = {record.created_at: record for record in kept if record.kind == "post"}
+    records, _ = read("linkedin", LINKEDIN, tmp_path)
+    shares = {record.created_at: record for record in records if record.kind == "post"}
     first = shares[datetime(2023, 5, 1, 12, 34, 56, 789_000, UTC)]
     assert first.text == f'{SENTENCE}\n\nHe said "mend it", and I did. #clocks'
     assert first.url.startswith("https://www.linkedin.com/feed/update/urn:li:share:")
     assert (first.author, first.byline, first.tags) == ("Ada Lovelace", "Profile.csv", ("clocks",))
-    by_first_word = {record.text.split(" ", maxsplit=1)[0]: record for record in kept}
+    by_first_word = {record.text.split(" ", maxsplit=1)[0]: record for record in records}
     assert by_first_word["Two"].text == f"Two lines,\nboth mine: {SENTENCE}"
     assert by_first_word["Two"].source_id.startswith("ugcPost:")
     assert by_first_word["It’s"].text == f"It’s a naïve clock. {SENTENCE}"
 
 
 def test_an_article_has_title_and_date_but_no_head_in_its_text(tmp_path: Path) -> None:
-    kept, _ = read("linkedin", LINKEDIN, tmp_path)
-    [article] = [record for record in kept if record.kind == "article"]
+    records, _ = read("linkedin", LINKEDIN, tmp_path)
+    [article] = [record for record in records if record.kind == "article"]
     assert article.source_id == "article:on-clocks-ada-lovelace"
     assert article.url == "https://www.linkedin.com/pulse/on-clocks-ada-lovelace"
     assert (article.title, article.markup) == ("On clocks", "html")
@@ -153,9 +153,9 @@ def test_a_medium_story_has_its_fields_and_only_its_own_text(tmp_path: Path) -> 
 
 def test_opt_ins_include_drafts_and_responses(tmp_path: Path) -> None:
     include = frozenset({"drafts", "replies"})
-    kept, reasons = read("medium", MEDIUM, tmp_path, include=include)
+    records, reasons = read("medium", MEDIUM, tmp_path, include=include)
     assert reasons == {}
-    assert {record.kind: record.visibility for record in kept} == {
+    assert {record.kind: record.visibility for record in records} == {
         "article": "public",
         "reply": "public",
         "draft": "private",
@@ -163,8 +163,8 @@ def test_opt_ins_include_drafts_and_responses(tmp_path: Path) -> None:
 
 
 def test_a_substack_post_ends_at_the_paywall(tmp_path: Path) -> None:
-    kept, _ = read("substack", SUBSTACK, tmp_path)
-    by_id = {record.source_id: record for record in kept}
+    records, _ = read("substack", SUBSTACK, tmp_path)
+    by_id = {record.source_id: record for record in records}
     assert set(by_id) == {"101", "103", "107"}
     assert (by_id["101"].title, by_id["101"].kind) == ("On clocks, again", "article")
     assert by_id["101"].created_at == datetime(2024, 3, 1, 10, tzinfo=UTC)
@@ -175,8 +175,10 @@ def test_a_substack_post_ends_at_the_paywall(tmp_path: Path) -> None:
 
 
 def test_opt_ins_include_paid_and_subscribers_posts(tmp_path: Path) -> None:
-    kept, reasons = read("substack", SUBSTACK, tmp_path, include=frozenset({"paid", "followers"}))
-    by_id = {record.source_id: record for record in kept}
+    records, reasons = read(
+        "substack", SUBSTACK, tmp_path, include=frozenset({"paid", "followers"})
+    )
+    by_id = {record.source_id: record for record in records}
     assert reasons == {"draft": 1, "no_text": 1}
     assert (by_id["102"].visibility, by_id["105"].visibility) == ("paid", "followers")
     assert "PAID WORDS" in by_id["103"].text

@@ -102,7 +102,7 @@ def test_bloggers_export(tmp_path: Path) -> None:
     kind = '<category scheme="http://schemas.google.com/g/2005#kind" term="{}#{}"/>'
     base = "http://schemas.google.com/blogger/2008/kind"
 
-    def one(number: int, word: str, more: str = "") -> str:
+    def write_entry(number: int, word: str, more: str = "") -> str:
         return (
             f"<entry><id>tag:blogger.com,1999:{number}</id>{kind.format(base, word)}{more}"
             f"<title>T</title><content type='html'>&lt;p&gt;words {number}&lt;/p&gt;</content>"
@@ -118,11 +118,11 @@ def test_bloggers_export(tmp_path: Path) -> None:
         "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'"
         " xmlns:blogger='http://schemas.google.com/blogger/2018'"
         " xmlns:app='http://purl.org/atom/app#'><title>B</title>"
-        + one(1, "post")
-        + one(2, "comment")
-        + one(3, "settings")
-        + one(4, "post", draft)
-        + one(5, "page")
+        + write_entry(1, "post")
+        + write_entry(2, "comment")
+        + write_entry(3, "settings")
+        + write_entry(4, "post", draft)
+        + write_entry(5, "page")
         + takeout
         + "</feed>"
     )

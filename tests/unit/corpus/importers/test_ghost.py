@@ -1,4 +1,4 @@
-"""Ghost exports: published posts, and nothing that members alone may read."""
+"""Ghost exports: published posts, without content for members only."""
 
 from __future__ import annotations
 

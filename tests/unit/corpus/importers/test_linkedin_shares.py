@@ -1,5 +1,4 @@
-"""Rows of `Shares.csv` that damage joined: who may read the first is not what the second
-says."""
+"""Damaged rows of `Shares.csv` never give a post the visibility of another row."""
 
 from __future__ import annotations
 
@@ -34,20 +33,19 @@ def read(text: str, folder: Path) -> ExportContents:
 
 
 def read_records(text: str, folder: Path) -> list[ExportRecord]:
-    """The same, of a file in which a post stands more than once."""
+    """Read the records of a file that may contain a post more than once."""
     with open_archive(write_folder({"Shares.csv": HEAD + text}, folder)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
     return [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
 
 
-def ends_of(row: str, upto: str) -> list[int]:
-    """Every place within a row up to the end of `upto`, from where its commentary begins."""
+def list_indexes(row: str, upto: str) -> list[int]:
+    """Return every index of a row from its commentary to the end of `upto`."""
     return list(range(row.index(',"') + 2, row.index(upto) + len(upto) + 1))
 
 
-@pytest.mark.parametrize("end", ends_of(FRIENDS, "CONNECTIONS")[::3])
-def test_a_piece_that_is_repeated_gives_no_friends_post_away(end: int, tmp_path: Path) -> None:
-    """Found by damage: 400 bytes many times over; the friends' post ran on into a public one."""
+@pytest.mark.parametrize("end", list_indexes(FRIENDS, "CONNECTIONS")[::3])
+def test_repeated_pieces_reveal_no_private_post(end: int, tmp_path: Path) -> None:
     for start in range(0, len(OPEN), 7):
         text = OPEN + FRIENDS[:end] + (OPEN[start:] + FRIENDS[:end]) * 3 + FRIENDS[end:]
         records = read_records(text + share(3, "The last."), tmp_path)
@@ -57,25 +55,25 @@ def test_a_piece_that_is_repeated_gives_no_friends_post_away(end: int, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "written",
+    "commentary",
     [
-        # a commentary that ends, and then the rest of another row
+        # a complete commentary, then the rest of another row
         '"SECRET."ttps://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A7059,"A clock."',
         '"SECRET."0391289856,"A clock."',
         '"SECRET."-01 12:34:56,https://www.linkedin.com/feed/update/urn:li:share:7,"A clock."',
-        # one that breaks off, and then another's
+        # a truncated commentary, then another
         '"SECRET for fr0391289856,"A clock."',
         '"SECRET for fr\n""\n"Second paragraph.',
         "SECRET for fr,,,CONNEA clock.",
-        # quotes of two writers
+        # two styles of quotes
         '"SECRET "bare" and ""doubled"" words."',
     ],
 )
-def test_a_row_in_doubt_is_malformed(written: str) -> None:
+def test_an_ambiguous_row_is_malformed(commentary: str) -> None:
     address = "https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A7"
-    assert list(iter_share_rows(f"{HEAD}2023-05-01 12:34:56,{address},{written},,,PUBLIC\n")) == [
-        None
-    ]
+    assert list(
+        iter_share_rows(f"{HEAD}2023-05-01 12:34:56,{address},{commentary},,,PUBLIC\n")
+    ) == [None]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +85,7 @@ def test_a_row_in_doubt_is_malformed(written: str) -> None:
         '"Yes" is what he said',
     ],
 )
-def test_quotes_and_addresses_of_prose_are_no_doubt(text: str, tmp_path: Path) -> None:
+def test_quotes_and_addresses_in_prose_are_not_ambiguous(text: str, tmp_path: Path) -> None:
     contents = read(share(1, text), tmp_path)
     assert contents.record.text == f"{text}\n\nSecond paragraph."
     assert not contents.skipped
@@ -135,7 +133,6 @@ def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])
 def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path: Path) -> None:
-    """LinkedIn writes a word in every row: without one a post is not known to be public."""
     folder = write_folder({"Shares.csv": HEAD + share(1, "SECRET words.", word) + OPEN}, tmp_path)
     contents = read_export(folder, linkedin.IMPORTER)
     assert contents.skipped == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
@@ -152,14 +149,14 @@ def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
 
 
 def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
-    """The column says `MEMBER_NETWORK` of it as of any other."""
+    """The column has `MEMBER_NETWORK` for every post of a group."""
     shares = OPEN.replace("share%3A", "groupPost%3A123-")
     [record] = read_records(shares, tmp_path)
     assert (record.source_id, record.visibility) == (f"groupPost:{(7 << 60) + 2}", "followers")
     assert exclusion_reason(record, frozenset()) == "followers"
 
 
-def test_words_in_mathematical_letters_are_words(tmp_path: Path) -> None:
+def test_mathematical_letters_become_plain_letters(tmp_path: Path) -> None:
     bold = "".join(chr(0x1D5D4 + ord(sign) - ord("A")) for sign in "CLOCKS")
     contents = read(
         share(4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"), tmp_path

@@ -1,4 +1,4 @@
-"""Mastodon archives: public posts alone, threads joined, no boosts, no messages."""
+"""Mastodon archives: public posts and joined threads, without boosts and messages."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_public_post(tmp_path: Path) -> None:
     assert (record.visibility, record.tags) == ("public", ("clocks",))
 
 
-def test_a_list_that_is_written_twice_has_no_phantom_row(tmp_path: Path) -> None:
+def test_a_repeated_list_adds_no_row(tmp_path: Path) -> None:
     files = outbox(create(2, "<p>Mine</p>"), create(3, "<p>And more</p>"))
     doubled = files["outbox.json"].replace('"orderedItems"', '"orderedItems": [], "orderedItems"')
     assert json.loads(doubled)["orderedItems"]
@@ -74,7 +74,7 @@ def test_non_public_posts_need_an_opt_in(
     assert read(files, tmp_path).reasons == {reason: 1}
     everything = ("followers", "private", "replies", "drafts", "paid")
     contents = read(files, tmp_path, *everything)
-    # A message to named people is part of their conversation: it is never read.
+    # A message to named people is never read.
     assert len(contents.records) == (1 if opt_in else 0)
 
 

@@ -1,4 +1,4 @@
-"""What reviewers wrote in a document is not the author's."""
+"""Comments and suggestions of reviewers are removed from documents."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ And wider.
 
 
 @pytest.mark.parametrize("page", [GOOGLE_PAGE, WORD_PAGE], ids=["Google Docs", "Word"])
-def test_comments_are_taken_out_of_a_page(page: str) -> None:
+def test_comments_are_removed_from_a_page(page: str) -> None:
     post = read_post(page.encode(), source_id="a.html")
     text = clean_html(post.text)
     assert text.split() == f"{WORDS} Then it rained.".split()
@@ -45,7 +45,7 @@ def test_comments_are_taken_out_of_a_page(page: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["txt", "md"])
-def test_comments_are_taken_out_of_a_text(suffix: str) -> None:
+def test_comments_are_removed_from_a_text(suffix: str) -> None:
     assert read_post(GOOGLE_TEXT.encode(), source_id=f"a.{suffix}").text == (
         f"{WORDS} Then it rained.\n"
     )
@@ -64,12 +64,12 @@ def test_links_are_not_comments(text: str) -> None:
 
 
 @with_pandoc
-@pytest.mark.parametrize(("by", "kept"), [("Bob Lee", False), ("Ana Ruiz", True)])
-def test_suggestions_by_others_are_not_imported(by: str, *, kept: bool) -> None:
+@pytest.mark.parametrize(("editor", "is_kept"), [("Bob Lee", False), ("Ana Ruiz", True)])
+def test_suggestions_by_others_are_not_imported(editor: str, *, is_kept: bool) -> None:
     date = 'date="2020-01-01T00:00:00Z"'
     markdown = (
         f"{WORDS} [A comment of Bob.]{{.comment-start id=1 author=Bob {date}}}Then"
-        f'[]{{.comment-end id=1}} it [never]{{.insertion author="{by}" {date}}} rained.\n'
+        f'[]{{.comment-end id=1}} it [never]{{.insertion author="{editor}" {date}}} rained.\n'
     )
     pandoc = str(import_module("pypandoc").get_pandoc_path())
     document = subprocess.run(
@@ -80,5 +80,5 @@ def test_suggestions_by_others_are_not_imported(by: str, *, kept: bool) -> None:
     ).stdout
     assert re.search(rb"w:author=", zipfile.ZipFile(io.BytesIO(document)).read("word/document.xml"))
     text = read_post(document, source_id="a.docx").text
-    assert ("never" in text, "comment of Bob" in text) == (kept, False)
+    assert ("never" in text, "comment of Bob" in text) == (is_kept, False)
     assert "rained" in text

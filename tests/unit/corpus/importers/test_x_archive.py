@@ -1,4 +1,4 @@
-"""X archives: posts as they were typed, long posts whole, threads joined, nobody else's words."""
+"""X archives: text as typed, complete long posts, joined threads, and no text by others."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ def note(number: int, text: str, minute: int, second: int = 9) -> dict[str, Any]
     }
 
 
-def archive_files(tweets: list[Any], notes: list[Any] | None = None, **more: str) -> dict[str, str]:
+def archive_files(
+    tweets: list[Any], notes: list[Any] | None = None, **scripts: str
+) -> dict[str, str]:
     files = {
         "data/account.js": to_script("account.part0", [{"account": ACCOUNT}]),
         "data/tweets.js": to_script("tweets.part0", tweets),
     }
     if notes is not None:
         files["data/note-tweet.js"] = to_script("note_tweet.part0", notes)
-    return files | {f"data/{name.replace('_', '-')}.js": text for name, text in more.items()}
+    return files | {f"data/{name.replace('_', '-')}.js": text for name, text in scripts.items()}
 
 
 def read(files: dict[str, str], at: Path, *include: str) -> ExportContents:
@@ -67,7 +69,7 @@ def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
     assert (record.kind, record.language, record.visibility) == ("post", "en", "public")
 
 
-def test_nothing_of_others_enters(tmp_path: Path) -> None:
+def test_text_by_others_is_not_imported(tmp_path: Path) -> None:
     files = archive_files(
         [
             tweet(1, "mine"),
@@ -91,7 +93,7 @@ def test_nothing_of_others_enters(tmp_path: Path) -> None:
 def test_replies_to_others_need_an_opt_in(tmp_path: Path) -> None:
     tweets = [
         tweet(4, "@bob @eve I disagree", in_reply_to_user_id_str="7"),
-        # the author goes on below the own answer: part of the same conversation
+        # The author continues the own reply in the same conversation.
         tweet(5, "and so", in_reply_to_user_id_str="42", in_reply_to_status_id_str="4"),
     ]
     assert not read(archive_files(tweets), tmp_path).records
@@ -108,7 +110,7 @@ def test_long_posts_are_complete(tmp_path: Path) -> None:
     ]
     notes = [
         note(900, long_text, minute=2),
-        # a second late, known by its beginning
+        # One second later, matched by its beginning.
         note(901, "Another text of its own mind, longer than what is shown.", 3, second=10),
         note(902, "A long text whose post was deleted.", minute=40),
     ]
@@ -140,7 +142,7 @@ def test_threads_are_one_text(tmp_path: Path) -> None:
         tweet(3, "three", in_reply_to_status_id_str="2", in_reply_to_user_id_str="42"),
         tweet(1, "one"),
         tweet(2, "two", in_reply_to_status_id_str="1", in_reply_to_user_id_str="42"),
-        # the post before was deleted: it stands for itself
+        # The preceding post was deleted.
         tweet(9, "alone", in_reply_to_status_id_str="8", in_reply_to_user_id_str="42"),
     ]
     contents = read(archive_files(tweets), tmp_path)
@@ -150,7 +152,7 @@ def test_threads_are_one_text(tmp_path: Path) -> None:
     assert contents.reasons == {"joined_to_thread": 2}
 
 
-def test_a_circle_of_answers_ends() -> None:
+def test_a_cycle_of_replies_ends() -> None:
     parents = {"1": "2", "2": "1", "3": "2", "4": "", "5": "4"}
     assert find_thread_roots(parents) == {"1": "1", "2": "2", "3": "2", "4": "4", "5": "4"}
 
