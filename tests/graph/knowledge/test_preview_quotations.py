@@ -1,4 +1,4 @@
-"""What a preview quotes, by the embedder of the tests."""
+"""Quotations in a preview, with the embedder of the tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BREAD = (
 )
 
 
-def posts(*texts: tuple[str, str]) -> pl.DataFrame:
+def build_posts(*texts: tuple[str, str]) -> pl.DataFrame:
     rows = [
         {
             "document_id": f"d{number}",
@@ -36,11 +36,11 @@ def posts(*texts: tuple[str, str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=types)
 
 
-def test_a_question_is_answered_by_a_sentence_of_the_post_that_it_is_about(
+def test_a_question_is_answered_from_its_post(
     embedder: Embedder,
 ) -> None:
     quotations = choose_preview_quotations(
-        posts(("Carrying a clock", CLOCK), ("Bread in winter", BREAD)),
+        build_posts(("Carrying a clock", CLOCK), ("Bread in winter", BREAD)),
         ["How do I carry a clock?", "How does bread rise?"],
         embedder,
         count=3,
@@ -54,7 +54,7 @@ def test_a_question_is_answered_by_a_sentence_of_the_post_that_it_is_about(
 def test_questions_that_a_sentence_answers_are_shown(embedder: Embedder) -> None:
     letter = "My aunt wrote to me about her garden in the spring. The letter was four pages long."
     [quotation] = choose_preview_quotations(
-        posts(("What the dust is made of", letter), ("Carrying a clock", CLOCK)),
+        build_posts(("What the dust is made of", letter), ("Carrying a clock", CLOCK)),
         ["Can you explain what the dust is made of?", "How do I carry a clock?"],
         embedder,
         count=1,
@@ -65,14 +65,14 @@ def test_questions_that_a_sentence_answers_are_shown(embedder: Embedder) -> None
 def test_a_short_sentence_is_replaced_by_a_longer_neighbour(embedder: Embedder) -> None:
     text = "It ticks. The clock that was carried upright goes on as if nothing had happened to it."
     [quotation] = choose_preview_quotations(
-        posts(("It ticks", text)), ["Does it tick? It ticks."], embedder, count=3
+        build_posts(("It ticks", text)), ["Does it tick? It ticks."], embedder, count=3
     )
     assert quotation.text.startswith("The clock that was carried")
 
 
 def test_a_title_that_is_no_question_becomes_a_topic(embedder: Embedder) -> None:
     [quotation] = choose_preview_quotations(
-        posts(("The pendulum", BREAD), ("Winter", CLOCK)),
+        build_posts(("The pendulum", BREAD), ("Winter", CLOCK)),
         ["Can you tell me more about “The pendulum”?"],
         embedder,
         count=3,
@@ -87,14 +87,16 @@ def test_independent_sentences_are_preferred(embedder: Embedder) -> None:
         "A carter takes the weights out before the journey begins."
     )
     [quotation] = choose_preview_quotations(
-        posts(("Journeys", text)), ["How do I carry a clock?"], embedder, count=3
+        build_posts(("Journeys", text)), ["How do I carry a clock?"], embedder, count=3
     )
     assert quotation.text.startswith("A carter")
 
 
 def test_equal_sentences_are_shown_once_and_long_posts_are_truncated(embedder: Embedder) -> None:
     quotations = choose_preview_quotations(
-        posts(("Clocks", f"{CLOCK}\n\n{'x' * MAX_POST_CHARACTERS}\n\nThe end is never read here.")),
+        build_posts(
+            ("Clocks", f"{CLOCK}\n\n{'x' * MAX_POST_CHARACTERS}\n\nThe end is never read here.")
+        ),
         ["How do I carry a clock?", "How is a clock carried?"],
         embedder,
         count=3,
@@ -106,8 +108,8 @@ def test_equal_sentences_are_shown_once_and_long_posts_are_truncated(embedder: E
 def test_without_sentences_or_questions_nothing_is_quoted(embedder: Embedder) -> None:
     assert (
         choose_preview_quotations(
-            posts(("Code", "```\nx = 1\n```")), ["What is x?"], embedder, count=3
+            build_posts(("Code", "```\nx = 1\n```")), ["What is x?"], embedder, count=3
         )
         == []
     )
-    assert choose_preview_quotations(posts(("Clocks", CLOCK)), [], embedder, count=3) == []
+    assert choose_preview_quotations(build_posts(("Clocks", CLOCK)), [], embedder, count=3) == []

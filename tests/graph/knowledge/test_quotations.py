@@ -19,6 +19,7 @@ from lancedb.background_loop import BackgroundEventLoop
 from tests.bench.questions.questions import SAMPLES
 from tests.materialized import instance_of, materialize_assets
 from tests.prepared_embedder import lend_weights
+from tests.stored_rows import store_rows
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import (
     chunks,
@@ -354,22 +355,8 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
         tables = Tables(home_with_embedder.tables_base, state=state)
         passages = quotable_rows.embed_passages(posts, embedder)
         row = quote_calibration_rows.calibration_row("ann", passages, embedder)
-        for table, rows, schema, key in (
-            (PASSAGES_TABLE, passages, quotable_rows.passage_columns(
-                embedder.dimension), "passage_id"),
-            (CALIBRATION_TABLE, row, quote_calibration_rows.calibration_columns(
-                embedder.dimension), "author"),
-        ):  # fmt: skip
-            tables.sync(
-                rows.select(key),
-                table,
-                author="ann",
-                key=key,
-                function=lambda wanted, rows=rows, key=key: rows.join(wanted, on=key, how="semi"),
-                version="1",
-                schema=dict(schema),
-                row_key=key,
-            )
+        store_rows(tables, PASSAGES_TABLE, "ann", passages, key="passage_id")
+        store_rows(tables, CALIBRATION_TABLE, "ann", row, key="author")
     vector = embedder.embed(["How long does oil last in a clock?"])[0]
     result = Quoter(home_with_embedder.tables_base, embedder.revision).quote(
         "ann", vector, ["d1", "d2"]

@@ -1,4 +1,4 @@
-"""Retrieval over real tables: what is found, what never is, and how a table changes under it."""
+"""Retrieval from real tables: results, exclusions and changes of a table."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 from lancedb.background_loop import BackgroundEventLoop
 
+from tests.stored_rows import store_rows
 from tests.unit.judges.test_entailment import cross_encoder
 from twin_assets.knowledge.chunking import chunk_columns
-from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
+from twin_assets.knowledge.embedding import embed_chunks
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import retrieval
@@ -34,7 +35,7 @@ POSTS = {
 }
 
 
-def chunks_of(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
+def build_chunks(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
     rows: list[dict[str, Any]] = [
         {
             "chunk_id": f"{name}-0",
@@ -55,20 +56,12 @@ def chunks_of(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
 
 
 def store(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder) -> None:
-    store_chunks(tables, author, chunks_of(posts, embedder), embedder)
+    store_chunks(tables, author, build_chunks(posts, embedder), embedder)
 
 
 def store_chunks(tables: Tables, author: str, chunks: pl.DataFrame, embedder: Embedder) -> None:
-    tables.sync(
-        chunks,
-        "embeddings",
-        author=author,
-        key="chunk_id",
-        function=lambda frame: embed_chunks(frame, embedder),
-        version="1",
-        schema=embedding_columns(embedder.dimension),
-        row_key="chunk_id",
-    )
+    rows = embed_chunks(chunks, embedder)
+    store_rows(tables, "embeddings", author, rows, key="chunk_id")
     update_indexes(tables, author, language="en")
 
 
@@ -117,7 +110,7 @@ def test_a_post_is_found_by_its_title(
         "queues": "The wait in a queue is long; the longer the wait, the longer the queue.",
     }
     titles = {"the-long-wait": "The long wait"}
-    titled = chunks_of(posts, embedder).with_columns(
+    titled = build_chunks(posts, embedder).with_columns(
         *(
             pl.col("document_id").replace_strict(titles, default=pl.col(name)).alias(name)
             for name in ("title", "heading")
@@ -220,16 +213,11 @@ def test_a_new_version_of_the_table_is_seen_at_once(
 def test_rows_that_no_index_holds_yet_are_found(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    tables.sync(
-        chunks_of(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder),
-        "embeddings",
-        author="ada",
-        key="chunk_id",
-        function=lambda frame: embed_chunks(frame, embedder),
-        version="1",
-        schema=embedding_columns(embedder.dimension),
-        row_key="chunk_id",
+    rows = embed_chunks(
+        build_chunks(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder),
+        embedder,
     )
+    store_rows(tables, "embeddings", "ada", rows, key="chunk_id")
     assert find_documents(changing, "zymurgy", limit=1) == ["zymurgy"]
 
 
@@ -266,16 +254,10 @@ def test_vectors_of_another_embedder_are_not_searched(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     assert find_documents(changing, "Who is Bertha?", limit=1) == ["bread"]
-    tables.sync(
-        chunks_of(POSTS, embedder),
-        "embeddings",
-        author="ada",
-        key="chunk_id",
-        function=lambda frame: embed_chunks(frame, embedder).with_columns(embedder=pl.lit("old")),
-        version="2",
-        schema=embedding_columns(embedder.dimension),
-        row_key="chunk_id",
+    rows = embed_chunks(build_chunks(POSTS, embedder), embedder).with_columns(
+        embedder=pl.lit("old")
     )
+    store_rows(tables, "embeddings", "ada", rows, key="chunk_id")
     result = changing.retrieve("ada", "Who is Bertha?")
     assert result.passages == ()
     assert "are from embedder old" in result.reason
@@ -354,12 +336,12 @@ DIARY = (
 def diary(embedder: Embedder) -> pl.DataFrame:
     """One post of four chunks beside the others."""
     names = [f"day{place}" for place in range(len(DIARY))]
-    days = chunks_of(dict(zip(names, DIARY, strict=True)), embedder).with_columns(
+    days = build_chunks(dict(zip(names, DIARY, strict=True)), embedder).with_columns(
         pl.lit("diary").alias("document_id"),
         pl.int_range(pl.len()).cast(pl.Int64).alias("position"),
         pl.lit(datetime(2015, 6, 1, tzinfo=UTC)).dt.cast_time_unit("us").alias("published_at"),
     )
-    return pl.concat([chunks_of(POSTS, embedder), days])
+    return pl.concat([build_chunks(POSTS, embedder), days])
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
