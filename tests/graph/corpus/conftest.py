@@ -48,24 +48,15 @@ RESOURCES = {
 WHEN = ("Early", "Late", "Once", "Again", "Twice", "Yesterday", "Suddenly", "Slowly", "Then")
 WHAT = (
     *("left", "fell", "stood", "rang", "turned", "burned", "sang", "slept", "waited", "broke"),
-    *(
-        "outside",
-        "upstairs",
-        "alone",
-        "softly",
-        "nearby",
-        "backwards",
-        "gladly",
-        "quickly",
-        "twice",
-    ),
+    *("outside", "upstairs", "alone", "softly", "nearby", "backwards", "gladly", "quickly"),
+    "twice",
 )
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
 def paragraph(subject: str, *, sentences: int = 6) -> str:
-    """A paragraph of its own words for each subject: no two are copies of one another."""
+    """Build a paragraph that differs between subjects, so that no two are copies."""
     generator = random.Random(subject)
     return " ".join(
         f"{generator.choice(WHEN)} the {subject} {' '.join(generator.sample(WHAT, 4))}, "
@@ -101,7 +92,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def tokenizer(home: Settings) -> None:
-    """The tokenizer's half of a prepared embedder: all that chunking reads of one."""
+    """The tokenizer of a prepared embedder, which is all that chunking needs."""
     manifest = EmbedderManifest(home.embedder, "revision-1", 8, 64, 0, ("en",), "test", 1.0)
     folder = embedder_folder(home) / manifest.revision
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A feed that is down costs itself: the other sources are read, and its own posts stay."""
+"""A failing feed keeps its posts, and the other sources are read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PASSWORD = "sesame"
 
 @dataclass
 class FeedServer:
-    """`/NAME.xml` is a feed of two posts named by its number, or the status it is set to."""
+    """Serves a feed of two posts at `/NUMBER.xml`, or the status set for the number."""
 
     address: str = ""
     status: dict[str, int] = field(default_factory=dict[str, int])
@@ -51,13 +51,13 @@ def server() -> Iterator[FeedServer]:
 
 
 class World:
-    """One author, whose sources are imported again and again."""
+    """One author, whose sources can be imported repeatedly."""
 
     def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
         self.home, self.instance = home, instance
         instance.add_dynamic_partitions("authors", [SLUG])
 
-    def imported(self, *sources: str) -> dg.ExecuteInProcessResult:
+    def import_sources(self, *sources: str) -> dg.ExecuteInProcessResult:
         write_author(self.home, Author(SLUG, "Ada", sources=sources))
         return dg.materialize(
             [raw_posts], partition_key=SLUG, instance=self.instance, resources=RESOURCES
@@ -69,7 +69,7 @@ def world(home: Settings, instance: dg.DagsterInstance) -> World:
     return World(home, instance)
 
 
-def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+def read_check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     [evaluation] = result.get_asset_check_evaluations()
     assert evaluation.check_name == "every_source_was_read"
     return evaluation
@@ -84,13 +84,13 @@ def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
 ) -> None:
     notes = write_folder({"a.md": SENTENCE}, tmp_path / "notes")
     sources = (str(notes), server.url("1"))
-    assert check_of(world.imported(*sources)).passed
-    before = tables.read("raw_posts", SLUG, where="source = 'feed'")
-    assert before.height == 2
+    assert read_check(world.import_sources(*sources)).passed
+    stored = tables.read("raw_posts", SLUG, where="source = 'feed'")
+    assert stored.height == 2
 
     server.status["1"] = 503
     (notes / "b.md").write_text(f"Another. {SENTENCE}")
-    result = world.imported(*sources)
+    result = world.import_sources(*sources)
     run_metadata = metadata(result, "raw_posts")
     assert run_metadata["posts_added"] == 1
     assert run_metadata["posts_deleted"] == 0
@@ -98,30 +98,30 @@ def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
     [line] = run_metadata["sources_not_read"]
     assert "/1.xml could not be read (HTTP 503)" in line
     assert PASSWORD not in line
-    check = check_of(result)
+    check = read_check(result)
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert not check.blocking
-    assert tables.read("raw_posts", SLUG, where="source = 'feed'").equals(before)
-    assert metadata(world.imported(*sources), "raw_posts")["computed"] == 0
+    assert tables.read("raw_posts", SLUG, where="source = 'feed'").equals(stored)
+    assert metadata(world.import_sources(*sources), "raw_posts")["computed"] == 0
 
-    # New code reads everything again; what the feed does not say now, only the table can.
+    # A new version reads everything again, and takes posts of the failing feed from the table.
     monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
-    assert metadata(world.imported(*sources), "raw_posts")["computed"] == 4
+    assert metadata(world.import_sources(*sources), "raw_posts")["computed"] == 4
     rows = tables.read("raw_posts", SLUG, where="source = 'feed' AND problem = ''")
-    assert sorted(rows["text"]) == sorted(before["text"])
+    assert sorted(rows["text"]) == sorted(stored["text"])
 
     server.status["1"] = 200
-    result = world.imported(*sources)
-    assert check_of(result).passed
+    result = world.import_sources(*sources)
+    assert read_check(result).passed
     assert metadata(result, "raw_posts")["sources_not_read"] == []
 
 
 def test_one_of_two_feeds_fails(world: World, server: FeedServer, tables: Tables) -> None:
     sources = (server.url("1"), server.url("5"))
-    world.imported(*sources)
+    world.import_sources(*sources)
     server.status["1"] = 404
-    run_metadata = metadata(world.imported(*sources), "raw_posts")
+    run_metadata = metadata(world.import_sources(*sources), "raw_posts")
     assert (run_metadata["posts"], run_metadata["posts_deleted"]) == (4, 0)
     assert tables.read("raw_posts", SLUG, where="NOT deleted").height == 4
 
@@ -129,14 +129,14 @@ def test_one_of_two_feeds_fails(world: World, server: FeedServer, tables: Tables
 def test_only_failing_feeds_are_an_error(world: World, server: FeedServer) -> None:
     server.status |= {"1": 500, "5": 500}
     with pytest.raises(TwinError, match="HTTP 500"):
-        world.imported(server.url("1"), server.url("5"))
+        world.import_sources(server.url("1"), server.url("5"))
 
 
 def test_the_preview_names_failed_sources_and_counts_stored_posts(
     world: World, server: FeedServer, tmp_path: Path
 ) -> None:
     sources = (str(write_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.url("1"))
-    world.imported(*sources)
+    world.import_sources(*sources)
     server.status["1"] = 503
     result = preview(sources, author="Ada", settings=world.home)
     assert result.changes == {"added": 0, "edited": 0, "deleted": 0}

@@ -1,6 +1,6 @@
-"""An OpenAI-compatible teacher over HTTP that behaves as badly as it is told to.
+"""An OpenAI-compatible teacher over HTTP that fails on request.
 
-Scope: the server and the ways in which real ones fail. Out of scope: assertions.
+Scope: the server and the failures of real servers. Out of scope: assertions.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ OK, NO_CHOICES, NULL_CHOICES, EMPTY, LONG, HTML, CUT, HANG = (
     "ok", "no choices", "null choices", "empty", "long", "html", "cut", "hang",
 )  # fmt: skip
 Behaviour = Callable[[str, int], str]
-"""(passage, how often it was asked about before) → one of the above, or an HTTP status as text."""
+"""(passage, number of earlier requests for it) → one of the above, or an HTTP status as text."""
 
 
 class TeacherServer:
-    """Asks about two words of the passage, unless its behaviour says otherwise.
+    """Asks about two words of the passage, or fails according to its behaviour.
 
     Attributes:
-        asked: the passages, one a request, in the order of the requests.
-        asked_at: `time.monotonic()` of each.
+        asked: the passage of each request, in order.
+        asked_at: `time.monotonic()` of each request.
     """
 
     def __init__(self) -> None:
@@ -59,14 +59,14 @@ def teacher_server() -> Iterator[TeacherServer]:
         if behaviour.isdigit():
             headers = {"Retry-After": "1"} if behaviour == "429" else {}
             return Response({"error": {"message": "told to"}}, int(behaviour), headers)
-        return Response(completion(behaviour, passage, number))
+        return Response(build_completion(behaviour, passage, number))
 
     with http_server(answer) as url:
         teacher.url = f"{url}/v1"
         yield teacher
 
 
-def completion(behaviour: str, passage: str, number: int) -> dict[str, Any]:
+def build_completion(behaviour: str, passage: str, number: int) -> dict[str, Any]:
     words = passage.split()
     question = f'"What happens to the {words[1]} and the {words[4]}, {number} times?"'
     question = {EMPTY: "", LONG: "and so on " * 60}.get(behaviour, question)

@@ -1,4 +1,4 @@
-"""What an added, edited or deleted post changes in the instruction dataset, and what it leaves."""
+"""Added, edited and deleted posts change only their part of the instruction dataset."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from twin_resources.storage.tables.tables import Tables
 def test_new_posts_compute_only_their_samples(
     graph: Graph, tables: Tables, twelve: Finished
 ) -> None:
-    before = twelve.metadata
+    old_metadata = twelve.metadata
     old = tables.read("instruction_dataset", "ada")
     clean(tables, documents(range(14)))
-    after, checks = graph.materialize()
+    metadata, checks = graph.materialize()
     new = tables.read("instruction_dataset", "ada")
     assert all(checks.values())
-    assert after["data_version"] != before["data_version"]
+    assert metadata["data_version"] != old_metadata["data_version"]
     from_new_posts = new.filter(pl.col("document_id") >= "doc-012").height
     assert from_new_posts > 10
-    assert after["computed"] == from_new_posts
+    assert metadata["computed"] == from_new_posts
     untouched = new.filter(pl.col("document_id") < "doc-012")
     assert untouched.equals(old)
 
@@ -40,7 +40,7 @@ def test_an_edited_post_keeps_its_split_and_its_other_samples(graph: Graph, tabl
     removed = set(old["sample_id"]) - set(new["sample_id"])
     added = set(new["sample_id"]) - set(old["sample_id"])
     assert len(removed) == len(added) == 1
-    # a question that was too like another of the other side may not be so after the edit
+    # The edit may change which samples are left out, but not the split of the document.
     splits = set(old.filter(of_post)["split"]) - {"left_out"}
     assert set(new.filter(of_post)["split"]) - {"left_out"} == splits
     assert len(splits) == 1
@@ -51,16 +51,18 @@ def test_a_deleted_post_is_removed_from_all_prompts(graph: Graph, tables: Tables
     context_before = (
         tables.read("instruction_dataset", "ada")["context_chunk_ids"].explode().drop_nulls()
     )
-    victim = str(context_before.value_counts(sort=True)["context_chunk_ids"][0])[: len("doc-000")]
-    clean(tables, documents(TWELVE).filter(pl.col("document_id") != victim))
+    deleted_id = str(context_before.value_counts(sort=True)["context_chunk_ids"][0])[
+        : len("doc-000")
+    ]
+    clean(tables, documents(TWELVE).filter(pl.col("document_id") != deleted_id))
     _, checks = graph.materialize()
     assert all(checks.values())
     rows = tables.read("instruction_dataset", "ada")
     context_after = rows["context_chunk_ids"].explode().drop_nulls()
-    assert victim not in {chunk[: len(victim)] for chunk in context_after.to_list()}
-    assert victim not in set(rows["document_id"])
-    # Its split is remembered for the day it comes back.
-    assert victim in set(tables.read("document_splits", "ada")["document_id"])
+    assert deleted_id not in {chunk[: len(deleted_id)] for chunk in context_after.to_list()}
+    assert deleted_id not in set(rows["document_id"])
+    # Its split is kept for its return.
+    assert deleted_id in set(tables.read("document_splits", "ada")["document_id"])
     metadata, _ = graph.materialize()
     assert metadata["computed"] == 0
 
@@ -68,7 +70,6 @@ def test_a_deleted_post_is_removed_from_all_prompts(graph: Graph, tables: Tables
 def test_a_training_context_that_became_held_out_is_searched_again(
     graph: Graph, tables: Tables
 ) -> None:
-    """As that of a sample which was left out, until what it was too like was edited."""
     rows = tables.read("instruction_dataset", "ada")
     chunks = tables.read("document_chunks", "ada", columns=["chunk_id", "published_at"])
     held_out = (

@@ -1,4 +1,4 @@
-"""Posts become an instruction dataset whose checks hold, and fail on a dataset that breaks them."""
+"""The checks hold for the dataset built from posts, and fail on violating datasets."""
 
 from __future__ import annotations
 
@@ -59,7 +59,6 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
 def test_a_second_run_computes_nothing_and_asks_no_teacher_without_consent(
     graph: Graph, twelve: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The teacher that is named here would be refused for want of a budget if it were asked."""
     assert not ADA.consent
     monkeypatch.setenv("TWIN_TEACHER_MODEL", "openai/gpt-4o-mini")
     monkeypatch.delenv("OPENAI_API_BASE", raising=False)
@@ -126,8 +125,7 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
 
 
 def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables) -> None:
-    """The mark was lost on the way from the post to the document; who reads the document alone
-    sees the author's own paragraph."""
+    """The document lost the mark of a quotation that the imported post has."""
     rows = tables.read("instruction_dataset", "ada")
     sample = rows.filter(pl.col("split") == "train").row(0, named=True)
     names = tables.read("cleaned_documents", "ada", columns=["document_id", "source_id", "text"])
@@ -145,10 +143,10 @@ def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables
     assert not graph.checks_of(tables, rows)["no_answer_holds_quoted_text"]
 
 
-@pytest.mark.parametrize("asked", ["What do you think?", ""], ids=["constant", "empty"])
-def test_a_constant_question_fails_the_check(graph: Graph, tables: Tables, asked: str) -> None:
+@pytest.mark.parametrize("question", ["What do you think?", ""], ids=["constant", "empty"])
+def test_a_constant_question_fails_the_check(graph: Graph, tables: Tables, question: str) -> None:
     rows = tables.read("instruction_dataset", "ada")
-    checks = graph.checks_of(tables, rows.with_columns(pl.lit(asked).alias("question")))
+    checks = graph.checks_of(tables, rows.with_columns(pl.lit(question).alias("question")))
     assert not checks["no_leakage_across_splits"]
     assert checks["every_answer_is_the_authors"]
     assert checks["coverage"]
@@ -179,13 +177,13 @@ def test_short_posts_give_samples_and_posts_without_prose_a_reason(
     assert all(checks.values())
     rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-003'")
     assert rows["answer"].to_list() == [toot]
-    (found,) = [
+    (coverage,) = [
         evaluation.metadata
         for evaluation in metadata["evaluations"]
         if evaluation.check_name == "coverage"
     ]
-    assert found["without"].value == {"no_prose": 1}
-    assert found["with_samples"].value == 11
+    assert coverage["without"].value == {"no_prose": 1}
+    assert coverage["with_samples"].value == 11
 
 
 def test_outdated_embeddings_are_an_error(home_with_embedder: Settings, embedder: Embedder) -> None:

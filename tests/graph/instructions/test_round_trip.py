@@ -1,4 +1,4 @@
-"""A question that does not lead back to its post is not asked; each is measured once."""
+"""Questions that do not find their post are replaced; every question is measured once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ready(twelve: Finished, embedder: Embedder) -> Retriever:
 
 
 def build_samples(question: str) -> pl.DataFrame:
-    """The same question, as if it had been made from each of the posts."""
+    """Build a sample of every post with the same question."""
     return pl.DataFrame(
         {"sample_id": [f"of-{name}" for name in DOCUMENTS], "document_id": DOCUMENTS}
     ).with_columns(question=pl.lit(question))
@@ -55,7 +55,7 @@ def test_a_stored_vector_finds_the_same_passages(ready: Retriever, twelve: Finis
     assert [passage.chunk_id for passage in by_vector.nearest] == [
         passage.chunk_id for passage in by_question.nearest
     ]
-    opposite = RetrievalQuery(question, vector=-vector)  # the vector decides, not the words alone
+    opposite = RetrievalQuery(question, vector=-vector)  # The vector matters, not only the words.
     (by_opposite,) = ready.retrieve_many("ada", [opposite])
     assert [passage.chunk_id for passage in by_opposite.nearest] != [
         passage.chunk_id for passage in by_vector.nearest
@@ -65,20 +65,20 @@ def test_a_stored_vector_finds_the_same_passages(ready: Retriever, twelve: Finis
 def test_a_question_that_does_not_find_its_post_is_replaced(
     ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = tables.read("instruction_dataset", "ada").sort("sample_id")
-    questions = before.filter(pl.col("instruction_source") != "template:continuation")
-    assert questions.height == questions["document_id"].n_unique() > 10  # a title a post
+    original = tables.read("instruction_dataset", "ada").sort("sample_id")
+    questions = original.filter(pl.col("instruction_source") != "template:continuation")
+    assert questions.height == questions["document_id"].n_unique() > 10  # one title per post
     monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
     building.update_dataset(tables, ADA, retriever=ready)
-    after = tables.read("instruction_dataset", "ada").sort("sample_id")
-    assert set(after["instruction_source"]) == {"template:continuation"}
-    assert after["answer"].equals(before["answer"])
-    for question, answer in after.select("question", "answer").iter_rows():
+    replaced = tables.read("instruction_dataset", "ada").sort("sample_id")
+    assert set(replaced["instruction_source"]) == {"template:continuation"}
+    assert replaced["answer"].equals(original["answer"])
+    for question, answer in replaced.select("question", "answer").iter_rows():
         opening = question.removeprefix("Write on from this beginning: “").rstrip("”").rstrip(" …")
         assert answer.startswith(opening)
 
 
 def test_a_post_without_passages_is_reported(ready: Retriever, tables: Tables) -> None:
-    strange = build_samples("Why?").with_columns(document_id=pl.lit("doc-999"))
+    unknown = build_samples("Why?").with_columns(document_id=pl.lit("doc-999"))
     with pytest.raises(TwinError, match="no passages from 1 posts"):
-        round_trip.update_ranks(tables, "ada", strange, retriever=ready)
+        round_trip.update_ranks(tables, "ada", unknown, retriever=ready)

@@ -1,6 +1,6 @@
-"""A teacher writes the questions of the dataset, over HTTP; it fails in every way real ones do.
+"""A teacher writes the questions of the dataset over HTTP, and fails like real teachers.
 
-The answers stay the author's words, a bad reply loses its own sample, and nothing is paid twice.
+The answers stay the author's text, a bad reply affects one sample, and nothing is paid twice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 UNPRICED, PRICED = "openai/teacher", "openai/gpt-4o-mini"
-USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # of a reply
+USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # per reply
 
 
 @pytest.fixture
@@ -55,12 +55,12 @@ def state(tables: Tables) -> State:
     return tables.state
 
 
-def budget_of(state: State, usd_per_month: float) -> PurposeBudget:
+def create_budget(state: State, usd_per_month: float) -> PurposeBudget:
     limits = SpendingLimits(purposes={"teacher": SpendingLimit(usd_per_month=usd_per_month)})
     return PurposeBudget(SpendingAccount(state, limits), "teacher", author="ada")
 
 
-def teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -> Teacher:
+def create_teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -> Teacher:
     return Teacher(model, budget=budget, first_pause_s=0.01)
 
 
@@ -69,7 +69,7 @@ def teacher_result(result: BuildResult) -> TeacherResult:
     return result.teacher_result
 
 
-def sources(tables: Tables) -> Counter[str]:
+def count_sources(tables: Tables) -> Counter[str]:
     rows = tables.read("instruction_dataset", "ada", columns=["instruction_source"])
     return Counter(source.split(":")[0] for source in rows["instruction_source"])
 
@@ -80,7 +80,7 @@ def test_a_teacher_writes_only_questions(
     by_template = tables.read("instruction_dataset", "ada")
     log_lines: list[str] = []
     result = building.update_dataset(
-        tables, ADA, retriever=ready, teacher=teacher(), log=log_lines.append
+        tables, ADA, retriever=ready, teacher=create_teacher(), log=log_lines.append
     )
     rows = tables.read("instruction_dataset", "ada")
     assert rows["answer"].equals(by_template["answer"])
@@ -93,8 +93,8 @@ def test_a_teacher_writes_only_questions(
     assert log_lines
     assert not any(answer[:20] in line for line in log_lines for answer in rows["answer"])
 
-    second = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
-    assert len(server.asked) == rows.height  # what was paid for is not asked again
+    second = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    assert len(server.asked) == rows.height  # Paid questions are not requested again.
     assert teacher_result(second).requests == 0
     assert second.sync_result.data_version == result.sync_result.data_version
 
@@ -105,14 +105,14 @@ def test_a_teacher_writes_only_questions(
 def test_only_edited_passages_are_requested_again(
     ready: Retriever, tables: Tables, server: TeacherServer, graph: Graph
 ) -> None:
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     server.asked.clear()
     sentence = "A new sentence about a winch that nobody has turned since the year of the storm. "
     paragraphs = post(3).split("\n\n")
     paragraphs[1] = "\n\n".join([sentence * 4, paragraphs[1]])
     clean(tables, documents(range(12), doc_3="\n\n".join(paragraphs)))
     graph.execute(_chunks_and_vectors())
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert server.asked == [(sentence * 4).strip()]
 
 
@@ -129,7 +129,7 @@ BAD = {
     served.CUT: ("failed", 3),
     "429": ("failed", 3),
     "500": ("failed", 3),
-    "400": ("failed", 1),  # the same request would be refused again
+    "400": ("failed", 1),  # The same request would be refused again.
 }
 
 
@@ -141,10 +141,10 @@ def test_a_bad_reply_affects_one_sample(
     step = len(answers) // len(BAD)
     bad = {answers[step * place]: behaviour for place, behaviour in enumerate(BAD)}
     server.behaviour = lambda passage, _times: bad.get(passage, served.OK)
-    result = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    result = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
 
     rows = tables.read("instruction_dataset", "ada")
-    assert sources(tables) == {"teacher": len(answers) - len(bad), "template": len(bad)}
+    assert count_sources(tables) == {"teacher": len(answers) - len(bad), "template": len(bad)}
     template_rows = rows.filter(pl.col("instruction_source").str.starts_with("template:"))
     assert set(template_rows["answer"]) == set(bad)
     replies = tables.read("teacher_questions", "ada").join(
@@ -159,21 +159,21 @@ def test_a_bad_reply_affects_one_sample(
         at for passage, at in zip(server.asked, server.asked_at, strict=True)
         if passage == asked_too_often
     ]  # fmt: skip
-    assert times[1] - times[0] > 0.9  # as long as the server had asked for, not .01 s
+    assert times[1] - times[0] > 0.9  # the delay that the server requested
 
     server.behaviour = lambda _passage, _times: served.OK
     server.asked.clear()
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     retried = {answer for answer, behaviour in bad.items() if BAD[behaviour][0] == "failed"}
-    assert set(server.asked) == retried  # who failed is asked again, who was paid for is not
-    assert sources(tables)["template"] == len(bad) - len(retried)
+    assert set(server.asked) == retried  # Only failed requests are repeated.
+    assert count_sources(tables)["template"] == len(bad) - len(retried)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
     first = [served.NO_CHOICES, "503", served.EMPTY, "429"]
     server.behaviour = lambda passage, times: served.OK if times else first[len(passage) % 3]
-    result = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    result = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
     assert teacher_result(result).outcomes == {"written": rows}
     assert teacher_result(result).requests == 2 * rows
@@ -185,8 +185,10 @@ def test_the_budget_is_never_exceeded(
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
     limit = 10 * USD
-    small = budget_of(state, limit)
-    result = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, small))
+    small = create_budget(state, limit)
+    result = building.update_dataset(
+        tables, ADA, retriever=ready, teacher=create_teacher(PRICED, small)
+    )
     usage = teacher_result(result)
     written_count = usage.outcomes["written"]
     assert 3 <= written_count <= 10
@@ -194,12 +196,14 @@ def test_the_budget_is_never_exceeded(
     assert usage.usd == usage.usd_in_all == pytest.approx(written_count * USD, abs=1e-6)
     assert usage.budget_left == pytest.approx(limit - written_count * USD, abs=1e-6)
     assert len(server.asked) == written_count
-    assert sources(tables) == {"teacher": written_count, "template": rows - written_count}
+    assert count_sources(tables) == {"teacher": written_count, "template": rows - written_count}
     assert usage.metadata()["teacher"]["usd"] == usage.usd
 
-    larger = budget_of(state, 1.0)  # what was spent before still counts
+    larger = create_budget(state, 1.0)  # Earlier spending counts.
     assert larger.remaining_usd() == pytest.approx(1.0 - written_count * USD)
-    result = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, larger))
+    result = building.update_dataset(
+        tables, ADA, retriever=ready, teacher=create_teacher(PRICED, larger)
+    )
     assert teacher_result(result).outcomes == {"written": rows}
     assert len(server.asked) == rows
     assert teacher_result(result).usd == pytest.approx((rows - written_count) * USD, abs=1e-6)
@@ -208,16 +212,16 @@ def test_the_budget_is_never_exceeded(
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_unusable_replies_are_paid_too(server: TeacherServer, state: State) -> None:
-    budget = budget_of(state, 1.0)
+    budget = create_budget(state, 1.0)
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
     server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
     prompts = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
-    empty, failed = teacher(PRICED, budget).ask([prompts[0], prompts[2]])
+    empty, failed = create_teacher(PRICED, budget).ask([prompts[0], prompts[2]])
     hasty = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 4)
     [late] = hasty.ask([prompts[1]])
     assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * USD))
     assert (late.outcome, late.reason) == ("failed", "Timeout")
-    assert late.usd > 3 * USD  # nobody knows what it cost: the most that it can have
+    assert late.usd > 3 * USD  # The maximum is charged, because the cost is unknown.
     assert (failed.outcome, failed.usd) == ("failed", 0.0)
     assert budget.remaining_usd() == pytest.approx(1.0 - empty.usd - late.usd)
 
@@ -227,11 +231,11 @@ def test_a_priced_teacher_needs_a_budget_and_a_budget_a_price(
 ) -> None:
     prompts = [TeacherPrompt("Granite", "The quarry gave the town its granite.")]
     with pytest.raises(TwinError, match="TWIN_TEACHER_BUDGET_PER_MONTH"):
-        teacher(PRICED).ask(prompts)
+        create_teacher(PRICED).ask(prompts)
     with pytest.raises(TwinError, match="no price"):
-        teacher(UNPRICED, budget_of(state, 1.0)).ask(prompts)
+        create_teacher(UNPRICED, create_budget(state, 1.0)).ask(prompts)
     assert server.asked == []
-    assert teacher(UNPRICED).ask(prompts)[0].outcome == "written"
+    assert create_teacher(UNPRICED).ask(prompts)[0].outcome == "written"
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -241,27 +245,28 @@ def test_a_teacher_that_refuses_every_request_is_abandoned(
 ) -> None:
     server.behaviour = lambda _passage, _times: status
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+        building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert 0 < len(server.asked) <= requests
     server.behaviour = lambda _passage, _times: served.OK
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
-    assert sources(tables).keys() == {"teacher"}
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    assert count_sources(tables).keys() == {"teacher"}
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_a_teacher_with_only_unusable_replies_is_abandoned(
     ready: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
-    """As one that spends the tokens of its reply on thinking: each sample is paid three times."""
     rows = tables.read("instruction_dataset", "ada").height
     server.behaviour = lambda _passage, _times: served.EMPTY
-    budget = budget_of(state, 1.0)
+    budget = create_budget(state, 1.0)
     with pytest.raises(TwinError, match="40 samples in a row without a usable question"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, budget))
-    assert 3 * 40 <= len(server.asked) <= 3 * 43 < 3 * rows  # four are under way at once
+        building.update_dataset(
+            tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget)
+        )
+    assert 3 * 40 <= len(server.asked) <= 3 * 43 < 3 * rows  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
     server.asked.clear()
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, budget))
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget))
     assert rows - 43 <= len(server.asked) <= rows - 40
 
 
@@ -271,12 +276,12 @@ def test_questions_written_before_a_failure_are_kept(
 ) -> None:
     server.behaviour = lambda _passage, _times: "500" if len(server.asked) > 30 else served.OK
     with pytest.raises(TwinError, match="in a row"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+        building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     questions = tables.read("teacher_questions", "ada", where="outcome = 'written'")
-    assert 26 <= questions.height <= 30  # four are under way at once
+    assert 26 <= questions.height <= 30  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
     server.asked.clear()
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
     assert len(server.asked) == rows - questions.height
 
@@ -288,7 +293,7 @@ def test_an_unreachable_teacher_is_named(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1:9/v1")
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+        building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
 
 
 _UPDATE = """
@@ -318,11 +323,11 @@ def test_a_killed_run_is_resumed(ready: Retriever, tables: Tables, server: Teach
     request_count = len(server.asked)
     assert request_count >= 50
     server.behaviour = lambda _passage, _times: served.OK
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada")
     assert set(server.asked) == set(rows["answer"])
-    assert len(server.asked) - rows.height <= 20  # the batch that it was at
-    assert sources(tables) == {"teacher": rows.height}
+    assert len(server.asked) - rows.height <= 20  # the interrupted batch
+    assert count_sources(tables) == {"teacher": rows.height}
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
@@ -332,10 +337,10 @@ def test_another_teacher_leaves_questions_pending(
     rows = tables.read("instruction_dataset", "ada").height
     assert count_pending_questions(tables, "ada", "") == 0
     assert count_pending_questions(tables, "ada", UNPRICED) == rows
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert count_pending_questions(tables, "ada", UNPRICED) == 0
     assert count_pending_questions(tables, "ada", "openai/other") == rows
     assert count_pending_questions(tables, "ada", "") == rows
     server.behaviour = lambda passage, _times: served.EMPTY if len(passage) % 4 else served.OK
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher("openai/other"))
-    assert count_pending_questions(tables, "ada", "openai/other") == 0  # in vain, but asked
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher("openai/other"))
+    assert count_pending_questions(tables, "ada", "openai/other") == 0  # requested without success

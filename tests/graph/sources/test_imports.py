@@ -25,7 +25,7 @@ from twin_resources.errors import TwinError
 def import_source(
     source: str, scratch: Path, stored: pl.DataFrame | None = None
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows as the table would hold them, and what changed."""
+    """Return the rows for the table and the numbers of changes."""
     stored_columns = None if stored is None else stored.select(STORED_COLUMNS)
     inventory = take_inventory([source], scratch=scratch)
     frame = build_inventory_frame(inventory, stored_columns)
@@ -90,15 +90,15 @@ ITEM = (
 
 @pytest.fixture
 def feed_address() -> Iterator[tuple[str, list[int]]]:
-    """A server of one feed, and the numbers of its posts, to be changed."""
+    """The address of a feed, and the numbers of its posts, which a test may change."""
     numbers = [1, 2]
 
-    def answered(_: Request) -> Response:
+    def answer(_: Request) -> Response:
         items = "".join(ITEM.format(n=n, text=SENTENCE) for n in numbers)
         body = '<?xml version="1.0"?><rss version="2.0"><channel><title>x</title>'
         return Response(f"{body}{items}</channel></rss>")
 
-    with http_server(answered) as url:
+    with http_server(answer) as url:
         yield f"{url}/feed.xml", numbers
 
 
