@@ -110,9 +110,7 @@ def test_vectors_equal_those_of_the_package(german: tuple[Settings, Embedder]) -
 
 
 @pytest.mark.drawn(1, of="embedding engines")
-def test_questions_are_answered_by_the_marked_sentence(
-    german: tuple[Settings, Embedder],
-) -> None:
+def test_questions_are_answered_by_the_marked_sentence(german: tuple[Settings, Embedder]) -> None:
     settings, embedder = german
     retriever = Retriever(settings.tables_base, embedder)
     quoter = Quoter(settings.tables_base, embedder.revision)

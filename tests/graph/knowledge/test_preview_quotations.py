@@ -36,9 +36,7 @@ def build_posts(*texts: tuple[str, str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=types)
 
 
-def test_a_question_is_answered_from_its_post(
-    embedder: Embedder,
-) -> None:
+def test_a_question_is_answered_from_its_post(embedder: Embedder) -> None:
     quotations = choose_preview_quotations(
         build_posts(("Carrying a clock", CLOCK), ("Bread in winter", BREAD)),
         ["How do I carry a clock?", "How does bread rise?"],

@@ -119,16 +119,6 @@ def test_unreadable_posts_have_a_reason(body: bytes, reason: str) -> None:
     assert caught.value.reason == reason
 
 
-def test_byte_order_marks_and_declared_charsets_are_read() -> None:
-    assert read_post("\ufeff# Título".encode(), source_id="a.md").title == "Título"
-    assert read_post("# Título".encode("utf-16"), source_id="a.md").title == "Título"
-    page = '<html><head><meta charset="iso-8859-1"></head><body><h1>Título</h1></body></html>'
-    assert read_post(page.encode("latin-1"), source_id="a.html").title == "Título"
-    wrong = page.replace("iso-8859-1", "no-such-charset")
-    guessed = read_post(wrong.encode("latin-1"), source_id="a.html")
-    assert (guessed.title, guessed.encoding) == ("Título", "windows-1252")
-
-
 def test_an_xml_declaration_does_not_stop_an_html_post() -> None:
     page = '<?xml version="1.0" encoding="utf-8"?><html><body><h1>Título</h1></body></html>'
     assert read_post(page.encode(), source_id="a.xhtml").title == "Título"
