@@ -19,7 +19,6 @@ import polars as pl
 
 from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts
 from twin_assets.feedback.judged_interactions import COLUMNS as JUDGED_COLUMNS
-from twin_assets.feedback.stripping import interaction_columns
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.knowledge.chunking import DocumentChunks
@@ -27,6 +26,7 @@ from twin_assets.knowledge.quotable_rows import PassageEmbeddings
 from twin_assets.knowledge.quote_calibration_rows import calibration_columns
 from twin_resources.quality.judges.label_rows import COLUMNS as LABEL_COLUMNS
 from twin_resources.quality.judges.pairs import COLUMNS as PAIR_COLUMNS
+from twin_resources.quality.ledger import interactions_frame
 
 # One owner is responsible for each group; Dagster accepts addresses or `team:<name>`.
 OWNERS = {
@@ -89,7 +89,7 @@ def build_table_schemas() -> dict[str, dg.TableSchema]:
         "quote_calibration": _schema_from_types(
             {**calibration_columns(1), "mean": "Array(Float32)"}  # the length of the vectors varies
         ),
-        "interactions": _schema_from_types(interaction_columns()),
+        "interactions": _schema_from_types(interactions_frame.columns()),
         "judged_interactions": _schema_from_types(JUDGED_COLUMNS),
         "shadow_pairs": _schema_from_types(PAIR_COLUMNS),
         "routing_labels": _schema_from_types(LABEL_COLUMNS),

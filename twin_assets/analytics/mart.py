@@ -43,10 +43,6 @@ class TestOutcome:
     failures: int
     sql: str
 
-    @property
-    def passed(self) -> bool:
-        return self.failures == 0
-
 
 @dataclass(frozen=True)
 class Mart:

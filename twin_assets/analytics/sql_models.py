@@ -86,12 +86,9 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
 def _check_result(outcome: "TestOutcome") -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=outcome.test.name,
-        passed=outcome.passed,
-        severity=_severity(outcome.test),
-        metadata={
-            "wrong_rows": outcome.failures,
-            "sql": _sql_metadata(outcome.sql),
-        },
+        passed=outcome.failures == 0,
+        severity=dg.AssetCheckSeverity(outcome.test.severity.upper()),
+        metadata={"wrong_rows": outcome.failures, "sql": _sql_metadata(outcome.sql)},
     )
 
 
@@ -103,10 +100,6 @@ def _list_upstream_assets(project: Project, model: Model) -> list[str]:
     """Return the names of the upstream assets, each once."""
     source_assets = (project.sources[pair].asset for pair in model.sources)
     return list(dict.fromkeys([*model.refs, *source_assets]))
-
-
-def _severity(test: DataTest) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.ERROR if test.severity == "error" else dg.AssetCheckSeverity.WARN
 
 
 def _claim(test: DataTest) -> str:

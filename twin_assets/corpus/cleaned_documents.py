@@ -11,12 +11,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from twin_assets.corpus import (
-    claims_tables,
-    cleaning,
-    cleaning_account,
-    document_claims,
-)
+from twin_assets.corpus import claims_tables, cleaning, cleaning_account, document_claims
 from twin_assets.corpus.cleaning_tables import (
     CLEANED,
     QUARANTINE,

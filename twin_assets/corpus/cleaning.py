@@ -32,7 +32,7 @@ from twin_assets.corpus.corpus_tables import (
     validate_rows,
 )
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.importers.said_authors import TRANSLATED_BY
+from twin_assets.corpus.importers.byline_fields import TRANSLATED_BY
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_resources import privacy
@@ -111,13 +111,9 @@ def select_quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.Data
     claims = broken.filter(pl.col("breaks").list.len() > 0).select(
         "source_id", pl.col("breaks").alias(contracts.FAILED_RULES)
     )
-    valid_rows = contracts.good_rows(rows, CleanedDocuments)
-    return pl.concat(
-        [
-            contracts.bad_rows(rows, CleanedDocuments),
-            valid_rows.join(claims, on="source_id", maintain_order="left"),
-        ]
-    )
+    valid_rows, invalid_rows = contracts.split_rows(rows, CleanedDocuments)
+    violating_rows = valid_rows.join(claims, on="source_id", maintain_order="left")
+    return pl.concat([invalid_rows, violating_rows])
 
 
 def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:

@@ -30,11 +30,9 @@ def reconcile_posts(
     Returns:
         The counts of each outcome, and of each of `ACCOUNT_ERRORS`.
     """
-    imported_ids, cleaned_ids, quarantined_ids = (
-        set(raw["source_id"]),
-        set(cleaned["source_id"]),
-        set(quarantined),
-    )
+    imported_ids = set(raw["source_id"])
+    cleaned_ids = set(cleaned["source_id"])
+    quarantined_ids = set(quarantined)
     accounted_ids = cleaned_ids | quarantined_ids
     kept_rows = cleaned.filter(pl.col("kept"))
     dropped_rows = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))

@@ -146,9 +146,7 @@ def select_comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]
     bodies = [
         hashlib.sha256(f"{fields} {lines}".encode()).hexdigest()[:32]
         for fields, lines in zip(
-            candidates["fields_hash"],
-            candidates["repeated"].to_list(),
-            strict=True,
+            candidates["fields_hash"], candidates["repeated"].to_list(), strict=True
         )
     ]
     return candidates.select(
@@ -157,11 +155,7 @@ def select_comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]
 
 
 def decide_verdicts(
-    prepared: pl.DataFrame,
-    candidates: pl.DataFrame,
-    similar: pl.DataFrame,
-    *,
-    names: Sequence[str],
+    prepared: pl.DataFrame, candidates: pl.DataFrame, similar: pl.DataFrame, *, names: Sequence[str]
 ) -> pl.DataFrame:
     """Return the verdict of each post (`VERDICT_SCHEMA`), ordered by `source_id`.
 
@@ -210,11 +204,7 @@ def decide_verdicts(
 
 
 def _decide_comparison_verdicts(
-    prepared: pl.DataFrame,
-    candidates: pl.DataFrame,
-    similar: pl.DataFrame,
-    *,
-    names: Sequence[str],
+    prepared: pl.DataFrame, candidates: pl.DataFrame, similar: pl.DataFrame, *, names: Sequence[str]
 ) -> pl.DataFrame:
     """Return `document_id`, `verdict` and `duplicate_of` of the posts that are not yet dropped."""
     boilerplate_only = similar.filter(pl.col("words") < MIN_WORDS).select("document_id")

@@ -54,12 +54,7 @@ class ContractReport:
 
 def good_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Return the rows that satisfy every rule, in the schema's column order."""
-    return _split_rows(frame, schema)[0]
-
-
-def bad_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
-    """Return the rows that violate a rule, with `failed_rules` (`build_quarantine_columns`)."""
-    return _split_rows(frame, schema)[1]
+    return split_rows(frame, schema)[0]
 
 
 def build_quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
@@ -85,7 +80,7 @@ def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractR
         }
         if missing_columns or wrong_types:
             return ContractReport(rows, invalid_count, dict(by_rule), missing_columns, wrong_types)
-        _, invalid_rows = _split_rows(batch, schema)
+        _, invalid_rows = split_rows(batch, schema)
         rows, invalid_count = rows + batch.height, invalid_count + invalid_rows.height
         by_rule.update(
             invalid_rows[FAILED_RULES].explode(empty_as_null=True).drop_nulls().to_list()
@@ -121,8 +116,11 @@ def count_quarantined(tables: Tables, table: str, author: str) -> dict[str, int]
     return count_values(rules.explode(empty_as_null=True).drop_nulls())
 
 
-def _split_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the valid rows, and the invalid rows with the rules that they violate."""
+def split_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the valid rows, and the invalid rows with the rules that they violate.
+
+    The columns are those of the schema; `build_quarantine_columns` adds `failed_rules`.
+    """
     stored_types = column_types(schema)
     valid_rows, failure = schema.filter(frame, cast=True)
     details = failure.details()

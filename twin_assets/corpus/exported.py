@@ -104,11 +104,7 @@ class Exports:
     """
 
     def __init__(
-        self,
-        importer: Importer,
-        archives: Iterable[Archive],
-        *,
-        include: frozenset[str],
+        self, importer: Importer, archives: Iterable[Archive], *, include: frozenset[str]
     ) -> None:
         """Order the exports; the first call of `read` parses them.
 

@@ -117,6 +117,5 @@ def _remove_title(markdown: str, title: str) -> str:
 
 def _convert_highlights_to_code(text: str) -> str:
     return replace_highlights(
-        text,
-        lambda code, language: f'<pre class="language-{language}">{html.escape(code)}</pre>',
+        text, lambda code, language: f'<pre class="language-{language}">{html.escape(code)}</pre>'
     )

@@ -122,11 +122,9 @@ def tree_to_markdown(tree: Any, *, code_blocks: Sequence[str] = ()) -> str:
 
 def _is_paragraph(element: Any) -> bool:
     """Return whether an inline element is a whole paragraph, as in `<p><q>…</q></p>`."""
-    parent, previous_element, next_element = (
-        element.getparent(),
-        element.getprevious(),
-        element.getnext(),
-    )
+    parent = element.getparent()
+    previous_element = element.getprevious()
+    next_element = element.getnext()
     return (
         parent is not None
         and parent.tag in _PARAGRAPH_PARENTS
@@ -351,10 +349,8 @@ class _Writer:
         if mark in "^_":
             self._inline_parts.append(_to_superscript_or_subscript(text, mark))
             return
-        leading_space, trailing_space = (
-            text[: text.index(words)],
-            text[text.index(words) + len(words) :],
-        )
+        leading_space = text[: text.index(words)]
+        trailing_space = text[text.index(words) + len(words) :]
         if mark == "`":
             mark = "`" * (max((len(run) for run in _BACK_TICKS.findall(words)), default=0) + 1)
             words = f" {words} " if "`" in words[:1] + words[-1:] else words

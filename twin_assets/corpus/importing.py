@@ -24,11 +24,7 @@ from twin_assets.corpus.importers.posts import read_post
 from twin_assets.corpus.importers.publication import NOT_YET_PUBLISHED
 from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.inventory import Inventory
-from twin_assets.corpus.raw_rows import (
-    build_empty_row,
-    build_post_row,
-    build_record_row,
-)
+from twin_assets.corpus.raw_rows import build_empty_row, build_post_row, build_record_row
 from twin_assets.corpus.sources import IMPORT_VERSION
 
 if TYPE_CHECKING:

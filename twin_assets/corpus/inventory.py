@@ -123,10 +123,7 @@ class Inventory:
 
 
 def take_inventory(
-    sources: Sequence[str | Path],
-    *,
-    include: Sequence[str] = (),
-    scratch: Path | None = None,
+    sources: Sequence[str | Path], *, include: Sequence[str] = (), scratch: Path | None = None
 ) -> Inventory:
     """Scan an author's sources, and parse the exports.
 

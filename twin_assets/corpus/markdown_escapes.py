@@ -62,11 +62,9 @@ def _resolve_line(line: str) -> str:
 
 def _needs_backslash(plain: str, index: int) -> bool:
     """Return whether the character at this position would be markup without a backslash."""
-    character, previous_character, next_character = (
-        plain[index],
-        plain[index - 1 : index],
-        plain[index + 1 : index + 2],
-    )
+    character = plain[index]
+    previous_character = plain[index - 1 : index]
+    next_character = plain[index + 1 : index + 2]
     if character in _CODE_MARKS:
         return plain.count(character) > 1
     if character in _PAIRED_MARKS:

@@ -336,10 +336,7 @@ _REMARK_TEXTS: Mapping[str, tuple[str, str]] = {
         "write 2020-03-05, or state the language in `lang` (en-GB)",
     ),
     "dated_by_git": ("dated by git, because they have no other date", ""),
-    "came_in_one_piece": (
-        "without a date, even in git, because they were all added at once",
-        "",
-    ),
+    "came_in_one_piece": ("without a date, even in git, because they were all added at once", ""),
 }
 
 

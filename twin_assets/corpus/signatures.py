@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
@@ -27,7 +28,7 @@ _ROLE_NAMES = frozenset(
 _SIGNATURE_LINE = re.compile(
     r"(?:by|written by|guest post by|автор:?|текст:?|von|gastbeitrag von|par|écrit par|por"
     r"|escrito por|di|door|av|af|translated by|übersetzt von|traduit par|traducido por)"
-    r"[ ]((?:[A-ZÀ-ÞА-ЯЁ][\w'’.-]{1,30}[ ]){1,3}[A-ZÀ-ÞА-ЯЁ][\w'’-]{1,30})[.]?",
+    r"[ ]((?:[A-ZÀ-ÞА-ЯЁ][\w'’.-]{1,30}[ ]){1,3}[A-ZÀ-ÞА-ЯЁ][\w'’-]{1,30})[.]?"
 )
 _TRANSLATED_BY = re.compile(r"\btranslated by\b", re.IGNORECASE)
 _EDGE_LINES = 3
@@ -72,10 +73,9 @@ def find_foreign_signatures(
         for _, _, name in rows
         if any(_is_foreign(part, names) for part in _TRANSLATED_BY.split(name))
     }
-    counts_by_source: dict[str, dict[str, int]] = {}
+    counts_by_source: dict[str, Counter[str]] = defaultdict(Counter)
     for _, source, name in rows:
-        name_counts = counts_by_source.setdefault(source, {})
-        name_counts[name] = name_counts.get(name, 0) + 1
+        counts_by_source[source][name] += 1
     sources_signed_by_name = {
         source for _, source, name in rows if name not in foreign_names and _personal_words(name)
     }

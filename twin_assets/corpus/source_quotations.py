@@ -229,11 +229,9 @@ def _split_code(text: str) -> tuple[str, str]:
             fence = ""
         else:
             code.append(line)
-    return _INLINE_CODE.sub(_strip_markup, "\n".join(prose)), "\n".join(code)
-
-
-def _strip_markup(code: re.Match[str]) -> str:
-    return code[0].translate(_NO_MARKUP)
+    return _INLINE_CODE.sub(
+        lambda code: code[0].translate(_NO_MARKUP), "\n".join(prose)
+    ), "\n".join(code)
 
 
 _NO_MARKUP = str.maketrans("`<>[]", "     ")

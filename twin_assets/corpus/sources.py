@@ -32,11 +32,7 @@ from twin_assets.corpus.importers.site_layout import is_extra_missing
 from twin_assets.corpus.importers.suffixes import BINARY_SUFFIXES, known_suffix, markup_from_name
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_resources.errors import TwinError
-from twin_resources.storage.object_store import (
-    is_object_address,
-    list_objects,
-    open_object,
-)
+from twin_resources.storage.object_store import is_object_address, list_objects, open_object
 from twin_resources.storage.sources.feed_response import redact_url
 from twin_resources.storage.sources.listing import is_feed
 
@@ -131,10 +127,8 @@ def find_sources(
             if is_feed(str(source)):
                 try:
                     copy = download_feed(str(source), _require_scratch(scratch, source))
-                    matches, folder = (
-                        [(feed.IMPORTER, stack.enter_context(open_archive(copy)))],
-                        None,
-                    )
+                    matches = [(feed.IMPORTER, stack.enter_context(open_archive(copy)))]
+                    folder = None
                 except TwinError as error:
                     address = redact_url(str(source))
                     failures.append((FailedSource(feed.NAME, address, error.found), error))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from twin_assets.corpus.importers.code_regions import code_regions
+from twin_assets.corpus.importers.code_regions import split_code_regions
 
 # The length of a tag is bounded, and no tag contains the beginning of another tag. Otherwise, each
 # opening mark in a megabyte of such marks would start a search to the end of the text.
@@ -40,5 +40,5 @@ def remove_html_template_tags(source: str) -> str:
         return source
     return "".join(
         part if is_code else _HTML_TEMPLATE_TAG.sub("", part)
-        for part, is_code in code_regions(source, markup="html")
+        for part, is_code in split_code_regions(source, markup="html")
     )

@@ -13,6 +13,7 @@ import polars as pl
 from twin_assets.feedback import stripping
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
+from twin_resources.quality.ledger import interactions_frame
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.settings import Settings
@@ -41,7 +42,7 @@ def interactions(
         key="trace_id",
         function=stripping.strip_personal_data,
         version=stripping.STRIPPING_VERSION,
-        schema=stripping.interaction_columns(),
+        schema=interactions_frame.columns(),
         row_key="trace_id",
     )
     return report_materialization(sync_result, _metadata(frame, ledger, author, report.message))

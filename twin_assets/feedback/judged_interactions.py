@@ -24,9 +24,7 @@ from twin_assets.feedback import judging_traces
 from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
-from twin_resources.dagster_resources import (
-    EmbedderResource,
-)
+from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.registry.moves import ModelVersion

@@ -10,21 +10,12 @@ under older patterns are updated when the patterns change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import polars as pl
 
 from twin_resources.privacy import PRIVACY_VERSION, redact_and_count, redact_text
-from twin_resources.quality.ledger.interactions_frame import columns
 
 STRIPPING_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are recorded
 TEXT_COLUMNS = ("question", "answer", "edit")
-
-
-def interaction_columns() -> Mapping[str, Any]:
-    """Return the columns of the table `interactions`; see `ledger/interactions_frame.py`."""
-    return columns()
 
 
 def strip_personal_data(frame: pl.DataFrame) -> pl.DataFrame:

@@ -60,12 +60,7 @@ class Instruction:
 
 
 def write_questions(
-    passages: Sequence[AnswerPassage],
-    *,
-    document_id: str,
-    title: str,
-    text: str,
-    language: str,
+    passages: Sequence[AnswerPassage], *, document_id: str, title: str, text: str, language: str
 ) -> list[Instruction]:
     """Write one question for each passage of a document, all different.
 

@@ -310,19 +310,14 @@ def _find_contexts(
     stored_contexts: dict[str, Sequence[str]] = {}
     missing_rows: list[dict[str, Any]] = []
     for row in samples.to_dicts():
-        previous_context = contexts_by_sample.get(row["sample_id"])
-        key = (row["question"], row["retrieval"])
-        if (
-            previous_context
-            and previous_context.query == key
-            and contexts.is_context_valid(
-                _build_context_sample(row, ""),
-                previous_context.chunk_ids,
-                published_at_by_chunk,
-                held_out_chunks=held_out_chunks,
-            )
+        query, chunk_ids = contexts_by_sample.get(row["sample_id"], (None, ()))
+        if query == (row["question"], row["retrieval"]) and contexts.is_context_valid(
+            _build_context_sample(row, ""),
+            chunk_ids,
+            published_at_by_chunk,
+            held_out_chunks=held_out_chunks,
         ):
-            stored_contexts[row["sample_id"]] = previous_context.chunk_ids
+            stored_contexts[row["sample_id"]] = chunk_ids
         else:
             missing_rows.append(row)
     ids = pl.Series("sample_id", [row["sample_id"] for row in missing_rows], dtype=pl.String)
@@ -347,19 +342,16 @@ def _find_contexts(
     )
 
 
-@dataclass(frozen=True)
-class _StoredContext:
-    query: tuple[str, str]
-    chunk_ids: tuple[str, ...]
-
-
-def _read_stored_contexts(tables: Tables, author: str) -> Mapping[str, _StoredContext]:
+def _read_stored_contexts(
+    tables: Tables, author: str
+) -> Mapping[str, tuple[tuple[str, str], tuple[str, ...]]]:
+    """Return question and retrieval, and the chunk ids, by sample id."""
     if not tables.exists("instruction_dataset", author):
         return {}
     columns = ["sample_id", "question", "retrieval", "context_chunk_ids"]
     rows = tables.read("instruction_dataset", author, columns=columns).iter_rows()
     return {
-        sample_id: _StoredContext((question, retrieval), tuple(chunk_ids))
+        sample_id: ((question, retrieval), tuple(chunk_ids))
         for sample_id, question, retrieval, chunk_ids in rows
     }
 

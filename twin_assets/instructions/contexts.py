@@ -181,10 +181,7 @@ def _repeats_answer(passage: Passage, answer: Collection[int]) -> bool:
 
 
 def separate_contexts(
-    contexts: Mapping[str, Sequence[str]],
-    *,
-    held_out: Collection[str],
-    tokens: Mapping[str, int],
+    contexts: Mapping[str, Sequence[str]], *, held_out: Collection[str], tokens: Mapping[str, int]
 ) -> dict[str, tuple[str, ...]]:
     """Return contexts in which no training prompt shows mostly the passages of a held-out prompt.
 

@@ -13,24 +13,29 @@ import polars as pl
 
 
 @dataclass(frozen=True)
-class VerbatimErrors:
+class ErrorCounts:
+    """Numbers of rows that break a claim, by kind of error; `rows` is the number of all rows."""
+
+    rows: int
+
+    @property
+    def holds(self) -> bool:
+        return not any(count for name, count in vars(self).items() if name != "rows")
+
+
+@dataclass(frozen=True)
+class VerbatimErrors(ErrorCounts):
     """Counts of rows whose answer is not the author's own text.
 
     Attributes:
-        rows: the number of all rows.
         not_in_document: rows whose `answer` differs from the document's `text[start:end]`.
         not_in_messages: rows whose last message is not the assistant's answer.
         no_whole_paragraphs: rows whose span does not begin and end at the edge of a paragraph.
     """
 
-    rows: int
     not_in_document: int
     not_in_messages: int
     no_whole_paragraphs: int
-
-    @property
-    def holds(self) -> bool:
-        return not (self.not_in_document or self.not_in_messages or self.no_whole_paragraphs)
 
 
 def check_verbatim(dataset: pl.DataFrame, documents: pl.DataFrame) -> VerbatimErrors:

@@ -24,9 +24,7 @@ from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import external_use_instructions
-from twin_resources.dagster_resources import (
-    RetrieverResource,
-)
+from twin_resources.dagster_resources import RetrieverResource
 from twin_resources.prompt.control_marks import load_home_marks
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
@@ -164,7 +162,7 @@ def prompt_renders_fully(
             where=sql_in_filter("document_id", document_ids_with_marks),
         ),
     )
-    return dg.AssetCheckResult(passed=result.is_complete, metadata=dict(vars(result)))
+    return dg.AssetCheckResult(passed=result.holds, metadata=dict(vars(result)))
 
 
 @dg.asset_check(name="coverage", asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -217,9 +215,7 @@ def _check_provenance(tables: Tables, author: str) -> dataset_claims.ProvenanceE
     columns = ["chunk_id", "document_id", "start", "end", "published_at"]
     return dataset_claims.check_provenance(
         tables.read(
-            "instruction_dataset",
-            author,
-            columns=["sample_id", *columns, "context_chunk_ids"],
+            "instruction_dataset", author, columns=["sample_id", *columns, "context_chunk_ids"]
         ),
         tables.read("document_chunks", author, columns=columns),
     )

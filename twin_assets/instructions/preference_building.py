@@ -64,7 +64,10 @@ def update_preferences(
     )
     held_out = read_held_out(tables, author.slug)
     rows = _render_pairs(tables, author, trace_pairs, held_out.chunks, left_out_counts)
-    rows = _drop_leaks(_drop_equal_answers(rows, left_out_counts), held_out, left_out_counts)
+    # Pairs with equal answers teach nothing.
+    different_rows = [row for row in rows if not is_same_answer(row["chosen"], row["rejected"])]
+    left_out_counts["equal_answers"] += len(rows) - len(different_rows)
+    rows = _drop_leaks(different_rows, held_out, left_out_counts)
     kept_indexes = select_indexes_within_share([row["voters"] for row in rows])
     left_out_counts["too_many_of_a_reader"] += len(rows) - len(kept_indexes)
     pair_rows = pl.DataFrame(
@@ -246,15 +249,6 @@ def read_held_out(tables: Tables, author: str) -> HeldOutTexts:
         answers=[row["answer"] for row in rows],
         chunks=frozenset(chunks["chunk_id"].to_list()),
     )
-
-
-def _drop_equal_answers(
-    rows: Sequence[dict[str, Any]], left_out: Counter[str]
-) -> list[dict[str, Any]]:
-    """Return the pairs whose answers differ in content, because equal answers teach nothing."""
-    different_rows = [row for row in rows if not is_same_answer(row["chosen"], row["rejected"])]
-    left_out["equal_answers"] += len(rows) - len(different_rows)
-    return different_rows
 
 
 def _drop_leaks(

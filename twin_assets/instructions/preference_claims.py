@@ -12,26 +12,21 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from twin_assets.instructions.dataset_claims import ErrorCounts
 from twin_assets.instructions.preference_pairs import MAX_READER_PERCENT, HeldOutTexts, find_leaks
 
 
 @dataclass(frozen=True)
-class ChosenAnswerErrors:
+class ChosenAnswerErrors(ErrorCounts):
     """Counts of pairs whose chosen answer is not the author's.
 
     Attributes:
-        rows: the number of all pairs.
         not_in_document: answers that differ from the document's `text[start:end]`.
         no_authors_edit: edits that the trace does not contain, or whose key has a different role.
     """
 
-    rows: int
     not_in_document: int
     no_authors_edit: int
-
-    @property
-    def holds(self) -> bool:
-        return not (self.not_in_document or self.no_authors_edit)
 
 
 def check_chosen_answers(
@@ -90,7 +85,7 @@ def measure_reader_shares(dataset: pl.DataFrame) -> ReaderShares:
 
 
 @dataclass(frozen=True)
-class SourceErrors:
+class SourceErrors(ErrorCounts):
     """Counts of pairs with a wrong source.
 
     Attributes:
@@ -99,13 +94,8 @@ class SourceErrors:
             no part of the text.
     """
 
-    rows: int
     unknown_trace: int
     unknown_chunk: int
-
-    @property
-    def holds(self) -> bool:
-        return not (self.unknown_trace or self.unknown_chunk)
 
 
 def check_sources(
@@ -131,7 +121,7 @@ def check_sources(
 
 
 @dataclass(frozen=True)
-class HeldOutExposure:
+class HeldOutExposure(ErrorCounts):
     """Counts of pairs that show the gate's evaluation data.
 
     Attributes:
@@ -140,16 +130,10 @@ class HeldOutExposure:
         held_out_passage: pairs whose context has a chunk of a held-out document.
     """
 
-    rows: int
     held_out_question: int
     held_out_prompt: int
     held_out_text: int
     held_out_passage: int
-
-    @property
-    def holds(self) -> bool:
-        leaks = self.held_out_question + self.held_out_prompt + self.held_out_text
-        return not (leaks + self.held_out_passage)
 
 
 def check_held_out_exposure(dataset: pl.DataFrame, held_out: HeldOutTexts) -> HeldOutExposure:

@@ -178,15 +178,11 @@ def _build_pair(trace: Trace, passage: AuthorPassage | None) -> PreferencePair:
         template=trace.template,
         chosen=(passage.answer if passage else trace.edit).strip(),
         rejected=trace.answer.strip(),
-        rejected_ended=_looks_complete(trace.answer),
+        # A trace does not record whether its answer was cut off.
+        rejected_ended=bool(_COMPLETE_ENDING.search(trace.answer.strip())),
         rejected_from=trace.rejected_from,
         voters=tuple(sorted(set(trace.voters))) if passage else (),
     )
-
-
-def _looks_complete(answer: str) -> bool:
-    """Return whether an answer looks finished; a trace does not record whether it was cut off."""
-    return bool(_COMPLETE_ENDING.search(answer.strip()))
 
 
 def find_passage(

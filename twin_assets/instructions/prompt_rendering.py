@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import polars as pl
 
 from twin_assets.corpus.shingles import split_words
+from twin_assets.instructions.dataset_claims import ErrorCounts
 from twin_resources.prompt.templates import READER_PREFIX
 
 ROLES = ("system", "user", "assistant")
@@ -28,7 +29,7 @@ _UNFILLED_MARK = re.compile(
 
 
 @dataclass(frozen=True)
-class RenderingErrors:
+class RenderingErrors(ErrorCounts):
     """Counts of rows with an incomplete prompt.
 
     Attributes:
@@ -43,7 +44,6 @@ class RenderingErrors:
         open_question: the question has a mark that the post does not have.
     """
 
-    rows: int
     other_roles: int = 0
     empty: int = 0
     unstripped: int = 0
@@ -51,10 +51,6 @@ class RenderingErrors:
     no_passage: int = 0
     left_open: int = 0
     open_question: int = 0
-
-    @property
-    def is_complete(self) -> bool:
-        return not any(count for name, count in asdict(self).items() if name != "rows")
 
 
 def count_marks(text: str) -> Counter[str]:

@@ -42,11 +42,6 @@ class SplitRow:
     sketch: tuple[int, ...]
 
 
-def sketch_document(text: str) -> tuple[int, ...]:
-    """Return the sketch for comparing a document with others."""
-    return tuple(sketch(shingles(text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
-
-
 def draw_splits(
     documents: Iterable[SplitDocument], *, existing_rows: Sequence[SplitRow]
 ) -> list[SplitRow]:
@@ -80,7 +75,7 @@ def draw_splits(
     sketch_index = _SketchIndex(existing_rows)
     new_rows: list[SplitRow] = []
     for document in new_documents:
-        text_sketch = sketch_document(document.text)
+        text_sketch = tuple(sketch(shingles(document.text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
         duplicate = sketch_index.find_duplicate(text_sketch)
         if duplicate is not None:
             split, reason = duplicate.split, f"like {duplicate.document_id}"

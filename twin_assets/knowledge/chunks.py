@@ -67,9 +67,5 @@ def no_chunk_is_truncated(
         unverified_rows.mark_verified()
     return dg.AssetCheckResult(
         passed=passed,
-        metadata={
-            "chunks": unverified_rows.rows,
-            "token_limit": tokenizer.token_limit,
-            **lengths,
-        },
+        metadata={"chunks": unverified_rows.rows, "token_limit": tokenizer.token_limit, **lengths},
     )

@@ -10,9 +10,7 @@ from twin_assets.knowledge.chunks import document_chunks
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
-from twin_resources.dagster_resources import (
-    EmbedderResource,
-)
+from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.embedder.embedder import find_prepared_embedder
 from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.processes.progress_lines import SyncProgressLogger

@@ -1,4 +1,4 @@
-"""A home with two authors' answers as the ledger gives them, and a model registry."""
+"""A home with the answers of two authors in the form of the ledger, and a model registry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GATE = "gate-test"
 Answers = Callable[..., None]
 
 
-def answer(author: str, number: int, **changed: Any) -> dict[str, Any]:
+def answer(author: str, number: int, **changes: Any) -> dict[str, Any]:
     """One row of `interactions`, unscored, answered at noon of 1 March by the stable v1."""
     return {
         "trace_id": f"{author}-{number:03d}",
@@ -57,17 +57,17 @@ def answer(author: str, number: int, **changed: Any) -> dict[str, Any]:
         "edit_reader": None,
         "rejections": 0,
         "rejection_voters": [],
-    } | changed
+    } | changes
 
 
 def voted(vote: float, *readers: str) -> dict[str, Any]:
-    """What votes by these readers change in a row."""
+    """Return the changes of a row that votes by these readers cause."""
     return {"vote": vote, "votes": len(readers), "voters": list(readers)}
 
 
 @pytest.fixture
 def write_interactions(tables: Tables) -> Answers:
-    """Writes rows as the author's table of `interactions`, in the ledger's own types."""
+    """Write rows to the author's table `interactions` with the types of the ledger."""
 
     def write(author: str, rows: list[dict[str, Any]]) -> None:
         store_rows(tables, "interactions", author, rows, key="trace_id", schema=columns())
@@ -82,7 +82,7 @@ def registry(home: Settings) -> Registry:
 
 @pytest.fixture
 def history(registry: Registry) -> Registry:
-    """Ada's v1 passed and became stable, v2 was refused; each by the registry's own functions."""
+    """Ada's v1 passed and became stable, and v2 was refused."""
     for checkpoint, outcome in (("c1", "passed"), ("c2", "failed")):
         version = register_version(
             registry, "ada", checkpoint, folder="/c", dataset_version="d" * 64
@@ -116,9 +116,9 @@ def materialize(home: Settings, instance: dg.DagsterInstance) -> Materialize:
         assets: list[dg.AssetsDefinition] | None = None,
         raise_on_error: bool = True,
     ) -> dg.ExecuteInProcessResult:
-        made = build_sql_assets() if assets is None else assets
+        assets_to_run = build_sql_assets() if assets is None else assets
         return materialize_assets(
-            [asset for asset in made if not names or asset.key.to_user_string() in names],
+            [asset for asset in assets_to_run if not names or asset.key.to_user_string() in names],
             author,
             instance,
             raise_on_error=raise_on_error,

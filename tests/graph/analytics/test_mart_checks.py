@@ -12,7 +12,7 @@ from twin_assets.analytics.sql_models import build_sql_assets
 from twin_resources.storage.tables.tables import Tables
 
 
-def failed(result: dg.ExecuteInProcessResult) -> dict[str, int]:
+def count_failed(result: dg.ExecuteInProcessResult) -> dict[str, int]:
     """Failed checks with the number of wrong rows."""
     return {
         item.check_name: item.metadata["wrong_rows"].value  # type: ignore[misc]
@@ -21,46 +21,48 @@ def failed(result: dg.ExecuteInProcessResult) -> dict[str, int]:
     }
 
 
-def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+def list_materialized(result: dg.ExecuteInProcessResult) -> set[str]:
     return {
         event.step_materialization_data.materialization.asset_key.to_user_string()
         for event in result.get_asset_materialization_events()
     }
 
 
-def test_a_failed_error_stops_what_is_downstream_and_shows_the_rows(
+def test_a_failed_error_test_stops_downstream_assets(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
     rows = [answer("ada", at, **voted(1.0, "r1")) for at in range(3)]
     write_interactions("ada", [*rows, answer("ada", 9, **voted(1.5, "r1"))])
     marts = ("requests", "quality_by_day", "feedback_funnel")
     result = materialize(*marts, author="ada", raise_on_error=False)
-    assert failed(result) == {"vote_is_between_0_and_1": 1}
-    assert materialized(result) == {"requests"}
+    assert count_failed(result) == {"vote_is_between_0_and_1": 1}
+    assert list_materialized(result) == {"requests"}
     assert tables.read("requests", "ada").height == 4
     write_interactions("ada", rows)
     mended = materialize(*marts, author="ada")
-    assert failed(mended) == {}
-    assert materialized(mended) == set(marts)
+    assert count_failed(mended) == {}
+    assert list_materialized(mended) == set(marts)
 
 
-def test_a_failed_warning_only_tells(write_interactions: Answers, materialize: Materialize) -> None:
+def test_a_failed_warning_stops_nothing(
+    write_interactions: Answers, materialize: Materialize
+) -> None:
     write_interactions("ada", [answer("ada", 1, route="shadowed", latency_s=-1.0)])
     result = materialize("requests", "feedback_funnel", author="ada")
-    assert failed(result) == {"route_is_known": 1, "latency_is_not_negative": 1}
-    assert materialized(result) == {"requests", "feedback_funnel"}
+    assert count_failed(result) == {"route_is_known": 1, "latency_is_not_negative": 1}
+    assert list_materialized(result) == {"requests", "feedback_funnel"}
     severities = {item.check_name: item.severity for item in result.get_asset_check_evaluations()}
     assert severities["route_is_known"] == dg.AssetCheckSeverity.WARN
     assert severities["unique_trace_id"] == dg.AssetCheckSeverity.ERROR
 
 
-def test_a_check_says_what_it_ran(write_interactions: Answers, materialize: Materialize) -> None:
+def test_a_check_shows_its_sql(write_interactions: Answers, materialize: Materialize) -> None:
     write_interactions("ada", [answer("ada", 1)])
     result = materialize("requests", author="ada")
-    told = {item.check_name: item for item in result.get_asset_check_evaluations()}
-    metadata = told["unique_trace_id"].metadata
+    checks = {item.check_name: item for item in result.get_asset_check_evaluations()}
+    metadata = checks["unique_trace_id"].metadata
     assert "having count(*) > 1" in str(metadata["sql"].value)
-    assert told["unique_trace_id"].partition == "ada"
+    assert checks["unique_trace_id"].partition == "ada"
 
 
 def test_rows_with_the_same_key_are_stored_and_fail_the_test(
@@ -88,7 +90,7 @@ models:
         (folder / "models" / f"{name}.sql").unlink()
     write_interactions("ada", [answer("ada", at, reader=f"r{at % 2}") for at in range(3)])
     result = materialize(author="ada", assets=build_sql_assets(folder), raise_on_error=False)
-    assert failed(result) == {"unique_reader": 1}
+    assert count_failed(result) == {"unique_reader": 1}
     assert tables.read("readers", "ada").rows() == [("r0", "r0"), ("r0#2", "r0"), ("r1", "r1")]
 
 
@@ -113,7 +115,7 @@ def test_sql_that_does_not_run_fails_the_step_with_its_file(
     assert not tables.exists("cast_votes", "ada")
 
 
-def test_the_graph_is_the_files() -> None:
+def test_assets_follow_the_sql_files() -> None:
     assets = {asset.key.to_user_string(): asset for asset in build_sql_assets()}
     parents = {
         name: {key.to_user_string() for key in asset.asset_deps[asset.key]}

@@ -28,20 +28,20 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_mart_is_made_and_checked(
+def test_a_mart_is_built_and_checked(
     project: Path, write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
-    rows = [answer("ada", 1), answer("ada", 2), answer("ada", 3, reader="r2")]
-    write_interactions("ada", [*rows, answer("ada", 4, simulated=True)])
-    made = materialize("requests", "readers", author="ada", assets=build_sql_assets(project))
-    found = tables.read("readers", "ada", columns=["reader", "answers", "last_asked_at"])
-    assert found.sort("reader").rows() == [
+    answers = [answer("ada", 1), answer("ada", 2), answer("ada", 3, reader="r2")]
+    write_interactions("ada", [*answers, answer("ada", 4, simulated=True)])
+    result = materialize("requests", "readers", author="ada", assets=build_sql_assets(project))
+    rows = tables.read("readers", "ada", columns=["reader", "answers", "last_asked_at"])
+    assert rows.sort("reader").rows() == [
         ("r1", 2, NOON + timedelta(seconds=2)),
         ("r2", 1, NOON + timedelta(seconds=3)),
     ]
     checks = [
         asset_check_evaluation
-        for asset_check_evaluation in made.get_asset_check_evaluations()
+        for asset_check_evaluation in result.get_asset_check_evaluations()
         if asset_check_evaluation.asset_key.path == ["readers"]
     ]
     assert {check.check_name for check in checks} == {
@@ -52,7 +52,7 @@ def test_a_mart_is_made_and_checked(
     assert all(check.passed for check in checks)
 
 
-def test_the_jobs_have_it_without_being_told(project: Path) -> None:
+def test_the_jobs_include_a_new_mart(project: Path) -> None:
     before, now = build_sql_assets(), build_sql_assets(project)
     by_author = MARTS - CROSS_AUTHOR_MARTS
     added = {key.path[-1] for key in by_author.resolve(now) - by_author.resolve(before)}

@@ -22,7 +22,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {item.check_name: item.passed for item in result.get_asset_check_evaluations()}
 
 
-def test_requests_has_one_row_an_answer_and_no_text(
+def test_requests_has_one_row_per_answer_without_text(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
     write_interactions(
@@ -50,34 +50,34 @@ def test_requests_has_one_row_an_answer_and_no_text(
     assert all(checks(result).values())
 
 
-def test_a_second_run_writes_nothing_and_a_change_writes_its_row(
+def test_only_changed_rows_are_written(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
     rows = [answer("ada", number, latency_s=0.1 * number) for number in range(50)]
 
-    def written() -> tuple[int, str]:
+    def materialize_requests() -> tuple[int, str]:
         write_interactions("ada", rows)
         [event] = materialize("requests", author="ada").asset_materializations_for_node("requests")
         return event.metadata["written"].value, (event.tags or {})["dagster/data_version"]  # type: ignore[return-value]
 
-    count, first = written()
+    count, first = materialize_requests()
     assert count == 50
-    assert written() == (0, first)
+    assert materialize_requests() == (0, first)
     rows[7] |= voted(1.0, "r1")
-    count, changed = written()
+    count, changed = materialize_requests()
     assert count == 1
     assert changed != first
     rows.pop()
-    assert written()[0] == 0
+    assert materialize_requests()[0] == 0
     assert tables.read("requests", "ada").height == 49
 
 
-def test_quality_counts_a_reader_once_a_day_and_gives_wilson_bounds(
+def test_quality_counts_each_reader_once_a_day(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
     rows = [answer("ada", number, **voted(1.0, f"r{number}")) for number in range(8)]
     rows += [answer("ada", 10 + number, **voted(0.0, f"r{10 + number}")) for number in range(2)]
-    # one reader with forty bad votes is one value
+    # Forty votes of one reader count as one value.
     rows += [answer("ada", 100 + number, **voted(0.0, "r0")) for number in range(40)]
     rows += [answer("ada", 200, judged=0.7, judgements=2), answer("ada", 201, version="v2")]
     write_interactions("ada", rows)
@@ -94,21 +94,7 @@ def test_quality_counts_a_reader_once_a_day_and_gives_wilson_bounds(
     assert judged["high"] > 0.9
 
 
-def test_eight_of_ten_thumbs_have_the_interval_of_the_textbook(
-    write_interactions: Answers, materialize: Materialize, tables: Tables
-) -> None:
-    rows = [answer("ada", at, **voted(float(at < 8), f"r{at}")) for at in range(10)]
-    write_interactions("ada", rows)
-    materialize("requests", author="ada")
-    result = materialize("quality_by_day", author="ada")
-    [row] = tables.read("quality_by_day", "ada").to_dicts()
-    # Wilson 1927 for 8 of 10 at 95 %, as statsmodels' proportion_confint(8, 10, method="wilson")
-    assert (row["low"], row["high"]) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
-    assert (row["method"], row["day"]) == ("wilson", DAY)
-    assert all(checks(result).values())
-
-
-def test_cost_is_over_all_authors_and_says_what_has_no_price(
+def test_cost_covers_all_authors_and_counts_unpriced_answers(
     write_interactions: Answers, materialize: Materialize, tables: Tables
 ) -> None:
     write_interactions("ada", [answer("ada", at, latency_s=float(at)) for at in range(1, 12)])
@@ -144,9 +130,7 @@ def test_cost_leaves_out_authors_without_answers(
     assert tables.read("cost_by_day", ALL_AUTHORS)["author"].to_list() == ["bob"]
 
 
-def test_a_mart_of_an_author_without_interactions_says_what_is_missing(
-    materialize: Materialize,
-) -> None:
+def test_a_missing_upstream_table_is_named(materialize: Materialize) -> None:
     with pytest.raises(TableNotFoundError, match="materialize the asset 'interactions'"):
         materialize("requests", author="ada")
 
@@ -159,11 +143,11 @@ def test_the_funnel_narrows(
     rows += [answer("ada", 20, edit="x", edit_role="reader", edit_reader="r1")]
     rows += [answer("ada", 21, edit="y", edit_role="author", **voted(0.0, "a"))]
     rows += [answer("ada", 30, version="base")]
-    rows += [answer("ada", 40 + at, batch=True) for at in range(2)]  # no reader saw them
+    rows += [answer("ada", 40 + at, batch=True) for at in range(2)]  # not shown to readers
     write_interactions("ada", rows)
     stages = ("answers", "scored", "edited", "paired")
 
-    def funnel() -> tuple[list[int], list[int]]:
+    def read_funnel() -> tuple[list[int], list[int]]:
         result = materialize("feedback_funnel", author="ada")
         assert all(checks(result).values())
         base, first = tables.read("feedback_funnel", "ada").sort("version").to_dicts()
@@ -171,22 +155,22 @@ def test_the_funnel_narrows(
         return [base[name] for name in stages], [first[name] for name in stages]
 
     materialize("requests", author="ada")
-    assert funnel() == ([1, 0, 0, 0], [9, 5, 2, 0])  # nobody has made pairs yet
-    # two pairs of one edited answer, one of a downvoted one, one of a training prompt
+    assert read_funnel() == ([1, 0, 0, 0], [9, 5, 2, 0])  # There are no pairs yet.
+    # Two pairs of an edited answer, one of a downvoted one, one of a training prompt.
     pairs = {"p1": "ada-021", "p2": "ada-021", "p3": "ada-010", "p4": None}
     frame = pl.DataFrame({"pair_id": list(pairs), "trace_id": list(pairs.values())})
     store_rows(tables, "preference_dataset", "ada", frame, key="pair_id")
-    assert funnel() == ([1, 0, 0, 0], [9, 5, 2, 2])
+    assert read_funnel() == ([1, 0, 0, 0], [9, 5, 2, 2])
 
 
-def test_history_tells_versions_verdicts_and_moves_in_order(
+def test_history_has_versions_verdicts_and_moves_in_order(
     history: Registry, materialize: Materialize, tables: Tables
 ) -> None:
     history.move("ada", 2, "stable", actor="ada", reason="better to me", force=True)
     result = materialize("model_history", author="ada")
     rows = tables.read("model_history", "ada").sort("happened_at", "event_id")
-    told = {(row["version"], row["event"], row["to_state"]): row for row in rows.to_dicts()}
-    assert set(told) == {
+    events = {(row["version"], row["event"], row["to_state"]): row for row in rows.to_dicts()}
+    assert set(events) == {
         (1, "registered", "candidate"),
         (1, "judged", "passed"),
         (1, "moved", "stable"),
@@ -196,15 +180,15 @@ def test_history_tells_versions_verdicts_and_moves_in_order(
         (2, "moved", "refused"),
         (2, "moved", "stable"),
     }
-    assert told[1, "judged", "passed"]["reason"] == "every claim holds"
-    failed = told[2, "judged", "failed"]
+    assert events[1, "judged", "passed"]["reason"] == "every claim holds"
+    failed = events[2, "judged", "failed"]
     assert (failed["claims"], failed["unmet_claims"]) == (2, 1)
     assert failed["reason"] == "stays_on_topic: 0.50 of 0.60"
-    forced = told[2, "moved", "stable"]
+    forced = events[2, "moved", "stable"]
     assert (forced["is_forced"], forced["actor"], forced["reason"]) == (True, "ada", "better to me")
     assert forced["until_at"] is None
-    stable = told[1, "moved", "stable"]
-    assert stable["until_at"] == told[1, "moved", "retired"]["happened_at"]
+    stable = events[1, "moved", "stable"]
+    assert stable["until_at"] == events[1, "moved", "retired"]["happened_at"]
     assert all(checks(result).values())
 
 

@@ -48,31 +48,21 @@ RESOURCES = {
 WHEN = ("Early", "Late", "Once", "Again", "Twice", "Yesterday", "Suddenly", "Slowly", "Then")
 WHAT = (
     *("left", "fell", "stood", "rang", "turned", "burned", "sang", "slept", "waited", "broke"),
-    *(
-        "outside",
-        "upstairs",
-        "alone",
-        "softly",
-        "nearby",
-        "backwards",
-        "gladly",
-        "quickly",
-        "twice",
-    ),
+    *("outside", "upstairs", "alone", "softly", "nearby", "backwards", "gladly", "quickly"),
+    "twice",
 )
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
 def paragraph(subject: str, *, sentences: int = 6) -> str:
-    """A paragraph of its own words for each subject: no two are copies of one another."""
-    drawn = random.Random(subject)
-    told = (
-        f"{drawn.choice(WHEN)} the {subject} {' '.join(drawn.sample(WHAT, 4))}, and it didn't come "
-        f"back unchanged on day {day}."
+    """Build a paragraph that differs between subjects, so that no two are copies."""
+    generator = random.Random(subject)
+    return " ".join(
+        f"{generator.choice(WHEN)} the {subject} {' '.join(generator.sample(WHAT, 4))}, "
+        f"and it didn't come back unchanged on day {day}."
         for day in range(sentences)
     )
-    return " ".join(told)
 
 
 @pytest.fixture
@@ -89,20 +79,20 @@ def posts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def author(home: Settings, posts: Path) -> Author:
-    made = Author(SLUG, "José Núñez", sources=(str(posts),))
-    write_author(home, made)
-    return made
+    author = Author(SLUG, "José Núñez", sources=(str(posts),))
+    write_author(home, author)
+    return author
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
 
 
 @pytest.fixture
 def tokenizer(home: Settings) -> None:
-    """The tokenizer's half of a prepared embedder: all that chunking reads of one."""
+    """The tokenizer of a prepared embedder, which is all that chunking needs."""
     manifest = EmbedderManifest(home.embedder, "revision-1", 8, 64, 0, ("en",), "test", 1.0)
     folder = embedder_folder(home) / manifest.revision
     folder.mkdir(parents=True)

@@ -57,5 +57,5 @@ def run_chain(home: Path, report: Path, times: int) -> None:
         names = [asset.key.path[-1] for asset in CHAIN]
         computed.append({name: metadata(done, name)["computed"] for name in names})
     passages = RetrieverResource().retriever().retrieve(SLUG, QUESTION).passages
-    found = [passage.chunk_id for passage in passages]
-    report.write_text(json.dumps({"computed": computed, "found": found}), encoding="utf-8")
+    chunk_ids = [passage.chunk_id for passage in passages]
+    report.write_text(json.dumps({"computed": computed, "found": chunk_ids}), encoding="utf-8")

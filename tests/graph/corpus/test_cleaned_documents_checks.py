@@ -1,4 +1,4 @@
-"""The checks of `cleaned_documents` as Dagster runs them, and what a person sees in the UI."""
+"""The checks of `cleaned_documents` in Dagster, and the metadata of its runs."""
 
 from __future__ import annotations
 
@@ -14,148 +14,130 @@ from twin_assets.corpus import boilerplate, cleaning, contracts, document_claims
 from twin_resources.storage.tables.tables import Tables
 
 
-def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+def read_checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
     return {
-        found.check_name: found
-        for found in result.get_asset_check_evaluations()
-        if found.asset_key.path == ["cleaned_documents"]
+        evaluation.check_name: evaluation
+        for evaluation in result.get_asset_check_evaluations()
+        if evaluation.asset_key.path == ["cleaned_documents"]
     }
 
 
-def test_all_claims_are_checks_that_block(materialize: Materialize) -> None:
-    found = evaluations(materialize())
+def test_all_claims_are_blocking_checks(materialize: Materialize) -> None:
+    checks = read_checks(materialize())
     names = {
         *document_claims.CLAIMS,
         "rows_keep_their_contract",
         "every_import_is_kept_or_explained",
     }
-    assert set(found) == names
-    assert all(one.passed and one.blocking for one in found.values())
+    assert set(checks) == names
+    assert all(check.passed and check.blocking for check in checks.values())
 
 
-def test_a_cleaning_that_leaves_buttons_fails_and_stops_the_chunks(
+def test_remaining_buttons_fail_the_check_and_stop_the_chunks(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = f"{paragraph('kite')}\n\nSubscribe now\n\n{paragraph('old kite')}\n"
     (posts / "_posts" / "2022-01-01-kite.md").write_text(text)
-    monkeypatch.setattr(boilerplate, "remove_platform_lines", lambda given: given)
+    monkeypatch.setattr(boilerplate, "remove_platform_lines", lambda text: text)
     result = materialize(raise_on_error=False)
-    found = evaluations(result)
-    assert [name for name, one in found.items() if not one.passed] == [
+    checks = read_checks(result)
+    assert [name for name, check in checks.items() if not check.passed] == [
         "no_platform_boilerplate_left"
     ]
-    failed = found["no_platform_boilerplate_left"]
+    failed = checks["no_platform_boilerplate_left"]
     assert failed.metadata["quarantined"].value == 1
     assert "TWIN_MOST_QUARANTINED" in (failed.description or "")
     assert not result.success
     assert not result.asset_materializations_for_node("document_chunks")
 
 
-def test_a_document_whose_quotation_became_prose_is_put_aside(
-    materialize: Materialize, posts: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quoted = "> Whoever sold me this kite had never seen one fly, he told me that himself.\n"
-    for number, subject in enumerate(("kite", "tram", "bell", "oar")):
-        text = f"{paragraph(subject)}\n\n{quoted if subject == 'kite' else ''}\n"
-        (posts / "_posts" / f"2022-01-0{number + 1}-{subject}.md").write_text(text)
-    clean = cleaning.clean_markdown
-    monkeypatch.setattr(
-        cleaning, "clean_markdown", lambda text, **how: clean(text, **how).replace("> ", "")
-    )
-    result = materialize()
-    assert all(evaluation.passed for evaluation in evaluations(result).values())
-    (aside,) = tables.read("cleaned_documents_quarantine", SLUG).to_dicts()
-    assert "kite" in aside["source_id"]
-    assert aside[contracts.FAILED_RULES] == ["quotations_keep_their_mark"]
-
-
-def test_a_row_that_breaks_the_contract_fails_and_stops_the_chunks(
+def test_an_invalid_row_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cleaning.document_rows
+    document_rows = cleaning.document_rows
     monkeypatch.setattr(
         cleaning,
         "document_rows",
-        lambda *given: whole(*given).with_columns(pl.lit("").alias("language")),
+        lambda *frames: document_rows(*frames).with_columns(pl.lit("").alias("language")),
     )
     monkeypatch.setattr(contracts, "good_rows", lambda frame, _schema: frame)
     result = materialize(raise_on_error=False)
-    found = evaluations(result)["rows_keep_their_contract"]
-    assert not found.passed
-    assert found.metadata["bad_rows"].value == 3
-    assert found.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 3}
+    check = read_checks(result)["rows_keep_their_contract"]
+    assert not check.passed
+    assert check.metadata["bad_rows"].value == 3
+    assert check.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 3}
     assert not result.asset_materializations_for_node("document_chunks")
 
 
 def test_a_quarantined_row_is_explained_and_counted(
     materialize: Materialize, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cleaning.document_rows
+    document_rows = cleaning.document_rows
 
-    def spoiled(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
+    def remove_language(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
         lamp = pl.col("source_id").str.contains("lamp")
-        return whole(verdicts, prepared).with_columns(
+        return document_rows(verdicts, prepared).with_columns(
             pl.when(lamp).then(pl.lit("")).otherwise("language").alias("language")
         )
 
-    monkeypatch.setattr(cleaning, "document_rows", spoiled)
+    monkeypatch.setattr(cleaning, "document_rows", remove_language)
     result = materialize()
-    found = evaluations(result)
-    assert found["every_import_is_kept_or_explained"].passed
-    assert found["every_import_is_kept_or_explained"].metadata["quarantined"].value == 1
-    contract = found["rows_keep_their_contract"]
+    checks = read_checks(result)
+    assert checks["every_import_is_kept_or_explained"].passed
+    assert checks["every_import_is_kept_or_explained"].metadata["quarantined"].value == 1
+    contract = checks["rows_keep_their_contract"]
     assert contract.passed
     assert contract.metadata["quarantined"].value == {"kept_rows_have_words_and_a_language": 1}
     assert metadata(result, "cleaned_documents")["quarantined"] == 1
     assert tables.read("cleaned_documents_quarantine", SLUG).height == 1
 
 
-def test_statistics_but_no_text_in_the_event_log(
+def test_the_event_log_has_statistics_but_no_text(
     materialize: Materialize, instance: dg.DagsterInstance, posts: Path
 ) -> None:
     (posts / "_posts" / "2022-01-01-mail.md").write_text(
         f"{paragraph('letter')} Write to ann.lee@clockmail.ch about it.\n"
     )
     result = materialize()
-    said = metadata(result, "cleaned_documents")
-    assert said["kept"] == 4
-    assert said["languages"] == {"en": 4}
-    assert said["replaced"] == {"e-mail": 1}
+    statistics = metadata(result, "cleaned_documents")
+    assert statistics["kept"] == 4
+    assert statistics["languages"] == {"en": 4}
+    assert statistics["replaced"] == {"e-mail": 1}
     events = "".join(entry.to_json() for entry in instance.all_logs(result.run_id))
     assert "cleaned_documents" in events
     assert "come back unchanged" not in events
     assert "clockmail" not in events
 
 
-def test_a_row_is_held_against_its_contract_once_and_again_under_another(
+def test_a_row_is_checked_once_per_contract_version(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def looked_at() -> tuple[Any, Any]:
-        found = evaluations(materialize())["rows_keep_their_contract"]
-        assert found.passed
-        return found.metadata["looked_at"].value, found.metadata["rows"].value
+    def count_checked_rows() -> tuple[Any, Any]:
+        check = read_checks(materialize())["rows_keep_their_contract"]
+        assert check.passed
+        return check.metadata["looked_at"].value, check.metadata["rows"].value
 
-    assert looked_at() == (3, 3)
-    assert looked_at() == (0, 3)
+    assert count_checked_rows() == (3, 3)
+    assert count_checked_rows() == (0, 3)
     (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{paragraph('letter')}\n")
-    assert looked_at() == (1, 4)
+    assert count_checked_rows() == (1, 4)
     monkeypatch.setattr(contracts, "schema_version", lambda _schema: "another")
-    assert looked_at() == (4, 4)
+    assert count_checked_rows() == (4, 4)
 
 
-def test_a_bad_row_among_sound_ones_is_found_each_time(
+def test_an_invalid_row_is_reported_by_every_run(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize()
-    whole = cleaning.document_rows
+    document_rows = cleaning.document_rows
     monkeypatch.setattr(
         cleaning,
         "document_rows",
-        lambda *given: whole(*given).with_columns(pl.lit("").alias("language")),
+        lambda *frames: document_rows(*frames).with_columns(pl.lit("").alias("language")),
     )
     monkeypatch.setattr(contracts, "good_rows", lambda frame, _schema: frame)
     (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{paragraph('letter')}\n")
     for _ in range(2):
-        found = evaluations(materialize(raise_on_error=False))["rows_keep_their_contract"]
-        assert not found.passed
-        assert found.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 1}
+        check = read_checks(materialize(raise_on_error=False))["rows_keep_their_contract"]
+        assert not check.passed
+        assert check.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 1}

@@ -1,4 +1,4 @@
-"""`raw_posts` → `cleaned_documents` in real tables: what a change costs, and what it changes."""
+"""Incremental updates from `raw_posts` to `cleaned_documents` in real tables."""
 
 from __future__ import annotations
 
@@ -30,17 +30,16 @@ Posts = dict[str, dict[str, Any]]
 Clean = Callable[..., CleaningRun]
 
 
-def post(text: str, **fields: Any) -> dict[str, Any]:
+def build_post(text: str, **fields: Any) -> dict[str, Any]:
     return {"text": text, "content_hash": text} | fields
 
 
-def posts_about(*subjects: str, foot: str = "") -> Posts:
-    return {
-        f"{subject}.md": post(
-            f"{paragraph(subject, sentences=3)}\n\n{paragraph('old ' + subject, sentences=3)}{foot}"
-        )
-        for subject in subjects
-    }
+def build_posts(*subjects: str, footer: str = "") -> Posts:
+    posts: Posts = {}
+    for subject in subjects:
+        text = f"{paragraph(subject, sentences=3)}\n\n{paragraph('old ' + subject, sentences=3)}"
+        posts[f"{subject}.md"] = build_post(text + footer)
+    return posts
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def clean(tables: Tables) -> Clean:
     """Store posts as `raw_posts` and clean them."""
 
     def run(posts: Posts, *, author: Author = ANN) -> CleaningRun:
-        plain: dict[str, Any] = dict.fromkeys(column_types(RawPosts), "") | {
+        defaults: dict[str, Any] = dict.fromkeys(column_types(RawPosts), "") | {
             "source": "posts",
             "kind": "post",
             "title": "A title",
@@ -58,7 +57,7 @@ def clean(tables: Tables) -> Clean:
             "tags": [],
             "deleted": False,
         }
-        rows = [plain | {"source_id": name} | fields for name, fields in posts.items()]
+        rows = [defaults | {"source_id": name} | fields for name, fields in posts.items()]
         store_rows(
             tables, "raw_posts", author.slug, rows, key="source_id", schema=column_types(RawPosts)
         )
@@ -67,108 +66,92 @@ def clean(tables: Tables) -> Clean:
     return run
 
 
-def documents(tables: Tables) -> dict[str, dict[str, Any]]:
+def read_documents(tables: Tables) -> dict[str, dict[str, Any]]:
     return {row["source_id"]: row for row in tables.read("cleaned_documents", "ann").to_dicts()}
 
 
-def reasons(tables: Tables) -> dict[str, str]:
-    return {name: row["dropped_because"] for name, row in documents(tables).items()}
+def read_reasons(tables: Tables) -> dict[str, str]:
+    return {name: row["dropped_because"] for name, row in read_documents(tables).items()}
 
 
-def test_ten_new_posts_among_many_touch_ten(clean: Clean, tables: Tables) -> None:
-    many = posts_about(*(f"clock{n}" for n in range(150)))
-    clean(many)
-    run = clean(many | posts_about(*(f"boat{n}" for n in range(10))))
-    steps = (run.prepared, run.similar, run.cleaned)
-    assert [step.computed for step in steps] == [10, 10, 10]
-    assert [step.rows for step in steps] == [160, 160, 160]
-    again = clean(many | posts_about(*(f"boat{n}" for n in range(10))))
-    assert again.bytes_written == 0
-    assert again.cleaned.data_version == run.cleaned.data_version
-
-
-def test_a_cross_post_collapses_to_the_richest_copy_with_links(
-    clean: Clean, tables: Tables
-) -> None:
-    short = posts_about("clock", "boat", "lamp")
+def test_a_cross_post_is_merged_into_the_longest_copy(clean: Clean, tables: Tables) -> None:
+    short = build_posts("clock", "boat", "lamp")
     clean(short)
     long = short["clock.md"]["text"] + "\n\n" + "And a last remark on it, with a few more words."
-    run = clean(short | {"medium/1": post(long, url="https://medium.example/1")})
+    run = clean(short | {"medium/1": build_post(long, url="https://medium.example/1")})
     assert (run.prepared.computed, run.similar.computed) == (1, 1)
-    assert run.cleaned.computed == 2  # the new one and the one that it takes the place of
-    found = documents(tables)
-    assert found["clock.md"]["dropped_because"] == "near_duplicate"
-    assert found["clock.md"]["duplicate_of"] == found["medium/1"]["document_id"]
-    assert found["clock.md"]["text"] == ""
-    assert found["medium/1"]["kept"]
-    [copy] = found["medium/1"]["copies"]
-    assert copy["document_id"] == found["clock.md"]["document_id"]
-    # The longer copy goes: the other comes back.
+    assert run.cleaned.computed == 2  # the new copy and the one that it replaces
+    rows = read_documents(tables)
+    assert rows["clock.md"]["dropped_because"] == "near_duplicate"
+    assert rows["clock.md"]["duplicate_of"] == rows["medium/1"]["document_id"]
+    assert rows["clock.md"]["text"] == ""
+    assert rows["medium/1"]["kept"]
+    [copy] = rows["medium/1"]["copies"]
+    assert copy["document_id"] == rows["clock.md"]["document_id"]
+    # Without the longer copy, the other one is kept again.
     clean(short)
-    assert reasons(tables) == dict.fromkeys(short, "")
-    assert documents(tables)["clock.md"]["copies"] == []
+    assert read_reasons(tables) == dict.fromkeys(short, "")
+    assert read_documents(tables)["clock.md"]["copies"] == []
 
 
-def test_an_edit_makes_and_unmakes_a_copy(clean: Clean, tables: Tables) -> None:
-    posts = posts_about("clock", "boat")
-    twin = post(posts["clock.md"]["text"] + " And so on and on.", url="https://b.example")
+def test_an_edit_creates_and_removes_a_copy(clean: Clean, tables: Tables) -> None:
+    posts = build_posts("clock", "boat")
+    twin = build_post(posts["clock.md"]["text"] + " And so on and on.", url="https://b.example")
     clean(posts | {"copy.md": twin})
-    assert reasons(tables)["clock.md"] == "near_duplicate"
-    clean(posts | {"copy.md": posts_about("tram")["tram.md"]})
-    assert reasons(tables) == {"clock.md": "", "boat.md": "", "copy.md": ""}
+    assert read_reasons(tables)["clock.md"] == "near_duplicate"
+    clean(posts | {"copy.md": build_posts("tram")["tram.md"]})
+    assert read_reasons(tables) == {"clock.md": "", "boat.md": "", "copy.md": ""}
     clean(posts | {"copy.md": twin})
-    assert reasons(tables)["clock.md"] == "near_duplicate"
+    assert read_reasons(tables)["clock.md"] == "near_duplicate"
 
 
-def test_copies_of_copies_and_equal_posts_name_a_kept_one(clean: Clean, tables: Tables) -> None:
-    text = posts_about("clock")["clock.md"]["text"]
+def test_copies_of_copies_refer_to_the_kept_post(clean: Clean, tables: Tables) -> None:
+    text = build_posts("clock")["clock.md"]["text"]
     clean(
         {
-            "a.md": post(text),
-            "b.md": post(text),
-            "c.md": post(text + " One more remark at the end of it."),
-            "d.md": posts_about("boat")["boat.md"],
+            "a.md": build_post(text),
+            "b.md": build_post(text),
+            "c.md": build_post(text + " One more remark at the end of it."),
+            "d.md": build_posts("boat")["boat.md"],
         }
     )
-    found = documents(tables)
-    assert reasons(tables) == {
+    rows = read_documents(tables)
+    assert read_reasons(tables) == {
         "a.md": "near_duplicate",
         "b.md": "near_duplicate",
         "c.md": "",
         "d.md": "",
     }
-    kept = found["c.md"]["document_id"]
-    assert {found["a.md"]["duplicate_of"], found["b.md"]["duplicate_of"]} == {kept}
-    assert len(found["c.md"]["copies"]) == 2
+    kept_id = rows["c.md"]["document_id"]
+    assert {rows["a.md"]["duplicate_of"], rows["b.md"]["duplicate_of"]} == {kept_id}
+    assert len(rows["c.md"]["copies"]) == 2
 
 
-FOOT = "\n\nAnn builds clocks in Bern, and she answers every letter."
+FOOTER = "\n\nAnn builds clocks in Bern, and she answers every letter."
 
 
-def test_a_line_becomes_boilerplate_with_the_fifth_post_and_goes_from_all(
-    clean: Clean, tables: Tables
-) -> None:
-    four = posts_about("clock", "boat", "lamp", "kite", foot=FOOT) | posts_about("tram")
+def test_a_line_in_five_posts_is_removed_from_all(clean: Clean, tables: Tables) -> None:
+    four = build_posts("clock", "boat", "lamp", "kite", footer=FOOTER) | build_posts("tram")
     clean(four)
-    assert FOOT.strip() in documents(tables)["clock.md"]["text"]
-    run = clean(four | posts_about("bell", foot=FOOT))
+    assert FOOTER.strip() in read_documents(tables)["clock.md"]["text"]
+    run = clean(four | build_posts("bell", footer=FOOTER))
     assert run.prepared.computed == 1
-    assert run.cleaned.computed == 5  # the four that end so, and the new one; not the fifth
-    for row in documents(tables).values():
+    assert run.cleaned.computed == 5  # the five posts with the footer
+    for row in read_documents(tables).values():
         assert "Bern" not in row["text"]
         assert row["text"].count("\n\n") == 1
     clean(four)
-    assert FOOT.strip() in documents(tables)["clock.md"]["text"]
+    assert FOOTER.strip() in read_documents(tables)["clock.md"]["text"]
 
 
 def test_a_foreign_byline_is_dropped_until_it_is_an_alias(clean: Clean, tables: Tables) -> None:
-    posts = posts_about("clock", "boat", "lamp", "kite")
+    posts = build_posts("clock", "boat", "lamp", "kite")
     for name in ("clock.md", "boat.md"):
         posts[name]["author"] = "Ann Lee"
     posts["lamp.md"]["author"] = "Bo Ek"
     posts["kite.md"]["text"] += "\n\nGuest post by Eva Zach"
     clean(posts)
-    assert reasons(tables) == {
+    assert read_reasons(tables) == {
         "clock.md": "",
         "boat.md": "",
         "lamp.md": "foreign_byline",
@@ -176,75 +159,77 @@ def test_a_foreign_byline_is_dropped_until_it_is_an_alias(clean: Clean, tables: 
     }
     renamed = Author("ann", "Ann Lee", aliases=("Bo Ek",))
     run = clean(posts, author=renamed)
-    assert reasons(tables)["lamp.md"] == ""
+    assert read_reasons(tables)["lamp.md"] == ""
     assert (run.prepared.computed, run.cleaned.computed) == (0, 1)
 
 
 def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables: Tables) -> None:
-    posts = posts_about("clock")
+    posts = build_posts("clock")
     posts["clock.md"]["text"] += (
         "\n\nWrite to ann.lee@clockmail.ch or to bo@clockmail.ch about it.\n\nSubscribe now"
     )
     clean(posts)
-    row = documents(tables)["clock.md"]
+    row = read_documents(tables)["clock.md"]
     assert row["text"].endswith("Write to [e-mail] or to [e-mail] about it.")
     assert row["personal"] == [{"kind": "e-mail", "count": 2}]
     for table in ("prepared_posts", "cleaned_documents"):
         assert "clockmail" not in str(tables.read(table, "ann").to_dicts())
 
 
-def test_a_bad_row_is_put_aside_with_its_rule_and_comes_back(
+def test_an_invalid_row_is_quarantined_until_it_is_corrected(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cleaning.document_rows
+    document_rows = cleaning.document_rows
 
-    def spoiled(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
+    def remove_language(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
         boat = pl.col("source_id") == "boat.md"
-        return whole(verdicts, prepared).with_columns(
+        return document_rows(verdicts, prepared).with_columns(
             pl.when(boat).then(pl.lit("")).otherwise("language").alias("language")
         )
 
-    posts = posts_about("clock", "boat")
-    monkeypatch.setattr(cleaning, "document_rows", spoiled)
+    posts = build_posts("clock", "boat")
+    monkeypatch.setattr(cleaning, "document_rows", remove_language)
     run = clean(posts)
-    assert reasons(tables) == {"clock.md": ""}
-    aside = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
-    assert [(row["source_id"], row["failed_rules"]) for row in aside] == [
+    assert read_reasons(tables) == {"clock.md": ""}
+    quarantined = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
+    assert [(row["source_id"], row["failed_rules"]) for row in quarantined] == [
         ("boat.md", ["kept_rows_have_words_and_a_language"])
     ]
     assert run.quarantined.rows == 1
     monkeypatch.undo()
-    posts["boat.md"] = post(posts["boat.md"]["text"] + "\n\nEdited since, and now it is good.")
+    posts["boat.md"] = build_post(
+        posts["boat.md"]["text"] + "\n\nEdited since, and now it is good."
+    )
     run = clean(posts)
-    assert reasons(tables) == {"clock.md": "", "boat.md": ""}
+    assert read_reasons(tables) == {"clock.md": "", "boat.md": ""}
     assert run.quarantined.rows == 0
 
 
-def test_step_by_step_gives_the_same_as_at_once(
+def test_incremental_cleaning_equals_cleaning_at_once(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Copies, feet and edits in five steps, one of them cut off in the middle."""
-    posts = posts_about(*(f"clock{n}" for n in range(12)), foot=FOOT)
+    """Copies, footers and edits in several steps, one of which is interrupted."""
+    posts = build_posts(*(f"clock{n}" for n in range(12)), footer=FOOTER)
     posts |= {
-        f"copy{n}": post(posts[f"clock{n}.md"]["text"].replace("Once", "Never") + f" So {n}.")
+        f"copy{n}": build_post(posts[f"clock{n}.md"]["text"].replace("Once", "Never") + f" So {n}.")
         for n in range(6)
     }
     names = list(posts)
     clean({name: posts[name] for name in names[:7]})
-    changed = posts | {names[3]: posts_about("boat")["boat.md"]}
-    clean({name: changed[name] for name in names[:14]})
-    whole = near_duplicates.compare_bodies
+    edited = posts | {names[3]: build_posts("boat")["boat.md"]}
+    clean({name: edited[name] for name in names[:14]})
+    compare_bodies = near_duplicates.compare_bodies
     monkeypatch.setattr(cleaning_tables, "_COMPARISON_BATCH_ROWS", 2)
     calls = 0
 
-    def cut_off(*args: Any, **named: Any) -> pl.DataFrame:
+    def interrupt(*args: Any, **options: Any) -> pl.DataFrame:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise KeyboardInterrupt
-        return whole(*args, **named)
+        return compare_bodies(*args, **options)
 
-    monkeypatch.setattr(near_duplicates, "compare_bodies", cut_off)
+    monkeypatch.setattr(near_duplicates, "compare_bodies", interrupt)
     with pytest.raises(KeyboardInterrupt):
         clean(posts)
     monkeypatch.undo()
@@ -259,92 +244,88 @@ def test_step_by_step_gives_the_same_as_at_once(
     assert in_memory.schema == column_types(CleanedDocuments)
 
 
-def examined(tables: Tables, *, most: float = 0.2) -> dict[str, claims_tables.ExaminedClaim]:
-    return claims_tables.examine(tables, ANN, most_quarantined=most)
+def examine(
+    tables: Tables, *, most_quarantined: float = 0.2
+) -> dict[str, claims_tables.ExaminedClaim]:
+    return claims_tables.examine(tables, ANN, most_quarantined=most_quarantined)
 
 
 MENU = "Send this on Copy the link Facebook E-mail Mastodon Print"
-"""A share menu in our own words, in flat text, as in 74 of the Handbook's 76 articles."""
 
 
-def test_a_document_that_breaks_a_claim_is_put_aside_with_it(clean: Clean, tables: Tables) -> None:
-    posts = posts_about("clock", "boat", "lamp", "kite", "tram", "bell")
+def test_a_document_that_breaks_a_claim_is_quarantined(clean: Clean, tables: Tables) -> None:
+    posts = build_posts("clock", "boat", "lamp", "kite", "tram", "bell")
     sound = posts["boat.md"]["text"]
-    posts["boat.md"] = post(f"{sound} {MENU} {paragraph('pier')}")
+    posts["boat.md"] = build_post(f"{sound} {MENU} {paragraph('pier')}")
     run = clean(posts)
-    assert "boat.md" not in reasons(tables)
-    [aside] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
-    assert (aside["source_id"], aside["failed_rules"]) == (
-        "boat.md",
-        ["no_platform_boilerplate_left"],
-    )
-    claims = examined(tables)
+    assert "boat.md" not in read_reasons(tables)
+    [quarantined] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
+    assert quarantined["source_id"] == "boat.md"
+    assert quarantined["failed_rules"] == ["no_platform_boilerplate_left"]
+    claims = examine(tables)
     assert all(claim.holds for claim in claims.values())
-    counted = claims["no_platform_boilerplate_left"].counts
-    assert (counted["quarantined"], counted["quarantined_share"]) == (1, 0.1667)
-    again = clean(posts)
-    assert (run.quarantined.rows, again.bytes_written) == (1, 0)
-    clean(posts | {"boat.md": post(sound)})
-    assert reasons(tables)["boat.md"] == ""
+    counts = claims["no_platform_boilerplate_left"].counts
+    assert (counts["quarantined"], counts["quarantined_share"]) == (1, 0.1667)
+    second_run = clean(posts)
+    assert (run.quarantined.rows, second_run.bytes_written) == (1, 0)
+    clean(posts | {"boat.md": build_post(sound)})
+    assert read_reasons(tables)["boat.md"] == ""
     assert tables.read("cleaned_documents_quarantine", "ann").is_empty()
 
 
-def test_above_the_share_that_a_person_set_the_claim_fails_and_names_the_setting(
-    clean: Clean, tables: Tables
-) -> None:
-    posts = posts_about("clock", "boat", "lamp", "kite")
-    posts["boat.md"] = post(f"{posts['boat.md']['text']} {MENU} {paragraph('pier')}")
+def test_a_claim_fails_above_the_configured_share(clean: Clean, tables: Tables) -> None:
+    posts = build_posts("clock", "boat", "lamp", "kite")
+    posts["boat.md"] = build_post(f"{posts['boat.md']['text']} {MENU} {paragraph('pier')}")
     clean(posts)
-    claims = examined(tables)
-    assert [name for name, one in claims.items() if not one.holds] == [
+    claims = examine(tables)
+    assert [name for name, claim in claims.items() if not claim.holds] == [
         "no_platform_boilerplate_left"
     ]
-    said = claims["no_platform_boilerplate_left"].message
-    assert "25% of the usable documents" in said
-    assert "TWIN_MOST_QUARANTINED allows 20%" in said
-    assert all(one.holds for one in examined(tables, most=0.25).values())
+    message = claims["no_platform_boilerplate_left"].message
+    assert "25% of the usable documents" in message
+    assert "TWIN_MOST_QUARANTINED allows 20%" in message
+    assert all(claim.holds for claim in examine(tables, most_quarantined=0.25).values())
 
 
-def test_a_cleaning_that_keeps_another_persons_posts_is_seen(
+def test_foreign_posts_that_cleaning_keeps_are_quarantined(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The claim compares names itself: of 75 kept articles 49 were another's, and it held."""
-    posts = posts_about("clock", "boat", "lamp", "kite", "tram")
+    posts = build_posts("clock", "boat", "lamp", "kite", "tram")
     for name in ("boat.md", "lamp.md", "kite.md"):
         posts[name]["author"] = "Bo Ek"
     monkeypatch.setattr(cleaning_verdicts, "is_possible_handle", lambda *_: True)
     clean(posts)
-    claims = examined(tables)
-    assert [name for name, one in claims.items() if not one.holds] == ["no_foreign_byline"]
+    claims = examine(tables)
+    assert [name for name, claim in claims.items() if not claim.holds] == ["no_foreign_byline"]
     assert claims["no_foreign_byline"].counts["quarantined"] == 3
-    assert set(reasons(tables)) == {"clock.md", "tram.md"}
+    assert set(read_reasons(tables)) == {"clock.md", "tram.md"}
 
 
-def test_a_redaction_that_finds_nothing_is_seen(
+def test_personal_data_that_redaction_misses_is_quarantined(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posts = posts_about("clock", "boat", "lamp", "kite", "tram")
+    posts = build_posts("clock", "boat", "lamp", "kite", "tram")
     posts["boat.md"]["text"] += "\n\nWrite to ann.lee@clockmail.ch about it."
     monkeypatch.setattr(cleaning.privacy, "redact", lambda text, **_: RedactedText(text, {}))
     clean(posts)
-    [aside] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
-    assert (aside["source_id"], aside["failed_rules"]) == ("boat.md", ["no_pii_left"])
+    [quarantined] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
+    assert (quarantined["source_id"], quarantined["failed_rules"]) == ("boat.md", ["no_pii_left"])
 
 
-def test_the_claims_are_measured_once_a_document(
+def test_claims_are_measured_once_per_document(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posts = posts_about("clock", "boat", "lamp")
-    measured: list[int] = []
-    whole = document_claims.measure
+    posts = build_posts("clock", "boat", "lamp")
+    row_counts: list[int] = []
+    measure = document_claims.measure
 
-    def counted(found: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
-        measured.append(found.height)
-        return whole(found, sources)
+    def record_rows(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
+        row_counts.append(documents.height)
+        return measure(documents, sources)
 
-    monkeypatch.setattr(document_claims, "measure", counted)
+    monkeypatch.setattr(document_claims, "measure", record_rows)
     clean(posts)
-    assert all(claim.holds for claim in examined(tables).values())
-    clean(posts | posts_about("tram"))
-    examined(tables)
-    assert measured == [3, 1]
+    assert all(claim.holds for claim in examine(tables).values())
+    clean(posts | build_posts("tram"))
+    examine(tables)
+    assert row_counts == [3, 1]

@@ -10,14 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.corpus.conftest import (
-    ASSETS,
-    RESOURCES,
-    SLUG,
-    Materialize,
-    metadata,
-    paragraph,
-)
+from tests.graph.corpus.conftest import ASSETS, RESOURCES, SLUG, Materialize, metadata, paragraph
 from twin_assets.corpus import cleaning
 from twin_assets.knowledge import chunking
 from twin_resources.authors import Author, write_author
@@ -28,22 +21,22 @@ from twin_resources.storage.tables.tables import Tables
 NAMES = ("raw_posts", "cleaned_documents", "document_chunks")
 
 
-def computed(result: dg.ExecuteInProcessResult) -> dict[str, object]:
+def count_computed(result: dg.ExecuteInProcessResult) -> dict[str, object]:
     return {name: metadata(result, name)["computed"] for name in NAMES}
 
 
-def versions(tables: Tables) -> dict[str, str | None]:
+def read_versions(tables: Tables) -> dict[str, str | None]:
     return {name: tables.data_version(name, SLUG) for name in NAMES}
 
 
-def reasons(tables: Tables) -> dict[str, str]:
+def read_reasons(tables: Tables) -> dict[str, str]:
     frame = tables.read("cleaned_documents", SLUG, columns=["source_id", "dropped_because"])
     return dict(frame.rows())
 
 
 def test_first_import_fills_the_three_tables(materialize: Materialize, tables: Tables) -> None:
     result = materialize()
-    assert computed(result) == dict.fromkeys(NAMES, 3)
+    assert count_computed(result) == dict.fromkeys(NAMES, 3)
     raw = tables.read("raw_posts", SLUG)
     assert raw["source_id"].to_list() == [
         "_posts/2019-05-01-clock.md",
@@ -61,21 +54,21 @@ def test_first_import_fills_the_three_tables(materialize: Materialize, tables: T
     for chunk in chunks.to_dicts():
         assert texts[chunk["document_id"]][chunk["start"] : chunk["end"]] == chunk["text"]
     for check in ("every_import_is_kept_or_explained", "no_chunk_is_truncated"):
-        assert evaluation(result, check).passed, check
+        assert find_evaluation(result, check).passed, check
 
 
-def test_nothing_changed_computes_and_writes_nothing(
+def test_a_second_run_computes_and_writes_nothing(
     materialize: Materialize, tables: Tables, instance: dg.DagsterInstance
 ) -> None:
     materialize()
-    before = versions(tables)
+    before = read_versions(tables)
     lance = [tables.lance_version(name, SLUG) for name in NAMES]
     second = materialize()
-    assert computed(second) == dict.fromkeys(NAMES, 0)
+    assert count_computed(second) == dict.fromkeys(NAMES, 0)
     for name in NAMES:
         numbers = metadata(second, name)
         assert (numbers["written"], numbers["deleted"], numbers["bytes_written"]) == (0, 0, 0)
-    assert versions(tables) == before
+    assert read_versions(tables) == before
     assert [tables.lance_version(name, SLUG) for name in NAMES] == lance
 
 
@@ -83,8 +76,8 @@ def test_added_edited_and_deleted_posts_propagate(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
     materialize()
-    kept_chunks = chunk_ids(tables, "On the lamp")
-    old_boat = chunk_ids(tables, "On the boat")
+    kept_chunks = read_chunk_ids(tables, "On the lamp")
+    old_boat = read_chunk_ids(tables, "On the boat")
     folder = posts / "_posts"
     (folder / "2022-01-01-kite.md").write_text(f"# A kite\n\n{paragraph('kite')}\n")
     boat = folder / "2020-05-01-boat.md"
@@ -95,27 +88,27 @@ def test_added_edited_and_deleted_posts_propagate(
 
     raw = metadata(result, "raw_posts")
     assert (raw["posts_added"], raw["posts_edited"], raw["posts_deleted"]) == (1, 1, 1)
-    assert computed(result)["raw_posts"] == 3
-    assert computed(result)["cleaned_documents"] == 3
+    assert count_computed(result)["raw_posts"] == 3
+    assert count_computed(result)["cleaned_documents"] == 3
     clock = tables.read("raw_posts", SLUG, where="source_id = '_posts/2019-05-01-clock.md'")
     assert clock.select("deleted", "kind", "text", "title").rows() == [(True, "tombstone", "", "")]
-    assert reasons(tables)["_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
-    assert chunk_ids(tables, "On the clock") == set()
-    assert chunk_ids(tables, "A kite")
-    assert chunk_ids(tables, "On the lamp") == kept_chunks
+    assert read_reasons(tables)["_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
+    assert read_chunk_ids(tables, "On the clock") == set()
+    assert read_chunk_ids(tables, "A kite")
+    assert read_chunk_ids(tables, "On the lamp") == kept_chunks
     texts = tables.read("document_chunks", SLUG)["text"].str.join(" ")[0]
     assert "new boat" in texts
     assert "old boat" not in texts
     # The first paragraph of the edited post did not change, so its chunks keep their names.
-    assert chunk_ids(tables, "On the boat") & old_boat
-    assert evaluation(result, "every_import_is_kept_or_explained").passed
+    assert read_chunk_ids(tables, "On the boat") & old_boat
+    assert find_evaluation(result, "every_import_is_kept_or_explained").passed
 
     third = materialize()
-    assert computed(third) == dict.fromkeys(NAMES, 0)
-    assert metadata(third, "raw_posts")["posts_deleted"] == 0  # a tombstone is not deleted again
+    assert count_computed(third) == dict.fromkeys(NAMES, 0)
+    assert metadata(third, "raw_posts")["posts_deleted"] == 0  # A tombstone is not deleted again.
 
 
-def test_ten_new_posts_cost_ten_documents(
+def test_ten_new_posts_compute_ten_documents(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
     folder = posts / "_posts"
@@ -125,49 +118,30 @@ def test_ten_new_posts_cost_ten_documents(
     for n in range(200, 210):
         (folder / f"2010-01-01-{n:03}.md").write_text(f"# Post {n}\n\n{paragraph(f'subject {n}')}")
     second = materialize()
-    assert computed(second) == dict.fromkeys(NAMES, 10)
+    assert count_computed(second) == dict.fromkeys(NAMES, 10)
     for name in NAMES:
         before, after = metadata(first, name), metadata(second, name)
         assert after["written"] == after["dagster/row_count"] - before["dagster/row_count"]
-        # A commit costs some kilobytes of manifest whatever it holds; to rewrite 203 posts more.
+        # Every commit writes a manifest of some kilobytes, but not the older posts.
         assert after["bytes_written"] < before["bytes_written"] / 2, name
 
 
-def test_a_deleted_post_that_returns_is_a_post_again(
+def test_a_restored_post_is_imported_again(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
     clock = posts / "_posts" / "2019-05-01-clock.md"
     text = clock.read_text()
     materialize()
-    first = versions(tables)
+    first = read_versions(tables)
     clock.unlink()
     materialize()
-    assert reasons(tables)["_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
+    assert read_reasons(tables)["_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
     clock.write_text(text)
     materialize()
-    assert versions(tables) == first
+    assert read_versions(tables) == first
 
 
-def test_exact_duplicates_collapse_and_come_back(
-    materialize: Materialize, tables: Tables, posts: Path
-) -> None:
-    original = posts / "_posts" / "2019-05-01-clock.md"
-    copy = posts / "_posts" / "2023-05-01-clock-again.md"
-    copy.write_text(original.read_text().replace("On the clock", "On the clock, again"))
-    materialize()
-    assert reasons(tables)["_posts/2023-05-01-clock-again.md"] == "duplicate"
-    documents = tables.read("cleaned_documents", SLUG)
-    named = dict(documents.select("source_id", "document_id").rows())
-    duplicate = documents.filter(pl.col("dropped_because") == "duplicate")
-    assert duplicate["duplicate_of"].to_list() == [named["_posts/2019-05-01-clock.md"]]
-    # The kept one goes: the other, which did not change itself, takes its place.
-    original.unlink()
-    materialize()
-    assert reasons(tables)["_posts/2023-05-01-clock-again.md"] == ""
-    assert chunk_ids(tables, "On the clock, again")
-
-
-def test_bad_posts_are_rows_with_reasons_and_cost_nobody_else(
+def test_unusable_posts_have_reasons_and_affect_no_other(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
     folder = posts / "_posts"
@@ -182,7 +156,7 @@ def test_bad_posts_are_rows_with_reasons_and_cost_nobody_else(
     (folder / "2022-01-06-short.md").write_text("Just three words.")
     (folder / "2022-01-07-draft.md").write_text(f"---\npublished: false\n---\n{paragraph('x')}")
     result = materialize()
-    assert reasons(tables) == {
+    assert read_reasons(tables) == {
         "_posts/2019-05-01-clock.md": "",
         "_posts/2020-05-01-boat.md": "",
         "_posts/2021-05-01-lamp.md": "",
@@ -196,9 +170,9 @@ def test_bad_posts_are_rows_with_reasons_and_cost_nobody_else(
         "_posts/2022-01-07-draft.md": "draft",
     }
     assert metadata(result, "cleaned_documents")["dropped"] == {
-        reason: 1 for reason in sorted(reasons(tables).values(), reverse=True) if reason
+        reason: 1 for reason in sorted(read_reasons(tables).values(), reverse=True) if reason
     }
-    assert evaluation(result, "every_import_is_kept_or_explained").passed
+    assert find_evaluation(result, "every_import_is_kept_or_explained").passed
     assert metadata(result, "raw_posts")["converted_from"] == {"windows-1252": 1}
     rows = tables.read("raw_posts", SLUG, where="encoding != ''")
     assert rows["title"].to_list() == ["Über Uhren"]
@@ -209,70 +183,70 @@ def test_an_unreadable_file_keeps_its_last_import(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
     materialize()
-    before = versions(tables)
+    before = read_versions(tables)
     boat = posts / "_posts" / "2020-05-01-boat.md"
     boat.unlink()
-    os.mkfifo(boat)  # root reads every file whatever its mode; nobody reads a pipe without a writer
+    os.mkfifo(boat)  # Even root cannot read a pipe without a writer.
     result = materialize()
-    assert computed(result)["raw_posts"] == 0
-    assert versions(tables) == before
+    assert count_computed(result)["raw_posts"] == 0
+    assert read_versions(tables) == before
 
 
-def test_a_source_that_vanished_is_an_error_and_no_deletion(
+def test_a_missing_source_is_an_error_and_deletes_nothing(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
     materialize()
-    before = versions(tables)
+    before = read_versions(tables)
     posts.rename(posts.with_name("moved"))
     result = materialize(raise_on_error=False)
     assert not result.success
-    assert versions(tables) == before
+    assert read_versions(tables) == before
 
 
-def test_a_cleaning_that_loses_a_post_fails_the_check_and_stops_the_chunks(
+def test_a_lost_post_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = cleaning.document_rows
-    monkeypatch.setattr(cleaning, "document_rows", lambda *given: whole(*given)[1:])
+    document_rows = cleaning.document_rows
+    monkeypatch.setattr(cleaning, "document_rows", lambda *frames: document_rows(*frames)[1:])
     result = materialize(raise_on_error=False)
-    found = evaluation(result, "every_import_is_kept_or_explained")
-    assert not found.passed
-    assert found.metadata["missing"].value == 1
+    check = find_evaluation(result, "every_import_is_kept_or_explained")
+    assert not check.passed
+    assert check.metadata["missing"].value == 1
     assert not result.success
     assert not result.asset_materializations_for_node("document_chunks")
 
 
-def test_a_cutter_that_ignores_the_limit_fails_the_check(
+def test_overlong_chunks_fail_the_check(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def whole_document(
+    def cut_nothing(
         text: str, tokenizer: EmbedderTokenizer, *, heading: str
     ) -> list[chunking.Chunk]:
         return [chunking.Chunk(0, len(text), text, tokenizer.count_tokens([text])[0])]
 
-    monkeypatch.setattr(chunking, "cut_text", whole_document)
+    monkeypatch.setattr(chunking, "cut_text", cut_nothing)
     result = materialize(raise_on_error=False)
-    found = evaluation(result, "no_chunk_is_truncated")
-    assert not found.passed
-    assert found.metadata["too_long"].value == 3
+    check = find_evaluation(result, "no_chunk_is_truncated")
+    assert not check.passed
+    assert check.metadata["too_long"].value == 3
 
 
-def test_a_chunk_is_counted_again_once(materialize: Materialize, posts: Path) -> None:
-    def counted() -> tuple[Any, Any]:
-        found = evaluation(materialize(), "no_chunk_is_truncated")
-        assert found.passed
-        return found.metadata["counted_again"].value, found.metadata["chunks"].value
+def test_tokens_of_a_chunk_are_counted_again_once(materialize: Materialize, posts: Path) -> None:
+    def count_chunks() -> tuple[Any, Any]:
+        check = find_evaluation(materialize(), "no_chunk_is_truncated")
+        assert check.passed
+        return check.metadata["counted_again"].value, check.metadata["chunks"].value
 
-    again, before = counted()
-    assert again == before > 4
-    assert counted() == (0, before)
+    counted, chunks = count_chunks()
+    assert counted == chunks > 4
+    assert count_chunks() == (0, chunks)
     text = f"{paragraph('letter')}\n"
     (posts / "_posts" / "2022-01-01-letter.md").write_text(text, encoding="utf-8")
-    again, after = counted()
-    assert 0 < again == after - before
+    counted, all_chunks = count_chunks()
+    assert 0 < counted == all_chunks - chunks
 
 
-def test_two_sources_are_one_corpus(
+def test_two_sources_form_one_corpus(
     materialize: Materialize, tables: Tables, posts: Path, home: Settings, tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes"
@@ -280,13 +254,13 @@ def test_two_sources_are_one_corpus(
     (notes / "_posts" / "2019-05-01-clock.md").write_text(f"# Another clock\n\n{paragraph('bell')}")
     write_author(home, Author(SLUG, "José Núñez", sources=(str(posts), str(notes))))
     materialize()
-    assert set(reasons(tables)) >= {
+    assert set(read_reasons(tables)) >= {
         "_posts/2019-05-01-clock.md",
         "notes/_posts/2019-05-01-clock.md",
     }
     write_author(home, Author(SLUG, "José Núñez", sources=(str(posts),)))
     materialize()
-    assert reasons(tables)["notes/_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
+    assert read_reasons(tables)["notes/_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
 
 
 def test_a_frame_is_loaded_by_partition(
@@ -299,11 +273,15 @@ def test_a_frame_is_loaded_by_partition(
     assert frame.height == 3
 
 
-def chunk_ids(tables: Tables, title: str) -> set[str]:
+def read_chunk_ids(tables: Tables, title: str) -> set[str]:
     chunks = tables.read("document_chunks", SLUG, columns=["chunk_id", "title"])
     return set(chunks.filter(pl.col("title") == title)["chunk_id"])
 
 
-def evaluation(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
-    [found] = [found for found in result.get_asset_check_evaluations() if found.check_name == check]
-    return found
+def find_evaluation(result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
+    [check_result] = [
+        check_result
+        for check_result in result.get_asset_check_evaluations()
+        if check_result.check_name == check
+    ]
+    return check_result

@@ -1,4 +1,4 @@
-"""A feed that is down costs itself: the other sources are read, and its own posts stay."""
+"""A failing feed keeps its posts, and the other sources are read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import show_preview
 
 from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
-from tests.graph.corpus.test_exports import feed_of
+from tests.graph.corpus.test_exports import build_feed
 from tests.http_server import Request, Response, http_server
-from tests.unit.corpus.exports_by_hand import SENTENCE, as_folder
+from tests.unit.corpus.packing import write_folder
+from tests.unit.corpus.sample_exports import SENTENCE
 from twin_assets.corpus.preview import preview
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author
@@ -29,7 +30,7 @@ PASSWORD = "sesame"
 
 @dataclass
 class FeedServer:
-    """`/NAME.xml` is a feed of two posts named by its number, or the status it is set to."""
+    """Serves a feed of two posts at `/NUMBER.xml`, or the status set for the number."""
 
     address: str = ""
     status: dict[str, int] = field(default_factory=dict[str, int])
@@ -39,24 +40,24 @@ class FeedServer:
 
     def answer(self, request: Request) -> Response:
         name = request.path.strip("/").removesuffix(".xml")
-        return Response(feed_of(int(name), int(name) + 1), self.status.get(name, 200))
+        return Response(build_feed(int(name), int(name) + 1), self.status.get(name, 200))
 
 
 @pytest.fixture
 def server() -> Iterator[FeedServer]:
-    made = FeedServer()
-    with http_server(made.answer) as made.address:
-        yield made
+    server = FeedServer()
+    with http_server(server.answer) as server.address:
+        yield server
 
 
 class World:
-    """One author, whose sources are imported again and again."""
+    """One author, whose sources can be imported repeatedly."""
 
     def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
         self.home, self.instance = home, instance
         instance.add_dynamic_partitions("authors", [SLUG])
 
-    def imported(self, *sources: str) -> dg.ExecuteInProcessResult:
+    def import_sources(self, *sources: str) -> dg.ExecuteInProcessResult:
         write_author(self.home, Author(SLUG, "Ada", sources=sources))
         return dg.materialize(
             [raw_posts], partition_key=SLUG, instance=self.instance, resources=RESOURCES
@@ -68,82 +69,82 @@ def world(home: Settings, instance: dg.DagsterInstance) -> World:
     return World(home, instance)
 
 
-def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
-    [found] = result.get_asset_check_evaluations()
-    assert found.check_name == "every_source_was_read"
-    return found
+def read_check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    [evaluation] = result.get_asset_check_evaluations()
+    assert evaluation.check_name == "every_source_was_read"
+    return evaluation
 
 
-def test_a_feed_that_is_down_loses_nothing_and_holds_nothing_up(
+def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
     world: World,
     server: FeedServer,
     tables: Tables,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    notes = as_folder({"a.md": SENTENCE}, tmp_path / "notes")
+    notes = write_folder({"a.md": SENTENCE}, tmp_path / "notes")
     sources = (str(notes), server.url("1"))
-    assert check_of(world.imported(*sources)).passed
-    before = tables.read("raw_posts", SLUG, where="source = 'feed'")
-    assert before.height == 2
+    assert read_check(world.import_sources(*sources)).passed
+    stored = tables.read("raw_posts", SLUG, where="source = 'feed'")
+    assert stored.height == 2
 
     server.status["1"] = 503
     (notes / "b.md").write_text(f"Another. {SENTENCE}")
-    result = world.imported(*sources)
-    said = metadata(result, "raw_posts")
-    assert (said["posts_added"], said["posts_deleted"], said["computed"]) == (1, 0, 1)
-    [line] = said["sources_not_read"]
+    result = world.import_sources(*sources)
+    run_metadata = metadata(result, "raw_posts")
+    assert run_metadata["posts_added"] == 1
+    assert run_metadata["posts_deleted"] == 0
+    assert run_metadata["computed"] == 1
+    [line] = run_metadata["sources_not_read"]
     assert "/1.xml could not be read (HTTP 503)" in line
     assert PASSWORD not in line
-    check = check_of(result)
-    assert (check.passed, check.severity, check.blocking) == (
-        False,
-        dg.AssetCheckSeverity.WARN,
-        False,
-    )
-    assert tables.read("raw_posts", SLUG, where="source = 'feed'").equals(before)
-    assert metadata(world.imported(*sources), "raw_posts")["computed"] == 0
+    check = read_check(result)
+    assert not check.passed
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert not check.blocking
+    assert tables.read("raw_posts", SLUG, where="source = 'feed'").equals(stored)
+    assert metadata(world.import_sources(*sources), "raw_posts")["computed"] == 0
 
-    # New code reads everything again; what the feed does not say now, only the table can.
+    # A new version reads everything again, and takes posts of the failing feed from the table.
     monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
-    assert metadata(world.imported(*sources), "raw_posts")["computed"] == 4
-    kept = tables.read("raw_posts", SLUG, where="source = 'feed' AND problem = ''")
-    assert sorted(kept["text"]) == sorted(before["text"])
+    assert metadata(world.import_sources(*sources), "raw_posts")["computed"] == 4
+    rows = tables.read("raw_posts", SLUG, where="source = 'feed' AND problem = ''")
+    assert sorted(rows["text"]) == sorted(stored["text"])
 
     server.status["1"] = 200
-    back = world.imported(*sources)
-    assert check_of(back).passed
-    assert metadata(back, "raw_posts")["sources_not_read"] == []
+    result = world.import_sources(*sources)
+    assert read_check(result).passed
+    assert metadata(result, "raw_posts")["sources_not_read"] == []
 
 
-def test_one_of_two_feeds_is_down(world: World, server: FeedServer, tables: Tables) -> None:
+def test_one_of_two_feeds_fails(world: World, server: FeedServer, tables: Tables) -> None:
     sources = (server.url("1"), server.url("5"))
-    world.imported(*sources)
+    world.import_sources(*sources)
     server.status["1"] = 404
-    said = metadata(world.imported(*sources), "raw_posts")
-    assert (said["posts"], said["posts_deleted"]) == (4, 0)
+    run_metadata = metadata(world.import_sources(*sources), "raw_posts")
+    assert (run_metadata["posts"], run_metadata["posts_deleted"]) == (4, 0)
     assert tables.read("raw_posts", SLUG, where="NOT deleted").height == 4
 
 
-def test_nothing_but_feeds_that_are_down_is_an_error(world: World, server: FeedServer) -> None:
+def test_only_failing_feeds_are_an_error(world: World, server: FeedServer) -> None:
     server.status |= {"1": 500, "5": 500}
     with pytest.raises(TwinError, match="HTTP 500"):
-        world.imported(server.url("1"), server.url("5"))
+        world.import_sources(server.url("1"), server.url("5"))
 
 
-def test_the_preview_names_what_failed_and_counts_what_is_stored(
+def test_the_preview_names_failed_sources_and_counts_stored_posts(
     world: World, server: FeedServer, tmp_path: Path
 ) -> None:
-    sources = (str(as_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.url("1"))
-    world.imported(*sources)
+    sources = (str(write_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.url("1"))
+    world.import_sources(*sources)
     server.status["1"] = 503
-    found = preview(sources, author="Ada", settings=world.home)
-    assert found.changes == {"added": 0, "edited": 0, "deleted": 0}
-    assert found.found == 3
-    assert "unreadable" not in found.dropped
-    [line] = found.failed
-    said = io.StringIO()
-    show_preview(StageClock(Console(file=said, width=1000)), found)
-    assert f"failed source: {line}" in said.getvalue()
+    result = preview(sources, author="Ada", settings=world.home)
+    assert result.changes == {"added": 0, "edited": 0, "deleted": 0}
+    assert result.found == 3
+    assert "unreadable" not in result.dropped
+    [line] = result.failed
+    output = io.StringIO()
+    show_preview(StageClock(Console(file=output, width=1000)), result)
+    assert f"failed source: {line}" in output.getvalue()
     assert "HTTP 503" in line
-    assert PASSWORD not in said.getvalue()
+    assert PASSWORD not in output.getvalue()

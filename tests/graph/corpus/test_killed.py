@@ -1,9 +1,8 @@
-"""SIGKILL at every stage boundary and in the middle of Lance's writes: the next run ends the same.
+"""SIGKILL at every stage boundary and during writes of Lance does not change the result.
 
-A run of the corpus chain is a process of its own, watched from outside: by the files that appear
-in its tables. When the one appears that a try waits for, the process dies after 0 to 20 ms. One
-more run then leaves in every table what an undisturbed run leaves, and the run after it computes
-nothing.
+The corpus chain runs in its own process. The test watches the files of its tables, and kills the
+process 0 to 20 ms after a certain file appears. The next run must leave the same tables as an
+undisturbed run, and the run after it must compute nothing.
 """
 
 from __future__ import annotations
@@ -34,17 +33,16 @@ from twin_resources.storage.tables.tables import Tables
 SEED = 20_261_120
 MAX_S = 600.0
 TABLES = ("raw_posts", "prepared_posts", "cleaned_documents", "document_chunks", "embeddings")
-"""In the order of the chain; the first file of one is the boundary between it and the one before.
-Every other table that is written between them is compared as well."""
+"""Tables in the order of the chain. The first file of a table marks a stage boundary. Other tables
+are compared too."""
 
 SIGNS = ("", "data", "_transactions", "_versions")
-"""Folders of a Lance table in which a write shows, in the order in which it does: its rows, what
-it is going to do, the version that makes it so. "": any file, the boundary."""
+"""Folders of a Lance table in the order of a write: rows, transaction, version; "" for any file."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """When a process dies: `after_s` after a new file lies under `sign` of `table`."""
+    """A kill `after_s` after a new file appears in the folder `sign` of `table`."""
 
     start: str
     table: str
@@ -52,15 +50,15 @@ class Kill:
     after_s: float
 
 
-def drawn(tries: int) -> list[Kill]:
-    """Each table in turn, each sign in turn, into an empty home and into one with older posts."""
-    draw = random.Random(SEED)
+def draw_kills(tries: int) -> list[Kill]:
+    """Draw kills over all tables and signs, in an empty home and one with older posts."""
+    generator = random.Random(SEED)
     return [
         Kill(
             start=("empty", "imported")[(number + number // len(SIGNS)) % 2],
-            table=TABLES[3 * number % len(TABLES)],  # the last one is among the first four tries
+            table=TABLES[3 * number % len(TABLES)],  # The last table is among the first four.
             sign=SIGNS[number % len(SIGNS)],
-            after_s=0.0 if number % 4 == 0 else draw.uniform(0, 0.02),
+            after_s=0.0 if number % 4 == 0 else generator.uniform(0, 0.02),
         )
         for number in range(tries)
     ]
@@ -68,69 +66,69 @@ def drawn(tries: int) -> list[Kill]:
 
 @dataclass(frozen=True)
 class Content:
-    """What stands in a home: table → (data version, rows as Lance counts them, hash of rows)."""
+    """The content of a home: table → (data version, row count of Lance, hash of the rows)."""
 
     tables: dict[str, tuple[str | None, int, str]]
 
     @classmethod
-    def of(cls, home: Settings) -> Content:
+    def read(cls, home: Settings) -> Content:
         import lance
 
         state = State.open(home.state_address)
         tables = Tables(home.tables_base, state=state)
-        found: dict[str, tuple[str | None, int, str]] = {}
+        contents: dict[str, tuple[str | None, int, str]] = {}
         for path in sorted(Path(home.tables_base, SLUG).glob("*.lance")):
             rows = sorted(map(repr, tables.read(path.stem, SLUG).rows()))
             digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
-            counted = lance.dataset(str(path)).count_rows()
-            found[path.stem] = (tables.data_version(path.stem, SLUG), counted, digest)
+            row_count = lance.dataset(str(path)).count_rows()
+            contents[path.stem] = (tables.data_version(path.stem, SLUG), row_count, digest)
         state.close()
-        return cls(found)
+        return cls(contents)
 
     def differs_from(self, other: Content) -> list[str]:
-        """Tables that are not the same in both."""
+        """Return the tables that differ."""
         names = sorted({*self.tables, *other.tables})
         return [name for name in names if self.tables.get(name) != other.tables.get(name)]
 
 
 class Trial:
-    """One home at one place, set back to how it was for every try."""
+    """A home that is restored to a saved state before every kill."""
 
     def __init__(self, home: Settings, posts: Path) -> None:
         self.home, self.posts = home, posts
-        self.kept = home.home.parent
+        self.copies = home.home.parent
         self.processes = multiprocessing.get_context("forkserver")
         self.processes.set_forkserver_preload(["tests.graph.corpus.corpus_process"])
-        self.ran = 0
+        self.run_count = 0
 
-    def keep(self, name: str) -> None:
-        shutil.copytree(self.home.home, self.kept / name, symlinks=True)
+    def save(self, name: str) -> None:
+        shutil.copytree(self.home.home, self.copies / name, symlinks=True)
 
-    def set_back(self, name: str) -> None:
+    def restore(self, name: str) -> None:
         shutil.rmtree(self.home.home)
-        shutil.copytree(self.kept / name, self.home.home, symlinks=True)
+        shutil.copytree(self.copies / name, self.home.home, symlinks=True)
 
-    def started(self, times: int) -> tuple[Any, Path]:
-        self.ran += 1
-        report = self.kept / f"report-{self.ran}.json"
+    def start(self, times: int) -> tuple[Any, Path]:
+        self.run_count += 1
+        report = self.copies / f"report-{self.run_count}.json"
         arguments = (self.home.home, report, times)
         process = self.processes.Process(target=run_chain, args=arguments)
         process.start()
         return process, report
 
     def run(self, times: int) -> dict[str, Any]:
-        process, report = self.started(times)
+        process, report = self.start(times)
         process.join(MAX_S)
         assert process.exitcode == 0
         return json.loads(report.read_text())
 
-    def killed(self, kill: Kill) -> bool:
-        """Whether the process died of it; False: it was done before."""
+    def kill_run(self, kill: Kill) -> bool:
+        """Run until the kill; return whether the process died of it rather than finishing."""
         watched = Path(self.home.tables_base, SLUG, f"{kill.table}.lance", kill.sign)
-        before = set(_names(watched))
-        process, _ = self.started(1)
+        existing_files = set(_list_files(watched))
+        process, _ = self.start(1)
         deadline = time.monotonic() + MAX_S
-        while process.is_alive() and set(_names(watched)) <= before:
+        while process.is_alive() and set(_list_files(watched)) <= existing_files:
             assert time.monotonic() < deadline, f"{kill}: nothing was written"
             time.sleep(0.002)
         time.sleep(kill.after_s)
@@ -140,15 +138,15 @@ class Trial:
         return process.exitcode == -signal.SIGKILL
 
 
-def _names(folder: Path) -> Iterator[str]:
-    """Files in a folder of a table, or in all of them; a file may go while it is looked at."""
+def _list_files(folder: Path) -> Iterator[str]:
+    """Yield the files in a folder of a table and below; files may disappear meanwhile."""
     try:
         entries = list(folder.iterdir())
     except FileNotFoundError:
         return
     for entry in entries:
         if entry.is_dir():
-            yield from _names(entry)
+            yield from _list_files(entry)
         else:
             yield str(entry)
 
@@ -167,71 +165,71 @@ NEWER = {"clock": "clock", "boat": "new boat", "lamp": "lamp", "kite": "kite", "
 
 @pytest.fixture(scope="module")
 def trial(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trial]:
-    """A home without posts (`empty`) and one with older ones (`imported`); the posts are newer."""
+    """A home without posts (`empty`) and one with older posts (`imported`)."""
     folder = tmp_path_factory.mktemp("trial")
     posts = folder / "posts"
     with pytest.MonkeyPatch.context() as monkeypatch:
         home = lend_weights(embedder_weights, fresh_home(folder / "home", monkeypatch))
         write_author(home, Author(SLUG, "Ada", sources=(str(posts),), language="en"))
-        made = Trial(home, posts)
-        made.keep("empty")
+        trial = Trial(home, posts)
+        trial.save("empty")
         write_posts(posts, OLDER)
-        made.run(1)
-        made.keep("imported")
+        trial.run(1)
+        trial.save("imported")
         write_posts(posts, {name: text for name, text in NEWER.items() if name != "kite"})
-        yield made
+        yield trial
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """What two runs after a kill left, beside what an undisturbed one leaves.
+    """The differences between two runs after a kill and an undisturbed run.
 
     Attributes:
-        died: whether the process died of the kill; else it was done before.
-        differs: tables that are not as they should be, and what else is not.
+        died: whether the process died of the kill rather than finishing before.
+        differences: tables that differ, and other differences.
     """
 
     kill: Kill
     died: bool
-    differs: list[str]
+    differences: list[str]
 
 
-def _undisturbed(trial: Trial, start: str) -> tuple[Content, list[str]]:
-    trial.set_back(start)
-    said = trial.run(1)
-    content = Content.of(trial.home)
+def _run_undisturbed(trial: Trial, start: str) -> tuple[Content, list[str]]:
+    trial.restore(start)
+    report = trial.run(1)
+    content = Content.read(trial.home)
     assert {*TABLES} <= content.tables.keys()
-    assert all(said["computed"][0].values()), "the run has work to be killed in"
-    assert said["found"]
-    return content, said["found"]
+    assert all(report["computed"][0].values()), "the run has work to be killed in"
+    assert report["found"]
+    return content, report["found"]
 
 
-def _killed_and_run_again(trial: Trial, tries: int) -> Iterator[Recovered]:
-    should_be = {start: _undisturbed(trial, start) for start in ("empty", "imported")}
-    for kill in drawn(tries):
-        trial.set_back(kill.start)
-        died = trial.killed(kill)
-        said = trial.run(2)
-        content, found = should_be[kill.start]
-        differs = Content.of(trial.home).differs_from(content)
-        differs += ["what is found by a question"] if said["found"] != found else []
-        again = [name for name, rows in said["computed"][1].items() if rows]
-        differs += [f"{name} is computed again" for name in again]
-        yield Recovered(kill, died, differs)
+def _run_after_kills(trial: Trial, tries: int) -> Iterator[Recovered]:
+    expected = {start: _run_undisturbed(trial, start) for start in ("empty", "imported")}
+    for kill in draw_kills(tries):
+        trial.restore(kill.start)
+        died = trial.kill_run(kill)
+        report = trial.run(2)
+        content, chunk_ids = expected[kill.start]
+        differences = Content.read(trial.home).differs_from(content)
+        differences += ["the chunks found by a question"] if report["found"] != chunk_ids else []
+        recomputed = [name for name, rows in report["computed"][1].items() if rows]
+        differences += [f"{name} is computed again" for name in recomputed]
+        yield Recovered(kill, died, differences)
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
 @pytest.mark.timeout(1_200)
-def test_killed_four_times_it_ends_the_same(trial: Trial) -> None:
-    recovered = list(_killed_and_run_again(trial, 4))
-    assert [one for one in recovered if one.differs] == []
-    # On a busy machine one may be done before its end is seen.
-    assert sum(one.died for one in recovered) >= 3
+def test_four_kills_do_not_change_the_result(trial: Trial) -> None:
+    recovered = list(_run_after_kills(trial, 4))
+    assert [result for result in recovered if result.differences] == []
+    # On a busy machine, a run may finish before its end is noticed.
+    assert sum(result.died for result in recovered) >= 3
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-def test_killed_twenty_times_it_ends_the_same(trial: Trial) -> None:
-    recovered = list(_killed_and_run_again(trial, 20))
-    assert [one for one in recovered if one.differs] == []
-    assert sum(one.died for one in recovered) >= 15
+def test_twenty_kills_do_not_change_the_result(trial: Trial) -> None:
+    recovered = list(_run_after_kills(trial, 20))
+    assert [result for result in recovered if result.differences] == []
+    assert sum(result.died for result in recovered) >= 15

@@ -49,27 +49,25 @@ def materialize(author: str = "ann") -> tuple[dict[str, Any], bool]:
     return values | {"data_version": (event.tags or {})["dagster/data_version"]}, check.passed
 
 
-def test_the_snapshot_is_a_table_and_unchanged_by_a_second_run(
-    filled: World, home: Settings
-) -> None:
-    told, passed = materialize()
+def test_a_second_snapshot_changes_nothing(filled: World, home: Settings) -> None:
+    first, passed = materialize()
     assert passed
-    assert (told["dagster/row_count"], told["with_votes"], told["with_edits"]) == (3, 1, 1)
-    assert told["readers"] == 2
-    assert "trace store unreachable" in told["sync"]
+    assert (first["dagster/row_count"], first["with_votes"], first["with_edits"]) == (3, 1, 1)
+    assert first["readers"] == 2
+    assert "trace store unreachable" in first["sync"]
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     frame = tables.read("interactions", "ann").sort("trace_id")
     assert frame["trace_id"].to_list() == [trace_name(number) for number in (1, 2, 3)]
     assert frame["vote"].to_list() == [0.5, None, None]
     assert frame["edit"].to_list() == [None, "Write to me: [e-mail]", None]
     assert frame["chunk_ids"].to_list()[0] == ["c1", "c2"]
-    again, _ = materialize()
-    assert (again["data_version"], again["written"]) == (told["data_version"], 0)
+    second, _ = materialize()
+    assert (second["data_version"], second["written"]) == (first["data_version"], 0)
     assert materialize("bob")[0]["dagster/row_count"] == 1
     assert materialize("nobody")[0]["dagster/row_count"] == 0
 
 
-def test_reader_days_close_by_the_homes_rule(
+def test_reader_days_close_by_the_configured_rule(
     filled: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     materialize()
@@ -80,7 +78,7 @@ def test_reader_days_close_by_the_homes_rule(
     assert sorted(values) == [0.0, 1.0]
 
 
-def test_a_text_that_still_holds_personal_data_fails_the_check(tmp_path: Path) -> None:
+def test_remaining_personal_data_fails_the_check(tmp_path: Path) -> None:
     frame = pl.DataFrame(
         {
             "trace_id": ["a", "b"],
@@ -90,6 +88,6 @@ def test_a_text_that_still_holds_personal_data_fails_the_check(tmp_path: Path) -
         },
         schema_overrides={"edit": pl.String},
     )
-    left = find_personal_data(frame)
-    assert left.rows() == [("a", ["e-mail"]), ("b", ["phone"])]
+    remaining = find_personal_data(frame)
+    assert remaining.rows() == [("a", ["e-mail"]), ("b", ["phone"])]
     assert find_personal_data(strip_personal_data(frame)).is_empty()

@@ -82,19 +82,19 @@ def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 @dataclass(frozen=True)
 class Finished:
-    """A home with the dataset of twelve posts, and what its run said.
+    """A home with the dataset of twelve posts, and the metadata of its run.
 
-    The home stays at its path, because the state store names tables by where they lie; what a test
-    does to it is undone by putting `kept` back.
+    The home stays at its path, because the state store refers to tables by path. A test's changes
+    are undone by restoring the copy.
     """
 
     home: Path
-    kept: Path
+    copy: Path
     metadata: dict[str, Any]
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         shutil.rmtree(self.home)
-        shutil.copytree(self.kept, self.home, symlinks=True)
+        shutil.copytree(self.copy, self.home, symlinks=True)
 
 
 def tables_of(settings: Settings) -> Tables:
@@ -120,8 +120,8 @@ def finished(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def twelve(home: Settings, finished: Finished, monkeypatch: pytest.MonkeyPatch) -> Finished:
-    """The home of this test: twelve posts of ada's, chunked, embedded and made into samples."""
-    finished.put_back()
+    """A home with twelve posts by ada, with chunks, embeddings and samples."""
+    finished.restore()
     monkeypatch.setenv("TWIN_HOME", str(finished.home))
     return finished
 
@@ -133,6 +133,6 @@ def graph(twelve: Finished) -> Graph:
 
 @pytest.fixture
 def tables(twelve: Finished) -> Iterator[Tables]:
-    made = tables_of(load_settings())
-    yield made
-    made.state.close()
+    tables = tables_of(load_settings())
+    yield tables
+    tables.state.close()

@@ -1,7 +1,7 @@
-"""Posts that nobody wrote: any number of them, each of words that no other has in that order.
+"""Generate any number of distinct posts, and store them.
 
-Scope: the posts and their rows as `raw_posts` and `cleaned_documents` hold them.
-Out of scope: what is made of them.
+Scope: the posts and their rows in `raw_posts` and `cleaned_documents`.
+Out of scope: the samples made from them.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ NOUNS = (
 VERBS = ("mends", "carries", "watches", "turns", "holds", "lifts", "cleans", "draws", "paints")
 
 
-def paragraph(chance: random.Random, about: str) -> str:
+def paragraph(generator: random.Random, subject: str) -> str:
     sentences = [
-        f"The {chance.choice(NOUNS)} {chance.choice(VERBS)} the {about} before the "
-        f"{chance.choice(NOUNS)} {chance.choice(VERBS)} a {chance.choice(NOUNS)} "
-        f"near {chance.choice(NOUNS)} number {chance.randrange(1000)}."
+        f"The {generator.choice(NOUNS)} {generator.choice(VERBS)} the {subject} before the "
+        f"{generator.choice(NOUNS)} {generator.choice(VERBS)} a {generator.choice(NOUNS)} "
+        f"near {generator.choice(NOUNS)} number {generator.randrange(1000)}."
         for _ in range(5)
     ]
     return " ".join(sentences)
 
 
 def post(number: int) -> str:
-    """A post of eight paragraphs, unlike any other number's."""
-    chance = random.Random(number)
-    about = f"{NOUNS[number % len(NOUNS)]} {NOUNS[(number * 7 + 3) % len(NOUNS)]}"
-    parts = [f"## About the {about}"]
-    parts += [paragraph(chance, about) for _ in range(8)]
+    """A post of eight paragraphs that differs from those of other numbers."""
+    generator = random.Random(number)
+    subject = f"{NOUNS[number % len(NOUNS)]} {NOUNS[(number * 7 + 3) % len(NOUNS)]}"
+    parts = [f"## About the {subject}"]
+    parts += [paragraph(generator, subject) for _ in range(8)]
     parts.insert(4, "```python\nturn(wheel)\n```")
     return "\n\n".join(parts)
 
 
-def documents(numbers: range, **changed: str) -> pl.DataFrame:
+def documents(numbers: range, **texts: str) -> pl.DataFrame:
     rows = [
         {
             "document_id": f"doc-{number:03d}",
@@ -53,7 +53,7 @@ def documents(numbers: range, **changed: str) -> pl.DataFrame:
             "title": f"{NOUNS[number % len(NOUNS)].title()} and {number} others",
             "url": "",
             "published_at": datetime(2012, 1, 1, tzinfo=UTC) + timedelta(days=30 * number),
-            "text": changed.get(f"doc_{number}", post(number)),
+            "text": texts.get(f"doc_{number}", post(number)),
             "language": "en",
             "words": 600,
             "kept": True,
@@ -67,13 +67,13 @@ def documents(numbers: range, **changed: str) -> pl.DataFrame:
 
 
 def clean(tables: Tables, frame: pl.DataFrame) -> None:
-    """Store documents, and the posts behind them, which say the same."""
+    """Store documents, and posts with the same text."""
     imported(tables, frame.select("source_id", "text"))
     store_rows(tables, "cleaned_documents", "ada", frame, key="document_id")
 
 
 def imported(tables: Tables, posts: pl.DataFrame) -> None:
-    """Store posts in Markdown as they came: `source_id`, `text`."""
+    """Store posts in Markdown; `posts` has `source_id` and `text`."""
     rows = [
         dict.fromkeys(column_types(RawPosts))
         | {"tags": [], "deleted": False, "kind": "post", "markup": "markdown"}

@@ -1,6 +1,6 @@
-"""An OpenAI-compatible teacher over HTTP that behaves as badly as it is told to.
+"""An OpenAI-compatible teacher over HTTP that fails on request.
 
-Scope: the server and the ways in which real ones fail. Out of scope: assertions.
+Scope: the server and the failures of real servers. Out of scope: assertions.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ OK, NO_CHOICES, NULL_CHOICES, EMPTY, LONG, HTML, CUT, HANG = (
     "ok", "no choices", "null choices", "empty", "long", "html", "cut", "hang",
 )  # fmt: skip
 Behaviour = Callable[[str, int], str]
-"""(passage, how often it was asked about before) → one of the above, or an HTTP status as text."""
+"""(passage, number of earlier requests for it) → one of the above, or an HTTP status as text."""
 
 
 class TeacherServer:
-    """Asks about two words of the passage, unless its behaviour says otherwise.
+    """Asks about two words of the passage, or fails according to its behaviour.
 
     Attributes:
-        asked: the passages, one a request, in the order of the requests.
-        asked_at: `time.monotonic()` of each.
+        asked: the passage of each request, in order.
+        asked_at: `time.monotonic()` of each request.
     """
 
     def __init__(self) -> None:
@@ -42,35 +42,35 @@ class TeacherServer:
 def teacher_server() -> Iterator[TeacherServer]:
     teacher = TeacherServer()
 
-    def answered(request: Request) -> Response:
+    def answer(request: Request) -> Response:
         passage = request.document["messages"][-1]["content"].split("Passage:\n")[1]
         with teacher.lock:
             times = teacher.asked.count(passage)
             teacher.asked.append(passage)
             teacher.asked_at.append(time.monotonic())
             number = len(set(teacher.asked))
-        how = teacher.behaviour(passage, times)
-        if how == HANG:
+        behaviour = teacher.behaviour(passage, times)
+        if behaviour == HANG:
             time.sleep(HANG_S)
-        if how == CUT:
+        if behaviour == CUT:
             return Response('{"id": ', headers={"Content-Length": "900"})
-        if how in {HANG, HTML}:
+        if behaviour in {HANG, HTML}:
             return Response("<html>busy</html>")
-        if how.isdigit():
-            headers = {"Retry-After": "1"} if how == "429" else {}
-            return Response({"error": {"message": "told to"}}, int(how), headers)
-        return Response(completion(how, passage, number))
+        if behaviour.isdigit():
+            headers = {"Retry-After": "1"} if behaviour == "429" else {}
+            return Response({"error": {"message": "told to"}}, int(behaviour), headers)
+        return Response(build_completion(behaviour, passage, number))
 
-    with http_server(answered) as url:
+    with http_server(answer) as url:
         teacher.url = f"{url}/v1"
         yield teacher
 
 
-def completion(how: str, passage: str, number: int) -> dict[str, Any]:
+def build_completion(behaviour: str, passage: str, number: int) -> dict[str, Any]:
     words = passage.split()
-    said = f'"What happens to the {words[1]} and the {words[4]}, {number} times?"'
-    said = {EMPTY: "", LONG: "and so on " * 60}.get(how, said)
-    message = {"role": "assistant", "content": said}
+    question = f'"What happens to the {words[1]} and the {words[4]}, {number} times?"'
+    question = {EMPTY: "", LONG: "and so on " * 60}.get(behaviour, question)
+    message = {"role": "assistant", "content": question}
     choices: Any = [{"index": 0, "message": message, "finish_reason": "stop"}]
     usage = {
         "prompt_tokens": PROMPT_TOKENS,
@@ -82,6 +82,6 @@ def completion(how: str, passage: str, number: int) -> dict[str, Any]:
         "object": "chat.completion",
         "created": 0,
         "model": "teacher",
-        "choices": {NO_CHOICES: [], NULL_CHOICES: None}.get(how, choices),
+        "choices": {NO_CHOICES: [], NULL_CHOICES: None}.get(behaviour, choices),
         "usage": usage,
     }

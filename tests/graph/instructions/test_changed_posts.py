@@ -1,4 +1,4 @@
-"""What an added, edited or deleted post changes in the instruction dataset, and what it leaves."""
+"""Added, edited and deleted posts change only their part of the instruction dataset."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from tests.graph.instructions.made_up_posts import clean, documents, paragraph, 
 from twin_resources.storage.tables.tables import Tables
 
 
-def test_new_posts_cost_their_own_samples(graph: Graph, tables: Tables, twelve: Finished) -> None:
-    before = twelve.metadata
+def test_new_posts_compute_only_their_samples(
+    graph: Graph, tables: Tables, twelve: Finished
+) -> None:
+    old_metadata = twelve.metadata
     old = tables.read("instruction_dataset", "ada")
     clean(tables, documents(range(14)))
-    after, checks = graph.materialize()
+    metadata, checks = graph.materialize()
     new = tables.read("instruction_dataset", "ada")
     assert all(checks.values())
-    assert after["data_version"] != before["data_version"]
+    assert metadata["data_version"] != old_metadata["data_version"]
     from_new_posts = new.filter(pl.col("document_id") >= "doc-012").height
     assert from_new_posts > 10
-    assert after["computed"] == from_new_posts
+    assert metadata["computed"] == from_new_posts
     untouched = new.filter(pl.col("document_id") < "doc-012")
     assert untouched.equals(old)
 
@@ -35,43 +37,48 @@ def test_an_edited_post_keeps_its_split_and_its_other_samples(graph: Graph, tabl
     new = tables.read("instruction_dataset", "ada")
     assert all(checks.values())
     of_post = pl.col("document_id") == "doc-004"
-    gone = set(old["sample_id"]) - set(new["sample_id"])
-    came = set(new["sample_id"]) - set(old["sample_id"])
-    assert len(gone) == len(came) == 1
-    # a question that was too like another of the other side may not be so after the edit
-    split = set(old.filter(of_post)["split"]) - {"left_out"}
-    assert set(new.filter(of_post)["split"]) - {"left_out"} == split
-    assert len(split) == 1
+    removed = set(old["sample_id"]) - set(new["sample_id"])
+    added = set(new["sample_id"]) - set(old["sample_id"])
+    assert len(removed) == len(added) == 1
+    # The edit may change which samples are left out, but not the split of the document.
+    splits = set(old.filter(of_post)["split"]) - {"left_out"}
+    assert set(new.filter(of_post)["split"]) - {"left_out"} == splits
+    assert len(splits) == 1
     assert 1 <= metadata["computed"] < new.height / 2
 
 
-def test_a_deleted_post_is_in_no_prompt_any_more(graph: Graph, tables: Tables) -> None:
-    shown = tables.read("instruction_dataset", "ada")["context_chunk_ids"].explode().drop_nulls()
-    victim = str(shown.value_counts(sort=True)["context_chunk_ids"][0])[: len("doc-000")]
-    clean(tables, documents(TWELVE).filter(pl.col("document_id") != victim))
+def test_a_deleted_post_is_removed_from_all_prompts(graph: Graph, tables: Tables) -> None:
+    context_before = (
+        tables.read("instruction_dataset", "ada")["context_chunk_ids"].explode().drop_nulls()
+    )
+    deleted_id = str(context_before.value_counts(sort=True)["context_chunk_ids"][0])[
+        : len("doc-000")
+    ]
+    clean(tables, documents(TWELVE).filter(pl.col("document_id") != deleted_id))
     _, checks = graph.materialize()
     assert all(checks.values())
     rows = tables.read("instruction_dataset", "ada")
-    still = rows["context_chunk_ids"].explode().drop_nulls()
-    assert victim not in {chunk[: len(victim)] for chunk in still.to_list()}
-    assert victim not in set(rows["document_id"])
-    # Its split is remembered for the day it comes back.
-    assert victim in set(tables.read("document_splits", "ada")["document_id"])
-    again, _ = graph.materialize()
-    assert again["computed"] == 0
+    context_after = rows["context_chunk_ids"].explode().drop_nulls()
+    assert deleted_id not in {chunk[: len(deleted_id)] for chunk in context_after.to_list()}
+    assert deleted_id not in set(rows["document_id"])
+    # Its split is kept for its return.
+    assert deleted_id in set(tables.read("document_splits", "ada")["document_id"])
+    metadata, _ = graph.materialize()
+    assert metadata["computed"] == 0
 
 
-def test_a_training_prompt_that_showed_what_is_held_out_is_looked_up_again(
+def test_a_training_context_that_became_held_out_is_searched_again(
     graph: Graph, tables: Tables
 ) -> None:
-    """As that of a sample which was left out, until what it was too like was edited."""
     rows = tables.read("instruction_dataset", "ada")
     chunks = tables.read("document_chunks", "ada", columns=["chunk_id", "published_at"])
-    held = rows.filter(pl.col("split") == "held_out").select("chunk_id").join(chunks, on="chunk_id")
-    chunk, at = held.sort("published_at").row(0)
-    later = rows.filter((pl.col("split") == "train") & (pl.col("published_at") > at))
-    shown = later.filter(pl.col("context_chunk_ids").list.len() > 0)["sample_id"][0]
-    is_one = pl.col("sample_id") == shown
+    held_out = (
+        rows.filter(pl.col("split") == "held_out").select("chunk_id").join(chunks, on="chunk_id")
+    )
+    chunk, at = held_out.sort("published_at").row(0)
+    later_rows = rows.filter((pl.col("split") == "train") & (pl.col("published_at") > at))
+    sample_id = later_rows.filter(pl.col("context_chunk_ids").list.len() > 0)["sample_id"][0]
+    is_one = pl.col("sample_id") == sample_id
     context = pl.when(is_one).then(pl.lit([chunk])).otherwise("context_chunk_ids")
     leaking = rows.with_columns(context.alias("context_chunk_ids"))
     assert not graph.checks_of(tables, leaking)["no_leakage_across_splits"]

@@ -1,4 +1,4 @@
-"""Posts become an instruction dataset whose checks hold, and fail on a dataset that breaks them."""
+"""The checks hold for the dataset built from posts, and fail on violating datasets."""
 
 from __future__ import annotations
 
@@ -49,46 +49,48 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
     assert "Ada Wright" in system["content"]
     assert user["content"].endswith(f"Question: {sample['question']}")
     assert answer == {"role": "assistant", "content": sample["answer"]}
-    shown = tables.read(
+    chunks = tables.read(
         "document_chunks", "ada", where=f"chunk_id = '{sample['context_chunk_ids'][0]}'"
     )
-    assert f"[1] {shown['title'][0]}" in user["content"]
-    assert shown["text"][0].strip() in user["content"]
+    assert f"[1] {chunks['title'][0]}" in user["content"]
+    assert chunks["text"][0].strip() in user["content"]
 
 
-def test_a_second_run_computes_nothing_and_no_post_leaves_without_consent(
+def test_a_second_run_computes_nothing_and_asks_no_teacher_without_consent(
     graph: Graph, twelve: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The teacher that is named here would be refused for want of a budget if it were asked."""
     assert not ADA.consent
     monkeypatch.setenv("TWIN_TEACHER_MODEL", "openai/gpt-4o-mini")
     monkeypatch.delenv("OPENAI_API_BASE", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     first = twelve.metadata
-    again, checks = graph.materialize()
-    assert again["teacher_not_asked"] == "no line `consent` in authors/ada.toml"
-    assert again["data_version"] == first["data_version"]
-    assert (again["computed"], again["written"], again["deleted"]) == (0, 0, 0)
-    assert again["bytes_written"] == 0
-    assert again["lance_version"] == first["lance_version"]
+    metadata, checks = graph.materialize()
+    assert metadata["teacher_not_asked"] == "no line `consent` in authors/ada.toml"
+    assert metadata["data_version"] == first["data_version"]
+    assert (metadata["computed"], metadata["written"], metadata["deleted"]) == (0, 0, 0)
+    assert metadata["bytes_written"] == 0
+    assert metadata["lance_version"] == first["lance_version"]
     assert all(checks.values())
 
 
-def test_each_check_fails_on_a_dataset_that_breaks_it(graph: Graph, tables: Tables) -> None:
+def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada")
     train = rows.filter(pl.col("split") == "train")
-    held = rows.filter(pl.col("split") == "held_out")
-    one, other = train["sample_id"][0], held["sample_id"][0]
-    is_one = pl.col("sample_id") == one
+    held_out = rows.filter(pl.col("split") == "held_out")
+    train_id, held_out_id = train["sample_id"][0], held_out["sample_id"][0]
+    is_one = pl.col("sample_id") == train_id
     paraphrased = pl.when(is_one).then(pl.lit("Not the author's words.")).otherwise("answer")
-    own = rows.filter(is_one)["chunk_id"][0]
+    own_chunk = rows.filter(is_one)["chunk_id"][0]
     elsewhere = rows.filter(pl.col("document_id") != rows.filter(is_one)["document_id"][0])
     unfilled = rows.with_columns(
         messages=pl.Series(
             "messages",
             [
-                [{**part, "content": part["content"].replace(asked, "{question}")} for part in said]
-                for asked, said in rows.select("question", "messages").iter_rows()
+                [
+                    {**part, "content": part["content"].replace(question, "{question}")}
+                    for part in messages
+                ]
+                for question, messages in rows.select("question", "messages").iter_rows()
             ],
             dtype=rows.schema["messages"],
         )
@@ -98,7 +100,7 @@ def test_each_check_fails_on_a_dataset_that_breaks_it(graph: Graph, tables: Tabl
         "coverage": rows.filter(pl.col("document_id") != train["document_id"][0]),
         "every_answer_is_the_authors": rows.with_columns(paraphrased.alias("answer")),
         "no_leakage_across_splits": rows.with_columns(
-            pl.when(pl.col("sample_id") == other)
+            pl.when(pl.col("sample_id") == held_out_id)
             .then(pl.lit("train"))
             .otherwise("split")
             .alias("split")
@@ -111,26 +113,25 @@ def test_each_check_fails_on_a_dataset_that_breaks_it(graph: Graph, tables: Tabl
         ),
         "no_context_gives_the_answer_away": rows.with_columns(
             pl.when(is_one)
-            .then(pl.lit([own]))
+            .then(pl.lit([own_chunk]))
             .otherwise("context_chunk_ids")
             .alias("context_chunk_ids")
         ),
     }
-    for claim, broken in breaking.items():
-        assert not graph.checks_of(tables, broken)[claim], claim
+    for claim, expression in breaking.items():
+        assert not graph.checks_of(tables, expression)[claim], claim
     unbroken = graph.checks_of(tables, rows)
     assert unbroken == dict.fromkeys([*breaking, "no_answer_holds_quoted_text"], True)
 
 
-def test_an_answer_in_words_that_its_post_quotes_is_refused(graph: Graph, tables: Tables) -> None:
-    """The mark was lost on the way from the post to the document; who reads the document alone
-    sees the author's own paragraph."""
+def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables) -> None:
+    """The document lost the mark of a quotation that the imported post has."""
     rows = tables.read("instruction_dataset", "ada")
-    said = rows.filter(pl.col("split") == "train").row(0, named=True)
+    sample = rows.filter(pl.col("split") == "train").row(0, named=True)
     names = tables.read("cleaned_documents", "ada", columns=["document_id", "source_id", "text"])
     quoting = (
-        pl.when(pl.col("document_id") == said["document_id"])
-        .then(pl.col("text").str.replace(said["answer"], "> " + said["answer"], literal=True))
+        pl.when(pl.col("document_id") == sample["document_id"])
+        .then(pl.col("text").str.replace(sample["answer"], "> " + sample["answer"], literal=True))
         .otherwise("text")
     )
     imported(tables, names.select("source_id", quoting.alias("text")))
@@ -142,30 +143,31 @@ def test_an_answer_in_words_that_its_post_quotes_is_refused(graph: Graph, tables
     assert not graph.checks_of(tables, rows)["no_answer_holds_quoted_text"]
 
 
-@pytest.mark.parametrize("asked", ["What do you think?", ""], ids=["constant", "empty"])
-def test_one_question_for_all_is_refused(graph: Graph, tables: Tables, asked: str) -> None:
+@pytest.mark.parametrize("question", ["What do you think?", ""], ids=["constant", "empty"])
+def test_a_constant_question_fails_the_check(graph: Graph, tables: Tables, question: str) -> None:
     rows = tables.read("instruction_dataset", "ada")
-    checks = graph.checks_of(tables, rows.with_columns(pl.lit(asked).alias("question")))
+    checks = graph.checks_of(tables, rows.with_columns(pl.lit(question).alias("question")))
     assert not checks["no_leakage_across_splits"]
     assert checks["every_answer_is_the_authors"]
     assert checks["coverage"]
 
 
-def test_a_document_that_changed_sides_is_refused_also_when_it_is_drawn_so(
-    graph: Graph, tables: Tables
-) -> None:
+def test_a_document_that_changed_its_split_fails_the_check(graph: Graph, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada")
-    held = rows.filter(pl.col("split") == "held_out")["document_id"][0]
-    to_train = pl.when(pl.col("document_id") == held).then(pl.lit("train")).otherwise("split")
+    document_id = rows.filter(pl.col("split") == "held_out")["document_id"][0]
+    to_train = (
+        pl.when(pl.col("document_id") == document_id).then(pl.lit("train")).otherwise("split")
+    )
     moved = rows.with_columns(to_train.alias("split"))
-    drawn = tables.read("document_splits", "ada")
-    for splits, sound in ((drawn.with_columns(to_train.alias("split")), False), (drawn, True)):
-        store_rows(tables, "document_splits", "ada", splits, key="document_id")
+    splits = tables.read("document_splits", "ada")
+    moved_splits = splits.with_columns(to_train.alias("split"))
+    for stored, sound in ((moved_splits, False), (splits, True)):
+        store_rows(tables, "document_splits", "ada", stored, key="document_id")
         checks = graph.checks_of(tables, rows if sound else moved)
         assert checks["no_leakage_across_splits"] is sound
 
 
-def test_a_short_post_is_a_sample_and_one_without_prose_a_reason(
+def test_short_posts_give_samples_and_posts_without_prose_a_reason(
     graph: Graph, tables: Tables
 ) -> None:
     toot = "The winch and the walrus are one and the same thing today"
@@ -175,18 +177,16 @@ def test_a_short_post_is_a_sample_and_one_without_prose_a_reason(
     assert all(checks.values())
     rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-003'")
     assert rows["answer"].to_list() == [toot]
-    (found,) = [
+    (coverage,) = [
         evaluation.metadata
         for evaluation in metadata["evaluations"]
         if evaluation.check_name == "coverage"
     ]
-    assert found["without"].value == {"no_prose": 1}
-    assert found["with_samples"].value == 11
+    assert coverage["without"].value == {"no_prose": 1}
+    assert coverage["with_samples"].value == 11
 
 
-def test_embeddings_that_are_behind_are_named(
-    home_with_embedder: Settings, embedder: Embedder
-) -> None:
+def test_outdated_embeddings_are_an_error(home_with_embedder: Settings, embedder: Embedder) -> None:
     tables = tables_of(home_with_embedder)
     clean(tables, documents(range(3)))
     with pytest.raises(TwinError, match="document_chunks"):

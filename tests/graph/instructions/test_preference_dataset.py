@@ -1,4 +1,4 @@
-"""Edits and votes become pairs whose checks hold, and fail on what breaks them."""
+"""The checks hold for pairs from edits and votes, and fail on violating pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import Finished
-from tests.graph.instructions.told_traces import edit, told
+from tests.graph.instructions.recorded_traces import edit, write_traces
 from tests.materialized import instance_of, materialize_assets
 from tests.stored_rows import store_rows
 from twin_assets.instructions import preference_dataset
@@ -39,7 +39,7 @@ def checks_of(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def materialize() -> dict[str, Any]:
-    """The asset's metadata; its checks hold."""
+    """Materialize the asset, whose checks must hold, and return its metadata."""
     result = run(preference_dataset.preference_dataset)
     assert result.success
     assert checks_of(result) == dict.fromkeys(CHECKS, True)
@@ -57,21 +57,21 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
 ) -> None:
     contexts = tables.read("instruction_dataset", "ada", where="split = 'train'")
     columns = ["chunk_id", "document_id"]
-    post_of = dict(tables.read("document_chunks", "ada", columns=columns).iter_rows())
-    # Of two posts: pieces of one that follow each other are one passage.
-    shown = next(
+    document_by_chunk = dict(tables.read("document_chunks", "ada", columns=columns).iter_rows())
+    # Chunks of two posts, because adjacent chunks of one post form one passage.
+    shown_chunks = next(
         list(by_post.values())[:2]
         for names in contexts["context_chunk_ids"].to_list()
-        if len(by_post := {post_of[name]: name for name in names}) > 1
+        if len(by_post := {document_by_chunk[name]: name for name in names}) > 1
     )
-    gone = "no-such-chunk"
-    told(
+    missing_chunk = "no-such-chunk"
+    write_traces(
         tables,
         [
-            edit("The lantern says that the tide is in.", chunk_ids=shown),
+            edit("The lantern says that the tide is in.", chunk_ids=shown_chunks),
             edit("Another voice.", role="reader"),
             edit("A third one.", role="admin"),
-            edit("Its context is gone.", chunk_ids=[gone]),
+            edit("Its context is gone.", chunk_ids=[missing_chunk]),
             edit("In an older template.", template="0" * 16),
         ],
     )
@@ -93,7 +93,7 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
     ("low", "high"),
     [
         ({"vote": 0.0, "votes": 1, "voters": ["a reader"]}, {"vote": 1.0}),
-        # another answer was preferred; of an answer with two good votes that says little
+        # Another answer was preferred, which two good votes outweigh.
         (
             {"rejections": 1, "rejection_voters": ["a reader"]},
             {"vote": 1.0, "votes": 2, "voters": ["one", "two"]},
@@ -101,69 +101,68 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
     ],
     ids=["vote", "comparison"],
 )
-def test_a_low_vote_puts_the_authors_passage_over_the_answer(
+def test_a_low_vote_prefers_the_authors_passage(
     low: dict[str, Any], high: dict[str, Any], twelve: Finished, tables: Tables
 ) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'")
     sample = samples.to_dicts()[0]
-    other = samples.filter(pl.col("document_id") != sample["document_id"])["chunk_id"][0]
-    voted = {
-        "question": sample["question"],
-        "chunk_ids": [other, sample["chunk_id"]],
-    } | low
+    other_chunk = samples.filter(pl.col("document_id") != sample["document_id"])["chunk_id"][0]
+    voted = {"question": sample["question"], "chunk_ids": [other_chunk, sample["chunk_id"]]} | low
     edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
-    told(tables, [voted, *edits, voted | high])
+    write_traces(tables, [voted, *edits, voted | high])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
     (row,) = tables.read("preference_dataset", "ada", where="source = 'vote'").to_dicts()
     assert row["chosen"] == sample["answer"].strip()
     assert row["rejected"] == "Nothing, 0 times."
     assert (row["document_id"], row["chunk_id"]) == (sample["document_id"], sample["chunk_id"])
     assert row["voters"] == ["a reader"]
-    # the prompt shows the recorded context but not the chosen text
-    assert row["context_chunk_ids"] == [other]
+    # The prompt shows the recorded context without the chosen text.
+    assert row["context_chunk_ids"] == [other_chunk]
     assert row["chosen"] not in row["messages"][-1]["content"]
 
-    told(tables, [voted, *edits[:18]])  # one of 19 is more than 5 %
+    write_traces(tables, [voted, *edits[:18]])  # One of 19 exceeds 5 %.
     metadata = materialize()
     assert metadata["sources"] == {"edit": 18}
     assert metadata["left_out"] == {"too_many_of_a_reader": 1}
 
 
-def test_what_is_held_out_is_not_trained_on(twelve: Finished, tables: Tables) -> None:
-    held = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
-    told(tables, [edit("As I said.", question=held["question"]), edit(held["answer"])])
+def test_pairs_with_held_out_text_are_left_out(twelve: Finished, tables: Tables) -> None:
+    held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
+    write_traces(
+        tables, [edit("As I said.", question=held_out["question"]), edit(held_out["answer"])]
+    )
     metadata = materialize()
     assert metadata["dagster/row_count"] == 0
     assert metadata["left_out"] == {"held_out_question": 1, "held_out_text": 1}
 
 
-def test_a_passage_of_a_post_that_is_held_out_is_left_out_of_the_prompt(
-    twelve: Finished, tables: Tables
-) -> None:
+def test_passages_of_held_out_posts_are_not_in_the_prompt(twelve: Finished, tables: Tables) -> None:
     samples = tables.read("instruction_dataset", "ada")
-    held, other = (
+    held_out, training = (
         samples.filter(pl.col("split") == split)["chunk_id"][0] for split in ("held_out", "train")
     )
-    told(tables, [edit("The tide is in.", chunk_ids=[held, other])])
+    write_traces(tables, [edit("The tide is in.", chunk_ids=[held_out, training])])
     assert materialize()["sources"] == {"edit": 1}
     (row,) = tables.read("preference_dataset", "ada").to_dicts()
-    assert row["context_chunk_ids"] == [other]
-    (text,) = tables.read("document_chunks", "ada", where=f"chunk_id = '{held}'")["text"].to_list()
+    assert row["context_chunk_ids"] == [training]
+    (text,) = tables.read("document_chunks", "ada", where=f"chunk_id = '{held_out}'")[
+        "text"
+    ].to_list()
     assert text.strip() not in row["messages"][-1]["content"]
     assert "\n\n[2] " not in row["messages"][-1]["content"]
 
 
-def written_by_hand(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
-    """The checks on these rows, in place of the asset's own."""
+def check_rows(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
+    """Run the checks on these rows in place of the asset's own."""
 
     @dg.asset(name="preference_dataset", partitions_def=authors)
-    def by_hand() -> None:
+    def replacement() -> None:
         store_rows(tables, "preference_dataset", "ada", rows, key="pair_id")
 
-    return checks_of(run(by_hand))
+    return checks_of(run(replacement))
 
 
-def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Tables) -> None:
+def test_every_check_fails_on_violating_pairs(twelve: Finished, tables: Tables) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'").to_dicts()
     low = {
         "question": samples[0]["question"],
@@ -174,13 +173,13 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
     }
     strangers = edit("A stranger's words.", role="reader")
     edits = [edit(f"The tide is in, {number} feet.") for number in range(19)]
-    told(tables, [low, *edits, strangers])
+    write_traces(tables, [low, *edits, strangers])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
     good = tables.read("preference_dataset", "ada")
     is_vote = pl.col("source") == "vote"
     is_edit = pl.col("pair_id") == good.filter(~is_vote)["pair_id"][0]
 
-    def changed(where: pl.Expr, **values: Any) -> pl.DataFrame:
+    def change(where: pl.Expr, **values: Any) -> pl.DataFrame:
         return good.with_columns(
             **{
                 name: pl.when(where).then(pl.lit(value)).otherwise(name)
@@ -191,38 +190,38 @@ def test_each_check_fails_on_pairs_that_break_it(twelve: Finished, tables: Table
     elsewhere = next(row for row in samples if row["document_id"] != samples[0]["document_id"])[
         "chunk_id"
     ]
-    held = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
+    held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
     breaking = {
         "every_chosen_answer_is_the_authors": [
-            changed(is_vote, chosen="Not the author's words."),
-            changed(is_edit, chosen="Not what was edited."),
-            changed(is_edit, trace_id="trace-0020", chosen="A stranger's words."),
+            change(is_vote, chosen="Not the author's words."),
+            change(is_edit, chosen="Not what was edited."),
+            change(is_edit, trace_id="trace-0020", chosen="A stranger's words."),
         ],
         "no_reader_owns_the_pairs": [
             good.filter(is_vote),
             good.with_columns(voters=pl.lit(["a reader"])),
         ],
         "every_pair_names_its_source": [
-            changed(is_edit, trace_id=None),
-            changed(is_edit, trace_id="no-such-trace"),
-            changed(is_vote, chunk_id=elsewhere),
-            changed(is_vote, chunk_id=None),
+            change(is_edit, trace_id=None),
+            change(is_edit, trace_id="no-such-trace"),
+            change(is_vote, chunk_id=elsewhere),
+            change(is_vote, chunk_id=None),
         ],
         "no_pair_shows_what_is_held_out": [
-            changed(is_edit, context_chunk_ids=[held["chunk_id"]]),
-            changed(is_edit, question=held["question"]),
-            changed(is_edit, chosen=held["answer"]),
+            change(is_edit, context_chunk_ids=[held_out["chunk_id"]]),
+            change(is_edit, question=held_out["question"]),
+            change(is_edit, chosen=held_out["answer"]),
         ],
     }
     assert breaking.keys() == CHECKS
-    for claim, broken in breaking.items():
-        for rows in broken:
-            assert not written_by_hand(tables, rows)[claim], claim
-    assert written_by_hand(tables, good) == dict.fromkeys(CHECKS, True)
+    for claim, broken_tables in breaking.items():
+        for rows in broken_tables:
+            assert not check_rows(tables, rows)[claim], claim
+    assert check_rows(tables, good) == dict.fromkeys(CHECKS, True)
 
 
 def test_no_text_reaches_the_event_log(twelve: Finished, tables: Tables) -> None:
-    told(tables, [edit("The lantern says that the tide is in.")])
+    write_traces(tables, [edit("The lantern says that the tide is in.")])
     result = run(preference_dataset.preference_dataset)
     assert result.success
     assert "tide" not in "".join(str(event) for event in result.all_events)

@@ -1,4 +1,4 @@
-"""A question that does not lead back to its post is not asked; each is measured once."""
+"""Questions that do not find their post are replaced; every question is measured once."""
 
 from __future__ import annotations
 
@@ -21,19 +21,17 @@ def ready(twelve: Finished, embedder: Embedder) -> Retriever:
     return Retriever(load_settings().tables_base, embedder)
 
 
-def asked(question: str) -> pl.DataFrame:
-    """The same question, as if it had been made from each of the posts."""
+def build_samples(question: str) -> pl.DataFrame:
+    """Build a sample of every post with the same question."""
     return pl.DataFrame(
         {"sample_id": [f"of-{name}" for name in DOCUMENTS], "document_id": DOCUMENTS}
     ).with_columns(question=pl.lit(question))
 
 
-def test_posts_are_ranked_and_what_was_measured_is_not_measured_again(
-    ready: Retriever, tables: Tables
-) -> None:
-    own = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
-    question = " ".join(own["answer"][0].split()[:40])
-    first = round_trip.update_ranks(tables, "ada", asked(question), retriever=ready)
+def test_ranks_are_measured_once(ready: Retriever, tables: Tables) -> None:
+    rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
+    question = " ".join(rows["answer"][0].split()[:40])
+    first = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
     ranks = dict(
         tables.read(round_trip.RANKS_TABLE, "ada", columns=["document_id", "rank"]).iter_rows()
     )
@@ -42,41 +40,45 @@ def test_posts_are_ranked_and_what_was_measured_is_not_measured_again(
     assert first.lost_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
     assert list(first.vectors) == [question]
 
-    again = round_trip.update_ranks(tables, "ada", asked(question), retriever=ready)
-    assert again.lost_sample_ids == first.lost_sample_ids
-    assert not again.vectors
+    result = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
+    assert result.lost_sample_ids == first.lost_sample_ids
+    assert not result.vectors
 
 
-def test_a_known_vector_finds_what_the_question_finds(ready: Retriever, twelve: Finished) -> None:
+def test_a_stored_vector_finds_the_same_passages(ready: Retriever, twelve: Finished) -> None:
     question = "What can you tell me about the harbour?"
     vector = ready.embed_questions([question])[0]
     queries = [RetrievalQuery(question, vector=vector), RetrievalQuery(question)]
-    known, embedded = ready.retrieve_many("ada", queries)
-    assert known.vector is vector
-    assert embedded.vector is not vector
-    assert [one.chunk_id for one in known.nearest] == [one.chunk_id for one in embedded.nearest]
-    other = RetrievalQuery(question, vector=-vector)  # the vector decides, not the words alone
-    (away,) = ready.retrieve_many("ada", [other])
-    assert [one.chunk_id for one in away.nearest] != [one.chunk_id for one in known.nearest]
+    by_vector, by_question = ready.retrieve_many("ada", queries)
+    assert by_vector.vector is vector
+    assert by_question.vector is not vector
+    assert [passage.chunk_id for passage in by_vector.nearest] == [
+        passage.chunk_id for passage in by_question.nearest
+    ]
+    opposite = RetrievalQuery(question, vector=-vector)  # The vector matters, not only the words.
+    (by_opposite,) = ready.retrieve_many("ada", [opposite])
+    assert [passage.chunk_id for passage in by_opposite.nearest] != [
+        passage.chunk_id for passage in by_vector.nearest
+    ]
 
 
-def test_a_question_that_loses_its_post_becomes_a_continuation(
+def test_a_question_that_does_not_find_its_post_is_replaced(
     ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = tables.read("instruction_dataset", "ada").sort("sample_id")
-    found = before.filter(pl.col("instruction_source") != "template:continuation")
-    assert found.height == found["document_id"].n_unique() > 10  # a title a post
+    original = tables.read("instruction_dataset", "ada").sort("sample_id")
+    questions = original.filter(pl.col("instruction_source") != "template:continuation")
+    assert questions.height == questions["document_id"].n_unique() > 10  # one title per post
     monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
     building.update_dataset(tables, ADA, retriever=ready)
-    after = tables.read("instruction_dataset", "ada").sort("sample_id")
-    assert set(after["instruction_source"]) == {"template:continuation"}
-    assert after["answer"].equals(before["answer"])
-    for question, answer in after.select("question", "answer").iter_rows():
+    replaced = tables.read("instruction_dataset", "ada").sort("sample_id")
+    assert set(replaced["instruction_source"]) == {"template:continuation"}
+    assert replaced["answer"].equals(original["answer"])
+    for question, answer in replaced.select("question", "answer").iter_rows():
         opening = question.removeprefix("Write on from this beginning: “").rstrip("”").rstrip(" …")
         assert answer.startswith(opening)
 
 
-def test_a_post_without_passages_is_named(ready: Retriever, tables: Tables) -> None:
-    strange = asked("Why?").with_columns(document_id=pl.lit("doc-999"))
+def test_a_post_without_passages_is_reported(ready: Retriever, tables: Tables) -> None:
+    unknown = build_samples("Why?").with_columns(document_id=pl.lit("doc-999"))
     with pytest.raises(TwinError, match="no passages from 1 posts"):
-        round_trip.update_ranks(tables, "ada", strange, retriever=ready)
+        round_trip.update_ranks(tables, "ada", unknown, retriever=ready)

@@ -1,6 +1,6 @@
-"""A teacher writes the questions of the dataset, over HTTP; it fails in every way real ones do.
+"""A teacher writes the questions of the dataset over HTTP, and fails like real teachers.
 
-The answers stay the author's words, a bad reply loses its own sample, and nothing is paid twice.
+The answers stay the author's text, a bad reply affects one sample, and nothing is paid twice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 UNPRICED, PRICED = "openai/teacher", "openai/gpt-4o-mini"
-USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # of a reply
+USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # per reply
 
 
 @pytest.fixture
@@ -55,64 +55,64 @@ def state(tables: Tables) -> State:
     return tables.state
 
 
-def budget_of(state: State, usd_per_month: float) -> PurposeBudget:
+def create_budget(state: State, usd_per_month: float) -> PurposeBudget:
     limits = SpendingLimits(purposes={"teacher": SpendingLimit(usd_per_month=usd_per_month)})
     return PurposeBudget(SpendingAccount(state, limits), "teacher", author="ada")
 
 
-def teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -> Teacher:
+def create_teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -> Teacher:
     return Teacher(model, budget=budget, first_pause_s=0.01)
 
 
-def taught(built: BuildResult) -> TeacherResult:
-    assert built.teacher_result is not None
-    return built.teacher_result
+def teacher_result(result: BuildResult) -> TeacherResult:
+    assert result.teacher_result is not None
+    return result.teacher_result
 
 
-def sources(tables: Tables) -> Counter[str]:
+def count_sources(tables: Tables) -> Counter[str]:
     rows = tables.read("instruction_dataset", "ada", columns=["instruction_source"])
     return Counter(source.split(":")[0] for source in rows["instruction_source"])
 
 
-def test_a_teacher_writes_the_question_and_never_the_answer(
+def test_a_teacher_writes_only_questions(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     by_template = tables.read("instruction_dataset", "ada")
-    told: list[str] = []
-    built = building.update_dataset(
-        tables, ADA, retriever=ready, teacher=teacher(), log=told.append
+    log_lines: list[str] = []
+    result = building.update_dataset(
+        tables, ADA, retriever=ready, teacher=create_teacher(), log=log_lines.append
     )
     rows = tables.read("instruction_dataset", "ada")
     assert rows["answer"].equals(by_template["answer"])
     assert set(rows["instruction_source"]) == {"teacher:openai/teacher"}
     assert all(question.startswith("What happens to the ") for question in rows["question"])
     assert sorted(server.asked) == sorted(rows["answer"])
-    assert taught(built).requests == rows.height
-    assert taught(built).outcomes == {"written": rows.height}
-    assert taught(built).prompt_tokens == rows.height * served.PROMPT_TOKENS
-    assert told
-    assert not any(answer[:20] in line for line in told for answer in rows["answer"])
+    assert teacher_result(result).requests == rows.height
+    assert teacher_result(result).outcomes == {"written": rows.height}
+    assert teacher_result(result).prompt_tokens == rows.height * served.PROMPT_TOKENS
+    assert log_lines
+    assert not any(answer[:20] in line for line in log_lines for answer in rows["answer"])
 
-    again = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
-    assert len(server.asked) == rows.height  # what was paid for is not asked again
-    assert taught(again).requests == 0
-    assert again.sync_result.data_version == built.sync_result.data_version
+    second = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    assert len(server.asked) == rows.height  # Paid questions are not requested again.
+    assert teacher_result(second).requests == 0
+    assert second.sync_result.data_version == result.sync_result.data_version
 
     building.update_dataset(tables, ADA, retriever=ready)
     assert tables.read("instruction_dataset", "ada").equals(by_template)
 
 
-def test_only_what_was_edited_is_asked_about_again(
+def test_only_edited_passages_are_requested_again(
     ready: Retriever, tables: Tables, server: TeacherServer, graph: Graph
 ) -> None:
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     server.asked.clear()
     sentence = "A new sentence about a winch that nobody has turned since the year of the storm. "
     paragraphs = post(3).split("\n\n")
     paragraphs[1] = "\n\n".join([sentence * 4, paragraphs[1]])
     clean(tables, documents(range(12), doc_3="\n\n".join(paragraphs)))
     graph.execute(_chunks_and_vectors())
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert server.asked == [(sentence * 4).strip()]
 
 
@@ -129,164 +129,171 @@ BAD = {
     served.CUT: ("failed", 3),
     "429": ("failed", 3),
     "500": ("failed", 3),
-    "400": ("failed", 1),  # the same request would be refused again
+    "400": ("failed", 1),  # The same request would be refused again.
 }
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_each_bad_reply_loses_one_sample(
+def test_a_bad_reply_affects_one_sample(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     answers = tables.read("instruction_dataset", "ada", columns=["answer"])["answer"].to_list()
     step = len(answers) // len(BAD)
-    bad = {answers[step * place]: how for place, how in enumerate(BAD)}
+    bad = {answers[step * place]: behaviour for place, behaviour in enumerate(BAD)}
     server.behaviour = lambda passage, _times: bad.get(passage, served.OK)
-    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    result = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
 
     rows = tables.read("instruction_dataset", "ada")
-    assert sources(tables) == {"teacher": len(answers) - len(bad), "template": len(bad)}
-    lost = rows.filter(pl.col("instruction_source").str.starts_with("template:"))
-    assert set(lost["answer"]) == set(bad)
-    stored = tables.read("teacher_questions", "ada").join(
+    assert count_sources(tables) == {"teacher": len(answers) - len(bad), "template": len(bad)}
+    template_rows = rows.filter(pl.col("instruction_source").str.starts_with("template:"))
+    assert set(template_rows["answer"]) == set(bad)
+    replies = tables.read("teacher_questions", "ada").join(
         rows.select("sample_id", "answer"), on="sample_id"
     )
-    for answer, outcome, tries in stored.select("answer", "outcome", "tries").iter_rows():
+    for answer, outcome, tries in replies.select("answer", "outcome", "tries").iter_rows():
         assert (outcome, tries) == BAD.get(bad.get(answer, ""), ("written", 1)), bad.get(answer)
     expected = Counter(outcome for outcome, _ in BAD.values())
-    assert taught(built).outcomes == dict(expected | {"written": len(answers) - len(bad)})
-    asked_too_often = next(answer for answer, how in bad.items() if how == "429")
+    assert teacher_result(result).outcomes == dict(expected | {"written": len(answers) - len(bad)})
+    asked_too_often = next(answer for answer, behaviour in bad.items() if behaviour == "429")
     times = [
         at for passage, at in zip(server.asked, server.asked_at, strict=True)
         if passage == asked_too_often
     ]  # fmt: skip
-    assert times[1] - times[0] > 0.9  # as long as the server had asked for, not .01 s
+    assert times[1] - times[0] > 0.9  # the delay that the server requested
 
     server.behaviour = lambda _passage, _times: served.OK
     server.asked.clear()
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
-    again = {answer for answer, how in bad.items() if BAD[how][0] == "failed"}
-    assert set(server.asked) == again  # who failed is asked again, who was paid for is not
-    assert sources(tables)["template"] == len(bad) - len(again)
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    retried = {answer for answer, behaviour in bad.items() if BAD[behaviour][0] == "failed"}
+    assert set(server.asked) == retried  # Only failed requests are repeated.
+    assert count_sources(tables)["template"] == len(bad) - len(retried)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
     first = [served.NO_CHOICES, "503", served.EMPTY, "429"]
     server.behaviour = lambda passage, times: served.OK if times else first[len(passage) % 3]
-    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    result = building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
-    assert taught(built).outcomes == {"written": rows}
-    assert taught(built).requests == 2 * rows
+    assert teacher_result(result).outcomes == {"written": rows}
+    assert teacher_result(result).requests == 2 * rows
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_a_budget_is_never_passed(
+def test_the_budget_is_never_exceeded(
     ready: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
     limit = 10 * USD
-    little = budget_of(state, limit)
-    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, little))
-    found = taught(built)
-    written = found.outcomes["written"]
-    assert 3 <= written <= 10
-    assert found.outcomes == {"written": written, "over_budget": rows - written}
-    assert found.usd == found.usd_in_all == pytest.approx(written * USD, abs=1e-6)
-    assert found.budget_left == pytest.approx(limit - written * USD, abs=1e-6)
-    assert len(server.asked) == written
-    assert sources(tables) == {"teacher": written, "template": rows - written}
-    assert found.metadata()["teacher"]["usd"] == found.usd
+    small = create_budget(state, limit)
+    result = building.update_dataset(
+        tables, ADA, retriever=ready, teacher=create_teacher(PRICED, small)
+    )
+    usage = teacher_result(result)
+    written_count = usage.outcomes["written"]
+    assert 3 <= written_count <= 10
+    assert usage.outcomes == {"written": written_count, "over_budget": rows - written_count}
+    assert usage.usd == usage.usd_in_all == pytest.approx(written_count * USD, abs=1e-6)
+    assert usage.budget_left == pytest.approx(limit - written_count * USD, abs=1e-6)
+    assert len(server.asked) == written_count
+    assert count_sources(tables) == {"teacher": written_count, "template": rows - written_count}
+    assert usage.metadata()["teacher"]["usd"] == usage.usd
 
-    more = budget_of(state, 1.0)  # what was spent before still counts
-    assert more.remaining_usd() == pytest.approx(1.0 - written * USD)
-    built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, more))
-    assert taught(built).outcomes == {"written": rows}
+    larger = create_budget(state, 1.0)  # Earlier spending counts.
+    assert larger.remaining_usd() == pytest.approx(1.0 - written_count * USD)
+    result = building.update_dataset(
+        tables, ADA, retriever=ready, teacher=create_teacher(PRICED, larger)
+    )
+    assert teacher_result(result).outcomes == {"written": rows}
     assert len(server.asked) == rows
-    assert taught(built).usd == pytest.approx((rows - written) * USD, abs=1e-6)
-    assert taught(built).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
+    assert teacher_result(result).usd == pytest.approx((rows - written_count) * USD, abs=1e-6)
+    assert teacher_result(result).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State) -> None:
-    budget = budget_of(state, 1.0)
+def test_unusable_replies_are_paid_too(server: TeacherServer, state: State) -> None:
+    budget = create_budget(state, 1.0)
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
     server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
-    asked = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
-    empty, failed = teacher(PRICED, budget).ask([asked[0], asked[2]])
+    prompts = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
+    empty, failed = create_teacher(PRICED, budget).ask([prompts[0], prompts[2]])
     hasty = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 4)
-    [late] = hasty.ask([asked[1]])
+    [late] = hasty.ask([prompts[1]])
     assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * USD))
     assert (late.outcome, late.reason) == ("failed", "Timeout")
-    assert late.usd > 3 * USD  # nobody knows what it cost: the most that it can have
+    assert late.usd > 3 * USD  # The maximum is charged, because the cost is unknown.
     assert (failed.outcome, failed.usd) == ("failed", 0.0)
     assert budget.remaining_usd() == pytest.approx(1.0 - empty.usd - late.usd)
 
 
-def test_money_needs_a_budget_and_a_budget_a_price(server: TeacherServer, state: State) -> None:
-    asked = [TeacherPrompt("Granite", "The quarry gave the town its granite.")]
+def test_a_priced_teacher_needs_a_budget_and_a_budget_a_price(
+    server: TeacherServer, state: State
+) -> None:
+    prompts = [TeacherPrompt("Granite", "The quarry gave the town its granite.")]
     with pytest.raises(TwinError, match="TWIN_TEACHER_BUDGET_PER_MONTH"):
-        teacher(PRICED).ask(asked)
+        create_teacher(PRICED).ask(prompts)
     with pytest.raises(TwinError, match="no price"):
-        teacher(UNPRICED, budget_of(state, 1.0)).ask(asked)
+        create_teacher(UNPRICED, create_budget(state, 1.0)).ask(prompts)
     assert server.asked == []
-    assert teacher(UNPRICED).ask(asked)[0].outcome == "written"
+    assert create_teacher(UNPRICED).ask(prompts)[0].outcome == "written"
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
 @pytest.mark.parametrize(("status", "requests"), [("401", 4), ("404", 4), ("500", 36)])
-def test_a_teacher_that_refuses_all_is_left_soon(
+def test_a_teacher_that_refuses_every_request_is_abandoned(
     ready: Retriever, tables: Tables, server: TeacherServer, status: str, requests: int
 ) -> None:
     server.behaviour = lambda _passage, _times: status
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+        building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert 0 < len(server.asked) <= requests
     server.behaviour = lambda _passage, _times: served.OK
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
-    assert sources(tables).keys() == {"teacher"}
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    assert count_sources(tables).keys() == {"teacher"}
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_a_teacher_whose_replies_are_all_of_no_use_is_left_soon(
+def test_a_teacher_with_only_unusable_replies_is_abandoned(
     ready: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
-    """As one that spends the tokens of its reply on thinking: each sample is paid three times."""
     rows = tables.read("instruction_dataset", "ada").height
     server.behaviour = lambda _passage, _times: served.EMPTY
-    budget = budget_of(state, 1.0)
+    budget = create_budget(state, 1.0)
     with pytest.raises(TwinError, match="40 samples in a row without a usable question"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, budget))
-    assert 3 * 40 <= len(server.asked) <= 3 * 43 < 3 * rows  # four are under way at once
+        building.update_dataset(
+            tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget)
+        )
+    assert 3 * 40 <= len(server.asked) <= 3 * 43 < 3 * rows  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
     server.asked.clear()
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, budget))
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget))
     assert rows - 43 <= len(server.asked) <= rows - 40
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_what_was_written_before_it_broke_is_kept(
+def test_questions_written_before_a_failure_are_kept(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     server.behaviour = lambda _passage, _times: "500" if len(server.asked) > 30 else served.OK
     with pytest.raises(TwinError, match="in a row"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
-    written = tables.read("teacher_questions", "ada", where="outcome = 'written'")
-    assert 26 <= written.height <= 30  # four are under way at once
+        building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    questions = tables.read("teacher_questions", "ada", where="outcome = 'written'")
+    assert 26 <= questions.height <= 30  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
     server.asked.clear()
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
-    assert len(server.asked) == rows - written.height
+    assert len(server.asked) == rows - questions.height
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_a_teacher_that_cannot_be_reached_is_named(
+def test_an_unreachable_teacher_is_named(
     ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1:9/v1")
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
-        building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+        building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
 
 
 _UPDATE = """
@@ -299,9 +306,7 @@ building.update_dataset(tables_of(load_settings()), ADA, retriever=None, teacher
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
-def test_a_killed_run_goes_on_where_it_was(
-    ready: Retriever, tables: Tables, server: TeacherServer
-) -> None:
+def test_a_killed_run_is_resumed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
     def slowly(_passage: str, _times: int) -> str:
         time.sleep(0.05)
         return served.OK
@@ -315,27 +320,27 @@ def test_a_killed_run_goes_on_where_it_was(
     assert killed.poll() is None
     killed.kill()
     killed.wait()
-    asked = len(server.asked)
-    assert asked >= 50
+    request_count = len(server.asked)
+    assert request_count >= 50
     server.behaviour = lambda _passage, _times: served.OK
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada")
     assert set(server.asked) == set(rows["answer"])
-    assert len(server.asked) - rows.height <= 20  # the batch that it was at
-    assert sources(tables) == {"teacher": rows.height}
+    assert len(server.asked) - rows.height <= 20  # the interrupted batch
+    assert count_sources(tables) == {"teacher": rows.height}
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_another_teacher_is_a_reason_to_train(
+def test_another_teacher_leaves_questions_pending(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
     assert count_pending_questions(tables, "ada", "") == 0
     assert count_pending_questions(tables, "ada", UNPRICED) == rows
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
     assert count_pending_questions(tables, "ada", UNPRICED) == 0
     assert count_pending_questions(tables, "ada", "openai/other") == rows
     assert count_pending_questions(tables, "ada", "") == rows
     server.behaviour = lambda passage, _times: served.EMPTY if len(passage) % 4 else served.OK
-    building.update_dataset(tables, ADA, retriever=ready, teacher=teacher("openai/other"))
-    assert count_pending_questions(tables, "ada", "openai/other") == 0  # in vain, but asked
+    building.update_dataset(tables, ADA, retriever=ready, teacher=create_teacher("openai/other"))
+    assert count_pending_questions(tables, "ada", "openai/other") == 0  # requested without success

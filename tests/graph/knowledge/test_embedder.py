@@ -54,10 +54,10 @@ def texts_of_all_lengths(count: int) -> list[str]:
     ]
 
 
-def token_agreement(one: np.ndarray, other: np.ndarray) -> float:
+def token_agreement(left: np.ndarray, right: np.ndarray) -> float:
     """Smallest cosine of two tokens in the same place."""
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return float(((one * other).sum(axis=1) / lengths).min())
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return float(((left * right).sum(axis=1) / lengths).min())
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +82,19 @@ def test_both_engines_agree_with_sentence_transformers(
     judge = SentenceTransformer(str(original), device="cpu", local_files_only=True)
     expected = judge.encode(chunks, normalize_embeddings=True)
     folder, manifest = find_prepared_embedder(home_with_embedder)
-    both = tmp_path / "both"
-    shutil.copytree(folder, both)
-    shutil.copytree(original, both / "original")
-    by_torch = Embedder(both, manifest, engine="sentence-transformers")
+    shared_folder = tmp_path / "both"
+    shutil.copytree(folder, shared_folder)
+    shutil.copytree(original, shared_folder / "original")
+    by_torch = Embedder(shared_folder, manifest, engine="sentence-transformers")
     states = judge.encode(chunks, output_value="token_embeddings")
     for engine in (embedder, by_torch):
-        found: dict[int, np.ndarray] = {}
-        vectors = engine.embed(chunks, on_text=found.__setitem__)
+        token_vectors: dict[int, np.ndarray] = {}
+        vectors = engine.embed(chunks, on_text=token_vectors.__setitem__)
         assert (vectors * expected).sum(axis=1).min() >= 0.9999
         for number, of_text in enumerate(states):
             words = of_text.cpu().numpy()[1:-1]
-            assert found[number].shape == words.shape
-            assert token_agreement(found[number], words) >= 0.99
+            assert token_vectors[number].shape == words.shape
+            assert token_agreement(token_vectors[number], words) >= 0.99
     # The figure can fail: another text's vector is nowhere near.
     assert (np.roll(expected, 1, axis=0) * expected).sum(axis=1).min() < 0.9
 
@@ -102,17 +102,17 @@ def test_both_engines_agree_with_sentence_transformers(
 def test_the_reference_path_is_prepared_beside_the_other(
     home_with_embedder: Settings, original: Path
 ) -> None:
-    own = home_with_embedder.model_copy(update={"embedder": str(original)})
+    settings = home_with_embedder.model_copy(update={"embedder": str(original)})
     with pytest.raises(TwinError, match="prepare"):
-        load_embedder(own)
-    torch_first = own.model_copy(update={"embedder_engine": "sentence-transformers"})
+        load_embedder(settings)
+    torch_first = settings.model_copy(update={"embedder_engine": "sentence-transformers"})
     folder = prepare_embedder(torch_first)
     assert not (folder / "model.xml").exists()
     texts = ["Why?", "The tide tables were printed every winter in the harbour office. " * 30]
     by_torch = load_embedder(torch_first)
     assert by_torch.embed(texts).shape == (2, 384)
     # Another engine joins the same revision: one table, whichever filled it.
-    openvino = own.model_copy(update={"embedder_engine": "openvino"})
+    openvino = settings.model_copy(update={"embedder_engine": "openvino"})
     with pytest.raises(TwinError, match="prepare"):
         load_embedder(openvino)
     assert prepare_embedder(openvino) == folder
@@ -122,24 +122,24 @@ def test_the_reference_path_is_prepared_beside_the_other(
 
 
 @pytest.mark.drawn(1, of="embedding engines")
-def test_beside_a_graphics_card_what_is_much_is_computed_by_it(
+def test_large_batches_are_computed_by_a_graphics_card(
     home_with_embedder: Settings, original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The card is named and not there: torch computes on the processor what it would get."""
-    own = home_with_embedder.model_copy(update={"embedder": str(original)})
-    folder = prepare_embedder(own)
+    settings = home_with_embedder.model_copy(update={"embedder": str(original)})
+    folder = prepare_embedder(settings)
     assert not (folder / "original").exists()
     for module in (preparation, engines):
         monkeypatch.setattr(module, "list_usable_gpus", lambda: [("a card", 80.0)])
-    assert prepare_embedder(own) == folder, "the original joins what there is"
+    assert prepare_embedder(settings) == folder, "the original joins what there is"
     assert (folder / "original").is_dir()
     few, many = texts_of_all_lengths(4), texts_of_all_lengths(40)
-    tokens = sum(load_embedder(own).count_tokens(many))
+    tokens = sum(load_embedder(settings).count_tokens(many))
     monkeypatch.setattr(embedder_module, "GPU_MIN_TOKENS", tokens)
-    by_choice = load_embedder(own)
-    openvino = load_embedder(own.model_copy(update={"embedder_engine": "openvino"}))
+    by_choice = load_embedder(settings)
+    openvino = load_embedder(settings.model_copy(update={"embedder_engine": "openvino"}))
 
-    gateways = load_embedder(own, allow_gpu=False)
+    gateways = load_embedder(settings, allow_gpu=False)
 
     assert np.array_equal(by_choice.embed(few), openvino.embed(few))
     halves = [by_choice.embed(many[:20]), by_choice.embed(many[20:])]
@@ -153,23 +153,23 @@ def test_beside_a_graphics_card_what_is_much_is_computed_by_it(
     assert np.array_equal(openvino.embed(many), expected), "who names an engine keeps it"
 
     monkeypatch.setattr(engines, "list_usable_gpus", list)
-    assert np.array_equal(load_embedder(own).embed(many), expected), "the card is gone"
+    assert np.array_equal(load_embedder(settings).embed(many), expected), "the card is gone"
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
     texts = texts_of_all_lengths(20)
-    together = embedder.embed(texts)
-    alone = np.concatenate([embedder.embed([text]) for text in texts])
-    assert np.array_equal(together, alone)
-    assert np.array_equal(embedder.embed(texts[::-1])[::-1], together)
+    batch = embedder.embed(texts)
+    single = np.concatenate([embedder.embed([text]) for text in texts])
+    assert np.array_equal(batch, single)
+    assert np.array_equal(embedder.embed(texts[::-1])[::-1], batch)
 
 
 def test_threads_get_the_same_vectors(embedder: Embedder) -> None:
     texts = texts_of_all_lengths(18)
     expected = embedder.embed(texts)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda text: embedder.embed([text])[0], texts * 4))
-    assert np.array_equal(np.stack(found), np.concatenate([expected] * 4))
+        vectors = list(pool.map(lambda text: embedder.embed([text])[0], texts * 4))
+    assert np.array_equal(np.stack(vectors), np.concatenate([expected] * 4))
 
 
 @pytest.mark.drawn(1, of="embedding engines")
@@ -182,22 +182,26 @@ def test_embedders_of_one_process_share_one_compiled_model(
     assert first.compiled_model is second.compiled_model
     assert OpenVinoEngine(folder.resolve(), threads=3).compiled_model is first.compiled_model
     assert OpenVinoEngine(folder, threads=2).compiled_model is not first.compiled_model
-    bf16, f32 = (OpenVinoEngine(folder, threads=3, precision=one) for one in ("bf16", "f32"))
+    bf16, f32 = (
+        OpenVinoEngine(folder, threads=3, precision=precision) for precision in ("bf16", "f32")
+    )
     assert bf16.compiled_model is not f32.compiled_model
-    alone = OpenVinoEngine(folder, threads=1).compiled_model.model
-    assert not alone.get_property("ENABLE_CPU_PINNING"), "all single questions on processor 0"
+    single_thread = OpenVinoEngine(folder, threads=1).compiled_model.model
+    assert not single_thread.get_property("ENABLE_CPU_PINNING"), (
+        "all single questions on processor 0"
+    )
 
     texts = texts_of_all_lengths(18)
-    both = [load_embedder(home_with_embedder) for _ in range(2)]
+    embedders = [load_embedder(home_with_embedder) for _ in range(2)]
     expected = embedder.embed(texts)
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda number: both[number % 2].embed(texts), range(16)))
-    assert all(np.array_equal(vectors, expected) for vectors in found)
+        results = list(pool.map(lambda number: embedders[number % 2].embed(texts), range(16)))
+    assert all(np.array_equal(vectors, expected) for vectors in results)
 
-    kept = weakref.ref(first.compiled_model)
+    reference = weakref.ref(first.compiled_model)
     del first, second, bf16, f32
     gc.collect()
-    assert kept() is None
+    assert reference() is None
 
 
 def test_vectors_are_unit_float32(embedder: Embedder) -> None:
@@ -208,13 +212,13 @@ def test_vectors_are_unit_float32(embedder: Embedder) -> None:
     assert embedder.embed([]).shape == (0, embedder.dimension)
 
 
-def test_the_end_of_a_text_beyond_the_limit_still_counts(embedder: Embedder) -> None:
+def test_text_beyond_the_token_limit_affects_the_vector(embedder: Embedder) -> None:
     long = "The tide tables were printed every winter in the harbour office. " * 30
     assert embedder.count_tokens([long])[0] > embedder.token_limit
     with_end = long + "Suddenly everything is about garbage collection in Lisp. " * 8
     question = embedder.embed(["garbage collection in Lisp"])[0]
-    plain, ended = embedder.embed([long, with_end])
-    assert ended @ question > plain @ question + 0.05
+    plain, with_topic = embedder.embed([long, with_end])
+    assert with_topic @ question > plain @ question + 0.05
 
 
 def test_the_tokenizer_counts_what_the_model_reads(home_with_embedder: Settings) -> None:
@@ -228,7 +232,7 @@ def test_the_tokenizer_counts_what_the_model_reads(home_with_embedder: Settings)
     assert [text[start:end] for start, end in encoding.offsets] == ["Don", "'", "t", "panic", "."]
 
 
-def test_an_embedder_that_was_not_prepared_says_how(home: Settings) -> None:
+def test_an_unprepared_embedder_is_an_error_with_advice(home: Settings) -> None:
     with pytest.raises(TwinError, match=r"twin_resources\.models\.embedder prepare"):
         load_embedder(home)
 
@@ -245,7 +249,7 @@ def test_a_newer_folder_is_refused(home_with_embedder: Settings) -> None:
         load_embedder(home_with_embedder)
 
 
-def test_openvino_refuses_layers_that_it_would_leave_out(home: Settings, tmp_path: Path) -> None:
+def test_openvino_refuses_unsupported_layers(home: Settings, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text(
@@ -254,9 +258,9 @@ def test_openvino_refuses_layers_that_it_would_leave_out(home: Settings, tmp_pat
     (model / "modules.json").write_text(
         json.dumps([{"type": "sentence_transformers.models.Transformer"}, {"type": "x.Dense"}])
     )
-    wanted = {"embedder": str(model), "embedder_engine": "openvino"}
+    settings = {"embedder": str(model), "embedder_engine": "openvino"}
     with pytest.raises(TwinError, match=r"Dense.*\n?.*sentence-transformers"):
-        prepare_embedder(home.model_copy(update=wanted))
+        prepare_embedder(home.model_copy(update=settings))
 
 
 def test_a_model_with_further_layers_is_run_by_sentence_transformers(
@@ -267,13 +271,13 @@ def test_a_model_with_further_layers_is_run_by_sentence_transformers(
     from sentence_transformers.models import Dense
 
     torch.manual_seed(0)
-    whole = SentenceTransformer(str(original), device="cpu", local_files_only=True)
-    layers = [whole[0], whole[1], Dense(384, 16, activation_function=torch.nn.Identity())]
+    base_model = SentenceTransformer(str(original), device="cpu", local_files_only=True)
+    layers = [base_model[0], base_model[1], Dense(384, 16, activation_function=torch.nn.Identity())]
     SentenceTransformer(modules=layers, device="cpu").save(str(tmp_path / "with-dense"))
-    own = home.model_copy(update={"embedder": str(tmp_path / "with-dense")})
-    folder = prepare_embedder(own)
+    settings = home.model_copy(update={"embedder": str(tmp_path / "with-dense")})
+    folder = prepare_embedder(settings)
     assert not (folder / "model.xml").exists()
-    embedder = load_embedder(own)
+    embedder = load_embedder(settings)
     assert (embedder.dimension, embedder.token_limit) == (16, 256)
     texts = texts_of_all_lengths(6)
     judge = SentenceTransformer(str(tmp_path / "with-dense"), device="cpu", local_files_only=True)
@@ -287,16 +291,16 @@ def test_a_converted_model_without_a_vector_for_each_token_is_refused_at_once(
     openvino = engines.import_openvino()
     from openvino import opset13
 
-    given = opset13.parameter([-1, 4], np.float32)
-    layer = given
+    parameter = opset13.parameter([-1, 4], np.float32)
+    layer = parameter
     for _ in range(200):  # as many ways through it as 2 ** 200
         layer = opset13.add(layer, layer)
-    openvino.save_model(openvino.Model([layer], [given]), tmp_path / "model.xml")
+    openvino.save_model(openvino.Model([layer], [parameter]), tmp_path / "model.xml")
     with pytest.raises(TwinError, match="TWIN_EMBEDDER_ENGINE=sentence-transformers"):
         OpenVinoEngine(tmp_path, threads=1)
 
 
-def test_a_folder_is_prepared_with_its_own_weights_and_limit(
+def test_a_model_folder_is_prepared_with_its_weights_and_limit(
     home_with_embedder: Settings, tmp_path: Path
 ) -> None:
     """A model of one's own: first-token pooling, a shorter limit, no card."""
@@ -316,9 +320,9 @@ def test_a_folder_is_prepared_with_its_own_weights_and_limit(
     (model / "README.md").unlink()
     (model / "sentence_bert_config.json").write_text('{"max_seq_length": 64}')
     (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
-    own = home_with_embedder.model_copy(update={"embedder": str(model)})
-    prepare_embedder(own)
-    embedder = load_embedder(own)
+    settings = home_with_embedder.model_copy(update={"embedder": str(model)})
+    prepare_embedder(settings)
+    embedder = load_embedder(settings)
     assert (embedder.dimension, embedder.token_limit, embedder.languages) == (32, 64, ())
     texts = ["one", "a stack grows downwards"]
     original = reference_vectors(model, texts, token_limit=64)
@@ -334,12 +338,12 @@ def test_a_folder_is_prepared_with_its_own_weights_and_limit(
     assert embedder.revision != load_embedder(home_with_embedder).revision
 
     lines: list[str] = []
-    prepare_embedder(own, report=lines.append)
+    prepare_embedder(settings, report=lines.append)
     assert lines == []  # ready: nothing is done again
     torch.manual_seed(1)
     BertModel(small).save_pretrained(model)
-    prepare_embedder(own)
-    assert load_embedder(own).revision != embedder.revision
+    prepare_embedder(settings)
+    assert load_embedder(settings).revision != embedder.revision
 
 
 def test_it_runs_without_torch_and_without_telemetry(home_with_embedder: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The assets of knowledge over real tables and the real embedder: what is embedded, and when."""
+"""The assets of knowledge with real tables and the real embedder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Materialize = Callable[..., dict[str, dict[str, Any]]]
 
 @pytest.fixture
 def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materialize]:
-    """Writes documents and brings chunks and vectors up to date; gives metadata by asset."""
+    """Write documents, update chunks and vectors, and return the metadata by asset."""
     write_author(home_with_embedder, Author("ada", "Ada", language="en"))
     with instance_of("ada") as instance:
 
@@ -87,27 +87,27 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
     assert first["indexes"] == ["chunk_id", "document_id", "indexed_text_en"]
     vectors = vectors_by_text(tables)
 
-    # Another title: what is embedded is another text, of a chunk with the same name.
+    # Another title changes the embedded text, but not the ids of the chunks.
     names = tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list()
     retitled = materialize(posts | {"a": ("The clock", posts["a"][1])})["embeddings"]
-    of_a = tables.read("embeddings", "ada", where="document_id = 'a'")
-    assert retitled["computed"] == of_a.height
+    rows_of_a = tables.read("embeddings", "ada", where="document_id = 'a'")
+    assert retitled["computed"] == rows_of_a.height
     assert tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list() == names
-    assert of_a["indexed_text"].str.starts_with("The clock\n\n").all()
-    for text, vector in of_a.select("text", "vector").iter_rows():
+    assert rows_of_a["indexed_text"].str.starts_with("The clock\n\n").all()
+    for text, vector in rows_of_a.select("text", "vector").iter_rows():
         assert not np.allclose(vector, vectors[text])
-    back = materialize(posts)["embeddings"]
-    assert back["computed"] == of_a.height
+    metadata = materialize(posts)["embeddings"]
+    assert metadata["computed"] == rows_of_a.height
     assert vectors_by_text(tables) == vectors
 
-    # The same words in another post: its own vector under another title.
-    of_b = tables.read("embeddings", "ada", where="document_id = 'b'")
+    # The same text in another post has its own vector with its title.
+    rows_of_b = tables.read("embeddings", "ada", where="document_id = 'b'")
     copied = materialize(posts | {"c": ("Another boat", BOAT)})["embeddings"]
-    assert copied["computed"] == of_b.height
+    assert copied["computed"] == rows_of_b.height
     assert tables.read("embeddings", "ada")["chunk_id"].is_unique().all()
     materialize(posts)
 
-    # One paragraph more: what stood is not embedded again.
+    # With another paragraph, the existing text is not embedded again.
     grown = materialize(posts | {"b": ("Boat", f"{BOAT}\n\nIt has a mast now, and a cat.")})
     assert 0 < grown["embeddings"]["computed"] <= 1
     assert (
@@ -123,8 +123,24 @@ def vectors_by_text(tables: Tables) -> dict[str, list[float]]:
     return dict(zip(rows["text"], rows["vector"].to_list(), strict=True))
 
 
-def as_before_titles(tables: Tables, home: Settings) -> None:
-    """The tables of ada's chunks and vectors as the release before titles made them."""
+def store_release(
+    tables: Tables, table: str, rows: pl.DataFrame, version: str, *, key: str
+) -> None:
+    """Store the rows of a table with the version of an older release."""
+    tables.sync(
+        rows,
+        table,
+        author="ada",
+        key=key,
+        function=lambda changed: changed,
+        version=version,
+        schema=dict(rows.schema),
+        row_key="chunk_id",
+    )
+
+
+def store_release_without_titles(tables: Tables, home: Settings) -> None:
+    """Store the tables of chunks and vectors as the release without titles did."""
     chunked = tables.read("document_chunks", "ada").drop("heading")
     embedder = load_embedder(home)
     vectors = embedder.embed(chunked["text"].to_list())
@@ -132,36 +148,26 @@ def as_before_titles(tables: Tables, home: Settings) -> None:
         pl.lit(embedder.revision).alias("embedder"),
         pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, embedder.dimension)),
     )
-    for name, frame, key, version in (
-        ("document_chunks", chunked, "document_id", f"2:{embedder.revision}:256"),
-        ("embeddings", embedded, "chunk_id", f"1:{embedder.revision}"),
-    ):
-        tables.sync(
-            frame,
-            name,
-            author="ada",
-            key=key,
-            function=lambda rows: rows,
-            version=version,
-            schema=dict(frame.schema),
-            row_key="chunk_id",
-        )
+    store_release(
+        tables, "document_chunks", chunked, f"2:{embedder.revision}:256", key="document_id"
+    )
+    store_release(tables, "embeddings", embedded, f"1:{embedder.revision}", key="chunk_id")
 
 
-def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date(
+def test_tables_of_the_release_without_titles_are_searched_and_updated(
     materialize: Materialize, tables: Tables, home_with_embedder: Settings
 ) -> None:
     posts = {"a": ("Salt marsh", CLOCK), "b": ("Boat", BOAT)}
     materialize(posts)
-    as_before_titles(tables, home_with_embedder)
+    store_release_without_titles(tables, home_with_embedder)
     dataset = lance.dataset(tables.uri("embeddings", "ada"))
     dataset.create_scalar_index("text", "INVERTED", name="text_en", language="English")
     retriever = Retriever(tables.base_uri, load_embedder(home_with_embedder))
 
-    # Until the next import they are searched as they were: by the text alone.
-    before = retriever.retrieve("ada", "Which boat is older than its pier?")
-    assert before.passages[0].document_id == "b"
-    assert before.reason == ""
+    # Until the next import, they are searched by the text alone.
+    old_result = retriever.retrieve("ada", "Which boat is older than its pier?")
+    assert old_result.passages[0].document_id == "b"
+    assert old_result.reason == ""
     old = vectors_by_text(tables)
 
     done = materialize(posts)
@@ -170,58 +176,43 @@ def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date
     new = vectors_by_text(tables)
     assert old.keys() == new.keys(), "chunks keep their names and texts"
     assert not any(np.allclose(new[text], old[text]) for text in old)
-    after = retriever.retrieve("ada", "What is it about the salt marsh?")
-    assert after.passages[0].document_id == "a"
+    new_result = retriever.retrieve("ada", "What is it about the salt marsh?")
+    assert new_result.passages[0].document_id == "a"
     assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 
-def test_chunks_of_the_release_before_are_searched_and_cut_anew(
+def test_longer_chunks_of_an_older_release_are_searched_and_cut_again(
     materialize: Materialize, tables: Tables, home_with_embedder: Settings
 ) -> None:
-    """They were as long as the embedder reads, 256 tokens."""
     posts = {"a": ("Salt marsh", f"{CLOCK}\n\n" * 4), "b": ("Boat", f"{BOAT}\n\n" * 4)}
     materialize(posts)
     embedder = load_embedder(home_with_embedder)
     documents = tables.read("cleaned_documents", "ada", columns=[*chunking.DOCUMENT_COLUMNS])
     longer = chunking.chunk_documents(documents, load_tokenizer(home_with_embedder))
     assert max(longer["token_count"]) > chunking.CHUNK_TOKENS
-    for name, frame, key, version in (
-        ("document_chunks", longer, "document_id", f"3:{embedder.revision}:256"),
-        ("embeddings", embed_chunks(longer, embedder), "chunk_id", "of the release before"),
-    ):
-        tables.sync(
-            frame,
-            name,
-            author="ada",
-            key=key,
-            function=lambda rows: rows,
-            version=version,
-            schema=dict(frame.schema),
-            row_key="chunk_id",
-        )
+    store_release(
+        tables, "document_chunks", longer, f"3:{embedder.revision}:256", key="document_id"
+    )
+    store_release(
+        tables,
+        "embeddings",
+        embed_chunks(longer, embedder),
+        "of the release before",
+        key="chunk_id",
+    )
     retriever = Retriever(tables.base_uri, embedder)
-    found = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
-    assert found.passages[0].document_id == "b"
+    result = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
+    assert result.passages[0].document_id == "b"
 
     materialize(posts)
     cut_anew = tables.read("document_chunks", "ada")
     assert max(cut_anew["token_count"]) <= chunking.CHUNK_TOKENS
     assert set(cut_anew["chunk_id"]) == set(tables.read("embeddings", "ada")["chunk_id"])
-    found = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
-    assert found.passages[0].document_id == "b"
+    result = retriever.retrieve("ada", "Which boat is older than its pier?", limit=1)
+    assert result.passages[0].document_id == "b"
     assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 
-def test_another_embedder_names_chunks_anew() -> None:
+def test_chunk_ids_depend_on_the_embedder() -> None:
     first, second = (chunking.content_hash("some text", f"revision-{n}") for n in (1, 2))
     assert first != second
-
-
-def test_what_is_written_is_found(
-    materialize: Materialize, tables: Tables, home_with_embedder: Settings
-) -> None:
-    materialize({"a": ("Clock", CLOCK), "b": ("Boat", BOAT)})
-    found = Retriever(tables.base_uri, load_embedder(home_with_embedder)).retrieve(
-        "ada", "Which boat is older than its pier?"
-    )
-    assert found.passages[0].document_id == "b"

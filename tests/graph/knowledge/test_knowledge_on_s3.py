@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.graph.knowledge.test_retrieval import POSTS, store
-from tests.graph.knowledge.test_vector_index import ROWS, opened, unit_vectors, write
+from tests.graph.knowledge.test_vector_index import ROWS, open_table, unit_vectors, write_vectors
 from tests.graph.s3 import client_of, name_in_environment
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import vector_index
@@ -19,7 +19,7 @@ from twin_resources.storage.tables.tables import Tables
 
 @pytest.fixture
 def on_s3(s3_endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Tables:
-    """Tables whose address is all that differs: the environment names the endpoint and the keys."""
+    """Tables with an S3 address; the environment has the endpoint and the keys."""
     name_in_environment(monkeypatch, s3_endpoint)
     bucket = "knowledge"
     client_of(s3_endpoint).create_bucket(Bucket=bucket)
@@ -30,11 +30,11 @@ def test_passages_on_s3_are_found(on_s3: Tables, embedder: Embedder) -> None:
     retriever = Retriever(on_s3.base_uri, embedder)
     assert "has no embeddings yet" in retriever.retrieve("ada", "Who is Bertha?").reason
     store(on_s3, "ada", POSTS, embedder)
-    found = retriever.retrieve("ada", "Who is Bertha?", limit=1)
-    assert [passage.document_id for passage in found.passages] == ["bread"]
+    result = retriever.retrieve("ada", "Who is Bertha?", limit=1)
+    assert [passage.document_id for passage in result.passages] == ["bread"]
     store(on_s3, "ada", POSTS | {"tulips": "The tulips open in April."}, embedder)
-    found = retriever.retrieve("ada", "When do the tulips open?", limit=1)
-    assert [passage.document_id for passage in found.passages] == ["tulips"]
+    result = retriever.retrieve("ada", "When do the tulips open?", limit=1)
+    assert [passage.document_id for passage in result.passages] == ["tulips"]
 
 
 def test_upkeep_and_the_index_of_vectors_on_s3(
@@ -42,14 +42,14 @@ def test_upkeep_and_the_index_of_vectors_on_s3(
 ) -> None:
     monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
     vectors = unit_vectors(ROWS, seed=1)
-    write(on_s3, vectors)
+    write_vectors(on_s3, vectors)
     assert on_s3.assets("ada") == ["embeddings"]
     assert on_s3.assets("nobody") == []
-    before = on_s3.data_version("embeddings", "ada")
+    version = on_s3.data_version("embeddings", "ada")
     assert on_s3.compact("embeddings", "ada").merged > 0
     assert maintain_vector_index(on_s3, "ada") == "made"
-    assert on_s3.data_version("embeddings", "ada") == before
-    found = [
-        row["chunk_id"] for row in search_vectors(opened(on_s3), RetrievalQuery(""), vectors[5])
+    assert on_s3.data_version("embeddings", "ada") == version
+    chunk_ids = [
+        row["chunk_id"] for row in search_vectors(open_table(on_s3), RetrievalQuery(""), vectors[5])
     ]
-    assert found[0] == "c5"
+    assert chunk_ids[0] == "c5"

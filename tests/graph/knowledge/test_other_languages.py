@@ -1,4 +1,4 @@
-"""German posts by the packaged multilingual embedder: its vectors, and what questions find."""
+"""German posts with the packaged multilingual embedder: vectors and answers to questions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ POSTS = {
     "Kartoffeln": "Kartoffeln lege ich, wenn die Forsythie blüht. Eine Handbreit tief reicht. "
     "Gegen den Käfer hilft allein, ihn jeden Morgen abzusammeln.",
 }
-ASKED = {  # a question, the title of the post and words of the sentence that answers
+QUESTIONS = {  # question → title of the post, words of the answering sentence
     "Wann gibst du das Salz zum Teig?": ("Brot", "Das Salz kommt erst zum Schluss"),
     "Wie trocknest du ein Segel?": ("Segel", "über den Baum"),
     "Wie oft im Jahr erntest du Honig?": ("Bienen", "nur einmal im Jahr"),
@@ -52,7 +52,7 @@ ASKED = {  # a question, the title of the post and words of the sentence that an
 }
 
 
-OF_OTHERS = (
+FOREIGN_QUESTIONS = (
     "Wie installiere ich Linux?",
     "Wer gewann die Wahl 2020?",
     "Wie behandelt man Diabetes?",
@@ -94,43 +94,41 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings,
 
 
 @pytest.mark.drawn(1, of="embedding engines")
-def test_its_vectors_are_those_of_the_package(german: tuple[Settings, Embedder]) -> None:
+def test_vectors_equal_those_of_the_package(german: tuple[Settings, Embedder]) -> None:
     _, embedder = german
     package = E5(num_threads=1)
-    texts = [*ASKED, *POSTS.values(), "ﬁve ½  two spaces", ""]
+    texts = [*QUESTIONS, *POSTS.values(), "ﬁve ½  two spaces", ""]
     for ours, theirs in (
         (embedder.embed(texts), package.passage(texts)),
         (embedder.embed(texts, are_questions=True), package.query(texts)),
     ):
-        assert (ours * theirs).sum(axis=1).min() > 0.998  # its activations have eight bits
+        assert (ours * theirs).sum(axis=1).min() > 0.998  # activations of eight bits
     assert not np.allclose(embedder.embed(["Salz"]), embedder.embed(["Salz"], are_questions=True))
     assert {"de", "fr", "no"} <= set(embedder.languages)
-    # the prefix's tokens are none of the question's
+    # The tokens of the prefix do not count as tokens of the question.
     assert len(embedder.embed_question("Salz?")[1]) == embedder.count_tokens(["Salz?"])[0] - 2
 
 
 @pytest.mark.drawn(1, of="embedding engines")
-def test_german_questions_and_others_are_answered_by_the_marked_sentence(
-    german: tuple[Settings, Embedder],
-) -> None:
+def test_questions_are_answered_by_the_marked_sentence(german: tuple[Settings, Embedder]) -> None:
     settings, embedder = german
     retriever = Retriever(settings.tables_base, embedder)
     quoter = Quoter(settings.tables_base, embedder.revision)
 
     def ask(question: str) -> QuoteResult:
-        found = retriever.retrieve(JO, question, with_tokens=True)
-        assert found.vector is not None
-        posts = [post.document_id for post in found.nearest]
+        result = retriever.retrieve(JO, question, with_tokens=True)
+        assert result.vector is not None
+        posts = [post.document_id for post in result.nearest]
         language = confident_language(question)
-        return quoter.quote(JO, found.vector, posts, tokens=found.tokens, language=language)
+        return quoter.quote(JO, result.vector, posts, tokens=result.tokens, language=language)
 
-    right: dict[str, tuple[bool, bool]] = {}
-    for question, (title, words) in ASKED.items():
+    outcomes: dict[str, tuple[bool, bool]] = {}
+    for question, (title, words) in QUESTIONS.items():
         quoted = ask(question)
         first = next(iter(quoted.quotes), None)
-        marked = first.text[slice(*first.marked)] if first and first.marked else ""
-        right[question] = (first is not None and first.title == title, words in marked)
-    assert sum(post for post, _ in right.values()) >= 9, right
-    assert sum(sentence for _, sentence in right.values()) >= 5, right
-    declined = [question for question in OF_OTHERS if not ask(question).quotes]
+        marked_text = first.text[slice(*first.marked)] if first and first.marked else ""
+        outcomes[question] = (first is not None and first.title == title, words in marked_text)
+    assert sum(post for post, _ in outcomes.values()) >= 9, outcomes
+    assert sum(sentence for _, sentence in outcomes.values()) >= 5, outcomes
+    declined = [question for question in FOREIGN_QUESTIONS if not ask(question).quotes]
     assert len(declined) >= 6, declined

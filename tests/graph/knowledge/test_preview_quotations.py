@@ -1,4 +1,4 @@
-"""What a preview quotes, by the embedder of the tests."""
+"""Quotations in a preview, with the embedder of the tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BREAD = (
 )
 
 
-def posts(*texts: tuple[str, str]) -> pl.DataFrame:
+def build_posts(*texts: tuple[str, str]) -> pl.DataFrame:
     rows = [
         {
             "document_id": f"d{number}",
@@ -36,84 +36,78 @@ def posts(*texts: tuple[str, str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=types)
 
 
-def test_a_question_is_answered_by_a_sentence_of_the_post_that_it_is_about(
-    embedder: Embedder,
-) -> None:
-    found = choose_preview_quotations(
-        posts(("Carrying a clock", CLOCK), ("Bread in winter", BREAD)),
+def test_a_question_is_answered_from_its_post(embedder: Embedder) -> None:
+    quotations = choose_preview_quotations(
+        build_posts(("Carrying a clock", CLOCK), ("Bread in winter", BREAD)),
         ["How do I carry a clock?", "How does bread rise?"],
         embedder,
         count=3,
     )
-    texts = {one.title: one.text for one in found}
+    texts = {quotation.title: quotation.text for quotation in quotations}
     assert set(texts) == {"Carrying a clock", "Bread in winter"}
     assert texts["Carrying a clock"] in CLOCK
     assert texts["Bread in winter"] in BREAD
 
 
-def test_of_many_questions_those_are_shown_that_a_sentence_answers(embedder: Embedder) -> None:
+def test_questions_that_a_sentence_answers_are_shown(embedder: Embedder) -> None:
     letter = "My aunt wrote to me about her garden in the spring. The letter was four pages long."
-    [found] = choose_preview_quotations(
-        posts(("What the dust is made of", letter), ("Carrying a clock", CLOCK)),
+    [quotation] = choose_preview_quotations(
+        build_posts(("What the dust is made of", letter), ("Carrying a clock", CLOCK)),
         ["Can you explain what the dust is made of?", "How do I carry a clock?"],
         embedder,
         count=1,
     )
-    assert (found.heading, found.title) == ("How do I carry a clock?", "Carrying a clock")
+    assert (quotation.heading, quotation.title) == ("How do I carry a clock?", "Carrying a clock")
 
 
-def test_a_sentence_of_two_words_is_not_shown_where_a_longer_one_stands_beside_it(
-    embedder: Embedder,
-) -> None:
+def test_a_short_sentence_is_replaced_by_a_longer_neighbour(embedder: Embedder) -> None:
     text = "It ticks. The clock that was carried upright goes on as if nothing had happened to it."
-    [found] = choose_preview_quotations(
-        posts(("It ticks", text)), ["Does it tick? It ticks."], embedder, count=3
+    [quotation] = choose_preview_quotations(
+        build_posts(("It ticks", text)), ["Does it tick? It ticks."], embedder, count=3
     )
-    assert found.text.startswith("The clock that was carried")
+    assert quotation.text.startswith("The clock that was carried")
 
 
-def test_a_title_that_makes_no_question_is_shown_as_a_topic_of_its_own_post(
-    embedder: Embedder,
-) -> None:
-    [found] = choose_preview_quotations(
-        posts(("The pendulum", BREAD), ("Winter", CLOCK)),
+def test_a_title_that_is_no_question_becomes_a_topic(embedder: Embedder) -> None:
+    [quotation] = choose_preview_quotations(
+        build_posts(("The pendulum", BREAD), ("Winter", CLOCK)),
         ["Can you tell me more about “The pendulum”?"],
         embedder,
         count=3,
     )
-    assert (found.heading, found.title) == ("On “The pendulum”:", "The pendulum")
-    assert found.text in BREAD
+    assert (quotation.heading, quotation.title) == ("On “The pendulum”:", "The pendulum")
+    assert quotation.text in BREAD
 
 
-def test_a_sentence_that_rests_on_the_one_before_is_not_shown_where_another_stands_alone(
-    embedder: Embedder,
-) -> None:
+def test_independent_sentences_are_preferred(embedder: Embedder) -> None:
     text = (
         "It carries the clock and the pendulum of the clock upright. "
         "A carter takes the weights out before the journey begins."
     )
-    [found] = choose_preview_quotations(
-        posts(("Journeys", text)), ["How do I carry a clock?"], embedder, count=3
+    [quotation] = choose_preview_quotations(
+        build_posts(("Journeys", text)), ["How do I carry a clock?"], embedder, count=3
     )
-    assert found.text.startswith("A carter")
+    assert quotation.text.startswith("A carter")
 
 
-def test_the_same_words_are_shown_once_and_long_posts_are_read_in_part(embedder: Embedder) -> None:
-    found = choose_preview_quotations(
-        posts(("Clocks", f"{CLOCK}\n\n{'x' * MAX_POST_CHARACTERS}\n\nThe end is never read here.")),
+def test_equal_sentences_are_shown_once_and_long_posts_are_truncated(embedder: Embedder) -> None:
+    quotations = choose_preview_quotations(
+        build_posts(
+            ("Clocks", f"{CLOCK}\n\n{'x' * MAX_POST_CHARACTERS}\n\nThe end is never read here.")
+        ),
         ["How do I carry a clock?", "How is a clock carried?"],
         embedder,
         count=3,
     )
-    assert len(found) == 1
-    assert "never read" not in found[0].text
+    assert len(quotations) == 1
+    assert "never read" not in quotations[0].text
 
 
 def test_without_sentences_or_questions_nothing_is_quoted(embedder: Embedder) -> None:
     assert (
         choose_preview_quotations(
-            posts(("Code", "```\nx = 1\n```")), ["What is x?"], embedder, count=3
+            build_posts(("Code", "```\nx = 1\n```")), ["What is x?"], embedder, count=3
         )
         == []
     )
-    assert choose_preview_quotations(posts(("Clocks", CLOCK)), [], embedder, count=3) == []
+    assert choose_preview_quotations(build_posts(("Clocks", CLOCK)), [], embedder, count=3) == []

@@ -19,6 +19,7 @@ from lancedb.background_loop import BackgroundEventLoop
 from tests.bench.questions.questions import SAMPLES
 from tests.materialized import instance_of, materialize_assets
 from tests.prepared_embedder import lend_weights
+from tests.stored_rows import store_rows
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import (
     chunks,
@@ -54,24 +55,24 @@ POSTS = 14  # the last is "How to carry a clock"
 
 @dataclass(frozen=True)
 class Imported:
-    """Fourteen of Mara's posts up to what may be quoted, and what their run said.
+    """A home with fourteen of Mara's posts and all tables of quotations.
 
-    The home stays at its path, because the state names tables by where they lie; what a test does
-    to it is undone by putting `kept` back.
+    The home stays at its path, because the state refers to tables by path. A test's changes are
+    undone by restoring the copy.
 
     Attributes:
-        made: metadata by asset.
+        metadata: metadata of the run by asset.
     """
 
     home: Path
-    kept: Path
+    copy: Path
     posts: Path
-    made: dict[str, dict[str, Any]]
+    metadata: dict[str, dict[str, Any]]
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         write_posts(self.posts)
         shutil.rmtree(self.home)
-        shutil.copytree(self.kept, self.home, symlinks=True)
+        shutil.copytree(self.copy, self.home, symlinks=True)
 
 
 def write_posts(folder: Path) -> None:
@@ -117,14 +118,14 @@ def imported(
         posts = folder / "posts"
         write_posts(posts)
         write_author(home, Author(MARA, "Mara Lindqvist", language="en", sources=(str(posts),)))
-        made = run_assets()
+        metadata = run_assets()
     shutil.copytree(home.home, folder / "kept", symlinks=True)
-    return Imported(home.home, folder / "kept", posts, made)
+    return Imported(home.home, folder / "kept", posts, metadata)
 
 
 @pytest.fixture
 def imported_home(home: Settings, imported: Imported, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    imported.put_back()
+    imported.restore()
     monkeypatch.setenv("TWIN_HOME", str(imported.home))
     return load_settings()
 
@@ -138,75 +139,77 @@ def tables(imported_home: Settings) -> Iterator[Tables]:
 def test_a_question_is_answered_by_the_authors_own_sentences(
     imported: Imported, imported_home: Settings, tables: Tables, embedder: Embedder
 ) -> None:
-    assert imported.made["passage_embeddings"]["computed"] == POSTS
-    calibrated = imported.made["quote_calibration"]
-    assert calibrated["own"] > 50
-    assert calibrated["foreign"] == len(read_foreign_questions())
-    assert calibrated["own_declined"] < 0.5
-    assert calibrated["foreign_declined"] > calibrated["own_declined"]
+    assert imported.metadata["passage_embeddings"]["computed"] == POSTS
+    calibration = imported.metadata["quote_calibration"]
+    assert calibration["own"] > 50
+    assert calibration["foreign"] == len(read_foreign_questions())
+    assert calibration["own_declined"] < 0.5
+    assert calibration["foreign_declined"] > calibration["own_declined"]
 
     retriever = Retriever(imported_home.tables_base, embedder)
     quoter = Quoter(imported_home.tables_base, embedder.revision)
 
-    def ask(question: str, shown: str = "") -> Any:
-        found = retriever.retrieve(MARA, question, with_tokens=True)
-        assert found.vector is not None
-        posts = [post.document_id for post in found.nearest]
-        return quoter.quote(MARA, found.vector, posts, tokens=found.tokens, shown_text=shown)
+    def ask(question: str, shown_text: str = "") -> Any:
+        result = retriever.retrieve(MARA, question, with_tokens=True)
+        assert result.vector is not None
+        posts = [post.document_id for post in result.nearest]
+        return quoter.quote(MARA, result.vector, posts, tokens=result.tokens, shown_text=shown_text)
 
     quoted = ask("How do I carry a clock?")
-    assert quoted.best_score >= quoted.threshold == calibrated["threshold"]
+    assert quoted.best_score >= quoted.threshold == calibration["threshold"]
     assert 2 <= len(quoted.quotes) <= 3
     assert quoted.quotes[0].title == "How to carry a clock"
     texts = dict(tables.read("cleaned_documents", MARA).select("document_id", "text").iter_rows())
-    marked: list[str] = []
+    marked_sentences: list[str] = []
     for quote in quoted.quotes:
         assert texts[quote.document_id][quote.start : quote.end] == quote.text
         assert quote.marked is not None
-        marked.append(quote.text[slice(*quote.marked)])
-    assert len(marked[0].split()) > 5
-    assert marked[0][0].isupper()
-    assert marked[0].endswith(".")
+        marked_sentences.append(quote.text[slice(*quote.marked)])
+    assert len(marked_sentences[0].split()) > 5
+    assert marked_sentences[0][0].isupper()
+    assert marked_sentences[0].endswith(".")
     first, second = quoted.quotes[:2]
     assert first.document_id != second.document_id or (
         first.end <= second.start or second.end <= first.start
     )
 
-    asked = ("How do I carry a clock?", "How is a clock oiled?", "Why does a clock stop?")
-    thirds = [quotes for quotes in (ask(one).quotes for one in asked) if len(quotes) > 2]
+    questions = ("How do I carry a clock?", "How is a clock oiled?", "Why does a clock stop?")
+    thirds = [
+        quotes for quotes in (ask(question).quotes for question in questions) if len(quotes) > 2
+    ]
     assert thirds, "a third passage is shown to one of these questions"
-    for one, other, third in thirds:
-        assert third.document_id not in {one.document_id, other.document_id}
+    for first, second, third in thirds:
+        assert third.document_id not in {first.document_id, second.document_id}
 
     opening = render_quotes(quoted.quotes, before_prose=True).text
-    next_ones = ask("How do I carry a clock?", shown=opening).quotes
-    assert len(next_ones) >= 2
-    assert not {next_one.text for next_one in next_ones} & {one.text for one in quoted.quotes}
+    further_quotes = ask("How do I carry a clock?", shown_text=opening).quotes
+    assert len(further_quotes) >= 2
+    assert not {quote.text for quote in further_quotes} & {quote.text for quote in quoted.quotes}
 
     vector, tokens = embedder.embed_question("How do I carry a clock?")
     posts = [quote.document_id for quote in quoted.quotes]
-    kept = quoter.quote(MARA, vector, posts, tokens=tokens)
+    expected = quoter.quote(MARA, vector, posts, tokens=tokens)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BackgroundEventLoop, "run", None)
-        again = quoter.quote(MARA, vector, posts, tokens=tokens)
-        assert again == kept, "a query of LanceDB on unchanged tables"
+        from_memory = quoter.quote(MARA, vector, posts, tokens=tokens)
+        assert from_memory == expected, "a query of LanceDB on unchanged tables"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quoter_module, "MAX_ROWS_IN_MEMORY", 0)
-        read_anew = Quoter(imported_home.tables_base, embedder.revision)
-        assert read_anew.quote(MARA, vector, posts, tokens=tokens) == kept
-    assert quoter.quote(MARA, vector, ["of which no row is stored"]).quotes == ()
+        without_memory = Quoter(imported_home.tables_base, embedder.revision)
+        assert without_memory.quote(MARA, vector, posts, tokens=tokens) == expected
+    assert quoter.quote(MARA, vector, ["without stored rows"]).quotes == ()
 
     declined = ask("What is the capital of France?")
     assert declined.quotes == ()
     assert declined.reason == ""
     assert declined.best_score < declined.threshold
 
-    again = run_assets()
-    assert again["passage_embeddings"]["computed"] == 0
-    assert again["quote_calibration"]["computed"] == 0
+    second_run = run_assets()
+    assert second_run["passage_embeddings"]["computed"] == 0
+    assert second_run["quote_calibration"]["computed"] == 0
 
 
-def test_an_edited_post_is_embedded_again_and_calibrates_anew(
+def test_an_edited_post_is_embedded_and_calibrated_again(
     imported: Imported, tables: Tables
 ) -> None:
     post = max(imported.posts.iterdir())
@@ -215,14 +218,13 @@ def test_an_edited_post_is_embedded_again_and_calibrates_anew(
     edited = run_assets()
     assert edited["quote_calibration"]["computed"] == 1
     assert edited["passage_embeddings"]["computed"] == 1
-    said = tables.read("passage_embeddings", MARA, where="text LIKE '%after the shop had closed.'")
-    assert said.height > 0
+    rows = tables.read("passage_embeddings", MARA, where="text LIKE '%after the shop had closed.'")
+    assert rows.height > 0
 
 
 def test_passages_of_an_earlier_release_are_quoted_without_a_marked_sentence(
     imported_home: Settings, tables: Tables, embedder: Embedder
 ) -> None:
-    """Until the next import embeds them again."""
     rows = tables.read(PASSAGES_TABLE, MARA).drop("tokens", "sentences")
     shutil.rmtree(tables.uri(PASSAGES_TABLE, MARA))
     lancedb.connect(f"{imported_home.tables_base}/{MARA}").create_table(
@@ -230,14 +232,16 @@ def test_passages_of_an_earlier_release_are_quoted_without_a_marked_sentence(
     )
     vector, tokens = embedder.embed_question("How do I carry a clock?")
     posts = list(dict.fromkeys(rows["document_id"]))[:MAX_CANDIDATE_POSTS]
-    found = Quoter(imported_home.tables_base, embedder.revision).quote(
+    result = Quoter(imported_home.tables_base, embedder.revision).quote(
         MARA, vector, posts, tokens=tokens
     )
-    assert found.quotes
-    assert [quote.marked for quote in found.quotes] == [None] * len(found.quotes)
+    assert result.quotes
+    assert [quote.marked for quote in result.quotes] == [None] * len(result.quotes)
 
 
-def test_nothing_to_quote_says_why(home_with_embedder: Settings, embedder: Embedder) -> None:
+def test_a_missing_table_of_passages_is_a_reason(
+    home_with_embedder: Settings, embedder: Embedder
+) -> None:
     quoter = Quoter(home_with_embedder.tables_base, embedder.revision)
     vector = embedder.embed(["Anything?"])[0]
     missing = quoter.quote("nobody", vector, ["d1"])
@@ -250,54 +254,65 @@ def test_another_embedders_passages_are_not_compared(
     imported_home: Settings, embedder: Embedder
 ) -> None:
     quoter = Quoter(imported_home.tables_base, "another revision")
-    found = quoter.quote(
+    result = quoter.quote(
         MARA, embedder.embed(["How do I carry a clock?"])[0], ["d"] * MAX_CANDIDATE_POSTS
     )
-    assert "another embedder" in found.reason
+    assert "another embedder" in result.reason
 
 
-def test_the_old_tables_answer_until_those_of_another_embedder_are_whole(
+def test_old_tables_answer_until_the_new_embedders_are_complete(
     imported_home: Settings, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
-    """Each table changes in one commit, and at every one between them the question is quoted."""
-    other = another_embedder(imported_home, tmp_path)
-    assert other.revision != embedder.revision
-    changed = imported_home.model_copy(update={"embedder": "another"})
-    passages, progress = create_passage_finder(changed), SyncProgressLogger(lambda _: None, "again")
+    """The question is answered with quotations after the update of each table."""
+    new_embedder = prepare_renamed_embedder(imported_home, tmp_path)
+    assert new_embedder.revision != embedder.revision
+    settings = imported_home.model_copy(update={"embedder": "another"})
+    passages, progress = (
+        create_passage_finder(settings),
+        SyncProgressLogger(lambda _: None, "again"),
+    )
 
-    def state() -> tuple[str, str, list[str]]:
-        found = passages.find_blocking(MARA, ["How do I carry a clock?"], with_quotes=True)
-        assert found.missing_reason == ""
-        assert found.quote_result is not None
-        by = Quoter(changed.tables_base, other.revision).calibrated_embedder(MARA)
-        return found.embedder, by, [quote.text for quote in found.quote_result.quotes]
+    def quote() -> tuple[str, str, list[str]]:
+        result = passages.find_blocking(MARA, ["How do I carry a clock?"], with_quotes=True)
+        assert result.missing_reason == ""
+        assert result.quote_result is not None
+        calibrated_by = Quoter(settings.tables_base, new_embedder.revision).calibrated_embedder(
+            MARA
+        )
+        return result.embedder, calibrated_by, [quote.text for quote in result.quote_result.quotes]
 
-    old, new = embedder.revision, other.revision
-    _, _, quoted = state()
+    old, new = embedder.revision, new_embedder.revision
+    _, _, quoted = quote()
     assert quoted
-    made = {
-        "passages": lambda: quotable_rows.update_passages(tables, MARA, other, progress=progress),
-        "calibration": lambda: quote_calibration_rows.update_calibration(tables, MARA, other),
-        "embeddings": lambda: embedding.update_embeddings(tables, MARA, other, progress=progress),
+    updates = {
+        "passages": lambda: quotable_rows.update_passages(
+            tables, MARA, new_embedder, progress=progress
+        ),
+        "calibration": lambda: quote_calibration_rows.update_calibration(
+            tables, MARA, new_embedder
+        ),
+        "embeddings": lambda: embedding.update_embeddings(
+            tables, MARA, new_embedder, progress=progress
+        ),
     }
-    seen = [state()] + [state() for update in made.values() if update()]
-    assert [(found, by) for found, by, _ in seen] == [
+    states = [quote()] + [quote() for update in updates.values() if update()]
+    assert [(searched, calibrated) for searched, calibrated, _ in states] == [
         (old, old), (old, old), (old, new), (new, new)
     ]  # fmt: skip
-    quotations = [texts for *_, texts in seen]
+    quotations = [texts for *_, texts in states]
     assert all(quotations)
     assert [quotations[0], quotations[1], quotations[-1]] == [quoted] * 3
 
 
-def another_embedder(home: Settings, folder: Path) -> Embedder:
-    """The same model under another revision: its vectors are alike, its tables are its own."""
-    there, manifest = find_prepared_embedder(home)
+def prepare_renamed_embedder(home: Settings, folder: Path) -> Embedder:
+    """Prepare the same model under another name and revision, with equal vectors."""
+    source, manifest = find_prepared_embedder(home)
     revision = "0" * len(manifest.revision)
-    made = home.weights_dir / "another"
-    shutil.copytree(there, made / revision)
-    described = {**asdict(manifest), "embedder": "another", "revision": revision}
-    (made / revision / "embedder.json").write_text(json.dumps(described))
-    (made / "current.json").write_text(json.dumps({"revision": revision}))
+    target = home.weights_dir / "another"
+    shutil.copytree(source, target / revision)
+    renamed = {**asdict(manifest), "embedder": "another", "revision": revision}
+    (target / revision / "embedder.json").write_text(json.dumps(renamed))
+    (target / "current.json").write_text(json.dumps({"revision": revision}))
     return load_embedder(home.model_copy(update={"embedder": "another"}), allow_gpu=False)
 
 
@@ -322,7 +337,7 @@ def test_a_small_corpus_is_calibrated_by_questions_to_others(embedder: Embedder)
     assert row["threshold"].to_list() == [
         pytest.approx(np.quantile(nearest, FEW_SENTENCES_DECLINE_SHARE))
     ]
-    assert row["threshold_elsewhere"].to_list() == [None]  # MiniLM knows English alone
+    assert row["threshold_elsewhere"].to_list() == [None]  # MiniLM supports only English.
     assert row["own"].to_list() == [0]
     assert row["languages"].to_list() == [["en"]]
 
@@ -340,32 +355,18 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
         tables = Tables(home_with_embedder.tables_base, state=state)
         passages = quotable_rows.embed_passages(posts, embedder)
         row = quote_calibration_rows.calibration_row("ann", passages, embedder)
-        for table, rows, schema, key in (
-            (PASSAGES_TABLE, passages, quotable_rows.passage_columns(
-                embedder.dimension), "passage_id"),
-            (CALIBRATION_TABLE, row, quote_calibration_rows.calibration_columns(
-                embedder.dimension), "author"),
-        ):  # fmt: skip
-            tables.sync(
-                rows.select(key),
-                table,
-                author="ann",
-                key=key,
-                function=lambda wanted, rows=rows, key=key: rows.join(wanted, on=key, how="semi"),
-                version="1",
-                schema=dict(schema),
-                row_key=key,
-            )
+        store_rows(tables, PASSAGES_TABLE, "ann", passages, key="passage_id")
+        store_rows(tables, CALIBRATION_TABLE, "ann", row, key="author")
     vector = embedder.embed(["How long does oil last in a clock?"])[0]
-    found = Quoter(home_with_embedder.tables_base, embedder.revision).quote(
+    result = Quoter(home_with_embedder.tables_base, embedder.revision).quote(
         "ann", vector, ["d1", "d2"]
     )
-    assert [quote.document_id for quote in found.quotes] == ["d1"], "the cat is about nothing asked"
-    assert found.best_score == pytest.approx(found.quotes[0].score), "the nearest decides alone"
-    assert found.best_score > found.threshold == row["threshold"][0]
+    assert [quote.document_id for quote in result.quotes] == ["d1"], "the other post is unrelated"
+    assert result.best_score == pytest.approx(result.quotes[0].score), "the nearest decides alone"
+    assert result.best_score > result.threshold == row["threshold"][0]
 
 
-def test_what_does_not_stand_in_the_post_is_counted(embedder: Embedder) -> None:
+def test_passages_that_differ_from_the_post_are_counted(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
     assert quotable_rows.count_misquoted(passages, ONE_POST) == 0
     other = ONE_POST.with_columns(pl.col("text").str.replace("eight", "nine"))

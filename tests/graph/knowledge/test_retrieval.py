@@ -1,4 +1,4 @@
-"""Retrieval over real tables: what is found, what never is, and how a table changes under it."""
+"""Retrieval from real tables: results, exclusions and changes of a table."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 from lancedb.background_loop import BackgroundEventLoop
 
+from tests.stored_rows import store_rows
 from tests.unit.judges.test_entailment import cross_encoder
 from twin_assets.knowledge.chunking import chunk_columns
-from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
+from twin_assets.knowledge.embedding import embed_chunks
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import retrieval
@@ -34,7 +35,7 @@ POSTS = {
 }
 
 
-def chunks_of(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
+def build_chunks(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
     rows: list[dict[str, Any]] = [
         {
             "chunk_id": f"{name}-0",
@@ -55,20 +56,12 @@ def chunks_of(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
 
 
 def store(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder) -> None:
-    store_chunks(tables, author, chunks_of(posts, embedder), embedder)
+    store_chunks(tables, author, build_chunks(posts, embedder), embedder)
 
 
 def store_chunks(tables: Tables, author: str, chunks: pl.DataFrame, embedder: Embedder) -> None:
-    tables.sync(
-        chunks,
-        "embeddings",
-        author=author,
-        key="chunk_id",
-        function=lambda frame: embed_chunks(frame, embedder),
-        version="1",
-        schema=embedding_columns(embedder.dimension),
-        row_key="chunk_id",
-    )
+    rows = embed_chunks(chunks, embedder)
+    store_rows(tables, "embeddings", author, rows, key="chunk_id")
     update_indexes(tables, author, language="en")
 
 
@@ -88,23 +81,23 @@ def changing(tables: Tables, embedder: Embedder) -> Retriever:
     return Retriever(tables.base_uri, embedder)
 
 
-def found(retriever: Retriever, question: str, **options: Any) -> list[str]:
+def find_documents(retriever: Retriever, question: str, **options: Any) -> list[str]:
     result = retriever.retrieve("ada", question, **options)
     return [passage.document_id for passage in result.passages]
 
 
-def test_meaning_and_words_both_find(retriever: Retriever) -> None:
-    assert found(retriever, "Which birds come after the flood?", limit=1) == ["river"]
-    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
-    assert found(retriever, "Is quicksort ever quadratic?", limit=1) == ["sort"]
+def test_posts_are_found_by_meaning_and_by_words(retriever: Retriever) -> None:
+    assert find_documents(retriever, "Which birds come after the flood?", limit=1) == ["river"]
+    assert find_documents(retriever, "Who is Bertha?", limit=1) == ["bread"]
+    assert find_documents(retriever, "Is quicksort ever quadratic?", limit=1) == ["sort"]
 
 
 def test_a_question_on_an_unchanged_table_in_memory_asks_lancedb_nothing(
     retriever: Retriever, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = found(retriever, "How is a clock oiled?")
+    expected = find_documents(retriever, "How is a clock oiled?")
     monkeypatch.setattr(BackgroundEventLoop, "run", None)
-    assert found(retriever, "How is a clock oiled?") == expected
+    assert find_documents(retriever, "How is a clock oiled?") == expected
 
 
 def test_a_post_is_found_by_its_title(
@@ -117,7 +110,7 @@ def test_a_post_is_found_by_its_title(
         "queues": "The wait in a queue is long; the longer the wait, the longer the queue.",
     }
     titles = {"the-long-wait": "The long wait"}
-    titled = chunks_of(posts, embedder).with_columns(
+    titled = build_chunks(posts, embedder).with_columns(
         *(
             pl.col("document_id").replace_strict(titles, default=pl.col(name)).alias(name)
             for name in ("title", "heading")
@@ -125,18 +118,16 @@ def test_a_post_is_found_by_its_title(
     )
     store_chunks(tables, "ada", titled, embedder)
     for question in ("Can you tell me more about “The Long Wait”?", "the long wait"):
-        assert found(changing, question)[0] == "the-long-wait"
-    assert found(changing, "How long is the wait in a queue?", limit=1) == ["queues"]
+        assert find_documents(changing, question)[0] == "the-long-wait"
+    assert find_documents(changing, "How long is the wait in a queue?", limit=1) == ["queues"]
 
 
-def test_a_passage_carries_what_an_answer_cites(retriever: Retriever) -> None:
+def test_a_passage_has_the_fields_of_a_citation(retriever: Retriever) -> None:
     result = retriever.retrieve("ada", "Who is Bertha?", limit=2)
     best = result.passages[0]
-    assert (best.chunk_id, best.title, best.url) == (
-        "bread-0",
-        "Bread",
-        "https://example.org/bread",
-    )
+    assert best.chunk_id == "bread-0"
+    assert best.title == "Bread"
+    assert best.url == "https://example.org/bread"
     assert best.published_at == datetime(2011, 6, 1, tzinfo=UTC)
     assert best.text == POSTS["bread"]
     assert best.score > result.passages[1].score > 0
@@ -144,40 +135,46 @@ def test_a_passage_carries_what_an_answer_cites(retriever: Retriever) -> None:
     assert result.vector.shape == (384,)
 
 
-def test_a_passage_tells_how_close_it_is_to_the_question(
+def test_a_passage_has_its_similarity_to_the_question(
     retriever: Retriever, embedder: Embedder
 ) -> None:
     question = "Who is Bertha?"
-    own = embedder.embed([question])[0]
-    alone = retriever.retrieve("ada", question)
-    [together] = many(retriever, [RetrievalQuery(question)])
-    for result in (alone, together):
-        near = {passage.document_id: passage for passage in result.passages}
-        heading = f"{near['bread'].title}\n\n{near['bread'].text}"
-        texts = [near["bread"].text, heading]
-        cosines = [float(np.dot(own, vector)) for vector in embedder.embed(texts)]
-        assert any(near["bread"].cosine == pytest.approx(cosine, abs=0.03) for cosine in cosines)
-        assert near["bread"].cosine == max(one.cosine for one in result.passages)
+    question_vector = embedder.embed([question])[0]
+    single = retriever.retrieve("ada", question)
+    [batched] = retrieve_repeated(retriever, [RetrievalQuery(question)])
+    for result in (single, batched):
+        passages = {passage.document_id: passage for passage in result.passages}
+        heading = f"{passages['bread'].title}\n\n{passages['bread'].text}"
+        texts = [passages["bread"].text, heading]
+        cosines = [float(np.dot(question_vector, vector)) for vector in embedder.embed(texts)]
+        assert any(
+            passages["bread"].cosine == pytest.approx(cosine, abs=0.03) for cosine in cosines
+        )
+        assert passages["bread"].cosine == max(passage.cosine for passage in result.passages)
 
 
-def test_nothing_newer_and_nothing_excluded(retriever: Retriever) -> None:
+def test_newer_and_excluded_passages_are_omitted(retriever: Retriever) -> None:
     question = "Is quicksort ever quadratic?"
-    assert found(retriever, question)[0] == "sort"
-    older = found(retriever, question, published_before=datetime(2013, 6, 1, tzinfo=UTC), limit=10)
+    assert find_documents(retriever, question)[0] == "sort"
+    older = find_documents(
+        retriever, question, published_before=datetime(2013, 6, 1, tzinfo=UTC), limit=10
+    )
     assert set(older) == {"heap", "bread", "river", "regex"}
-    assert "sort" not in found(retriever, question, exclude=["sort-0", "it's-0"], limit=10)
-    assert found(retriever, question, published_before=datetime(1999, 1, 1, tzinfo=UTC)) == []
+    assert "sort" not in find_documents(retriever, question, exclude=["sort-0", "it's-0"], limit=10)
+    assert (
+        find_documents(retriever, question, published_before=datetime(1999, 1, 1, tzinfo=UTC)) == []
+    )
 
 
 def test_a_post_without_a_date_may_be_newer(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
-    question = "Is merge sort quadratic?"
-    assert found(changing, question)[0] == "undated"
-    assert "undated" not in found(
-        changing, question, published_before=datetime(2030, 1, 1, tzinfo=UTC)
-    )
+    question, end = "Is merge sort quadratic?", datetime(2030, 1, 1, tzinfo=UTC)
+    assert find_documents(changing, question)[0] == "undated"
+    assert "undated" not in find_documents(changing, question, published_before=end)
+    [batched] = retrieve_repeated(changing, [RetrievalQuery(question, published_before=end)])
+    assert "undated" not in {passage.document_id for passage in batched.passages}
 
 
 def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedder) -> None:
@@ -190,12 +187,12 @@ def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedde
     assert retriever.retrieve("ada", "sort the heap", token_budget=3).passages == ()
 
 
-def test_another_authors_text_is_out_of_reach(
+def test_other_authors_texts_are_not_found(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "bob", {"secret": "The launch code is written under the bench."}, embedder)
     question = "Where is the launch code?"
-    assert "secret" not in found(changing, question, limit=10)
+    assert "secret" not in find_documents(changing, question, limit=10)
     assert changing.retrieve("bob", question).passages[0].document_id == "secret"
     for author in ("../bob", "ada/../bob", "", "Bob"):
         with pytest.raises(TwinError, match="slug"):
@@ -206,30 +203,25 @@ def test_a_new_version_of_the_table_is_seen_at_once(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     question = "When do the tulips open?"
-    assert "tulips" not in found(changing, question, limit=10)
-    more = {name: text for name, text in POSTS.items() if name != "comet"}
-    store(tables, "ada", more | {"tulips": "The tulips open in the last week of April."}, embedder)
-    assert found(changing, question, limit=1) == ["tulips"]
-    assert "comet" not in found(changing, "When does the comet return?", limit=10)
+    assert "tulips" not in find_documents(changing, question, limit=10)
+    posts = {name: text for name, text in POSTS.items() if name != "comet"}
+    store(tables, "ada", posts | {"tulips": "The tulips open in the last week of April."}, embedder)
+    assert find_documents(changing, question, limit=1) == ["tulips"]
+    assert "comet" not in find_documents(changing, "When does the comet return?", limit=10)
 
 
 def test_rows_that_no_index_holds_yet_are_found(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    tables.sync(
-        chunks_of(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder),
-        "embeddings",
-        author="ada",
-        key="chunk_id",
-        function=lambda frame: embed_chunks(frame, embedder),
-        version="1",
-        schema=embedding_columns(embedder.dimension),
-        row_key="chunk_id",
+    rows = embed_chunks(
+        build_chunks(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder),
+        embedder,
     )
-    assert found(changing, "zymurgy", limit=1) == ["zymurgy"]
+    store_rows(tables, "embeddings", "ada", rows, key="chunk_id")
+    assert find_documents(changing, "zymurgy", limit=1) == ["zymurgy"]
 
 
-def test_a_missing_table_is_a_reason_and_leaves_no_folder(
+def test_a_missing_table_gives_a_reason_and_creates_no_folder(
     tables: Tables, embedder: Embedder
 ) -> None:
     result = Retriever(tables.base_uri, embedder).retrieve("nobody", "Why?")
@@ -239,50 +231,44 @@ def test_a_missing_table_is_a_reason_and_leaves_no_folder(
     assert not (Path(tables.base_uri) / "nobody").exists()
 
 
-def test_a_table_that_comes_later_is_found(tables: Tables, embedder: Embedder) -> None:
+def test_a_table_created_later_is_found(tables: Tables, embedder: Embedder) -> None:
     retriever = Retriever(tables.base_uri, embedder)
-    assert found(retriever, "Who is Bertha?") == []
+    assert find_documents(retriever, "Who is Bertha?") == []
     store(tables, "ada", POSTS, embedder)
-    assert found(retriever, "Who is Bertha?", limit=1) == ["bread"]
+    assert find_documents(retriever, "Who is Bertha?", limit=1) == ["bread"]
 
 
-def test_a_table_that_was_made_anew_is_opened_again(
+def test_a_recreated_table_is_opened_again(
     changing: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
     import shutil
 
-    assert found(changing, "Who is Bertha?", limit=1) == ["bread"]
+    assert find_documents(changing, "Who is Bertha?", limit=1) == ["bread"]
     shutil.rmtree(Path(tables.base_uri) / "ada")
     assert changing.retrieve("ada", "Who is Bertha?").reason != ""
     store(tables, "ada", {"bread": "My starter is called Bertha now too."}, embedder)
-    assert found(changing, "Who is Bertha?", limit=1) == ["bread"]
+    assert find_documents(changing, "Who is Bertha?", limit=1) == ["bread"]
 
 
 def test_vectors_of_another_embedder_are_not_searched(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    assert found(changing, "Who is Bertha?", limit=1) == ["bread"]
-    tables.sync(
-        chunks_of(POSTS, embedder),
-        "embeddings",
-        author="ada",
-        key="chunk_id",
-        function=lambda frame: embed_chunks(frame, embedder).with_columns(embedder=pl.lit("old")),
-        version="2",
-        schema=embedding_columns(embedder.dimension),
-        row_key="chunk_id",
+    assert find_documents(changing, "Who is Bertha?", limit=1) == ["bread"]
+    rows = embed_chunks(build_chunks(POSTS, embedder), embedder).with_columns(
+        embedder=pl.lit("old")
     )
+    store_rows(tables, "embeddings", "ada", rows, key="chunk_id")
     result = changing.retrieve("ada", "Who is Bertha?")
     assert result.passages == ()
     assert "are from embedder old" in result.reason
 
 
 @pytest.mark.parametrize("question", ["", "???", "the", "a AND (b OR", 'say "Bertha', "naïve 李"])
-def test_any_question_is_a_question(retriever: Retriever, question: str) -> None:
-    assert len(found(retriever, question, limit=10)) == len(POSTS)
+def test_any_text_is_a_valid_question(retriever: Retriever, question: str) -> None:
+    assert len(find_documents(retriever, question, limit=10)) == len(POSTS)
 
 
-def test_many_questions_at_once_find_what_each_finds_alone(retriever: Retriever) -> None:
+def test_batched_questions_find_the_same_passages(retriever: Retriever) -> None:
     queries = [
         RetrievalQuery("Who is Bertha?"),
         RetrievalQuery(
@@ -291,40 +277,30 @@ def test_many_questions_at_once_find_what_each_finds_alone(retriever: Retriever)
         RetrievalQuery("Which birds come after the flood?", exclude=("river-0",)),
     ]
     # From 32 questions on, the vectors are read into memory once.
-    for together in (retriever.retrieve_many("ada", queries), many(retriever, queries)):
-        for query, result in zip(queries, together, strict=True):
-            alone = retriever.retrieve(
+    for results in (retriever.retrieve_many("ada", queries), retrieve_repeated(retriever, queries)):
+        for query, result in zip(queries, results, strict=True):
+            single = retriever.retrieve(
                 "ada",
                 query.question,
                 published_before=query.published_before,
                 exclude=query.exclude,
             )
-            assert alone.passages == result.passages
-            assert np.array_equal(alone.vector, result.vector)
+            assert single.passages == result.passages
+            assert np.array_equal(single.vector, result.vector)
 
 
-def many(retriever: Retriever, queries: list[RetrievalQuery]) -> list[RetrievalResult]:
+def retrieve_repeated(retriever: Retriever, queries: list[RetrievalQuery]) -> list[RetrievalResult]:
     return retriever.retrieve_many("ada", queries * 20)[: len(queries)]
 
 
 def test_documents_can_be_left_out(retriever: Retriever) -> None:
     query = RetrievalQuery("Who is Bertha?", exclude_documents={"bread"})
-    for result in [*retriever.retrieve_many("ada", [query], limit=10), *many(retriever, [query])]:
+    for result in [
+        *retriever.retrieve_many("ada", [query], limit=10),
+        *retrieve_repeated(retriever, [query]),
+    ]:
         assert result.passages
         assert "bread" not in {passage.document_id for passage in result.passages}
-
-
-def test_in_memory_an_undated_passage_may_be_newer_too(
-    changing: Retriever, tables: Tables, embedder: Embedder
-) -> None:
-    store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
-    late = RetrievalQuery(
-        "Is merge sort quadratic?", published_before=datetime(2030, 1, 1, tzinfo=UTC)
-    )
-    (dated,) = many(changing, [late])
-    assert {"undated"}.isdisjoint(passage.document_id for passage in dated.passages)
-    (free,) = many(changing, [RetrievalQuery("Is merge sort quadratic?")] * 2)[:1]
-    assert free.passages[0].document_id == "undated"
 
 
 def test_threads_may_share_a_retriever(retriever: Retriever) -> None:
@@ -334,7 +310,9 @@ def test_threads_may_share_a_retriever(retriever: Retriever) -> None:
         "hostile regular expressions",
     ] * 8
     with ThreadPoolExecutor(8) as pool:
-        best = list(pool.map(lambda question: found(retriever, question, limit=1), questions))
+        best = list(
+            pool.map(lambda question: find_documents(retriever, question, limit=1), questions)
+        )
     assert best == [["bread"], ["sort"], ["regex"]] * 8
 
 
@@ -358,16 +336,16 @@ DIARY = (
 def diary(embedder: Embedder) -> pl.DataFrame:
     """One post of four chunks beside the others."""
     names = [f"day{place}" for place in range(len(DIARY))]
-    days = chunks_of(dict(zip(names, DIARY, strict=True)), embedder).with_columns(
+    days = build_chunks(dict(zip(names, DIARY, strict=True)), embedder).with_columns(
         pl.lit("diary").alias("document_id"),
         pl.int_range(pl.len()).cast(pl.Int64).alias("position"),
         pl.lit(datetime(2015, 6, 1, tzinfo=UTC)).dt.cast_time_unit("us").alias("published_at"),
     )
-    return pl.concat([chunks_of(POSTS, embedder), days])
+    return pl.concat([build_chunks(POSTS, embedder), days])
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_what_stands_beside_a_hit_is_shown_with_it(
+def test_neighbours_of_a_hit_are_shown(
     changing: Retriever,
     tables: Tables,
     embedder: Embedder,
@@ -379,40 +357,40 @@ def test_what_stands_beside_a_hit_is_shown_with_it(
     store_chunks(tables, "ada", diary(embedder), embedder)
     question = "What did the goat eat?"
 
-    def shown(**options: Any) -> list[tuple[str, str]]:
+    def retrieve_chunks(**options: Any) -> list[tuple[str, str]]:
         result = changing.retrieve("ada", question, limit=1, **options)
         assert len({passage.score for passage in result.passages}) <= 1
         return [(passage.chunk_id, passage.neighbour_of) for passage in result.passages]
 
     after, before = ("day2-0", "day1-0"), ("day0-0", "day1-0")
-    assert shown() == [before, ("day1-0", ""), after]
+    assert retrieve_chunks() == [before, ("day1-0", ""), after]
     # The budget holds for neighbours too: the one after comes first, then the one before.
     tokens = dict(zip(range(4), embedder.count_tokens(DIARY), strict=True))
-    assert shown(token_budget=tokens[1] + tokens[2]) == [("day1-0", ""), after]
-    assert shown(token_budget=tokens[1]) == [("day1-0", "")]
+    assert retrieve_chunks(token_budget=tokens[1] + tokens[2]) == [("day1-0", ""), after]
+    assert retrieve_chunks(token_budget=tokens[1]) == [("day1-0", "")]
     # What must not be found is not found beside a hit either.
-    assert shown(exclude=["day2-0"]) == [before, ("day1-0", "")]
-    assert shown(published_before=datetime(2014, 1, 1, tzinfo=UTC))[0][0] != "day1-0"
+    assert retrieve_chunks(exclude=["day2-0"]) == [before, ("day1-0", "")]
+    assert retrieve_chunks(published_before=datetime(2014, 1, 1, tzinfo=UTC))[0][0] != "day1-0"
     # Two hits that stand beside each other are not shown twice, and in the post's order.
-    both = changing.retrieve("ada", question, limit=10, token_budget=1000).passages
-    assert len({passage.chunk_id for passage in both}) == len(both)
-    days = [passage.chunk_id for passage in both if passage.document_id == "diary"]
+    passages = changing.retrieve("ada", question, limit=10, token_budget=1000).passages
+    assert len({passage.chunk_id for passage in passages}) == len(passages)
+    days = [passage.chunk_id for passage in passages if passage.document_id == "diary"]
     assert days == sorted(days)
     assert {"day0-0", "day1-0", "day2-0"} <= {*days}, "two hits at most, and their neighbours"
 
 
-def test_a_reranker_has_the_last_word(
+def test_the_reranker_decides_the_order(
     changing: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
     reranker = Reranker(cross_encoder(tmp_path / "reranker", {0: "score"}))
-    again = Retriever(tables.base_uri, embedder, reranker=reranker)
+    reranking = Retriever(tables.base_uri, embedder, reranker=reranker)
     question = "Which birds come after the flood because of dust?"
-    result = again.retrieve("ada", question, limit=10, token_budget=1000)
+    result = reranking.retrieve("ada", question, limit=10, token_budget=1000)
     texts = [f"{passage.title}\n\n{passage.text}" for passage in result.passages]
     scores = reranker.score(question, texts)
     assert scores == sorted(scores, reverse=True)
     assert [passage.score for passage in result.passages] == pytest.approx(scores, abs=1e-5)
     assert result.nearest[0].document_id == result.passages[0].document_id
-    assert {one.chunk_id for one in result.passages} == {f"{name}-0" for name in POSTS}
+    assert {passage.chunk_id for passage in result.passages} == {f"{name}-0" for name in POSTS}
     # A context that was found without it is another one.
-    assert again.revision != changing.revision == embedder.revision
+    assert reranking.revision != changing.revision == embedder.revision

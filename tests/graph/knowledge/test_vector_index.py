@@ -1,4 +1,4 @@
-"""The index of vectors: from which size, how good, and what becomes of it when rows come and go."""
+"""The index of vectors: its size, its recall, and its updates when rows change."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DIMENSION = 32
 ROWS = 3_000
 
 
-def test_an_index_is_made_where_it_pays_and_anew_where_it_is_outgrown() -> None:
+def test_an_index_is_built_at_a_size_and_rebuilt_after_growth() -> None:
     assert plan_index(vector_index.MIN_INDEXED_ROWS - 1, None) is None
     assert plan_index(vector_index.MIN_INDEXED_ROWS, None) == IndexPlan(12)
     assert plan_index(19_000, IndexState(12, 1)) is None
@@ -41,14 +41,15 @@ def test_an_index_is_made_where_it_pays_and_anew_where_it_is_outgrown() -> None:
 
 
 def unit_vectors(rows: int, *, seed: int) -> np.ndarray:
-    """Sixty subjects, the same for every seed: what is asked is what is written about."""
+    """Vectors around sixty subjects, which are the same for every seed."""
     centres = np.random.default_rng(0).standard_normal((60, DIMENSION))
-    drawn = np.random.default_rng(seed)
-    made = centres[drawn.integers(0, 60, rows)] + 0.5 * drawn.standard_normal((rows, DIMENSION))
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    generator = np.random.default_rng(seed)
+    vectors = centres[generator.integers(0, 60, rows)]
+    vectors += 0.5 * generator.standard_normal((rows, DIMENSION))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def passages(vectors: np.ndarray) -> pl.DataFrame:
+def build_rows(vectors: np.ndarray) -> pl.DataFrame:
     names = [f"c{number}" for number in range(len(vectors))]
     schema = dict(embedding_columns(DIMENSION))
     rows: dict[str, Any] = {
@@ -72,122 +73,124 @@ def passages(vectors: np.ndarray) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
-def write(tables: Tables, vectors: np.ndarray) -> None:
-    store_rows(tables, "embeddings", "ada", passages(vectors), key="chunk_id")
+def write_vectors(tables: Tables, vectors: np.ndarray) -> None:
+    store_rows(tables, "embeddings", "ada", build_rows(vectors), key="chunk_id")
     update_indexes(tables, "ada", language="en")
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sizes at which a test makes an index in a moment."""
+def small_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes at which an index is built quickly."""
     monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
     monkeypatch.setattr(vector_index, "ROWS_PER_PARTITION", 50)
     monkeypatch.setattr(vector_index, "PROBES", 20)
 
 
-def opened(tables: Tables) -> Any:
+def open_table(tables: Tables) -> Any:
     import lancedb
 
     return lancedb.connect(f"{tables.base_uri}/ada").open_table("embeddings")
 
 
-def recall(tables: Tables, query: RetrievalQuery) -> float:
-    """Of the exact candidates, the share that the table's own search finds."""
-    table = opened(tables)
+def measure_recall(tables: Tables, query: RetrievalQuery) -> float:
+    """Return the share of the exact candidates that the search of the table finds."""
+    table = open_table(tables)
     memory = InMemoryTable(table)
     shares: list[float] = []
     for vector in unit_vectors(30, seed=9):
         exact = {row["chunk_id"] for row in memory.search_vectors(query, vector)}
-        found = {row["chunk_id"] for row in search_vectors(table, query, vector)}
-        assert len(found) == len(exact)
-        shares.append(len(found & exact) / len(exact))
+        candidates = {row["chunk_id"] for row in search_vectors(table, query, vector)}
+        assert len(candidates) == len(exact)
+        shares.append(len(candidates & exact) / len(exact))
     return float(np.mean(shares))
 
 
-@pytest.mark.usefixtures("small")
-def test_the_index_finds_what_the_scan_finds(tables: Tables) -> None:
+@pytest.mark.usefixtures("small_index")
+def test_the_index_finds_the_same_rows_as_a_scan(tables: Tables) -> None:
     vectors = unit_vectors(ROWS, seed=1)
-    write(tables, vectors)
-    assert recall(tables, RetrievalQuery("")) == 1.0
-    assert "ANNSubIndex" not in plan_of(tables)
+    write_vectors(tables, vectors)
+    assert measure_recall(tables, RetrievalQuery("")) == 1.0
+    assert "ANNSubIndex" not in explain_search(tables)
     assert maintain_vector_index(tables, "ada") == "made"
-    assert read_index_state(opened(tables).to_lance()) == IndexState(60, 1)
+    assert read_index_state(open_table(tables).to_lance()) == IndexState(60, 1)
     assert maintain_vector_index(tables, "ada") == "left"
-    assert "ANNSubIndex" in plan_of(tables)
-    assert recall(tables, RetrievalQuery("")) >= 0.95
-    # A filter that leaves one row in ten, and one that leaves twenty of them.
+    assert "ANNSubIndex" in explain_search(tables)
+    assert measure_recall(tables, RetrievalQuery("")) >= 0.95
+    # Filters that leave a tenth of the rows, and twenty rows.
     assert (
-        recall(tables, RetrievalQuery("", published_before=datetime(2010, 6, 1, tzinfo=UTC)))
+        measure_recall(
+            tables, RetrievalQuery("", published_before=datetime(2010, 6, 1, tzinfo=UTC))
+        )
         >= 0.95
     )
-    few = RetrievalQuery("", exclude=[f"c{number}" for number in range(20, ROWS)])
-    assert recall(tables, few) == 1.0
+    query = RetrievalQuery("", exclude=[f"c{number}" for number in range(20, ROWS)])
+    assert measure_recall(tables, query) == 1.0
 
 
-def plan_of(tables: Tables) -> str:
-    """How Lance runs a search."""
+def explain_search(tables: Tables) -> str:
+    """Return Lance's plan of a search."""
     vector = unit_vectors(1, seed=2)[0]
-    query = opened(tables).search(vector, vector_column_name="vector").distance_type("cosine")
+    query = open_table(tables).search(vector, vector_column_name="vector").distance_type("cosine")
     return query.limit(5).explain_plan()
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small_index")
 def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None:
     vectors = unit_vectors(ROWS + 10, seed=1)
-    write(tables, vectors[:ROWS])
+    write_vectors(tables, vectors[:ROWS])
     maintain_vector_index(tables, "ada")
-    write(tables, vectors)
-    assert read_index_state(opened(tables).to_lance()) == IndexState(60, 2)
-    found = [
-        row["chunk_id"] for row in search_vectors(opened(tables), RetrievalQuery(""), vectors[-1])
+    write_vectors(tables, vectors)
+    assert read_index_state(open_table(tables).to_lance()) == IndexState(60, 2)
+    chunk_ids = [
+        row["chunk_id"]
+        for row in search_vectors(open_table(tables), RetrievalQuery(""), vectors[-1])
     ]
-    assert found[0] == f"c{ROWS + 9}"
-    assert recall(tables, RetrievalQuery("")) >= 0.95
+    assert chunk_ids[0] == f"c{ROWS + 9}"
+    assert measure_recall(tables, RetrievalQuery("")) >= 0.95
     # Upkeep of the table leaves the index of vectors as it is.
     tables.compact("embeddings", "ada")
-    assert read_index_state(opened(tables).to_lance()) == IndexState(60, 2)
-    assert recall(tables, RetrievalQuery("")) >= 0.95
+    assert read_index_state(open_table(tables).to_lance()) == IndexState(60, 2)
+    assert measure_recall(tables, RetrievalQuery("")) >= 0.95
 
 
-@pytest.mark.usefixtures("small")
-def test_forgetting_a_post_leaves_an_index_that_finds_as_much(
-    tables: Tables, home: Settings
-) -> None:
+@pytest.mark.usefixtures("small_index")
+def test_erasing_a_post_keeps_the_recall_of_the_index(tables: Tables, home: Settings) -> None:
     vectors = unit_vectors(ROWS, seed=1)
-    write(tables, vectors)
+    write_vectors(tables, vectors)
     maintain_vector_index(tables, "ada")
     registry = Registry(tables.state, policy_path=home.policy_path)
     place = LanceTables(Installation(home, tables.state, tables, registry))
     post = ErasureTarget(ErasureSubject("post", "ada", "c7"), ids=frozenset({"c7"}))
-    for _ in range(2):  # a request that was cut off erases again
+    for _ in range(2):  # An interrupted request erases again.
         place.erase(post)
-        assert read_index_state(opened(tables).to_lance()) == IndexState(59, 1)
-        indexed = opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"]
+        assert read_index_state(open_table(tables).to_lance()) == IndexState(59, 1)
+        indexed = open_table(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"]
         assert indexed == ROWS - 1
-        assert recall(tables, RetrievalQuery("")) >= 0.95
+        assert measure_recall(tables, RetrievalQuery("")) >= 0.95
         assert place.find_remaining(post) == []
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small_index")
 def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
     vectors = unit_vectors(ROWS, seed=1)
-    write(tables, vectors)
+    write_vectors(tables, vectors)
     maintain_vector_index(tables, "ada")
     tables.forget("embeddings", "ada", ["c7"])
-    found = [
-        row["chunk_id"] for row in search_vectors(opened(tables), RetrievalQuery(""), vectors[7])
+    chunk_ids = [
+        row["chunk_id"]
+        for row in search_vectors(open_table(tables), RetrievalQuery(""), vectors[7])
     ]
-    assert found
-    assert "c7" not in found
-    # Codes of deleted rows stay in an index of vectors: it is dropped; who forgets makes it again.
-    assert read_index_state(opened(tables).to_lance()) is None
-    assert recall(tables, RetrievalQuery("")) == 1.0
+    assert chunk_ids
+    assert "c7" not in chunk_ids
+    # The index would keep codes of deleted rows, so it is dropped and built again.
+    assert read_index_state(open_table(tables).to_lance()) is None
+    assert measure_recall(tables, RetrievalQuery("")) == 1.0
     assert maintain_vector_index(tables, "ada") == "made"
-    assert opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"] == ROWS - 1
-    assert recall(tables, RetrievalQuery("")) >= 0.95
+    assert open_table(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"] == ROWS - 1
+    assert measure_recall(tables, RetrievalQuery("")) >= 0.95
 
 
-def test_a_missing_table_says_so(tables: Tables) -> None:
+def test_a_missing_table_is_an_error(tables: Tables) -> None:
     with pytest.raises(TableNotFoundError, match="materialize the asset 'embeddings'"):
         maintain_vector_index(tables, "ada")
     with pytest.raises(TableNotFoundError):

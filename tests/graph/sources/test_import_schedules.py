@@ -1,15 +1,15 @@
-"""Imports by the clock: feeds over real HTTP, one run a change; and the nightly look at all."""
+"""Scheduled imports: feeds over real HTTP every hour, and all authors every night."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import dagster as dg
 import pytest
 
+from tests.http_server import Request, Response, http_server
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.settings import Settings
@@ -21,94 +21,75 @@ from twin_sensors.import_schedules import (
 NOON = datetime(2026, 3, 1, 12, 20, tzinfo=UTC)
 
 
-class FeedServer(ThreadingHTTPServer):
-    """Serves one feed, with or without validators, and counts what it sends."""
+@dataclass
+class FeedServer:
+    """Serves one feed, with or without an ETag, and counts its responses."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), FeedHandler)
-        self.body, self.etag, self.status = b"<rss>one</rss>", '"one"', 200
-        self.full = self.unchanged = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/feed.xml"
+    url: str = ""
+    body: bytes = b"<rss>one</rss>"
+    etag: str = '"one"'
+    status: int = 200
+    full: int = 0
+    unchanged: int = 0
 
     def publish(self, word: str, *, etag: bool = True) -> None:
         self.body, self.etag = f"<rss>{word}</rss>".encode(), f'"{word}"' if etag else ""
 
-
-class FeedHandler(BaseHTTPRequestHandler):
-    server: FeedServer
-
-    def do_GET(self) -> None:
-        if self.server.status != 200:
-            self.send_error(self.server.status)
-            return
-        if self.server.etag and self.headers["If-None-Match"] == self.server.etag:
-            self.server.unchanged += 1
-            self.send_response(304)
-            self.end_headers()
-            return
-        self.server.full += 1
-        self.send_response(200)
-        if self.server.etag:
-            self.send_header("ETag", self.server.etag)
-        self.send_header("Content-Length", str(len(self.server.body)))
-        self.end_headers()
-        self.wfile.write(self.server.body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: the test's output is not the server's."""
+    def answer(self, request: Request) -> Response:
+        if self.status != 200:
+            return Response(status=self.status)
+        if self.etag and request.headers.get("if-none-match") == self.etag:
+            self.unchanged += 1
+            return Response(status=304)
+        self.full += 1
+        return Response(self.body, headers={"ETag": self.etag} if self.etag else {})
 
 
 @pytest.fixture
 def server() -> Iterator[FeedServer]:
-    made = FeedServer()
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join(10)
+    server = FeedServer()
+    with http_server(server.answer) as address:
+        server.url = f"{address}/feed.xml"
+        yield server
 
 
 @dg.op
 def nothing() -> None:
-    """One step."""
+    """Do nothing."""
 
 
 @dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
 def small_import() -> None:
-    """A real run under the real name; what an import reads is tested elsewhere."""
+    """A real run under the real name, without an import."""
     nothing()
 
 
 @dg.op
-def posts_read(context) -> None:  # type: ignore[no-untyped-def]
-    """What Dagster's record of an import holds."""
+def record_posts(context) -> None:  # type: ignore[no-untyped-def]
+    """Record a materialization as an import does."""
     context.log_event(dg.AssetMaterialization("raw_posts", partition=context.partition_key))
 
 
 @dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
 def recorded_import() -> None:
-    """A real run that says that it has read the posts."""
-    posts_read()
+    """A real run that records its posts."""
+    record_posts()
 
 
 @dg.op
-def failure() -> None:
-    """One step that fails."""
-    raise ValueError("as a server that is down would")
+def fail() -> None:
+    """Fail."""
+    raise ValueError("the server is down")
 
 
 @dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
 def broken_import() -> None:
     """A real run that fails."""
-    failure()
+    fail()
 
 
 class World:
-    """A home with authors, an instance with their partitions, and the hours."""
+    """A home with authors, an instance with their partitions, and a clock."""
 
     def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
         self.home, self.instance, self.hour = home, instance, NOON
@@ -124,15 +105,15 @@ class World:
             scheduled_execution_time=self.hour,
             resources={"settings": SettingsResource(), "state": StateResource()},
         ) as context:
-            found = schedule(context)
-            return list(found)  # type: ignore[arg-type]
+            result = schedule(context)
+            return list(result)  # type: ignore[arg-type]
 
-    def asked(self) -> dg.RunRequest:
+    def request_run(self) -> dg.RunRequest:
         [request] = self.tick(import_changed_feeds_every_hour)
         assert isinstance(request, dg.RunRequest)
         return request
 
-    def quiet(self) -> str:
+    def skip_reason(self) -> str:
         [reason] = self.tick(import_changed_feeds_every_hour)
         assert isinstance(reason, dg.SkipReason)
         return str(reason.skip_message)
@@ -150,114 +131,110 @@ def world(home: Settings) -> Iterator[World]:
         yield World(home, instance)
 
 
-def test_a_feed_is_imported_once_a_change(world: World, server: FeedServer) -> None:
+def test_a_feed_is_imported_once_per_change(world: World, server: FeedServer) -> None:
     world.author("ann", server.url)
-    first = world.asked()
+    first = world.request_run()
     world.launch(first)
-    assert "imported" in world.quiet()
-    assert "nothing new" in world.quiet()
+    assert "imported" in world.skip_reason()
+    assert "nothing new" in world.skip_reason()
     assert (server.full, server.unchanged) == (1, 2)
     server.publish("two")
-    second = world.asked()
+    second = world.request_run()
     world.launch(second)
-    world.quiet()
-    server.publish("one")  # as it was at first: another change, and another key
-    third = world.asked()
+    world.skip_reason()
+    server.publish("one")  # The first content again is another change with another key.
+    third = world.request_run()
     assert len({first.run_key, second.run_key, third.run_key}) == 3
 
 
 @pytest.mark.parametrize(("minutes", "is_known"), [(50, True), (90, False)])
-def test_a_feed_that_an_import_of_this_hour_has_read_is_known(
+def test_a_feed_imported_within_the_hour_is_not_imported_again(
     world: World, server: FeedServer, minutes: int, is_known: bool
 ) -> None:
-    """As after `twin up`: nobody has asked for the feed before."""
+    """As after `twin up`, without an earlier request for the feed."""
     world.author("ann", server.url)
     world.launch(dg.RunRequest(partition_key="ann"), recorded_import)
     world.hour = datetime.now(UTC) + timedelta(minutes=minutes - 60)
     if is_known:
-        assert "nothing has changed since the import" in world.quiet()
+        assert "nothing has changed since the import" in world.skip_reason()
         server.publish("two")
-    assert world.asked().partition_key == "ann"
+    assert world.request_run().partition_key == "ann"
 
 
-def test_a_server_without_validators_is_known_by_its_bytes(
-    world: World, server: FeedServer
-) -> None:
+def test_a_feed_without_validators_is_compared_by_content(world: World, server: FeedServer) -> None:
     server.publish("one", etag=False)
     world.author("ann", server.url)
-    world.launch(world.asked())
-    world.quiet()
-    assert "nothing new" in world.quiet()
+    world.launch(world.request_run())
+    world.skip_reason()
+    assert "nothing new" in world.skip_reason()
     assert (server.full, server.unchanged) == (3, 0)
 
 
-def test_an_etag_that_changes_alone_is_no_change(world: World, server: FeedServer) -> None:
+def test_a_changed_etag_alone_is_not_a_change(world: World, server: FeedServer) -> None:
     world.author("ann", server.url)
-    world.launch(world.asked())
-    world.quiet()
+    world.launch(world.request_run())
+    world.skip_reason()
     server.etag = '"another balancer"'
-    assert "nothing new" in world.quiet()
+    assert "nothing new" in world.skip_reason()
 
 
-def test_a_failing_feed_decides_nothing_and_keeps_nobody_waiting(
-    world: World, server: FeedServer
-) -> None:
+def test_a_failing_feed_delays_no_other_author(world: World, server: FeedServer) -> None:
     world.author("ann", server.url, "/a/folder")
     world.author("cleo", "/a/folder")
     (world.home.authors_dir / "torn.toml").write_text("name = ")
-    request = world.asked()
+    request = world.request_run()
     assert request.partition_key == "ann"
     world.launch(request)
     server.status = 503
-    said = world.quiet()
-    assert "ann: Tried to read the feed" in said
-    assert "HTTP 503" in said
-    assert "torn: Tried to read the settings" in said
-    assert "cleo" not in said
+    message = world.skip_reason()
+    assert "ann: Tried to read the feed" in message
+    assert "HTTP 503" in message
+    assert "torn: Tried to read the settings" in message
+    assert "cleo" not in message
     server.status = 200
-    assert "ann: imported" in world.quiet()
+    assert "ann: imported" in world.skip_reason()
 
 
-def test_a_feed_that_is_down_keeps_no_other_feed_waiting(world: World, server: FeedServer) -> None:
+def test_a_failing_feed_delays_no_other_feed(world: World, server: FeedServer) -> None:
     world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
-    world.launch(world.asked())
-    said = world.quiet()
-    assert "bob: Tried to read the feed http://127.0.0.1/feed.xml" in said
-    assert "bob: imported" in said
+    world.launch(world.request_run())
+    message = world.skip_reason()
+    assert "bob: Tried to read the feed http://127.0.0.1/feed.xml" in message
+    assert "bob: imported" in message
     server.publish("two")
-    world.launch(world.asked())
-    world.quiet()
+    world.launch(world.request_run())
+    world.skip_reason()
     server.status = 503
-    assert "bob: Tried to read" in world.quiet()  # none answers: nothing is decided
+    assert "bob: Tried to read" in world.skip_reason()  # No feed answers, so nothing changes.
     server.status = 200
-    assert "bob: nothing new" in world.quiet()
+    assert "bob: nothing new" in world.skip_reason()
 
 
 def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> None:
     world.author("ann", server.url)
     keys = []
     for _ in range(3):
-        request = world.asked()
+        request = world.request_run()
         keys.append(request.run_key)
         world.launch(request, broken_import)
     assert len(set(keys)) == 3
-    assert "failed 3 times" in world.quiet()
-    assert "nothing new" in world.quiet()
+    assert "failed 3 times" in world.skip_reason()
+    assert "nothing new" in world.skip_reason()
 
 
-def test_a_run_that_was_never_started_is_asked_for_again(world: World, server: FeedServer) -> None:
+def test_a_run_that_never_started_is_requested_again(world: World, server: FeedServer) -> None:
     world.author("ann", server.url)
-    assert world.asked().run_key == world.asked().run_key
+    assert world.request_run().run_key == world.request_run().run_key
 
 
 def test_an_author_without_a_partition_waits_for_one(world: World, server: FeedServer) -> None:
     write_author(world.home, Author("ann", "ann", sources=(server.url,)))
-    assert "ann: waits: Dagster has no partition 'ann'" in world.quiet()
+    assert "ann: waits: Dagster has no partition 'ann'" in world.skip_reason()
     world.instance.add_dynamic_partitions("authors", ["ann"])
-    assert world.asked().partition_key == "ann"
+    assert world.request_run().partition_key == "ann"
 
 
-def test_every_night_everybody_with_sources_is_imported(world: World) -> None:
+def test_all_authors_with_sources_are_imported_nightly(world: World) -> None:
     [reason] = world.tick(import_all_posts_every_night)
     assert isinstance(reason, dg.SkipReason)
     world.author("ann", "/a/folder")

@@ -10,7 +10,8 @@ import pytest
 
 from tests.graph.sources.conftest import Bucket
 from tests.http_server import Request, Response, http_server
-from tests.unit.corpus.exports_by_hand import KEPT, LINKEDIN, SENTENCE, as_zip
+from tests.unit.corpus.packing import write_zip
+from tests.unit.corpus.sample_exports import KEPT, LINKEDIN, SENTENCE
 from twin_assets.corpus.importing import (
     STORED_COLUMNS,
     build_inventory_frame,
@@ -21,25 +22,25 @@ from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
 
-def imported(
+def import_source(
     source: str, scratch: Path, stored: pl.DataFrame | None = None
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows as the table would hold them, and what changed."""
-    before = None if stored is None else stored.select(STORED_COLUMNS)
+    """Return the rows for the table and the numbers of changes."""
+    stored_columns = None if stored is None else stored.select(STORED_COLUMNS)
     inventory = take_inventory([source], scratch=scratch)
-    frame = build_inventory_frame(inventory, before)
-    return read_rows(frame, inventory), count_changes(frame, before)
+    frame = build_inventory_frame(inventory, stored_columns)
+    return read_rows(frame, inventory), count_changes(frame, stored_columns)
 
 
-def test_posts_under_a_prefix_come_change_and_go(bucket: Bucket, tmp_path: Path) -> None:
+def test_posts_under_a_prefix_are_added_changed_and_deleted(bucket: Bucket, tmp_path: Path) -> None:
     source = f"s3://{bucket.name}/blog"
     bucket.put("blog/_config.yml", "timezone: America/New_York\nurl: https://example.org\n")
     bucket.put("blog/_posts/2020-07-01-a.md", f"# A\n\n{SENTENCE}")
     bucket.put("blog/_posts/2020-07-02-b.md", f"# B\n\n{SENTENCE}")
     bucket.put("blog/README.md", "# About")
     bucket.put("blogs/_posts/2020-07-03-c.md", "another prefix")
-    first, said = imported(source, tmp_path)
-    assert said == {"added": 2, "edited": 0, "deleted": 0}
+    first, counts = import_source(source, tmp_path)
+    assert counts == {"added": 2, "edited": 0, "deleted": 0}
     a = first.filter(source_id="_posts/2020-07-01-a.md").to_dicts()[0]
     assert a["path"] == f"s3://{bucket.name}/blog/_posts/2020-07-01-a.md"
     assert (a["source"], a["title"], a["problem"]) == (source, "A", "")
@@ -47,41 +48,37 @@ def test_posts_under_a_prefix_come_change_and_go(bucket: Bucket, tmp_path: Path)
     bucket.put("blog/_posts/2020-07-02-b.md", f"# Bee\n\n{SENTENCE}")
     bucket.put("blog/_posts/2020-07-04-d.md", f"# D\n\n{SENTENCE}")
     bucket.delete("blog/_posts/2020-07-01-a.md")
-    second, said = imported(source, tmp_path, first)
-    assert said == {"added": 1, "edited": 1, "deleted": 1}
+    second, counts = import_source(source, tmp_path, first)
+    assert counts == {"added": 1, "edited": 1, "deleted": 1}
     assert second.filter("deleted")["source_id"].to_list() == ["_posts/2020-07-01-a.md"]
-    assert imported(source, tmp_path, second)[1] == {"added": 0, "edited": 0, "deleted": 0}
+    assert import_source(source, tmp_path, second)[1] == {"added": 0, "edited": 0, "deleted": 0}
 
 
-def test_an_object_that_changes_between_list_and_read_is_tried_again(
-    bucket: Bucket, tmp_path: Path
-) -> None:
+def test_an_object_changed_between_list_and_read_is_retried(bucket: Bucket, tmp_path: Path) -> None:
     source = f"s3://{bucket.name}"
     bucket.put("a.md", f"# A\n\n{SENTENCE}")
     inventory = take_inventory([source], scratch=tmp_path)
     bucket.put("a.md", f"# Another\n\n{SENTENCE}")
     [row] = read_rows(build_inventory_frame(inventory), inventory).to_dicts()
     assert (row["problem"], row["text"]) == ("unreadable", "")
-    again, _ = imported(source, tmp_path, pl.DataFrame([row]))
-    assert again["title"].to_list() == ["Another"]
+    rows, _ = import_source(source, tmp_path, pl.DataFrame([row]))
+    assert rows["title"].to_list() == ["Another"]
 
 
 def test_an_export_in_a_bucket_is_read(bucket: Bucket, tmp_path: Path) -> None:
-    zipped = as_zip(LINKEDIN, tmp_path / "export.zip").read_bytes()
+    zipped = write_zip(LINKEDIN, tmp_path / "export.zip").read_bytes()
     bucket.put("exports/export.zip", zipped)
-    rows, _ = imported(f"s3://{bucket.name}/exports", tmp_path)
+    rows, _ = import_source(f"s3://{bucket.name}/exports", tmp_path)
     assert rows.height == KEPT["linkedin"]
-    one, _ = imported(f"s3://{bucket.name}/exports/export.zip", tmp_path)
-    assert one.equals(rows)
+    by_name, _ = import_source(f"s3://{bucket.name}/exports/export.zip", tmp_path)
+    assert by_name.equals(rows)
 
 
-def test_an_empty_prefix_and_a_missing_bucket_are_errors_and_no_deletion(
-    bucket: Bucket, tmp_path: Path
-) -> None:
+def test_an_empty_prefix_and_a_missing_bucket_are_errors(bucket: Bucket, tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="no post in a supported format"):
-        imported(f"s3://{bucket.name}/nothing", tmp_path)
+        import_source(f"s3://{bucket.name}/nothing", tmp_path)
     with pytest.raises(TwinError, match="NoSuchBucket"):
-        imported("s3://a-bucket-that-is-not-there", tmp_path)
+        import_source("s3://a-bucket-that-is-not-there", tmp_path)
 
 
 ITEM = (
@@ -93,15 +90,15 @@ ITEM = (
 
 @pytest.fixture
 def feed_address() -> Iterator[tuple[str, list[int]]]:
-    """A server of one feed, and the numbers of its posts, to be changed."""
+    """The address of a feed, and the numbers of its posts, which a test may change."""
     numbers = [1, 2]
 
-    def answered(_: Request) -> Response:
+    def answer(_: Request) -> Response:
         items = "".join(ITEM.format(n=n, text=SENTENCE) for n in numbers)
         body = '<?xml version="1.0"?><rss version="2.0"><channel><title>x</title>'
         return Response(f"{body}{items}</channel></rss>")
 
-    with http_server(answered) as url:
+    with http_server(answer) as url:
         yield f"{url}/feed.xml", numbers
 
 
@@ -109,9 +106,9 @@ def test_a_feed_at_its_address_adds_and_never_deletes(
     feed_address: tuple[str, list[int]], tmp_path: Path
 ) -> None:
     address, numbers = feed_address
-    first, said = imported(address, tmp_path)
-    assert said["added"] == 2
+    first, counts = import_source(address, tmp_path)
+    assert counts["added"] == 2
     assert set(first["source"]) == {"feed"}
     numbers[:] = [2, 3]
-    _, said = imported(address, tmp_path, first)
-    assert said == {"added": 1, "edited": 0, "deleted": 0}
+    _, counts = import_source(address, tmp_path, first)
+    assert counts == {"added": 1, "edited": 0, "deleted": 0}

@@ -1,4 +1,4 @@
-"""The sensor `new_posts`: one import a change, on a real instance with real runs of `raw_posts`."""
+"""The sensor `new_posts` on a real instance, with real runs of `raw_posts`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class World:
         return result
 
     def launch(self, request: dg.RunRequest) -> bool:
-        """Run what was asked for, as the daemon would; whether it succeeded."""
+        """Run the requested import as the daemon would, and return whether it succeeded."""
         done = self.job.execute_in_process(
             partition_key=request.partition_key,
             tags=dict(request.tags),
@@ -69,11 +69,11 @@ class World:
         )
         return done.success
 
-    def asked(self) -> dg.RunRequest:
+    def request_run(self) -> dg.RunRequest:
         [request] = self.tick().run_requests or []
         return request
 
-    def quiet(self) -> str:
+    def skip_reason(self) -> str:
         result = self.tick()
         assert not result.run_requests
         assert result.skip_reason is not None
@@ -93,107 +93,107 @@ def world(home: Settings) -> Iterator[World]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "posts"
-    made.mkdir()
+    folder = tmp_path / "posts"
+    folder.mkdir()
     for subject in ("clocks", "boats"):
-        (made / f"{subject}.md").write_text(POST.format(subject))
-    return made
+        (folder / f"{subject}.md").write_text(POST.format(subject))
+    return folder
 
 
 def test_each_change_is_imported_once(world: World, folder: Path, tables: Tables) -> None:
     world.author("ann", folder)
-    first = world.asked()
+    first = world.request_run()
     assert world.instance.get_dynamic_partitions("authors") == ["ann"]
     assert world.launch(first)
-    assert "imported" in world.quiet()
-    assert "nothing new" in world.quiet()
+    assert "imported" in world.skip_reason()
+    assert "nothing new" in world.skip_reason()
 
     (folder / "lamps.md").write_text(POST.format("lamps"))
-    second = world.asked()
+    second = world.request_run()
     assert second.tags["twin/arrived"] == f"{folder.resolve()}/lamps.md"
     assert "twin/deleted" not in second.tags
     assert world.launch(second)
-    assert "imported" in world.quiet()
+    assert "imported" in world.skip_reason()
 
     (folder / "lamps.md").unlink()
-    third = world.asked()
+    third = world.request_run()
     assert third.tags["twin/deleted"] == f"{folder.resolve()}/lamps.md"
     assert world.launch(third)
-    assert "imported" in world.quiet()
-    # The folder is as it was at the first import, and the key is another one all the same.
+    assert "imported" in world.skip_reason()
+    # The folder equals that of the first import, but the key differs.
     assert len({first.run_key, second.run_key, third.run_key}) == 3
     rows = tables.read("raw_posts", "ann", columns=["source_id", "deleted"]).rows()
     assert rows == [("boats.md", False), ("clocks.md", False), ("lamps.md", True)]
 
 
-def test_a_tick_that_died_asks_for_the_same_run_again(world: World, folder: Path) -> None:
+def test_an_interrupted_tick_requests_the_same_run(world: World, folder: Path) -> None:
     world.author("ann", folder)
     world.tick()
     before = world.cursor
     (folder / "lamps.md").write_text(POST.format("lamps"))
-    first = world.asked()
-    assert world.asked().run_key == first.run_key  # it was asked for and never started
+    first = world.request_run()
+    assert world.request_run().run_key == first.run_key  # It was requested and never started.
     assert world.launch(first)
-    world.cursor = before  # the daemon died between the launch and the cursor
-    assert "nothing has changed since the import" in world.quiet()
+    world.cursor = before  # The daemon died before it stored the cursor.
+    assert "nothing has changed since the import" in world.skip_reason()
 
 
-def test_what_twin_up_has_imported_is_not_imported_again(world: World, folder: Path) -> None:
+def test_posts_imported_by_twin_up_are_not_imported_again(world: World, folder: Path) -> None:
     world.author("ann", folder)
     world.instance.add_dynamic_partitions("authors", ["ann"])
     assert world.launch(dg.RunRequest(partition_key="ann"))
-    assert "nothing has changed since the import" in world.quiet()
+    assert "nothing has changed since the import" in world.skip_reason()
     (folder / "lamps.md").write_text(POST.format("lamps"))
-    assert world.asked().partition_key == "ann"
+    assert world.request_run().partition_key == "ann"
 
 
-def test_what_twin_import_has_imported_is_not_imported_again(world: World, folder: Path) -> None:
-    """A post that came, and one that went: neither shows in the newest file's time alone."""
+def test_posts_imported_by_twin_import_are_not_imported_again(world: World, folder: Path) -> None:
+    """The time of the newest file shows neither a new post nor a deleted one."""
     world.author("ann", folder)
-    assert world.launch(world.asked())
-    assert "imported" in world.quiet()
+    assert world.launch(world.request_run())
+    assert "imported" in world.skip_reason()
     (folder / "lamps.md").write_text(POST.format("lamps"))
     assert world.launch(dg.RunRequest(partition_key="ann"))
-    assert "nothing has changed since the import" in world.quiet()
+    assert "nothing has changed since the import" in world.skip_reason()
     (folder / "lamps.md").unlink()
     assert world.launch(dg.RunRequest(partition_key="ann"))
-    assert "nothing has changed since the import" in world.quiet()
-    assert "nothing new" in world.quiet()
-    (folder / "clocks.md").unlink()  # after the import, and no file is newer than that
-    assert world.asked().tags["twin/deleted"] == f"{folder.resolve()}/clocks.md"
+    assert "nothing has changed since the import" in world.skip_reason()
+    assert "nothing new" in world.skip_reason()
+    (folder / "clocks.md").unlink()  # No file is newer than the import.
+    assert world.request_run().tags["twin/deleted"] == f"{folder.resolve()}/clocks.md"
 
 
 def test_two_code_locations_of_one_home_start_one_import(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has a process and a cursor of its own; both have seen the change before a run was."""
+    """Each has its own process and cursor; both see the change before a run starts."""
     world.author("ann", folder)
-    first = world.asked()
-    other = World(world.home, world.instance)
-    other.cursor = json.dumps({"epoch": 1, "turn": "", "authors": {}})  # its keys are others
+    first = world.request_run()
+    second_world = World(world.home, world.instance)
+    second_world.cursor = json.dumps({"epoch": 1, "turn": "", "authors": {}})  # with other keys
     with monkeypatch.context() as process:
         process.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
-        assert "another code location has just asked for import_posts" in other.quiet()
+        assert "another code location has just asked for import_posts" in second_world.skip_reason()
     assert world.launch(first)
-    assert "imported" in world.quiet()
+    assert "imported" in world.skip_reason()
     with monkeypatch.context() as process:
         process.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
         process.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
-        assert "nothing has changed since the import" in other.quiet()
+        assert "nothing has changed since the import" in second_world.skip_reason()
         (folder / "lamps.md").write_text(POST.format("lamps"))
-        assert other.launch(other.asked())  # whoever comes first
-    assert "nothing has changed since the import" in world.quiet()
+        assert second_world.launch(second_world.request_run())  # Either may request it.
+    assert "nothing has changed since the import" in world.skip_reason()
 
 
-def test_a_running_import_is_waited_for(world: World, folder: Path) -> None:
+def test_a_running_import_delays_the_next_one(world: World, folder: Path) -> None:
     world.author("ann", folder)
     world.instance.add_dynamic_partitions("authors", ["ann"])
     running = world.instance.create_run_for_job(
         world.job, tags={"dagster/partition": "ann"}, status=dg.DagsterRunStatus.STARTED
     )
-    assert "an import is running" in world.quiet()
+    assert "an import is running" in world.skip_reason()
     world.instance.report_run_canceled(running)
-    assert world.asked().partition_key == "ann"
+    assert world.request_run().partition_key == "ann"
 
 
 def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> None:
@@ -204,14 +204,14 @@ def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> Non
     (folder / "boats.md").unlink()
     (folder / "notes.pages").write_bytes(b"PK")
     for _ in range(3):
-        request = world.asked()
+        request = world.request_run()
         keys.add(request.run_key)
         assert not world.launch(request)
     assert len(keys) == 3
-    assert "failed 3 times" in world.quiet()
-    assert "nothing new" in world.quiet()
+    assert "failed 3 times" in world.skip_reason()
+    assert "nothing new" in world.skip_reason()
     (folder / "clocks.md").write_text(POST.format("clocks"))
-    assert world.launch(world.asked())
+    assert world.launch(world.request_run())
 
 
 def test_a_run_whose_worker_died_is_started_again_by_dagster_alone(
@@ -221,38 +221,36 @@ def test_a_run_whose_worker_died_is_started_again_by_dagster_alone(
     retries = {"run_retries": {"enabled": True, "max_retries": 1}}  # as in our dagster.yaml
     with dg.instance_for_test(overrides=retries) as instance:
         world.instance = instance
-        request = world.asked()
+        request = world.request_run()
         tags = {**request.tags, "dagster/partition": "ann"}
         started = dg.DagsterRunStatus.STARTED
         dead = instance.create_run_for_job(world.job, tags=tags, status=started)
         instance.report_run_failed(dead)
-        assert "Dagster restarts it" in world.quiet()  # its daemon has not come to it yet
-        again = instance.create_run_for_job(world.job, tags=tags, status=started)
-        instance.add_run_tags(dead.run_id, {"dagster/auto_retry_run_id": again.run_id})
-        assert "an import is running" in world.quiet()
-        instance.report_run_canceled(again)
-        assert "ended" in world.quiet()
+        assert "Dagster restarts it" in world.skip_reason()  # The daemon has not restarted it yet.
+        restarted = instance.create_run_for_job(world.job, tags=tags, status=started)
+        instance.add_run_tags(dead.run_id, {"dagster/auto_retry_run_id": restarted.run_id})
+        assert "an import is running" in world.skip_reason()
+        instance.report_run_canceled(restarted)
+        assert "ended" in world.skip_reason()
 
 
-def test_a_folder_that_is_not_there_decides_nothing(
-    world: World, folder: Path, tables: Tables
-) -> None:
+def test_a_missing_folder_changes_nothing(world: World, folder: Path, tables: Tables) -> None:
     world.author("ann", folder)
-    world.launch(world.asked())
-    world.quiet()
-    known = json.loads(world.cursor or "")["authors"]
+    world.launch(world.request_run())
+    world.skip_reason()
+    authors = json.loads(world.cursor or "")["authors"]
     folder.rename(folder.with_name("unmounted"))
-    assert "nothing at this path" in world.quiet()
+    assert "nothing at this path" in world.skip_reason()
     folder.mkdir()
-    assert "no file" in world.quiet()  # the empty mount point
-    assert json.loads(world.cursor or "")["authors"] == known
+    assert "no file" in world.skip_reason()  # the empty mount point
+    assert json.loads(world.cursor or "")["authors"] == authors
     folder.rmdir()
     folder.with_name("unmounted").rename(folder)
-    assert "nothing new" in world.quiet()
+    assert "nothing new" in world.skip_reason()
     assert not tables.read("raw_posts", "ann")["deleted"].any()
 
 
-def test_one_authors_mistake_keeps_nobody_else_waiting(world: World, folder: Path) -> None:
+def test_one_authors_error_delays_no_other_author(world: World, folder: Path) -> None:
     world.author("ann", folder)
     world.author("abe", "https://abe.example/feed.xml")
     world.author("bob", folder.parent / "nowhere")
@@ -261,47 +259,47 @@ def test_one_authors_mistake_keeps_nobody_else_waiting(world: World, folder: Pat
     result = world.tick()
     assert [request.partition_key for request in result.run_requests or ()] == ["ann"]
     world.launch((result.run_requests or ())[0])
-    said = world.quiet()
-    assert "bob: Tried to list" in said
-    assert "cleo: Tried to read the settings" in said
-    assert "dora" not in said
-    assert "abe" not in said
+    message = world.skip_reason()
+    assert "bob: Tried to list" in message
+    assert "cleo: Tried to read the settings" in message
+    assert "dora" not in message
+    assert "abe" not in message
 
 
-def test_nothing_is_imported_before_the_embedder_is_there(world: World, folder: Path) -> None:
-    assert world.quiet() == "no author with a folder or an S3 prefix"
+def test_imports_wait_for_the_embedder(world: World, folder: Path) -> None:
+    assert world.skip_reason() == "no author with a folder or an S3 prefix"
     world.author("ann", folder)
     current = embedder_folder(world.home) / "current.json"
     current.rename(current.with_suffix(".away"))
-    assert world.quiet().startswith("waits: no ")
+    assert world.skip_reason().startswith("waits: no ")
     current.with_suffix(".away").rename(current)
-    assert world.asked().partition_key == "ann"
+    assert world.request_run().partition_key == "ann"
 
 
-def test_a_tick_that_runs_out_of_time_goes_on_where_it_stopped(
+def test_an_overlong_tick_is_resumed(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for slug in ("ann", "bob", "cleo"):
         world.author(slug, folder)
     assert sensor_module.MAX_LISTING_S < 60, "Dagster ends a tick after a minute"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", -1.0)
-    assert world.quiet() == "ann and the authors after it are examined in the next tick"
+    assert world.skip_reason() == "ann and the authors after it are examined in the next tick"
     assert json.loads(world.cursor or "")["turn"] == "ann"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", 30.0)
     world.cursor = json.dumps(json.loads(world.cursor or "") | {"turn": "bob"})
-    asked = [request.partition_key for request in world.tick().run_requests or ()]
-    assert asked == ["bob", "cleo", "ann"]
+    partitions = [request.partition_key for request in world.tick().run_requests or ()]
+    assert partitions == ["bob", "cleo", "ann"]
 
 
-def test_a_lost_cursor_starts_no_key_twice(world: World, folder: Path) -> None:
+def test_a_lost_cursor_repeats_no_run_key(world: World, folder: Path) -> None:
     world.author("ann", folder)
-    first = world.asked()
+    first = world.request_run()
     world.launch(first)
     world.cursor = None
     os.utime(folder / "clocks.md", (time.time() + 5, time.time() + 5))
-    time.sleep(1.1)  # the memory's number is its second
-    again = world.asked()
-    assert again.run_key != first.run_key
+    time.sleep(1.1)  # The number of a new cursor is its second.
+    request = world.request_run()
+    assert request.run_key != first.run_key
 
 
 def test_an_s3_prefix_is_watched_with_its_keys(
@@ -311,32 +309,32 @@ def test_an_s3_prefix_is_watched_with_its_keys(
     bucket.put("posts/clocks.md", POST.format("clocks"))
     bucket.put("posts/boats.md", POST.format("boats"))
     world.author("ann", source)
-    assert world.launch(world.asked())
-    assert "imported" in world.quiet()
-    assert "nothing new" in world.quiet()
+    assert world.launch(world.request_run())
+    assert "imported" in world.skip_reason()
+    assert "nothing new" in world.skip_reason()
 
     bucket.put("posts/lamps.md", POST.format("lamps"))
-    request = world.asked()
+    request = world.request_run()
     assert f"{source}/lamps.md" in request.tags["twin/arrived"].splitlines()
     assert world.launch(request)
-    world.quiet()
+    world.skip_reason()
 
     bucket.delete("posts/boats.md")
-    request = world.asked()
+    request = world.request_run()
     assert request.tags["twin/deleted"] == f"{source}/boats.md"
     assert world.launch(request)
     rows = tables.read("raw_posts", "ann", columns=["source_id", "deleted"]).rows()
     assert rows == [("boats.md", True), ("clocks.md", False), ("lamps.md", False)]
 
 
-def test_an_unreachable_bucket_decides_nothing(
+def test_an_unreachable_bucket_changes_nothing(
     world: World, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put("posts/clocks.md", POST.format("clocks"))
     world.author("ann", f"s3://{bucket.name}/posts")
-    assert world.launch(world.asked())
-    world.quiet()
-    known = json.loads(world.cursor or "")["authors"]
+    assert world.launch(world.request_run())
+    world.skip_reason()
+    authors = json.loads(world.cursor or "")["authors"]
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
-    assert "check AWS_ENDPOINT" in world.quiet()
-    assert json.loads(world.cursor or "")["authors"] == known
+    assert "check AWS_ENDPOINT" in world.skip_reason()
+    assert json.loads(world.cursor or "")["authors"] == authors

@@ -28,13 +28,13 @@ def test_addresses() -> None:
         split_address("s3://")
 
 
-def test_objects_of_a_prefix_are_those_in_its_folder(bucket: Bucket) -> None:
+def test_objects_of_a_prefix_are_in_its_folder(bucket: Bucket) -> None:
     for key in ("posts/a.md", "posts/deep/b.md", "posts/", "posts-of-another/c.md", "posts.md"):
         bucket.put(key, "text" if not key.endswith("/") else "")
     listed = list_objects(f"s3://{bucket.name}/posts")
-    assert [one.name for one in listed] == ["a.md", "deep/b.md"]
+    assert [entry.name for entry in listed] == ["a.md", "deep/b.md"]
     assert listed[0].size == 4
-    assert [one.name for one in list_objects(f"s3://{bucket.name}/posts/a.md")] == ["a.md"]
+    assert [entry.name for entry in list_objects(f"s3://{bucket.name}/posts/a.md")] == ["a.md"]
     assert len(list_objects(f"s3://{bucket.name}")) == 4
 
 
@@ -57,50 +57,54 @@ def test_an_object_is_read_as_it_was_listed(bucket: Bucket) -> None:
         read_object(source, listed)
 
 
-def test_a_client_serves_many_reads_and_another_environment_has_its_own(
+def test_a_client_is_shared_within_an_environment(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Any] = []
+    clients: list[Any] = []
 
-    class Counted(boto3.session.Session):
+    class CountingSession(boto3.session.Session):
         def client(self, *arguments: Any, **options: Any) -> Any:
-            made.append(super().client(*arguments, **options))
-            return made[-1]
+            clients.append(super().client(*arguments, **options))
+            return clients[-1]
 
-    monkeypatch.setattr(boto3.session, "Session", Counted)
+    monkeypatch.setattr(boto3.session, "Session", CountingSession)
     monkeypatch.setattr(object_store, "CLIENT_LIFETIME_S", 1e9)
     source = f"s3://{bucket.name}"
     for name in ("a.md", "b.md", "c.md"):
         bucket.put(name, name)
-    assert [read_object(source, one) for one in list_objects(source)] == [b"a.md", b"b.md", b"c.md"]
-    assert len(made) == 1
+    assert [read_object(source, entry) for entry in list_objects(source)] == [
+        b"a.md",
+        b"b.md",
+        b"c.md",
+    ]
+    assert len(clients) == 1
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
     list_objects(source)
-    assert len(made) == 2
-    monkeypatch.setattr(object_store, "CLIENT_LIFETIME_S", 1e-9)  # its time is over
+    assert len(clients) == 2
+    monkeypatch.setattr(object_store, "CLIENT_LIFETIME_S", 1e-9)
     list_objects(source)
-    assert len(made) == 3
+    assert len(clients) == 3
 
 
 def test_fingerprints_follow_the_objects(bucket: Bucket) -> None:
     source = f"s3://{bucket.name}/posts"
     bucket.put("posts/a.md", "one")
     bucket.put("posts/b.png", "one")
-    before = fingerprint([list_source(source)])
+    first = fingerprint([list_source(source)])
     bucket.put("posts/b.png", "two")
-    assert fingerprint([list_source(source)]) == before
+    assert fingerprint([list_source(source)]) == first
     bucket.put("posts/a.md", "two")
     edited = fingerprint([list_source(source)])
-    assert edited != before
+    assert edited != first
     bucket.put("posts/c.md", "three")
     listing = list_source(source)
     assert listing.missing([f"s3://{bucket.name}/posts/gone.md", "s3://other/posts/x.md"]) == (
         f"s3://{bucket.name}/posts/gone.md",
     )
-    assert len({before, edited, fingerprint([listing])}) == 3
+    assert len({first, edited, fingerprint([listing])}) == 3
 
 
-def test_an_empty_prefix_and_an_unreachable_one_are_told_apart(
+def test_empty_and_unreachable_prefixes_give_different_errors(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SourceNotFoundError):

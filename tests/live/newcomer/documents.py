@@ -52,10 +52,6 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "git diff tests/unit/gateway/recorded_routes.json": Elsewhere(
         "tests/unit/gateway/test_routing_rules.py"
     ),
-    "python -m tests.unit.corpus.importers.recorded_verdicts && "
-    "git diff tests/unit/corpus/importers/recorded_verdicts.json": Elsewhere(
-        "tests/unit/corpus/importers/test_recognition.py"
-    ),
     "twin serve models &": Elsewhere("tests/live/hosts/test_two_hosts.py"),
     "twin serve gateway": Elsewhere("tests/live/hosts/test_two_hosts.py"),
     'export POSTGRES_PASSWORD=… POSTS=/path/to/posts AUTHOR="First Last"': Elsewhere(

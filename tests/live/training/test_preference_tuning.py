@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import with_base
-from tests.graph.instructions.told_traces import edit, told
+from tests.graph.instructions.recorded_traces import edit, write_traces
 from tests.live.training.conftest import (
     LONG_ENOUGH,
     Imported,
@@ -249,7 +249,7 @@ def test_a_model_is_tuned_on_the_authors_edits_and_on_nothing_new_no_more(
 
     write_posts(tables, count=50)
     edits = [edit(f"I count to {number}, and no further.") for number in range(12)]
-    told(tables, edits, author="ann")
+    write_traces(tables, edits, author="ann")
     second = materialize(instance)
     assert second["preference_dataset"]["sources"] == {"edit": 12}
     tuned = second["preference_tuned_checkpoint"]

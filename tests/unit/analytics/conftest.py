@@ -1,4 +1,4 @@
-"""A small SQL project on disk, of which a test changes one file."""
+"""A small SQL project on disk, with files that a test may replace."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ WriteProject = Callable[..., Path]
 
 @pytest.fixture
 def write_project(tmp_path: Path) -> WriteProject:
-    """Writes the small project with some files changed, `{"models/summed.sql": "…"}`."""
+    """Write the small project with some files replaced, as in `{"models/summed.sql": "…"}`."""
 
-    def write(changed: dict[str, str] | None = None) -> Path:
+    def write(replaced: dict[str, str] | None = None) -> Path:
         folder = tmp_path / "sql"
-        for name, text in (FILES | (changed or {})).items():
+        for name, text in (FILES | (replaced or {})).items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
@@ -75,9 +75,9 @@ def write_project(tmp_path: Path) -> WriteProject:
 
 @pytest.fixture
 def renderer_of(write_project: WriteProject) -> Callable[..., Renderer]:
-    """A renderer of the small project with some files changed."""
+    """Build a renderer of the small project with some files replaced."""
 
-    def make(changed: dict[str, str] | None = None) -> Renderer:
-        return Renderer(read_project(write_project(changed)), built_in={FILE: SQL})
+    def build(replaced: dict[str, str] | None = None) -> Renderer:
+        return Renderer(read_project(write_project(replaced)), built_in={FILE: SQL})
 
-    return make
+    return build

@@ -1,4 +1,4 @@
-"""Each data test of schema.yml passes on good rows and fails on rows that are made to break it."""
+"""Each data test of schema.yml passes on good rows and fails on violating rows."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ GOOD: dict[str, Row] = {
     },
 }
 
-# (model, test) → rows added to the good one, as changes of it
+# (model, test) → changes of the good row that violate the test
 BAD: dict[tuple[str, str], list[Row]] = {
     ("requests", "unique_trace_id"): [{"author": "bob"}],
     ("requests", "not_null_trace_id"): [{"trace_id": None}],
@@ -158,7 +158,7 @@ def renderer(project: Project) -> Renderer:
     return Renderer(project, built_in={FILE: SQL})
 
 
-def wrong_rows(renderer: Renderer, model: Model, name: str, rows: list[Row]) -> int:
+def count_wrong_rows(renderer: Renderer, model: Model, name: str, rows: list[Row]) -> int:
     test = next(item for item in model.tests if item.name == name)
     with DuckDBSession() as session:
         frame = pl.DataFrame(rows, infer_schema_length=None)
@@ -166,20 +166,20 @@ def wrong_rows(renderer: Renderer, model: Model, name: str, rows: list[Row]) -> 
         return session.query_rows(render_test(renderer, model, test)).height
 
 
-def test_each_data_test_has_rows_that_break_it(project: Project) -> None:
+def test_every_data_test_has_breaking_rows(project: Project) -> None:
     declared = {(model.name, test.name) for model in project.models for test in model.tests}
     assert set(BAD) == declared
     assert set(GOOD) == {model.name for model in project.models}
 
 
 @pytest.mark.parametrize(("model", "test"), sorted(BAD))
-def test_a_data_test_fails_on_bad_rows_alone(
+def test_data_tests_fail_only_on_bad_rows(
     project: Project, renderer: Renderer, model: str, test: str
 ) -> None:
-    good, found = GOOD[model], project.model(model)
-    assert wrong_rows(renderer, found, test, [good]) == 0
+    good, model_declaration = GOOD[model], project.model(model)
+    assert count_wrong_rows(renderer, model_declaration, test, [good]) == 0
     bad = [good | change for change in BAD[model, test]]
-    assert wrong_rows(renderer, found, test, [good, *bad]) == 1
+    assert count_wrong_rows(renderer, model_declaration, test, [good, *bad]) == 1
 
 
 @pytest.mark.parametrize(
@@ -195,32 +195,32 @@ def test_each_route_of_the_gateway_is_known(
     project: Project, renderer: Renderer, route: str
 ) -> None:
     rows = [GOOD["requests"] | {"route": route}]
-    assert wrong_rows(renderer, project.model("requests"), "route_is_known", rows) == 0
+    assert count_wrong_rows(renderer, project.model("requests"), "route_is_known", rows) == 0
 
 
 @pytest.fixture
-def small(renderer_of: Callable[..., Renderer]) -> Callable[[str], int]:
-    """Runs the one test that `summed` gets, over `cast_votes` and `summed` with two rows each."""
+def run_test(renderer_of: Callable[..., Renderer]) -> Callable[[str], int]:
+    """Run a data test of `summed`, on two rows each of `cast_votes` and `summed`."""
 
     def run(test: str) -> int:
         schema = FILES["models/schema.yml"] + f"    data_tests: [{test}]\n"
         generic = "tests/generic/expression_is_true.sql"
         text = (PROJECT_FOLDER / generic).read_text(encoding="utf-8")
-        made = renderer_of({"models/schema.yml": schema, generic: text})
-        model = made.project.model("summed")
+        renderer = renderer_of({"models/schema.yml": schema, generic: text})
+        model = renderer.project.model("summed")
         with DuckDBSession() as session:
             for name, column in (("summed", "total"), ("cast_votes", "value")):
                 ids = ["a", "b"] if name == "cast_votes" else ["b", "c"]
-                columns = made.project.model(name).columns
+                columns = renderer.project.model(name).columns
                 frame = pl.DataFrame({"id": ids, column: [1.0, -1.0]})
                 session.register(("", name), frame, columns)
-            return session.query_rows(render_test(made, model, model.tests[0])).height
+            return session.query_rows(render_test(renderer, model, model.tests[0])).height
 
     return run
 
 
 @pytest.mark.parametrize(
-    ("test", "wrong"),
+    ("test", "wrong_count"),
     [
         ("relationships: {arguments: {to: ref('cast_votes'), field: id, column_name: id}}", 1),
         ("expression_is_true: {arguments: {expression: total > 0}}", 1),
@@ -228,12 +228,14 @@ def small(renderer_of: Callable[..., Renderer]) -> Callable[[str], int]:
         ("accepted_values: {arguments: {column_name: total, values: [1, 2], quote: false}}", 1),
     ],
 )
-def test_arguments_reach_the_sql(small: Callable[[str], int], test: str, wrong: int) -> None:
-    assert small(test) == wrong
+def test_arguments_reach_the_sql(
+    run_test: Callable[[str], int], test: str, wrong_count: int
+) -> None:
+    assert run_test(test) == wrong_count
 
 
 @pytest.mark.parametrize(
-    ("test", "said"),
+    ("test", "message"),
     [
         ("nope", "accepted_values, expression_is_true, not_null, relationships, unique"),
         ("unique: {arguments: {columns: [id]}}", "columns"),
@@ -250,7 +252,9 @@ def test_arguments_reach_the_sql(small: Callable[[str], int], test: str, wrong: 
         ("accepted_values: {arguments: {column_name: nope, values: [1]}}", '"nope" not found'),
     ],
 )
-def test_a_test_that_cannot_run_says_why(small: Callable[[str], int], test: str, said: str) -> None:
+def test_a_data_test_that_cannot_run_is_reported(
+    run_test: Callable[[str], int], test: str, message: str
+) -> None:
     with pytest.raises(SqlProjectError) as caught:
-        small(test)
-    assert said in str(caught.value)
+        run_test(test)
+    assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""DuckDB in memory: types as declared, errors with the line of the SQL, nothing outside reached."""
+"""DuckDB in memory: declared types, errors with the SQL line, and no access to files."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.mart import add_row_key
 from twin_assets.analytics.rendering import RenderedSql
 
-VOTES = pl.DataFrame({"id": ["a Python variable is no table"]})
+VOTES = pl.DataFrame({"id": ["a Python variable is not a table"]})
 COLUMNS = (Column(name="id", data_type="text"), Column(name="value", data_type="double"))
 
 
-def reads(sql: str) -> RenderedSql:
+def build_query(sql: str) -> RenderedSql:
     return RenderedSql("models/m.sql", sql)
 
 
 @pytest.fixture
 def session() -> Iterator[DuckDBSession]:
-    with DuckDBSession() as opened:
-        opened.register(("", "a"), pl.DataFrame({"id": ["x", "y"], "value": [1.0, 2.0]}), COLUMNS)
-        yield opened
+    with DuckDBSession() as session:
+        session.register(("", "a"), pl.DataFrame({"id": ["x", "y"], "value": [1.0, 2.0]}), COLUMNS)
+        yield session
 
 
 def test_only_the_columns_that_a_query_uses_are_read(session: DuckDBSession) -> None:
-    read: list[list[str] | None] = []
+    read_columns: list[list[str] | None] = []
     frame = pl.DataFrame({"id": ["x"], "value": [1.0], "text": ["SECRET"]})
 
     def source(
         columns: list[str] | None, predicate: pl.Expr | None, _rows: int | None, _size: int | None
     ) -> Iterator[pl.DataFrame]:
-        read.append(columns)
-        found = frame.select(columns or frame.columns)
-        yield found if predicate is None else found.filter(predicate)
+        read_columns.append(columns)
+        selected = frame.select(columns or frame.columns)
+        yield selected if predicate is None else selected.filter(predicate)
 
     lazy = register_io_source(source, schema=frame.schema)
     session.register(("raw", "votes"), lazy, COLUMNS)
-    rows = session.query_rows(reads('select value from "raw"."votes"'))
+    rows = session.query_rows(build_query('select value from "raw"."votes"'))
     assert rows.to_dicts() == [{"value": 1.0}]
-    assert read == [["value"]]
+    assert read_columns == [["value"]]
 
 
-def test_a_table_that_nobody_made_has_its_columns_and_no_rows(session: DuckDBSession) -> None:
+def test_a_missing_table_is_empty_with_its_columns(session: DuckDBSession) -> None:
     session.register_empty(("raw", "votes"), COLUMNS)
-    rows = session.query_rows(reads('select * from "raw"."votes"'))
+    rows = session.query_rows(build_query('select * from "raw"."votes"'))
     assert (rows.height, rows.schema) == (0, {"id": pl.String, "value": pl.Float64})
 
 
 @pytest.mark.parametrize(
-    ("sql", "line", "said"),
+    ("sql", "line", "message"),
     [
         ('select\n nope\nfrom "a"', " nope", '"nope" not found'),
         ('select id from "a"\nunion all\nselect nope.id from "a"', "select nope.id", "nope"),
@@ -62,12 +62,12 @@ def test_a_table_that_nobody_made_has_its_columns_and_no_rows(session: DuckDBSes
     ],
 )
 def test_an_error_of_the_database_shows_the_line(
-    session: DuckDBSession, sql: str, line: str, said: str
+    session: DuckDBSession, sql: str, line: str, message: str
 ) -> None:
     with pytest.raises(SqlProjectError) as caught:
-        session.query_rows(reads(sql))
+        session.query_rows(build_query(sql))
     assert line in caught.value.found
-    assert said in caught.value.found
+    assert message in caught.value.found
     assert caught.value.tried == "run models/m.sql"
 
 
@@ -75,13 +75,13 @@ def test_an_error_of_the_database_shows_the_line(
     "sql",
     ["select * from read_csv('/etc/passwd')", "select * from 'x.parquet'", "select * from VOTES"],
 )
-def test_no_file_and_no_python_variable_is_reached(session: DuckDBSession, sql: str) -> None:
+def test_files_and_python_variables_are_inaccessible(session: DuckDBSession, sql: str) -> None:
     with pytest.raises(SqlProjectError, match=r"disabled by configuration|does not exist"):
-        session.query_rows(reads(sql))
+        session.query_rows(build_query(sql))
 
 
 @pytest.mark.parametrize(
-    ("sql", "said"),
+    ("sql", "message"),
     [
         ('select id, 1 as value from "a"', "returns value INTEGER; the contract has value DOUBLE"),
         ('select value, id from "a"', "the contract has another order"),
@@ -89,45 +89,45 @@ def test_no_file_and_no_python_variable_is_reached(session: DuckDBSession, sql: 
         ('select id, value, 1 as more from "a"', "returns more INTEGER; the contract has another"),
     ],
 )
-def test_another_shape_than_declared_is_refused(
-    session: DuckDBSession, sql: str, said: str
+def test_undeclared_columns_and_types_are_refused(
+    session: DuckDBSession, sql: str, message: str
 ) -> None:
-    made = reads(sql)
-    session.query_rows(made)
+    model = build_query(sql)
+    session.query_rows(model)
     with pytest.raises(SqlProjectError) as caught:
-        session.check_types(made, COLUMNS)
-    assert said in caught.value.found
+        session.check_types(model, COLUMNS)
+    assert message in caught.value.found
     assert "models/m.sql" in caught.value.tried
 
 
 @pytest.mark.parametrize(
-    ("column", "said"),
+    ("column", "message"),
     [
         (Column(name="nope", data_type="double"), "nope"),
         (Column(name="id", data_type="nonsense"), "nonsense"),
     ],
 )
-def test_a_source_that_is_not_as_declared_is_refused(
-    session: DuckDBSession, column: Column, said: str
+def test_a_source_that_differs_from_its_declaration_is_refused(
+    session: DuckDBSession, column: Column, message: str
 ) -> None:
-    with pytest.raises(SqlProjectError, match=rf"read raw\.votes.*{said}"):
+    with pytest.raises(SqlProjectError, match=rf"read raw\.votes.*{message}"):
         session.register(("raw", "votes"), pl.DataFrame({"id": ["x"]}), [column])
 
 
-def test_sums_are_the_same_bit_for_bit_in_every_run() -> None:
+def test_sums_are_equal_in_every_run() -> None:
     frame = pl.DataFrame({"id": ["x"] * 200_000, "value": [1 / (n + 1) for n in range(200_000)]})
-    found = set()
+    sums = set()
     for _ in range(3):
         with DuckDBSession() as session:
             session.register(("", "a"), frame, COLUMNS)
-            found.add(session.query_rows(reads('select sum(value) as s from "a"'))["s"][0])
-    assert len(found) == 1
+            sums.add(session.query_rows(build_query('select sum(value) as s from "a"'))["s"][0])
+    assert len(sums) == 1
 
 
-def test_rows_that_share_their_key_are_numbered_whatever_their_order() -> None:
+def test_duplicate_keys_are_numbered_regardless_of_order() -> None:
     rows = pl.DataFrame({"id": ["x", "y", "x", None], "value": [2.0, 1.0, 1.0, 0.0]})
-    made = add_row_key(rows, ["id"])
-    assert sorted(made["row_key"].to_list()) == ["x", "x#2", "y", "∅"]
-    again = add_row_key(rows.reverse(), ["id"])
-    assert made.sort("row_key").equals(again.sort("row_key"))
+    keyed = add_row_key(rows, ["id"])
+    assert sorted(keyed["row_key"].to_list()) == ["x", "x#2", "y", "∅"]
+    reversed_keyed = add_row_key(rows.reverse(), ["id"])
+    assert keyed.sort("row_key").equals(reversed_keyed.sort("row_key"))
     assert add_row_key(rows.head(2), ["id", "value"])["row_key"].to_list() == ["x/2.0", "y/1.0"]

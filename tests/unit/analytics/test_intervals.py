@@ -1,4 +1,4 @@
-"""The intervals of `macros/intervals.sql`: textbook values, and how often they hold the mean."""
+"""The intervals of `macros/intervals.sql`: textbook values and coverage of the mean."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ from twin_assets.analytics.rendering import Renderer
 SAMPLES = 4000
 
 
-def bounds(values: np.ndarray) -> pl.DataFrame:
+def query_intervals(values: np.ndarray) -> pl.DataFrame:
     """Low and high of each row of `values` (samples × n), by the mart's own query."""
     project = read_project()
     model = project.model("quality_by_day")
     rendered = Renderer(project, built_in={FILE: SQL}).model(model)
     samples, n = values.shape
     frame = pl.DataFrame(
-        {
-            "version": np.repeat(np.arange(samples), n).astype(str),
-            "judged": values.ravel(),
-        }
+        {"version": np.repeat(np.arange(samples), n).astype(str), "judged": values.ravel()}
     ).with_columns(
         author=pl.lit("ada"),
         day=pl.date(2026, 3, 1),
@@ -35,43 +32,45 @@ def bounds(values: np.ndarray) -> pl.DataFrame:
         votes=pl.lit(0),
         judgements=pl.lit(1),
     )
-    used = [column for column in project.model("requests").columns if column.name in frame.columns]
+    columns = [
+        column for column in project.model("requests").columns if column.name in frame.columns
+    ]
     with DuckDBSession() as session:
-        session.register(("", "requests"), frame, used)
+        session.register(("", "requests"), frame, columns)
         return session.query_rows(rendered)
 
 
-def test_the_bounds_are_the_textbook_s() -> None:
+def test_the_bounds_equal_textbook_values() -> None:
     # statsmodels 0.14, proportion_confint(k, n, method="wilson")
     for hits, n, low, high in ((8, 10, 0.4901625, 0.9433178), (0, 5, 0.0, 0.4344825)):
-        [row] = bounds(np.array([[1.0] * hits + [0.0] * (n - hits)])).to_dicts()
+        [row] = query_intervals(np.array([[1.0] * hits + [0.0] * (n - hits)])).to_dicts()
         assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-6)
         assert (row["n"], row["n_effective"], row["method"]) == (n, n, "wilson")
 
 
 def test_a_small_variance_narrows_the_interval_from_thirty_values_on() -> None:
     rng = np.random.default_rng(7)
-    few = bounds(rng.beta(6, 4, (1, 29))).to_dicts()[0]
-    many = bounds(rng.beta(6, 4, (1, 30))).to_dicts()[0]
-    assert few["n_effective"] == 29
-    assert few["high"] - few["low"] > 0.3
-    assert 150 < many["n_effective"] < 30 * 30
-    assert many["high"] - many["low"] < 0.15
-    [same] = bounds(np.full((1, 40), 0.5)).to_dicts()
+    below = query_intervals(rng.beta(6, 4, (1, 29))).to_dicts()[0]
+    at_threshold = query_intervals(rng.beta(6, 4, (1, 30))).to_dicts()[0]
+    assert below["n_effective"] == 29
+    assert below["high"] - below["low"] > 0.3
+    assert 150 < at_threshold["n_effective"] < 30 * 30
+    assert at_threshold["high"] - at_threshold["low"] < 0.15
+    [same] = query_intervals(np.full((1, 40), 0.5)).to_dicts()
     assert same["n_effective"] == pytest.approx(1600)
 
 
 @pytest.mark.parametrize("n", [5, 30, 200])
 @pytest.mark.parametrize("shape", ["thumbs", "beta", "mixed"])
-def test_the_interval_holds_the_mean_about_as_often_as_it_says(n: int, shape: str) -> None:
+def test_the_interval_covers_the_mean_at_its_nominal_rate(n: int, shape: str) -> None:
     rng = np.random.default_rng([n, len(shape)])
     if shape == "thumbs":
         truth, values = 0.8, (rng.random((SAMPLES, n)) < 0.8).astype(float)
     elif shape == "beta":
         truth, values = 0.75, rng.beta(9, 3, (SAMPLES, n))
-    else:  # readers who vote a few times a day: 0, 1 and thirds
+    else:  # readers with up to three votes a day
         truth, values = 0.8, rng.binomial(3, 0.8, (SAMPLES, n)) / 3
-    found = bounds(values)
-    holds = ((found["low"] <= truth) & (truth <= found["high"])).mean()
-    assert holds is not None
-    assert holds >= 0.93, holds
+    intervals = query_intervals(values)
+    coverage = ((intervals["low"] <= truth) & (truth <= intervals["high"])).mean()
+    assert coverage is not None
+    assert coverage >= 0.93, coverage

@@ -1,4 +1,4 @@
-"""Reading a SQL project: what the graph is made of, and errors that name the file."""
+"""Reading a SQL project: its models, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VOTES = "models/cast_votes.sql"
 SUMMED = "models/summed.sql"
 
 
-def test_a_project_is_models_in_order_with_what_they_read(write_project: WriteProject) -> None:
+def test_models_are_sorted_and_list_their_inputs(write_project: WriteProject) -> None:
     project = read_project(write_project())
     first, second = project.models
     assert (first.name, first.sources, first.refs) == ("cast_votes", (("raw", "votes"),), ())
@@ -29,22 +29,20 @@ def test_a_project_is_models_in_order_with_what_they_read(write_project: WritePr
     assert project.macro_files == ("macros/sums.sql",)
 
 
-def test_the_code_of_a_model_changes_with_its_text_its_macros_and_variables(
-    write_project: WriteProject,
-) -> None:
-    def codes(changed: dict[str, str]) -> tuple[str, ...]:
-        return tuple(model.code for model in read_project(write_project(changed)).models)
+def test_the_code_version_depends_on_text_macros_and_variables(write_project: WriteProject) -> None:
+    def read_codes(files: dict[str, str]) -> tuple[str, ...]:
+        return tuple(model.code for model in read_project(write_project(files)).models)
 
-    before = codes({})
-    assert codes({}) == before
-    own = codes({SUMMED: FILES[SUMMED] + "-- a comment\n"})
-    assert (own[0] == before[0], own[1] == before[1]) == (True, False)
-    for changed in ({"macros/sums.sql": "\n"}, {"dbt_project.yml": "vars: {least: 3}\n"}):
-        assert not set(codes(changed)) & set(before)
+    original = read_codes({})
+    assert read_codes({}) == original
+    edited = read_codes({SUMMED: FILES[SUMMED] + "-- a comment\n"})
+    assert (edited[0] == original[0], edited[1] == original[1]) == (True, False)
+    for files in ({"macros/sums.sql": "\n"}, {"dbt_project.yml": "vars: {least: 3}\n"}):
+        assert not set(read_codes(files)) & set(original)
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "message"),
     [
         (SUMMED, "'cast_votes'", "'nope'", "summed.sql reads: no nope among cast_votes, summed"),
         (VOTES, "'votes'", "'nope'", "cast_votes.sql reads: no raw.nope among"),
@@ -64,40 +62,40 @@ def test_the_code_of_a_model_changes_with_its_text_its_macros_and_variables(
         (SCHEMA, None, "- 1\n", "schema.yml: not a mapping"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_file(
-    write_project: WriteProject, file: str, old: str | None, new: str, said: str
+def test_project_errors_name_the_file(
+    write_project: WriteProject, file: str, old: str | None, new: str, message: str
 ) -> None:
     text = new if old is None else FILES[file].replace(old, new)
     with pytest.raises(SqlProjectError) as caught:
         read_project(write_project({file: text}))
-    assert said in f"{caught.value.tried}: {caught.value.found}"
+    assert message in f"{caught.value.tried}: {caught.value.found}"
 
 
-def test_a_file_that_nothing_declares_is_told(write_project: WriteProject) -> None:
+def test_an_undeclared_file_is_reported(write_project: WriteProject) -> None:
     with pytest.raises(SqlProjectError, match="a file without a declaration"):
         read_project(write_project({"models/more.sql": FILES[SUMMED]}))
 
 
 def test_a_circle_of_refs_is_refused(write_project: WriteProject) -> None:
-    changed = {"models/cast_votes.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'")}
+    files = {"models/cast_votes.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'")}
     schema = {
         "models/schema.yml": FILES[SCHEMA].replace("{partitions: none}", "{partitions: authors}")
     }
     with pytest.raises(SqlProjectError, match=r"cycle: .* → "):
-        read_project(write_project(changed | schema))
+        read_project(write_project(files | schema))
 
 
-def test_a_model_of_one_author_cannot_read_one_of_all(write_project: WriteProject) -> None:
-    changed = {
+def test_an_authors_model_cannot_read_a_shared_one(write_project: WriteProject) -> None:
+    files = {
         "models/more.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'"),
         "models/schema.yml": FILES[SCHEMA]
         + "  - name: more\n    columns: [{name: id, data_type: varchar}]\n",
     }
     with pytest.raises(SqlProjectError, match="reads one table for all authors"):
-        read_project(write_project(changed))
+        read_project(write_project(files))
 
 
-def test_a_comment_of_jinja_is_not_read(write_project: WriteProject) -> None:
+def test_jinja_comments_are_ignored(write_project: WriteProject) -> None:
     commented = "{# {{ ref('nope') }}\n#}" + FILES[SUMMED]
     project = read_project(write_project({"models/summed.sql": commented}))
     assert project.model("summed").refs == ("cast_votes",)
@@ -106,8 +104,8 @@ def test_a_comment_of_jinja_is_not_read(write_project: WriteProject) -> None:
 def test_building_the_assets_loads_no_jinja_or_duckdb() -> None:
     code = (
         "import json, sys, dagster\n"
-        "import twin_assets.analytics.sql_models as of\n"
-        "print(json.dumps([len(of.marts), sorted(sys.modules)]))"
+        "import twin_assets.analytics.sql_models as models\n"
+        "print(json.dumps([len(models.marts), sorted(sys.modules)]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

@@ -1,4 +1,4 @@
-"""Jinja with dbt's words: what comes out, and what is refused."""
+"""Rendering Jinja templates with dbt's functions, and errors in templates."""
 
 from __future__ import annotations
 
@@ -15,22 +15,18 @@ SUMS = "macros/sums.sql"
 RendererOf = Callable[..., Renderer]
 
 
-def rendered(renderer: Renderer, name: str) -> RenderedSql:
+def render_model(renderer: Renderer, name: str) -> RenderedSql:
     return renderer.model(renderer.project.model(name))
 
 
-def test_words_become_relations_and_values(renderer_of: RendererOf) -> None:
-    made = rendered(renderer_of(), "cast_votes")
-    assert made.sql.split("\n") == [
-        "select id, value",
-        'from "raw"."votes"',
-        "where value >= 2",
-    ]
+def test_functions_become_relations_and_values(renderer_of: RendererOf) -> None:
+    sql = render_model(renderer_of(), "cast_votes")
+    assert sql.sql.split("\n") == ["select id, value", 'from "raw"."votes"', "where value >= 2"]
 
 
-def test_a_macro_is_known_in_every_model(renderer_of: RendererOf) -> None:
-    made = rendered(renderer_of(), "summed")
-    assert made.sql.split("\n") == [
+def test_macros_are_available_in_every_model(renderer_of: RendererOf) -> None:
+    sql = render_model(renderer_of(), "summed")
+    assert sql.sql.split("\n") == [
         "select",
         "    id,",
         "    sum(value) as total",
@@ -40,7 +36,7 @@ def test_a_macro_is_known_in_every_model(renderer_of: RendererOf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "message"),
     [
         (SUMMED, "group by id", "{% if %}", "models/summed.sql:7: Expected an expression"),
         (SUMMED, "group by id", "\n{{ nope }}", "models/summed.sql: 'nope' is undefined"),
@@ -50,10 +46,10 @@ def test_a_macro_is_known_in_every_model(renderer_of: RendererOf) -> None:
         (SUMS, None, "\n{% macro total %}", "macros/sums.sql:2: expected token '('"),
     ],
 )
-def test_a_template_that_cannot_be_rendered_names_its_file(
-    renderer_of: RendererOf, file: str, old: str | None, new: str, said: str
+def test_template_errors_name_the_file(
+    renderer_of: RendererOf, file: str, old: str | None, new: str, message: str
 ) -> None:
     text = new if old is None else FILES[file].replace(old, new)
     with pytest.raises(SqlProjectError) as caught:
-        rendered(renderer_of({file: text}), "summed")
-    assert said in f"{caught.value.tried}: {caught.value.found}"
+        render_model(renderer_of({file: text}), "summed")
+    assert message in f"{caught.value.tried}: {caught.value.found}"

@@ -1,4 +1,4 @@
-"""An archive up to its limits is read, and one byte more is refused; what is listed, and how."""
+"""Limits of an archive are exact; names, heads and dates of its members."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
+from tests.unit.corpus.packing import Files, write_folder, write_tar, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import MIN_RATIO_BYTES, ArchiveLimits, MemberError
 from twin_assets.corpus.importers.packed import (
@@ -28,13 +28,6 @@ from twin_resources.errors import TwinError
 PIECE = 1 << 16
 
 
-def stored(path: Path, *names: str, body: str = "x") -> Path:
-    with zipfile.ZipFile(path, "w") as made:
-        for name in names:
-            made.writestr(name, body)
-    return path
-
-
 def test_limits_are_as_documented(tmp_path: Path) -> None:
     with open_archive(tmp_path) as archive:
         limits = archive.bounds
@@ -42,55 +35,54 @@ def test_limits_are_as_documented(tmp_path: Path) -> None:
     assert (limits.walked_bytes, limits.ratio, MIN_RATIO_BYTES) == (32 << 30, 200, 16 << 20)
 
 
-def test_as_many_members_as_allowed_and_no_more(tmp_path: Path) -> None:
-    names = [f"{n}.csv" for n in range(10)]
-    path = stored(tmp_path / "a.zip", *names)
+def test_the_number_of_members_is_limited(tmp_path: Path) -> None:
+    path = write_zip({f"{n}.csv": "x" for n in range(10)}, tmp_path / "a.zip")
     with open_archive(path, limits=ArchiveLimits(members=10)) as archive:
         assert len(archive.names()) == 10
     with pytest.raises(TwinError, match="more than 9 files"):
         open_archive(path, limits=ArchiveLimits(members=9))
 
 
-def as_zip64(path: Path) -> None:
-    """The list's place and size move to a zip64 record, as they do beyond 4 GiB."""
-    written = path.read_bytes()
-    end = written.rfind(b"PK\5\6")
-    _, _, _, _, count, size, offset, _ = struct.unpack_from("<4s4H2LH", written, end)
+def convert_to_zip64(path: Path) -> None:
+    """Move the place and size of the central directory to a zip64 record, as beyond 4 GiB."""
+    content = path.read_bytes()
+    end = content.rfind(b"PK\5\6")
+    _, _, _, _, count, size, offset, _ = struct.unpack_from("<4s4H2LH", content, end)
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
     ones = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
-    path.write_bytes(written[:end] + record + locator + ones)
+    path.write_bytes(content[:end] + record + locator + ones)
 
 
-def with_a_comment(path: Path) -> None:
-    with zipfile.ZipFile(path, "a") as made:
-        made.comment = b"x" * 65_535
+def add_comment(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as packed:
+        packed.comment = b"x" * 65_535
 
 
-@pytest.mark.parametrize("form", [None, as_zip64, with_a_comment])
+@pytest.mark.parametrize("convert", [None, convert_to_zip64, add_comment])
 def test_a_list_of_files_that_is_too_long_is_not_read(
-    form: Callable[[Path], None] | None, tmp_path: Path
+    convert: Callable[[Path], None] | None, tmp_path: Path
 ) -> None:
     """Long names fill the list: 20 of them are more than 512 bytes each of two files."""
     names = [f"{n}/{'x' * 200}.csv" for n in range(20)]
-    path = stored(tmp_path / "a.zip", *names)
-    if form is not None:
-        form(path)
+    path = write_zip(dict.fromkeys(names, "x"), tmp_path / "a.zip")
+    if convert is not None:
+        convert(path)
     assert _central_directory_size(path) == sum(46 + len(name) for name in names)
     with pytest.raises(TwinError, match="more than 2 files"):
         open_archive(path, limits=ArchiveLimits(members=2))
     with open_archive(path, limits=ArchiveLimits(members=20)) as archive:
         assert len(archive.names()) == 20
-    two = stored(tmp_path / "two.zip", *(f"{n}/{'x' * 600}.csv" for n in range(2)))
+    two = write_zip({f"{n}/{'x' * 600}.csv": "x" for n in range(2)}, tmp_path / "two.zip")
     with pytest.raises(TwinError, match="more than 2 files"):
         open_archive(two, limits=ArchiveLimits(members=2))
 
 
-def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None:
+def test_a_tar_with_a_header_of_a_mebibyte_is_refused(tmp_path: Path) -> None:
     path, longest = tmp_path / "a.tar", (1 << 20) - 1  # and a zero byte
     for length in (longest, longest + 1):
-        with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as made:
-            made.addfile(tarfile.TarInfo("x" * length))
+        with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+            tar.addfile(tarfile.TarInfo("x" * length))
         if length == longest:
             open_archive(path).close()
         else:
@@ -102,11 +94,11 @@ def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None
         _BoundedReader(stream).read(-512)
 
 
-def test_a_tar_is_walked_and_read_without_being_held(tmp_path: Path) -> None:
-    path = as_tar(dict.fromkeys("abc", "x"), tmp_path / "a.tar")
+def test_a_tar_is_read_without_keeping_it_in_memory(tmp_path: Path) -> None:
+    path = write_tar(dict.fromkeys("abc", "x"), tmp_path / "a.tar")
     with tarfile.open(path) as tar:
-        assert [(one.name, len(tar.members)) for one in _walk(tar)] == [  # type: ignore[attr-defined]
-            *(("a", 1), ("b", 1), ("c", 1)),
+        assert [(member.name, len(tar.members)) for member in _walk(tar)] == [  # type: ignore[attr-defined]
+            *(("a", 1), ("b", 1), ("c", 1))
         ]
     stream = io.BytesIO(b"abcdef")
     member = _StreamSlice(stream, 4)
@@ -119,19 +111,19 @@ def test_a_tar_is_walked_and_read_without_being_held(tmp_path: Path) -> None:
         member.read(2)
 
 
-@pytest.mark.parametrize("pack", [as_zip, as_tar, as_folder])
-def test_a_member_of_just_the_allowed_size_is_read(pack: object, tmp_path: Path) -> None:
-    place = tmp_path / "export"
-    if pack is as_folder:
-        place.mkdir()
-    path = pack({"a.csv": "x" * 100_000}, place)  # type: ignore[operator]
+@pytest.mark.parametrize("pack", [write_zip, write_tar, write_folder])
+def test_a_member_of_just_the_allowed_size_is_read(
+    pack: Callable[[Files, Path], Path], tmp_path: Path
+) -> None:
+    path = pack({"a.csv": "x" * 100_000}, tmp_path / "export")
     with open_archive(path, limits=ArchiveLimits(member_bytes=100_000)) as archive:
         assert len(archive.read("a.csv")) == 100_000
         assert [len(piece) for piece in archive.pieces("a.csv")] == [PIECE, 100_000 - PIECE]
         assert len(archive.read("a.csv", limit=100_000)) == 100_000
-        for one in (lambda: archive.read("a.csv", limit=99_999), lambda: list(pieces_of(archive))):
-            with pytest.raises(MemberError, match="too_large"):
-                one()
+        with pytest.raises(MemberError, match="too_large"):
+            archive.read("a.csv", limit=99_999)
+        with pytest.raises(MemberError, match="too_large"):
+            list(archive.pieces("a.csv", limit=99_999))
     with (
         open_archive(path, limits=ArchiveLimits(member_bytes=99_999)) as archive,
         pytest.raises(MemberError, match="too_large") as refused,
@@ -140,12 +132,8 @@ def test_a_member_of_just_the_allowed_size_is_read(pack: object, tmp_path: Path)
     assert (refused.value.name, refused.value.reason) == ("a.csv", "too_large")
 
 
-def pieces_of(archive: object) -> object:
-    return archive.pieces("a.csv", limit=99_999)  # type: ignore[attr-defined]
-
-
 def test_all_that_may_be_read_is_read_and_no_byte_more(tmp_path: Path) -> None:
-    path = stored(tmp_path / "a.zip", "a.csv", "b.csv", "c.csv", body="x" * 500)
+    path = write_zip(dict.fromkeys(("a.csv", "b.csv", "c.csv"), "x" * 500), tmp_path / "a.zip")
     with open_archive(path, limits=ArchiveLimits(read_bytes=1_000)) as archive:
         assert archive.read("a.csv") == archive.read("b.csv")
         with pytest.raises(TwinError, match="more than 1,000 bytes of posts"):
@@ -153,34 +141,34 @@ def test_all_that_may_be_read_is_read_and_no_byte_more(tmp_path: Path) -> None:
 
 
 def test_a_tar_may_expand_to_its_limit(tmp_path: Path) -> None:
-    path = as_tar({"a.csv": "x" * 2_000}, tmp_path / "a.tgz")
+    path = write_tar({"a.csv": "x" * 2_000}, tmp_path / "a.tgz")
     with tarfile.open(path) as tar:
-        [one] = tar.getmembers()
-        end = one.offset_data + one.size
+        [member] = tar.getmembers()
+        end = member.offset_data + member.size
     open_archive(path, limits=ArchiveLimits(walked_bytes=end)).close()
     with pytest.raises(TwinError, match=f"{end:,} bytes packed into"):
         open_archive(path, limits=ArchiveLimits(walked_bytes=end - 1))
 
 
-def test_small_members_may_pack_as_well_as_they_like(tmp_path: Path) -> None:
+def test_the_compression_ratio_of_small_members_is_not_limited(tmp_path: Path) -> None:
     """The ratio counts from 16 MiB on: a list of zeros below that is no bomb."""
-    small = as_zip({"a.csv": b"\0" * MIN_RATIO_BYTES}, tmp_path / "a.zip")
+    small = write_zip({"a.csv": b"\0" * MIN_RATIO_BYTES}, tmp_path / "a.zip")
     with open_archive(small) as archive:
         assert archive.size("a.csv") == MIN_RATIO_BYTES
         assert sum(map(len, archive.pieces("a.csv"))) == MIN_RATIO_BYTES
-    tar = as_tar({"a.csv": b"\0" * (8 << 20)}, tmp_path / "a.tgz")
+    tar = write_tar({"a.csv": b"\0" * (8 << 20)}, tmp_path / "a.tgz")
     with open_archive(tar) as archive:
         assert len(archive.read("a.csv")) == 8 << 20
     body = random.Random(1).randbytes(200_000) + b"\0" * (MIN_RATIO_BYTES + 1)
-    for packed in (as_zip({"a.csv": body}, small), as_tar({"a.csv": body}, tar)):
+    for packed in (write_zip({"a.csv": body}, small), write_tar({"a.csv": body}, tar)):
         assert 70 < len(body) / packed.stat().st_size < 100
         with open_archive(packed) as archive:
             assert archive.read("a.csv") == body, "beyond that eighty to one is no bomb"
 
 
-def test_the_head_is_what_is_asked_for_and_the_ends_are_both(tmp_path: Path) -> None:
+def test_the_head_and_both_ends_of_a_member(tmp_path: Path) -> None:
     text = "a" * PIECE + "b" * PIECE + "c" * PIECE
-    folder = as_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
+    folder = write_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
     with open_archive(folder, limits=ArchiveLimits(read_bytes=PIECE)) as archive:
         assert archive.head("a.csv") == b"a" * PIECE, "and no more is read"
     with open_archive(folder) as archive:
@@ -190,23 +178,23 @@ def test_the_head_is_what_is_asked_for_and_the_ends_are_both(tmp_path: Path) -> 
         assert archive.first_and_last_bytes("a.csv") == b"a" * PIECE + b"c" * PIECE
         assert archive.first_and_last_bytes("b.csv") == b"short"
         (tmp_path / "b.csv").unlink()
-        for one in (archive.read, archive.first_and_last_bytes):
+        for read in (archive.read, archive.first_and_last_bytes):
             with pytest.raises(MemberError, match="unreadable"):
-                one("b.csv")
-    with open_archive(as_folder({"c.csv": text[: 2 * PIECE]}, tmp_path / "d")) as archive:
+                read("b.csv")
+    with open_archive(write_folder({"c.csv": text[: 2 * PIECE]}, tmp_path / "d")) as archive:
         assert archive.first_and_last_bytes("c.csv") == b"a" * PIECE + b"b" * PIECE, (
             "nothing is read twice"
         )
-    with open_archive(as_zip({"a.csv": text}, tmp_path / "a.zip")) as archive:
+    with open_archive(write_zip({"a.csv": text}, tmp_path / "a.zip")) as archive:
         assert archive.first_and_last_bytes("a.csv") == b"a" * PIECE
 
 
-def test_names_are_listed_in_one_form_and_what_is_hidden_is_not(tmp_path: Path) -> None:
-    path = stored(
-        tmp_path / "a.zip",
+def test_names_are_normalised_and_hidden_files_omitted(tmp_path: Path) -> None:
+    names = (
         *("./a.csv", "b\\c.csv", "Cafe\u0301/d.csv", ".git/x.csv", "e/.hidden.csv"),
         *("__MACOSX/f.csv", "g//h.csv", "a.csv", "x__MACOSX/i.csv"),
     )
+    path = write_zip(dict.fromkeys(names, "x"), tmp_path / "a.zip")
     with open_archive(path) as archive:
         assert archive.names() == ("Caf\u00e9/d.csv", "a.csv", "b/c.csv", "x__MACOSX/i.csv")
         assert archive.refused == {"unsafe_name": 1, "same_name_twice": 1}
@@ -215,10 +203,10 @@ def test_names_are_listed_in_one_form_and_what_is_hidden_is_not(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("written", "listed"), [(".posts.csv", "posts.csv"), ("C:a.csv", "C:a.csv"), ("...", "file")]
+    ("name", "listed"), [(".posts.csv", "posts.csv"), ("C:a.csv", "C:a.csv"), ("...", "file")]
 )
-def test_a_single_file_is_its_own_candidate(written: str, listed: str, tmp_path: Path) -> None:
-    path = tmp_path / written
+def test_a_single_file_is_its_own_candidate(name: str, listed: str, tmp_path: Path) -> None:
+    path = tmp_path / name
     path.write_text("x")
     with open_archive(path) as archive:
         assert archive.names() == (listed,)
@@ -226,19 +214,19 @@ def test_a_single_file_is_its_own_candidate(written: str, listed: str, tmp_path:
         assert archive.read(listed) == b"x"
 
 
-def test_of_a_folder_what_is_hidden_or_machinery_is_not_walked_and_what_is_locked_is_counted(
+def test_hidden_and_generated_folders_are_skipped_and_locked_ones_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = (".git/a.md", "locked/b.md", "node_modules/c.md", "posts/d.md", "e.md", "z/f.md")
-    as_folder(dict.fromkeys(names, "x"), tmp_path)
+    write_folder(dict.fromkeys(names, "x"), tmp_path)
     scandir = os.scandir
 
-    def refusing(folder: str) -> object:
+    def refuse_locked(folder: str) -> object:
         if folder.endswith("locked"):  # root, which runs some of these tests, may read anything
             raise PermissionError(13, "Permission denied", folder)
         return scandir(folder)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "scandir", refuse_locked)
     with open_archive(tmp_path) as archive:
         assert archive.names() == ("e.md", "posts/d.md", "z/f.md")
         assert archive.refused == {"unreadable": 1}
@@ -246,41 +234,42 @@ def test_of_a_folder_what_is_hidden_or_machinery_is_not_walked_and_what_is_locke
         open_archive(tmp_path / "locked")
 
 
-def test_the_newest_member_says_when_it_was_written(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+def test_an_archive_is_dated_by_its_newest_member(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         for name, year in (("a.csv", 2020), ("b.csv", 2024), ("c.csv", 2022)):
-            made.writestr(zipfile.ZipInfo(name, (year, 1, 2, 3, 4, 6)), "x")
+            packed.writestr(zipfile.ZipInfo(name, (year, 1, 2, 3, 4, 6)), "x")
     with open_archive(tmp_path / "a.zip") as archive:
         assert archive.written_at == 1_704_164_646.0, "2024-01-02 03:04:06 UTC"
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name, at in (("a.csv", 5), ("b.csv", 9), ("c.csv", 7)):
-            one = tarfile.TarInfo(name)
-            one.size, one.mtime = 1, at
-            tar.addfile(one, io.BytesIO(b"x"))
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = 1, at
+            tar.addfile(member, io.BytesIO(b"x"))
     with open_archive(tmp_path / "a.tar") as archive:
         assert (archive.kind, archive.written_at) == ("tar", 9.0)
         assert archive.refused == {}
 
 
 def test_a_zip_without_its_list_is_no_file_of_text(tmp_path: Path) -> None:
-    whole = stored(tmp_path / "a.zip", "a.csv", body="x" * 5_000).read_bytes()
-    (tmp_path / "cut.zip").write_bytes(whole[:3_000])
+    body = random.Random(1).randbytes(5_000)
+    content = write_zip({"a.csv": body}, tmp_path / "a.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content[:3_000])
     with pytest.raises(TwinError, match="an incomplete zip"):
         open_archive(tmp_path / "cut.zip")
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_a_tar_is_known_by_its_bytes_however_it_is_packed(tmp_path: Path, mode: str) -> None:
+def test_a_tar_is_recognised_by_its_bytes_in_every_compression(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "export.download"
     with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
-        one = tarfile.TarInfo("a.csv")
-        one.size = 3
-        tar.addfile(one, io.BytesIO(b"one"))
+        member = tarfile.TarInfo("a.csv")
+        member.size = 3
+        tar.addfile(member, io.BytesIO(b"one"))
     with open_archive(path) as archive:
         assert (archive.kind, archive.read("a.csv")) == ("tar", b"one")
 
 
-def test_what_is_no_tar_is_none(tmp_path: Path) -> None:
+def test_other_files_are_not_tars(tmp_path: Path) -> None:
     for body in (b"", b"a,b\n" * 200, b"x" * 257 + b"ustar", b"x" * 256 + b"ustar" + b"y" * 300):
         path = tmp_path / "a.csv"
         path.write_bytes(body)

@@ -44,7 +44,7 @@ BUTTONS = [
     "Powered by Ghost",
     "Get 50% more from Ann in the Substack app"[:3] + " more from Ann Lee in the Substack app",
 ]
-OWN = [
+AUTHOR_LINES = [
     "Share what you know, and you will know it better.",
     "I listen to it every day.",
     "- Share",
@@ -67,8 +67,8 @@ def test_buttons_are_platform_lines(line: str) -> None:
     assert remove_platform_lines(text) == "It's a clock.\n\nIt ticks."
 
 
-@pytest.mark.parametrize("line", OWN)
-def test_the_authors_lines_are_not(line: str) -> None:
+@pytest.mark.parametrize("line", AUTHOR_LINES)
+def test_the_authors_lines_are_not_platform_lines(line: str) -> None:
     text = f"It's a clock.\n\n{line}\n\nIt ticks."
     if line != "## Share":
         assert not is_platform_line(line)
@@ -80,74 +80,72 @@ def test_code_is_never_touched() -> None:
     assert remove_platform_lines(text) == text
 
 
-def numbers_that_repeat(texts: list[str]) -> frozenset[int]:
+def find_repeated_hashes(texts: list[str]) -> frozenset[int]:
     lines = pl.Series([line_hashes(text) for text in texts], dtype=pl.List(pl.Int64))
     return frozenset(repeated_lines(lines).to_list())
 
 
-FOOT = "Ann builds clocks in Bern. Write to her, she reads it all."
+FOOTER = "Ann builds clocks in Bern. Write to her, she reads it all."
 
 
-def words_apart(count: int) -> list[str]:
-    """Posts that share no line."""
-    spelled = (
+def build_distinct_posts(count: int) -> list[str]:
+    """Build posts that share no line."""
+    numerals = (
         *("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
         *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"),
         *("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"),
     )
     return [
-        f"The {one} clock runs {one} times slower.\n\nNobody knows why {one} is {one}.\n\n"
-        f"I shall ask {one} people about {one}."
-        for one in spelled[:count]
+        f"The {word} clock runs {word} times slower.\n\nNobody knows why {word} is {word}.\n\n"
+        f"I shall ask {word} people about {word}."
+        for word in numerals[:count]
     ]
 
 
-def test_a_line_under_every_post_goes() -> None:
-    texts = words_apart(8)
-    repeated = numbers_that_repeat([f"{text}\n\n{FOOT}" for text in texts])
+def test_a_line_under_every_post_is_removed() -> None:
+    texts = build_distinct_posts(8)
+    repeated = find_repeated_hashes([f"{text}\n\n{FOOTER}" for text in texts])
     assert len(repeated) == 1
     for text in texts:
-        assert remove_repeated_lines(f"{text}\n\n{FOOT}", repeated) == text
-        assert remove_repeated_lines(f"{FOOT}\n\n{text}", repeated) == text
+        assert remove_repeated_lines(f"{text}\n\n{FOOTER}", repeated) == text
+        assert remove_repeated_lines(f"{FOOTER}\n\n{text}", repeated) == text
 
 
 def test_fewer_posts_than_five_repeat_nothing() -> None:
-    texts = [f"{text}\n\n{FOOT}" for text in words_apart(MIN_POSTS - 1)]
-    assert numbers_that_repeat(texts) == frozenset()
+    texts = [f"{text}\n\n{FOOTER}" for text in build_distinct_posts(MIN_POSTS - 1)]
+    assert find_repeated_hashes(texts) == frozenset()
 
 
 def test_marks_do_not_hide_a_line() -> None:
     texts = [
         f"{mark}My letter about clocks{mark}\n\n{text}"
-        for mark, text in zip("*_*_*_*_", words_apart(8), strict=True)
+        for mark, text in zip("*_*_*_*_", build_distinct_posts(8), strict=True)
     ]
-    repeated = numbers_that_repeat(texts)
-    assert [remove_repeated_lines(text, repeated) for text in texts] == words_apart(8)
+    repeated = find_repeated_hashes(texts)
+    assert [remove_repeated_lines(text, repeated) for text in texts] == build_distinct_posts(8)
 
 
 def test_lines_with_other_figures_are_other_lines() -> None:
-    """A diary of runs lost its last line, and was refused for what was missing."""
     texts = [
         f"{text}\n\nI ran {n + 3} kilometres in {5 * n + 20} minutes, and it was {n} degrees."
-        for n, text in enumerate(words_apart(16))
+        for n, text in enumerate(build_distinct_posts(16))
     ]
-    assert numbers_that_repeat(texts) == frozenset()
+    assert find_repeated_hashes(texts) == frozenset()
 
 
 def test_copies_of_one_post_repeat_nothing() -> None:
-    """Six copies of a post have all their lines in common, and keep them."""
-    texts = [words_apart(1)[0]] * 6 + words_apart(8)[2:]
-    assert numbers_that_repeat(texts) == frozenset()
+    texts = [build_distinct_posts(1)[0]] * 6 + build_distinct_posts(8)[2:]
+    assert find_repeated_hashes(texts) == frozenset()
 
 
-def test_a_short_line_is_how_the_author_speaks_until_it_is_everywhere() -> None:
-    texts = words_apart(8)
-    assert numbers_that_repeat([f"{text}\n\nEnjoy!" for text in texts]) == frozenset()
-    many = [f"{text}\n\nEnjoy!" for text in words_apart(16)]
-    assert len(numbers_that_repeat(many)) == 1
+def test_a_short_line_is_removed_only_when_it_is_everywhere() -> None:
+    texts = build_distinct_posts(8)
+    assert find_repeated_hashes([f"{text}\n\nEnjoy!" for text in texts]) == frozenset()
+    posts = [f"{text}\n\nEnjoy!" for text in build_distinct_posts(16)]
+    assert len(find_repeated_hashes(posts)) == 1
 
 
-def test_in_the_middle_only_long_lines_go() -> None:
+def test_only_long_lines_are_removed_from_the_middle() -> None:
     short, long = "Here is how it goes", "Buy my book about clocks, it is in every shop in Bern."
     texts = [
         "\n\n".join(
@@ -162,9 +160,9 @@ def test_in_the_middle_only_long_lines_go() -> None:
                 f"{parts[2]} End.",
             ]
         ).replace("\n\n\n\n", "\n\n")
-        for text in words_apart(8)
+        for text in build_distinct_posts(8)
     ]
-    repeated = numbers_that_repeat(texts)
+    repeated = find_repeated_hashes(texts)
     for text in texts:
         cleaned = remove_repeated_lines(text, repeated)
         assert short in cleaned
@@ -172,42 +170,46 @@ def test_in_the_middle_only_long_lines_go() -> None:
 
 
 def test_headings_stay_unless_nothing_is_left_below() -> None:
-    texts = [f"## Notes\n\n{text}\n\n## About Ann\n\n{FOOT}" for text in words_apart(8)]
-    repeated = numbers_that_repeat(texts)
-    assert remove_repeated_lines(texts[0], repeated) == f"## Notes\n\n{words_apart(1)[0]}"
+    texts = [f"## Notes\n\n{text}\n\n## About Ann\n\n{FOOTER}" for text in build_distinct_posts(8)]
+    repeated = find_repeated_hashes(texts)
+    assert remove_repeated_lines(texts[0], repeated) == f"## Notes\n\n{build_distinct_posts(1)[0]}"
 
 
 def test_repeated_code_and_tables_stay() -> None:
     code = "```\nimport clocks as the_only_module_that_we_need_here_today\n```"
     table = "| name of the wheel | number of teeth that it has today |"
-    texts = [f"{code}\n\n{text}\n\n{table}" for text in words_apart(8)]
-    assert numbers_that_repeat(texts) == frozenset()
+    texts = [f"{code}\n\n{text}\n\n{table}" for text in build_distinct_posts(8)]
+    assert find_repeated_hashes(texts) == frozenset()
 
 
-def test_a_footer_of_many_lines_goes_from_its_end() -> None:
-    """Five lines, two more than are looked at: as one goes, the next moves up."""
-    foot = "\n\n".join(f"{word} to Bern it is then" for word in ("On", "Off", "Up", "Down", "Home"))
-    texts = [f"{text}\n\n{foot}" for text in words_apart(16)]
-    repeated = numbers_that_repeat(texts)
-    assert [remove_repeated_lines(text, repeated) for text in texts] == words_apart(16)
+def test_a_footer_of_many_lines_is_removed_from_its_end() -> None:
+    """The footer is longer than the number of last lines that are compared."""
+    footer = "\n\n".join(
+        f"{word} to Bern it is then" for word in ("On", "Off", "Up", "Down", "Home")
+    )
+    texts = [f"{text}\n\n{footer}" for text in build_distinct_posts(16)]
+    repeated = find_repeated_hashes(texts)
+    assert [remove_repeated_lines(text, repeated) for text in texts] == build_distinct_posts(16)
 
 
 def test_a_post_with_less_than_a_quarter_of_its_own_is_a_copy() -> None:
-    """Ten reposts with another first line each are no ten posts with the same long foot."""
-    post = "\n\n".join(words_apart(4))
+    """Ten reposts of a post do not count as ten posts with a common footer."""
+    post = "\n\n".join(build_distinct_posts(4))
     reposts = [f"Again, for the {n}th time{' now' * n}:\n\n{post}" for n in range(10)]
-    assert numbers_that_repeat(reposts) == frozenset()
-    half = "\n\n".join(words_apart(1))
-    posts = [f"{text}\n\n{half}" for text in words_apart(10)[1:]]
-    assert len(numbers_that_repeat(posts)) == 3
+    assert find_repeated_hashes(reposts) == frozenset()
+    half = "\n\n".join(build_distinct_posts(1))
+    posts = [f"{text}\n\n{half}" for text in build_distinct_posts(10)[1:]]
+    assert len(find_repeated_hashes(posts)) == 3
 
 
-lines = st.one_of(st.sampled_from([*BUTTONS, *OWN, "```", FOOT, "", "# A"]), st.text(max_size=30))
+lines = st.one_of(
+    st.sampled_from([*BUTTONS, *AUTHOR_LINES, "```", FOOTER, "", "# A"]), st.text(max_size=30)
+)
 
 
 @given(st.lists(lines, max_size=30).map("\n".join))
-def test_taking_lines_out_is_idempotent_and_adds_nothing(text: str) -> None:
-    repeated = frozenset(line_hashes(FOOT))
-    once = remove_repeated_lines(remove_platform_lines(text), repeated)
-    assert set(once.split("\n")) <= {*text.split("\n"), ""}
-    assert remove_repeated_lines(once, repeated) == once
+def test_removing_lines_is_idempotent_and_adds_nothing(text: str) -> None:
+    repeated = frozenset(line_hashes(FOOTER))
+    remaining = remove_repeated_lines(remove_platform_lines(text), repeated)
+    assert set(remaining.split("\n")) <= {*text.split("\n"), ""}
+    assert remove_repeated_lines(remaining, repeated) == remaining

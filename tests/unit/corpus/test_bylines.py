@@ -1,4 +1,4 @@
-"""Whose post it is."""
+"""Bylines: whether a post is by the author."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NAMES = ("José Núñez", "jnunez", "Pepe N.")
         "   ",
     ],
 )
-def test_the_authors_own(byline: str) -> None:
+def test_bylines_of_the_author(byline: str) -> None:
     assert byline_matches(byline, NAMES)
 
 
@@ -62,17 +62,17 @@ def test_the_authors_own(byline: str) -> None:
         *("Ann Lee, translated by José Núñez",),
     ],
 )
-def test_somebody_elses(byline: str) -> None:
+def test_bylines_of_others(byline: str) -> None:
     assert not byline_matches(byline, NAMES)
 
 
-def test_without_names_nobody_is_foreign() -> None:
+def test_without_names_no_byline_is_foreign() -> None:
     assert foreign_bylines({"Ann Lee"}, ()) == set()
     assert foreign_bylines({"Ann Lee", "José", ""}, NAMES) == {"Ann Lee"}
 
 
 @pytest.mark.parametrize(
-    ("byline", "may"),
+    ("byline", "is_handle"),
     [
         ("josebuildsclocks", True),
         ("@jn", True),
@@ -83,10 +83,8 @@ def test_without_names_nobody_is_foreign() -> None:
         ("李明", False),
     ],
 )
-def test_a_handle_may_be_adopted_and_a_full_name_of_somebody_else_never(
-    byline: str, *, may: bool
-) -> None:
-    assert is_possible_handle(byline) is may
+def test_only_handles_can_be_adopted(byline: str, *, is_handle: bool) -> None:
+    assert is_possible_handle(byline) is is_handle
 
 
 BODY = "A paragraph by itself.\n\nAnother one, by the way.\n\nA third.\n\nA fourth.\n\nA fifth."
@@ -131,18 +129,18 @@ def test_a_translator_in_the_text(line: str, name: str) -> None:
     ("byline", "is_name"),
     [("José Núñez", True), ("jnunez", True), ("admin", False), ("", False), ("Bo", False)],
 )
-def test_nobodys_byline_is_not_the_authors_name(byline: str, *, is_name: bool) -> None:
+def test_an_empty_byline_is_not_the_authors_name(byline: str, *, is_name: bool) -> None:
     assert is_named_author(byline, NAMES) is is_name
 
 
-def test_a_name_in_the_middle_or_in_code_is_no_byline() -> None:
+def test_a_name_in_the_middle_or_in_code_is_not_a_byline() -> None:
     middle = BODY.replace("A fourth.", "By Ann Lee")
     assert extract_author(f"{middle}\n\nA sixth.\n\nA seventh.") == ""
     assert extract_author(f"```\nBy Ann Lee\n```\n\n{BODY}") == ""
 
 
 @pytest.mark.parametrize(
-    ("signed", "author", "kept", "handles", "asked"),
+    ("signed", "author", "kept_count", "handles", "unclaimed"),
     [
         ({"Bob Ruiz": 8, "Ana Ruiz": 3}, "Ana Ruiz", 3, [], ["Bob Ruiz"]),
         ({"Bob Ruiz": 8, "": 3}, "Ana Ruiz", 3, [], ["Bob Ruiz"]),
@@ -154,16 +152,16 @@ def test_a_name_in_the_middle_or_in_code_is_no_byline() -> None:
         ({"translated by Ana Ruiz": 2, "Bo Ek, translated by Ana Ruiz": 9}, "Ana Ruiz", 2, [], []),
     ],
 )
-def test_whose_posts_of_one_source_are_kept(
-    signed: dict[str, int], author: str, kept: int, handles: list[str], asked: list[str]
+def test_posts_of_a_source_are_kept_by_byline(
+    signed: dict[str, int], author: str, kept_count: int, handles: list[str], unclaimed: list[str]
 ) -> None:
-    """By the cleaning, and by the claim, which shares no code with it."""
+    """The cleaning and the claim, which share no code, agree."""
     names = [byline for byline, posts in signed.items() for _ in range(posts)]
     rows = pl.DataFrame(
         {"source_id": [str(n) for n in range(len(names))], "source": "blog", "byline": names}
     )
-    gone = find_foreign_posts(rows, [author])
-    assert rows.height - gone.height == kept
+    dropped = find_foreign_posts(rows, [author])
+    assert rows.height - dropped.height == kept_count
     assert find_adopted_handles(rows, [author])["byline"].to_list() == handles
-    assert find_unclaimed_bylines(rows, [author])["byline"].to_list() == asked
-    assert find_foreign_signatures(rows.iter_rows(), [author]) == frozenset(gone["source_id"])
+    assert find_unclaimed_bylines(rows, [author])["byline"].to_list() == unclaimed
+    assert find_foreign_signatures(rows.iter_rows(), [author]) == frozenset(dropped["source_id"])

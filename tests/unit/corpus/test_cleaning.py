@@ -1,4 +1,4 @@
-"""Which posts are kept, and the account of them."""
+"""Posts that are kept or dropped, and the account of both."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from twin_assets.corpus.inventory import take_inventory
 TEXT = "It's a note about clocks, and it has more than ten words in it."
 
 
-def raw(*posts: dict[str, Any]) -> pl.DataFrame:
-    """Rows of `raw_posts` with what matters here; the rest at its plainest."""
-    plain: dict[str, Any] = {
+def build_raw_rows(*posts: dict[str, Any]) -> pl.DataFrame:
+    """Rows of `raw_posts` with these fields, and defaults for the others."""
+    defaults: dict[str, Any] = {
         "source": "/posts",
         "path": "/posts/a.md",
         "url": "",
@@ -48,7 +48,7 @@ def raw(*posts: dict[str, Any]) -> pl.DataFrame:
         "problem": "",
     }
     rows = [
-        plain | {"source_id": f"{n}.md", "content_hash": str(post.get("text", TEXT))} | post
+        defaults | {"source_id": f"{n}.md", "content_hash": str(post.get("text", TEXT))} | post
         for n, post in enumerate(posts)
     ]
     frame = pl.DataFrame(rows, schema=column_types(RawPosts))
@@ -59,17 +59,17 @@ def reasons(frame: pl.DataFrame) -> list[str]:
     return clean_and_quarantine(frame)[0]["dropped_because"].to_list()
 
 
-def test_a_post_in_a_language_has_the_numbers_of_where_it_is_spoken() -> None:
+def test_phone_numbers_are_recognised_by_the_language_of_the_post() -> None:
     spanish = "Esta es una nota sobre relojes y sus muelles, y mi amigo lo sabe: 612 34 56 78."
     english = "This is a note about clocks and their springs, and my friend knows: 612 34 56 78."
-    rows = clean_and_quarantine(raw({"text": spanish}, {"text": english}))[0].to_dicts()
+    rows = clean_and_quarantine(build_raw_rows({"text": spanish}, {"text": english}))[0].to_dicts()
     assert [row["language"] for row in rows] == ["es", "en"]
     assert rows[0]["text"].endswith("lo sabe: [phone].")
     assert rows[1]["text"] == english
 
 
-def test_a_kept_post_is_its_text_words_and_language() -> None:
-    [row] = clean_and_quarantine(raw({"title": " A \n title "}))[0].to_dicts()
+def test_a_kept_post_has_text_word_count_and_language() -> None:
+    [row] = clean_and_quarantine(build_raw_rows({"title": " A \n title "}))[0].to_dicts()
     assert row["text"] == TEXT
     assert (row["title"], row["words"], row["language"]) == ("A title", 14, "en")
     assert (row["kept"], row["dropped_because"], row["duplicate_of"]) == (True, "", "")
@@ -87,20 +87,20 @@ def test_a_kept_post_is_its_text_words_and_language() -> None:
     ],
 )
 def test_a_dropped_post_is_a_row_with_a_reason(post: dict[str, Any], reason: str) -> None:
-    [row] = clean_and_quarantine(raw(post))[0].to_dicts()
+    [row] = clean_and_quarantine(build_raw_rows(post))[0].to_dicts()
     assert (row["kept"], row["dropped_because"], row["text"]) == (False, reason, "")
 
 
 def test_short_notes_are_kept() -> None:
     short = "Use ctrl-w then x to swap two tmux panes quickly."
     assert len(short.split()) == MIN_WORDS
-    assert reasons(raw({"text": short})) == [""]
+    assert reasons(build_raw_rows({"text": short})) == [""]
 
 
-def test_of_equal_posts_the_earliest_is_kept() -> None:
+def test_the_earliest_of_equal_posts_is_kept() -> None:
     old, new = (datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002))
     frame = clean_and_quarantine(
-        raw(
+        build_raw_rows(
             {"source_id": "a", "created_at": None},
             {"source_id": "b", "created_at": new},
             {"source_id": "c", "created_at": old},
@@ -114,18 +114,14 @@ def test_of_equal_posts_the_earliest_is_kept() -> None:
     assert frame["duplicate_of"].to_list() == [document_id_of("c")] * 2 + ["", ""]
 
 
-def test_a_draft_takes_nobodys_place() -> None:
+def test_a_draft_replaces_no_post() -> None:
     assert reasons(
-        raw({"kind": "draft"}, {}, {"deleted": True, "text": "", "kind": "tombstone"})
-    ) == [
-        "draft",
-        "",
-        "deleted_at_the_source",
-    ]
+        build_raw_rows({"kind": "draft"}, {}, {"deleted": True, "text": "", "kind": "tombstone"})
+    ) == ["draft", "", "deleted_at_the_source"]
 
 
-def test_no_rows_in_no_rows_out() -> None:
-    assert clean_and_quarantine(raw())[0].height == 0
+def test_no_rows_give_no_documents() -> None:
+    assert clean_and_quarantine(build_raw_rows())[0].height == 0
 
 
 def test_text_is_nfc_with_plain_line_ends_and_no_invisible_characters() -> None:
@@ -135,9 +131,11 @@ def test_text_is_nfc_with_plain_line_ends_and_no_invisible_characters() -> None:
     )
 
 
-def test_documents_are_named_by_their_path_alone() -> None:
-    first = clean_and_quarantine(raw({"source_id": "a.md", "text": TEXT}))[0]
-    second = clean_and_quarantine(raw({"source_id": "a.md", "text": TEXT + " Edited."}))[0]
+def test_document_ids_depend_only_on_the_path() -> None:
+    first = clean_and_quarantine(build_raw_rows({"source_id": "a.md", "text": TEXT}))[0]
+    second = clean_and_quarantine(build_raw_rows({"source_id": "a.md", "text": TEXT + " Edited."}))[
+        0
+    ]
     assert first["document_id"].to_list() == second["document_id"].to_list()
     assert document_id_of("a.md") != document_id_of("b.md")
 
@@ -162,7 +160,7 @@ def test_an_account_that_balances() -> None:
     [
         (["a", "b", "c", "d"], CLEANED, "missing"),
         (["a", "b"], CLEANED, "unknown"),
-        # one lost and one doubled: the sums agree, the account does not
+        # One post is lost and one doubled: only the totals agree.
         (["a", "b", "d"], pl.concat([CLEANED[:2], CLEANED[:1]]), "twice"),
         (
             ["a", "b", "c"],
@@ -171,7 +169,9 @@ def test_an_account_that_balances() -> None:
         ),
     ],
 )
-def test_an_account_that_does_not(raw_ids: list[str], cleaned: pl.DataFrame, fault: str) -> None:
+def test_an_account_that_does_not_balance(
+    raw_ids: list[str], cleaned: pl.DataFrame, fault: str
+) -> None:
     account = reconcile_posts(pl.DataFrame({"source_id": raw_ids}), cleaned)
     assert not is_balanced(account)
     assert account[fault] > 0
@@ -187,13 +187,13 @@ def test_reasons_are_counted_most_frequent_first() -> None:
 def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
     from twin_assets.corpus.corpus_tables import CleanedDocuments
 
-    good = clean_and_quarantine(raw({}))[0]
+    good = clean_and_quarantine(build_raw_rows({}))[0]
     with pytest.raises(ValidationError):
         validate_rows(good.with_columns(pl.lit(False).alias("kept")), CleanedDocuments)
 
 
 def test_the_shared_posts_are_all_kept(shared_posts: Path) -> None:
-    """The other shared author's notes are cleaned whole in `test_preview.py`."""
+    """The notes of the other shared author are cleaned in `test_preview.py`."""
     inventory = take_inventory([shared_posts / "skeeto"])
     rows = importing.read_rows(importing.build_inventory_frame(inventory), inventory)
     documents = clean_and_quarantine(rows.select(RAW_COLUMNS))[0]

@@ -1,4 +1,4 @@
-"""Good rows go on, bad rows are put aside with the rules that they break."""
+"""Valid rows are kept, and invalid rows are quarantined with the rules that they violate."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import polars as pl
 
 from twin_assets.corpus.contracts import (
     FAILED_RULES,
-    bad_rows,
     build_quarantine_columns,
     count_duplicate_keys,
     examine,
-    good_rows,
+    split_rows,
 )
 from twin_assets.corpus.corpus_tables import column_types
 
@@ -27,12 +26,12 @@ class Clocks(dy.Schema):
         return (pl.col("kind") != "tower") | (pl.col("wheels") >= 10)
 
 
-def clocks(*rows: tuple[str | None, str, int | None, list[dict[str, str]]]) -> pl.DataFrame:
+def build_clocks(*rows: tuple[str | None, str, int | None, list[dict[str, str]]]) -> pl.DataFrame:
     return pl.DataFrame(list(rows), schema=column_types(Clocks), orient="row")
 
 
 GOOD = ("a", "wall", 3, [{"name": "hand"}])
-BAD = clocks(
+BAD = build_clocks(
     GOOD,
     ("b", "tower", 3, []),
     ("", "wall", 0, []),
@@ -42,9 +41,9 @@ BAD = clocks(
 )
 
 
-def test_rows_are_parted_and_none_is_lost() -> None:
-    good, bad = good_rows(BAD, Clocks), bad_rows(BAD, Clocks)
-    assert good.rows() == clocks(GOOD).rows()
+def test_rows_are_split_without_loss() -> None:
+    good, bad = split_rows(BAD, Clocks)
+    assert good.rows() == build_clocks(GOOD).rows()
     assert good.schema == dict(column_types(Clocks))
     assert bad.schema == build_quarantine_columns(Clocks)
     assert good.height + bad.height == BAD.height
@@ -56,34 +55,38 @@ def test_rows_are_parted_and_none_is_lost() -> None:
     assert any(rule.startswith("parts|") for rule in rules["d"])
 
 
-def test_good_rows_alone_leave_nothing_aside() -> None:
-    assert bad_rows(clocks(GOOD), Clocks).height == 0
-    assert bad_rows(clocks(), Clocks).schema == build_quarantine_columns(Clocks)
+def test_good_rows_are_not_quarantined() -> None:
+    assert split_rows(build_clocks(GOOD), Clocks)[1].height == 0
+    assert split_rows(build_clocks(), Clocks)[1].schema == build_quarantine_columns(Clocks)
 
 
-def test_a_table_that_keeps_its_contract() -> None:
-    found = examine([clocks(), clocks(GOOD), clocks(("b", "wall", 1, []))], Clocks)
-    assert found.is_satisfied
-    assert (found.rows, found.broken_rows) == (2, 0)
+def test_a_table_that_satisfies_its_contract() -> None:
+    report = examine(
+        [build_clocks(), build_clocks(GOOD), build_clocks(("b", "wall", 1, []))], Clocks
+    )
+    assert report.is_satisfied
+    assert (report.rows, report.broken_rows) == (2, 0)
 
 
-def test_a_table_that_does_not() -> None:
-    found = examine([BAD], Clocks)
-    assert not found.is_satisfied
-    assert (found.rows, found.broken_rows) == (6, 5)
-    assert found.by_rule["towers_have_many_wheels"] == 1
+def test_a_table_that_violates_its_contract() -> None:
+    report = examine([BAD], Clocks)
+    assert not report.is_satisfied
+    assert (report.rows, report.broken_rows) == (6, 5)
+    assert report.by_rule["towers_have_many_wheels"] == 1
 
 
-def test_a_key_that_two_rows_have_is_found() -> None:
-    keys = clocks(GOOD, ("b", "wall", 1, []), GOOD).select("name")
+def test_duplicate_keys_are_counted() -> None:
+    keys = build_clocks(GOOD, ("b", "wall", 1, []), GOOD).select("name")
     assert count_duplicate_keys(keys) == 2
     assert count_duplicate_keys(keys.unique()) == 0
 
 
-def test_missing_columns_and_other_types_break_it() -> None:
-    without = examine([clocks(GOOD).drop("wheels")], Clocks)
+def test_missing_columns_and_wrong_types_violate_the_contract() -> None:
+    without = examine([build_clocks(GOOD).drop("wheels")], Clocks)
     assert not without.is_satisfied
     assert without.missing == ("wheels",)
-    other = examine([clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks)
-    assert not other.is_satisfied
-    assert other.wrong_types == {"wheels": "String"}
+    wrong_type = examine(
+        [build_clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks
+    )
+    assert not wrong_type.is_satisfied
+    assert wrong_type.wrong_types == {"wheels": "String"}

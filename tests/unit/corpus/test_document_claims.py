@@ -1,4 +1,4 @@
-"""Each claim over cleaned documents, with data that must break it."""
+"""Each claim about cleaned documents, with data that violates it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ PARAGRAPHS = [
 TEXT = "\n\n".join(PARAGRAPHS)
 
 
-def measured(*texts: str, source: str = TEXT, markup: str = "markdown", kept: bool = True) -> Any:
+def measure_documents(
+    *texts: str, source: str = TEXT, markup: str = "markdown", kept: bool = True
+) -> Any:
     ids = [f"d{number}" for number in range(len(texts))]
     documents = pl.DataFrame(
         {
@@ -45,18 +47,20 @@ def measured(*texts: str, source: str = TEXT, markup: str = "markdown", kept: bo
 
 
 def test_a_clean_document_keeps_all_claims() -> None:
-    frame = measured(TEXT)
+    frame = measure_documents(TEXT)
     assert document_claims.check_platform_boilerplate(frame).holds
     assert document_claims.check_personal_data(frame).holds
 
 
-def test_a_button_that_is_left_breaks_it() -> None:
-    claim = document_claims.check_platform_boilerplate(measured(TEXT, f"{TEXT}\n\nSubscribe now"))
+def test_remaining_buttons_break_the_claim() -> None:
+    claim = document_claims.check_platform_boilerplate(
+        measure_documents(TEXT, f"{TEXT}\n\nSubscribe now")
+    )
     assert not claim.holds
     assert claim.counts["platform_lines"] == 1
 
 
-def test_a_foot_under_every_post_breaks_it() -> None:
+def test_a_footer_under_every_post_breaks_the_claim() -> None:
     texts = [
         f"{subject} {TEXT.replace('the', subject)}\n\nAnn builds clocks in Bern and writes letters."
         for subject in (
@@ -64,24 +68,22 @@ def test_a_foot_under_every_post_breaks_it() -> None:
             *("pens", "cups", "hats", "oars", "keys"),
         )
     ]
-    claim = document_claims.check_platform_boilerplate(measured(*texts))
+    claim = document_claims.check_platform_boilerplate(measure_documents(*texts))
     assert not claim.holds
-    assert (
-        claim.counts["platform_lines"],
-        claim.counts["documents_with_repeated_lines"],
-    ) == (0, 14)
+    assert claim.counts["platform_lines"] == 0
+    assert claim.counts["documents_with_repeated_lines"] == 14
 
 
-def test_an_address_that_is_left_breaks_it() -> None:
+def test_a_remaining_address_breaks_the_claim() -> None:
     claim = document_claims.check_personal_data(
-        measured(TEXT, f"{TEXT} Write to ann.lee@clockmail.ch")
+        measure_documents(TEXT, f"{TEXT} Write to ann.lee@clockmail.ch")
     )
     assert not claim.holds
     assert claim.counts == {"documents": 1, "pieces": 1}
 
 
 def test_dropped_documents_break_nothing() -> None:
-    frame = measured("Subscribe now", "ann.lee@clockmail.ch", kept=False)
+    frame = measure_documents("Subscribe now", "ann.lee@clockmail.ch", kept=False)
     assert document_claims.check_platform_boilerplate(frame).holds
     assert document_claims.check_personal_data(frame).holds
 
@@ -97,32 +99,34 @@ QUOTED = "Somebody else wrote this sentence about clocks, and it is not mine at 
         (f"<p>{TEXT}</p><blockquote>{QUOTED}</blockquote>", "html"),
     ],
 )
-def test_a_quotation_that_lost_its_mark_breaks_it(source: str, markup: str) -> None:
-    """A tweet in `<blockquote>` became the author's prose in 298 of 392 documents."""
+def test_an_unmarked_quotation_breaks_the_claim(source: str, markup: str) -> None:
     claim = document_claims.check_quotations(
-        measured(f"{TEXT}\n\n{QUOTED}", f"{TEXT}\n\n> {QUOTED}", source=source, markup=markup)
+        measure_documents(
+            f"{TEXT}\n\n{QUOTED}", f"{TEXT}\n\n> {QUOTED}", source=source, markup=markup
+        )
     )
     assert claim.violating_ids == {"d0"}
     assert claim.counts == {"documents": 1, "quotations": 2, "unmarked": 1}
 
 
 def test_a_quotation_that_was_taken_out_breaks_nothing() -> None:
-    assert document_claims.check_quotations(measured(TEXT, source=f"{TEXT}\n\n> {QUOTED}")).holds
+    assert document_claims.check_quotations(
+        measure_documents(TEXT, source=f"{TEXT}\n\n> {QUOTED}")
+    ).holds
 
 
 MENU = ("Send this on", "Copy the link", "Facebook", "E-mail", "Mastodon", "Print")
-"""A share menu in our own words: the form of those in the Handbook's articles."""
 
 
-@pytest.mark.parametrize("between", [" ", "\n\n", "\n* ", " | ", " · "])
-def test_a_share_menu_is_found_in_flat_text_and_in_lines(between: str) -> None:
-    text = f"{PARAGRAPHS[0]} {between.join(MENU)} {PARAGRAPHS[1]}"
-    claim = document_claims.check_platform_boilerplate(measured(text, TEXT))
+@pytest.mark.parametrize("separator", [" ", "\n\n", "\n* ", " | ", " · "])
+def test_a_share_menu_is_found_in_flat_text_and_in_lines(separator: str) -> None:
+    text = f"{PARAGRAPHS[0]} {separator.join(MENU)} {PARAGRAPHS[1]}"
+    claim = document_claims.check_platform_boilerplate(measure_documents(text, TEXT))
     assert claim.violating_ids == {"d0"}
 
 
 @pytest.mark.parametrize(
-    "own",
+    "prose",
     [
         "I left Facebook, Twitter, LinkedIn and e-mail behind, and copy no link any more.",
         "Share it on Facebook, by e-mail, or print it: I don't mind.",
@@ -132,14 +136,13 @@ def test_a_share_menu_is_found_in_flat_text_and_in_lines(between: str) -> None:
         "```\nCopy link\nFacebook\nE-mail\nPrint\n```",
     ],
 )
-def test_an_author_who_writes_of_networks_has_no_menu(own: str) -> None:
-    assert document_claims.check_platform_boilerplate(measured(f"{TEXT}\n\n{own}")).holds
+def test_prose_about_social_networks_is_not_a_share_menu(prose: str) -> None:
+    assert document_claims.check_platform_boilerplate(measure_documents(f"{TEXT}\n\n{prose}")).holds
 
 
-def test_the_same_figures_or_others_under_every_post() -> None:
-    """Only equal paragraphs repeat: a diary whose last line says other figures is its author's."""
+def test_lines_with_different_figures_are_not_boilerplate() -> None:
     words = ("boats", "lamps", "kites", "bells", "trams", "wheels", "doors", "maps", "nets", "pens")
-    own = [
+    posts = [
         "\n\n".join(
             [
                 *(f"{word} {paragraph}" for paragraph in PARAGRAPHS),
@@ -148,60 +151,61 @@ def test_the_same_figures_or_others_under_every_post() -> None:
         )
         for n, word in enumerate(words)
     ]
-    assert document_claims.check_platform_boilerplate(measured(*own)).holds
+    assert document_claims.check_platform_boilerplate(measure_documents(*posts)).holds
 
 
-def documents(*rows: tuple[str, bool]) -> pl.DataFrame:
+def build_signed_documents(*rows: tuple[str, bool]) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "document_id": [f"{number}.md" for number in range(len(rows))],
             "source": ["posts" for _ in rows],
             "signed": [name for name, _ in rows],
-            "kept": [kept for _, kept in rows],
+            "kept": [is_kept for _, is_kept in rows],
         }
     )
 
 
-def broken_by(*rows: tuple[str, bool]) -> frozenset[str]:
-    return document_claims.check_foreign_bylines(documents(*rows), ["Ann Lee"]).violating_ids
+def find_violations(*rows: tuple[str, bool]) -> frozenset[str]:
+    return document_claims.check_foreign_bylines(
+        build_signed_documents(*rows), ["Ann Lee"]
+    ).violating_ids
 
 
-def test_a_kept_post_of_somebody_else_breaks_it() -> None:
-    own = [("Ann Lee", True), ("Ann Lee", True), ("", True)]
-    assert not broken_by(*own, ("Bo Ek", False))
-    assert broken_by(*own, ("Bo Ek", True)) == {"3.md"}
+def test_a_kept_post_by_another_author_breaks_the_claim() -> None:
+    rows = [("Ann Lee", True), ("Ann Lee", True), ("", True)]
+    assert not find_violations(*rows, ("Bo Ek", False))
+    assert find_violations(*rows, ("Bo Ek", True)) == {"3.md"}
 
 
 def test_a_handle_of_most_posts_is_the_authors_own() -> None:
     handles = [("anniebuildsclocks", True)] * 3
-    assert broken_by(*handles, ("Bo Ek", True)) == {"3.md"}
+    assert find_violations(*handles, ("Bo Ek", True)) == {"3.md"}
 
 
-def test_a_full_name_is_somebody_elses_under_however_many_posts() -> None:
+def test_another_full_name_is_foreign_under_many_posts() -> None:
     rows = [("Bo Ek", True)] * 3 + [("Ann Lee", True)]
-    assert broken_by(*rows) == {"0.md", "1.md", "2.md"}
+    assert find_violations(*rows) == {"0.md", "1.md", "2.md"}
 
 
 def test_the_only_signed_post_is_not_the_authors_own() -> None:
-    """Only guests are signed in many a blog."""
-    assert broken_by(*[("", True)] * 3, ("Bo Ek", True)) == {"3.md"}
+    """Many blogs sign only the posts of guests."""
+    assert find_violations(*[("", True)] * 3, ("Bo Ek", True)) == {"3.md"}
 
 
-def test_no_claim_rests_on_the_rule_of_the_cleaning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cleaning would have found is found without asking it."""
+def test_claims_use_no_detector_of_the_cleaning(monkeypatch: pytest.MonkeyPatch) -> None:
 
-    def nobody(*_given: object, **_named: object) -> Any:
+    def refuse(*_arguments: object, **_options: object) -> Any:
         raise AssertionError("a claim asked the cleaning's own detector")
 
     for name in ("is_platform_line", "remove_platform_lines", "line_hashes", "repeated_lines"):
-        monkeypatch.setattr(boilerplate, name, nobody)
+        monkeypatch.setattr(boilerplate, name, refuse)
     for name in ("byline_matches", "foreign_bylines", "extract_author", "is_possible_handle"):
-        monkeypatch.setattr(bylines, name, nobody)
+        monkeypatch.setattr(bylines, name, refuse)
     for name in ("find_personal_data", "redact"):
-        monkeypatch.setattr(privacy, name, nobody)
-        monkeypatch.setattr(redaction, name, nobody)
+        monkeypatch.setattr(privacy, name, refuse)
+        monkeypatch.setattr(redaction, name, refuse)
     text = f"By Bo Ek\n\n{TEXT}\n\n{' '.join(MENU)}\n\nWrite to ann.lee@clockmail.ch"
-    frame = measured(text, source=text)
+    frame = measure_documents(text, source=text)
     claims = document_claims.check_claims(frame, ["Ann Lee"])
     assert [name for name, claim in claims.items() if not claim.holds] == [
         "no_platform_boilerplate_left",
@@ -211,7 +215,7 @@ def test_no_claim_rests_on_the_rule_of_the_cleaning(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "left",
+    "trace",
     [
         "ann.lee@clockmail.ch",
         "Phone: +41 31 555 01 23",
@@ -221,8 +225,8 @@ def test_no_claim_rests_on_the_rule_of_the_cleaning(monkeypatch: pytest.MonkeyPa
         f"-----BEGIN RSA PRIVATE KEY-----\n{'Ab1/' * 12}",
     ],
 )
-def test_what_leaves_no_doubt_is_personal(left: str) -> None:
-    assert count_personal_traces(f"It is {left}, she said.") == 1
+def test_unambiguous_personal_data_is_counted(trace: str) -> None:
+    assert count_personal_traces(f"It is {trace}, she said.") == 1
 
 
 @pytest.mark.parametrize(
@@ -241,5 +245,5 @@ def test_what_leaves_no_doubt_is_personal(left: str) -> None:
         "a dump\n\n```\n504f 4b45 3019 0000 1000 0100 4144\n```\n",
     ],
 )
-def test_what_is_nobodys_is_not(harmless: str) -> None:
+def test_harmless_text_holds_no_personal_data(harmless: str) -> None:
     assert count_personal_traces(f"It is {harmless}, she said.") == 0

@@ -1,4 +1,4 @@
-"""Front matter: YAML, TOML, none, and what breaks."""
+"""Front matter in YAML, TOML and JSON, and broken blocks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.front_matter import (
     BrokenFrontMatterError,
     get_text_field,
@@ -15,17 +16,16 @@ from twin_assets.corpus.importers.front_matter import (
     parse_datetime,
     split_front_matter,
 )
-from twin_assets.corpus.importers.said_authors import read_byline
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
 
 
-def test_yaml_between_dashes_is_split_off() -> None:
+def test_yaml_between_dashes() -> None:
     fields, body = split_front_matter("---\nTitle: A post\ntags: [a, b]\n---\n\nText\n")
     assert fields == {"title": "A post", "tags": ["a", "b"]}
     assert body == "\nText\n"
 
 
-def test_toml_between_pluses_is_split_off() -> None:
+def test_toml_between_pluses() -> None:
     fields, body = split_front_matter(
         '+++\ntitle = "A post"\ndate = 2021-03-04T05:06:07-08:00\n+++\nText'
     )
@@ -34,7 +34,7 @@ def test_toml_between_pluses_is_split_off() -> None:
     assert body == "Text"
 
 
-def test_a_json_object_is_split_off() -> None:
+def test_a_json_object() -> None:
     fields, body = split_front_matter('{\n  "Title": "A post", "draft": true\n}\n\nText\n')
     assert fields == {"title": "A post", "draft": True}
     assert body == "\nText\n"
@@ -44,8 +44,8 @@ def test_a_json_object_is_split_off() -> None:
 def test_hexo_may_leave_out_the_opening_fence() -> None:
     fields, body = split_front_matter("title: A post\ntags:\n - a\n---\nText\n\n---\n\nmore\n")
     assert (fields, body) == ({"title": "A post", "tags": ["a"]}, "Text\n\n---\n\nmore\n")
-    said, _ = split_front_matter("title: Not yet\npublished: 'false'\n---\nwords")
-    assert find_hidden_reason(said) == "draft"
+    fields, _ = split_front_matter("title: Not yet\npublished: 'false'\n---\nwords")
+    assert find_hidden_reason(fields) == "draft"
     heading = "Note: a heading\n---\n\nText\n"
     assert split_front_matter(heading) == ({}, heading)
 
@@ -69,7 +69,7 @@ def test_dots_close_yaml_and_an_alias_is_followed() -> None:
         "---",
     ],
 )
-def test_a_thematic_break_is_no_front_matter(text: str) -> None:
+def test_a_thematic_break_is_not_front_matter(text: str) -> None:
     assert split_front_matter(text) == ({}, text)
 
 
@@ -84,14 +84,14 @@ def test_empty_block_and_windows_line_ends() -> None:
     [
         "---\ntitle: never closed\n\ntext",
         "---\na: " + "[" * 5000 + "\n---\n",
-        "---\na: " + "[" * 500_000 + "\n---\n",  # ends the process in PyYAML's C composer
+        "---\na: " + "[" * 500_000 + "\n---\n",  # crashes the C composer of PyYAML
         "---\n" + "- " * 100_000 + "\n---\n",
         "---\na: &a {x: 1}\n" + "".join(f"b{n}: {{<<: *a}}\n" for n in range(17)) + "---\n",
         '{\n  "title": ' + "[" * 100_000,
         '{\n  "title": "A",\n  "draft": true,\n}\ntext',
     ],
 )
-def test_broken_blocks_say_so(text: str) -> None:
+def test_broken_blocks_are_errors(text: str) -> None:
     with pytest.raises(BrokenFrontMatterError):
         split_front_matter(text)
 
@@ -143,11 +143,11 @@ def test_fields_of_several_spellings() -> None:
     assert read_byline({"author": "Ada", "translator": None}) == "Ada"
 
 
-def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_c_yaml_parser_agrees_with_the_python_one(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "---\ntitle: Ünïcode\ndate: 2020-01-02 03:04:05 +0100\n---\nx"
-    quick = split_front_matter(text)
+    with_c_parser = split_front_matter(text)
     monkeypatch.delattr(front_matter.yaml, "CSafeLoader", raising=False)
-    assert split_front_matter(text) == quick
+    assert split_front_matter(text) == with_c_parser
 
 
 @pytest.mark.parametrize(
@@ -173,11 +173,9 @@ def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) ->
         ("A\n===\n\nstatus: draft\n\ntext", {"title": "A", "status": "draft"}),
     ],
 )  # fmt: skip
-def test_a_head_that_its_format_refuses_is_read_line_by_line(
-    text: str, fields: dict[str, object]
-) -> None:
-    found, body = split_front_matter(text)
-    assert found == fields
+def test_an_invalid_head_is_read_line_by_line(text: str, fields: dict[str, object]) -> None:
+    parsed, body = split_front_matter(text)
+    assert parsed == fields
     assert body.endswith("text")
     assert not set(body.split()) & {"---", "+++", "draft:", "date:", "}"}
 
@@ -199,7 +197,7 @@ def test_a_block_of_prose_between_breaks_stays_prose() -> None:
         "- words\n  private:: true\n- more\n",
     ],
 )
-def test_a_draft_whose_fence_is_damaged_is_one(text: str) -> None:
+def test_a_draft_with_a_damaged_fence_stays_a_draft(text: str) -> None:
     assert find_hidden_reason(split_front_matter(text)[0]) in {"draft", "private"}
 
 
@@ -212,5 +210,5 @@ def test_a_draft_whose_fence_is_damaged_is_one(text: str) -> None:
         "A draft: true to life, it was\n",
     ],
 )
-def test_a_post_about_drafts_is_a_post(text: str) -> None:
+def test_a_post_about_drafts_is_not_a_draft(text: str) -> None:
     assert split_front_matter(text) == ({}, text)

@@ -36,7 +36,7 @@ It's a <a href="https://a.example/">link with
 """
 
 
-def test_a_fragment_keeps_all_its_words_and_its_code() -> None:
+def test_a_fragment_keeps_words_and_code() -> None:
     assert clean_html(FRAGMENT) == (
         "It's a link with `code`, isn't it? Two < three & \"four\".\n\n"
         "```c\nint main(void)\n{\n    return a[0] < 1;\n}\n```\n\n"
@@ -44,7 +44,7 @@ def test_a_fragment_keeps_all_its_words_and_its_code() -> None:
     )
 
 
-def test_a_page_gives_its_main_text_only() -> None:
+def test_only_the_main_text_of_a_page_is_kept() -> None:
     article = "".join(
         f"<p>Paragraph {n} of the article, long enough to be taken for one, isn't it?</p>"
         for n in range(5)
@@ -58,8 +58,8 @@ def test_a_page_gives_its_main_text_only() -> None:
     cleaned = clean_html(page, title="The title")
     assert cleaned.count("Paragraph") == 5
     assert "isn't it?" in cleaned
-    for gone in ("Home", "Copyright", "color", "The title"):
-        assert gone not in cleaned
+    for removed in ("Home", "Copyright", "color", "The title"):
+        assert removed not in cleaned
 
 
 def test_jekyll_highlights_in_html_are_code() -> None:
@@ -68,7 +68,7 @@ def test_jekyll_highlights_in_html_are_code() -> None:
     assert cleaned == "Before it all\n\n```cl\n(if (< a 1) #'b)\n```\n\nAfter"
 
 
-def test_text_between_blocks_is_text_too() -> None:
+def test_text_between_blocks_is_kept() -> None:
     cleaned = clean_html("Loose words first. <p>A paragraph.</p> Loose words last.")
     assert [line for line in cleaned.split("\n") if line] == [
         "Loose words first.",
@@ -78,7 +78,7 @@ def test_text_between_blocks_is_text_too() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "   ", "<!-- only a comment -->", "<html></html>"])
-def test_nothing_in_nothing_out(text: str) -> None:
+def test_empty_pages_stay_empty(text: str) -> None:
     assert clean_html(text) == ""
 
 
@@ -90,25 +90,25 @@ def test_raw_html_in_markdown_keeps_its_words() -> None:
     )
 
 
-def test_shortcodes_in_html_go_before_they_are_read_as_elements() -> None:
+def test_shortcodes_in_html_are_removed_before_parsing() -> None:
     source = (
         "<p>a {{<figure src='b.png'>}} c</p>{% include d.html e=\"<p>f</p>\" %}<code>{% g %}</code>"
     )
     assert clean_html(source) == "a c\n\n`{% g %}`"
 
 
-def test_a_page_keeps_formulas_numbers_and_no_footnote_marks() -> None:
+def test_formulas_are_kept_and_footnote_marks_removed() -> None:
     body = "".join(
-        f"<p>Ten to the sixth, 10<sup>6</sup>, is<sup><a href='#fn1'>1</a></sup> what {who} "
+        f"<p>Ten to the sixth, 10<sup>6</sup>, is<sup><a href='#fn1'>1</a></sup> what {pronoun} "
         "counted; <script type='math/tex'>x_1^2</script> is <span class='katex'><math>"
         "<annotation>y_2</annotation></math><span class='katex-html'>y2</span></span>, isn't "
         "it?</p>"
-        for who in ("I", "you", "they")
+        for pronoun in ("I", "you", "they")
     )
     cleaned = clean_html(f"<html><body><article>{body}</article></body></html>")
     assert cleaned.split("\n\n") == [
-        f"Ten to the sixth, 10⁶, is what {who} counted; $x_1^2$ is $y_2$, isn't it?"
-        for who in ("I", "you", "they")
+        f"Ten to the sixth, 10⁶, is what {pronoun} counted; $x_1^2$ is $y_2$, isn't it?"
+        for pronoun in ("I", "you", "they")
     ]
 
 
@@ -131,16 +131,16 @@ pieces = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(pieces, max_size=40).map("".join), st.booleans())
-def test_no_tag_soup_breaks_it(text: str, page: bool) -> None:
+def test_any_tags_are_cleaned(text: str, page: bool) -> None:
     assert isinstance(clean_html(f"<html><body>{text}" if page else text), str)
     assert isinstance(fragment_to_markdown(text), str)
 
 
-@pytest.mark.parametrize(("depth", "found"), [(100, True), (3000, False)])
-def test_deep_nesting_breaks_nothing(depth: int, found: bool) -> None:
-    """libxml2 stops at 256 levels: such a post has no text, which is a reason, not a crash."""
+@pytest.mark.parametrize(("depth", "is_read"), [(100, True), (3000, False)])
+def test_deeply_nested_pages_are_read_or_empty(depth: int, is_read: bool) -> None:
+    """libxml2 stops at 256 levels, so that a deeper post has no text."""
     deep = "<div>" * depth + "words enough to be a sentence of their own" + "</div>" * depth
-    assert ("words enough" in clean_html(deep)) is found
+    assert ("words enough" in clean_html(deep)) is is_read
 
 
 @pytest.mark.timeout(120)
@@ -152,8 +152,8 @@ def test_deep_nesting_breaks_nothing(depth: int, found: bool) -> None:
         *("> [!a]\n\n", "{:"),
     ],
 )
-def test_the_time_follows_the_length(mark: str) -> None:
-    """20 KB of marks that are never closed: 0.2 s each, minutes if the time were quadratic."""
+def test_time_is_linear_in_the_length(mark: str) -> None:
+    """20 KB of unclosed marks take 0.2 s, but would take minutes in quadratic time."""
     text = mark * (20_000 // len(mark))
     assert isinstance(clean_html(text), str)
     assert isinstance(clean_markdown(text), str)
@@ -161,16 +161,18 @@ def test_the_time_follows_the_length(mark: str) -> None:
 
 
 def test_no_word_of_the_shared_html_posts_is_lost(shared_posts: Path) -> None:
-    """All 95 HTML posts against lxml's own text; `nth` from `<i>n</i>th` counts as one lost."""
-    lost = posts = 0
+    """Compared with the text of lxml; `nth` from `<i>n</i>th` counts as lost."""
+    lost_words = posts = 0
     for file in scan_source(shared_posts / "skeeto").posts:
         if not file.source_id.endswith(".html"):
             continue
         post = read_post(file.read()[0], source_id=file.source_id)
-        shown = re.sub(r"{%.*?%}|<!--.*?-->|<video.*?</video>", "", post.text, flags=re.DOTALL)
-        tree = parse_html(f"<div>{shown}</div>")
+        visible = re.sub(r"{%.*?%}|<!--.*?-->|<video.*?</video>", "", post.text, flags=re.DOTALL)
+        tree = parse_html(f"<div>{visible}</div>")
         expected = Counter(re.findall(r"[^\W_]+", str(tree.text_content())))
-        lost += sum((expected - Counter(re.findall(r"[^\W_]+", clean_html(post.text)))).values())
+        lost_words += sum(
+            (expected - Counter(re.findall(r"[^\W_]+", clean_html(post.text)))).values()
+        )
         posts += 1
     assert posts == 95
-    assert lost <= 10
+    assert lost_words <= 10

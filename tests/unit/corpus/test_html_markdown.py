@@ -1,4 +1,4 @@
-"""What the tags of HTML mean in Markdown."""
+"""Conversion of HTML tags to Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lxml import etree
 from twin_assets.corpus.html_markdown import tree_to_markdown
 
 
-def rendered(html: str, *, codes: tuple[str, ...] = ()) -> str:
+def render(html: str, *, codes: tuple[str, ...] = ()) -> str:
     parser = etree.HTMLParser(encoding="utf-8")
     tree = etree.fromstring(f"<html><body>{html}</body></html>".encode(), parser)
     return tree_to_markdown(tree, code_blocks=codes)
@@ -23,7 +23,7 @@ def rendered(html: str, *, codes: tuple[str, ...] = ()) -> str:
         ("x<p>a</p>y<div>b<p>c</p>d</div>z", "x\n\na\n\ny\n\nb\n\nc\n\nd\n\nz"),
         ("<h2>a <em>b</em><br>c</h2>", "## a *b* c"),
         ("<h3> </h3><p>a</p>", "a"),
-        # inline marks stand at the words, whatever the spaces are
+        # inline marks adjoin the words regardless of spaces
         ("<p>a<b> b </b>c <i></i><em>d</em>e <s>f</s></p>", "a **b** c *d*e ~~f~~"),
         ("<p><b>a</b><b>b</b> <i>c</i> <i>d</i></p>", "**ab** *c* *d*"),
         ("<del>a<p>b</p></del>c", "~~a~~\n\n~~b~~\n\nc"),
@@ -42,7 +42,7 @@ def rendered(html: str, *, codes: tuple[str, ...] = ()) -> str:
         ),
         ("<div class='highlight language-py'><pre>a</pre></div>", "```py\na\n```"),
         ("<pre> \n </pre>", ""),
-        # template tags are no words, but in code they may be the subject
+        # template tags are removed except in code
         ("<p>a {% b %}[^1]c <code>{% d %}</code></p>", "a c `{% d %}`"),
         # numbers, notes, formulas
         ("<p>a<sup>2</sup> b<sub>n</sub> c<sup>th</sup></p>", "a² bn cth"),
@@ -75,17 +75,17 @@ def rendered(html: str, *, codes: tuple[str, ...] = ()) -> str:
     ],
 )
 def test_markdown_of_html(html: str, markdown: str) -> None:
-    assert rendered(html) == markdown
+    assert render(html) == markdown
 
 
-def test_code_comes_back_where_its_placeholder_stands() -> None:
+def test_code_replaces_its_placeholder() -> None:
     html = "<ul><li>a twincodeblock0end b</li></ul><p>twincodeblock1end twincodeblock7end</p>"
-    assert rendered(html, codes=("```\nx\n```", "```\ny\n```")) == (
+    assert render(html, codes=("```\nx\n```", "```\ny\n```")) == (
         "- a\n\n  ```\n  x\n  ```\n\n  b\n\n```\ny\n```\n\ntwincodeblock7end"
     )
 
 
-def test_a_thousand_open_tags_are_no_thousand_calls() -> None:
+def test_deep_nesting_does_not_recurse() -> None:
     tree = etree.Element("div")
     inner = tree
     for _ in range(3_000):

@@ -1,4 +1,4 @@
-"""Inventory, count_changes, tombstones."""
+"""The inventory of sources, its changes, and tombstones."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def posts(tmp_path: Path) -> Path:
     return folder
 
 
-def stored_after(folder: Path, stored: pl.DataFrame | None = None) -> pl.DataFrame:
-    """What the table would hold after an import of the folder."""
+def import_folder(folder: Path, stored: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return the columns that the table stores after an import of the folder."""
     inventory = take_inventory([folder])
     return read_rows(build_inventory_frame(inventory, stored), inventory).select(STORED_COLUMNS)
 
@@ -38,37 +38,38 @@ def stored_after(folder: Path, stored: pl.DataFrame | None = None) -> pl.DataFra
 def test_the_same_folder_gives_the_same_frame(posts: Path) -> None:
     inventory = take_inventory([posts])
     first = build_inventory_frame(inventory)
-    assert build_inventory_frame(inventory, stored_after(posts)).equals(first)
+    assert build_inventory_frame(inventory, import_folder(posts)).equals(first)
     assert count_changes(first, None) == {"added": 3, "edited": 0, "deleted": 0}
-    assert count_changes(first, stored_after(posts)) == {"added": 0, "edited": 0, "deleted": 0}
+    assert count_changes(first, import_folder(posts)) == {"added": 0, "edited": 0, "deleted": 0}
 
 
-def test_changes_count_what_was_added_edited_and_deleted(posts: Path) -> None:
-    stored = stored_after(posts)
+def test_added_edited_and_deleted_posts_are_counted(posts: Path) -> None:
+    first = import_folder(posts)
     (posts / "a.md").unlink()
     (posts / "b.md").write_text("# b\n\nanother text\n")
     (posts / "d.md").write_text("# d\n\nText\n")
-    frame = build_inventory_frame(take_inventory([posts]), stored)
-    assert count_changes(frame, stored) == {"added": 1, "edited": 1, "deleted": 1}
-    after = stored_after(posts, stored)
-    assert after.filter("deleted")["source_id"].to_list() == ["a.md"]
-    assert count_changes(build_inventory_frame(take_inventory([posts]), after), after) == {
+    frame = build_inventory_frame(take_inventory([posts]), first)
+    assert count_changes(frame, first) == {"added": 1, "edited": 1, "deleted": 1}
+    second = import_folder(posts, first)
+    assert second.filter("deleted")["source_id"].to_list() == ["a.md"]
+    assert count_changes(build_inventory_frame(take_inventory([posts]), second), second) == {
         "added": 0,
         "edited": 0,
         "deleted": 0,
     }
 
 
-def test_a_file_that_cannot_be_read_now_keeps_its_row(posts: Path) -> None:
-    stored, before = stored_after(posts), build_inventory_frame(take_inventory([posts]))
+def test_an_unreadable_file_keeps_its_row(posts: Path) -> None:
+    stored = import_folder(posts)
+    first_frame = build_inventory_frame(take_inventory([posts]))
     (posts / "b.md").unlink()
     os.mkfifo(posts / "b.md")
     frame = build_inventory_frame(take_inventory([posts]), stored)
-    assert frame.equals(before)
+    assert frame.equals(first_frame)
     assert count_changes(frame, stored) == {"added": 0, "edited": 0, "deleted": 0}
 
 
-def test_a_file_that_was_never_read_is_a_row_with_a_reason(posts: Path) -> None:
+def test_a_file_never_read_gets_a_reason(posts: Path) -> None:
     os.mkfifo(posts / "pipe.md")
     with (posts / "huge.md").open("wb") as stream:
         stream.truncate(MAX_POST_BYTES + 1)
@@ -79,12 +80,12 @@ def test_a_file_that_was_never_read_is_a_row_with_a_reason(posts: Path) -> None:
     assert rows.height == 5
 
 
-def test_a_post_that_waits_for_its_day_is_read_again_each_day(tmp_path: Path) -> None:
+def test_a_post_with_a_future_date_is_read_daily(tmp_path: Path) -> None:
     folder = tmp_path / "_posts"
     folder.mkdir()
     (folder / "2999-01-01-a.md").write_text("Text of a\n")
     (folder / "2019-01-01-b.md").write_text("Text of b\n")
-    stored = stored_after(tmp_path)
+    stored = import_folder(tmp_path)
     assert dict(stored.select("source_id", "problem").rows()) == {
         "_posts/2019-01-01-b.md": "",
         "_posts/2999-01-01-a.md": "not_yet_published",
@@ -98,27 +99,27 @@ def test_a_post_that_waits_for_its_day_is_read_again_each_day(tmp_path: Path) ->
     assert count_changes(frame, stored) == {"added": 0, "edited": 0, "deleted": 0}
 
 
-def test_a_file_that_goes_between_scan_and_read_is_tried_again(posts: Path) -> None:
+def test_a_file_removed_between_scan_and_read_is_retried(posts: Path) -> None:
     inventory = take_inventory([posts])
     text = (posts / "b.md").read_text()
     (posts / "b.md").unlink()
     stored = read_rows(build_inventory_frame(inventory), inventory)
     assert stored.filter(source_id="b.md")["problem"].to_list() == ["unreadable"]
     (posts / "b.md").write_text(text)
-    again = build_inventory_frame(take_inventory([posts]), stored.select(STORED_COLUMNS))
-    assert again.filter(pl.col("again") != "")["source_id"].to_list() == ["b.md"]
-    assert stored_after(posts, stored.select(STORED_COLUMNS))["problem"].to_list() == [""] * 3
+    inventory_again = build_inventory_frame(take_inventory([posts]), stored.select(STORED_COLUMNS))
+    assert inventory_again.filter(pl.col("again") != "")["source_id"].to_list() == ["b.md"]
+    assert import_folder(posts, stored.select(STORED_COLUMNS))["problem"].to_list() == [""] * 3
 
 
-def test_a_folder_that_cannot_be_listed_hides_its_posts_and_deletes_none(
+def test_an_unlistable_folder_deletes_no_posts(
     posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (posts / "more").mkdir()
     (posts / "more" / "d.md").write_text("# d\n\nText\n")
-    stored = stored_after(posts)
+    stored = import_folder(posts)
     scandir = os.scandir
 
-    def refuse(path: object) -> object:  # root may list every folder, so the system call says no
+    def refuse(path: object) -> object:  # Even root is refused.
         if str(path).endswith("more"):
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)  # type: ignore[call-overload]
@@ -132,10 +133,10 @@ def test_a_folder_that_cannot_be_listed_hides_its_posts_and_deletes_none(
 
 
 def test_two_sources_with_one_path_stay_two_posts(posts: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "a.md").write_text("# Another a\n\nText\n")
-    inventory = take_inventory([posts, other])
+    other_folder = tmp_path / "other"
+    other_folder.mkdir()
+    (other_folder / "a.md").write_text("# Another a\n\nText\n")
+    inventory = take_inventory([posts, other_folder])
     rows = read_rows(build_inventory_frame(inventory), inventory)
     assert dict(rows.select("source_id", "title").rows()) == {
         "a.md": "a",
@@ -145,7 +146,7 @@ def test_two_sources_with_one_path_stay_two_posts(posts: Path, tmp_path: Path) -
     }
 
 
-def test_the_sites_zone_counts_where_a_date_names_none(tmp_path: Path) -> None:
+def test_dates_without_a_zone_use_the_zone_of_the_site(tmp_path: Path) -> None:
     folder = tmp_path / "_posts"
     folder.mkdir()
     (folder / "2020-07-01-a.md").write_text("Text")
@@ -156,7 +157,7 @@ def test_the_sites_zone_counts_where_a_date_names_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "found"),
+    ("files", "message"),
     [
         ({}, "no files"),
         ({"a.tex": "text", "b.png": "image", "c.tex": "text"}, "2 × tex file"),
@@ -165,23 +166,21 @@ def test_the_sites_zone_counts_where_a_date_names_none(tmp_path: Path) -> None:
         ({"Shares.csv": "Date,ShareLink,ShareCommentary"}, "LinkedIn"),
     ],
 )
-def test_a_folder_without_posts_says_what_it_holds(
-    files: dict[str, str], found: str, tmp_path: Path
+def test_a_folder_without_posts_is_described_in_the_error(
+    files: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(TwinError, match=found):
+    with pytest.raises(TwinError, match=message):
         take_inventory([tmp_path])
 
 
-def test_one_empty_source_among_several_is_an_error_and_no_deletion(
-    posts: Path, tmp_path: Path
-) -> None:
+def test_an_empty_source_among_several_is_an_error(posts: Path, tmp_path: Path) -> None:
     (tmp_path / "unmounted").mkdir()
     with pytest.raises(TwinError, match="unmounted"):
         take_inventory([posts, tmp_path / "unmounted"])
 
 
-def test_an_author_without_sources_is_told_so() -> None:
+def test_an_author_without_sources_is_an_error() -> None:
     with pytest.raises(TwinError, match="has no sources"):
         take_inventory([])

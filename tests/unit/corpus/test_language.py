@@ -24,7 +24,7 @@ from twin_assets.corpus.language import count_words, detect_language
         ("42 + 17 = 59", "und"),
     ],
 )
-def test_detection(text: str, code: str) -> None:
+def test_languages_are_detected(text: str, code: str) -> None:
     assert detect_language(text) == code
 
 
@@ -34,11 +34,11 @@ def test_code_does_not_count_as_language() -> None:
 
 
 def test_the_model_comes_from_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_network(*arguments: Any, **named: Any) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("language detection tried to reach the network")
 
-    monkeypatch.setattr(socket.socket, "connect", no_network)
-    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
     language._detector.cache_clear()  # pyright: ignore[reportPrivateUsage]
     assert detect_language("Le renard brun saute par-dessus le chien paresseux.") == "fr"
 
@@ -54,5 +54,5 @@ def test_the_model_comes_from_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None
         ("`git commit` twice", 3),
     ],
 )
-def test_words(text: str, words: int) -> None:
+def test_words_are_counted(text: str, words: int) -> None:
     assert count_words(text) == words

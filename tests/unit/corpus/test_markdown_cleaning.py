@@ -1,4 +1,4 @@
-"""Markdown posts: words, punctuation and code stay; targets, images, tags and definitions go."""
+"""Markdown posts keep words and code, and lose link targets, images, tags and definitions."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
 @pytest.mark.parametrize(
     ("source", "cleaned"),
     [
-        # a paragraph is one line; punctuation and apostrophes are kept as they are
+        # a paragraph is one line; punctuation is kept
         ("It's “here” —\nisn't it?", "It's “here” — isn't it?"),
         ("one\n\n\n\ntwo", "one\n\ntwo"),
         ("hard  \nbreak", "hard\nbreak"),
-        # links keep their words and lose their targets
+        # links keep their words without the targets
         ('See [the *docs*](https://a.example/b?c=d "title").', "See the *docs*."),
         ("See [the docs][ref] or [ref].\n\n[ref]: https://a.example", "See the docs or ref."),
         ("[](https://a.example)nothing", "nothing"),
@@ -62,7 +62,7 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("한국어 문장\n입니다.", "한국어 문장 입니다."),
     ],
 )
-def test_what_stays_and_what_goes(source: str, cleaned: str) -> None:
+def test_kept_and_removed_lines(source: str, cleaned: str) -> None:
     assert clean_markdown(source) == cleaned
 
 
@@ -81,7 +81,7 @@ def test_code_blocks_stay_as_they_are(code: str) -> None:
 @pytest.mark.parametrize(
     ("source", "cleaned"),
     [
-        # a quotation is one, however many blocks it holds and wherever it stands
+        # quotations of one or several blocks
         ("<blockquote>\n\na *b*\n\n- c\n\n</blockquote>\n\nd", "> a *b*\n>\n> - c\n\nd"),
         ("<blockquote><p>a</p>&mdash; b</blockquote> <script src='x'></script>", "> a\n>\n> — b"),
         ("a <blockquote>b</blockquote> c", "a\n\n> b\n\nc"),
@@ -99,13 +99,13 @@ def test_code_blocks_stay_as_they_are(code: str) -> None:
         ("a <em>b</em> <del>c</del> <code>d</code> <u>e</u>", "a *b* ~~c~~ `d` e"),
         ("H<sub>2</sub>O 10<sup>6</sup> 4<sup>th</sup>", "H₂O 10⁶ 4th"),
         ("a<sup><a href='#fn1'>1</a></sup> b", "a b"),
-        # what nothing closes, or a sentence speaks of, takes nothing along
+        # unclosed tags, and tags that a sentence mentions
         ("a <script> b\n\nc", "a b\n\nc"),
         ("a <b>b</b> <title> c <select> d", "a **b** c d"),
         ("</div>\n\na", "a"),
     ],
 )
-def test_html_means_in_markdown_what_it_means_alone(source: str, cleaned: str) -> None:
+def test_html_in_markdown_renders_as_html_alone(source: str, cleaned: str) -> None:
     assert clean_markdown(source) == cleaned
 
 
@@ -137,7 +137,7 @@ def test_mathematics_stays_as_it_is(formula: str) -> None:
         ("$$ a\n\n[b](c)\n\n$$ d", "$$ a\n\nb\n\n$$ d"),
     ],
 )
-def test_money_is_no_mathematics(source: str, cleaned: str) -> None:
+def test_money_is_not_mathematics(source: str, cleaned: str) -> None:
     assert clean_markdown(source) == cleaned
 
 
@@ -151,7 +151,7 @@ def test_money_is_no_mathematics(source: str, cleaned: str) -> None:
         ("a[^1] b, and no note", "a b, and no note"),
     ],
 )
-def test_a_footnote_mark_goes_and_the_note_stays(source: str, cleaned: str) -> None:
+def test_footnote_marks_are_removed_and_notes_kept(source: str, cleaned: str) -> None:
     assert clean_markdown(source) == cleaned
 
 
@@ -164,13 +164,13 @@ def test_a_footnote_mark_goes_and_the_note_stays(source: str, cleaned: str) -> N
         ("|a|b|\n|-|-|\n|[[c\\|d]]|e|", "| a | b |\n| --- | --- |\n| d | e |"),
         ("`[[a]]`", "`[[a]]`"),
         ("a text ^1a2b3c", "a text"),
-        # a callout is the author's, unless it says that it is a quotation
+        # a callout is the author's, unless it is marked as a quotation
         ("> [!note]- A title\n> b\n> c\n\nd", "A title\nb c\n\nd"),
         ("> [!quote] a\n> b", "> a\n> b"),
         ("# Excalidraw Data\n\n## Text Elements\na ^b\n\n```json\n{}\n```", ""),
     ],
 )
-def test_the_forms_of_a_vault(source: str, cleaned: str) -> None:
+def test_obsidian_syntax(source: str, cleaned: str) -> None:
     assert clean_markdown(source) == cleaned
 
 
@@ -206,7 +206,7 @@ import a from 'b'
 """
 
 
-def test_of_mdx_the_words_stay() -> None:
+def test_mdx_keeps_its_words() -> None:
     cleaned = (
         "# Hello\n\n*words* as said\n\n> Theirs.\n\nA **bold** word, import duties.\n\n"
         "```js\nimport a from 'b'\n```"
@@ -225,7 +225,7 @@ def test_of_mdx_the_words_stay() -> None:
         ("## a {#b}", "## a"),
     ],
 )
-def test_template_tags_go_and_code_about_them_stays(source: str, cleaned: str) -> None:
+def test_template_tags_are_removed_except_in_code(source: str, cleaned: str) -> None:
     assert clean_markdown(source) == cleaned
 
 
@@ -245,13 +245,13 @@ def test_a_heading_that_repeats_the_title_is_left_out() -> None:
     assert clean_markdown("Text\n\n# A post", title="A post") == "Text\n\n# A post"
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_empty_text_stays_empty() -> None:
     assert clean_markdown("") == ""
     assert clean_markdown("![only](an-image.png)\n\n[ref]: https://a.example") == ""
 
 
 @given(st.text(max_size=400))
-def test_no_text_breaks_it(text: str) -> None:
+def test_any_text_is_cleaned(text: str) -> None:
     assert isinstance(clean_markdown(text), str)
 
 
@@ -267,18 +267,18 @@ def test_plain_paragraphs_pass_unchanged(paragraphs: list[list[str]]) -> None:
 
 
 def test_no_word_of_the_shared_posts_is_lost(shared_posts: Path) -> None:
-    """Against the parser's own HTML, read by another library; `nth` from `*n*th` counts as lost."""
-    lost = total = 0
+    """Compared with the words of the parser's HTML; `nth` from `*n*th` counts as lost."""
+    lost_words = total = 0
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     for file in scan_source(shared_posts / "jbranchaud-til").posts:
         post = read_post(file.read()[0], source_id=file.source_id)
-        expected = words_of(str(parse_html(parser.render(post.text)).text_content()))
-        kept = words_of(clean_markdown(post.text, title=post.title) + " " + post.title)
-        lost += sum((expected - kept).values())
+        expected = count_words(str(parse_html(parser.render(post.text)).text_content()))
+        cleaned_words = count_words(clean_markdown(post.text, title=post.title) + " " + post.title)
+        lost_words += sum((expected - cleaned_words).values())
         total += sum(expected.values())
     assert total > 250_000
-    assert lost <= 30
+    assert lost_words <= 30
 
 
-def words_of(text: str) -> Counter[str]:
+def count_words(text: str) -> Counter[str]:
     return Counter(re.findall(r"[^\W_]+", text))

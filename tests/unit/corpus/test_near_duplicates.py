@@ -1,4 +1,4 @@
-"""Copies of a text: the choice of bands, planted pairs, and which copy stays."""
+"""Copies of a text: the choice of bands, planted pairs, and the copy that is kept."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from twin_assets.corpus.shingles import jaccard
 VOCABULARY = [f"word{number}" for number in range(3000)]
 
 
-def text_of(drawn: random.Random, words: int) -> list[str]:
-    return drawn.choices(VOCABULARY, k=words)
+def draw_words(generator: random.Random, count: int) -> list[str]:
+    return generator.choices(VOCABULARY, k=count)
 
 
-def edited(words: list[str], drawn: random.Random, *, share: float) -> list[str]:
-    """A copy with a share of its words changed, dropped or moved apart, and an end of its own."""
+def edit_words(words: list[str], generator: random.Random, *, share: float) -> list[str]:
+    """A copy with a share of its words changed or dropped, and another ending."""
     copy: list[str] = []
     for word in words:
-        lot = drawn.random()
-        if lot < share / 2:
-            copy.append(drawn.choice(VOCABULARY))
-        elif lot > share:
+        chance = generator.random()
+        if chance < share / 2:
+            copy.append(generator.choice(VOCABULARY))
+        elif chance > share:
             copy.append(word)
-    return copy + text_of(drawn, drawn.randrange(1 + len(words) // 10))
+    return copy + draw_words(generator, generator.randrange(1 + len(words) // 10))
 
 
-def bodies(texts: dict[str, str]) -> pl.DataFrame:
+def build_bodies(texts: dict[str, str]) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "document_id": list(texts),
@@ -56,71 +56,77 @@ def bodies(texts: dict[str, str]) -> pl.DataFrame:
     )
 
 
-def test_candidates_come_as_often_as_the_formula_says() -> None:
+def test_the_candidate_rate_follows_the_formula() -> None:
     """400 pairs of sets with a Jaccard similarity of one third: .26 of them share a band."""
-    drawn = random.Random(5)
+    generator = random.Random(5)
     sets: dict[str, frozenset[int]] = {}
     for number in range(400):
-        elements = [drawn.getrandbits(60) for _ in range(200)]
+        elements = [generator.getrandbits(60) for _ in range(200)]
         sets[f"{number}a"] = frozenset(elements[:150])
-        sets[f"{number}b"] = frozenset([*elements[75:150], *elements[150:], drawn.getrandbits(60)])
+        sets[f"{number}b"] = frozenset(
+            [*elements[75:150], *elements[150:], generator.getrandbits(60)]
+        )
     exact = jaccard(sets["0a"], sets["0b"])
-    found = find_candidate_pairs(dict(zip(sets, minhash_bands(list(sets.values())), strict=True)))
-    together = sum((f"{number}a", f"{number}b") in found for number in range(400)) / 400
-    assert together == pytest.approx(1 - (1 - exact**ROWS_PER_BAND) ** BAND_COUNT, abs=0.08)
+    candidates = find_candidate_pairs(
+        dict(zip(sets, minhash_bands(list(sets.values())), strict=True))
+    )
+    rate = sum((f"{number}a", f"{number}b") in candidates for number in range(400)) / 400
+    assert rate == pytest.approx(1 - (1 - exact**ROWS_PER_BAND) ** BAND_COUNT, abs=0.08)
 
 
 def test_planted_copies_are_found_and_nothing_else() -> None:
     """600 pairs by word edits: recall at least .95 from .65 on, precision at least .99."""
-    drawn = random.Random(7)
+    generator = random.Random(7)
     texts: dict[str, str] = {}
     for number in range(600):
-        words = text_of(drawn, drawn.randrange(30, 400))
+        words = draw_words(generator, generator.randrange(30, 400))
         texts[f"{number:03}a"] = " ".join(words)
-        texts[f"{number:03}b"] = " ".join(edited(words, drawn, share=drawn.uniform(0.0, 0.2)))
+        texts[f"{number:03}b"] = " ".join(
+            edit_words(words, generator, share=generator.uniform(0.0, 0.2))
+        )
     sets = {name: document_shingles(text) for name, text in texts.items()}
-    true = {
+    true_pairs = {
         (f"{number:03}a", f"{number:03}b")
         for number in range(600)
         if jaccard(sets[f"{number:03}a"], sets[f"{number:03}b"]) >= MIN_SIMILARITY
     }
-    similar = compare_bodies(bodies(texts))
-    found = {
-        (name, other["other_id"])
-        for name, others in similar.select("document_id", "similar").iter_rows()
-        for other in others
-        if name < other["other_id"]
+    similar = compare_bodies(build_bodies(texts))
+    found_pairs = {
+        (name, copy["other_id"])
+        for name, copies in similar.select("document_id", "similar").iter_rows()
+        for copy in copies
+        if name < copy["other_id"]
     }
-    assert len(true) > 150
-    assert 600 - len(true) > 150  # the others are edited beyond .65
-    assert len(found & true) / len(true) >= 0.95
-    assert len(found & true) / len(found) >= 0.99
+    assert len(true_pairs) > 150
+    assert 600 - len(true_pairs) > 150  # The other copies are edited beyond .65.
+    assert len(found_pairs & true_pairs) / len(true_pairs) >= 0.95
+    assert len(found_pairs & true_pairs) / len(found_pairs) >= 0.99
     assert similar.schema == SIMILAR_SCHEMA
 
 
-def test_a_pair_of_a_new_and_a_known_document_is_named_at_the_new_one() -> None:
-    drawn = random.Random(3)
-    texts = {name: " ".join(text_of(drawn, 100)) for name in "abc"}
+def test_a_pair_is_attributed_to_the_new_document() -> None:
+    generator = random.Random(3)
+    texts = {name: " ".join(draw_words(generator, 100)) for name in "abc"}
     texts["d"] = texts["b"] + " and a few more words"
-    known = compare_bodies(bodies({name: texts[name] for name in "abc"}))
+    stored = compare_bodies(build_bodies({name: texts[name] for name in "abc"}))
 
-    class Known:
+    class StoredBodies:
         def find_by_bands(self, bands: set[int]) -> pl.DataFrame:
-            return known.filter(pl.col("bands").list.set_intersection(list(bands)).list.len() > 0)
+            return stored.filter(pl.col("bands").list.set_intersection(list(bands)).list.len() > 0)
 
         def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
-            assert list(document_ids) == ["b"]  # no other text is read
-            return bodies({name: texts[name] for name in document_ids})
+            assert list(document_ids) == ["b"]  # No other text is read.
+            return build_bodies({name: texts[name] for name in document_ids})
 
-    [row] = compare_bodies(bodies({"d": texts["d"]}), known=Known()).to_dicts()
-    [other] = row["similar"]
-    assert (other["other_id"], other["other_hash"]) == ("b", "hash of b")
-    assert other["similarity"] == jaccard(
+    [row] = compare_bodies(build_bodies({"d": texts["d"]}), known=StoredBodies()).to_dicts()
+    [pair] = row["similar"]
+    assert (pair["other_id"], pair["other_hash"]) == ("b", "hash of b")
+    assert pair["similarity"] == jaccard(
         document_shingles(texts["d"]), document_shingles(texts["b"])
     )
 
 
-def test_bands_are_the_same_in_every_process() -> None:
+def test_bands_are_equal_in_every_process() -> None:
     code = (
         "from twin_assets.corpus.near_duplicates import document_shingles, minhash_bands;"
         "print(minhash_bands([document_shingles('the same words in another process')])[0])"
@@ -134,42 +140,38 @@ def test_bands_are_the_same_in_every_process() -> None:
     )
 
 
-def test_a_text_without_words_is_nobodys_copy() -> None:
-    similar = compare_bodies(bodies({"a": "", "b": "", "c": "…"}))
+def test_a_text_without_words_has_no_copies() -> None:
+    similar = compare_bodies(build_bodies({"a": "", "b": "", "c": "…"}))
     assert similar["bands"].to_list() == [[], [], []]
     assert similar["similar"].to_list() == [[], [], []]
 
 
-def test_the_richest_copy_stays_and_the_older_of_two_that_say_as_much() -> None:
-    copies = {
-        "short": (-90, 1),
-        "long": (-120, 3),
-        "late": (-50, 2),
-        "early": (-50, 1),
-    }
-    gone = collapse_copies(copies, {("long", "short"): 0.8, ("early", "late"): 1.0})
-    assert gone == {"short": "long", "late": "early"}
+def test_the_longest_copy_is_kept_and_the_older_of_equal_ones() -> None:
+    copies = {"short": (-90, 1), "long": (-120, 3), "late": (-50, 2), "early": (-50, 1)}
+    replacements = collapse_copies(copies, {("long", "short"): 0.8, ("early", "late"): 1.0})
+    assert replacements == {"short": "long", "late": "early"}
 
 
-def test_of_a_chain_of_copies_no_two_that_stay_are_similar() -> None:
-    """a ~ b ~ c ~ d, and no others: what goes is similar to what it goes for."""
-    drawn = random.Random(11)
+def test_no_two_kept_posts_of_a_chain_are_similar() -> None:
+    """Every dropped post is similar to the kept one that replaces it."""
+    generator = random.Random(11)
     for _ in range(50):
         names = [f"d{number}" for number in range(8)]
-        copies = {name: (-drawn.randrange(5), drawn.random()) for name in names}
+        copies = {name: (-generator.randrange(5), generator.random()) for name in names}
         pairs = {
-            pair: drawn.uniform(0.65, 1) for pair in combinations(names, 2) if drawn.random() < 0.3
+            pair: generator.uniform(0.65, 1)
+            for pair in combinations(names, 2)
+            if generator.random() < 0.3
         }
-        gone = collapse_copies(copies, pairs)
-        stays = [name for name in names if name not in gone]
-        assert not [pair for pair in combinations(stays, 2) if pair in pairs]
-        for copy, richer in gone.items():
-            assert richer in stays
+        replacements = collapse_copies(copies, pairs)
+        kept = [name for name in names if name not in replacements]
+        assert not [pair for pair in combinations(kept, 2) if pair in pairs]
+        for copy, richer in replacements.items():
+            assert richer in kept
             assert tuple(sorted((copy, richer))) in pairs
             assert copies[richer][0] <= copies[copy][0]
 
 
-def test_candidates_below_the_threshold_are_no_copies() -> None:
+def test_candidates_below_the_threshold_are_not_copies() -> None:
     sets = {"a": frozenset(range(100)), "b": frozenset(range(40, 140)), "c": frozenset(range(95))}
-    found = verify_pairs([("a", "b"), ("a", "c")], sets)
-    assert found == {("a", "c"): 0.95}
+    assert verify_pairs([("a", "b"), ("a", "c")], sets) == {("a", "c"): 0.95}

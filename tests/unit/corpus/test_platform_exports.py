@@ -1,4 +1,4 @@
-"""LinkedIn, Medium, Substack: what is taken, what is left out and why, and nothing of others'."""
+"""Exports of LinkedIn, Medium and Substack: records records, and reasons for the others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.exports_by_hand import (
+from tests.unit.corpus.packing import Files, write_zip
+from tests.unit.corpus.sample_exports import (
     EXPORTS,
     KEPT,
     LINKEDIN,
@@ -18,10 +19,6 @@ from tests.unit.corpus.exports_by_hand import (
     NOT_THE_AUTHORS,
     SENTENCE,
     SUBSTACK,
-    Files,
-    as_folder,
-    as_tar,
-    as_zip,
     share_link,
 )
 from twin_assets.corpus.importers import linkedin, medium, substack
@@ -35,87 +32,73 @@ IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
 
 
 def read(
-    name: str, files: Files, at: Path, *, include: frozenset[str] = frozenset()
+    name: str, files: Files, folder: Path, *, include: frozenset[str] = frozenset()
 ) -> tuple[list[ExportRecord], dict[str, int]]:
-    """Records and reasons, with the opt-ins applied as an import applies them."""
-    with open_archive(as_zip(files, at / "export.zip")) as archive:
-        found = list(IMPORTERS[name].read(archive, include=include))
-    reasons = Counter(
-        one.reason if isinstance(one, Skipped) else exclusion_reason(one, include) for one in found
-    )
-    kept = [
-        one for one in found if isinstance(one, ExportRecord) and not exclusion_reason(one, include)
-    ]
-    assert reasons.pop("", 0) == len(kept)
-    return kept, dict(reasons)
+    """Return the records records and the reasons for the others, with the given opt-ins."""
+    with open_archive(write_zip(files, folder / "export.zip")) as archive:
+        outcomes = list(IMPORTERS[name].read(archive, include=include))
+    records: list[ExportRecord] = []
+    reasons: Counter[str] = Counter()
+    for outcome in outcomes:
+        if isinstance(outcome, Skipped):
+            reasons[outcome.reason] += 1
+        elif reason := exclusion_reason(outcome, include):
+            reasons[reason] += 1
+        else:
+            records.append(outcome)
+    return records, dict(reasons)
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_every_packing_is_recognised_by_its_content(name: str, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    files = EXPORTS[name]
-    for path in (
-        as_folder(files, tmp_path / "folder"),
-        as_zip(files, tmp_path / "renamed.bin"),
-        as_zip(files, tmp_path / "nested.zip", below="ada-2024/"),
-        as_tar(files, tmp_path / "export.tar.gz"),
-    ):
-        with open_archive(path) as archive:
-            importer = find_importer(archive)
-            assert importer is not None, path
-            assert name == importer.name, path
-            kept = list(importer.read(archive, include=frozenset()))
-        records = [
-            one
-            for one in kept
-            if isinstance(one, ExportRecord) and not exclusion_reason(one, frozenset())
-        ]
-        assert len(records) == KEPT[name], path
+def test_an_export_below_a_folder_is_recognised(name: str, tmp_path: Path) -> None:
+    path = write_zip(EXPORTS[name], tmp_path / "nested.zip", below="ada-2024/")
+    with open_archive(path) as archive:
+        importer = find_importer(archive)
+        assert importer is not None
+        assert importer.name == name
+        outcomes = list(importer.read(archive, include=frozenset()))
+    records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
+    assert sum(not exclusion_reason(record, frozenset()) for record in records) == KEPT[name]
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_a_malformed_export_loses_nothing_else(name: str, tmp_path: Path) -> None:
-    kept, reasons = read(name, MALFORMED[name], tmp_path)
+def test_malformed_rows_and_pages_lose_no_other_post(name: str, tmp_path: Path) -> None:
+    records, reasons = read(name, MALFORMED[name], tmp_path)
     assert reasons == MALFORMED_FOUND[name]
-    lost = 1 if name == "substack" else 0  # the post whose own row is the broken one
-    assert len(kept) == KEPT[name] - lost
+    skipped_rows = 1 if name == "substack" else 0  # the post with the malformed row
+    assert len(records) == KEPT[name] - skipped_rows
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_other_peoples_words_and_addresses_never_enter(name: str, tmp_path: Path) -> None:
-    for include in (frozenset[str](), OPT_INS):
-        kept, _ = read(name, EXPORTS[name], tmp_path, include=include)
-        everything = "\n".join(one.as_json() for one in kept)
-        assert [text for text in NOT_THE_AUTHORS if text in everything] == []
-
-
-@pytest.mark.parametrize("name", EXPORTS)
-def test_records_are_the_same_each_time_and_have_ids_of_their_own(
-    name: str, tmp_path: Path
+@pytest.mark.parametrize("include", [frozenset[str](), OPT_INS], ids=["default", "opt-ins"])
+def test_records_are_stable_unique_and_without_text_by_others(
+    name: str, include: frozenset[str], tmp_path: Path
 ) -> None:
-    first, _ = read(name, EXPORTS[name], tmp_path, include=OPT_INS)
-    again, _ = read(name, EXPORTS[name], tmp_path, include=OPT_INS)
-    assert [one.digest() for one in first] == [one.digest() for one in again]
-    assert len({one.row_id for one in first}) == len(first)
-    assert all(one.source == name for one in first)
+    records, _ = read(name, EXPORTS[name], tmp_path, include=include)
+    text = "\n".join(record.as_json() for record in records)
+    assert [words for words in NOT_THE_AUTHORS if words in text] == []
+    same_records, _ = read(name, EXPORTS[name], tmp_path, include=include)
+    assert [record.digest() for record in records] == [record.digest() for record in same_records]
+    assert len({record.row_id for record in records}) == len(records)
+    assert all(record.source == name for record in records)
 
 
-def test_a_share_has_its_words_its_time_and_its_address(tmp_path: Path) -> None:
-    kept, _ = read("linkedin", LINKEDIN, tmp_path)
-    shares = {one.created_at: one for one in kept if one.kind == "post"}
+def test_a_share_has_text_time_and_address(tmp_path: Path) -> None:
+    records, _ = read("linkedin", LINKEDIN, tmp_path)
+    shares = {record.created_at: record for record in records if record.kind == "post"}
     first = shares[datetime(2023, 5, 1, 12, 34, 56, 789_000, UTC)]
     assert first.text == f'{SENTENCE}\n\nHe said "mend it", and I did. #clocks'
     assert first.url.startswith("https://www.linkedin.com/feed/update/urn:li:share:")
     assert (first.author, first.byline, first.tags) == ("Ada Lovelace", "Profile.csv", ("clocks",))
-    by_text = {one.text.split(" ", maxsplit=1)[0]: one for one in kept}
-    assert by_text["Two"].text == f"Two lines,\nboth mine: {SENTENCE}"
-    assert by_text["Two"].source_id.startswith("ugcPost:")
-    assert by_text["It’s"].text == f"It’s a naïve clock. {SENTENCE}"
+    by_first_word = {record.text.split(" ", maxsplit=1)[0]: record for record in records}
+    assert by_first_word["Two"].text == f"Two lines,\nboth mine: {SENTENCE}"
+    assert by_first_word["Two"].source_id.startswith("ugcPost:")
+    assert by_first_word["It’s"].text == f"It’s a naïve clock. {SENTENCE}"
 
 
-def test_an_article_has_title_date_and_a_body_without_its_head(tmp_path: Path) -> None:
-    kept, _ = read("linkedin", LINKEDIN, tmp_path)
-    [article] = [one for one in kept if one.kind == "article"]
+def test_an_article_has_title_and_date_but_no_head_in_its_text(tmp_path: Path) -> None:
+    records, _ = read("linkedin", LINKEDIN, tmp_path)
+    [article] = [record for record in records if record.kind == "article"]
     assert article.source_id == "article:on-clocks-ada-lovelace"
     assert article.url == "https://www.linkedin.com/pulse/on-clocks-ada-lovelace"
     assert (article.title, article.markup) == ("On clocks", "html")
@@ -129,7 +112,7 @@ HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 
 
 @pytest.mark.parametrize(
-    ("written", "read_as"),
+    ("commentary", "text"),
     [
         ('"First."\n""\n"Third ""q"" end."', 'First.\n\nThird "q" end.'),
         ('"First."\n""\n"Third."\n', "First.\n\nThird."),
@@ -141,12 +124,12 @@ HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
         ("", ""),
     ],
 )
-def test_each_way_in_which_linkedin_quotes_a_commentary(written: str, read_as: str) -> None:
-    line = f"2023-05-01 12:34:56,{share_link(7)},{written},https://x.y/?a,,MEMBER_NETWORK\n"
-    for text in (HEAD + line, HEAD + line + line):
-        for row in iter_share_rows(text):
+def test_commentaries_are_unquoted(commentary: str, text: str) -> None:
+    line = f"2023-05-01 12:34:56,{share_link(7)},{commentary},https://x.y/?a,,MEMBER_NETWORK\n"
+    for csv_text in (HEAD + line, HEAD + line + line):
+        for row in iter_share_rows(csv_text):
             assert row is not None
-            assert row["ShareCommentary"] == read_as
+            assert row["ShareCommentary"] == text
             assert (row["SharedUrl"], row["Visibility"]) == ("https://x.y/?a", "MEMBER_NETWORK")
 
 
@@ -168,20 +151,20 @@ def test_a_medium_story_has_its_fields_and_only_its_own_text(tmp_path: Path) -> 
     assert "On clocks" not in story.text
 
 
-def test_drafts_and_responses_come_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_opt_ins_include_drafts_and_responses(tmp_path: Path) -> None:
     include = frozenset({"drafts", "replies"})
-    kept, reasons = read("medium", MEDIUM, tmp_path, include=include)
+    records, reasons = read("medium", MEDIUM, tmp_path, include=include)
     assert reasons == {}
-    assert {one.kind: one.visibility for one in kept} == {
+    assert {record.kind: record.visibility for record in records} == {
         "article": "public",
         "reply": "public",
         "draft": "private",
     }
 
 
-def test_a_substack_post_is_cut_at_the_paywall(tmp_path: Path) -> None:
-    kept, _ = read("substack", SUBSTACK, tmp_path)
-    by_id = {one.source_id: one for one in kept}
+def test_a_substack_post_ends_at_the_paywall(tmp_path: Path) -> None:
+    records, _ = read("substack", SUBSTACK, tmp_path)
+    by_id = {record.source_id: record for record in records}
     assert set(by_id) == {"101", "103", "107"}
     assert (by_id["101"].title, by_id["101"].kind) == ("On clocks, again", "article")
     assert by_id["101"].created_at == datetime(2024, 3, 1, 10, tzinfo=UTC)
@@ -191,9 +174,11 @@ def test_a_substack_post_is_cut_at_the_paywall(tmp_path: Path) -> None:
     assert (by_id["107"].title, by_id["107"].kind) == ("Two lines", "post")
 
 
-def test_paid_and_listed_posts_come_when_they_are_asked_for(tmp_path: Path) -> None:
-    kept, reasons = read("substack", SUBSTACK, tmp_path, include=frozenset({"paid", "followers"}))
-    by_id = {one.source_id: one for one in kept}
+def test_opt_ins_include_paid_and_subscribers_posts(tmp_path: Path) -> None:
+    records, reasons = read(
+        "substack", SUBSTACK, tmp_path, include=frozenset({"paid", "followers"})
+    )
+    by_id = {record.source_id: record for record in records}
     assert reasons == {"draft": 1, "no_text": 1}
     assert (by_id["102"].visibility, by_id["105"].visibility) == ("paid", "followers")
     assert "PAID WORDS" in by_id["103"].text

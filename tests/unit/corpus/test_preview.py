@@ -1,4 +1,4 @@
-"""The preview: what it counts, warns of and refuses; and what it must not load."""
+"""The preview: its counts, warnings and errors, and the modules that it must not load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rich.console import Console
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.preview_report import exit_code, show_preview
 
-from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, as_zip
+from tests.unit.corpus.packing import write_zip
+from tests.unit.corpus.sample_exports import EXPORTS, FOUND, KEPT
 from twin_assets.corpus import importing
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
 from twin_assets.corpus.document_claims import CLAIMS
@@ -33,24 +34,21 @@ VERBS = ("mend", "paint", "carry", "hide", "polish", "weigh", "sell", "draw", "s
 THINGS = ("clock", "lamp", "boat", "chair", "spoon", "kettle", "ladder", "bridge", "mirror")
 
 
-def sentences(seed: int) -> str:
-    """Eight sentences that no other seed says: alike, two posts would be one."""
-    draw = random.Random(seed)
+def write_sentences(seed: int) -> str:
+    """Eight sentences that differ by seed, so that no two posts are near-duplicates."""
+    choose = random.Random(seed).choice
     return " ".join(
-        f"We {draw.choice(VERBS)} the {draw.choice(THINGS)} and then {draw.choice(VERBS)} a "
-        f"{draw.choice(THINGS)} near the {draw.choice(THINGS)}."
+        f"We {choose(VERBS)} the {choose(THINGS)} and then {choose(VERBS)} a "
+        f"{choose(THINGS)} near the {choose(THINGS)}."
         for _ in range(8)
     )
 
 
-SENTENCES = sentences(0)
-
-
-def as_shown(found: Preview) -> str:
-    """What the command prints of it."""
-    said = io.StringIO()
-    show_preview(StageClock(Console(file=said, width=1000), verbose=True), found)
-    return said.getvalue()
+def print_preview(result: Preview) -> str:
+    """The output of the command."""
+    output = io.StringIO()
+    show_preview(StageClock(Console(file=output, width=1000), verbose=True), result)
+    return output.getvalue()
 
 
 @pytest.fixture
@@ -62,7 +60,7 @@ def posts(tmp_path: Path) -> Path:
         (2002, "Why do lamps go out?"),
         (2003, "Notes"),
     ):
-        text = f"---\ntitle: {title}\n---\n\n{title} {sentences(year)}\n"
+        text = f"---\ntitle: {title}\n---\n\n{title} {write_sentences(year)}\n"
         (folder / f"{year}-01-01-{year}.md").write_text(text)
     (folder / "2004-01-01-short.md").write_text("Too short.")
     (folder / "2004-01-02-latin.md").write_bytes(b"\xff\xfe\x00")
@@ -71,108 +69,110 @@ def posts(tmp_path: Path) -> Path:
 
 
 def test_old_encodings_are_converted_and_counted(posts: Path, home: Settings) -> None:
-    text = f"---\ntitle: Über Größe\n---\n\nEin schöner Tag für die Mühle. {sentences(7)}\n"
+    text = f"---\ntitle: Über Größe\n---\n\nEin schöner Tag für die Mühle. {write_sentences(7)}\n"
     (posts / "_posts" / "2005-01-01-old.md").write_bytes(text.encode("cp1252"))
-    found = preview([posts], author="José", settings=home)
-    assert (found.kept, found.converted) == (4, {"windows-1252": 1})
-    assert "converted 1 post from windows-1252 to UTF-8" in as_shown(found)
+    result = preview([posts], author="José", settings=home)
+    assert (result.kept, result.converted) == (4, {"windows-1252": 1})
+    assert "converted 1 post from windows-1252 to UTF-8" in print_preview(result)
 
 
-def test_a_dropped_file_is_named_with_its_cure(posts: Path, home: Settings) -> None:
+def test_a_dropped_file_is_named_with_advice(posts: Path, home: Settings) -> None:
     for number in range(4):
         (posts / "_posts" / f"2006-01-0{number + 1}-short.md").write_text("Too short.")
-    found = preview([posts], author="José", settings=home)
-    assert found.named["not_utf8"] == ["_posts/2004-01-02-latin.md"]
-    assert found.named["too_short"][-1] == "2 more"
-    assert len(found.named["too_short"]) == 4
-    text = as_shown(found)
+    result = preview([posts], author="José", settings=home)
+    assert result.named["not_utf8"] == ["_posts/2004-01-02-latin.md"]
+    assert result.named["too_short"][-1] == "2 more"
+    assert len(result.named["too_short"]) == 4
+    text = print_preview(result)
     assert "dropped 1: not utf8 (_posts/2004-01-02-latin.md); save it as UTF-8" in text
 
 
-def test_every_reason_of_the_files_themselves_has_a_cure() -> None:
-    """Every word that `UnreadablePostError` and the cleaning give, found in their source."""
+def test_every_reason_to_drop_a_file_has_advice() -> None:
+    """The reasons are collected from the source of the modules that give them."""
     reasons = {"duplicate", "near_duplicate", "foreign_byline", "too_short", "no_text", "draft"}
     reasons |= {f"breaks_{claim}" for claim in CLAIMS}
-    for module in ("posts", "post_head", "others_texts", "publication", "visibility_rules"):
+    for module in ("posts", "post_head", "conversations", "publication", "visibility_rules"):
         source = Path(importing.__file__).parent / "importers" / f"{module}.py"
         pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
         reasons |= set(re.findall(pattern, source.read_text()))
-    reasons.discard(visibility_rules.UNKNOWN_KEY_PREFIX)  # its key is told
+    reasons.discard(visibility_rules.UNKNOWN_KEY_PREFIX)  # The key completes it.
     assert {"too_large", "empty", "chat", "mail", "not_published", "expired"} <= reasons
     assert reasons - set(ADVICE_BY_REASON) == set()
 
 
-def test_held_back_posts_are_counted_and_named(posts: Path, home: Settings) -> None:
+def test_hidden_posts_are_counted_and_named(posts: Path, home: Settings) -> None:
     for name, line in (("a", "private: true"), ("b", "status: Draft"), ("c", "keep_secret: yes")):
-        text = f"---\n{line}\n---\n{sentences(4)}\n"
+        text = f"---\n{line}\n---\n{write_sentences(4)}\n"
         (posts / "_posts" / f"2007-01-01-{name}.md").write_text(text)
-    found = preview([posts], author="José", settings=home)
-    assert (found.kept, found.found) == (3, 8)
-    assert found.named["private"] == ["_posts/2007-01-01-a.md"]
-    assert found.named["draft"] == ["_posts/2007-01-01-b.md"]
-    text = as_shown(found)
+    result = preview([posts], author="José", settings=home)
+    assert (result.kept, result.found) == (3, 8)
+    assert result.named["private"] == ["_posts/2007-01-01-a.md"]
+    assert result.named["draft"] == ["_posts/2007-01-01-b.md"]
+    text = print_preview(result)
     assert "dropped 1: private (_posts/2007-01-01-a.md); add --include private" in text
     assert "dropped 1: held back by keep secret (_posts/2007-01-01-c.md); its front" in text
 
 
-def test_what_is_unsure_is_said(posts: Path, home: Settings) -> None:
-    text = f"---\ndate: 03/05/2007\n---\n{sentences(4)}\n"
+def test_ambiguous_dates_are_reported(posts: Path, home: Settings) -> None:
+    text = f"---\ndate: 03/05/2007\n---\n{write_sentences(4)}\n"
     (posts / "_posts" / "2007-01-01-a.md").write_text(text)
-    found = preview([posts], author="José", settings=home)
-    [said] = [warning for warning in found.warnings if "an ambiguous date" in warning]
-    assert "1 post with an ambiguous date" in said
-    assert "_posts/2007-01-01-a.md" in said
+    result = preview([posts], author="José", settings=home)
+    [warning] = [warning for warning in result.warnings if "an ambiguous date" in warning]
+    assert "1 post with an ambiguous date" in warning
+    assert "_posts/2007-01-01-a.md" in warning
 
 
-def test_more_text_left_out_than_read_is_said_and_fails(posts: Path, home: Settings) -> None:
+def test_losing_more_text_than_is_read_fails(posts: Path, home: Settings) -> None:
     for number in range(4):
-        (posts / f"page-{number}.md").write_text(sentences(number))
-    few = preview([posts], author="José", settings=home)
-    assert (few.unread, few.mostly_unread, exit_code(few)) == (4, False, 0)
+        (posts / f"page-{number}.md").write_text(write_sentences(number))
+    result = preview([posts], author="José", settings=home)
+    assert (result.unread, result.mostly_unread, exit_code(result)) == (4, False, 0)
     for number in range(4, 9):
-        (posts / f"a {number}.tex").write_text(sentences(number))
+        (posts / f"a {number}.tex").write_text(write_sentences(number))
         (posts / f"picture {number}.png").write_bytes(b"a picture holds no text")
-    found = preview([posts], author="José", settings=home)
-    assert (found.unread, found.mostly_unread, exit_code(found)) == (9, True, 3)
-    said = "9 files with text are skipped, and only 4 posts read"
-    assert any(said in warning for warning in found.warnings)
+    result = preview([posts], author="José", settings=home)
+    assert (result.unread, result.mostly_unread, exit_code(result)) == (9, True, 3)
+    warning = "9 files with text are skipped, and only 4 posts read"
+    assert any(warning in line for line in result.warnings)
 
 
-def test_templates_are_no_posts(tmp_path: Path, home: Settings) -> None:
+def test_templates_are_not_posts(tmp_path: Path, home: Settings) -> None:
     for number in range(3):
-        (tmp_path / f"{number}.md").write_text(sentences(number))
+        (tmp_path / f"{number}.md").write_text(write_sentences(number))
     (tmp_path / "base.html").write_text("{% extends 'x' %}<p>Words {{ title }}</p>")
     (tmp_path / "daily.md").write_text("# <% tp.date.now() %>\n\nWords to be written.\n")
     (tmp_path / "new.md").write_text("---\ntitle: {{ title }}\ndate: {{ date }}\n---\nWords.\n")
-    (tmp_path / "about.html").write_text("<p>Write <code>{% extends %}</code>.</p>" + sentences(7))
+    (tmp_path / "about.html").write_text(
+        "<p>Write <code>{% extends %}</code>.</p>" + write_sentences(7)
+    )
     (tmp_path / "Templates").mkdir()
     (tmp_path / "Templates" / "a.md").write_text("Words that come each day.\n")
-    found = preview([tmp_path], author="José", settings=home)
-    assert found.kept == 4
-    assert found.dropped == {"template": 3}
-    assert found.named["template"] == ["base.html", "daily.md", "new.md"]
-    assert found.skipped == {"template": 1}
+    result = preview([tmp_path], author="José", settings=home)
+    assert result.kept == 4
+    assert result.dropped == {"template": 3}
+    assert result.named["template"] == ["base.html", "daily.md", "new.md"]
+    assert result.skipped == {"template": 1}
 
 
-def test_it_counts_what_is_there(posts: Path, home: Settings) -> None:
-    found = preview([posts], author="José", settings=home)
-    assert (found.found, found.kept) == (5, 3)
-    assert found.dropped == {"too_short": 1, "not_utf8": 1}
-    assert found.found == found.kept + sum(found.dropped.values())
-    assert found.skipped == {"about the folder (README, LICENSE …)": 1}
-    assert found.accepted.dates == ["2001-01-01T00:00:00+00:00", "2003-01-01T00:00:00+00:00"]
-    assert found.accepted.languages == {"en": 3}
-    assert set(found.accepted.titles) == {"How to mend a clock", "Why do lamps go out?", "Notes"}
-    assert "How do I mend a clock?" in found.accepted.questions
-    assert found.warnings == []
-    assert found.changes is None
-    assert list(home.home.iterdir()) == []  # it wrote nothing
-    text = as_shown(found)
+def test_the_preview_counts_posts_and_words(posts: Path, home: Settings) -> None:
+    result = preview([posts], author="José", settings=home)
+    assert (result.found, result.kept) == (5, 3)
+    assert result.dropped == {"too_short": 1, "not_utf8": 1}
+    assert result.found == result.kept + sum(result.dropped.values())
+    assert result.skipped == {"about the folder (README, LICENSE …)": 1}
+    assert result.accepted.dates == ["2001-01-01T00:00:00+00:00", "2003-01-01T00:00:00+00:00"]
+    assert result.accepted.languages == {"en": 3}
+    assert set(result.accepted.titles) == {"How to mend a clock", "Why do lamps go out?", "Notes"}
+    assert "How do I mend a clock?" in result.accepted.questions
+    assert result.warnings == []
+    assert result.changes is None
+    assert list(home.home.iterdir()) == []  # Nothing was written.
+    text = print_preview(result)
     for part in ("5 posts found, 3 usable", "dropped 1: not utf8", "2001-01-01 to 2003-01-01"):
         assert part in text
 
 
-def test_posts_in_another_language_take_the_multilingual_embedder_unless_one_is_named(
+def test_posts_in_another_language_use_the_multilingual_embedder_by_default(
     tmp_path: Path, home: Settings
 ) -> None:
     folder = tmp_path / "beiträge"
@@ -185,30 +185,29 @@ def test_posts_in_another_language_take_the_multilingual_embedder_unless_one_is_
         )
     ):
         (folder / f"{n}.md").write_text(f"# Die Uhr {n}\n\n{satz} Nummer {n}.\n")
-    found = preview([folder], author="Ada", settings=home)
-    assert (found.embedder, found.warnings) == ("multilingual-e5-small", [])
-    named = home.model_copy(update={"embedder": home.embedder})
-    found = preview([folder], author="Ada", settings=named)
-    assert found.embedder == home.embedder
-    [warning] = found.warnings
+    result = preview([folder], author="Ada", settings=home)
+    assert (result.embedder, result.warnings) == ("multilingual-e5-small", [])
+    minilm = home.model_copy(update={"embedder": home.embedder})
+    result = preview([folder], author="Ada", settings=minilm)
+    assert result.embedder == home.embedder
+    [warning] = result.warnings
     assert "all-minilm-l6-v2 supports only en" in warning
     assert "de 3" in warning
-    other = home.model_copy(update={"embedder": "intfloat/multilingual-e5-small"})
-    assert preview([folder], author="Ada", settings=other).warnings == []
+    multilingual = home.model_copy(update={"embedder": "intfloat/multilingual-e5-small"})
+    assert preview([folder], author="Ada", settings=multilingual).warnings == []
 
 
 def test_other_peoples_bylines_are_a_warning(posts: Path, home: Settings) -> None:
     guest = posts / "_posts" / "2005-01-01-guest.md"
-    guest.write_text(f"---\nauthor: Grace Hopper\n---\nA guest. {SENTENCES}")
-    found = preview([posts], author="José", settings=home)
-    assert found.bylines == {"Grace Hopper": 1}
-    assert "Grace Hopper 1" in found.warnings[0]
+    guest.write_text(f"---\nauthor: Grace Hopper\n---\nA guest. {write_sentences(0)}")
+    result = preview([posts], author="José", settings=home)
+    assert result.bylines == {"Grace Hopper": 1}
+    assert "Grace Hopper 1" in result.warnings[0]
     assert preview([posts], author="Grace Hopper", settings=home).warnings == []
 
 
-def test_what_is_said_of_bylines_is_what_is_done(posts: Path, home: Settings) -> None:
-    """Most of a folder under another's full name: it is left out, and a person is told how to say
-    that it is theirs. Under a handle: it is taken for the author's, and that is said."""
+def test_the_preview_of_bylines_agrees_with_cleaning(posts: Path, home: Settings) -> None:
+    """Posts under another full name are left out with advice; a frequent handle is adopted."""
     folder = posts / "_posts"
     for path in folder.glob("200[123]*.md"):
         path.write_text(path.read_text().replace("---\n", "---\nauthor: Grace Hopper\n", 1))
@@ -220,8 +219,8 @@ def test_what_is_said_of_bylines_is_what_is_done(posts: Path, home: Settings) ->
         in theirs.warnings[0]
     )
     assert 'add aliases = ["Grace Hopper"] to authors/jose.toml' in theirs.warnings[1]
-    own = preview([posts], author="José", settings=home, aliases=("Grace Hopper",))
-    assert (own.kept, own.unclaimed, own.warnings) == (3, {}, [])
+    claimed = preview([posts], author="José", settings=home, aliases=("Grace Hopper",))
+    assert (claimed.kept, claimed.unclaimed, claimed.warnings) == (3, {}, [])
     for path in folder.glob("200[123]*.md"):
         path.write_text(path.read_text().replace("Grace Hopper", "clocksmith"))
     handle = preview([posts], author="José", settings=home)
@@ -233,16 +232,18 @@ def test_what_is_said_of_bylines_is_what_is_done(posts: Path, home: Settings) ->
 
 
 def test_a_post_that_breaks_a_claim_is_counted_and_named(posts: Path, home: Settings) -> None:
-    """A share menu in flat text, which no line of the cleaning's list is."""
+    """A share menu in flat text, which the rules of the cleaning do not remove."""
     menu = "Send this on Copy the link Facebook E-mail Mastodon Print"
-    (posts / "_posts" / "2007-01-01-menu.md").write_text(f"{sentences(8)} {menu} {sentences(9)}")
-    found = preview([posts], author="José", settings=home)
+    (posts / "_posts" / "2007-01-01-menu.md").write_text(
+        f"{write_sentences(8)} {menu} {write_sentences(9)}"
+    )
+    result = preview([posts], author="José", settings=home)
     reason = "breaks_no_platform_boilerplate_left"
-    assert (found.found, found.kept, found.dropped[reason]) == (6, 3, 1)
-    assert found.named[reason] == ["_posts/2007-01-01-menu.md"]
-    assert found.cures[reason].startswith("remove the platform's menu")
-    assert found.found == found.kept + sum(found.dropped.values())
-    [warning] = found.warnings
+    assert (result.found, result.kept, result.dropped[reason]) == (6, 3, 1)
+    assert result.named[reason] == ["_posts/2007-01-01-menu.md"]
+    assert result.cures[reason].startswith("remove the platform's menu")
+    assert result.found == result.kept + sum(result.dropped.values())
+    [warning] = result.warnings
     assert "25% of the usable posts" in warning
     assert "TWIN_MOST_QUARANTINED" in warning
     larger = home.model_copy(update={"most_quarantined": 0.25})
@@ -264,25 +265,23 @@ def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Setting
     )
     folder = posts / "_posts"
     (folder / "2001-01-01-2001.md").unlink()
-    (folder / "2002-01-01-2002.md").write_text(f"# Edited\n\n{SENTENCES}")
-    (folder / "2006-01-01-new.md").write_text(f"# New\n\nNew! {sentences(6)}")
-    found = preview([posts], author="José", settings=home)
-    assert found.changes == {"added": 1, "edited": 1, "deleted": 1}
-    assert found.found == 5
+    (folder / "2002-01-01-2002.md").write_text(f"# Edited\n\n{write_sentences(0)}")
+    (folder / "2006-01-01-new.md").write_text(f"# New\n\nNew! {write_sentences(6)}")
+    result = preview([posts], author="José", settings=home)
+    assert result.changes == {"added": 1, "edited": 1, "deleted": 1}
+    assert result.found == 5
 
 
 def test_json_for_programs(posts: Path, home: Settings) -> None:
-    found = preview([posts], author="José", settings=home)
-    document = json.loads(json.dumps(found.to_json_document()))
+    result = preview([posts], author="José", settings=home)
+    document = json.loads(json.dumps(result.to_json_document()))
     assert document["author"] == "José"
     assert document["kept"] == 3
     assert len(document["questions"]) == 3
 
 
 @pytest.mark.parametrize("name", ["missing", "empty folder", "export.zip"])
-def test_unusable_input_is_refused_and_says_what_to_do(
-    name: str, tmp_path: Path, home: Settings
-) -> None:
+def test_unusable_input_is_refused_with_advice(name: str, tmp_path: Path, home: Settings) -> None:
     (tmp_path / "empty folder").mkdir()
     (tmp_path / "export.zip").write_bytes(b"PK\x05\x06" + b"\0" * 18)
     with pytest.raises(TwinError) as refused:
@@ -291,11 +290,11 @@ def test_unusable_input_is_refused_and_says_what_to_do(
     assert refused.value.next_step
 
 
-def test_no_post_left_is_said(tmp_path: Path, home: Settings) -> None:
+def test_a_preview_without_posts_is_an_error(tmp_path: Path, home: Settings) -> None:
     (tmp_path / "a.md").write_text("Short.")
-    found = preview([tmp_path], author="A", settings=home)
-    assert (found.found, found.kept, found.accepted.questions) == (1, 0, [])
-    assert "no post can be used" in found.warnings[0]
+    result = preview([tmp_path], author="A", settings=home)
+    assert (result.found, result.kept, result.accepted.questions) == (1, 0, [])
+    assert "no post can be used" in result.warnings[0]
 
 
 HEAVY = ("dagster", "torch", "transformers", "lancedb", "lance", "openvino", "litellm")
@@ -316,22 +315,22 @@ def test_it_loads_nothing_heavy(posts: Path, home: Settings) -> None:
 
 
 def test_the_shared_notes_are_all_usable(shared_posts: Path, home: Settings) -> None:
-    found = preview([shared_posts / "jbranchaud-til"], author="Josh Branchaud", settings=home)
-    assert (found.found, found.kept, found.accepted.dated) == (1871, 1871, 0)
-    assert found.dropped == {}
-    assert found.accepted.words > 240_000
-    assert found.accepted.languages == {"en": 1871}
-    assert 12 <= len(found.accepted.questions) <= 15
+    result = preview([shared_posts / "jbranchaud-til"], author="Josh Branchaud", settings=home)
+    assert (result.found, result.kept, result.accepted.dated) == (1871, 1871, 0)
+    assert result.dropped == {}
+    assert result.accepted.words > 240_000
+    assert result.accepted.languages == {"en": 1871}
+    assert 12 <= len(result.accepted.questions) <= 15
 
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_export_is_counted_with_dates_and_every_reason(
     name: str, tmp_path: Path, home: Settings
 ) -> None:
-    found = preview([as_zip(EXPORTS[name], tmp_path / "export.zip")], author="", settings=home)
-    assert found.layouts == [name]
-    assert found.found == KEPT[name] + sum(FOUND[name].values())
-    assert found.found == found.kept + sum(found.dropped.values())
-    assert found.dropped.items() >= FOUND[name].items()
-    assert found.accepted.dates
-    assert found.accepted.words > 0
+    result = preview([write_zip(EXPORTS[name], tmp_path / "export.zip")], author="", settings=home)
+    assert result.layouts == [name]
+    assert result.found == KEPT[name] + sum(FOUND[name].values())
+    assert result.found == result.kept + sum(result.dropped.values())
+    assert result.dropped.items() >= FOUND[name].items()
+    assert result.accepted.dates
+    assert result.accepted.words > 0

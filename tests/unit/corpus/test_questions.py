@@ -97,7 +97,7 @@ def documents(*titles: str, words: int = 100) -> pl.DataFrame:
     )
 
 
-def test_titles_that_say_what_they_answer_are_preferred_and_the_years_spread() -> None:
+def test_self_explanatory_titles_are_preferred_across_years() -> None:
     titles = (
         "Links",
         "How to mend a clock",
@@ -120,7 +120,7 @@ def test_few_posts_give_few_questions(count: int) -> None:
     assert select_typical_posts(frame).height == min(count, 3)
 
 
-def test_equal_titles_are_asked_about_once() -> None:
+def test_equal_titles_give_one_question() -> None:
     assert len(write_title_questions(documents("Week notes", "Week notes", "Week notes"))) == 1
 
 

@@ -1,4 +1,4 @@
-"""Liquid and shortcodes: layout goes, quoted code and the author's words stay."""
+"""Liquid and shortcodes are removed; quoted code and the author's words are kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.corpus.importers.code_regions import code_regions
+from twin_assets.corpus.importers.code_regions import split_code_regions
 from twin_assets.corpus.importers.hugo_shortcodes import remove_shortcodes
 from twin_assets.corpus.importers.jekyll_liquid import remove_liquid
 
@@ -83,15 +83,15 @@ def test_shortcodes(source: str, resolved: str) -> None:
     assert remove_shortcodes(source) == resolved
 
 
-def test_html_has_elements_and_no_fences() -> None:
+def test_html_becomes_elements_instead_of_fences() -> None:
     assert remove_liquid("<p>`{{ a }}`</p>\n\n    {{ b }}", markup="html") == "<p>``</p>\n\n    "
     quoted = remove_liquid("<p>{% raw %}{{ a }}{% endraw %}</p>", markup="html")
     assert quoted == "<p><code>{{ a }}</code></p>"
-    said = remove_shortcodes("{{< quote >}}<p>a</p>{{< /quote >}}", markup="html")
-    assert said == "<blockquote><p>a</p></blockquote>"
+    html = remove_shortcodes("{{< quote >}}<p>a</p>{{< /quote >}}", markup="html")
+    assert html == "<blockquote><p>a</p></blockquote>"
 
 
-def test_an_unfinished_shortcode_takes_no_other_one_with_it() -> None:
+def test_an_unfinished_shortcode_removes_no_other_one() -> None:
     assert remove_shortcodes("{{</*word {{< a >}}") == "{{</*word "
     assert remove_shortcodes("{{< a word {{< b >}} c") == "{{< a word  c"
 
@@ -108,8 +108,8 @@ PIECES = st.lists(
 
 
 @given(PIECES, st.sampled_from(["markdown", "html"]))
-def test_regions_are_the_text(text: str, markup: str) -> None:
-    assert "".join(part for part, _ in code_regions(text, markup=markup)) == text
+def test_regions_cover_the_text(text: str, markup: str) -> None:
+    assert "".join(part for part, _ in split_code_regions(text, markup=markup)) == text
 
 
 @given(PIECES, st.sampled_from(["markdown", "html"]))
@@ -137,18 +137,18 @@ def test_no_word_outside_templates_is_lost(text: str, markup: str) -> None:
 )
 def test_time_is_in_proportion_to_the_text(piece: str) -> None:
     for resolve in (remove_liquid, remove_shortcodes):
-        started = time.process_time()
+        start_s = time.process_time()
         resolve(piece * (500_000 // len(piece)) + "{% x %}{{< x >}}")
-        assert time.process_time() - started < 5
+        assert time.process_time() - start_s < 5
 
 
-def test_the_shared_posts_keep_all_they_say(shared_posts: Path) -> None:
-    touched = 0
+def test_the_shared_posts_lose_no_words(shared_posts: Path) -> None:
+    changed_count = 0
     for path in sorted((shared_posts / "skeeto" / "_posts").iterdir()):
         text = path.read_text(encoding="utf-8")
         markup = "html" if path.suffix == ".html" else "markdown"
         resolved = remove_liquid(text, markup=markup)
-        touched += resolved != text
+        changed_count += resolved != text
         if "{%" not in text and "{{" not in text:
             assert resolved == text
-    assert touched
+    assert changed_count

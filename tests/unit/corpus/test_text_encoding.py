@@ -1,4 +1,4 @@
-"""Encodings from the years before UTF-8: told apart by their letters, converted without a loss."""
+"""Encodings older than UTF-8 are recognised by their letters and converted without loss."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SENTENCES = {
     "zh-tw": "去年冬天,我修好了教堂裡的一座鐘。它走得不好,因為有人弄丟了指針。",
     "ko": "지난 겨울 나는 교회에 있던 시계를 고쳤다. 누군가 바늘을 잃어버렸다.",
 }
-WRITTEN_IN = [
+ENCODED = [
     ("de", "cp1252", "windows-1252"), ("de", "mac_roman", "mac-roman"), ("de", "cp850", "cp850"),
     ("fr", "cp1252", "windows-1252"), ("en", "cp1252", "windows-1252"),
     ("es", "latin-1", "windows-1252"), ("sv", "latin-1", "windows-1252"),
@@ -39,9 +39,9 @@ WRITTEN_IN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("language", "encoding", "name"), WRITTEN_IN)
+@pytest.mark.parametrize(("language", "encoding", "name"), ENCODED)
 @pytest.mark.parametrize("times", [1, 8])
-def test_a_post_in_an_old_encoding_is_read_as_it_was_written(
+def test_posts_in_old_encodings_are_decoded(
     language: str, encoding: str, name: str, times: int
 ) -> None:
     text = f"# Title\n\n{SENTENCES[language] * times}\n"
@@ -49,7 +49,7 @@ def test_a_post_in_an_old_encoding_is_read_as_it_was_written(
 
 
 @pytest.mark.parametrize("language", SENTENCES)
-def test_utf_8_stays_and_is_not_counted(language: str) -> None:
+def test_utf_8_is_not_converted_or_counted(language: str) -> None:
     text = SENTENCES[language]
     for body in (text.encode(), text.encode("utf-8-sig")):
         assert decode_text(body) == (text, "utf-8")
@@ -57,11 +57,11 @@ def test_utf_8_stays_and_is_not_counted(language: str) -> None:
     assert read_post(text.encode("utf-16"), source_id="a.md").encoding == "utf-16"
 
 
-def test_what_a_page_declares_counts_before_a_guess_and_not_before_its_bytes() -> None:
+def test_a_declared_encoding_overrides_a_guess_but_not_the_bytes() -> None:
     page = '<html><head><meta charset="{}"></head><body><p>{}</p></body></html>'
     declared = page.format("windows-1251", "мир")
     assert decode_text(declared.encode("cp1251"), is_page=True) == (declared, "windows-1251")
-    latin = page.format("iso-8859-1", "“café”")  # as browsers do: nobody wrote C1 control signs
+    latin = page.format("iso-8859-1", "“café”")  # as browsers do
     assert decode_text(latin.encode("cp1252"), is_page=True) == (latin, "windows-1252")
     lies = page.format("iso-8859-1", "café")
     assert decode_text(lies.encode(), is_page=True) == (lies, "utf-8")
@@ -69,7 +69,7 @@ def test_what_a_page_declares_counts_before_a_guess_and_not_before_its_bytes() -
     assert decode_text(unknown.encode("cp1252"), is_page=True) == (unknown, "windows-1252")
 
 
-def test_a_few_bytes_pasted_into_utf_8_do_not_spoil_the_rest() -> None:
+def test_foreign_bytes_within_utf_8_are_converted() -> None:
     body = SENTENCES["de"].encode() + " Das Café.".encode("latin-1")
     text, name = decode_text(body)
     assert text == SENTENCES["de"] + " Das Café."
@@ -86,6 +86,6 @@ def test_a_few_bytes_pasted_into_utf_8_do_not_spoil_the_rest() -> None:
         b"text\0text",
     ],
 )
-def test_what_is_no_text_is_not_made_one(body: bytes) -> None:
+def test_binary_content_is_not_decoded(body: bytes) -> None:
     with pytest.raises(UnknownEncodingError):
         decode_text(body)

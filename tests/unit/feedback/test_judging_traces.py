@@ -23,7 +23,7 @@ class Length:
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         self.shown += answers
-        return [min(1.0, len(one.answer) / 10) for one in answers]
+        return [min(1.0, len(answer.answer) / 10) for answer in answers]
 
 
 def answers(count: int, **changes: object) -> pl.DataFrame:
@@ -48,9 +48,9 @@ def answers(count: int, **changes: object) -> pl.DataFrame:
 
 
 def test_the_first_answers_of_each_version_are_all_judged() -> None:
-    found = select_sample(answers(100), judged=(), share=0.0, first_batch=3)
+    sample = select_sample(answers(100), judged=(), share=0.0, first_batch=3)
 
-    assert found["trace_id"].to_list() == [f"t{n:04}" for n in range(6)]
+    assert sample["trace_id"].to_list() == [f"t{n:04}" for n in range(6)]
 
 
 def test_an_old_versions_answers_are_judged_when_they_are_new() -> None:
@@ -59,29 +59,33 @@ def test_an_old_versions_answers_are_judged_when_they_are_new() -> None:
     all_answers = answers(200 * a_day, version="v1").with_columns(
         started_at=pl.lit(NOON) + pl.duration(days=pl.int_range(pl.len()) // a_day)
     )
-    known: list[str] = []
+    judged: list[str] = []
     ages: list[int] = []
     for day in range(200):
         newest = NOON + timedelta(days=day)
-        kept = all_answers.filter(
+        remaining = all_answers.filter(
             pl.col("started_at").is_between(newest - timedelta(days=kept_days), newest)
         )
-        gone = len(set(known) - set(kept["trace_id"]))
-        now = select_sample(
-            kept, judged=known, deleted_counts={"v1": gone}, share=0.1, first_batch=500
+        removed_count = len(set(judged) - set(remaining["trace_id"]))
+        sample = select_sample(
+            remaining,
+            judged=judged,
+            deleted_counts={"v1": removed_count},
+            share=0.1,
+            first_batch=500,
         )
-        known += now["trace_id"].to_list()
-        ages += [(newest - at).days for at in now["started_at"]]
+        judged += sample["trace_id"].to_list()
+        ages += [(newest - at).days for at in sample["started_at"]]
     assert max(ages) == 0
-    assert 500 + 0.08 * 7_500 < len(known) < 500 + 0.12 * 7_500
+    assert 500 + 0.08 * 7_500 < len(judged) < 500 + 0.12 * 7_500
 
 
-def test_later_ones_are_drawn_by_their_id_alone() -> None:
-    found = select_sample(answers(2000), judged=(), share=0.1, first_batch=0)
+def test_later_answers_are_sampled_by_their_id() -> None:
+    sample = select_sample(answers(2000), judged=(), share=0.1, first_batch=0)
     part = select_sample(answers(1000), judged=(), share=0.1, first_batch=0)
 
-    assert 150 < found.height < 250
-    assert set(part["trace_id"]) == set(found["trace_id"]) & set(answers(1000)["trace_id"])
+    assert 150 < sample.height < 250
+    assert set(part["trace_id"]) == set(sample["trace_id"]) & set(answers(1000)["trace_id"])
 
 
 def test_judged_degraded_and_empty_ones_and_those_of_a_batch_are_left_out() -> None:
@@ -94,12 +98,12 @@ def test_judged_degraded_and_empty_ones_and_those_of_a_batch_are_left_out() -> N
         ]
     )
 
-    found = select_sample(rows, judged=["t0001"], first_batch=100)
+    sample = select_sample(rows, judged=["t0001"], first_batch=100)
 
-    assert sorted(found["trace_id"]) == ["t0000", "t0002", "t0003"]
+    assert sorted(sample["trace_id"]) == ["t0000", "t0002", "t0003"]
 
 
-def test_scores_name_judge_revision_and_trace_and_say_when_they_are_simulated() -> None:
+def test_scores_record_judge_revision_trace_and_simulation() -> None:
     judge = Length()
     rows = pl.concat([answers(1), answers(1, trace_id="sim", simulated=True)])
 

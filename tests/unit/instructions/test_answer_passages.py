@@ -1,3 +1,5 @@
+"""Passages that can be answers, with exact offsets."""
+
 from __future__ import annotations
 
 import pytest
@@ -9,7 +11,7 @@ LONG = (SENTENCE * 5).strip()  # 70 words
 SHORT = SENTENCE.strip()  # 14 words
 
 
-def spans(text: str) -> list[str]:
+def find_texts(text: str) -> list[str]:
     return [text[passage.start : passage.end] for passage in find_passages(text)]
 
 
@@ -22,26 +24,26 @@ def test_a_paragraph_of_the_right_length_is_a_passage() -> None:
 
 def test_short_paragraphs_are_joined_until_they_are_long_enough() -> None:
     text = "\n\n".join([SHORT] * 10)
-    assert spans(text) == ["\n\n".join([SHORT] * 5)] * 2
-    # Three are enough where nothing more follows; the second takes none of a long neighbour.
-    assert spans("\n\n".join([SHORT] * 8))[1] == "\n\n".join([SHORT] * 3)
-    assert spans("\n\n".join([SHORT] * 3 + [LONG + " " + LONG])) == [
+    assert find_texts(text) == ["\n\n".join([SHORT] * 5)] * 2
+    # Three are enough at the end, and before a long paragraph.
+    assert find_texts("\n\n".join([SHORT] * 8))[1] == "\n\n".join([SHORT] * 3)
+    assert find_texts("\n\n".join([SHORT] * 3 + [LONG + " " + LONG])) == [
         "\n\n".join([SHORT] * 3),
         LONG + " " + LONG,
     ]
 
 
-def test_paragraphs_that_are_too_long_or_too_few_are_no_answers() -> None:
-    assert spans((SENTENCE * 12).strip()) == []
-    assert spans("\n\n".join([SHORT] * 2 + ["> " + LONG] + [SHORT])) == []
+def test_too_long_or_too_few_paragraphs_are_not_passages() -> None:
+    assert find_texts((SENTENCE * 12).strip()) == []
+    assert find_texts("\n\n".join([SHORT] * 2 + ["> " + LONG] + [SHORT])) == []
 
 
-def test_a_list_with_a_quotation_in_it_is_in_no_passage() -> None:
+def test_lists_with_quotations_are_excluded() -> None:
     quoting = f"- {SHORT}\n- He said:\n  > {LONG}\n- {SHORT}"
-    assert spans(f"{LONG}\n\n{quoting}\n\n{LONG}") == [LONG, LONG]
-    assert spans(quoting) == []
+    assert find_texts(f"{LONG}\n\n{quoting}\n\n{LONG}") == [LONG, LONG]
+    assert find_texts(quoting) == []
     plain = quoting.replace("> ", "")
-    assert spans(f"{SHORT}\n\n{SHORT}\n\n{plain}")
+    assert find_texts(f"{SHORT}\n\n{SHORT}\n\n{plain}")
 
 
 @pytest.mark.parametrize(
@@ -55,8 +57,8 @@ def test_a_list_with_a_quotation_in_it_is_in_no_passage() -> None:
     ids=["sentence", "no full stop", "two paragraphs", "list and code"],
 )
 def test_a_short_post_is_one_passage(post: str) -> None:
-    assert spans(post) == [post]
-    assert spans(f"# A title\n\n{post}\n\n![picture](a.png)\n") == [post]
+    assert find_texts(post) == [post]
+    assert find_texts(f"# A title\n\n{post}\n\n![picture](a.png)\n") == [post]
     (passage,) = find_passages(f"# A title\n\n{post}\n")
     assert passage.heading == "A title"
     assert missing_passage_reason(post) == ""
@@ -82,26 +84,26 @@ def test_a_text_without_a_passage_has_a_reason(text: str, reason: str) -> None:
 
 def test_a_passage_does_not_cross_a_heading() -> None:
     text = f"{SHORT}\n\n{SHORT}\n\n## Next\n\n{SHORT}\n\n{SHORT}\n"
-    assert spans(text) == []
+    assert find_texts(text) == []
     three = f"{SHORT}\n\n## Next\n\n{LONG}"
     assert [passage.heading for passage in find_passages(three)] == ["Next"]
 
 
-def test_code_may_be_inside() -> None:
+def test_a_passage_may_contain_code() -> None:
     text = f"{SHORT}\n\n{SHORT} Like this:\n\n```c\nint x;\n```\n\n{SHORT}\n"
-    assert spans(text) == [text.strip()]
+    assert find_texts(text) == [text.strip()]
 
 
-def test_a_paragraph_that_leads_on_is_not_cut_there() -> None:
+def test_a_passage_includes_the_block_after_a_colon() -> None:
     text = f"{LONG} It looks so:\n\n```c\nint x;\n```\n\n{LONG}\n"
-    first, second = spans(text)
+    first, second = find_texts(text)
     assert first.endswith("```")
     assert second == LONG
 
 
-def test_a_passage_that_is_mostly_code_is_no_answer() -> None:
+def test_mostly_code_is_not_a_passage() -> None:
     code = "\n".join(f"int value_{number} = compute({number});" for number in range(40))
-    assert spans(f"{SHORT}\n\n{SHORT} So:\n\n```c\n{code}\n```\n\n{SHORT}\n") == []
+    assert find_texts(f"{SHORT}\n\n{SHORT} So:\n\n```c\n{code}\n```\n\n{SHORT}\n") == []
 
 
 @pytest.mark.parametrize(
@@ -115,26 +117,26 @@ def test_a_passage_that_is_mostly_code_is_no_answer() -> None:
     ],
     ids=["quotation", "table", "html", "rule", "aside"],
 )
-def test_what_is_not_the_authors_prose_is_not_in_a_passage(block: str) -> None:
+def test_passages_exclude_other_blocks(block: str) -> None:
     text = f"{SHORT}\n\n{SHORT}\n\n{block}\n\n{SHORT}\n\n{SHORT}\n"
-    assert spans(text) == []
-    whole = f"{LONG}\n\n{block}\n\n{LONG}\n"
-    assert spans(whole) == [LONG, LONG]
+    assert find_texts(text) == []
+    text = f"{LONG}\n\n{block}\n\n{LONG}\n"
+    assert find_texts(text) == [LONG, LONG]
 
 
-def test_a_list_belongs_to_the_paragraph_that_leads_to_it() -> None:
+def test_a_list_stays_with_its_introduction() -> None:
     items = "\n".join(f"- {SHORT}" for _ in range(3))
     text = f"There are three of them:\n\n{items}\n"
-    assert spans(text) == [text.strip()]
+    assert find_texts(text) == [text.strip()]
 
 
-def test_links_and_formulas_are_no_prose() -> None:
+def test_links_and_formulas_are_not_prose() -> None:
     links = " ".join(f"[{number}](https://example.org/{number})" for number in range(60))
-    assert spans(links) == []
-    assert spans("x = y + 1 * 2 / 3 - 4, " * 12) == []
+    assert find_texts(links) == []
+    assert find_texts("x = y + 1 * 2 / 3 - 4, " * 12) == []
 
 
-def test_addresses_and_markup_are_not_counted_as_words() -> None:
+def test_word_counts_exclude_addresses_and_markup() -> None:
     text = LONG.replace("tide", "**[tide](https://example.org/a-very-long/address)**")
     (passage,) = find_passages(text)
     assert passage.words == 70
@@ -144,7 +146,7 @@ def test_addresses_and_markup_are_not_counted_as_words() -> None:
 def test_offsets_hold_with_hard_wraps_and_odd_spaces() -> None:
     wrapped = SENTENCE.replace("over ", "over\n") * 5
     text = f"  \n\nIntro é 李.\n\n{wrapped.strip()}\n\n\n"
-    (span,) = spans(text)
+    (span,) = find_texts(text)
     assert span in text
     assert span.startswith("Intro")
     assert span.endswith("clock.")

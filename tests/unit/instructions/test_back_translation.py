@@ -1,3 +1,5 @@
+"""Questions written from titles, headings and the author's own sentences."""
+
 from __future__ import annotations
 
 import re
@@ -11,6 +13,7 @@ from twin_assets.instructions.back_translation import (
     is_fluent_question,
     write_questions,
 )
+from twin_assets.instructions.leakage import QUESTION_SIMILARITY_THRESHOLD
 from twin_assets.instructions.question_wordings import WORDINGS, find_wordings, is_distinctive
 
 TEXT = """# Keeping a sourdough starter
@@ -34,7 +37,7 @@ colour of chestnuts and the bottom of the loaf sounds hollow.
 """
 
 
-def written(
+def write_all_questions(
     text: str = TEXT, *, title: str = "Baking at home", language: str = "en", name: str = "d"
 ) -> list[Instruction]:
     return write_questions(
@@ -42,20 +45,19 @@ def written(
     )
 
 
-def one(plain: str, *, title: str = "", language: str = "en", heading: str = "") -> Instruction:
+def write_first_question(
+    plain: str, *, title: str = "", language: str = "en", heading: str = ""
+) -> Instruction:
     passage = AnswerPassage(0, len(plain), heading, plain, len(plain.split()))
-    (found,) = write_questions(
+    (instruction,) = write_questions(
         [passage], document_id="d", title=title, text=plain, language=language
     )
-    return found
+    return instruction
 
 
-def test_the_title_is_asked_about_then_headings_and_the_rest_is_gone_on_with() -> None:
-    first, second, third = written(title="How to bake bread at home")
-    assert (first.source, first.question) == (
-        "template:title",
-        "How do I bake bread at home?",
-    )
+def test_questions_use_the_title_then_headings_then_continuations() -> None:
+    first, second, third = write_all_questions(title="How to bake bread at home")
+    assert (first.source, first.question) == ("template:title", "How do I bake bread at home?")
     assert second.source == "template:heading"
     assert "“The oven”" in second.question
     assert third.source == "template:continuation"
@@ -63,18 +65,24 @@ def test_the_title_is_asked_about_then_headings_and_the_rest_is_gone_on_with() -
 
 def test_questions_of_a_document_differ_or_are_continuations() -> None:
     same = "\n\n".join(TEXT.split("\n\n")[1:2] * 12)
-    asked = [it.question for it in written(same) if it.source != "template:continuation"]
-    assert len(set(asked)) == len(asked) == 1
+    questions = [
+        instruction.question
+        for instruction in write_all_questions(same)
+        if instruction.source != "template:continuation"
+    ]
+    assert len(set(questions)) == len(questions) == 1
 
 
 def test_a_question_is_the_same_every_time() -> None:
-    assert written() == written()
+    assert write_all_questions() == write_all_questions()
 
 
-def test_what_the_author_asks_and_answers_is_asked() -> None:
-    found = one("So why do clocks stop on cold nights? Because oil thickens when it is old.")
-    assert found.question == "Why do clocks stop on cold nights?"
-    assert found.source == "template:own_question"
+def test_the_authors_own_question_is_used() -> None:
+    instruction = write_first_question(
+        "So why do clocks stop on cold nights? Because oil thickens when it is old."
+    )
+    assert instruction.question == "Why do clocks stop on cold nights?"
+    assert instruction.source == "template:own_question"
 
 
 @pytest.mark.parametrize(
@@ -86,16 +94,18 @@ def test_what_the_author_asks_and_answers_is_asked() -> None:
         "When I was there, it was so. And then it was not, as they said.",
     ],
 )
-def test_what_leans_on_the_text_before_it_is_gone_on_with(plain: str) -> None:
-    found = one(plain)
-    assert found.source == "template:continuation"
-    assert found.question == found.continuation
-    assert plain.split(",", maxsplit=1)[0] in found.question
+def test_dependent_passages_get_continuations(plain: str) -> None:
+    instruction = write_first_question(plain)
+    assert instruction.source == "template:continuation"
+    assert instruction.question == instruction.continuation
+    assert plain.split(",", maxsplit=1)[0] in instruction.question
 
 
 def test_a_long_first_sentence_is_cut() -> None:
-    found = one("So it was then as it is now and as it will be when all of it is over again.")
-    assert found.question.endswith("“So it was then as it is now and as it will …”")
+    instruction = write_first_question(
+        "So it was then as it is now and as it will be when all of it is over again."
+    )
+    assert instruction.question.endswith("“So it was then as it is now and as it will …”")
 
 
 @pytest.mark.parametrize(
@@ -107,20 +117,20 @@ def test_a_long_first_sentence_is_cut() -> None:
     ],
 )
 def test_questions_are_in_the_authors_language(language: str, plain: str, question: str) -> None:
-    asked = one(plain, language=language)
-    assert asked.question.startswith(question or find_wordings(language).continuation[:8])
+    first = write_first_question(plain, language=language)
+    assert first.question.startswith(question or find_wordings(language).continuation[:8])
     english = {"what", "your", "do", "you", "does", "tell", "about", "explain", "write", "the"}
     for title in ("Brot und Spiele", ""):
-        for it in written(title=title, language=language):
-            outside = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", "", it.question)
-            assert not english & set(split_words(outside)), it.question
+        for instruction in write_all_questions(title=title, language=language):
+            unquoted = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", "", instruction.question)
+            assert not english & set(split_words(unquoted)), instruction.question
 
 
 @pytest.mark.parametrize("language", ["ja", "xx"])
-def test_a_language_without_wordings_gets_quoted_parts_alone(language: str) -> None:
-    for it in written(language=language):
-        outside = set(split_words(re.sub(r"“[^”]*”", "", it.question)))
-        assert not outside & {"what", "your", "do", "you", "tell", "about", "write"}
+def test_a_language_without_wordings_gets_quotations_only(language: str) -> None:
+    for instruction in write_all_questions(language=language):
+        unquoted = set(split_words(re.sub(r"“[^”]*”", "", instruction.question)))
+        assert not unquoted & {"what", "your", "do", "you", "tell", "about", "write"}
 
 
 @pytest.mark.parametrize("language", WORDINGS)
@@ -129,25 +139,24 @@ def test_every_language_has_every_wording(language: str) -> None:
     assert "{opening}" in wordings.continuation
     assert wordings.question_words
     assert wordings.referring_words
-    for group, field in (
-        (wordings.title, "{title}"),
-        (wordings.heading, "{heading}"),
-    ):
+    for group, field in ((wordings.title, "{title}"), (wordings.heading, "{heading}")):
         assert group
         assert all(field in wording for wording in group)
 
 
-def test_two_fillings_of_a_wording_are_two_questions() -> None:
-    """A pair above .7 across the splits costs a training sample
-    (`leakage.QUESTION_SIMILARITY_THRESHOLD`)."""
+def test_a_wording_gives_different_questions_for_different_titles() -> None:
+    """More similar questions across the splits would leave out a training sample."""
     tried = 0
     for language in WORDINGS:
         for wording in find_wordings(language).title:
             for left, right in (("brass", "dust"), ("hide glue", "night gulls")):
                 if is_distinctive(wording, title=left):
-                    asked = [wording.format(title=it) for it in (left, right)]
+                    questions = [wording.format(title=title) for title in (left, right)]
                     tried += 1
-                    assert jaccard(*(frozenset(split_words(it)) for it in asked)) < 0.7, asked
+                    assert (
+                        jaccard(*(frozenset(split_words(question)) for question in questions))
+                        < QUESTION_SIMILARITY_THRESHOLD
+                    ), questions
     assert tried > 10
 
 
@@ -155,10 +164,10 @@ def test_two_fillings_of_a_wording_are_two_questions() -> None:
     "question",
     ["Why?", "Account, command, videos", "What is is the oven?", "What does {x} do?", "a b c d"],
 )
-def test_what_does_not_read_as_a_question_is_none(question: str) -> None:
+def test_non_questions_are_rejected(question: str) -> None:
     assert not is_fluent_question(question)
 
 
 def test_braces_in_a_title_are_text() -> None:
-    for it in written(title="A {x} b"):
-        assert "{x}" not in re.sub(r"“[^”]*”", "", it.question)
+    for instruction in write_all_questions(title="A {x} b"):
+        assert "{x}" not in re.sub(r"“[^”]*”", "", instruction.question)

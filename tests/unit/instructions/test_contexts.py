@@ -1,3 +1,5 @@
+"""Contexts of samples: separated across splits, and kept while they are valid."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -18,12 +20,14 @@ from twin_resources.errors import TwinError
 TOKENS = {"a": 200, "b": 150, "c": 100, "d": 50}
 
 
-def share(one: tuple[str, ...], other: tuple[str, ...]) -> float:
-    size = lambda chunks: sum(TOKENS[chunk] for chunk in chunks)  # noqa: E731
-    return size(set(one) & set(other)) / max(size(set(one) | set(other)), 1)
+def shared_fraction(left: tuple[str, ...], right: tuple[str, ...]) -> float:
+    def size(chunks: set[str]) -> int:
+        return sum(TOKENS[chunk] for chunk in chunks)
+
+    return size(set(left) & set(right)) / max(size(set(left) | set(right)), 1)
 
 
-def test_a_training_prompt_gives_up_what_a_held_out_prompt_shows() -> None:
+def test_training_prompts_drop_contexts_of_held_out_prompts() -> None:
     contexts = {"h": ("a", "b", "c"), "t": ("c", "b", "a"), "u": ("a", "d"), "v": ()}
     result = separate_contexts(contexts, held_out={"h"}, tokens=TOKENS)
     assert result["h"] == ("a", "b", "c")
@@ -31,18 +35,22 @@ def test_a_training_prompt_gives_up_what_a_held_out_prompt_shows() -> None:
     assert result["v"] == ()
     assert result["t"] == ("c", "b")
     assert (
-        share(result["t"], result["h"]) < MAX_SHARED_TOKENS <= share(contexts["t"], contexts["h"])
+        shared_fraction(result["t"], result["h"])
+        < MAX_SHARED_TOKENS
+        <= shared_fraction(contexts["t"], contexts["h"])
     )
 
 
-def test_several_held_out_prompts_are_all_kept_apart() -> None:
+def test_contexts_of_several_held_out_prompts_are_separated() -> None:
     contexts = {"h": ("a", "b"), "i": ("b",), "j": ("c", "d"), "t": ("a", "b", "d")}
     result = separate_contexts(contexts, held_out={"h", "i", "j"}, tokens=TOKENS)
-    assert all(share(result["t"], result[held]) < MAX_SHARED_TOKENS for held in "hij")
+    assert all(
+        shared_fraction(result["t"], result[held_out]) < MAX_SHARED_TOKENS for held_out in "hij"
+    )
     assert separate_contexts(result, held_out={"h", "i", "j"}, tokens=TOKENS) == result
 
 
-def test_training_prompts_may_show_the_same() -> None:
+def test_training_prompts_may_share_contexts() -> None:
     contexts = {"t": ("a", "b"), "u": ("a", "b")}
     assert separate_contexts(contexts, held_out=set(), tokens=TOKENS) == contexts
 
@@ -52,7 +60,7 @@ def test_a_fifth_of_the_samples_gets_no_context() -> None:
     assert 0.17 < without / 2000 < 0.23
 
 
-def test_the_chunk_of_a_sample_is_the_one_with_most_of_its_answer() -> None:
+def test_the_chunk_of_a_sample_contains_most_of_its_answer() -> None:
     drafts = pl.DataFrame(
         {"sample_id": ["s", "t"], "document_id": ["d", "d"], "start": [50, 0], "end": [250, 100]}
     )
@@ -64,27 +72,27 @@ def test_the_chunk_of_a_sample_is_the_one_with_most_of_its_answer() -> None:
             "end": [100, 258, 300, 300],
         }
     )
-    found = find_own_chunks(drafts, chunks).sort("sample_id")
-    assert found["chunk_id"].to_list() == ["two", "one"]
-    assert found["own_chunks"].to_list() == [["two", "one"], ["one"]]
+    own_chunks = find_own_chunks(drafts, chunks).sort("sample_id")
+    assert own_chunks["chunk_id"].to_list() == ["two", "one"]
+    assert own_chunks["own_chunks"].to_list() == [["two", "one"], ["one"]]
     with pytest.raises(TwinError, match="document_chunks"):
         find_own_chunks(drafts, chunks.filter(pl.col("chunk_id") == "three"))
 
 
-def test_a_stored_context_is_kept_only_while_it_is_fair() -> None:
+def test_a_stored_context_is_kept_while_it_is_valid() -> None:
     at = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
     sample = ContextSample("s", "q", "a", at[2015], "train", ("own",))
     published = {"old": at[2010], "new": at[2020], "undated": None, "own": at[2010]}
     assert is_context_valid(sample, ("old",), published)
     assert is_context_valid(sample, (), published)
-    for bad in ("new", "undated", "own", "vanished"):
-        assert not is_context_valid(sample, ("old", bad), published)
+    for invalid in ("new", "undated", "own", "vanished"):
+        assert not is_context_valid(sample, ("old", invalid), published)
 
 
-@pytest.mark.parametrize(("split", "good"), [("train", False), ("held_out", True)])
-def test_a_sample_that_is_trained_on_after_all_gives_up_what_is_held_out(
-    split: str, good: bool
-) -> None:
+@pytest.mark.parametrize(("split", "is_valid"), [("train", False), ("held_out", True)])
+def test_a_reinstated_training_sample_drops_held_out_contexts(split: str, is_valid: bool) -> None:
     sample = ContextSample("s", "q", "a", None, split, ("own",))
-    assert is_context_valid(sample, ("a", "b"), dict.fromkeys("ab"), held_out_chunks={"b"}) is good
+    assert (
+        is_context_valid(sample, ("a", "b"), dict.fromkeys("ab"), held_out_chunks={"b"}) is is_valid
+    )
     assert is_context_valid(sample, ("a",), dict.fromkeys("ab"), held_out_chunks={"b"})

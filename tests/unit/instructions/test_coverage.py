@@ -1,4 +1,4 @@
-"""Every document is accounted for, and each way to lose one is counted."""
+"""Every document has a sample or a reason, and lost documents and drafts are counted."""
 
 from __future__ import annotations
 
@@ -21,25 +21,27 @@ DRAFTS = pl.DataFrame({"sample_id": ["a-1", "b-1"], "words": [70, 30]})
 
 def test_documents_without_a_sample_have_a_reason() -> None:
     assert find_documents_without_samples(DATASET, DOCUMENTS) == ["code"]
-    found = measure_coverage(DATASET, DRAFTS, DOCUMENTS, TEXTS)
+    coverage = measure_coverage(DATASET, DRAFTS, DOCUMENTS, TEXTS)
     reasons = {"all_left_out": 1, "no_prose": 1}
-    assert found == Coverage(3, 1, reasons, unexplained=0, lost_drafts=0, strangers=0, words=0.5)
-    assert found.is_complete
-    assert found.metadata()["without"] == reasons
+    assert coverage == Coverage(3, 1, reasons, unexplained=0, lost_drafts=0, strangers=0, words=0.5)
+    assert coverage.is_complete
+    assert coverage.metadata()["without"] == reasons
 
 
 def test_a_document_with_prose_and_no_sample_is_lost() -> None:
-    lost = pl.DataFrame({"document_id": ["prose"], "words": [70]})
-    found = measure_coverage(DATASET, DRAFTS, pl.concat([DOCUMENTS, lost]), TEXTS)
-    assert (found.unexplained, found.is_complete) == (1, False)
+    prose = pl.DataFrame({"document_id": ["prose"], "words": [70]})
+    coverage = measure_coverage(DATASET, DRAFTS, pl.concat([DOCUMENTS, prose]), TEXTS)
+    assert (coverage.unexplained, coverage.is_complete) == (1, False)
 
 
 def test_a_draft_without_a_sample_is_lost() -> None:
-    more = pl.concat([DRAFTS, pl.DataFrame({"sample_id": ["a-2"], "words": [50]})])
-    found = measure_coverage(DATASET, more, DOCUMENTS, TEXTS)
-    assert (found.lost_drafts, found.is_complete) == (1, False)
+    drafts = pl.concat([DRAFTS, pl.DataFrame({"sample_id": ["a-2"], "words": [50]})])
+    coverage = measure_coverage(DATASET, drafts, DOCUMENTS, TEXTS)
+    assert (coverage.lost_drafts, coverage.is_complete) == (1, False)
 
 
-def test_a_sample_of_no_document_is_a_stranger() -> None:
-    found = measure_coverage(DATASET, DRAFTS, DOCUMENTS.filter(pl.col("document_id") != "a"), TEXTS)
-    assert (found.strangers, found.is_complete) == (1, False)
+def test_a_sample_without_a_document_is_counted() -> None:
+    coverage = measure_coverage(
+        DATASET, DRAFTS, DOCUMENTS.filter(pl.col("document_id") != "a"), TEXTS
+    )
+    assert (coverage.strangers, coverage.is_complete) == (1, False)

@@ -1,4 +1,4 @@
-"""Each count has data that raises it."""
+"""Every count of the claims has data that raises it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ CHUNKS = pl.DataFrame(
 )
 
 
-def row(**changed: Any) -> dict[str, Any]:
-    answer = changed.get("answer", ANSWER)
+def build_row(**changes: Any) -> dict[str, Any]:
+    answer = changes.get("answer", ANSWER)
     return {
         "sample_id": "s",
         "document_id": "d",
@@ -35,33 +35,30 @@ def row(**changed: Any) -> dict[str, Any]:
         "start": START,
         "end": START + len(ANSWER),
         "answer": answer,
-        "messages": [
-            {"role": "user", "content": "Why?"},
-            {"role": "assistant", "content": answer},
-        ],
+        "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": answer}],
         "published_at": AT[2015],
         "context_chunk_ids": ["old", "d-1"],
-    } | changed
+    } | changes
 
 
-def broken_claims(**changed: Any) -> set[str]:
+def find_broken_claims(**changes: Any) -> set[str]:
     frame = pl.DataFrame(
-        [row(**changed)], schema_overrides={"published_at": pl.Datetime("us", "UTC")}
+        [build_row(**changes)], schema_overrides={"published_at": pl.Datetime("us", "UTC")}
     )
     counts = vars(check_verbatim(frame, DOCUMENTS)) | vars(check_provenance(frame, CHUNKS))
     return {name for name, count in counts.items() if count and name != "rows"}
 
 
-def test_a_sound_row_breaks_nothing() -> None:
-    assert broken_claims() == set()
-    frame = pl.DataFrame([row()])
+def test_a_valid_row_breaks_no_claim() -> None:
+    assert find_broken_claims() == set()
+    frame = pl.DataFrame([build_row()])
     assert check_verbatim(frame, DOCUMENTS).holds
     assert check_provenance(frame, CHUNKS).are_chunks_valid
     assert check_provenance(frame, CHUNKS).are_contexts_valid
 
 
 @pytest.mark.parametrize(
-    ("count", "changed"),
+    ("count", "changes"),
     [
         ("not_in_document", {"answer": "First paragraph, short enough."}),
         ("not_in_document", {"document_id": "nowhere", "chunk_id": "d-0"}),
@@ -78,10 +75,10 @@ def test_a_sound_row_breaks_nothing() -> None:
         ("newer_context", {"context_chunk_ids": ["undated"]}),
     ],
 )
-def test_each_broken_claim_is_counted(count: str, changed: dict[str, Any]) -> None:
-    assert count in broken_claims(**changed)
+def test_each_broken_claim_is_counted(count: str, changes: dict[str, Any]) -> None:
+    assert count in find_broken_claims(**changes)
 
 
-def test_an_undated_answer_may_show_anything() -> None:
-    shown = {"context_chunk_ids": ["new", "undated", "old"]}
-    assert broken_claims(published_at=None, **shown) == set()
+def test_an_undated_answer_may_have_any_context() -> None:
+    context = {"context_chunk_ids": ["new", "undated", "old"]}
+    assert find_broken_claims(published_at=None, **context) == set()

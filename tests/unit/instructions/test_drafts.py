@@ -1,3 +1,5 @@
+"""Drafts of samples from the passages of documents."""
+
 from __future__ import annotations
 
 import polars as pl
@@ -29,12 +31,12 @@ def documents(*texts: str) -> pl.DataFrame:
     )
 
 
-def text_of(*numbers: int) -> str:
+def build_text(*numbers: int) -> str:
     return "\n\n".join(PARAGRAPH.format(number=number) for number in numbers)
 
 
-def test_answers_are_cut_out_of_the_text() -> None:
-    text = "# Granite\n\n" + text_of(3, 4)
+def test_answers_are_parts_of_the_text() -> None:
+    text = "# Granite\n\n" + build_text(3, 4)
     rows = draft_documents(documents(text, "")).to_dicts()
     assert [row["answer"] for row in rows] == [PARAGRAPH.format(number=n) for n in (3, 4)]
     for row in rows:
@@ -42,14 +44,14 @@ def test_answers_are_cut_out_of_the_text() -> None:
         assert row["instruction_source"].startswith("template:")
 
 
-def test_an_edit_of_one_paragraph_keeps_the_names_of_the_others() -> None:
-    before = draft_documents(documents(text_of(1, 2, 3)))["sample_id"].to_list()
-    after = draft_documents(documents("# A heading of its own\n\n" + text_of(1, 9, 3)))
-    assert [name in before for name in after["sample_id"]].count(True) == 2
+def test_an_edit_keeps_the_ids_of_other_paragraphs() -> None:
+    before = draft_documents(documents(build_text(1, 2, 3)))["sample_id"].to_list()
+    after = draft_documents(documents("# A heading of its own\n\n" + build_text(1, 9, 3)))
+    assert [sample_id in before for sample_id in after["sample_id"]].count(True) == 2
 
 
-def test_a_repeated_paragraph_gets_a_name_of_its_own() -> None:
-    rows = draft_documents(documents(text_of(1, 1, 1)))
+def test_repeated_paragraphs_have_different_ids() -> None:
+    rows = draft_documents(documents(build_text(1, 1, 1)))
     assert rows["sample_id"].n_unique() == rows.height == 3
 
 

@@ -1,4 +1,4 @@
-"""What leaks is found: each count of `measure_leaks` has data that raises it."""
+"""Every count of `measure_leaks` has data that raises it."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ from twin_assets.instructions.similar_keys import sketch
 CHUNKS = pl.DataFrame({"chunk_id": ["a-1", "b-1", "c-1"], "document_id": ["a", "b", "c"]})
 
 
-def row(
-    sample: str, document: str, split: str, question: str, shown: str = "", **other: Any
+def sample(
+    sample_id: str, document: str, split: str, question: str, context: str = "", **fields: Any
 ) -> Any:
     messages = [
         {"role": "system", "content": "You answer."},
-        {"role": "user", "content": f"{shown}\n\nQuestion: {question}".strip()},
+        {"role": "user", "content": f"{context}\n\nQuestion: {question}".strip()},
         {"role": "assistant", "content": "An answer."},
     ]
     return {
-        "sample_id": sample,
+        "sample_id": sample_id,
         "document_id": document,
         "split": split,
         "question": question,
-        "answer": f"The answer {sample}.",
+        "answer": f"The answer {sample_id}.",
         "messages": messages,
         "context_chunk_ids": [],
-    } | other
+    } | fields
 
 
 CLEAN = [
-    row("1", "a", "train", "How do tides and harbours go together?"),
-    row("2", "a", "train", "Why does copper come up in “Roofs”?"),
-    row("3", "b", "held_out", "What is your point about violins in “Music”?"),
+    sample("1", "a", "train", "How do tides and harbours go together?"),
+    sample("2", "a", "train", "Why does copper come up in “Roofs”?"),
+    sample("3", "b", "held_out", "What is your point about violins in “Music”?"),
 ]
 
 
-def leaks(*more: Any) -> dict[str, int]:
+def count_leaks(*more: Any) -> dict[str, int]:
     return vars(measure_leaks(pl.DataFrame([*CLEAN, *more]), CHUNKS))
 
 
@@ -60,23 +60,20 @@ def test_a_clean_dataset_leaks_nothing() -> None:
 @pytest.mark.parametrize(
     ("count", "leak"),
     [
-        ("documents", row("9", "b", "train", "Who tunes the piano before a concert?")),
-        ("same_prompt", row("9", "c", "train", "What is your point about VIOLINS in 'Music'?")),
-        (
-            "same_answer",
-            row("9", "c", "train", "Who mends lanterns?", answer="the ANSWER  3"),
-        ),
-        ("same_question", row("9", "a", "train", "how do tides and harbours go together")),
-        ("near_question", row("9", "c", "train", "What is your point on violins in “Music”?")),
+        ("documents", sample("9", "b", "train", "Who tunes the piano before a concert?")),
+        ("same_prompt", sample("9", "c", "train", "What is your point about VIOLINS in 'Music'?")),
+        ("same_answer", sample("9", "c", "train", "Who mends lanterns?", answer="the ANSWER  3")),
+        ("same_question", sample("9", "a", "train", "how do tides and harbours go together")),
+        ("near_question", sample("9", "c", "train", "What is your point on violins in “Music”?")),
         (
             "held_out_shown",
-            row("9", "c", "train", "Who mends lanterns here?", context_chunk_ids=["c-1", "b-1"]),
+            sample("9", "c", "train", "Who mends lanterns here?", context_chunk_ids=["c-1", "b-1"]),
         ),
     ],
 )
 def test_each_leak_is_counted(count: str, leak: Any) -> None:
-    assert leaks()[count] == 0
-    assert leaks(leak)[count] == 1
+    assert count_leaks()[count] == 0
+    assert count_leaks(leak)[count] == 1
     assert not measure_leaks(pl.DataFrame([*CLEAN, leak]), CHUNKS).is_clean
 
 
@@ -93,30 +90,30 @@ def words(name: str, count: int) -> str:
     ],
 )
 def test_a_held_out_answer_inside_a_training_answer_is_a_leak(train: str, leaks_now: int) -> None:
-    """Jaccard of the whole texts is .25 where all 40 words of it were trained on."""
-    held = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
-    trained = row("8", "c", "train", "Who mends lanterns?", answer=train)
-    assert leaks(held, trained)["held_out_contained"] == leaks_now
-    assert leaks(held, trained | {"split": "left_out"})["held_out_contained"] == 0
+    """The whole texts have a Jaccard similarity of only 0.25."""
+    held_out = sample("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
+    trained = sample("8", "c", "train", "Who mends lanterns?", answer=train)
+    assert count_leaks(held_out, trained)["held_out_contained"] == leaks_now
+    assert count_leaks(held_out, trained | {"split": "left_out"})["held_out_contained"] == 0
 
 
 def test_pieces_in_several_training_answers_are_one_leak() -> None:
-    held = row("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
+    held_out = sample("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
     text = words("held", 40).split()
     pieces = [
-        row(f"p{n}", "c", "train", f"Who mends {n} lanterns?", answer=" ".join(text[n : n + 12]))
+        sample(f"p{n}", "c", "train", f"Who mends {n} lanterns?", answer=" ".join(text[n : n + 12]))
         for n in (0, 14, 28)
     ]
-    assert leaks(held, *pieces)["held_out_contained"] == 1
-    assert leaks(held, pieces[0])["held_out_contained"] == 0
+    assert count_leaks(held_out, *pieces)["held_out_contained"] == 1
+    assert count_leaks(held_out, pieces[0])["held_out_contained"] == 0
 
 
-def test_prompts_that_show_nearly_the_same_are_counted() -> None:
-    shown = " ".join(f"word{number}" for number in range(300))
-    train = row("8", "c", "train", "Who mends lanterns in the old harbour?", shown)
-    held = row("9", "b", "held_out", "Where did the orchard end before the war?", shown)
-    assert leaks(train, held)["near_prompt"] == 1
-    assert leaks(train, held | {"split": "left_out"})["near_prompt"] == 0
+def test_similar_prompts_are_counted() -> None:
+    context = " ".join(f"word{number}" for number in range(300))
+    train = sample("8", "c", "train", "Who mends lanterns in the old harbour?", context)
+    held_out = sample("9", "b", "held_out", "Where did the orchard end before the war?", context)
+    assert count_leaks(train, held_out)["near_prompt"] == 1
+    assert count_leaks(train, held_out | {"split": "left_out"})["near_prompt"] == 0
 
 
 ANSWER = " ".join(f"answer{number}" for number in range(80))
@@ -125,65 +122,67 @@ ANSWER = " ".join(f"answer{number}" for number in range(80))
 def candidate(
     sample: str, split: str, question: str, answer: str, year: int = 2020
 ) -> LeakCandidate:
-    of_answer = sketch(shingles(answer, width=5), size=ANSWER_SKETCH_SIZE)
+    answer_sketch = sketch(shingles(answer, width=5), size=ANSWER_SKETCH_SIZE)
     return LeakCandidate(
         sample,
         split,
         question,
-        tuple(of_answer),
+        tuple(answer_sketch),
         datetime(year, 1, 1, tzinfo=UTC),
         word_runs(answer),
     )
 
 
 TRAIN = candidate("t", "train", "How do tides and harbours go together?", "one two three four five")
-HELD = candidate("h", "held_out", "What is your point about violins in “Music”?", ANSWER)
+HELD_OUT = candidate("h", "held_out", "What is your point about violins in “Music”?", ANSWER)
 
 
 def test_nothing_is_left_out_without_a_reason() -> None:
-    assert find_left_out([TRAIN, HELD]) == set()
+    assert find_left_out([TRAIN, HELD_OUT]) == set()
 
 
-def test_the_training_sample_gives_way() -> None:
-    near = replace(TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?")
-    assert find_left_out([near, TRAIN, HELD]) == {"n"}
+def test_the_training_sample_of_a_leak_is_left_out() -> None:
+    near_copy = replace(
+        TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?"
+    )
+    assert find_left_out([near_copy, TRAIN, HELD_OUT]) == {"n"}
     repeats = candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
-    assert find_left_out([repeats, TRAIN, HELD]) == {"r"}
-    same = replace(TRAIN, sample_id="s", question=HELD.question.upper())
-    assert find_left_out([same, TRAIN, HELD]) == {"s"}
+    assert find_left_out([repeats, TRAIN, HELD_OUT]) == {"r"}
+    same = replace(TRAIN, sample_id="s", question=HELD_OUT.question.upper())
+    assert find_left_out([same, TRAIN, HELD_OUT]) == {"s"}
 
 
-def test_a_training_sample_that_holds_a_held_out_answer_gives_way() -> None:
-    held = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
-    whole = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
-    holder = candidate("w", "train", "Who mends lanterns?", whole)
-    assert find_left_out([holder, TRAIN, held]) == {"w"}
+def test_a_training_sample_containing_a_held_out_answer_is_left_out() -> None:
+    held_out = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
+    long_answer = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
+    holder = candidate("w", "train", "Who mends lanterns?", long_answer)
+    assert find_left_out([holder, TRAIN, held_out]) == {"w"}
     little = candidate("l", "train", "Who mends lanterns?", words("held", 13) + words("x", 60))
-    assert find_left_out([little, TRAIN, held]) == set()
+    assert find_left_out([little, TRAIN, held_out]) == set()
 
 
-def test_a_form_that_the_author_repeats_costs_the_held_out_sample() -> None:
-    held = candidate("h", "held_out", "Where did the orchard end?", words("form", 40))
-    many = [
+def test_a_repeated_formula_leaves_out_the_held_out_sample() -> None:
+    held_out = candidate("h", "held_out", "Where did the orchard end?", words("form", 40))
+    training = [
         candidate(
             f"t{n}", "train", f"Who {n}s lanterns?", f"{words('form', 40)} {words(f'n{n}x', 99)}"
         )
         for n in range(MAX_LEFT_OUT_PER_SAMPLE + 1)
     ]
-    assert find_left_out([held, *many]) == {"h"}
-    assert find_left_out([held, *many[:MAX_LEFT_OUT_PER_SAMPLE]]) == {
-        one.sample_id for one in many[:MAX_LEFT_OUT_PER_SAMPLE]
+    assert find_left_out([held_out, *training]) == {"h"}
+    assert find_left_out([held_out, *training[:MAX_LEFT_OUT_PER_SAMPLE]]) == {
+        sample.sample_id for sample in training[:MAX_LEFT_OUT_PER_SAMPLE]
     }
 
 
-def test_of_samples_that_ask_the_same_the_oldest_stays() -> None:
+def test_the_oldest_of_samples_with_equal_questions_is_kept() -> None:
     older = replace(TRAIN, sample_id="z", published_at=datetime(2010, 1, 1, tzinfo=UTC))
     undated = replace(TRAIN, sample_id="a", published_at=None)
     for order in ([TRAIN, older, undated], [undated, TRAIN, older]):
         assert find_left_out(order) == {"t", "a"}
 
 
-def test_what_a_newcomer_changes_is_only_itself() -> None:
-    before = find_left_out([TRAIN, HELD])
+def test_a_new_sample_changes_no_other() -> None:
+    without_newcomer = find_left_out([TRAIN, HELD_OUT])
     newer = replace(TRAIN, sample_id="new", published_at=datetime(2030, 1, 1, tzinfo=UTC))
-    assert find_left_out([TRAIN, HELD, newer]) - before == {"new"}
+    assert find_left_out([TRAIN, HELD_OUT, newer]) - without_newcomer == {"new"}

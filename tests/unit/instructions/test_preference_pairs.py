@@ -1,4 +1,4 @@
-"""Who may choose, who may only reject, how much one reader may do, and what is never trained on."""
+"""Preference pairs: chosen and rejected answers, limits on readers, and held-out texts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OWN = "Copper kettles want tin inside, because the acid of the fruit would eat t
 
 
 def trace(number: int = 1, **changes: object) -> Trace:
-    made = Trace(
+    default = Trace(
         trace_id=f"trace-{number}",
         rejected_from="checkpoint",
         question=f"How do you tin a copper kettle number {number}?",
@@ -37,7 +37,7 @@ def trace(number: int = 1, **changes: object) -> Trace:
         chunk_ids=("chunk-a", "chunk-b"),
         template=TEMPLATE,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(default, **changes)  # type: ignore[arg-type]
 
 
 PASSAGE = AuthorPassage(
@@ -52,12 +52,12 @@ PASSAGE = AuthorPassage(
 )
 
 
-def pairs_of(*traces: Trace, passages: tuple[AuthorPassage, ...] = (PASSAGE,)):
+def build_pairs(*traces: Trace, passages: tuple[AuthorPassage, ...] = (PASSAGE,)):
     return build_trace_pairs(traces, passages, template=TEMPLATE, stop_words=STOP_WORDS)
 
 
 def test_an_authors_edit_is_chosen_over_the_answer_it_corrects() -> None:
-    (pair,), left_out = pairs_of(trace(edit=" Tin it. \n", edit_role="author"))
+    (pair,), left_out = build_pairs(trace(edit=" Tin it. \n", edit_role="author"))
     assert (pair.source, pair.chosen) == ("edit", "Tin it.")
     assert pair.rejected == "A kettle is a kettle, 1 times."
     assert (pair.trace_id, pair.context_chunk_ids) == ("trace-1", ("chunk-a", "chunk-b"))
@@ -66,11 +66,11 @@ def test_an_authors_edit_is_chosen_over_the_answer_it_corrects() -> None:
 
 
 @pytest.mark.parametrize("role", ["reader", "admin", "", "Author"])
-def test_nobody_elses_edit_is_chosen(role: str) -> None:
-    pairs, _ = pairs_of(trace(edit="Buy my kettles.", edit_role=role))
+def test_edits_by_other_roles_are_not_chosen(role: str) -> None:
+    pairs, _ = build_pairs(trace(edit="Buy my kettles.", edit_role=role))
     assert pairs == []
-    down, _ = pairs_of(trace(edit="Buy my kettles.", edit_role=role, vote=0.0, voters=("r",)))
-    assert [pair.chosen for pair in down] == [OWN]
+    pairs, _ = build_pairs(trace(edit="Buy my kettles.", edit_role=role, vote=0.0, voters=("r",)))
+    assert [pair.chosen for pair in pairs] == [OWN]
 
 
 @pytest.mark.parametrize(
@@ -81,46 +81,46 @@ def test_nobody_elses_edit_is_chosen(role: str) -> None:
         ("Tin it! Then wait.", False),
     ],
 )
-def test_two_answers_that_differ_in_white_space_alone_are_one(rejected: str, same: bool) -> None:
+def test_answers_that_differ_in_white_space_are_equal(rejected: str, same: bool) -> None:
     chosen = "Tin it. Then wait."
     assert is_same_answer(chosen, rejected) == same
 
 
-def test_a_chosen_text_that_holds_a_held_out_answer_leaks() -> None:
-    """Ten words of it in a long text: a small share of the text, and the whole answer."""
+def test_a_chosen_text_with_a_held_out_answer_leaks() -> None:
+    """The text contains the whole answer, although only as a small share."""
     answer = "The tide comes in at noon and takes the lantern."
     chosen = " ".join([*(f"before{n}" for n in range(70)), answer, *(f"x{n}" for n in range(70))])
-    held = HeldOutTexts(questions={}, prompts={}, answers=[answer], chunks=frozenset())
-    assert find_leaks({"p": ("Who?", "Who?", chosen)}, held) == {"p": "held_out_text"}
-    other = chosen.replace("noon", "dawn")
-    assert find_leaks({"p": ("Who?", "Who?", other)}, held) == {}
+    held_out = HeldOutTexts(questions={}, prompts={}, answers=[answer], chunks=frozenset())
+    assert find_leaks({"p": ("Who?", "Who?", chosen)}, held_out) == {"p": "held_out_text"}
+    unrelated = chosen.replace("noon", "dawn")
+    assert find_leaks({"p": ("Who?", "Who?", unrelated)}, held_out) == {}
 
 
-def test_an_edit_that_changes_nothing_makes_no_pair() -> None:
+def test_an_unchanged_edit_gives_no_pair() -> None:
     same = trace().answer
-    assert pairs_of(trace(edit=f" {same}\n", edit_role="author"))[0] == []
+    assert build_pairs(trace(edit=f" {same}\n", edit_role="author"))[0] == []
 
 
 def test_a_low_vote_rejects_the_answer_for_the_authors_own_passage() -> None:
-    (pair,), _ = pairs_of(trace(vote=0.25, voters=("r2", "r1", "r2")))
+    (pair,), _ = build_pairs(trace(vote=0.25, voters=("r2", "r1", "r2")))
     assert (pair.source, pair.chosen, pair.voters) == ("vote", OWN, ("r1", "r2"))
-    # what is to be said is not shown: else copying would be learned
+    # A prompt with the chosen text would teach copying.
     assert pair.context_chunk_ids == ("chunk-a",)
     assert pair.passage == PASSAGE
 
 
-def test_a_good_vote_chooses_nothing() -> None:
+def test_a_good_vote_gives_no_pair() -> None:
     for vote in (0.5, 1.0, None):
-        assert pairs_of(trace(vote=vote, voters=("r",)))[0] == []
+        assert build_pairs(trace(vote=vote, voters=("r",)))[0] == []
 
 
-def test_an_edit_goes_before_the_votes_on_the_same_answer() -> None:
-    (pair,), _ = pairs_of(trace(edit="Tin it.", edit_role="author", vote=0.0, voters=("r",)))
+def test_an_edit_takes_precedence_over_votes() -> None:
+    (pair,), _ = build_pairs(trace(edit="Tin it.", edit_role="author", vote=0.0, voters=("r",)))
     assert (pair.source, pair.voters) == ("edit", ())
 
 
-def test_what_makes_no_pair_is_counted_by_reason() -> None:
-    pairs, left_out = pairs_of(
+def test_traces_without_a_pair_are_counted_by_reason() -> None:
+    pairs, left_out = build_pairs(
         trace(1, edit="Tin it.", edit_role="author", template="older"),
         trace(2, edit="Write to [e-mail].", edit_role="author"),
         trace(3, vote=0.0, voters=("r3",), question="What is a violin?"),
@@ -132,7 +132,7 @@ def test_what_makes_no_pair_is_counted_by_reason() -> None:
     assert left_out == {"other_template": 1, "masked_edit": 1, "no_passage": 2, "alike": 1}
 
 
-def test_an_answer_that_stops_in_the_middle_was_cut_off() -> None:
+def test_unfinished_answers_are_recognised() -> None:
     ends = {
         "It holds.": True,
         "It holds": False,
@@ -141,35 +141,35 @@ def test_an_answer_that_stops_in_the_middle_was_cut_off() -> None:
         "so that the": False,
         "本当です。": True,
     }
-    for answer, ended in ends.items():
-        (pair,), _ = pairs_of(trace(answer=answer, edit="Tin it.", edit_role="author"))
-        assert pair.rejected_ended is ended, answer
+    for answer, is_complete in ends.items():
+        (pair,), _ = build_pairs(trace(answer=answer, edit="Tin it.", edit_role="author"))
+        assert pair.rejected_ended is is_complete, answer
 
 
-def test_the_passage_is_one_that_was_shown_and_is_about_the_question() -> None:
+def test_the_passage_was_shown_and_matches_the_question() -> None:
     better = replace(PASSAGE, sample_id="better", chunk_id="chunk-a", own_chunks=frozenset("a"))
     elsewhere = replace(PASSAGE, sample_id="elsewhere", own_chunks=frozenset({"unseen"}))
 
-    def found(question: str, shown: tuple[str, ...]) -> str | None:
-        made = find_passage(
+    def find_sample(question: str, shown: tuple[str, ...]) -> str | None:
+        passage = find_passage(
             question, [elsewhere, PASSAGE, better], shown_chunks=shown, stop_words=STOP_WORDS
         )
-        return made.sample_id if made else None
+        return passage.sample_id if passage else None
 
-    assert found("How do you tin copper?", ("chunk-b",)) == "sample"
-    assert found("How do you tin copper?", ("a", "chunk-b")) == "better"
-    assert found("How do you tin copper?", ("other",)) is None
-    assert found("What is a violin string?", ("chunk-b",)) is None
-    assert found("How do you?", ("chunk-b",)) is None
+    assert find_sample("How do you tin copper?", ("chunk-b",)) == "sample"
+    assert find_sample("How do you tin copper?", ("a", "chunk-b")) == "better"
+    assert find_sample("How do you tin copper?", ("other",)) is None
+    assert find_sample("What is a violin string?", ("chunk-b",)) is None
+    assert find_sample("How do you?", ("chunk-b",)) is None
 
 
-def test_readers_who_vote_far_more_than_others_make_no_pair() -> None:
-    # the attacks of three readers in fifty with a hundred votes each, and of one with a thousand
-    many = {f"reader-{number}": 3 for number in range(50)}
+def test_votes_of_excessive_voters_give_no_pairs() -> None:
+    # Three of fifty readers cast a hundred votes each; one casts a thousand.
+    votes = {f"reader-{number}": 3 for number in range(50)}
     attackers = {f"reader-{number}": 100 for number in range(3)}
-    assert find_excessive_voters(many | attackers) == set(attackers)
-    assert find_excessive_voters(many | {"one": 1000}) == {"one"}
-    assert find_excessive_voters(many) == set()
+    assert find_excessive_voters(votes | attackers) == set(attackers)
+    assert find_excessive_voters(votes | {"one": 1000}) == {"one"}
+    assert find_excessive_voters(votes) == set()
     assert find_excessive_voters({"alone": 40}) == set()
     assert find_excessive_voters({}) == set()
 
@@ -177,7 +177,7 @@ def test_readers_who_vote_far_more_than_others_make_no_pair() -> None:
 def test_an_attack_of_many_votes_leaves_no_pair() -> None:
     honest = [trace(number, vote=0.0, voters=(f"reader-{number % 40}",)) for number in range(80)]
     attack = [trace(1000 + number, vote=0.0, voters=("attacker",)) for number in range(1000)]
-    pairs, left_out = pairs_of(*attack, *honest)
+    pairs, left_out = build_pairs(*attack, *honest)
     assert {voter for pair in pairs for voter in pair.voters} == {
         f"reader-{number}" for number in range(40)
     }
@@ -188,19 +188,21 @@ def test_an_attack_of_many_votes_leaves_no_pair() -> None:
     st.lists(st.frozensets(st.sampled_from("abcdefg"), max_size=3), max_size=300),
     st.integers(1, 100),
 )
-def test_no_reader_owns_more_than_the_share(owners: list[frozenset[str]], percent: int) -> None:
-    stays = select_indexes_within_share(owners, max_percent=percent)
-    assert stays == sorted(set(stays))
-    count = Counter(owner for place in stays for owner in owners[place])
-    assert all(100 * most <= percent * len(stays) for most in count.values())
-    # what no reader had a part in always stays
-    assert {place for place, names in enumerate(owners) if not names} <= set(stays)
+def test_no_reader_has_more_than_the_maximum_share(
+    owners: list[frozenset[str]], percent: int
+) -> None:
+    kept = select_indexes_within_share(owners, max_percent=percent)
+    assert kept == sorted(set(kept))
+    count = Counter(owner for place in kept for owner in owners[place])
+    assert all(100 * pair_count <= percent * len(kept) for pair_count in count.values())
+    # Pairs without a reader are always kept.
+    assert {place for place, names in enumerate(owners) if not names} <= set(kept)
     assert select_indexes_within_share(
-        [owners[place] for place in stays], max_percent=percent
-    ) == list(range(len(stays)))
+        [owners[place] for place in kept], max_percent=percent
+    ) == list(range(len(kept)))
 
 
-def test_the_newest_pairs_of_a_reader_stay() -> None:
+def test_the_newest_pairs_of_a_reader_are_kept() -> None:
     owners = [{"busy"}] * 10 + [set[str]()] * 95
     assert select_indexes_within_share(owners) == [0, 1, 2, 3, 4, *range(10, 105)]
 
@@ -210,7 +212,7 @@ def test_a_reader_may_have_five_in_a_hundred() -> None:
     assert len(select_indexes_within_share([{"r"}] * 5 + [set[str]()] * 94)) == 98
 
 
-HELD = HeldOutTexts(
+HELD_OUT = HeldOutTexts(
     questions={"h": "How do you forge an anchor for a ship?"},
     prompts={"h": "From my posts: one two three four five six seven eight nine. Question: anchor?"},
     answers=["The anchor is forged in one heat and cooled in sand for three whole days and nights"],
@@ -222,7 +224,7 @@ HELD = HeldOutTexts(
     ("pair", "reason"),
     [
         (("How do you forge the anchor for a ship?", "p", OWN), "held_out_question"),
-        (("Why?", f"{HELD.prompts['h']}", OWN), "held_out_prompt"),
+        (("Why?", f"{HELD_OUT.prompts['h']}", OWN), "held_out_prompt"),
         (
             ("Why?", "p", "It is forged in one heat and cooled in sand for three whole days."),
             "held_out_text",
@@ -230,22 +232,24 @@ HELD = HeldOutTexts(
         (("Why is the kettle tinned?", "Question: Why is the kettle tinned?", OWN), None),
     ],
 )
-def test_what_is_measured_is_not_trained_on(pair: tuple[str, str, str], reason: str | None) -> None:
-    assert find_leaks({"pair": pair}, HELD) == ({"pair": reason} if reason else {})
+def test_held_out_samples_are_not_trained_on(
+    pair: tuple[str, str, str], reason: str | None
+) -> None:
+    assert find_leaks({"pair": pair}, HELD_OUT) == ({"pair": reason} if reason else {})
 
 
 @pytest.mark.parametrize(
-    ("changed", "count"),
+    ("changes", "kind"),
     [
         ({}, None),
         ({"question": "How do you forge the anchor for a ship?"}, "held_out_question"),
-        ({"messages": [{"content": HELD.prompts["h"]}]}, "held_out_prompt"),
-        ({"chosen": HELD.answers[0]}, "held_out_text"),
+        ({"messages": [{"content": HELD_OUT.prompts["h"]}]}, "held_out_prompt"),
+        ({"chosen": HELD_OUT.answers[0]}, "held_out_text"),
         ({"context_chunk_ids": ["of a kettle", "of the anchor"]}, "held_out_passage"),
     ],
 )
-def test_a_stored_pair_that_shows_it_is_counted(
-    changed: dict[str, object], count: str | None
+def test_stored_pairs_with_held_out_text_are_counted(
+    changes: dict[str, object], kind: str | None
 ) -> None:
     row = {
         "pair_id": "p",
@@ -254,7 +258,7 @@ def test_a_stored_pair_that_shows_it_is_counted(
         "messages": [{"content": "Question: Why is the kettle tinned?"}],
         "chosen": OWN,
     }
-    found = check_held_out_exposure(pl.DataFrame([row | changed]), HELD)
-    broken = {name for name, value in vars(found).items() if value and name != "rows"}
-    assert broken == ({count} if count else set())
-    assert found.holds == (count is None)
+    exposure = check_held_out_exposure(pl.DataFrame([row | changes]), HELD_OUT)
+    fields = {name for name, value in vars(exposure).items() if value and name != "rows"}
+    assert fields == ({kind} if kind else set())
+    assert exposure.holds == (kind is None)

@@ -27,15 +27,15 @@ def answers(*said: tuple[str, str]) -> pl.DataFrame:
 
 
 def test_the_authors_own_sentences_may_be_said() -> None:
-    found = count_quoted_answers(answers(("d0", OWN), ("d1", OTHER)), sources(POST, OTHER))
-    assert found.is_clean
-    assert (found.answers, found.with_quotations) == (2, 1)
+    counts = count_quoted_answers(answers(("d0", OWN), ("d1", OTHER)), sources(POST, OTHER))
+    assert counts.is_clean
+    assert (counts.answers, counts.with_quotations) == (2, 1)
 
 
-def test_an_answer_with_somebody_elses_words_breaks_it() -> None:
-    found = count_quoted_answers(answers(("d0", OWN), ("d0", f"{OWN}\n\n{OTHER}")), sources(POST))
-    assert not found.is_clean
-    assert found.holding == 1
+def test_an_answer_with_quoted_text_breaks_the_claim() -> None:
+    counts = count_quoted_answers(answers(("d0", OWN), ("d0", f"{OWN}\n\n{OTHER}")), sources(POST))
+    assert not counts.is_clean
+    assert counts.holding == 1
 
 
 def test_a_mark_within_the_answer_does_not_help() -> None:
@@ -43,10 +43,10 @@ def test_a_mark_within_the_answer_does_not_help() -> None:
     assert count_quoted_answers(answers(("d0", listed)), sources(listed)).holding == 1
 
 
-def test_an_answer_without_its_post_cannot_be_told() -> None:
-    found = count_quoted_answers(answers(("d0", OWN), ("d7", OWN)), sources(POST))
-    assert (found.without_source, found.is_clean) == (1, False)
+def test_an_answer_without_its_post_is_counted_as_unknown() -> None:
+    counts = count_quoted_answers(answers(("d0", OWN), ("d7", OWN)), sources(POST))
+    assert (counts.without_source, counts.is_clean) == (1, False)
 
 
-def test_no_answers_hold_nothing() -> None:
+def test_without_answers_the_claim_does_not_hold() -> None:
     assert count_quoted_answers(answers(), sources(POST)).is_clean

@@ -1,4 +1,4 @@
-"""A prompt that is not filled in is found, and the author's own braces are none."""
+"""Unfilled prompts are counted, and braces written by the author are not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUESTION = "What is {question} for?"
 DOCUMENTS = pl.DataFrame({"document_id": ["d"], "title": ["On {{ name }}"], "text": [BRACES]})
 
 
-class Shown:
+class ShownPassage:
     title = "On {{ name }}"
     text = f"\n{BRACES}\n"
     published_at = None
@@ -28,67 +28,71 @@ class Shown:
     position = start = end = 0
 
 
-CHUNKS = pl.DataFrame({"chunk_id": ["c"], "title": [Shown.title], "text": [Shown.text]})
+CHUNKS = pl.DataFrame(
+    {"chunk_id": ["c"], "title": [ShownPassage.title], "text": [ShownPassage.text]}
+)
 
 
-def row(*, question: str = QUESTION, asked: str | None = None, **changed: Any) -> dict[str, Any]:
-    """A sample; `asked` is what the template was given."""
+def build_row(
+    *, question: str = QUESTION, template_question: str | None = None, **changes: Any
+) -> dict[str, Any]:
+    """Build a sample; the prompt contains `template_question` if it is given."""
     messages = render(
         DEFAULT_TEMPLATE,
         author_name="Ada",
-        question=question if asked is None else asked,
-        passages=[Shown()],
+        question=question if template_question is None else template_question,
+        passages=[ShownPassage()],
     )
     return {
         "document_id": "d",
         "question": question,
         "messages": [*messages, {"role": "assistant", "content": "Because {x}."}],
         "context_chunk_ids": ["c"],
-    } | changed
+    } | changes
 
 
-def broken(**changed: Any) -> set[str]:
-    found = check_rendering(pl.DataFrame([row(**changed)]), CHUNKS, DOCUMENTS)
-    return {name for name, count in vars(found).items() if count and name != "rows"}
+def find_errors(**changes: Any) -> set[str]:
+    errors = check_rendering(pl.DataFrame([build_row(**changes)]), CHUNKS, DOCUMENTS)
+    return {name for name, count in vars(errors).items() if count and name != "rows"}
 
 
-def said(part: int, content: str) -> list[dict[str, str]]:
-    messages = row()["messages"]
-    messages[part] = {**messages[part], "content": content}
+def replace_message(index: int, content: str) -> list[dict[str, str]]:
+    messages = build_row()["messages"]
+    messages[index] = {**messages[index], "content": content}
     return messages
 
 
-def test_braces_of_the_author_are_the_authors() -> None:
-    assert broken() == set()
-    found = check_rendering(pl.DataFrame([row()]), CHUNKS, DOCUMENTS)
-    assert found == RenderingErrors(rows=1)
-    assert found.is_complete
+def test_braces_of_the_author_are_not_errors() -> None:
+    assert find_errors() == set()
+    errors = check_rendering(pl.DataFrame([build_row()]), CHUNKS, DOCUMENTS)
+    assert errors == RenderingErrors(rows=1)
+    assert errors.holds
 
 
-PROMPT = row()["messages"][1]["content"]
+PROMPT = build_row()["messages"][1]["content"]
 
 
 @pytest.mark.parametrize(
-    ("count", "changed"),
+    ("kind", "changes"),
     [
-        ("no_question", {"asked": "{question}"}),
-        ("left_open", {"messages": said(1, f"{{passages}}\n\n{PROMPT}")}),
-        ("left_open", {"messages": said(1, f"{{question}}\n\n{PROMPT}")}),
-        ("left_open", {"messages": said(1, f"{{{{ posts }}}}\n\n{PROMPT}")}),
-        ("left_open", {"messages": said(1, PROMPT.replace("undated", "None"))}),
-        ("left_open", {"messages": said(0, "You answer in the voice of {author}.")}),
+        ("no_question", {"template_question": "{question}"}),
+        ("left_open", {"messages": replace_message(1, f"{{passages}}\n\n{PROMPT}")}),
+        ("left_open", {"messages": replace_message(1, f"{{question}}\n\n{PROMPT}")}),
+        ("left_open", {"messages": replace_message(1, f"{{{{ posts }}}}\n\n{PROMPT}")}),
+        ("left_open", {"messages": replace_message(1, PROMPT.replace("undated", "None"))}),
+        ("left_open", {"messages": replace_message(0, "You answer in the voice of {author}.")}),
         ("open_question", {"question": "What about {subject}?"}),
         ("open_question", {"question": "Why does None come up in “”?"}),
         ("empty", {"question": ""}),
         ("empty", {"question": "“ ”?"}),
-        ("empty", {"messages": said(2, "…")}),
-        ("unstripped", {"messages": said(2, "\nBecause.")}),
-        ("no_passage", {"messages": said(1, f"From my posts:\n\nQuestion: {QUESTION}")}),
-        ("other_roles", {"messages": row()["messages"][1:]}),
+        ("empty", {"messages": replace_message(2, "…")}),
+        ("unstripped", {"messages": replace_message(2, "\nBecause.")}),
+        ("no_passage", {"messages": replace_message(1, f"From my posts:\n\nQuestion: {QUESTION}")}),
+        ("other_roles", {"messages": build_row()["messages"][1:]}),
     ],
 )
-def test_what_is_not_filled_in_is_counted(count: str, changed: dict[str, Any]) -> None:
-    assert count in broken(**changed)
+def test_unfilled_marks_are_counted(kind: str, changes: dict[str, Any]) -> None:
+    assert kind in find_errors(**changes)
 
 
 def test_marks_are_counted() -> None:
@@ -98,6 +102,6 @@ def test_marks_are_counted() -> None:
     assert not count_marks("Nonesuch { a: 1 } 5 % (of) it “x”")
 
 
-def test_only_posts_that_are_asked_about_openly_are_looked_at() -> None:
+def test_documents_with_marks_in_their_questions_are_listed() -> None:
     rows = pl.DataFrame({"document_id": ["d", "e"], "question": [QUESTION, "Why?"]})
     assert find_documents_with_marks(rows) == ["d"]

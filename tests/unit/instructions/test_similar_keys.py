@@ -1,3 +1,5 @@
+"""Similar pairs of texts: words, shingles and sketches."""
+
 from __future__ import annotations
 
 from hypothesis import given
@@ -16,17 +18,17 @@ def test_prefix_filtering_misses_no_pair(
     left: dict[str, frozenset[int]], right: dict[str, frozenset[int]], threshold: float
 ) -> None:
     expected = {
-        (one, other)
-        for one in left
-        for other in right
-        if left[one] and jaccard(left[one], right[other]) >= threshold
+        (left_id, right_id)
+        for left_id in left
+        for right_id in right
+        if left[left_id] and jaccard(left[left_id], right[right_id]) >= threshold
     }
-    found = list(similar_pairs(left, right, threshold=threshold))
-    assert len(found) == len(set(found))
-    assert set(found) == expected
+    pairs = list(similar_pairs(left, right, threshold=threshold))
+    assert len(pairs) == len(set(pairs))
+    assert set(pairs) == expected
 
 
-def test_words_leave_out_what_readers_do_not_hear() -> None:
+def test_text_is_split_into_words() -> None:
     assert split_words("Don't *panic*, José — it’s `42`!") == [
         "don't",
         "panic",
@@ -53,13 +55,13 @@ def test_shingles_are_the_same_on_every_machine() -> None:
     ]
 
 
-def test_a_sketch_estimates_how_much_two_texts_share() -> None:
+def test_sketches_estimate_the_similarity_of_texts() -> None:
     words = [f"word{number}" for number in range(2000)]
-    one = shingles(" ".join(words[:1500]), width=5)
-    other = shingles(" ".join(words[500:]), width=5)
-    exact = jaccard(one, other)
-    estimate = sketched_similarity(sketch(one, size=64), sketch(other, size=64), size=64)
+    first = shingles(" ".join(words[:1500]), width=5)
+    second = shingles(" ".join(words[500:]), width=5)
+    exact = jaccard(first, second)
+    estimate = sketched_similarity(sketch(first, size=64), sketch(second, size=64), size=64)
     assert abs(estimate - exact) < 0.2
-    assert sketched_similarity(sketch(one, size=64), sketch(one, size=64), size=64) == 1
-    unlike = shingles("something else altogether", width=5)
-    assert sketched_similarity(sketch(one, size=64), sketch(unlike, size=64), size=64) < 0.05
+    assert sketched_similarity(sketch(first, size=64), sketch(first, size=64), size=64) == 1
+    unrelated = shingles("something else altogether", width=5)
+    assert sketched_similarity(sketch(first, size=64), sketch(unrelated, size=64), size=64) < 0.05

@@ -12,24 +12,26 @@ ROWS = pl.DataFrame(
 )
 
 
-def split(document: str, name: str) -> pl.DataFrame:
-    changed = pl.when(pl.col("document_id") == document).then(pl.lit(name)).otherwise("split")
-    return ROWS.with_columns(changed.alias("split"))
+def change_split(document: str, name: str) -> pl.DataFrame:
+    value = pl.when(pl.col("document_id") == document).then(pl.lit(name)).otherwise("split")
+    return ROWS.with_columns(value.alias("split"))
 
 
-def test_what_is_left_out_has_no_split() -> None:
-    found = compare_splits(ROWS, DRAWN, [split("c", "train"), split("a", "left_out")])
-    assert found.is_unchanged
-    assert found.versions == 2
+def test_left_out_samples_have_no_split() -> None:
+    result = compare_splits(
+        ROWS, DRAWN, [change_split("c", "train"), change_split("a", "left_out")]
+    )
+    assert result.is_unchanged
+    assert result.versions == 2
 
 
 def test_a_split_that_was_not_drawn_is_counted() -> None:
-    assert compare_splits(split("a", "held_out"), DRAWN, []).not_drawn == 1
+    assert compare_splits(change_split("a", "held_out"), DRAWN, []).not_drawn == 1
     unknown = DRAWN.filter(pl.col("document_id") != "b")
     assert compare_splits(ROWS, unknown, []).not_drawn == 1
 
 
 def test_any_earlier_version_counts() -> None:
-    found = compare_splits(ROWS, DRAWN, [ROWS, split("b", "train"), ROWS])
-    assert (found.changed, found.not_drawn, found.is_unchanged) == (1, 0, False)
+    result = compare_splits(ROWS, DRAWN, [ROWS, change_split("b", "train"), ROWS])
+    assert (result.changed, result.not_drawn, result.is_unchanged) == (1, 0, False)
     assert compare_splits(ROWS, DRAWN, [ROWS.head(1)]).is_unchanged

@@ -1,4 +1,4 @@
-"""What is used of a teacher's answer: one question, and nothing that quotes the passage."""
+"""The question in a teacher's reply, which must not quote the passage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PASSAGE = (
 
 
 @pytest.mark.parametrize(
-    ("said", "used"),
+    ("reply", "question"),
     [
         ("What is granite for?", "What is granite for?"),
         ('"**What is granite for?**"\n\nI hope this helps!', "What is granite for?"),
@@ -28,23 +28,23 @@ PASSAGE = (
         ("word " * 41, ""),
     ],
 )
-def test_what_is_used_of_a_teachers_answer(said: str, used: str) -> None:
-    assert extract_question(said, passage=PASSAGE) == used
+def test_the_question_is_extracted_from_the_reply(reply: str, question: str) -> None:
+    assert extract_question(reply, passage=PASSAGE) == question
 
 
 def test_a_question_that_quotes_the_answer_is_not_used() -> None:
     quoting = "Why is it that the masons went to the harbour and built boats from oak?"
     assert extract_question(quoting, passage=PASSAGE) == ""
     assert extract_question(quoting, passage="Another passage altogether.") == quoting
-    about = "What did the masons build after the quarry closed?"
-    assert extract_question(about, passage=PASSAGE) == about
+    question = "What did the masons build after the quarry closed?"
+    assert extract_question(question, passage=PASSAGE) == question
 
 
 def test_the_teacher_is_asked_in_the_authors_language() -> None:
     prompt = TeacherPrompt("The {quarry}", PASSAGE)
-    said = {language: build_request(prompt, language=language) for language in WORDINGS}
-    assert len(set(said.values())) == len(WORDINGS) == 7
-    for language, request in said.items():
+    requests = {language: build_request(prompt, language=language) for language in WORDINGS}
+    assert len(set(requests.values())) == len(WORDINGS) == 7
+    for language, request in requests.items():
         assert request.endswith(f"Title of the post: The {{quarry}}\n\nPassage:\n{PASSAGE}")
         assert ("A reader asks" in request) is (language == "en")
-    assert build_request(prompt) == build_request(prompt, language="ja") == said["en"]
+    assert build_request(prompt) == build_request(prompt, language="ja") == requests["en"]

@@ -1,4 +1,4 @@
-"""Chunks: exact offsets, never above the limit, nothing lost."""
+"""Chunks have exact offsets, respect the token limit and lose no text."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from twin_assets.knowledge.chunking import (
 SENTENCE = "The clock went to the workshop on day one, and it didn't come back unchanged."
 
 
-def assert_holds(text: str, *, token_limit: int, title: str = "") -> list[Chunk]:
-    """The contract of `cut`: exact, bounded with what stands above it, complete, in order."""
+def check_chunks(text: str, *, token_limit: int, title: str = "") -> list[Chunk]:
+    """Check that chunks are exact, complete, in order, and within the limit with their heading."""
     tokenizer = small_tokenizer(token_limit=token_limit)
     heading = shorten_title(title, tokenizer)
     chunks = cut_text(text, tokenizer, heading=heading)
@@ -89,19 +89,17 @@ markdown = st.lists(
 @example(text="", title="A title", token_limit=32)
 @example(text="\n \n\t\n", title="A title", token_limit=32)
 @example(text=f"{SENTENCE} {SENTENCE}", title="a" * 5000, token_limit=32)
-def test_any_text_is_cut_exactly_within_the_limit_and_completely(
+def test_any_text_is_chunked_exactly_and_completely(
     text: str, title: str, token_limit: int
 ) -> None:
-    assert_holds(text, token_limit=token_limit, title=title)
+    check_chunks(text, token_limit=token_limit, title=title)
 
 
 @settings(deadline=None, max_examples=100)
 @given(title=st.one_of(odd_text, long_words), token_limit=st.sampled_from([32, 64, 256]))
 @example(title="a" * 5000, token_limit=32)
 @example(title="\u0301" * 3000, token_limit=32)
-def test_a_title_takes_at_most_a_quarter_and_is_cut_after_a_word(
-    title: str, token_limit: int
-) -> None:
+def test_a_title_takes_at_most_a_quarter_of_the_limit(title: str, token_limit: int) -> None:
     tokenizer = small_tokenizer(token_limit=token_limit)
     bounded, line = shorten_title(title, tokenizer), " ".join(title.split())
     special = tokenizer.count_tokens([""])[0]
@@ -112,7 +110,7 @@ def test_a_title_takes_at_most_a_quarter_and_is_cut_after_a_word(
         assert line[len(bounded)] == " " or " " not in bounded
 
 
-def test_a_title_that_fits_is_whole_and_a_long_one_leaves_room() -> None:
+def test_only_long_titles_are_shortened() -> None:
     tokenizer = small_tokenizer(token_limit=64)
     assert shorten_title("  On carrying\n a clock ", tokenizer) == "On carrying a clock"
     bounded = shorten_title(f"{SENTENCE} " * 40, tokenizer)
@@ -121,64 +119,64 @@ def test_a_title_that_fits_is_whole_and_a_long_one_leaves_room() -> None:
     assert len(cut_text(SENTENCE, tokenizer, heading=bounded)) == 1
 
 
-def test_what_fits_is_one_chunk() -> None:
+def test_a_short_text_is_one_chunk() -> None:
     text = f"# A heading\n\n{SENTENCE}\n\n- one\n- two"
-    assert [chunk.text for chunk in assert_holds(text, token_limit=256)] == [text]
+    assert [chunk.text for chunk in check_chunks(text, token_limit=256)] == [text]
 
 
-def test_chunks_are_filled_with_whole_paragraphs() -> None:
+def test_chunks_contain_complete_paragraphs() -> None:
     text = "\n\n".join([SENTENCE] * 12)
-    chunks = assert_holds(text, token_limit=64)
+    chunks = check_chunks(text, token_limit=64)
     size = small_tokenizer().count_tokens([SENTENCE])[0] - 2
     assert all(chunk.text.split("\n\n") == [SENTENCE] * ((64 - 2) // size) for chunk in chunks[:-1])
 
 
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
-    chunks = assert_holds(" ".join([SENTENCE] * 12), token_limit=64)
+    chunks = check_chunks(" ".join([SENTENCE] * 12), token_limit=64)
     assert len(chunks) > 1
     assert all(chunk.text.startswith("The ") and chunk.text.endswith(".") for chunk in chunks)
 
 
 def test_sentences_without_spaces_are_cut_at_their_marks() -> None:
-    chunks = assert_holds("時計は水の中で動かない。" * 40, token_limit=64)
+    chunks = check_chunks("時計は水の中で動かない。" * 40, token_limit=64)
     assert all(chunk.text.endswith("。") for chunk in chunks)
 
 
-def test_a_code_block_that_fits_is_whole() -> None:
+def test_a_code_block_within_the_limit_is_not_split() -> None:
     code = "```python\ndef main(argument):\n\n    return argument\n```"
     text = "\n\n".join([SENTENCE, SENTENCE, code, SENTENCE, SENTENCE, code])
-    assert sum(code in chunk.text for chunk in assert_holds(text, token_limit=64)) == 2
+    assert sum(code in chunk.text for chunk in check_chunks(text, token_limit=64)) == 2
 
 
 def test_a_code_block_that_does_not_fit_is_cut_between_lines() -> None:
     text = "```\n" + "\n".join(f"value_{n} = {n}" for n in range(60)) + "\n```"
     lines = [
-        line for chunk in assert_holds(text, token_limit=64) for line in chunk.text.split("\n")
+        line for chunk in check_chunks(text, token_limit=64) for line in chunk.text.split("\n")
     ]
     assert lines == text.split("\n")
 
 
-def test_a_heading_goes_with_what_follows() -> None:
+def test_a_heading_stays_with_the_following_block() -> None:
     text = "\n\n".join([SENTENCE, SENTENCE, "## A heading", SENTENCE])
-    for chunk in assert_holds(text, token_limit=64):
+    for chunk in check_chunks(text, token_limit=64):
         assert not chunk.text.endswith("heading")
 
 
-def test_joined_characters_are_not_torn() -> None:
-    for chunk in assert_holds("e\u0301" * 400, token_limit=32):
+def test_combining_characters_are_not_separated() -> None:
+    for chunk in check_chunks("e\u0301" * 400, token_limit=32):
         assert not chunk.text.startswith("\u0301")
 
 
-def test_a_chunk_is_smaller_than_what_the_embedder_reads() -> None:
-    reads_more, reads_less = small_tokenizer(token_limit=256), small_tokenizer(token_limit=64)
-    assert limit_to_chunk_tokens(reads_less) == reads_less
-    for_chunk = limit_to_chunk_tokens(reads_more)
-    assert (for_chunk.token_limit, for_chunk.revision) == (CHUNK_TOKENS, reads_more.revision)
+def test_chunks_are_smaller_than_the_embedders_limit() -> None:
+    large, small = small_tokenizer(token_limit=256), small_tokenizer(token_limit=64)
+    assert limit_to_chunk_tokens(small) == small
+    for_chunk = limit_to_chunk_tokens(large)
+    assert (for_chunk.token_limit, for_chunk.revision) == (CHUNK_TOKENS, large.revision)
     frame = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), for_chunk)
     assert CHUNK_TOKENS / 2 < max(frame["token_count"]) <= CHUNK_TOKENS
     assert measure_chunk_lengths([frame], for_chunk)["too_long"] == 0
-    whole = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), reads_more)
-    assert measure_chunk_lengths([whole], for_chunk)["too_long"] > 0, "cut by the embedder's limit"
+    uncut = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), large)
+    assert measure_chunk_lengths([uncut], for_chunk)["too_long"] > 0, "cut by the embedder's limit"
 
 
 def test_a_limit_too_small_to_cut_to_is_refused() -> None:
@@ -200,7 +198,7 @@ def documents(*texts: str) -> pl.DataFrame:
     ).select(DOCUMENT_COLUMNS)
 
 
-def test_rows_name_their_document_and_place() -> None:
+def test_rows_have_document_and_position() -> None:
     frame = chunk_documents(documents("\n\n".join([SENTENCE] * 9), "", SENTENCE), small_tokenizer())
     assert dict(frame.schema) == dict(chunk_columns())
     assert frame["document_id"].unique(maintain_order=True).to_list() == ["d0", "d2"]
@@ -209,7 +207,7 @@ def test_rows_name_their_document_and_place() -> None:
     assert set(frame["heading"]) == {"T"}
 
 
-def test_an_edit_keeps_the_names_of_the_other_chunks() -> None:
+def test_an_edit_keeps_the_ids_of_the_other_chunks() -> None:
     paragraphs = [f"{SENTENCE} Number {word}. " * 2 for word in ("one", "two", "three")]
     before = chunk_documents(documents("\n\n".join(paragraphs)), small_tokenizer())
     paragraphs[0] = paragraphs[0].replace("clock", "boat")
@@ -218,7 +216,7 @@ def test_an_edit_keeps_the_names_of_the_other_chunks() -> None:
     assert before["chunk_id"][0] != after["chunk_id"][0]
 
 
-def test_another_title_keeps_the_names() -> None:
+def test_another_title_keeps_the_chunk_ids() -> None:
     before = chunk_documents(documents(SENTENCE), small_tokenizer())
     after = chunk_documents(
         documents(SENTENCE).with_columns(title=pl.lit("Another")), small_tokenizer()
@@ -231,14 +229,14 @@ def test_no_documents_no_chunks() -> None:
     assert chunk_documents(documents(""), small_tokenizer()).height == 0
 
 
-def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
+def test_overlong_and_miscounted_chunks_are_measured() -> None:
     tokenizer = small_tokenizer()
     chunks = chunk_documents(documents("\n\n".join([SENTENCE] * 9)), tokenizer)
     good = measure_chunk_lengths([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
     assert (good["too_long"], good["miscounted"], good["counted_again"]) == (0, 0, 3)
-    most = max(chunks["token_count"].to_list())
-    assert good["longest"] == most + 1, "the title's token"
-    filled = chunks.with_columns(pl.lit("T " * (64 - most + 1)).alias("heading"))
+    longest = max(chunks["token_count"].to_list())
+    assert good["longest"] == longest + 1, "the title's token"
+    filled = chunks.with_columns(pl.lit("T " * (64 - longest + 1)).alias("heading"))
     assert measure_chunk_lengths([filled], tokenizer)["too_long"] == 3, (
         "no title may push a text over the limit"
     )
@@ -246,7 +244,7 @@ def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
     assert measure_chunk_lengths([long], tokenizer)["too_long"] == 3
     wrong = chunks.with_columns(pl.lit(1, pl.Int64).alias("token_count"))
     assert measure_chunk_lengths([wrong], tokenizer)["miscounted"] == 3
-    # Its text fits, and its stored count says that it does not.
+    # The text fits, but the stored count exceeds the limit.
     claimed = chunks[:1].with_columns(pl.lit(65, pl.Int64).alias("token_count"))
     assert measure_chunk_lengths([claimed], tokenizer)["too_long"] == 1
     assert measure_chunk_lengths([chunks.clear()], tokenizer)["longest"] == 0
@@ -256,4 +254,4 @@ def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:
     inventory = take_inventory([shared_posts / "skeeto"])
     rows = importing.read_rows(importing.build_inventory_frame(inventory)[:60], inventory)
     for text in clean_and_quarantine(rows.select(RAW_COLUMNS))[0]["text"]:
-        assert_holds(text, token_limit=256)
+        check_chunks(text, token_limit=256)

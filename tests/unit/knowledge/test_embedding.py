@@ -1,3 +1,5 @@
+"""Counts of chunks that search would miss."""
+
 from __future__ import annotations
 
 import polars as pl
@@ -8,37 +10,37 @@ from twin_assets.knowledge.embedding import count_unmatched, count_unusable_vect
 CHUNKS = pl.Series("chunk_id", ["a", "b"])
 
 
-def rows(**changed: list[object]) -> pl.DataFrame:
+def build_rows(**changes: list[object]) -> pl.DataFrame:
     values = {
         "chunk_id": ["a", "b"],
         "embedder": ["now", "now"],
         "vector": [[1.0, 0.0], [0.6, 0.8]],
-    } | changed
+    } | changes
     return pl.DataFrame(values, schema_overrides={"vector": pl.Array(pl.Float32, 2)})
 
 
-def counted(table: pl.DataFrame) -> dict[str, int]:
+def count_errors(table: pl.DataFrame) -> dict[str, int]:
     return count_unmatched(table["chunk_id"], CHUNKS) | count_unusable_vectors(
         [table[:1], table[1:]], revision="now"
     )
 
 
 def test_a_sound_table_counts_nothing() -> None:
-    assert counted(rows()) == {
+    assert count_errors(build_rows()) == {
         "missing": 0, "unknown": 0, "other_embedder": 0, "not_unit_length": 0,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("count", "broken"),
+    ("kind", "table"),
     [
-        ("unknown", rows(chunk_id=["a", "z"])),
-        ("missing", rows(chunk_id=["a", "z"])),
-        ("missing", rows().head(1)),
-        ("other_embedder", rows(embedder=["now", "before"])),
-        ("not_unit_length", rows(vector=[[1.0, 0.0], [0.0, 0.0]])),
-        ("not_unit_length", rows(vector=[[1.0, 0.0], [float("nan"), 0.0]])),
+        ("unknown", build_rows(chunk_id=["a", "z"])),
+        ("missing", build_rows(chunk_id=["a", "z"])),
+        ("missing", build_rows().head(1)),
+        ("other_embedder", build_rows(embedder=["now", "before"])),
+        ("not_unit_length", build_rows(vector=[[1.0, 0.0], [0.0, 0.0]])),
+        ("not_unit_length", build_rows(vector=[[1.0, 0.0], [float("nan"), 0.0]])),
     ],
 )
-def test_what_could_not_be_found_is_counted(count: str, broken: pl.DataFrame) -> None:
-    assert counted(broken)[count] == 1
+def test_unsearchable_chunks_are_count_errors(kind: str, table: pl.DataFrame) -> None:
+    assert count_errors(table)[kind] == 1

@@ -1,4 +1,4 @@
-"""Titles that stand in a question, and those that only look so."""
+"""Titles that a question names, and words that only resemble a title."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TITLES = ["Emacs", "Emacs Lisp", "Emacs Lisp Macros", "The pupil", "Sleeping", "
 
 
 @pytest.mark.parametrize(
-    ("question", "named"),
+    ("question", "titles"),
     [
         ("Can you tell me more about “The pupil”?", {"The pupil": 1}),
         ("what did you write about the PUPIL?", {"The pupil": 1}),
@@ -31,21 +31,21 @@ TITLES = ["Emacs", "Emacs Lisp", "Emacs Lisp Macros", "The pupil", "Sleeping", "
         ("?!", {}),
     ],
 )
-def test_a_title_is_named_by_its_words_in_order(question: str, named: dict[str, int]) -> None:
-    assert find_named_titles(question, TITLES) == named
+def test_titles_are_found_by_their_words_in_order(question: str, titles: dict[str, int]) -> None:
+    assert find_named_titles(question, TITLES) == titles
 
 
-def test_words_are_small_and_in_order() -> None:
+def test_words_are_normalised() -> None:
     assert normalize_words(" C++ — and *Vim*: a Love/Hate story ") == "c and vim a love hate story"
     assert normalize_words("Straße") == normalize_words("STRASSE")
 
 
 @given(title=st.text(max_size=60), before=st.text(max_size=20), after=st.text(max_size=20))
-def test_a_title_of_two_words_is_named_wherever_it_stands(
+def test_a_title_of_two_words_is_found_anywhere_in_the_question(
     title: str, before: str, after: str
 ) -> None:
-    found = find_named_titles(f"{before} {title} {after}", [title])
+    titles = find_named_titles(f"{before} {title} {after}", [title])
     if " " in normalize_words(title):
-        assert found == {title: 1}
+        assert titles == {title: 1}
     elif not normalize_words(title):
-        assert found == {}
+        assert titles == {}

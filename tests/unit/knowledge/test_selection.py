@@ -1,4 +1,4 @@
-"""Which passages are shown, and in which order."""
+"""The selection and order of the passages that are shown."""
 
 from __future__ import annotations
 
@@ -13,33 +13,45 @@ def passage(
     return Passage(name, document, title, "", None, text, 1.0, tokens, position)
 
 
-def names(passages: tuple[Passage, ...]) -> list[str]:
-    return [one.chunk_id for one in passages]
+def list_ids(passages: tuple[Passage, ...]) -> list[str]:
+    return [passage.chunk_id for passage in passages]
 
 
-def test_one_that_does_not_fit_is_passed_over() -> None:
+def test_passages_beyond_the_budget_are_skipped() -> None:
     ranked = [passage("a", 0), passage("b", 0, tokens=250), passage("c", 0), passage("d", 0)]
-    assert names(tuple(select_hits(ranked, limit=4, token_budget=300))) == ["a0", "c0", "d0"]
-    assert names(tuple(select_hits(ranked, limit=2, token_budget=300))) == ["a0", "c0"]
+    assert list_ids(tuple(select_hits(ranked, limit=4, token_budget=300))) == ["a0", "c0", "d0"]
+    assert list_ids(tuple(select_hits(ranked, limit=2, token_budget=300))) == ["a0", "c0"]
     assert select_hits(ranked, limit=4, token_budget=99) == []
 
 
-def test_a_post_has_two_hits_at_most_and_the_next_post_its_place() -> None:
+def test_a_post_has_at_most_two_hits() -> None:
     ranked = [*(passage("a", at) for at in (1, 5, 9)), passage("b", 0)]
-    assert names(tuple(select_hits(ranked, limit=3, token_budget=1000))) == ["a1", "a5", "b0"]
+    assert list_ids(tuple(select_hits(ranked, limit=3, token_budget=1000))) == ["a1", "a5", "b0"]
 
 
-def test_a_posts_passages_stand_in_its_order_and_the_best_post_first() -> None:
+def test_passages_keep_the_order_of_their_post() -> None:
     hits = [passage("a", 5), passage("b", 2), passage("a", 4), passage("a", 9)]
-    beside = {"a5": [passage("a", 6), passage("a", 4)], "b2": [passage("b", 3), passage("b", 1)]}
-    shown = add_neighbours(hits, beside, token_budget=1000)
-    assert names(shown) == ["a4", "a5", "a6", "b1", "b2", "b3", "a9"]
+    neighbours = {
+        "a5": [passage("a", 6), passage("a", 4)],
+        "b2": [passage("b", 3), passage("b", 1)],
+    }
+    passages = add_neighbours(hits, neighbours, token_budget=1000)
+    assert list_ids(passages) == ["a4", "a5", "a6", "b1", "b2", "b3", "a9"]
     assert add_neighbours(hits, {}, token_budget=1000)[0] is hits[2], "the hit, not its neighbour"
 
 
-def test_neighbours_take_what_the_hits_leave_over_the_best_hits_first() -> None:
+def test_neighbours_of_the_best_hits_fill_the_remaining_budget() -> None:
     hits = [passage("a", 5), passage("b", 2)]
-    beside = {"a5": [passage("a", 6), passage("a", 4)], "b2": [passage("b", 3), passage("b", 1)]}
-    assert names(add_neighbours(hits, beside, token_budget=299)) == ["a5", "b2"]
-    assert names(add_neighbours(hits, beside, token_budget=300)) == ["a5", "a6", "b2"]
-    assert names(add_neighbours(hits, beside, token_budget=500)) == ["a4", "a5", "a6", "b2", "b3"]
+    neighbours = {
+        "a5": [passage("a", 6), passage("a", 4)],
+        "b2": [passage("b", 3), passage("b", 1)],
+    }
+    assert list_ids(add_neighbours(hits, neighbours, token_budget=299)) == ["a5", "b2"]
+    assert list_ids(add_neighbours(hits, neighbours, token_budget=300)) == ["a5", "a6", "b2"]
+    assert list_ids(add_neighbours(hits, neighbours, token_budget=500)) == [
+        "a4",
+        "a5",
+        "a6",
+        "b2",
+        "b3",
+    ]

@@ -28,7 +28,7 @@ _HTML_CODE_START = re.compile(rf"(?P<ticks>(?!))|{_TAGS}", re.IGNORECASE)
 _MAX_SPAN_CHARACTERS = 2_000
 
 
-def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, bool]]:
+def split_code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, bool]]:
     """Yield the parts of `text` in order with a flag for code; joined, they equal `text`.
 
     Args:

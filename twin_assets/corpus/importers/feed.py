@@ -121,25 +121,27 @@ def _read_feed(
     channel = _Channel(
         host=re.sub(r"\A\w+://", "", str(channel_fields.get("link") or "")).strip("/"),
         author=_read_person_name(channel_fields),
-        language=str(channel_fields.get("language") or "") or _language(channel_fields),
+        language=str(channel_fields.get("language") or "") or _read_language(channel_fields),
         licence=str(channel_fields.get("license") or ""),
     )
     for number, entry in enumerate(parsed_feed.entries):
-        yield _entry(entry, channel, include, location=f"{name}#{number}")
-        for _ in SWALLOWED_ITEM.findall(_body(entry)[0]):
+        yield _build_record(entry, channel, include, location=f"{name}#{number}")
+        for _ in SWALLOWED_ITEM.findall(_read_content(entry)[0]):
             yield Skipped(name, "malformed_row")  # entries nested in this one have no number
 
 
-def _entry(
+def _build_record(
     entry: Any, channel: _Channel, include: frozenset[str], *, location: str
 ) -> ExportRecord | Skipped:
     link = str(entry.get("link") or "")
     name = str(entry.get("id") or link)
     title = plain_text(str(entry.get("title") or ""))
-    content, markup, is_full_text = _body(entry)
+    content, markup, is_full_text = _read_content(entry)
     if (not name and not title and not content) or SWALLOWED_ITEM.search(content):
         return Skipped(location, "malformed_row")
-    source_id = _source_id(name, channel, title=title, published=str(entry.get("published") or ""))
+    source_id = _build_source_id(
+        name, channel, title=title, published=str(entry.get("published") or "")
+    )
     reason = _find_blogger_skip_reason(entry)
     is_draft = reason == "draft"
     if reason and not (is_draft and "drafts" in include):
@@ -160,7 +162,7 @@ def _entry(
         author=author or channel.author,
         byline="entry" if author else "channel" if channel.author else "",
         markup=markup,
-        language=_language(entry) or channel.language,
+        language=_read_language(entry) or channel.language,
         created_at=_parse_date(entry, "published") or _parse_date(entry, "updated"),
         updated_at=_parse_date(entry, "updated"),
         visibility="private" if is_draft else "public",
@@ -175,7 +177,7 @@ def _entry(
     ).to_storable()
 
 
-def _body(entry: Any) -> tuple[str, str, bool]:
+def _read_content(entry: Any) -> tuple[str, str, bool]:
     """Return the entry's text, its markup, and whether it is content rather than a summary."""
     contents = [
         content for content in entry.get("content", ()) if str(content.get("value")).strip()
@@ -216,7 +218,7 @@ def _find_blogger_skip_reason(entry: Any) -> str:
     return "trash" if status in {"SOFT_TRASHED", "DELETED"} else ""
 
 
-def _source_id(name: str, channel: _Channel, *, title: str, published: str) -> str:
+def _build_source_id(name: str, channel: _Channel, *, title: str, published: str) -> str:
     if not name:
         digest = hashlib.sha256(f"{title}\0{published}".encode("utf-8", "replace")).hexdigest()
         name = f"untitled-{digest[:16]}" if not title else digest[:16]
@@ -232,7 +234,7 @@ def _read_person_name(element: Any) -> str:
     return "" if "@" in name else " ".join(name.split())
 
 
-def _language(element: Any) -> str:
+def _read_language(element: Any) -> str:
     """Return the `xml:lang` that applies to the title."""
     detail: Any = element.get("title_detail") or _NO_DETAIL
     return str(detail.get("language") or "")

@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from twin_assets.corpus.importers.git_blame import Addition, find_repository, read_additions
-from twin_assets.corpus.importers.inherited_fields import inherited_fields
+from twin_assets.corpus.importers.inherited_fields import read_inherited_fields
 from twin_assets.corpus.importers.post_dates import split_date_and_title
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
@@ -255,7 +255,7 @@ def _configure(
     """Return the site at a location with its configuration and inherited fields."""
     site = read_site(paths, read, layout=layout)
     site = replace(site, below=location.below, within=location.within)
-    return replace(site, data=inherited_fields(paths, read, site=site, root_name=root_name))
+    return replace(site, data=read_inherited_fields(paths, read, site=site, root_name=root_name))
 
 
 def _scan_folder(source: Path) -> Folder:
@@ -276,11 +276,7 @@ def _scan_folder(source: Path) -> Folder:
     layout = detect_layout(paths)
     bundles = find_bundles(paths) if layout == "hugo" else frozenset[str]()
     site = _configure(
-        location,
-        paths,
-        lambda path: (root / path).read_bytes(),
-        layout=layout,
-        root_name=root.name,
+        location, paths, lambda path: (root / path).read_bytes(), layout=layout, root_name=root.name
     )
     if layout == "blog" and is_docusaurus_blog(paths):
         site = replace(site, folders=("blog",))

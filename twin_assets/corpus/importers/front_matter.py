@@ -105,7 +105,7 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     leading_blanks = _LEADING_BLANKS.match(text)
     stripped_text = text[leading_blanks.end() :] if leading_blanks else text
     comment_fields = _parse_comment_fields(leading_blanks[0]) if leading_blanks else {}
-    fields, body = _split(stripped_text, is_whole_file=stripped_text == text)
+    fields, body = _split_block(stripped_text, is_whole_file=stripped_text == text)
     if fields:  # more fields may follow: those of Notion or Dataview below Obsidian's
         comment_fields |= _find_visibility_fields_below_title(body)
     if comment_fields or fields or body != stripped_text:
@@ -113,7 +113,7 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     return {}, text
 
 
-def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
+def _split_block(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
     """Split `text` as `split_front_matter` does.
 
     Args:

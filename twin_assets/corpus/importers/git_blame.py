@@ -108,7 +108,7 @@ def read_additions(folder: Path) -> dict[str, Addition]:
     except GitError:  # a clone without old contents (`--filter`) supports only exact renames
         output = _git(folder, *arguments, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
     additions: dict[str, Addition] = {}
-    for committed_at, is_root, added_paths, renamed_paths in reversed(list(_commits(output))):
+    for committed_at, is_root, added_paths, renamed_paths in reversed(list(_parse_commits(output))):
         for path in added_paths:
             additions.setdefault(path, Addition(committed_at, len(added_paths), is_root))
         for old_path, new_path in renamed_paths:
@@ -118,7 +118,7 @@ def read_additions(folder: Path) -> dict[str, Addition]:
     return additions
 
 
-def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
+def _parse_commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
     """Yield each commit, newest first: time, whether it is the root, added paths, renamed paths."""
     fields = iter(log.decode("utf-8", "surrogateescape").split("\0"))
     committed_at, is_root = _parse_timestamp(""), False

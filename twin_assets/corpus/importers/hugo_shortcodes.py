@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from twin_assets.corpus.importers.code_regions import code_regions
+from twin_assets.corpus.importers.code_regions import split_code_regions
 from twin_assets.corpus.importers.jekyll_liquid import QUOTES, TemplateReader
 
 _MAX_TAG_CHARACTERS = 2_000
@@ -27,7 +27,7 @@ def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
     if not _OPENING.search(text):
         return text
     reader = TemplateReader(markup)
-    for part, is_code in code_regions(text, markup=markup):
+    for part, is_code in split_code_regions(text, markup=markup):
         if is_code:
             reader.keep(_QUOTED.sub(r"\1\2\3", part))
             continue

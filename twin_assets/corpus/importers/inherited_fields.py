@@ -44,7 +44,7 @@ ReadFile = Callable[[str], bytes]
 ScopedFields = tuple[str, str]
 
 
-def inherited_fields(
+def read_inherited_fields(
     source_ids: Collection[str], read: ReadFile, *, site: Site, root_name: str = ""
 ) -> tuple[ScopedFields, ...]:
     """Return `Site.data` for a site or a folder within it, with the nearest scope last.
@@ -79,14 +79,14 @@ def merge_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[st
     own_fields = dict(fields)
     inherited_values: dict[str, Any] = {}
     for scope, json_fields in site.data:
-        if _applies(scope, path):
+        if _is_in_scope(scope, path):
             if not json_fields:
                 raise ValueError(f"the fields of {scope or 'the folder'} cannot be read")
             inherited_values = _merge_fields(inherited_values, json.loads(json_fields))
     return _merge_fields(inherited_values, own_fields) if inherited_values else own_fields
 
 
-def _applies(scope: str, path: str) -> bool:
+def _is_in_scope(scope: str, path: str) -> bool:
     stem = path.rsplit(".", 1)[0]
     if scope.startswith(_PATTERN_PREFIX):
         names = (path, stem, stem.removesuffix("/index"))
@@ -132,7 +132,7 @@ def _iter_quarto_fields(source_ids: Collection[str], read: ReadFile) -> Iterator
 def _iter_jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
     """Yield Jekyll's defaults: longer paths take precedence, then entries that name a type."""
     ranked_fields: list[tuple[tuple[int, bool], ScopedFields]] = []
-    for entry in _entries(fields.get("defaults")):
+    for entry in _list_mappings(fields.get("defaults")):
         scope = as_mapping(entry.get("scope"))
         folder, kind = str(scope.get("path") or "").strip("/"), str(scope.get("type") or "")
         values = _to_json(as_mapping(entry.get("values")))
@@ -153,7 +153,7 @@ def _iter_hugo_fields(
     """Yield Hugo's cascades in reverse order, because the first list entry with a field wins."""
     roots = [f"{folder}/" for folder in site.folders]
     for entry in reversed(
-        _entries(read_configuration(source_ids, read, layout="hugo").get("cascade"))
+        _list_mappings(read_configuration(source_ids, read, layout="hugo").get("cascade"))
     ):
         for root in roots:
             yield from _iter_cascade_fields(entry, folder=root, root=root)
@@ -169,7 +169,7 @@ def _iter_hugo_fields(
         except (OSError, ValueError):
             yield folder, ""
             continue
-        for entry in reversed(_entries(front_matter_fields.get("cascade"))):
+        for entry in reversed(_list_mappings(front_matter_fields.get("cascade"))):
             yield from _iter_cascade_fields(entry, folder=folder, root=root)
 
 
@@ -201,7 +201,7 @@ def _wildcard_to_regex(part: str) -> str:
     return regex_by_wildcard.get(part) or re.escape(part)
 
 
-def _entries(value: object) -> list[Mapping[str, Any]]:
+def _list_mappings(value: object) -> list[Mapping[str, Any]]:
     """Return the mappings in a value that is one mapping or a list of them."""
     items = cast("list[object]", value) if isinstance(value, list) else [value]
     return [mapping for mapping in map(as_mapping, items) if mapping]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from twin_assets.corpus.importers.code_regions import code_regions
+from twin_assets.corpus.importers.code_regions import split_code_regions
 
 _MAX_TAG_CHARACTERS = 2_000
 _RAW_MARK = re.compile(r"\{%-?\s*(?:end)?raw\s*-?%\}")
@@ -70,7 +70,7 @@ def remove_liquid(text: str, *, markup: str = "markdown") -> str:
     if not _TEMPLATE.search(text):
         return text
     reader = TemplateReader(markup)
-    for part, is_code in code_regions(text, markup=markup):
+    for part, is_code in split_code_regions(text, markup=markup):
         if is_code:
             reader.keep(_strip_raw_marks(part))
         else:

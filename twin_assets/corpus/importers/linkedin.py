@@ -121,11 +121,7 @@ def _resolve_visibility(shares: list[ExportRecord | Skipped]) -> Iterator[Export
 
 
 def _build_share_record(
-    row: dict[str, str] | None,
-    location: str,
-    *,
-    author: str,
-    include: frozenset[str],
+    row: dict[str, str] | None, location: str, *, author: str, include: frozenset[str]
 ) -> ExportRecord | Skipped:
     if row is None:
         return Skipped(location, "malformed_row")

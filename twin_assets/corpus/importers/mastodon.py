@@ -143,10 +143,10 @@ def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post |
         author=actor.name,
         byline="actor.json" if actor.name else "",
         markup="html",
-        language=_language(note),
+        language=_read_language(note),
         created_at=parse_datetime(get_string(note, "published") or get_string(row, "published")),
         updated_at=parse_datetime(get_string(note, "updated")),
-        visibility=_visibility(note if "to" in note else row),
+        visibility=_find_visibility(note if "to" in note else row),
         tags=tuple(
             get_string(tag, "name").lstrip("#")
             for tag in get_objects(note, "tag")
@@ -156,7 +156,7 @@ def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post |
     return _Post(address, html, record, in_reply_to)
 
 
-def _visibility(activity: Mapping[str, Any]) -> str:
+def _find_visibility(activity: Mapping[str, Any]) -> str:
     """Return a post's visibility; a message to named people is `private`."""
     recipients, cc = (set(get_strings(activity, "to")), set(get_strings(activity, "cc")))
     if recipients & _PUBLIC:
@@ -166,7 +166,7 @@ def _visibility(activity: Mapping[str, Any]) -> str:
     return "followers" if any(name.endswith("/followers") for name in recipients) else "private"
 
 
-def _language(note: Mapping[str, Any]) -> str:
+def _read_language(note: Mapping[str, Any]) -> str:
     """Return the only language in `contentMap`, or "" if there is not exactly one."""
     content = get_member(note, "contentMap")
     names = list(cast("dict[str, object]", content)) if isinstance(content, dict) else []

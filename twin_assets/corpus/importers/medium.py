@@ -69,10 +69,8 @@ def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRec
     if tree is None or body is None:
         return Skipped(name, "not_a_post")
     title = _element_text(_find_by_class(tree, "p-name"))
-    author_element, date_element = (
-        _find_by_class(tree, "p-author"),
-        _find_by_class(tree, "dt-published"),
-    )
+    author_element = _find_by_class(tree, "p-author")
+    date_element = _find_by_class(tree, "dt-published")
     canonical_link = _find_by_class(tree, "p-canonical")
     is_draft = date_element is None or name.rsplit("/", 1)[-1].startswith("draft_")
     is_response = not is_draft and _is_response(tree, body, title=title)
@@ -89,7 +87,7 @@ def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRec
     url = str(canonical_link.get("href") or "") if canonical_link is not None else ""
     return ExportRecord(
         source=NAME,
-        source_id=_identifier(name, url),
+        source_id=_find_identifier(name, url),
         url=url,
         author=_element_text(author_element),
         byline="p-author" if _element_text(author_element) else "",
@@ -118,7 +116,7 @@ def _is_response(tree: Any, body: Any, *, title: str) -> bool:
     return title_is_excerpt and len(text.split()) <= _MAX_RESPONSE_WORDS
 
 
-def _identifier(name: str, url: str) -> str:
+def _find_identifier(name: str, url: str) -> str:
     for candidate in (name, url):
         if match := _IDENTIFIER.search(candidate):
             return match[1]

@@ -40,7 +40,7 @@ _MEMBER = re.compile(r"[\"']?(\w+)[\"']?\s*:\s*([\"'`]?)(.*?)\2\s*(?:,|\n|$)")
 Field = tuple[str, str]
 
 
-def native_fields(text: str, suffix: str) -> dict[str, Any]:
+def read_native_fields(text: str, suffix: str) -> dict[str, Any]:
     """Return the fields written in the format's own markup, with lower-case keys.
 
     If several fields share a name, a field that hides the post takes precedence over the first.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from twin_assets.corpus.importers.code_regions import code_regions
+from twin_assets.corpus.importers.code_regions import split_code_regions
 
 
 def remove_obsidian_comments(markdown: str) -> str:
@@ -24,7 +24,7 @@ def remove_obsidian_comments(markdown: str) -> str:
         return markdown
     mark_positions: list[int] = []
     position = 0
-    for part, is_code in code_regions(markdown):
+    for part, is_code in split_code_regions(markdown):
         if not is_code:
             mark_positions += [position + match.start() for match in re.finditer("%%", part)]
         position += len(part)

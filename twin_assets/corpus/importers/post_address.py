@@ -34,7 +34,7 @@ _TIME_CODES = {
 _NAME = re.compile(r"(?:\d{4}-\d{1,2}-\d{1,2}-)?(.+?)(?:\.\w+)?")
 
 
-def post_address(
+def build_post_address(
     fields: Mapping[str, Any], *, source_id: str, created: datetime | None, site: Site
 ) -> str:
     """Return the post's address, or "" if it cannot be determined.

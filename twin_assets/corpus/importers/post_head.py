@@ -1,7 +1,7 @@
 """Read the fields of a post file from its bytes, before any conversion.
 
 Scope: decoding, reading the head in any format, rejecting files that are not one person's post
-(`others_texts`), and removing reviewers' comments (`reviewers_comments`).
+(`conversations`), and removing reviewers' comments (`reviewers_comments`).
 Out of scope: fields added by a folder or a site (`posts`), the meaning of a field
 (`visibility_rules`, `post_dates`), and conversion (`text_formats`).
 
@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twin_assets.corpus.importers import document_fields, others_texts
+from twin_assets.corpus.importers import conversations, document_fields
 from twin_assets.corpus.importers.document_fields import FormatError
 from twin_assets.corpus.importers.front_matter import BrokenFrontMatterError, split_front_matter
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
-from twin_assets.corpus.importers.native_fields import native_fields
+from twin_assets.corpus.importers.native_fields import read_native_fields
 from twin_assets.corpus.importers.reviewers_comments import remove_reviewers_comments
 from twin_assets.corpus.importers.suffixes import (
     BINARY_SUFFIXES,
@@ -83,7 +83,7 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
 
     Raises:
         UnreadablePostError: `broken_front_matter` (never closed), `not_its_format`, or a reason of
-            `decode_with_encoding` or `others_texts`.
+            `decode_with_encoding` or `conversations`.
     """
     name = source_id.rsplit("/", 1)[-1]
     suffix = known_suffix(name)
@@ -95,7 +95,7 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
     else:
         text, encoding = decode_with_encoding(body, markup=markup)
         document = b""
-        if reason := others_texts.refusal_reason(text, markup=markup):
+        if reason := conversations.refusal_reason(text, markup=markup):
             raise UnreadablePostError(reason)
     try:
         fields_suffix = "mdx" if name.lower().endswith(".mdx") else suffix
@@ -141,7 +141,7 @@ def _split_fields(
     front_fields, rest = split_front_matter(text)
     if markup == "html":
         return front_fields, rest, [document_fields.read_html_fields(rest)]
-    native = native_fields(rest, suffix)
+    native = read_native_fields(rest, suffix)
     return front_fields, rest, [native] if native else []
 
 

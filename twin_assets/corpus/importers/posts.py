@@ -20,13 +20,14 @@ from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.code_blocks import prose_lines
 from twin_assets.corpus.importers import front_matter
+from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.document_fields import CREATOR_FIELD, FormatError
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.hugo_shortcodes import remove_shortcodes
 from twin_assets.corpus.importers.inherited_fields import merge_inherited
 from twin_assets.corpus.importers.jekyll_liquid import remove_liquid
 from twin_assets.corpus.importers.obsidian_comments import remove_obsidian_comments
-from twin_assets.corpus.importers.post_address import post_address
+from twin_assets.corpus.importers.post_address import build_post_address
 from twin_assets.corpus.importers.post_dates import (
     CREATED_FIELDS,
     UPDATED_FIELDS,
@@ -35,13 +36,8 @@ from twin_assets.corpus.importers.post_dates import (
     parse_date,
     split_date_and_title,
 )
-from twin_assets.corpus.importers.post_head import (
-    PostHead,
-    UnreadablePostError,
-    read_post_head,
-)
+from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.publication import find_unpublished_reason
-from twin_assets.corpus.importers.said_authors import read_byline
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.template_pages import is_template
 from twin_assets.corpus.importers.text_encoding import UTF_8
@@ -129,7 +125,7 @@ def read_post(
     language = front_matter.get_text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.find_language(source_id.removeprefix(site.within))
     name_date, name_title = split_date_and_title(site.path_without_language(path))
-    created, updated = _dates(
+    created, updated = _find_dates(
         fields,
         page,
         name_date,
@@ -174,13 +170,13 @@ def _read_fields(head: PostHead, site: Site, *, source_id: str) -> tuple[dict[st
         fields = merge_inherited(head.fields, site.path_of(source_id), site)
     except ValueError as error:
         raise UnreadablePostError("broken_front_matter") from error
-    hidden_reason = head.find_hidden_reason(fields) or _folder_hidden_reason(source_id)
+    hidden_reason = head.find_hidden_reason(fields) or _find_hidden_folder_reason(source_id)
     if hidden_reason and hidden_reason != "draft" and hidden_reason not in _RESTRICTED:
         raise UnreadablePostError(hidden_reason)
     return fields, hidden_reason
 
 
-def _dates(
+def _find_dates(
     fields: dict[str, Any],
     page: HtmlHead,
     name_date: object,
@@ -190,16 +186,16 @@ def _dates(
 ) -> tuple[PostDate | None, PostDate | None]:
     """Return the times of writing and editing from the fields, the page or the file name."""
 
-    def first_date(*values: object) -> PostDate | None:
+    def parse_first_date(*values: object) -> PostDate | None:
         dates = (parse_date(value, zone=zone, language=language) for value in values if value)
         return next(filter(None, dates), None)
 
-    created = find_field_date(fields, CREATED_FIELDS, zone=zone, language=language) or first_date(
-        page.meta.get("article:published_time"), page.meta.get("date"), name_date
-    )
-    updated = find_field_date(fields, UPDATED_FIELDS, zone=zone, language=language) or first_date(
-        page.meta.get("article:modified_time")
-    )
+    created = find_field_date(
+        fields, CREATED_FIELDS, zone=zone, language=language
+    ) or parse_first_date(page.meta.get("article:published_time"), page.meta.get("date"), name_date)
+    updated = find_field_date(
+        fields, UPDATED_FIELDS, zone=zone, language=language
+    ) or parse_first_date(page.meta.get("article:modified_time"))
     return created, updated
 
 
@@ -207,7 +203,7 @@ def _read_content(
     head: PostHead, fields: dict[str, Any], *, hidden_reason: str, site: Site
 ) -> tuple[str, dict[str, Any]]:
     """Return the body without the generator's layout, and the fields with a converter's."""
-    content, converter_fields = _convert(head)
+    content, converter_fields = _convert_body(head)
     if find_hidden_reason(converter_fields) and not hidden_reason:
         raise UnreadablePostError(
             find_hidden_reason(converter_fields)
@@ -220,7 +216,7 @@ def _read_content(
     return content, {**converter_fields, **fields}
 
 
-def _convert(head: PostHead) -> tuple[str, dict[str, Any]]:
+def _convert_body(head: PostHead) -> tuple[str, dict[str, Any]]:
     """Return the text in its markup, and the fields that a converter found."""
     if not head.suffix or head.suffix == "txt":
         return head.body, {}
@@ -253,7 +249,7 @@ def _detect_language(content: str) -> str:
     return "" if detected == UNDETERMINED else detected
 
 
-def _folder_hidden_reason(source_id: str) -> str:
+def _find_hidden_folder_reason(source_id: str) -> str:
     """Return the reason from the name of a folder that contains the file, or ""."""
     folders = source_id.lower().split("/")[:-1]
     return next((_HIDDEN_FOLDERS[folder] for folder in folders if folder in _HIDDEN_FOLDERS), "")
@@ -306,4 +302,4 @@ def _find_public_address(
         return own_address
     if own_address.startswith("/") and ":" not in own_address and site.url:
         return site.url.rstrip("/") + own_address
-    return post_address(fields, source_id=path, created=day, site=site)
+    return build_post_address(fields, source_id=path, created=day, site=site)

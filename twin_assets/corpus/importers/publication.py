@@ -36,10 +36,8 @@ def find_unpublished_reason(
         site: the folder's site, which may publish future and expired posts.
         now: the current time, with a time zone.
     """
-    publishes_at, expires_at = (
-        _field_time(fields, _PUBLISH_DATE_FIELDS, site) or created,
-        _field_time(fields, _EXPIRY_DATE_FIELDS, site),
-    )
+    publishes_at = _find_field_time(fields, _PUBLISH_DATE_FIELDS, site) or created
+    expires_at = _find_field_time(fields, _EXPIRY_DATE_FIELDS, site)
     if expires_at is not None and expires_at <= now and not site.shows_expired:
         return "expired"
     return (
@@ -49,6 +47,8 @@ def find_unpublished_reason(
     )
 
 
-def _field_time(fields: Mapping[str, Any], names: tuple[str, ...], site: Site) -> datetime | None:
+def _find_field_time(
+    fields: Mapping[str, Any], names: tuple[str, ...], site: Site
+) -> datetime | None:
     date = find_field_date(fields, names, zone=site.zone, language=lambda: site.language)
     return date.utc_time if date else None

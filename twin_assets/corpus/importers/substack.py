@@ -101,12 +101,7 @@ def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
 
 
 def _post_record(
-    row: Mapping[str, str],
-    identifier: str,
-    archive: Archive,
-    page: str,
-    *,
-    include: frozenset[str],
+    row: Mapping[str, str], identifier: str, archive: Archive, page: str, *, include: frozenset[str]
 ) -> ExportRecord | Skipped:
     is_draft = (row.get("is_published") or "").strip().lower() != "true"
     # Without the column, there is no evidence that the post was for everyone.
@@ -122,7 +117,7 @@ def _post_record(
         text = decode(archive.read(page, limit=MAX_POST_BYTES), markup="html")
     except (MemberError, UnreadablePostError) as error:
         return Skipped(identifier, error.reason)
-    own_html = _own_html(text, include_paid="paid" in include)
+    own_html = _extract_own_html(text, include_paid="paid" in include)
     if not own_html:
         return Skipped(identifier, "no_text")
     subtitle = " ".join((row.get("subtitle") or "").split())
@@ -138,7 +133,7 @@ def _post_record(
     )
 
 
-def _own_html(page: str, *, include_paid: bool) -> str:
+def _extract_own_html(page: str, *, include_paid: bool) -> str:
     """Return the fragment without widgets, embeds and, by default, paywalled parts."""
     tree = parse_html(f"<div>{page}</div>")
     if tree is None:

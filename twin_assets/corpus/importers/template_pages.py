@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from twin_assets.corpus.importers.code_regions import code_regions
+from twin_assets.corpus.importers.code_regions import split_code_regions
 
 # Tags that occur only in page templates. A post that quotes such a tag formats it as code.
 _PAGE_TEMPLATE_TAG = re.compile(
@@ -44,6 +44,6 @@ def is_template(text: str, *, markup: str) -> bool:
         return False
     return any(
         _PAGE_TEMPLATE_TAG.search(part)
-        for part, is_code in code_regions(text, markup=markup)
+        for part, is_code in split_code_regions(text, markup=markup)
         if not is_code
     )

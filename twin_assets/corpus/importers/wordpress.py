@@ -77,9 +77,9 @@ def _read_items(
         if element.tag == "item":
             yield from _item_records(element, channel, include, location=f"{name}#{number}")
         else:
-            login = _text(element, f"{_ANY_NAMESPACE}author_login")
+            login = _read_text(element, f"{_ANY_NAMESPACE}author_login")
             channel.names_by_login[login] = (
-                _text(element, f"{_ANY_NAMESPACE}author_display_name") or login
+                _read_text(element, f"{_ANY_NAMESPACE}author_display_name") or login
             )
 
 
@@ -106,45 +106,49 @@ def _read_channel(head: str) -> _Channel:
 def _item_records(
     element: Any, site: _Channel, include: frozenset[str], *, location: str
 ) -> Iterator[ExportRecord | Skipped]:
-    number, kind = (_text(element, f"{_ANY_NAMESPACE}{name}") for name in ("post_id", "post_type"))
+    number, kind = (
+        _read_text(element, f"{_ANY_NAMESPACE}{name}") for name in ("post_id", "post_type")
+    )
     if not number or not kind or has_swallowed_items(element):
         yield Skipped(location, "malformed_row")
         return
     source_id = f"{site.host}/{number}" if site.host else number
     for comment in element.iter(f"{_ANY_NAMESPACE}comment"):
-        yield Skipped(f"{source_id}#{_text(comment, f'{_ANY_NAMESPACE}comment_id')}", "comment")
+        yield Skipped(
+            f"{source_id}#{_read_text(comment, f'{_ANY_NAMESPACE}comment_id')}", "comment"
+        )
     if kind != "post":
         yield Skipped(source_id, "page" if kind == "page" else "not_a_post")
         return
-    status = _STATUSES.get(_text(element, f"{_ANY_NAMESPACE}status"), "draft")
-    if status == "public" and _text(element, f"{_ANY_NAMESPACE}post_password"):
+    status = _STATUSES.get(_read_text(element, f"{_ANY_NAMESPACE}status"), "draft")
+    if status == "public" and _read_text(element, f"{_ANY_NAMESPACE}post_password"):
         status = "private"
     categories = [
         (str(tag.get("domain") or ""), plain_text(tag.text or ""), str(tag.get("nicename") or ""))
         for tag in element.iter("category")
     ]
     reason = _skip_reason(status, categories, include)
-    text = "" if reason else remove_foreign_parts(to_html(_text(element, _CONTENT)))
+    text = "" if reason else remove_foreign_parts(to_html(_read_text(element, _CONTENT)))
     if not reason and not plain_text(text):
         reason = "no_text"
     if reason:
         yield Skipped(source_id, reason)
         return
-    login = _text(element, _CREATOR)
-    link = _text(element, "link") or _text(element, "guid")
+    login = _read_text(element, _CREATOR)
+    link = _read_text(element, "link") or _read_text(element, "guid")
     yield ExportRecord(
         source=NAME,
         source_id=source_id,
         text=text,
         kind="draft" if status == "draft" else "post",
-        title=plain_text(_text(element, "title")),
+        title=plain_text(_read_text(element, "title")),
         url=link if link.startswith(("http://", "https://")) and "?p=" not in link else "",
         author=site.names_by_login.get(login, login),
         byline="dc:creator" if login else "",
         markup="html",
         language=site.language,
-        created_at=_first_time(element, "post_date_gmt", "pubDate", "post_date"),
-        updated_at=_first_time(element, "post_modified_gmt", "post_modified"),
+        created_at=_read_first_time(element, "post_date_gmt", "pubDate", "post_date"),
+        updated_at=_read_first_time(element, "post_modified_gmt", "post_modified"),
         visibility="private" if status in {"private", "draft"} else "public",
         tags=tuple(
             dict.fromkeys(
@@ -171,14 +175,14 @@ def _skip_reason(
     return "quote" if is_quotation else ""
 
 
-def _text(element: Any, name: str) -> str:
+def _read_text(element: Any, name: str) -> str:
     return (element.findtext(name) or "").strip()
 
 
-def _first_time(element: Any, *names: str) -> datetime | None:
+def _read_first_time(element: Any, *names: str) -> datetime | None:
     """Return the first time that is set; a time without a zone counts as UTC."""
     for name in names:
-        text = _text(element, name if name == "pubDate" else f"{_ANY_NAMESPACE}{name}")
+        text = _read_text(element, name if name == "pubDate" else f"{_ANY_NAMESPACE}{name}")
         if text and not text.startswith("0000") and (time := parse_datetime(text)):
             return time
     return None

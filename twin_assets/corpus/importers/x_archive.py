@@ -198,10 +198,8 @@ def _add_long_texts(
         if isinstance(row, Skipped):
             yield row
             continue
-        number, text = (
-            get_string(row, "noteTweet", "noteTweetId"),
-            get_string(row, "noteTweet", "core", "text"),
-        )
+        number = get_string(row, "noteTweet", "noteTweetId")
+        text = get_string(row, "noteTweet", "core", "text")
         if not number or not text or number in notes:
             reason = "duplicate" if number in notes else json_rows.MALFORMED
             yield Skipped(f"note-{number}" if number else location, reason)

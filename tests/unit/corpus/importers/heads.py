@@ -1,6 +1,6 @@
-"""One post in each format, with each kind of head: what `test_post_head` reads.
+"""Build one post in each format, with each kind of head.
 
-Scope: writing them. Out of scope: what is expected (`test_post_head`).
+Scope: building posts. Out of scope: expected results (`test_post_head`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUFFIXES = (
 WITH_EXTRA = frozenset({"rst", "org", "adoc", "textile", "dj", "docx", "odt"})
 HEADS = ("yaml", "toml", "json", "lines", "logseq", "below the title", "its own")
 
-# What authors write to hold a post back → why it is.
+# Ways to hide a post: name → (key, value, reason).
 FORMS: Mapping[str, tuple[str, object, str]] = {
     "draft": ("draft", True, "draft"),
     "draft in words": ("draft", "until the book is out", "draft"),
@@ -46,34 +46,34 @@ _HEADING = {"rst": "{0}\n##########\n", "org": "#+TITLE: {0}\n", "adoc": "= {0}\
             "textile": "h1. {0}\n", "txt": "{0}\n==========\n"}  # fmt: skip
 
 
-def written(suffix: str, head: str, fields: Fields) -> bytes:
-    """The post's bytes.
+def build_post(suffix: str, head: str, fields: Fields) -> bytes:
+    """Build the bytes of a post.
 
     Args:
         suffix: one of `SUFFIXES`.
         head: one of `HEADS`.
-        fields: besides title, author and date.
+        fields: besides the default title, author and date.
     """
-    said = {"title": TITLE, "author": NAME, "date": DAY, **fields}
-    if head == "its own" and suffix in _OWN:
-        return _OWN[suffix](said)
-    top = _top(suffix, head, said)
+    fields = {"title": TITLE, "author": NAME, "date": DAY, **fields}
+    if head == "its own" and suffix in _NATIVE_BUILDERS:
+        return _NATIVE_BUILDERS[suffix](fields)
+    top = _build_head(suffix, head, fields)
     if suffix == "ipynb":
-        return _notebook(top, {})
+        return _build_notebook(top, {})
     if suffix in {"docx", "odt"}:
-        return _document(suffix, [*top.splitlines(), "", WORDS], {})
+        return build_document(suffix, [*top.splitlines(), "", WORDS], {})
     if suffix == "html":
-        return _page(top, head)
+        return _build_page(top, head)
     return f"{top}\n{WORDS}\n".encode()
 
 
-def _top(suffix: str, head: str, said: Fields) -> str:
-    lines = {key: _plain(value) for key, value in said.items()}
+def _build_head(suffix: str, head: str, fields: Fields) -> str:
+    lines = {key: _format_value(value) for key, value in fields.items()}
     if head == "toml":
-        rows = (f"{key} = {_toml(key, value)}\n" for key, value in said.items())
+        rows = (f"{key} = {_format_toml(key, value)}\n" for key, value in fields.items())
         return f"+++\n{''.join(rows)}+++\n"
     if head == "json":
-        return json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
     if head == "lines":
         return "".join(f"{key}: {value}\n" for key, value in lines.items())
     if head == "logseq":
@@ -81,85 +81,88 @@ def _top(suffix: str, head: str, said: Fields) -> str:
     if head == "below the title":
         rows = (f"{key}: {value}\n" for key, value in lines.items() if key != "title")
         return _HEADING.get(suffix, "# {0}\n").format(TITLE) + "\n" + "".join(rows)
-    rows = (f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in said.items())
+    rows = (f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in fields.items())
     return f"---\n{''.join(rows)}---\n"
 
 
-def _plain(value: object) -> str:
+def _format_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _toml(key: str, value: object) -> str:
+def _format_toml(key: str, value: object) -> str:
     return str(value) if key == "date" else json.dumps(value, ensure_ascii=False)
 
 
-def _page(top: str, head: str) -> bytes:
+def _build_page(top: str, head: str) -> bytes:
     body = f"<p>{WORDS}</p>\n"
     if head == "below the title":
         _, *lines = top.splitlines()
-        said = "<br>\n".join(html.escape(line) for line in lines if line)
-        return f"<h1>{TITLE}</h1>\n<p>{said}</p>\n{body}".encode()
+        fields = "<br>\n".join(html.escape(line) for line in lines if line)
+        return f"<h1>{TITLE}</h1>\n<p>{fields}</p>\n{body}".encode()
     return (top + "\n" + body).encode()
 
 
-def _own_page(said: Fields) -> bytes:
+def _build_meta_page(fields: Fields) -> bytes:
     tags = "".join(
-        f'<meta name="{key}" content="{html.escape(_plain(value))}">\n'
-        for key, value in said.items()
+        f'<meta name="{key}" content="{html.escape(_format_value(value))}">\n'
+        for key, value in fields.items()
         if key != "title"
     )
     head = f"<head><title>{TITLE}</title>\n{tags}</head>"
     return f"<html>{head}<body><p>{WORDS}</p></body></html>".encode()
 
 
-def _own_rst(said: Fields) -> bytes:
-    rows = "".join(f":{key}: {_plain(value)}\n" for key, value in said.items() if key != "title")
+def _build_rst(fields: Fields) -> bytes:
+    rows = "".join(
+        f":{key}: {_format_value(value)}\n" for key, value in fields.items() if key != "title"
+    )
     return f"{_HEADING['rst'].format(TITLE)}\n{rows}\n{WORDS}\n".encode()
 
 
-def _own_adoc(said: Fields) -> bytes:
+def _build_asciidoc(fields: Fields) -> bytes:
     rows = "".join(
-        f":{key}: {_plain(value)}\n"
-        for key, value in said.items()
+        f":{key}: {_format_value(value)}\n"
+        for key, value in fields.items()
         if key not in {"title", "author"}
     )
     return f"= {TITLE}\n{NAME} <ana@a.example>\n{rows}\n{WORDS}\n".encode()
 
 
-def _own_org(said: Fields) -> bytes:
-    rows = "".join(f"#+{key.upper()}: {_plain(value)}\n" for key, value in said.items())
+def _build_org(fields: Fields) -> bytes:
+    rows = "".join(f"#+{key.upper()}: {_format_value(value)}\n" for key, value in fields.items())
     return f"{rows}\n{WORDS}\n".encode()
 
 
-def _notebook(top: str, metadata: Fields) -> bytes:
+def _build_notebook(top: str, metadata: Fields) -> bytes:
     cells = [{"cell_type": "raw", "source": top.splitlines(True)}] if top else []
     cells.append({"cell_type": "markdown", "source": [WORDS]})
-    made = {"cells": cells, "metadata": dict(metadata), "nbformat": 4, "nbformat_minor": 5}
-    return json.dumps(made).encode()
+    notebook = {"cells": cells, "metadata": dict(metadata), "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(notebook).encode()
 
 
-def _document(suffix: str, lines: list[str], properties: Fields) -> bytes:
-    """A document of a word processor, a paragraph a line."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as packed:
-        for name, text in (_word if suffix == "docx" else _open_document)(
+def build_document(suffix: str, lines: list[str], properties: Fields) -> bytes:
+    """Build a document of a word processor with a paragraph for each line."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in (_build_word_parts if suffix == "docx" else _build_odt_parts)(
             lines, properties
         ).items():
-            packed.writestr(name, text)
-    return made.getvalue()
+            archive.writestr(name, text)
+    return buffer.getvalue()
 
 
-def _word(lines: list[str], properties: Fields) -> dict[str, str]:
+def _build_word_parts(lines: list[str], properties: Fields) -> dict[str, str]:
     office = "http://schemas.openxmlformats.org"
     main = f"{office}/wordprocessingml/2006/main"
-    own = "".join(
+    custom = "".join(
         f'<property fmtid="{{D5CDD505-2E9C-101B-9397-08002B2CF9AE}}" pid="{number}" '
-        f'name="{key}"><vt:lpwstr>{escape(_plain(value))}</vt:lpwstr></property>'
+        f'name="{key}"><vt:lpwstr>{escape(_format_value(value))}</vt:lpwstr></property>'
         for number, (key, value) in enumerate(properties.items(), start=2)
         if key not in {"title", "author", "date"}
     )
+    creator = escape(_format_value(properties.get("author", NAME)))
     core = (
-        f"<dc:title>{TITLE}</dc:title><dc:creator>{NAME}</dc:creator>"
+        f"<dc:title>{TITLE}</dc:title><dc:creator>{creator}</dc:creator>"
         f"<dcterms:created>{DAY}T00:00:00Z</dcterms:created>"
         if properties
         else ""
@@ -182,22 +185,23 @@ def _word(lines: list[str], properties: Fields) -> dict[str, str]:
         'properties" xmlns:dc="http://purl.org/dc/elements/1.1/" '
         f'xmlns:dcterms="http://purl.org/dc/terms/">{core}</cp:coreProperties>',
         "docProps/custom.xml": f'<Properties xmlns="{office}/officeDocument/2006/custom-properties"'
-        f' xmlns:vt="{office}/officeDocument/2006/docPropsVTypes">{own}</Properties>',
+        f' xmlns:vt="{office}/officeDocument/2006/docPropsVTypes">{custom}</Properties>',
     }
 
 
-def _open_document(lines: list[str], properties: Fields) -> dict[str, str]:
+def _build_odt_parts(lines: list[str], properties: Fields) -> dict[str, str]:
     spaces = "".join(
         f' xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
         for name in ("office", "text", "meta", "style")
     )
-    own = "".join(
-        f'<meta:user-defined meta:name="{key}">{escape(_plain(value))}</meta:user-defined>'
+    custom = "".join(
+        f'<meta:user-defined meta:name="{key}">{escape(_format_value(value))}</meta:user-defined>'
         for key, value in properties.items()
         if key not in {"title", "author", "date"}
     )
+    creator = escape(_format_value(properties.get("author", NAME)))
     core = (
-        f"<dc:title>{TITLE}</dc:title><meta:initial-creator>{NAME}</meta:initial-creator>"
+        f"<dc:title>{TITLE}</dc:title><meta:initial-creator>{creator}</meta:initial-creator>"
         f"<meta:creation-date>{DAY}T00:00:00Z</meta:creation-date>"
         if properties
         else ""
@@ -209,16 +213,16 @@ def _open_document(lines: list[str], properties: Fields) -> dict[str, str]:
         "</office:text></office:body></office:document-content>",
         "styles.xml": f"<office:document-styles{spaces}><office:styles/></office:document-styles>",
         "meta.xml": f'<office:document-meta{spaces} xmlns:dc="http://purl.org/dc/elements/1.1/">'
-        f"<office:meta>{core}{own}</office:meta></office:document-meta>",
+        f"<office:meta>{core}{custom}</office:meta></office:document-meta>",
     }
 
 
-_OWN: Mapping[str, Callable[[Fields], bytes]] = {
-    "html": _own_page,
-    "rst": _own_rst,
-    "adoc": _own_adoc,
-    "org": _own_org,
-    "ipynb": lambda said: _notebook("", said),
-    "docx": lambda said: _document("docx", [WORDS], said),
-    "odt": lambda said: _document("odt", [WORDS], said),
+_NATIVE_BUILDERS: Mapping[str, Callable[[Fields], bytes]] = {
+    "html": _build_meta_page,
+    "rst": _build_rst,
+    "adoc": _build_asciidoc,
+    "org": _build_org,
+    "ipynb": lambda fields: _build_notebook("", fields),
+    "docx": lambda fields: build_document("docx", [WORDS], fields),
+    "odt": lambda fields: build_document("odt", [WORDS], fields),
 }

@@ -1,6 +1,6 @@
-"""Damage to an export: seeded, and with the bytes that it touched.
+"""Damage an export reproducibly, and record which posts stay undamaged.
 
-Scope: what happens to exports (torn downloads, bad disks, editors, hostile files).
+Scope: incomplete downloads, faulty disks, editors, hostile files.
 Out of scope: what an importer must still find (`test_damaged_exports`).
 """
 
@@ -11,7 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.unit.corpus.importers.marked_exports import Export, Piece
+from tests.unit.corpus.importers.marked_exports import Export, Piece, join_pieces
 
 _INSERTED = (
     b'"', b"{", b"}", b"[", b"]", b"]}", b",", b"\\", b"<", b">", b"&", b"<item>", b"</item>",
@@ -22,101 +22,102 @@ _INSERTED = (
     b"urn:li:share:" + b"9" * 60, b"2023-13-45 99:99:99", b"&#0;", b"<div class='paywall-jump'>",
     b'"\\ud83d"', b"null", b"true", b"false", b"<script>", b"</section>", b"</article>", b"\x1a",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Damaged:
-    """A damaged export.
-
-    Attributes:
-        bodies: member → bytes.
-        whole: the pieces with a mark of which no byte was touched, with their member.
-        how: for the message of a failing test.
-    """
-
-    bodies: dict[str, bytes]
-    whole: tuple[tuple[str, Piece], ...]
-    how: str
-
-
-def damage(export: Export, seed: int) -> Damaged:
-    """One to three injuries to the members of an export, drawn by `seed`."""
-    draw = random.Random(seed)
-    bodies = {name: b"".join(piece.body for piece in pieces) for name, pieces in export.items()}
-    touched: dict[str, list[tuple[int, int]]] = {name: [] for name in export}
-    how: list[str] = []
-    # From the end on, so that the positions of what follows in the list stay what they are.
-    for _ in range(draw.choice((1, 1, 1, 2, 3))):
-        name = draw.choice(sorted(bodies))
-        body = bodies[name]
-        limit = min((start for start, _ in touched[name]), default=len(body))
-        if limit < 2:
-            continue
-        start = draw.randrange(limit)
-        end = min(limit, start + draw.choice((1, 1, 2, 8, 60, 400)))
-        kind = draw.choice(_KINDS)
-        inside = body[start:end]
-        if kind == "truncate":
-            inside, end = b"", len(body)
-        elif kind == "delete":
-            inside = b""
-        elif kind == "flip":
-            inside = bytes(byte ^ (1 << draw.randrange(8)) for byte in inside)
-        elif kind == "noise":
-            inside = draw.randbytes(len(inside))
-        elif kind == "insert":
-            inside, end = draw.choice(_INSERTED), start
-        elif kind == "repeat":
-            inside = inside * draw.choice((2, 3, 50))
-        elif kind == "zeros":
-            inside = b"\0" * len(inside)
-        elif kind == "reverse":
-            inside = inside[::-1]
-        bodies[name] = body[:start] + inside + body[end:]
-        touched[name].append((start, end))
-        how.append(f"{kind} {name}[{start}:{end}]")
-    return Damaged(bodies, tuple(_whole(export, touched)), f"seed {seed}: " + "; ".join(how))
-
-
 _KINDS = ("truncate", "delete", "flip", "noise", "insert", "insert", "repeat", "zeros", "reverse")
 
 
-def _whole(export: Export, touched: dict[str, list[tuple[int, int]]]) -> list[tuple[str, Piece]]:
-    found: list[tuple[str, Piece]] = []
+@dataclass(frozen=True)
+class DamagedExport:
+    """A damaged export.
+
+    Attributes:
+        bodies: the bytes of each member.
+        undamaged: each undamaged piece with a mark, after the name of its member.
+        description: the damage, for the message of a failing test.
+    """
+
+    bodies: dict[str, bytes]
+    undamaged: tuple[tuple[str, Piece], ...]
+    description: str
+
+
+def damage(export: Export, seed: int) -> DamagedExport:
+    """Damage an export in one to three places that `seed` determines."""
+    rng = random.Random(seed)
+    bodies = join_pieces(export)
+    changes: dict[str, list[tuple[int, int]]] = {name: [] for name in export}
+    descriptions: list[str] = []
+    # Later places are damaged first, so that the positions of earlier places stay valid.
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        name = rng.choice(sorted(bodies))
+        body = bodies[name]
+        limit = min((start for start, _ in changes[name]), default=len(body))
+        if limit < 2:
+            continue
+        start = rng.randrange(limit)
+        end = min(limit, start + rng.choice((1, 1, 2, 8, 60, 400)))
+        kind = rng.choice(_KINDS)
+        if kind == "truncate":
+            end = len(body)
+        replacement = _mutate(body[start:end], kind, rng)
+        if kind == "insert":
+            end = start
+        bodies[name] = body[:start] + replacement + body[end:]
+        changes[name].append((start, end))
+        descriptions.append(f"{kind} {name}[{start}:{end}]")
+    undamaged = tuple(_list_undamaged_pieces(export, changes))
+    return DamagedExport(bodies, undamaged, f"seed {seed}: {'; '.join(descriptions)}")
+
+
+def _mutate(body: bytes, kind: str, rng: random.Random) -> bytes:
+    match kind:
+        case "truncate" | "delete":
+            return b""
+        case "flip":
+            return bytes(byte ^ (1 << rng.randrange(8)) for byte in body)
+        case "noise":
+            return rng.randbytes(len(body))
+        case "insert":
+            return rng.choice(_INSERTED)
+        case "repeat":
+            return body * rng.choice((2, 3, 50))
+        case "zeros":
+            return b"\0" * len(body)
+        case _:
+            return body[::-1]
+
+
+def _list_undamaged_pieces(
+    export: Export, changes: dict[str, list[tuple[int, int]]]
+) -> list[tuple[str, Piece]]:
+    undamaged: list[tuple[str, Piece]] = []
     for name, pieces in export.items():
-        at = 0
+        end = 0
         for piece in pieces:
-            begin, at = at, at + len(piece.body)
-            # An insertion (start == end) touches a piece from within, not at its edge.
-            hit = any(
-                start < at and end > begin if end > start else begin < start < at
-                for start, end in touched[name]
+            start, end = end, end + len(piece.body)
+            # An insertion, whose range is empty, damages a piece from within but not at its edge.
+            is_damaged = any(
+                first < end and last > start if last > first else start < first < end
+                for first, last in changes[name]
             )
-            if piece.mark and not hit:
-                found.append((name, piece))
-    return found
+            if piece.mark and not is_damaged:
+                undamaged.append((name, piece))
+    return undamaged
 
 
-def write_folder(bodies: dict[str, bytes], folder: Path) -> Path:
-    for name, body in bodies.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
-    return folder
-
-
-def write_torn_zip(bodies: dict[str, bytes], path: Path, seed: int) -> Path:
-    """The members in a zip of which some bytes, its directory's included, are damaged."""
-    draw = random.Random(seed)
-    packing = draw.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
-    with zipfile.ZipFile(path, "w", packing) as archive:
+def write_damaged_zip(bodies: dict[str, bytes], path: Path, seed: int) -> Path:
+    """Write the members to a zip, and damage some of its bytes, possibly in its directory."""
+    rng = random.Random(seed)
+    compression = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for name, body in bodies.items():
-            archive.writestr(zipfile.ZipInfo(name), body, packing)
+            archive.writestr(zipfile.ZipInfo(name), body, compression)
     packed = bytearray(path.read_bytes())
-    for _ in range(draw.choice((1, 2, 5))):
-        at = draw.randrange(len(packed))
-        packed[at : at + draw.choice((1, 1, 4, 40))] = draw.randbytes(draw.choice((0, 1, 4)))
-    if draw.random() < 0.2:
-        del packed[draw.randrange(len(packed)) :]
+    for _ in range(rng.choice((1, 2, 5))):
+        position = rng.randrange(len(packed))
+        packed[position : position + rng.choice((1, 1, 4, 40))] = rng.randbytes(
+            rng.choice((0, 1, 4))
+        )
+    if rng.random() < 0.2:
+        del packed[rng.randrange(len(packed)) :]
     path.write_bytes(packed)
     return path

@@ -1,12 +1,11 @@
 """Damaged exports of every importer: no crash, no silent loss, no leak, bounded time and memory.
 
-A platform's export, a folder that a site generator or a person made, a git repository: some bytes
-of each are damaged, by a seed. The short form reads 340 of them, the long one 5,000. Of each:
-- reading it ends, with records and `Skipped` alone, or with a `TwinError`;
-- what is found is kept or has a reason, and each is counted once, whatever was asked for;
-- a post of whose bytes none was touched is found with its text, or a `Skipped` names it (its
-  identifier), or its whole file (a part that cannot be read at all);
-- no draft, message, comment or address enters, unless its own bytes were touched.
+Each export (of a platform, a site's folder or a git repository) is damaged by a seed: 340 exports
+in the short form, and 5,000 in the long form. Reading one of them
+- ends with records and `Skipped` alone, or with a `TwinError`;
+- counts each outcome once, as kept or with a reason, for any opt-ins;
+- finds the text of each undamaged post, or yields a `Skipped` for the post or its file;
+- imports no draft, message, comment or address whose own bytes are undamaged.
 """
 
 from __future__ import annotations
@@ -15,20 +14,24 @@ import random
 import re
 import resource
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.marked_exports import EXPORTS, FOLDERS, SECRET, Export, words
-from tests.unit.corpus.importers.mutations import (
-    Damaged,
-    damage,
-    write_folder,
-    write_torn_zip,
+from tests.unit.corpus.git_repository import BOB, GitRepository
+from tests.unit.corpus.importers.marked_exports import (
+    EXPORTS,
+    FOLDERS,
+    SECRET,
+    Export,
+    join_pieces,
+    marked_pieces,
+    words,
 )
+from tests.unit.corpus.importers.mutations import DamagedExport, damage, write_damaged_zip
+from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.exported import ExportReading
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits
@@ -40,113 +43,112 @@ from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
 _MAX_SECONDS = 20.0
-"""CPU of one export of at most some 200 KB; the slowest of 5,000 took a hundredth of it."""
+"""CPU time for one export of about 200 KB; the slowest of 5,000 took a hundredth of it."""
 
-_HELD_BACK = re.compile(rb"^(?:published: false|draft = true)$", re.MULTILINE)
+_DRAFT_LINE = re.compile(rb"^(?:published: false|draft = true)$", re.MULTILINE)
 _MAX_GROWTH_KB = 300_000
-_BOUNDS = ArchiveLimits(member_bytes=8 << 20, read_bytes=64 << 20)
+_LIMITS = ArchiveLimits(member_bytes=8 << 20, read_bytes=64 << 20)
 
 
-def _kb_so_far() -> int:
-    """The most memory that this process has had."""
+def _peak_memory_kb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _miscounted(path: Path, include: frozenset[str]) -> list[str]:
-    """Found is kept plus left out, and every record is there under its own name."""
-    with open_archive(path, limits=_BOUNDS) as archive:
+def _find_miscounts(path: Path, include: frozenset[str]) -> list[str]:
+    """Return the claims about an import's counts that do not hold."""
+    with open_archive(path, limits=_LIMITS) as archive:
         importer = find_importer(archive)
-        if importer is None:
-            return ["read once, and the next time it is no export"]
+        assert importer is not None, "a second read does not recognise the export"
         outcomes = list(importer.read(archive, include=include))
         reading = ExportReading(importer.name)
         reading.add(outcomes, include=include, archive=archive)
-    row_ids = [row_id for row_id, _ in reading.digests()]
-    named = {record.row_id for record in reading.records(row_ids).values()}
+    row_ids = {row_id for row_id, _ in reading.digests()}
     claims = {
-        "each that is left out has a reason": all(
+        "each skip has a reason": all(
             outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)
         ),
-        "each outcome is found": len(reading) + reading.excluded.total() == len(outcomes),
-        "each record is there under its own name": named == set(row_ids),
-        "found is kept plus left out": len(row_ids)
-        == len(reading)
-        == len(outcomes) - reading.excluded.total(),
+        "each outcome is kept or excluded": (
+            len(row_ids) == len(reading) == len(outcomes) - reading.excluded.total()
+        ),
+        "each record has its own id": row_ids
+        == {record.row_id for record in reading.records(row_ids).values()},
     }
     return [claim for claim, holds in claims.items() if not holds]
 
 
 def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
-    """The importer's name and all that it yields; None: it is refused, which is no silent loss."""
+    """Return the importer's name and its outcomes, or None if the export is rejected."""
     try:
-        with open_archive(path, limits=_BOUNDS) as archive:
+        with open_archive(path, limits=_LIMITS) as archive:
             importer = find_importer(archive)
             if importer is None:
                 return None
             outcomes = list(importer.read(archive, include=frozenset()))
-            skipped = [outcome for outcome in outcomes if isinstance(outcome, Skipped)]
-            records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
-            assert len(skipped) + len(records) == len(outcomes)
-            skipped += [Skipped("archive", reason) for reason in archive.refused]
+            skipped = [Skipped("archive", reason) for reason in archive.refused]
     except TwinError:
         return None
-    kept: list[ExportRecord] = []
-    for record in records:
-        reason = exclusion_reason(record, frozenset())
-        if reason:
-            skipped.append(Skipped(record.source_id, reason))
+    records: list[ExportRecord] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Skipped):
+            skipped.append(outcome)
+        elif reason := exclusion_reason(outcome, frozenset()):
+            skipped.append(Skipped(outcome.source_id, reason))
         else:
-            record.to_storable().as_json().encode()
-            kept.append(record)
-    return importer.name, kept, skipped
+            outcome.to_storable().as_json().encode()
+            records.append(outcome)
+    return importer.name, records, skipped
 
 
-def _lost(damaged: Damaged, records: list[ExportRecord], skipped: list[Skipped]) -> list[str]:
-    """Untouched posts that are neither found nor named."""
+def _find_lost_posts(
+    damaged: DamagedExport, records: list[ExportRecord], skipped: list[Skipped]
+) -> list[str]:
+    """Return the undamaged posts that have neither a record nor a `Skipped`."""
     text = "\n".join(record.text for record in records)
-    named = {one.location for one in skipped}
+    locations = {skip.location for skip in skipped}
     return [
         piece.mark
-        for member, piece in damaged.whole
+        for member, piece in damaged.undamaged
         if piece.mark not in text
-        and member not in named
-        and piece.identifier not in named
-        and not (len(piece.identifier) > 1 and any(w.endswith(piece.identifier) for w in named))
+        and locations.isdisjoint({member, piece.identifier})
+        and not (
+            len(piece.identifier) > 1
+            and any(location.endswith(piece.identifier) for location in locations)
+        )
     ]
 
 
-def _of_export(name: str, seed: int, folder: Path) -> list[str]:
+def find_faults_of_export(name: str, seed: int, folder: Path) -> list[str]:
+    """Damage an export of an importer, read it, and return what is wrong with the result."""
     export = EXPORTS[name]()
     damaged = damage(export, seed)
     path = write_folder(damaged.bodies, folder / str(seed))
-    began = time.process_time()
-    found = _read(path)
-    wrong = ["it took long"] if time.process_time() - began > _MAX_SECONDS else []
-    if found is None:
-        return wrong
-    wrong += _miscounted(path, OPT_INS if seed % 2 else frozenset())
+    start_s = time.process_time()
+    outcome = _read(path)
+    faults = ["reading takes too long"] if time.process_time() - start_s > _MAX_SECONDS else []
+    if outcome is None:
+        return faults
+    faults += _find_miscounts(path, OPT_INS if seed % 2 else frozenset())
     shutil.rmtree(path)
-    importer, records, skipped = found
-    if not _secrets_touched(export, damaged):
-        wrong += [
+    importer, records, skipped = outcome
+    if not _is_secret_damaged(export, damaged):
+        faults += [
             f"{record.source_id} is secret" for record in records if SECRET in record.as_json()
         ]
-    if importer == name:  # else its own marks are damaged: another reader finds what it can
-        wrong += [f"{mark} is lost" for mark in _lost(damaged, records, skipped)]
-    return [f"{damaged.how}: {one}" for one in wrong]
+    if importer == name:  # another importer reads an export without its own marks in part
+        faults += [f"{mark} is lost" for mark in _find_lost_posts(damaged, records, skipped)]
+    return [f"{damaged.description}: {fault}" for fault in faults]
 
 
-def _secrets_touched(export: Export, damaged: Damaged) -> bool:
-    """Whether what makes a piece secret is not what it was: a draft may have become a post.
+def _is_secret_damaged(export: Export, damaged: DamagedExport) -> bool:
+    """Return whether the damage may have turned a draft into a post.
 
-    Of a file that is one draft it is the line by which it is one, whatever else is damaged: its
-    fence, say.
+    A draft with front matter is one by a single line, regardless of other damage.
     """
     return any(
         SECRET.encode() in piece.body
         and (
-            not _HELD_BACK.search(body)
-            if _HELD_BACK.search(piece.body)
+            not _DRAFT_LINE.search(body)
+            if _DRAFT_LINE.search(piece.body)
             else body != piece.body
             if len(pieces) == 1
             else piece.body not in body
@@ -158,28 +160,22 @@ def _secrets_touched(export: Export, damaged: Damaged) -> bool:
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_a_damaged_zip_is_refused_or_explained(name: str, tmp_path: Path) -> None:
+def test_a_damaged_zip_is_rejected_or_its_losses_are_counted(name: str, tmp_path: Path) -> None:
     export = EXPORTS[name]()
-    bodies = {member: b"".join(p.body for p in pieces) for member, pieces in export.items()}
+    bodies = join_pieces(export)
     for seed in range(15):
-        found = _read(write_torn_zip(bodies, tmp_path / f"{seed}.zip", seed))
-        if found is None or found[0] != name:
+        outcome = _read(write_damaged_zip(bodies, tmp_path / f"{seed}.zip", seed))
+        if outcome is None or outcome[0] != name:
             continue
-        _, records, skipped = found
+        _, records, skipped = outcome
         text = "\n".join(record.text for record in records)
         assert SECRET not in text
-        lost = [
-            piece.mark
-            for pieces in export.values()
-            for piece in pieces
-            if piece.mark and piece.mark not in text
-        ]
-        # A post is lost with its member, and each member that is lost is a line of the account.
+        lost = [piece.mark for piece in marked_pieces(export) if piece.mark not in text]
         assert not lost or skipped, f"seed {seed}: {lost}"
 
 
-def _of_folder(name: str, seed: int, folder: Path) -> list[str]:
-    """A folder of files: each post that was not touched is a row with its text."""
+def _find_faults_of_folder(name: str, seed: int, folder: Path) -> list[str]:
+    """Damage a folder of files; each undamaged post must be a row with its text."""
     export = FOLDERS[name]()
     damaged = damage(export, seed)
     source = write_folder(damaged.bodies, folder / str(seed))
@@ -188,126 +184,121 @@ def _of_folder(name: str, seed: int, folder: Path) -> list[str]:
     except TwinError:
         return []
     rows = read_rows(build_inventory_frame(inventory), inventory).to_dicts()
-    # A draft's row says that it is one; cleaning drops it.
     text = "\n".join(row["text"] for row in rows if not row["problem"] and row["kind"] != "draft")
-    explained = {row["source_id"] for row in rows if row["problem"]}
+    rows_with_problems = {row["source_id"] for row in rows if row["problem"]}
     lost = [
         piece.mark
-        for member, piece in damaged.whole
-        if piece.mark not in text and member not in explained
+        for member, piece in damaged.undamaged
+        if piece.mark not in text and member not in rows_with_problems
     ]
-    # A damaged configuration may make another layout of it, which counts what it leaves out.
-    counted = sum(inventory.skipped.values())
-    wrong = [f"{lost} are lost, and {counted} are counted"] if len(lost) > counted else []
-    if not _secrets_touched(export, damaged) and SECRET in text:
-        wrong.append("a secret")
-    return [f"{damaged.how}: {one}" for one in wrong]
+    # A damaged configuration may change the layout, which counts the files that it excludes.
+    skipped = sum(inventory.skipped.values())
+    faults = [f"{lost} are lost, but {skipped} are counted"] if len(lost) > skipped else []
+    if not _is_secret_damaged(export, damaged) and SECRET in text:
+        faults.append("a secret is imported")
+    return [f"{damaged.description}: {fault}" for fault in faults]
 
 
-def _repository(folder: Path) -> Path:
-    """A repository of twenty sources and six documents by its author, and one by somebody else."""
-
-    def git(*words: str) -> None:
-        subprocess.run(["git", "-C", str(folder), *words], check=True, capture_output=True)
-
-    folder.mkdir()
-    git("init", "-q")
-    for name, value in (("user.email", "ada@example.org"), ("user.name", "Ada")):
-        git("config", name, value)
-    sources = {f"src/m{number}.py": b"pass\n" for number in range(20)}
+def _create_repository(folder: Path) -> GitRepository:
+    """Create a repository of twenty sources and six documents by Ann, and a document by Bob."""
+    repository = GitRepository.create(folder)
+    sources = {f"src/m{number}.py": "pass\n" for number in range(20)}
     pages = {f"docs/p{n}.md": f"# Page {n}\n\n{words(f'gitpage{n}x')}\n" for n in range(6)}
-    write_folder(sources | {name: text.encode() for name, text in pages.items()}, folder)
-    git("add", ".")
-    git("commit", "-q", "-m", "All of it")
-    write_folder({"docs/other.md": f"# Theirs\n\n{SECRET} words of theirs.\n".encode()}, folder)
-    git("add", ".")
-    git("commit", "-q", "-m", "More", "--author", "Bob <bob@example.org>")
-    return folder
+    repository.write(sources | pages)
+    repository.write({"docs/other.md": f"# Bob's\n\n{SECRET} words.\n"}, author=BOB)
+    return repository
 
 
-def _of_repository(name: str, seed: int, folder: Path) -> list[str]:
-    """Bits turned over in three files of `.git`: refused, or each page found or named."""
-    whole, copy = folder / "whole", folder / str(seed)
-    if not whole.exists():
-        found = _read(_repository(whole))
-        if found is None or (found[0], len(found[1])) != (name, 6):
-            return ["before any damage it is not read"]
-    draw = random.Random(seed)
-    shutil.copytree(whole, copy)
+def _find_faults_of_repository(name: str, seed: int, folder: Path) -> list[str]:
+    """Flip a bit in three files of `.git`; each page must be found or named."""
+    original, copy = folder / "original", folder / str(seed)
+    if not original.exists():
+        outcome = _read(_create_repository(original).folder)
+        assert outcome is not None
+        assert (outcome[0], len(outcome[1])) == (name, 6)
+    rng = random.Random(seed)
+    shutil.copytree(original, copy)
     files = sorted(path for path in (copy / ".git").rglob("*") if path.is_file())
-    read = [path for path in files if "hooks" not in path.parts]
-    for path in draw.sample(read, 3):
+    for path in rng.sample([path for path in files if "hooks" not in path.parts], 3):
         body = bytearray(path.read_bytes())
         if body:
-            body[draw.randrange(len(body))] ^= 1 << draw.randrange(8)
+            body[rng.randrange(len(body))] ^= 1 << rng.randrange(8)
             path.chmod(0o644)
             path.write_bytes(body)
-    found = _read(copy)
+    outcome = _read(copy)
     shutil.rmtree(copy)
-    if found is None:
+    if outcome is None:
         return []
-    importer, records, skipped = found
+    importer, records, skipped = outcome
     text = "\n".join(record.text for record in records)
-    named = {one.location for one in skipped}
+    locations = {skip.location for skip in skipped}
     pages = {f"docs/p{n}.md": f"gitpage{n}x" for n in range(6)} if importer == name else {}
-    lost = [page for page, mark in pages.items() if mark not in text and page not in named]
+    lost = [page for page, mark in pages.items() if mark not in text and page not in locations]
     return [f"{page} is lost" for page in lost] + (["a secret"] if SECRET in text else [])
 
 
-Wrong = Callable[[str, int, Path], list[str]]
+FaultFinder = Callable[[str, int, Path], list[str]]
 
-READ: dict[str, tuple[Wrong, int, int]] = {
-    **dict.fromkeys(EXPORTS, (_of_export, 37, 500)),
-    **dict.fromkeys(FOLDERS, (_of_folder, 12, 300)),
-    "git": (_of_repository, 8, 100),
+SOURCES: dict[str, tuple[FaultFinder, int, int]] = {
+    **dict.fromkeys(EXPORTS, (find_faults_of_export, 37, 500)),
+    **dict.fromkeys(FOLDERS, (_find_faults_of_folder, 12, 300)),
+    "git": (_find_faults_of_repository, 8, 100),
 }
-"""What is damaged → what is wrong after reading one, and how many in the short and long form."""
+"""For each source: its fault finder, and the number of seeds in the short and long form."""
 
 
-def test_the_long_form_reads_five_thousand_and_every_importer() -> None:
-    assert sum(long for *_, long in READ.values()) >= 5_000
-    assert {*READ} == {importer.name for importer in IMPORTERS} | {*FOLDERS}
+def test_the_long_form_reads_five_thousand_exports_of_all_importers() -> None:
+    assert sum(long for *_, long in SOURCES.values()) >= 5_000
+    assert {*SOURCES} == {importer.name for importer in IMPORTERS} | {*FOLDERS}
 
 
-@pytest.mark.parametrize("name", READ)
-def test_damage_costs_what_it_touches_and_says_so(name: str, tmp_path: Path) -> None:
-    wrong_with, short, _ = READ[name]
-    before = _kb_so_far()
-    wrong = {seed: wrong_with(name, seed, tmp_path) for seed in range(short)}
-    assert {seed: said for seed, said in wrong.items() if said} == {}
-    assert _kb_so_far() - before < _MAX_GROWTH_KB
+def check_seeds(name: str, seeds: range, folder: Path) -> None:
+    find_faults, *_ = SOURCES[name]
+    memory_kb = _peak_memory_kb()
+    faults = {seed: find_faults(name, seed, folder) for seed in seeds}
+    assert {seed: messages for seed, messages in faults.items() if messages} == {}
+    assert _peak_memory_kb() - memory_kb < _MAX_GROWTH_KB
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_damage_affects_only_damaged_posts(name: str, tmp_path: Path) -> None:
+    check_seeds(name, range(SOURCES[name][1]), tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", SOURCES)
 def test_five_thousand_damaged_exports(name: str, tmp_path: Path) -> None:
-    wrong_with, _, long = READ[name]
-    before = _kb_so_far()
-    wrong = {seed: wrong_with(name, seed, tmp_path) for seed in range(1_000, 1_000 + long)}
-    assert {seed: said for seed, said in wrong.items() if said} == {}
-    assert _kb_so_far() - before < _MAX_GROWTH_KB
+    check_seeds(name, range(1_000, 1_000 + SOURCES[name][2]), tmp_path)
 
 
-def test_a_row_that_swallowed_another_is_no_post(tmp_path: Path) -> None:
-    """Found by damage: a post for friends ran on into a public one and was taken for it."""
+def test_a_row_that_swallowed_another_is_malformed(tmp_path: Path) -> None:
     pieces = EXPORTS["linkedin"]()["Shares.csv"]
-    private = next(at for at, piece in enumerate(pieces) if SECRET.encode() in piece.body)
-    body = b"".join(piece.body for piece in pieces[: private + 1])
-    body += b"\0" * 60 + b"".join(piece.body for piece in pieces[private + 1 :])[60:]
-    found = _read(write_folder({"Shares.csv": body}, tmp_path))
-    assert found is not None
-    assert not any(SECRET in record.text for record in found[1])
-    assert [one for one in found[2] if one.reason == "malformed_row"]
+    index = next(index for index, piece in enumerate(pieces) if SECRET.encode() in piece.body)
+    body = b"".join(piece.body for piece in pieces[: index + 1])
+    body += b"\0" * 60 + b"".join(piece.body for piece in pieces[index + 1 :])[60:]
+    outcome = _read(write_folder({"Shares.csv": body}, tmp_path))
+    assert outcome is not None
+    assert not any(SECRET in record.text for record in outcome[1])
+    assert [skip for skip in outcome[2] if skip.reason == "malformed_row"]
 
 
-def test_a_list_without_its_head_is_a_failed_read(tmp_path: Path) -> None:
-    """Found by damage: without its columns every row was gone, and so every post was deleted."""
-    bodies = {
-        member: b"".join(piece.body for piece in pieces)
-        for member, pieces in EXPORTS["linkedin"]().items()
-    }
+def test_a_list_without_its_header_is_a_failed_read(tmp_path: Path) -> None:
+    bodies = join_pieces(EXPORTS["linkedin"]())
     bodies["Shares.csv"] = bodies["Shares.csv"].replace(b"ShareCommentary", b"ShareComentary")
-    found = _read(write_folder(bodies, tmp_path))
-    assert found is not None
-    assert [one.location for one in found[2] if one.reason in FAILED_READS] == ["Shares.csv"]
+    outcome = _read(write_folder(bodies, tmp_path))
+    assert outcome is not None
+    assert [skip.location for skip in outcome[2] if skip.reason in FAILED_READS] == ["Shares.csv"]
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_undamaged_export_has_every_post_and_no_secret(name: str, tmp_path: Path) -> None:
+    export = EXPORTS[name]()
+    outcome = _read(write_folder(join_pieces(export), tmp_path / "export"))
+    assert outcome is not None
+    assert outcome[0] == name
+    text = "\n".join(record.as_json() for record in outcome[1])
+    marks = [piece.mark for piece in marked_pieces(export)]
+    assert len(marks) >= 5
+    assert [mark for mark in marks if text.count(mark) != 1] == []
+    assert SECRET not in text

@@ -7,55 +7,40 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.reading import Found, folder_of, found_in
+from tests.unit.corpus.importers.platform_rows import FEED_HEAD, RSS_TAIL, feed_content, feed_entry
+from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 
-HEAD = """<?xml version="1.0" encoding="UTF-8"?>
-<rss version="2.0" xmlns:content="http://purl.org/rss/1.0/modules/content/"
- xmlns:dc="http://purl.org/dc/elements/1.1/"
- xmlns:creativeCommons="http://backend.userland.com/creativeCommonsRssModule">
-<channel><title>Blog</title><link>https://blog.example/</link><language>en-gb</language>
-<managingEditor>ada@example.org (Ada L)</managingEditor>
-<creativeCommons:license>https://creativecommons.org/licenses/by/4.0/</creativeCommons:license>
-"""
-TAIL = "</channel></rss>"
 LONG = "<p>" + "These are words of a whole post. " * 20 + "</p>"
 
 
-def entry(number: int, inside: str, guid: str = "") -> str:
-    return (
-        f"<item><title>Title {number}</title><link>https://blog.example/{number}</link>"
-        f"<guid>{guid or f'https://blog.example/?p={number}'}</guid>"
-        f"<pubDate>Thu, 09 Feb 2023 18:05:09 +0100</pubDate>{inside}</item>\n"
-    )
-
-
-def content(html: str) -> str:
-    return f"<content:encoded><![CDATA[{html}]]></content:encoded>"
-
-
-def described(html: str) -> str:
+def build_description(html: str) -> str:
     return f"<description><![CDATA[{html}]]></description>"
 
 
-def read(text: str | bytes, at: Path, *include: str) -> Found:
+def read(text: str | bytes, at: Path, *include: str) -> ExportContents:
     path = at / "feed.xml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return found_in(path, feed.IMPORTER, *include)
+    return read_export(path, feed.IMPORTER, *include)
 
 
 def test_rss(tmp_path: Path) -> None:
     footer = '<p>The post <a href="x">T</a> appeared first on <a href="y">Blog</a>.</p>'
-    inside = described("A teaser […]") + content(LONG + footer) + "<category>Clocks</category>"
-    found = read(HEAD + entry(1, inside) + TAIL, tmp_path).only
-    assert (found.source_id, found.title) == ("blog.example/?p=1", "Title 1")
-    assert (found.text, found.markup, found.kind) == (LONG, "html", "post")
-    assert (found.author, found.byline) == ("Ada L", "channel")
-    assert found.created_at == datetime(2023, 2, 9, 17, 5, 9, tzinfo=UTC)
-    assert (found.language, found.tags) == ("en-gb", ("Clocks",))
-    assert found.licence == "https://creativecommons.org/licenses/by/4.0/"
-    assert "example.org" not in found.as_json()
+    entry_fields = (
+        build_description("A teaser […]")
+        + feed_content(LONG + footer)
+        + "<category>Clocks</category>"
+    )
+    record = read(FEED_HEAD + feed_entry(1, entry_fields) + RSS_TAIL, tmp_path).record
+    assert (record.source_id, record.title) == ("blog.example/?p=1", "Title 1")
+    assert (record.text, record.markup, record.kind) == (LONG, "html", "post")
+    assert (record.author, record.byline) == ("Ada L", "channel")
+    assert record.created_at == datetime(2023, 2, 9, 17, 5, 9, tzinfo=UTC)
+    assert (record.language, record.tags) == ("en-gb", ("Clocks",))
+    assert record.licence == "https://creativecommons.org/licenses/by/4.0/"
+    assert "example.org" not in record.as_json()
 
 
 def test_atom(tmp_path: Path) -> None:
@@ -66,15 +51,13 @@ def test_atom(tmp_path: Path) -> None:
     <published>2020-01-02T03:04:05+01:00</published><updated>2020-01-03T03:04:05Z</updated>
     <summary>Short</summary><content type="xhtml"><div xmlns="http://www.w3.org/1999/xhtml">
     <p>Text <em>mine</em> &amp; more</p></div></content></entry></feed>"""
-    found = read(text, tmp_path).only
-    assert found.source_id == "tag:blog.example,2020:1"
-    assert (found.title, found.author, found.byline) == ("A < B", "Grace", "entry")
-    assert "<p>Text <em>mine</em> &amp; more</p>" in found.text
-    assert (found.created_at, found.updated_at) == (
-        datetime(2020, 1, 2, 2, 4, 5, tzinfo=UTC),
-        datetime(2020, 1, 3, 3, 4, 5, tzinfo=UTC),
-    )
-    assert found.language == "de"
+    record = read(text, tmp_path).record
+    assert record.source_id == "tag:blog.example,2020:1"
+    assert (record.title, record.author, record.byline) == ("A < B", "Grace", "entry")
+    assert "<p>Text <em>mine</em> &amp; more</p>" in record.text
+    assert record.created_at == datetime(2020, 1, 2, 2, 4, 5, tzinfo=UTC)
+    assert record.updated_at == datetime(2020, 1, 3, 3, 4, 5, tzinfo=UTC)
+    assert record.language == "de"
 
 
 def test_rss_1_and_a_declared_encoding(tmp_path: Path) -> None:
@@ -83,45 +66,43 @@ def test_rss_1_and_a_declared_encoding(tmp_path: Path) -> None:
     <channel rdf:about="https://b.example/"><title>B</title><items><rdf:Seq/></items></channel>
     <item rdf:about="https://b.example/1"><title>Zürich</title><link>https://b.example/1</link>
     <description>&lt;p&gt;Schöne Grüße.&lt;/p&gt;</description></item></rdf:RDF>"""
-    found = read(text.encode("iso-8859-1"), tmp_path).only
-    assert (found.title, found.text) == ("Zürich", "<p>Schöne Grüße.</p>")
+    record = read(text.encode("iso-8859-1"), tmp_path).record
+    assert (record.title, record.text) == ("Zürich", "<p>Schöne Grüße.</p>")
 
 
 @pytest.mark.parametrize(
     ("inside", "whole"),
     [
-        (content(LONG), True),
-        (described(LONG), True),
-        (described("<p>A short note, whole.</p>"), True),
-        (described("Only what the post is about."), False),
-        (described("<p>The beginning of something long […]</p>"), False),
-        (described("<p>The beginning of something &#8230;</p>"), False),
-        (content('<p>The beginning.</p><p><a href="x">Continue reading →</a></p>'), False),
-        (content("<p>The end, as I said, and more...</p>"), True),
-        (content("<p>I could not stop; I had to read more.</p>"), True),
+        (feed_content(LONG), True),
+        (build_description(LONG), True),
+        (build_description("<p>A short note, whole.</p>"), True),
+        (build_description("Only what the post is about."), False),
+        (build_description("<p>The beginning of something long […]</p>"), False),
+        (build_description("<p>The beginning of something &#8230;</p>"), False),
+        (feed_content('<p>The beginning.</p><p><a href="x">Continue reading →</a></p>'), False),
+        (feed_content("<p>The end, as I said, and more...</p>"), True),
+        (feed_content("<p>I could not stop; I had to read more.</p>"), True),
     ],
 )
 def test_a_truncated_entry_is_counted(inside: str, whole: bool, tmp_path: Path) -> None:
-    found = read(HEAD + entry(1, inside) + TAIL, tmp_path)
-    assert len(found.records) == whole
-    assert found.reasons == ({} if whole else {"truncated": 1})
+    contents = read(FEED_HEAD + feed_entry(1, inside) + RSS_TAIL, tmp_path)
+    assert len(contents.records) == whole
+    assert contents.reasons == ({} if whole else {"truncated": 1})
 
 
 def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
-    note = f"<item><guid>1</guid>{described('A note, all of it.')}</item>"
-    found = read(HEAD + note + TAIL, tmp_path).only
-    assert (found.source_id, found.text, found.markup) == (
-        "blog.example/1",
-        "A note, all of it.",
-        "text",
-    )
+    note = f"<item><guid>1</guid>{build_description('A note, all of it.')}</item>"
+    record = read(FEED_HEAD + note + RSS_TAIL, tmp_path).record
+    assert record.source_id == "blog.example/1"
+    assert record.text == "A note, all of it."
+    assert record.markup == "text"
 
 
 def test_bloggers_export(tmp_path: Path) -> None:
     kind = '<category scheme="http://schemas.google.com/g/2005#kind" term="{}#{}"/>'
     base = "http://schemas.google.com/blogger/2008/kind"
 
-    def one(number: int, word: str, more: str = "") -> str:
+    def write_entry(number: int, word: str, more: str = "") -> str:
         return (
             f"<entry><id>tag:blogger.com,1999:{number}</id>{kind.format(base, word)}{more}"
             f"<title>T</title><content type='html'>&lt;p&gt;words {number}&lt;/p&gt;</content>"
@@ -137,39 +118,39 @@ def test_bloggers_export(tmp_path: Path) -> None:
         "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'"
         " xmlns:blogger='http://schemas.google.com/blogger/2018'"
         " xmlns:app='http://purl.org/atom/app#'><title>B</title>"
-        + one(1, "post")
-        + one(2, "comment")
-        + one(3, "settings")
-        + one(4, "post", draft)
-        + one(5, "page")
+        + write_entry(1, "post")
+        + write_entry(2, "comment")
+        + write_entry(3, "settings")
+        + write_entry(4, "post", draft)
+        + write_entry(5, "page")
         + takeout
         + "</feed>"
     )
-    found = read(text, tmp_path)
-    assert found.only.source_id == "tag:blogger.com,1999:1"
-    assert found.reasons == {"comment": 2, "not_a_post": 1, "draft": 1, "page": 1}
+    contents = read(text, tmp_path)
+    assert contents.record.source_id == "tag:blogger.com,1999:1"
+    assert contents.reasons == {"comment": 2, "not_a_post": 1, "draft": 1, "page": 1}
     assert "tag:blogger.com,1999:4" in read(text, tmp_path, "drafts").records
-    below = {"Takeout/Blogger/Blogs/B/feed.atom": text, "Takeout/Blogger/Comments/feed.atom": text}
-    folder = folder_of(below, tmp_path / "takeout")
+    files = {"Takeout/Blogger/Blogs/B/feed.atom": text, "Takeout/Blogger/Comments/feed.atom": text}
+    folder = write_folder(files, tmp_path / "takeout")
     with open_archive(folder) as archive:
         assert feed.recognises(archive)
         read_from = list(feed.read(archive, include=frozenset()))
     assert len(read_from) == 6
 
 
-def test_a_damaged_feed_is_read_as_far_as_it_goes_and_says_so(tmp_path: Path) -> None:
-    entries = [entry(n, content(f"<p>words {n}</p>")) for n in range(1, 8)]
+def test_a_damaged_feed_is_read_up_to_the_damage(tmp_path: Path) -> None:
+    entries = [feed_entry(n, feed_content(f"<p>words {n}</p>")) for n in range(1, 8)]
     entries[5] = entries[5].replace("</guid>", "")
-    text = HEAD + "".join(entries) + TAIL
-    found = read(text, tmp_path)
-    assert {"1", "3", "5", "7"} <= {key[-1] for key in found.records}
-    assert found.skipped["feed.xml"] == "malformed_row"
-    torn = read(text[: text.index("words 7")], tmp_path)
-    assert torn.skipped["feed.xml"] == "torn"
+    text = FEED_HEAD + "".join(entries) + RSS_TAIL
+    contents = read(text, tmp_path)
+    assert {"1", "3", "5", "7"} <= {key[-1] for key in contents.records}
+    assert contents.skipped["feed.xml"] == "malformed_row"
+    contents = read(text[: text.index("words 7")], tmp_path)
+    assert contents.skipped["feed.xml"] == "torn"
     swallows = [*entries[:3], entries[3].replace("]]></content", "]]</content"), entries[4]]
-    found = read(HEAD + "".join(swallows) + TAIL, tmp_path)
-    assert sorted(key[-1] for key in found.records) == ["1", "2", "3"]
-    assert found.skipped == {"feed.xml#3": "malformed_row", "feed.xml": "malformed_row"}
+    contents = read(FEED_HEAD + "".join(swallows) + RSS_TAIL, tmp_path)
+    assert sorted(key[-1] for key in contents.records) == ["1", "2", "3"]
+    assert contents.skipped == {"feed.xml#3": "malformed_row", "feed.xml": "malformed_row"}
 
 
 def test_a_damaged_export_of_blogger_shows_nothing(tmp_path: Path) -> None:
@@ -178,27 +159,29 @@ def test_a_damaged_export_of_blogger_shows_nothing(tmp_path: Path) -> None:
         " xmlns:blogger='http://schemas.google.com/blogger/2018'><entry><id>tag:1</id><title>T"
         "</title><blogger:status>DRAFT</blogger:stat us><content>SECRET</content></entry></feed>"
     )
-    found = read(text, tmp_path)
-    assert (found.records, found.reasons) == ({}, {"malformed_row": 1})
+    contents = read(text, tmp_path)
+    assert (contents.records, contents.reasons) == ({}, {"malformed_row": 1})
 
 
 def test_external_entities_are_not_read(tmp_path: Path) -> None:
-    declared = HEAD.replace("<rss", '<!DOCTYPE rss [<!ENTITY f SYSTEM "file:///etc/passwd">]><rss')
+    declared = FEED_HEAD.replace(
+        "<rss", '<!DOCTYPE rss [<!ENTITY f SYSTEM "file:///etc/passwd">]><rss'
+    )
     path = tmp_path / "feed.xml"
-    path.write_text(declared + entry(1, described("<p>x &f;</p>")) + TAIL)
+    path.write_text(declared + feed_entry(1, build_description("<p>x &f;</p>")) + RSS_TAIL)
     with open_archive(path) as archive:
         assert "root:" not in repr([*feed.read(archive, include=frozenset())])
 
 
 def test_a_feed_beside_pages_is_a_copy_of_them(tmp_path: Path) -> None:
-    text = HEAD + entry(1, content(LONG)) + TAIL
-    with open_archive(folder_of({"feed.xml": text, "a.html": "<p>x</p>"}, tmp_path)) as archive:
+    text = FEED_HEAD + feed_entry(1, feed_content(LONG)) + RSS_TAIL
+    with open_archive(write_folder({"feed.xml": text, "a.html": "<p>x</p>"}, tmp_path)) as archive:
         assert not feed.recognises(archive)
 
 
 @pytest.mark.parametrize("name", ["utf-16", "hex", "rot13", "no-such-codec", "utf-7"])
 def test_odd_encodings_are_read_or_refused(name: str, tmp_path: Path) -> None:
-    text = HEAD.replace("UTF-8", name) + entry(1, content(LONG)) + TAIL
+    text = FEED_HEAD.replace("UTF-8", name) + feed_entry(1, feed_content(LONG)) + RSS_TAIL
     path = tmp_path / "feed.xml"
     path.write_bytes(text.encode("utf-16" if name == "utf-16" else "utf-8"))
-    assert found_in(path, feed.IMPORTER).only.text == LONG
+    assert read_export(path, feed.IMPORTER).record.text == LONG

@@ -1,4 +1,4 @@
-"""A feed by its address, from a real server on the loopback: bounded, and a feed or an error."""
+"""Downloading a feed from a real server on the loopback, within limits of size and time."""
 
 from __future__ import annotations
 
@@ -7,86 +7,62 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.unit.corpus.importers.reading import found_in
+from tests.http_server import Request, Response, http_server
+from tests.unit.corpus.importers.reading import read_export
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_resources.errors import TwinError
 from twin_resources.storage.sources import feed_requests
 
-ENTRY = (
+_ITEM = (
     "<item><guid>https://b.example/{0}</guid>"
     "<description>&lt;p&gt;words {0}&lt;/p&gt;</description></item>"
 )
 
 
 def rss(*numbers: int) -> bytes:
-    entries = "".join(ENTRY.format(number) for number in numbers)
+    entries = "".join(_ITEM.format(number) for number in numbers)
     return f'<?xml version="1.0"?><rss version="2.0"><channel>{entries}</channel></rss>'.encode()
 
 
 @dataclass
 class Site:
-    """What the server says, and what it was asked."""
+    """A feed's address, the response of its server, and the paths of the requests."""
 
     url: str = ""
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict[str, str])
-    drip_s: float = 0.0
-    requests: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
-    sent: int = 0
+    requests: list[str] = field(default_factory=list[str])
+
+    def answer(self, request: Request) -> Response:
+        self.requests.append(request.path)
+        return Response(self.body, self.status, self.headers)
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    said = Site()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = {name.lower(): value for name, value in self.headers.items()}
-            said.requests.append(asked | {"path": self.path})
-            self.send_response(said.status)
-            for name, value in said.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(said.body)))
-            self.end_headers()
-            try:
-                for start in range(0, len(said.body), 1 if said.drip_s else 1 << 20):
-                    piece = said.body[start : start + (1 if said.drip_s else 1 << 20)]
-                    # counted first: the reader may look before this thread runs again
-                    said.sent += len(piece)
-                    self.wfile.write(piece)
-                    time.sleep(said.drip_s)
-            except (BrokenPipeError, ConnectionResetError):
-                self.close_connection = True  # the reader had enough
-
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    said.url = f"http://127.0.0.1:{server.server_port}/feed"
-    yield said
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    site = Site()
+    with http_server(site.answer) as address:
+        site.url = f"{address}/feed"
+        yield site
 
 
 def test_a_feed_is_stored_and_read(site: Site, tmp_path: Path) -> None:
     site.body = rss(1)
     copy = download_feed(site.url, tmp_path)
     assert copy.read_bytes() == site.body
-    assert found_in(copy, feed.IMPORTER).only.source_id == "b.example/1"
+    assert read_export(copy, feed.IMPORTER).record.source_id == "b.example/1"
     site.body = rss(1, 2)
     assert download_feed(site.url, tmp_path) == copy
-    assert len(found_in(copy, feed.IMPORTER).records) == 2
+    assert len(read_export(copy, feed.IMPORTER).records) == 2
 
 
 @pytest.mark.parametrize("status", [404, 410, 500, 204, 304])
@@ -97,7 +73,7 @@ def test_an_error_stores_nothing(status: int, site: Site, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
-def test_a_page_that_is_no_feed_is_not_stored(site: Site, tmp_path: Path) -> None:
+def test_other_pages_are_not_stored(site: Site, tmp_path: Path) -> None:
     site.body = b"<html><body>log in first</body></html>"
     with pytest.raises(TwinError, match="not a feed"):
         download_feed(site.url, tmp_path)
@@ -124,16 +100,31 @@ def test_a_feed_of_32_mib_is_read_and_a_byte_more_is_not(site: Site, tmp_path: P
         download_feed(site.url, tmp_path)
 
 
-def test_a_server_that_drips_is_left(site: Site, tmp_path: Path) -> None:
-    site.body, site.drip_s = rss(*range(100)), 0.05
-    began = time.monotonic()
-    with pytest.raises(TwinError, match=r"too long|in time"):
-        download_feed(site.url, tmp_path, timeout_s=1.0)
-    assert time.monotonic() - began < 30
+def test_a_slow_server_times_out(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=send_slowly, args=(server, rss(*range(100))))
+        thread.start()
+        with pytest.raises(TwinError, match=r"too long|in time"):
+            download_feed(
+                f"http://127.0.0.1:{server.getsockname()[1]}/feed", tmp_path, timeout_s=1.0
+            )
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def send_slowly(server: socket.socket, body: bytes) -> None:
+    """Send a byte every 0.05 s until the reader hangs up."""
+    connection, _ = server.accept()
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with connection, suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(head)
+        for number in range(len(body)):
+            connection.sendall(body[number : number + 1])
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("seconds", "waits"), [(59.9, True), (60.0, False)])
-def test_a_whole_download_may_take_a_minute(
+def test_a_download_may_take_a_minute(
     seconds: float, waits: bool, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0])  # when it begins; then at the first piece
@@ -148,16 +139,17 @@ def test_a_whole_download_may_take_a_minute(
             download_feed(site.url, tmp_path)
 
 
-def test_a_server_that_says_nothing_is_left_after_the_shorter_time(tmp_path: Path) -> None:
+def test_a_silent_server_times_out_after_the_shorter_time(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url, began = f"http://127.0.0.1:{silent.getsockname()[1]}/feed", time.monotonic()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/feed"
+        start_s = time.monotonic()
         with pytest.raises(TwinError, match="no answer in time"):
             download_feed(url, tmp_path, timeout_s=0.2)
-        assert time.monotonic() - began < feed_requests._READ_TIMEOUT_S
+        assert time.monotonic() - start_s < feed_requests._READ_TIMEOUT_S
 
 
 @pytest.mark.parametrize(
-    ("location", "shown"),
+    ("location", "target"),
     [
         ("https://127.0.0.1/feed", "https://127.0.0.1/feed"),
         ("file:///etc/passwd", "file:///etc/passwd"),
@@ -166,12 +158,12 @@ def test_a_server_that_says_nothing_is_left_after_the_shorter_time(tmp_path: Pat
     ],
 )
 def test_no_redirect_to_another_scheme(
-    location: str, shown: str, site: Site, tmp_path: Path
+    location: str, target: str, site: Site, tmp_path: Path
 ) -> None:
     site.status, site.headers = 301, {"Location": location}
     with pytest.raises(TwinError) as refused:
         download_feed(site.url, tmp_path)
-    assert refused.value.found == f"a redirect to {shown}"
+    assert refused.value.found == f"a redirect to {target}"
     assert len(site.requests) == 1
 
 
@@ -192,7 +184,7 @@ def test_only_web_addresses(url: str, tmp_path: Path) -> None:
     assert refused.value.tried == f"read the feed {url[:200]}"
 
 
-def test_nobody_answers_and_no_password_is_shown(tmp_path: Path) -> None:
+def test_a_refused_connection_shows_no_password(tmp_path: Path) -> None:
     with pytest.raises(TwinError) as refused:
         download_feed("http://ada:sesame@127.0.0.1:9/feed?token=sesame", tmp_path)
     assert refused.value.tried == "read the feed http://127.0.0.1/feed"

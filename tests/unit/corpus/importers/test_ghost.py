@@ -1,4 +1,4 @@
-"""Ghost exports: published posts, and nothing that members alone may read."""
+"""Ghost exports: published posts, without content for members only."""
 
 from __future__ import annotations
 
@@ -9,23 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.corpus.importers.reading import Found, folder_of, found_in
+from tests.unit.corpus.importers.platform_rows import ghost_post
+from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import ghost
-
-
-def post(number: int, **more: Any) -> dict[str, Any]:
-    return {
-        "id": f"p{number}",
-        "uuid": f"uuid-{number}",
-        "title": f"Title &amp; {number}",
-        "slug": f"title-{number}",
-        "html": f"<p>text {number}</p>",
-        "type": "post",
-        "status": "published",
-        "visibility": "public",
-        "published_at": "2023-02-09T18:05:09.000Z",
-        "created_at": "2023-01-01T00:00:00.000Z",
-    } | more
 
 
 def export(*posts: Any, wrapped: bool = True) -> dict[str, str]:
@@ -50,40 +37,44 @@ def export(*posts: Any, wrapped: bool = True) -> dict[str, str]:
     return {"ada.ghost.json": json.dumps({"db": [inner]} if wrapped else inner)}
 
 
-def read(files: dict[str, str], at: Path, *include: str) -> Found:
-    return found_in(folder_of(files, at), ghost.IMPORTER, *include)
+def read(files: dict[str, str], at: Path, *include: str) -> ExportContents:
+    return read_export(write_folder(files, at), ghost.IMPORTER, *include)
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_a_post_with_its_people_and_tags(wrapped: bool, tmp_path: Path) -> None:
-    files = export(post(1, canonical_url="https://ada.example/a", locale="en"), wrapped=wrapped)
-    found = read(files, tmp_path).only
-    assert (found.source_id, found.title) == ("uuid-1", "Title & 1")
-    assert (found.text, found.markup) == ("<p>text 1</p>", "html")
-    assert (found.author, found.byline) == ("Ada, Grace", "posts_authors")
-    assert (found.tags, found.url, found.language) == (("Clocks",), "https://ada.example/a", "en")
-    assert found.created_at == datetime(2023, 2, 9, 18, 5, 9, tzinfo=UTC)
-    assert "example.org" not in found.as_json()
-
-
-def test_who_may_read_decides(tmp_path: Path) -> None:
     files = export(
-        post(1, status="draft"),
-        post(2, status="scheduled"),
-        post(3, visibility="members"),
-        post(4, visibility="paid"),
-        post(5, visibility="tiers"),
-        post(6, status="sent"),
-        post(7, type="page"),
-        post(8, status="", visibility="public"),
-        post(9, page=1),
+        ghost_post(1, canonical_url="https://ada.example/a", locale="en"), wrapped=wrapped
     )
-    found = read(files, tmp_path)
-    assert not found.records
-    assert found.reasons == {"draft": 3, "followers": 2, "paid": 2, "page": 2}
-    asked = read(files, tmp_path, "drafts", "followers", "paid").records
-    assert {record.visibility for record in asked.values()} == {"private", "followers", "paid"}
-    assert [key for key, record in asked.items() if record.kind == "draft"] == [
+    record = read(files, tmp_path).record
+    assert (record.source_id, record.title) == ("uuid-1", "Title & 1")
+    assert (record.text, record.markup) == ("<p>text 1</p>", "html")
+    assert (record.author, record.byline) == ("Ada, Grace", "posts_authors")
+    assert record.tags == ("Clocks",)
+    assert record.url == "https://ada.example/a"
+    assert record.language == "en"
+    assert record.created_at == datetime(2023, 2, 9, 18, 5, 9, tzinfo=UTC)
+    assert "example.org" not in record.as_json()
+
+
+def test_visibility_decides_what_is_read(tmp_path: Path) -> None:
+    files = export(
+        ghost_post(1, status="draft"),
+        ghost_post(2, status="scheduled"),
+        ghost_post(3, visibility="members"),
+        ghost_post(4, visibility="paid"),
+        ghost_post(5, visibility="tiers"),
+        ghost_post(6, status="sent"),
+        ghost_post(7, type="page"),
+        ghost_post(8, status="", visibility="public"),
+        ghost_post(9, page=1),
+    )
+    contents = read(files, tmp_path)
+    assert not contents.records
+    assert contents.reasons == {"draft": 3, "followers": 2, "paid": 2, "page": 2}
+    records = read(files, tmp_path, "drafts", "followers", "paid").records
+    assert {record.visibility for record in records.values()} == {"private", "followers", "paid"}
+    assert [key for key, record in records.items() if record.kind == "draft"] == [
         "uuid-1",
         "uuid-2",
         "uuid-8",
@@ -96,10 +87,10 @@ def test_cards_of_others_and_gated_blocks_stay_out() -> None:
         "<!--kg-gated-block:end--><!--kg-gated-block:begin nonMember:true --><p>open</p>"
         "<!--kg-gated-block:end--><!--members-only--><p>BELOW THE WALL</p>"
     )
-    found = ghost.remove_gated_parts(page)
-    assert "CLOSED" not in found
-    assert "BELOW" not in found
-    assert "<p>open</p>" in found
+    html = ghost.remove_gated_parts(page)
+    assert "CLOSED" not in html
+    assert "BELOW" not in html
+    assert "<p>open</p>" in html
     unclosed = "<p>a</p><!--kg-gated-block:begin nonMember:false--><p>CLOSED</p>"
     assert ghost.remove_gated_parts(unclosed) == "<p>a</p>"
 
@@ -111,27 +102,28 @@ def test_bookmarks_and_buttons_stay_out(tmp_path: Path) -> None:
         '<blockquote class="twitter-tweet"><p>HIS WORDS</p></blockquote><p>end</p>'
     )
     assert (
-        read(export(post(1, html=html)), tmp_path).only.text == "<p>mine &amp; mine</p><p>end</p>"
+        read(export(ghost_post(1, html=html)), tmp_path).record.text
+        == "<p>mine &amp; mine</p><p>end</p>"
     )
 
 
 def test_a_post_without_its_page(tmp_path: Path) -> None:
     files = export(
-        post(1, html=None, markdown="from *markdown*"),
-        post(2, html=None, plaintext="from words"),
-        post(3, html=None, lexical='{"root": {"children": []}}'),
+        ghost_post(1, html=None, markdown="from *markdown*"),
+        ghost_post(2, html=None, plaintext="from words"),
+        ghost_post(3, html=None, lexical='{"root": {"children": []}}'),
     )
-    found = read(files, tmp_path)
-    bodies = [(record.text, record.markup) for record in found.records.values()]
+    contents = read(files, tmp_path)
+    bodies = [(record.text, record.markup) for record in contents.records.values()]
     assert bodies == [("from *markdown*", "markdown"), ("from words", "text")]
-    assert found.reasons == {"no_text": 1}
+    assert contents.reasons == {"no_text": 1}
 
 
-def test_a_row_without_a_name_costs_itself_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
-    files = export(*(post(n) for n in range(1, 4)))
+def test_a_row_without_a_name_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
+    files = export(*(ghost_post(n) for n in range(1, 4)))
     body = files["ada.ghost.json"].replace('"id": "p2", "uuid": "uuid-2"', '"id": null')
-    found = read({"ada.ghost.json": body}, tmp_path)
-    assert list(found.records) == ["uuid-1", "uuid-3"]
-    assert found.reasons == {"malformed_row": 1}
+    contents = read({"ada.ghost.json": body}, tmp_path)
+    assert list(contents.records) == ["uuid-1", "uuid-3"]
+    assert contents.reasons == {"malformed_row": 1}
     for damaged in (body.replace("<p>text 3</p>", '<p>"text 3</p>'), body[:-40]):
         assert read({"ada.ghost.json": damaged}, tmp_path).records == {}

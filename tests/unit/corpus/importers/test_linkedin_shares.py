@@ -1,5 +1,4 @@
-"""Rows of `Shares.csv` that damage joined: who may read the first is not what the second
-says."""
+"""Damaged rows of `Shares.csv` never give a post the visibility of another row."""
 
 from __future__ import annotations
 
@@ -7,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.reading import Found, folder_of, found_in
+from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
@@ -28,53 +28,52 @@ FRIENDS = share(1, "SECRET for friends.", "CONNECTIONS")
 OPEN = share(2, SENTENCE)
 
 
-def read(text: str, folder: Path) -> Found:
-    return found_in(folder_of({"Shares.csv": HEAD + text}, folder), linkedin.IMPORTER)
+def read(text: str, folder: Path) -> ExportContents:
+    return read_export(write_folder({"Shares.csv": HEAD + text}, folder), linkedin.IMPORTER)
 
 
-def records(text: str, folder: Path) -> list[ExportRecord]:
-    """The same, of a file in which a post stands more than once."""
-    with open_archive(folder_of({"Shares.csv": HEAD + text}, folder)) as archive:
+def read_records(text: str, folder: Path) -> list[ExportRecord]:
+    """Read the records of a file that may contain a post more than once."""
+    with open_archive(write_folder({"Shares.csv": HEAD + text}, folder)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
     return [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
 
 
-def ends_of(row: str, upto: str) -> list[int]:
-    """Every place within a row up to the end of `upto`, from where its commentary begins."""
+def list_indexes(row: str, upto: str) -> list[int]:
+    """Return every index of a row from its commentary to the end of `upto`."""
     return list(range(row.index(',"') + 2, row.index(upto) + len(upto) + 1))
 
 
-@pytest.mark.parametrize("end", ends_of(FRIENDS, "CONNECTIONS")[::3])
-def test_a_piece_that_is_repeated_gives_no_friends_post_away(end: int, tmp_path: Path) -> None:
-    """Found by damage: 400 bytes many times over; the friends' post ran on into a public one."""
+@pytest.mark.parametrize("end", list_indexes(FRIENDS, "CONNECTIONS")[::3])
+def test_repeated_pieces_reveal_no_private_post(end: int, tmp_path: Path) -> None:
     for start in range(0, len(OPEN), 7):
         text = OPEN + FRIENDS[:end] + (OPEN[start:] + FRIENDS[:end]) * 3 + FRIENDS[end:]
-        found = records(text + share(3, "The last."), tmp_path)
-        kept = [one.text for one in found if one.visibility == "public"]
-        assert "SECRET" not in "\n".join(kept), start
-        assert any("The last." in one for one in kept), start
+        records = read_records(text + share(3, "The last."), tmp_path)
+        texts = [record.text for record in records if record.visibility == "public"]
+        assert "SECRET" not in "\n".join(texts), start
+        assert any("The last." in record for record in texts), start
 
 
 @pytest.mark.parametrize(
-    "written",
+    "commentary",
     [
-        # a commentary that ends, and then the rest of another row
+        # a complete commentary, then the rest of another row
         '"SECRET."ttps://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A7059,"A clock."',
         '"SECRET."0391289856,"A clock."',
         '"SECRET."-01 12:34:56,https://www.linkedin.com/feed/update/urn:li:share:7,"A clock."',
-        # one that breaks off, and then another's
+        # a truncated commentary, then another
         '"SECRET for fr0391289856,"A clock."',
         '"SECRET for fr\n""\n"Second paragraph.',
         "SECRET for fr,,,CONNEA clock.",
-        # quotes of two writers
+        # two styles of quotes
         '"SECRET "bare" and ""doubled"" words."',
     ],
 )
-def test_a_row_in_doubt_is_malformed(written: str) -> None:
+def test_an_ambiguous_row_is_malformed(commentary: str) -> None:
     address = "https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A7"
-    assert list(iter_share_rows(f"{HEAD}2023-05-01 12:34:56,{address},{written},,,PUBLIC\n")) == [
-        None
-    ]
+    assert list(
+        iter_share_rows(f"{HEAD}2023-05-01 12:34:56,{address},{commentary},,,PUBLIC\n")
+    ) == [None]
 
 
 @pytest.mark.parametrize(
@@ -86,32 +85,32 @@ def test_a_row_in_doubt_is_malformed(written: str) -> None:
         '"Yes" is what he said',
     ],
 )
-def test_quotes_and_addresses_of_prose_are_no_doubt(text: str, tmp_path: Path) -> None:
-    found = read(share(1, text), tmp_path)
-    assert found.only.text == f"{text}\n\nSecond paragraph."
-    assert not found.skipped
+def test_quotes_and_addresses_in_prose_are_not_ambiguous(text: str, tmp_path: Path) -> None:
+    contents = read(share(1, text), tmp_path)
+    assert contents.record.text == f"{text}\n\nSecond paragraph."
+    assert not contents.skipped
 
 
 def test_rows_that_disagree_about_their_readers_are_private(tmp_path: Path) -> None:
     text = share(1, "SECRET once.") + share(1, "SECRET twice.", "CONNECTIONS") + OPEN
-    said = [(record.text[:6], record.visibility) for record in records(text, tmp_path)]
-    assert said == [("SECRET", "private"), ("SECRET", "private"), ("The cl", "public")]
+    visibilities = [(record.text[:6], record.visibility) for record in read_records(text, tmp_path)]
+    assert visibilities == [("SECRET", "private"), ("SECRET", "private"), ("The cl", "public")]
 
 
 def test_a_row_that_breaks_off_before_its_last_column_is_malformed(tmp_path: Path) -> None:
-    found = read(OPEN + FRIENDS.removesuffix("CONNECTIONS\n"), tmp_path)
-    assert found.reasons == {"malformed_row": 1}
-    assert "SECRET" not in found.only.text
+    contents = read(OPEN + FRIENDS.removesuffix("CONNECTIONS\n"), tmp_path)
+    assert contents.reasons == {"malformed_row": 1}
+    assert "SECRET" not in contents.record.text
 
 
-def test_a_whole_row_stands_above_the_rest_of_a_damaged_one(tmp_path: Path) -> None:
+def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> None:
     rest = share(3, "Lost.")[40:]  # from within its address on
-    found = read(OPEN + rest, tmp_path)
-    assert found.only.text.startswith(SENTENCE)
-    assert found.reasons == {"malformed_row": 1}
+    contents = read(OPEN + rest, tmp_path)
+    assert contents.record.text.startswith(SENTENCE)
+    assert contents.reasons == {"malformed_row": 1}
     # A line end within a row hides who may read it.
-    found = read(OPEN + FRIENDS.replace(",CONNECTIONS", ",\nCONNECTIONS"), tmp_path)
-    assert "SECRET" not in found.only.text
+    contents = read(OPEN + FRIENDS.replace(",CONNECTIONS", ",\nCONNECTIONS"), tmp_path)
+    assert "SECRET" not in contents.record.text
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_a_whole_row_stands_above_the_rest_of_a_damaged_one(tmp_path: Path) -> N
     ],
 )
 def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
-    with open_archive(folder_of({"Shares.csv": head + OPEN + FRIENDS}, tmp_path)) as archive:
+    with open_archive(write_folder({"Shares.csv": head + OPEN + FRIENDS}, tmp_path)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
     assert outcomes[0] == Skipped("Shares.csv", "torn")
     assert {outcome.reason for outcome in outcomes[1:] if isinstance(outcome, Skipped)} == {
@@ -133,37 +132,34 @@ def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])
-def test_a_post_of_which_nobody_says_who_may_read_it_is_asked_for(
-    word: str, tmp_path: Path
-) -> None:
-    """LinkedIn writes a word in every row: without one a post is not known to be public."""
-    folder = folder_of({"Shares.csv": HEAD + share(1, "SECRET words.", word) + OPEN}, tmp_path)
-    found = found_in(folder, linkedin.IMPORTER)
-    assert found.skipped == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
-    assert "SECRET" not in found.only.text
-    asked = found_in(folder, linkedin.IMPORTER, "private")
-    assert [record.visibility for record in asked.records.values()] == ["private", "public"]
-    assert exclusion_reason(asked.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
+def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path: Path) -> None:
+    folder = write_folder({"Shares.csv": HEAD + share(1, "SECRET words.", word) + OPEN}, tmp_path)
+    contents = read_export(folder, linkedin.IMPORTER)
+    assert contents.skipped == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
+    assert "SECRET" not in contents.record.text
+    contents = read_export(folder, linkedin.IMPORTER, "private")
+    assert [record.visibility for record in contents.records.values()] == ["private", "public"]
+    assert exclusion_reason(contents.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
 
 
 def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
     text = (HEAD + OPEN).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
-    found = found_in(folder_of({"Shares.csv": text}, tmp_path), linkedin.IMPORTER)
-    assert (found.records, found.reasons) == ({}, {"unknown_visibility": 1})
+    contents = read_export(write_folder({"Shares.csv": text}, tmp_path), linkedin.IMPORTER)
+    assert (contents.records, contents.reasons) == ({}, {"unknown_visibility": 1})
 
 
 def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
-    """The column says `MEMBER_NETWORK` of it as of any other."""
-    said = OPEN.replace("share%3A", "groupPost%3A123-")
-    [record] = records(said, tmp_path)
+    """The column has `MEMBER_NETWORK` for every post of a group."""
+    shares = OPEN.replace("share%3A", "groupPost%3A123-")
+    [record] = read_records(shares, tmp_path)
     assert (record.source_id, record.visibility) == (f"groupPost:{(7 << 60) + 2}", "followers")
     assert exclusion_reason(record, frozenset()) == "followers"
 
 
-def test_words_in_mathematical_letters_are_words(tmp_path: Path) -> None:
+def test_mathematical_letters_become_plain_letters(tmp_path: Path) -> None:
     bold = "".join(chr(0x1D5D4 + ord(sign) - ord("A")) for sign in "CLOCKS")
-    found = read(
+    contents = read(
         share(4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"), tmp_path
     )
-    assert found.only.text.startswith("CLOCKS are a fine, \u00bd \u2460 hour. #CLOCKS")
-    assert found.only.tags == ("CLOCKS",)
+    assert contents.record.text.startswith("CLOCKS are a fine, \u00bd \u2460 hour. #CLOCKS")
+    assert contents.record.tags == ("CLOCKS",)

@@ -1,4 +1,4 @@
-"""Mastodon archives: public posts alone, threads joined, no boosts, no messages."""
+"""Mastodon archives: public posts and joined threads, without boosts and messages."""
 
 from __future__ import annotations
 
@@ -9,34 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.corpus.importers.reading import Found, folder_of, found_in, tar_gz_of, zip_of
+from tests.unit.corpus.importers.platform_rows import ACCOUNT, FOLLOWERS, PUBLIC, create
+from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.packing import write_folder, write_tar, write_zip
 from twin_assets.corpus.importers import mastodon
-
-ME = "https://social.example/users/ada"
-PUBLIC = "https://www.w3.org/ns/activitystreams#Public"
-FOLLOWERS = f"{ME}/followers"
-
-
-def create(number: int, html: str, *, to: str = PUBLIC, cc: str = FOLLOWERS, **more: Any) -> Any:
-    note = {
-        "id": f"{ME}/statuses/{number}",
-        "type": "Note",
-        "published": f"2023-02-{number:02}T18:05:09Z",
-        "attributedTo": ME,
-        "to": [to],
-        "cc": [cc],
-        "content": html,
-        "contentMap": {"en": html},
-        "inReplyTo": None,
-    }
-    return {
-        "id": f"{ME}/statuses/{number}/activity",
-        "type": "Create",
-        "actor": ME,
-        "to": [to],
-        "cc": [cc],
-        "object": note | more,
-    }
 
 
 def outbox(*activities: Any) -> dict[str, str]:
@@ -47,32 +23,40 @@ def outbox(*activities: Any) -> dict[str, str]:
         "totalItems": len(activities),
         "orderedItems": list(activities),
     }
-    actor = {"@context": [], "id": ME, "type": "Person", "preferredUsername": "ada", "name": "Ada"}
+    actor = {
+        "@context": [],
+        "id": ACCOUNT,
+        "type": "Person",
+        "preferredUsername": "ada",
+        "name": "Ada",
+    }
     return {"outbox.json": json.dumps(collection), "actor.json": json.dumps(actor)}
 
 
-def read(files: dict[str, str], at: Path, *include: str) -> Found:
-    return found_in(folder_of(files, at), mastodon.IMPORTER, *include)
+def read(files: dict[str, str], at: Path, *include: str) -> ExportContents:
+    return read_export(write_folder(files, at), mastodon.IMPORTER, *include)
 
 
 def test_a_public_post(tmp_path: Path) -> None:
     tags = [{"type": "Hashtag", "name": "#clocks"}, {"type": "Mention", "name": "@bob"}]
     post = create(2, "<p>Mine &amp; mine</p>", tag=tags, summary="A title", updated="2023-03-01")
-    found = read(outbox(post), tmp_path).only
-    assert found.source_id == "social.example/users/ada/statuses/2"
-    assert (found.text, found.markup, found.title) == ("<p>Mine &amp; mine</p>", "html", "A title")
-    assert (found.author, found.byline, found.language) == ("Ada", "actor.json", "en")
-    assert found.created_at == datetime(2023, 2, 2, 18, 5, 9, tzinfo=UTC)
-    assert found.updated_at == datetime(2023, 3, 1, tzinfo=UTC)
-    assert (found.visibility, found.tags) == ("public", ("clocks",))
+    record = read(outbox(post), tmp_path).record
+    assert record.source_id == "social.example/users/ada/statuses/2"
+    assert record.text == "<p>Mine &amp; mine</p>"
+    assert record.markup == "html"
+    assert record.title == "A title"
+    assert (record.author, record.byline, record.language) == ("Ada", "actor.json", "en")
+    assert record.created_at == datetime(2023, 2, 2, 18, 5, 9, tzinfo=UTC)
+    assert record.updated_at == datetime(2023, 3, 1, tzinfo=UTC)
+    assert (record.visibility, record.tags) == ("public", ("clocks",))
 
 
-def test_a_list_that_is_written_twice_has_no_phantom_row(tmp_path: Path) -> None:
+def test_a_repeated_list_adds_no_row(tmp_path: Path) -> None:
     files = outbox(create(2, "<p>Mine</p>"), create(3, "<p>And more</p>"))
-    twice = files["outbox.json"].replace('"orderedItems"', '"orderedItems": [], "orderedItems"')
-    assert json.loads(twice)["orderedItems"]
-    found = read(files | {"outbox.json": twice}, tmp_path)
-    assert (len(found.records), found.skipped) == (2, {})
+    doubled = files["outbox.json"].replace('"orderedItems"', '"orderedItems": [], "orderedItems"')
+    assert json.loads(doubled)["orderedItems"]
+    contents = read(files | {"outbox.json": doubled}, tmp_path)
+    assert (len(contents.records), contents.skipped) == (2, {})
 
 
 @pytest.mark.parametrize(
@@ -83,15 +67,15 @@ def test_a_list_that_is_written_twice_has_no_phantom_row(tmp_path: Path) -> None
         ("https://x.example/users/bob", "", "private", ""),
     ],
 )
-def test_what_is_not_public_is_asked_for(
+def test_non_public_posts_need_an_opt_in(
     to: str, cc: str, reason: str, opt_in: str, tmp_path: Path
 ) -> None:
     files = outbox(create(1, "<p>not for all</p>", to=to, cc=cc))
     assert read(files, tmp_path).reasons == {reason: 1}
     everything = ("followers", "private", "replies", "drafts", "paid")
-    asked = read(files, tmp_path, *everything)
-    # A message to named people is part of their conversation: it is never read.
-    assert len(asked.records) == (1 if opt_in else 0)
+    contents = read(files, tmp_path, *everything)
+    # A message to named people is never read.
+    assert len(contents.records) == (1 if opt_in else 0)
 
 
 def test_boosts_answers_quotes_and_other_authors(tmp_path: Path) -> None:
@@ -102,44 +86,48 @@ def test_boosts_answers_quotes_and_other_authors(tmp_path: Path) -> None:
         create(1, f"<p>{mention} no</p>", inReplyTo="https://x.example/users/bob/statuses/1"),
         create(2, "<p>HIS WORDS</p>", attributedTo="https://x.example/users/bob"),
         create(3, quoted),
-        create(4, "<p>and more</p>", inReplyTo=f"{ME}/statuses/1"),
+        create(4, "<p>and more</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
         {"id": "d", "type": "Delete", "object": {}},
     )
-    found = read(outbox(*activities), tmp_path)
-    assert found.reasons == {"boost": 1, "reply": 2, "foreign_author": 1, "not_a_post": 1}
-    assert found.only.text == "<p>Well said.</p>"
-    asked = read(outbox(*activities), tmp_path, "replies")
-    answer = asked.records["social.example/users/ada/statuses/1"]
+    contents = read(outbox(*activities), tmp_path)
+    assert contents.reasons == {"boost": 1, "reply": 2, "foreign_author": 1, "not_a_post": 1}
+    assert contents.record.text == "<p>Well said.</p>"
+    contents = read(outbox(*activities), tmp_path, "replies")
+    answer = contents.records["social.example/users/ada/statuses/1"]
     assert (answer.kind, answer.text) == ("reply", "<p>no</p>\n<p>and more</p>")
 
 
-def test_threads_are_one_text_and_keep_out_what_is_not_public(tmp_path: Path) -> None:
+def test_threads_are_joined_without_private_posts(tmp_path: Path) -> None:
     activities = (
         create(1, "<p>one</p>"),
-        create(2, "<p>two</p>", inReplyTo=f"{ME}/statuses/1"),
-        create(3, "<p>CLOSED</p>", to=FOLLOWERS, cc="", inReplyTo=f"{ME}/statuses/2"),
+        create(2, "<p>two</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
+        create(3, "<p>CLOSED</p>", to=FOLLOWERS, cc="", inReplyTo=f"{ACCOUNT}/statuses/2"),
     )
-    found = read(outbox(*activities), tmp_path)
-    assert found.only.text == "<p>one</p>\n<p>two</p>"
-    assert found.reasons == {"joined_to_thread": 1, "followers": 1}
+    contents = read(outbox(*activities), tmp_path)
+    assert contents.record.text == "<p>one</p>\n<p>two</p>"
+    assert contents.reasons == {"joined_to_thread": 1, "followers": 1}
 
 
-def test_zip_tar_and_a_file_alone(tmp_path: Path) -> None:
+def test_zips_tars_and_single_files_are_read(tmp_path: Path) -> None:
     files = outbox(create(1, "<p>one</p>"))
     nested = {f"archive-1/{name}": text for name, text in files.items()}
-    assert found_in(zip_of(nested, tmp_path / "a.bin"), mastodon.IMPORTER).only.author == "Ada"
-    packed = tar_gz_of(files, tmp_path / "f", tmp_path / "a.tar.gz")
-    assert found_in(packed, mastodon.IMPORTER).only.author == "Ada"
-    alone = folder_of({"mine.json": files["outbox.json"]}, tmp_path / "alone") / "mine.json"
-    assert found_in(alone, mastodon.IMPORTER).only.author == ""
+    assert (
+        read_export(write_zip(nested, tmp_path / "a.bin"), mastodon.IMPORTER).record.author == "Ada"
+    )
+    packed = write_tar(files, tmp_path / "a.tar.gz")
+    assert read_export(packed, mastodon.IMPORTER).record.author == "Ada"
+    single_file = (
+        write_folder({"mine.json": files["outbox.json"]}, tmp_path / "alone") / "mine.json"
+    )
+    assert read_export(single_file, mastodon.IMPORTER).record.author == ""
 
 
-def test_an_activity_without_text_costs_itself_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
+def test_an_activity_without_text_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
     files = outbox(*(create(n, f"<p>post {n}</p>") for n in range(1, 4)))
     text = files["outbox.json"].replace('"content": "<p>post 2</p>"', '"content": 4', 1)
-    found = read(files | {"outbox.json": text, "actor.json": "{"}, tmp_path)
-    assert [key[-1] for key in sorted(found.records)] == ["1", "3"]
-    assert found.reasons == {"malformed_row": 1}
+    contents = read(files | {"outbox.json": text, "actor.json": "{"}, tmp_path)
+    assert [key[-1] for key in sorted(contents.records)] == ["1", "3"]
+    assert contents.reasons == {"malformed_row": 1}
     for damaged in (
         text.replace("<p>post 1</p>", '<p>"post 1</p>', 1),
         text[: text.index("post 3")],

@@ -1,4 +1,4 @@
-"""When a post was written: fields, paths, spellings."""
+"""Dates of posts from fields and paths, in many spellings."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from twin_assets.corpus.importers.post_dates import (
 from twin_assets.corpus.importers.posts import read_post
 
 
-def day_of(value: object, language: str = "") -> tuple[date | None, bool]:
-    found = parse_date(value, language=lambda: language)
-    return (found.utc_time.date(), found.ambiguous) if found else (None, False)
+def parse_day(value: object, language: str = "") -> tuple[date | None, bool]:
+    post_date = parse_date(value, language=lambda: language)
+    return (post_date.utc_time.date(), post_date.ambiguous) if post_date else (None, False)
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,12 @@ def test_a_field_dates_a_post(field: str) -> None:
 
 def test_the_first_field_that_is_a_date_counts() -> None:
     fields = {"date": "soon", "created": "2019-01-02", "publishedat": "2020-03-05"}
-    found = find_field_date(fields, CREATED_FIELDS, language=str)
-    assert found is not None
-    assert f"{found.utc_time:%F}" == "2020-03-05"
-    changed = find_field_date({"last_update": {"date": "2021-01-02"}}, UPDATED_FIELDS, language=str)
-    assert changed is not None
-    assert f"{changed.utc_time:%F}" == "2021-01-02"
+    created = find_field_date(fields, CREATED_FIELDS, language=str)
+    assert created is not None
+    assert f"{created.utc_time:%F}" == "2020-03-05"
+    updated = find_field_date({"last_update": {"date": "2021-01-02"}}, UPDATED_FIELDS, language=str)
+    assert updated is not None
+    assert f"{updated.utc_time:%F}" == "2021-01-02"
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,10 @@ def test_a_path_dates_a_post(path: str, day: str, title: str) -> None:
         (True, "", None, False),
     ],
 )
-def test_spellings(value: object, language: str, day: date | None, ambiguous: bool) -> None:
-    assert day_of(value, language) == (day, ambiguous)
+def test_numeric_and_written_dates(
+    value: object, language: str, day: date | None, ambiguous: bool
+) -> None:
+    assert parse_day(value, language) == (day, ambiguous)
 
 
 IN_WORDS = {
@@ -134,20 +136,20 @@ IN_WORDS = {
     ("language", "value"), [(name, value) for name, values in IN_WORDS.items() for value in values]
 )
 def test_the_name_of_a_month_in_26_languages(language: str, value: str) -> None:
-    assert day_of(value, language) == (date(2020, 3, 12), False)
-    assert day_of(value, f"{language}-XX")[0] == date(2020, 3, 12)
-    assert day_of(value, "")[0] == date(2020, 3, 12)
+    assert parse_day(value, language) == (date(2020, 3, 12), False)
+    assert parse_day(value, f"{language}-XX")[0] == date(2020, 3, 12)
+    assert parse_day(value, "")[0] == date(2020, 3, 12)
 
 
-def test_every_language_is_tried() -> None:
+def test_every_language_has_an_example() -> None:
     assert set(IN_WORDS) == set(LANGUAGES)
 
 
-def test_a_name_that_is_another_month_elsewhere_is_said() -> None:
-    assert day_of("5. listopada 2020", "pl") == (date(2020, 11, 5), False)
-    assert day_of("5. listopada 2020", "hr") == (date(2020, 10, 5), False)
-    assert day_of("5. listopada 2020", "") == (date(2020, 11, 5), True)
-    assert day_of("12 mars 2020", "") == (date(2020, 3, 12), False)
+def test_ambiguous_month_names_are_reported() -> None:
+    assert parse_day("5. listopada 2020", "pl") == (date(2020, 11, 5), False)
+    assert parse_day("5. listopada 2020", "hr") == (date(2020, 10, 5), False)
+    assert parse_day("5. listopada 2020", "") == (date(2020, 11, 5), True)
+    assert parse_day("12 mars 2020", "") == (date(2020, 3, 12), False)
 
 
 @pytest.mark.parametrize(
@@ -157,9 +159,9 @@ def test_a_name_that_is_another_month_elsewhere_is_said() -> None:
         *("Kapitel 12, Ausgabe 2020", "12 amis en 2020", "wird 2020 am 45. Mai fertig"),
     ],
 )
-def test_words_that_name_no_day(value: str) -> None:
+def test_words_without_a_date(value: str) -> None:
     for language in ("", "de", "fr"):
-        assert day_of(value, language) == (None, False)
+        assert parse_day(value, language) == (None, False)
 
 
 def test_the_front_matter_of_a_french_post() -> None:
@@ -168,7 +170,7 @@ def test_the_front_matter_of_a_french_post() -> None:
     assert (f"{post.created_at:%F %R}", post.kind, post.remark) == ("2021-08-01 14:30", "post", "")
 
 
-def test_the_language_of_the_text_tells_day_from_month() -> None:
+def test_the_language_of_the_text_decides_day_and_month() -> None:
     text = "Am Fluss entlang ging es lange, und am anderen Ufer standen die alten Weiden.\n"
     german = read_post(f"---\ndate: 05/03/2020\n---\n{text}".encode(), source_id="a.md")
     assert (f"{german.created_at:%F}", german.remark) == ("2020-03-05", "")

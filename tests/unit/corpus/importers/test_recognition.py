@@ -1,30 +1,89 @@
-"""Which importer reads a source, and what is refused: as it was recorded, and by the recipe."""
+"""Which importer reads an export, and which files are rejected."""
 
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.recipes import of_recipe
-from tests.unit.corpus.importers.marked_exports import EXPORTS, SECRET, Export, Piece, words
-from tests.unit.corpus.importers.mutations import write_folder
-from tests.unit.corpus.importers.reading import found_in
-from tests.unit.corpus.importers.recorded_verdicts import recorded, verdict, verdicts
-from tests.unit.corpus.importers.test_damaged_exports import READ
+from tests.unit.corpus.importers.marked_exports import (
+    EXPORTS,
+    SECRET,
+    Export,
+    Piece,
+    join_pieces,
+    words,
+)
+from tests.unit.corpus.importers.reading import read_export
+from tests.unit.corpus.importers.test_damaged_exports import find_faults_of_export
+from tests.unit.corpus.packing import write_folder, write_tar, write_zip
 from twin_assets.corpus.importers import recognition
+from twin_assets.corpus.importers.archive import open_archive
+from twin_assets.corpus.importers.recognition import find_importer, reject_unsupported_exports
 from twin_assets.corpus.sources import find_sources
 from twin_resources.errors import TwinError
 
 
-def test_each_source_gets_the_verdict_that_was_recorded() -> None:
-    """A change that is meant is recorded again: `recorded_verdicts.py` says how."""
-    now, before = verdicts(), recorded()
-    assert len(now) > 1_300
-    assert {name: said for name, said in now.items() if before.get(name) != said} == {}
-    assert before.keys() == now.keys()
+def recognise(path: Path) -> str:
+    """Return the importer's name, and the rejection if no importer finds a post."""
+    with open_archive(path) as archive:
+        importer = find_importer(archive)
+        name = importer.name if importer else ""
+        try:
+            reject_unsupported_exports(archive)
+        except TwinError as error:
+            return f"{name}; {error.found}"
+    return name
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_export_is_recognised_in_every_container(name: str, tmp_path: Path) -> None:
+    files = join_pieces(EXPORTS[name]())
+    for path in (
+        write_folder(files, tmp_path / "folder"),
+        write_zip(files, tmp_path / "renamed.bin"),
+        write_tar(files, tmp_path / "export.tar.gz"),
+    ):
+        assert recognise(path).partition(";")[0] == name, path
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "result"),
+    [
+        ("a", b"%PDF-1.7\nrest", "; a PDF file"),
+        ("a", b"SQLite format 3\0rest", "; an SQLite database"),
+        ("a", b"7z\xbc\xaf\x27\x1crest", "; a 7-Zip archive"),
+        ("a", b"Rar!\x1a\x07rest", "; a RAR archive"),
+        ("a", b"\0" * 10_240, "; an archive that is not a known platform's export"),
+        ("a", b"# A post\n\nWith words.\n", ""),
+        ("a", b'<rss version="2.0"></rss>\n', "feed; no readable post in the RSS or Atom feed"),
+        ("quotes_a_feed.md", b'<rss version="2.0"></rss>\n', "feed"),
+        ("a", b"", ""),
+    ],
+)
+def test_a_single_file_of_another_kind_is_rejected(
+    name: str, body: bytes, result: str, tmp_path: Path
+) -> None:
+    assert recognise(write_folder({name: body}, tmp_path) / name) == result
+
+
+def test_folders_of_pages_and_archives_without_an_export(tmp_path: Path) -> None:
+    assert recognise(write_folder({"posts/a.html": "<p>Text</p>"}, tmp_path / "pages")) == ""
+    posts = {"a.md": "# A\n\nText\n", "feed.xml": "<rss version='2.0'></rss>"}
+    assert recognise(write_folder(posts, tmp_path / "posts")) == ""
+    pictures = write_zip({"a.png": b"\x89PNG"}, tmp_path / "pictures.zip")
+    assert recognise(pictures) == "; an archive that is not a known platform's export"
+    feed = write_folder({"README.md": "# About\n", "feed.xml": "<rss></rss>"}, tmp_path / "feed")
+    assert recognise(feed) == "; no readable post in the RSS or Atom feed"
+
+
+def test_an_unsupported_export_within_a_folder_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "downloads").mkdir()
+    write_zip({"messages/index.json": "{}"}, tmp_path / "downloads" / "package.zip")
+    rejection = "; Discord data package, a format that cannot be imported yet"
+    assert recognise(tmp_path / "downloads") == rejection
 
 
 @pytest.mark.parametrize(
@@ -35,19 +94,16 @@ def test_each_source_gets_the_verdict_that_was_recorded() -> None:
         ({"messages.html": "<html></html>", "css/style.css": ""}, "Telegram chat"),
     ],
 )
-def test_a_chat_is_refused_by_its_name(files: dict[str, str], title: str, tmp_path: Path) -> None:
-    packed = tmp_path / "download.zip"
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-    folder = write_folder({name: text.encode() for name, text in files.items()}, tmp_path / "f")
-    for source in (packed, folder):
+def test_a_chat_is_rejected_by_its_file_names(
+    files: dict[str, str], title: str, tmp_path: Path
+) -> None:
+    for source in (write_zip(files, tmp_path / "a.zip"), write_folder(files, tmp_path / "a")):
         with pytest.raises(TwinError, match=title) as caught:
             find_sources([source], include=frozenset())
         assert "copy the author's words" in caught.value.next_step
 
 
-def written_freely() -> Export:
+def build_writefreely_export() -> Export:
     pieces = [Piece(b"[")]
     for number in range(6):
         mark = f"wfpost{number}x" if number else ""
@@ -70,22 +126,23 @@ def written_freely() -> Export:
 def test_the_recipe_for_an_importer_adds_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The code of deploy/docs/contributing.md in a folder of its own, and its line in the tuple."""
-    body = b"".join(piece.body for piece in written_freely()["ada-posts.json"])
+    """Run the code of deploy/docs/contributing.md with its line in the tuple of importers."""
+    [body] = join_pieces(build_writefreely_export()).values()
     source = write_folder({"download": body}, tmp_path) / "download"
-    beheaded = write_folder({"download": body[2:]}, tmp_path / "beheaded") / "download"
-    assert verdict(source) == verdict(beheaded) == "nobody; no objection"
+    damaged_source = write_folder({"download": body[2:]}, tmp_path / "damaged") / "download"
+    assert recognise(source) == recognise(damaged_source) == ""
 
-    added = of_recipe("An importer", tmp_path / "writefreely.py").IMPORTER
-    monkeypatch.setattr(recognition, "IMPORTERS", (*recognition.IMPORTERS, added))
-    assert verdicts() == recorded(), "no other source is touched"
+    importer = of_recipe("An importer", tmp_path / "writefreely.py").IMPORTER
+    monkeypatch.setattr(recognition, "IMPORTERS", (*recognition.IMPORTERS, importer))
+    for name, build in EXPORTS.items():
+        other_source = write_zip(join_pieces(build()), tmp_path / f"{name}.zip")
+        assert recognise(other_source).partition(";")[0] == name
 
-    read = find_sources([source], include=frozenset()).exports["writefreely"].read()
-    assert (len(read), dict(read.excluded)) == (5, {"private": 1})
-    first = found_in(source, added).records["wf000001"]
-    assert (first.title, first.tags, first.visibility) == ("On clocks 1", ("clocks",), "public")
-    refused = "nobody; no readable post in the WriteFreely export;"
-    assert verdict(beheaded).startswith(refused)
-    monkeypatch.setitem(EXPORTS, "writefreely", written_freely)
-    damaged, *_ = READ["ghost"]
-    assert [wrong for seed in range(40) for wrong in damaged("writefreely", seed, tmp_path)] == []
+    reading = find_sources([source], include=frozenset()).exports["writefreely"].read()
+    assert (len(reading), dict(reading.excluded)) == (5, {"private": 1})
+    record = read_export(source, importer).records["wf000001"]
+    assert (record.title, record.tags, record.visibility) == ("On clocks 1", ("clocks",), "public")
+    assert recognise(damaged_source) == "; no readable post in the WriteFreely export"
+    monkeypatch.setitem(EXPORTS, "writefreely", build_writefreely_export)
+    faults = [find_faults_of_export("writefreely", seed, tmp_path) for seed in range(40)]
+    assert faults == [[]] * 40

@@ -1,4 +1,4 @@
-"""What reviewers wrote in a document is not the author's."""
+"""Comments and suggestions of reviewers are removed from documents."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ And wider.
 
 
 @pytest.mark.parametrize("page", [GOOGLE_PAGE, WORD_PAGE], ids=["Google Docs", "Word"])
-def test_comments_are_taken_out_of_a_page(page: str) -> None:
+def test_comments_are_removed_from_a_page(page: str) -> None:
     post = read_post(page.encode(), source_id="a.html")
     text = clean_html(post.text)
     assert text.split() == f"{WORDS} Then it rained.".split()
@@ -45,7 +45,7 @@ def test_comments_are_taken_out_of_a_page(page: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["txt", "md"])
-def test_comments_are_taken_out_of_a_text(suffix: str) -> None:
+def test_comments_are_removed_from_a_text(suffix: str) -> None:
     assert read_post(GOOGLE_TEXT.encode(), source_id=f"a.{suffix}").text == (
         f"{WORDS} Then it rained.\n"
     )
@@ -59,28 +59,26 @@ def test_comments_are_taken_out_of_a_text(suffix: str) -> None:
         f"{WORDS} So a[a] is.\n\n[a](https://a.example) is a link.\n",
     ],
 )
-def test_links_are_no_comments(text: str) -> None:
+def test_links_are_not_comments(text: str) -> None:
     assert read_post(text.encode(), source_id="a.md").text == text
 
 
 @with_pandoc
-@pytest.mark.parametrize(("by", "kept"), [("Bob Lee", False), ("Ana Ruiz", True)])
-def test_what_somebody_else_suggests_in_a_document_is_not_the_authors(
-    by: str, *, kept: bool
-) -> None:
-    when = 'date="2020-01-01T00:00:00Z"'
-    text = (
-        f"{WORDS} [A comment of Bob.]{{.comment-start id=1 author=Bob {when}}}Then"
-        f'[]{{.comment-end id=1}} it [never]{{.insertion author="{by}" {when}}} rained.\n'
+@pytest.mark.parametrize(("editor", "is_kept"), [("Bob Lee", False), ("Ana Ruiz", True)])
+def test_suggestions_by_others_are_not_imported(editor: str, *, is_kept: bool) -> None:
+    date = 'date="2020-01-01T00:00:00Z"'
+    markdown = (
+        f"{WORDS} [A comment of Bob.]{{.comment-start id=1 author=Bob {date}}}Then"
+        f'[]{{.comment-end id=1}} it [never]{{.insertion author="{editor}" {date}}} rained.\n'
     )
     pandoc = str(import_module("pypandoc").get_pandoc_path())
-    made = subprocess.run(
+    document = subprocess.run(
         [pandoc, "-f", "markdown", "-t", "docx", "-o", "-", "-M", "author=Ana Ruiz"],
-        input=text.encode(),
+        input=markdown.encode(),
         capture_output=True,
         check=True,
     ).stdout
-    assert re.search(rb"w:author=", zipfile.ZipFile(io.BytesIO(made)).read("word/document.xml"))
-    found = read_post(made, source_id="a.docx").text
-    assert ("never" in found, "comment of Bob" in found) == (kept, False)
-    assert "rained" in found
+    assert re.search(rb"w:author=", zipfile.ZipFile(io.BytesIO(document)).read("word/document.xml"))
+    text = read_post(document, source_id="a.docx").text
+    assert ("never" in text, "comment of Bob" in text) == (is_kept, False)
+    assert "rained" in text

@@ -1,4 +1,4 @@
-"""A member's JSON and XML: read whole, or up to the first damage, and safely."""
+"""JSON and XML of a member are read safely, completely or up to the first damage."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ def read(body: bytes, at: Path) -> object:
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b'[{"n": 1}]', b'\xef\xbb\xbf[{"n": 1}]', b'window.YTD.tweets.part0 = [{"n": 1}];\r\n'],
+    "body", [b'[{"n": 1}]', b'\xef\xbb\xbf[{"n": 1}]', b'window.YTD.tweets.part0 = [{"n": 1}];\r\n']
 )
-def test_a_document_or_what_a_script_assigns(body: bytes, tmp_path: Path) -> None:
+def test_documents_and_script_assignments_are_read(body: bytes, tmp_path: Path) -> None:
     assert read(body, tmp_path) == [{"n": 1}]
 
 
@@ -56,36 +55,36 @@ def test_fields_of_any_type() -> None:
     assert get_strings(row, "none") == []
 
 
-def test_elements_come_one_by_one_up_to_the_damage(tmp_path: Path) -> None:
+def test_elements_are_read_up_to_the_damage(tmp_path: Path) -> None:
     long = "x" * 200_000  # several pieces of a read
-    found: list[str] = []
+    texts: list[str] = []
 
-    def texts(body: str) -> None:
+    def read_texts(body: str) -> None:
         (tmp_path / "a.xml").write_text(body, encoding="utf-8")
-        found.clear()
+        texts.clear()
         with open_archive(tmp_path) as archive:
-            found.extend(element.text[:3] for element in iter_elements(archive, "a.xml", "item"))
+            texts.extend(element.text[:3] for element in iter_elements(archive, "a.xml", "item"))
 
-    texts(f"<a>\x08<item>1{long}</item>-<b/><item>2\x0b{long}</item></a>")
-    assert found == ["1xx", "2xx"]
-    texts("<a><item>" + "".join(map(chr, range(32))) + "</item></a>")
-    assert found == ["\t\n\n"], "XML reads the end of a line as one character"
+    read_texts(f"<a>\x08<item>1{long}</item>-<b/><item>2\x0b{long}</item></a>")
+    assert texts == ["1xx", "2xx"]
+    read_texts("<a><item>" + "".join(map(chr, range(32))) + "</item></a>")
+    assert texts == ["\t\n\n"], "XML reads the end of a line as one character"
     for damaged in (f"<a><item>1{long}</item><item>2</itm>", f"<a><item>1{long}</item><item>2"):
         with pytest.raises(MemberError, match="torn"):
-            texts(damaged)
+            read_texts(damaged)
     (tmp_path / "a.xml").write_text(f"<a><item>1</item><item>{long}</itm>", encoding="utf-8")
-    seen: list[str] = []
+    intact: list[str] = []
     with open_archive(tmp_path) as archive, pytest.raises(MemberError):
-        seen.extend(element.text for element in iter_elements(archive, "a.xml", "item"))
-    assert seen == ["1"], "what stood before the damage is read"
+        intact.extend(element.text for element in iter_elements(archive, "a.xml", "item"))
+    assert intact == ["1"], "elements before the damage are read"
     (tmp_path / "other.dtd").write_text("this is no DTD")
-    texts(f'<!DOCTYPE a SYSTEM "{(tmp_path / "other.dtd").as_uri()}"><a><item>1</item></a>')
-    assert found == ["1"], "no other file is read"
+    read_texts(f'<!DOCTYPE a SYSTEM "{(tmp_path / "other.dtd").as_uri()}"><a><item>1</item></a>')
+    assert texts == ["1"], "no other file is read"
 
 
-def test_an_item_that_swallowed_another_is_known(tmp_path: Path) -> None:
-    lost = "<a><item><b>t</b><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
-    (tmp_path / "a.xml").write_text(lost, encoding="utf-8")
+def test_an_item_that_contains_another_is_detected(tmp_path: Path) -> None:
+    swallowing = "<a><item><b>t</b><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
+    (tmp_path / "a.xml").write_text(swallowing, encoding="utf-8")
     with open_archive(tmp_path) as archive:
         assert [
             has_swallowed_items(element) for element in iter_elements(archive, "a.xml", "item")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import html
-import io
 import json
-import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from tests.unit.corpus.importers.heads import WORDS, build_document
 from twin_assets.corpus.importers import text_formats
 from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.post_head import UnreadablePostError
@@ -23,7 +20,6 @@ from twin_assets.corpus.importers.text_formats import EXTRA, is_readable
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
-WORDS = "Along the river it went for an hour, and on the other bank stood the old willows."
 with_pandoc = pytest.mark.skipif(not is_readable("rst"), reason="extra `formats` not installed")
 with_pypdf = pytest.mark.skipif(not is_readable("pdf"), reason="extra `formats` not installed")
 
@@ -82,15 +78,15 @@ def read(text: str | bytes, name: str) -> Post:
     return read_post(text if isinstance(text, bytes) else text.encode(), source_id=name)
 
 
-def notebook(*cells: tuple[str, str], **metadata: object) -> str:
-    made = [{"cell_type": kind, "source": text.splitlines(True)} for kind, text in cells]
-    return json.dumps({"cells": made, "metadata": metadata, "nbformat": 4})
+def build_notebook(*cells: tuple[str, str], **metadata: object) -> str:
+    raw_cells = [{"cell_type": kind, "source": text.splitlines(True)} for kind, text in cells]
+    return json.dumps({"cells": raw_cells, "metadata": metadata, "nbformat": 4})
 
 
-def pdf(*lines: str, author: str = "") -> bytes:
-    """One page, a line of text a line."""
-    shown = " ".join(f"({line}) Tj T*" for line in lines)
-    stream = f"BT /F1 10 Tf 14 TL 50 800 Td {shown} ET"
+def build_pdf(*lines: str, author: str = "") -> bytes:
+    """Build a PDF of one page with these lines."""
+    operators = " ".join(f"({line}) Tj T*" for line in lines)
+    stream = f"BT /F1 10 Tf 14 TL 50 800 Td {operators} ET"
     parts = [
         "<</Type/Catalog/Pages 2 0 R>>",
         "<</Type/Pages/Kids[3 0 R]/Count 1>>",
@@ -134,22 +130,6 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tags: int) -> None
 
 
 @with_pandoc
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        (RST.replace(":tags:", ":status: draft\n:tags:"), "a.rst"),
-        (f".. title: A\n.. status: draft\n\n{WORDS}\n", "a.rst"),
-        (ORG.replace("# a comment", "#+HUGO_DRAFT: true"), "a.org"),
-        (ORG.replace("# a comment", "#+DRAFT: t"), "a.org"),
-        (ADOC.replace(":tags:", ":draft:\n:tags:"), "a.adoc"),
-        (ADOC.replace(":tags:", ":page-published: false\n:tags:"), "a.adoc"),
-    ],
-)
-def test_a_draft_in_any_format_is_one(text: str, name: str) -> None:
-    assert read(text, name).kind == "draft"
-
-
-@with_pandoc
 def test_every_author_of_an_asciidoc_page_is_named() -> None:
     names = "Ada Lovelace <ada@a.example>; Mary Somerville"
     post = read(ADOC.replace("Ada Lovelace", names), "a.adoc")
@@ -160,44 +140,44 @@ def test_every_author_of_an_asciidoc_page_is_named() -> None:
 @pytest.mark.parametrize("suffix", ["docx", "odt"])
 def test_a_document_of_a_word_processor_is_read(suffix: str, tmp_path: Path) -> None:
     pypandoc = import_module("pypandoc")
-    made = tmp_path / f"a walk.{suffix}"
+    path = tmp_path / f"a walk.{suffix}"
     text = f"---\ntitle: On walking\n---\n\n# By the river\n\n{WORDS} It is *old*.\n"
     subprocess.run(
-        [pypandoc.get_pandoc_path(), "-f", "markdown", "-o", str(made)],
+        [pypandoc.get_pandoc_path(), "-f", "markdown", "-o", str(path)],
         input=text.encode(),
         env={"SOURCE_DATE_EPOCH": "1583403600"},
         check=True,
     )
-    post = read(made.read_bytes(), made.name)
+    post = read(path.read_bytes(), path.name)
     assert post.title == "On walking"
     assert f"{WORDS} It is *old*." in post.text
     assert f"{post.created_at:%F}" == "2020-03-05"
-    assert [one.source_id for one in scan_source(tmp_path).posts] == [made.name]
-    assert take_inventory([made]).layouts == ["file"]
+    assert [post.source_id for post in scan_source(tmp_path).posts] == [path.name]
+    assert take_inventory([path]).layouts == ["file"]
 
 
 @with_pandoc
 @pytest.mark.parametrize("name", ["a.docx", "a.odt"])
-def test_what_its_name_does_not_say_is_no_post(name: str) -> None:
+def test_a_file_of_another_format_than_its_name_is_rejected(name: str) -> None:
     with pytest.raises(UnreadablePostError, match="not_its_format"):
         read(b"PK\x03\x04 no zip after all", name)
 
 
 @with_pandoc
-def test_a_file_cannot_bring_in_another(tmp_path: Path) -> None:
+def test_a_file_cannot_include_another(tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("the secret words")
     text = f"{WORDS}\n\n.. include:: {secret}\n\n.. raw:: html\n   :file: {secret}\n"
     try:
-        found = read(text, "a.rst").text
+        result = read(text, "a.rst").text
     except UnreadablePostError as error:
-        found = error.reason
-    assert "the secret words" not in found
+        result = error.reason
+    assert "the secret words" not in result
 
 
 @with_pypdf
 def test_the_text_of_a_pdf_is_read(tmp_path: Path) -> None:
-    body = pdf(
+    body = build_pdf(
         "Along the river it went for an hour, and on the other",
         "bank stood the old wil-",
         "lows. Then it rained.",
@@ -209,21 +189,21 @@ def test_the_text_of_a_pdf_is_read(tmp_path: Path) -> None:
     assert "on the other bank stood the old willows. Then it rained." in post.text
     assert "people with dogs." in post.text
     (tmp_path / "a.pdf").write_bytes(body)
-    assert [one.source_id for one in scan_source(tmp_path).posts] == ["a.pdf"]
-    (tmp_path / "b.md").write_text(WORDS)  # beside notes it is what somebody else wrote
-    assert [one.source_id for one in scan_source(tmp_path).posts] == ["b.md"]
+    assert [post.source_id for post in scan_source(tmp_path).posts] == ["a.pdf"]
+    (tmp_path / "b.md").write_text(WORDS)  # beside notes, a PDF is taken for a work by others
+    assert [post.source_id for post in scan_source(tmp_path).posts] == ["b.md"]
 
 
 @with_pypdf
-@pytest.mark.parametrize("body", [b"%PDF-1.4 and no more", b"no PDF", pdf()[:400]])
-def test_a_damaged_pdf_says_so(body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"%PDF-1.4 and no more", b"no PDF", build_pdf()[:400]])
+def test_a_damaged_pdf_is_rejected(body: bytes) -> None:
     with pytest.raises(UnreadablePostError) as caught:
         read(body, "a.pdf")
     assert caught.value.reason in {"not_its_format", "empty"}
 
 
 def test_a_notebook_is_its_cells() -> None:
-    text = notebook(
+    text = build_notebook(
         ("markdown", f"# On walking\n\n{WORDS}"),
         ("code", "print(1)"),
         ("code", ""),
@@ -236,15 +216,15 @@ def test_a_notebook_is_its_cells() -> None:
 
 
 def test_a_notebook_has_front_matter_and_hidden_cells() -> None:
-    held = notebook(("raw", "---\ntitle: A\ndraft: true\n---"), ("markdown", WORDS))
-    assert read(held, "a.ipynb").kind == "draft"
-    made = json.loads(notebook(("markdown", WORDS), ("markdown", "Not for you.")))
-    made["cells"][1]["metadata"] = {"tags": ["remove_cell"]}
-    assert read(json.dumps(made), "a.ipynb").text == f"{WORDS}\n"
+    draft = build_notebook(("raw", "---\ntitle: A\ndraft: true\n---"), ("markdown", WORDS))
+    assert read(draft, "a.ipynb").kind == "draft"
+    document = json.loads(build_notebook(("markdown", WORDS), ("markdown", "Not for you.")))
+    document["cells"][1]["metadata"] = {"tags": ["remove_cell"]}
+    assert read(json.dumps(document), "a.ipynb").text == f"{WORDS}\n"
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "no JSON", '{"cells": 1}', '{"cells": [1]}'])
-def test_what_is_no_notebook_says_so(text: str) -> None:
+def test_invalid_notebooks_are_rejected(text: str) -> None:
     with pytest.raises(UnreadablePostError, match="not_its_format"):
         read(text, "a.ipynb")
 
@@ -261,7 +241,7 @@ def test_quarto_and_plain_text_are_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["alpha\nbeta\ngamma\n", "1 2 3 4 5\n" * 9, "a,b,c,d\n" * 9])
-def test_a_list_in_plain_text_is_no_post(text: str) -> None:
+def test_a_list_in_plain_text_is_not_a_post(text: str) -> None:
     with pytest.raises(UnreadablePostError, match="not_prose"):
         read(text, "a.txt")
 
@@ -289,10 +269,9 @@ def test_a_site_of_pelican_has_posts_in_restructured_text(tmp_path: Path) -> Non
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "base.html").write_text("{% block a %}{% endblock %}")
     (tmp_path / "pelicanconf.py").write_text("AUTHOR = 'Ada'\n")
-    found = scan_source(tmp_path)
-    assert (found.layout, [post.source_id for post in found.posts]) == (
-        "blog", ["content/a.rst", "content/b.md"],
-    )  # fmt: skip
+    folder = scan_source(tmp_path)
+    assert folder.layout == "blog"
+    assert [post.source_id for post in folder.posts] == ["content/a.rst", "content/b.md"]
 
 
 @pytest.fixture
@@ -305,21 +284,21 @@ def without_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("without_extra")
-def test_without_the_extra_its_name_is_said(tmp_path: Path) -> None:
+def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
     (tmp_path / "a.rst").write_text(RST)
-    (tmp_path / "b.pdf").write_bytes(pdf("Words."))
+    (tmp_path / "b.pdf").write_bytes(build_pdf("Words."))
     with pytest.raises(TwinError, match="1 × pdf file, 1 × rst file") as caught:
         take_inventory([tmp_path])
     assert EXTRA in caught.value.next_step
-    with pytest.raises(TwinError) as alone:
+    with pytest.raises(TwinError) as single_file:
         scan_source(tmp_path / "a.rst")
-    assert EXTRA in alone.value.next_step
+    assert EXTRA in single_file.value.next_step
 
 
 @with_pandoc
 @pytest.mark.parametrize("suffix", ["docx", "odt"])
 @pytest.mark.parametrize(
-    ("made_by", "byline"),
+    ("creator", "byline"),
     [
         ("Ada Lovelace", "Ada Lovelace"),
         ("O'Brien & Söhne", "O'Brien & Söhne"),
@@ -330,44 +309,17 @@ def test_without_the_extra_its_name_is_said(tmp_path: Path) -> None:
         ("", ""),
     ],
 )
-def test_who_made_a_document_is_its_byline(
-    suffix: str, made_by: str, byline: str, tmp_path: Path
-) -> None:
-    post = read(document(suffix, made_by, tmp_path), f"a.{suffix}")
+def test_the_creator_of_a_document_is_its_byline(suffix: str, creator: str, byline: str) -> None:
+    properties = {"title": "On walking", "author": creator}
+    post = read(build_document(suffix, [WORDS], properties), f"a.{suffix}")
     assert (post.author, post.byline) == (byline, "front matter" if byline else "")
 
 
 @with_pandoc
-def test_a_byline_in_the_text_counts_more_than_who_made_the_file(tmp_path: Path) -> None:
-    body = document("docx", "Somebody Else", tmp_path, head="author: Ada Lovelace\n")
+def test_a_byline_in_the_text_overrides_the_file_properties() -> None:
+    lines = ["---", "author: Ada Lovelace", "---", "", WORDS]
+    body = build_document("docx", lines, {"author": "Somebody Else"})
     assert read(body, "a.docx").author == "Ada Lovelace"
-
-
-def document(suffix: str, made_by: str, folder: Path, *, head: str = "") -> bytes:
-    """A document of a word processor that says who made it."""
-    pypandoc = import_module("pypandoc")
-    made = folder / f"made.{suffix}"
-    subprocess.run(
-        [pypandoc.get_pandoc_path(), "-f", "markdown", "-o", str(made)],
-        input=f"---\ntitle: On walking\n{head}---\n\n{WORDS}\n".encode(),
-        check=True,
-    )
-    place, field = {
-        "docx": ("docProps/core.xml", "dc:creator"),
-        "odt": ("meta.xml", "meta:initial-creator"),
-    }[suffix]
-    packed = io.BytesIO()
-    with zipfile.ZipFile(made) as old, zipfile.ZipFile(packed, "w") as new:
-        for name in old.namelist():
-            content = old.read(name).decode("utf-8") if name == place else old.read(name)
-            if isinstance(content, str):
-                content = re.sub(rf"<{field}>[^<]*</{field}>|<{field}\s*/>", "", content)
-                mark = re.search(r"</(?:cp:coreProperties|office:meta)>", content)
-                assert mark is not None
-                said = f"<{field}>{html.escape(made_by)}</{field}>"
-                content = content[: mark.start()] + said + content[mark.start() :]
-            new.writestr(name, content)
-    return packed.getvalue()
 
 
 @with_pypdf
@@ -375,4 +327,4 @@ def document(suffix: str, made_by: str, folder: Path, *, head: str = "") -> byte
     ("author", "byline"), [("Ada Lovelace", "Ada Lovelace"), ("", ""), ("Windows User", "")]
 )
 def test_the_author_of_a_pdf_is_its_byline(author: str, byline: str) -> None:
-    assert read(pdf(WORDS, author=author), "a.pdf").author == byline
+    assert read(build_pdf(WORDS, author=author), "a.pdf").author == byline

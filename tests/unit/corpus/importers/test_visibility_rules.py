@@ -1,4 +1,4 @@
-"""What holds a post back: every form that authors use, counted and named, never taken in."""
+"""Every way in which authors hide a post: it is counted, named and never imported."""
 
 from __future__ import annotations
 
@@ -77,30 +77,33 @@ PUBLIC = {
 }
 
 
-def rows_of(folder: Path, *include: str) -> pl.DataFrame:
+def import_rows(folder: Path, *include: str) -> pl.DataFrame:
     inventory = take_inventory([folder], include=include)
     return read_rows(build_inventory_frame(inventory), inventory)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_held_back_post_is_counted_named_and_never_taken_in(form: str, tmp_path: Path) -> None:
+def test_a_hidden_post_is_counted_and_never_imported(form: str, tmp_path: Path) -> None:
     name, head, reason = FORMS[form]
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(head + WORDS)
     (tmp_path / "other.md").write_text(WORDS * 2)
-    [row] = rows_of(tmp_path).filter(pl.col("source_id") == name).to_dicts()
+    [row] = import_rows(tmp_path).filter(pl.col("source_id") == name).to_dicts()
     if reason == "draft":
-        assert (row["kind"], row["visibility"]) == ("draft", "private")  # cleaning leaves it out
+        assert (row["kind"], row["visibility"]) == (
+            "draft",
+            "private",
+        )  # The cleaning drops drafts.
     else:
         assert (row["problem"], row["text"]) == (reason, "")
     assert advice_for_reason(reason)
 
 
 @pytest.mark.parametrize("form", PUBLIC)
-def test_what_is_public_is_taken_in(form: str, tmp_path: Path) -> None:
+def test_public_posts_are_imported(form: str, tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text(PUBLIC[form] + WORDS)
-    [row] = rows_of(tmp_path).to_dicts()
+    [row] = import_rows(tmp_path).to_dicts()
     assert (row["problem"], row["visibility"]) == ("", "public")
     assert WORDS.strip() in row["text"]
     assert row["kind"] in {"post", "note"}
@@ -110,35 +113,35 @@ def test_an_opt_in_brings_its_own_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "draft.md").write_text("---\ndraft: true\n---\n" + WORDS)
     (tmp_path / "private.md").write_text("---\nprivate: true\ndraft: true\n---\n" + WORDS)
     (tmp_path / "paid.md").write_text("---\nvisibility: paid\n---\n" + WORDS)
-    asked = rows_of(tmp_path, "drafts")
-    assert dict(asked.select("source_id", "problem").rows()) == {
+    rows = import_rows(tmp_path, "drafts")
+    assert dict(rows.select("source_id", "problem").rows()) == {
         "draft.md": "", "paid.md": "paid", "private.md": "private",
     }  # fmt: skip
-    assert asked.filter(source_id="draft.md")["kind"].to_list() == ["note"]
-    private = rows_of(tmp_path, "private")
+    assert rows.filter(source_id="draft.md")["kind"].to_list() == ["note"]
+    private = import_rows(tmp_path, "private")
     assert private.filter(source_id="private.md")["visibility"].to_list() == ["private"]
     assert private.filter(source_id="paid.md")["problem"].to_list() == ["paid"]
 
 
-def test_asking_for_more_reads_a_folder_again(tmp_path: Path) -> None:
+def test_an_opt_in_reads_the_folder_again(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("---\nprivate: true\n---\n" + WORDS)
-    before, after = (
+    without_opt_in, with_opt_in = (
         build_inventory_frame(take_inventory([tmp_path], include=include))
         for include in ((), ("private",))
     )
-    assert not before.equals(after)
+    assert not without_opt_in.equals(with_opt_in)
 
 
 def test_pelicans_metadata_is_no_text_and_dates_a_post(tmp_path: Path) -> None:
     head = "Title: On walking\nDate: 2020-03-05 10:20\nTags: walks, rivers\nAuthors: Ada\n\n"
     (tmp_path / "a.md").write_text(head + WORDS)
-    [row] = rows_of(tmp_path).to_dicts()
+    [row] = import_rows(tmp_path).to_dicts()
     assert (row["title"], row["text"], row["tags"]) == ("On walking", WORDS, ["walks", "rivers"])
     assert (row["author"], f"{row['created_at']:%F}") == ("Ada", "2020-03-05")
 
 
 @pytest.mark.parametrize(
-    ("line", "held"),
+    ("line", "field"),
     [
         ("draft: true", ("draft", "true")),
         ('"published": false,', ("published", "false")),
@@ -159,8 +162,8 @@ def test_pelicans_metadata_is_no_text_and_dates_a_post(tmp_path: Path) -> None:
         ("status: open", None),
     ],
 )
-def test_a_line_that_would_hold_a_post_back(line: str, held: tuple[str, str] | None) -> None:
-    assert parse_hiding_line(line) == held
+def test_hiding_lines_are_parsed(line: str, field: tuple[str, str] | None) -> None:
+    assert parse_hiding_line(line) == field
 
 
 @pytest.mark.parametrize(
@@ -214,7 +217,7 @@ def test_a_line_that_would_hold_a_post_back(line: str, held: tuple[str, str] | N
         ({"published": False, "keep_private": True}, "draft"),
     ],
 )  # fmt: skip
-def test_what_each_value_of_a_field_says(fields: dict[str, object], reason: str) -> None:
+def test_the_reason_of_each_field_value(fields: dict[str, object], reason: str) -> None:
     assert find_hidden_reason(fields) == reason
 
 
@@ -229,17 +232,17 @@ def test_the_strictest_reason_wins() -> None:
     )
     fields: dict[str, object] = {"password": "x", "status": "followers", "visibility": "paid"}
     fields |= dict.fromkeys(("headless", "expired", "unlisted", "draft"), True)
-    found: list[str] = []
+    reasons: list[str] = []
     while fields:
-        found.append(find_hidden_reason(fields))
+        reasons.append(find_hidden_reason(fields))
         del fields[next(iter(fields))]
-    assert found == [
-        *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
+    assert reasons == [
+        *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft")
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "visible_text"),
     [
         ("One %%two%% three.", "One  three."),
         ("One\n\n%%\ntwo\n\n`a %% b`\nthree\n%%\nfour", "One\n\n\nfour"),
@@ -249,5 +252,5 @@ def test_the_strictest_reason_wins() -> None:
         ("No comment.", "No comment."),
     ],
 )
-def test_comments_of_obsidian_are_not_read(text: str, shown: str) -> None:
-    assert remove_obsidian_comments(text) == shown
+def test_comments_of_obsidian_are_not_read(text: str, visible_text: str) -> None:
+    assert remove_obsidian_comments(text) == visible_text

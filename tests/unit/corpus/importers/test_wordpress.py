@@ -7,42 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.reading import Found, found_in
+from tests.unit.corpus.importers.platform_rows import RSS_TAIL, WXR_HEAD, wxr_item
+from tests.unit.corpus.importers.reading import ExportContents, read_export
 from twin_assets.corpus.importers import feed, wordpress
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.recognition import find_importer
 from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.wordpress_text import to_html
 
-HEAD = """<?xml version="1.0" encoding="UTF-8" ?>
-<rss version="2.0" xmlns:excerpt="http://wordpress.org/export/1.2/excerpt/"
- xmlns:content="http://purl.org/rss/1.0/modules/content/" xmlns:plug="https://plug.example/"
- xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:wp="http://wordpress.org/export/1.2/"><channel>
-<title>Blog</title><link>https://blog.example</link><language>en-US</language>
-<wp:wxr_version>1.2</wp:wxr_version><wp:base_blog_url>https://blog.example</wp:base_blog_url>
-<wp:author><wp:author_login><![CDATA[ada]]></wp:author_login><wp:author_email>ada@example.org
-</wp:author_email><wp:author_display_name><![CDATA[Ada L]]></wp:author_display_name></wp:author>
-"""
-TAIL = "</channel></rss>"
 
-
-def item(number: int, text: str = "words", *, more: str = "", **fields: str) -> str:
-    values = {"status": "publish", "post_type": "post", "post_password": ""} | fields
-    elements = "".join(
-        f"<wp:{name}><![CDATA[{value}]]></wp:{name}>" for name, value in values.items()
-    )
-    return (
-        f"<item><title>Title &amp;amp; {number}</title><link>https://blog.example/{number}/</link>"
-        "<pubDate>Thu, 09 Feb 2023 18:05:09 +0000</pubDate><dc:creator>ada</dc:creator>"
-        f"<content:encoded><![CDATA[{text}]]></content:encoded><wp:post_id>{number}</wp:post_id>"
-        f"<wp:post_date_gmt>2023-02-09 17:05:09</wp:post_date_gmt>{elements}{more}</item>\n"
-    )
-
-
-def read(text: str | bytes, at: Path, *include: str) -> Found:
+def read(text: str | bytes, at: Path, *include: str) -> ExportContents:
     path = at / "export.xml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return found_in(path, wordpress.IMPORTER, *include)
+    return read_export(path, wordpress.IMPORTER, *include)
 
 
 def test_a_post(tmp_path: Path) -> None:
@@ -50,13 +27,13 @@ def test_a_post(tmp_path: Path) -> None:
         '<category domain="post_tag" nicename="c"><![CDATA[Clocks &amp; bells]]></category>'
         '<category domain="nav_menu" nicename="m"><![CDATA[Menu]]></category><plug:x>1</plug:x>'
     )
-    found = read(HEAD + item(5, more=tags) + TAIL, tmp_path).only
-    assert (found.source_id, found.title) == ("blog.example/5", "Title & 5")
-    assert (found.author, found.byline) == ("Ada L", "dc:creator")
-    assert found.created_at == datetime(2023, 2, 9, 17, 5, 9, tzinfo=UTC)
-    assert (found.url, found.language) == ("https://blog.example/5/", "en-US")
-    assert found.tags == ("Clocks & bells",)
-    assert "example.org" not in found.as_json()
+    record = read(WXR_HEAD + wxr_item(5, more=tags) + RSS_TAIL, tmp_path).record
+    assert (record.source_id, record.title) == ("blog.example/5", "Title & 5")
+    assert (record.author, record.byline) == ("Ada L", "dc:creator")
+    assert record.created_at == datetime(2023, 2, 9, 17, 5, 9, tzinfo=UTC)
+    assert (record.url, record.language) == ("https://blog.example/5/", "en-US")
+    assert record.tags == ("Clocks & bells",)
+    assert "example.org" not in record.as_json()
 
 
 @pytest.mark.parametrize(
@@ -74,17 +51,17 @@ def test_a_post(tmp_path: Path) -> None:
         ({"post_type": "nav_menu_item"}, "not_a_post", ""),
     ],
 )
-def test_what_is_no_public_post(
+def test_non_public_items_are_skipped(
     fields: dict[str, str], reason: str, opt_in: str, tmp_path: Path
 ) -> None:
-    text = HEAD + item(1, **fields) + item(2) + TAIL
-    found = read(text, tmp_path)
-    assert found.reasons == {reason: 1}
-    assert list(found.records) == ["blog.example/2"]
-    asked = read(text, tmp_path, "drafts", "private", "followers", "paid", "replies")
-    assert ("blog.example/1" in asked.records) == bool(opt_in)
+    text = WXR_HEAD + wxr_item(1, **fields) + wxr_item(2) + RSS_TAIL
+    contents = read(text, tmp_path)
+    assert contents.reasons == {reason: 1}
+    assert list(contents.records) == ["blog.example/2"]
+    contents = read(text, tmp_path, "drafts", "private", "followers", "paid", "replies")
+    assert ("blog.example/1" in contents.records) == bool(opt_in)
     if opt_in:
-        assert asked.records["blog.example/1"].visibility == "private"
+        assert contents.records["blog.example/1"].visibility == "private"
         assert "blog.example/1" in read(text, tmp_path, opt_in).records
 
 
@@ -101,10 +78,15 @@ def test_comments_quotes_and_embedded_posts_stay_out(tmp_path: Path) -> None:
         "</figure><!-- /wp:embed -->"
         '<div class="wp-block-buttons"><a class="wp-block-button">SUBSCRIBE</a></div>'
     )
-    text = HEAD + item(1, embedded, more=comment) + item(2, "HIS WORDS", more=quote) + TAIL
-    found = read(text, tmp_path)
-    assert found.only.text.strip() == "<p>mine</p>"
-    assert found.reasons == {"comment": 1, "quote": 1}
+    text = (
+        WXR_HEAD
+        + wxr_item(1, embedded, more=comment)
+        + wxr_item(2, "HIS WORDS", more=quote)
+        + RSS_TAIL
+    )
+    contents = read(text, tmp_path)
+    assert contents.record.text.strip() == "<p>mine</p>"
+    assert contents.reasons == {"comment": 1, "quote": 1}
 
 
 def test_empty_lines_end_paragraphs_in_the_classic_editor() -> None:
@@ -129,11 +111,11 @@ def test_shortcodes_go_and_brackets_stay() -> None:
     assert to_html("write [[gallery]] so") == "<p>write [gallery] so</p>"
 
 
-def test_code_is_kept_to_the_letter() -> None:
-    shown = to_html(
+def test_code_is_kept_verbatim() -> None:
+    html = to_html(
         'before\n[code lang="python"]\nif a &lt; b:\n\n    x = "[gallery]"\n[/code]after'
     )
-    assert shown == (
+    assert html == (
         '<p>before</p>\n<pre><code class="language-python">if a &lt; b:\n\n    x = "[gallery]"'
         "</code></pre>\n<p>after</p>"
     )
@@ -147,41 +129,44 @@ def test_hostile_text_takes_linear_time() -> None:
         assert isinstance(to_html(piece * (400_000 // len(piece))), str)
 
 
-def test_damage_ends_the_reading_and_says_so(tmp_path: Path) -> None:
-    items = [item(n, f"words {n}") for n in range(1, 6)]
+def test_reading_stops_at_damage_and_reports_it(tmp_path: Path) -> None:
+    items = [wxr_item(n, f"words {n}") for n in range(1, 6)]
     items[1] = items[1].replace("<wp:post_id>2</wp:post_id>", "")
     items[3] = items[3].replace("]]></content", "]]</content")  # CDATA runs on
-    found = read(HEAD + "".join(items) + TAIL, tmp_path)
-    assert [key[-1] for key in found.records] == ["1", "3"]
-    assert found.skipped == {"export.xml#2": "malformed_row", "export.xml": "torn"}
-    for text in (HEAD + item(1) + item(2), HEAD + item(1) + item(2, "\udc80") + TAIL):
-        torn = read(text.encode("utf-8", "surrogateescape"), tmp_path)
-        assert "blog.example/1" in torn.records
-        assert torn.reasons == {"torn": 1}
+    contents = read(WXR_HEAD + "".join(items) + RSS_TAIL, tmp_path)
+    assert [key[-1] for key in contents.records] == ["1", "3"]
+    assert contents.skipped == {"export.xml#2": "malformed_row", "export.xml": "torn"}
+    for text in (
+        WXR_HEAD + wxr_item(1) + wxr_item(2),
+        WXR_HEAD + wxr_item(1) + wxr_item(2, "\udc80") + RSS_TAIL,
+    ):
+        contents = read(text.encode("utf-8", "surrogateescape"), tmp_path)
+        assert "blog.example/1" in contents.records
+        assert contents.reasons == {"torn": 1}
 
 
-def test_control_characters_cost_nothing(tmp_path: Path) -> None:
-    found = read(HEAD + item(1, "wo\x08rds &amp; \x0b") + TAIL, tmp_path)
-    assert found.only.text == "<p>words &amp;</p>"
+def test_control_characters_are_tolerated(tmp_path: Path) -> None:
+    contents = read(WXR_HEAD + wxr_item(1, "wo\x08rds &amp; \x0b") + RSS_TAIL, tmp_path)
+    assert contents.record.text == "<p>words &amp;</p>"
 
 
 def test_entities_are_not_expanded(tmp_path: Path) -> None:
     bomb = '<!DOCTYPE rss [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>'
-    declared = HEAD.replace("<rss", f"{bomb}<rss", 1)
-    found = read(declared + item(1).replace("Title", "&a; &b;") + TAIL, tmp_path)
-    assert "aaaa" not in repr(found)
-    assert "root:" not in repr(found)
+    declared = WXR_HEAD.replace("<rss", f"{bomb}<rss", 1)
+    contents = read(declared + wxr_item(1).replace("Title", "&a; &b;") + RSS_TAIL, tmp_path)
+    assert "aaaa" not in repr(contents)
+    assert "root:" not in repr(contents)
 
 
 def test_an_export_is_no_feed_even_when_its_head_is_damaged(tmp_path: Path) -> None:
-    draft = item(1, "SECRET", status="draft")
+    draft = wxr_item(1, "SECRET", status="draft")
     path = tmp_path / "export.xml"
-    path.write_text(HEAD + draft + TAIL)
+    path.write_text(WXR_HEAD + draft + RSS_TAIL)
     with open_archive(path) as archive:
         assert find_importer(archive) is wordpress.IMPORTER
     # Every mark of WordPress lies beyond what is looked at: each entry is still known.
-    path.write_text("<rss><channel>" + "<!-- -->" * 20_000 + draft + TAIL)
+    path.write_text("<rss><channel>" + "<!-- -->" * 20_000 + draft + RSS_TAIL)
     with open_archive(path) as archive:
         assert find_importer(archive) is feed.IMPORTER
-        found = list(feed.read(archive, include=frozenset({"drafts", "private"})))
-    assert not [one for one in found if isinstance(one, ExportRecord)]
+        contents = list(feed.read(archive, include=frozenset({"drafts", "private"})))
+    assert not [record for record in contents if isinstance(record, ExportRecord)]

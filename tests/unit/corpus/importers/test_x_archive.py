@@ -1,13 +1,14 @@
-"""X archives: posts as they were typed, long posts whole, threads joined, nobody else's words."""
+"""X archives: text as typed, complete long posts, joined threads, and no text by others."""
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.unit.corpus.importers.reading import Found, folder_of, found_in, zip_of
+from tests.unit.corpus.importers.platform_rows import to_script, tweet
+from tests.unit.corpus.importers.reading import ExportContents, read_export
+from tests.unit.corpus.packing import write_folder, write_zip
 from twin_assets.corpus.importers import x_archive
 from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import VisiblePost, join_long_posts
@@ -18,20 +19,6 @@ ACCOUNT = {
     "accountId": "42",
     "accountDisplayName": "Ada L",
 }
-
-
-def tweet(number: int, text: str, **more: Any) -> dict[str, Any]:
-    minute = number % 60
-    return {
-        "tweet": {
-            "retweeted": False,
-            "id_str": str(number),
-            "created_at": f"Thu Feb 09 18:{minute:02}:09 +0000 2023",
-            "full_text": text,
-            "lang": "en",
-        }
-        | more
-    }
 
 
 def note(number: int, text: str, minute: int, second: int = 9) -> dict[str, Any]:
@@ -47,22 +34,20 @@ def note(number: int, text: str, minute: int, second: int = 9) -> dict[str, Any]
     }
 
 
-def script(name: str, rows: list[Any]) -> str:
-    return f"window.YTD.{name} = {json.dumps(rows, indent=2)}"
-
-
-def archive_files(tweets: list[Any], notes: list[Any] | None = None, **more: str) -> dict[str, str]:
+def archive_files(
+    tweets: list[Any], notes: list[Any] | None = None, **scripts: str
+) -> dict[str, str]:
     files = {
-        "data/account.js": script("account.part0", [{"account": ACCOUNT}]),
-        "data/tweets.js": script("tweets.part0", tweets),
+        "data/account.js": to_script("account.part0", [{"account": ACCOUNT}]),
+        "data/tweets.js": to_script("tweets.part0", tweets),
     }
     if notes is not None:
-        files["data/note-tweet.js"] = script("note_tweet.part0", notes)
-    return files | {f"data/{name.replace('_', '-')}.js": text for name, text in more.items()}
+        files["data/note-tweet.js"] = to_script("note_tweet.part0", notes)
+    return files | {f"data/{name.replace('_', '-')}.js": text for name, text in scripts.items()}
 
 
-def read(files: dict[str, str], at: Path, *include: str) -> Found:
-    return found_in(folder_of(files, at), x_archive.IMPORTER, *include)
+def read(files: dict[str, str], at: Path, *include: str) -> ExportContents:
+    return read_export(write_folder(files, at), x_archive.IMPORTER, *include)
 
 
 def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
@@ -75,16 +60,16 @@ def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
         "hashtags": [{"text": "clocks"}, {"text": "clocks"}],
     }
     text = "a &lt; b &amp;&amp; &amp;lt; see https://t.co/a https://t.co/m https://t.co/q"
-    found = read(archive_files([tweet(1, text, entities=entities)]), tmp_path).only
-    assert found.text == "a < b && &lt; see https://example.org/a?b=1&c=2"
-    assert found.tags == ("clocks",)
-    assert found.url == "https://x.com/ada/status/1"
-    assert (found.author, found.byline) == ("Ada L", "data/account.js")
-    assert found.created_at == datetime(2023, 2, 9, 18, 1, 9, tzinfo=UTC)
-    assert (found.kind, found.language, found.visibility) == ("post", "en", "public")
+    record = read(archive_files([tweet(1, text, entities=entities)]), tmp_path).record
+    assert record.text == "a < b && &lt; see https://example.org/a?b=1&c=2"
+    assert record.tags == ("clocks",)
+    assert record.url == "https://x.com/ada/status/1"
+    assert (record.author, record.byline) == ("Ada L", "data/account.js")
+    assert record.created_at == datetime(2023, 2, 9, 18, 1, 9, tzinfo=UTC)
+    assert (record.kind, record.language, record.visibility) == ("post", "en", "public")
 
 
-def test_nothing_of_others_enters(tmp_path: Path) -> None:
+def test_text_by_others_is_not_imported(tmp_path: Path) -> None:
     files = archive_files(
         [
             tweet(1, "mine"),
@@ -92,61 +77,61 @@ def test_nothing_of_others_enters(tmp_path: Path) -> None:
             tweet(3, "also mine", retweeted_status={"full_text": "HIS WORDS"}),
             tweet(4, "@bob my answer", in_reply_to_user_id_str="7", in_reply_to_status_id_str="8"),
         ],
-        like=script("like.part0", [{"like": {"fullText": "HIS WORDS"}}]),
-        direct_messages=script("direct_messages.part0", [{"dm": {"text": "HIS WORDS"}}]),
-        deleted_tweets=script("deleted_tweets.part0", [{"tweet": {"full_text": "GONE"}}]),
-        community_tweet=script("community_tweet.part0", [{"tweet": {"full_text": "CLOSED"}}]),
+        like=to_script("like.part0", [{"like": {"fullText": "HIS WORDS"}}]),
+        direct_messages=to_script("direct_messages.part0", [{"dm": {"text": "HIS WORDS"}}]),
+        deleted_tweets=to_script("deleted_tweets.part0", [{"tweet": {"full_text": "GONE"}}]),
+        community_tweet=to_script("community_tweet.part0", [{"tweet": {"full_text": "CLOSED"}}]),
     )
-    found = read(files, tmp_path)
-    assert list(found.records) == ["1"]
-    assert found.reasons == {"retweet": 2, "reply": 1, "deleted": 1, "community": 1}
-    stored = "".join(record.as_json() for record in found.records.values())
-    assert "HIS" not in stored
-    assert "example.org" not in stored
+    contents = read(files, tmp_path)
+    assert list(contents.records) == ["1"]
+    assert contents.reasons == {"retweet": 2, "reply": 1, "deleted": 1, "community": 1}
+    rows_text = "".join(record.as_json() for record in contents.records.values())
+    assert "HIS" not in rows_text
+    assert "example.org" not in rows_text
 
 
-def test_answers_to_others_are_asked_for(tmp_path: Path) -> None:
+def test_replies_to_others_need_an_opt_in(tmp_path: Path) -> None:
     tweets = [
         tweet(4, "@bob @eve I disagree", in_reply_to_user_id_str="7"),
-        # the author goes on below the own answer: part of the same conversation
+        # The author continues the own reply in the same conversation.
         tweet(5, "and so", in_reply_to_user_id_str="42", in_reply_to_status_id_str="4"),
     ]
     assert not read(archive_files(tweets), tmp_path).records
-    found = read(archive_files(tweets), tmp_path, "replies").only
-    assert (found.kind, found.text) == ("reply", "I disagree\n\nand so")
+    record = read(archive_files(tweets), tmp_path, "replies").record
+    assert (record.kind, record.text) == ("reply", "I disagree\n\nand so")
 
 
-def test_long_posts_are_whole(tmp_path: Path) -> None:
-    whole = "A long text that begins like this, goes on https://t.co/n and ends &lt; here."
+def test_long_posts_are_complete(tmp_path: Path) -> None:
+    long_text = "A long text that begins like this, goes on https://t.co/n and ends &lt; here."
     tweets = [
         tweet(1, "Something short of the same second as nothing."),
         tweet(2, "A long text that begins like this… https://t.co/x"),
         tweet(3, "Another text of its own… https://t.co/y"),
     ]
     notes = [
-        note(900, whole, minute=2),
-        # a second late, known by its beginning
+        note(900, long_text, minute=2),
+        # One second later, matched by its beginning.
         note(901, "Another text of its own mind, longer than what is shown.", 3, second=10),
         note(902, "A long text whose post was deleted.", minute=40),
     ]
-    found = read(archive_files(tweets, notes), tmp_path)
+    contents = read(archive_files(tweets, notes), tmp_path)
     expected = "A long text that begins like this, goes on https://e.org/n and ends < here."
-    assert found.records["2"].text == expected
-    assert found.records["3"].text == "Another text of its own mind, longer than what is shown."
-    assert found.records["1"].text.endswith("nothing.")
-    assert found.skipped["note-902"] == "no_such_post"
-    assert found.reasons["joined_to_post"] == 2
+    assert contents.records["2"].text == expected
+    assert contents.records["3"].text == "Another text of its own mind, longer than what is shown."
+    assert contents.records["1"].text.endswith("nothing.")
+    assert contents.skipped["note-902"] == "no_such_post"
+    assert contents.reasons["joined_to_post"] == 2
 
 
-def test_two_posts_of_one_second_are_told_apart_by_their_beginnings() -> None:
-    when = datetime(2023, 2, 9, tzinfo=UTC)
+def test_posts_of_the_same_second_are_matched_by_their_text() -> None:
+    time = datetime(2023, 2, 9, tzinfo=UTC)
     posts = {
-        "1": VisiblePost(when, "First begins so… https://t.co/1"),
-        "2": VisiblePost(when, "Second has…"),
+        "1": VisiblePost(time, "First begins so… https://t.co/1"),
+        "2": VisiblePost(time, "Second has…"),
     }
     notes = {
-        "a": VisiblePost(when, "Second has more words."),
-        "b": VisiblePost(when, "First begins so and ends."),
+        "a": VisiblePost(time, "Second has more words."),
+        "b": VisiblePost(time, "First begins so and ends."),
     }
     assert join_long_posts(notes, posts) == {"a": "2", "b": "1"}
     assert join_long_posts({"c": VisiblePost(None, "First begins so")}, posts) == {}
@@ -157,68 +142,70 @@ def test_threads_are_one_text(tmp_path: Path) -> None:
         tweet(3, "three", in_reply_to_status_id_str="2", in_reply_to_user_id_str="42"),
         tweet(1, "one"),
         tweet(2, "two", in_reply_to_status_id_str="1", in_reply_to_user_id_str="42"),
-        # the post before was deleted: it stands for itself
+        # The preceding post was deleted.
         tweet(9, "alone", in_reply_to_status_id_str="8", in_reply_to_user_id_str="42"),
     ]
-    found = read(archive_files(tweets), tmp_path)
-    assert found.records["1"].text == "one\n\ntwo\n\nthree"
-    assert found.records["1"].updated_at == datetime(2023, 2, 9, 18, 3, 9, tzinfo=UTC)
-    assert found.records["9"].text == "alone"
-    assert found.reasons == {"joined_to_thread": 2}
+    contents = read(archive_files(tweets), tmp_path)
+    assert contents.records["1"].text == "one\n\ntwo\n\nthree"
+    assert contents.records["1"].updated_at == datetime(2023, 2, 9, 18, 3, 9, tzinfo=UTC)
+    assert contents.records["9"].text == "alone"
+    assert contents.reasons == {"joined_to_thread": 2}
 
 
-def test_a_circle_of_answers_ends() -> None:
+def test_a_cycle_of_replies_ends() -> None:
     parents = {"1": "2", "2": "1", "3": "2", "4": "", "5": "4"}
     assert find_thread_roots(parents) == {"1": "1", "2": "2", "3": "2", "4": "4", "5": "4"}
 
 
 def test_an_edit_keeps_its_identifier(tmp_path: Path) -> None:
     first = {"initial": {"editTweetIds": ["1", "5"]}}
-    later = {"edit": {"editControlInitial": {"editTweetIds": ["1", "5"]}}}
+    edit_fields = {"edit": {"editControlInitial": {"editTweetIds": ["1", "5"]}}}
     tweets = [
         tweet(1, "with a tpyo", edit_info=first),
-        tweet(5, "without a typo", edit_info=later),
+        tweet(5, "without a typo", edit_info=edit_fields),
         tweet(6, "more", in_reply_to_status_id_str="5", in_reply_to_user_id_str="42"),
     ]
-    found = read(archive_files(tweets), tmp_path)
-    assert found.records["1"].text == "without a typo\n\nmore"
-    assert found.records["1"].url.endswith("/status/5")
-    assert found.reasons == {"superseded": 1, "joined_to_thread": 1}
+    contents = read(archive_files(tweets), tmp_path)
+    assert contents.records["1"].text == "without a typo\n\nmore"
+    assert contents.records["1"].url.endswith("/status/5")
+    assert contents.reasons == {"superseded": 1, "joined_to_thread": 1}
 
 
-def test_a_protected_account_is_asked_for(tmp_path: Path) -> None:
+def test_a_protected_account_needs_an_opt_in(tmp_path: Path) -> None:
     history = [
         {"protectedHistory": {"protectedAt": "2011-01-01T00:00:00.000Z", "action": "Unprotect"}},
         {"protectedHistory": {"protectedAt": "2020-01-01T00:00:00.000Z", "action": "Protect"}},
     ]
     files = archive_files(
-        [tweet(1, "for friends")], protected_history=script("protected_history.part0", history)
+        [tweet(1, "for friends")], protected_history=to_script("protected_history.part0", history)
     )
     assert read(files, tmp_path).reasons == {"followers": 1}
-    assert read(files, tmp_path, "followers").only.visibility == "followers"
+    assert read(files, tmp_path, "followers").record.visibility == "followers"
 
 
 def test_parts_zips_single_files_and_byte_order_marks(tmp_path: Path) -> None:
     files = archive_files([tweet(1, "one")]) | {
         "data/tweets-part1.js": "\ufeff"
-        + script("tweets.part1", [tweet(2, "two"), tweet(1, "one")])
+        + to_script("tweets.part1", [tweet(2, "two"), tweet(1, "one")])
     }
-    found = found_in(
-        zip_of({f"x-2023/{k}": v for k, v in files.items()}, tmp_path / "a"), x_archive.IMPORTER
+    contents = read_export(
+        write_zip({f"x-2023/{k}": v for k, v in files.items()}, tmp_path / "a"), x_archive.IMPORTER
     )
-    assert set(found.records) == {"1", "2"}
-    assert found.reasons == {"duplicate": 1}
-    alone = tmp_path / "download.txt"
-    alone.write_text(files["data/tweets.js"], encoding="utf-8")
-    assert found_in(alone, x_archive.IMPORTER).only.url == "https://x.com/i/status/1"
+    assert set(contents.records) == {"1", "2"}
+    assert contents.reasons == {"duplicate": 1}
+    single_file = tmp_path / "download.txt"
+    single_file.write_text(files["data/tweets.js"], encoding="utf-8")
+    assert read_export(single_file, x_archive.IMPORTER).record.url == "https://x.com/i/status/1"
 
 
-def test_a_row_without_a_number_costs_itself_and_a_damaged_script_is_torn(tmp_path: Path) -> None:
-    text = script("tweets.part0", [tweet(n, f"text {n}") for n in range(1, 4)])
+def test_a_row_without_an_identifier_is_malformed_and_a_damaged_script_is_torn(
+    tmp_path: Path,
+) -> None:
+    text = to_script("tweets.part0", [tweet(n, f"text {n}") for n in range(1, 4)])
     text = text.replace('"id_str": "2"', '"id_str": {}')
-    found = read({"data/tweets.js": text}, tmp_path)
-    assert set(found.records) == {"1", "3"}
-    assert found.reasons == {"malformed_row": 1}
+    contents = read({"data/tweets.js": text}, tmp_path)
+    assert set(contents.records) == {"1", "3"}
+    assert contents.reasons == {"malformed_row": 1}
     for damaged in (
         text.replace('"text 3"', '"text 3'),
         text[: text.index("text 3")],

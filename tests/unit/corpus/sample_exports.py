@@ -6,12 +6,7 @@ them look for. Nothing here is anybody's export.
 
 from __future__ import annotations
 
-import io
-import tarfile
-import zipfile
-from pathlib import Path
-
-Files = dict[str, str | bytes]
+from tests.unit.corpus.packing import Files
 
 SENTENCE = "The old clock on the wall has a story that nobody in the workshop can tell any more."
 
@@ -57,7 +52,8 @@ LINKEDIN: Files = {
 }
 LINKEDIN_FOUND = {"bare_reshare": 1, "followers": 1, "draft": 1}
 LINKEDIN_KEPT = 4
-MALFORMED_LINKEDIN: Files = LINKEDIN | {
+MALFORMED_LINKEDIN: Files = {
+    **LINKEDIN,
     "Shares.csv": SHARES
     + "no date,https://www.linkedin.com/feed/,lost words,,,PUBLIC\n"
     + f'2023-05-06 12:00:00,{share_link(FIFTH + 1)},"torn off in the mid',
@@ -65,12 +61,7 @@ MALFORMED_LINKEDIN: Files = LINKEDIN | {
     "Articles/Articles/empty.html": "",
     "Articles/Articles/binary.html": b"\x00\x01\x02",
 }
-MALFORMED_LINKEDIN_FOUND = LINKEDIN_FOUND | {
-    "malformed_row": 2,
-    "torn": 1,
-    "empty": 1,
-    "binary": 1,
-}
+MALFORMED_LINKEDIN_FOUND = LINKEDIN_FOUND | {"malformed_row": 2, "torn": 1, "empty": 1, "binary": 1}
 
 
 def medium_page(
@@ -78,9 +69,9 @@ def medium_page(
 ) -> str:
     """A story as Medium exports it; without `published` it is a draft."""
     summary = f'<section data-field="subtitle" class="p-summary">\n{subtitle}\n</section>'
-    when = f'<time class="dt-published" datetime="{published}">a day</time>'
+    date = f'<time class="dt-published" datetime="{published}">a day</time>'
     by = '<a href="https://medium.com/@ada" class="p-author h-card">Ada Lovelace</a>'
-    footer = f"<footer><p>By {by} on {when}.</p><p><a " if published else "<footer><p><a "
+    footer = f"<footer><p>By {by} on {date}.</p><p><a " if published else "<footer><p><a "
     return (
         f"<!DOCTYPE html><html><head><title>{title}</title><style>* {{ }}</style></head><body>"
         f'<article class="h-entry">\n<header>\n<h1 class="p-name">{title}</h1>\n</header>\n'
@@ -118,14 +109,14 @@ MEDIUM: Files = {
 }
 MEDIUM_FOUND = {"reply": 1, "draft": 1}
 MEDIUM_KEPT = 1
-MALFORMED_MEDIUM: Files = MEDIUM | {
+MALFORMED_MEDIUM: Files = {
+    **MEDIUM,
     "posts/2022-01-02_No-entry-cccccccccccc.html": "<html><body><p>no h-entry</p></body></html>",
     "posts/2022-01-03_Empty-dddddddddddd.html": b"",
     "posts/2022-01-04_Binary-eeeeeeeeeeee.html": b"\x00\x00",
     "posts/2022-01-05_Torn-ffffffffffff.html": STORY[: STORY.index("e-content") - 20],
     "posts/2022-01-06_Only-pictures-abcdefabcdef.html": medium_page(
-        '<figure class="graf graf--figure"><img src="x"></figure>',
-        published="2022-01-06T00:00:00Z",
+        '<figure class="graf graf--figure"><img src="x"></figure>', published="2022-01-06T00:00:00Z"
     ),
 }
 MALFORMED_MEDIUM_FOUND = MEDIUM_FOUND | {"not_a_post": 2, "empty": 1, "binary": 1, "no_text": 1}
@@ -164,7 +155,8 @@ SUBSTACK: Files = {
 }
 SUBSTACK_FOUND = {"paid": 1, "draft": 1, "followers": 1, "no_text": 1}
 SUBSTACK_KEPT = 3
-MALFORMED_SUBSTACK: Files = SUBSTACK | {
+MALFORMED_SUBSTACK: Files = {
+    **SUBSTACK,
     "posts.csv": POSTS_CSV.replace('"Two\nlines"', '"Two\nlines, never closed').replace(
         "104.draft",
         "not a number,2024,true\n\n"
@@ -201,28 +193,3 @@ NOT_THE_AUTHORS = (
     "SUBSCRIBE NOW",
     "THANKS FOR READING",
 )
-
-
-def as_folder(files: Files, at: Path) -> Path:
-    for name, content in files.items():
-        path = at / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return at
-
-
-def as_zip(files: Files, at: Path, *, below: str = "") -> Path:
-    with zipfile.ZipFile(at, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(below + name, content)
-    return at
-
-
-def as_tar(files: Files, at: Path) -> Path:
-    with tarfile.open(at, "w:gz") as archive:
-        for name, content in files.items():
-            body = content.encode() if isinstance(content, str) else content
-            member = tarfile.TarInfo(name)
-            member.size = len(body)
-            archive.addfile(member, io.BytesIO(body))
-    return at

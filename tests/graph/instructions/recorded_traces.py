@@ -1,6 +1,6 @@
-"""Traces as the asset `interactions` tells them, for the preference dataset's tests.
+"""Write traces to the table `interactions`, for tests of the preference dataset.
 
-Scope: writing that table. Out of scope: what is made of it.
+Scope: writing the table. Out of scope: the pairs built from it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.storage.tables.tables import Tables
 
 
-def told(tables: Tables, rows: list[dict[str, Any]], *, author: str = "ada") -> None:
-    """Write `interactions` as its asset does: one row a trace, the defaults of a good answer."""
-    usual = {
+def write_traces(tables: Tables, rows: list[dict[str, Any]], *, author: str = "ada") -> None:
+    """Write one row per trace, as the asset does, with the fields of a good answer by default."""
+    defaults = {
         "author": author,
         "version": "v1",
         "checkpoint": "c" * 64,
@@ -40,7 +40,7 @@ def told(tables: Tables, rows: list[dict[str, Any]], *, author: str = "ada") -> 
     frame = pl.DataFrame(
         [
             dict.fromkeys(schema)
-            | usual
+            | defaults
             | {
                 "trace_id": f"trace-{number:04}",
                 "started_at": datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),

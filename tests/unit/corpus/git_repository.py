@@ -1,0 +1,58 @@
+"""Create real git repositories with commits by different people at different times."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.unit.corpus.packing import Files, write_folder
+
+ANN = "Ann <ann@example.org>"
+BOB = "Bob <bob@example.org>"
+
+
+class GitRepository:
+    """A work tree; commits without a time of their own are an hour apart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.commits = 0
+
+    @classmethod
+    def create(cls, folder: Path) -> GitRepository:
+        folder.mkdir(parents=True)
+        repository = cls(folder)
+        repository.git("init", "-q", "-b", "main")
+        repository.git("config", "twin.email", "ann@example.org")
+        return repository
+
+    def git(self, *arguments: str, **environment: str) -> None:
+        subprocess.run(
+            ["git", "-C", str(self.folder), *arguments],
+            env=os.environ | {"GIT_CONFIG_GLOBAL": os.devnull} | environment,
+            capture_output=True,
+            check=True,
+        )
+
+    def clone(self, folder: Path, *options: str) -> GitRepository:
+        address = f"file://{self.folder}"
+        self.git("clone", "-q", *options, address, str(folder))
+        return GitRepository(folder)
+
+    def write(self, files: Files, *, author: str = ANN, time: str = "") -> None:
+        """Write files and commit all changes."""
+        write_folder(files, self.folder)
+        self.commit(author=author, time=time)
+
+    def commit(self, *, author: str = ANN, time: str = "") -> None:
+        self.commits += 1
+        name, _, email = author.rstrip(">").partition(" <")
+        time = time or f"2024-05-01T{self.commits:02}:00:00+00:00"
+        self.git("add", "-A")
+        self.git(
+            *("commit", "-q", "-m", "A change"),
+            **{"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email, "GIT_AUTHOR_DATE": time},
+            **{"GIT_COMMITTER_NAME": "C", "GIT_COMMITTER_EMAIL": "c@example.org"},
+            GIT_COMMITTER_DATE=time,
+        )
