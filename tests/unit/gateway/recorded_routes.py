@@ -22,7 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 from tests.unit.gateway.routing.labelled import PAID as PRICED
-from tests.unit.gateway.routing.labelled import drawn, fitted_policy
+from tests.unit.gateway.routing.labelled import fitted_policy, sample_questions
 from tests.unit.gateway.test_question_routing import EASY, HARD
 from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
@@ -73,7 +73,7 @@ class Case:
 
 @cache
 def _fitted() -> Mapping[str, RoutingPolicy]:
-    plain = fitted_policy(drawn(400, seed=0))
+    plain = fitted_policy(sample_questions(400, seed=0))
     larger = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
     three = replace(plain, models=(plain.models[0], larger, plain.models[1]))
     return {

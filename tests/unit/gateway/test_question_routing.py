@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.unit.gateway.routing.labelled import PAID as PRICED
-from tests.unit.gateway.routing.labelled import drawn, fitted_policy
+from tests.unit.gateway.routing.labelled import fitted_policy, sample_questions
 from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
@@ -42,7 +42,7 @@ MARA = Author("mara", "Mara", answer="voice", consent="2026-01-01: by mail")
 
 @pytest.fixture(scope="module")
 def policy() -> RoutingPolicy:
-    return fitted_policy(drawn(400, seed=0))
+    return fitted_policy(sample_questions(400, seed=0))
 
 
 def served(number: int, checkpoint: str) -> ServedVersion:
