@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.types import ASGIApp, Message, Send
 
 from tests.unit.gateway.test_answer_ending import answering
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS, DISCONNECT_NOTE
-from twin_resources.gateway.api.idempotency import Message, RecordedResponse, Send, StoredAnswer
-from twin_resources.gateway.api.preparation import Application, PreparationMiddleware
+from twin_resources.gateway.api.idempotency import RecordedResponse, StoredAnswer
+from twin_resources.gateway.api.preparation import PreparationMiddleware
 from twin_resources.gateway.exchange.exchange import FixedText
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest
@@ -41,8 +42,8 @@ class Keys:
 
 
 def middleware(
-    record: RequestRecord, proxy: Application, logged: list[str], *, fixed: str = ""
-) -> Application:
+    record: RequestRecord, proxy: ASGIApp, logged: list[str], *, fixed: str = ""
+) -> ASGIApp:
     async def prepare(question: ChatRequest, key: Key) -> RequestRecord:
         assert (question.author, key.label) == ("ann", "Bearer k")
         record.exchange = replace(record.exchange, fixed_text=FixedText(fixed))

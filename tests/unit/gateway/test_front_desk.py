@@ -24,18 +24,17 @@ from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.front_desk import (
-    classify_message,
+from twin_resources.gateway.front_desk import message_kinds, message_vectors
+from twin_resources.gateway.front_desk.answers import (
+    answer_language,
     desk_answer,
-    message_kinds,
-    message_vectors,
     not_written_text,
     other_language_text,
 )
-from twin_resources.gateway.front_desk.answers import answer_language
 from twin_resources.gateway.front_desk.features import fold
 from twin_resources.gateway.front_desk.message_kinds import (
     PART_CHARACTERS,
+    classify_message,
     fitted_weights,
     split_parts,
 )

@@ -28,8 +28,9 @@ from twin_resources.gateway.exchange.guardrails import (
     guard_input,
     guard_stream,
 )
-from twin_resources.gateway.guards import Scanner, StreamGuard
 from twin_resources.gateway.guards.injection import fitted_weights
+from twin_resources.gateway.guards.scanning import Scanner
+from twin_resources.gateway.guards.streaming import StreamGuard
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from twin_resources.authors.guard_settings import KINDS, Guards, read_guards
 from twin_resources.gateway.front_desk.message_vectors import embed_message
-from twin_resources.gateway.guards import Scanner, StreamGuard, injection
+from twin_resources.gateway.guards import injection
 from twin_resources.gateway.guards.injection import MAX_SENTENCE, find_injections
-from twin_resources.gateway.guards.scanning import GuardFinding
+from twin_resources.gateway.guards.scanning import GuardFinding, Scanner
+from twin_resources.gateway.guards.streaming import StreamGuard
 
 PHRASE = "the blue heron of Project Seven"
 MASKED = read_guards(

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twin_cli import running
 
 from tests.conftest import ROOT
-from tests.unit.gateway.test_routes import QUESTION, client_of, door
+from tests.unit.gateway.test_routes import QUESTION, app, create_client
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
 from twin_resources.gateway.api.routes import RouteAllowlist
 from twin_resources.gateway.config.live_config import LiveConfig
@@ -37,7 +37,7 @@ from twin_resources.settings import Settings
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.storage.state.state import State
 
-__all__ = ["door"]  # the fixture
+__all__ = ["app"]  # the fixture
 MONITORING = ROOT / "deploy" / "monitoring"
 
 
@@ -141,7 +141,7 @@ class _NoHome(HomeMetrics):
 
 
 async def test_only_a_monitor_or_the_operator_reads_them(
-    door: RouteAllowlist, home: Settings
+    app: RouteAllowlist, home: Settings
 ) -> None:
     def key(role: Any) -> dict[str, str]:
         made = add_key(
@@ -149,7 +149,7 @@ async def test_only_a_monitor_or_the_operator_reads_them(
         )
         return {"Authorization": f"Bearer {made}"}
 
-    async with client_of(door, home) as client:
+    async with create_client(app, home) as client:
         for role, status in {"monitor": 200, "admin": 200, "reader": 403, "site": 403}.items():
             answer = await client.get("/metrics", headers=key(role))
             assert answer.status_code == status, role
@@ -157,10 +157,10 @@ async def test_only_a_monitor_or_the_operator_reads_them(
         assert (await client.get("/metrics", headers={"Authorization": ""})).status_code == 401
 
 
-async def test_a_monitor_can_do_nothing_else(door: RouteAllowlist, home: Settings) -> None:
+async def test_a_monitor_can_do_nothing_else(app: RouteAllowlist, home: Settings) -> None:
     made = add_key(open_key_store(home), role="monitor", authors=["*"], label="p")
     headers = {"Authorization": f"Bearer {made}"}
-    async with client_of(door, home) as client:
+    async with create_client(app, home) as client:
         asked = await client.post("/v1/chat/completions", json=QUESTION, headers=headers)
         listed = await client.get("/v1/models", headers=headers)
         voted = await client.post("/twin/feedback", json={}, headers=headers)
@@ -168,11 +168,11 @@ async def test_a_monitor_can_do_nothing_else(door: RouteAllowlist, home: Setting
 
 
 async def test_requests_are_counted_by_known_route_alone(
-    door: RouteAllowlist, home: Settings
+    app: RouteAllowlist, home: Settings
 ) -> None:
     made = add_key(open_key_store(home), role="monitor", authors=["*"], label="p")
     labels = {"route": "/v1/chat/completions", "status": "200"}
-    async with client_of(door, home) as client:
+    async with create_client(app, home) as client:
 
         async def scrape() -> httpx.Response:
             return await client.get("/metrics", headers={"Authorization": f"Bearer {made}"})

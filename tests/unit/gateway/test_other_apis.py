@@ -176,7 +176,7 @@ def test_a_long_conversation_is_put_together_and_each_text_is_kept_once() -> Non
     masked = "Mail [e-mail]: which oil?"
     first_two = [masked, "One drop.", "And?", "One drop.", "How much?", "One drop."]
     assert told == [*first_two, "When?", "One drop."]
-    with recent._store().read_transaction() as connection:
+    with recent._store.read_transaction() as connection:
         rows = connection.execute(sa.select(recent_responses.gateway_responses)).all()
     assert str(rows).count("One drop.") == 3
 

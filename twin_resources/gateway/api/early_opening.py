@@ -19,8 +19,10 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from starlette.types import Message, Send
+
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.api.idempotency import UNFINISHED_KEY, Message, Send
+from twin_resources.gateway.api.idempotency import UNFINISHED_KEY
 from twin_resources.gateway.api.json_answers import failure_events, send_refusal
 from twin_resources.gateway.exchange.fixed_answers import chunk_document, event_bytes, stream_end
 from twin_resources.gateway.exchange.request_record import RequestRecord

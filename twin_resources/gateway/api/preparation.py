@@ -17,22 +17,20 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twin_resources.access.keys import Key, Keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import EarlyOpening, current_opening
-from twin_resources.gateway.api.idempotency import Receive, Send
 from twin_resources.gateway.api.json_answers import send_json
 from twin_resources.gateway.api.key_terms import replay_message
 from twin_resources.gateway.exchange.fixed_answers import completion_document, stream_end
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 
-Scope = MutableMapping[str, Any]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 LogAnswer = Callable[[RequestRecord], None]
 
 
@@ -48,7 +46,7 @@ class PreparationMiddleware:
         log_opening: writes the span of an answer if only its opening was sent.
     """
 
-    proxy: Application
+    proxy: ASGIApp
     keyring: Keyring
     prepare: Callable[[ChatRequest, Key], Awaitable[RequestRecord]]
     log_fixed: LogAnswer
