@@ -105,14 +105,6 @@ def test_the_completions_api_runs_the_whole_plugin(stack: Stack, *, stream: bool
     assert stack.trace(twin["trace_id"])
 
 
-def test_one_model_is_told_with_version_and_price(stack: Stack) -> None:
-    stack.client().chat.completions.create(model="twin/ann@voice", messages=MESSAGES)
-    model = stack.client().models.retrieve("twin/ann")
-    twin = (model.model_extra or {})["twin"]
-    assert (model.id, twin["version"]) == ("twin/ann", "base")
-    assert twin["usd_per_million_answer_tokens"] > 0
-
-
 def test_two_readers_of_a_site_are_two(stack: Stack) -> None:
     store = keys.open_key_store(stack.settings)
     made = keys.add_key(store, role="site", authors=["ann"], label="a site")
@@ -229,18 +221,6 @@ def test_what_a_program_asks_for_itself_is_no_readers_question(stack: Stack, tas
     assert answer["twin"]["sources"] == []
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_program_with_words_of_its_own_says_that_it_asks_for_itself(
-    stack: Stack, *, stream: bool
-) -> None:
-    asked = [{"role": "user", "content": "Headline, please!\nUser: Which oil does a clock need?"}]
-    for model, headers in (("twin/ann@task", {}), ("twin/ann", {"x-twin-task": "title"})):
-        answer = stack.post({"model": model, "messages": asked, "stream": stream}, **headers)
-        assert answer.status_code == 200, answer.text
-        assert '"Which oil does a clock need"' in answer.text
-        assert '"front_desk": "housekeeping"' in answer.text.replace('":"', '": "')
-
-
 def test_langchains_structured_output_by_a_forced_tool(stack: Stack) -> None:
     langchain = pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
     schema = {
@@ -257,16 +237,6 @@ def test_langchains_structured_output_by_a_forced_tool(stack: Stack) -> None:
     bound = chat.bind_tools([schema], tool_choice="oiling")
     pieces = [piece for piece in bound.stream(QUESTION) if piece.tool_call_chunks]
     assert json.loads("".join(p.tool_call_chunks[0]["args"] for p in pieces)).keys() == {"drops"}
-
-
-def test_lm_evals_likelihoods_are_refused_with_the_reason(stack: Stack) -> None:
-    answer = httpx.post(
-        f"{stack.url}/v1/completions",
-        json=recorded.LM_EVAL_LIKELIHOOD,
-        headers={"Authorization": f"Bearer {stack.key}"},
-        trust_env=False,
-    )
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "echo")
 
 
 @pytest.fixture(scope="session")

@@ -232,15 +232,6 @@ def test_a_paused_author_answers_nobody_within_seconds(stack: Stack) -> None:
     stack.wait(lambda: stack.post(body).status_code == 200)
 
 
-def test_an_author_without_posts_has_drafts_of_the_base_alone(stack: Stack) -> None:
-    refused = stack.post(BODY | {"model": "twin/bob"})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "posts_unreadable")
-    told = twin(stack, model="twin/bob@voice")
-    assert told["sources"] == []
-    assert told["version"] == "base"
-    assert told["degraded"].startswith("no passages: ")
-
-
 def test_a_damaged_table_degrades_the_answer(stack: Stack) -> None:
     table = stack.settings.home / "tables" / "ann" / "embeddings.lance"
     hidden = table.with_name("hidden")
@@ -259,27 +250,6 @@ def test_a_damaged_table_degrades_the_answer(stack: Stack) -> None:
         table.rmdir()
         hidden.rename(table)
     stack.wait(lambda: twin(stack)["sources"])
-
-
-def test_an_unreadable_policy_keeps_the_last_one(stack: Stack) -> None:
-    stack.release("ann", 1)
-    stack.wait(lambda: twin(stack)["version"] == "v1")
-    stack.settings.policy_path.write_text("{", encoding="utf-8")
-    stack.wait(lambda: twin(stack)["degraded"])
-    told = twin(stack)
-    assert told["version"] == "v1"
-    assert "policy unreadable" in told["degraded"]
-    # The recorded trace says it as well.
-    assert "policy unreadable" in stack.trace(told["trace_id"])["metadata"]["twin.degraded"]
-
-
-def test_a_version_with_a_template_of_the_future_is_not_prompted_wrongly(stack: Stack) -> None:
-    stack.release("ann", 1, template="ffffffffffffffff")
-    stack.wait(lambda: twin(stack)["degraded"])
-    told = twin(stack)
-    assert told["version"] == "quotes"
-    assert "template ffffffffffffffff" in told["degraded"]
-    assert twin(stack, model="twin/ann@voice")["version"] == "base"
 
 
 def test_with_the_trace_store_down_answers_go_out_and_their_traces_arrive_later(
@@ -369,20 +339,3 @@ def test_with_no_server_ready_the_posts_are_quoted_and_a_draft_is_a_503(stack: S
     ready = httpx.get(f"{stack.url}/health/readiness", trust_env=False)
     assert (ready.status_code, ready.json()["servers"]) == (503, [])
     assert httpx.get(f"{stack.url}/health/liveliness", trust_env=False).status_code == 200
-
-
-def test_a_reader_who_leaves_disturbs_nobody(stack: Stack) -> None:
-    for _ in range(3):
-        with stack.client().chat.completions.create(
-            model="twin/ann", messages=MESSAGES, stream=True, max_tokens=200
-        ) as chunks:
-            next(iter(chunks))
-    assert twin(stack)["degraded"] == ""
-
-
-def test_throughput_is_measured_for_the_routing_policy(stack: Stack) -> None:
-    path = stack.settings.home / "gateway" / "throughput.json"
-    stack.wait(path.exists)
-    base = json.loads(path.read_text(encoding="utf-8"))["servers"]["base"]
-    assert base["requests"] > 0
-    assert base["tokens_per_second"] > 0
