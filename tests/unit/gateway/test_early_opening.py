@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Send
 
-from tests.unit.gateway.test_answer_ending import answering
+from tests.unit.gateway.exchanges import create_record
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS, DISCONNECT_NOTE
@@ -31,7 +31,7 @@ Inner = Callable[[Send], Awaitable[None]]
 
 def quoting(**sent: Any) -> RequestRecord:
     fields: dict[str, Any] = {"stream": True} | sent
-    return answering(opening=QUOTED, **fields)
+    return create_record(opening=QUOTED, **fields)
 
 
 class Keys:
@@ -109,7 +109,7 @@ def events(messages: list[Message]) -> list[Mapping[str, Any]]:
 
 
 async def test_an_answer_without_an_opening_passes_as_it_is() -> None:
-    got, logged = await asked(answering(stream=True), error)
+    got, logged = await asked(create_record(stream=True), error)
     assert [message.get("status") for message in got] == [503, None]
     assert logged == []
 
@@ -230,7 +230,7 @@ async def test_what_was_set_aside_is_given_back_where_no_provider_was_asked(
         def settle_unsent(self) -> None:
             ends.append("unsent")
 
-    record = answering(stream=True)
+    record = create_record(stream=True)
     bought: Any = Bought()
     record.cost.paid_call, record.call_id = bought, call_id
     await asked(record, error)

@@ -15,7 +15,7 @@ from litellm.exceptions import (
     Timeout,
 )
 
-from tests.unit.gateway.test_answer_ending import answering
+from tests.unit.gateway.exchanges import create_record
 from twin_resources.gateway.hooks.failed_calls import refusal_for_error
 from twin_resources.registry.route_names import PAID
 
@@ -47,7 +47,7 @@ def raised(kind: Any, *, cause: Exception | None = None, **headers: str) -> Exce
 def test_a_provider_is_told_as_it_is(
     error: Exception, status: int, code: str, retry_after: str | None
 ) -> None:
-    record = answering()
+    record = create_record()
     record.decision = replace(record.decision, server_key=PAID)
     refused = refusal_for_error(record, error)
     assert (refused.status, refused.code) == (status, code)
@@ -56,7 +56,7 @@ def test_a_provider_is_told_as_it_is(
 
 
 def test_its_own_word_for_a_limit_is_passed_on_and_nothing_else() -> None:
-    record = answering()
+    record = create_record()
     record.decision = replace(record.decision, server_key=PAID)
     error: Any = raised(RateLimitError)
     error.code = "insufficient_quota"
@@ -66,6 +66,6 @@ def test_its_own_word_for_a_limit_is_passed_on_and_nothing_else() -> None:
 
 
 def test_a_server_of_this_home_is_named() -> None:
-    refused = refusal_for_error(answering(), raised(InternalServerError))
+    refused = refusal_for_error(create_record(), raised(InternalServerError))
     assert (refused.status, refused.code) == (503, "model_server_failed")
     assert "'base'" in str(refused)

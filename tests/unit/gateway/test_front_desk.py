@@ -19,7 +19,15 @@ from checkout.front_desk_weights import corpus_digest, fit_weights, read_example
 
 from tests.bench import bench_front_desk as bench
 from tests.unit.evaluation.served.test_base_scores import NoTables
-from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
+from tests.unit.gateway.exchanges import (
+    ANN,
+    PASSAGE,
+    FakeRetrieval,
+    FakeRetriever,
+    create_path,
+    find_passage,
+    prepare,
+)
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
@@ -281,9 +289,9 @@ def test_a_table_that_cannot_be_meant(table: dict[str, Any]) -> None:
 
 
 async def record_of(home: Settings, message: str, **fields: Any) -> tuple[RequestRecord, str, int]:
-    retrieving = Retrieving(lambda: Found((FOUND,), nearest=(FOUND,)))
-    prepared = await prepare(path(home, retrieving), message, **fields)
-    return prepared, prepared.exchange.fixed_answer, len(retrieving.asked)
+    retriever = FakeRetriever(lambda: FakeRetrieval((PASSAGE,), nearest=(PASSAGE,)))
+    prepared = await prepare(create_path(home, retriever), message, **fields)
+    return prepared, prepared.exchange.fixed_answer, len(retriever.questions)
 
 
 async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
@@ -338,10 +346,9 @@ async def test_what_can_be_asked_names_posts(home: Settings) -> None:
 
 
 async def test_an_author_turns_a_kind_off(home: Settings) -> None:
-    way = path(home, Retrieving(lambda: Found((FOUND,))))
     author = replace(ANN, front_desk=DeskTexts((("identity", ""),)))
-    way.live_config.current = replace(way.live_config.current, authors={"ann": author})
-    assert (await prepare(way, "Who are you?")).fixed_text.front_desk == ""
+    request_path = create_path(home, FakeRetriever(find_passage), author=author)
+    assert (await prepare(request_path, "Who are you?")).fixed_text.front_desk == ""
 
 
 def test_a_front_desk_that_misses_danger_is_refused_and_one_is_judged_once_a_home(

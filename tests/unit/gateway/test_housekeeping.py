@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving, path, prepare
+from tests.unit.gateway.exchanges import (
+    FakeRetriever,
+    create_path,
+    find_passage,
+    prepare,
+)
 from twin_resources.gateway.request.housekeeping import HOUSEKEEPING, housekeeping_answer
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings
@@ -177,8 +182,8 @@ async def test_forced_json_is_json_of_the_schema(
     if schema is not None:
         whole = {"type": "object", "properties": schema, "required": list(schema)}
         form = {"type": "json_schema", "json_schema": {"name": "x", "schema": whole}}
-    way = path(home, Retrieving(lambda: Found((FOUND,))))
-    prepared = await prepare(way, question, response_format=form)
+    path = create_path(home, FakeRetriever(find_passage))
+    prepared = await prepare(path, question, response_format=form)
     assert prepared.fixed_text.front_desk == HOUSEKEEPING
     told = json.loads(prepared.exchange.fixed_answer)
     assert told.keys() == expected.keys()
@@ -223,10 +228,10 @@ def test_who_names_a_model_for_it_gets_that_model() -> None:
 
 
 async def test_no_post_is_looked_for_and_no_reader_is_counted(home: Settings) -> None:
-    retrieving = Retrieving(lambda: Found((FOUND,)))
-    prepared = await prepare(path(home, retrieving), task("Name it", '{ "title": "x" }'))
+    retriever = FakeRetriever(find_passage)
+    prepared = await prepare(create_path(home, retriever), task("Name it", '{ "title": "x" }'))
     assert json.loads(prepared.exchange.fixed_answer) == {"title": "How much oil does a clock"}
-    assert retrieving.asked == []
+    assert retriever.questions == []
     assert (prepared.decision.route, prepared.fixed_text.front_desk) == (
         "front_desk",
         HOUSEKEEPING,

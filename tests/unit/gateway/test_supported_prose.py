@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.gateway.test_answer_ending import answering, chunk, chunks, whole
+from tests.unit.gateway.exchanges import create_chunk, create_record, create_response, stream_chunks
 from tests.unit.judges.word_vectors import embed
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
 from twin_resources.gateway.exchange.answer_ending import (
@@ -38,7 +38,7 @@ THRESHOLD = 0.6
 
 
 def record(**sent: Any) -> RequestRecord:
-    made = answering(opening="> Quoted.", **sent)
+    made = create_record(opening="> Quoted.", **sent)
     made.decision = replace(
         made.decision, version="v3", route="stable", prose_release=ProseRelease("")
     )
@@ -53,7 +53,7 @@ async def streamed(made: RequestRecord, text: str, *, size: int = 7) -> list[str
     parts = [text[start : start + size] for start in range(0, len(text), size)]
     got: list[str] = []
     async for part in stream_with_heading(
-        made, stream_supported_sentences(made, chunks(parts, "stop"))
+        made, stream_supported_sentences(made, stream_chunks(parts, "stop"))
     ):
         content = part.choices[0].delta.content
         got += [content] if content else []
@@ -62,7 +62,7 @@ async def streamed(made: RequestRecord, text: str, *, size: int = 7) -> list[str
 
 
 async def answered(made: RequestRecord, text: str) -> str:
-    response = whole(text, "stop")
+    response = create_response(text, "stop")
     await remove_unsupported_sentences(made, response)
     return str(response.choices[0].message.content)
 
@@ -143,7 +143,7 @@ async def test_a_reader_who_leaves_ends_the_models_stream() -> None:
     async def source() -> AsyncGenerator[Any, None]:
         try:
             for _ in range(9):
-                yield chunk(f"{RIGHT} ")
+                yield create_chunk(f"{RIGHT} ")
         finally:
             closed.append(True)
 
