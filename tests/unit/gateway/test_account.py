@@ -14,12 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from twin_resources.access.account import (
-    DEADLINE_S,
-    AmountSpent,
-    Reservation,
-    SpendingAccount,
-)
+from twin_resources.access.account import DEADLINE_S, AmountSpent, Reservation, SpendingAccount
 from twin_resources.access.account_rows import NANO_PER_DOLLAR, anonymize, reservations
 from twin_resources.access.spending_limits import (
     OverLimitError,

@@ -7,12 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.gateway.exchanges import (
-    FakeRetriever,
-    create_path,
-    find_passage,
-    prepare,
-)
+from tests.unit.gateway.exchanges import FakeRetriever, create_path, find_passage, prepare
 from twin_resources.gateway.request.housekeeping import HOUSEKEEPING, housekeeping_answer
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings
@@ -236,8 +231,5 @@ async def test_a_task_is_answered_without_retrieval(home: Settings) -> None:
     )
     assert json.loads(prepared.exchange.fixed_answer) == {"title": TITLE}
     assert retriever.questions == []
-    assert (prepared.decision.route, prepared.fixed_text.front_desk) == (
-        "front_desk",
-        HOUSEKEEPING,
-    )
+    assert (prepared.decision.route, prepared.fixed_text.front_desk) == ("front_desk", HOUSEKEEPING)
     assert prepared.prefix == "", "the program parses the whole answer"

@@ -248,9 +248,7 @@ def test_the_remaining_budget_is_that_of_the_tightest_limit(
             )
 
 
-def test_the_remaining_budget_excludes_reservations_and_resets_at_midnight(
-    home: Settings,
-) -> None:
+def test_the_remaining_budget_excludes_reservations_and_resets_at_midnight(home: Settings) -> None:
     limits = SpendingLimits(purposes={"answer": SpendingLimit(usd_per_day=0.03)})
     with contextlib.closing(State.open(home.state_address)) as state:
         clock = Clock(BEFORE_MIDNIGHT)

@@ -64,9 +64,7 @@ async def test_a_provider_gets_posts_with_consent_but_no_personal_data(home: Set
     assert metadata["twin.provider_saw"] == "question, 2 earlier turns, 1 passages"
 
 
-async def test_without_consent_a_provider_gets_no_post(
-    home: Settings,
-) -> None:
+async def test_without_consent_a_provider_gets_no_post(home: Settings) -> None:
     prepared = await ask_paid(create_paid_path(home, ANN))
     assert "Oil sparingly." not in str(prepared.exchange.messages)
     assert prepared.degraded == (NO_CONSENT,)
@@ -145,9 +143,7 @@ async def test_positions_of_quotations_include_the_disclosure_above_them(home: S
     assert text.startswith(NOTICE_PREFIX)
 
 
-async def test_a_span_has_no_personal_data_although_the_model_gets_it(
-    home: Settings,
-) -> None:
+async def test_a_span_has_no_personal_data_although_the_model_gets_it(home: Settings) -> None:
     prepared = await prepare(create_path(home, FakeRetriever(find_passage)), messages=TURNS)
     attributes = span_attributes(
         prepared,

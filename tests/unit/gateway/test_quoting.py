@@ -98,9 +98,7 @@ def create_quoting_path(
     )
 
 
-async def test_a_question_in_another_language_is_answered_in_that_language(
-    home: Settings,
-) -> None:
+async def test_a_question_in_another_language_is_answered_in_that_language(home: Settings) -> None:
     result = QuoteResult((FIRST,), 0.71, 0.3, languages=("en",), known_languages=("en",))
     quoter = FakeQuoter(result)
     prepared = await prepare(

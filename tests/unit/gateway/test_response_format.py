@@ -116,10 +116,7 @@ def test_the_text_format_is_the_default(response_format: object) -> None:
         (json_schema({"anyOf": [{"type": "string", "minLength": 1e9}]}), "minLength"),
         (json_schema({"items": {"type": "string", "pattern": "^(a?){100}$"}}), "a pattern"),
         (json_schema({"$ref": "https://example.com/x.json"}), "the reference 'https"),
-        (
-            json_schema({"properties": {f"p{number}": {} for number in range(201)}}),
-            "201 keys",
-        ),
+        (json_schema({"properties": {f"p{number}": {} for number in range(201)}}), "201 keys"),
     ],
 )
 def test_an_invalid_response_format_is_refused(response_format: object, expected: str) -> None:
@@ -257,11 +254,7 @@ async def test_a_blocked_question_is_declined_in_the_requested_format(home: Sett
     with pytest.raises(RefusedError, match="does not answer") as caught:
         await get_refusal(json_schema(RATING))
     error = caught.value
-    assert (error.status, error.code, error.param) == (
-        400,
-        "question_refused",
-        "response_format",
-    )
+    assert (error.status, error.code, error.param) == (400, "question_refused", "response_format")
 
 
 async def prepare(

@@ -22,11 +22,7 @@ from twin_resources.gateway.api import routes
 from twin_resources.gateway.api.admission import Admission
 from twin_resources.gateway.api.feedback import FeedbackService
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.gateway.api.routes import (
-    OPEN_ROUTES,
-    ROUTES,
-    RouteAllowlist,
-)
+from twin_resources.gateway.api.routes import OPEN_ROUTES, ROUTES, RouteAllowlist
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import Throughput, TokenPrices
 from twin_resources.gateway.request.request_body import ADMITTED_KEY, MAX_BODY_BYTES
@@ -390,9 +386,7 @@ async def test_stream_events_are_reassembled_from_any_pieces(
     assert (comment, done) == (": still here", "data: [DONE]")
 
 
-async def test_an_incomplete_body_is_refused_and_its_connection_closed(
-    app: RouteAllowlist,
-) -> None:
+async def test_an_incomplete_body_is_refused_and_its_connection_closed(app: RouteAllowlist) -> None:
     app.body_timeout_s = 0.05
     scope = post_scope(load_secrets(app.live_config.settings).gateway_key)
     sent = await FakeClient({"type": "http.request", "body": b"{", "more_body": True}).run(
@@ -404,9 +398,7 @@ async def test_an_incomplete_body_is_refused_and_its_connection_closed(
     assert await FakeClient(DISCONNECT).run(app, scope) == []
 
 
-async def test_a_blocked_event_loop_does_not_count_as_a_slow_body(
-    app: RouteAllowlist,
-) -> None:
+async def test_a_blocked_event_loop_does_not_count_as_a_slow_body(app: RouteAllowlist) -> None:
     app.body_timeout_s = 0.05
 
     class SlowClient(FakeClient):
@@ -424,9 +416,7 @@ async def test_a_blocked_event_loop_does_not_count_as_a_slow_body(
     assert sent[0]["status"] == 404, "the whole body was read, and it names no model"
 
 
-async def test_a_disconnect_cancels_a_proxy_that_sends_nothing(
-    app: RouteAllowlist,
-) -> None:
+async def test_a_disconnect_cancels_a_proxy_that_sends_nothing(app: RouteAllowlist) -> None:
     """A guard may withhold text for long, and Starlette notices a disconnect only when it sends."""
     ended: list[str] = []
 
@@ -445,9 +435,7 @@ async def test_a_disconnect_cancels_a_proxy_that_sends_nothing(
         assert list(app.admission.counts._local_table) == ["key x"], "its place is free again"
 
 
-async def test_a_disconnect_ends_a_stream_that_never_waits(
-    app: RouteAllowlist,
-) -> None:
+async def test_a_disconnect_ends_a_stream_that_never_waits(app: RouteAllowlist) -> None:
     """Chunks that are already in a buffer are available at once, and can be sent at once."""
     pieces = 0
 
@@ -492,9 +480,7 @@ async def test_revoking_a_key_ends_its_answer(
     assert last.endswith("data: [DONE]\n\n") == has_started
 
 
-async def test_an_idempotent_answer_is_finished_after_a_disconnect(
-    app: RouteAllowlist,
-) -> None:
+async def test_an_idempotent_answer_is_finished_after_a_disconnect(app: RouteAllowlist) -> None:
     ended: list[str] = []
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.unit.gateway.exchanges import (
-    PASSAGE,
-    FakeRetriever,
-    create_path,
-    find_passage,
-    prepare,
-)
+from tests.unit.gateway.exchanges import PASSAGE, FakeRetriever, create_path, find_passage, prepare
 from twin_resources.gateway.stages import STAGES
 from twin_resources.settings import Settings
 
@@ -32,9 +26,7 @@ async def test_the_trace_has_one_line_per_stage_without_private_text(home: Setti
         assert private_text not in stage_log
 
 
-async def test_nothing_is_retrieved_for_the_front_desk(
-    home: Settings,
-) -> None:
+async def test_nothing_is_retrieved_for_the_front_desk(home: Settings) -> None:
     retriever = FakeRetriever(find_passage)
     prepared = await prepare(create_path(home, retriever), "Are you a real person?")
     lines = prepared.stage_log.splitlines()
