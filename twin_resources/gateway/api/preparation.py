@@ -90,7 +90,13 @@ class PreparationMiddleware:
             raise
         except Exception as error:
             sys.stderr.write(traceback.format_exc())
-            raise _internal_error(error) from error
+            raise RefusedError(
+                500,
+                "gateway_failed",
+                tried="prepare the prompt",
+                found=f"an error in the gateway ({type(error).__name__})",
+                next_step="read the gateway's log and report the error in it",
+            ) from error
 
     async def _send_fixed_answer(self, opening: EarlyOpening, began: float) -> None:
         """Send a whole answer that no model wrote."""
@@ -101,13 +107,8 @@ class PreparationMiddleware:
             if record.chat_request.stream:
                 await opening.begin(text)
                 record.end(0)
-                await opening.send(
-                    {
-                        "type": "http.response.body",
-                        "body": stream_end(record),
-                        "more_body": False,
-                    }
-                )
+                body = stream_end(record)
+                await opening.send({"type": "http.response.body", "body": body, "more_body": False})
             else:
                 record.end(0)
                 document = completion_document(record, text)
@@ -115,13 +116,3 @@ class PreparationMiddleware:
         finally:
             record.shown_text = text
             self.log_fixed(record)
-
-
-def _internal_error(error: Exception) -> RefusedError:
-    return RefusedError(
-        500,
-        "gateway_failed",
-        tried="prepare the prompt",
-        found=f"an error in the gateway ({type(error).__name__})",
-        next_step="read the gateway's log and report the error in it",
-    )
