@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.gateway.stack import Stack, dragged
+from tests.live.gateway.stack import Stack, throttle_process
 from tests.queued_notices import queued_notices
 from twin_resources.access.keys import add_key, open_key_store
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S
@@ -239,7 +239,9 @@ def test_a_stream_that_breaks_off_is_answered_anew(
     chunks: list[dict[str, Any]] = []
     pid = stack.models["ann/v2"].pid
     with (
-        dragged(pid, stopped_s=0.1, running_s=0.01),  # else 300 tokens are there before the kill
+        throttle_process(
+            pid, stopped_s=0.1, running_s=0.01
+        ),  # else 300 tokens are there before the kill
         httpx.Client(trust_env=False, timeout=60) as client,
         client.stream(
             "POST",
@@ -334,7 +336,7 @@ def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Tra
     with traffic.flowing():
         stack.wait(lambda: len(traffic.got) >= 40)
         slow = sorted(one.ended - one.began for one in list(traffic.got))[-3]
-        with dragged(pid, stopped_s=max(3.0, 5 * slow), running_s=0.2):
+        with throttle_process(pid, stopped_s=max(3.0, 5 * slow), running_s=0.2):
             wait_until_stopped(stack, registry)
             time.sleep(1)
     assert traffic.lost() == []
