@@ -19,7 +19,6 @@ import pytest
 from tests.live.gateway.stack import Stack, throttle_process
 from twin_resources.authors import read_author, write_author
 from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
-from twin_resources.authors.pausing import pause_author, resume_author
 from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -210,38 +209,6 @@ def test_a_failed_request_leaves_one_trace(stack: Stack, canary: int | None) -> 
     stack.wait(lambda: ask_twin(stack)["route"] == "stable")
 
 
-def test_changed_author_settings_are_used(stack: Stack) -> None:
-    author = read_author(stack.settings, "bob")
-    try:
-        write_author(stack.settings, replace(author, disclosure="A machine wrote this."))
-        stack.wait(
-            lambda: (
-                ask_twin(stack, model="twin/bob@voice")["disclosure"] == "A machine wrote this."
-            ),
-        )
-        write_author(stack.settings, replace(author, slug="cyd", name="Cyd"))
-        stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd@voice"}).status_code == 200)
-        assert "Cyd" in ask_twin(stack, model="twin/cyd@voice")["disclosure"]
-    finally:
-        (stack.settings.authors_dir / "cyd.toml").unlink(missing_ok=True)
-        write_author(stack.settings, author)
-    stack.wait(lambda: stack.post(BODY | {"model": "twin/cyd@voice"}).status_code == 404)
-
-
-def test_questions_to_a_paused_author_are_refused(stack: Stack) -> None:
-    body = BODY | {"model": "twin/bob@voice"}
-    try:
-        pause_author(stack.settings, "bob", reason="a mistake")
-        stack.wait(lambda: stack.post(body).status_code == 503)
-        error = stack.post(body | {"stream": True}).json()["error"]
-        assert error["code"] == "author_paused"
-        assert "a mistake" in error["message"]
-        assert stack.post(BODY).status_code == 200
-    finally:
-        resume_author(stack.settings, "bob")
-    stack.wait(lambda: stack.post(body).status_code == 200)
-
-
 def test_a_damaged_table_degrades_the_answer(stack: Stack) -> None:
     table = stack.settings.home / "tables" / "ann" / "embeddings.lance"
     moved_table = table.with_name("hidden")
@@ -262,9 +229,7 @@ def test_a_damaged_table_degrades_the_answer(stack: Stack) -> None:
     stack.wait(lambda: ask_twin(stack)["sources"])
 
 
-def test_traces_arrive_after_an_outage_of_the_trace_store(
-    stack: Stack,
-) -> None:
+def test_traces_arrive_after_an_outage_of_the_trace_store(stack: Stack) -> None:
     stack.stop_traces()
     try:
         twin = ask_twin(stack)

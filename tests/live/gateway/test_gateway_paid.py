@@ -345,20 +345,6 @@ def test_guards_apply_to_every_api_stream_and_batch(
     assert money.settled() == money.billed() > 0
 
 
-def test_the_gateway_limits_the_requests_of_a_key(paid: Stack) -> None:
-    with closing(open_key_store(paid.settings)) as state:
-        limits = KeyLimits(per_minute=2, at_once=1)
-        key = add_key(state, role="reader", authors=["ann"], label="two", limits=limits)
-    body = BODY | {"model": "twin/ann@base"}
-    assert [paid.post(body, key=key).status_code for _ in range(2)] == [200, 200]
-    refused = paid.post(body, key=key)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "key_rate_limited")
-    assert 0 < int(refused.headers["retry-after"]) <= 60
-    assert "twin/ann@paid" not in [model.id for model in paid.client(key).models.list()]
-    assert paid.post(BODY, key=key).status_code == 403
-    assert key not in paid.log("gateway")
-
-
 def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -> None:
     """24 concurrent paid questions of a key with $0.0001 go to two gateways; one is killed."""
     limit = 0.0001
