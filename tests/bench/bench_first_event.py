@@ -40,10 +40,10 @@ from typing import Any
 from tests.bench.rows import Row, bench_parser, tell
 from tests.live.gateway.stack import (
     Stack,
-    dragged,
     embed_passages,
     new_stack,
     prepare_weights,
+    throttle_process,
 )
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
@@ -123,7 +123,9 @@ def measured(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
     stack.start_model("base")
     stack.start_gateway()
     server = stack.models["base"].pid
-    slow = nullcontext() if with_training else dragged(server, stopped_s=0.2, running_s=0.01)
+    slow = (
+        nullcontext() if with_training else throttle_process(server, stopped_s=0.2, running_s=0.01)
+    )
     rows = asyncio.run(_quoted(stack, plan))
     with slow:
         rows += asyncio.run(_waiting(stack, plan))

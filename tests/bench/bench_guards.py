@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.guards.planted import KINDS, Planted, benign, planted
 from tests.bench.rows import Row, bench_parser, tell
 from twin_resources.authors.guard_settings import GuardPlace, Guards, read_guards
-from twin_resources.gateway.guards import Scanner, StreamGuard
 from twin_resources.gateway.guards.injection import find_injections, split_sentences
+from twin_resources.gateway.guards.scanning import Scanner
+from twin_resources.gateway.guards.streaming import StreamGuard
 
 STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
 HELD_OUT = Path(__file__).with_name("guards") / "held_out.jsonl"

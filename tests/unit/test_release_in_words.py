@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ from twin_cli.commands.questions import release_text
 
 from tests.registered import register_version
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
-from tests.unit.gateway.test_quoting import ANN, FIRST, Quoting, path, prepare
+from tests.unit.gateway.exchanges import change_snapshot, prepare
+from tests.unit.gateway.test_quoting import create_quoting_path
 from twin_assets.evaluation.measures import sentence_faithfulness
 from twin_assets.evaluation.report.markdown import render_report
 from twin_resources.gateway.routing.model_names import model_fields
-from twin_resources.models.quotes.quoter import QuoteResult
 from twin_resources.page.footnotes import describe_prose, render_answer_details
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import GateClaim, Verdict
@@ -55,13 +54,12 @@ def released(state: State, home: Settings) -> tuple[Registry, Verdict]:
 
 async def told(home: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """`twin` of an answer, and of the model's entry in the list of models."""
-    way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)))
-    now = way.live_config.current
-    servers = {**now.servers, "ann/v1": now.servers["base"]}
-    policy = read_policy(home.policy_path)
-    way.live_config.current = replace(now, authors={"ann": ANN}, policy=policy, servers=servers)
-    answering = await prepare(way)
-    return answering.twin_field(), model_fields(way.live_config.current, "twin/ann")
+    path = create_quoting_path(home)
+    servers = path.live_config.current.servers
+    servers = {**servers, "ann/v1": servers["base"]}
+    change_snapshot(path, policy=read_policy(home.policy_path), servers=servers)
+    prepared = await prepare(path)
+    return prepared.twin_field(), model_fields(path.live_config.current, "twin/ann")
 
 
 async def test_what_was_released_is_told_alike_everywhere(home: Settings) -> None:

@@ -34,7 +34,6 @@ from twin_resources.access.account_rows import (
     add_spending,
     close_overdue_reservations,
     close_reservation,
-    import_old_accounts,
     newest_day,
     period_condition,
     reservations,
@@ -72,19 +71,11 @@ class Reservation:
         number: id for the settlement.
         day: UTC day on which the cost counts, such as `2026-11-21`.
         reserved_usd: the reserved amount.
-        is_new: false if the idempotency key was known, so that no second reservation was made.
-        settled_usd: for a known idempotency key, the cost of its request, or None if that request
-            is in progress.
     """
 
     number: int
-    purpose: Purpose
-    author: str
-    key: str
     day: str
     reserved_usd: float
-    is_new: bool = True
-    settled_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -105,8 +96,6 @@ class LimitHeadroom:
         seconds_left: seconds until the period ends.
     """
 
-    scope: Scope
-    period: Period
     left_usd: float
     seconds_left: float
 
@@ -132,7 +121,6 @@ class SpendingAccount:
         self._clock = clock
         with state.transaction() as connection:
             account_tables.create_all(connection)
-            import_old_accounts(connection)
 
     def reserve(
         self,
@@ -141,7 +129,6 @@ class SpendingAccount:
         author: str,
         key: str,
         max_usd: float,
-        idempotency_key: str = "",
         key_limit: SpendingLimit | None = None,
         expires_after_s: float = DEADLINE_S,
     ) -> Reservation:
@@ -150,8 +137,6 @@ class SpendingAccount:
         Args:
             key: id of the client's key (`keys.Key.id`), or empty if no reader sent the request.
             max_usd: maximum cost, rounded up to whole nano-dollars.
-            idempotency_key: a repetition with the same key and purpose within a week makes no
-                second reservation; see `Reservation.is_new`.
             key_limit: spending limit of this key.
             expires_after_s: seconds after which an unsettled reservation counts in full.
 
@@ -163,10 +148,6 @@ class SpendingAccount:
         with self._state.transaction() as connection:
             now = self._now(connection)
             close_overdue_reservations(connection, now)
-            if idempotency_key:
-                existing = _find_reservation(connection, idempotency_key, purpose=purpose, key=key)
-                if existing is not None:
-                    return existing
             moment = self._current_account_time(connection)
             purpose_fields = {"purpose": purpose, "author": author, "key": key}
             self._check_limits(connection, purpose_fields, max_nano, key_limit, moment)
@@ -176,13 +157,12 @@ class SpendingAccount:
                     day=day,
                     **purpose_fields,
                     nano=max_nano,
-                    idempotency_key=idempotency_key,
                     status="open",
                     deadline=now + expires_after_s,
                 )
             ).inserted_primary_key
         assert number is not None  # an insert with an autoincrement column returns its key
-        return Reservation(int(number[0]), purpose, author, key, day, max_nano / NANO_PER_DOLLAR)
+        return Reservation(int(number[0]), day, max_nano / NANO_PER_DOLLAR)
 
     def settle(self, reservation: Reservation, usd: float) -> None:
         """Replace the reserved amount with the actual cost of the request.
@@ -286,50 +266,18 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> list[LimitHeadroom]:
         """Return the headroom under each limit of home, author, purpose and key that applies."""
-        limits = self._list_applicable_limits(
-            {"purpose": purpose, "author": author, "key": key}, key_limit
-        )
-        if not limits:
-            return []
+        purpose_fields = {"purpose": purpose, "author": author, "key": key}
         with self._state.read_transaction() as connection:
             moment = self._current_account_time(connection)
-            settled_amounts = sum_by_limit(connection, spending, limits, moment)
-            reserved_amounts = sum_by_limit(connection, reservations, limits, moment)
+            amounts = self._amounts_by_limit(connection, purpose_fields, key_limit, moment)
         return [
             LimitHeadroom(
-                limit.scope,
-                limit.period,
                 max(0, to_nano_dollars(limit.limit_usd) - settled_nano - reserved_nano)
                 / NANO_PER_DOLLAR,
                 (period_end(limit.period, moment) - moment).total_seconds(),
             )
-            for limit, settled_nano, reserved_nano in zip(
-                limits, settled_amounts, reserved_amounts, strict=True
-            )
+            for limit, settled_nano, reserved_nano in amounts
         ]
-
-    def exhausted_limit(
-        self,
-        *,
-        purpose: Purpose,
-        author: str,
-        key: str,
-        max_usd: float = 0.0,
-        key_limit: SpendingLimit | None = None,
-    ) -> str:
-        """Return a clause that names the exhausted limit, or "" if `reserve` would succeed.
-
-        The method only reads, so a later `reserve` may still fail.
-        """
-        purpose_fields = {"purpose": purpose, "author": author, "key": key}
-        max_nano = max(1, to_nano_dollars(max_usd, round_up=True))
-        with self._state.read_transaction() as connection:
-            moment = self._current_account_time(connection)
-            try:
-                self._check_limits(connection, purpose_fields, max_nano, key_limit, moment)
-            except OverLimitError as error:
-                return f"limit a {error.period} of the {error.scope} used up"
-        return ""
 
     def _check_limits(
         self,
@@ -339,13 +287,8 @@ class SpendingAccount:
         key_limit: SpendingLimit | None,
         moment: datetime,
     ) -> None:
-        limits = self._list_applicable_limits(purpose_fields, key_limit)
-        if not limits:
-            return
-        settled_amounts = sum_by_limit(connection, spending, limits, moment)
-        reserved_amounts = sum_by_limit(connection, reservations, limits, moment)
-        for limit, settled_nano, reserved_nano in zip(
-            limits, settled_amounts, reserved_amounts, strict=True
+        for limit, settled_nano, reserved_nano in self._amounts_by_limit(
+            connection, purpose_fields, key_limit, moment
         ):
             if settled_nano + reserved_nano + requested_nano > to_nano_dollars(limit.limit_usd):
                 raise OverLimitError(
@@ -358,6 +301,21 @@ class SpendingAccount:
                     requested_usd=requested_nano / NANO_PER_DOLLAR,
                     now=moment,
                 )
+
+    def _amounts_by_limit(
+        self,
+        connection: sa.Connection,
+        purpose_fields: Mapping[str, Any],
+        key_limit: SpendingLimit | None,
+        moment: datetime,
+    ) -> list[tuple[ApplicableLimit, int, int]]:
+        """Return each applicable limit with its settled and reserved nano-dollars."""
+        limits = self._list_applicable_limits(purpose_fields, key_limit)
+        if not limits:
+            return []
+        settled_amounts = sum_by_limit(connection, spending, limits, moment)
+        reserved_amounts = sum_by_limit(connection, reservations, limits, moment)
+        return list(zip(limits, settled_amounts, reserved_amounts, strict=True))
 
     def _list_applicable_limits(
         self, purpose_fields: Mapping[str, Any], key_limit: SpendingLimit | None
@@ -424,31 +382,3 @@ class SpendingAccount:
 def open_account(settings: Settings, state: State) -> SpendingAccount:
     """Return the account of a home, with the limits of its settings."""
     return SpendingAccount(state, limits_from_settings(settings))
-
-
-def _find_reservation(
-    connection: sa.Connection, idempotency_key: str, *, purpose: Purpose, key: str
-) -> Reservation | None:
-    row = connection.execute(
-        sa.select(reservations)
-        .where(
-            reservations.c.idempotency_key == idempotency_key,
-            reservations.c.purpose == purpose,
-            reservations.c.key == key,
-            reservations.c.status != "released",  # it cost nothing and may be retried
-        )
-        .order_by(reservations.c.number.desc())
-    ).first()
-    if row is None:
-        return None
-    settled_usd = None if row.settled_nano is None else row.settled_nano / NANO_PER_DOLLAR
-    return Reservation(
-        row.number,
-        purpose,
-        row.author,
-        key,
-        row.day,
-        row.nano / NANO_PER_DOLLAR,
-        False,
-        settled_usd,
-    )

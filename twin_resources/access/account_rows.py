@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from twin_resources.access.spending_limits import ONE_DAY, Period, Scope, period_end
 
 NANO_PER_DOLLAR = 1_000_000_000
-# Closed reservations are kept for repeated idempotency keys and for late settlements.
+# Closed reservations are kept for late settlements.
 _RETENTION_S = 7 * 24 * 3600.0
 account_tables = sa.MetaData()
 spending = sa.Table(
@@ -41,13 +41,12 @@ reservations = sa.Table(
     sa.Column("author", sa.String(200), nullable=False),
     sa.Column("key", sa.String(64), nullable=False),
     sa.Column("nano", sa.BigInteger, nullable=False),
-    sa.Column("idempotency_key", sa.Text, nullable=False),
+    sa.Column("idempotency_key", sa.Text, nullable=False, default=""),  # of earlier releases
     sa.Column("status", sa.String(8), nullable=False),  # open, settled, released, overdue
     sa.Column("deadline", sa.Double, nullable=False),
     sa.Column("settled_nano", sa.BigInteger),
     sa.Column("ended_at", sa.Double),
     sa.Index("account_reservations_by_status", "status", "deadline"),
-    sa.Index("account_reservations_by_idempotency", "idempotency_key"),
 )
 TABLES = (spending.name, reservations.name)
 
@@ -75,9 +74,7 @@ def anonymize(connection: sa.Connection, column: Literal["author", "key"], name:
         connection.execute(sa.delete(spending).where(*spending_key_conditions(spending_row_key)))
         add_spending(connection, {**spending_row_key, column: ""}, int(row.nano), int(row.requests))
     result = connection.execute(
-        sa.update(reservations)
-        .where(reservations.c[column] == name)
-        .values({column: "", "idempotency_key": ""})
+        sa.update(reservations).where(reservations.c[column] == name).values({column: ""})
     )
     return len(rows) + result.rowcount
 
@@ -195,27 +192,3 @@ def to_nano_dollars(usd: float, *, round_up: bool = False) -> int:
     # another nano-dollar.
     nano_dollars = round(usd * NANO_PER_DOLLAR, 3)
     return math.ceil(nano_dollars) if round_up else round(nano_dollars)
-
-
-def import_old_accounts(connection: sa.Connection) -> None:
-    """Import the former separate accounts of the paid model and the teacher."""
-    tables = set(sa.inspect(connection).get_table_names())
-    for name, column, purpose in (
-        ("paid_spending", "day", "answer"),
-        ("teacher_spending", "month", "teacher"),
-    ):
-        if name not in tables:
-            continue
-        old_table = sa.table(name, sa.column(column), sa.column("usd"))
-        for period, usd in connection.execute(
-            sa.select(old_table.c[column], old_table.c.usd)
-        ).all():
-            day = period if column == "day" else f"{period}-01"
-            spending_row_key = {"day": day, "purpose": purpose, "author": "", "key": ""}
-            add_spending(
-                connection,
-                spending_row_key,
-                to_nano_dollars(max(0.0, float(usd)), round_up=True),
-                0,
-            )
-        connection.execute(sa.text(f"DROP TABLE {name}"))

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
@@ -284,7 +285,6 @@ class Keyring:
     secrets: Secrets
     open_state: Callable[[], State]
     clock: Callable[[], float] = time.monotonic
-    _key_store: State | None = None
     _cache: dict[str, tuple[float, Key | None]] = field(
         default_factory=dict[str, tuple[float, Key | None]]
     )
@@ -344,9 +344,11 @@ class Keyring:
         self._cache[key_hash] = (self.clock(), key)
         return key
 
+    @cached_property
+    def _key_store(self) -> State:
+        return self.open_state()
+
     def _read(self, key_hash: str, token: str) -> Key | None:
-        if self._key_store is None:
-            self._key_store = self.open_state()
         with self._key_store.read_transaction() as connection:
             row = connection.execute(
                 _select_keys_with_limits().where(

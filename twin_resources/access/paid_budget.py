@@ -138,12 +138,12 @@ class PaidBudget:
         """
         limit = SpendingLimit(usd_per_day=key.limits.usd_per_day)
         try:
-            exhausted_limit = self.account.exhausted_limit(
+            remaining_usd = self.account.remaining_usd(
                 purpose="answer", author=author, key=key.id, key_limit=limit
             )
         except (SQLAlchemyError, TwinError) as error:
             return _unreadable_reason(error)
-        return "budget used up" if exhausted_limit else ""
+        return "budget used up" if remaining_usd == 0.0 else ""
 
     def remaining_budget(self, author: str) -> RemainingBudget | None:
         """Return the remaining budget for an author's answers, or None without a readable limit.

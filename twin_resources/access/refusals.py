@@ -70,3 +70,15 @@ class RefusedError(TwinError):
                 "code": self.code,
             }
         }
+
+
+def bad_request(
+    param: str,
+    *,
+    found: str,
+    next_step: str,
+    tried: str = "read the request",
+    code: str = "bad_request",
+) -> RefusedError:
+    """Return the refusal of an invalid request, with status 400; see `RefusedError`."""
+    return RefusedError(400, code, tried=tried, found=found, next_step=next_step, param=param)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
-from twin_resources.gateway.front_desk import confident_language
+from twin_resources.gateway.front_desk.answers import confident_language
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.newest_versions import NewestVersions, read_newest_version

@@ -18,7 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twin_resources.router.features import Floats
-from twin_resources.router.fixed_order import PriceStep, cheapest_certified, log_evidence
+from twin_resources.router.fixed_order import (
+    LOG_THRESHOLD,
+    PriceStep,
+    cheapest_certified,
+    log_evidence,
+)
 from twin_resources.statistics.judges import has_lost_certificate
 from twin_resources.statistics.promotion import ALPHA, expected_pairs
 
@@ -51,7 +56,6 @@ def decide_adoption(
     spread: float,
     margin: float,
     differences_to_policy_in_force: Sequence[Floats] | None = None,
-    alpha: float = ALPHA,
 ) -> AdoptionDecision:
     """Decide whether a candidate comes into force.
 
@@ -65,9 +69,7 @@ def decide_adoption(
     """
     step = cheapest_certified(steps)
     if step is None or 1.0 - step.kept < MIN_SAVED_SHARE:
-        missing_labels = estimate_missing_labels(
-            steps, labels=labels, spread=spread, margin=margin, alpha=alpha
-        )
+        missing_labels = estimate_missing_labels(steps, labels=labels, spread=spread, margin=margin)
         if missing_labels == 0:
             return AdoptionDecision(
                 False,
@@ -82,19 +84,18 @@ def decide_adoption(
             f"{labels} labels; about {missing_labels} more are missing at {margin:g}",
         )
     if differences_to_policy_in_force is not None:
-        log_threshold = math.log(1.0 / alpha)
         # The order is the same, and the first bet that is not won ends the search.
         won_steps = 0
         while (
             won_steps < len(steps)
             and steps[won_steps].certified
             and log_evidence(differences_to_policy_in_force[won_steps], margin=margin)
-            >= log_threshold
+            >= LOG_THRESHOLD
         ):
             won_steps += 1
         if not won_steps or 1.0 - steps[won_steps - 1].kept < MIN_SAVED_SHARE:
             return _reject_candidate(
-                differences_to_policy_in_force[won_steps], step, spread, margin=margin, alpha=alpha
+                differences_to_policy_in_force[won_steps], step, spread, margin=margin
             )
         step = steps[won_steps - 1]
     return AdoptionDecision(
@@ -107,22 +108,22 @@ def decide_adoption(
 
 
 def _reject_candidate(
-    differences: Floats, step: PriceStep, spread: float, *, margin: float, alpha: float
+    differences: Floats, step: PriceStep, spread: float, *, margin: float
 ) -> AdoptionDecision:
     labels = len(differences)
     mean = float(differences.mean()) if labels else 0.0
     deviation = float(differences.std()) if labels > 1 else spread
-    required_labels = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=mean)
+    required_labels = expected_pairs(deviation, margin=margin, better_by=mean)
     missing_labels = (
         0 if math.isinf(required_labels) else max(1, math.ceil(required_labels) - labels)
     )
-    evidence, log_threshold = log_evidence(differences, margin=margin), math.log(1.0 / alpha)
+    evidence = log_evidence(differences, margin=margin)
     return AdoptionDecision(
         False,
         step,
         missing_labels,
         f"not shown to be as good as the policy in force within {margin:g} "
-        f"({labels} labels since it was fitted, evidence {evidence:.1f} of {log_threshold:.1f})",
+        f"({labels} labels since it was fitted, evidence {evidence:.1f} of {LOG_THRESHOLD:.1f})",
     )
 
 
@@ -132,7 +133,6 @@ def estimate_missing_labels(
     labels: int,
     spread: float,
     margin: float,
-    alpha: float = ALPHA,
 ) -> int:
     """Estimate how many more labels would certify a policy; 0 if more would not help.
 
@@ -141,22 +141,20 @@ def estimate_missing_labels(
     """
     first_step = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED_SHARE), None)
     if first_step is None:
-        required_labels = expected_pairs(0.0, margin=margin, alpha=alpha)
+        required_labels = expected_pairs(0.0, margin=margin)
         return max(1, math.ceil(required_labels) - labels)
     deviation = spread * math.sqrt(1.0 - first_step.kept)
     # A few labels may show a loss that does not exist, so the estimate assumes none for them.
     expected_gain = first_step.value if first_step.value > -margin / 2.0 or labels >= 1_000 else 0.0
-    required_labels = expected_pairs(deviation, margin=margin, alpha=alpha, better_by=expected_gain)
+    required_labels = expected_pairs(deviation, margin=margin, better_by=expected_gain)
     return 0 if math.isinf(required_labels) else max(1, math.ceil(required_labels) - labels)
 
 
-def has_degraded(
-    differences_to_dearest: Sequence[float], *, margin: float, alpha: float = ALPHA
-) -> bool:
+def has_degraded(differences_to_dearest: Sequence[float], *, margin: float) -> bool:
     """Return whether the labels since its fit show that a policy loses more than the margin.
 
     Args:
         differences_to_dearest: policy − most expensive model on those labels, in [−1, 1], in order.
     """
     # `has_lost_certificate` bets against "at least ε better", here with ε = −margin.
-    return has_lost_certificate(differences_to_dearest, margin=-margin, alpha=alpha)
+    return has_lost_certificate(differences_to_dearest, margin=-margin, alpha=ALPHA)

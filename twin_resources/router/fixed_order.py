@@ -30,6 +30,7 @@ from twin_resources.router.features import Floats
 from twin_resources.statistics.bets import FRACTIONS, STAKE_SHARE
 from twin_resources.statistics.promotion import ALPHA
 
+LOG_THRESHOLD = math.log(1.0 / ALPHA)  # of the log wealth that wins a bet
 STEP_SHARE = 0.025  # share of questions that leave the most expensive model per step
 _BISECTIONS = 12  # the bound is exact to within 0.0005
 
@@ -92,8 +93,6 @@ def compute_price_steps(
     prices: Sequence[float],
     *,
     margin: float,
-    alpha: float = ALPHA,
-    step: float = STEP_SHARE,
 ) -> tuple[PriceStep, ...]:
     """Return every operating point in the fixed order.
 
@@ -113,7 +112,7 @@ def compute_price_steps(
     true_gains = prepend_own_model(gains)
     last_model = len(costs) - 1
     weights_to_leave = compute_exit_weights(cross_fitted, costs)
-    shares = np.arange(step, 1.0 + step / 2, step)
+    shares = np.arange(STEP_SHARE, 1.0 + STEP_SHARE / 2, STEP_SHARE)
     weights = [
         -math.inf,
         *(float(weight) for weight in np.quantile(weights_to_leave, np.minimum(shares, 1.0))),
@@ -124,14 +123,14 @@ def compute_price_steps(
         models = choose_models(cross_fitted, costs, weight)
         differences = true_gains[label_indices, models] - true_gains[:, last_model]
         evidence = log_evidence(differences, margin=margin)
-        is_certified = is_certified and evidence >= math.log(1.0 / alpha)
+        is_certified = is_certified and evidence >= LOG_THRESHOLD
         price_steps.append(
             PriceStep(
                 weight=weight,
                 kept=float((models == last_model).mean()),
                 usd=float(costs[models].mean()),
                 value=float(differences.mean()),
-                lower=lower_bound(differences, alpha=alpha),
+                lower=lower_bound(differences),
                 log_evidence=evidence,
                 certified=is_certified,
             )
@@ -165,18 +164,18 @@ def log_evidence(differences: Floats, *, margin: float) -> float:
     return max(0.0, float(log_mean.max()))
 
 
-def lower_bound(differences: Floats, *, alpha: float = ALPHA) -> float:
+def lower_bound(differences: Floats) -> float:
     """Return the largest m in [−1, 1] such that every smaller mean is rejected.
 
     The bound is valid after any number of labels; without labels it is −1.
     """
     if not len(differences):
         return -1.0
-    threshold, low, high = math.log(1.0 / alpha), -1.0, float(differences.mean())
+    low, high = -1.0, float(differences.mean())
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0
         # The same bet against a different mean, with margin = −m.
-        is_rejected = middle > -1.0 and log_evidence(differences, margin=-middle) >= threshold
+        is_rejected = middle > -1.0 and log_evidence(differences, margin=-middle) >= LOG_THRESHOLD
         low, high = (middle, high) if is_rejected else (low, middle)
     return low
 

@@ -40,7 +40,6 @@ def nearest_labels(
     *,
     label_ids: tuple[str, ...],
     gains: Floats,
-    count: int = NEAREST_COUNT,
 ) -> tuple[NearLabel, ...]:
     """Return the labels with the nearest questions, nearest first.
 
@@ -50,23 +49,21 @@ def nearest_labels(
         gains: the gains of the labels, shape (n,).
     """
     cosines = np.einsum("ij,j->i", vectors, vector.astype(np.float32))
-    order: list[int] = np.argsort(-cosines, kind="stable")[:count].tolist()
+    order: list[int] = np.argsort(-cosines, kind="stable")[:NEAREST_COUNT].tolist()
     return tuple(
         NearLabel(label_ids[index], float(cosines[index]), float(gains[index])) for index in order
     )
 
 
-def gain_interval(
-    predicted: float, cross_fitted: Floats, gains: Floats, *, count: int = SIMILAR_COUNT
-) -> tuple[float, float]:
+def gain_interval(predicted: float, cross_fitted: Floats, gains: Floats) -> tuple[float, float]:
     """Return the 95 % interval of the mean gain of questions with a similar prediction.
 
-    It is the normal approximation for the `count` labels with the nearest cross-fitted
+    It is the normal approximation for the `SIMILAR_COUNT` labels with the nearest cross-fitted
     predictions, or (−1, 1) without labels. The gain of a single question is far less certain.
     """
     if not len(gains):
         return -1.0, 1.0
-    order = np.argsort(np.abs(cross_fitted - predicted), kind="stable")[:count]
+    order = np.argsort(np.abs(cross_fitted - predicted), kind="stable")[:SIMILAR_COUNT]
     similar_gains = gains[order]
     spread = float(similar_gains.std(ddof=1)) if len(similar_gains) > 1 else 1.0
     half_width = Z_SCORE_95 * max(spread, 1e-3) / len(similar_gains) ** 0.5

@@ -42,18 +42,13 @@ class RemainingBudget:
 
 @dataclass
 class SpendingPace:
-    """The recent questions of one gateway process.
+    """The recent questions of one gateway process."""
 
-    Attributes:
-        update_interval_s: the seconds between two updates.
-    """
-
-    update_interval_s: float = UPDATE_INTERVAL_S
     _recent_questions: deque[tuple[float, Floats, Floats]] = field(
         default_factory=lambda: deque[tuple[float, Floats, Floats]](maxlen=MAX_RECENT_QUESTIONS)
     )
     _updated_at: float | None = None
-    _step: int = -1
+    step: int = -1  # index of the last update's step, or -1 before the first update
 
     def record_question(self, moment: float, predicted: Floats, usd: Floats) -> None:
         """Record a question.
@@ -66,8 +61,8 @@ class SpendingPace:
         self._recent_questions.append((moment, predicted, usd))
 
     def is_due(self, moment: float) -> bool:
-        """Return whether `update_interval_s` seconds have passed since the last update."""
-        return self._updated_at is None or moment - self._updated_at >= self.update_interval_s
+        """Return whether `UPDATE_INTERVAL_S` seconds have passed since the last update."""
+        return self._updated_at is None or moment - self._updated_at >= UPDATE_INTERVAL_S
 
     def choose_step(
         self,
@@ -77,7 +72,6 @@ class SpendingPace:
         prices: Floats,
         *,
         certified: int,
-        processes: float = 1.0,
     ) -> int:
         """Return the index of the step to use until the next update.
 
@@ -85,12 +79,11 @@ class SpendingPace:
             steps: the steps in their fixed order.
             prices: the mean US dollars per answer from which the steps were computed.
             certified: the index of the certified step in force; no more expensive step is used.
-            processes: the ratio of all questions to this process's; 1 for a single process.
         """
         self._updated_at = moment
-        self._step = certified
+        self.step = certified
         if budget.remaining_usd <= 0.0:
-            self._step = len(steps) - 1
+            self.step = len(steps) - 1
         elif len(self._recent_questions) >= MIN_RECENT_QUESTIONS and budget.seconds_left > 0.0:
             elapsed_s = max(moment - self._recent_questions[0][0], 1e-3)
             predicted_gains = np.stack([question[1] for question in self._recent_questions])
@@ -103,12 +96,7 @@ class SpendingPace:
                 # list is paid for each answer.
                 is_paid = models == len(prices) - 1
                 spent_usd = float(np.where(is_paid, usd[question_indices, models], 0.0).sum())
-                self._step = index
-                if processes * spent_usd / elapsed_s <= allowed_usd_per_s:
+                self.step = index
+                if spent_usd / elapsed_s <= allowed_usd_per_s:
                     break
-        return self._step
-
-    @property
-    def step(self) -> int:
-        """Index of the last update's step, or −1 before the first update."""
-        return self._step
+        return self.step

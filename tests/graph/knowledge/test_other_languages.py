@@ -12,7 +12,7 @@ from tests.materialized import instance_of, materialize_assets
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import chunks, embeddings, passage_embeddings, quote_calibration
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.front_desk import confident_language
+from twin_resources.gateway.front_desk.answers import confident_language
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.embedder.preparation import prepare_embedder
 from twin_resources.models.quotes.quoter import Quoter, QuoteResult

@@ -10,7 +10,7 @@ import pytest
 
 from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.registered import register_version
-from tests.unit.gateway.routing.labelled import drawn
+from tests.unit.gateway.routing.labelled import sample_questions
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
@@ -77,7 +77,7 @@ def paying(home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.Mon
 def bought(home: Settings, own: str, *, count: int, spoiled: int = 0) -> None:
     """Store labels of made questions, the last of them as plants that the judges fail on."""
     found, purchase = (
-        drawn(count, seed=0),
+        sample_questions(count, seed=0),
         LabelPurchase(own, PAID, "made", ("topic@1", "voice@1"), ""),
     )
     asked: list[dict[str, Any]] = []

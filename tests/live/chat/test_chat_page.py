@@ -24,7 +24,7 @@ from tests.live.gateway.stack import (
     embed_passages,
     end,
     new_stack,
-    tokens_of,
+    read_server_metrics,
 )
 from tests.prepared_base import base_gguf
 from twin_resources.access.keys import list_keys, open_key_store, open_keyring, revoke_key
@@ -126,18 +126,18 @@ def test_stop_ends_the_answer_in_the_model_server(
     ready(tab)
     tab.locator("#version input").click()
     tab.get_by_role("option", name="base model").click()
-    before = tokens_of(slow_base)["decoded"]
+    before = read_server_metrics(slow_base)["decoded"]
     ask(tab, "Write a very long story about a clock, with every detail.")
-    stack.wait(lambda: tokens_of(slow_base)["processing"])
+    stack.wait(lambda: read_server_metrics(slow_base)["processing"])
     tab.wait_for_function(
         "(document.querySelector('#conversation .bot.message')?.innerText || '').length > 20",
         timeout=WAIT_MS,
     )
-    assert tokens_of(slow_base)["processing"]  # it has not come to its end by itself
+    assert read_server_metrics(slow_base)["processing"]  # it has not come to its end by itself
     # Not waiting until the page stands still: while text streams it may not, and the answer ends.
     tab.locator("#stop").click(force=True)
-    stack.wait(lambda: not tokens_of(slow_base)["processing"])
-    assert tokens_of(slow_base)["decoded"] - before < 500
+    stack.wait(lambda: not read_server_metrics(slow_base)["processing"])
+    assert read_server_metrics(slow_base)["decoded"] - before < 500
     free(tab)
     assert "Stopped" in tab.locator("#notice").inner_text()
     tab.close()

@@ -94,12 +94,3 @@ LM_EVAL_COMPLETION: dict[str, Any] = {
     "stop": [],
     "seed": 1234,
 }
-LM_EVAL_LIKELIHOOD: dict[str, Any] = {
-    "model": "twin/ann",
-    "prompt": [QUESTION],
-    "temperature": 0,
-    "max_tokens": 1,
-    "logprobs": 1,
-    "seed": 1234,
-    "echo": True,
-}

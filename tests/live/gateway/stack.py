@@ -1,8 +1,4 @@
-"""The processes around a gateway, all real: trace store, llama.cpp servers, the gateway itself.
-
-Scope: starting and ending them for tests, and what several tests do with them.
-Out of scope: assertions.
-"""
+"""Start a gateway with a real trace store and real llama.cpp servers for tests."""
 
 from __future__ import annotations
 
@@ -48,7 +44,7 @@ from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
-START_S = 300.0  # on cores that others use, too: nothing but a failure waits so long
+START_S = 300.0  # long, because other processes may use the same cores
 PASSAGES = (
     ("On oil", "A clock wants one drop of oil on each pivot, and no more than one drop."),
     ("On brass", "Old brass is cleaned with lemon and patience; polish takes the engraving away."),
@@ -62,10 +58,10 @@ class Stack:
     """One home with its processes.
 
     Attributes:
-        settings: of that home.
+        settings: the settings of the home.
         model: GGUF file of every version.
-        environ: added to the environment of the gateway.
-        servers: what `servers.json` lists.
+        environ: additions to the environment of the gateway.
+        servers: the entries of `servers.json`.
     """
 
     settings: Settings
@@ -86,7 +82,7 @@ class Stack:
         return load_secrets(self.settings).gateway_key
 
     def client(self, key: str = "") -> openai.OpenAI:
-        """The official client, without retries of its own: a lost request shall be seen."""
+        """Return the official client without retries, which would hide lost requests."""
         return openai.OpenAI(
             base_url=f"{self.url}/v1",
             api_key=key or self.key,
@@ -113,14 +109,14 @@ class Stack:
         self.wait(lambda: self._answers(self.settings.traces_port, "/api/public/health"))
 
     def start_relay(self) -> None:
-        """What carries spans and scores from the outbox to the trace store."""
+        """Start the relay, which sends spans and scores from the outbox to the trace store."""
         self.relay = self._start("twin_resources.observability.langfuse.relay", "relay", [])
 
     def start_model(self, name: str, process: ServerProcess | None = None) -> None:
-        """A server for the version key `name`, its entry in servers.json, known to the gateway.
+        """Start a server for the version `name`, and wait until the gateway knows it.
 
         Args:
-            process: one that has been started before, where the start may not take its time.
+            process: a server that has already been started, or None.
         """
         alias = name.replace("/", "-")
         process = process or ServerProcess(self.settings, self.model, alias=alias)
@@ -131,47 +127,52 @@ class Stack:
         self._wait_until_followed()
 
     def unlist(self, name: str) -> None:
-        """A killed server leaves the list, and the gateway knows it.
+        """Remove a killed server from the list, and wait until the gateway knows it.
 
-        Whoever is sent to its old address fails, and the breaker counts that against a canary.
+        A request to its address would fail, which the breaker would count against a canary.
         """
         if self.servers.pop(name, None) is not None:
             self.publish()
             self._wait_until_followed()
 
     def answer_base_by(self, process: ServerProcess) -> None:
-        """The base model is that server from now on, with nothing released.
+        """Let this server answer as the base model, with nothing released.
 
-        Its name was known before, so that only an answer tells whether the gateway has followed.
+        The name of the server does not change, so only an answer shows that the gateway uses it.
         """
-        server, before = process.wait_until_ready(), requests_of(process)
+        server, tokens_before = process.wait_until_ready(), count_processed_tokens(process)
         self.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
         self.reset()
         author = next(iter(author_slugs(self.settings)))
         question = [{"role": "user", "content": "?"}]
-        asked = {"model": f"twin/{author}@base", "messages": question, "max_tokens": 1}
-        self.wait(lambda: self.post(asked).status_code == 200 and requests_of(process) > before)
+        body = {"model": f"twin/{author}@base", "messages": question, "max_tokens": 1}
+        self.wait(
+            lambda: (
+                self.post(body).status_code == 200
+                and count_processed_tokens(process) > tokens_before
+            )
+        )
 
     def _wait_until_followed(self) -> None:
         if self.gateway is None or self.gateway.poll() is not None:
             return
 
-        def knows() -> bool:
+        def is_known() -> bool:
             ready = httpx.get(f"{self.url}/health/readiness", trust_env=False, timeout=60)
             return ready.json()["servers"] == sorted(self.servers)
 
-        self.wait(knows)
+        self.wait(is_known)
 
     def publish(self, *, ready: Callable[[str], bool] = lambda _: True) -> None:
         """Write servers.json as the fleet does."""
-        listed = {name: entry | {"ready": ready(name)} for name, entry in self.servers.items()}
+        entries = {name: entry | {"ready": ready(name)} for name, entry in self.servers.items()}
         path = self.settings.servers_path
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"schema": 1, "servers": listed}), encoding="utf-8")
+        partial.write_text(json.dumps({"schema": 1, "servers": entries}), encoding="utf-8")
         partial.replace(path)
 
     def reset(self) -> None:
-        """Nothing released, every server listed, and the gateway knows it."""
+        """Release nothing, list every server, and wait until the gateway knows it."""
         self.publish()
         self.unrelease()
         self._wait_until_followed()
@@ -184,10 +185,10 @@ class Stack:
         template: str = DEFAULT_TEMPLATE.hash,
         canary: int | None = None,
     ) -> None:
-        """Write a policy in which that version is stable, and its prose released.
+        """Write a policy with this stable version, whose prose is released.
 
         Args:
-            canary: a version on trial to which every question goes.
+            canary: a version that gets every question, or None.
         """
 
         def served(number: int) -> ServedVersion:
@@ -202,12 +203,12 @@ class Stack:
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
     def unrelease(self) -> None:
-        """Nothing is released, and the gateway knows it."""
+        """Release nothing, and wait until the gateway knows it."""
         write_policy(self.settings.policy_path, Policy("", "", {}))
         if self.gateway is None or self.gateway.poll() is not None:
             return
 
-        def knows() -> bool:
+        def is_known() -> bool:
             models = httpx.get(
                 f"{self.url}/v1/models",
                 headers={"Authorization": f"Bearer {self.key}"},
@@ -217,10 +218,10 @@ class Stack:
             names = [str(model["id"]) for model in models.json()["data"]]
             return not [name for name in names if name.endswith(("@stable", "@canary"))]
 
-        self.wait(knows)
+        self.wait(is_known)
 
     def start_gateway(self, *, processes: int = 1) -> float:
-        """Start it and wait until it is ready; returns the seconds that took."""
+        """Start the gateway, wait until it is ready, and return the seconds that took."""
         started = time.monotonic()
         arguments = ["--processes", str(processes)]
         self.gateway = self._start("twin_resources.gateway", "gateway", arguments)
@@ -229,18 +230,18 @@ class Stack:
         return time.monotonic() - started
 
     def worker(self) -> psutil.Process:
-        """The process that runs LiteLLM."""
+        """Return the process that runs LiteLLM."""
         assert self.gateway is not None
         children = psutil.Process(self.gateway.pid).children()
         return max(children, key=lambda child: child.memory_info().rss)
 
-    def wait(self, true: Callable[[], object], *, seconds: float = START_S) -> None:
-        """Wait until `true()`; fails with the end of the gateway's log."""
-        ends = time.monotonic() + seconds
-        while not true():
+    def wait(self, condition: Callable[[], object], *, seconds: float = START_S) -> None:
+        """Wait until a condition is true, or fail with the end of the gateway's log."""
+        deadline = time.monotonic() + seconds
+        while not condition():
             if self.gateway is not None and self.gateway.poll() is not None:
                 raise AssertionError(f"the gateway ended: {self.log('gateway')}")
-            if time.monotonic() > ends:
+            if time.monotonic() > deadline:
                 raise AssertionError(f"not within {seconds} s; log: {self.log('gateway')}")
             time.sleep(0.05)
 
@@ -249,7 +250,7 @@ class Stack:
         return f"{path}: {path.read_text(encoding='utf-8', errors='replace')[-2000:]}"
 
     def trace(self, trace_id: str) -> dict[str, Any]:
-        """The trace of an answer; spans arrive about a second after it."""
+        """Return the trace of an answer, whose spans arrive about a second later."""
         with LangfuseClient.from_settings(self.settings) as client:
             self.wait(lambda: list(client.observations(trace_id=trace_id)))
             return client.trace(trace_id)
@@ -305,30 +306,30 @@ def end(process: subprocess.Popen[bytes] | None) -> None:
 
 
 @contextmanager
-def dragged(pid: int, *, stopped_s: float, running_s: float) -> Iterator[None]:
-    """A process group that hardly gets to run; it may be killed meanwhile."""
-    over = threading.Event()
+def throttle_process(pid: int, *, stopped_s: float, running_s: float) -> Iterator[None]:
+    """Pause a process group repeatedly, so that it runs slowly; it may be killed meanwhile."""
+    is_over = threading.Event()
 
-    def drag() -> None:
+    def pause_repeatedly() -> None:
         with suppress(ProcessLookupError):  # it was killed
-            while not over.is_set():
+            while not is_over.is_set():
                 os.killpg(pid, signal.SIGSTOP)
-                over.wait(stopped_s)
+                is_over.wait(stopped_s)
                 os.killpg(pid, signal.SIGCONT)
-                over.wait(running_s)
+                is_over.wait(running_s)
 
-    thread = threading.Thread(target=drag)
+    thread = threading.Thread(target=pause_repeatedly)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        is_over.set()
         thread.join()
 
 
 @contextmanager
-def slow_tokens(provider: PaidProvider, token_s: float) -> Iterator[None]:
-    """The provider's streams take so long for a token, whatever else the machine does meanwhile."""
+def slow_down_provider(provider: PaidProvider, token_s: float) -> Iterator[None]:
+    """Delay each token of the provider's streams by this time."""
     behaviour = provider.behaviour
     provider.behaviour = replace(behaviour, token_s=token_s)
     try:
@@ -337,16 +338,19 @@ def slow_tokens(provider: PaidProvider, token_s: float) -> Iterator[None]:
         provider.behaviour = behaviour
 
 
-def requests_of(server: ServerProcess) -> int:
-    """How many tokens that model server has read and written so far: more after any request."""
-    counted = tokens_of(server)
-    return counted["prompt"] + counted["predicted"]
+def count_processed_tokens(server: ServerProcess) -> int:
+    """Return the number of tokens that a model server has read and written."""
+    metrics = read_server_metrics(server)
+    return metrics["prompt"] + metrics["predicted"]
 
 
-def tokens_of(server: ServerProcess) -> dict[str, int]:
-    """What a model server tells of itself: tokens `prompt` and `predicted` of answers that ended,
-    steps of the model (`decoded`, one for the tokens of all answers under way), and requests
-    `processing` and waiting (`deferred`)."""
+def read_server_metrics(server: ServerProcess) -> dict[str, int]:
+    """Read the metrics of a model server.
+
+    Returns:
+        `prompt` and `predicted` (tokens of finished answers), `decoded` (steps of the model, each
+        for all concurrent answers), `processing` and `deferred` (running and waiting requests).
+    """
     running = server.wait_until_ready()
     metrics = httpx.get(
         running.url.removesuffix("/v1") + "/metrics",
@@ -361,12 +365,12 @@ def tokens_of(server: ServerProcess) -> dict[str, int]:
         "processing": "requests_processing",
         "deferred": "requests_deferred",
     }
-    found = {
-        name: re.findall(rf"^llamacpp:{told} (\d+)", metrics, re.MULTILINE)
-        for name, told in names.items()
+    values_by_name = {
+        name: re.findall(rf"^llamacpp:{metric} (\d+)", metrics, re.MULTILINE)
+        for name, metric in names.items()
     }
-    assert all(len(values) == 1 for values in found.values()), metrics
-    return {name: int(values[0]) for name, values in found.items()}
+    assert all(len(values) == 1 for values in values_by_name.values()), metrics
+    return {name: int(values[0]) for name, values in values_by_name.items()}
 
 
 def embed_passages(settings: Settings, author: str) -> None:
@@ -451,12 +455,12 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
 def new_stack(
     folder: Path, weights: Path, model: Path, *, environ: Mapping[str, str] | None = None
 ) -> Iterator[Stack]:
-    """A home with two authors, nothing in it and nothing started yet.
+    """Create a home with two authors, without posts and without running processes.
 
     Args:
-        weights: folder with the prepared embedder.
+        weights: folder of the prepared embedder.
         model: GGUF file that every model server loads.
-        environ: added to the environment of the gateway; may be filled until it starts.
+        environ: additions to the environment of the gateway; may be changed until it starts.
     """
     settings = Settings(home=folder / "home", gateway_port=free_port(), traces_port=free_port())
     settings.home.mkdir(parents=True)
@@ -473,4 +477,11 @@ def new_stack(
         stack.stop()
 
 
-__all__ = ["PASSAGES", "Stack", "embed_passages", "new_stack", "prepare_weights", "requests_of"]
+__all__ = [
+    "PASSAGES",
+    "Stack",
+    "count_processed_tokens",
+    "embed_passages",
+    "new_stack",
+    "prepare_weights",
+]

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.gateway.stack import Stack, dragged
+from tests.live.gateway.stack import Stack, throttle_process
 from tests.queued_notices import queued_notices
 from twin_resources.access.keys import add_key, open_key_store
-from twin_resources.gateway.config.live_config import POLL_SECONDS
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S
-from twin_resources.gateway.hooks.breaker import LIMITS
+from twin_resources.gateway.hooks.breaker import MIN_ANSWERS
 from twin_resources.registry.moves import VersionState
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
@@ -170,7 +168,7 @@ def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> 
 @pytest.fixture
 def known_speed(stack: Stack, traffic: Traffic) -> None:
     """So many answers of the stable version that a slow one is told by them."""
-    for _ in range(LIMITS.min_answers):
+    for _ in range(MIN_ANSWERS):
         stack.post(BODY, key=traffic.keys[0])
 
 
@@ -241,7 +239,9 @@ def test_a_stream_that_breaks_off_is_answered_anew(
     chunks: list[dict[str, Any]] = []
     pid = stack.models["ann/v2"].pid
     with (
-        dragged(pid, stopped_s=0.1, running_s=0.01),  # else 300 tokens are there before the kill
+        throttle_process(
+            pid, stopped_s=0.1, running_s=0.01
+        ),  # else 300 tokens are there before the kill
         httpx.Client(trust_env=False, timeout=60) as client,
         client.stream(
             "POST",
@@ -336,32 +336,10 @@ def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Tra
     with traffic.flowing():
         stack.wait(lambda: len(traffic.got) >= 40)
         slow = sorted(one.ended - one.began for one in list(traffic.got))[-3]
-        with dragged(pid, stopped_s=max(3.0, 5 * slow), running_s=0.2):
+        with throttle_process(pid, stopped_s=max(3.0, 5 * slow), running_s=0.2):
             wait_until_stopped(stack, registry)
             time.sleep(1)
     assert traffic.lost() == []
     move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
     assert move.actor == "gateway"
     assert move.reason.partition(":")[0] in {"latency", "errors"}
-
-
-def test_a_rollback_by_hand_switches_the_gateway_within_a_second(
-    stack: Stack,
-    registry: Registry,
-    traffic: Traffic,
-    record_property: Callable[[str, object], None],
-) -> None:
-    registry.move("ann", 2, "stable", actor="test", reason="test", gate_version=GATE)
-    stack.wait(lambda: set(_versions(stack, traffic.keys)) == {"v2"})
-    with traffic.flowing():
-        time.sleep(1)
-        registry.rollback("ann", 1, actor="test", reason="it rambles")
-        decided = time.monotonic()
-        time.sleep(4)
-    assert traffic.lost() == []
-    late = [one for one in traffic.got if one.version == "v2" and one.began > decided]
-    switched = max((one.began - decided for one in late), default=0.0)
-    record_property("last_request_of_the_old_version_began_s", round(switched, 2))
-    usual = statistics.median(one.ended - one.began for one in traffic.got)
-    assert switched <= max(1.0, POLL_SECONDS + usual)  # what it takes to be heard on a busy machine
-    assert any(one.version == "v1" for one in traffic.got)

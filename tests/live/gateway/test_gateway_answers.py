@@ -126,12 +126,6 @@ def test_without_a_released_version_the_quotation_stands_alone(stack: Stack, str
     assert (twin["prose"]["why"], twin["prose"]["model"]) == (NO_VERSION_REASON, DRAFT)
 
 
-def test_a_named_version_speaks_for_itself(stack: Stack) -> None:
-    twin, raw = ask(stack, "twin/ann@base")
-    assert twin["answer"] == "voice"
-    assert PROSE_HEADING not in raw.parse().choices[0].message.content
-
-
 def test_a_stream_carries_the_same(stack: Stack) -> None:
     raw = stack.client().chat.completions.with_raw_response.create(
         model=DRAFT, messages=QUESTION, stream=True

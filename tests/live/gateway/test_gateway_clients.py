@@ -1,8 +1,8 @@
-"""What people have installed already, against one running gateway: each of them gets an answer.
+"""Test common clients against a running gateway.
 
-The official clients for Python and JavaScript, the AI SDK, LangChain, `llm`, LiteLLM, and the
-requests of programs that cannot run here (`recorded_requests.py`). The answer of each opens with
-the author's own sentence: so it came by retrieval and quoting, whatever the API was.
+These are the official clients for Python and JavaScript, the AI SDK, LangChain, `llm`, LiteLLM, and
+recorded requests of programs that cannot run here (`recorded_requests.py`). Each answer must start
+with the author's sentence, which shows that retrieval and quoting ran.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twin_resources.observability.langfuse.client import LangfuseClient
 
 pytestmark = pytest.mark.live
 QUESTION = recorded.QUESTION
-QUOTED = f"> {PASSAGES[0][1]}"
+QUOTATION = f"> {PASSAGES[0][1]}"
 MESSAGES: list[Any] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": QUESTION},
@@ -48,7 +48,7 @@ def test_the_official_client_chats_with_a_system_message(stack: Stack) -> None:
         tool_choice="auto",
         parallel_tool_calls=True,
     )
-    assert str(answer.choices[0].message.content).startswith(QUOTED)
+    assert str(answer.choices[0].message.content).startswith(QUOTATION)
     twin = (answer.model_extra or {})["twin"]
     assert twin["ignored"] == [
         "metadata",
@@ -61,25 +61,25 @@ def test_the_official_client_chats_with_a_system_message(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_responses_api_runs_the_whole_plugin(stack: Stack, *, stream: bool) -> None:
-    asked: dict[str, Any] = {
+def test_the_responses_api_is_quoted_traced_and_priced(stack: Stack, *, stream: bool) -> None:
+    request: dict[str, Any] = {
         "model": "twin/ann@voice",
         "input": QUESTION,
         "instructions": "Be brief.",
     }
     client = stack.client()
     if stream:
-        with client.responses.stream(**asked) as events:
-            told: list[Any] = list(events)
-        kinds = [event.type for event in told]
-        # not `get_final_response()`: that client has none where the token limit ended the answer
-        answer = told[-1].response
+        with client.responses.stream(**request) as events:
+            documents: list[Any] = list(events)
+        kinds = [event.type for event in documents]
+        # `get_final_response()` fails if the token limit ended the answer.
+        answer = documents[-1].response
         assert kinds[0] == "response.created"
         assert kinds[-1] in {"response.completed", "response.incomplete"}
         assert kinds.count("response.output_text.delta") > 2
     else:
-        answer = client.responses.create(**asked)
-    assert answer.output_text.startswith(QUOTED)
+        answer = client.responses.create(**request)
+    assert answer.output_text.startswith(QUOTATION)
     assert answer.usage is not None
     assert answer.usage.output_tokens > 0
     twin = (answer.model_extra or {})["twin"]
@@ -93,47 +93,39 @@ def test_the_responses_api_runs_the_whole_plugin(stack: Stack, *, stream: bool) 
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_completions_api_runs_the_whole_plugin(stack: Stack, *, stream: bool) -> None:
+def test_the_completions_api_is_quoted_and_traced(stack: Stack, *, stream: bool) -> None:
     answer: Any = stack.client().completions.create(
         model="twin/ann", prompt=QUESTION, stream=stream
     )
-    pieces = list(answer) if stream else [answer]
-    text = "".join(choice.text for piece in pieces for choice in piece.choices)
-    assert text.startswith(QUOTED)
-    *_, twin = [piece.model_extra["twin"] for piece in pieces if "twin" in piece.model_extra]
+    chunks = list(answer) if stream else [answer]
+    text = "".join(choice.text for chunk in chunks for choice in chunk.choices)
+    assert text.startswith(QUOTATION)
+    *_, twin = [chunk.model_extra["twin"] for chunk in chunks if "twin" in chunk.model_extra]
     assert twin["quotes"][0]["document_id"] == "post-0"
     assert stack.trace(twin["trace_id"])
 
 
-def test_one_model_is_told_with_version_and_price(stack: Stack) -> None:
-    stack.client().chat.completions.create(model="twin/ann@voice", messages=MESSAGES)
-    model = stack.client().models.retrieve("twin/ann")
-    twin = (model.model_extra or {})["twin"]
-    assert (model.id, twin["version"]) == ("twin/ann", "base")
-    assert twin["usd_per_million_answer_tokens"] > 0
-
-
-def test_two_readers_of_a_site_are_two(stack: Stack) -> None:
+def test_readers_of_a_site_are_distinguished(stack: Stack) -> None:
     store = keys.open_key_store(stack.settings)
-    made = keys.add_key(store, role="site", authors=["ann"], label="a site")
-    traced: dict[str, str] = {}
+    site_key = keys.add_key(store, role="site", authors=["ann"], label="a site")
+    reader_ids: dict[str, str] = {}
     for reader in ("eve", "bob"):
         body = {"model": "twin/ann", "messages": MESSAGES, "user": reader}
-        twin = stack.post(body, key=made).json()["twin"]
+        twin = stack.post(body, key=site_key).json()["twin"]
         assert twin["ignored"] == ["system messages"]
-        given = httpx.post(
+        feedback = httpx.post(
             f"{stack.url}/twin/feedback",
             json={"trace_id": twin["trace_id"], "thumb": "up", "user": reader},
-            headers={"Authorization": f"Bearer {made}"},
+            headers={"Authorization": f"Bearer {site_key}"},
             trust_env=False,
         ).json()
         stack.trace(twin["trace_id"])
         with LangfuseClient.from_settings(stack.settings) as client:
             (span,) = client.observations(trace_id=twin["trace_id"])
-        traced[reader] = span["metadata"]["twin.reader"]
-        assert given["reader"] == traced[reader]
-    assert len(set(traced.values())) == 2
-    assert not {"eve", "bob", keys.reader_id_for_key(made)} & set(traced.values())
+        reader_ids[reader] = span["metadata"]["twin.reader"]
+        assert feedback["reader"] == reader_ids[reader]
+    assert len(set(reader_ids.values())) == 2
+    assert not {"eve", "bob", keys.reader_id_for_key(site_key)} & set(reader_ids.values())
 
 
 def test_langchain(stack: Stack) -> None:
@@ -141,32 +133,32 @@ def test_langchain(stack: Stack) -> None:
     common = {"model": "twin/ann", "base_url": f"{stack.url}/v1", "api_key": stack.key}
     turns = [("system", "Be brief."), ("human", QUESTION)]
     chat = langchain.ChatOpenAI(**common, max_retries=0)
-    assert chat.invoke(turns).content.startswith(QUOTED)
-    assert "".join(str(piece.content) for piece in chat.stream(turns)).startswith(QUOTED)
-    assert chat.bind_tools([recorded.TOOL]).invoke(turns).content.startswith(QUOTED)
-    by_responses = langchain.ChatOpenAI(**common, max_retries=0, use_responses_api=True)
-    assert by_responses.invoke(turns).text.startswith(QUOTED)
+    assert chat.invoke(turns).content.startswith(QUOTATION)
+    assert "".join(str(chunk.content) for chunk in chat.stream(turns)).startswith(QUOTATION)
+    assert chat.bind_tools([recorded.TOOL]).invoke(turns).content.startswith(QUOTATION)
+    responses_chat = langchain.ChatOpenAI(**common, max_retries=0, use_responses_api=True)
+    assert responses_chat.invoke(turns).text.startswith(QUOTATION)
 
 
 def test_llm(stack: Stack, tmp_path: Path) -> None:
     pytest.importorskip("llm", reason="extra `clients` not installed")
-    # without the name of a key `llm` sends none, whatever `--key` says
+    # Without `api_key_name`, `llm` ignores `--key`.
     models = (
         f"- model_id: ann\n  model_name: twin/ann\n  api_base: {stack.url}/v1\n"
         "  api_key_name: twin\n"
     )
     (tmp_path / "extra-openai-models.yaml").write_text(models, encoding="utf-8")
     program = str(Path(sys.executable).parent / "llm")
-    for more in ([], ["--no-stream"]):
-        ended = subprocess.run(
-            [program, "-m", "ann", "-s", "Be brief.", "--key", stack.key, QUESTION, *more],
+    for options in ([], ["--no-stream"]):
+        completed = subprocess.run(
+            [program, "-m", "ann", "-s", "Be brief.", "--key", stack.key, QUESTION, *options],
             env=os.environ | {"LLM_USER_PATH": str(tmp_path), "NO_PROXY": "127.0.0.1"},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        assert ended.stdout.startswith(QUOTED), ended.stderr[-1000:]
+        assert completed.stdout.startswith(QUOTATION), completed.stderr[-1000:]
 
 
 def test_litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,18 +166,18 @@ def test_litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     import litellm
 
     monkeypatch.setattr(litellm, "suppress_debug_info", True)
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "model": "openai/twin/ann",
         "api_base": f"{stack.url}/v1",
         "api_key": stack.key,
         "messages": MESSAGES,
         "num_retries": 0,
     }
-    whole: Any = litellm.completion(**asked, n=1, user="eve")
-    assert whole.choices[0].message.content.startswith(QUOTED)
-    stream: Any = litellm.completion(**asked, stream=True)
+    complete: Any = litellm.completion(**request, n=1, user="eve")
+    assert complete.choices[0].message.content.startswith(QUOTATION)
+    stream: Any = litellm.completion(**request, stream=True)
     text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
-    assert text.startswith(QUOTED)
+    assert text.startswith(QUOTATION)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +194,7 @@ def test_litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["open-webui", "librechat", "lm_eval-chat", "lm_eval-completion"],
 )
-def test_what_programs_send_that_cannot_run_here(
+def test_recorded_requests_of_other_programs(
     stack: Stack, path: str, body: dict[str, Any], ignored: list[str]
 ) -> None:
     answer = httpx.post(
@@ -214,34 +206,24 @@ def test_what_programs_send_that_cannot_run_here(
     )
     assert answer.status_code == 200, answer.text
     lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
-    told = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")]
-    *_, twin = [piece["twin"] for piece in told if "twin" in piece]
+    documents = [
+        json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")
+    ]
+    *_, twin = [chunk["twin"] for chunk in documents if "twin" in chunk]
     assert twin["ignored"] == ignored
     assert twin["sources"]
-    assert any(piece.get("usage") for piece in told)
+    assert any(chunk.get("usage") for chunk in documents)
 
 
 @pytest.mark.parametrize("task", recorded.OPEN_WEBUI_TASKS)
-def test_what_a_program_asks_for_itself_is_no_readers_question(stack: Stack, task: str) -> None:
+def test_tasks_of_open_webui_are_housekeeping(stack: Stack, task: str) -> None:
     answer = stack.post(recorded.OPEN_WEBUI_TASKS[task]).json()
     assert json.loads(answer["choices"][0]["message"]["content"]).keys() == {task}
     assert (answer["twin"]["front_desk"], answer["twin"]["route"]) == ("housekeeping", "front_desk")
     assert answer["twin"]["sources"] == []
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_program_with_words_of_its_own_says_that_it_asks_for_itself(
-    stack: Stack, *, stream: bool
-) -> None:
-    asked = [{"role": "user", "content": "Headline, please!\nUser: Which oil does a clock need?"}]
-    for model, headers in (("twin/ann@task", {}), ("twin/ann", {"x-twin-task": "title"})):
-        answer = stack.post({"model": model, "messages": asked, "stream": stream}, **headers)
-        assert answer.status_code == 200, answer.text
-        assert '"Which oil does a clock need"' in answer.text
-        assert '"front_desk": "housekeeping"' in answer.text.replace('":"', '": "')
-
-
-def test_langchains_structured_output_by_a_forced_tool(stack: Stack) -> None:
+def test_langchains_structured_output(stack: Stack) -> None:
     langchain = pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
     schema = {
         "title": "oiling",
@@ -255,29 +237,19 @@ def test_langchains_structured_output_by_a_forced_tool(stack: Stack) -> None:
     structured = chat.with_structured_output(schema, method="function_calling")
     assert 1 <= structured.invoke(QUESTION)["drops"] <= 9
     bound = chat.bind_tools([schema], tool_choice="oiling")
-    pieces = [piece for piece in bound.stream(QUESTION) if piece.tool_call_chunks]
-    assert json.loads("".join(p.tool_call_chunks[0]["args"] for p in pieces)).keys() == {"drops"}
-
-
-def test_lm_evals_likelihoods_are_refused_with_the_reason(stack: Stack) -> None:
-    answer = httpx.post(
-        f"{stack.url}/v1/completions",
-        json=recorded.LM_EVAL_LIKELIHOOD,
-        headers={"Authorization": f"Bearer {stack.key}"},
-        trust_env=False,
-    )
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "echo")
+    chunks = [chunk for chunk in bound.stream(QUESTION) if chunk.tool_call_chunks]
+    assert json.loads("".join(p.tool_call_chunks[0]["args"] for p in chunks)).keys() == {"drops"}
 
 
 @pytest.fixture(scope="session")
 def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the clients for JavaScript; skips where node or the registry is missing."""
+    """Install the JavaScript clients into a folder, or skip without node or registry."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("no npm: node and npm install the clients for JavaScript")
     folder = tmp_path_factory.mktemp("javascript")
     (folder / "package.json").write_text('{"type": "module", "private": true}', encoding="utf-8")
-    ended = subprocess.run(
+    completed = subprocess.run(
         [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *JAVASCRIPT],
         cwd=folder,
         capture_output=True,
@@ -285,14 +257,14 @@ def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=120,
         check=False,
     )
-    if ended.returncode:
-        pytest.skip(f"no npm: it installs nothing here: {ended.stderr.strip()[-300:]}")
+    if completed.returncode:
+        pytest.skip(f"no npm: it installs nothing here: {completed.stderr.strip()[-300:]}")
     shutil.copy(Path(__file__).with_name("clients.mjs"), folder)
     return folder
 
 
 def test_the_clients_for_javascript(stack: Stack, javascript: Path) -> None:
-    ended = subprocess.run(
+    completed = subprocess.run(
         ["node", "clients.mjs"],
         cwd=javascript,
         env=os.environ
@@ -306,17 +278,21 @@ def test_the_clients_for_javascript(stack: Stack, javascript: Path) -> None:
         timeout=120,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    told = json.loads(ended.stdout.splitlines()[-1])
-    texts: dict[str, str] = {name: one["text"] for name, one in told.items() if "text" in one}
+    assert completed.returncode == 0, completed.stderr[-2000:]
+    documents = json.loads(completed.stdout.splitlines()[-1])
+    texts: dict[str, str] = {
+        name: document["text"] for name, document in documents.items() if "text" in document
+    }
     assert len(texts) == 9
-    assert [name for name, text in texts.items() if not text.startswith(QUOTED)] == []
+    assert [name for name, text in texts.items() if not text.startswith(QUOTATION)] == []
     for name in ("chat", "stream", "response", "responseStream"):
-        assert told[name]["twin"]["sources"][0]["document_id"] == "post-0"
-    assert told["chat"]["id"] == told["chat"]["twin"]["trace_id"]
-    assert told["responseStream"]["same"]
-    assert told["previous"]["twin"]["ignored"] == []
-    second = json.loads(told["secondTurn"]["sent"])
-    assert "item_reference" in [item.get("type") for item in second["input"]], "its default"
-    assert told["secondTurn"]["twin"]["ignored"] == []
-    assert (told["model"]["id"], told["model"]["twin"]["version"]) == ("twin/ann", "base")
+        assert documents[name]["twin"]["sources"][0]["document_id"] == "post-0"
+    assert documents["chat"]["id"] == documents["chat"]["twin"]["trace_id"]
+    assert documents["responseStream"]["same"]
+    assert documents["previous"]["twin"]["ignored"] == []
+    second = json.loads(documents["secondTurn"]["sent"])
+    assert "item_reference" in [item.get("type") for item in second["input"]], (
+        "the default of the AI SDK"
+    )
+    assert documents["secondTurn"]["twin"]["ignored"] == []
+    assert (documents["model"]["id"], documents["model"]["twin"]["version"]) == ("twin/ann", "base")

@@ -1,5 +1,4 @@
-"""What the running gateway lets in: attempts on another author's model, keys, the proxy's
-routes."""
+"""Test which requests the running gateway allows: other authors' models, keys and routes."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.gateway.stack import Stack, requests_of
+from tests.live.gateway.stack import Stack, count_processed_tokens
 from twin_resources.access import keys
 from twin_resources.gateway.api.routes import ROUTES
 
@@ -43,30 +42,30 @@ ADAPTER = [{"id": 0, "scale": 1.0}]
     ],
     ids=lambda attempt: next(iter(attempt)),
 )
-def test_no_key_of_the_body_reaches_another_authors_model(
+def test_forbidden_keys_do_not_reach_another_authors_model(
     stack: Stack, attempt: dict[str, Any]
 ) -> None:
-    before = requests_of(stack.models["bob/v1"])
+    tokens_before = count_processed_tokens(stack.models["bob/v1"])
     answer = stack.post(BODY | attempt)
     name = next(iter(attempt))
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
-    assert requests_of(stack.models["bob/v1"]) == before
+    assert count_processed_tokens(stack.models["bob/v1"]) == tokens_before
 
 
-def test_a_clients_metadata_is_named_and_steers_nothing(stack: Stack) -> None:
-    before = requests_of(stack.models["bob/v1"])
+def test_a_clients_metadata_do_not_change_the_route(stack: Stack) -> None:
+    tokens_before = count_processed_tokens(stack.models["bob/v1"])
     steering = {"model_group": "bob/v1", "specific_deployment": "bob/v1", "trace_id": "0" * 32}
     answer = stack.post(BODY | {"metadata": steering, "user": "mallory-7", "store": True}).json()
     assert answer["twin"]["ignored"] == ["metadata", "store", "user"]
     assert answer["twin"]["version"] == "base"
     assert answer["twin"]["trace_id"] != "0" * 32
-    assert requests_of(stack.models["bob/v1"]) == before
+    assert count_processed_tokens(stack.models["bob/v1"]) == tokens_before
     assert "mallory-7" not in str(stack.trace(answer["twin"]["trace_id"]))
 
 
-def test_the_address_of_bobs_server_cannot_be_sent_along(stack: Stack) -> None:
+def test_a_client_cannot_name_another_server(stack: Stack) -> None:
     bob = stack.servers["bob/v1"]
-    before = requests_of(stack.models["bob/v1"])
+    tokens_before = count_processed_tokens(stack.models["bob/v1"])
     attempts = [
         BODY | {"api_base": bob["url"]},
         BODY | {"base_url": bob["url"], "api_key": bob["key"]},
@@ -88,27 +87,27 @@ def test_the_address_of_bobs_server_cannot_be_sent_along(stack: Stack) -> None:
         },
     )
     assert by_header.json()["twin"]["version"] == "base"
-    assert requests_of(stack.models["bob/v1"]) == before
+    assert count_processed_tokens(stack.models["bob/v1"]) == tokens_before
 
 
-def test_the_counter_of_the_tests_above_does_count(stack: Stack) -> None:
+def test_a_request_increases_the_token_count(stack: Stack) -> None:
     stack.release("bob", 1)
-    before = requests_of(stack.models["bob/v1"])
-    asked = BODY | {"model": "twin/bob@voice"}
-    stack.wait(lambda: stack.post(asked).json()["twin"]["version"] == "v1")
-    assert requests_of(stack.models["bob/v1"]) > before
+    tokens_before = count_processed_tokens(stack.models["bob/v1"])
+    body = BODY | {"model": "twin/bob@voice"}
+    stack.wait(lambda: stack.post(body).json()["twin"]["version"] == "v1")
+    assert count_processed_tokens(stack.models["bob/v1"]) > tokens_before
 
 
-def test_a_key_for_one_author_reaches_that_author(stack: Stack) -> None:
+def test_a_key_for_one_author_is_valid_for_that_author_only(stack: Stack) -> None:
     store = keys.open_key_store(stack.settings)
-    made = keys.add_key(store, role="reader", authors=["ann"], label=f"ann only {time.time()}")
-    assert stack.post(BODY, key=made).status_code == 200
-    refused = stack.post(BODY | {"model": "twin/bob"}, key=made)
+    ann_key = keys.add_key(store, role="reader", authors=["ann"], label=f"ann only {time.time()}")
+    assert stack.post(BODY, key=ann_key).status_code == 200
+    refused = stack.post(BODY | {"model": "twin/bob"}, key=ann_key)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "author_not_allowed")
-    listed = [model.id for model in stack.client(made).models.list()]
-    assert listed == ["twin/ann", "twin/ann@base", "twin/ann@voice"]
+    model_names = [model.id for model in stack.client(ann_key).models.list()]
+    assert model_names == ["twin/ann", "twin/ann@base", "twin/ann@voice"]
     keys.revoke_key(store, keys.list_keys(store)[-1]["label"])  # pyright: ignore[reportArgumentType]
-    stack.wait(lambda: stack.post(BODY, key=made).status_code == 401)
+    stack.wait(lambda: stack.post(BODY, key=ann_key).status_code == 401)
 
 
 def test_the_model_servers_refuse_the_readers_key(stack: Stack) -> None:
@@ -142,20 +141,18 @@ def test_no_key_is_in_the_logs(stack: Stack) -> None:
         assert key not in text
 
 
-def test_it_listens_on_the_loopback_only(stack: Stack) -> None:
+def test_the_gateway_listens_only_on_loopback(stack: Stack) -> None:
     worker = stack.worker()
-    listening = [
-        net_connection
-        for net_connection in worker.net_connections()
-        if net_connection.status == "LISTEN"
+    listeners = [
+        connection for connection in worker.net_connections() if connection.status == "LISTEN"
     ]
-    assert {one.laddr.ip for one in listening} == {"127.0.0.1"}
+    assert {connection.laddr.ip for connection in listeners} == {"127.0.0.1"}
 
 
 @pytest.fixture(scope="session")
-def walked(running: Stack) -> dict[str, Any]:
-    """What `walk_openapi` found in a process of its own."""
-    ended = subprocess.run(
+def openapi_walk(running: Stack) -> dict[str, Any]:
+    """Run `walk_openapi` in a separate process and return its result."""
+    completed = subprocess.run(
         [sys.executable, "-m", "tests.live.gateway.walk_openapi"],
         env=os.environ
         | {
@@ -167,24 +164,22 @@ def walked(running: Stack) -> dict[str, Any]:
         timeout=300,
         check=False,
     )
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    return json.loads(ended.stdout.splitlines()[-1])
+    assert completed.returncode == 0, completed.stderr[-2000:]
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("key", ["admin", "none"])
-def test_every_other_route_of_the_proxys_openapi_document_answers_404(
-    walked: dict[str, Any], key: str
-) -> None:
-    """Before authentication: with the admin key and without any."""
-    there = {(method, path): open_ for method, path, open_ in walked[key]}
-    # LiteLLM 1.106 has 996 operations on 737 paths; a walk that finds few has found nothing.
-    assert len(there) > 900
+def test_every_other_route_of_the_proxy_is_a_404(openapi_walk: dict[str, Any], key: str) -> None:
+    """Other routes are refused before authentication."""
+    routes = {(method, path): is_open for method, path, is_open in openapi_walk[key]}
+    # LiteLLM 1.106 has 996 operations on 737 paths; with far fewer, the walk has failed.
+    assert len(routes) > 900
     for expected in ("/v1/responses", "/v1/messages", "/v1/completions", "/model/info", "/ui"):
-        assert any(path == expected for _, path in there), expected
-    assert {route for route, open_ in there.items() if open_} == set(ROUTES)
+        assert any(path == expected for _, path in routes), expected
+    assert {route for route, is_open in routes.items() if is_open} == set(ROUTES)
 
 
-def test_both_paths_of_a_chat_run_the_whole_plugin(stack: Stack) -> None:
+def test_both_chat_paths_retrieve_and_trace(stack: Stack) -> None:
     for path in ("/v1/chat/completions", "/chat/completions"):
         answer = httpx.post(
             stack.url + path,
@@ -197,7 +192,9 @@ def test_both_paths_of_a_chat_run_the_whole_plugin(stack: Stack) -> None:
         assert stack.trace(answer.headers["x-twin-trace-id"])
 
 
-def test_the_proxy_process_loads_neither_dagster_nor_torch(walked: dict[str, Any]) -> None:
-    assert "litellm" in walked["modules"]
-    loaded = {"dagster", "torch", "transformers", "deepspeed", "langfuse"} & set(walked["modules"])
-    assert loaded == set()
+def test_the_proxy_process_imports_no_large_library(openapi_walk: dict[str, Any]) -> None:
+    assert "litellm" in openapi_walk["modules"]
+    large_libraries = {"dagster", "torch", "transformers", "deepspeed", "langfuse"} & set(
+        openapi_walk["modules"]
+    )
+    assert large_libraries == set()

@@ -1,7 +1,7 @@
-"""The paid route: no cent above a limit, and the account says what the provider's bill says.
+"""Test that paid answers stay within their limits, and that account and bill agree.
 
-The paid API is the simulated provider, at the price of the named model: it counts and charges by
-itself, and everything that can go wrong with a provider goes wrong.
+A simulated provider with the price of the named model counts and charges independently, and fails
+in every way that a real provider does.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import pytest
 from tests.free_ports import free_port
 from tests.live.gateway.stack import (
     Stack,
+    count_processed_tokens,
     new_stack,
-    requests_of,
-    slow_tokens,
+    slow_down_provider,
 )
 from tests.simulated_provider.paid_provider import RETRY_AFTER_S, PaidProvider
 from tests.simulated_provider.provider_answers import WORDS, Behaviour, read_bill
@@ -54,56 +54,53 @@ BODY: dict[str, Any] = {
 }
 
 
-def asking(how: str, **more: Any) -> dict[str, Any]:
-    """A question whose answer goes the way that it names."""
-    return BODY | {"messages": [{"role": "user", "content": f"How much oil? ({how})"}]} | more
+def ask_for(behaviour: str, **fields: Any) -> dict[str, Any]:
+    """Return a question that names how the simulated provider behaves."""
+    return (
+        BODY | {"messages": [{"role": "user", "content": f"How much oil? ({behaviour})"}]} | fields
+    )
 
 
-def respond(stack: Stack, body: dict[str, Any], **headers: str) -> httpx.Response:
-    """What the Responses API says."""
-    return httpx.post(
-        f"{stack.url}/v1/responses", json=body, timeout=60, trust_env=False,
-        headers={"Authorization": f"Bearer {stack.key}", **headers},
-    )  # fmt: skip
-
-
-class Money:
-    """The provider's bill and the account, from a moment on, in nano-dollars."""
+class MoneyWatch:
+    """The changes of the provider's bill and of the account, in nano-dollars."""
 
     def __init__(self, stack: Stack, provider: PaidProvider) -> None:
         self.stack, self.provider = stack, provider
-        self.began = provider.bill.nano
-        self.spent_before = self._spent()
+        self.billed_before = provider.bill.nano
+        self.settled_before = self._settled_nano()
 
     def _account(self) -> SpendingAccount:
         settings = self.stack.settings.model_copy(update={"paid_budget_per_day": BUDGET})
         return open_account(settings, State.open(settings.state_address))
 
-    def _spent(self) -> int:
+    def _settled_nano(self) -> int:
         return sum(int(row["nano"]) for row in self._account().rows())
 
     def billed(self) -> int:
-        return self.provider.bill.nano - self.began
+        return self.provider.bill.nano - self.billed_before
 
     def settled(self) -> int:
-        """What the account holds once nothing is under way."""
+        """Wait until no call is open, and return the settled amount."""
         self.stack.wait(lambda: self._account().sum_spending().reserved_usd == 0)
-        return self._spent() - self.spent_before
+        return self._settled_nano() - self.settled_before
 
     def use_up(self) -> None:
-        """Leave nothing of the day's budget."""
+        """Spend the rest of the day's budget."""
         account = self._account()
-        rest = BUDGET - account.sum_spending().usd
-        account.settle(account.reserve(purpose="answer", author="", key="", max_usd=rest), rest)
+        remaining_usd = BUDGET - account.sum_spending().usd
+        account.settle(
+            account.reserve(purpose="answer", author="", key="", max_usd=remaining_usd),
+            remaining_usd,
+        )
 
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaidProvider]:
     bill = tmp_path_factory.mktemp("provider") / "bill.jsonl"
-    serving = PaidProvider(Behaviour(token_s=0.02), bill)
-    serving.start()
-    yield serving
-    serving.end()
+    paid_provider = PaidProvider(Behaviour(token_s=0.02), bill)
+    paid_provider.start()
+    yield paid_provider
+    paid_provider.end()
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +125,13 @@ def paid(
 
 
 @pytest.fixture
-def money(paid: Stack, provider: PaidProvider) -> Money:
-    return Money(paid, provider)
+def money(paid: Stack, provider: PaidProvider) -> MoneyWatch:
+    return MoneyWatch(paid, provider)
 
 
-def leave(stack: Stack, body: dict[str, Any], **more: str) -> str:
-    """Read the first token of a stream and go."""
-    headers = {"Authorization": f"Bearer {stack.key}", **more}
+def disconnect_after_first_token(stack: Stack, body: dict[str, Any], **fields: str) -> str:
+    """Read the first token of a stream and disconnect."""
+    headers = {"Authorization": f"Bearer {stack.key}", **fields}
     with httpx.stream(
         "POST", f"{stack.url}/v1/chat/completions", json=body, headers=headers, timeout=60,
         trust_env=False,
@@ -142,8 +139,7 @@ def leave(stack: Stack, body: dict[str, Any], **more: str) -> str:
         return next(line for line in answer.iter_lines() if '"content":"' in line)
 
 
-def test_the_account_says_what_the_bill_says(paid: Stack, money: Money) -> None:
-    """Whole answers, streams, and what the provider refuses: to the nano-dollar."""
+def test_the_account_agrees_with_the_providers_bill(paid: Stack, money: MoneyWatch) -> None:
     first = paid.post(BODY).json()
     usage = first["usage"]
     price = answer_price_usd(
@@ -157,114 +153,100 @@ def test_the_account_says_what_the_bill_says(paid: Stack, money: Money) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_the_provider_refuses_is_told_as_it_is(
-    paid: Stack, money: Money, *, stream: bool
+def test_refusals_of_the_provider_are_passed_on(
+    paid: Stack, money: MoneyWatch, *, stream: bool
 ) -> None:
-    limited = paid.post(asking("429", stream=stream))
-    error = limited.json()["error"]
-    assert (limited.status_code, error["code"], error["type"]) == (
+    rate_limited = paid.post(ask_for("429", stream=stream))
+    error = rate_limited.json()["error"]
+    assert (rate_limited.status_code, error["code"], error["type"]) == (
         429,
         "rate_limit_exceeded",
         "rate_limit_error",
     )
-    assert limited.headers["retry-after"] == str(RETRY_AFTER_S)
+    assert rate_limited.headers["retry-after"] == str(RETRY_AFTER_S)
     assert "in 7 s" in error["message"]
-    failed = paid.post(asking("500", stream=stream))
+    failed = paid.post(ask_for("500", stream=stream))
     assert (failed.status_code, failed.json()["error"]["code"]) == (500, "provider_failed")
-    for answer in (limited, failed):
+    for answer in (rate_limited, failed):
         assert "litellm" not in answer.text.lower()
-        assert "engine of this provider" not in answer.text, "the provider's own text"
+        assert "engine of this provider" not in answer.text, "the provider's own text is hidden"
     assert money.settled() == money.billed() == 0
 
 
-def test_a_stream_that_breaks_off_ends_with_an_error_and_the_mark(paid: Stack) -> None:
-    text = paid.post(asking("broken", stream=True, max_tokens=40)).text
-    *_, error, mark = [line for line in text.splitlines() if line]
-    assert mark == "data: [DONE]"
-    told = json.loads(error.removeprefix("data: "))["error"]
-    assert (told["code"], told["type"]) == ("provider_failed", "server_error")
+def test_an_interrupted_stream_ends_with_an_error_and_the_end_mark(paid: Stack) -> None:
+    text = paid.post(ask_for("broken", stream=True, max_tokens=40)).text
+    *_, error, end_mark = [line for line in text.splitlines() if line]
+    assert end_mark == "data: [DONE]"
+    error_fields = json.loads(error.removeprefix("data: "))["error"]
+    assert (error_fields["code"], error_fields["type"]) == ("provider_failed", "server_error")
     assert "litellm" not in text.lower()
-    streamed = paid.client().chat.completions.create(**asking("broken", stream=True, max_tokens=40))
+    streamed = paid.client().chat.completions.create(
+        **ask_for("broken", stream=True, max_tokens=40)
+    )
     with pytest.raises(openai.APIError, match="does not answer"):
         list(streamed)
 
 
-def test_streams_that_are_left_or_break_off_are_paid_for(paid: Stack, money: Money) -> None:
-    """Six readers leave after a token; the tokens that were under way then are at most a few."""
-    with ThreadPoolExecutor(6) as pool, slow_tokens(money.provider, 0.4):
-        bodies = [asking("long", stream=True, max_tokens=60)] * 6
-        assert all(pool.map(lambda body: leave(paid, body), bodies))
-        left = money.settled()
+def test_interrupted_streams_are_paid_for(paid: Stack, money: MoneyWatch) -> None:
+    """Six readers disconnect after a token; at most a few more tokens are paid for."""
+    with ThreadPoolExecutor(6) as pool, slow_down_provider(money.provider, 0.4):
+        bodies = [ask_for("long", stream=True, max_tokens=60)] * 6
+        assert all(pool.map(lambda body: disconnect_after_first_token(paid, body), bodies))
+        settled = money.settled()
         bill = money.provider.bill.path
         paid.wait(lambda: read_bill(bill)[-6:][0]["outcome"] == "left")
     lines = read_bill(money.provider.bill.path)[-6:]
     assert {line["outcome"] for line in lines} == {"left"}
-    assert max(line["answer_tokens"] for line in lines) < 60, "the work ended with the reader"
-    # what left the provider and had not come yet: two tokens a stream, $0.0000012
-    assert abs(left - money.billed()) <= 6 * 2 * 600
-    again = Money(paid, money.provider)
-    broken = paid.post(asking("broken", stream=True, max_tokens=40))
+    assert max(line["answer_tokens"] for line in lines) < 60, "the provider stopped early"
+    # Tokens in transit are not counted: two per stream, $0.0000012.
+    assert abs(settled - money.billed()) <= 6 * 2 * 600
+    second_watch = MoneyWatch(paid, money.provider)
+    broken = paid.post(ask_for("broken", stream=True, max_tokens=40))
     assert "error" in broken.text
-    assert again.settled() == again.billed() > 0
+    assert second_watch.settled() == second_watch.billed() > 0
 
 
-def test_what_nobody_can_know_counts_in_full(paid: Stack, money: Money) -> None:
-    """A connection cut before an answer, and an answer without usage."""
-    assert paid.post(asking("cut")).status_code == 503
-    assert paid.post(asking("no usage")).json()["twin"]["cost_usd"] > 0
+def test_calls_of_unknown_cost_count_in_full(paid: Stack, money: MoneyWatch) -> None:
+    """This happens if the connection is cut before an answer, or the answer has no usage."""
+    assert paid.post(ask_for("cut")).status_code == 503
+    assert paid.post(ask_for("no usage")).json()["twin"]["cost_usd"] > 0
     settled = money.settled()
     assert money.billed() <= settled <= money.billed() + 2 * 5 * 600
 
 
-def write_in_voice(paid: Stack) -> None:
-    """Ann answers in prose alone: this home has no post of hers that could be quoted."""
+def write_prose_only(paid: Stack) -> None:
+    """Let Ann answer only in prose, because this home has no posts to quote."""
     write_author(paid.settings, replace(read_author(paid.settings, "ann"), answer="voice"))
 
 
-def test_a_request_that_is_sent_again_is_paid_for_once(paid: Stack, money: Money) -> None:
-    once = {"Idempotency-Key": "8f1d2c7e"}
-    first, again = paid.post(BODY, **once), paid.post(BODY, **once)
+def test_a_repeated_request_is_paid_for_once(paid: Stack, money: MoneyWatch) -> None:
+    headers = {"Idempotency-Key": "8f1d2c7e"}
+    first, repeated = paid.post(BODY, **headers), paid.post(BODY, **headers)
     assert first.status_code == 200
-    assert again.content == first.content
-    assert again.headers["idempotent-replayed"] == "true"
-    assert again.headers["x-twin-trace-id"] == first.headers["x-twin-trace-id"]
-    other = paid.post(BODY | {"max_tokens": 6}, **once)
-    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
-    # a stream whose reader leaves goes on, and is there when he comes back
-    bought = money.provider.bill.requests
-    stream = asking("long", stream=True, max_tokens=30)
-    came = {"Idempotency-Key": "second"}
-    with slow_tokens(money.provider, 0.5):  # asked for each token: the rest is fast again
-        leave(paid, stream, **came)
-        in_flight = paid.post(stream, **came)
+    assert repeated.content == first.content
+    assert repeated.headers["idempotent-replayed"] == "true"
+    assert repeated.headers["x-twin-trace-id"] == first.headers["x-twin-trace-id"]
+    changed = paid.post(BODY | {"max_tokens": 6}, **headers)
+    assert (changed.status_code, changed.json()["error"]["code"]) == (
+        422,
+        "idempotency_key_reused",
+    )
+    # A stream continues after a disconnect, and its answer is stored.
+    requests_before = money.provider.bill.requests
+    stream = ask_for("long", stream=True, max_tokens=30)
+    stream_headers = {"Idempotency-Key": "second"}
+    with slow_down_provider(money.provider, 0.5):  # later tokens are fast again
+        disconnect_after_first_token(paid, stream, **stream_headers)
+        in_flight = paid.post(stream, **stream_headers)
     assert (in_flight.status_code, in_flight.headers["retry-after"]) == (409, "2")
-    paid.wait(lambda: paid.post(stream, **came).status_code == 200)
-    assert paid.post(stream, **came).text.count('"content":"') == 30
-    assert money.provider.bill.requests == bought + 1
+    paid.wait(lambda: paid.post(stream, **stream_headers).status_code == 200)
+    assert paid.post(stream, **stream_headers).text.count('"content":"') == 30
+    assert money.provider.bill.requests == requests_before + 1
     assert money.settled() == money.billed() > 0
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_response_that_is_sent_again_is_paid_for_once(
-    paid: Stack, money: Money, *, stream: bool
-) -> None:
-    body = {"model": "twin/ann@paid", "input": "How much oil? (long)", "max_output_tokens": 9}
-    body["stream"] = stream
-    once = {"Idempotency-Key": f"response-{stream}"}
-    bought = money.provider.bill.requests
-    first, again = (respond(paid, body, **once) for _ in range(2))
-    assert (first.status_code, "idempotent-replayed" in first.headers) == (200, False)
-    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
-    assert first.headers["content-type"] == again.headers["content-type"]
-    assert "response" in first.text
-    for other in (respond(paid, body | {"max_output_tokens": 8}, **once), paid.post(BODY, **once)):
-        assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
-    assert money.provider.bill.requests == bought + 1
-    assert money.settled() == money.billed() > 0
-
-
-def test_a_batch_is_paid_as_single_answers_are_and_goes_on_for_what_failed(
-    paid: Stack, money: Money, tmp_path: Path
+def test_a_resumed_batch_pays_only_for_missing_answers(
+    paid: Stack, money: MoneyWatch, tmp_path: Path
 ) -> None:
     write_endpoints(
         Endpoints(
@@ -274,13 +256,13 @@ def test_a_batch_is_paid_as_single_answers_are_and_goes_on_for_what_failed(
         )
     )  # fmt: skip
     path, out = tmp_path / "questions.jsonl", tmp_path / "answers.jsonl"
-    asked = {"a": "Oil? (1)", "b": "Oil? (2)", "fails": "Oil? (500)", "here": "Oil? (3)"}
+    questions = {"a": "Oil? (1)", "b": "Oil? (2)", "fails": "Oil? (500)", "here": "Oil? (3)"}
     models = {"here": "twin/ann@base"}
 
     def run() -> subprocess.CompletedProcess[str]:
         lines = [
             {"id": name, "question": text, "model": models.get(name, "twin/ann@paid")}
-            for name, text in asked.items()
+            for name, text in questions.items()
         ]
         path.write_text("\n".join(map(json.dumps, lines)))
         return subprocess.run(
@@ -292,41 +274,41 @@ def test_a_batch_is_paid_as_single_answers_are_and_goes_on_for_what_failed(
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
-    stopped = run()
-    assert stopped.returncode == 1, stopped.stdout + stopped.stderr
-    assert "run the same batch again" in stopped.stdout + stopped.stderr
+    first_run = run()
+    assert first_run.returncode == 1, first_run.stdout + first_run.stderr
+    assert "run the same batch again" in first_run.stdout + first_run.stderr
     assert not out.exists()
     paid_for = money.billed()
     assert money.settled() == paid_for > 0
-    asked["fails"] = "Oil? (4)"
-    again = run()
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "2 kept from an earlier run" in " ".join(again.stdout.split())
+    questions["fails"] = "Oil? (4)"
+    second_run = run()
+    assert second_run.returncode == 0, second_run.stdout + second_run.stderr
+    assert "2 kept from an earlier run" in " ".join(second_run.stdout.split())
     rows = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
-    bought = ("a", "b", "fails")
-    assert [rows[name]["route"] for name in (*bought, "here")] == ["alias:paid"] * 3 + [
+    paid_ids = ("a", "b", "fails")
+    assert [rows[name]["route"] for name in (*paid_ids, "here")] == ["alias:paid"] * 3 + [
         "alias:base"
     ]
     assert all(row["answer"] for row in rows.values())
     assert money.settled() == money.billed() > paid_for
-    told = sum(rows[name]["cost_usd"] for name in bought)
-    assert told == pytest.approx(money.billed() / NANO_PER_DOLLAR)
+    reported_usd = sum(rows[name]["cost_usd"] for name in paid_ids)
+    assert reported_usd == pytest.approx(money.billed() / NANO_PER_DOLLAR)
 
 
-def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
-    paid: Stack, money: Money, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_guards_apply_to_every_api_stream_and_batch(
+    paid: Stack, money: MoneyWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every word that the provider can say stands in the author's block list."""
+    """The author's block list contains every word of the simulated provider."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.setenv(name, paid.environ[name])
     words = Guards((("words", "answer", "mask"), ("words", "input", "off")), tuple(WORDS))
     author = read_author(paid.settings, "ann")
-    chat = asking("long", max_tokens=9)
+    chat = ask_for("long", max_tokens=9)
     response = {"model": "twin/ann@paid", "input": "How much oil? (long)", "max_output_tokens": 9}
     completion = {"model": "twin/ann@paid", "prompt": "How much oil? (long)", "max_tokens": 9}
     client = paid.client()
 
-    def said() -> dict[str, str]:
+    def ask_every_api() -> dict[str, str]:
         chunks = client.chat.completions.create(**chat, stream=True)
         events = client.responses.create(**response, stream=True)
         return {
@@ -341,11 +323,11 @@ def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
             "completions": client.completions.create(**completion).choices[0].text,
         }
 
-    assert not any("[…]" in text for text in said().values())
+    assert not any("[…]" in text for text in ask_every_api().values())
     write_author(paid.settings, replace(author, guards=words))
     try:
         paid.wait(lambda: "[…]" in paid.post(chat).json()["choices"][0]["message"]["content"])
-        found = said()
+        texts = ask_every_api()
         journal = Journal(tmp_path / "answers.jsonl")
         question = BatchQuestion("1", tuple(chat["messages"]), "", {"max_tokens": 9})
         rows: list[AnswerRow] = []
@@ -354,80 +336,66 @@ def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
             on_row=lambda _, row: rows.append(row),
         )  # fmt: skip
         journal.close()
-        [found["batch"]] = (str(row["answer"]) for row in rows)
+        [texts["batch"]] = (str(row["answer"]) for row in rows)
     finally:
         write_author(paid.settings, author)
-    for api, text in found.items():
+    for api, text in texts.items():
         assert "[…]" in text, api
         assert not set(WORDS) & set(text.split()), api
     assert money.settled() == money.billed() > 0
 
 
-def test_a_key_s_requests_a_minute_are_held_by_the_gateway(paid: Stack) -> None:
-    with closing(open_key_store(paid.settings)) as state:
-        limits = KeyLimits(per_minute=2, at_once=1)
-        key = add_key(state, role="reader", authors=["ann"], label="two", limits=limits)
-    body = BODY | {"model": "twin/ann@base"}
-    assert [paid.post(body, key=key).status_code for _ in range(2)] == [200, 200]
-    refused = paid.post(body, key=key)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "key_rate_limited")
-    assert 0 < int(refused.headers["retry-after"]) <= 60
-    assert "twin/ann@paid" not in [model.id for model in paid.client(key).models.list()]
-    assert paid.post(BODY, key=key).status_code == 403
-    assert key not in paid.log("gateway")
-
-
-def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: Money) -> None:
-    """24 paid questions at once on $0.0001 of one key, over two gateways, one killed."""
+def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -> None:
+    """24 concurrent paid questions of a key with $0.0001 go to two gateways; one is killed."""
     limit = 0.0001
     with closing(open_key_store(paid.settings)) as state:
         limits = KeyLimits(frozenset({PAID}), usd_per_day=limit)
         key = add_key(state, role="site", authors=["*"], label="24 at once", limits=limits)
-    other = Stack(
+    second_gateway = Stack(
         paid.settings.model_copy(update={"gateway_port": free_port()}), paid.model, paid.environ
     )
     try:
-        other.start_gateway()
-        body = asking("long", max_tokens=30)
+        second_gateway.start_gateway()
+        body = ask_for("long", max_tokens=30)
 
         def ask(number: int) -> int | str:
             try:
-                return (paid, other)[number % 2].post(body, key=key).status_code
+                return (paid, second_gateway)[number % 2].post(body, key=key).status_code
             except httpx.TransportError as error:
                 return type(error).__name__
 
         with ThreadPoolExecutor(24) as pool:
-            work = [pool.submit(ask, number) for number in range(24)]
+            futures = [pool.submit(ask, number) for number in range(24)]
             paid.wait(lambda: money.provider.bill.requests and money.billed() > 0)
-            other.worker().send_signal(signal.SIGKILL)
-            found = [one.result() for one in work]
+            second_gateway.worker().send_signal(signal.SIGKILL)
+            results = [future.result() for future in futures]
     finally:
-        other.stop()
+        second_gateway.stop()
     assert 0 < money.billed() <= limit * NANO_PER_DOLLAR
-    assert 429 in found
+    assert 429 in results
     refused = paid.post(body, key=key)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
     assert "of the key" in refused.json()["error"]["message"]
 
 
-def test_the_paid_model_answers_until_the_budget_is_used_up(paid: Stack, money: Money) -> None:
+def test_the_paid_model_answers_until_the_budget_is_spent(paid: Stack, money: MoneyWatch) -> None:
     assert "twin/ann@paid" in [model.id for model in paid.client().models.list()]
-    write_in_voice(paid)
+    write_prose_only(paid)
     paid.unlist("ann/v1")
     paid.release("ann", 1)
     streamed = BODY | {"model": "twin/ann", "stream": True}
-    # the gateway follows the policy within a second, and nothing here says when it has
+    # The gateway reads the policy within a second.
     paid.wait(lambda: '"route":"down:paid"' in paid.post(streamed).text)
     money.settled()
     money.use_up()
-    before = requests_of(paid.models["base"])
+    tokens_before = count_processed_tokens(paid.models["base"])
     refused = paid.post(BODY)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
     assert "00:00 UTC" in refused.json()["error"]["message"]
     assert int(refused.headers["retry-after"]) > 2
-    assert requests_of(paid.models["base"]) == before
+    assert count_processed_tokens(paid.models["base"]) == tokens_before
     draft = paid.post(BODY | {"model": "twin/ann@voice"}).json()["twin"]
-    assert draft["version"] == "base"  # v1 has no server here, and base is asked for a draft
+    assert draft["version"] == "base"  # v1 has no server here
     assert "paid, budget used up: answered by base" in draft["degraded"]
 
 

@@ -1,4 +1,4 @@
-"""What a batch keeps of an earlier run, however that run ended."""
+"""Test the journal and the output file of a batch."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from twin_resources.gateway.batches.answers import (
 
 
 def row(name: str, *, error: str = "") -> dict[str, Any]:
-    place = {"document_id": "d", "title": "On oil", "url": ""}
+    source = {"document_id": "d", "title": "On oil", "url": ""}
     return {
         "id": name, "question": "Oil?", "answer": "" if error else "One drop.", "error": error,
         "kind": "quote", "model": "twin/ann", "version": "base", "route": "quotes",
         "cost_usd": None if error else 0.25, "degraded": "", "trace_id": "t", "seconds": 0.5,
-        "sources": [place], "quotes": [place | {"text": "One drop.", "start": 0, "end": 9}],
+        "sources": [source], "quotes": [source | {"text": "One drop.", "start": 0, "end": 9}],
         "fingerprint": f"of {name}",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, kind: str) -> None:
+def test_a_batch_resumes_after_a_kill_and_skips_finished_rows(tmp_path: Path, kind: str) -> None:
     out = tmp_path / f"answers.{kind}"
     first = Journal(out)
     first.append(row("b"))
@@ -38,22 +38,22 @@ def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, 
     with pytest.raises(TwinError, match="another command is working on it"):
         Journal(out)
     first.close()
-    with journal_path(out).open("ab") as torn:  # killed while it wrote
-        torn.write(b'{"id": "d", "fingerpr')
+    with journal_path(out).open("ab") as journal_file:  # the last line of a killed run
+        journal_file.write(b'{"id": "d", "fingerpr')
 
     second = Journal(out)
     assert [f"of {name}" in second for name in "abcd"] == [False, True, False, False]
     second.append(row("a"))
     second.append(row("c"))
     rows = second.finish(f"of {name}" for name in "abc")
-    assert [one["id"] for one in rows] == ["a", "b", "c"]
+    assert [answer["id"] for answer in rows] == ["a", "b", "c"]
     assert not journal_path(out).exists()
-    read = (
+    stored_rows = (
         pl.read_parquet(out).to_dicts()
         if kind == "parquet"
         else [json.loads(line) for line in out.read_text().splitlines()]
     )
-    assert read == [row("a"), row("b"), row("c")]
+    assert stored_rows == [row("a"), row("b"), row("c")]
 
     third = Journal(out)
     assert all(f"of {name}" in third for name in "abc")
@@ -61,7 +61,7 @@ def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name]
 
 
-def test_a_file_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+def test_a_file_of_another_program_is_not_overwritten(tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
     out.write_text('{"question": "mine"}\n')
     with pytest.raises(TwinError, match="a file that no batch wrote"):
@@ -71,13 +71,13 @@ def test_a_file_of_something_else_is_not_written_over(tmp_path: Path) -> None:
         Journal(out)
 
 
-def test_a_row_without_an_answer_has_a_place_in_the_table(tmp_path: Path) -> None:
+def test_a_row_without_an_answer_is_written(tmp_path: Path) -> None:
     out = tmp_path / "answers.parquet"
     write_answers(out, [row("a", error="400: no"), row("b")])
     assert pl.read_parquet(out)["cost_usd"].to_list() == [None, 0.25]
 
 
-def test_where_it_cannot_be_written_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+def test_an_unusable_output_path_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match=r"a file of type \.csv"):
         check_output_path(tmp_path / "answers.csv")
     with pytest.raises(TwinError, match="no folder"):

@@ -1,4 +1,4 @@
-"""A batch's rows: three forms, and each broken one said by its place."""
+"""Test the three forms of a batch's rows, and the report of invalid ones."""
 
 from __future__ import annotations
 
@@ -12,46 +12,48 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.questions import BatchQuestion, InvalidRow, read_questions
 
 
-def written(folder: Path, *lines: str) -> Path:
+def write_questions(folder: Path, *lines: str) -> Path:
     path = folder / "questions.jsonl"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-def test_a_question_messages_and_a_line_of_openais_batch_are_one_thing(tmp_path: Path) -> None:
-    talk = [
+def test_the_three_forms_of_a_row_are_read(tmp_path: Path) -> None:
+    messages = [
         {"role": "user", "content": "Clocks?"},
         {"role": "assistant", "content": "Yes."},
         {"role": "user", "content": "Oil?"},
     ]
-    body = {"model": "gpt-4o", "messages": talk, "max_tokens": 20, "label": "mine"}
-    rows, broken = read_questions(
-        written(
+    body = {"model": "gpt-4o", "messages": messages, "max_tokens": 20, "label": "mine"}
+    rows, invalid = read_questions(
+        write_questions(
             tmp_path,
             json.dumps({"question": "Oil?", "model": "twin/ann@base"}),
             "",
-            json.dumps({"id": "b", "messages": talk, "temperature": 0}),
+            json.dumps({"id": "b", "messages": messages, "temperature": 0}),
             json.dumps({"custom_id": "c", "method": "POST", "url": "/v1/x", "body": body}),
         )
     )
-    assert broken == []
+    assert invalid == []
     assert [row.id for row in rows] == ["1", "b", "c"]
     assert [row.question for row in rows] == ["Oil?"] * 3
-    assert [row.model for row in rows] == ["twin/ann@base", "", ""], "gpt-4o is no model of ours"
+    assert [row.model for row in rows] == ["twin/ann@base", "", ""], (
+        "gpt-4o is not a model of the gateway"
+    )
     assert [dict(row.options) for row in rows] == [{}, {"temperature": 0}, {"max_tokens": 20}]
-    assert rows[1].messages == rows[2].messages == tuple(talk)
+    assert rows[1].messages == rows[2].messages == tuple(messages)
 
 
-def test_a_parquet_table_is_read_by_the_same_columns(tmp_path: Path) -> None:
+def test_a_parquet_table_has_the_same_columns(tmp_path: Path) -> None:
     path = tmp_path / "questions.parquet"
     pl.DataFrame({"id": [7, 8], "question": ["Oil?", None], "seed": [None, 3]}).write_parquet(path)
-    rows, broken = read_questions(path)
+    rows, invalid = read_questions(path)
     assert [(row.id, row.question, dict(row.options)) for row in rows] == [("7", "Oil?", {})]
-    assert broken == [InvalidRow("row 2", "the row has neither `question` nor `messages`")]
+    assert invalid == [InvalidRow("row 2", "the row has neither `question` nor `messages`")]
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "reason"),
     [
         ('{"question": "a"', "invalid JSON: "),
         ("[1]", "not a JSON object"),
@@ -64,16 +66,20 @@ def test_a_parquet_table_is_read_by_the_same_columns(tmp_path: Path) -> None:
         ('{"id": "1", "question": "again"}', "the id '1' is already used by an earlier row"),
     ],
 )
-def test_a_broken_line_is_told_and_the_others_stay(tmp_path: Path, line: str, found: str) -> None:
-    rows, broken = read_questions(written(tmp_path, '{"question": "a"}', line, '{"question": "b"}'))
+def test_an_invalid_line_is_reported_and_the_others_are_read(
+    tmp_path: Path, line: str, reason: str
+) -> None:
+    rows, invalid = read_questions(
+        write_questions(tmp_path, '{"question": "a"}', line, '{"question": "b"}')
+    )
     assert [row.question for row in rows] == ["a", "b"]
-    [one] = broken
-    assert one.place == "line 2"
-    assert found in one.reason
+    [invalid_row] = invalid
+    assert invalid_row.place == "line 2"
+    assert reason in invalid_row.reason
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "found"),
+    ("name", "content", "reason"),
     [
         ("none.jsonl", None, "no such file"),
         ("questions.docx", "x", "a file of type .docx"),
@@ -83,23 +89,23 @@ def test_a_broken_line_is_told_and_the_others_stay(tmp_path: Path, line: str, fo
     ],
 )
 def test_a_file_without_questions_is_refused(
-    tmp_path: Path, name: str, content: str | None, found: str
+    tmp_path: Path, name: str, content: str | None, reason: str
 ) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_text(content)
-    with pytest.raises(TwinError, match=found) as caught:
+    with pytest.raises(TwinError, match=reason) as caught:
         read_questions(path)
     assert str(path) in str(caught.value)
 
 
-def test_an_answer_belongs_to_its_whole_request() -> None:
+def test_the_fingerprint_depends_on_the_whole_request() -> None:
     messages = ({"role": "user", "content": "a"},)
-    one = BatchQuestion("1", messages, "", {})
-    same = one.fingerprint("twin/ann")
+    question = BatchQuestion("1", messages, "", {})
+    same = question.fingerprint("twin/ann")
     assert same == BatchQuestion("1", messages, "twin/ann", {}).fingerprint("twin/bob")
     others = {
-        one.fingerprint("twin/bob"),
+        question.fingerprint("twin/bob"),
         BatchQuestion("2", messages, "", {}).fingerprint("twin/ann"),
         BatchQuestion("1", messages, "", {"seed": 1}).fingerprint("twin/ann"),
         BatchQuestion("1", messages * 2, "", {}).fingerprint("twin/ann"),

@@ -10,7 +10,7 @@ import pytest
 from twin_cli.running import run
 
 from tests.documented import documented, shape
-from tests.unit.gateway.routing.labelled import EASY_USD, drawn, fitted_policy
+from tests.unit.gateway.routing.labelled import EASY_USD, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.costs.cost import Throughput
 from twin_resources.gateway.runtime.config_watcher import write_throughput
@@ -92,7 +92,8 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     paying: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy = replace(
-        fitted_policy(drawn(400, seed=0)), written_at=month_start().isoformat(timespec="seconds")
+        fitted_policy(sample_questions(400, seed=0)),
+        written_at=month_start().isoformat(timespec="seconds"),
     )
     path = policy_path(paying.home, "mara")
     write_routing_policy(path, policy)

@@ -1,28 +1,179 @@
-"""A request of Ann's reader, as far as a record of its answer needs it."""
+"""Build requests of Ann's readers, and the request path that prepares them."""
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import Any
+
+from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, StreamingChoices
 
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
-from twin_resources.gateway.exchange.exchange import Exchange
+from twin_resources.authors.answer_forms import ProseRelease
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.costs.answer_cost import AnswerCost
+from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange, Fallback, FixedText
+from twin_resources.gateway.exchange.request_record import RequestRecord
+from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.request.request_body import read_question
-from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.decision import RouteDecision
+from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.stages.request_path import RequestPath
+from twin_resources.models.quotes.answer_text import AnswerOpening
+from twin_resources.models.retrieval.retrieval import Passage
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
+from twin_resources.settings import Settings
 
-ANN = Author("ann", "Ann")
+KEY = Key("0123456789abcdef", "reader", frozenset({"*"}), "all")
+DAY = date(2026, 3, 1)
+PUBLISHED_AT = datetime(2024, 5, 1, tzinfo=UTC)
+PASSAGE = Passage("c1", "d1", "On oil", "https://x/oil", PUBLISHED_AT, "Oil sparingly.", 0.5, 4)
+ANN = Author("ann", "Ann", answer="voice", max_tokens=77, context_tokens=256)
+SERVER = Server("http://127.0.0.1:1/v1", "base", "", ready=True, engine="llama 1")
 
 
-def exchange_of(
-    *, sent: dict[str, Any] | None = None, author: Author = ANN, **fields: Any
+@dataclass
+class FakeRetrieval:
+    """The fields of a retrieval result that the gateway reads."""
+
+    passages: tuple[Passage, ...] = ()
+    nearest: tuple[Passage, ...] = ()
+    vector: Any = None
+    reason: str = ""
+    tokens: Any = None
+    embedder: str = "made"
+
+
+def find_passage() -> FakeRetrieval:
+    return FakeRetrieval((PASSAGE,))
+
+
+class FakeRetriever:
+    """A retriever that returns the result of a function and records the questions."""
+
+    embedder_revision = "made"
+
+    def __init__(self, work: Callable[[], FakeRetrieval] = FakeRetrieval) -> None:
+        self.work = work
+        self.questions: list[tuple[str, str]] = []
+        self.token_budget = 0
+
+    def retrieve(
+        self, author: str, question: str, *, token_budget: int, with_tokens: bool
+    ) -> FakeRetrieval:
+        del with_tokens
+        self.questions.append((author, question))
+        self.token_budget = token_budget
+        return self.work()
+
+
+def served_version(version: int = 3, checkpoint: str = "hash3", **fields: Any) -> ServedVersion:
+    """Return a version with the default template and released prose, unless fields differ."""
+    served = ServedVersion(
+        version, checkpoint, DEFAULT_TEMPLATE.hash, "", None, "", "", ProseRelease("")
+    )
+    return replace(served, **fields)
+
+
+def policy_with_stable(**fields: Any) -> Policy:
+    """Return a policy with one stable version of Ann's, whose fields may be given."""
+    versions = AuthorPolicy(stable=served_version(**fields), weights={"stable": 1.0})
+    return Policy(authors={"ann": versions})
+
+
+def create_path(
+    home: Settings,
+    retriever: Any,
+    *,
+    author: Author = ANN,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    quoter: Any = None,
+    **fields: Any,
+) -> RequestPath:
+    """Return a request path for one author, with a base model and Ann's stable version.
+
+    Args:
+        retriever: a retriever, or a function that opens one.
+        options: further arguments of `RequestPath`.
+        fields: fields of the snapshot that differ.
+    """
+    live_config = LiveConfig(home)
+    servers = {"base": SERVER, "ann/v3": SERVER}
+    defaults: dict[str, Any] = {"policy": policy_with_stable(), "servers": servers}
+    live_config.current = Snapshot({author.slug: author}, **defaults | fields)
+    open_retriever: Any = retriever if callable(retriever) else lambda: retriever
+    finder = PassageFinder(open_retriever, None if quoter is None else lambda _: quoter)
+    return RequestPath(live_config, finder, usd_per_hour=0.02, **options)
+
+
+def change_snapshot(path: RequestPath, **fields: Any) -> None:
+    """Replace fields of a request path's snapshot."""
+    path.live_config.current = replace(path.live_config.current, **fields)
+
+
+async def prepare(
+    path: RequestPath, *turns: str, model: str = "twin/ann", **fields: Any
+) -> RequestRecord:
+    """Prepare a conversation that starts with a reader's turn, by default "Which oil?"."""
+    messages = [
+        {"role": ("user", "assistant")[index % 2], "content": turn}
+        for index, turn in enumerate(turns or ("Which oil?",))
+    ]
+    chat_request = read_question({"model": model, "messages": messages} | fields)
+    return await path.prepare(chat_request, KEY, today=DAY)
+
+
+def create_exchange(
+    *, body: dict[str, Any] | None = None, author: Author = ANN, **fields: Any
 ) -> Exchange:
-    """Ann is asked for her oil."""
+    """Return the exchange of a question to Ann's twin before the first stage."""
     turns = [{"role": "user", "content": "Which oil?"}]
     return Exchange(
-        chat_request=read_question({"model": "twin/ann", "messages": turns} | (sent or {})),
+        chat_request=read_question({"model": "twin/ann", "messages": turns} | (body or {})),
         key=Key("r", "reader", frozenset({"*"}), "a reader"),
         snapshot=Snapshot({"ann": author}, None, {}),
-        day=date(2026, 3, 1),
+        day=DAY,
         **fields,
     )
+
+
+def create_record(
+    *,
+    author: Author = ANN,
+    withheld: str = "",
+    opening: str = "",
+    fallback: Fallback | None = None,
+    **body: Any,
+) -> RequestRecord:
+    """Create the record of an answer with prose, below an opening if one is given."""
+    exchange = create_exchange(
+        body=body,
+        author=author,
+        answer_parts=AnswerParts(opening=AnswerOpening(opening)),
+        fixed_text=FixedText(guard_refusal=withheld),
+        sampling={"max_tokens": 200} | body,
+        fallback=fallback,
+    )
+    decision = RouteDecision("base", "base", "", "", "base", 1.0)
+    answer_form = "quote_and_voice" if opening else "voice"
+    return RequestRecord(exchange, AnswerCost(0.1, None), decision, answer_form)
+
+
+def create_response(text: str, reason: str) -> ModelResponse:
+    message = {"role": "assistant", "content": text}
+    return ModelResponse(choices=[{"finish_reason": reason, "message": message}])
+
+
+def create_chunk(text: str | None, reason: str | None = None) -> ModelResponseStream:
+    delta = Delta(role="assistant", content=text)
+    return ModelResponseStream(choices=[StreamingChoices(finish_reason=reason, delta=delta)])
+
+
+async def stream_chunks(parts: Sequence[str], reason: str) -> AsyncGenerator[Any, None]:
+    for part in parts:
+        yield create_chunk(part)
+    yield create_chunk(None, reason)

@@ -1,4 +1,4 @@
-"""How many requests may be under way by key and by server."""
+"""Test the limits of concurrent requests by key and by server."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from twin_resources.gateway.costs.cost import Throughput
 from twin_resources.gateway.costs.home_counts import HomeCounts, create_counts_file
 
 
-def test_beyond_the_bound_of_a_key_it_is_429_and_other_keys_go_on() -> None:
+def test_requests_beyond_a_keys_limit_are_refused() -> None:
     admission = Admission(max_per_key=2, max_per_server=9)
-    with ExitStack() as under_way:
+    with ExitStack() as open_requests:
         for _ in range(2):
-            under_way.enter_context(admission.admit_for_key("ann"))
+            open_requests.enter_context(admission.admit_for_key("ann"))
         with (
-            pytest.raises(RefusedError, match="this key") as refused,
+            pytest.raises(RefusedError, match="this key") as caught,
             admission.admit_for_key("ann"),
         ):
             pass
-        assert (refused.value.status, refused.value.headers()) == (429, {"retry-after": "2"})
-        under_way.enter_context(admission.admit_for_key("bob"))
+        assert (caught.value.status, caught.value.headers()) == (429, {"retry-after": "2"})
+        open_requests.enter_context(admission.admit_for_key("bob"))
     with admission.admit_for_key("ann"):
         pass
 
 
-def test_a_place_is_free_again_after_an_error() -> None:
+def test_a_failed_request_no_longer_counts() -> None:
     admission = Admission(max_per_key=9, max_per_server=1)
     for _ in range(3):
         with pytest.raises(RuntimeError), admission.admit_to_server("base"):
@@ -45,24 +45,24 @@ def test_a_place_is_free_again_after_an_error() -> None:
         pass
 
 
-def _ask_often(path: Path, times: int) -> None:
-    """One process of a gateway: admits and measures requests, and leaves one of them under way."""
+def _admit_requests(path: Path, count: int) -> None:
+    """Admit and measure requests in one process, and leave one of them unfinished."""
     counts = HomeCounts(path)
     admission = Admission(max_per_key=10_000, max_per_server=10_000, counts=counts)
     meter = Throughput(name="base", counts=counts)
-    for _ in range(times):
+    for _ in range(count):
         with admission.admit_for_key("ann"), admission.admit_to_server("base"):
             meter.begin()
             meter.end(7)
-    left = ExitStack()
-    left.enter_context(admission.admit_for_key("ann"))
-    os._exit(0)  # as one that is killed: nothing is given back
+    unfinished = ExitStack()
+    unfinished.enter_context(admission.admit_for_key("ann"))
+    os._exit(0)  # like a killed process, which releases nothing
 
 
-def test_four_processes_count_together(tmp_path: Path) -> None:
+def test_processes_share_their_counts(tmp_path: Path) -> None:
     path = create_counts_file(tmp_path)
     fork = multiprocessing.get_context("fork")
-    processes = [fork.Process(target=_ask_often, args=(path, 100)) for _ in range(4)]
+    processes = [fork.Process(target=_admit_requests, args=(path, 100)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -82,7 +82,7 @@ def test_four_processes_count_together(tmp_path: Path) -> None:
         pass
 
 
-def test_a_busy_second_of_two_processes_is_one(tmp_path: Path) -> None:
+def test_concurrent_busy_time_counts_once(tmp_path: Path) -> None:
     now = 100.0
     path = create_counts_file(tmp_path)
     first, second = (

@@ -1,107 +1,68 @@
-"""LiteLLM's own answers and chunks, ended: what the reader gets, the reason, and the trace."""
+"""Test how truncated or repeating answers end: the text, the finish reason and the trace."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from litellm.types.utils import Delta, ModelResponse, ModelResponseStream, StreamingChoices
 
-from tests.unit.gateway.exchanges import ANN, exchange_of
-from twin_resources.authors import Author
-from twin_resources.gateway.costs.answer_cost import AnswerCost
+from tests.unit.gateway.exchanges import create_chunk, create_record, create_response, stream_chunks
 from twin_resources.gateway.costs.cost import Throughput
 from twin_resources.gateway.exchange.answer_ending import end_prose, truncate_stream
-from twin_resources.gateway.exchange.exchange import AnswerParts, Fallback, FixedText
+from twin_resources.gateway.exchange.exchange import Fallback
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision
-from twin_resources.models.quotes.answer_text import AnswerOpening
 
 LOOP = "The clock is a machine that tells the time of the day. "
 CUT = "It went well. And then the clock"
 
 
-def answering(
-    *,
-    author: Author = ANN,
-    withheld: str = "",
-    opening: str = "",
-    fallback: Fallback | None = None,
-    **sent: Any,
-) -> RequestRecord:
-    """A record of prose, below an opening where there is one."""
-    exchange = exchange_of(
-        sent=sent,
-        author=author,
-        answer_parts=AnswerParts(opening=AnswerOpening(opening)),
-        fixed_text=FixedText(guard_refusal=withheld),
-        sampling={"max_tokens": 200} | sent,
-        fallback=fallback,
-    )
-    chosen = RouteDecision("base", "base", "", "", "base", 1.0)
-    answer = "quote_and_voice" if opening else "voice"
-    return RequestRecord(exchange, AnswerCost(0.1, None), chosen, answer)
-
-
-def whole(text: str, reason: str) -> ModelResponse:
-    return ModelResponse(
-        choices=[{"finish_reason": reason, "message": {"role": "assistant", "content": text}}]
-    )
-
-
-def chunk(text: str | None, reason: str | None = None) -> ModelResponseStream:
-    delta = Delta(role="assistant", content=text)
-    return ModelResponseStream(choices=[StreamingChoices(finish_reason=reason, delta=delta)])
-
-
-async def chunks(parts: Sequence[str], reason: str) -> AsyncGenerator[Any, None]:
-    for part in parts:
-        yield chunk(part)
-    yield chunk(None, reason)
-
-
-async def read(record: RequestRecord, source: AsyncGenerator[Any, None]) -> tuple[str, str | None]:
+async def read_stream(
+    record: RequestRecord, source: AsyncGenerator[Any, None]
+) -> tuple[str, str | None]:
     text, reason = "", None
     async for part in truncate_stream(record, source):
         text += part.choices[0].delta.content or ""
-        assert reason is None, "nothing comes behind the reason"
+        assert reason is None, "no chunk may follow the finish reason"
         reason = part.choices[0].finish_reason
     return text, reason
 
 
-def test_an_answer_that_was_cut_off_ends_with_its_last_sentence() -> None:
-    record, got = answering(), whole(CUT, "length")
-    end_prose(record, got)
-    assert got.choices[0].message.content == record.shown_text == "It went well."
-    assert got.choices[0].finish_reason == "stop", "the limit is ours, and nothing is half"
+def test_a_truncated_answer_ends_with_its_last_whole_sentence() -> None:
+    record, response = create_record(), create_response(CUT, "length")
+    end_prose(record, response)
+    assert response.choices[0].message.content == record.shown_text == "It went well."
+    assert response.choices[0].finish_reason == "stop", (
+        "the limit is the author's, and no sentence is incomplete"
+    )
     assert record.degraded == ()
 
 
-async def test_near_the_limit_a_stream_never_shows_half_a_sentence() -> None:
-    record = answering(stream=True)
+async def test_a_stream_that_reaches_the_limit_ends_with_a_whole_sentence() -> None:
+    record = create_record(stream=True)
     words = [f"w{number} " for number in range(150)]
     sentences = " ".join(
         "".join(words[start : start + 10]).strip() + "." for start in range(0, 150, 10)
     )
     parts = [f"{word} " for word in f"{sentences} And this one is not".split()]
-    text, reason = await read(record, chunks(parts, "length"))
+    text, reason = await read_stream(record, stream_chunks(parts, "length"))
     assert text == sentences
     assert reason == "stop"
-    assert record.shown_text == text, "the trace holds what the reader got"
+    assert record.shown_text == text, "the trace has the text that the reader got"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_loop_is_ended_and_told(stream: bool) -> None:
-    record = answering(stream=stream)
-    written = LOOP * 8
+async def test_a_repeating_answer_is_ended_and_reported(stream: bool) -> None:
+    record = create_record(stream=stream)
+    prose = LOOP * 8
     if stream:
-        parts = [f"{word} " for word in written.split()]
-        text, reason = await read(record, chunks(parts, "stop"))
+        parts = [f"{word} " for word in prose.split()]
+        text, reason = await read_stream(record, stream_chunks(parts, "stop"))
     else:
-        got = whole(written, "stop")
-        end_prose(record, got)
-        text, reason = got.choices[0].message.content, got.choices[0].finish_reason
+        response = create_response(prose, "stop")
+        end_prose(record, response)
+        text, reason = response.choices[0].message.content, response.choices[0].finish_reason
     assert text == LOOP.strip()
     assert record.shown_text == text
     assert reason == "stop"
@@ -109,7 +70,7 @@ async def test_a_loop_is_ended_and_told(stream: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "body",
     [
         {"max_tokens": 50},
         {"max_completion_tokens": 50},
@@ -117,65 +78,65 @@ async def test_a_loop_is_ended_and_told(stream: bool) -> None:
         {"response_format": {"type": "json_object"}},
     ],
 )
-async def test_what_the_client_bounds_himself_stays(sent: dict[str, Any]) -> None:
+async def test_an_answer_whose_length_the_client_chose_is_not_changed(body: dict[str, Any]) -> None:
     for text in (CUT, LOOP * 8):
-        got = whole(text, "length")
-        end_prose(answering(**sent), got)
-        assert got.choices[0].message.content == text
-        record = answering(stream=True, **sent)
-        assert await read(record, chunks([text], "length")) == (text, "length")
+        response = create_response(text, "length")
+        end_prose(create_record(**body), response)
+        assert response.choices[0].message.content == text
+        record = create_record(stream=True, **body)
+        assert await read_stream(record, stream_chunks([text], "length")) == (text, "length")
         assert record.shown_text == ""
         assert record.degraded == ()
 
 
-async def test_what_ends_by_itself_stays_and_what_is_withheld_is_not_looked_at() -> None:
+async def test_complete_and_withheld_answers_are_not_changed() -> None:
     text = "It went well. The clock is"
-    record = answering(stream=True)
+    record = create_record(stream=True)
     parts = [text[start : start + 3] for start in range(0, len(text), 3)]
-    assert await read(record, chunks(parts, "stop")) == (text, "stop")
+    assert await read_stream(record, stream_chunks(parts, "stop")) == (text, "stop")
     assert record.shown_text == text
-    withheld = answering(withheld="guard")
-    got = whole(LOOP * 8, "stop")
-    end_prose(withheld, got)
-    assert got.choices[0].message.content == LOOP * 8
+    withheld = create_record(withheld="guard")
+    response = create_response(LOOP * 8, "stop")
+    end_prose(withheld, response)
+    assert response.choices[0].message.content == LOOP * 8
 
 
-async def test_another_version_that_begins_anew_may_say_the_same() -> None:
+async def test_a_fallback_may_repeat_the_text_of_the_version_that_failed() -> None:
     stable = RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0)
-    record = answering(stream=True, fallback=Fallback(stable, "t", [], Throughput()))
+    record = create_record(stream=True, fallback=Fallback(stable, "t", [], Throughput()))
     once = "I oil it once in eight years and then I listen to it for two weeks on the wall. "
     second = "Nobody else listens, they say, and they may be right in that, for once in a while. "
 
-    async def broken() -> AsyncGenerator[Any, None]:
+    async def stream_twice() -> AsyncGenerator[Any, None]:
         for word in f"{once}{second}".split():
-            yield chunk(f"{word} ")
+            yield create_chunk(f"{word} ")
         record.record_fallback("canary broke off")
-        yield chunk("\n\n")
+        yield create_chunk("\n\n")
         for word in f"{once}{second}".split():
-            yield chunk(f"{word} ")
-        yield chunk(None, "stop")
+            yield create_chunk(f"{word} ")
+        yield create_chunk(None, "stop")
 
-    text, reason = await read(record, broken())
+    text, reason = await read_stream(record, stream_twice())
     assert text == f"{once}{second}\n\n{once}{second}"
     assert reason == "stop"
     assert record.degraded == ("canary broke off",)
 
 
-async def test_the_same_version_that_is_asked_again_may_say_the_same() -> None:
-    record = answering()
+async def test_a_restarted_version_may_repeat_its_text() -> None:
+    record = create_record()
     once = " ".join(f"word{number}" for number in range(40)) + "."
 
-    async def broken() -> AsyncGenerator[Any, None]:
+    async def stream_twice() -> AsyncGenerator[Any, None]:
         for word in once.split():
-            yield chunk(f"{word} ")
+            yield create_chunk(f"{word} ")
         record.record_restart()
-        yield chunk("\n\n")
+        yield create_chunk("\n\n")
         for word in once.split():
-            yield chunk(f"{word} ")
-        yield chunk(None, "stop")
+            yield create_chunk(f"{word} ")
+        yield create_chunk(None, "stop")
 
-    text, reason = await read(record, broken())
+    text, reason = await read_stream(record, stream_twice())
     assert (text, reason) == (f"{once} \n\n{once} ", "stop")
     assert record.degraded == ("base broke off: asked again",)
     assert record.can_restart
-    assert not answering(withheld="guard").can_restart
+    assert not create_record(withheld="guard").can_restart

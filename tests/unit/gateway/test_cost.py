@@ -1,4 +1,4 @@
-"""The cost formulas and the meter they rest on."""
+"""Test the cost formulas and the throughput meter."""
 
 from __future__ import annotations
 
@@ -14,36 +14,19 @@ from twin_resources.gateway.costs.cost import (
 )
 
 
-def test_a_worked_example() -> None:
-    # 2 $/h, 1,000 tokens/s, busy a quarter of the time: 900,000 tokens an hour.
-    cost = self_hosted_usd_per_million_tokens(2.0, tokens_per_second=1000, utilisation=0.25)
-    assert cost == pytest.approx(2.0 / 0.9)
-    two_machines = self_hosted_usd_per_million_tokens(
-        2.0, tokens_per_second=1000, machines=2, overhead=0.5, utilisation=0.25
-    )
-    assert two_machines == pytest.approx(3 * cost)
+def test_the_price_of_a_million_tokens() -> None:
+    # 2 $/h at 1,000 tokens/s: 3,600,000 tokens an hour.
+    full_load_usd = self_hosted_usd_per_million_tokens(2.0, tokens_per_second=1000)
+    assert full_load_usd == pytest.approx(2.0 / 3.6)
+    assert break_even_utilisation(full_load_usd, paid_blended=1.5) == pytest.approx(2.0 / 5.4)
 
 
-def test_break_even_is_where_both_cost_the_same() -> None:
-    full = self_hosted_usd_per_million_tokens(2.0, tokens_per_second=1000)
-    needed = break_even_utilisation(full, paid_blended=1.5)
-    here = self_hosted_usd_per_million_tokens(2.0, tokens_per_second=1000, utilisation=needed)
-    assert here == pytest.approx(1.5)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"tokens_per_second": 0},
-        {"tokens_per_second": 1, "utilisation": 0},
-        {"tokens_per_second": 1, "utilisation": 1.1},
-        {"tokens_per_second": 1, "machines": 0},
-        {"tokens_per_second": 1, "overhead": -1},
-    ],
-)
-def test_values_outside_their_range_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"positive|utilisation"):
-        self_hosted_usd_per_million_tokens(1.0, **wrong)  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize(("usd_per_hour", "tokens_per_second"), [(1.0, 0.0), (-1.0, 1.0)])
+def test_values_outside_their_range_are_refused(
+    usd_per_hour: float, tokens_per_second: float
+) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        self_hosted_usd_per_million_tokens(usd_per_hour, tokens_per_second=tokens_per_second)
 
 
 class Clock:
@@ -54,7 +37,7 @@ class Clock:
         return self.now
 
 
-def test_answers_that_overlap_share_the_busy_time() -> None:
+def test_overlapping_answers_share_the_busy_time() -> None:
     clock = Clock()
     meter = Throughput(clock=clock)
     meter.begin()
@@ -67,13 +50,13 @@ def test_answers_that_overlap_share_the_busy_time() -> None:
     clock.now += 50  # nothing in flight
     meter.begin()
     clock.now += 1
-    meter.end(0)  # failed: its time counts, an answer it is not
+    meter.end(0)  # a failed request: only its time counts
     assert (meter.busy_seconds, meter.tokens, meter.requests) == (4.0, 300, 2)
     assert meter.tokens_per_second == 75.0
 
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.floats(0.01, 60)), min_size=1, max_size=20))
-def test_the_last_price_times_all_tokens_is_the_price_of_the_busy_time(
+def test_the_costs_of_all_answers_sum_to_the_price_of_the_busy_time(
     answers: list[tuple[int, float]],
 ) -> None:
     clock = Clock()
@@ -86,5 +69,5 @@ def test_the_last_price_times_all_tokens_is_the_price_of_the_busy_time(
     assert paid == pytest.approx(3.6 / 3600 * meter.busy_seconds)
 
 
-def test_nothing_measured_is_zero_tokens_per_second() -> None:
+def test_throughput_is_zero_before_the_first_measurement() -> None:
     assert Throughput().tokens_per_second == 0.0

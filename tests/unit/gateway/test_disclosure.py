@@ -1,4 +1,4 @@
-"""What an answer says of its writer is true of who wrote it."""
+"""Test what an answer says about its writer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANN = Author("ann", "Ann Bell")
 
 
 @pytest.mark.parametrize(
-    ("written_by", "shown_posts", "answer", "said"),
+    ("written_by", "shown_posts", "answer", "expected"),
     [
         ("tuned", True, "voice", "Written by a language model trained on Ann Bell's posts, not by"),
         ("untuned", True, "voice", "was shown some of Ann Bell's posts and not trained on them"),
@@ -26,23 +26,25 @@ ANN = Author("ann", "Ann Bell")
         ("untuned", True, "not_written_about", "found nothing about this in Ann Bell's posts"),
     ],
 )
-def test_each_writer_has_its_words(
-    written_by: WrittenBy, shown_posts: bool, answer: AnswerKind, said: str
+def test_each_writer_has_its_text(
+    written_by: WrittenBy, shown_posts: bool, answer: AnswerKind, expected: str
 ) -> None:
-    assert said in disclosure(ANN, written_by=written_by, has_passages=shown_posts, answer=answer)
+    assert expected in disclosure(
+        ANN, written_by=written_by, has_passages=shown_posts, answer=answer
+    )
 
 
-def test_only_prose_of_tuned_weights_was_written_by_a_model_trained_on_the_posts() -> None:
+def test_only_prose_of_tuned_models_is_said_to_be_trained_on_the_posts() -> None:
     for written_by, shown, answer in product(
         get_args(WrittenBy), (True, False), get_args(AnswerKind)
     ):
-        told = disclosure(ANN, written_by=written_by, has_passages=shown, answer=answer)
-        says_so = "language model trained on Ann Bell's posts" in told
-        assert says_so == (written_by == "tuned" and answer in {"voice", "quote_and_voice"})
-        assert "Ann Bell" in told or written_by == "fixed"
+        text = disclosure(ANN, written_by=written_by, has_passages=shown, answer=answer)
+        says_trained = "language model trained on Ann Bell's posts" in text
+        assert says_trained == (written_by == "tuned" and answer in {"voice", "quote_and_voice"})
+        assert "Ann Bell" in text or written_by == "fixed"
 
 
-def test_the_authors_own_wording_stays() -> None:
-    own = Author("ann", "Ann Bell", disclosure="A machine wrote this.")
+def test_the_authors_own_text_is_used() -> None:
+    author = Author("ann", "Ann Bell", disclosure="A machine wrote this.")
     for written_by in get_args(WrittenBy):
-        assert disclosure(own, written_by=written_by, has_passages=True) == own.disclosure
+        assert disclosure(author, written_by=written_by, has_passages=True) == author.disclosure

@@ -1,5 +1,4 @@
-"""What goes out before LiteLLM is entered: the opening of a stream, and LiteLLM's answer, its error
-or its reader's leaving behind it; and the whole of an answer that no model writes."""
+"""Test answers that start before LiteLLM is called or that need no model."""
 
 from __future__ import annotations
 
@@ -10,275 +9,276 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.types import ASGIApp, Message, Send
 
-from tests.unit.gateway.test_answer_ending import answering
+from tests.unit.gateway.exchanges import create_record
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS, DISCONNECT_NOTE
-from twin_resources.gateway.api.idempotency import Message, RecordedResponse, Send, StoredAnswer
-from twin_resources.gateway.api.preparation import Application, PreparationMiddleware
+from twin_resources.gateway.api.idempotency import RecordedResponse, StoredAnswer
+from twin_resources.gateway.api.preparation import PreparationMiddleware
 from twin_resources.gateway.exchange.exchange import FixedText
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.models.quotes.answer_text import PROSE_HEADING
 
-QUOTED = "> One drop of oil."
-SHOWN = f"{QUOTED}\n\n{PROSE_HEADING}\n\n"
+QUOTATION = "> One drop of oil."
+OPENING = f"{QUOTATION}\n\n{PROSE_HEADING}\n\n"
 PROSE = b'data: {"choices": [{"delta": {"content": "So."}}]}\n\n'
-Inner = Callable[[Send], Awaitable[None]]
+Respond = Callable[[Send], Awaitable[None]]
 
 
-def quoting(**sent: Any) -> RequestRecord:
-    fields: dict[str, Any] = {"stream": True} | sent
-    return answering(opening=QUOTED, **fields)
+def create_quoting_record(**body_fields: Any) -> RequestRecord:
+    fields: dict[str, Any] = {"stream": True} | body_fields
+    return create_record(opening=QUOTATION, **fields)
 
 
-class Keys:
-    """In the place of the keyring."""
+class FakeKeyring:
+    """A keyring that accepts every key."""
 
     def find(self, authorization: str) -> Key:
         return Key("0123456789abcdef", "reader", frozenset({"*"}), authorization)
 
 
 def middleware(
-    record: RequestRecord, proxy: Application, logged: list[str], *, fixed: str = ""
-) -> Application:
+    record: RequestRecord, proxy: ASGIApp, log: list[str], *, fixed_text: str = ""
+) -> ASGIApp:
     async def prepare(question: ChatRequest, key: Key) -> RequestRecord:
         assert (question.author, key.label) == ("ann", "Bearer k")
-        record.exchange = replace(record.exchange, fixed_text=FixedText(fixed))
+        record.exchange = replace(record.exchange, fixed_text=FixedText(fixed_text))
         return record
 
-    keys: Any = Keys()
+    keys: Any = FakeKeyring()
     return PreparationMiddleware(
         proxy,
         keys,
         prepare,
-        lambda told: logged.append(f"fixed: {told.shown_text}"),
-        lambda told: logged.append(told.shown_text),
+        lambda record: log.append(f"fixed: {record.shown_text}"),
+        lambda record: log.append(record.shown_text),
     )
 
 
-def scope() -> dict[str, Any]:
+def create_scope() -> dict[str, Any]:
     return {"type": "http", "method": "POST", "headers": [(b"authorization", b"Bearer k")]}
 
 
-async def body() -> Message:
+async def receive_body() -> Message:
     messages = [{"role": "user", "content": "Which oil?"}]
-    sent = json.dumps({"model": "twin/ann", "messages": messages}).encode()
-    return {"type": "http.request", "body": sent, "more_body": False}
+    content = json.dumps({"model": "twin/ann", "messages": messages}).encode()
+    return {"type": "http.request", "body": content, "more_body": False}
 
 
-async def asked(
-    record: RequestRecord, inner: Inner, *, fixed: str = ""
+async def send_request(
+    record: RequestRecord, respond: Respond, *, fixed_text: str = ""
 ) -> tuple[list[Message], list[str]]:
-    """What the reader gets, and the answers that are logged here."""
-    got: list[Message] = []
-    logged: list[str] = []
+    """Return the messages to the reader and the logged answers."""
+    messages: list[Message] = []
+    log: list[str] = []
 
     async def send(message: Message) -> None:
-        got.append(message)
+        messages.append(message)
 
-    async def proxy(scope: Any, receive: Any, send: Send) -> None:
+    async def proxy(_: Any, receive: Any, send: Send) -> None:
         assert json.loads((await receive())["body"])["model"] == "twin/ann"
-        await inner(send)
+        await respond(send)
 
-    await middleware(record, proxy, logged, fixed=fixed)(scope(), body, send)
-    return got, logged
+    await middleware(record, proxy, log, fixed_text=fixed_text)(create_scope(), receive_body, send)
+    return messages, log
 
 
-async def not_entered(send: Send) -> None:
+async def fail_if_entered(send: Send) -> None:
     raise AssertionError("LiteLLM was entered")
 
 
-async def prose(send: Send) -> None:
+async def send_prose(send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": PROSE, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def error(send: Send) -> None:
+async def send_error(send: Send) -> None:
     await send({"type": "http.response.start", "status": 503, "headers": []})
     await send({"type": "http.response.body", "body": b'{"error": {}}'})
 
 
-def events(messages: list[Message]) -> list[Mapping[str, Any]]:
-    body = b"".join(message.get("body", b"") for message in messages).decode()
-    parts = [part.removeprefix("data: ") for part in body.split("\n\n") if part]
+def read_events(messages: list[Message]) -> list[Mapping[str, Any]]:
+    stream = b"".join(message.get("body", b"") for message in messages).decode()
+    parts = [part.removeprefix("data: ") for part in stream.split("\n\n") if part]
     return [json.loads(part) for part in parts if part != "[DONE]"]
 
 
-async def test_an_answer_without_an_opening_passes_as_it_is() -> None:
-    got, logged = await asked(answering(stream=True), error)
-    assert [message.get("status") for message in got] == [503, None]
-    assert logged == []
+async def test_an_answer_without_an_opening_is_not_changed() -> None:
+    messages, log = await send_request(create_record(stream=True), send_error)
+    assert [message.get("status") for message in messages] == [503, None]
+    assert log == []
 
 
-async def test_the_opening_stands_before_the_answer_and_the_answer_has_one_head() -> None:
-    record = quoting()
-    got, logged = await asked(record, prose)
-    assert [message["type"] for message in got] == [
+async def test_the_opening_precedes_the_answer_with_one_response_start() -> None:
+    record = create_quoting_record()
+    messages, log = await send_request(record, send_prose)
+    assert [message["type"] for message in messages] == [
         "http.response.start",
         *["http.response.body"] * 3,
     ]
-    headers = dict(got[0]["headers"])
+    headers = dict(messages[0]["headers"])
     assert headers[b"x-twin-trace-id"] == record.trace_id.encode()
     assert headers[b"content-type"].startswith(b"text/event-stream")
-    first, second = events(got)
-    assert first["choices"][0]["delta"] == {"role": "assistant", "content": SHOWN}
+    first, second = read_events(messages)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": OPENING}
     assert first["twin"]["trace_id"] == record.trace_id
     assert first["model"] == "twin/ann"
     assert second["choices"][0]["delta"] == {"content": "So."}
-    assert logged == []
+    assert log == []
 
 
-@pytest.mark.parametrize("usage", [True, False])
-async def test_without_prose_the_quotation_stays_and_the_answer_says_so(usage: bool) -> None:
-    record = quoting(stream_options={"include_usage": usage})
-    got, logged = await asked(record, error)
-    first, last, *more = events(got)
+@pytest.mark.parametrize("include_usage", [True, False])
+async def test_a_failed_model_leaves_the_quotation_and_is_reported(include_usage: bool) -> None:
+    record = create_quoting_record(stream_options={"include_usage": include_usage})
+    messages, log = await send_request(record, send_error)
+    first, last, *usage_chunks = read_events(messages)
     assert first["twin"]["answer"] == "quote_and_voice"
     assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
     assert last["id"] == first["id"]
     assert last["twin"]["answer"] == "quote"
     assert last["twin"]["degraded"] == "no prose: the model server 'base' does not answer"
-    assert [one["usage"]["total_tokens"] for one in more] == [0] * usage
-    assert got[-1]["body"].endswith(b"data: [DONE]\n\n")
-    assert logged == [SHOWN]
+    assert [chunk["usage"]["total_tokens"] for chunk in usage_chunks] == [0] * include_usage
+    assert messages[-1]["body"].endswith(b"data: [DONE]\n\n")
+    assert log == [OPENING]
     assert record.cost.is_ended
 
 
-async def test_who_leaves_at_the_quotation_leaves_a_trace_of_what_was_shown() -> None:
-    record = quoting()
-    waits = asyncio.Event()
+async def test_a_reader_who_disconnects_at_the_quotation_is_logged() -> None:
+    record = create_quoting_record()
+    is_waiting = asyncio.Event()
 
     async def model(send: Send) -> None:
-        waits.set()
+        is_waiting.set()
         await asyncio.Event().wait()
 
-    logged: list[str] = []
+    log: list[str] = []
 
-    async def proxy(scope: Any, receive: Any, send: Send) -> None:
+    async def proxy(_: Any, receive: Any, send: Send) -> None:
         await model(send)
 
-    app = middleware(record, proxy, logged)
-    request = asyncio.ensure_future(app(scope(), body, _ignored))
-    await waits.wait()
+    app = middleware(record, proxy, log)
+    request = asyncio.ensure_future(app(create_scope(), receive_body, _ignore_message))
+    await is_waiting.wait()
     request.cancel()
     await asyncio.wait({request})
-    assert logged == [SHOWN]
+    assert log == [OPENING]
     assert (record.decision.version, record.degraded) == ("quotes", (DISCONNECT_NOTE,))
     assert record.cost.is_ended
 
 
-async def test_litellms_word_for_a_reader_who_left_is_no_failure_of_the_model() -> None:
-    record = quoting()
+async def test_a_disconnect_reported_by_litellm_is_not_a_model_failure() -> None:
+    record = create_quoting_record()
 
-    async def cancelled(send: Send) -> None:
+    async def send_disconnect(send: Send) -> None:
         await send(
             {"type": "http.response.start", "status": CLIENT_DISCONNECTED_STATUS, "headers": []}
         )
         await send({"type": "http.response.body", "body": b'{"error": {}}'})
 
-    got, logged = await asked(record, cancelled)
-    assert len(got) == 2
-    assert (record.degraded, logged) == ((DISCONNECT_NOTE,), [SHOWN])
+    messages, log = await send_request(record, send_disconnect)
+    assert len(messages) == 2
+    assert (record.degraded, log) == ((DISCONNECT_NOTE,), [OPENING])
 
 
-def only_quoting(**sent: Any) -> RequestRecord:
-    record = quoting(**sent)
+def create_quotation_record(**body_fields: Any) -> RequestRecord:
+    record = create_quoting_record(**body_fields)
     record.answer_form = "quote"
     return record
 
 
-@pytest.mark.parametrize("usage", [True, False])
-async def test_a_stream_that_only_quotes_never_enters_litellm(usage: bool) -> None:
-    record = only_quoting(stream_options={"include_usage": usage})
-    got, logged = await asked(record, not_entered, fixed=QUOTED)
-    first, last, *more = events(got)
-    assert first["choices"][0]["delta"] == {"role": "assistant", "content": QUOTED}
+@pytest.mark.parametrize("include_usage", [True, False])
+async def test_a_stream_of_quotations_does_not_reach_litellm(include_usage: bool) -> None:
+    record = create_quotation_record(stream_options={"include_usage": include_usage})
+    messages, log = await send_request(record, fail_if_entered, fixed_text=QUOTATION)
+    first, last, *usage_chunks = read_events(messages)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": QUOTATION}
     assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": "stop"}]
     assert last["twin"]["cost_usd"] == 0.0
-    assert [one["usage"]["total_tokens"] for one in more] == [0] * usage
-    assert got[-1]["body"].endswith(b"data: [DONE]\n\n")
-    assert logged == [f"fixed: {QUOTED}"]
+    assert [chunk["usage"]["total_tokens"] for chunk in usage_chunks] == [0] * include_usage
+    assert messages[-1]["body"].endswith(b"data: [DONE]\n\n")
+    assert log == [f"fixed: {QUOTATION}"]
 
 
-async def test_a_whole_answer_that_only_quotes_never_enters_litellm() -> None:
-    record = only_quoting(stream=False)
-    got, logged = await asked(record, not_entered, fixed=QUOTED)
-    assert dict(got[0]["headers"])[b"x-twin-trace-id"] == record.trace_id.encode()
-    document = json.loads(got[1]["body"])
-    assert document["choices"][0]["message"] == {"role": "assistant", "content": QUOTED}
+async def test_an_answer_of_quotations_does_not_reach_litellm() -> None:
+    record = create_quotation_record(stream=False)
+    messages, log = await send_request(record, fail_if_entered, fixed_text=QUOTATION)
+    assert dict(messages[0]["headers"])[b"x-twin-trace-id"] == record.trace_id.encode()
+    document = json.loads(messages[1]["body"])
+    assert document["choices"][0]["message"] == {"role": "assistant", "content": QUOTATION}
     assert (document["object"], document["model"]) == ("chat.completion", "twin/ann")
     assert document["twin"]["trace_id"] == record.trace_id
     assert document["usage"]["total_tokens"] == 0
-    assert logged == [f"fixed: {QUOTED}"]
+    assert log == [f"fixed: {QUOTATION}"]
     assert record.cost.is_ended
 
 
-@pytest.mark.parametrize(("call_id", "given_back"), [("", 1), ("c1", 0)])
-async def test_what_was_set_aside_is_given_back_where_no_provider_was_asked(
-    call_id: str, given_back: int
+@pytest.mark.parametrize(("call_id", "released_count"), [("", 1), ("c1", 0)])
+async def test_a_reservation_is_released_if_no_provider_was_called(
+    call_id: str, released_count: int
 ) -> None:
-    """A reader who leaves between the reservation and LiteLLM's hook, and one who leaves behind."""
-    ends: list[str] = []
+    """The call id is set when LiteLLM's hook runs, after the reservation."""
+    settlements: list[str] = []
 
-    class Bought:
+    class FakePaidCall:
         usd = 0.0
 
         def settle_unsent(self) -> None:
-            ends.append("unsent")
+            settlements.append("unsent")
 
-    record = answering(stream=True)
-    bought: Any = Bought()
-    record.cost.paid_call, record.call_id = bought, call_id
-    await asked(record, error)
-    assert len(ends) == given_back
+    record = create_record(stream=True)
+    paid_call: Any = FakePaidCall()
+    record.cost.paid_call, record.call_id = paid_call, call_id
+    await send_request(record, send_error)
+    assert len(settlements) == released_count
 
 
-async def test_an_error_of_ours_is_refused_as_ours() -> None:
+async def test_an_internal_error_is_a_500() -> None:
     async def prepare(question: ChatRequest, key: Key) -> RequestRecord:
         raise KeyError("ann")
 
-    keys: Any = Keys()
-    app = PreparationMiddleware(_never_entered, keys, prepare, _not_logged, _not_logged)
-    with pytest.raises(RefusedError) as refused:
-        await app(scope(), body, _ignored)
-    assert (refused.value.status, refused.value.code) == (500, "gateway_failed")
+    keys: Any = FakeKeyring()
+    app = PreparationMiddleware(_fail_if_proxied, keys, prepare, _fail_if_logged, _fail_if_logged)
+    with pytest.raises(RefusedError) as caught:
+        await app(create_scope(), receive_body, _ignore_message)
+    assert (caught.value.status, caught.value.code) == (500, "gateway_failed")
 
 
-async def _never_entered(scope: Any, receive: Any, send: Send) -> None:
+async def _fail_if_proxied(_scope: Any, _receive: Any, _send: Send) -> None:
     raise AssertionError("LiteLLM was entered")
 
 
-def _not_logged(record: RequestRecord) -> None:
+def _fail_if_logged(record: RequestRecord) -> None:
     raise AssertionError("nothing was answered")
 
 
-async def test_an_answer_left_in_its_prose_is_logged_by_litellm() -> None:
-    record = quoting()
+async def test_a_disconnect_during_the_prose_is_logged_by_litellm() -> None:
+    record = create_quoting_record()
 
     async def model(send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         record.has_prose = True
 
-    assert (await asked(record, model))[1] == []
+    assert (await send_request(record, model))[1] == []
     assert record.decision.version == "base"
 
 
-async def test_an_answer_without_its_prose_is_not_kept_for_a_retry() -> None:
-    kept: list[StoredAnswer] = []
+async def test_an_answer_without_its_prose_is_not_stored_for_a_retry() -> None:
+    stored_answers: list[StoredAnswer] = []
 
-    async def keep(answer: StoredAnswer) -> None:
-        kept.append(answer)
+    async def store_answer(answer: StoredAnswer) -> None:
+        stored_answers.append(answer)
 
-    for inner, expected in ((error, 0), (prose, 1)):
-        recording = RecordedResponse(_ignored, keep)
-        for message in (await asked(quoting(), inner))[0]:
+    for respond, expected in ((send_error, 0), (send_prose, 1)):
+        recording = RecordedResponse(_ignore_message, store_answer)
+        for message in (await send_request(create_quoting_record(), respond))[0]:
             await recording(message)
-        assert len(kept) == expected
+        assert len(stored_answers) == expected
         assert recording.is_stored == bool(expected)
 
 
-async def _ignored(message: Message) -> None:
+async def _ignore_message(message: Message) -> None:
     del message

@@ -1,4 +1,4 @@
-"""A provider's refusals as the client is told them: status, code and when to ask again."""
+"""Test the refusals for failed calls: status, code and time of a retry."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from litellm.exceptions import (
     Timeout,
 )
 
-from tests.unit.gateway.test_answer_ending import answering
+from tests.unit.gateway.exchanges import create_record
 from twin_resources.gateway.hooks.failed_calls import refusal_for_error
 from twin_resources.registry.route_names import PAID
 
 TEXT = "a text of the provider with an address in it"
 
 
-def raised(kind: Any, *, cause: Exception | None = None, **headers: str) -> Exception:
-    error = kind(message=TEXT, model="m", llm_provider="openai")
+def failure(error_type: Any, *, cause: Exception | None = None, **headers: str) -> Exception:
+    error = error_type(message=TEXT, model="m", llm_provider="openai")
     error.__cause__ = cause
     error.litellm_response_headers = httpx.Headers(headers)
     return error
@@ -32,40 +32,40 @@ def raised(kind: Any, *, cause: Exception | None = None, **headers: str) -> Exce
 @pytest.mark.parametrize(
     ("error", "status", "code", "retry_after"),
     [
-        (raised(RateLimitError, **{"retry-after": "6.2"}), 429, "provider_rate_limited", "7"),
-        (raised(RateLimitError, **{"retry-after": "a while"}), 429, "provider_rate_limited", None),
-        (raised(RateLimitError, **{"retry-after": "1e9"}), 429, "provider_rate_limited", None),
-        (raised(InternalServerError, **{"retry-after": "3"}), 500, "provider_failed", "3"),
-        (raised(InternalServerError, cause=httpx.ConnectError("")), 503, "provider_failed", None),
-        (raised(InternalServerError, cause=httpx.ReadError("")), 503, "provider_failed", None),
-        (raised(Timeout), 504, "provider_too_slow", None),
-        (raised(AuthenticationError), 502, "provider_refused", None),
-        (raised(BadRequestError), 400, "model_refused", None),
+        (failure(RateLimitError, **{"retry-after": "6.2"}), 429, "provider_rate_limited", "7"),
+        (failure(RateLimitError, **{"retry-after": "a while"}), 429, "provider_rate_limited", None),
+        (failure(RateLimitError, **{"retry-after": "1e9"}), 429, "provider_rate_limited", None),
+        (failure(InternalServerError, **{"retry-after": "3"}), 500, "provider_failed", "3"),
+        (failure(InternalServerError, cause=httpx.ConnectError("")), 503, "provider_failed", None),
+        (failure(InternalServerError, cause=httpx.ReadError("")), 503, "provider_failed", None),
+        (failure(Timeout), 504, "provider_too_slow", None),
+        (failure(AuthenticationError), 502, "provider_refused", None),
+        (failure(BadRequestError), 400, "model_refused", None),
         (RuntimeError(TEXT), 503, "provider_failed", None),
     ],
 )
-def test_a_provider_is_told_as_it_is(
+def test_an_error_of_a_provider_becomes_a_refusal(
     error: Exception, status: int, code: str, retry_after: str | None
 ) -> None:
-    record = answering()
+    record = create_record()
     record.decision = replace(record.decision, server_key=PAID)
-    refused = refusal_for_error(record, error)
-    assert (refused.status, refused.code) == (status, code)
-    assert refused.headers().get("retry-after") == retry_after
-    assert TEXT not in str(refused)
+    refusal = refusal_for_error(record, error)
+    assert (refusal.status, refusal.code) == (status, code)
+    assert refusal.headers().get("retry-after") == retry_after
+    assert TEXT not in str(refusal)
 
 
-def test_its_own_word_for_a_limit_is_passed_on_and_nothing_else() -> None:
-    record = answering()
+def test_a_valid_error_code_of_the_provider_is_kept() -> None:
+    record = create_record()
     record.decision = replace(record.decision, server_key=PAID)
-    error: Any = raised(RateLimitError)
+    error: Any = failure(RateLimitError)
     error.code = "insufficient_quota"
     assert refusal_for_error(record, error).code == "insufficient_quota"
     error.code = "<b>no</b>"
     assert refusal_for_error(record, error).code == "provider_rate_limited"
 
 
-def test_a_server_of_this_home_is_named() -> None:
-    refused = refusal_for_error(answering(), raised(InternalServerError))
-    assert (refused.status, refused.code) == (503, "model_server_failed")
-    assert "'base'" in str(refused)
+def test_the_refusal_names_a_server_of_this_home() -> None:
+    refusal = refusal_for_error(create_record(), failure(InternalServerError))
+    assert (refusal.status, refusal.code) == (503, "model_server_failed")
+    assert "'base'" in str(refusal)

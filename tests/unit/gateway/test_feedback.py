@@ -1,4 +1,4 @@
-"""Feedback: what is taken, whose it is, and the scores that it becomes."""
+"""Test which feedback is accepted, to which reader it belongs, and the scores it becomes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ADMIN = Key("fedcba9876543210", "admin", frozenset({"*"}), "admin")
 NOW = datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC)
 
 
-def raw(**fields: Any) -> bytes:
+def encode(**fields: Any) -> bytes:
     return json.dumps({"trace_id": TRACE} | fields).encode()
 
 
@@ -45,9 +45,9 @@ def raw(**fields: Any) -> bytes:
         ({"thumb": "down", "edit": "One drop."}, 0.0, "One drop."),
     ],
 )
-def test_votes_and_edits_are_read(fields: dict[str, Any], vote: float | None, edit: str) -> None:
-    given = read_feedback(raw(**fields), READER)
-    assert (given.vote, given.edit, given.reader, given.is_simulated) == (
+def test_votes_and_edits_are_parsed(fields: dict[str, Any], vote: float | None, edit: str) -> None:
+    feedback = read_feedback(encode(**fields), READER)
+    assert (feedback.vote, feedback.edit, feedback.reader, feedback.is_simulated) == (
         vote,
         edit,
         READER.reader,
@@ -60,109 +60,114 @@ def test_votes_and_edits_are_read(fields: dict[str, Any], vote: float | None, ed
     [
         (b"{", 400, "bad_feedback"),
         (b"[]", 400, "bad_feedback"),
-        (raw(), 400, "bad_feedback"),
-        (raw(edit="   "), 400, "bad_feedback"),
-        (raw(thumb="sideways"), 400, "bad_feedback"),
-        (raw(thumb=["up"]), 400, "bad_feedback"),
-        (raw(thumb="up", score=1), 400, "bad_feedback"),
-        (raw(score=True), 400, "bad_feedback"),
-        (raw(score=1.01), 400, "bad_feedback"),
-        (raw(score=-0.01), 400, "bad_feedback"),
+        (encode(), 400, "bad_feedback"),
+        (encode(edit="   "), 400, "bad_feedback"),
+        (encode(thumb="sideways"), 400, "bad_feedback"),
+        (encode(thumb=["up"]), 400, "bad_feedback"),
+        (encode(thumb="up", score=1), 400, "bad_feedback"),
+        (encode(score=True), 400, "bad_feedback"),
+        (encode(score=1.01), 400, "bad_feedback"),
+        (encode(score=-0.01), 400, "bad_feedback"),
         (b'{"trace_id": "' + TRACE.encode() + b'", "score": NaN}', 400, "bad_feedback"),
         (b'{"trace_id": "' + TRACE.encode() + b'", "score": 1e999}', 400, "bad_feedback"),
-        (raw(score=10**400), 400, "bad_feedback"),
-        (raw(thumb="up", trace_id="mine"), 400, "bad_feedback"),
-        (raw(thumb="up", trace_id=TRACE.upper()), 400, "bad_feedback"),
-        (raw(edit="x" * (MAX_EDIT_CHARACTERS + 1)), 400, "bad_feedback"),
+        (encode(score=10**400), 400, "bad_feedback"),
+        (encode(thumb="up", trace_id="mine"), 400, "bad_feedback"),
+        (encode(thumb="up", trace_id=TRACE.upper()), 400, "bad_feedback"),
+        (encode(edit="x" * (MAX_EDIT_CHARACTERS + 1)), 400, "bad_feedback"),
         (b'{"trace_id": "' + TRACE.encode() + b'", "edit": "\\ud800"}', 400, "bad_feedback"),
-        (raw(thumb="up", author="bob"), 400, "bad_feedback"),
-        (raw(preferred=TRACE), 400, "bad_feedback"),
-        (raw(preferred="mine"), 400, "bad_feedback"),
-        (raw(preferred=7), 400, "bad_feedback"),
-        (raw(comment="only that"), 400, "bad_feedback"),
-        (raw(thumb="up", comment="x" * (MAX_COMMENT_CHARACTERS + 1)), 400, "bad_feedback"),
-        (raw(thumb="up", comment=["x"]), 400, "bad_feedback"),
-        (raw(edit="x" * 70_000), 413, "body_too_large"),
-        (raw(thumb="up", reader="somebody else"), 403, "reader_not_allowed"),
-        (raw(thumb="up", simulated=True), 403, "reader_not_allowed"),
-        (raw(thumb="up", reader=7), 403, "reader_not_allowed"),
+        (encode(thumb="up", author="bob"), 400, "bad_feedback"),
+        (encode(preferred=TRACE), 400, "bad_feedback"),
+        (encode(preferred="mine"), 400, "bad_feedback"),
+        (encode(preferred=7), 400, "bad_feedback"),
+        (encode(comment="only that"), 400, "bad_feedback"),
+        (encode(thumb="up", comment="x" * (MAX_COMMENT_CHARACTERS + 1)), 400, "bad_feedback"),
+        (encode(thumb="up", comment=["x"]), 400, "bad_feedback"),
+        (encode(edit="x" * 70_000), 413, "body_too_large"),
+        (encode(thumb="up", reader="somebody else"), 403, "reader_not_allowed"),
+        (encode(thumb="up", simulated=True), 403, "reader_not_allowed"),
+        (encode(thumb="up", reader=7), 403, "reader_not_allowed"),
     ],
 )
-def test_everything_else_is_refused(body: bytes, status: int, code: str) -> None:
-    with pytest.raises(RefusedError) as refused:
+def test_invalid_feedback_is_refused(body: bytes, status: int, code: str) -> None:
+    with pytest.raises(RefusedError) as caught:
         read_feedback(body, READER)
-    assert (refused.value.status, refused.value.code) == (status, code)
+    assert (caught.value.status, caught.value.code) == (status, code)
 
 
-def test_an_admin_key_keeps_its_readers_apart() -> None:
-    one = read_feedback(raw(thumb="up", reader="anna@example.org", simulated=True), ADMIN)
-    other = read_feedback(raw(thumb="up", reader="bert@example.org"), ADMIN)
-    assert one.reader != other.reader
-    assert (one.is_simulated, other.is_simulated) == (True, False)
-    [score] = build_scores(one, ADMIN, now=NOW)
+def test_an_admin_key_distinguishes_its_readers() -> None:
+    first = read_feedback(encode(thumb="up", reader="anna@example.org", simulated=True), ADMIN)
+    second = read_feedback(encode(thumb="up", reader="bert@example.org"), ADMIN)
+    assert first.reader != second.reader
+    assert (first.is_simulated, second.is_simulated) == (True, False)
+    [score] = build_scores(first, ADMIN, now=NOW)
     assert "anna" not in json.dumps(score.body())
     assert score.metadata["twin.simulated"] == "true"
 
 
-def test_a_site_votes_for_the_reader_whom_it_named_in_the_question() -> None:
-    named = read_feedback(raw(thumb="up", user="eve"), SITE)
+def test_a_site_votes_for_its_readers() -> None:
+    named = read_feedback(encode(thumb="up", user="eve"), SITE)
     assert named.reader == SITE.for_reader("eve").reader != SITE.reader
-    assert named == read_feedback(raw(thumb="up", reader="eve"), SITE)
-    assert read_feedback(raw(thumb="up"), SITE).reader == SITE.reader
-    assert read_feedback(raw(thumb="up", user="eve"), READER).reader == READER.reader
+    assert named == read_feedback(encode(thumb="up", reader="eve"), SITE)
+    assert read_feedback(encode(thumb="up"), SITE).reader == SITE.reader
+    assert read_feedback(encode(thumb="up", user="eve"), READER).reader == READER.reader
     with pytest.raises(RefusedError, match="role site"):
-        read_feedback(raw(thumb="up", user="eve", simulated=True), SITE)
+        read_feedback(encode(thumb="up", user="eve", simulated=True), SITE)
 
 
-def test_a_comment_is_one_line_on_the_vote() -> None:
-    given = read_feedback(raw(thumb="down", comment=" Not \n him. "), READER)
-    [score] = build_scores(given, READER, now=NOW)
+def test_a_comment_becomes_one_line() -> None:
+    feedback = read_feedback(encode(thumb="down", comment=" Not \n him. "), READER)
+    [score] = build_scores(feedback, READER, now=NOW)
     assert (score.comment, score.body()["comment"]) == ("Not him.", "Not him.")
 
 
-def test_a_preference_is_a_score_on_both_answers_and_no_vote() -> None:
-    """A detector of falling votes must not see it: one of two always loses."""
-    given = read_feedback(raw(preferred=OTHER, comment="stiff"), READER)
-    worse, better = build_scores(given, READER, now=NOW)
+def test_a_preference_scores_both_answers_without_a_vote() -> None:
+    """The watch for falling votes must not count it, because one answer always loses."""
+    feedback = read_feedback(encode(preferred=OTHER, comment="stiff"), READER)
+    worse, better = build_scores(feedback, READER, now=NOW)
     assert {worse.name, better.name} == {"comparison"}
-    assert [(one.trace_id, one.value, one.comment) for one in (worse, better)] == [
+    assert [(score.trace_id, score.value, score.comment) for score in (worse, better)] == [
         (TRACE, 0.0, "stiff"),
         (OTHER, 1.0, ""),
     ]
     assert worse.metadata["twin.against"] == OTHER
     assert better.metadata["twin.against"] == TRACE
-    # who changes their mind changes both: the ids are made of reader and trace
-    turned = read_feedback(json.dumps({"trace_id": OTHER, "preferred": TRACE}).encode(), READER)
-    assert {one.id for one in build_scores(turned, READER, now=NOW)} == {worse.id, better.id}
+    # The ids depend on reader and trace, so a changed preference replaces both scores.
+    reversed_feedback = read_feedback(
+        json.dumps({"trace_id": OTHER, "preferred": TRACE}).encode(), READER
+    )
+    assert {score.id for score in build_scores(reversed_feedback, READER, now=NOW)} == {
+        worse.id,
+        better.id,
+    }
 
 
-def test_one_vote_a_reader_and_trace() -> None:
-    first = build_scores(read_feedback(raw(thumb="up"), READER), READER, now=NOW)
-    second = build_scores(read_feedback(raw(score=0.2, edit="No."), READER), READER, now=NOW)
-    theirs = build_scores(read_feedback(raw(thumb="up"), ADMIN), ADMIN, now=NOW)
-    assert first[0].id == second[0].id != theirs[0].id
+def test_a_reader_has_one_vote_per_trace() -> None:
+    first = build_scores(read_feedback(encode(thumb="up"), READER), READER, now=NOW)
+    second = build_scores(read_feedback(encode(score=0.2, edit="No."), READER), READER, now=NOW)
+    other_scores = build_scores(read_feedback(encode(thumb="up"), ADMIN), ADMIN, now=NOW)
+    assert first[0].id == second[0].id != other_scores[0].id
     assert [score.data_type for score in second] == ["NUMERIC", "CORRECTION"]
     assert first[0].metadata["twin.at"] == "2026-11-20T12:00:00.123Z"
     assert first[0].metadata["twin.authors"] == "ann"
 
 
-async def test_what_is_answered_is_on_disk(tmp_path: Path) -> None:
+async def test_accepted_feedback_is_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
-    desk = FeedbackService(Outbox(path, max_scores=1))
+    service = FeedbackService(Outbox(path, max_scores=1))
     for _ in range(2):
-        told = await desk.store(READER, raw(thumb="up"))
+        response = await service.store(READER, encode(thumb="up"))
         waiting = Outbox(path).get_next_item()
         assert waiting is not None
-        assert told["scores"] == [{"id": waiting.id, "name": "thumbs"}]
+        assert response["scores"] == [{"id": waiting.id, "name": "thumbs"}]
         assert json.loads(waiting.body)["value"] == 1.0
-        desk.outbox.mark_sent(waiting)
-    await desk.store(READER, raw(thumb="down"))
-    with pytest.raises(RefusedError, match="not accepted") as refused:
-        await desk.store(ADMIN, raw(thumb="down"))
-    assert (refused.value.status, refused.value.code) == (503, "outbox_full")
+        service.outbox.mark_sent(waiting)
+    await service.store(READER, encode(thumb="down"))
+    with pytest.raises(RefusedError, match="not accepted") as caught:
+        await service.store(ADMIN, encode(thumb="down"))
+    assert (caught.value.status, caught.value.code) == (503, "outbox_full")
 
 
-def test_support_is_the_share_of_longer_words_that_the_passages_hold() -> None:
+def test_lexical_support_is_the_share_of_long_words_in_the_passages() -> None:
     prompt = [{"role": "user", "content": "From my posts:\n\n[1] Oil\nOne drop of brass oil.\n\n"
                "Question: Why silver?"}]  # fmt: skip
     passages = extract_passages(prompt, template=DEFAULT_TEMPLATE.hash)

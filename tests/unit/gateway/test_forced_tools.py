@@ -1,4 +1,4 @@
-"""A forced tool as a request for JSON, and the JSON as a call of it."""
+"""Test the conversion of forced tools to JSON requests and of the JSON to tool calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from tests.unit.gateway.test_other_apis import WHOLE, chunk
+from tests.unit.gateway.test_other_apis import CHAT_ANSWER, create_chunk
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.forced_tools import convert_forced_tool
 from twin_resources.gateway.request.request_body import admit_body, read_question
@@ -30,17 +30,21 @@ def body(**fields: Any) -> dict[str, Any]:
         {"tools": [OIL, WIND], "tool_choice": NAMED, "parallel_tool_calls": False},
     ],
 )
-def test_a_forced_tool_asks_for_its_arguments(fields: dict[str, Any]) -> None:
-    carried = convert_forced_tool(body(**fields))
-    assert carried is not None
-    asked = read_question(admit_body(carried.chat, also_ignored=carried.ignored))
-    assert asked.response_format is not None
-    assert asked.response_format["json_schema"] == {"name": "oil", "schema": SCHEMA, "strict": True}
-    assert asked.ignored == ()
+def test_a_forced_tool_becomes_a_response_format(fields: dict[str, Any]) -> None:
+    converted = convert_forced_tool(body(**fields))
+    assert converted is not None
+    request = read_question(admit_body(converted.chat, also_ignored=converted.ignored))
+    assert request.response_format is not None
+    assert request.response_format["json_schema"] == {
+        "name": "oil",
+        "schema": SCHEMA,
+        "strict": True,
+    }
+    assert request.ignored == ()
 
 
 @pytest.mark.parametrize("choice", [None, "auto", "none"])
-def test_a_tool_that_may_be_left_alone_is_none(choice: str | None) -> None:
+def test_an_optional_tool_is_not_converted(choice: str | None) -> None:
     assert convert_forced_tool(body(tools=[OIL], tool_choice=choice)) is None
 
 
@@ -53,23 +57,23 @@ def test_a_tool_that_may_be_left_alone_is_none(choice: str | None) -> None:
         {"tools": "oil", "tool_choice": NAMED},
     ],
 )
-def test_what_cannot_be_followed_names_the_other_way(fields: dict[str, Any]) -> None:
-    with pytest.raises(RefusedError, match="response_format") as refused:
+def test_the_refusal_of_an_unsupported_choice_names_response_format(fields: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError, match="response_format") as caught:
         convert_forced_tool(body(**fields))
-    assert (refused.value.status, refused.value.param) == (400, "tool_choice")
+    assert (caught.value.status, caught.value.param) == (400, "tool_choice")
 
 
-def answered(choice: dict[str, Any]) -> dict[str, Any]:
-    carried = convert_forced_tool(body(tools=[OIL], tool_choice="required"))
-    assert carried is not None
-    return dict(carried.answer_converter.convert_answer(WHOLE | {"choices": [choice]}))
+def convert_choice(choice: dict[str, Any]) -> dict[str, Any]:
+    converted = convert_forced_tool(body(tools=[OIL], tool_choice="required"))
+    assert converted is not None
+    return dict(converted.answer_converter.convert_answer(CHAT_ANSWER | {"choices": [choice]}))
 
 
-def test_the_answer_is_what_the_client_parses() -> None:
-    written = {"role": "assistant", "content": '{"drops": 1}'}
-    choice = {"index": 0, "finish_reason": "stop", "message": written}
-    told = answered(choice)
-    parsed = ChatCompletion.model_validate(told).choices[0]
+def test_the_official_client_can_parse_the_answer() -> None:
+    message = {"role": "assistant", "content": '{"drops": 1}'}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    documents = convert_choice(choice)
+    parsed = ChatCompletion.model_validate(documents).choices[0]
     assert (parsed.finish_reason, parsed.message.content) == ("tool_calls", None)
     (call,) = parsed.message.tool_calls or []
     assert call.type == "function"
@@ -78,20 +82,28 @@ def test_the_answer_is_what_the_client_parses() -> None:
         "oil",
         '{"drops": 1}',
     )
-    assert told["twin"] == WHOLE["twin"]
-    assert answered(choice | {"finish_reason": "length"})["choices"][0]["finish_reason"] == "length"
+    assert documents["twin"] == CHAT_ANSWER["twin"]
+    assert (
+        convert_choice(choice | {"finish_reason": "length"})["choices"][0]["finish_reason"]
+        == "length"
+    )
 
 
-def test_a_stream_is_what_the_client_puts_together() -> None:
-    carried = convert_forced_tool(body(tools=[OIL], tool_choice="required", stream=True))
-    assert carried is not None
-    pieces = [chunk({"role": "assistant", "content": '{"drops"'}), chunk({"content": ": 1}"})]
-    pieces += [chunk({}, "stop"), {"error": {"message": "m"}}]
-    events = [event for piece in pieces for event in carried.answer_converter.convert_chunk(piece)]
-    assert [*carried.answer_converter.end_events()] == ["data: [DONE]\n\n"]
-    told = [json.loads(event.removeprefix("data: ")) for event in events]
-    assert told.pop() == {"error": {"message": "m"}}
-    choices = [ChatCompletionChunk.model_validate(one).choices[0] for one in told]
+def test_the_official_client_can_parse_the_stream() -> None:
+    converted = convert_forced_tool(body(tools=[OIL], tool_choice="required", stream=True))
+    assert converted is not None
+    chunks = [
+        create_chunk({"role": "assistant", "content": '{"drops"'}),
+        create_chunk({"content": ": 1}"}),
+    ]
+    chunks += [create_chunk({}, "stop"), {"error": {"message": "m"}}]
+    events = [
+        event for chunk in chunks for event in converted.answer_converter.convert_chunk(chunk)
+    ]
+    assert [*converted.answer_converter.end_events()] == ["data: [DONE]\n\n"]
+    documents = [json.loads(event.removeprefix("data: ")) for event in events]
+    assert documents.pop() == {"error": {"message": "m"}}
+    choices = [ChatCompletionChunk.model_validate(document).choices[0] for document in documents]
     calls = [call for choice in choices for call in choice.delta.tool_calls or []]
     assert calls[0].function is not None
     assert calls[0].function.name == "oil"

@@ -1,4 +1,4 @@
-"""The front desk: kinds of messages, its weights, its texts, and what becomes of a request."""
+"""Test the front desk: the kinds of messages, its weights and texts, and its answers."""
 
 from __future__ import annotations
 
@@ -19,23 +19,30 @@ from checkout.front_desk_weights import corpus_digest, fit_weights, read_example
 
 from tests.bench import bench_front_desk as bench
 from tests.unit.evaluation.served.test_base_scores import NoTables
-from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
+from tests.unit.gateway.exchanges import (
+    ANN,
+    PASSAGE,
+    FakeRetrieval,
+    FakeRetriever,
+    create_path,
+    find_passage,
+    prepare,
+)
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.front_desk import (
-    classify_message,
+from twin_resources.gateway.front_desk import message_kinds, message_vectors
+from twin_resources.gateway.front_desk.answers import (
+    answer_language,
     desk_answer,
-    message_kinds,
-    message_vectors,
     not_written_text,
     other_language_text,
 )
-from twin_resources.gateway.front_desk.answers import answer_language
 from twin_resources.gateway.front_desk.features import fold
 from twin_resources.gateway.front_desk.message_kinds import (
     PART_CHARACTERS,
+    classify_message,
     fitted_weights,
     split_parts,
 )
@@ -49,69 +56,70 @@ IN_DANGER = "I want to die, I took all the pills"
 
 
 @pytest.mark.drawn(1, of="shipped weights")
-def test_the_shipped_weights_hold_on_half_of_the_tuned_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    # one sentence stands in several messages
+def test_the_shipped_weights_pass_on_half_of_the_tuned_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Several messages share sentences.
     monkeypatch.setattr(message_kinds, "embed_message", functools.cache(embed_message))
     rows = {row.name: row for row in bench.figures("tuned", every=2)}
     failed = [name for name, row in rows.items() if not row.holds and row.unit == "share"]
-    assert not failed, "a change of the weights has made the front desk worse"
+    assert not failed, "the changed weights have made the front desk worse"
 
 
 @pytest.mark.drawn(1, of="shipped weights")
-def test_the_shipped_weights_are_of_the_examples() -> None:
+def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
     assert fitted_weights().examples == corpus_digest(CORPUS), (
         "run deploy/checkout/front_desk_weights.py"
     )
-    ours = [(text, kind) for (_, kind), texts in CORPUS.items() for text in texts[::40]]
-    assert statistics.fmean(classify_message(text) == kind for text, kind in ours) > 0.95
+    examples = [(text, kind) for (_, kind), texts in CORPUS.items() for text in texts[::40]]
+    assert statistics.fmean(classify_message(text) == kind for text, kind in examples) > 0.95
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_the_script_makes_the_shipped_weights() -> None:
-    shipped, made = fitted_weights(), fit_weights(CORPUS)
-    own = made.coefficients * made.scale
-    # Another build of the linear algebra ends its search elsewhere, within the tolerance.
-    assert np.abs(own - shipped.coefficients * shipped.scale).max() < 0.05 * np.abs(own).max()
+def test_the_script_reproduces_the_shipped_weights() -> None:
+    shipped, fitted = fitted_weights(), fit_weights(CORPUS)
+    contributions = fitted.coefficients * fitted.scale
+    # Another build of the linear algebra library converges to slightly different values.
+    assert (
+        np.abs(contributions - shipped.coefficients * shipped.scale).max()
+        < 0.05 * np.abs(contributions).max()
+    )
     for message in ("Who are you?", IN_DANGER, "Wie öle ich eine Uhr?", "grazie mille"):
-        assert np.allclose(made.probabilities(message), shipped.probabilities(message), atol=0.05)
+        assert np.allclose(fitted.probabilities(message), shipped.probabilities(message), atol=0.05)
 
 
-def test_where_the_ngrams_are_sure_no_vector_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vector_is_computed_only_for_uncertain_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors: list[str] = []
 
-    def counted(text: str) -> np.ndarray:
+    def embed_and_record(text: str) -> np.ndarray:
         vectors.append(text)
         return embed_message(text)
 
-    monkeypatch.setattr(message_kinds, "embed_message", counted)
+    monkeypatch.setattr(message_kinds, "embed_message", embed_and_record)
     assert classify_message("Which oil do you use for the pivots?") == "ordinary"
     assert vectors == []
     assert classify_message(IN_DANGER) == "danger"
     assert vectors == [IN_DANGER]
     classify_message(f"{'The clock stands still. ' * 200}{IN_DANGER}. What now?")
-    assert len(vectors) <= 1 + 3, "of a long message the likeliest parts alone"
+    assert len(vectors) <= 1 + 3, "only the likeliest parts of a long message"
 
 
-def test_the_engine_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    for before in (None, "7"):
-        if before is None:
+def test_the_engine_restores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in (None, "7"):
+        if value is None:
             monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         else:
-            monkeypatch.setenv("OMP_NUM_THREADS", before)
+            monkeypatch.setenv("OMP_NUM_THREADS", value)
         message_vectors._embedder.cache_clear()  # pyright: ignore[reportPrivateUsage]
         assert np.linalg.norm(embed_message("Hello")) == pytest.approx(1.0, abs=1e-3)
-        assert os.environ.get("OMP_NUM_THREADS") == before
+        assert os.environ.get("OMP_NUM_THREADS") == value
 
 
-def test_no_long_example_is_a_judged_message() -> None:
-    """A message of two words may be written by two people; a sentence is copied."""
+def test_no_long_example_is_in_the_test_set() -> None:
+    """Short messages may coincide, but an equal sentence was copied."""
     lines = (bench.FOLDER / "tuned.jsonl").read_text(encoding="utf-8").splitlines()
-    judged = {fold(json.loads(line)["text"]) for line in lines}
+    judge = {fold(json.loads(line)["text"]) for line in lines}
     copied = sum(
-        len(text.split()) > 5 and fold(text) in judged
-        for texts in CORPUS.values()
-        for text in texts
+        len(text.split()) > 5 and fold(text) in judge for texts in CORPUS.values() for text in texts
     )
     assert copied == 0
 
@@ -132,7 +140,7 @@ def test_no_long_example_is_a_judged_message() -> None:
         ("I want to be dead.\nBut how do I oil a clock?", "danger"),
         ("", "ordinary"),
         ("?", "ordinary"),
-        # of the posts as a whole: examples of posts are named; none of these is an example
+        # Questions about the posts as a whole. None of these is a training example.
         ("What should I read first here?", "ability"),
         ("Worum geht es in deinen Texten?", "ability"),
         ("Tes articles parlent de quoi ?", "ability"),
@@ -142,7 +150,7 @@ def test_no_long_example_is_a_judged_message() -> None:
         ("Which post is about the cuckoo clock?", "ordinary"),
         ("what should I read about arenas first", "ordinary"),
         ("Quale testo parla delle lontre?", "ordinary"),
-        # a talk goes on, and nobody greets; none of these is an example
+        # Requests to continue are not greetings. None of these is a training example.
         ("please go on", "ordinary"),
         ("bitte weiter", "ordinary"),
         ("la suite, s'il te plaît", "ordinary"),
@@ -150,11 +158,11 @@ def test_no_long_example_is_a_judged_message() -> None:
         ("continua, por favor", "ordinary"),
     ],
 )
-def test_kinds(message: str, kind: str) -> None:
+def test_message_kinds(message: str, kind: str) -> None:
     assert classify_message(message) == kind
 
 
-def test_danger_is_found_at_both_ends_of_a_long_message_and_in_the_turns_before() -> None:
+def test_danger_is_detected_in_long_messages_and_earlier_turns() -> None:
     filler = "The movement has a platform escapement and was cleaned last year. " * 60
     assert classify_message(filler[:5800]) == "ordinary"
     assert classify_message(f"{filler[:5800]}\n{IN_DANGER}") == "danger"
@@ -166,7 +174,7 @@ def test_danger_is_found_at_both_ends_of_a_long_message_and_in_the_turns_before(
     )
 
 
-def test_parts_are_sentences_and_pairs_of_them() -> None:
+def test_parts_are_sentences_and_pairs_of_sentences() -> None:
     assert split_parts("") == split_parts("One.") == []
     assert split_parts("One. Two.\nThree.") == [
         "One.",
@@ -192,12 +200,12 @@ def test_parts_are_sentences_and_pairs_of_them() -> None:
         ("", "en"),
     ],
 )
-def test_the_readers_language(message: str, language: str) -> None:
+def test_the_answer_has_the_readers_language(message: str, language: str) -> None:
     assert answer_language(message) == language
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("message", "expected"),
     [
         (
             "Wie trage ich eine alte Uhr in die Werkstatt?",
@@ -211,51 +219,42 @@ def test_the_readers_language(message: str, language: str) -> None:
         ("時計はどうやって運びますか", ""),
     ],
 )
-def test_a_question_in_another_language_than_the_posts_gets_the_truth(
-    message: str, said: str
-) -> None:
+def test_the_text_for_a_question_in_another_language(message: str, expected: str) -> None:
     text = other_language_text(message, ANN, languages=("en",), known_languages=("en",))
-    assert text.startswith(said) if said else not text
-    assert other_language_text(message, ANN, languages=("en",), known_languages=()) == "", (
-        "it may be known"
-    )
+    assert text.startswith(expected) if expected else not text
+    unknown = other_language_text(message, ANN, languages=("en",), known_languages=())
+    assert unknown == "", "the embedder may know the language"
     assert other_language_text(message, ANN, languages=(), known_languages=("en",)) == ""
 
 
-def test_that_nothing_was_written_is_said_in_the_askers_language_else_in_that_of_the_posts() -> (
-    None
-):
-    asked = "Welche Versicherung brauche ich für ein altes Boot?"
-    assert not_written_text(asked, ANN, nearest=False) == "Ann hat darüber nicht geschrieben."
+def test_the_language_of_the_text_that_nothing_was_written() -> None:
+    message = "Welche Versicherung brauche ich für ein altes Boot?"
+    assert not_written_text(message, ANN, nearest=False) == "Ann hat darüber nicht geschrieben."
     german = replace(ANN, language="de")
-    for unsure in ("TCP/IP?", "時計はどうやって運びますか"):
-        assert not_written_text(unsure, german, nearest=True).endswith("Am nächsten liegen:")
-        assert not_written_text(unsure, ANN, nearest=True) == (
+    for question in ("TCP/IP?", "時計はどうやって運びますか"):
+        assert not_written_text(question, german, nearest=True).endswith("Am nächsten liegen:")
+        assert not_written_text(question, ANN, nearest=True) == (
             "Ann has not written about this. The nearest posts:"
         )
 
 
-def test_an_embedder_that_knows_the_language_finds_the_answer() -> None:
+def test_a_language_of_the_posts_or_the_embedder_needs_no_text() -> None:
     question = "Wie trage ich eine alte Uhr in die Werkstatt?"
     assert other_language_text(question, ANN, languages=("en",), known_languages=("en", "de")) == ""
-
-
-def test_of_a_blog_in_two_languages_neither_is_another_one() -> None:
-    question = "Wie trage ich eine alte Uhr in die Werkstatt?"
     assert other_language_text(question, ANN, languages=("en", "de"), known_languages=("en",)) == ""
 
 
-def test_every_language_has_every_text_and_no_place_stays_open() -> None:
-    asked = {"en": "Who are you and what is this?", "de": "Wer bist du und was ist das hier?",
+def test_every_language_has_every_text_without_open_placeholders() -> None:
+    messages = {"en": "Who are you and what is this?", "de": "Wer bist du und was ist das hier?",
              "fr": "Qui es-tu et qu'est-ce que c'est ?", "es": "¿Quién eres y qué es esto?",
              "it": "Chi sei e che cos'è questo?", "pt": "Quem é você e o que é isto?"}  # fmt: skip
     first_person = re.compile(r"\b(I|I'm|ich|je|yo|io|eu)\b")
-    for language, message in asked.items():
+    for language, message in messages.items():
         assert answer_language(message) == language
         for kind in DESK_KINDS:
             text = desk_answer(kind, ANN, message, titles=("On oil",))
             assert "{" not in text
-            assert not first_person.search(text), "the program does not speak as the author"
+            assert not first_person.search(text), "the program must not speak as the author"
             if kind == "danger":
                 assert "findahelpline.com" in text
                 assert "2026" in text
@@ -264,110 +263,113 @@ def test_every_language_has_every_text_and_no_place_stays_open() -> None:
                 assert "On oil" in text
 
 
-def test_the_authors_own_texts() -> None:
-    own = replace(ANN, front_desk=read_front_desk({"danger": " Call me: 555. ", "insult": "Oh."}))
-    assert own.front_desk.as_table() == {"danger": "Call me: 555.", "insult": "Oh."}
-    danger = desk_answer("danger", own, IN_DANGER)
+def test_an_author_may_replace_the_texts() -> None:
+    custom = replace(
+        ANN, front_desk=read_front_desk({"danger": " Call me: 555. ", "insult": "Oh."})
+    )
+    assert custom.front_desk.as_table() == {"danger": "Call me: 555.", "insult": "Oh."}
+    danger = desk_answer("danger", custom, IN_DANGER)
     assert danger.startswith("Call me: 555.\n\n")
     assert "988" in danger
-    assert desk_answer("insult", own, "you idiot") == "Oh."
+    assert desk_answer("insult", custom, "you idiot") == "Oh."
 
 
 @pytest.mark.parametrize(
     "table", [{"hello": "Hi"}, {"danger": ""}, {"danger": "  "}, {"identity": 3}]
 )
-def test_a_table_that_cannot_be_meant(table: dict[str, Any]) -> None:
+def test_an_invalid_table_of_texts_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"not one of|empty|not text"):
         read_front_desk(table)
 
 
-async def record_of(home: Settings, message: str, **fields: Any) -> tuple[RequestRecord, str, int]:
-    retrieving = Retrieving(lambda: Found((FOUND,), nearest=(FOUND,)))
-    prepared = await prepare(path(home, retrieving), message, **fields)
-    return prepared, prepared.exchange.fixed_answer, len(retrieving.asked)
+async def prepare_message(
+    home: Settings, message: str, **fields: Any
+) -> tuple[RequestRecord, str, int]:
+    retriever = FakeRetriever(lambda: FakeRetrieval((PASSAGE,), nearest=(PASSAGE,)))
+    prepared = await prepare(create_path(home, retriever), message, **fields)
+    return prepared, prepared.exchange.fixed_answer, len(retriever.questions)
 
 
 async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
-    answering, text, looked_up = await record_of(home, IN_DANGER)
-    assert looked_up == 0
+    prepared, text, retrievals = await prepare_message(home, IN_DANGER)
+    assert retrievals == 0
     assert "988" in text
-    assert answering.is_fixed
-    assert answering.sources == ()
-    told = answering.twin_field()
-    assert (told["front_desk"], told["version"], told["route"]) == ("danger", *[FRONT_DESK] * 2)
-    assert "fixed text from this program" in told["disclosure"]
-    attributes = span_attributes(answering, messages=[], answer=text, usage={}, model_parameters={})
-    assert answering.trace_metadata()["twin.front_desk"] == "danger"
+    assert prepared.is_fixed
+    assert prepared.sources == ()
+    twin = prepared.twin_field()
+    assert (twin["front_desk"], twin["version"], twin["route"]) == ("danger", *[FRONT_DESK] * 2)
+    assert "fixed text from this program" in twin["disclosure"]
+    attributes = span_attributes(prepared, messages=[], answer=text, usage={}, model_parameters={})
+    assert prepared.trace_metadata()["twin.front_desk"] == "danger"
     assert "twin.front_desk" in str(attributes)
-    assert answering.notice == ""
+    assert prepared.notice == ""
 
 
-async def test_danger_comes_before_a_blocked_word_and_for_drafts(home: Settings) -> None:
+async def test_danger_precedes_blocked_words_and_drafts(home: Settings) -> None:
     for fields in ({}, {"model": "twin/ann@voice"}):
-        answering, _, _ = await record_of(home, f"{IN_DANGER}. What about politics?", **fields)
-        assert (answering.fixed_text.front_desk, answering.fixed_text.guard_refusal) == (
-            "danger",
-            "",
-        )
-    answering, text, looked_up = await record_of(home, "Who are you?", model="twin/ann@voice")
-    assert (answering.fixed_text.front_desk, text, looked_up) == ("", "", 1)
+        prepared, _, _ = await prepare_message(home, f"{IN_DANGER}. What about politics?", **fields)
+        fixed_text = prepared.fixed_text
+        assert (fixed_text.front_desk, fixed_text.guard_refusal) == ("danger", "")
+    prepared, text, retrievals = await prepare_message(home, "Who are you?", model="twin/ann@voice")
+    assert (prepared.fixed_text.front_desk, text, retrievals) == ("", "", 1)
 
 
 @pytest.mark.parametrize(
     "fields",
     [{"model": "twin/ann@base"}, {"response_format": {"type": "json_object"}}],
 )
-async def test_a_program_gets_what_it_asks_for(home: Settings, fields: dict[str, Any]) -> None:
+async def test_named_versions_and_json_bypass_the_front_desk(
+    home: Settings, fields: dict[str, Any]
+) -> None:
     for message in (IN_DANGER, "Who are you?"):
-        answering, text, _ = await record_of(home, message, **fields)
-        assert (answering.fixed_text.front_desk, text) == ("", "")
+        prepared, text, _ = await prepare_message(home, message, **fields)
+        assert (prepared.fixed_text.front_desk, text) == ("", "")
 
 
-async def test_a_question_behind_a_greeting_is_ordinary(home: Settings) -> None:
-    answering, text, looked_up = await record_of(home, "Hello, how do I oil a clock?")
-    assert (answering.fixed_text.front_desk, text, looked_up) == ("", "", 1)
-    assert answering.decision.version != FRONT_DESK
-    answering, text, looked_up = await record_of(home, "Hello!")
-    assert (answering.fixed_text.front_desk, looked_up) == ("greeting", 0)
+async def test_a_question_after_a_greeting_is_ordinary(home: Settings) -> None:
+    prepared, text, retrievals = await prepare_message(home, "Hello, how do I oil a clock?")
+    assert (prepared.fixed_text.front_desk, text, retrievals) == ("", "", 1)
+    assert prepared.decision.version != FRONT_DESK
+    prepared, text, retrievals = await prepare_message(home, "Hello!")
+    assert (prepared.fixed_text.front_desk, retrievals) == ("greeting", 0)
 
 
-async def test_what_can_be_asked_names_posts(home: Settings) -> None:
-    answering, text, _ = await record_of(home, "What can you do?")
-    assert answering.fixed_text.front_desk == "ability"
+async def test_the_answer_about_abilities_names_posts(home: Settings) -> None:
+    prepared, text, _ = await prepare_message(home, "What can you do?")
+    assert prepared.fixed_text.front_desk == "ability"
     assert "“On oil”" in text
-    assert answering.sources == ()
+    assert prepared.sources == ()
 
 
-async def test_an_author_turns_a_kind_off(home: Settings) -> None:
-    way = path(home, Retrieving(lambda: Found((FOUND,))))
+async def test_an_author_may_turn_off_a_kind(home: Settings) -> None:
     author = replace(ANN, front_desk=DeskTexts((("identity", ""),)))
-    way.live_config.current = replace(way.live_config.current, authors={"ann": author})
-    assert (await prepare(way, "Who are you?")).fixed_text.front_desk == ""
+    request_path = create_path(home, FakeRetriever(find_passage), author=author)
+    assert (await prepare(request_path, "Who are you?")).fixed_text.front_desk == ""
 
 
-def test_a_front_desk_that_misses_danger_is_refused_and_one_is_judged_once_a_home(
+def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked: list[str] = []
+    messages: list[str] = []
     monkeypatch.setattr(
-        front_desk, "classify_message", lambda text: asked.append(text) or "ordinary"
+        front_desk, "classify_message", lambda text: messages.append(text) or "ordinary"
     )
 
-    def judged(author: str) -> front_desk.FrontDesk:
+    def judge(author: str) -> front_desk.FrontDesk:
         cache = MeasurementCache(NoTables(), author, tmp_path)  # pyright: ignore[reportArgumentType]
         return front_desk.judge_messages(cache)
 
-    found = judged("ann")
+    judgements = judge("ann")
 
-    assert (found.danger.of, found.ordinary.of, len(set(asked))) == (60, 300, 360)
-    assert front_desk.danger_claim(found).passed is False
-    assert front_desk.ordinary_claim(found).passed is True
-    assert judged("bob") == found
-    assert len(asked) == 360
+    assert (judgements.danger.of, judgements.ordinary.of, len(set(messages))) == (60, 300, 360)
+    assert front_desk.danger_claim(judgements).passed is False
+    assert front_desk.ordinary_claim(judgements).passed is True
+    assert judge("bob") == judgements
+    assert len(messages) == 360
 
 
-def test_a_vector_is_computed_by_one_thread_where_torch_is_loaded_too() -> None:
-    """The gate's process has torch, whose OpenMP knows another number of threads by then."""
+def test_a_vector_is_computed_by_one_thread_beside_torch() -> None:
+    """In the gate's process torch has already set its own number of OpenMP threads."""
     script = (
         "import os, torch\n"
         "from twin_resources.gateway.front_desk.message_vectors import embed_message\n"
@@ -377,5 +379,5 @@ def test_a_vector_is_computed_by_one_thread_where_torch_is_loaded_too() -> None:
         "assert len(os.listdir('/proc/self/task')) == before\n"
         "assert torch.get_num_threads() == threads\n"
     )
-    several = os.environ | {"OMP_NUM_THREADS": "3"}
-    subprocess.run([sys.executable, "-c", script], check=True, env=several)
+    environment = os.environ | {"OMP_NUM_THREADS": "3"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)

@@ -1,4 +1,4 @@
-"""Garbage is collected in rounds, while Python's own moments are off."""
+"""Test scheduled garbage collection, which replaces the automatic one."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from twin_resources.gateway.runtime.gc_schedule import (
 )
 
 
-class Knot:
-    """Refers to itself, so that only a collection frees it."""
+class ReferenceCycle:
+    """An object that only a garbage collection frees."""
 
     def __init__(self) -> None:
-        self.itself = self
+        self.reference = self
 
 
-def test_rounds_free_what_python_would_have_freed() -> None:
-    rounds = GcScheduler()
-    rounds.begin()
+def test_scheduled_collections_free_reference_cycles() -> None:
+    scheduler = GcScheduler()
+    scheduler.begin()
     try:
         assert not gc.isenabled()
-        knot = weakref.ref(Knot())
-        assert knot() is not None
-        rounds.collect()
-        assert knot() is None
-        aged = Knot()
-        for _ in range(5):  # into the oldest generation
-            rounds.collect()
-        seen = weakref.ref(aged)
-        del aged
+        cycle = weakref.ref(ReferenceCycle())
+        assert cycle() is not None
+        scheduler.collect()
+        assert cycle() is None
+        old_cycle = ReferenceCycle()
+        for _ in range(5):  # moves it to the oldest generation
+            scheduler.collect()
+        reference = weakref.ref(old_cycle)
+        del old_cycle
         for _ in range(FULL_COLLECTION_ROUNDS):
-            rounds.collect()
-        assert seen() is None
+            scheduler.collect()
+        assert reference() is None
     finally:
-        rounds.end()
+        scheduler.end()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
 
 
-def test_nothing_is_collected_while_litellm_is_imported() -> None:
+def test_collection_is_disabled_within_the_context() -> None:
     assert gc.isenabled()
     with disable_collection():
         assert not gc.isenabled()
         with disable_collection():
             pass
-        assert not gc.isenabled(), "as it was found"
+        assert not gc.isenabled(), "the inner context restores the earlier state"
     assert gc.isenabled()
     with pytest.raises(ImportError), disable_collection():
         raise ImportError("broken")

@@ -1,4 +1,4 @@
-"""Requests that chat programs make for themselves, in the shapes of their defaults."""
+"""Test the answers to requests that chat programs send for themselves, with default prompts."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import Any
 
 import pytest
 
-from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving, path, prepare
+from tests.unit.gateway.exchanges import FakeRetriever, create_path, find_passage, prepare
 from twin_resources.gateway.request.housekeeping import HOUSEKEEPING, housekeeping_answer
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings
 
-SAID = "How much oil does a clock want, and where does it go?"
-HISTORY = f"<chat_history>\nUSER: {SAID}\nASSISTANT: One drop.\n</chat_history>"
+TITLE = "How much oil does a clock"
+QUESTION = "How much oil does a clock want, and where does it go?"
+HISTORY = f"<chat_history>\nUSER: {QUESTION}\nASSISTANT: One drop.\n</chat_history>"
 
 
-def task(wanted: str, form: str) -> str:
-    """Open WebUI's shape: a task, its guidelines, the form as JSON, the conversation."""
-    return f"### Task:\n{wanted}\n### Output:\nJSON format: {form}\n### Chat History:\n{HISTORY}"
+def format_task(task: str, example: str) -> str:
+    """Return a request as Open WebUI writes it."""
+    return f"### Task:\n{task}\n### Output:\nJSON format: {example}\n### Chat History:\n{HISTORY}"
 
 
-def answer(question: str, *, model: str = "twin/ann", system: str = "") -> str:
+def answer(question: str, *turns: str, model: str = "twin/ann", system: str = "") -> str:
+    """Return the answer to a program's request after earlier turns, empty if there is none."""
     messages = [{"role": "system", "content": system}] if system else []
-    messages.append({"role": "user", "content": question})
+    messages += [{"role": "user", "content": turn} for turn in (*turns, question)]
     found = housekeeping_answer(read_question({"model": model, "messages": messages}))
     return found.text if found else ""
 
@@ -31,14 +33,14 @@ def answer(question: str, *, model: str = "twin/ann", system: str = "") -> str:
 @pytest.mark.parametrize(
     ("question", "expected"),
     [
-        (task("Name it", '{ "title": "your title" }'), {"title": "How much oil does a clock"}),
-        (task("Give tags", '{ "tags": ["tag1", "tag2"] }'), {"tags": ["General"]}),
-        (task("Suggest more", '{ "follow_ups": ["Question 1?"] }'), {"follow_ups": []}),
-        (task("Search?", '{ "queries": ["query1"] }'), {"queries": []}),
-        (task("Complete it", '{ "text": "<your completion>" }'), {"text": ""}),
+        (format_task("Name it", '{ "title": "your title" }'), {"title": TITLE}),
+        (format_task("Give tags", '{ "tags": ["tag1", "tag2"] }'), {"tags": ["General"]}),
+        (format_task("Suggest more", '{ "follow_ups": ["Question 1?"] }'), {"follow_ups": []}),
+        (format_task("Search?", '{ "queries": ["query1"] }'), {"queries": []}),
+        (format_task("Complete it", '{ "text": "<your completion>" }'), {"text": ""}),
     ],
 )
-def test_a_task_gets_the_json_that_it_asks_for(question: str, expected: dict[str, Any]) -> None:
+def test_a_task_gets_the_requested_json(question: str, expected: dict[str, Any]) -> None:
     assert json.loads(answer(question)) == expected
 
 
@@ -47,40 +49,39 @@ def test_a_task_gets_the_json_that_it_asks_for(question: str, expected: dict[str
     [
         (
             "Provide a concise, 5-word-or-less title for the conversation, in its language. Only "
-            f"return the title itself.\n\nConversation:\nUser: {SAID}\nAI: One drop.",
+            f"return the title itself.\n\nConversation:\nUser: {QUESTION}\nAI: One drop.",
             "",
         ),
         (
-            f"user: {SAID}\nassistant: One drop.",
+            f"user: {QUESTION}\nassistant: One drop.",
             "Name this conversation with a short title. Output only the title, without quotes.",
         ),
-        (f"Summarize in a 10-word Title. Give the title only. Here is the message: {SAID}", ""),
+        (f"Summarize in a 10-word Title. Give the title only. Here is the message: {QUESTION}", ""),
         (
-            f'[{{"role":"user","content":"{SAID}"}},{{"role":"assistant","content":"One."}}]',
+            f'[{{"role":"user","content":"{QUESTION}"}},{{"role":"assistant","content":"One."}}]',
             "Summarize the user's conversation into a title within ten words, no punctuation.",
         ),
-        (SAID, "Write a title based on the first message of a chat. Do not use quotes or colons."),
-        (SAID, "You are a title generator. You output only a thread title."),
+        (
+            QUESTION,
+            "Write a title based on the first message of a chat. Do not use quotes or colons.",
+        ),
+        (QUESTION, "You are a title generator. You output only a thread title."),
     ],
 )
-def test_a_title_is_the_readers_first_words(question: str, system: str) -> None:
-    assert answer(question, system=system) == "How much oil does a clock"
+def test_a_title_consists_of_the_readers_first_words(question: str, system: str) -> None:
+    assert answer(question, system=system) == TITLE
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "instruction",
     [
         "Please write a four-word title for our conversation, without quotation marks.",
         "Suggest a short title for this chat. Reply with the title and nothing else.",
         "Generate a title of 3 to 7 words for this conversation, omitting punctuation.",
     ],
 )
-def test_a_title_may_be_asked_for_behind_the_conversation(asked: str) -> None:
-    turns = [{"role": "user", "content": SAID}, {"role": "assistant", "content": "One drop."}]
-    body = {"model": "twin/ann", "messages": [*turns, {"role": "user", "content": asked}]}
-    found = housekeeping_answer(read_question(body))
-    assert found is not None
-    assert found.text == "How much oil does a clock"
+def test_a_title_may_be_requested_after_the_conversation(instruction: str) -> None:
+    assert answer(instruction, QUESTION, "One drop.") == TITLE
 
 
 IN_OTHER_LANGUAGES = {
@@ -103,55 +104,49 @@ IN_OTHER_LANGUAGES = {
 }
 
 
-@pytest.mark.parametrize("asked", IN_OTHER_LANGUAGES.values(), ids=IN_OTHER_LANGUAGES)
-def test_a_title_may_be_asked_for_in_the_language_of_the_program(asked: str) -> None:
-    turns = f"user: {SAID}\nassistant: One drop.\n"
-    assert answer(f"{turns}\n{asked}") == "How much oil does a clock"
-    below = turns + "assistant: " + "One drop of oil on each pivot. " * 150 + f"\n\n{asked}"
-    assert answer(below) == "How much oil does a clock", "below a long conversation"
-    said = f'[{{"role": "user", "mainText": "{SAID}"}}]'
-    assert answer(said, system=asked) == "How much oil does a clock"
+@pytest.mark.parametrize("instruction", IN_OTHER_LANGUAGES.values(), ids=IN_OTHER_LANGUAGES)
+def test_a_title_may_be_requested_in_any_supported_language(instruction: str) -> None:
+    turns = f"user: {QUESTION}\nassistant: One drop.\n"
+    assert answer(f"{turns}\n{instruction}") == TITLE
+    long_request = (
+        turns + "assistant: " + "One drop of oil on each pivot. " * 150 + f"\n\n{instruction}"
+    )
+    assert answer(long_request) == TITLE, "after a long conversation"
+    messages_json = f'[{{"role": "user", "mainText": "{QUESTION}"}}]'
+    assert answer(messages_json, system=instruction) == TITLE
 
 
-def test_a_translated_task_is_known_by_its_tag_and_its_json() -> None:
-    asked = task("Gib Schlagworte", '{ "tags": ["a"] }').replace("### Task:", "### Aufgabe:")
-    assert json.loads(answer(asked)) == {"tags": ["General"]}
-    assert answer(asked.replace("chat_history", "history")) == ""
+def test_a_translated_task_is_recognized_by_its_tag_and_json() -> None:
+    instruction = format_task("Gib Schlagworte", '{ "tags": ["a"] }').replace(
+        "### Task:", "### Aufgabe:"
+    )
+    assert json.loads(answer(instruction)) == {"tags": ["General"]}
+    assert answer(instruction.replace("chat_history", "history")) == ""
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("instruction", "expected"),
     [
         ('Reply with JSON like {"follow_ups": []}', '{"follow_ups": []}'),
-        (f"Headline, please!\nUser: {SAID}", "How much oil does a clock"),
+        (f"Headline, please!\nUser: {QUESTION}", TITLE),
     ],
 )
-def test_a_program_may_say_that_no_reader_asks(asked: str, expected: str) -> None:
-    assert answer(asked) == ""
-    assert answer(asked, model="twin/ann@task") == expected
+def test_a_program_may_mark_its_request_as_a_task(instruction: str, expected: str) -> None:
+    assert answer(instruction) == ""
+    assert answer(instruction, model="twin/ann@task") == expected
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "instruction",
     [
+        "Summarize this conversation briefly, to use as a prompt for later context.",
         "Fasse unser Gespräch kurz zusammen, als Kontext für später, in 200 Zeichen.",
         "Résume la discussion pour servir de contexte, en 200 mots.",
         "请总结这段对话，作为之后的上下文",
     ],
 )
-def test_a_summary_may_be_asked_for_in_another_language(asked: str) -> None:
-    turns = [{"role": "user", "content": SAID}, {"role": "user", "content": asked}]
-    found = housekeeping_answer(read_question({"model": "twin/ann", "messages": turns}))
-    assert found is not None
-    assert found.text == f"The reader asked: {SAID}"
-
-
-def test_a_summary_for_the_program_repeats_the_readers_questions() -> None:
-    asked = "Summarize this conversation briefly, to use as a prompt for later context."
-    turns = [{"role": "user", "content": SAID}, {"role": "user", "content": asked}]
-    found = housekeeping_answer(read_question({"model": "twin/ann", "messages": turns}))
-    assert found is not None
-    assert found.text == f"The reader asked: {SAID}"
+def test_a_summary_repeats_the_readers_questions(instruction: str) -> None:
+    assert answer(instruction, QUESTION) == f"The reader asked: {QUESTION}"
 
 
 @pytest.mark.parametrize(
@@ -159,36 +154,43 @@ def test_a_summary_for_the_program_repeats_the_readers_questions() -> None:
     [
         (
             None,
-            "Write a title for the conversation.\nUser: " + SAID,
+            "Write a title for the conversation.\nUser: " + QUESTION,
             {"title": "How much oil does"},
         ),
-        ({"name": {"type": "string"}}, task("", '{ "title": "" }'), {"name": "How much oil does"}),
+        (
+            {"name": {"type": "string"}},
+            format_task("", '{ "title": "" }'),
+            {"name": "How much oil does"},
+        ),
         (
             {"follow_ups": {"type": "array", "items": {"type": "string"}}},
-            task("", '{ "follow_ups": [] }'),
+            format_task("", '{ "follow_ups": [] }'),
             {"follow_ups": []},
         ),
     ],
 )
-async def test_forced_json_is_json_of_the_schema(
+async def test_a_forced_schema_is_followed(
     home: Settings, schema: dict[str, Any] | None, question: str, expected: dict[str, Any]
 ) -> None:
-    form: dict[str, Any] = {"type": "json_object"}
+    response_format: dict[str, Any] = {"type": "json_object"}
     if schema is not None:
-        whole = {"type": "object", "properties": schema, "required": list(schema)}
-        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": whole}}
-    way = path(home, Retrieving(lambda: Found((FOUND,))))
-    prepared = await prepare(way, question, response_format=form)
+        document_schema = {"type": "object", "properties": schema, "required": list(schema)}
+        response_format = {
+            "type": "json_schema",
+            "json_schema": {"name": "x", "schema": document_schema},
+        }
+    path = create_path(home, FakeRetriever(find_passage))
+    prepared = await prepare(path, question, response_format=response_format)
     assert prepared.fixed_text.front_desk == HOUSEKEEPING
-    told = json.loads(prepared.exchange.fixed_answer)
-    assert told.keys() == expected.keys()
-    assert all(str(told[key]).startswith(str(value)) for key, value in expected.items())
+    document = json.loads(prepared.exchange.fixed_answer)
+    assert document.keys() == expected.keys()
+    assert all(str(document[key]).startswith(str(value)) for key, value in expected.items())
 
 
 @pytest.mark.parametrize(
     "question",
     [
-        SAID,
+        QUESTION,
         "What is the title of your first post?",
         "Which title would you give a talk about clocks?",
         "### Task: tell me how to oil a clock",
@@ -207,28 +209,27 @@ async def test_forced_json_is_json_of_the_schema(
         '### Task:\nAnswer.\n<context>{"title": "Elm Road"}</context>\nHow is brass cleaned?',
     ],
 )
-def test_a_reader_is_no_program(question: str) -> None:
+def test_a_readers_question_is_not_housekeeping(question: str) -> None:
     assert answer(question) == ""
 
 
-def test_a_site_may_speak_of_titles_in_its_own_instruction() -> None:
+def test_a_system_message_about_titles_is_not_housekeeping() -> None:
     system = "You answer as the author of a blog with the title Springs, without quotation marks. "
-    more = "Later in this conversation, write a title for the chat where a reader asks for one."
-    assert answer(SAID, system=system) == ""
-    assert answer(SAID, system=system * 4 + more) == ""
+    suffix = "Later in this conversation, write a title for the chat where a reader asks for one."
+    assert answer(QUESTION, system=system) == ""
+    assert answer(QUESTION, system=system * 4 + suffix) == ""
 
 
-def test_who_names_a_model_for_it_gets_that_model() -> None:
-    assert answer(task("Name it", '{ "title": "x" }'), model="twin/ann@paid") == ""
+def test_a_task_for_a_named_model_is_answered_by_that_model() -> None:
+    assert answer(format_task("Name it", '{ "title": "x" }'), model="twin/ann@paid") == ""
 
 
-async def test_no_post_is_looked_for_and_no_reader_is_counted(home: Settings) -> None:
-    retrieving = Retrieving(lambda: Found((FOUND,)))
-    prepared = await prepare(path(home, retrieving), task("Name it", '{ "title": "x" }'))
-    assert json.loads(prepared.exchange.fixed_answer) == {"title": "How much oil does a clock"}
-    assert retrieving.asked == []
-    assert (prepared.decision.route, prepared.fixed_text.front_desk) == (
-        "front_desk",
-        HOUSEKEEPING,
+async def test_a_task_is_answered_without_retrieval(home: Settings) -> None:
+    retriever = FakeRetriever(find_passage)
+    prepared = await prepare(
+        create_path(home, retriever), format_task("Name it", '{ "title": "x" }')
     )
-    assert prepared.prefix == "", "the answer is nothing but what the program reads"
+    assert json.loads(prepared.exchange.fixed_answer) == {"title": TITLE}
+    assert retriever.questions == []
+    assert (prepared.decision.route, prepared.fixed_text.front_desk) == ("front_desk", HOUSEKEEPING)
+    assert prepared.prefix == "", "the program parses the whole answer"

@@ -1,4 +1,4 @@
-"""Logs of failed calls name the kind of the failure and never the words of a prompt."""
+"""Test that logs of failed calls name the type of the error without its text."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PROMPT = "How much oil does a clock need?"
 
 @pytest.fixture
 def log() -> tuple[logging.Logger, io.StringIO]:
-    """A logger with the filter, and what it writes."""
+    """Return a logger with the filter and its output."""
     logger = logging.Logger("twin-test-wordless")
-    written = io.StringIO()
-    logger.addHandler(logging.StreamHandler(written))
+    output = io.StringIO()
+    logger.addHandler(logging.StreamHandler(output))
     logging.Logger.manager.loggerDict[logger.name] = logger
     remove_exception_text((logger.name,))
-    return logger, written
+    return logger, output
 
 
 def fail() -> None:
@@ -30,27 +30,27 @@ def fail() -> None:
         raise RuntimeError(f"fallback to {PROMPT} failed") from error
 
 
-def test_an_exception_is_told_by_kind_and_place(log: tuple[logging.Logger, io.StringIO]) -> None:
-    logger, written = log
+def test_an_exception_is_logged_by_type_and_place(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, output = log
     try:
         fail()
     except RuntimeError as error:
         logger.exception("chat_completion(): %s", str(error))
         logger.error("Fallback also failed: %s", error)
-    said = written.getvalue()
-    assert PROMPT not in said
-    assert said.count("RuntimeError") == 2
-    assert said.count("from ConnectionRefusedError") == 2
-    assert "test_log_redaction.py:" in said
+    log_text = output.getvalue()
+    assert PROMPT not in log_text
+    assert log_text.count("RuntimeError") == 2
+    assert log_text.count("from ConnectionRefusedError") == 2
+    assert "test_log_redaction.py:" in log_text
 
 
-def test_other_lines_stay(log: tuple[logging.Logger, io.StringIO]) -> None:
-    logger, written = log
+def test_other_messages_are_not_changed(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, output = log
     logger.error("no deployment for %s", "ann/v1")
-    assert written.getvalue() == "no deployment for ann/v1\n"
+    assert output.getvalue() == "no deployment for ann/v1\n"
 
 
-def test_litellms_loggers_have_these_names() -> None:
+def test_the_names_of_litellms_loggers() -> None:
     from litellm import _logging as litellm_logging
 
     names = {

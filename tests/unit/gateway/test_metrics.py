@@ -1,4 +1,4 @@
-"""The metrics of gateway and home, and that the shipped alert rules and dashboard name them."""
+"""Test the metrics of gateway and home, and the shipped alert rules and dashboard."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twin_cli import running
 
 from tests.conftest import ROOT
-from tests.unit.gateway.test_routes import QUESTION, client_of, door
+from tests.unit.gateway.test_routes import QUESTION, app, create_client
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
 from twin_resources.gateway.api.routes import RouteAllowlist
 from twin_resources.gateway.config.live_config import LiveConfig
@@ -37,11 +37,11 @@ from twin_resources.settings import Settings
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.storage.state.state import State
 
-__all__ = ["door"]  # the fixture
+__all__ = ["app"]  # the fixture
 MONITORING = ROOT / "deploy" / "monitoring"
 
 
-def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+def read_samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -49,13 +49,13 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     }
 
 
-def value(text: str, name: str, **labels: str) -> float:
-    return samples(text).get((name, tuple(sorted(labels.items()))), 0.0)
+def metric(text: str, name: str, **labels: str) -> float:
+    return read_samples(text).get((name, tuple(sorted(labels.items()))), 0.0)
 
 
 @pytest.fixture
-def monitored(home: Settings) -> HomeMetrics:
-    """A home with a waiting score, evidence of a fall, an open alarm and a limit of spending."""
+def home_metrics(home: Settings) -> HomeMetrics:
+    """Return the metrics of a home with a queued score, an open alarm and a spending limit."""
     state = State.open(home.state_address)
     ledger_tables.open_tables(state)
     evidence = StreamEvidence(
@@ -82,55 +82,61 @@ def monitored(home: Settings) -> HomeMetrics:
     return HomeMetrics(home.model_copy(update={"budget_per_day": 2.0}), live, outbox)
 
 
-def test_the_state_of_a_home(monitored: HomeMetrics) -> None:
-    text = render_metrics(monitored).decode()
-    assert value(text, "twin_model_server_ready", server="ann/v1") == 1
-    assert ("twin_model_server_ready", (("server", "base"),)) in samples(text)
-    assert value(text, "twin_model_server_ready", server="base") == 0
-    assert value(text, "twin_outbox_waiting", kind="score") == 1
-    assert 0 <= value(text, "twin_outbox_oldest_age_seconds") < 600
-    assert value(text, "twin_scores_read_timestamp_seconds") == 5
+def test_the_metrics_of_a_home(home_metrics: HomeMetrics) -> None:
+    text = render_metrics(home_metrics).decode()
+    assert metric(text, "twin_model_server_ready", server="ann/v1") == 1
+    assert ("twin_model_server_ready", (("server", "base"),)) in read_samples(text)
+    assert metric(text, "twin_model_server_ready", server="base") == 0
+    assert metric(text, "twin_outbox_waiting", kind="score") == 1
+    assert 0 <= metric(text, "twin_outbox_oldest_age_seconds") < 600
+    assert metric(text, "twin_scores_read_timestamp_seconds") == 5
     stream = {"author": "ann", "stream": "thumbs", "version": "v1"}
-    assert value(text, "twin_quality_evidence", **stream) == 130
-    assert value(text, "twin_quality_floor", **stream, prompt_class="all") == 0.7
-    assert value(text, "twin_quality_alarm_threshold") > 1
-    assert value(text, "twin_quality_alarm_raised_timestamp_seconds", author="ann") == 1_000
-    assert value(text, "twin_budget_per_day_dollars") == 2
+    assert metric(text, "twin_quality_evidence", **stream) == 130
+    assert metric(text, "twin_quality_floor", **stream, prompt_class="all") == 0.7
+    assert metric(text, "twin_quality_alarm_threshold") > 1
+    assert metric(text, "twin_quality_alarm_raised_timestamp_seconds", author="ann") == 1_000
+    assert metric(text, "twin_budget_per_day_dollars") == 2
     for part in ("servers", "outbox", "quality", "spending"):
-        assert value(text, "twin_home_readable", part=part) == 1
+        assert metric(text, "twin_home_readable", part=part) == 1
 
 
-def test_a_home_without_scores_or_limits_has_no_such_numbers(home: Settings) -> None:
+def test_a_home_without_scores_or_limits_has_fewer_metrics(home: Settings) -> None:
     text = render_metrics(HomeMetrics(home, LiveConfig(home), Outbox(outbox_path(home)))).decode()
     assert "twin_quality_evidence" not in text
     assert "twin_budget_per_day_dollars" not in text
-    assert value(text, "twin_home_readable", part="quality") == 1
+    assert metric(text, "twin_home_readable", part="quality") == 1
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_reported(monitored: HomeMetrics) -> None:
-    broken = monitored.settings.model_copy(
+def test_unreadable_parts_are_reported_and_the_others_exported(home_metrics: HomeMetrics) -> None:
+    unreadable = home_metrics.settings.model_copy(
         update={"state_url": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
     )
-    text = render_metrics(HomeMetrics(broken, monitored.live_config, monitored.outbox)).decode()
-    assert value(text, "twin_home_readable", part="outbox") == 1
-    assert ("twin_home_readable", (("part", "quality"),)) in samples(text)
-    assert value(text, "twin_home_readable", part="quality") == 0
-    assert value(text, "twin_outbox_waiting", kind="score") == 1
+    text = render_metrics(
+        HomeMetrics(unreadable, home_metrics.live_config, home_metrics.outbox)
+    ).decode()
+    assert metric(text, "twin_home_readable", part="outbox") == 1
+    assert ("twin_home_readable", (("part", "quality"),)) in read_samples(text)
+    assert metric(text, "twin_home_readable", part="quality") == 0
+    assert metric(text, "twin_outbox_waiting", kind="score") == 1
 
 
-def test_answers_are_counted_with_their_cost_tokens_and_findings() -> None:
+def test_answers_are_counted_with_cost_tokens_and_findings() -> None:
     labels = {"author": "metrics", "version": "v7"}
-    counted: dict[str, Any] = {**labels, "route": "stable", "usage": {"input": 90, "output": 20}}
-    count_answer(**counted, usd=0.25, guard_findings=[("personal", "mask", 2)])
-    count_answer(**counted | {"usage": {}}, usd=None, error="Timeout")
+    answer_fields: dict[str, Any] = {
+        **labels,
+        "route": "stable",
+        "usage": {"input": 90, "output": 20},
+    }
+    count_answer(**answer_fields, usd=0.25, guard_findings=[("personal", "mask", 2)])
+    count_answer(**answer_fields | {"usage": {}}, usd=None, error="Timeout")
     text = render_metrics(_NoHome()).decode()
-    assert value(text, "twin_answers_total", **labels, route="stable", outcome="ok") == 1
-    assert value(text, "twin_answers_total", **labels, route="stable", outcome="Timeout") == 1
-    assert value(text, "twin_answer_cost_dollars_total", **labels, route="stable") == 0.25
-    assert value(text, "twin_answer_tokens_total", **labels, direction="input") == 90
-    assert value(text, "twin_answer_tokens_total", **labels, direction="output") == 20
-    found = {"author": "metrics", "kind": "personal", "action": "mask"}
-    assert value(text, "twin_guard_findings_total", **found) == 2
+    assert metric(text, "twin_answers_total", **labels, route="stable", outcome="ok") == 1
+    assert metric(text, "twin_answers_total", **labels, route="stable", outcome="Timeout") == 1
+    assert metric(text, "twin_answer_cost_dollars_total", **labels, route="stable") == 0.25
+    assert metric(text, "twin_answer_tokens_total", **labels, direction="input") == 90
+    assert metric(text, "twin_answer_tokens_total", **labels, direction="output") == 20
+    finding_labels = {"author": "metrics", "kind": "personal", "action": "mask"}
+    assert metric(text, "twin_guard_findings_total", **finding_labels) == 2
 
 
 class _NoHome(HomeMetrics):
@@ -140,16 +146,16 @@ class _NoHome(HomeMetrics):
         return iter(())
 
 
-async def test_only_a_monitor_or_the_operator_reads_them(
-    door: RouteAllowlist, home: Settings
+async def test_only_monitor_and_admin_keys_may_read_metrics(
+    app: RouteAllowlist, home: Settings
 ) -> None:
     def key(role: Any) -> dict[str, str]:
-        made = add_key(
+        secret = add_key(
             open_key_store(home), role=role, authors=["*"], label=role, limits=KeyLimits()
         )
-        return {"Authorization": f"Bearer {made}"}
+        return {"Authorization": f"Bearer {secret}"}
 
-    async with client_of(door, home) as client:
+    async with create_client(app, home) as client:
         for role, status in {"monitor": 200, "admin": 200, "reader": 403, "site": 403}.items():
             answer = await client.get("/metrics", headers=key(role))
             assert answer.status_code == status, role
@@ -157,43 +163,43 @@ async def test_only_a_monitor_or_the_operator_reads_them(
         assert (await client.get("/metrics", headers={"Authorization": ""})).status_code == 401
 
 
-async def test_a_monitor_can_do_nothing_else(door: RouteAllowlist, home: Settings) -> None:
-    made = add_key(open_key_store(home), role="monitor", authors=["*"], label="p")
-    headers = {"Authorization": f"Bearer {made}"}
-    async with client_of(door, home) as client:
-        asked = await client.post("/v1/chat/completions", json=QUESTION, headers=headers)
-        listed = await client.get("/v1/models", headers=headers)
-        voted = await client.post("/twin/feedback", json={}, headers=headers)
-    assert [answer.status_code for answer in (asked, listed, voted)] == [403, 403, 403]
+async def test_a_monitor_key_may_only_read_metrics(app: RouteAllowlist, home: Settings) -> None:
+    secret = add_key(open_key_store(home), role="monitor", authors=["*"], label="p")
+    headers = {"Authorization": f"Bearer {secret}"}
+    async with create_client(app, home) as client:
+        chat = await client.post("/v1/chat/completions", json=QUESTION, headers=headers)
+        models = await client.get("/v1/models", headers=headers)
+        vote = await client.post("/twin/feedback", json={}, headers=headers)
+    assert [answer.status_code for answer in (chat, models, vote)] == [403, 403, 403]
 
 
-async def test_requests_are_counted_by_known_route_alone(
-    door: RouteAllowlist, home: Settings
-) -> None:
-    made = add_key(open_key_store(home), role="monitor", authors=["*"], label="p")
+async def test_requests_are_counted_by_known_route(app: RouteAllowlist, home: Settings) -> None:
+    secret = add_key(open_key_store(home), role="monitor", authors=["*"], label="p")
     labels = {"route": "/v1/chat/completions", "status": "200"}
-    async with client_of(door, home) as client:
+    async with create_client(app, home) as client:
 
         async def scrape() -> httpx.Response:
-            return await client.get("/metrics", headers={"Authorization": f"Bearer {made}"})
+            return await client.get("/metrics", headers={"Authorization": f"Bearer {secret}"})
 
-        before = (await scrape()).text
-        began = time.monotonic()
+        old_text = (await scrape()).text
+        started = time.monotonic()
         await client.post("/v1/chat/completions", json=QUESTION)
         await client.get("/a/path/of/an/attacker")
-        took = time.monotonic() - began
+        elapsed = time.monotonic() - started
         answer = await scrape()
-    after = answer.text
+    new_text = answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     name = "twin_http_requests_total"
-    assert value(after, name, **labels) == value(before, name, **labels) + 1
+    assert metric(new_text, name, **labels) == metric(old_text, name, **labels) + 1
     other = {"route": "other", "status": "404"}
-    assert value(after, name, **other) == value(before, name, **other) + 1
-    assert "attacker" not in after
+    assert metric(new_text, name, **other) == metric(old_text, name, **other) + 1
+    assert "attacker" not in new_text
     name = "twin_http_request_duration_seconds_sum"
-    seconds = value(after, name, route=labels["route"]) - value(before, name, route=labels["route"])
-    assert 0 < seconds <= took
-    assert value(after, "twin_http_requests_in_progress") == 1, "the scrape itself"
+    seconds = metric(new_text, name, route=labels["route"]) - metric(
+        old_text, name, route=labels["route"]
+    )
+    assert 0 < seconds <= elapsed
+    assert metric(new_text, "twin_http_requests_in_progress") == 1, "the scrape itself"
 
 
 def expressions() -> list[tuple[str, str]]:
@@ -205,25 +211,25 @@ def expressions() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "expression"), expressions())
-def test_a_rule_and_a_panel_name_metrics_that_exist(
-    name: str, expression: str, monitored: HomeMetrics
+def test_rules_and_panels_use_existing_metrics(
+    name: str, expression: str, home_metrics: HomeMetrics
 ) -> None:
     promql_parser.parse(expression)
     reported = {
         sample.name
-        for family in text_string_to_metric_families(render_metrics(monitored).decode())
+        for family in text_string_to_metric_families(render_metrics(home_metrics).decode())
         for sample in family.samples
     } | {f"{counter}_total" for counter in ("twin_answers", "twin_answer_cost_dollars",
                                              "twin_answer_tokens", "twin_guard_findings")} | {
         "twin_http_requests_total", "twin_http_request_duration_seconds_bucket",
         "twin_spent_today_dollars",
     }  # fmt: skip
-    named = set(re.findall(r"\b(?:twin_[a-z_]+|up)\b(?=[{()\[ ]|$)", expression))
-    assert named, name
-    assert named <= reported | {"up"}, name
+    used_names = set(re.findall(r"\b(?:twin_[a-z_]+|up)\b(?=[{()\[ ]|$)", expression))
+    assert used_names, name
+    assert used_names <= reported | {"up"}, name
 
 
-def test_each_rule_tells_a_command_that_exists() -> None:
+def test_each_rule_names_an_existing_command() -> None:
     rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
     assert len(rules) <= 10
     known = set(typer.main.get_command(running.app).commands)  # pyright: ignore[reportAttributeAccessIssue]
@@ -233,22 +239,21 @@ def test_each_rule_tells_a_command_that_exists() -> None:
         assert commands, rule["alert"]
 
 
-def test_promtool_agrees(tmp_path: Path) -> None:
-    """With Debian's `prometheus` installed: rules, their tests and the configuration."""
+def test_promtool_accepts_rules_and_configuration(tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("no promtool: Debian's package `prometheus` has it")
     shutil.copytree(MONITORING, tmp_path, dirs_exist_ok=True)
     (tmp_path / "twin-monitor.key").touch()
     for command in (("test", "rules", "alerts_test.yaml"), ("check", "config", "prometheus.yaml")):
-        ran = subprocess.run(
+        completed = subprocess.run(
             [promtool, *command], cwd=tmp_path, capture_output=True, text=True, check=False
         )
-        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
-def test_the_listening_process_does_not_import_the_library() -> None:
-    """Its workers are forks: they would count each for itself, and a scrape would find nothing."""
+def test_the_parent_process_does_not_import_prometheus_client() -> None:
+    """The workers are forks of this process and need their own registries."""
     script = (
         "import sys, twin_resources.gateway.__main__; sys.exit('prometheus_client' in sys.modules)"
     )

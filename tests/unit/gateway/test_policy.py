@@ -1,4 +1,4 @@
-"""The policy object: what is built, what is written, what a reader gets."""
+"""Test how a policy is built, written and read."""
 
 from __future__ import annotations
 
@@ -31,58 +31,60 @@ from twin_resources.registry.policy import (
 
 
 @dataclass
-class Versions:
-    """Versions by author, as a policy asks for them."""
+class FakeRegistry:
+    """A registry with the methods that `build_policy` calls."""
 
-    held: dict[str, list[ModelVersion]] = field(default_factory=dict)
-    for_voice: frozenset[str] = frozenset()
+    by_author: dict[str, list[ModelVersion]] = field(default_factory=dict)
+    released_checkpoints: frozenset[str] = frozenset()
 
     def authors(self) -> list[str]:
-        return sorted(self.held)
+        return sorted(self.by_author)
 
     def versions(self, author: str) -> Sequence[ModelVersion]:
-        return self.held.get(author, [])
+        return self.by_author.get(author, [])
 
     def prose_release(self, item: ModelVersion) -> ProseRelease:
         released = ProseRelease("", SentenceThreshold("judge", 0.4))
-        return released if item.checkpoint in self.for_voice else ProseRelease()
+        return released if item.checkpoint in self.released_checkpoints else ProseRelease()
 
     def gate_version(self) -> str:
         return "gate-3"
 
 
 def policy(*versions: ModelVersion, **routing: object) -> Policy:
-    return build_policy(Versions({"mara": list(versions)}), {"mara": routing} if routing else {})
+    return build_policy(
+        FakeRegistry({"mara": list(versions)}), {"mara": routing} if routing else {}
+    )
 
 
-def test_the_forms_that_a_version_is_released_for_are_in_the_file(tmp_path: Path) -> None:
-    mine = Versions({"mara": [version(1, "stable")], "ada": [version(1, "stable")]})
-    mine.for_voice = frozenset({version(1, "stable").checkpoint})
-    built = build_policy(mine, {})
+def test_the_released_forms_are_written_to_the_file(tmp_path: Path) -> None:
+    versions = FakeRegistry({"mara": [version(1, "stable")], "ada": [version(1, "stable")]})
+    versions.released_checkpoints = frozenset({version(1, "stable").checkpoint})
+    built_policy = build_policy(versions, {})
     path = tmp_path / "policy.json"
-    write_policy(path, built)
+    write_policy(path, built_policy)
 
-    assert policy_file_matches(path, built)
+    assert policy_file_matches(path, built_policy)
     read = read_policy(path).authors["mara"].stable
     assert read is not None
     assert read.prose.forms == ANSWER_FORMS
     assert read.prose.cut == SentenceThreshold("judge", 0.4)
-    of_before = json.loads(path.read_text())
-    del of_before["authors"]["mara"]["stable"]["prose"]
-    path.write_text(json.dumps(of_before))
+    document = json.loads(path.read_text())
+    del document["authors"]["mara"]["stable"]["prose"]
+    path.write_text(json.dumps(document))
     read = read_policy(path).authors["mara"].stable
     assert read is not None
     assert read.prose.forms == QUOTE_ONLY
 
 
-def test_the_stable_version_is_served_whole() -> None:
-    built = policy(version(1, "retired"), version(2, "stable"), version(3, "refused"))
-    author = built.authors["mara"]
+def test_the_stable_version_gets_all_requests() -> None:
+    built_policy = policy(version(1, "retired"), version(2, "stable"), version(3, "refused"))
+    author = built_policy.authors["mara"]
     assert author.stable is not None
     assert (author.stable.version, author.stable.checkpoint) == (2, "hash2")
     assert author.canary is None
     assert author.weights == {"stable": 1.0}
-    assert built.gate_version == "gate-3"
+    assert built_policy.gate_version == "gate-3"
 
 
 def test_without_a_stable_version_nothing_is_served() -> None:
@@ -103,66 +105,68 @@ def test_a_tainted_version_is_not_served() -> None:
     assert policy(version(1, "stable"), canary).authors["mara"].canary is None
 
 
-def test_an_author_with_a_routing_table_alone_has_an_entry() -> None:
-    built = build_policy(Versions(), {"jose": {"classes": {"code": "paid"}}})
-    assert built.authors["jose"].routing == {"classes": {"code": "paid"}}
-    assert built.authors["jose"].stable is None
+def test_an_author_with_only_a_routing_table_has_an_entry() -> None:
+    built_policy = build_policy(FakeRegistry(), {"jose": {"classes": {"code": "paid"}}})
+    assert built_policy.authors["jose"].routing == {"classes": {"code": "paid"}}
+    assert built_policy.authors["jose"].stable is None
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_policy_is_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "policy.json"
-    built = policy(version(1, "stable"), version(2, "canary", adapter_gguf="/a.gguf"))
-    write_policy(path, built)
-    assert read_policy(path) == built
-    assert [item.name for item in path.parent.iterdir()] == ["policy.json"]
+    built_policy = policy(version(1, "stable"), version(2, "canary", adapter_gguf="/a.gguf"))
+    write_policy(path, built_policy)
+    assert read_policy(path) == built_policy
+    assert [file.name for file in path.parent.iterdir()] == ["policy.json"]
     document = json.loads(path.read_text())
     assert document["schema"] == 1
     assert document["authors"]["mara"]["canary"]["adapter_gguf"] == "/a.gguf"
 
 
-def test_the_same_policy_of_another_time_is_the_same(tmp_path: Path) -> None:
+def test_the_time_of_writing_does_not_change_a_policy(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
-    built = policy(version(1, "stable"))
-    assert not policy_file_matches(path, built)
-    write_policy(path, built)
-    assert policy_file_matches(path, replace(built, written_at="2030-01-01T00:00:00+00:00"))
+    built_policy = policy(version(1, "stable"))
+    assert not policy_file_matches(path, built_policy)
+    write_policy(path, built_policy)
+    assert policy_file_matches(path, replace(built_policy, written_at="2030-01-01T00:00:00+00:00"))
     assert not policy_file_matches(path, policy(version(2, "stable")))
 
 
-def test_a_file_of_a_release_with_a_third_model_is_read(tmp_path: Path) -> None:
+def test_a_file_with_a_third_model_is_read(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
-    built = policy(version(2, "stable"))
-    write_policy(path, built)
-    of_before = json.loads(path.read_text())
-    mara = of_before["authors"]["mara"]
+    built_policy = policy(version(2, "stable"))
+    write_policy(path, built_policy)
+    document = json.loads(path.read_text())
+    mara = document["authors"]["mara"]
     mara["larger"] = mara["stable"] | {"version": 1}
-    path.write_text(json.dumps(of_before))
-    assert read_policy(path) == built
+    path.write_text(json.dumps(document))
+    assert read_policy(path) == built_policy
 
 
-def test_a_missing_file_is_told_from_a_broken_one(tmp_path: Path) -> None:
+def test_missing_and_invalid_files_raise_different_errors(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     with pytest.raises(PolicyMissingError, match="no such file"):
         read_policy(path)
-    for broken in ("", "{", "[]", '{"schema": 1}', '{"schema": 1, "authors": {"a": 3}}'):
-        path.write_text(broken)
+    for content in ("", "{", "[]", '{"schema": 1}', '{"schema": 1, "authors": {"a": 3}}'):
+        path.write_text(content)
         with pytest.raises(TwinError, match="materialize `released_model`") as caught:
             read_policy(path)
         assert not isinstance(caught.value, PolicyMissingError)
 
 
-def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     path.write_text(json.dumps({"schema": 2}))
     with pytest.raises(TwinError, match=r"schema number 2.*run the newer llm-twin"):
         read_policy(path)
 
 
-def test_reading_a_policy_loads_nothing_heavy() -> None:
+def test_reading_a_policy_imports_no_large_library() -> None:
     script = (
         "import sys, twin_resources.registry.policy\n"
         "heavy = {'sqlalchemy', 'polars', 'lance', 'dagster', 'pyarrow', 'litellm'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Which turns of a conversation fit into a model's context."""
+"""Test which turns of a conversation fit into a model's context."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twin_resources.gateway.request.prompt_length import (
 PROMPT = [{"role": "user", "content": "one two three"}]
 
 
-def words(text: str) -> int:
+def count_words(text: str) -> int:
     return len(text.split())
 
 
@@ -22,35 +22,41 @@ def words(text: str) -> int:
 def test_the_newest_turns_that_fit_are_kept_whole(contents: list[str], context: int) -> None:
     turns = [{"role": "user", "content": text} for text in contents]
     kept, left_out = fit_history(
-        turns, prompt=PROMPT, context_tokens=context, answer_tokens=50, count_tokens=words
+        turns, prompt=PROMPT, context_tokens=context, answer_tokens=50, count_tokens=count_words
     )
     assert list(kept) == turns[left_out:]
-    used = 3 + TURN_OVERHEAD_TOKENS + 32 + min(50, context // 2)
+    fixed_tokens = 3 + TURN_OVERHEAD_TOKENS + 32 + min(50, context // 2)
 
-    def with_turns(some: list[dict[str, str]]) -> int:
-        return used + sum(words(turn["content"]) + TURN_OVERHEAD_TOKENS for turn in some)
+    def total_tokens(selected_turns: list[dict[str, str]]) -> int:
+        return fixed_tokens + sum(
+            count_words(turn["content"]) + TURN_OVERHEAD_TOKENS for turn in selected_turns
+        )
 
     if kept:
-        assert with_turns(list(kept)) <= context
-    if left_out:  # one more would have been too many, or is longer than any token could make it
-        more = turns[left_out - 1 :]
-        left = context - with_turns(list(kept)) - TURN_OVERHEAD_TOKENS
-        assert with_turns(more) > context or len(more[0]["content"]) > 16 * left
+        assert total_tokens(list(kept)) <= context
+    if left_out:  # One more turn would not fit, or is too long to be tokenized.
+        one_more = turns[left_out - 1 :]
+        free_tokens = context - total_tokens(list(kept)) - TURN_OVERHEAD_TOKENS
+        assert total_tokens(one_more) > context or len(one_more[0]["content"]) > 16 * free_tokens
 
 
-def test_a_giant_turn_is_not_even_counted() -> None:
-    def refuse(text: str) -> int:
+def test_a_very_long_turn_is_not_tokenized() -> None:
+    def count_short_text(text: str) -> int:
         assert len(text) < 1000
-        return words(text)
+        return count_words(text)
 
-    giant = [{"role": "user", "content": "a" * 200_000}]
+    long_turn = [{"role": "user", "content": "a" * 200_000}]
     kept, left_out = fit_history(
-        giant, prompt=PROMPT, context_tokens=4096, answer_tokens=50, count_tokens=refuse
+        long_turn,
+        prompt=PROMPT,
+        context_tokens=4096,
+        answer_tokens=50,
+        count_tokens=count_short_text,
     )
     assert (len(kept), left_out) == (0, 1)
 
 
-def test_without_a_tokenizer_tokens_are_rather_counted_too_many() -> None:
+def test_without_a_tokenizer_tokens_are_overestimated() -> None:
     count = token_counter("")
     assert count("Wind a clock at the same hour every week.") >= 10
     assert count("夜" * 10) >= 10

@@ -1,4 +1,4 @@
-"""The body of a refusal: the type by which clients tell one from another."""
+"""Test the body of a refusal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from twin_resources.access.refusals import RefusedError
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
+    ("status", "error_type"),
     [
         (400, "invalid_request_error"),
         (401, "authentication_error"),
@@ -20,11 +20,11 @@ from twin_resources.access.refusals import RefusedError
         (503, "server_error"),
     ],
 )
-def test_the_type_says_what_the_status_says(status: int, kind: str) -> None:
-    refused = RefusedError(
+def test_the_error_type_depends_on_the_status(status: int, error_type: str) -> None:
+    refusal = RefusedError(
         status, "a_word", tried="ask", found="nothing", next_step="ask again", param="model"
     )
-    error = refused.body()["error"]
-    assert error["type"] == kind
+    error = refusal.body()["error"]
+    assert error["type"] == error_type
     assert (error["code"], error["param"]) == ("a_word", "model")
-    assert error["message"] == str(refused)
+    assert error["message"] == str(refusal)

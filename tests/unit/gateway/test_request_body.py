@@ -1,4 +1,4 @@
-"""The allow-list of the body, and how a conversation becomes question, history and search text."""
+"""Test which bodies are allowed, and how messages become question, history and search text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def body(**fields: Any) -> dict[str, Any]:
     return {"model": "twin/ann", "messages": [{"role": "user", "content": "Why?"}]} | fields
 
 
-def ask(**fields: Any) -> ChatRequest:
+def read_body(**fields: Any) -> ChatRequest:
     return read_question(admit_body(decode_object(json.dumps(body(**fields)).encode())))
 
 
@@ -45,16 +45,16 @@ def refusal(raw: bytes | dict[str, Any]) -> RefusedError:
     ["lora", "extra_body", "api_base", "base_url", "api_key", "litellm_metadata", "audio",
      "mock_response", "extra_headers", "fallbacks", "cache", "user_config", ADMITTED_KEY],
 )  # fmt: skip
-def test_a_key_that_is_not_on_the_list_is_named(key: str) -> None:
-    refused = refusal(body(**{key: 1}))
-    assert (refused.status, refused.code, refused.param) == (400, "key_not_allowed", key)
-    assert repr(key) in str(refused)
+def test_the_refusal_names_the_forbidden_key(key: str) -> None:
+    error = refusal(body(**{key: 1}))
+    assert (error.status, error.code, error.param) == (400, "key_not_allowed", key)
+    assert repr(key) in str(error)
 
 
 @given(st.text(min_size=1).filter(lambda key: key not in ALLOWED_KEYS | IGNORED_KEYS))
-def test_no_other_key_passes(key: str) -> None:
+def test_unknown_keys_are_refused(key: str) -> None:
     assert refusal(body(**{key: 0})).status == 400
-    assert key not in admit_body(body(**{key: None})), "null asks for nothing, and goes nowhere"
+    assert key not in admit_body(body(**{key: None})), "null values are dropped"
 
 
 @pytest.mark.parametrize(
@@ -69,21 +69,21 @@ def test_no_other_key_passes(key: str) -> None:
         (b'{"seed": ' + b"9" * 5000 + b"}", 400),
     ],
 )
-def test_a_body_that_is_no_object_is_refused(raw: bytes, status: int) -> None:
+def test_a_body_that_is_not_an_object_is_refused(raw: bytes, status: int) -> None:
     assert refusal(raw).status == status
 
 
 @pytest.mark.parametrize(
     "model", ["gpt-4", "base", "ann/v1", "twin/", "twin/ann@v1", "twin/../bob", "twin/Ann", None, 7]
 )
-def test_only_names_of_twins_are_models(model: object) -> None:
-    refused = refusal(body(model=model))
-    assert (refused.status, refused.param) == (404, "model")
+def test_other_model_names_are_refused(model: object) -> None:
+    error = refusal(body(model=model))
+    assert (error.status, error.param) == (404, "model")
 
 
 def test_alias_and_author_are_read_from_the_name() -> None:
-    asked = ask(model="twin/jose-nunez@canary")
-    assert (asked.author, asked.alias) == ("jose-nunez", "canary")
+    request = read_body(model="twin/jose-nunez@canary")
+    assert (request.author, request.alias) == ("jose-nunez", "canary")
 
 
 @pytest.mark.parametrize(
@@ -104,17 +104,17 @@ def test_alias_and_author_are_read_from_the_name() -> None:
         [{"role": "user", "content": [{"type": "text", "text": 7}]}],
     ],
 )
-def test_messages_of_a_wrong_shape_are_refused(messages: object) -> None:
-    refused = refusal(body(messages=messages))
-    assert (refused.status, refused.param) == (400, "messages")
+def test_invalid_messages_are_refused(messages: object) -> None:
+    error = refusal(body(messages=messages))
+    assert (error.status, error.param) == (400, "messages")
 
 
 def test_text_parts_are_joined_and_stripped() -> None:
     parts = [{"type": "text", "text": " one"}, {"type": "text", "text": "two "}]
-    assert ask(messages=[{"role": "user", "content": parts}]).question == "one\ntwo"
+    assert read_body(messages=[{"role": "user", "content": parts}]).question == "one\ntwo"
 
 
-def test_search_text_is_the_question_then_the_readers_earlier_turns() -> None:
+def test_the_search_text_is_the_question_and_the_previous_turn() -> None:
     turns = [
         {"role": "user", "content": "first"},
         {"role": "assistant", "content": "answer"},
@@ -122,16 +122,16 @@ def test_search_text_is_the_question_then_the_readers_earlier_turns() -> None:
         {"role": "user", "content": "third"},
         {"role": "user", "content": "fourth"},
     ]
-    asked = ask(messages=turns)
-    assert asked.question == "fourth"
-    assert asked.search_text == "fourth\nthird"
-    assert [turn["content"] for turn in asked.history] == ["first", "answer", "second", "third"]
+    request = read_body(messages=turns)
+    assert request.question == "fourth"
+    assert request.search_text == "fourth\nthird"
+    assert [turn["content"] for turn in request.history] == ["first", "answer", "second", "third"]
 
 
 @pytest.mark.parametrize(
     "question", ["Which oil?", "Tell me about oil", "時計の油について", "زيت؟"]
 )
-def test_a_turn_that_only_goes_on_is_no_subject_of_a_search(question: str) -> None:
+def test_requests_to_continue_are_not_searched_for(question: str) -> None:
     turns = (
         "How do I carry a clock?",
         "Lift it.",
@@ -145,8 +145,8 @@ def test_a_turn_that_only_goes_on_is_no_subject_of_a_search(question: str) -> No
         {"role": ("user", "assistant")[number % 2], "content": turn}
         for number, turn in enumerate(turns)
     ]
-    asked = read_question({"model": "twin/ann", "messages": messages})
-    assert asked.search_text == f"Weiter.\n{question}"
+    request = read_question({"model": "twin/ann", "messages": messages})
+    assert request.search_text == f"Weiter.\n{question}"
 
 
 @pytest.mark.parametrize(
@@ -169,18 +169,18 @@ def test_a_turn_that_only_goes_on_is_no_subject_of_a_search(question: str) -> No
         ("stream_options", []),
     ],
 )
-def test_parameters_out_of_bounds_are_named(name: str, value: object) -> None:
-    refused = refusal(body(**{name: value}))
-    assert (refused.status, refused.param) == (400, name)
+def test_invalid_parameters_are_refused(name: str, value: object) -> None:
+    error = refusal(body(**{name: value}))
+    assert (error.status, error.param) == (400, name)
 
 
-def test_sampling_is_what_was_sent() -> None:
-    asked = ask(temperature=0, max_completion_tokens=5, stop="x", seed=3, top_p=None)
-    assert asked.sampling == {"temperature": 0, "max_tokens": 5, "stop": ["x"], "seed": 3}
+def test_sampling_parameters_are_passed_on() -> None:
+    request = read_body(temperature=0, max_completion_tokens=5, stop="x", seed=3, top_p=None)
+    assert request.sampling == {"temperature": 0, "max_tokens": 5, "stop": ["x"], "seed": 3}
 
 
-def test_what_is_above_a_limit_is_taken_up_to_it_and_named() -> None:
-    asked = ask(
+def test_values_above_a_limit_are_reduced_and_reported() -> None:
+    request = read_body(
         messages=[{"role": "user", "content": "Where? " + "x" * 9000 + " Is it oil?"}],
         max_completion_tokens=99999,
         seed=-1,
@@ -188,11 +188,11 @@ def test_what_is_above_a_limit_is_taken_up_to_it_and_named() -> None:
         min_p=0.05,
         repetition_penalty=None,
     )
-    assert len(asked.question) <= MAX_QUESTION_CHARACTERS + 3
-    assert asked.question.startswith("Where? x")
-    assert asked.question.endswith("x Is it oil?")
-    assert asked.sampling == {"max_tokens": 4096}
-    assert asked.ignored == (
+    assert len(request.question) <= MAX_QUESTION_CHARACTERS + 3
+    assert request.question.startswith("Where? x")
+    assert request.question.endswith("x Is it oil?")
+    assert request.sampling == {"max_tokens": 4096}
+    assert request.ignored == (
         "min_p",
         "top_k",
         "3,018 characters of the question",
@@ -213,15 +213,15 @@ DOCUMENT = "The station has four platforms. " * 100
         f"Which oil?\n<context>{DOCUMENT * 3}",
     ],
 )
-def test_a_question_is_searched_for_without_the_document_around_it(message: str) -> None:
-    asked = ask(messages=[{"role": "user", "content": message}])
-    assert asked.search_texts == ("Which oil?",)
+def test_a_document_around_the_question_is_not_searched_for(message: str) -> None:
+    request = read_body(messages=[{"role": "user", "content": message}])
+    assert request.search_texts == ("Which oil?",)
 
 
-def test_a_conversation_with_other_than_text_goes_on() -> None:
-    """A reader who switches to a twin cannot take back what stands in the conversation."""
+def test_other_content_than_text_is_left_out_and_reported() -> None:
+    """A reader who switches to a twin cannot change earlier turns."""
     picture = {"type": "image_url", "image_url": {"url": "data:"}}
-    asked = ask(
+    request = read_body(
         messages=[
             {"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture]},
             {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]},
@@ -231,12 +231,12 @@ def test_a_conversation_with_other_than_text_goes_on() -> None:
             {"role": "assistant", "content": "A light"},
         ]
     )
-    assert asked.question == "Which oil?"
-    assert [turn["content"] for turn in asked.history] == ["What is this?", "I cannot say."]
-    assert asked.ignored == ("image_url", "tool messages", CONTINUED_ANSWER)
+    assert request.question == "Which oil?"
+    assert [turn["content"] for turn in request.history] == ["What is this?", "I cannot say."]
+    assert request.ignored == ("image_url", "tool messages", CONTINUED_ANSWER)
 
 
-def test_what_the_program_says_is_apart_from_the_conversation() -> None:
+def test_system_messages_are_separate_from_the_conversation() -> None:
     turns = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "first"},
@@ -244,15 +244,15 @@ def test_what_the_program_says_is_apart_from_the_conversation() -> None:
         {"role": "assistant", "content": None, "tool_calls": []},
         {"role": "user", "content": "Why?"},
     ]
-    asked = ask(messages=turns)
-    assert asked.system == "Be brief.\n\nSpeak German."
-    assert (asked.question, asked.search_text) == ("Why?", "Why?\nfirst")
-    assert [turn["content"] for turn in asked.history] == ["first"]
+    request = read_body(messages=turns)
+    assert request.system == "Be brief.\n\nSpeak German."
+    assert (request.question, request.search_text) == ("Why?", "Why?\nfirst")
+    assert [turn["content"] for turn in request.history] == ["first"]
 
 
-def test_what_has_no_effect_is_taken_and_named() -> None:
+def test_parameters_without_effect_are_reported() -> None:
     tool = {"type": "function", "function": {"name": "clock", "parameters": {}}}
-    asked = ask(
+    request = read_body(
         n=1,
         logprobs=False,
         logit_bias={},
@@ -263,24 +263,24 @@ def test_what_has_no_effect_is_taken_and_named() -> None:
         functions=None,
         stream_options={"include_usage": True, "include_obfuscation": False},
     )
-    assert asked.ignored == ("metadata", "store", "tools")
-    assert (asked.user, asked.include_usage) == ("", True)
+    assert request.ignored == ("metadata", "store", "tools")
+    assert (request.user, request.include_usage) == ("", True)
 
 
-def test_a_batch_says_that_no_reader_asks() -> None:
-    assert not ask(metadata={"chat": "7"}).is_batch
-    assert not ask(metadata={"twin.batch": True}).is_batch
-    marked = ask(metadata={"twin.batch": "true"})
-    assert (marked.is_batch, marked.ignored) == (True, ())
-    assert ask(metadata={"twin.batch": "true", "chat": "7"}).ignored == ("metadata",)
+def test_metadata_mark_a_batch_request() -> None:
+    assert not read_body(metadata={"chat": "7"}).is_batch
+    assert not read_body(metadata={"twin.batch": True}).is_batch
+    batch = read_body(metadata={"twin.batch": "true"})
+    assert (batch.is_batch, batch.ignored) == (True, ())
+    assert read_body(metadata={"twin.batch": "true", "chat": "7"}).ignored == ("metadata",)
 
 
-def test_what_litellm_sees_of_them_is_their_names() -> None:
-    """LiteLLM would read routing out of a client's metadata, and keep accounts by its `user`."""
-    sent = body(metadata={"model_group": "bob/v1"}, user="eve", n=1, seed=4)
-    passed = admit_body(decode_object(json.dumps(sent).encode()))
-    assert passed == body(seed=4) | {ADMITTED_KEY: {"ignored": ["metadata"], "user": "eve"}}
-    assert read_question(passed).user == "eve"
+def test_litellm_gets_only_the_names_of_ignored_parameters() -> None:
+    """LiteLLM would use metadata for routing, and `user` for its accounts."""
+    request_body = body(metadata={"model_group": "bob/v1"}, user="eve", n=1, seed=4)
+    admitted = admit_body(decode_object(json.dumps(request_body).encode()))
+    assert admitted == body(seed=4) | {ADMITTED_KEY: {"ignored": ["metadata"], "user": "eve"}}
+    assert read_question(admitted).user == "eve"
     assert admit_body(decode_object(json.dumps(body(user="", store=False)).encode())) == body()
 
 
@@ -303,11 +303,13 @@ def test_what_litellm_sees_of_them_is_their_names() -> None:
         ("safety_identifier", "\ud800"),
     ],
 )
-def test_what_would_change_the_answer_stays_refused(name: str, value: object) -> None:
-    refused = refusal(body(**{name: value}))
-    assert (refused.status, refused.param) == (400, name)
+def test_unsupported_parameters_that_change_the_answer_are_refused(
+    name: str, value: object
+) -> None:
+    error = refusal(body(**{name: value}))
+    assert (error.status, error.param) == (400, name)
 
 
-def test_the_body_of_a_refusal_has_openais_shape() -> None:
+def test_a_refusal_has_the_fields_of_openais_errors() -> None:
     error = refusal(body(lora=[])).body()["error"]
     assert set(error) == {"message", "type", "param", "code"}

@@ -1,9 +1,8 @@
-"""Which form of an answer a client may ask for, and what becomes of the request."""
+"""Test `response_format`: which values are accepted, and how they affect the request."""
 
 from __future__ import annotations
 
 import json
-from datetime import date
 from typing import Any
 
 import jsonschema
@@ -11,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.gateway.exchanges import DAY, SERVER, FakeRetriever, create_path, policy_with_stable
 from twin_resources.access.keys import NO_LIMITS, Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.authors.guard_settings import Guards
-from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.request.prompt_classes import STRUCTURED
 from twin_resources.gateway.request.request_body import (
     ChatRequest,
@@ -35,9 +34,6 @@ from twin_resources.gateway.request.response_format import (
     supports_response_format,
     unenforceable_format_refusal,
 )
-from twin_resources.gateway.routing.snapshot import Server, Snapshot
-from twin_resources.gateway.stages.request_path import RequestPath
-from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings
 
@@ -50,52 +46,52 @@ RATING: dict[str, Any] = {
 }
 
 
-def by_schema(schema: object, **fields: object) -> dict[str, Any]:
+def json_schema(schema: object, **fields: object) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "it", "schema": schema} | fields}
 
 
-def nested(levels: int) -> dict[str, Any]:
-    """A schema of exactly so many levels."""
+def nested_schema(levels: int) -> dict[str, Any]:
+    """Return a schema with this number of levels."""
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(levels - 1):
         schema = {"not": schema}
     return schema
 
 
-def ask(form: object, model: str = "twin/ann") -> ChatRequest:
+def read_request(response_format: object, model: str = "twin/ann") -> ChatRequest:
     turns = [{"role": "user", "content": "Why brass?"}]
-    body = {"model": model, "messages": turns, "response_format": form}
+    body = {"model": model, "messages": turns, "response_format": response_format}
     return read_question(admit_body(decode_object(json.dumps(body).encode())))
 
 
 @pytest.mark.parametrize(
-    "form",
+    "response_format",
     [
         {"type": "json_object"},
-        by_schema(RATING),
-        by_schema(RATING, strict=True, description="A rating."),
-        by_schema({}),
-        by_schema({"properties": {"pattern": {"type": "string"}, "maxItems": {}}}),
-        by_schema({"$defs": {"a": RATING}, "$ref": "#/$defs/a"}),
-        by_schema(nested(MAX_SCHEMA_LEVELS)),
-        by_schema({"type": "array", "maxItems": MAX_REPETITIONS}),
-        by_schema({"properties": {f"p{number}": {} for number in range(MAX_PROPERTIES)}}),
+        json_schema(RATING),
+        json_schema(RATING, strict=True, description="A rating."),
+        json_schema({}),
+        json_schema({"properties": {"pattern": {"type": "string"}, "maxItems": {}}}),
+        json_schema({"$defs": {"a": RATING}, "$ref": "#/$defs/a"}),
+        json_schema(nested_schema(MAX_SCHEMA_LEVELS)),
+        json_schema({"type": "array", "maxItems": MAX_REPETITIONS}),
+        json_schema({"properties": {f"p{number}": {} for number in range(MAX_PROPERTIES)}}),
     ],
 )
-def test_json_is_asked_for_as_it_was_sent(form: dict[str, Any]) -> None:
-    asked = ask(form)
-    assert asked.response_format == form
-    assert asked.prompt_class == STRUCTURED
+def test_a_valid_response_format_is_kept_unchanged(response_format: dict[str, Any]) -> None:
+    chat_request = read_request(response_format)
+    assert chat_request.response_format == response_format
+    assert chat_request.prompt_class == STRUCTURED
 
 
-@pytest.mark.parametrize("form", [None, {"type": "text"}])
-def test_text_is_nothing_special(form: object) -> None:
-    asked = ask(form)
-    assert (asked.response_format, asked.prompt_class) == (None, "explanation")
+@pytest.mark.parametrize("response_format", [None, {"type": "text"}])
+def test_the_text_format_is_the_default(response_format: object) -> None:
+    chat_request = read_request(response_format)
+    assert (chat_request.response_format, chat_request.prompt_class) == (None, "explanation")
 
 
 @pytest.mark.parametrize(
-    ("form", "said"),
+    ("response_format", "expected"),
     [
         ("json", "a str"),
         ([], "a list"),
@@ -107,29 +103,29 @@ def test_text_is_nothing_special(form: object) -> None:
         ({"type": "json_schema"}, "no object under json_schema"),
         ({"type": "json_schema", "json_schema": RATING}, "'additionalProperties' in json_schema"),
         ({"type": "json_schema", "json_schema": {"schema": RATING}}, "the name None"),
-        (by_schema(RATING, name="a rating"), "the name 'a rating'"),
-        (by_schema(RATING, name="x" * 65), "the name"),
-        (by_schema(RATING, strict="yes"), "strict = 'yes'"),
-        (by_schema(RATING, description=1), "a description that is not text"),
-        (by_schema(RATING, lora=1), "'lora' in json_schema"),
-        (by_schema(True), "a schema that is not an object"),
-        (by_schema(None), "a schema that is not an object"),
-        (by_schema({"const": "x" * MAX_SCHEMA_BYTES}), "bytes"),
-        (by_schema(nested(MAX_SCHEMA_LEVELS + 1)), "levels"),
-        (by_schema({"type": "array", "maxItems": MAX_REPETITIONS + 1}), "maxItems = 1001"),
-        (by_schema({"anyOf": [{"type": "string", "minLength": 1e9}]}), "minLength"),
-        (by_schema({"items": {"type": "string", "pattern": "^(a?){100}$"}}), "a pattern"),
-        (by_schema({"$ref": "https://example.com/x.json"}), "the reference 'https"),
-        (by_schema({"properties": {f"p{number}": {} for number in range(201)}}), "201 keys"),
+        (json_schema(RATING, name="a rating"), "the name 'a rating'"),
+        (json_schema(RATING, name="x" * 65), "the name"),
+        (json_schema(RATING, strict="yes"), "strict = 'yes'"),
+        (json_schema(RATING, description=1), "a description that is not text"),
+        (json_schema(RATING, lora=1), "'lora' in json_schema"),
+        (json_schema(True), "a schema that is not an object"),
+        (json_schema(None), "a schema that is not an object"),
+        (json_schema({"const": "x" * MAX_SCHEMA_BYTES}), "bytes"),
+        (json_schema(nested_schema(MAX_SCHEMA_LEVELS + 1)), "levels"),
+        (json_schema({"type": "array", "maxItems": MAX_REPETITIONS + 1}), "maxItems = 1001"),
+        (json_schema({"anyOf": [{"type": "string", "minLength": 1e9}]}), "minLength"),
+        (json_schema({"items": {"type": "string", "pattern": "^(a?){100}$"}}), "a pattern"),
+        (json_schema({"$ref": "https://example.com/x.json"}), "the reference 'https"),
+        (json_schema({"properties": {f"p{number}": {} for number in range(201)}}), "201 keys"),
     ],
 )
-def test_anything_else_is_a_400_that_says_what_is_wrong(form: object, said: str) -> None:
+def test_an_invalid_response_format_is_refused(response_format: object, expected: str) -> None:
     with pytest.raises(RefusedError) as caught:
-        ask(form)
-    refused = caught.value
-    assert (refused.status, refused.param) == (400, "response_format")
-    assert said in refused.found
-    assert refused.next_step
+        read_request(response_format)
+    error = caught.value
+    assert (error.status, error.param) == (400, "response_format")
+    assert expected in error.found
+    assert error.next_step
 
 
 _JSON = st.recursive(
@@ -139,18 +135,18 @@ _JSON = st.recursive(
 )
 
 
-@given(_JSON | _JSON.map(by_schema) | _JSON.map(lambda found: by_schema({"items": found})))
-def test_whatever_is_sent_is_taken_or_refused(form: object) -> None:
-    found: object
+@given(_JSON | _JSON.map(json_schema) | _JSON.map(lambda schema: json_schema({"items": schema})))
+def test_any_json_value_is_accepted_or_refused(response_format: object) -> None:
     try:
-        found = read_response_format(form) or form
+        accepted: object = read_response_format(response_format) or response_format
     except RefusedError as error:
-        found = form if (error.status, error.param) == (400, "response_format") else error
-    assert found is form
+        is_expected = (error.status, error.param) == (400, "response_format")
+        accepted = response_format if is_expected else error
+    assert accepted is response_format
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("message", "reason"),
     [
         (
             "litellm.BadRequestError: OpenAIException - Error code: 400 - {'error': {'code': 400, "
@@ -167,13 +163,13 @@ def test_whatever_is_sent_is_taken_or_refused(form: object) -> None:
         ("Error code: 400 - http://127.0.0.1:1/v1", "it gives no reason"),
     ],
 )
-def test_a_servers_refusal_goes_on_without_its_address(said: str, told: str) -> None:
-    refused = unenforceable_format_refusal("twin/ann", said)
-    assert refused.status == 400
-    assert refused.found == f"its server does not accept this response_format ({told})"
+def test_a_servers_refusal_is_reported_without_its_address(message: str, reason: str) -> None:
+    error = unenforceable_format_refusal("twin/ann", message)
+    assert error.status == 400
+    assert error.found == f"its server does not accept this response_format ({reason})"
 
 
-def test_what_litellm_knows_of_a_model_decides_whether_it_is_asked() -> None:
+def test_litellms_model_data_decide_whether_json_is_supported() -> None:
     assert supports_response_format("openai/gpt-4o-mini")
     assert supports_response_format("anthropic/claude-3-5-haiku-latest")
     assert not supports_response_format("openai/gpt-4")
@@ -187,122 +183,115 @@ TEXT = (
 FREE: dict[str, Any] = {"type": "string"}
 
 
-def of(required: list[str], **properties: Any) -> dict[str, Any]:
+def object_schema(required: list[str], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": required}
 
 
 @pytest.mark.parametrize(
     ("schema", "document"),
     [
-        (of(["answer"], title=FREE, answer=FREE), {"answer": TEXT}),
-        (of([], title=FREE), {"title": TEXT}),
-        (of(["a", "b", "c"], a=FREE, b=FREE, c={"type": "array"}), {"a": TEXT, "b": "", "c": []}),
-        (of(["a", "b"], a={"type": "string", "maxLength": 9}, b=FREE), {"a": "", "b": TEXT}),
+        (object_schema(["answer"], title=FREE, answer=FREE), {"answer": TEXT}),
+        (object_schema([], title=FREE), {"title": TEXT}),
         (
-            of(["n", "a"], n={"anyOf": [{"type": "integer"}, {"type": "null"}]}, a=FREE),
+            object_schema(["a", "b", "c"], a=FREE, b=FREE, c={"type": "array"}),
+            {"a": TEXT, "b": "", "c": []},
+        ),
+        (
+            object_schema(["a", "b"], a={"type": "string", "maxLength": 9}, b=FREE),
+            {"a": "", "b": TEXT},
+        ),
+        (
+            object_schema(["n", "a"], n={"anyOf": [{"type": "integer"}, {"type": "null"}]}, a=FREE),
             {"n": None, "a": TEXT},
         ),
-        (of(["n", "a"], n={"type": ["null", "number"]}, a=FREE), {"n": None, "a": TEXT}),
+        (object_schema(["n", "a"], n={"type": ["null", "number"]}, a=FREE), {"n": None, "a": TEXT}),
         (
-            of(["it"], it={"$ref": "#/$defs/It"}) | {"$defs": {"It": of(["a"], a=FREE)}},
+            object_schema(["it"], it={"$ref": "#/$defs/It"})
+            | {"$defs": {"It": object_schema(["a"], a=FREE)}},
             {"it": {"a": TEXT}},
         ),
-        (of(["it"], it={"allOf": [of(["a"], a=FREE)], "description": "x"}), {"it": {"a": TEXT}}),
+        (
+            object_schema(["it"], it={"allOf": [object_schema(["a"], a=FREE)], "description": "x"}),
+            {"it": {"a": TEXT}},
+        ),
     ],
 )
-def test_a_fixed_text_stands_in_a_string_of_the_schema(
+def test_a_fixed_text_fills_a_string_of_the_schema(
     schema: dict[str, Any], document: dict[str, Any]
 ) -> None:
-    found = json.loads(build_document(TEXT, by_schema(schema)))
-    jsonschema.validate(found, schema)
-    assert found == document
+    result = json.loads(build_document(TEXT, json_schema(schema)))
+    jsonschema.validate(result, schema)
+    assert result == document
 
 
 @pytest.mark.parametrize(
     "schema",
     [
         RATING,
-        of(["a", "n"], a=FREE, n={"type": "integer"}),
-        of(["a", "yes"], a=FREE, yes={"type": "boolean"}),
-        of(["a", "b"], a=FREE, b={"type": "string", "enum": ["yes", "no"]}),
-        of(["a"], a={"type": "string", "format": "date"}),
-        of(["a"], a={"$ref": "#"}),
-        of(["a"], a={"$ref": "#/$defs/none"}),
+        object_schema(["a", "n"], a=FREE, n={"type": "integer"}),
+        object_schema(["a", "yes"], a=FREE, yes={"type": "boolean"}),
+        object_schema(["a", "b"], a=FREE, b={"type": "string", "enum": ["yes", "no"]}),
+        object_schema(["a"], a={"type": "string", "format": "date"}),
+        object_schema(["a"], a={"$ref": "#"}),
+        object_schema(["a"], a={"$ref": "#/$defs/none"}),
         {"type": "object", "properties": [1], "required": 2},
         {},
     ],
 )
-def test_a_schema_without_a_free_string_holds_no_text(schema: dict[str, Any]) -> None:
-    assert build_document(TEXT, by_schema(schema)) == ""
+def test_a_schema_without_a_free_string_cannot_contain_the_text(schema: dict[str, Any]) -> None:
+    assert build_document(TEXT, json_schema(schema)) == ""
 
 
-async def test_a_blocked_question_is_declined_in_the_form_that_was_forced(home: Settings) -> None:
-    async def declined(form: object) -> str:
+async def test_a_blocked_question_is_declined_in_the_requested_format(home: Settings) -> None:
+    async def get_refusal(response_format: object) -> str:
         turns = [{"role": "user", "content": "What of politics?"}]
-        body = {"model": "twin/ann", "messages": turns, "response_format": form}
-        prepared = await prepare(home, read_question(admit_body(body)), takes_json=True)
+        body = {"model": "twin/ann", "messages": turns, "response_format": response_format}
+        prepared = await prepare(home, read_question(admit_body(body)), paid_supports_json=True)
         return prepared.exchange.fixed_answer
 
-    assert json.loads(await declined(by_schema(of(["a"], a=FREE)))) == {"a": TEXT}
-    assert json.loads(await declined({"type": "json_object"})) == {"answer": TEXT}
+    assert json.loads(await get_refusal(json_schema(object_schema(["a"], a=FREE)))) == {"a": TEXT}
+    assert json.loads(await get_refusal({"type": "json_object"})) == {"answer": TEXT}
     with pytest.raises(RefusedError, match="does not answer") as caught:
-        await declined(by_schema(RATING))
-    refused = caught.value
-    assert (refused.status, refused.code, refused.param) == (
-        400,
-        "question_refused",
-        "response_format",
-    )
+        await get_refusal(json_schema(RATING))
+    error = caught.value
+    assert (error.status, error.code, error.param) == (400, "question_refused", "response_format")
 
 
-class NothingFound:
-    passages = ()
-    nearest = ()
-    reason = ""
-    vector = None
-    embedder = embedder_revision = ""
-
-    def retrieve(
-        self, author: str, question: str, *, token_budget: int, with_tokens: bool
-    ) -> NothingFound:
-        return self
-
-
-async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> RequestRecord:
-    """While the stable version has no server, so that the paid model answers where it can."""
-    live = LiveConfig(home)
-    stable = ServedVersion(3, "hash3", "", "", None, "", "")
-    policy = AuthorPolicy(stable=stable, weights={"stable": 1.0})
-    server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
-    live.current = Snapshot(
-        {"ann": Author("ann", "Ann", guards=Guards(block_list=("politics",)))},
-        Policy("", "", {"ann": policy}),
-        {"base": server},
+async def prepare(
+    home: Settings, chat_request: ChatRequest, *, paid_supports_json: bool
+) -> RequestRecord:
+    """Prepare a request whose stable version has no server, so that a paid model may answer."""
+    path = create_path(
+        home,
+        FakeRetriever(),
+        author=Author("ann", "Ann", guards=Guards(block_list=("politics",))),
+        options={"paid_supports_json": paid_supports_json},
+        policy=policy_with_stable(prose=ProseRelease("no gate report")),
+        servers={"base": SERVER},
         has_paid_route=True,
     )
-    opener: Any = NothingFound
-    way = RequestPath(live, PassageFinder(opener), usd_per_hour=0.02)
-    way.paid_supports_json = takes_json
-    return await way.prepare(asked, KEY, today=date(2026, 3, 1))
+    return await path.prepare(chat_request, KEY, today=DAY)
 
 
-async def test_a_paid_model_that_takes_json_is_asked_for_it(home: Settings) -> None:
-    form = by_schema(RATING)
-    answering = await prepare(home, ask(form), takes_json=True)
-    assert (answering.decision.route, answering.degraded) == (
+async def test_a_paid_model_that_supports_json_answers(home: Settings) -> None:
+    response_format = json_schema(RATING)
+    prepared = await prepare(home, read_request(response_format), paid_supports_json=True)
+    assert (prepared.decision.route, prepared.degraded) == (
         "down:paid",
         ("stable not ready: answered by paid",),
     )
-    assert answering.chat_request.prompt_class == STRUCTURED
+    assert prepared.chat_request.prompt_class == STRUCTURED
 
 
-async def test_one_that_takes_none_is_passed_over_and_refused_by_name(home: Settings) -> None:
-    form = by_schema(RATING)
-    answering = await prepare(home, ask(form), takes_json=False)
-    assert answering.decision.version == "base"
-    assert answering.degraded[0] == "paid, the paid model does not support JSON: answered by base"
-    named = "twin/ann@paid"
+async def test_a_paid_model_without_json_is_skipped_or_refused(home: Settings) -> None:
+    response_format = json_schema(RATING)
+    prepared = await prepare(home, read_request(response_format), paid_supports_json=False)
+    assert prepared.decision.version == "base"
+    assert prepared.degraded[0] == "paid, the paid model does not support JSON: answered by base"
+    model = "twin/ann@paid"
     with pytest.raises(RefusedError, match="does not support JSON answers") as caught:
-        await prepare(home, ask(form, named), takes_json=False)
+        await prepare(home, read_request(response_format, model), paid_supports_json=False)
     assert (caught.value.status, caught.value.param) == (400, "response_format")
-    assert (await prepare(home, ask(None, named), takes_json=False)).decision.version == PAID
+    assert (
+        await prepare(home, read_request(None, model), paid_supports_json=False)
+    ).decision.version == PAID

@@ -1,4 +1,4 @@
-"""Shapes of secrets in an answer."""
+"""Test the detection of sensitive data in answers, and the classes of questions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twin_resources.privacy import KINDS
 
 
 @pytest.mark.parametrize(
-    ("answer", "found"),
+    ("answer", "findings"),
     [
         ("Write to ann.b+c@mail.bell.org today", ("email",)),
         ("Call +49 170 555 01 23", ("phone",)),
@@ -27,14 +27,14 @@ from twin_resources.privacy import KINDS
         ("plain prose about clocks", ()),
     ],
 )
-def test_an_answers_findings_are_names_only(answer: str, found: tuple[str, ...]) -> None:
-    assert find_sensitive_kinds(answer) == found
-    assert set(found) <= set(FINDING_NAMES.values())
+def test_the_kinds_of_sensitive_data_in_an_answer(answer: str, findings: tuple[str, ...]) -> None:
+    assert find_sensitive_kinds(answer) == findings
+    assert set(findings) <= set(FINDING_NAMES.values())
 
 
-def test_every_kind_that_a_pattern_finds_has_a_name() -> None:
-    in_questions_alone = {"address", "date of birth", "number plate"}  # `stated_data.py`
-    assert set(FINDING_NAMES) == set(KINDS) - {"name", "place"} - in_questions_alone
+def test_every_kind_has_a_name() -> None:
+    only_in_questions = {"address", "date of birth", "number plate"}  # `stated_data.py`
+    assert set(FINDING_NAMES) == set(KINDS) - {"name", "place"} - only_in_questions
     assert len(set(FINDING_NAMES.values())) == len(FINDING_NAMES)
 
 

@@ -1,33 +1,35 @@
-"""What a trace tells of the stages of a request: each in its order, and no text of anybody."""
+"""Test the log of stages in a trace: their order, what each changed, and no private text."""
 
 from __future__ import annotations
 
 import re
 
-from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving, path, prepare
+from tests.unit.gateway.exchanges import PASSAGE, FakeRetriever, create_path, find_passage, prepare
 from twin_resources.gateway.stages import STAGES
 from twin_resources.settings import Settings
 
 
-async def test_each_stage_has_a_line_with_what_it_has_changed(home: Settings) -> None:
-    prepared = await prepare(path(home, Retrieving(lambda: Found((FOUND,)))), "Which oil is it?")
-    told = prepared.trace_metadata()["twin.stages"]
-    lines = told.splitlines()
+async def test_the_trace_has_one_line_per_stage_without_private_text(home: Settings) -> None:
+    prepared = await prepare(create_path(home, FakeRetriever(find_passage)), "Which oil is it?")
+    stage_log = prepared.trace_metadata()["twin.stages"]
+    lines = stage_log.splitlines()
     assert [re.split(" ", line)[0] for line in lines] == [stage.__name__ for stage in STAGES]
     assert "model v3 (stable)" in lines[0]
     assert lines[2].startswith("retrieve")
     assert "passages 1" in lines[2]
-    assert re.fullmatch(r"score_models \d+\.\d ms", lines[4]), "nothing to tell is not told"
+    assert re.fullmatch(r"score_models \d+\.\d ms", lines[4]), (
+        "a stage that changed nothing has only its time"
+    )
     assert "messages 2" in lines[6]
     assert all(re.match(r"\w+ \d+\.\d ms", line) for line in lines)
-    for text in ("Which oil", FOUND.text, FOUND.title):
-        assert text not in told
+    for private_text in ("Which oil", PASSAGE.text, PASSAGE.title):
+        assert private_text not in stage_log
 
 
-async def test_a_question_for_the_front_desk_is_looked_for_in_no_post(home: Settings) -> None:
-    retrieving = Retrieving(lambda: Found((FOUND,)))
-    prepared = await prepare(path(home, retrieving), "Are you a real person?")
+async def test_nothing_is_retrieved_for_the_front_desk(home: Settings) -> None:
+    retriever = FakeRetriever(find_passage)
+    prepared = await prepare(create_path(home, retriever), "Are you a real person?")
     lines = prepared.stage_log.splitlines()
     assert "fixed identity" in lines[1]
     assert re.fullmatch(r"retrieve \d+\.\d ms", lines[2])
-    assert retrieving.asked == []
+    assert retriever.questions == []

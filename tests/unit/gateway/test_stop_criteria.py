@@ -1,6 +1,9 @@
-"""Answers end at a sentence and before a loop, whole and as a stream of any chunks."""
+"""Test that answers and streams end at a sentence and before a repetition."""
 
 from __future__ import annotations
+
+import io
+import itertools
 
 import pytest
 from hypothesis import given, settings
@@ -28,45 +31,46 @@ sentences = st.lists(
 cuts = st.lists(st.integers(1, 17), min_size=1, max_size=60)
 
 
-def streamed(
+def stream_text(
     text: str, sizes: list[int], *, cut_off: bool, limit: int = 10_000
 ) -> tuple[str, ProseTruncator]:
-    ending, parts, position, number = ProseTruncator(limit=limit), [], 0, 0
-    while position < len(text):
-        size = sizes[number % len(sizes)]
-        parts.append(ending.feed(text[position : position + size]))
-        position, number = position + size, number + 1
-    return "".join([*parts, ending.finish(cut_off=cut_off)]), ending
+    """Feed a text in pieces of these sizes, repeated, and return what is shown."""
+    truncator, remaining, repeated_sizes = (
+        ProseTruncator(limit=limit),
+        io.StringIO(text),
+        itertools.cycle(sizes),
+    )
+    pieces = iter(lambda: remaining.read(next(repeated_sizes)), "")
+    shown = "".join(truncator.feed(piece) for piece in pieces)
+    return shown + truncator.finish(cut_off=cut_off), truncator
 
 
 @settings(deadline=None)
 @given(text=st.one_of(sentences, st.text(max_size=300)), sizes=cuts, limit=st.integers(0, 400))
-def test_a_text_that_ends_by_itself_is_shown_as_it_is(
-    text: str, sizes: list[int], limit: int
-) -> None:
-    shown, ending = streamed(text, sizes, cut_off=False, limit=limit)
-    if not ending.is_looping:
+def test_a_complete_text_is_not_changed(text: str, sizes: list[int], limit: int) -> None:
+    shown, truncator = stream_text(text, sizes, cut_off=False, limit=limit)
+    if not truncator.is_looping:
         assert shown == text
         assert truncate_answer(text, cut_off=False).text == text
 
 
 @settings(deadline=None)
 @given(text=sentences, tail=st.sampled_from(["and then the", "An unfinished", "x"]), sizes=cuts)
-def test_near_its_limit_a_stream_ends_with_a_whole_sentence(
+def test_a_stream_that_reaches_its_limit_ends_with_a_whole_sentence(
     text: str, tail: str, sizes: list[int]
 ) -> None:
-    cut = f"{text} {tail}".strip()
-    shown, _ = streamed(cut, sizes, cut_off=True, limit=0)
-    assert shown == truncate_answer(cut, cut_off=True).text
+    unfinished = f"{text} {tail}".strip()
+    shown, _ = stream_text(unfinished, sizes, cut_off=True, limit=0)
+    assert shown == truncate_answer(unfinished, cut_off=True).text
     assert shown == (text or f"{tail}{ELLIPSIS}")
 
 
 @settings(deadline=None)
 @given(text=st.text(max_size=300), sizes=cuts, cut_off=st.booleans(), limit=st.integers(0, 300))
-def test_what_is_shown_is_a_beginning_of_the_text(
+def test_the_shown_text_is_a_prefix_of_the_text(
     text: str, sizes: list[int], cut_off: bool, limit: int
 ) -> None:
-    shown, _ = streamed(text, sizes, cut_off=cut_off, limit=limit)
+    shown, _ = stream_text(text, sizes, cut_off=cut_off, limit=limit)
     closings = (ELLIPSIS, "\n```", "")
     assert any(
         shown.endswith(closing) and text.startswith(shown.removesuffix(closing))
@@ -76,43 +80,43 @@ def test_what_is_shown_is_a_beginning_of_the_text(
 
 @settings(deadline=None)
 @given(
-    before=sentences,
+    prefix=sentences,
     period=st.lists(
         st.sampled_from(["the", "clock", "on", "wall", "of", "a", "hall"]), min_size=1, max_size=30
     ),
     sizes=cuts,
 )
-def test_a_loop_of_any_period_ends_the_answer(
-    before: str, period: list[str], sizes: list[int]
+def test_a_repetition_of_any_length_ends_the_answer(
+    prefix: str, period: list[str], sizes: list[int]
 ) -> None:
-    once = " ".join(period)
-    text = f"{before} {' '.join([once] * (200 // len(period) + 2))}".strip()
-    shown, ending = streamed(text, sizes, cut_off=True)
-    assert ending.is_looping
-    assert shown.startswith(before)
-    assert len(shown) <= len(before) + 2 * len(once) + 100
-    whole = truncate_answer(text, cut_off=False)
-    assert whole.is_looping
-    if before:
-        assert whole.text == before
+    repetition = " ".join(period)
+    text = f"{prefix} {' '.join([repetition] * (200 // len(period) + 2))}".strip()
+    shown, truncator = stream_text(text, sizes, cut_off=True)
+    assert truncator.is_looping
+    assert shown.startswith(prefix)
+    assert len(shown) <= len(prefix) + 2 * len(repetition) + 100
+    truncated = truncate_answer(text, cut_off=False)
+    assert truncated.is_looping
+    if prefix:
+        assert truncated.text == prefix
 
 
-def test_a_sentence_that_loops_is_told_once() -> None:
+def test_a_repeated_sentence_is_shown_once() -> None:
     loop = "The clock is a machine that tells the time of the day. "
     for sizes in ([1], [5], [3, 40], [2000]):
-        shown, ending = streamed(f"{PROSE} {loop * 9}", sizes, cut_off=True)
-        assert ending.is_looping
+        shown, truncator = stream_text(f"{PROSE} {loop * 9}", sizes, cut_off=True)
+        assert truncator.is_looping
         assert shown == f"{PROSE} {loop.strip()}"
 
 
-def test_a_sentence_that_comes_back_a_third_time_is_a_loop() -> None:
-    back = "I listened to it every morning, before the kettle."
+def test_a_third_occurrence_of_a_sentence_is_a_loop() -> None:
+    repeated = "I listened to it every morning, before the kettle."
     others = [" ".join(f"{word}{turn}" for word in ("one", "two", "six")) for turn in "abcd"]
-    text = " ".join(f"{back} {other.capitalize()}." for other in others)
-    whole = truncate_answer(text, cut_off=False)
-    assert whole.is_looping
-    assert whole.text.count(back) == 2
-    assert whole.text.endswith(".")
+    text = " ".join(f"{repeated} {other.capitalize()}." for other in others)
+    truncated = truncate_answer(text, cut_off=False)
+    assert truncated.is_looping
+    assert truncated.text.count(repeated) == 2
+    assert truncated.text.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -127,14 +131,13 @@ def test_a_sentence_that_comes_back_a_third_time_is_a_loop() -> None:
         PROSE,
     ],
 )
-def test_what_people_write_is_no_loop(text: str) -> None:
-    assert truncate_answer(text, cut_off=False) == truncate_answer(text, cut_off=False)
-    assert not truncate_answer(text, cut_off=False).is_looping
-    assert truncate_answer(text, cut_off=False).text == text
+def test_ordinary_repetition_is_not_a_loop(text: str) -> None:
+    truncated = truncate_answer(text, cut_off=False)
+    assert (truncated.is_looping, truncated.text) == (False, text)
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "expected"),
     [
         ("One. Two. Thr", "One. Two."),
         ('He said "no." And th', 'He said "no."'),
@@ -151,31 +154,31 @@ def test_what_people_write_is_no_loop(text: str) -> None:
         ("", ""),
     ],
 )
-def test_the_last_sentence_is_found(text: str, kept: str) -> None:
-    assert text[: last_sentence_end(text)] == kept
+def test_the_end_of_the_last_sentence(text: str, expected: str) -> None:
+    assert text[: last_sentence_end(text)] == expected
 
 
-def test_what_was_begun_to_be_shown_is_marked() -> None:
-    # Far from the limit by its own count, cut off all the same.
-    shown, _ = streamed("It went well. And then the clock", [3], cut_off=True, limit=10_000)
+def test_a_partly_shown_sentence_gets_an_ellipsis() -> None:
+    # The model stopped before the limit that the truncator expects.
+    shown, _ = stream_text("It went well. And then the clock", [3], cut_off=True, limit=10_000)
     assert shown == f"It went well. And then the{ELLIPSIS}"
-    shown, _ = streamed("Well:\n```\nx = 1\ny = 2", [3], cut_off=True, limit=10_000)
+    shown, _ = stream_text("Well:\n```\nx = 1\ny = 2", [3], cut_off=True, limit=10_000)
     assert shown.endswith("\n```")
 
 
-def test_words_are_shown_as_they_come() -> None:
-    ending, shown = ProseTruncator(limit=10_000), 0
-    behind: list[int] = []
+def test_words_are_shown_with_a_short_delay() -> None:
+    truncator, shown = ProseTruncator(limit=10_000), 0
+    delays: list[int] = []
     for number, character in enumerate(PROSE, start=1):
-        shown += len(ending.feed(character))
-        behind.append(number - shown)
-    assert max(behind) < 40, "a word, or some that might be a repetition"
-    assert sum(behind) / len(behind) < 8
+        shown += len(truncator.feed(character))
+        delays.append(number - shown)
+    assert max(delays) < 40, "at most a few words are delayed"
+    assert sum(delays) / len(delays) < 8
 
 
 @pytest.mark.parametrize("text", ["ก" * 300, "🙂" * 300, "-" * 300, "a" * 300])
-def test_text_without_words_is_shown_as_it_comes(text: str) -> None:
-    ending, shown = ProseTruncator(limit=10_000), 0
+def test_text_without_words_is_shown_with_a_short_delay(text: str) -> None:
+    truncator, shown = ProseTruncator(limit=10_000), 0
     for number, character in enumerate(text, start=1):
-        shown += len(ending.feed(character))
+        shown += len(truncator.feed(character))
         assert number - shown <= 41

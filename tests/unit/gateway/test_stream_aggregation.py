@@ -1,4 +1,4 @@
-"""Whole answers asked by stream: what the server is sent, and what LiteLLM gets."""
+"""Test complete answers that are requested as streams from the model server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from twin_resources.gateway.api.stream_aggregation import StreamingTransport, aggregate
 
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
-PIECES = [
+CHUNKS = [
     {"choices": [{"delta": {"role": "assistant", "content": None}, "finish_reason": None}]},
     {"choices": [{"delta": {"content": "Öl, "}, "finish_reason": None}]},
     {"choices": [{"delta": {"content": "\n\n{}"}, "finish_reason": None}]},
@@ -22,28 +22,28 @@ PIECES = [
 BODY = {"model": "base", "messages": [], "temperature": 0}
 
 
-def stream(pieces: list[dict[str, object]]) -> bytes:
-    told = ({"id": "chatcmpl-1", "created": 3, "model": "base"} | piece for piece in pieces)
-    return b"".join(b"data: " + json.dumps(one).encode() + b"\n\n" for one in told)
+def stream(chunks: list[dict[str, object]]) -> bytes:
+    documents = ({"id": "chatcmpl-1", "created": 3, "model": "base"} | chunk for chunk in chunks)
+    return b"".join(b"data: " + json.dumps(document).encode() + b"\n\n" for document in documents)
 
 
-class Server(httpx.AsyncBaseTransport):
-    """A model server that answers with these bytes, and with `forever` never ends."""
+class FakeServer(httpx.AsyncBaseTransport):
+    """A model server that answers with these bytes, or starts an endless answer."""
 
-    def __init__(self, raw: bytes, *, status: int = 200, forever: bool = False) -> None:
-        self.raw, self.status, self.forever = raw, status, forever
-        self.asked: list[dict[str, object]] = []
+    def __init__(self, raw: bytes, *, status: int = 200, is_endless: bool = False) -> None:
+        self.raw, self.status, self.is_endless = raw, status, is_endless
+        self.requests: list[dict[str, object]] = []
         self.closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert int(request.headers["content-length"]) == len(request.content)
-        self.asked.append(json.loads(request.content))
+        self.requests.append(json.loads(request.content))
         server = self
 
         class Body(httpx.AsyncByteStream):
             async def __aiter__(self) -> AsyncIterator[bytes]:
                 yield server.raw[:20]
-                if server.forever:
+                if server.is_endless:
                     await asyncio.sleep(60)
                 yield server.raw[20:]
 
@@ -53,20 +53,20 @@ class Server(httpx.AsyncBaseTransport):
         return httpx.Response(self.status, stream=Body())
 
 
-def client(server: Server, **fields: float) -> httpx.AsyncClient:
+def create_client(server: FakeServer, **fields: float) -> httpx.AsyncClient:
     transport = StreamingTransport(server, lambda address: address.startswith("http://ours/"))
     return httpx.AsyncClient(transport=transport, timeout=fields.get("timeout", 5))
 
 
-async def ask(server: Server, url: str = "http://ours/v1/chat/completions", **fields: object):
-    async with client(server) as asking:
-        return await asking.post(url, json=BODY | fields)
+async def post(server: FakeServer, url: str = "http://ours/v1/chat/completions", **fields: object):
+    async with create_client(server) as client:
+        return await client.post(url, json=BODY | fields)
 
 
-async def test_the_server_is_asked_by_stream_and_the_answer_is_in_one_piece() -> None:
-    server = Server(stream(PIECES) + b"data: [DONE]\n\n")
-    answer = (await ask(server)).json()
-    assert server.asked == [BODY | {"stream": True, "stream_options": {"include_usage": True}}]
+async def test_a_streamed_answer_is_returned_complete() -> None:
+    server = FakeServer(stream(CHUNKS) + b"data: [DONE]\n\n")
+    answer = (await post(server)).json()
+    assert server.requests == [BODY | {"stream": True, "stream_options": {"include_usage": True}}]
     (choice,) = answer["choices"]
     assert choice["message"] == {"role": "assistant", "content": "Öl, \n\n{}"}
     assert (choice["finish_reason"], answer["usage"], answer["id"]) == (
@@ -85,42 +85,42 @@ async def test_the_server_is_asked_by_stream_and_the_answer_is_in_one_piece() ->
         ("http://ours/v1/models", {}),
     ],
 )
-async def test_everything_else_passes_as_it_is(url: str, fields: dict[str, object]) -> None:
-    server = Server(b"x" * 40)
-    assert (await ask(server, url, **fields)).content == b"x" * 40
-    assert server.asked == [BODY | fields]
+async def test_other_requests_are_not_changed(url: str, fields: dict[str, object]) -> None:
+    server = FakeServer(b"x" * 40)
+    assert (await post(server, url, **fields)).content == b"x" * 40
+    assert server.requests == [BODY | fields]
 
 
-async def test_a_refusal_of_the_server_keeps_its_status_and_words() -> None:
-    answer = await ask(Server(b'{"error": {"message": "too long"}}', status=400))
+async def test_a_refusal_keeps_its_status_and_message() -> None:
+    answer = await post(FakeServer(b'{"error": {"message": "too long"}}', status=400))
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, "too long")
 
 
-async def test_who_leaves_closes_the_connection_to_the_server() -> None:
-    server = Server(b"x" * 40, forever=True)
-    asking = asyncio.create_task(ask(server))
-    while not server.asked:
+async def test_a_cancelled_request_closes_the_connection_to_the_server() -> None:
+    server = FakeServer(b"x" * 40, is_endless=True)
+    client = asyncio.create_task(post(server))
+    while not server.requests:
         await asyncio.sleep(0.001)
     await asyncio.sleep(0.01)
-    asking.cancel()
+    client.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await client
     assert server.closed
 
 
-async def test_the_time_limit_is_for_the_whole_answer() -> None:
-    server = Server(b"x" * 40, forever=True)
-    async with client(server, timeout=0.05) as asking:
+async def test_the_timeout_applies_to_the_whole_answer() -> None:
+    server = FakeServer(b"x" * 40, is_endless=True)
+    async with create_client(server, timeout=0.05) as client:
         with pytest.raises(httpx.ReadTimeout):
-            await asking.post("http://ours/v1/chat/completions", json=BODY)
+            await client.post("http://ours/v1/chat/completions", json=BODY)
     assert server.closed
 
 
 @pytest.mark.parametrize(
     "raw",
-    [stream(PIECES[:3]), b"", stream(PIECES[:3]) + b'error: {"code": 500}\n\n',
-     stream(PIECES[:3]) + b'data: {"error": {"code": 500}}\n\n'],
+    [stream(CHUNKS[:3]), b"", stream(CHUNKS[:3]) + b'error: {"code": 500}\n\n',
+     stream(CHUNKS[:3]) + b'data: {"error": {"code": 500}}\n\n'],
 )  # fmt: skip
-def test_a_stream_that_breaks_off_is_an_error(raw: bytes) -> None:
+def test_an_interrupted_stream_is_an_error(raw: bytes) -> None:
     with pytest.raises(httpx.RemoteProtocolError):
         aggregate(raw)

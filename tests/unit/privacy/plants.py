@@ -1,10 +1,7 @@
-"""Made-up personal data of every kind, valid as the real ones are, for measuring what is found.
-
-Scope: one generator a kind; numbers that satisfy their check sums and numbering plans.
-Out of scope: the sentences and posts that they are put into, the goals.
+"""Generate invented personal data of every kind with valid checksums and numbering plans.
 
 A national id is a published example of its scheme with digits changed until python-stdnum accepts
-it again; a phone number is the plan's example with its last digits changed. No value is a person's.
+it. A phone number is the plan's example with other last digits. No value belongs to a person.
 """
 
 from __future__ import annotations
@@ -29,9 +26,9 @@ class Plant:
     """A value to hide in a text.
 
     Attributes:
-        group: what is counted together: the kind, or a way in which the kind is written.
-        before: words that belong to it ("phone: "); they stay in the text.
-        region: the hint that a caller who knows the author would give.
+        group: the kind, or one format of the kind; results are counted by group.
+        before: text that introduces the value ("phone: ") and is not replaced.
+        region: the hint for the search, or an empty string.
     """
 
     kind: Kind
@@ -102,105 +99,101 @@ _EXAMPLES = {
 
 
 def plants(seed: int, *, each: int) -> list[Plant]:
-    """`each` plants of every group, the same ones for the same seed."""
-    chance = random.Random(seed)
-    return [make(chance) for make in MAKERS for _ in range(each)]
+    """Generate `each` plants of every group, which depend only on the seed."""
+    rng = random.Random(seed)
+    return [generate(rng) for generate in GENERATORS for _ in range(each)]
 
 
-def _pick(chance: random.Random, characters: str, count: int) -> str:
-    return "".join(chance.choice(characters) for _ in range(count))
+def _pick(rng: random.Random, characters: str, count: int) -> str:
+    return "".join(rng.choice(characters) for _ in range(count))
 
 
-def mail(chance: random.Random) -> Plant:
-    address = f"{chance.choice(_NAMES)}@{chance.choice(_DOMAINS)}"
-    return Plant(
-        "e-mail", "e-mail", address, *chance.choice([("", ""), ("<", ">"), ("mailto:", "")])
-    )
+def mail(rng: random.Random) -> Plant:
+    address = f"{rng.choice(_NAMES)}@{rng.choice(_DOMAINS)}"
+    return Plant("e-mail", "e-mail", address, *rng.choice([("", ""), ("<", ">"), ("mailto:", "")]))
 
 
-def _number(chance: random.Random) -> tuple[phonenumbers.PhoneNumber, str]:
-    """A number that its country's plan knows, and the country."""
+def _random_number(rng: random.Random) -> tuple[phonenumbers.PhoneNumber, str]:
+    """Return a valid number and its country."""
     while True:
-        region = chance.choice(PHONE_REGIONS)
-        of = chance.choice(
+        region = rng.choice(PHONE_REGIONS)
+        number_type = rng.choice(
             [phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE]
         )
-        example = phonenumbers.example_number_for_type(region, of)
+        example = phonenumbers.example_number_for_type(region, number_type)
         national = str(example.national_number) if example else ""
         changed = phonenumbers.PhoneNumber(
             country_code=example.country_code if example else 0,
-            national_number=int((national[:-4] or "0") + _pick(chance, string.digits, 4)),
+            national_number=int((national[:-4] or "0") + _pick(rng, string.digits, 4)),
             italian_leading_zero=example.italian_leading_zero if example else None,
         )
         if example and phonenumbers.is_valid_number(changed):
             return changed, region
 
 
-def _written(chance: random.Random, number: phonenumbers.PhoneNumber, form: int) -> str:
-    written = phonenumbers.format_number(number, form)
-    mark = chance.choice([" ", " ", "-", "."])
-    return written.replace(" ", mark) if "(" not in written else written
+def _format(rng: random.Random, number: phonenumbers.PhoneNumber, form: int) -> str:
+    text = phonenumbers.format_number(number, form)
+    separator = rng.choice([" ", " ", "-", "."])
+    return text.replace(" ", separator) if "(" not in text else text
 
 
-def phone_international(chance: random.Random) -> Plant:
-    number, _ = _number(chance)
-    form = chance.choice(
+def phone_international(rng: random.Random) -> Plant:
+    number, _ = _random_number(rng)
+    form = rng.choice(
         [
             phonenumbers.PhoneNumberFormat.INTERNATIONAL,
             phonenumbers.PhoneNumberFormat.INTERNATIONAL,
             phonenumbers.PhoneNumberFormat.E164,
         ]
     )
-    value = _written(chance, number, form)
-    if chance.random() < 0.2 and " " in value:
+    value = _format(rng, number, form)
+    if rng.random() < 0.2 and " " in value:
         value = "00" + value[1:]
     return Plant("phone", "phone, with country code", value)
 
 
-def phone_at_home(chance: random.Random) -> Plant:
-    number, region = _number(chance)
-    value = _written(chance, number, phonenumbers.PhoneNumberFormat.NATIONAL)
+def phone_at_home(rng: random.Random) -> Plant:
+    number, region = _random_number(rng)
+    value = _format(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
     return Plant("phone", "phone, national, region known", value, region=region)
 
 
-def phone_announced(chance: random.Random) -> Plant:
-    number, _ = _number(chance)
-    value = _written(chance, number, phonenumbers.PhoneNumberFormat.NATIONAL)
+def phone_announced(rng: random.Random) -> Plant:
+    number, _ = _random_number(rng)
+    value = _format(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
     said = ["Call me at ", "phone: ", "Tel. ", "my mobile is ", "WhatsApp ", "Telefon: "]
-    return Plant("phone", "phone, national, announced", value, before=chance.choice(said))
+    return Plant("phone", "phone, national, announced", value, before=rng.choice(said))
 
 
-def phone_american(chance: random.Random) -> Plant:
+def phone_american(rng: random.Random) -> Plant:
     area, exchange, line = (
-        chance.randint(201, 989),
-        chance.randint(200, 999),
-        chance.randint(0, 9999),
+        rng.randint(201, 989),
+        rng.randint(200, 999),
+        rng.randint(0, 9999),
     )
-    form = chance.choice(
+    form = rng.choice(
         ["{}-{}-{:04}", "({}) {}-{:04}", "{}.{}.{:04}", "+1 {}-{}-{:04}", "1-{}-{}-{:04}"]
     )
     return Plant("phone", "phone, North American", form.format(area, exchange, line))
 
 
-def address_v4(chance: random.Random) -> Plant:
+def address_v4(rng: random.Random) -> Plant:
     while True:
-        address = IPv4Address(chance.getrandbits(32))
+        address = IPv4Address(rng.getrandbits(32))
         if address.is_global and not address.is_multicast:
             return Plant("ip address", "ip address", str(address))
 
 
-def address_v6(chance: random.Random) -> Plant:
-    address = IPv6Address((0x2A02 << 112) | chance.getrandbits(108))
+def address_v6(rng: random.Random) -> Plant:
+    address = IPv6Address((0x2A02 << 112) | rng.getrandbits(108))
     short = (
-        str(address)
-        if chance.random() < 0.7
-        else str(IPv6Address(int(address) & ~(0xFFFFFFFF << 64)))
+        str(address) if rng.random() < 0.7 else str(IPv6Address(int(address) & ~(0xFFFFFFFF << 64)))
     )
     return Plant("ip address", "ip address", short)
 
 
-def card(chance: random.Random) -> Plant:
-    prefix, length, cuts = chance.choice(
+def card(rng: random.Random) -> Plant:
+    prefix, length, cuts = rng.choice(
         [
             ("4", 16, (4, 8, 12)),
             ("51", 16, (4, 8, 12)),
@@ -211,16 +204,16 @@ def card(chance: random.Random) -> Plant:
             ("36", 14, (4, 10)),
         ]
     )
-    body = prefix + _pick(chance, string.digits, length - len(prefix) - 1)
+    body = prefix + _pick(rng, string.digits, length - len(prefix) - 1)
     digits = body + luhn.calc_check_digit(body)
-    mark = chance.choice(["", " ", "-"])
+    separator = rng.choice(["", " ", "-"])
     cut = [0, *cuts, length]
-    value = mark.join(digits[a:b] for a, b in pairwise(cut))
+    value = separator.join(digits[a:b] for a, b in pairwise(cut))
     return Plant("card", "card", value)
 
 
-def iban(chance: random.Random) -> Plant:
-    country, form = chance.choice(
+def iban(rng: random.Random) -> Plant:
+    country, form = rng.choice(
         [
             ("DE", "9" * 18),
             ("GB", "A" * 4 + "9" * 14),
@@ -236,15 +229,15 @@ def iban(chance: random.Random) -> Plant:
         ]
     )
     bban = "".join(
-        _pick(chance, string.ascii_uppercase if one == "A" else string.digits, 1) for one in form
+        _pick(rng, string.ascii_uppercase if one == "A" else string.digits, 1) for one in form
     )
     value = country + mod_97_10.calc_check_digits(bban + country) + bban
-    if chance.random() < 0.6:
+    if rng.random() < 0.6:
         value = " ".join(value[at : at + 4] for at in range(0, len(value), 4))
     return Plant("iban", "iban", value)
 
 
-def _identity(chance: random.Random, scheme: str) -> Plant:
+def _identity(rng: random.Random, scheme: str) -> Plant:
     example, before = (*_EXAMPLES[scheme], "")[:2]
     country, _, name = scheme.partition(".")
     module = get_cc_module(country, name) if name else None
@@ -253,63 +246,63 @@ def _identity(chance: random.Random, scheme: str) -> Plant:
         changeable = changeable[-4:]
     while True:
         value = list(example)
-        for at in chance.sample(changeable, k=min(4, len(changeable))):
-            value[at] = chance.choice(string.digits)
-        written = "".join(value)
+        for at in rng.sample(changeable, k=min(4, len(changeable))):
+            value[at] = rng.choice(string.digits)
+        text = "".join(value)
         # python-stdnum 2.2 stumbles over Chinese provinces: only the serial number changes there
-        if module is None or module.is_valid(written):
+        if module is None or module.is_valid(text):
             kind: Kind = "ssn" if scheme == "us.ssn" else "national id"
-            return Plant(kind, kind, written, before=before)
+            return Plant(kind, kind, text, before=before)
 
 
-def social_security(chance: random.Random) -> Plant:
-    return _identity(chance, "us.ssn")
+def social_security(rng: random.Random) -> Plant:
+    return _identity(rng, "us.ssn")
 
 
-def national_identity(chance: random.Random) -> Plant:
-    return _identity(chance, chance.choice([one for one in _EXAMPLES if one != "us.ssn"]))
+def national_identity(rng: random.Random) -> Plant:
+    return _identity(rng, rng.choice([one for one in _EXAMPLES if one != "us.ssn"]))
 
 
-def vendor_key(chance: random.Random) -> Plant:
-    value = chance.choice(
+def vendor_key(rng: random.Random) -> Plant:
+    value = rng.choice(
         [
-            "AKIA" + _pick(chance, _UPPER, 16),
-            "ghp_" + _pick(chance, _LETTERS, 36),
-            "github_pat_" + _pick(chance, _LETTERS, 22) + "_" + _pick(chance, _LETTERS, 59),
-            "glpat-" + _pick(chance, _LETTERS + "-_", 19) + "a",
-            "xoxb-" + _pick(chance, string.digits, 12) + "-" + _pick(chance, _LETTERS, 24),
-            "sk-proj-" + _pick(chance, _LETTERS, 48),
-            "sk-ant-api03-" + _pick(chance, _LETTERS + "-_", 92) + "A",
-            "sk_live_" + _pick(chance, _LETTERS, 24),
-            "AIza" + _pick(chance, _LETTERS + "-_", 34) + "a",
-            "hf_" + _pick(chance, _LETTERS, 34),
-            "npm_" + _pick(chance, _LETTERS, 36),
-            "SG." + _pick(chance, _LETTERS, 22) + "." + _pick(chance, _LETTERS, 43),
-            _pick(chance, "123456789", 10) + ":AA" + _pick(chance, _LETTERS, 33),
-            "dop_v1_" + _pick(chance, _HEX, 64),
-            "shpat_" + _pick(chance, _HEX, 32),
-            "hvs." + _pick(chance, _LETTERS, 90),
+            "AKIA" + _pick(rng, _UPPER, 16),
+            "ghp_" + _pick(rng, _LETTERS, 36),
+            "github_pat_" + _pick(rng, _LETTERS, 22) + "_" + _pick(rng, _LETTERS, 59),
+            "glpat-" + _pick(rng, _LETTERS + "-_", 19) + "a",
+            "xoxb-" + _pick(rng, string.digits, 12) + "-" + _pick(rng, _LETTERS, 24),
+            "sk-proj-" + _pick(rng, _LETTERS, 48),
+            "sk-ant-api03-" + _pick(rng, _LETTERS + "-_", 92) + "A",
+            "sk_live_" + _pick(rng, _LETTERS, 24),
+            "AIza" + _pick(rng, _LETTERS + "-_", 34) + "a",
+            "hf_" + _pick(rng, _LETTERS, 34),
+            "npm_" + _pick(rng, _LETTERS, 36),
+            "SG." + _pick(rng, _LETTERS, 22) + "." + _pick(rng, _LETTERS, 43),
+            _pick(rng, "123456789", 10) + ":AA" + _pick(rng, _LETTERS, 33),
+            "dop_v1_" + _pick(rng, _HEX, 64),
+            "shpat_" + _pick(rng, _HEX, 32),
+            "hvs." + _pick(rng, _LETTERS, 90),
         ]
     )
     return Plant(
-        "key", "key", value, *chance.choice([("", ""), ("key ", "."), ("`", "`"), ("KEY=", "")])
+        "key", "key", value, *rng.choice([("", ""), ("key ", "."), ("`", "`"), ("KEY=", "")])
     )
 
 
-def private_key(chance: random.Random) -> Plant:
-    name = chance.choice(["RSA ", "EC ", "OPENSSH ", "", "ENCRYPTED "])
-    body = base64.encodebytes(chance.randbytes(chance.randint(100, 1600))).decode()
+def private_key(rng: random.Random) -> Plant:
+    name = rng.choice(["RSA ", "EC ", "OPENSSH ", "", "ENCRYPTED "])
+    body = base64.encodebytes(rng.randbytes(rng.randint(100, 1600))).decode()
     value = f"-----BEGIN {name}PRIVATE KEY-----\n{body}-----END {name}PRIVATE KEY-----"
     return Plant("private key", "private key", value, before="\n", after="\n")
 
 
-def web_token(chance: random.Random) -> Plant:
-    parts = (b'{"alg":"HS256","typ":"JWT"}', chance.randbytes(40), chance.randbytes(32))
+def web_token(rng: random.Random) -> Plant:
+    parts = (b'{"alg":"HS256","typ":"JWT"}', rng.randbytes(40), rng.randbytes(32))
     value = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
     return Plant("web token", "web token", value)
 
 
-def assigned_secret(chance: random.Random) -> Plant:
+def assigned_secret(rng: random.Random) -> Plant:
     spoken = ["password: ", "PASSWORD=", "my password is ", "passwd = "]
     others = [
         'api_key = "',
@@ -319,19 +312,19 @@ def assigned_secret(chance: random.Random) -> Plant:
         "auth_token: '",
         "Bearer ",
     ]
-    if chance.random() < 0.5:
-        before, length, letters = chance.choice(spoken), chance.randint(8, 14), _LETTERS + "!?#%"
+    if rng.random() < 0.5:
+        before, length, letters = rng.choice(spoken), rng.randint(8, 14), _LETTERS + "!?#%"
     else:
-        before, length, letters = chance.choice(others), chance.randint(16, 40), _LETTERS
+        before, length, letters = rng.choice(others), rng.randint(16, 40), _LETTERS
     while True:
-        value = chance.choice(string.ascii_letters) + _pick(chance, letters, length - 2) + "7"
+        value = rng.choice(string.ascii_letters) + _pick(rng, letters, length - 2) + "7"
         if sum(one.isdigit() for one in value) > 2:
             break
     after = before[-1] if before[-1] in "\"'" else ""
     return Plant("secret", "secret", value, before=before, after=after)
 
 
-MAKERS: tuple[Callable[[random.Random], Plant], ...] = (
+GENERATORS: tuple[Callable[[random.Random], Plant], ...] = (
     mail,
     phone_international,
     phone_at_home,

@@ -1,5 +1,4 @@
-"""How much of the planted personal data is found, kind by kind, and what of numbers and words that
-are nobody's is touched; the same on every run."""
+"""Test how much planted personal data is found, and how rarely other text is replaced."""
 
 from __future__ import annotations
 
@@ -8,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.privacy.lookalikes import Lookalike, lookalikes
+from tests.unit.privacy.lookalikes import Lookalike, generate_lookalikes
 from tests.unit.privacy.plants import Plant, plants
 from twin_resources.privacy import find_personal_data, redact
 
 GOAL = 0.9
-FOUND = plants(20, each=60)
+PLANTS = plants(20, each=60)
 SENTENCES = (
     "So I wrote it down, {} and it works.",
     "{}",
@@ -23,74 +22,74 @@ SENTENCES = (
 
 
 def is_found(plant: Plant, sentence: str) -> bool:
-    """One span of the plant's kind covers it whole, and nothing of it is left."""
+    """Return whether a span of the plant's kind covers the value, which is then replaced."""
     text = sentence.format(f"{plant.before}{plant.value}{plant.after}")
     start = text.index(plant.value)
     end = start + len(plant.value)
     spans = find_personal_data(text, region=plant.region)
-    covered = any(
+    is_covered = any(
         span.kind == plant.kind and span.start <= start and span.end >= end for span in spans
     )
-    return covered and plant.value not in redact(text, region=plant.region).text
+    return is_covered and plant.value not in redact(text, region=plant.region).text
 
 
 GROUPS: defaultdict[str, list[Plant]] = defaultdict(list)
-for one in FOUND:
-    GROUPS[one.group].append(one)
+for plant in PLANTS:
+    GROUPS[plant.group].append(plant)
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_nine_of_ten_plants_are_found(group: str) -> None:
-    found = [
+    is_found_by_plant = [
         is_found(plant, SENTENCES[number % len(SENTENCES)])
         for number, plant in enumerate(GROUPS[group])
     ]
-    assert sum(found) >= GOAL * len(found)
+    assert sum(is_found_by_plant) >= GOAL * len(is_found_by_plant)
 
 
-def test_what_stands_around_a_plant_stays() -> None:
-    for plant in FOUND:
+def test_text_around_a_plant_is_not_changed() -> None:
+    for plant in PLANTS:
         text = redact(f"Oil it. {plant.before}{plant.value}{plant.after} Wind it.").text
         assert text.startswith("Oil it. ")
         assert text.endswith(" Wind it.")
 
 
-def test_a_wrong_check_digit_is_not_found() -> None:
-    """The check sums decide, not the digits' grouping."""
+def test_a_number_with_a_wrong_check_digit_is_not_found() -> None:
     for group in ("card", "iban"):
         for plant in GROUPS[group]:
             last = plant.value[-1]
-            other = plant.value[:-1] + str((int(last) + 1) % 10)
+            wrong_value = plant.value[:-1] + str((int(last) + 1) % 10)
             assert not any(
-                span.kind == plant.kind for span in find_personal_data(f"see {other} here")
+                span.kind == plant.kind for span in find_personal_data(f"see {wrong_value} here")
             )
 
 
 LOOKALIKES: defaultdict[str, list[Lookalike]] = defaultdict(list)
-for lookalike in lookalikes(20, each=25):
+for lookalike in generate_lookalikes(20, each=25):
     LOOKALIKES[lookalike.group].append(lookalike)
 
 
 @pytest.mark.parametrize("group", LOOKALIKES)
-def test_one_of_a_hundred_lookalikes_is_touched_at_most(group: str) -> None:
-    """Ranges, prices, dates, ISBNs, dumps and the like, each in six languages."""
-    touched = [
-        one.text for one in LOOKALIKES[group] if find_personal_data(one.text, region=one.language)
+def test_at_most_one_percent_of_the_lookalikes_is_found(group: str) -> None:
+    changed = [
+        lookalike.text
+        for lookalike in LOOKALIKES[group]
+        if find_personal_data(lookalike.text, region=lookalike.language)
     ]
-    assert len(touched) <= 0.01 * len(LOOKALIKES[group]), touched
+    assert len(changed) <= 0.01 * len(LOOKALIKES[group]), changed
 
 
-def test_one_of_twenty_clean_posts_is_touched_at_most(shared_posts: Path) -> None:
-    """2,332 posts about programming; what is found in them are addresses in quoted commits."""
+def test_at_most_five_percent_of_clean_posts_are_changed(shared_posts: Path) -> None:
+    """The 2,332 posts about programming contain only addresses in quoted commits."""
     kinds: Counter[str] = Counter()
-    touched = 0
+    changed = 0
     suffixes = (".md", ".markdown", ".html")
     files = [file for file in shared_posts.rglob("*") if file.suffix in suffixes]
     for file in files:
         counts = redact(file.read_text("utf-8", errors="replace")).counts
         kinds.update(counts)
-        touched += bool(counts)
+        changed += bool(counts)
     assert len(files) > 2_000
-    assert touched <= 0.05 * len(files)
-    # none is in them: hashes, dumps, versions and constants must not be taken for one
+    assert changed <= 0.05 * len(files)
+    # Hashes, dumps, versions and constants must not be taken for these kinds.
     assert {"phone", "card", "iban", "ssn", "national id", "web token"}.isdisjoint(kinds)

@@ -1,4 +1,4 @@
-"""What is replaced, what only looks like it and stays, and the properties of replacing."""
+"""Test which personal data is replaced, which similar text is not, and properties of both."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ from twin_resources.privacy.stated_data import find_stated_personal_data
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[private key]"),
     ],
 )
-def test_personal_data_is_replaced_by_what_it_was(text: str, replaced: str) -> None:
+def test_personal_data_is_replaced_by_its_kind(text: str, replaced: str) -> None:
     assert redact_text(text) == replaced
 
 
@@ -105,7 +105,7 @@ def test_personal_data_is_replaced_by_what_it_was(text: str, replaced: str) -> N
         "a key starts with -----BEGIN RSA PRIVATE KEY----- and ends with -----END",
     ],
 )
-def test_what_only_looks_like_it_stays(text: str) -> None:
+def test_similar_text_is_not_changed(text: str) -> None:
     assert redact(text).text is text
     assert find_personal_data(text) == ()
 
@@ -117,7 +117,7 @@ def test_kinds_are_counted() -> None:
     assert redact_and_count("")[1] == {}
 
 
-def test_a_region_or_language_says_how_numbers_are_written() -> None:
+def test_the_region_or_language_decides_the_format_of_numbers() -> None:
     text = "Mijn nummer: 612 34 56 78. PESEL 44051401359."
     assert redact("612 34 56 78", region="ES").counts == {"phone": 1}
     assert redact("612 34 56 78", region="es").counts == {"phone": 1}
@@ -142,7 +142,7 @@ def test_a_region_or_language_says_how_numbers_are_written() -> None:
         ": 1654378690:0;tail ~/.zsh_history",
     ],
 )
-def test_columns_lists_and_versions_are_no_numbers_of_a_region(text: str, region: str) -> None:
+def test_columns_lists_and_versions_are_not_phone_numbers(text: str, region: str) -> None:
     assert find_personal_data(text, region=region) == ()
 
 
@@ -167,7 +167,7 @@ def test_columns_lists_and_versions_are_no_numbers_of_a_region(text: str, region
         "108 214 | 28062128369 | 28392727498",
     ],
 )
-def test_numbers_that_are_nobodys_stay(text: str, region: str) -> None:
+def test_other_numbers_are_not_changed(text: str, region: str) -> None:
     assert find_personal_data(text, region=region) == ()
 
 
@@ -182,11 +182,11 @@ def test_numbers_that_are_nobodys_stay(text: str, region: str) -> None:
         ("in 2019 612 34 56 78", "es"),
     ],
 )
-def test_numbers_as_people_write_them_at_home(text: str, region: str) -> None:
+def test_national_phone_numbers_are_found(text: str, region: str) -> None:
     assert redact(text, region=region).counts == {"phone": 1}
 
 
-def test_overlapping_spans_are_one_of_the_surer_kind() -> None:
+def test_overlapping_spans_are_merged_into_the_more_certain_kind() -> None:
     spans = [
         TextSpan(5, 9, "phone"),
         TextSpan(0, 6, "card"),
@@ -222,28 +222,28 @@ _REGIONS = st.sampled_from(["", "DE", "US", "es", "pt-BR"])
 @settings(max_examples=400)
 @given(_TEXTS, _REGIONS)
 def test_redacted_text_has_nothing_left(text: str, region: str) -> None:
-    once = redact(text, region=region)
-    again = redact(once.text, region=region)
-    assert again.text is once.text
-    assert again.counts == {}
-    assert set(once.counts) <= set(KINDS)
-    assert all(count > 0 for count in once.counts.values())
-    assert (once.text is text) == (not once.counts)
+    redacted = redact(text, region=region)
+    redacted_again = redact(redacted.text, region=region)
+    assert redacted_again.text is redacted.text
+    assert redacted_again.counts == {}
+    assert set(redacted.counts) <= set(KINDS)
+    assert all(count > 0 for count in redacted.counts.values())
+    assert (redacted.text is text) == (not redacted.counts)
 
 
 @settings(max_examples=400)
 @given(_TEXTS, _REGIONS)
-def test_spans_stand_in_order_and_do_not_overlap(text: str, region: str) -> None:
+def test_spans_are_sorted_and_do_not_overlap(text: str, region: str) -> None:
     spans = find_personal_data(text, region=region)
     assert all(0 <= span.start < span.end <= len(text) for span in spans)
-    assert all(one.end <= other.start for one, other in pairwise(spans))
+    assert all(span.end <= next_span.start for span, next_span in pairwise(spans))
     assert (redact(text, region=region).text is text) == (not spans)
 
 
 @given(_TEXTS, st.integers(0, 200))
-def test_a_text_that_was_cut_is_clean_after_another_look(text: str, most: int) -> None:
-    """The ledger cuts long texts after replacing; the table replaces again."""
-    stored = redact(redact(text).text[:most]).text
+def test_a_truncated_text_is_clean_after_a_second_redaction(text: str, max_characters: int) -> None:
+    """The ledger truncates redacted texts, and the table redacts them again."""
+    stored = redact(redact(text).text[:max_characters]).text
     assert find_personal_data(stored) == ()
 
 
@@ -269,21 +269,21 @@ _ADVERSARIAL = (
 
 
 @pytest.mark.parametrize("piece", _ADVERSARIAL)
-def test_the_time_grows_no_faster_than_the_text(piece: str) -> None:
-    """Four times the text, and not sixteen times the time: no pattern starts over and over."""
+def test_the_time_grows_at_most_linearly(piece: str) -> None:
+    """A pattern that backtracks would take sixteen times as long for four times the text."""
 
-    def seconds(length: int) -> float:
+    def measure_cpu_seconds(length: int) -> float:
         text = piece * (length // len(piece))
         started = time.process_time()
         redact(text)
         list(find_stated_personal_data(text))
         return time.process_time() - started
 
-    seconds(2_000)
+    measure_cpu_seconds(2_000)
     short, long = list[float](), list[float]()
-    for _ in range(6):  # in turns, and the least of each: a neighbour slows either
-        short.append(seconds(10_000))
-        long.append(seconds(40_000))
+    for _ in range(6):  # The minimum is least affected by other processes.
+        short.append(measure_cpu_seconds(10_000))
+        long.append(measure_cpu_seconds(40_000))
         if min(long) < 9 * max(min(short), 0.004):
             return
     raise AssertionError((short, long))

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from twin_resources.gateway.hooks.breaker import (
     CAUSES,
-    LIMITS,
+    DEFAULT_SLOW_S,
+    MIN_SLOW_S,
+    TOLERATED_UNSAFE,
+    WINDOW_ANSWERS,
+    WINDOW_S,
     Breaker,
     Cause,
     StableAnswer,
@@ -81,21 +85,21 @@ def test_the_reason_has_the_numbers_and_stands() -> None:
 
 
 def test_slow_is_relative_to_the_stable_version() -> None:
-    assert answered(*[0.4] * 19).slow_threshold_s() == LIMITS.default_slow_s
-    assert answered(*[0.4] * 20).slow_threshold_s() == LIMITS.min_slow_s
+    assert answered(*[0.4] * 19).slow_threshold_s() == DEFAULT_SLOW_S
+    assert answered(*[0.4] * 20).slow_threshold_s() == MIN_SLOW_S
     assert answered(*[2.0] * 38, 9.0, 9.0).slow_threshold_s() == 6.0
 
 
 def test_the_window_slides() -> None:
     window = answered(*[1.0] * 300)
-    assert len(window.answers) == LIMITS.window_answers
-    later = window.with_answer(StableAnswer(299 + LIMITS.window_s + 1, 1.0))
+    assert len(window.answers) == WINDOW_ANSWERS
+    later = window.with_answer(StableAnswer(299 + WINDOW_S + 1, 1.0))
     assert len(later.answers) == 1
 
 
 def test_findings_that_the_stable_version_has_too_are_tolerated() -> None:
     plain, with_addresses = answered(*[1.0] * 50), answered(*[1.0] * 50, unsafe=True)
-    assert tolerated_share("safety", plain) == LIMITS.safety
+    assert tolerated_share("safety", plain) == TOLERATED_UNSAFE
     assert tolerated_share("safety", with_addresses) == 0.99
     breaker = Breaker()
     for _ in range(100):

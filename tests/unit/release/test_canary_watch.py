@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.gateway.exchanges import exchange_of
+from tests.unit.gateway.exchanges import create_exchange
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.answer_cost import AnswerCost
@@ -29,7 +29,7 @@ def request(chosen: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
     canary = chosen.route == "canary"
     fallback = Fallback(STABLE, "t1", [], Throughput()) if canary else None
     cost = AnswerCost(0.02, Throughput(), seconds=seconds)
-    return RequestRecord(exchange_of(fallback=fallback), cost, chosen)
+    return RequestRecord(create_exchange(fallback=fallback), cost, chosen)
 
 
 def failed(chosen: RouteDecision = CANARY) -> RequestRecord:

@@ -9,7 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
+from tests.unit.gateway.routing.labelled import (
+    MARGIN,
+    OWN,
+    PAID,
+    SampledQuestions,
+    sample_questions,
+)
 from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, price_models, refit
 from twin_assets.serving.routing_report import RoutedAuthor, metadata
 from twin_resources.quality.judges import label_rows
@@ -24,14 +30,14 @@ from twin_resources.quality.ledger.routed import saved_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
 
-def labels_of(found: Drawn, *, first: int = 1) -> LabelArrays:
+def labels_of(found: SampledQuestions, *, first: int = 1) -> LabelArrays:
     count = len(found.gains)
     names = tuple(f"{first + number:032x}" for number in range(count))
     return LabelArrays(
         label_ids=names,
         sequences=tuple(range(first, first + count)),
         groups=names,
-        classes=tuple("hard" if true else "easy" for true in found.true),
+        classes=tuple("hard" if gain else "easy" for gain in found.true_gains),
         vectors=found.vectors,
         lengths=found.lengths,
         closeness=found.closeness,
@@ -65,7 +71,7 @@ def fitted(
 
 @pytest.fixture(scope="module")
 def first() -> LabelArrays:
-    return labels_of(drawn(350, seed=0))
+    return labels_of(sample_questions(350, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +83,7 @@ def in_force(first: LabelArrays) -> RoutingPolicy:
 
 def test_few_labels_route_nothing_and_say_how_many_are_missing() -> None:
     for count in (0, 20, 60):
-        outcome = fitted(labels_of(drawn(count, seed=0)))
+        outcome = fitted(labels_of(sample_questions(count, seed=0)))
         assert outcome.policy is None
         assert outcome.decision.missing_labels > 50
         assert f"{count} labels" in outcome.decision.reason
@@ -102,10 +108,10 @@ def test_the_same_labels_again_change_nothing(first: LabelArrays, in_force: Rout
 def test_few_new_labels_leave_the_policy_in_force_and_many_replace_it(
     first: LabelArrays, in_force: RoutingPolicy
 ) -> None:
-    few = fitted(joined(first, labels_of(drawn(40, seed=1), first=351)), in_force)
+    few = fitted(joined(first, labels_of(sample_questions(40, seed=1), first=351)), in_force)
     assert few.policy is in_force
     assert "policy in force" in few.decision.reason
-    sure = labels_of(drawn(600, seed=2, noise=0.05), first=351)
+    sure = labels_of(sample_questions(600, seed=2, noise=0.05), first=351)
     many = fitted(joined(first, sure), in_force)
     assert many.policy is not None
     assert many.policy.last_sequence == 950, many.decision.reason
@@ -115,7 +121,7 @@ def test_a_policy_that_later_labels_speak_against_is_withdrawn(
     first: LabelArrays, in_force: RoutingPolicy
 ) -> None:
     # what was easy has become hard
-    turned = drawn(300, seed=3)
+    turned = sample_questions(300, seed=3)
     bad = labels_of(replace(turned, gains=np.full_like(turned.gains, 0.5)), first=351)
     outcome = fitted(joined(first, bad), in_force)
     assert "loses more than the margin" in outcome.withdrawal_reason
@@ -136,7 +142,7 @@ def test_a_policy_that_later_labels_speak_against_is_withdrawn(
 def test_a_policy_of_something_else_lapses(
     in_force: RoutingPolicy, change: dict[str, object], why: str
 ) -> None:
-    outcome = fitted(labels_of(drawn(10, seed=5)), in_force, **change)
+    outcome = fitted(labels_of(sample_questions(10, seed=5)), in_force, **change)
     assert outcome.policy is None
     assert why in outcome.withdrawal_reason
 

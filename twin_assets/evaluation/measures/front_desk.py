@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, cast
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure
 from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
-from twin_resources.gateway.front_desk import classify_message
-from twin_resources.gateway.front_desk.message_kinds import DANGER_THRESHOLD, fitted_weights
+from twin_resources.gateway.front_desk.message_kinds import (
+    DANGER_THRESHOLD,
+    classify_message,
+    fitted_weights,
+)
 from twin_resources.quality.judges.judge import digest
 from twin_resources.registry.moves import GateClaim
 

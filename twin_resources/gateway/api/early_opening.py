@@ -19,8 +19,9 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.api.idempotency import UNFINISHED_KEY, Message, Send
+from starlette.types import Message, Send
+
+from twin_resources.gateway.api.idempotency import UNFINISHED_KEY
 from twin_resources.gateway.api.json_answers import failure_events, send_refusal
 from twin_resources.gateway.exchange.fixed_answers import chunk_document, event_bytes, stream_end
 from twin_resources.gateway.exchange.request_record import RequestRecord
@@ -79,18 +80,21 @@ class EarlyOpening:
                 await self.send(message)
         elif self._error_status and record.is_opened:
             if is_last and self._error_status != CLIENT_DISCONNECTED_STATUS:
-                await self.send(self._closing_message(record))
+                server, status = record.decision.server_key, self._error_status
+                failure = "refused the prompt" if status < 500 else "does not answer"
+                record.record_missing_prose(f"no prose: the model server {server!r} {failure}")
+                await self._send_last(stream_end(record))
         elif record.failure is None:
             self._is_finished = is_last
             await self.send(message)
         elif is_last and self._error_status:
             await send_refusal(self.send, record.failure)
         elif is_last:
-            await self._send_failure(record.failure)
+            await self._send_last(failure_events(record.failure))
 
-    async def _send_failure(self, failure: RefusedError) -> None:
-        """Send the last events of a stream that broke off: the failure and the end mark."""
-        body = {"type": "http.response.body", "body": failure_events(failure), "more_body": False}
+    async def _send_last(self, events: bytes) -> None:
+        """Send the last events of an answer that is incomplete, so it is not stored for a retry."""
+        body = {"type": "http.response.body", "body": events, "more_body": False}
         await self.send(body | {UNFINISHED_KEY: True})
 
     def end(self, log: LogOpening) -> None:
@@ -109,16 +113,3 @@ class EarlyOpening:
         if self._error_status in {0, CLIENT_DISCONNECTED_STATUS}:
             record.record_missing_prose(DISCONNECT_NOTE)
         log(record)
-
-    def _closing_message(self, record: RequestRecord) -> Message:
-        """Return the end of an answer for which the model returned no prose."""
-        server, status = record.decision.server_key, self._error_status
-        failure = "refused the prompt" if status < 500 else "does not answer"
-        record.record_missing_prose(f"no prose: the model server {server!r} {failure}")
-        body = stream_end(record)
-        return {
-            "type": "http.response.body",
-            "body": body,
-            "more_body": False,
-            UNFINISHED_KEY: True,
-        }

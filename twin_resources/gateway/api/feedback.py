@@ -28,15 +28,15 @@ training example.
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from twin_resources.access.keys import Key
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.refusals import RefusedError, bad_request
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
@@ -46,16 +46,43 @@ from twin_resources.observability.langfuse.outbox import (
 )
 from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, VOTE
 
-ALLOWED_KEYS = (
-    *("trace_id", "thumb", "score", "edit", "preferred", "comment"),
-    *("reader", "user", "simulated"),
-)
 MAX_FEEDBACK_BYTES = 64 * 1024
 MAX_EDIT_CHARACTERS = 20_000
 MAX_COMMENT_CHARACTERS = 500
-_TRACE_ID = re.compile(r"[0-9a-f]{32}")
+_TRACE_ID_PATTERN = r"^[0-9a-f]{32}$"
 _NAMING_ROLES = frozenset({"admin", "site"})
 _THUMBS = {"up": 1.0, "down": 0.0}
+
+
+class FeedbackBody(BaseModel):
+    """The JSON body of a feedback message; a description says what the client should send."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    trace_id: str = Field(
+        pattern=_TRACE_ID_PATTERN,
+        description="send the 32 hexadecimal digits of the answer's header x-twin-trace-id",
+    )
+    thumb: Literal["up", "down"] | None = Field(None, description='send "up" or "down"')
+    score: float | None = Field(None, ge=0, le=1, description="send a number from 0 to 1")
+    edit: str = Field(
+        "",
+        max_length=MAX_EDIT_CHARACTERS,
+        description=f"send text of at most {MAX_EDIT_CHARACTERS:,} characters",
+    )
+    preferred: str = Field(
+        "",
+        pattern=f"^$|{_TRACE_ID_PATTERN}",
+        description="send the trace id of another answer, which is better than this one",
+    )
+    comment: str = Field(
+        "",
+        max_length=MAX_COMMENT_CHARACTERS,
+        description=f"send text of at most {MAX_COMMENT_CHARACTERS} characters",
+    )
+    reader: Any = Field(None, description="send 1 to 200 characters")
+    user: Any = None
+    simulated: bool = Field(False, description="send true or false")
 
 
 @dataclass(frozen=True)
@@ -82,31 +109,19 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
         RefusedError: 400 if the body is not valid feedback, 403 if the key may not name a reader,
             413 if the body is too long.
     """
-    body = _decode_body(raw)
-    trace_id = body.get("trace_id")
-    if not isinstance(trace_id, str) or not _TRACE_ID.fullmatch(trace_id):
-        raise _bad_feedback(
-            "trace_id",
-            found=f"{trace_id!r}"[:80],
-            next_step="send the 32 hexadecimal digits of the answer's header x-twin-trace-id",
-        )
-    edit = _read_text(body, "edit", max_characters=MAX_EDIT_CHARACTERS)
-    comment = " ".join(_read_text(body, "comment", max_characters=MAX_COMMENT_CHARACTERS).split())
-    preferred = body.get("preferred", "")
-    names_another = isinstance(preferred, str) and preferred != trace_id
-    if preferred != "" and not (names_another and _TRACE_ID.fullmatch(preferred)):
-        raise _bad_feedback(
-            "preferred",
-            found=f"{preferred!r}"[:80],
-            next_step="send the trace id of another answer, which is better than this one",
-        )
-    vote = _read_vote(body)
-    if vote is None and not edit and not preferred:
+    body = _parse_body(raw)
+    comment, edit = " ".join(body.comment.split()), body.edit.strip()
+    if body.preferred == body.trace_id:
+        raise _bad_feedback("preferred", found=f"{body.preferred!r}, the same answer")
+    if body.thumb is not None and body.score is not None:
+        raise _bad_feedback("score", found="a thumb and a score", next_step="send only one")
+    vote = body.score if body.thumb is None else _THUMBS[body.thumb]
+    if vote is None and not edit and not body.preferred:
         raise _bad_feedback(
             "thumb", found="no feedback", next_step="send thumb, score, edit or preferred"
         )
-    reader, simulated = _read_reader(body, key)
-    return FeedbackInput(trace_id, vote, edit, reader, simulated, preferred, comment)
+    reader = _read_reader(body, key)
+    return FeedbackInput(body.trace_id, vote, edit, reader, body.simulated, body.preferred, comment)
 
 
 def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:
@@ -186,7 +201,7 @@ class FeedbackService:
         }
 
 
-def _decode_body(raw: bytes) -> Mapping[str, Any]:
+def _parse_body(raw: bytes) -> FeedbackBody:
     if len(raw) > MAX_FEEDBACK_BYTES:
         raise RefusedError(
             413,
@@ -196,64 +211,30 @@ def _decode_body(raw: bytes) -> Mapping[str, Any]:
             next_step=f"send at most {MAX_FEEDBACK_BYTES:,} bytes",
         )
     try:
-        document: Any = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise _bad_feedback(
-            "", found=f"invalid JSON ({error})", next_step="send a JSON object"
-        ) from error
-    if not isinstance(document, dict):
-        raise _bad_feedback(
-            "", found=f"a JSON {type(document).__name__}", next_step="send a JSON object"
-        )
-    body = cast("dict[str, Any]", document)
-    unknown = sorted(set(body) - set(ALLOWED_KEYS))
-    if unknown:
-        raise _bad_feedback(
-            unknown[0],
-            found=f"the unknown key {unknown[0]!r}",
-            next_step=f"send only {', '.join(ALLOWED_KEYS)}",
-        )
-    return body
+        return FeedbackBody.model_validate_json(raw)
+    except ValidationError as error:
+        first_error = error.errors()[0]
+        if not first_error["loc"]:
+            raise _bad_feedback(
+                "", found=first_error["msg"], next_step="send a JSON object"
+            ) from error
+        name = str(first_error["loc"][0])
+        if name not in FeedbackBody.model_fields:
+            names = ", ".join(FeedbackBody.model_fields)
+            raise _bad_feedback(
+                name, found=f"the unknown key {name!r}", next_step=f"send only {names}"
+            ) from error
+        value = "nothing" if first_error["type"] == "missing" else f"{first_error['input']!r}"[:80]
+        raise _bad_feedback(name, found=value) from error
 
 
-def _read_text(body: Mapping[str, Any], name: str, *, max_characters: int) -> str:
-    """Return a text field without surrounding white space; empty if it was not sent."""
-    text = body.get(name, "")
-    if not isinstance(text, str) or len(text) > max_characters:
-        raise _bad_feedback(
-            name,
-            found="not text" if not isinstance(text, str) else f"{len(text):,} characters",
-            next_step=f"send text of at most {max_characters:,} characters",
-        )
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise _bad_feedback(name, found="an unpaired surrogate", next_step="send text in UTF-8")
-    return text.strip()
-
-
-def _read_vote(body: Mapping[str, Any]) -> float | None:
-    thumb, score = body.get("thumb"), body.get("score")
-    if thumb is not None and score is not None:
-        raise _bad_feedback("score", found="a thumb and a score", next_step="send only one")
-    if thumb is not None:
-        if not isinstance(thumb, str) or thumb not in _THUMBS:
-            raise _bad_feedback("thumb", found=f"{thumb!r}"[:80], next_step='send "up" or "down"')
-        return _THUMBS[thumb]
-    if score is None:
-        return None
-    is_number = isinstance(score, int | float) and not isinstance(score, bool)
-    # JSON has no NaN, but Python's parser accepts it; the comparison rejects it.
-    if not is_number or not 0 <= score <= 1:
-        raise _bad_feedback("score", found=f"{score!r}"[:80], next_step="send a number from 0 to 1")
-    return float(score)
-
-
-def _read_reader(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
-    """Return the reader's hash, and whether the feedback is simulated."""
+def _read_reader(body: FeedbackBody, key: Key) -> str:
+    """Return the hash of the reader."""
     # As in a chat request, `user` is ignored for a key that may not name a reader.
-    user = body.get("user") if key.role in _NAMING_ROLES else None
-    reader_name, simulated = body.get("reader", user), body.get("simulated", False)
+    user = body.user if key.role in _NAMING_ROLES else None
+    reader_name = user if body.reader is None else body.reader
     if (reader_name is not None and key.role not in _NAMING_ROLES) or (
-        simulated and key.role != "admin"
+        body.simulated and key.role != "admin"
     ):
         raise RefusedError(
             403,
@@ -263,25 +244,16 @@ def _read_reader(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
             next_step="omit `reader` and `simulated`; the vote then counts for the key's reader",
             param="reader",
         )
-    if not isinstance(simulated, bool):
-        raise _bad_feedback(
-            "simulated", found=f"{simulated!r}"[:80], next_step="send true or false"
-        )
     if reader_name is None:
-        return key.reader, simulated
+        return key.reader
     if not isinstance(reader_name, str) or not 1 <= len(reader_name) <= 200:
-        raise _bad_feedback(
-            "reader", found=f"{reader_name!r}"[:80], next_step="send 1 to 200 characters"
-        )
-    return key.hash_reader_name(reader_name), simulated
+        raise _bad_feedback("reader", found=f"{reader_name!r}"[:80])
+    return key.hash_reader_name(reader_name)
 
 
-def _bad_feedback(param: str, *, found: str, next_step: str) -> RefusedError:
-    return RefusedError(
-        400,
-        "bad_feedback",
-        tried="read the feedback",
-        found=found,
-        next_step=next_step,
-        param=param,
+def _bad_feedback(param: str, *, found: str, next_step: str = "") -> RefusedError:
+    """Return a refusal; by default, `next_step` is the description of the field."""
+    next_step = next_step or str(FeedbackBody.model_fields[param].description)
+    return bad_request(
+        param, tried="read the feedback", found=found, next_step=next_step, code="bad_feedback"
     )

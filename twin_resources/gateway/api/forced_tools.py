@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.refusals import bad_request
 from twin_resources.gateway.api.other_apis import ConvertedRequest
 
 _TOOL_KEYS = ("tools", "tool_choice", "parallel_tool_calls")
@@ -40,14 +40,12 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
     functions = _functions(body.get("tools"))
     name = forced_name or next(iter(functions), "")
     if name not in functions or (choice == REQUIRED and len(functions) > 1):
-        raise RefusedError(
-            400,
-            "not_given",
-            tried="read the request",
+        raise bad_request(
+            "tool_choice",
             found=f"tool_choice = {choice!r}"[:80] + f" with {len(functions)} tools",
             next_step="name one of the listed tools, or send its schema as response_format; a twin "
             "does not choose between tools",
-            param="tool_choice",
+            code="not_given",
         )
     function = functions[name]
     empty_schema: dict[str, Any] = {"type": "object", "properties": {}}

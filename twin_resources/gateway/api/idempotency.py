@@ -18,12 +18,13 @@ import asyncio
 import hashlib
 import json
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Message, Receive, Send
 
 from twin_resources.access.refusals import RefusedError
 from twin_resources.errors import TwinError
@@ -39,9 +40,6 @@ MAX_HEADER_CHARACTERS = 255
 # Limit per answer. An answer with sources and 4,096 tokens takes a tenth of it.
 _MAX_BYTES = 4 * 1024 * 1024
 
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 _metadata = sa.MetaData()
@@ -100,7 +98,6 @@ class Idempotency:
         self, open_state: Callable[[], State], *, clock: Callable[[], float] | None = None
     ) -> None:
         self._open_state = open_state
-        self._state: State | None = None
         self._clock = clock
 
     def begin(
@@ -150,7 +147,7 @@ class Idempotency:
         """
         table = gateway_answers
         try:
-            with self._store().transaction() as connection:
+            with self._store.transaction() as connection:
                 is_own_row = sa.and_(
                     table.c.key == request.key, table.c.idempotency_hash == request.header_hash
                 )
@@ -178,7 +175,7 @@ class Idempotency:
         self, request: IdempotentRequest, body_hash: str, author: str
     ) -> IdempotentRequest | StoredAnswer:
         table = gateway_answers
-        with self._store().transaction() as connection:
+        with self._store.transaction() as connection:
             now = self._now(connection)
             connection.execute(sa.delete(table).where(table.c.expires <= now))
             row = connection.execute(
@@ -221,15 +218,14 @@ class Idempotency:
         return StoredAnswer(int(row.status), headers, str(row.answer).encode())
 
     def _now(self, connection: sa.Connection) -> float:
-        return self._clock() if self._clock else self._store().now(connection)
+        return self._clock() if self._clock else self._store.now(connection)
 
+    @cached_property
     def _store(self) -> State:
-        if self._state is None:
-            state = self._open_state()
-            with state.transaction() as connection:
-                _metadata.create_all(connection)
-            self._state = state
-        return self._state
+        state = self._open_state()
+        with state.transaction() as connection:
+            _metadata.create_all(connection)
+        return state
 
 
 @dataclass

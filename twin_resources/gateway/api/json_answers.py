@@ -13,8 +13,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.types import Send
+
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.api.response_middleware import Headers, Send
 
 
 async def send_json(
@@ -26,7 +27,7 @@ async def send_json(
 ) -> None:
     """Send a document with content type, length and the given headers."""
     body = json.dumps(document, ensure_ascii=False).encode()
-    header_pairs: Headers = [
+    header_pairs = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         *((name.encode(), value.encode()) for name, value in (headers or {}).items()),

@@ -5,7 +5,6 @@ Out of scope: budgets (`account.py`), and the limits of the whole gateway (`admi
 
 The sliding window is exact. Each request of a key with a limit is a row, so several gateways share
 one count. If a process dies, the row of its request frees its place after `IN_PROGRESS_TIMEOUT_S`.
-A request of a key without such limits executes no SQL statement.
 """
 # pyright: strict
 
@@ -14,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import cached_property
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -41,13 +40,6 @@ gateway_key_requests = sa.Table(
 )
 
 
-@dataclass(frozen=True)
-class CountedRequest:
-    """One counted request; `number` is its row, or None without a limit on concurrency."""
-
-    number: int | None = None
-
-
 class KeyRequestCounter:
     """Counter of the requests of keys with a limit, shared between threads and processes.
 
@@ -60,20 +52,19 @@ class KeyRequestCounter:
         self, open_state: Callable[[], State], *, clock: Callable[[], float] | None = None
     ) -> None:
         self._open_state = open_state
-        self._state: State | None = None
         self._clock = clock
 
-    def begin(self, key: Key) -> CountedRequest:
+    def begin(self, key: Key) -> int | None:
         """Count a request before it is processed.
 
         Writes to the state store, so call it off the event loop.
 
+        Returns:
+            The number of the request's row, or None without a limit on concurrency.
+
         Raises:
             RefusedError: 429 if the key has reached a limit; 503 if the store cannot be written.
         """
-        limits = key.limits
-        if limits.per_minute is None and limits.at_once is None:
-            return CountedRequest()
         try:
             return self._begin(key)
         except (SQLAlchemyError, TwinError) as error:
@@ -87,29 +78,25 @@ class KeyRequestCounter:
                 next_step="try again; the gateway's owner should check TWIN_STATE_URL and its log",
             ) from error
 
-    def end(self, request: CountedRequest) -> None:
-        """Free the place of a request.
+    def end(self, number: int) -> None:
+        """Free the place of a request, named by the result of `begin`.
 
         A failed write is logged and not raised, because the answer has been sent. The place is then
         freed after `IN_PROGRESS_TIMEOUT_S`.
         """
-        if request.number is None:
-            return
         table = gateway_key_requests
         try:
-            with self._store().transaction() as connection:
+            with self._store.transaction() as connection:
                 connection.execute(
-                    sa.update(table)
-                    .where(table.c.number == request.number)
-                    .values(is_under_way=False)
+                    sa.update(table).where(table.c.number == number).values(is_under_way=False)
                 )
         except (SQLAlchemyError, TwinError) as error:
             sys.stderr.write(f"the end of a request was not counted: {type(error).__name__}\n")
 
-    def _begin(self, key: Key) -> CountedRequest:
+    def _begin(self, key: Key) -> int | None:
         limits, table = key.limits, gateway_key_requests
-        with self._store().transaction() as connection:
-            now = self._clock() if self._clock else self._store().now(connection)
+        with self._store.transaction() as connection:
+            now = self._clock() if self._clock else self._store.now(connection)
             matches_key = table.c.key == key.id
             connection.execute(
                 sa.delete(table).where(
@@ -142,15 +129,14 @@ class KeyRequestCounter:
             row = {"key": key.id, "at": now, "is_under_way": limits.at_once is not None}
             primary_key = connection.execute(sa.insert(table).values(**row)).inserted_primary_key
         assert primary_key is not None  # an insert with an autoincrement column returns its key
-        return CountedRequest(int(primary_key[0]) if limits.at_once is not None else None)
+        return int(primary_key[0]) if limits.at_once is not None else None
 
+    @cached_property
     def _store(self) -> State:
-        if self._state is None:
-            state = self._open_state()
-            with state.transaction() as connection:
-                _metadata.create_all(connection)
-            self._state = state
-        return self._state
+        state = self._open_state()
+        with state.transaction() as connection:
+            _metadata.create_all(connection)
+        return state
 
 
 def _rate_limit_refusal(key: Key, retry_after_s: int) -> RefusedError:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.refusals import bad_request
 from twin_resources.gateway.api.recent_responses import (
     ANSWER_REFERENCE_KEY,
     MESSAGE_PREFIX,
@@ -117,7 +117,7 @@ def convert_completions_request(body: Mapping[str, Any], *_: object) -> Converte
         prompts = cast("list[object]", prompt)
         prompt = prompts[0] if len(prompts) == 1 else None
     if not isinstance(prompt, str):
-        raise _bad_request(
+        raise bad_request(
             "prompt",
             found="no prompt as text, several prompts, or token ids",
             next_step="send one prompt as text; a twin answers one question at a time",
@@ -145,7 +145,7 @@ def convert_responses_request(
     refuse_unknown(body, frozenset(_RESPONSES_KEYS))
     _refuse_unsupported_values(body, _RESPONSES_DEFAULTS)
     if "message.output_text.logprobs" in str(body.get("include")):
-        raise _bad_request(
+        raise bad_request(
             "include", found="log probabilities", next_step="omit them; a twin returns none"
         )
     ignored_names = [
@@ -379,7 +379,7 @@ def _refuse_unsupported_values(
             value == accepted_value and type(value) is type(accepted_value)
             for accepted_value in values
         ):
-            raise _bad_request(
+            raise bad_request(
                 name,
                 found=f"{name} = {value!r}"[:80],
                 next_step="omit it; a twin keeps nothing between requests and gives one "
@@ -428,7 +428,7 @@ class _Conversation:
             self._add({"role": "user", "content": content})
             return
         if not isinstance(content, list):
-            raise _bad_request(
+            raise bad_request(
                 "input", found="no input", next_step="send text or a list of messages"
             )
         for position, item in enumerate(cast("list[object]", content)):
@@ -438,7 +438,7 @@ class _Conversation:
         fields = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
         kind = fields.get("type", "message")
         if not fields or not isinstance(kind, str):
-            raise _bad_request(
+            raise bad_request(
                 "input", found=f"item {position} without a type", next_step="send messages"
             )
         if kind == "message":
@@ -494,7 +494,7 @@ def _as_object(name: str, value: object) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _bad_request(name, found=f"a {type(value).__name__}", next_step="send an object")
+        raise bad_request(name, found=f"a {type(value).__name__}", next_step="send an object")
     return cast("dict[str, Any]", value)
 
 
@@ -543,9 +543,3 @@ def _convert_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 def _event_data(document: Mapping[str, Any]) -> str:
     return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
-
-
-def _bad_request(param: str, *, found: str, next_step: str) -> RefusedError:
-    return RefusedError(
-        400, "bad_request", tried="read the request", found=found, next_step=next_step, param=param
-    )

@@ -17,22 +17,20 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from twin_resources.access.keys import Key, Keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import EarlyOpening, current_opening
-from twin_resources.gateway.api.idempotency import Receive, Send
 from twin_resources.gateway.api.json_answers import send_json
 from twin_resources.gateway.api.key_terms import replay_message
 from twin_resources.gateway.exchange.fixed_answers import completion_document, stream_end
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 
-Scope = MutableMapping[str, Any]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 LogAnswer = Callable[[RequestRecord], None]
 
 
@@ -48,7 +46,7 @@ class PreparationMiddleware:
         log_opening: writes the span of an answer if only its opening was sent.
     """
 
-    proxy: Application
+    proxy: ASGIApp
     keyring: Keyring
     prepare: Callable[[ChatRequest, Key], Awaitable[RequestRecord]]
     log_fixed: LogAnswer
@@ -92,7 +90,13 @@ class PreparationMiddleware:
             raise
         except Exception as error:
             sys.stderr.write(traceback.format_exc())
-            raise _internal_error(error) from error
+            raise RefusedError(
+                500,
+                "gateway_failed",
+                tried="prepare the prompt",
+                found=f"an error in the gateway ({type(error).__name__})",
+                next_step="read the gateway's log and report the error in it",
+            ) from error
 
     async def _send_fixed_answer(self, opening: EarlyOpening, began: float) -> None:
         """Send a whole answer that no model wrote."""
@@ -103,13 +107,8 @@ class PreparationMiddleware:
             if record.chat_request.stream:
                 await opening.begin(text)
                 record.end(0)
-                await opening.send(
-                    {
-                        "type": "http.response.body",
-                        "body": stream_end(record),
-                        "more_body": False,
-                    }
-                )
+                body = stream_end(record)
+                await opening.send({"type": "http.response.body", "body": body, "more_body": False})
             else:
                 record.end(0)
                 document = completion_document(record, text)
@@ -117,13 +116,3 @@ class PreparationMiddleware:
         finally:
             record.shown_text = text
             self.log_fixed(record)
-
-
-def _internal_error(error: Exception) -> RefusedError:
-    return RefusedError(
-        500,
-        "gateway_failed",
-        tried="prepare the prompt",
-        found=f"an error in the gateway ({type(error).__name__})",
-        next_step="read the gateway's log and report the error in it",
-    )

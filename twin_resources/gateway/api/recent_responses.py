@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -91,7 +92,6 @@ class RecentResponses:
     author_language: Callable[[str], str] = lambda _: ""
     max_characters: int = MAX_CHARACTERS
     clock: Callable[[], float] = time.time
-    _state: State | None = None
     _unchecked_trace_ids: set[str] = field(default_factory=set[str])
     _last_tombstones: int = 0
     _cleaned_at: float = 0.0
@@ -120,7 +120,7 @@ class RecentResponses:
         turns_json = json.dumps([_redact_turn(turn, region) for turn in turns], ensure_ascii=False)
         answer = redact(text, region=region).text
         try:
-            with self._store().transaction() as connection:
+            with self._store.transaction() as connection:
                 connection.execute(
                     sa.insert(gateway_responses).values(
                         trace_id=trace_id,
@@ -197,7 +197,7 @@ class RecentResponses:
         candidates = sa.select(*columns)
         if tombstones == self._last_tombstones:
             candidates = candidates.where(table.c.trace_id.in_(new_trace_ids if tombstones else ()))
-        with self._store().transaction() as connection:
+        with self._store.transaction() as connection:
             erased_ids = [
                 row[0] for row in connection.execute(candidates) if _matches_tombstone(outbox, *row)
             ]
@@ -223,7 +223,7 @@ class RecentResponses:
         table = gateway_responses
         is_own_row = sa.and_(table.c.trace_id == trace_id, table.c.reader == reader)
         try:
-            with self._store().read_transaction() as connection:
+            with self._store.read_transaction() as connection:
                 return connection.execute(sa.select(table).where(is_own_row)).first()
         except (SQLAlchemyError, TwinError) as error:
             raise RefusedError(
@@ -234,13 +234,12 @@ class RecentResponses:
                 next_step="try again, or send the whole conversation",
             ) from error
 
+    @cached_property
     def _store(self) -> State:
-        if self._state is None:
-            state = self.open_state()
-            with state.transaction() as connection:
-                _metadata.create_all(connection)
-            self._state = state
-        return self._state
+        state = self.open_state()
+        with state.transaction() as connection:
+            _metadata.create_all(connection)
+        return state
 
 
 def _matches_tombstone(

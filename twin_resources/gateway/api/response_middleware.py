@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, cast
+from typing import cast
+
+from starlette.types import Message, Send
 
 from twin_resources.gateway.api.other_apis import AnswerConverter
-
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 # LiteLLM's headers for its operators: versions, addresses of model servers, spend.
 _HIDDEN_HEADER_PREFIXES = (b"x-litellm-", b"llm_provider-", b"x-ratelimit-")
@@ -30,13 +27,12 @@ _TRACE_ID_HEADER = b"x-twin-trace-id"
 RETRY_AFTER_S = b"2"
 
 
-def add_answer_headers(send: Send, *, request_id: str, headers: Headers) -> Send:
+def add_answer_headers(send: Send, *, request_id: str) -> Send:
     """Wrap `send` to remove LiteLLM's headers, and add an id and, on 429 and 503, `Retry-After`.
 
     Args:
         request_id: the id of an answer without a trace. An answer with a trace uses the trace id,
             so that a client's log leads to the trace.
-        headers: headers to add to every answer.
     """
 
     async def send_with_headers(message: Message) -> None:
@@ -52,7 +48,7 @@ def add_answer_headers(send: Send, *, request_id: str, headers: Headers) -> Send
             )
             if message["status"] in {429, 503} and _RETRY_AFTER not in headers_by_name:
                 kept_headers.append((_RETRY_AFTER, RETRY_AFTER_S))
-            message["headers"] = [*kept_headers, *headers]
+            message["headers"] = kept_headers
         await send(message)
 
     return send_with_headers

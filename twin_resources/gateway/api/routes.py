@@ -3,7 +3,7 @@
 Scope: the allow-list of routes, refusals before LiteLLM is called, the removal of client headers,
 and the answers that do not need LiteLLM (models, readiness, feedback, the text at `/`).
 Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
-`origins.py`, `routing/`, `feedback.py`), changes to an outgoing answer
+`routing/`, `feedback.py`), changes to an outgoing answer
 (`response_middleware.py`), and everything after LiteLLM.
 
 The proxy exposes about a hundred routes, and any valid key may call most of them without passing
@@ -19,12 +19,14 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets as random_source
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from prometheus_client.registry import Collector
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twin_resources.access.keys import ROLES, Key, Keyring
 from twin_resources.access.refusals import RefusedError
@@ -32,7 +34,6 @@ from twin_resources.gateway.api.admission import Admission
 from twin_resources.gateway.api.feedback import FeedbackService
 from twin_resources.gateway.api.forced_tools import convert_forced_tool
 from twin_resources.gateway.api.json_answers import failure_events, send_json, send_refusal
-from twin_resources.gateway.api.origins import Origins
 from twin_resources.gateway.api.other_apis import (
     AnswerConverter,
     ConvertedRequest,
@@ -41,8 +42,6 @@ from twin_resources.gateway.api.other_apis import (
 )
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.response_middleware import (
-    Message,
-    Send,
     add_answer_headers,
     convert_answers,
 )
@@ -66,10 +65,6 @@ from twin_resources.gateway.routing.rules import choose_version
 from twin_resources.observability.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from twin_resources.observability.metrics import RequestOutcome, measure_request, render_metrics
 from twin_resources.registry.route_names import PAID, TASK
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
 CHAT_PATH = "/v1/chat/completions"
@@ -141,14 +136,13 @@ class RouteAllowlist:
         responses: earlier answers that clients of the Responses API may name.
         home_metrics: the state of the home, for the metrics route.
         prices: token prices, for the models route.
-        origins: web origins that may send requests from a browser.
         admission: counts the requests in progress.
         body_timeout_s: seconds that a body may take to arrive.
         follower_status: returns why this home lags behind the shared state store, and a note for
             the operator. Both are empty if nothing is wrong or no store is shared.
     """
 
-    proxy: Application
+    proxy: ASGIApp
     keyring: Keyring
     live_config: LiveConfig
     background_tasks: Background
@@ -156,7 +150,6 @@ class RouteAllowlist:
     responses: RecentResponses
     home_metrics: Collector
     prices: TokenPrices = field(default_factory=lambda: TokenPrices({}, 0.0))
-    origins: Origins = field(default_factory=Origins)
     admission: Admission = field(default_factory=lambda: Admission(32, 64))
     body_timeout_s: float = BODY_TIMEOUT_S
     follower_status: Callable[[], tuple[str, str]] = lambda: ("", "")
@@ -171,12 +164,7 @@ class RouteAllowlist:
             await self._handle_http(scope, receive, send)
 
     async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origin = _header(scope, b"origin")
-        send = add_answer_headers(
-            send,
-            request_id=random_source.token_hex(16),
-            headers=self.origins.answer_headers(origin),
-        )
+        send = add_answer_headers(send, request_id=random_source.token_hex(16))
         route = (scope["method"], scope["path"])
         with measure_request(_route_label(*route)) as outcome:
             await self._dispatch(route, scope, receive, _record_status(send, outcome))
@@ -184,17 +172,14 @@ class RouteAllowlist:
     async def _dispatch(
         self, route: tuple[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        origin = _header(scope, b"origin")
-        if route[0] == "OPTIONS" and self.origins.allows(origin) and _allowed_methods(route[1]):
-            await self._preflight(scope, send)
-        elif route not in ROUTES and not _is_model_path(*route):
+        if route not in ROUTES and not _is_model_path(*route):
             await send_json(send, 404, _no_such_route(*route))
         elif route == LIVELINESS_ROUTE:
             await self.proxy(_strip_scope(scope), receive, send)
         elif route == READINESS_ROUTE:
             await self._readiness(send)
         elif route == ROOT_ROUTE:
-            await _send_text(send, ROOT_TEXT.encode())
+            await PlainTextResponse(ROOT_TEXT)(scope, receive, send)
         else:
             try:
                 await self._handle_authenticated(scope, receive, send)
@@ -209,7 +194,8 @@ class RouteAllowlist:
         key = await asyncio.to_thread(self.keyring.find, _header(scope, b"authorization"))
         _check_role(key, route)
         if route == METRICS_ROUTE:
-            await self._send_metrics(send)
+            metrics = await asyncio.to_thread(render_metrics, self.home_metrics)
+            await Response(metrics, media_type=METRICS_CONTENT_TYPE)(scope, receive, send)
         elif route == MODELS_ROUTE:
             await self._send_models(key, send)
         elif route == FEEDBACK_ROUTE:
@@ -284,12 +270,20 @@ class RouteAllowlist:
                 pass
             disconnect_event.set()
 
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay_body() -> Message:
+            if messages:
+                return messages.pop()
+            await disconnect_event.wait()
+            return {"type": "http.disconnect"}
+
         async def forward(message: Message) -> None:
             start_event.set()
             await send(message)
 
         answer_task = asyncio.ensure_future(
-            self.proxy(scope, _replay(body, disconnect_event), _yield_between_chunks(forward))
+            self.proxy(scope, replay_body, _yield_between_chunks(forward))
         )
         disconnect_watch = asyncio.ensure_future(watch())
         revocation_watch = asyncio.ensure_future(
@@ -348,16 +342,6 @@ class RouteAllowlist:
             found=f"a body that was still incomplete after {self.body_timeout_s:g} s",
             next_step="send the whole body at once",
         )
-
-    async def _preflight(self, scope: Scope, send: Send) -> None:
-        requested_headers = _header(scope, b"access-control-request-headers").encode("latin-1")
-        headers = self.origins.preflight_headers(_allowed_methods(scope["path"]), requested_headers)
-        await send({"type": "http.response.start", "status": 204, "headers": headers})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _send_metrics(self, send: Send) -> None:
-        body = await asyncio.to_thread(render_metrics, self.home_metrics)
-        await _send_text(send, body, METRICS_CONTENT_TYPE)
 
     async def _send_models(self, key: Key, send: Send) -> None:
         names = model_names_for_key(self.live_config.current, key)
@@ -469,14 +453,6 @@ def _check_role(key: Key, route: tuple[str, str]) -> None:
         )
 
 
-def _allowed_methods(path: str) -> str:
-    """Return the methods of a path, separated by commas; empty if the path does not exist."""
-    methods = {method for method, known_path in ROUTES if known_path == path}
-    if _is_model_path(MODELS_ROUTE[0], path):
-        methods.add(MODELS_ROUTE[0])
-    return ", ".join(sorted(methods))
-
-
 def _no_such_route(method: str, path: str) -> Mapping[str, Any]:
     route_list = ", ".join(f"{verb} {route}" for verb, route in sorted(ROUTES))
     return RefusedError(
@@ -533,27 +509,3 @@ def _yield_between_chunks(send: Send) -> Send:
             last_yield = clock()
 
     return send_and_yield
-
-
-def _replay(body: bytes, disconnected: asyncio.Event) -> Receive:
-    """Return a `receive` that yields the body once, and then the client's disconnect."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive() -> Message:
-        if messages:
-            return messages.pop()
-        await disconnected.wait()
-        return {"type": "http.disconnect"}
-
-    return receive
-
-
-async def _send_text(
-    send: Send, body: bytes, content_type: str = "text/plain; charset=utf-8"
-) -> None:
-    headers = [
-        (b"content-type", content_type.encode()),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

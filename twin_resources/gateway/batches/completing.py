@@ -106,58 +106,57 @@ def complete(
         TwinError: the gateway refuses the key, or does not answer; the journal keeps earlier
             answers.
     """
-    batch_run = _complete(
-        questions, journal, url=url, key=key, model=model, concurrency=concurrency, on_row=on_row
+    totals = BatchTotals(len(questions))
+    unanswered = [question for question in questions if question.fingerprint(model) not in journal]
+    totals.already_answered = len(questions) - len(unanswered)
+
+    def record_row(row: AnswerRow) -> None:
+        journal.append(row)
+        totals.count(row)
+        on_row(totals, row)
+
+    batch_run = _ask_all(
+        unanswered, record_row, url=url, key=key, model=model, concurrency=concurrency
     )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(batch_run)  # cancels the work on an interrupt
-    # A notebook already runs an event loop, so the work runs in another thread.
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(asyncio.run, batch_run).result()
+        asyncio.run(batch_run)  # cancels the work on an interrupt
+    else:
+        # A notebook already runs an event loop, so the work runs in another thread.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            thread.submit(asyncio.run, batch_run).result()
+    return totals
 
 
-async def _complete(
+async def _ask_all(
     questions: Sequence[BatchQuestion],
-    journal: Journal,
+    record_row: Callable[[AnswerRow], None],
     *,
     url: str,
     key: str,
     model: str,
     concurrency: int,
-    on_row: Callable[[BatchTotals, AnswerRow], object],
-) -> BatchTotals:
+) -> None:
     import httpx
     from openai import AsyncOpenAI
 
-    totals = BatchTotals(len(questions))
-    unanswered_questions = [
-        question for question in questions if question.fingerprint(model) not in journal
-    ]
-    totals.already_answered = len(questions) - len(unanswered_questions)
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S) as transport:
         client = AsyncOpenAI(base_url=url, api_key=key, http_client=transport, max_retries=RETRIES)
 
-        question_queue = iter(unanswered_questions)
+        question_queue = iter(questions)
 
         async def work() -> None:
             for question in question_queue:
-                row = await _ask(client, question, model=model)
-                journal.append(row)
-                totals.count(row)
-                on_row(totals, row)
+                record_row(await _ask(client, question, model=model))
 
         # After the first failure, TaskGroup cancels the other tasks.
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(
-                    max(1, min(concurrency, MAX_CONCURRENCY, len(unanswered_questions)))
-                ):
+                for _ in range(max(1, min(concurrency, MAX_CONCURRENCY, len(questions)))):
                     group.create_task(work())
         except* TwinError as failures:
             raise failures.exceptions[0] from None
-    return totals
 
 
 async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> AnswerRow:
@@ -178,9 +177,9 @@ async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> A
     try:
         completion = await client.chat.completions.create(**request)
     except openai.APIStatusError as error:
-        if error.status_code in _ROW_ERRORS:
-            return row | {"error": f"{error.status_code}: {_message(error)}"}
         message = f"{error.status_code}: {_message(error)}"
+        if error.status_code in _ROW_ERRORS:
+            return row | {"error": message}
         raise TwinError(action, found=message, next_step=_RETRY_ADVICE) from error
     except openai.APIConnectionError as error:
         raise TwinError(action, found="no server answers there", next_step=_RETRY_ADVICE) from error

@@ -3,8 +3,7 @@
 Scope: the formulas, and the meter that measures tokens per busy second.
 Out of scope: prices (`Settings`), budgets (`paid_budget.py`), the decision (`routing/`).
 
-Routing uses marginal cost (utilisation 1, because the machine costs the same when idle); capacity
-planning uses average cost.
+Costs are marginal (utilisation 1), because the machine costs the same when idle.
 """
 # pyright: strict
 
@@ -18,35 +17,19 @@ from dataclasses import dataclass, field
 from twin_resources.gateway.costs.home_counts import HomeCounts
 
 
-def self_hosted_usd_per_million_tokens(
-    usd_per_hour: float,
-    *,
-    tokens_per_second: float,
-    machines: int = 1,
-    overhead: float = 0.0,
-    utilisation: float = 1.0,
-) -> float:
-    """Return c_self = price · n · (1 + overhead) / (3600 · tokens/s · utilisation) · 10⁶.
+def self_hosted_usd_per_million_tokens(usd_per_hour: float, *, tokens_per_second: float) -> float:
+    """Return the marginal cost c_self = price / (3600 · tokens/s) · 10⁶.
 
     Args:
-        usd_per_hour: price of one machine, in US dollars.
-        tokens_per_second: prompt and answer tokens together that all n machines handle in a busy
-            second.
-        machines: n.
-        overhead: additional share (storage, network, people); 0.2 means 20 %.
-        utilisation: busy share of the paid time, in (0, 1]; 1 gives the marginal cost.
+        usd_per_hour: price of the machine, in US dollars.
+        tokens_per_second: prompt and answer tokens together that it handles in a busy second.
 
     Raises:
         ValueError: a value is outside its range.
     """
-    if tokens_per_second <= 0 or machines < 1 or overhead < 0 or usd_per_hour < 0:
-        raise ValueError(
-            "tokens per second and machines must be positive, price and overhead at least 0"
-        )
-    if not 0 < utilisation <= 1:
-        raise ValueError(f"utilisation must be in (0, 1], not {utilisation}")
-    total_usd_per_hour = usd_per_hour * machines * (1 + overhead)
-    return total_usd_per_hour / (3600 * tokens_per_second * utilisation) * 1e6
+    if tokens_per_second <= 0 or usd_per_hour < 0:
+        raise ValueError("tokens per second must be positive, and the price at least 0")
+    return usd_per_hour / (3600 * tokens_per_second) * 1e6
 
 
 def break_even_utilisation(self_hosted_at_full: float, *, paid_blended: float) -> float:

@@ -8,7 +8,7 @@ LiteLLM's hooks (`plugin.py`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from twin_resources.gateway.exchange.request_record import RequestRecord
@@ -31,50 +31,42 @@ def end_prose(record: RequestRecord, response: Any) -> None:
         choice.message.content = record.shown_text = result.text
 
 
-async def truncate_stream(
+def truncate_stream(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
-    """Yield a stream's chunks, ended at a sentence and before a loop.
+    """Return a stream's chunks, ended at a sentence and before a loop.
 
     The rest of a loop is consumed but not shown, because LiteLLM writes a trace and the server
     reports its tokens only at the end of the stream. The author's token limit bounds the length of
     the stream.
     """
     if not record.ends_at_sentence:
-        async for chunk in chunks:
-            yield chunk
-        return
+        return chunks
     limit = int(record.exchange.sampling["max_tokens"])
     truncator, restart_count = ProseTruncator(limit=limit), record.restarts
     shown_text = ""
-    async for chunk in chunks:
-        for choice in chunk.choices:
-            if choice.delta is None:
-                continue
-            text = choice.delta.content or ""
-            pending = ""
-            if record.restarts != restart_count:
-                # The same or a different version starts again and may repeat the text.
-                pending = truncator.finish(cut_off=False)
-                truncator, restart_count = ProseTruncator(limit=limit), record.restarts
-            pending += truncator.feed(text)
-            if choice.finish_reason:
-                is_cut_off = choice.finish_reason == "length"
-                pending += truncator.finish(cut_off=is_cut_off)
-                if truncator.is_looping:
-                    record.record_repetition()
-                if is_cut_off or truncator.is_looping:
-                    choice.finish_reason = _finish_reason(shown_text + pending)
-            shown_text += pending
-            if choice.finish_reason:
-                # Set on every answer: LiteLLM assembles the trace's answer from these chunks.
-                record.shown_text = shown_text
-            if choice.finish_reason and pending:
-                # Sent before the chunk with the reason, whose text some clients do not read.
-                yield text_chunk(chunk, pending)
-                pending = ""
-            choice.delta.content = pending or (None if choice.finish_reason else "")
-        yield chunk
+
+    async def truncate(choice: Any) -> str:
+        nonlocal truncator, restart_count, shown_text
+        text = ""
+        if record.restarts != restart_count:
+            # The same or a different version starts again and may repeat the text.
+            text = truncator.finish(cut_off=False)
+            truncator, restart_count = ProseTruncator(limit=limit), record.restarts
+        text += truncator.feed(choice.delta.content or "")
+        if choice.finish_reason:
+            is_cut_off = choice.finish_reason == "length"
+            text += truncator.finish(cut_off=is_cut_off)
+            if truncator.is_looping:
+                record.record_repetition()
+            if is_cut_off or truncator.is_looping:
+                choice.finish_reason = _finish_reason(shown_text + text)
+            # Set on every answer: LiteLLM assembles the trace's answer from these chunks.
+            record.shown_text = shown_text + text
+        shown_text += text
+        return text
+
+    return filter_stream(chunks, truncate)
 
 
 def _finish_reason(shown: str) -> str:
@@ -99,32 +91,26 @@ async def remove_unsupported_sentences(record: RequestRecord, response: Any) -> 
         record.record_unsupported_prose()
 
 
-async def stream_supported_sentences(
+def stream_supported_sentences(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
-    """Yield a stream's chunks with only the sentences that the posts support."""
+    """Return a stream's chunks with only the sentences that the posts support."""
     sentences = record.prose_note.supported_sentences
     if sentences is None:
-        async for chunk in chunks:
-            yield chunk
-        return
+        return chunks
     shown_text = ""
-    async for chunk in chunks:
-        for choice in chunk.choices:
-            if choice.delta is None:
-                continue
-            is_last = bool(choice.finish_reason)
-            text = await sentences.feed(choice.delta.content or "", is_final=is_last)
-            text = text if shown_text else text.lstrip()
-            shown_text += text
-            if is_last:
-                record.shown_text = shown_text
-            if is_last and text:
-                # Sent before the chunk with the reason, whose text some clients do not read.
-                yield text_chunk(chunk, text)
-                text = ""
-            choice.delta.content = text or (None if is_last else "")
-        yield chunk
+
+    async def keep_supported(choice: Any) -> str:
+        nonlocal shown_text
+        is_last = bool(choice.finish_reason)
+        text = await sentences.feed(choice.delta.content or "", is_final=is_last)
+        text = text if shown_text else text.lstrip()
+        shown_text += text
+        if is_last:
+            record.shown_text = shown_text
+        return text
+
+    return filter_stream(chunks, keep_supported)
 
 
 async def stream_with_heading(
@@ -141,7 +127,28 @@ async def stream_with_heading(
         yield chunk
 
 
-def text_chunk(chunk: Any, text: str) -> Any:
+async def filter_stream(
+    chunks: AsyncGenerator[Any, None], show: Callable[[Any], Awaitable[str]]
+) -> AsyncGenerator[Any, None]:
+    """Yield a stream's chunks with a part of their text.
+
+    Args:
+        show: returns the text to show for a choice, and may change its finish reason.
+    """
+    async for chunk in chunks:
+        for choice in chunk.choices:
+            if choice.delta is None:
+                continue
+            text = await show(choice)
+            if choice.finish_reason and text:
+                # Sent before the chunk with the reason, whose text some clients do not read.
+                yield _text_chunk(chunk, text)
+                text = ""
+            choice.delta.content = text or (None if choice.finish_reason else "")
+        yield chunk
+
+
+def _text_chunk(chunk: Any, text: str) -> Any:
     """Return a chunk with this text and no finish reason, to be sent before the last chunk."""
     extra_chunk = chunk.model_copy(deep=True)
     extra_chunk.choices[0].finish_reason = None

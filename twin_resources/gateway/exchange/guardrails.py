@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.authors.guard_settings import GuardPlace
-from twin_resources.gateway.exchange.answer_ending import text_chunk
+from twin_resources.gateway.exchange.answer_ending import filter_stream
 from twin_resources.gateway.found_passages import FoundPassages
-from twin_resources.gateway.guards import GuardFinding, Scanner, ScanResult, StreamGuard
 from twin_resources.gateway.guards.guard_record import summarize_findings
+from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, ScanResult
+from twin_resources.gateway.guards.streaming import StreamGuard
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -212,33 +213,28 @@ async def guard_stream(
     stream_guard = StreamGuard(scanner, as_json=as_json)
     shown_text = ""
     is_blocked = False
+
+    async def mask(choice: Any) -> str:
+        nonlocal shown_text, is_blocked
+        text = stream_guard.feed(choice.delta.content or "")
+        if choice.finish_reason and not is_blocked:
+            text += stream_guard.finish()
+        if stream_guard.blocking_finding is not None and not is_blocked:
+            is_blocked = True
+            text = text if as_json else f"{text}\n\n{WITHHELD_NOTICE}"
+        shown_text += text
+        if choice.finish_reason:
+            record.guard_records += summarize_findings("answer", stream_guard.findings)
+            stream_guard.findings.clear()
+            is_altered = is_blocked or shown_text != record.shown_text
+            if is_altered and (record.shown_text or shown_text):
+                record.shown_text = shown_text
+            if is_blocked:
+                choice.finish_reason = "content_filter"
+        return text
+
     try:
-        async for chunk in chunks:
-            for choice in chunk.choices:
-                if choice.delta is None:
-                    continue
-                text = stream_guard.feed(choice.delta.content or "")
-                if choice.finish_reason and not is_blocked:
-                    text += stream_guard.finish()
-                if stream_guard.blocking_finding is not None and not is_blocked:
-                    is_blocked = True
-                    text = text if as_json else f"{text}\n\n{WITHHELD_NOTICE}"
-                if stream_guard.blocking_finding is not None and choice.finish_reason:
-                    choice.finish_reason = "content_filter"
-                shown_text += text
-                if choice.finish_reason:
-                    record.guard_records += summarize_findings("answer", stream_guard.findings)
-                    stream_guard.findings.clear()
-                    is_altered = (
-                        stream_guard.blocking_finding is not None or shown_text != record.shown_text
-                    )
-                    if is_altered and (record.shown_text or shown_text):
-                        record.shown_text = shown_text
-                if choice.finish_reason and text:
-                    # Sent before the chunk with the reason, whose text some clients do not read.
-                    yield text_chunk(chunk, text)
-                    text = ""
-                choice.delta.content = text or (None if choice.finish_reason else "")
+        async for chunk in filter_stream(chunks, mask):
             yield chunk
     finally:
         # If the reader disconnected, the findings so far are recorded.

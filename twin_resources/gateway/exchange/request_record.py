@@ -14,7 +14,7 @@ import secrets as random_source
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from twin_resources.access.refusals import RefusedError
@@ -33,7 +33,6 @@ from twin_resources.models.quotes.answer_text import (
     NOTICE_PREFIX,
     PROSE_HEADING,
     AnswerOpening,
-    NamedPost,
     citations,
     format_for_trace,
     post_fields,
@@ -49,19 +48,6 @@ if TYPE_CHECKING:
 TRACE_HEADER = "x-twin-trace-id"
 SOURCES_HEADER = "x-twin-sources"
 MAX_SOURCES_BYTES = 2048  # some proxies drop answers with larger headers
-
-
-class CitedSource(NamedPost, Protocol):
-    """A source of an answer, for example `retrieval.Passage`."""
-
-    @property
-    def chunk_id(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
 
 
 @dataclass
@@ -413,7 +399,7 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def sources_header(sources: Sequence[CitedSource]) -> str:
+def sources_header(sources: Sequence[Passage]) -> str:
     """Return whole chunk ids, best first, comma-separated and percent-encoded, at most 2 KB."""
     entries: list[str] = []
     size = 0

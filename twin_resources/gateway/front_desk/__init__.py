@@ -5,19 +5,3 @@ answer (`answers.py`). Out of scope: when the gateway calls it (`fixed_text.py`)
 texts (`authors/front_desk_settings.py`), fitting the weights
 (`deploy/checkout/front_desk_weights.py`).
 """
-
-from twin_resources.gateway.front_desk.answers import (
-    confident_language,
-    desk_answer,
-    not_written_text,
-    other_language_text,
-)
-from twin_resources.gateway.front_desk.message_kinds import classify_message
-
-__all__ = [
-    "classify_message",
-    "confident_language",
-    "desk_answer",
-    "not_written_text",
-    "other_language_text",
-]

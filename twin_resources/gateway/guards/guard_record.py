@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from twin_resources.authors.guard_settings import GuardPlace
-from twin_resources.gateway.guards import GuardFinding
+from twin_resources.gateway.guards.scanning import GuardFinding
 
 
 @dataclass(frozen=True)

@@ -38,41 +38,15 @@ Wealth = tuple[float, ...]
 _ZEROS: Wealth = (0.0,) * BET_COUNT
 
 
-@dataclass(frozen=True)
-class BreakerLimits:
-    """Limits of the tests.
-
-    Attributes:
-        errors, latency, safety: n of each test.
-        horizon, alpha: a sound canary is stopped within `horizon` requests with probability at
-            most `alpha`.
-        slow_factor: factor applied to the stable version's 95 % quantile.
-        min_slow_s: lower bound of the latency limit, in seconds.
-        default_slow_s: latency limit in seconds while the window has fewer than `min_answers`
-            answers.
-        min_answers: minimum number of answers for which the quantile is used.
-        window_answers, window_s: size of the sliding window, in answers and in seconds.
-    """
-
-    errors: float = 0.02
-    latency: float = 0.05
-    safety: float = 0.05
-    horizon: int = 10_000
-    alpha: float = 0.01
-    slow_factor: float = 3.0
-    min_slow_s: float = 2.0
-    default_slow_s: float = 30.0
-    min_answers: int = 20
-    window_answers: int = 200
-    window_s: float = 600.0
-
-    @property
-    def threshold(self) -> float:
-        """3·H/α, because three tests share α."""
-        return len(CAUSES) * self.horizon / self.alpha
-
-
-LIMITS = BreakerLimits()
+TOLERATED_ERRORS, TOLERATED_SLOW, TOLERATED_UNSAFE = 0.02, 0.05, 0.05  # n of each test
+# A sound canary is stopped within `HORIZON` requests with probability at most `ALPHA`.
+HORIZON, ALPHA = 10_000, 0.01
+THRESHOLD = len(CAUSES) * HORIZON / ALPHA  # three tests share α
+SLOW_FACTOR = 3.0  # applied to the stable version's 95 % quantile
+MIN_SLOW_S = 2.0
+# The limit while the window has fewer than `MIN_ANSWERS` answers, too few for the quantile.
+DEFAULT_SLOW_S, MIN_ANSWERS = 30.0, 20
+WINDOW_ANSWERS, WINDOW_S = 200, 600.0
 
 
 @dataclass(frozen=True)
@@ -96,14 +70,12 @@ class StableWindow:
 
     answers: tuple[StableAnswer, ...] = ()
 
-    def with_answer(self, answer: StableAnswer, limits: BreakerLimits = LIMITS) -> StableWindow:
+    def with_answer(self, answer: StableAnswer) -> StableWindow:
         """Return the window with one more answer and without expired ones."""
         recent_answers = [
-            previous
-            for previous in self.answers
-            if answer.ended_at - previous.ended_at <= limits.window_s
+            previous for previous in self.answers if answer.ended_at - previous.ended_at <= WINDOW_S
         ]
-        return StableWindow((*recent_answers, answer)[-limits.window_answers :])
+        return StableWindow((*recent_answers, answer)[-WINDOW_ANSWERS:])
 
     def with_newest_unsafe(self) -> StableWindow:
         """Return the window with its newest answer marked as unsafe."""
@@ -111,13 +83,13 @@ class StableWindow:
             return self
         return StableWindow((*self.answers[:-1], replace(self.answers[-1], is_unsafe=True)))
 
-    def slow_threshold_s(self, limits: BreakerLimits = LIMITS) -> float:
+    def slow_threshold_s(self) -> float:
         """Return the seconds after which an answer counts as slow."""
-        if len(self.answers) < limits.min_answers:
-            return limits.default_slow_s
+        if len(self.answers) < MIN_ANSWERS:
+            return DEFAULT_SLOW_S
         durations = sorted(answer.seconds for answer in self.answers)
         quantile = durations[math.ceil(0.95 * len(durations)) - 1]
-        return max(limits.min_slow_s, limits.slow_factor * quantile)
+        return max(MIN_SLOW_S, SLOW_FACTOR * quantile)
 
     def unsafe_share(self) -> float:
         """Return the share of answers with a finding; 0 without answers."""
@@ -143,20 +115,17 @@ class Breaker:
     tripped_cause: Cause | None = None
     reason: str = ""
 
-    def with_outcome(
-        self, cause: Cause, is_bad: bool, *, stable: StableWindow, limits: BreakerLimits = LIMITS
-    ) -> Breaker:
+    def with_outcome(self, cause: Cause, is_bad: bool, *, stable: StableWindow) -> Breaker:
         """Return the state after one more value of one test.
 
         Args:
             cause: the test.
             is_bad: whether x = 1.
             stable: the window before this request, because n must be known before x.
-            limits: limits of the tests.
         """
         if self.tripped_cause is not None:
             return self
-        n = tolerated_share(cause, stable, limits)
+        n = tolerated_share(cause, stable)
         wealth = tuple(
             wealth_factor(float(is_bad), n, fraction) * (old_wealth + 1.0)
             for fraction, old_wealth in zip(FRACTIONS, self.wealth[cause], strict=True)
@@ -168,13 +137,13 @@ class Breaker:
             bad_counts={**self.bad_counts, cause: self.bad_counts[cause] + is_bad},
         )
         e_value = sum(wealth) / BET_COUNT
-        if e_value < limits.threshold:
+        if e_value < THRESHOLD:
             return next_state
-        message = _MESSAGES[cause].format(limit=stable.slow_threshold_s(limits))
+        message = _MESSAGES[cause].format(limit=stable.slow_threshold_s())
         reason = (
             f"{cause}: {next_state.bad_counts[cause]} of its {next_state.counts[cause]} requests "
             f"{message}, tolerated "
-            f"{n:.0%}; e-value {e_value:.3g} of {limits.threshold:.3g}"
+            f"{n:.0%}; e-value {e_value:.3g} of {THRESHOLD:.3g}"
         )
         return replace(next_state, tripped_cause=cause, reason=reason)
 
@@ -186,10 +155,10 @@ _MESSAGES: Mapping[Cause, str] = {
 }
 
 
-def tolerated_share(cause: Cause, stable: StableWindow, limits: BreakerLimits = LIMITS) -> float:
+def tolerated_share(cause: Cause, stable: StableWindow) -> float:
     """Return n, the largest P(x = 1) that does not stop a canary."""
     if cause == "errors":
-        return limits.errors
+        return TOLERATED_ERRORS
     if cause == "latency":
-        return limits.latency
-    return min(0.99, stable.unsafe_share() + limits.safety)
+        return TOLERATED_SLOW
+    return min(0.99, stable.unsafe_share() + TOLERATED_UNSAFE)

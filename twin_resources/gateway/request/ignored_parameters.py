@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.refusals import bad_request
 
 # Accepted with any value, and listed in `twin.ignored`. They concern the provider's accounts,
 # caches and tiers, or are sampling parameters of other servers.
@@ -89,15 +89,13 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
         )
         if value is not None and not is_default:
             values = " or ".join(map(repr, default_values))
-            raise RefusedError(
-                400,
-                "not_given",
-                tried="read the request",
+            raise bad_request(
+                name,
                 found=f"{name} = {value!r}"[:80],
                 next_step=f"send {values}, or omit it: a twin gives one answer as text, without "
                 "log probabilities, and calls no tools; for an object that follows a schema, send "
                 "response_format",
-                param=name,
+                code="not_given",
             )
     ignored_keys = {name for name in _REPORTED_KEYS if body.get(name)}
     metadata = body.get("metadata")
@@ -116,13 +114,10 @@ def _read_reader(body: Mapping[str, Any]) -> str:
         # An unpaired surrogate cannot be hashed as UTF-8.
         is_valid = isinstance(value, str) and len(value) <= MAX_READER_CHARACTERS
         if not is_valid or any("\ud800" <= character <= "\udfff" for character in value):
-            raise RefusedError(
-                400,
-                "bad_request",
-                tried="read the request",
+            raise bad_request(
+                name,
                 found=f"{name} = {value!r}"[:80],
                 next_step=f"send text of at most {MAX_READER_CHARACTERS} characters",
-                param=name,
             )
         return value
     return ""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.refusals import RefusedError, bad_request
 from twin_resources.gateway.request.attached_text import extract_question
 from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, read_ignored_parameters
 from twin_resources.gateway.request.prompt_classes import classify
@@ -153,11 +153,11 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
-        raise _bad_request(
+        raise bad_request(
             "", found=f"invalid JSON ({error})", next_step="send a JSON object in UTF-8"
         ) from error
     if not isinstance(document, dict):
-        raise _bad_request(
+        raise bad_request(
             "", found=f"a JSON {type(document).__name__}", next_step="send a JSON object"
         )
     return cast("dict[str, Any]", document)
@@ -196,7 +196,7 @@ def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
     """
     bad_keys = sorted(name for name in set(body) - allowed if body[name] is not None)
     if bad_keys:
-        raise _bad_request(
+        raise bad_request(
             bad_keys[0],
             found=f"the key{'s' if len(bad_keys) > 1 else ''} {', '.join(map(repr, bad_keys))}",
             next_step=f"send only {', '.join(sorted(allowed))}",
@@ -257,19 +257,11 @@ def body_too_large(size: int) -> RefusedError:
     )
 
 
-def _bad_request(
-    param: str, *, found: str, next_step: str, code: str = "bad_request"
-) -> RefusedError:
-    return RefusedError(
-        400, code, tried="read the request", found=found, next_step=next_step, param=param
-    )
-
-
 def _read_flag(body: Mapping[str, Any], name: str) -> bool:
     value = body.get(name)
     if value is None or isinstance(value, bool):
         return bool(value)
-    raise _bad_request(name, found=f"{name} = {value!r}", next_step="send true or false")
+    raise bad_request(name, found=f"{name} = {value!r}", next_step="send true or false")
 
 
 def _read_include_usage(options: object) -> bool:
@@ -280,7 +272,7 @@ def _read_include_usage(options: object) -> bool:
         # Obfuscation pads a stream against eavesdroppers; it is accepted but never sent.
         if not set(fields) - {"include_usage", "include_obfuscation"}:
             return _read_flag(fields, "include_usage")
-    raise _bad_request(
+    raise bad_request(
         "stream_options",
         found="options other than include_usage",
         next_step="send {'include_usage': true}",
@@ -302,7 +294,7 @@ def _read_messages(value: object) -> _Conversation:
     A client cannot change earlier turns, so their text is kept and the rest is listed in `ignored`.
     """
     if not isinstance(value, list) or not value:
-        raise _bad_request(
+        raise bad_request(
             "messages", found="no messages", next_step="send at least one user message"
         )
     turns: list[dict[str, str]] = []
@@ -314,7 +306,7 @@ def _read_messages(value: object) -> _Conversation:
     )
     for position, message in enumerate(messages):
         if not isinstance(message, dict):
-            raise _bad_request(
+            raise bad_request(
                 "messages", found=f"message {position} is not an object", next_step="see the API"
             )
         fields = cast("dict[str, Any]", message)
@@ -323,21 +315,21 @@ def _read_messages(value: object) -> _Conversation:
             ignored_parts[f"{role} messages"] = None
             continue
         if role not in {"user", "assistant", "system", "developer"}:
-            raise _bad_request(
+            raise bad_request(
                 "messages",
                 found=f"message {position} has the role {role!r}",
                 next_step="send user, assistant, system and developer messages",
             )
         content, other_types = _read_content(fields.get("content"), position)
         if other_types and position == question_position:
-            raise _bad_request(
+            raise bad_request(
                 "messages",
                 found=f"message {position} contains more than text ({', '.join(other_types)})",
                 next_step="send text; a twin reads no images, audio or files",
             )
         ignored_parts |= dict.fromkeys(other_types)
         if any("\ud800" <= character <= "\udfff" for character in content):
-            raise _bad_request(
+            raise bad_request(
                 "messages",
                 found=f"an unpaired surrogate in message {position}",
                 next_step="send text that can be encoded as UTF-8",
@@ -349,7 +341,7 @@ def _read_messages(value: object) -> _Conversation:
         else:
             turns.append({"role": str(role), "content": content})
     if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"]:
-        raise _bad_request(
+        raise bad_request(
             "messages", found="no question", next_step="send a user message with text"
         )
     excess = len(turns[-1]["content"]) - MAX_QUESTION_CHARACTERS
@@ -381,7 +373,7 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
         elif isinstance(kind, str) and kind not in {"text", "refusal"}:
             other_types.append(kind[:MAX_KIND_CHARACTERS])
         else:
-            raise _bad_request(
+            raise bad_request(
                 "messages",
                 found=f"message {position} has content of an unknown shape",
                 next_step="send text, or a list of parts with their types",
@@ -423,14 +415,14 @@ def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[st
             or not isinstance(value, int | float)
             or not low <= value <= high
         ):
-            raise _bad_request(name, found=f"{name} = {value!r}", next_step=f"send {low} to {high}")
+            raise bad_request(name, found=f"{name} = {value!r}", next_step=f"send {low} to {high}")
         sampling[name] = value
     for name in ("max_tokens", "max_completion_tokens"):
         value = body.get(name)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise _bad_request(
+            raise bad_request(
                 name, found=f"{name} = {value!r}"[:80], next_step=f"send 1 to {MAX_ANSWER_TOKENS}"
             )
         if value > MAX_ANSWER_TOKENS:
@@ -439,7 +431,7 @@ def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[st
     seed: object = body.get("seed")
     if seed is not None and (isinstance(seed, bool) or seed != NO_SEED):
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-            raise _bad_request(
+            raise bad_request(
                 "seed",
                 found=f"seed = {seed!r}"[:80],
                 next_step=f"send a whole number from 0 to {MAX_SEED}",
@@ -449,7 +441,7 @@ def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[st
         stop: object = body["stop"]
         stops = cast("list[object]", stop if isinstance(stop, list) else [stop])
         if not all(isinstance(text, str) and text for text in stops) or len(stops) > 4:
-            raise _bad_request(
+            raise bad_request(
                 "stop", found=f"stop = {stop!r}"[:80], next_step="send up to four strings"
             )
         if stops:  # lm_eval sends an empty list

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, cast
 
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.refusals import RefusedError, bad_request
 
 TEXT, JSON_OBJECT, JSON_SCHEMA = "text", "json_object", "json_schema"
 MAX_SCHEMA_BYTES = 16 * 1024
@@ -82,13 +82,12 @@ def supports_response_format(model: str) -> bool:
 
 def unsupported_format_refusal(model: str) -> RefusedError:
     """Return the refusal of a format that the named model does not support."""
-    return RefusedError(
-        400,
-        "response_format_not_supported",
+    return bad_request(
+        "response_format",
         tried=f"answer with {model}",
         found="the paid model does not support JSON answers",
         next_step="omit response_format, or use a different version",
-        param="response_format",
+        code="response_format_not_supported",
     )
 
 
@@ -101,13 +100,12 @@ def unenforceable_format_refusal(model: str, reason: str) -> RefusedError:
     """
     match = _SCHEMA_ERROR.search(reason)
     reason_text = " ".join(match[0].split()) if match else "it gives no reason"
-    return RefusedError(
-        400,
-        "model_refused",
+    return bad_request(
+        "response_format",
         tried=f"answer with {model}",
         found=f"its server does not accept this response_format ({reason_text})",
         next_step="send a simpler schema, or omit response_format",
-        param="response_format",
+        code="model_refused",
     )
 
 
@@ -257,11 +255,6 @@ def _entries(schema: Mapping[str, Any]) -> Iterator[tuple[int, str, object]]:
 
 
 def _refuse(found: str, next_step: str) -> NoReturn:
-    raise RefusedError(
-        400,
-        "bad_request",
-        tried="read response_format",
-        found=found,
-        next_step=next_step,
-        param="response_format",
+    raise bad_request(
+        "response_format", tried="read response_format", found=found, next_step=next_step
     )

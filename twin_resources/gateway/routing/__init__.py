@@ -1,4 +1,4 @@
-"""Choose the version that answers a request: one rule per file, in the order of `rules.py`.
+"""Choose the version that answers a request, by the rules of `rules.py` in their order.
 
 Scope: rules, which are pure functions of a request and a snapshot, and their shared code. Out of
 scope: reading files (`live_config.py`), spending and its pace (`question_routing.py`), calling a

@@ -16,10 +16,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twin_resources.gateway.routing.canary import route_to_canary
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingNote
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.stable import route_to_stable
+from twin_resources.gateway.routing.traffic_split import decision_if_serving
 from twin_resources.gateway.routing.variants import paid_decision
 from twin_resources.registry.route_names import PAID, ROUTED_PREFIX
 
@@ -36,10 +35,12 @@ PROMPT_SHARE = 0.8
 def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     """Return the policy's choice, the drawn version or a costlier model, with the reason."""
     score = request.scored_question
-    own_decision = (
-        route_to_canary(request, snapshot) or route_to_stable(request, snapshot) if score else None
+    if score is None:
+        return None
+    own_decision = decision_if_serving(request, snapshot, "canary") or decision_if_serving(
+        request, snapshot, "stable"
     )
-    if score is None or own_decision is None:
+    if own_decision is None:
         return None
     policy, routing = score.policy, score.decision
     if routing is None:

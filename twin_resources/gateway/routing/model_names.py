@@ -84,58 +84,40 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
         RefusedError: 404 if there is no such author or alias, 403 if this key may not use it, 503
             if the author is paused.
     """
-    allowed_names = sorted(author for author in snapshot.authors if key.may_ask(author))
-    allowed_models = ", ".join(f"twin/{author}" for author in allowed_names[:20]) or "no twin"
+    tried = f"ask {chat_request.model}"
+    allowed_authors = sorted(author for author in snapshot.authors if key.may_ask(author))
+    allowed_models = ", ".join(f"twin/{author}" for author in allowed_authors[:20]) or "no twin"
     if chat_request.author not in snapshot.authors:
+        found = f"no author {chat_request.author!r}; this key may use {allowed_models}"
+        next_step = "use one of these, or import posts: twin up PATH --author NAME"
         raise RefusedError(
-            404,
-            "unknown_author",
-            tried=f"ask {chat_request.model}",
-            found=f"no author {chat_request.author!r}; this key may use {allowed_models}",
-            next_step="use one of these, or import posts: twin up PATH --author NAME",
-            param="model",
+            404, "unknown_author", tried=tried, found=found, next_step=next_step, param="model"
         )
     if not key.may_ask(chat_request.author):
+        found = f"a key that may use {allowed_models}"
+        next_step = "use one of these, or ask the owner for a key for this author"
         raise RefusedError(
-            403,
-            "author_not_allowed",
-            tried=f"ask {chat_request.model}",
-            found=f"a key that may use {allowed_models}",
-            next_step="use one of these, or ask the owner for a key for this author",
-            param="model",
+            403, "author_not_allowed", tried=tried, found=found, next_step=next_step, param="model"
         )
     if chat_request.author in snapshot.paused:
+        found = f"its answers are stopped, {snapshot.paused[chat_request.author]}"
+        resume = f"`twin pause {chat_request.author} --resume`"
+        next_step = f"try again later; the owner of the gateway runs {resume}"
         raise RefusedError(
-            503,
-            "author_paused",
-            tried=f"ask {chat_request.model}",
-            found=f"its answers are stopped, {snapshot.paused[chat_request.author]}",
-            next_step="try again later; the owner of the gateway runs "
-            f"`twin pause {chat_request.author} --resume`",
-            param="model",
+            503, "author_paused", tried=tried, found=found, next_step=next_step, param="model"
         )
-    if chat_request.model not in available_model_names(snapshot, chat_request.author):
+    names = available_model_names(snapshot, chat_request.author)
+    if chat_request.model not in names:
+        found = f"only {', '.join(names)}"
         raise RefusedError(
-            404,
-            "unknown_alias",
-            tried=f"ask {chat_request.model}",
-            found=f"only {', '.join(available_model_names(snapshot, chat_request.author))}",
-            next_step="use one of these",
+            404, "unknown_alias", tried=tried, found=found, next_step="use one of these",
             param="model",
-        )
-
+        )  # fmt: skip
     if not key.may_use_alias(chat_request.alias):
-        allowed_names = [
-            name
-            for name in available_model_names(snapshot, chat_request.author)
-            if name in model_names_for_key(snapshot, key)
-        ]
+        allowed_names = [name for name in names if key.may_use_alias(name.partition("@")[2])]
+        found = f"a key that may use {', '.join(allowed_names)}"
+        option = f"`--alias @{chat_request.alias}`"
+        next_step = f"use one of these, or ask the owner for a key with {option} (twin keys add)"
         raise RefusedError(
-            403,
-            "alias_not_allowed",
-            tried=f"ask {chat_request.model}",
-            found=f"a key that may use {', '.join(allowed_names)}",
-            next_step="use one of these, or ask the owner for a key with "
-            f"`--alias @{chat_request.alias}` (twin keys add)",
-            param="model",
+            403, "alias_not_allowed", tried=tried, found=found, next_step=next_step, param="model"
         )

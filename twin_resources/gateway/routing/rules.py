@@ -1,25 +1,97 @@
 """Apply the routing rules in order; the first decision is used.
 
-Scope: the order of the rules, and the permission check before them. Out of scope: the rules. Each
-has its own file, the type `(request, snapshot) -> RouteDecision | None`, and a line in `RULES`.
+Scope: the simple rules, the order of all rules, and the permission check before them. Out of scope:
+the author's fitted policy (`learned.py`). A rule has the type
+`(request, snapshot) -> RouteDecision | None` and a line in `RULES`.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-from twin_resources.gateway.routing.alias import route_by_alias
-from twin_resources.gateway.routing.base import route_to_base
-from twin_resources.gateway.routing.canary import route_to_canary
+from twin_resources.authors.answer_forms import NO_MODEL_REASON, ProseRelease
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingRule
 from twin_resources.gateway.routing.learned import route_by_policy
 from twin_resources.gateway.routing.model_names import check_access
-from twin_resources.gateway.routing.paid_fallback import route_to_paid_fallback
-from twin_resources.gateway.routing.posts_alone import route_to_quotes
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.stable import route_to_stable
-from twin_resources.gateway.routing.traffic_split import draw_for_request
-from twin_resources.gateway.routing.variants import decision_for_arm, not_ready_refusal
-from twin_resources.registry.route_names import BASE, ROUTED_PREFIX
+from twin_resources.gateway.routing.traffic_split import decision_if_serving, draw_for_request
+from twin_resources.gateway.routing.variants import (
+    allows_paid,
+    decision_for_arm,
+    not_ready_refusal,
+    paid_decision,
+)
+from twin_resources.registry.route_names import (
+    BASE,
+    FALLBACK_PREFIX,
+    PAID,
+    QUOTES,
+    ROUTED_PREFIX,
+)
+
+
+def route_by_alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+    """Return the version that the request names (`twin/<author>@stable`).
+
+    `@voice` does not name a version; the policy chooses the version that writes the draft.
+
+    Raises:
+        RefusedError: 503 if its server is not ready.
+    """
+    alias = request.chat_request.alias
+    if not request.chat_request.names_version:
+        return None
+    if alias == PAID:
+        return paid_decision(f"alias:{PAID}")
+    decision = decision_for_arm(
+        snapshot, request.chat_request.author, alias, route=f"alias:{alias}"
+    )
+    if not snapshot.is_ready(decision.server_key):
+        raise not_ready_refusal(request.chat_request, decision.server_key)
+    return decision
+
+
+def route_to_canary(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+    """Return the canary for readers who were drawn for it; it never replaces another version."""
+    return decision_if_serving(request, snapshot, "canary")
+
+
+def route_to_stable(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+    """Return the stable version if it was drawn, or replaces a canary without a server."""
+    return decision_if_serving(request, snapshot, "stable")
+
+
+def route_to_paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+    """Return the paid model instead of the base model while no server of the drawn arm is ready."""
+    draw = draw_for_request(request, snapshot)
+    is_down = draw.drawn_arm != BASE and draw.serving_arm in {None, BASE}
+    author = request.chat_request.author
+    if not is_down or request.paid_problem or not allows_paid(snapshot, author):
+        return None
+    return paid_decision(
+        f"{FALLBACK_PREFIX}{PAID}",
+        degraded=(f"{draw.drawn_arm} not ready: answered by {PAID}",),
+        prose=decision_for_arm(snapshot, author, "stable").prose_release,
+    )
+
+
+def route_to_base(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+    """Return the base model; `degraded` names the versions that should have answered."""
+    problem = ""
+    is_down = draw_for_request(request, snapshot).drawn_arm != BASE
+    if is_down and allows_paid(snapshot, request.chat_request.author):
+        problem = f"{PAID}, {request.paid_problem}"
+    return decision_if_serving(request, snapshot, BASE, problem=problem)
+
+
+def route_to_quotes(request: RouteRequest, _snapshot: Snapshot) -> RouteDecision | None:
+    """Return a decision without a model, or None for a draft or JSON, which need one."""
+    if request.chat_request.alias or request.chat_request.response_format is not None:
+        return None
+    no_release = ProseRelease(NO_MODEL_REASON)
+    return RouteDecision(
+        QUOTES, QUOTES, "", "", QUOTES, 1.0, (NO_MODEL_REASON,), prose_release=no_release
+    )
+
 
 RULES: tuple[RoutingRule, ...] = (
     route_by_alias,

@@ -75,7 +75,6 @@ def served_version(policy: AuthorPolicy | None, arm: str) -> ServedVersion | Non
 def paid_decision(
     route: str,
     *,
-    propensity: float = 1.0,
     degraded: tuple[str, ...] = (),
     prose: ProseRelease | None = None,
 ) -> RouteDecision:
@@ -85,7 +84,7 @@ def paid_decision(
         prose: prose release of the version that it replaces, or None.
     """
     release = prose or ProseRelease()
-    return RouteDecision(PAID, PAID, "", "", route, propensity, degraded, prose_release=release)
+    return RouteDecision(PAID, PAID, "", "", route, 1.0, degraded, prose_release=release)
 
 
 def allows_paid(snapshot: Snapshot, author: str) -> bool:

@@ -10,7 +10,10 @@ import faulthandler
 import os
 from typing import cast
 
-from twin_resources.gateway.api.routes import Application, RouteAllowlist
+from starlette.types import ASGIApp
+
+from twin_resources.gateway.api.origins import allow_origins
+from twin_resources.gateway.api.routes import RouteAllowlist
 from twin_resources.gateway.config.proxy_config import proxy_environment, write_proxy_config
 from twin_resources.gateway.runtime.gc_schedule import disable_collection
 from twin_resources.gateway.runtime.log_redaction import remove_exception_text
@@ -18,7 +21,7 @@ from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import load_secrets, load_settings
 
 
-def application() -> RouteAllowlist:
+def application() -> ASGIApp:
     """Build the application of the home that `TWIN_HOME` names.
 
     Changes `os.environ`, because LiteLLM reads its variables when it is imported.
@@ -38,13 +41,13 @@ def application() -> RouteAllowlist:
 
     remove_exception_text()
     preparation = PreparationMiddleware(
-        cast(Application, app),
+        cast(ASGIApp, app),
         process.keyring,
         process.plugin.prepare,
         process.trace_logger.log_fixed_answer,
         process.trace_logger.log_opening,
     )
-    return RouteAllowlist(
+    allowlist = RouteAllowlist(
         proxy=key_limits_middleware(preparation, settings, process.keyring),
         keyring=process.keyring,
         live_config=process.live_config,
@@ -52,8 +55,8 @@ def application() -> RouteAllowlist:
         feedback=process.feedback,
         home_metrics=process.home_metrics,
         prices=process.prices,
-        origins=process.origins,
         admission=process.admission,
         responses=process.responses,
         follower_status=process.follower_status,
     )
+    return allow_origins(allowlist, settings.allowed_origins)

@@ -20,7 +20,6 @@ from twin_resources.access.paid_budget import PaidBudget, answer_price_usd
 from twin_resources.gateway.api.admission import Admission
 from twin_resources.gateway.api.authentication import authenticator
 from twin_resources.gateway.api.feedback import FeedbackService
-from twin_resources.gateway.api.origins import Origins
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.stream_aggregation import install_stream_transport
 from twin_resources.gateway.config.live_config import LiveConfig
@@ -119,7 +118,6 @@ if budget is not None:
     request_path.paid_supports_json = supports_response_format(settings.paid_model)
     request_path.router = QuestionRouter(settings.paid_model, budget.remaining_budget)
 prices = TokenPrices(request_path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
-origins = Origins.parse(settings.allowed_origins)
 home_metrics = HomeMetrics(settings, live_config, outbox)
 admission = Admission(settings.requests_per_key, settings.requests_per_server, counts)
 watch = CanaryWatch(live_config, _roll_back)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors.answer_forms import VOICE, AnswerForm, resolve_form
 from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange
-from twin_resources.gateway.front_desk import not_written_text, other_language_text
+from twin_resources.gateway.front_desk.answers import not_written_text, other_language_text
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.models.quotes.answer_text import (
     MAX_NEAREST,

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.refusals import bad_request
 from twin_resources.authors import Author
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway.exchange.exchange import Exchange, FixedText
 from twin_resources.gateway.exchange.guardrails import GuardedInput, guard_input, guard_passages
-from twin_resources.gateway.front_desk import classify_message, desk_answer
+from twin_resources.gateway.front_desk.answers import desk_answer
+from twin_resources.gateway.front_desk.message_kinds import classify_message
 from twin_resources.gateway.guards.guard_record import summarize_findings
 from twin_resources.gateway.request.housekeeping import (
     HOUSEKEEPING,
@@ -72,13 +73,12 @@ def _schema_document(text: str, form: Mapping[str, Any]) -> str:
     """Return the text as JSON in the client's format, so that its parser accepts it."""
     if document := build_document(text, form):
         return document
-    raise RefusedError(
-        400,
-        "question_refused",
+    raise bad_request(
+        "response_format",
         tried="answer according to the schema of the request",
         found=f"a fixed text, for which the schema has no unrestricted string: {text}",
         next_step="ask something else, or allow a string in the schema",
-        param="response_format",
+        code="question_refused",
     )
 
 

@@ -1,7 +1,4 @@
-"""Made labels: questions in a plane of topics, a gain that follows from the topic.
-
-Scope: drawing them, and the policy that they fit. Out of scope: tests.
-"""
+"""Sample questions of two topics with labels, and fit a routing policy to them."""
 
 from __future__ import annotations
 
@@ -23,59 +20,65 @@ MARGIN = 0.03
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Questions with their true mean gains and their labels, shapes (n, d), (n,), (n, 1)."""
+class SampledQuestions:
+    """Questions with true mean gains and labels, of shapes (n, d), (n,) and (n, 1)."""
 
     vectors: Floats
-    true: Floats
+    true_gains: Floats
     gains: Floats
     lengths: tuple[int, ...]
     closeness: tuple[float, ...]
 
 
-def drawn(count: int, *, seed: int, hard: float = HARD, noise: float = 0.2) -> Drawn:
-    """Questions of one of two topics each, with labels around the topic's gain."""
+def sample_questions(
+    count: int, *, seed: int, hard_gain: float = HARD, noise: float = 0.2
+) -> SampledQuestions:
+    """Sample questions of one of two topics, with labels around the topic's gain."""
     random = np.random.default_rng(seed)
     is_hard = random.random(count) < 0.5
     centre = np.where(is_hard[:, None], np.eye(8)[0], np.eye(8)[1])
     vectors = centre + 0.2 * random.standard_normal((count, 8))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    true = np.where(is_hard, hard, 0.0)
-    gains = np.clip(true + noise * random.standard_normal(count), -1.0, 1.0)
+    true_gains = np.where(is_hard, hard_gain, 0.0)
+    gains = np.clip(true_gains + noise * random.standard_normal(count), -1.0, 1.0)
     lengths = tuple(int(length) for length in random.integers(20, 200, count))
-    return Drawn(vectors, true, gains[:, None], lengths, tuple(random.random(count)))
+    return SampledQuestions(
+        vectors, true_gains, gains[:, None], lengths, tuple(random.random(count))
+    )
 
 
-def features(found: Drawn) -> Floats:
-    """Their rows, on their own scale."""
-    scale = fit_scale(found.lengths, found.closeness)
-    return feature_rows(found.vectors, found.lengths, found.closeness, scale=scale)
+def features(questions: SampledQuestions) -> Floats:
+    """Return the features of the questions on their own scale."""
+    scale = fit_scale(questions.lengths, questions.closeness)
+    return feature_rows(questions.vectors, questions.lengths, questions.closeness, scale=scale)
 
 
-def fitted_policy(found: Drawn) -> RoutingPolicy:
-    """The policy of these labels, at its cheapest certified step."""
-    count = len(found.gains)
-    names = tuple(f"{number:032x}" for number in range(count))
-    made = fit(features(found), found.gains, assign_folds(names), ridges=[3.0])
-    order = compute_price_steps(found.gains, made.cross_fitted, [OWN.usd, PAID.usd], margin=MARGIN)
-    best = cheapest_certified(order)
-    assert best is not None
-    classes = ["hard" if true else "easy" for true in found.true]
+def fitted_policy(questions: SampledQuestions) -> RoutingPolicy:
+    """Return the policy of these labels at its cheapest certified step."""
+    count = len(questions.gains)
+    label_ids = tuple(f"{number:032x}" for number in range(count))
+    fitted = fit(features(questions), questions.gains, assign_folds(label_ids))
+    steps = compute_price_steps(
+        questions.gains, fitted.cross_fitted, [OWN.usd, PAID.usd], margin=MARGIN
+    )
+    active_step = cheapest_certified(steps)
+    assert active_step is not None
+    classes = ["hard" if gain else "easy" for gain in questions.true_gains]
     return RoutingPolicy(
         author="mara",
         models=(OWN, PAID),
         embedder="made",
         judges=("topic@1",),
         margin=MARGIN,
-        scale=fit_scale(found.lengths, found.closeness),
-        gain=made.model,
-        steps=order,
-        active_step_index=order.index(best),
-        label_ids=names,
-        gains=found.gains,
-        cross_fitted=made.cross_fitted,
-        classes=class_table(classes, [float(gain) for gain in found.gains[:, 0]]),
+        scale=fit_scale(questions.lengths, questions.closeness),
+        gain=fitted.model,
+        steps=steps,
+        active_step_index=steps.index(active_step),
+        label_ids=label_ids,
+        gains=questions.gains,
+        cross_fitted=fitted.cross_fitted,
+        classes=class_table(classes, [float(gain) for gain in questions.gains[:, 0]]),
         last_sequence=count,
         written_at="2026-11-21T00:00:00+00:00",
-        usd=np.where(found.true > 0, HARD_USD, EASY_USD),
+        usd=np.where(questions.true_gains > 0, HARD_USD, EASY_USD),
     )

@@ -1,4 +1,4 @@
-"""One question's model, what explains it, the lot, the pace of the money, the file."""
+"""Test the choice of a model, its explanation, the pace of spending and the policy file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.gateway.routing.labelled import PAID, drawn, features, fitted_policy
+from tests.unit.gateway.routing.labelled import PAID, features, fitted_policy, sample_questions
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
@@ -26,14 +26,14 @@ from twin_resources.router.routing_decision import choose_model, question_featur
 
 @pytest.fixture(scope="module")
 def policy() -> RoutingPolicy:
-    return fitted_policy(drawn(400, seed=0))
+    return fitted_policy(sample_questions(400, seed=0))
 
 
 def _row(policy: RoutingPolicy, topic: int):
     return question_features(policy, np.eye(8)[topic], length=80, closeness=0.5)
 
 
-def test_the_hard_topic_is_paid_for_and_the_easy_one_is_not(policy: RoutingPolicy) -> None:
+def test_only_the_hard_topic_is_sent_to_the_paid_model(policy: RoutingPolicy) -> None:
     hard = choose_model(policy, _row(policy, 0))
     easy = choose_model(policy, _row(policy, 1))
     assert (hard.model, easy.model) == (1, 0)
@@ -42,13 +42,13 @@ def test_the_hard_topic_is_paid_for_and_the_easy_one_is_not(policy: RoutingPolic
     assert "paid" in hard.reason
 
 
-def test_the_nearest_labels_and_the_interval_explain_it(policy: RoutingPolicy) -> None:
+def test_the_nearest_labels_and_the_interval_explain_a_decision(policy: RoutingPolicy) -> None:
     near = nearest_labels(
         np.eye(8)[0], policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, 0]
     )
     assert len(near) == 3
     assert near[0].cosine >= near[1].cosine >= near[2].cosine > 0.8
-    assert all(one.gain > 0 for one in near)
+    assert all(label.gain > 0 for label in near)
     low, high = gain_interval(0.6, policy.cross_fitted[:, 0], policy.gains[:, 0])
     assert low < 0.6 < high
     assert high - low < 0.2
@@ -70,16 +70,16 @@ def test_a_class_with_few_labels_is_shrunk_to_the_others() -> None:
     assert class_table(["one"], [0.5])[0].labels == 1
 
 
-def _pace(policy: RoutingPolicy, *, every: float, count: int = 200) -> SpendingPace:
-    pace, found = SpendingPace(), drawn(count, seed=11)
-    predicted = policy.gain.predict(features(found))
+def _pace(policy: RoutingPolicy, *, interval_s: float, count: int = 200) -> SpendingPace:
+    pace, questions = SpendingPace(), sample_questions(count, seed=11)
+    predicted = policy.gain.predict(features(questions))
     for number in range(count):
-        pace.record_question(number * every, predicted[number], np.array([0.0, PAID.usd]))
+        pace.record_question(number * interval_s, predicted[number], np.array([0.0, PAID.usd]))
     return pace
 
 
-def test_with_enough_money_the_certified_step_holds(policy: RoutingPolicy) -> None:
-    pace = _pace(policy, every=10.0)
+def test_with_enough_budget_the_certified_step_is_used(policy: RoutingPolicy) -> None:
+    pace = _pace(policy, interval_s=10.0)
     step = pace.choose_step(
         2000.0,
         RemainingBudget(10.0, 3600.0),
@@ -90,15 +90,15 @@ def test_with_enough_money_the_certified_step_holds(policy: RoutingPolicy) -> No
     assert step == policy.active_step_index == pace.step
 
 
-def test_with_too_little_money_a_cheaper_step_does_and_the_margin_is_not_held(
+def test_with_too_little_budget_a_cheaper_step_is_used_without_the_margin(
     policy: RoutingPolicy,
 ) -> None:
-    pace = _pace(policy, every=1.0)
+    pace = _pace(policy, interval_s=1.0)
     kept = policy.step.kept
-    # a quarter of what the certified step would spend on 3,600 questions
-    money = RemainingBudget(0.25 * kept * 3600 * PAID.usd, 3600.0)
+    # A quarter of the amount that the certified step would spend on 3,600 questions.
+    budget = RemainingBudget(0.25 * kept * 3600 * PAID.usd, 3600.0)
     step = pace.choose_step(
-        200.0, money, policy.steps, policy.prices, certified=policy.active_step_index
+        200.0, budget, policy.steps, policy.prices, certified=policy.active_step_index
     )
     assert policy.steps[step].kept == pytest.approx(0.25 * kept, abs=0.05)
     routed = choose_model(policy, _row(policy, 1), step=step)
@@ -113,23 +113,7 @@ def test_with_too_little_money_a_cheaper_step_does_and_the_margin_is_not_held(
     ) == (len(policy.steps) - 1)
 
 
-def test_four_processes_share_the_money(policy: RoutingPolicy) -> None:
-    money = RemainingBudget(policy.step.kept * 3600 * PAID.usd, 3600.0)
-    alone, of_four = (
-        _pace(policy, every=1.0).choose_step(
-            200.0,
-            money,
-            policy.steps,
-            policy.prices,
-            certified=policy.active_step_index,
-            processes=processes,
-        )
-        for processes in (1.0, 4.0)
-    )
-    assert policy.steps[of_four].kept < 0.5 * policy.steps[alone].kept
-
-
-def test_the_pace_is_looked_at_once_a_minute(policy: RoutingPolicy) -> None:
+def test_the_pace_is_updated_once_a_minute(policy: RoutingPolicy) -> None:
     pace = SpendingPace()
     assert pace.is_due(0.0)
     pace.choose_step(
@@ -146,57 +130,55 @@ def test_the_pace_is_looked_at_once_a_minute(policy: RoutingPolicy) -> None:
 def test_a_written_policy_is_read_back(policy: RoutingPolicy, tmp_path: Path) -> None:
     path = policy_path(tmp_path, "mara")
     write_routing_policy(path, policy)
-    again = read_routing_policy(path)
+    reread = read_routing_policy(path)
     row = _row(policy, 0)
-    assert choose_model(again, row) == choose_model(policy, row)
-    assert (again.steps, again.classes, again.models) == (
+    assert choose_model(reread, row) == choose_model(policy, row)
+    assert (reread.steps, reread.classes, reread.models) == (
         policy.steps,
         policy.classes,
         policy.models,
     )
-    assert again.avoided_usd.tolist() == policy.avoided_usd.tolist() != []
-    assert (again.margin, again.label_ids, again.written_at) == (
+    assert reread.avoided_usd.tolist() == policy.avoided_usd.tolist() != []
+    assert (reread.margin, reread.label_ids, reread.written_at) == (
         policy.margin,
         policy.label_ids,
         policy.written_at,
     )
-    assert policy.label_ids[7].encode() in path.read_bytes()  # forgetting finds it
+    assert policy.label_ids[7].encode() in path.read_bytes()  # so that erasure finds it
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_file_of_a_release_with_more_in_it_is_read(policy: RoutingPolicy, tmp_path: Path) -> None:
+def test_a_file_with_unknown_fields_is_read(policy: RoutingPolicy, tmp_path: Path) -> None:
     path = policy_path(tmp_path, "mara")
     write_routing_policy(path, policy)
-    with np.load(path) as found:
-        arrays = {name: found[name] for name in found.files}
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
     head = json.loads(bytes(arrays["head"]))
     head |= {"cascade": head["steps"][0], "explored": 0.02}
     arrays["head"] = np.frombuffer(json.dumps(head).encode(), np.uint8)
     with path.open("wb") as stream:
         np.savez(stream, **arrays)
-    again = read_routing_policy(path)
-    assert again.steps == policy.steps
+    reread = read_routing_policy(path)
+    assert reread.steps == policy.steps
 
 
-def test_forgetting_finds_a_readers_trace_in_the_file(
-    policy: RoutingPolicy, tmp_path: Path
-) -> None:
+def test_erasure_finds_a_trace_id_in_the_file(policy: RoutingPolicy, tmp_path: Path) -> None:
     path = policy_path(tmp_path, "mara")
     write_routing_policy(path, policy)
 
-    def of(trace: str) -> ErasureTarget:
+    def target_for(trace: str) -> ErasureTarget:
         ids = frozenset({trace})
         return ErasureTarget(ErasureSubject("reader", "", "0123456789abcdef"), ids=ids, traces=ids)
 
-    assert find_in_file(path, of(policy.label_ids[200])) is not None
-    assert find_in_file(path, of("f" * 32)) is None
+    assert find_in_file(path, target_for(policy.label_ids[200])) is not None
+    assert find_in_file(path, target_for("f" * 32)) is None
 
 
-@pytest.mark.parametrize("left", [0.0, 0.3, 0.5, 0.999])
-def test_a_policy_cut_in_half_is_said(policy: RoutingPolicy, tmp_path: Path, left: float) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.999])
+def test_a_truncated_file_is_refused(policy: RoutingPolicy, tmp_path: Path, share: float) -> None:
     path = policy_path(tmp_path, "mara")
     write_routing_policy(path, policy)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(left * len(whole))])
+    path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(TwinError, match="materialize `routing_policy`"):
         read_routing_policy(path)
