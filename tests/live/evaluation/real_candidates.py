@@ -23,7 +23,7 @@ import yaml
 
 from tests.code_hash import ROOT, code_hash
 from tests.live.evaluation.conftest import CHUNKS
-from tests.live.evaluation.two_parts import judged_in_two_parts
+from tests.live.evaluation.two_parts import SHORT_GATE, judge_in_two_parts
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
@@ -65,7 +65,6 @@ AUTHOR, OTHER = "mara-lindqvist", "tomas-okafor"
 NAMES = {AUTHOR: "Mara Lindqvist", OTHER: "Tomas Okafor"}
 RECIPE = "smollm2-135m-demo"
 CONTEXT_TOKENS = 256  # of passages in a prompt: two full chunks, as in the demo
-EVALUATION_TOKENS = 6000  # of held-out passages: 30 of them at least are read all the same
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class RealHome:
     ) -> dict[str, GateClaim]:
         enter_as_candidate(tuned, AUTHOR, self.settings, self.registry)
         self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
-        return judged_in_two_parts(self._judging())
+        return judge_in_two_parts(self._judging())
 
     def _trained(self, made: Made) -> FineTunedCheckpoint:
         # beside other work two threads wait for each other: 26 tokens/s instead of 80 and more
@@ -137,15 +136,13 @@ class RealHome:
 
     def _judging(self) -> JudgingSetup:
         return JudgingSetup(
-            AUTHOR,
-            checkpoints=self.settings.checkpoints_dir / AUTHOR,
-            token_budget=EVALUATION_TOKENS,
-            tables=self.tables,
-            registry=self.registry,
-            servers=ModelServers(self.settings),
-            embedder=lambda: load_embedder(self.settings),
-            log=print,
-            shared_folder=self.settings.home / "cache" / "measurements",
+            Author(AUTHOR, NAMES[AUTHOR]),
+            self.settings.model_copy(update=SHORT_GATE),
+            self.tables,
+            self.registry,
+            ModelServers(self.settings),
+            lambda: load_embedder(self.settings),
+            print,
         )
 
     def _samples(self, author: str) -> pl.DataFrame:

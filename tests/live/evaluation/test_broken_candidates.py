@@ -21,13 +21,14 @@ import pytest
 
 from tests.live.evaluation.conftest import GOOD, Workplace
 from tests.live.evaluation.real_candidates import AUTHOR, NAMES, OTHER, Made, RealHome, real_home
-from tests.live.evaluation.two_parts import judged_in_two_parts
+from tests.live.evaluation.two_parts import SHORT_GATE, judge_in_two_parts
 from tests.queued_notices import queued_notices
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.judgement import JudgingSetup
 from twin_assets.evaluation.measures import sentence_faithfulness
 from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
+from twin_resources.authors import Author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
@@ -44,26 +45,20 @@ GAINS = ("beats_base_model", "learns_this_author", "sounds_less_like_the_base")
 HARMLESS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
 
 
-def nobody(_line: str) -> None:
-    """Nobody hears the progress."""
-
-
 def judged(
-    workplace: Workplace, author: str, *, say: Callable[[str], object] = nobody
+    workplace: Workplace, author: str, *, log: Callable[[str], object] = print
 ) -> dict[str, GateClaim]:
-    """All claims about the candidate, those that are stated only among them."""
-    return judged_in_two_parts(
+    """Return all claims about the candidate, including the advisory claims."""
+    return judge_in_two_parts(
         JudgingSetup(
-            author,
-            checkpoints=workplace.settings.checkpoints_dir / author,
-            token_budget=6000,
-            other_authors=("bob", "cleo"),
-            tables=workplace.tables,
-            registry=workplace.registry,
-            servers=ModelServers(workplace.settings),
-            embedder=lambda: load_embedder(workplace.settings),
-            log=say,
-            shared_folder=workplace.settings.home / "cache" / "measurements",
+            Author(author, author.title()),
+            workplace.settings.model_copy(update=SHORT_GATE),
+            workplace.tables,
+            workplace.registry,
+            ModelServers(workplace.settings),
+            lambda: load_embedder(workplace.settings),
+            log,
+            ("bob", "cleo"),
         )
     )
 
@@ -82,7 +77,7 @@ def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
         manifest.write_bytes(b"")
     said: list[str] = []
 
-    claims = judged(workplace, "ada", say=said.append)
+    claims = judged(workplace, "ada", log=said.append)
 
     assert any(line.startswith("without the texts of cleo: ") for line in said)
     for name in GAINS:
