@@ -61,4 +61,4 @@ def test_whole_models_are_trained_without_preference_tuning() -> None:
     whole = load_recipe(DEFAULT_RECIPE).model_copy(update={"lora": None})
     with pytest.raises(TwinError, match="preference tuning needs an adapter"):
         validate_recipe_stages(whole)
-    assert validate_recipe_stages(whole.drop_preference()).lora is None
+    validate_recipe_stages(whole.drop_preference())
