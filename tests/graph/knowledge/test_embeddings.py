@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import lance
 import numpy as np
 import polars as pl
 import pytest
@@ -146,33 +145,6 @@ def as_before_titles(tables: Tables, home: Settings) -> None:
             schema=dict(frame.schema),
             row_key="chunk_id",
         )
-
-
-def test_tables_of_the_release_before_titles_are_searched_and_brought_up_to_date(
-    materialize: Materialize, tables: Tables, home_with_embedder: Settings
-) -> None:
-    posts = {"a": ("Salt marsh", CLOCK), "b": ("Boat", BOAT)}
-    materialize(posts)
-    as_before_titles(tables, home_with_embedder)
-    dataset = lance.dataset(tables.uri("embeddings", "ada"))
-    dataset.create_scalar_index("text", "INVERTED", name="text_en", language="English")
-    retriever = Retriever(tables.base_uri, load_embedder(home_with_embedder))
-
-    # Until the next import they are searched as they were: by the text alone.
-    before = retriever.retrieve("ada", "Which boat is older than its pier?")
-    assert before.passages[0].document_id == "b"
-    assert before.reason == ""
-    old = vectors_by_text(tables)
-
-    done = materialize(posts)
-    assert done["embeddings"]["computed"] == done["embeddings"]["dagster/row_count"]
-    assert done["embeddings"]["indexes"] == ["chunk_id", "document_id", "indexed_text_en"]
-    new = vectors_by_text(tables)
-    assert old.keys() == new.keys(), "chunks keep their names and texts"
-    assert not any(np.allclose(new[text], old[text]) for text in old)
-    after = retriever.retrieve("ada", "What is it about the salt marsh?")
-    assert after.passages[0].document_id == "a"
-    assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 
 def test_chunks_of_the_release_before_are_searched_and_cut_anew(
