@@ -15,7 +15,7 @@ from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
-from tests.unit.evaluation.test_gate import FIRST, GOOD, changed
+from tests.unit.evaluation.test_gate import FIRST, GOOD, with_fields
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
 from twin_assets.evaluation import judgement
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec
@@ -43,7 +43,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 CHECKPOINT = "c" * 64
-BAD = changed(GOOD, dataset_templates=("bb",))
+BAD = with_fields(GOOD, dataset_templates=("bb",))
 ANSWERS = (AnswerComparison("s1", "d1", "c1", "Which oil?", "Clock oil.", "Oil.", None),)
 SPLITS = ("train", "held_out")
 LANGFUSE = {

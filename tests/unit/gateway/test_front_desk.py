@@ -18,7 +18,7 @@ import pytest
 from checkout.front_desk_weights import corpus_digest, fit_weights, read_examples
 
 from tests.bench import bench_front_desk as bench
-from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.gateway.test_request_path import ANN, FOUND, Found, Retrieving, path, prepare
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
@@ -354,7 +354,7 @@ def test_a_front_desk_that_misses_danger_is_refused_and_one_is_judged_once_a_hom
     )
 
     def judged(author: str) -> front_desk.FrontDesk:
-        cache = MeasurementCache(NoTables(), author, tmp_path)  # pyright: ignore[reportArgumentType]
+        cache = MeasurementCache(EmptyTables(), author, tmp_path)  # pyright: ignore[reportArgumentType]
         return front_desk.judge_messages(cache)
 
     found = judged("ann")
