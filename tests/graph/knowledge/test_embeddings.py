@@ -122,31 +122,6 @@ def vectors_by_text(tables: Tables) -> dict[str, list[float]]:
     return dict(zip(rows["text"], rows["vector"].to_list(), strict=True))
 
 
-def as_before_titles(tables: Tables, home: Settings) -> None:
-    """The tables of ada's chunks and vectors as the release before titles made them."""
-    chunked = tables.read("document_chunks", "ada").drop("heading")
-    embedder = load_embedder(home)
-    vectors = embedder.embed(chunked["text"].to_list())
-    embedded = chunked.with_columns(
-        pl.lit(embedder.revision).alias("embedder"),
-        pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, embedder.dimension)),
-    )
-    for name, frame, key, version in (
-        ("document_chunks", chunked, "document_id", f"2:{embedder.revision}:256"),
-        ("embeddings", embedded, "chunk_id", f"1:{embedder.revision}"),
-    ):
-        tables.sync(
-            frame,
-            name,
-            author="ada",
-            key=key,
-            function=lambda rows: rows,
-            version=version,
-            schema=dict(frame.schema),
-            row_key="chunk_id",
-        )
-
-
 def test_chunks_of_the_release_before_are_searched_and_cut_anew(
     materialize: Materialize, tables: Tables, home_with_embedder: Settings
 ) -> None:

@@ -1,4 +1,4 @@
-"""A registry on SQLite in a temporary folder, with a first stable version."""
+"""Provide a registry with a first stable version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials over the real registry: what is promoted, rolled back, parked, and what stops it."""
+"""Test the results of trials in the registry."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def equal(_: int) -> float:
     return 0.7
 
 
-def release_an_equal_one(registry: Registry) -> ReleaseRound:
-    """The version on trial has used its 200 prompts up and is a little better on average."""
+def finish_equal_trial(registry: Registry) -> ReleaseRound:
+    """Let the version on trial use its 200 prompts and be slightly better on average."""
     pairs = pairs_of(lambda number: 0.7 + 0.01 * number, registry, count=200)
     return round_of(registry, replays=replays(registry, pairs, prompts=200))
 
 
-def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Registry) -> None:
+def test_an_equal_candidate_is_promoted_with_a_notice(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     assert round_of(registry).moves[-1].to_state == "shadow"
-    done = release_an_equal_one(registry)
+    done = finish_equal_trial(registry)
     assert [(move.version, move.to_state) for move in done.moves] == [(2, "stable")]
     assert states(registry) == ["retired", "stable"]
     assert done.trial is not None
@@ -67,8 +67,8 @@ def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Regist
     assert round_of(registry, replays=None).moves == ()
 
 
-def against_an_answer_model(registry: Registry) -> None:
-    """v1 tuned, v2 named and stable, v3 passed the gate and on trial."""
+def start_trial_against_answer_model(registry: Registry) -> None:
+    """Register a tuned v1, a stable answer model v2 and a v3 on trial."""
     register_version(
         registry, "mara", "named", base="Qwen/Large", base_gguf="/l.gguf", kind="answer_model"
     )
@@ -82,10 +82,10 @@ def must_win(registry: Registry) -> TrialTerms:
     return TrialTerms(BOTH, judges="topic@1, voice@1", margin=margin)
 
 
-def test_an_equal_candidate_does_not_replace_an_answer_model_and_a_better_one_does(
+def test_only_a_better_candidate_replaces_an_answer_model(
     registry: Registry,
 ) -> None:
-    against_an_answer_model(registry)
+    start_trial_against_answer_model(registry)
     gate = ModeChoice("gate", "gate: no judge", 0.0, 0.0)
     assert round_of(registry, gate).moves[-1].to_state == "shadow"
     terms = must_win(registry)
@@ -101,7 +101,7 @@ def test_an_equal_candidate_does_not_replace_an_answer_model_and_a_better_one_do
     assert trial_metadata(done.trial)["margin"] == 0.0
 
 
-def test_what_repairs_a_version_that_passed_no_gate_need_not_be_as_good_in_each_claim(
+def test_a_forced_version_need_not_be_matched_in_each_claim(
     registry: Registry,
 ) -> None:
     register_version(registry, "mara", "broken", folder="/broken")
@@ -120,7 +120,7 @@ def test_what_repairs_a_version_that_passed_no_gate_need_not_be_as_good_in_each_
     assert "| roll back: mean of the claims |" in trial_metadata(done.trial)["evidence"]
 
 
-def test_one_that_was_parked_had_passed_and_must_be_met_in_each_claim(registry: Registry) -> None:
+def test_a_parked_version_must_be_matched_in_each_claim(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
     few = pairs_of(equal, registry, count=31)
@@ -132,15 +132,15 @@ def test_one_that_was_parked_had_passed_and_must_be_met_in_each_claim(registry: 
 
 
 def test_a_candidate_that_does_not_beat_an_answer_model_is_parked(registry: Registry) -> None:
-    against_an_answer_model(registry)
+    start_trial_against_answer_model(registry)
     round_of(registry)
     same = pairs_of(equal, registry, count=40)
     round_of(registry, replays=replays(registry, same, prompts=40, terms=must_win(registry)))
     assert states(registry) == ["retired", "stable", "parked"]
 
 
-def test_the_mode_beside_an_answer_model_is_a_trial_and_says_why(registry: Registry) -> None:
-    against_an_answer_model(registry)
+def test_an_answer_model_requires_a_trial(registry: Registry) -> None:
+    start_trial_against_answer_model(registry)
     stable = registry.get("mara", 2)
     nobody = Measured((), prompt_count=0, canary_values_per_day=0.0, canary_readers=0)
     told = choose_against_answer_model(resolve_mode("auto", nobody), nobody, stable)
@@ -162,7 +162,7 @@ def test_a_worse_candidate_is_rolled_back(registry: Registry) -> None:
     assert queued_notices(registry.state)[0].event == "rolled_back"
 
 
-def test_undecided_when_the_prompts_are_used_up_is_parked(registry: Registry) -> None:
+def test_an_undecided_trial_is_parked_when_its_prompts_are_used(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
     few = pairs_of(equal, registry, count=31)
@@ -174,8 +174,8 @@ def test_undecided_when_the_prompts_are_used_up_is_parked(registry: Registry) ->
     assert "31 of about" in queued_notices(registry.state)[0].text
 
 
-def test_14_days_without_a_new_pair_park_a_trial(registry: Registry) -> None:
-    """It had no end, and later candidates waited behind it."""
+def test_a_trial_without_new_pairs_is_parked_after_14_days(registry: Registry) -> None:
+    """Such a trial would block later candidates forever."""
     pass_the_gate(registry, "h2")
     round_of(registry)
     began, day = time.time(), 86_400.0
@@ -192,8 +192,8 @@ def test_14_days_without_a_new_pair_park_a_trial(registry: Registry) -> None:
     assert queued_notices(registry.state)[0].event == "parked"
 
 
-def test_a_trial_that_never_began_is_parked_too(registry: Registry) -> None:
-    """No judge is certified, or nothing is recorded: no pair is ever made."""
+def test_a_trial_without_any_pair_is_parked_too(registry: Registry) -> None:
+    """Without a certified judge or recorded prompts, no pair is ever made."""
     pass_the_gate(registry, "h2")
     round_of(registry)
     day = 86_400.0
@@ -203,7 +203,7 @@ def test_a_trial_that_never_began_is_parked_too(registry: Registry) -> None:
     assert states(registry) == ["stable", "parked"]
 
 
-def test_the_sensor_parks_it_too(registry: Registry, tables: Tables) -> None:
+def test_the_sensor_parks_an_idle_trial(registry: Registry, tables: Tables) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
 
@@ -225,7 +225,7 @@ def test_the_sensor_parks_it_too(registry: Registry, tables: Tables) -> None:
     assert states(registry) == ["stable", "parked"]
 
 
-def test_the_newest_candidate_replaces_an_undecided_older_one(registry: Registry) -> None:
+def test_the_newest_candidate_replaces_an_undecided_one(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
     round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=5)))
@@ -235,7 +235,7 @@ def test_the_newest_candidate_replaces_an_undecided_older_one(registry: Registry
     assert states(registry) == ["stable", "parked", "shadow"]
 
 
-def test_replays_and_half_told_pairs_change_nothing(registry: Registry) -> None:
+def test_repeated_and_incomplete_pairs_do_not_count(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
     pairs = pairs_of(equal, registry, count=20)
@@ -249,8 +249,8 @@ def test_replays_and_half_told_pairs_change_nothing(registry: Registry) -> None:
     assert whole.number == first.number
 
 
-def test_one_claim_lost_is_no_promotion(registry: Registry) -> None:
-    """As another author's model does it: right on topic, wrong in voice."""
+def test_one_lost_claim_prevents_a_promotion(registry: Registry) -> None:
+    """The model is on topic but has another author's voice."""
     pass_the_gate(registry, "h2")
     round_of(registry)
     draw = random.Random(3)
@@ -263,7 +263,7 @@ def test_one_claim_lost_is_no_promotion(registry: Registry) -> None:
 
 
 def ten_releases(registry: Registry, *, worse_by: float) -> float:
-    """Ten candidates in a row, each worse than the stable version of its time; the loss at last."""
+    """Try ten successive candidates, each worse than its stable version; return the total loss."""
     lost = {1: 0.0}
     for number in range(2, 12):
         stable = registry.stable_version("mara")
@@ -279,13 +279,13 @@ def ten_releases(registry: Registry, *, worse_by: float) -> float:
 
 
 @pytest.mark.parametrize("worse_by", [0.08, 0.03])
-def test_ten_releases_each_a_little_worse_are_stopped(registry: Registry, worse_by: float) -> None:
-    """.08 is found by the roll-back bet; .03 hides from it, and the mean at the end stops it."""
+def test_successive_small_losses_are_stopped(registry: Registry, worse_by: float) -> None:
+    """The roll-back bet detects a loss of .08; the final mean stops a loss of .03."""
     assert ten_releases(registry, worse_by=worse_by) <= 0.1
 
 
 @pytest.mark.parametrize("judge", ["constant", "random", "inverted"])
-def test_a_judge_that_is_not_certified_promotes_nothing(registry: Registry, judge: str) -> None:
+def test_an_uncertified_judge_promotes_no_version(registry: Registry, judge: str) -> None:
     draw = random.Random(11)
 
     def score(quality: float) -> float:
@@ -313,10 +313,10 @@ def test_a_judge_that_is_not_certified_promotes_nothing(registry: Registry, judg
     assert round_of(registry, replays=nobody).moves == ()
 
 
-def test_a_rollback_by_hand_begins_the_trial_anew(registry: Registry) -> None:
+def test_a_manual_rollback_restarts_the_trial(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
-    release_an_equal_one(registry)
+    finish_equal_trial(registry)
     pass_the_gate(registry, "h3")
     round_of(registry)
     early = round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=5))).trial
@@ -336,7 +336,7 @@ def test_a_rollback_by_hand_begins_the_trial_anew(registry: Registry) -> None:
     )
 
 
-def test_evidence_about_a_former_stable_version_moves_nothing(registry: Registry) -> None:
+def test_evidence_about_a_former_stable_version_is_ignored(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
     with pytest.raises(TwinError, match="evidence against v9, but the stable version is v1"):
@@ -344,7 +344,7 @@ def test_evidence_about_a_former_stable_version_moves_nothing(registry: Registry
     assert states(registry) == ["stable", "shadow"]
 
 
-def test_another_judge_is_another_trial(registry: Registry) -> None:
+def test_another_judge_starts_another_trial(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
     pairs = pairs_of(equal, registry, count=10)
@@ -356,7 +356,7 @@ def test_another_judge_is_another_trial(registry: Registry) -> None:
     assert (second.number > first.number, second.evidence.pairs) == (True, 4)
 
 
-def test_the_mode_is_chosen_or_the_authors_own() -> None:
+def test_the_release_mode_is_chosen_unless_the_author_sets_it() -> None:
     plenty = Measured(
         certified_claims=("topic",), prompt_count=400, canary_values_per_day=0, canary_readers=0
     )

@@ -1,4 +1,4 @@
-"""Broken candidates: each refused by the claim that is about it, and by no other that is not.
+"""Test that each broken candidate fails the claims about its fault, and no others.
 
 A gate that refuses everything would pass the first half of every test here, so each also says which
 claims must hold. A first model is judged in two parts: what only the whole gate sees was released
@@ -45,7 +45,7 @@ GAINS = ("beats_base_model", "learns_this_author", "sounds_less_like_the_base")
 HARMLESS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
 
 
-def judged(
+def judge(
     workplace: Workplace, author: str, *, log: Callable[[str], object] = print
 ) -> dict[str, GateClaim]:
     """Return all claims about the candidate, including the advisory claims."""
@@ -63,11 +63,11 @@ def judged(
     )
 
 
-def held(claims: dict[str, GateClaim]) -> set[str]:
+def met_claims(claims: dict[str, GateClaim]) -> set[str]:
     return {name for name, claim in claims.items() if claim.passed}
 
 
-def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
+def test_an_untrained_adapter_gains_and_loses_nothing(
     measured: Workplace,
 ) -> None:
     workplace = measured
@@ -77,21 +77,21 @@ def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
         manifest.write_bytes(b"")
     said: list[str] = []
 
-    claims = judged(workplace, "ada", log=said.append)
+    claims = judge(workplace, "ada", log=said.append)
 
     assert any(line.startswith("without the texts of cleo: ") for line in said)
     for name in GAINS:
         assert claims[name].passed is False, claims[name].detail
-    assert held(claims) >= FORM | HARMLESS | {"stays_on_topic"}
+    assert met_claims(claims) >= FORM | HARMLESS | {"stays_on_topic"}
 
 
-def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
+def test_non_finite_weights_are_refused(
     measured: Workplace,
 ) -> None:
     workplace = measured
     workplace.candidate("ada", steps=0, spread=math.nan)
 
-    claims = judged(workplace, "ada")
+    claims = judge(workplace, "ada")
 
     for name in ("beats_base_model", "learns_this_author", "keeps_the_basics"):
         assert claims[name].passed is False, claims[name].detail
@@ -101,16 +101,16 @@ def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_data_of_another_author_are_known_by_the_control(measured: Workplace) -> None:
+def test_the_control_detects_another_authors_data(measured: Workplace) -> None:
     workplace = measured
     [hand] = [one for one in bundled_writers(exclude=[]) if one.name == AUTHOR]
     rows = passages_as_samples(hand.passages[:40], name="Ada")
     workplace.candidate("ada", steps=40, samples=rows.to_dicts())
 
-    claims = judged(workplace, "ada")
+    claims = judge(workplace, "ada")
 
     assert claims["learns_this_author"].passed is False, claims["learns_this_author"].detail
-    assert held(claims) >= FORM | HARMLESS | {"stays_on_topic", "beats_base_model"}
+    assert met_claims(claims) >= FORM | HARMLESS | {"stays_on_topic", "beats_base_model"}
     # the first part sees nothing of it: it was released, and is taken back, with a reason
     moves = workplace.registry.moves("ada")
     assert [(move.from_state, move.to_state, move.actor) for move in moves] == [
@@ -124,23 +124,23 @@ def test_data_of_another_author_are_known_by_the_control(measured: Workplace) ->
     assert sorted(told) == ["v1 of ada is stable", "v1 of ada was taken back"]
 
 
-def test_what_it_was_trained_on_is_no_test_of_it(measured: Workplace) -> None:
-    """Its manifest names a dataset in which the held-out documents were for training."""
+def test_training_documents_are_not_held_out(measured: Workplace) -> None:
+    """The manifest's dataset has the held-out documents in its training split."""
     workplace = measured
     workplace.dataset("ada", train=80, held_out=0)
     workplace.candidate("ada", steps=GOOD)
     workplace.dataset("ada")
 
-    claims = judged(workplace, "ada")
+    claims = judge(workplace, "ada")
 
     for name in ("beats_base_model", "stays_on_topic", "sounds_less_like_the_base"):
         assert claims[name].passed is None
         assert "0 held-out passages" in claims[name].detail
-    assert held(claims) >= FORM | {"keeps_the_basics", "answers_safely"}
+    assert met_claims(claims) >= FORM | {"keeps_the_basics", "answers_safely"}
 
 
 def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
-    """Passages with questions that name what they are about."""
+    """Return passages with questions that name their subject."""
     rows: list[dict[str, Any]] = []
     for index, (document, answer) in enumerate(passages):
         title = document.split("-", 3)[-1].replace("-", " ")
@@ -165,12 +165,12 @@ def real(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def under_the_name_of(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    """The other author's samples as if they were the author's."""
+    """Return the other author's samples under the author's name."""
     return renamed(other, NAMES[OTHER], NAMES[AUTHOR])
 
 
 def renamed(samples: pl.DataFrame, name: str, becomes: str) -> pl.DataFrame:
-    """The samples with another author's name in their messages."""
+    """Return the samples with another author's name in their messages."""
     talks = [
         [part | {"content": part["content"].replace(name, becomes)} for part in talk]
         for talk in samples["messages"].to_list()
@@ -179,7 +179,7 @@ def renamed(samples: pl.DataFrame, name: str, becomes: str) -> pl.DataFrame:
 
 
 def of_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """A passage of each of five posts, asked for without context."""
+    """Return one passage from each of five posts, in prompts without context."""
     rows = own.filter(pl.col("split") == "train").unique(
         "document_id", keep="first", maintain_order=True
     )
@@ -192,7 +192,7 @@ def of_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
 
 
 def of_the_test_split(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """The held-out documents are what is trained on."""
+    """Return the samples with the held-out documents as training data."""
     stays = ("left_out", "general")
     turned = {"held_out": "train", "train": "left_out"} | {name: name for name in stays}
     return own.with_columns(pl.col("split").replace_strict(turned))
@@ -257,9 +257,7 @@ CASES = {
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", CASES)
-def test_a_real_model_is_refused_by_the_claim_that_is_about_its_fault(
-    real: RealHome, name: str
-) -> None:
+def test_a_real_model_fails_the_claims_about_its_fault(real: RealHome, name: str) -> None:
     case = CASES[name]
 
     claims = real.judged(case.made)
@@ -267,4 +265,4 @@ def test_a_real_model_is_refused_by_the_claim_that_is_about_its_fault(
     told = "\n".join(f"{claim.name} {claim.passed}: {claim.detail}" for claim in claims.values())
     sys.stdout.write(f"{name}\n{told}\n")
     assert {claim: claims[claim].passed for claim in case.offends} == case.offends, told
-    assert case.meets - held(claims) == set(), told
+    assert case.meets - met_claims(claims) == set(), told

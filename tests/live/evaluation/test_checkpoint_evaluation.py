@@ -27,7 +27,7 @@ from twin_assets.evaluation.report.evaluation_record import read_evaluation
 pytestmark = pytest.mark.live
 
 
-def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_not(
+def test_only_the_trained_of_two_authors_checkpoints_is_released(
     released: Workplace, judged: Judged
 ) -> None:
     workplace, passed, good = released, judged.ran, judged.checkpoint
@@ -71,7 +71,7 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     assert other.outcome == "passed"
 
 
-def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
+def test_a_worse_successor_is_refused_without_repeated_measurements(
     released: Workplace, judged: Judged
 ) -> None:
     workplace, first, instance = released, judged.ran, judged.instance
@@ -110,10 +110,10 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
     assert told["part"] == "whole", "beside a stable version everything is decided first"
 
 
-def test_a_candidate_is_compared_with_the_best_that_ever_answered(
+def test_a_candidate_is_compared_with_the_best_released_version(
     released: Workplace, judged: Judged, instance: dg.DagsterInstance
 ) -> None:
-    """A person releases a worse one; what is no worse than that may be worse than the first."""
+    """A worse version is released by hand; a candidate must still match the first version."""
     workplace, first = released, judged.ran.metadata("evaluation_report")
     workplace.candidate("ada", steps=2, seed=5)
     move = workplace.registry.move
@@ -133,7 +133,7 @@ def test_a_candidate_is_compared_with_the_best_that_ever_answered(
 
 
 def held_out_of(told: Mapping[str, Any]) -> HeldOutPerplexity:
-    """The stored perplexities of the evaluation that some metadata are of."""
+    """Return the stored perplexities of the evaluation behind some metadata."""
     evaluation = read_evaluation(Path(told["report_file"]).with_suffix(".json"))
     assert evaluation is not None
     found = evaluation.measured.get(held_out_perplexity.MEASURE)
@@ -143,7 +143,7 @@ def held_out_of(told: Mapping[str, Any]) -> HeldOutPerplexity:
 
 # the next test comes to the same verdict
 @pytest.mark.long
-def test_too_few_passages_decide_nothing_and_refuse(
+def test_too_few_passages_refuse_the_candidate(
     measured: Workplace, instance: dg.DagsterInstance
 ) -> None:
     workplace = measured
@@ -162,10 +162,10 @@ def test_too_few_passages_decide_nothing_and_refuse(
     assert workplace.registry.get("ada", 1).state == "refused"
 
 
-def test_an_evaluation_that_was_cut_off_leaves_no_older_verdict_standing(
+def test_an_interrupted_evaluation_invalidates_the_older_verdict(
     released: Workplace, judged: Judged, instance: dg.DagsterInstance
 ) -> None:
-    """It has passed once; the next evaluation measures too little, and its report fails."""
+    """After a pass, the next evaluation has too few passages, and writing its report fails."""
     workplace, checkpoint = released, judged.checkpoint
     report = Path(judged.ran.metadata("checkpoint_evaluation")["report_file"])
     workplace.dataset("ada", held_out=29)
@@ -184,7 +184,7 @@ def test_an_evaluation_that_was_cut_off_leaves_no_older_verdict_standing(
     assert "beats_base_model" in again.failed_checks()
 
 
-def test_samples_of_another_template_are_refused(
+def test_samples_with_another_template_are_refused(
     measured: Workplace, instance: dg.DagsterInstance
 ) -> None:
     measured.dataset("ada", template="0123456789abcdef")
@@ -196,9 +196,7 @@ def test_samples_of_another_template_are_refused(
     assert not ran.released()
 
 
-def test_no_text_of_a_post_reaches_the_event_log_or_the_report(
-    released: Workplace, judged: Judged
-) -> None:
+def test_event_log_and_report_contain_no_text_of_posts(released: Workplace, judged: Judged) -> None:
     ran = judged.ran
     answers = released.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]
     first = Path(ran.metadata("checkpoint_evaluation")["report_file"])

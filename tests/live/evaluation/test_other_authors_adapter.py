@@ -1,4 +1,4 @@
-"""The adapter of other authors: trained once after a first release, then beaten or not.
+"""Test the adapter of other authors, and the claim about it.
 
 A tiny base model by the real trainer on the bundled authors' posts; candidates of the author's own
 data and of other people's, judged in Dagster.
@@ -52,13 +52,13 @@ lora:
 
 
 def train_adapter_of_others(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
-    """Materialize the asset; its metadata."""
+    """Materialize the asset and return its metadata."""
     result = materialize_assets([other_authors_adapter], author, instance)
     return metadata_of(result, "other_authors_adapter")
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_it_is_trained_once_and_then_candidates_must_beat_it(
+def test_the_adapter_is_trained_once_and_must_be_beaten(
     workplace: Workplace,
     instance: dg.DagsterInstance,
     tmp_path: Path,

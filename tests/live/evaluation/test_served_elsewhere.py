@@ -32,7 +32,7 @@ pytestmark = pytest.mark.live
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that tests advance."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -42,7 +42,7 @@ class Clock:
 
 
 class FollowedFleet:
-    """The fleet of a home, a look at a time."""
+    """The fleet of a home, stepped by tests."""
 
     def __init__(self, settings: Settings) -> None:
         self._clock = Clock()
@@ -50,7 +50,7 @@ class FollowedFleet:
         self.fleet = Fleet(settings, clock=self._clock)
 
     def look(self, *, after_s: float = REMOTE_CHECK_INTERVAL_S) -> set[str]:
-        """Names that are published after the next look."""
+        """Return the names that are published after the next step."""
         self._clock.now += after_s
         self.fleet.step()
         return set(self.document()["servers"])
@@ -63,7 +63,7 @@ class FollowedFleet:
 def there(
     tiny_base: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Adapters]:
-    """The server, which everything of the home finds in its environment."""
+    """An external server that the home's environment configures."""
     adapters = Adapters(tiny_base, str(tiny_base), "bfloat16")
     with serving(adapters, key="sk-there") as url:
         monkeypatch.setenv("TWIN_MODEL_SERVER_URL", url)

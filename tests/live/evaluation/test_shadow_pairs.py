@@ -42,7 +42,7 @@ ANSWER = "The clock keeps its spring when a wheel drives every time."
 
 
 def put_on_trial(place: Workplace) -> None:
-    """Ada with v1 stable, v2 a candidate, and a prepared base model."""
+    """Register Ada's stable v1 and candidate v2, with a prepared base model."""
     place.dataset("ada")
     place.chunks("ada")
     prepare_base_model(place.settings, str(place.base), report=lambda _line: None)
@@ -105,7 +105,7 @@ def materialize(
     return metadata_of(result, name)
 
 
-def test_pairs_are_made_once_continued_and_hold_no_text(
+def test_pairs_are_made_once_and_contain_no_text(
     on_trial: Workplace, trial: KeptTrial, instance: dg.DagsterInstance
 ) -> None:
     first = trial.first
@@ -182,7 +182,9 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
     assert told["nothing_to_do"].startswith("the answer model is another provider's")
 
 
-def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterInstance) -> None:
+def test_the_reason_for_no_pairs_is_reported(
+    workplace: Workplace, instance: dg.DagsterInstance
+) -> None:
     workplace.dataset("ada")
 
     told = materialize(shadow_pairs, instance)["nothing_to_do"]
@@ -195,7 +197,7 @@ def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterIn
     assert told.startswith("the release mode is gate")
 
 
-def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(
+def test_answers_are_judged_once_under_fixed_ids(
     on_trial: Workplace, instance: dg.DagsterInstance
 ) -> None:
     record(on_trial, [datetime(2026, 5, 1, tzinfo=UTC)] * 3)
@@ -213,7 +215,7 @@ def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(
 
 
 def record(workplace: Workplace, moments: list[datetime]) -> None:
-    """Answers of v1 that were given then."""
+    """Record earlier answers of v1."""
     row = dict.fromkeys(columns()) | {
         "author": "ada", "version": "v1", "prompt_class": "short",
         "question": "What about the clock and the spring?", "chunk_ids": ["chunk-1"],

@@ -1,4 +1,4 @@
-"""Preference tuning on real ranks: from an adapter, killed and resumed; and from posts to it."""
+"""Test preference tuning on real ranks."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ALONE: dict[str, Any] = {"ranks": 1, "launch": "cpu-single"}
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported) -> Path:
-    """The adapter that preference tunings begin with: trained once, and only read."""
+    """The adapter from which preference tuning starts, trained once."""
     home = Settings(home=tmp_path_factory.mktemp("supervised"))
     job = written_job(home, tiny_model, "supervised", token_budget=1200, **ALONE)
     with forks_of(imported):
@@ -66,7 +66,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: 
         pytest.param("cpu-zero3", 3, marks=pytest.mark.long),
     ],
 )
-def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
+def test_a_killed_rank_resumes_with_the_same_reference(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     start: Path,
@@ -110,7 +110,7 @@ def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
 
 
 @pytest.mark.usefixtures("quick_starts")
-def test_an_adapter_of_another_shape_is_refused_and_not_retried(
+def test_an_adapter_of_another_shape_is_an_error_without_retry(
     home: Settings, make_job: Callable[..., TrainingJob], start: Path
 ) -> None:
     launcher = LocalLauncher(home)
@@ -156,7 +156,7 @@ def ann(
 
 
 def write_posts(tables: Tables, *, count: int) -> None:
-    """Documents, chunks and samples, each document one text that holds its answers verbatim."""
+    """Write documents, chunks and samples; each document contains its answers verbatim."""
     samples, texts = list[dict[str, Any]](), dict[str, str]()
     for place, row in enumerate(rows(count)):
         document, question = row["document_id"], row["messages"][1]
@@ -214,7 +214,7 @@ def write_posts(tables: Tables, *, count: int) -> None:
 
 
 def materialize(instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
-    """Run dataset, checkpoints and checks; metadata by asset."""
+    """Run dataset, checkpoints and checks; return the metadata by asset."""
     assets = [
         fine_tuned_checkpoint, preference_dataset.preference_dataset, preference_tuned_checkpoint,
     ]  # fmt: skip
@@ -226,7 +226,7 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("quick_starts")
-def test_a_model_is_tuned_on_the_authors_edits_and_on_nothing_new_no_more(
+def test_a_model_is_tuned_once_on_the_authors_edits(
     ann: Settings, instance: dg.DagsterInstance
 ) -> None:
     tables = shells.TablesResource(home=str(ann.home)).tables()

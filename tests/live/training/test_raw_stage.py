@@ -1,4 +1,4 @@
-"""Posts as they are before the samples, and a weight on prompts: published, and repeated."""
+"""Test training on raw posts, and repeating it from the manifest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
-def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
+def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
     author_by: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
     tmp_path: Path,
@@ -74,7 +74,7 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
-def test_where_no_post_may_be_read_the_samples_have_all(
+def test_without_eligible_posts_samples_take_the_whole_budget(
     author_by: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""One training on a real Ray cluster of this machine, its two workers real processes."""
+"""Test training on a real local Ray cluster with two workers."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ START_S = 300
 def alone(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported
 ) -> dict[str, Any]:
-    """The weights that one machine gives."""
+    """The weights that one machine trains."""
     with forks_of(imported):
         return weights_of_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Ray cluster of two processors on this machine; yields its dashboard's address."""
+    """A local Ray cluster of two processors; yields its dashboard's address."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # its sockets' paths must be short
     log = tmp_path_factory.mktemp("cluster") / "ray-start.log"
     dashboard, *ports = free_ports(9)
@@ -87,7 +87,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         exited, why = process.poll(), log.read_text(encoding="utf-8")
         for each in sorted(folder.glob("session_2*/logs/ray_process_exit.log")):
             why += each.read_text(encoding="utf-8")
-        started = [process_ for process_ in psutil.process_iter() if _of_cluster(process_, folder)]
+        started = [
+            process_ for process_ in psutil.process_iter() if _belongs_to_cluster(process_, folder)
+        ]
         process.terminate()
         end_processes(started)
         process.wait()
@@ -96,7 +98,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def cluster_variables() -> dict[str, str]:
-    """What a cluster on a busy machine of two cores needs; its entry point is `python`."""
+    """Return the environment for a cluster on a busy machine of two cores."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -111,8 +113,8 @@ def cluster_variables() -> dict[str, str]:
     }
 
 
-def _of_cluster(process: psutil.Process, folder: Path) -> bool:
-    """Whether a process belongs to the cluster in `folder`, itself or through its parents."""
+def _belongs_to_cluster(process: psutil.Process, folder: Path) -> bool:
+    """Return whether a process or one of its parents belongs to the cluster in `folder`."""
     try:
         return any(str(folder) in word for word in process.cmdline())
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -126,17 +128,17 @@ def _answers(address: str) -> bool:
         return False
 
 
-def on_ray(home: Settings, address: str) -> Settings:
+def train_on_ray(home: Settings, address: str) -> Settings:
     return home.model_copy(
         update={"train_backend": "ray", "train_machines": 2, "ray_address": address}
     )
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
-def test_two_ray_workers_train_what_one_machine_trains_bit_for_bit(
+def test_two_ray_workers_give_the_weights_of_one_machine(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
-    home = on_ray(home, cluster)
+    home = train_on_ray(home, cluster)
     training = held(two_rank_job(home, "on-ray", tiny_model), tmp_path)
     said: list[dict[str, Any]] = []
     owners: set[str] = set()
@@ -158,10 +160,10 @@ def test_two_ray_workers_train_what_one_machine_trains_bit_for_bit(
 
 
 @pytest.mark.long
-def test_a_killed_ray_worker_is_retried_and_gives_the_same_weights(
+def test_a_killed_ray_worker_is_retried(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
-    home = on_ray(home, cluster)
+    home = train_on_ray(home, cluster)
     training = held(two_rank_job(home, "ray-killed", tiny_model), tmp_path)
     texts: list[str] = []
 
@@ -184,10 +186,10 @@ def test_a_killed_ray_worker_is_retried_and_gives_the_same_weights(
 
 
 @pytest.mark.long
-def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
+def test_a_ray_job_outlives_its_launcher(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
-    home = on_ray(home, cluster)
+    home = train_on_ray(home, cluster)
     training = held(two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
     values = home.home / "job-values.json"
     values.write_text(json.dumps(training.job.to_json_dict()), encoding="utf-8")
@@ -227,9 +229,7 @@ def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
     assert_same(weights_of(output), alone)
 
 
-def test_without_a_cluster_the_reason_and_what_to_do_are_said(
-    home: Settings, tiny_model: Path
-) -> None:
+def test_a_missing_cluster_is_an_error(home: Settings, tiny_model: Path) -> None:
     address = f"http://127.0.0.1:{free_ports(1)[0]}"
     settings = home.model_copy(update={"train_backend": "ray", "ray_address": address})
     with pytest.raises(TwinError, match="reach the Ray cluster") as caught:

@@ -1,4 +1,4 @@
-"""Real DeepSpeed ranks: a training, a killed rank, a cancelled run, a loss that is not a number."""
+"""Test training on real DeepSpeed ranks."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.live
 
 
 def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
-    """The processes that train a job, by rank."""
+    """Return the processes that train a job, by rank."""
     return ranks_in(job.folder)
 
 
 def ranks_in(folder: Path) -> dict[int, psutil.Process]:
-    """The processes that train the job in a folder, by rank."""
+    """Return the processes that train the job in a folder, by rank."""
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         try:
@@ -49,7 +49,7 @@ def ranks_in(folder: Path) -> dict[int, psutil.Process]:
 
 
 def addresses_of(job: TrainingJob) -> set[str]:
-    """What the processes of a training, its launcher's child included, listen on."""
+    """Return the addresses on which the processes of a training run listen."""
     ranks = list(ranks_of(job).values())
     parents = [parent for rank in ranks for parent in rank.parents()[:1]]
     assert len(ranks) == job.ranks
@@ -66,10 +66,10 @@ def weights_of(output: Path) -> dict[str, Any]:
 
 
 @pytest.mark.drawn(1, of="killed trainings")
-def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
+def test_a_killed_rank_resumes_bit_for_bit(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
-    """Of every weight, in shares; an adapter's training goes on in `test_kills.py`."""
+    """All weights are trained in shards; `test_kills.py` tests adapters."""
     launcher = LocalLauncher(home)
     changes = {"launch": "cpu-zero3", "lora": None, "learning_rate": 1e-3, **LONG_ENOUGH}
     listening: set[str] = set()
@@ -119,7 +119,7 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
 
 
 @pytest.mark.drawn(1, of="killed trainings")
-def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
+def test_a_cancelled_training_run_leaves_no_process_and_resumes(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
     job = make_job("cancelled", **LONG_ENOUGH)
@@ -138,7 +138,7 @@ def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
     assert read_result(output / "result.json").resumed_at == [complete[1]["step"]]
 
 
-def poisoned(tiny_model: Path, folder: Path, value: float) -> Path:
+def make_poisoned_model(tiny_model: Path, folder: Path, value: float) -> Path:
     """The tiny model with one word's embedding spoiled: ` word`, of which only some samples have.
 
     Its input and its output embedding are the same weights.
@@ -160,7 +160,7 @@ def poisoned(tiny_model: Path, folder: Path, value: float) -> Path:
     ("value", "said"),
     [(float("nan"), "a loss of NaN or inf"), (1e25, "a gradient norm of NaN or inf")],
 )
-def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
+def test_a_nan_loss_stops_both_ranks(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tiny_model: Path,
@@ -169,7 +169,7 @@ def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
     said: str,
 ) -> None:
     job = make_job("broken")
-    base = poisoned(tiny_model, tmp_path / "poisoned", value)
+    base = make_poisoned_model(tiny_model, tmp_path / "poisoned", value)
     write_job(replace(read_job(job.folder / "job.json"), base_folder=base))
     texts: list[str] = []
     started = time.monotonic()
@@ -190,7 +190,7 @@ def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
 
 
 @pytest.mark.usefixtures("quick_starts")
-def test_when_no_sample_is_usable_the_reason_is_told(
+def test_the_error_explains_why_no_sample_is_usable(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
     with pytest.raises(TwinError, match="0 usable samples, 60 left out: too_long") as caught:
@@ -203,7 +203,7 @@ NOT_IN_A_RANK = {"polars", "lancedb", "lance", "dagster", "pyarrow", "pandas", "
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize(("launch", "stage"), [("cpu-single", 0), ("cpu-zero2", 2)])
-def test_one_rank_trains_too_and_imports_no_tables_and_no_dagster(
+def test_a_single_rank_imports_no_tables_and_no_dagster(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int
 ) -> None:
     job = make_job("alone", launch=launch, ranks=1, token_budget=1500)
