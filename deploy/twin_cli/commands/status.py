@@ -187,10 +187,10 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
 
 
 def run_line(run: RunningRun) -> str:
-    """Return a run as a line, `retrain_twin ada: fine tuned checkpoint  step 20/48  for 4:10`."""
+    """Return a run as a line, `retrain_twin ada: fine tuned checkpoint  step 20/48  running for 4:10`."""
     from twin_cli.commands.clock import format_duration
 
-    timing_text = f"for {format_duration(run.seconds)}"
+    timing_text = f"running for {format_duration(run.seconds)}"
     if run.left_s is not None:
         timing_text += f", about {format_duration(run.left_s)} left of this step"
     line = "  ".join(filter(None, (run.step, run.detail, timing_text)))

@@ -46,6 +46,13 @@ def test_a_first_answer_is_the_authors_words_and_their_post() -> None:
         "  “To polish is to *remove*.”",
         "   — On [bold]clocks[/], 2019-10-20",
     ]
+    late = MAX_SHOWN_CHARACTERS + 5
+    text = "x" * (late - 9) + ". Why so? Polish it never."
+    late = text.index("Polish")
+    marked = EndpointAnswer(
+        "How?", "", quotes=({"text": text, "title": "On", "marked": [late, len(text)]},)
+    )
+    assert quotation_lines(marked).splitlines()[1] == "  “… Why so? Polish it never.”"
     unnamed = EndpointAnswer("How?", "", quotes=({"text": "Slowly.", "document_id": "d1"},))
     assert quotation_lines(unnamed).endswith("— d1")
 
