@@ -47,7 +47,7 @@ def test_a_retraining_says_its_attempt(world: LoopWorld) -> None:
 def test_what_a_person_was_told_stands_until_another_version_answers(world: LoopWorld) -> None:
     fall(world)
     said = line(world)
-    assert said.startswith(f"fell on {world.now.date().isoformat()}, waits for an operator: ")
+    assert said.startswith(f"fell on {world.now.date().isoformat()}; waiting for an operator: ")
     assert "nothing to learn from" in said
     assert line(world, days=31) == ""
     world.release("ada", "other")
@@ -63,6 +63,6 @@ def test_a_trial_says_when_it_is_parked(world: LoopWorld) -> None:
     until = move.moved_at[:10]
     later = (world.now.fromisoformat(until) + timedelta(days=14)).date().isoformat()
     assert line(world) == (
-        f"waits: v2 on trial as shadow against v1, 0 pairs; parked on {later} unless a pair comes "
-        "before"
+        f"waits: v2 on trial as shadow against v1, 0 pairs; parked on {later} unless a pair "
+        "arrives first"
     )

@@ -89,7 +89,7 @@ def test_it_waits_for_every_training(
     home: Settings, registry: Registry, job: str, status: dg.DagsterRunStatus
 ) -> None:
     joined(home, registry, "bob")
-    assert tick("bob", run=(job, status)) == ([], "a training run of ann is waiting or running")
+    assert tick("bob", run=(job, status)) == ([], "a training run for ann is waiting or running")
 
 
 def test_what_failed_is_not_tried_again_each_hour(home: Settings, registry: Registry) -> None:

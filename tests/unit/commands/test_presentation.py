@@ -180,7 +180,7 @@ def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPat
     clock = StageClock(Console(file=file, width=100))
     with clock.report_waits():
         clock.begin_stage(1, "prepare and start")
-        until(lambda: file.getvalue().count("prepare and start: goes on") >= 2)
+        until(lambda: file.getvalue().count("prepare and start: still running") >= 2)
         with clock.bar("train") as bar:
             bar.begin_phase("fine tuned checkpoint")
             bar.update("step 1/2  loss 2.00", done=1, total=2, remaining_s=62)
