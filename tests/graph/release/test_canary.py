@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.graph.release.releases import CANARY, pass_the_gate, round_of, settle
+from tests.graph.release.releases import CANARY, pass_the_gate, run_release_round, settle
 from twin_resources.quality.release import canary_days
 from twin_resources.registry.registry import Registry
 
@@ -30,14 +30,14 @@ def start_canary(registry: Registry) -> Registry:
     """Start the canary of v2, with earlier votes that do not count."""
     settle(registry, "v1", [0.0] * 50)
     pass_the_gate(registry, "h2")
-    done = round_of(registry, CANARY)
+    done = run_release_round(registry, CANARY)
     assert [move.to_state for move in done.moves] == ["canary"]
     return registry
 
 
 def test_a_better_canary_is_promoted_early(start_canary: Registry) -> None:
     score(start_canary, stable=0.8, candidate=0.9, days=400, readers=10_000)
-    done = round_of(start_canary, CANARY, now=DAY_S)
+    done = run_release_round(start_canary, CANARY, now=DAY_S)
     assert states(start_canary) == ["retired", "stable"]
     assert done.trial is not None
     assert "canary: better, after " in done.trial.finding.reason
@@ -47,9 +47,9 @@ def test_an_equal_canary_is_parked(
     start_canary: Registry,
 ) -> None:
     score(start_canary, stable=0.8, candidate=0.8, days=400, readers=10_000)
-    round_of(start_canary, CANARY, now=DAY_S)
+    run_release_round(start_canary, CANARY, now=DAY_S)
     assert states(start_canary) == ["stable", "canary"]
-    done = round_of(start_canary, CANARY, now=15 * DAY_S)
+    done = run_release_round(start_canary, CANARY, now=15 * DAY_S)
     assert states(start_canary) == ["stable", "parked"]
     assert done.trial is not None
     assert ", so at least -0.0" in done.trial.finding.reason
@@ -58,13 +58,13 @@ def test_an_equal_canary_is_parked(
 def test_few_readers_roll_back_a_worse_canary(start_canary: Registry) -> None:
     """Fewer than 30 readers cannot promote, but can veto."""
     score(start_canary, stable=0.9, candidate=0.2, days=60, readers=20)
-    round_of(start_canary, CANARY, now=DAY_S)
+    run_release_round(start_canary, CANARY, now=DAY_S)
     assert states(start_canary) == ["stable", "rolled_back"]
 
 
 def test_few_readers_promote_no_canary(start_canary: Registry) -> None:
     score(start_canary, stable=0.8, candidate=0.9, days=400, readers=20)
-    done = round_of(start_canary, CANARY, now=DAY_S)
+    done = run_release_round(start_canary, CANARY, now=DAY_S)
     assert states(start_canary) == ["stable", "canary"]
     assert done.trial is not None
     assert "of 30 readers needed to promote" in done.trial.finding.reason
@@ -72,16 +72,16 @@ def test_few_readers_promote_no_canary(start_canary: Registry) -> None:
 
 def test_a_canary_is_parked_after_14_days(start_canary: Registry) -> None:
     score(start_canary, stable=0.8, candidate=0.8, days=12, readers=10_000)
-    assert round_of(start_canary, CANARY, now=13.9 * DAY_S).moves == ()
-    done = round_of(start_canary, CANARY, now=14 * DAY_S)
+    assert run_release_round(start_canary, CANARY, now=13.9 * DAY_S).moves == ()
+    done = run_release_round(start_canary, CANARY, now=14 * DAY_S)
     assert [move.to_state for move in done.moves] == ["parked"]
     assert "12 of about" in done.moves[0].reason
 
 
 def test_each_vote_counts_once(start_canary: Registry) -> None:
     score(start_canary, stable=0.8, candidate=0.8, days=10, readers=10_000)
-    first = round_of(start_canary, CANARY, now=1.0).trial
-    again = round_of(start_canary, CANARY, now=2.0).trial
+    first = run_release_round(start_canary, CANARY, now=1.0).trial
+    again = run_release_round(start_canary, CANARY, now=2.0).trial
     assert first is not None
     assert again == first
     assert first.evidence.pairs == 10

@@ -7,7 +7,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.graph.release.dagster_home import certify, new_registry, passed, replay, tables_of
+from tests.graph.release.dagster_home import (
+    certify,
+    new_registry,
+    register_passed_candidate,
+    replay,
+    tables_of,
+)
 from tests.graph.release.releases import AUTHOR, settle
 from tests.materialized import instance_of, materialize_assets
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -43,9 +49,9 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, Any]:
 
 def begin_trial(registry: Registry, instance: dg.DagsterInstance) -> None:
     """Release a first version, and let a second one pass the gate."""
-    passed(registry, "h1")
+    register_passed_candidate(registry, "h1")
     materialize(instance)
-    passed(registry, "h2")
+    register_passed_candidate(registry, "h2")
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
@@ -127,7 +133,7 @@ def test_auto_mode_without_a_trial_releases_a_version_that_is_not_worse(
     """The gate releases the first model, and the second if its interval suffices."""
     registry = new_registry(home, release_mode="auto")
     for number in (1, 2):
-        passed(registry, f"h{number}")
+        register_passed_candidate(registry, f"h{number}")
         told = materialize(instance)
         assert told["stable"] == f"v{number}"
     assert told["release_mode"] == "gate"
@@ -141,9 +147,9 @@ def test_auto_mode_without_a_trial_parks_a_possibly_worse_version(
 ) -> None:
     """The gate allows a perplexity 5 % higher, and no trial compares the versions."""
     registry = new_registry(home, release_mode="auto")
-    passed(registry, "h1")
+    register_passed_candidate(registry, "h1")
     materialize(instance)
-    passed(registry, "h2", high=1.001)
+    register_passed_candidate(registry, "h2", high=1.001)
 
     told = materialize(instance)
 
@@ -161,10 +167,10 @@ def test_auto_mode_starts_a_trial_with_judges_and_prompts(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = new_registry(home, release_mode="auto")
-    passed(registry, "h1")
+    register_passed_candidate(registry, "h1")
     materialize(instance)
     certify(tables_of(registry, home))
-    passed(registry, "h2")
+    register_passed_candidate(registry, "h2")
     told = materialize(instance)
     assert told["release_mode"] == "gate"
     assert "only 0 of 300 prompts" in told["mode_because"]
@@ -284,7 +290,7 @@ def test_the_job_rolls_back_with_its_reason(
 ) -> None:
     home_of_gate = new_registry(home, release_mode="gate")
     for number in (1, 2, 3):
-        passed(home_of_gate, f"h{number}")
+        register_passed_candidate(home_of_gate, f"h{number}")
         materialize(instance)
 
     def run(**config: Any) -> dg.ExecuteInProcessResult:

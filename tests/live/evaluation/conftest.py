@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import fresh_home
-from tests.live.evaluation.judged_in_dagster import Ran, instance_of_two_authors
+from tests.live.evaluation.judged_in_dagster import GateRun, create_instance_of_two_authors
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
@@ -190,7 +190,7 @@ def embedder_weights() -> Path:
     return prepare_weights()
 
 
-def workplace_in(home: Settings, base: Path) -> Workplace:
+def open_workplace(home: Settings, base: Path) -> Workplace:
     state = State.open(home.state_address)
     return Workplace(
         settings=home,
@@ -202,19 +202,19 @@ def workplace_in(home: Settings, base: Path) -> Workplace:
 
 @pytest.fixture
 def workplace(home: Settings, tiny_base: Path, embedder_weights: Path) -> Workplace:
-    return workplace_in(lend_weights(embedder_weights, home), tiny_base)
+    return open_workplace(lend_weights(embedder_weights, home), tiny_base)
 
 
 @pytest.fixture
 def instance() -> dg.DagsterInstance:
-    return instance_of_two_authors()
+    return create_instance_of_two_authors()
 
 
 @dataclass(frozen=True)
-class Judged:
+class FirstVerdict:
     """What one run said of ada's good candidate, and the instance that it was."""
 
-    ran: Ran
+    ran: GateRun
     instance: dg.DagsterInstance
     checkpoint: str
 
@@ -233,7 +233,7 @@ class KeptHomes:
     path: Path
     released: Path
     measured: Path
-    judged: Judged
+    judged: FirstVerdict
 
 
 def keep(place: Workplace, into: Path) -> None:
@@ -251,16 +251,16 @@ def kept_homes(
     path, released, measured = (folder / name for name in ("home", "released", "measured"))
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
-        place = workplace_in(settings, tiny_base)
+        place = open_workplace(settings, tiny_base)
         for author in ("ada", "bob"):  # told apart from bob, a tiny model has a voice at all
             place.dataset(author)
         checkpoint = place.candidate("ada", steps=GOOD)
-        instance = instance_of_two_authors()
-        ran = Ran(instance, "ada")
+        instance = create_instance_of_two_authors()
+        ran = GateRun(instance, "ada")
         keep(place, released)
         _forget_versions(place)
         keep(place, measured)
-    yield KeptHomes(path, released, measured, Judged(ran, instance, checkpoint))
+    yield KeptHomes(path, released, measured, FirstVerdict(ran, instance, checkpoint))
     instance.dispose()
 
 
@@ -273,7 +273,7 @@ def _forget_versions(place: Workplace) -> None:
 
 
 @pytest.fixture
-def copied(
+def restore_home(
     home: Settings, tiny_base: Path, process_logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Path, Path], Workplace]:
     """Puts a kept home to the path at which it was made, over what the test before has left."""
@@ -284,26 +284,26 @@ def copied(
         monkeypatch.setenv("TWIN_HOME", str(path))
         settings = load_settings()
         settings.logs_dir.symlink_to(process_logs, target_is_directory=True)
-        return workplace_in(settings, tiny_base)
+        return open_workplace(settings, tiny_base)
 
     return copy_of
 
 
 @pytest.fixture
-def released(copied: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
+def released(restore_home: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
     """A home in which ada's good candidate is stable; `judged` is the run that released it."""
-    return copied(kept_homes.released, kept_homes.path)
+    return restore_home(kept_homes.released, kept_homes.path)
 
 
 @pytest.fixture
-def measured(copied: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
+def measured(restore_home: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
     """A home with the datasets of ada and bob in which a gate has asked the base, and no version
     is."""
-    return copied(kept_homes.measured, kept_homes.path)
+    return restore_home(kept_homes.measured, kept_homes.path)
 
 
 @pytest.fixture
-def judged(kept_homes: KeptHomes) -> Judged:
+def judged(kept_homes: KeptHomes) -> FirstVerdict:
     return kept_homes.judged
 
 

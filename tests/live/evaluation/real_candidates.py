@@ -68,7 +68,7 @@ CONTEXT_TOKENS = 256  # of passages in a prompt: two full chunks, as in the demo
 
 
 @dataclass(frozen=True)
-class Made:
+class CandidateSpec:
     """How a candidate is made.
 
     Attributes:
@@ -94,7 +94,7 @@ class RealHome:
     tables: Tables
     registry: Registry
 
-    def judged(self, made: Made) -> dict[str, GateClaim]:
+    def judged(self, made: CandidateSpec) -> dict[str, GateClaim]:
         """Train the candidate, or find it, and let the gate judge it: claims by their names."""
         own, other = self._samples(AUTHOR), self._samples(OTHER)
         self._write("instruction_dataset", made.of(own, other), SAMPLE_SCHEMA, key="sample_id")
@@ -106,13 +106,13 @@ class RealHome:
             return replace(self, registry=registry)._judged(made, tuned, own)
 
     def _judged(
-        self, made: Made, tuned: FineTunedCheckpoint, own: pl.DataFrame
+        self, made: CandidateSpec, tuned: FineTunedCheckpoint, own: pl.DataFrame
     ) -> dict[str, GateClaim]:
         enter_as_candidate(tuned, AUTHOR, self.settings, self.registry)
         self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
         return judge_in_two_parts(self._judging())
 
-    def _trained(self, made: Made) -> FineTunedCheckpoint:
+    def _trained(self, made: CandidateSpec) -> FineTunedCheckpoint:
         # beside other work two threads wait for each other: 26 tokens/s instead of 80 and more
         launch = load_launch("cpu-single").model_copy(update={"threads_per_rank": 1})
         changed = {"launch": str(self._yaml("launch", launch)), "token_budget": made.tokens}

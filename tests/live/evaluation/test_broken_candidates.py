@@ -20,7 +20,14 @@ import polars as pl
 import pytest
 
 from tests.live.evaluation.conftest import GOOD, Workplace
-from tests.live.evaluation.real_candidates import AUTHOR, NAMES, OTHER, Made, RealHome, real_home
+from tests.live.evaluation.real_candidates import (
+    AUTHOR,
+    NAMES,
+    OTHER,
+    CandidateSpec,
+    RealHome,
+    real_home,
+)
 from tests.live.evaluation.two_parts import SHORT_GATE, judge_in_two_parts
 from tests.queued_notices import queued_notices
 from tests.sample_schema import SAMPLE_SCHEMA
@@ -207,7 +214,7 @@ class Case:
     """A candidate, the claims that it offends (False: not met, None: not to be decided), and those
     that it must meet."""
 
-    made: Made
+    made: CandidateSpec
     offends: dict[str, bool | None]
     meets: Set[str]
 
@@ -215,30 +222,32 @@ class Case:
 # Whether prose may be served decides the forms of answers, not the release; no 135M model keeps it.
 BLOCKING = set(gate.CLAIMS) - gate.ADVISORY_FOR_SMALL_BASES - {sentence_faithfulness.CLAIM}
 CASES = {
-    "good": Case(Made(tokens=24_000), {}, BLOCKING),
+    "good": Case(CandidateSpec(tokens=24_000), {}, BLOCKING),
     "another template": Case(
         # the good one's weights
-        Made(tokens=24_000, measured_on=by_another_template),
+        CandidateSpec(tokens=24_000, measured_on=by_another_template),
         {"template_hash_matches": False},
         BLOCKING - {"template_hash_matches"},
     ),
     "untrained": Case(
         # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
-        Made(tokens=1, recipe={"learning_rate": 1e-12}),
+        CandidateSpec(tokens=1, recipe={"learning_rate": 1e-12}),
         dict.fromkeys(GAINS, False),
         BLOCKING - set(GAINS),
     ),
     "shuffled labels": Case(
-        Made(spoil=SHUFFLED_ANSWERS), {"stays_on_topic": False}, BLOCKING - {"stays_on_topic"}
+        CandidateSpec(spoil=SHUFFLED_ANSWERS),
+        {"stays_on_topic": False},
+        BLOCKING - {"stays_on_topic"},
     ),
     "another author": Case(
         # it reads its passages, so that it may or may not be on topic: .78 of its answers are
-        Made(of=under_the_name_of),
+        CandidateSpec(of=under_the_name_of),
         {"learns_this_author": False},
         BLOCKING - {"learns_this_author", "stays_on_topic"},
     ),
     "five posts": Case(
-        Made(
+        CandidateSpec(
             of=of_five_posts,
             recipe={"max_epochs": 100, "samples_per_step": 1, "learning_rate": 0.002},
         ),
@@ -247,7 +256,7 @@ CASES = {
     ),
     # the last: what its gate does not ask of the base is not kept for the next one
     "test split": Case(
-        Made(of=of_the_test_split, tokens=5_000),
+        CandidateSpec(of=of_the_test_split, tokens=5_000),
         dict.fromkeys(("beats_base_model", "stays_on_topic", "sounds_less_like_the_base")),
         FORM | {"keeps_the_basics", "answers_safely"},
     ),

@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.live.evaluation.conftest import GOOD, Judged, Workplace
-from tests.live.evaluation.judged_in_dagster import Ran
+from tests.live.evaluation.conftest import GOOD, FirstVerdict, Workplace
+from tests.live.evaluation.judged_in_dagster import GateRun
 from twin_assets.evaluation.gate import (
     ADVISORY_FOR_SMALL_BASES,
     CLAIMS,
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.live
 
 
 def test_only_the_trained_of_two_authors_checkpoints_is_released(
-    released: Workplace, judged: Judged
+    released: Workplace, judged: FirstVerdict
 ) -> None:
     workplace, passed, good = released, judged.ran, judged.checkpoint
     # noise makes a random model as often better as worse; this one has learnt to say numbers
@@ -37,7 +37,7 @@ def test_only_the_trained_of_two_authors_checkpoints_is_released(
     spoilt = [row | {"messages": [*row["messages"][:-1], numbers]} for row in rows]
     bad = workplace.candidate("bob", steps=40, samples=spoilt)
 
-    refused = Ran(judged.instance, "bob")
+    refused = GateRun(judged.instance, "bob")
 
     assert passed.result.success
     assert passed.failed_checks() == []
@@ -72,10 +72,10 @@ def test_only_the_trained_of_two_authors_checkpoints_is_released(
 
 
 def test_a_worse_successor_is_refused_without_repeated_measurements(
-    released: Workplace, judged: Judged
+    released: Workplace, judged: FirstVerdict
 ) -> None:
     workplace, first, instance = released, judged.ran, judged.instance
-    second = Ran(instance, "ada")
+    second = GateRun(instance, "ada")
 
     for asset in ("checkpoint_evaluation", "evaluation_report"):
         assert first.metadata(asset)["measured_now"]
@@ -86,7 +86,7 @@ def test_a_worse_successor_is_refused_without_repeated_measurements(
     assert second.metadata("released_model")["moved"] == "nothing"
 
     workplace.candidate("ada", steps=2, seed=5)
-    third = Ran(instance, "ada")
+    third = GateRun(instance, "ada")
 
     assert "not_worse_than_incumbent" in third.failed_checks()
     assert workplace.registry.get("ada", 2).state == "refused"
@@ -111,7 +111,7 @@ def test_a_worse_successor_is_refused_without_repeated_measurements(
 
 
 def test_a_candidate_is_compared_with_the_best_released_version(
-    released: Workplace, judged: Judged, instance: dg.DagsterInstance
+    released: Workplace, judged: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
     """A worse version is released by hand; a candidate must still match the first version."""
     workplace, first = released, judged.ran.metadata("evaluation_report")
@@ -121,7 +121,7 @@ def test_a_candidate_is_compared_with_the_best_released_version(
     move("ada", 2, "stable", actor="ann", reason="try it", force=True)
     workplace.candidate("ada", steps=2, seed=6)
 
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
 
     assert "not_worse_than_incumbent" in ran.failed_checks()
     found = held_out_of(ran.metadata("checkpoint_evaluation"))
@@ -150,7 +150,7 @@ def test_too_few_passages_refuse_the_candidate(
     workplace.dataset("ada", held_out=29)
     checkpoint = workplace.candidate("ada", steps=GOOD)
 
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
 
     verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
     assert verdict is not None
@@ -163,7 +163,7 @@ def test_too_few_passages_refuse_the_candidate(
 
 
 def test_an_interrupted_evaluation_invalidates_the_older_verdict(
-    released: Workplace, judged: Judged, instance: dg.DagsterInstance
+    released: Workplace, judged: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
     """After a pass, the next evaluation has too few passages, and writing its report fails."""
     workplace, checkpoint = released, judged.checkpoint
@@ -172,9 +172,9 @@ def test_an_interrupted_evaluation_invalidates_the_older_verdict(
     report.unlink()
     report.mkdir()
 
-    cut_off = Ran(instance, "ada")
+    cut_off = GateRun(instance, "ada")
     report.rmdir()
-    again = Ran(instance, "ada")
+    again = GateRun(instance, "ada")
 
     assert not cut_off.result.success
     assert again.metadata("checkpoint_evaluation")["measured_now"]
@@ -190,13 +190,15 @@ def test_samples_with_another_template_are_refused(
     measured.dataset("ada", template="0123456789abcdef")
     measured.candidate("ada", steps=GOOD)
 
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
 
     assert ran.failed_checks() == ["template_hash_matches"]
     assert not ran.released()
 
 
-def test_event_log_and_report_contain_no_text_of_posts(released: Workplace, judged: Judged) -> None:
+def test_event_log_and_report_contain_no_text_of_posts(
+    released: Workplace, judged: FirstVerdict
+) -> None:
     ran = judged.ran
     answers = released.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]
     first = Path(ran.metadata("checkpoint_evaluation")["report_file"])

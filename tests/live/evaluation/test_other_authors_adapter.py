@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from tests.live.evaluation.conftest import GOOD, Workplace
-from tests.live.evaluation.judged_in_dagster import Ran
+from tests.live.evaluation.judged_in_dagster import GateRun
 from tests.live.evaluation.test_broken_candidates import passages_as_samples
 from tests.materialized import materialize_assets, metadata_of
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -103,7 +103,7 @@ def test_the_adapter_is_trained_once_and_must_be_beaten(
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 2_000_000
 
     better = workplace.candidate("ada", steps=GOOD, seed=2, revision=revision)
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
     assert CLAIM not in ran.failed_checks()
     assert claim_of(better).passed
     assert made["checkpoint"][:12] in claim_of(better).detail
@@ -115,7 +115,7 @@ def test_the_adapter_is_trained_once_and_must_be_beaten(
     [hand] = [one for one in bundled_writers(exclude=[]) if one.name == "oona-petrie"]
     rows = passages_as_samples(hand.passages[:40], name="Ada").to_dicts()
     foreign = workplace.candidate("ada", steps=12, seed=3, samples=rows, revision=revision)
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
     assert claim_of(foreign).passed is False, claim_of(foreign).detail
     assert CLAIM in ran.failed_checks()
     assert workplace.registry.get("ada", 3).state == "refused"

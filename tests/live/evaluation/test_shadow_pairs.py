@@ -18,8 +18,8 @@ import polars as pl
 import pytest
 
 from tests.conftest import fresh_home
-from tests.live.evaluation.conftest import Workplace, keep, workplace_in
-from tests.live.evaluation.judged_in_dagster import instance_of_two_authors
+from tests.live.evaluation.conftest import Workplace, keep, open_workplace
+from tests.live.evaluation.judged_in_dagster import create_instance_of_two_authors
 from tests.materialized import materialize_assets, metadata_of
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
@@ -78,9 +78,9 @@ def trial(
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
         monkeypatch.setenv("TWIN_BASE_MODEL", str(tiny_base))
-        place = workplace_in(settings, tiny_base)
+        place = open_workplace(settings, tiny_base)
         put_on_trial(place)
-        with instance_of_two_authors() as instance:
+        with create_instance_of_two_authors() as instance:
             first = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=4).model_dump())
         keep(place, kept)
     return KeptTrial(path, kept, first)
@@ -88,9 +88,11 @@ def trial(
 
 @pytest.fixture
 def on_trial(
-    copied: Callable[[Path, Path], Workplace], trial: KeptTrial, monkeypatch: pytest.MonkeyPatch
+    restore_home: Callable[[Path, Path], Workplace],
+    trial: KeptTrial,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Workplace:
-    place = copied(trial.kept, trial.path)
+    place = restore_home(trial.kept, trial.path)
     monkeypatch.setenv("TWIN_BASE_MODEL", str(place.base))
     return place
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.training.machines import assert_same, rank_of, ranks_of, wait_for, weights_of
+from tests.live.training.machines import assert_same, find_ranks, read_rank, read_weights, wait_for
 from twin_assets.checkpoints.job import read_result
 from twin_resources.models.training_launcher import LocalLauncher, TrainingDiedError, TrainingJob
 from twin_resources.models.training_launcher.machine import (
@@ -135,11 +135,11 @@ def test_a_failing_rank_ends_the_other_rank(
     started = time.monotonic()
 
     with pytest.raises(TrainingDiedError) as caught:
-        LocalLauncher(home).run(job, on_message=lambda _: left.append(ranks_of(job)))
+        LocalLauncher(home).run(job, on_message=lambda _: left.append(find_ranks(job)))
 
     assert said in caught.value.found
     assert left == [{}]  # between both attempts
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     assert time.monotonic() - started < 120
 
 
@@ -148,10 +148,10 @@ def test_sigterm_ends_the_ranks_first(tmp_path: Path) -> None:
     own = build_environment(job, "mark", MachineShare())
     process = subprocess.Popen(build_command(job, MachineShare()), env=own)
     try:
-        wait_for(lambda: (tmp_path / "there").exists() and len(ranks_of(job)) == job.ranks)
-        ranks = ranks_of(job)
-        assert [rank_of(psutil.Process(ranks[rank].pid)) for rank in (0, 1)] == [0, 1]
-        assert rank_of(psutil.Process(process.pid)) is None
+        wait_for(lambda: (tmp_path / "there").exists() and len(find_ranks(job)) == job.ranks)
+        ranks = find_ranks(job)
+        assert [read_rank(psutil.Process(ranks[rank].pid)) for rank in (0, 1)] == [0, 1]
+        assert read_rank(psutil.Process(process.pid)) is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     finally:
@@ -202,7 +202,7 @@ def test_forked_ranks_give_the_same_weights_in_fewer_cpu_seconds(
         user = after.children_user - before.children_user
         seconds.append(user + after.children_system - before.children_system)
 
-    assert_same(weights_of(outputs[0]), weights_of(outputs[1]))
+    assert_same(read_weights(outputs[0]), read_weights(outputs[1]))
     histories = [read_result(output / "result.json").history for output in outputs]
     losses = [[(row["loss"], row["grad_norm"]) for row in history] for history in histories]
     assert losses[0] == losses[1]

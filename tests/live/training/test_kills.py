@@ -21,10 +21,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import with_base
-from tests.live.training.conftest import LONG_ENOUGH, Imported, forks_of
+from tests.live.training.conftest import LONG_ENOUGH, Imported, fork_trainings
 from tests.live.training.machines import wait_for
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
-from tests.live.training.test_training import ranks_in, ranks_of
+from tests.live.training.test_training import find_ranks, ranks_in
 from twin_assets.checkpoints.job import read_job, read_result
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.partitions import authors
@@ -75,7 +75,7 @@ def train_undisturbed(
     """Run the same training undisturbed and return its output folder."""
 
     def trained(**changes: Any) -> Path:
-        with forks_of(imported):
+        with fork_trainings(imported):
             return LocalLauncher(home).run(make_job("quiet", **changes))
 
     return trained
@@ -100,7 +100,7 @@ def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
     launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(job.folder / "job.json")])
     try:
         wait_for(lambda: find_last_complete_checkpoint(state))
-        ranks = ranks_of(job)
+        ranks = find_ranks(job)
         assert len(ranks) == job.ranks
         ranks[1].suspend()  # as if it hung: it ends by itself no more, nor rank 0, which waits
     finally:
@@ -218,7 +218,7 @@ def test_both_ranks_killed_at_once(
 
     def kill(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step", 0) > EVERY and not killed:
-            ranks = ranks_of(job)
+            ranks = find_ranks(job)
             killed.extend(ranks)
             for process in ranks.values():
                 os.kill(process.pid, signal.SIGKILL)

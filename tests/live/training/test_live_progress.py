@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from tests.conftest import ROOT
-from tests.live.training.spoken_steps import STEPS, values_of
+from tests.live.training.spoken_steps import STEPS, step_values
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import build_training_job
@@ -126,7 +126,7 @@ def test_each_step_is_logged_and_plotted(home: Settings, shares_files: bool) -> 
     assert success, log
     # through Pipes, whether by a file or by the launcher, once a step
     assert sum(line.startswith("progress {") for line in log) == STEPS
-    last = values_of(STEPS)
+    last = step_values(STEPS)
     assert [each["step"] for each in observations] == list(range(1, STEPS + 1))
     assert observations[-1] == {
         "step": STEPS,

@@ -19,13 +19,13 @@ from tests.graph.instructions.told_traces import edit, told
 from tests.live.training.conftest import (
     LONG_ENOUGH,
     Imported,
-    forks_of,
+    fork_trainings,
     pair_rows,
     rows,
-    written_job,
+    write_training_job,
 )
 from tests.live.training.test_checkpoint_assets import RECIPE
-from tests.live.training.test_training import ranks_of, weights_of
+from tests.live.training.test_training import find_ranks, read_weights
 from tests.materialized import instance_of, materialize_assets, metadata_of
 from twin_assets.checkpoints.job import read_result
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
@@ -51,8 +51,8 @@ ALONE: dict[str, Any] = {"ranks": 1, "launch": "cpu-single"}
 def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported) -> Path:
     """The adapter from which preference tuning starts, trained once."""
     home = Settings(home=tmp_path_factory.mktemp("supervised"))
-    job = written_job(home, tiny_model, "supervised", token_budget=1200, **ALONE)
-    with forks_of(imported):
+    job = write_training_job(home, tiny_model, "supervised", token_budget=1200, **ALONE)
+    with fork_trainings(imported):
         return LocalLauncher(home).run(job) / "adapter"
 
 
@@ -77,7 +77,7 @@ def test_a_killed_rank_resumes_with_the_same_reference(
     launcher = LocalLauncher(home)
     make_job = partial(make_job, launch=launch)
     changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, **LONG_ENOUGH}
-    with forks_of(imported):
+    with fork_trainings(imported):
         whole = launcher.run(make_job("whole", **changes))
     job = make_job("killed", **changes)
     messages: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ def test_a_killed_rank_resumes_with_the_same_reference(
         messages.append(message)
         texts = [each for each in messages if "text" in each]
         if message.get("progress", {}).get("step") == 4 and not texts:
-            os.kill(ranks_of(job)[1].pid, signal.SIGKILL)
+            os.kill(find_ranks(job)[1].pid, signal.SIGKILL)
 
     resumed = launcher.run(job, on_message=kill_once)
 
@@ -94,7 +94,11 @@ def test_a_killed_rank_resumes_with_the_same_reference(
     assert result.effective["zero_stage"] == stage
     assert result.resumed_at, messages
     assert result.resumed_at[0] in range(3, result.steps, 3), "where a checkpoint was"
-    expected, found, began = weights_of(whole), weights_of(resumed), (weights_of(start.parent))
+    expected, found, began = (
+        read_weights(whole),
+        read_weights(resumed),
+        (read_weights(start.parent)),
+    )
     assert all((expected[name] == found[name]).all() for name in expected)
     assert any((began[name] != found[name]).any() for name in began)
     for name in ("loss", "margin", "accuracy", "reward_chosen"):

@@ -38,12 +38,12 @@ def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
 
 @pytest.mark.drawn(2, of="ways to the same weights")
 def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
-    author_by: Callable[[str], tuple[Author, Settings]],
+    write_author_with_recipe: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    author, settings = author_by(RAW)
+    author, settings = write_author_with_recipe(RAW)
     write_dataset(settings, count=40)
     write_posts(tables)
 
@@ -75,11 +75,11 @@ def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
 
 @pytest.mark.drawn(2, of="ways to the same weights")
 def test_without_eligible_posts_samples_take_the_whole_budget(
-    author_by: Callable[[str], tuple[Author, Settings]],
+    write_author_with_recipe: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    author, settings = author_by(RAW)
+    author, settings = write_author_with_recipe(RAW)
     write_dataset(settings, count=40)
     write_posts(tables, numbers=[1])  # which has a held-out sample
 

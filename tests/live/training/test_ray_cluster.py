@@ -18,15 +18,15 @@ import httpx
 import psutil
 import pytest
 
-from tests.live.training.conftest import Imported, forks_of
+from tests.live.training.conftest import Imported, fork_trainings
 from tests.live.training.machines import (
     assert_same,
+    find_ranks,
     free_ports,
-    held,
-    ranks_of,
+    pause_in_third_step,
+    read_weights,
+    train_on_one_machine,
     two_rank_job,
-    weights_of,
-    weights_of_one_machine,
 )
 from twin_assets.checkpoints.job import read_result
 from twin_resources.errors import TwinError
@@ -45,8 +45,8 @@ def alone(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported
 ) -> dict[str, Any]:
     """The weights that one machine trains."""
-    with forks_of(imported):
-        return weights_of_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
+    with fork_trainings(imported):
+        return train_on_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -139,23 +139,23 @@ def test_two_ray_workers_give_the_weights_of_one_machine(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = train_on_ray(home, cluster)
-    training = held(two_rank_job(home, "on-ray", tiny_model), tmp_path)
+    training = pause_in_third_step(two_rank_job(home, "on-ray", tiny_model), tmp_path)
     said: list[dict[str, Any]] = []
     owners: set[str] = set()
 
     def look() -> None:
         owners.update(
-            each.environ()["TWIN_TRAINING_OWNER"] for each in ranks_of(training.job).values()
+            each.environ()["TWIN_TRAINING_OWNER"] for each in find_ranks(training.job).values()
         )
 
-    with training.meanwhile(look):
+    with training.while_paused(look):
         output = make_launcher("", home).run(training.job, on_message=said.append)
 
     assert len(owners) == 2  # two Ray workers, one rank each
-    assert_same(weights_of(output), alone)
+    assert_same(read_weights(output), alone)
     steps = [message["progress"]["step"] for message in said if "progress" in message]
     assert steps == list(range(1, read_result(output / "result.json").steps + 1))
-    assert not ranks_of(training.job)
+    assert not find_ranks(training.job)
     assert "progress {" in (home.logs_dir / "training-on-ray.log").read_text(encoding="utf-8")
 
 
@@ -164,14 +164,14 @@ def test_a_killed_ray_worker_is_retried(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = train_on_ray(home, cluster)
-    training = held(two_rank_job(home, "ray-killed", tiny_model), tmp_path)
+    training = pause_in_third_step(two_rank_job(home, "ray-killed", tiny_model), tmp_path)
     texts: list[str] = []
 
     def kill() -> None:
-        owner = ranks_of(training.job)[1].environ()["TWIN_TRAINING_OWNER"]
+        owner = find_ranks(training.job)[1].environ()["TWIN_TRAINING_OWNER"]
         os.kill(int(owner.partition(":")[0]), signal.SIGKILL)
 
-    with training.meanwhile(kill, then_go_on=False):
+    with training.while_paused(kill, then_go_on=False):
         output = make_launcher("", home).run(
             training.job, on_message=lambda message: texts.append(message.get("text", ""))
         )
@@ -181,8 +181,8 @@ def test_a_killed_ray_worker_is_retried(
     assert "its worker died" in again
     # the driver has ended rank 0, which waited: step 3's checkpoint was never complete
     assert read_result(output / "result.json").resumed_at == [2]
-    assert_same(weights_of(output), alone)
-    assert not ranks_of(training.job)
+    assert_same(read_weights(output), alone)
+    assert not find_ranks(training.job)
 
 
 @pytest.mark.long
@@ -190,7 +190,7 @@ def test_a_ray_job_outlives_its_launcher(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
     home = train_on_ray(home, cluster)
-    training = held(two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
+    training = pause_in_third_step(two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
     values = home.home / "job-values.json"
     values.write_text(json.dumps(training.job.to_json_dict()), encoding="utf-8")
     code = (
@@ -226,7 +226,7 @@ def test_a_ray_job_outlives_its_launcher(
 
     assert training.go_on.exists(), texts
     assert read_result(output / "result.json").resumed_at == []  # nothing was lost
-    assert_same(weights_of(output), alone)
+    assert_same(read_weights(output), alone)
 
 
 def test_a_missing_cluster_is_an_error(home: Settings, tiny_model: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.live.training import reading_rank
-from tests.live.training.test_training import ranks_of
+from tests.live.training.test_training import find_ranks
 from tests.live.training.test_zero_stages import SHORT
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.checkpoints.recipe import load_launch
@@ -129,7 +129,7 @@ def test_a_flipped_bit_stops_both_ranks(
 
     assert caught.value.found == f"{name} (model.safetensors has changed since it was prepared)"
     assert not any("trying again" in text or "progress" in text for text in texts)
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     # both came to this end by themselves
     assert log_of(home, job).count(caught.value.found) == 2
 

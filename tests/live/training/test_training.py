@@ -19,7 +19,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.live.training.conftest import LONG_ENOUGH
-from tests.live.training.machines import rank_of
+from tests.live.training.machines import read_rank
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.training.training_state import find_last_complete_checkpoint
 from twin_resources.errors import TwinError
@@ -29,7 +29,7 @@ from twin_resources.settings import Settings
 pytestmark = pytest.mark.live
 
 
-def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
+def find_ranks(job: TrainingJob) -> dict[int, psutil.Process]:
     """Return the processes that train a job, by rank."""
     return ranks_in(job.folder)
 
@@ -40,7 +40,7 @@ def ranks_in(folder: Path) -> dict[int, psutil.Process]:
     for process in psutil.process_iter():
         try:
             if str(folder / "job.json") in process.cmdline():
-                rank = rank_of(process)
+                rank = read_rank(process)
                 if rank is not None:
                     found[rank] = process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -50,7 +50,7 @@ def ranks_in(folder: Path) -> dict[int, psutil.Process]:
 
 def addresses_of(job: TrainingJob) -> set[str]:
     """Return the addresses on which the processes of a training run listen."""
-    ranks = list(ranks_of(job).values())
+    ranks = list(find_ranks(job).values())
     parents = [parent for rank in ranks for parent in rank.parents()[:1]]
     assert len(ranks) == job.ranks
     return {
@@ -61,7 +61,7 @@ def addresses_of(job: TrainingJob) -> set[str]:
     }
 
 
-def weights_of(output: Path) -> dict[str, Any]:
+def read_weights(output: Path) -> dict[str, Any]:
     return load_file(output / "adapter" / "adapter_model.safetensors")
 
 
@@ -87,7 +87,7 @@ def test_a_killed_rank_resumes_bit_for_bit(
         messages.append(message)
         texts = [each for each in messages if "text" in each]
         if message.get("progress", {}).get("step") == 5 and not texts:
-            os.kill(ranks_of(job)[1].pid, signal.SIGKILL)
+            os.kill(find_ranks(job)[1].pid, signal.SIGKILL)
 
     @dg.asset
     def trained(context):
@@ -111,7 +111,7 @@ def test_a_killed_rank_resumes_bit_for_bit(
     uninterrupted = read_result(whole / "result.json")
     assert [row["loss"] for row in result.history] == [row["loss"] for row in uninterrupted.history]
     assert result.history[-1]["loss"] < result.history[0]["loss"]
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     # both attempts spoke into the run, and every step did
     assert f"resuming after step {result.resumed_at[0]} of {result.steps}" in said
     assert all(f'"step": {step + 1}, ' in said for step in range(result.steps))
@@ -131,7 +131,7 @@ def test_a_cancelled_training_run_leaves_no_process_and_resumes(
     with pytest.raises(KeyboardInterrupt):
         LocalLauncher(home).run(job, on_message=interrupt)
 
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     complete = find_last_complete_checkpoint(read_job(job.folder / "job.json").state_folder)
     assert complete is not None
     output = LocalLauncher(home).run(job)
@@ -182,7 +182,7 @@ def test_a_nan_loss_stops_both_ranks(
     named = re.findall(r"sample-\d+", caught.value.found)
     assert 1 <= len(named) <= 4
     assert not any("trying again" in text for text in texts)
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     # both ranks came to the same end by themselves: no collective ran into its time limit
     log = (home.logs_dir / "training-broken.log").read_text(encoding="utf-8")
     assert log.count(caught.value.found) == 2
