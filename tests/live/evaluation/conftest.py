@@ -1,7 +1,7 @@
-"""Two authors with a dataset, a tiny base model, and checkpoints of theirs: trained or spoilt.
+"""Two authors with datasets, a tiny base model, and good and broken checkpoints.
 
-A whole gate of a tiny model takes 19 CPU seconds, more than half of them for what the base says. So
-one is decided once for all tests (`kept_homes`), and a test begins with a copy of that home.
+A whole gate of a tiny model takes 19 CPU seconds, and the base model's answers take more than half.
+So it runs once for all tests (`kept_homes`), and each test starts with a copy of that home.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Workplace:
-    """One home: its tables, its registry, and the means to fill them."""
+    """A home, its tables and its registry, with methods that fill them."""
 
     settings: Settings
     tables: Tables
@@ -90,12 +90,12 @@ class Workplace:
     def dataset(
         self, author: str, *, train: int = 40, held_out: int = 40, template: str = ""
     ) -> None:
-        """Write samples: answers are sentences over one small vocabulary, so they can be learnt."""
+        """Write samples whose answers have a small vocabulary, so a tiny model can learn them."""
         rows = _rows(author, train=train, held_out=held_out, template=template)
         self.write(author, pl.DataFrame(rows, schema=SAMPLE_SCHEMA))
 
     def write(self, author: str, rows: pl.DataFrame) -> None:
-        """Make these the author's samples."""
+        """Replace the author's samples."""
         write_author(
             self.settings,
             Author(author, author.title(), consent="2020-01-01: the test's own author"),
@@ -105,7 +105,7 @@ class Workplace:
         )
 
     def chunks(self, author: str) -> None:
-        """Write a chunk for each sample: its answer."""
+        """Write each sample's answer as a chunk."""
         samples = self.tables.read("instruction_dataset", author)
         rows = samples.select(
             "chunk_id",
@@ -130,12 +130,12 @@ class Workplace:
         learning_rate: float = 0.01,
         revision: str = "r",
     ) -> str:
-        """Make a checkpoint of `steps` training steps the candidate.
+        """Train a checkpoint for `steps` steps and make it the candidate.
 
         Args:
-            steps: 0: untrained, its weights drawn with `spread` (0: the base model's answers).
-            samples: what it is trained on, whatever its manifest says; None: the author's.
-            revision: of the base model, as its manifest says.
+            steps: with 0, the weights are drawn with `spread`; `spread` 0 keeps the base's answers.
+            samples: training samples, independent of the manifest; None for the author's.
+            revision: the base model's revision in the manifest.
         """
         checkpoints = self.settings.checkpoints_dir / author
         made = checkpoints / "partial-test"
@@ -212,7 +212,7 @@ def instance() -> dg.DagsterInstance:
 
 @dataclass(frozen=True)
 class FirstVerdict:
-    """What one run said of ada's good candidate, and the instance that it was."""
+    """The run that judged ada's good candidate, and its Dagster instance."""
 
     ran: GateRun
     instance: dg.DagsterInstance
@@ -221,13 +221,12 @@ class FirstVerdict:
 
 @dataclass(frozen=True)
 class KeptHomes:
-    """Homes that were made once.
+    """Homes that are made once.
 
     Attributes:
-        path: where they were made, and where a test finds its copy: registry and manifests name
-            files by their whole path.
-        released: ada's good candidate has passed the whole gate, and is stable.
-        measured: as if nobody had trained; what the gate asked of the base is known.
+        path: path of every copy, because the registry and manifests contain absolute paths.
+        released: home in which ada's good candidate has passed the whole gate and is stable.
+        measured: home without a trained version, in which a gate has asked the base model.
     """
 
     path: Path
@@ -237,7 +236,7 @@ class KeptHomes:
 
 
 def keep(place: Workplace, into: Path) -> None:
-    """Copy a home, without its logs, once nothing in it is open."""
+    """Close a home and copy it without its logs."""
     place.registry.state.close()
     shutil.rmtree(place.settings.logs_dir, ignore_errors=True)
     shutil.copytree(place.settings.home, into, symlinks=True)
@@ -276,7 +275,7 @@ def _forget_versions(place: Workplace) -> None:
 def restore_home(
     home: Settings, tiny_base: Path, process_logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Path, Path], Workplace]:
-    """Puts a kept home to the path at which it was made, over what the test before has left."""
+    """Return a function that copies a kept home to its path and replaces the last test's copy."""
 
     def copy_of(kept: Path, path: Path) -> Workplace:
         shutil.rmtree(path)
@@ -291,14 +290,13 @@ def restore_home(
 
 @pytest.fixture
 def released(restore_home: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
-    """A home in which ada's good candidate is stable; `judged` is the run that released it."""
+    """Return a home in which ada's good candidate is stable, released by the run `judged`."""
     return restore_home(kept_homes.released, kept_homes.path)
 
 
 @pytest.fixture
 def measured(restore_home: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
-    """A home with the datasets of ada and bob in which a gate has asked the base, and no version
-    is."""
+    """Return a home with two datasets and the base model's measurements, but no version."""
     return restore_home(kept_homes.measured, kept_homes.path)
 
 
@@ -344,10 +342,10 @@ def train_adapter(
     learning_rate: float = 0.01,
     spread: float = 0.3,
 ) -> Path:
-    """A plain loop on one core: the real trainer is tested elsewhere.
+    """Train an adapter in a plain loop on one core, without the real trainer.
 
     Args:
-        spread: of the untrained weights that 0 steps leave.
+        spread: standard deviation of the weights if there are no steps.
     """
     import torch
     from peft import LoraConfig, get_peft_model

@@ -1,11 +1,11 @@
-"""Candidates of the embedded base model for a bundled author: a good one, and broken ones.
+"""Good and broken candidates of the embedded base model for a bundled author.
 
-Scope: their data, their trainings and judging them, all by the product's own functions.
+Scope: their data, training and judgement, with the product's own functions.
 Out of scope: which claim refuses which candidate (`test_broken_candidates.py`).
 
-A training takes minutes of a core and a gate as many, so everything is kept in `build/`, in a home
-that is named by the hash of the code that decides it: a run that was ended goes on where it stood,
-and what the base model said is asked once for all candidates.
+A training run and a gate each take minutes on one core, so everything is kept in `build/`, in a
+home named by the hash of the relevant code. An interrupted run continues there, and all candidates
+share the base model's answers.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ CONTEXT_TOKENS = 256  # of passages in a prompt: two full chunks, as in the demo
 
 @dataclass(frozen=True)
 class CandidateSpec:
-    """How a candidate is made.
+    """The training of a candidate and the data that the gate uses.
 
     Attributes:
-        of: from the author's samples and the other author's to those that it is trained on.
-        tokens: that pass the model in its training.
-        recipe: other changes of the demo's recipe.
-        spoil: a way of `twin_assets/training/fault_injection.py`.
-        measured_on: from the author's samples to those that the gate finds.
+        of: function that returns the training samples from the author's and the other author's.
+        tokens: number of training tokens.
+        recipe: other changes to the demo's recipe.
+        spoil: a fault of `twin_assets/training/fault_injection.py`.
+        measured_on: function that returns the gate's samples from the author's.
     """
 
     of: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] = lambda own, _other: own
@@ -95,7 +95,7 @@ class RealHome:
     registry: Registry
 
     def judged(self, made: CandidateSpec) -> dict[str, GateClaim]:
-        """Train the candidate, or find it, and let the gate judge it: claims by their names."""
+        """Train the candidate unless it exists, judge it, and return the claims by name."""
         own, other = self._samples(AUTHOR), self._samples(OTHER)
         self._write("instruction_dataset", made.of(own, other), SAMPLE_SCHEMA, key="sample_id")
         tuned = self._trained(made)
@@ -154,7 +154,7 @@ class RealHome:
         store_rows(self.tables, asset, AUTHOR, rows.select(list(schema)), key=key, schema=schema)
 
     def fill(self, made_by: Tables) -> None:
-        """Take over both authors' samples and the author's chunks."""
+        """Copy both authors' samples and the author's chunks."""
         for author in NAMES:
             rows = made_by.read("instruction_dataset", author).filter(
                 pl.col("split").is_in(["train", "held_out"])
@@ -169,7 +169,7 @@ class RealHome:
 def enter_as_candidate(
     tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
 ) -> None:
-    """Make it the author's candidate, as the asset `preference_tuned_checkpoint` does."""
+    """Make a checkpoint the candidate, like the asset `preference_tuned_checkpoint`."""
     manifest = tuned.manifest
     base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
     weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
@@ -189,11 +189,11 @@ def enter_as_candidate(
 
 
 def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> RealHome:
-    """Find the kept home, or make it.
+    """Return the kept home; create it if necessary.
 
     Args:
         weights: folder with the prepared embedder and the wheels.
-        environment: sets a variable for the time of the test.
+        environment: function that sets an environment variable during the test.
     """
     folder = KEPT / f"home-{code_hash(CODE)}"
     environment("TWIN_HOME", str(folder))
@@ -224,7 +224,7 @@ def _opened(settings: Settings) -> RealHome:
 
 
 def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> None:
-    """From the posts of both sample authors to their instruction datasets."""
+    """Create the instruction datasets of both sample authors from their posts."""
     import dagster as dg
 
     from twin_assets.corpus.cleaned_documents import cleaned_documents
