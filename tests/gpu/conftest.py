@@ -83,7 +83,7 @@ def samples(random_base: Path) -> list[TokenizedSample]:
     return tokenized
 
 
-def written_job(home: Settings, base: Path, name: str, **changes: Any) -> TrainingJob:
+def write_training_job(home: Settings, base: Path, name: str, **changes: Any) -> TrainingJob:
     """Write a job of about six steps of eight samples, and return how it is launched.
 
     With `start`, an adapter's folder, it is a preference tuning.
@@ -115,14 +115,14 @@ def written_job(home: Settings, base: Path, name: str, **changes: Any) -> Traini
 
 
 class MakeJob(Protocol):
-    """`written_job` of a fresh home and the random base."""
+    """Return `write_training_job` with a fresh home and the random base."""
 
     def __call__(self, name: str, **changes: Any) -> TrainingJob: ...
 
 
 @pytest.fixture
 def make_job(home: Settings, random_base: Path) -> MakeJob:
-    return partial(written_job, home, random_base)
+    return partial(write_training_job, home, random_base)
 
 
 @pytest.fixture(scope="session")

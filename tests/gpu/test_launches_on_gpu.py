@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpu.conftest import MakeJob, written_job
+from tests.gpu.conftest import MakeJob, write_training_job
 from twin_assets.checkpoints.job import TrainingResult, read_result
 from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings
@@ -27,7 +27,7 @@ def on_processor(
 ) -> TrainingResult:
     """The same training in float32 by one process on the processor."""
     home = Settings(home=tmp_path_factory.mktemp("processor"))
-    job = written_job(home, random_base, "processor", launch=launch_on("cpu", "plain"))
+    job = write_training_job(home, random_base, "processor", launch=launch_on("cpu", "plain"))
     return read_result(LocalLauncher(home).run(job) / "result.json")
 
 

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 WITHIN = {"cpu": 0.0, "cuda": 1e-3}
 
 
-def rank_of(job: TrainingJob) -> int:
+def read_rank(job: TrainingJob) -> int:
     """The process that trains a job of one rank; not its launcher, whose words are in part its."""
     (rank,) = (
         process.pid
@@ -43,7 +43,7 @@ def rank_of(job: TrainingJob) -> int:
     return rank
 
 
-def weights_of(output: Path) -> dict[str, Any]:
+def read_weights(output: Path) -> dict[str, Any]:
     return load_file(output / "adapter" / "adapter_model.safetensors")
 
 
@@ -58,7 +58,7 @@ def test_a_killed_rank_goes_on_where_it_was(
 
     def kill_once(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step") == 3 and not killed:
-            killed.append(rank_of(job))
+            killed.append(read_rank(job))
             os.kill(killed[0], signal.SIGKILL)
 
     resumed = LocalLauncher(home).run(job, on_message=kill_once)
@@ -68,7 +68,7 @@ def test_a_killed_rank_goes_on_where_it_was(
     assert result.resumed_at[0] in {2, 4}
     losses, others = ([row["loss"] for row in one.history] for one in (result, other))
     assert losses == pytest.approx(others, abs=WITHIN[device])
-    weights, wanted = weights_of(resumed), weights_of(whole)
+    weights, wanted = read_weights(resumed), read_weights(whole)
     assert weights.keys() == wanted.keys()
     for name, value in wanted.items():
         assert weights[name] == pytest.approx(value, abs=WITHIN[device]), name

@@ -24,8 +24,6 @@ from twin_assets.evaluation.judgement import (
     judge_candidate,
 )
 from twin_assets.evaluation.measures import held_out_perplexity, other_authors
-from twin_assets.evaluation.other_authors.reference_adapter import find_reference
-from twin_assets.evaluation.report.experiment import make_sender
 from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
 from twin_assets.partitions import authors
 from twin_resources.authors import read_author
@@ -68,44 +66,17 @@ def checkpoint_evaluation(
 ) -> dg.MaterializeResult:
     """The candidate compared with other models on passages that none of them was trained on."""
     author = read_author(settings, context.partition_key)
-    return build_result(
-        judge_candidate(
-            build_judging_setup(context, settings, tables, registry, model_server, embedder)
-        ),
-        answer=author.answer,
-    )
-
-
-def build_judging_setup(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    tables: Tables,
-    registry: Registry,
-    model_server: ModelServers,
-    embedder: EmbedderResource,
-) -> JudgingSetup:
-    """Return the setup for judging the partition's author."""
-    author_profile = read_author(settings, context.partition_key)
-    author = author_profile.slug
-    return JudgingSetup(
+    setup = JudgingSetup(
         author,
-        checkpoints=settings.checkpoints_dir / author,
-        token_budget=settings.evaluation_tokens,
-        max_questions=settings.evaluation_questions,
-        other_authors=other_author_slugs(author, settings),
-        nli_model=settings.nli_model,
-        nli_folder=settings.weights_dir / "entailment",
-        send_experiment=make_sender(settings),
-        tables=tables,
-        registry=registry,
-        servers=model_server,
-        embedder=embedder.embedder,
-        log=context.log.info,
-        find_reference=lambda base, revision: find_reference(
-            author_profile, settings, base=base, revision=revision
-        ),
-        shared_folder=settings.home / "cache" / "measurements",
+        settings,
+        tables,
+        registry,
+        model_server,
+        embedder.embedder,
+        context.log.info,
+        other_author_slugs(author.slug, settings),
     )
+    return build_result(judge_candidate(setup), answer=author.answer)
 
 
 def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.MaterializeResult:

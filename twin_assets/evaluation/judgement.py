@@ -27,7 +27,6 @@ from twin_assets.evaluation.evaluation_spec import (
     EvaluatedModel,
     EvaluationSpec,
     JudgingContext,
-    ReferenceAdapter,
     ServerStarters,
 )
 from twin_assets.evaluation.gate import (
@@ -48,12 +47,13 @@ from twin_assets.evaluation.judged.judge_material import (
 from twin_assets.evaluation.likelihood.held_out import select_training_pairs
 from twin_assets.evaluation.measurement import measure
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
+from twin_assets.evaluation.other_authors.reference_adapter import find_reference
 from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
-from twin_assets.evaluation.report.experiment import SendExperiment
+from twin_assets.evaluation.report.experiment import send_experiment
 from twin_assets.evaluation.report.markdown import write_report
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
+from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import billions_of_parameters
 from twin_resources.models.serving.served_model import StartServer
@@ -62,6 +62,7 @@ from twin_resources.quality.judges.texts import merge_by_writer
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE
 from twin_resources.registry.moves import ModelVersion, Verdict, describe_refusal
+from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
@@ -72,13 +73,6 @@ if TYPE_CHECKING:
 DATASET = "instruction_dataset"
 ACTOR = "checkpoint_evaluation"
 REPORT = "evaluation_report"
-
-# Finds the adapter of other authors for a base model by the model's folder and revision.
-FindReference = Callable[[Path, str], ReferenceAdapter | None]
-
-
-def no_reference(_base: Path, _revision: str) -> None:
-    """Return None: no adapter of other authors is used."""
 
 
 @dataclass(frozen=True)
@@ -110,36 +104,23 @@ class JudgingSetup:
     """The resources and settings for judging an author's candidates.
 
     Attributes:
-        checkpoints: the author's checkpoint folder.
-        token_budget: tokens of held-out passages (`Settings.evaluation_tokens`).
         embedder: function that loads the embedder; called only if something is measured.
         log: function that receives one line of progress at a time.
         other_authors: slugs of the instance's other authors, whose texts train the voice judge.
-        nli_model: name of an entailment model, which judges sentences; empty if there is none.
-        nli_folder: folder for entailment models from the hub.
-        max_questions: number of questions for candidate and base (`Settings.evaluation_questions`).
-        send_experiment: function that writes an experiment to Langfuse (`report/experiment.py`), or
-            None for no experiment.
-        find_reference: function that finds the adapter of other authors for the whole gate's
-            comparison.
-        shared_folder: folder of measured numbers that do not depend on the author, or None.
     """
 
-    author: str
-    checkpoints: Path
-    token_budget: int
+    profile: Author
+    settings: Settings
     tables: Tables
     registry: Registry
     servers: ModelServers
     embedder: Callable[[], Embedder]
     log: Callable[[str], object]
     other_authors: Sequence[str] = ()
-    nli_model: str = ""
-    nli_folder: Path = Path()
-    max_questions: int = MIN_PASSAGES
-    send_experiment: SendExperiment | None = None
-    find_reference: FindReference = no_reference
-    shared_folder: Path | None = None
+
+    @property
+    def author(self) -> str:
+        return self.profile.slug
 
 
 def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
@@ -223,7 +204,9 @@ def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
 
 
 def _find_candidate_and_incumbent(setup: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]:
-    version = _find_candidate(setup.author, setup.checkpoints, setup.registry)
+    version = _find_candidate(
+        setup.author, setup.settings.checkpoints_dir / setup.author, setup.registry
+    )
     incumbent = setup.registry.stable_version(setup.author)
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
         incumbent = None  # a stable version is not compared with itself
@@ -273,7 +256,9 @@ def _measure_and_judge(
         is_first_verdict=is_first_verdict,
         inputs_hash=inputs_hash,
         starters=starters,
-        cache=MeasurementCache(setup.tables, author, setup.shared_folder),
+        cache=MeasurementCache(
+            setup.tables, author, setup.settings.home / "cache" / "measurements"
+        ),
         load_judging_context=lambda: _build_judging_context(
             setup, spec, starters.base, is_first_verdict=is_first_verdict
         ),
@@ -295,36 +280,34 @@ def _measure_and_judge(
     # Write the record last, because its readers pair it with the newest verdict.
     evaluation_record.write_evaluation(path, evaluation)
     experiment = ""
-    if setup.send_experiment and side_by_side and not is_first_verdict:
-        experiment = _send_experiment(
-            setup.send_experiment, verdict, evaluation, side_by_side, setup.log
-        )
+    if setup.settings.has_real_langfuse and side_by_side and not is_first_verdict:
+        experiment = _send_experiment(setup, verdict, evaluation, side_by_side)
     return JudgedEvaluation(evaluation, verdict, report, measured_now=True, experiment=experiment)
 
 
 def _send_experiment(
-    send: SendExperiment,
+    setup: JudgingSetup,
     verdict: Verdict,
     evaluation: Evaluation,
     side_by_side: Sequence[AnswerComparison],
-    log: Callable[[str], object],
 ) -> str:
     """Send the experiment, and return its address in Langfuse or the reason for the failure.
 
     The verdict is stored already and stays valid if sending fails.
     """
     try:
-        receipt = send(
+        receipt = send_experiment(
+            setup.settings,
             verdict,
             side_by_side,
             inputs_hash=evaluation.rests_on,
             advisory_claims=advisory_claims(evaluation.measured),
         )
     except TwinError as error:
-        log(f"the experiment was not sent to Langfuse: {error}")
+        setup.log(f"the experiment was not sent to Langfuse: {error}")
         return f"not sent: {error.found}; {error.next_step}"
     location = receipt.url or f"experiment {receipt.experiments['candidate']}"
-    log(f"Langfuse has {receipt.items} answers and the claims: {location}")
+    setup.log(f"Langfuse has {receipt.items} answers and the claims: {location}")
     return location
 
 
@@ -355,7 +338,8 @@ def _find_candidate(author: str, checkpoints: Path, registry: Registry) -> Model
 def _build_spec(
     setup: JudgingSetup, version: ModelVersion, incumbent: ModelVersion | None
 ) -> EvaluationSpec:
-    author, tables, precision = setup.author, setup.tables, setup.servers.precision
+    author, settings, tables = setup.author, setup.settings, setup.tables
+    precision = setup.servers.precision
     best = find_best_released(setup.registry.versions(author), candidate=version)
     if best is not None and incumbent is not None and best.checkpoint == incumbent.checkpoint:
         best = None  # already compared as the incumbent
@@ -378,14 +362,14 @@ def _build_spec(
         dataset=tables.read(DATASET, author, where=AUTHOR_ROWS_CONDITION),
         dataset_version=tables.data_version(DATASET, author) or "",
         trained_on=frozenset(training_documents),
-        token_budget=setup.token_budget,
-        questions=setup.max_questions,
-        nli_model=setup.nli_model,
+        token_budget=settings.evaluation_tokens,
+        questions=settings.evaluation_questions,
+        nli_model=settings.nli_model,
         other_author_count=len(
             find_authors_with_dataset(tables, setup.other_authors, log=setup.log)
         ),
         best=compared_models[1],
-        reference=setup.find_reference(base, revision),
+        reference=find_reference(setup.profile, settings, base=base, revision=revision),
     )
 
 
@@ -409,13 +393,14 @@ def _build_judging_context(
             serve_base=serve_base,
             log=setup.log,
         )
+    nli_model, nli_folder = spec.nli_model, setup.settings.weights_dir / "entailment"
     billions = billions_of_parameters(str(spec.base.base_folder))
     judges = calibrate_judges(
         material,
         tables,
         setup.embedder(),
-        entailment=partial(load_entailment, setup.nli_model, download_folder=setup.nli_folder)
-        if setup.nli_model
+        entailment=partial(load_entailment, nli_model, download_folder=nli_folder)
+        if nli_model
         else None,
         kinds=(TOPIC,) if is_first_verdict else (TOPIC, VOICE),
     )

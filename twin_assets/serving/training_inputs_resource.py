@@ -11,6 +11,7 @@ in a dataset counts as new, because the next training run builds the dataset fir
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -50,8 +51,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         settings = load_settings(self.home or None)
         recipe = choose_author_recipe(read_author(settings, author), settings).recipe
         base = load_base_model(settings)
-        state = State.open(settings.state_address)
-        try:
+        with closing(State.open(settings.state_address)) as state:
             tables = Tables(settings.tables_base, state=state)
             parts = [tables.data_version(fine_tuning.DATASET, author) or "none"]
             pending_documents = _find_pending_documents(tables, author)
@@ -61,8 +61,6 @@ class TrainingInputsResource(dg.ConfigurableResource):
             if questions := count_pending_questions(tables, author, teacher):
                 parts.append(f"{questions} questions by {teacher or 'templates'}")
             parts += _collect_preference_parts(tables, author, recipe, settings)
-        finally:
-            state.close()
         recipe_hash = _recipe_hash(
             base.revision, recipe, training_code_hash(), DEFAULT_TEMPLATE.hash
         )
@@ -86,8 +84,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         """Implement `TrainingInputs.growth`."""
         settings = load_settings(self.home or None)
         manifest = read_manifest(Path(version.folder))
-        state = State.open(settings.state_address)
-        try:
+        with closing(State.open(settings.state_address)) as state:
             tables = Tables(settings.tables_base, state=state)
             pending_documents = _find_pending_documents(tables, version.author)
             new_document_ids = set(pending_documents.filter("kept", "unseen")["key"].to_list())
@@ -99,8 +96,6 @@ class TrainingInputsResource(dg.ConfigurableResource):
             return CorpusGrowth(
                 len(new_document_ids), _count_edits_since(state, version.author, trained_at)
             )
-        finally:
-            state.close()
 
 
 def _recipe_hash(base: str, recipe: Recipe, code: str, template: str) -> str:

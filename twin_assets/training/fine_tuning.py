@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ from twin_assets.training.publishing import (
 )
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
+from twin_resources.models.training_launcher import TrainingJob, TrainingLauncher
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import translate_disk_full
 from twin_resources.storage.weights.weights import BaseModel, load_base_model, load_weight_hashes
@@ -115,8 +115,6 @@ def fine_tune(
     tables: Tables,
     launcher: TrainingLauncher,
     spoil: str = "",
-    environment: Mapping[str, str] | None = None,
-    on_message: Callable[[Message], None] | None = None,
 ) -> FineTunedCheckpoint:
     """Train this author's adapter, or return the existing checkpoint of the same inputs.
 
@@ -126,8 +124,6 @@ def fine_tune(
     Args:
         spoil: a method of `fault_injection.py` to corrupt the data deliberately, recorded in the
             manifest.
-        environment: variables for every rank (Dagster Pipes).
-        on_message: as for `TrainingLauncher.run`.
 
     Raises:
         TwinError: there is no dataset or no training sample, the base model is not prepared, or
@@ -135,85 +131,91 @@ def fine_tune(
         DiskFullError: the disk is full; a started run resumes from its last complete checkpoint.
     """
     with translate_disk_full(f"fine-tune the model of {author.slug}", settings.home):
-        return _fine_tune(
-            author,
-            settings=settings,
-            tables=tables,
-            launcher=launcher,
-            spoil=spoil,
-            environment=environment,
-            on_message=on_message,
+        inputs = _collect_inputs(author, settings, tables, spoil)
+        checkpoints = settings.checkpoints_dir / author.slug
+        existing = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
+        folder = existing or _train(inputs, settings, tables, launcher)
+        manifest = manifests.read_manifest(folder)
+        manifests.write_pointer(
+            checkpoints,
+            "fine_tuned",
+            {"checkpoint": manifest.checkpoint, "folder": str(folder), "stage": manifest.stage},
         )
+        return FineTunedCheckpoint(folder, manifest, trained=existing is None)
 
 
-def _fine_tune(
-    author: Author,
-    *,
-    settings: Settings,
-    tables: Tables,
-    launcher: TrainingLauncher,
-    spoil: str,
-    environment: Mapping[str, str] | None,
-    on_message: Callable[[Message], None] | None,
-) -> FineTunedCheckpoint:
-    inputs = _collect_inputs(author, settings, tables, spoil)
-    checkpoints = settings.checkpoints_dir / author.slug
-    folder = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
-    was_trained = folder is None
-    if folder is None:
-        tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
-        samples = read_training_samples(
-            inputs.author,
-            tables,
-            version=inputs.lance_version,
-            spoil=inputs.spoil,
-            seed=inputs.recipe.seed,
-        )
-        job = Job(
-            folder=settings.work_dir / "training" / f"{author.slug}-{inputs.hash[:16]}",
-            base_name=inputs.base.name,
-            base_folder=inputs.base.folder,
-            ranks=count_training_ranks(inputs.recipe, settings),
-            recipe=inputs.recipe_for_corpus,
-            recipe_reason=inputs.author_recipe.log_line,
-        )
-        write_job(job)
-        write_weight_hashes(job, inputs.base)
-        write_rows(job.samples_path, samples.select(SAMPLE_COLUMNS).iter_rows(named=True))
-        if inputs.posts is not None:
-            tables.tag(POSTS, author.slug, inputs.tag, inputs.posts.lance_version)
-            posts = read_training_posts(
-                inputs.author,
-                tables,
-                dataset_version=inputs.lance_version,
-                version=inputs.posts.lance_version,
-            )
-            write_rows(job.posts_path, posts.iter_rows(named=True))
-        output = launcher.run(
-            build_training_job(job, name=author.slug),
-            on_message=on_message,
-            environment=environment,
-        )
-        template = str(samples["template"][0])
-        folder = publish_training(_describe_training(inputs, template), job, output, checkpoints)
-        shutil.rmtree(job.folder)
-    manifest = manifests.read_manifest(folder)
-    manifests.write_pointer(
-        checkpoints,
-        "fine_tuned",
-        {"checkpoint": manifest.checkpoint, "folder": str(folder), "stage": manifest.stage},
+def _train(inputs: _Inputs, settings: Settings, tables: Tables, launcher: TrainingLauncher) -> Path:
+    """Run the training and return the published checkpoint's folder."""
+    author = inputs.author
+    tables.tag(DATASET, author, inputs.tag, inputs.lance_version)
+    samples = read_training_samples(
+        author,
+        tables,
+        version=inputs.lance_version,
+        spoil=inputs.spoil,
+        seed=inputs.recipe.seed,
     )
-    return FineTunedCheckpoint(folder=folder, manifest=manifest, trained=was_trained)
+    posts = None
+    if inputs.posts is not None:
+        tables.tag(POSTS, author, inputs.tag, inputs.posts.lance_version)
+        posts = read_training_posts(
+            author,
+            tables,
+            dataset_version=inputs.lance_version,
+            version=inputs.posts.lance_version,
+        ).iter_rows(named=True)
+    job = Job(
+        folder=settings.work_dir / "training" / f"{author}-{inputs.hash[:16]}",
+        base_name=inputs.base.name,
+        base_folder=inputs.base.folder,
+        ranks=count_training_ranks(inputs.recipe, settings),
+        recipe=inputs.recipe_for_corpus,
+        recipe_reason=inputs.author_recipe.log_line,
+    )
+    rows = samples.select(SAMPLE_COLUMNS).iter_rows(named=True)
+    description = _describe_training(inputs, str(samples["template"][0]))
+    return run_training(
+        job,
+        description,
+        launcher,
+        settings.checkpoints_dir / author,
+        name=author,
+        rows=rows,
+        posts=posts,
+    )
 
 
-def write_weight_hashes(job: Job, base: BaseModel) -> None:
-    """Write the hashes of the base's weights for ranks that load the base in shards.
+def run_training(
+    job: Job,
+    description: TrainingDescription,
+    launcher: TrainingLauncher,
+    checkpoints: Path,
+    *,
+    name: str,
+    rows: Iterable[Mapping[str, Any]],
+    posts: Iterable[Mapping[str, Any]] | None = None,
+) -> Path:
+    """Write a job's files, run it, publish its weights and return their folder.
+
+    The job's folder is removed at the end; until then, a killed run resumes from it.
+
+    Args:
+        name: name of the job for its log.
+        rows, posts: training rows and raw posts, as in `job.py`.
 
     Raises:
-        TwinError: as in `load_weight_hashes`.
+        TwinError: as in `load_weight_hashes` and `TrainingLauncher.run`.
     """
+    write_job(job)
     if job.effective_launch.shards_weights:
-        write_json(job.weight_hashes_path, load_weight_hashes(base))
+        write_json(job.weight_hashes_path, load_weight_hashes(description.base))
+    write_rows(job.samples_path, rows)
+    if posts is not None:
+        write_rows(job.posts_path, posts)
+    output = launcher.run(build_training_job(job, name=name))
+    folder = publish_training(description, job, output, checkpoints)
+    shutil.rmtree(job.folder)
+    return folder
 
 
 def build_training_job(job: Job, *, name: str) -> TrainingJob:
@@ -253,7 +255,8 @@ def _collect_inputs(author: Author, settings: Settings, tables: Tables, spoil: s
             found="the table does not exist",
             next_step="materialize instruction_dataset for this author",
         )
-    author_recipe = _validate_author_recipe(choose_author_recipe(author, settings))
+    author_recipe = choose_author_recipe(author, settings)
+    validate_recipe_stages(author_recipe.recipe)
     training_rows = tables.read(
         DATASET, author.slug, columns=["sample_id"], where=TRAINING_FILTER, version=lance_version
     )
@@ -284,13 +287,8 @@ def _find_stored_posts(author: str, tables: Tables) -> StoredPosts:
     return StoredPosts(data_version, lance_version)
 
 
-def _validate_author_recipe(author_recipe: AuthorRecipe) -> AuthorRecipe:
-    validate_recipe_stages(author_recipe.recipe)
-    return author_recipe
-
-
-def validate_recipe_stages(recipe: Recipe) -> Recipe:
-    """Return the recipe if all of its stages can run.
+def validate_recipe_stages(recipe: Recipe) -> None:
+    """Check that all stages of a recipe can run.
 
     Raises:
         TwinError: the recipe trains whole models and then tunes on preferences.
@@ -302,7 +300,6 @@ def validate_recipe_stages(recipe: Recipe) -> Recipe:
             "adapter",
             next_step="describe an adapter under lora, or remove the section preference",
         )
-    return recipe
 
 
 def read_training_samples(
@@ -376,6 +373,21 @@ def read_training_posts(
 
 
 def _describe_training(inputs: _Inputs, template: str) -> TrainingDescription:
+    dataset: dict[str, Any] = {
+        "asset": DATASET,
+        "data_version": inputs.data_version,
+        "lance_version": inputs.lance_version,
+        "tag": inputs.tag,
+        "spoil": inputs.spoil,
+    }
+    if inputs.posts is not None:
+        dataset["raw"] = {
+            "asset": POSTS,
+            "data_version": inputs.posts.data_version,
+            "lance_version": inputs.posts.lance_version,
+            "tag": inputs.tag,
+            "share": inputs.recipe.raw_share,
+        }
     return TrainingDescription(
         author=inputs.author,
         training=inputs.hash,
@@ -383,25 +395,5 @@ def _describe_training(inputs: _Inputs, template: str) -> TrainingDescription:
         template=template,
         recipe=inputs.recipe,
         code=inputs.code,
-        dataset={
-            "asset": DATASET,
-            "data_version": inputs.data_version,
-            "lance_version": inputs.lance_version,
-            "tag": inputs.tag,
-            "spoil": inputs.spoil,
-            **_describe_posts(inputs),
-        },
+        dataset=dataset,
     )
-
-
-def _describe_posts(inputs: _Inputs) -> dict[str, dict[str, Any]]:
-    if inputs.posts is None:
-        return {}
-    raw_posts = {
-        "asset": POSTS,
-        "data_version": inputs.posts.data_version,
-        "lance_version": inputs.posts.lance_version,
-        "tag": inputs.tag,
-        "share": inputs.recipe.raw_share,
-    }
-    return {"raw": raw_posts}

@@ -19,7 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from twin_assets.checkpoints.job import Job, hash_rows, read_rows, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import (
@@ -105,10 +105,10 @@ def repeat_training(
         TwinError: data or weights differ from those that the manifest names, `work` contains
             something other than a training job, or training failed.
     """
-    manifest = read_manifest(folder)
-    job = job_from_manifest(manifest, folder, work=work, sources=sources or ManifestSources())
-    rows = _read_training_rows(manifest, tables, sources or ManifestSources())
-    posts = read_raw_posts(manifest, tables, sources or ManifestSources())
+    manifest, sources = read_manifest(folder), sources or ManifestSources()
+    job = job_from_manifest(manifest, folder, work=work, sources=sources)
+    rows = _read_training_rows(manifest, tables, sources)
+    posts = read_raw_posts(manifest, tables, sources)
     clear_stale_job(job, rows, posts)
     write_job(job)
     if job.effective_launch.shards_weights:  # `job_from_manifest` has checked the folder's revision
@@ -184,10 +184,7 @@ def clear_stale_job(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = N
     is_same_job = previous_job == job.path.read_text(encoding="utf-8")
     for path, expected_rows in ((job.samples_path, rows), (job.posts_path, posts)):
         if expected_rows is not None:
-            is_same_job = is_same_job and path.is_file()
-            is_same_job = is_same_job and hash_rows(read_rows(path)) == hash_rows(
-                expected_rows.iter_rows(named=True)
-            )
+            is_same_job &= path.is_file() and hash_rows(read_rows(path)) == _hash(expected_rows)
     # the output of an earlier repetition or the state of a different run proves nothing
     if job.output_folder.is_dir() or not is_same_job:
         shutil.rmtree(job.folder)
@@ -267,45 +264,62 @@ def _read_training_rows(
 ) -> pl.DataFrame:
     import polars as pl
 
+    author = manifest.author
     dataset = manifest.dataset if manifest.stage == "sft" else manifest.preferences
-    if sources.rows is not None:
-        rows, location = _read_rows_file(sources.rows), str(sources.rows)
-    elif manifest.stage == "sft":
-        location = f"{fine_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
-        rows = fine_tuning.read_training_samples(
-            manifest.author,
-            tables,
-            version=dataset["tag"],
-            spoil=dataset.get("spoil", ""),
-            seed=manifest.recipe["seed"],
-        ).select(fine_tuning.SAMPLE_COLUMNS)
-    else:
-        location = f"{preference_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
+
+    def read_table() -> pl.DataFrame:
+        if manifest.stage == "sft":
+            return fine_tuning.read_training_samples(
+                author,
+                tables,
+                version=dataset["tag"],
+                spoil=dataset.get("spoil", ""),
+                seed=manifest.recipe["seed"],
+            ).select(fine_tuning.SAMPLE_COLUMNS)
         pairs = preference_tuning.preference_pairs(
-            manifest.author, tables, template=manifest.template, version=dataset["tag"]
+            author, tables, template=manifest.template, version=dataset["tag"]
         )
-        rows = pl.DataFrame(preference_tuning.pair_rows(pairs))
+        return pl.DataFrame(preference_tuning.pair_rows(pairs))
+
     if "rows_sha256" not in dataset:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
             found="an older manifest without the hash of its rows",
             next_step="materialize its asset again to get a manifest with this hash",
         )
+    return _read_verified(manifest, dataset, sources.rows, read_table, option="rows")
+
+
+def _read_verified(
+    manifest: Manifest,
+    dataset: Mapping[str, Any],
+    file: Path | None,
+    read_table: Callable[[], pl.DataFrame],
+    *,
+    option: Literal["rows", "posts"],
+) -> pl.DataFrame:
+    """Read rows from the option's file, or from their table, and compare their hash.
+
+    Raises:
+        TwinError: the hash differs from the manifest's.
+    """
+    import polars as pl
+
+    if file is None:
+        rows = read_table()
+        location = f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}"
+    else:
+        location = str(file)
+        rows = pl.DataFrame(read_rows(file)) if file.suffix == ".json" else pl.read_parquet(file)
     digest = _hash(rows)
     if digest != dataset["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"other rows than in that training in {location}: hash {digest[:12]} instead of "
-            f"{dataset['rows_sha256'][:12]}",
-            next_step="specify a file with the correct rows (Parquet, JSON) with --rows",
+            found=f"other {option} than in that training in {location}: hash {digest[:12]} instead "
+            f"of {dataset['rows_sha256'][:12]}",
+            next_step=f"specify a file with the correct {option} (Parquet, JSON) with --{option}",
         )
     return rows
-
-
-def _read_rows_file(file: Path) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.DataFrame(read_rows(file)) if file.suffix == ".json" else pl.read_parquet(file)
 
 
 def read_raw_posts(
@@ -319,25 +333,16 @@ def read_raw_posts(
     dataset = manifest.dataset.get("raw")
     if manifest.stage != "sft" or not dataset:
         return None
-    if sources.posts is not None:
-        posts, location = _read_rows_file(sources.posts), str(sources.posts)
-    else:
-        location = f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}"
-        posts = fine_tuning.read_training_posts(
+
+    def read_table() -> pl.DataFrame:
+        return fine_tuning.read_training_posts(
             manifest.author,
             tables,
             dataset_version=manifest.dataset["tag"],
             version=dataset["tag"],
         )
-    digest = _hash(posts)
-    if digest != dataset["rows_sha256"]:
-        raise TwinError(
-            f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"other posts than in that training in {location}: hash {digest[:12]} instead of "
-            f"{dataset['rows_sha256'][:12]}",
-            next_step="specify a file with the correct posts (Parquet, JSON) with --posts",
-        )
-    return posts
+
+    return _read_verified(manifest, dataset, sources.posts, read_table, option="posts")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,28 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.author_recipe import choose_author_recipe, count_training_ranks
-from twin_assets.checkpoints.job import Job, write_job, write_rows
+from twin_assets.checkpoints.job import Job
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.checkpoints.samples import tokenize_pairs
-from twin_assets.training.fine_tuning import build_training_job, write_weight_hashes
-from twin_assets.training.publishing import (
-    TrainingDescription,
-    publish_training,
-    training_code_hash,
-)
+from twin_assets.training.fine_tuning import run_training
+from twin_assets.training.publishing import TrainingDescription, training_code_hash
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher import Message, TrainingLauncher
+from twin_resources.models.training_launcher import TrainingLauncher
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import translate_disk_full
 from twin_resources.storage.weights.weights import BaseModel, load_base_model
@@ -73,14 +68,11 @@ def tune_on_preferences(
     settings: Settings,
     tables: Tables,
     launcher: TrainingLauncher,
-    environment: Mapping[str, str] | None = None,
-    on_message: Callable[[Message], None] | None = None,
 ) -> TunedCandidate:
     """Train on the author's pairs from the supervised checkpoint, which is also the reference.
 
     With too few pairs, or a recipe without a `preference` section, the supervised checkpoint is
-    the candidate. If the inputs are unchanged, no training takes place; a killed run resumes. The
-    arguments are those of `fine_tune`.
+    the candidate. If the inputs are unchanged, no training takes place; a killed run resumes.
 
     Raises:
         TwinError: there is no supervised checkpoint, it has a different base model, or training
@@ -92,48 +84,36 @@ def tune_on_preferences(
     parent = manifests.read_manifest(folder)
     recipe = choose_author_recipe(author, settings).recipe
     if recipe.preference is None:
-        reason = f"recipe {recipe.name} has no preference tuning"
-        return _make_supervised_candidate(folder, parent, reason)
+        return _supervised(folder, parent, f"recipe {recipe.name} has no preference tuning")
     pairs = preference_pairs(author.slug, tables, template=parent.template)
     min_pairs = max(recipe.preference.fewest_pairs, recipe.samples_per_step)
+    shortage = f"{{}} preference pairs, but {min_pairs} are needed"
     if len(pairs) < min_pairs:
-        return _make_supervised_candidate(
-            folder, parent, _describe_pair_shortage(len(pairs), min_pairs)
-        )
+        return _supervised(folder, parent, shortage.format(len(pairs) or "no"))
     inputs = _collect_inputs(author, settings, tables, parent, recipe)
-    existing = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
-    if existing is None:
+    checkpoint_folder = existing = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
+    if checkpoint_folder is None:
         usable_count = _count_usable_pairs(pairs, inputs)
         if usable_count < min_pairs:
-            return _make_supervised_candidate(
-                folder, parent, _describe_pair_shortage(usable_count, min_pairs)
-            )
+            return _supervised(folder, parent, shortage.format(usable_count or "no"))
         with translate_disk_full(f"tune the model of {author.slug} on preferences", settings.home):
-            job = _write_preference_job(inputs, pairs, folder / manifests.ADAPTER_FOLDER, settings)
             tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
-            output = launcher.run(
-                build_training_job(job, name=f"{author.slug}-preferences"),
-                on_message=on_message,
-                environment=environment,
+            checkpoint_folder = run_training(
+                _build_job(inputs, folder / manifests.ADAPTER_FOLDER, settings),
+                _describe_training(inputs, pairs),
+                launcher,
+                checkpoints,
+                name=f"{author.slug}-preferences",
+                rows=pair_rows(pairs),
             )
-            description = _describe_training(inputs, pairs)
-            checkpoint_folder = publish_training(description, job, output, checkpoints)
-            shutil.rmtree(job.folder)
-    else:
-        checkpoint_folder = existing
     manifest = manifests.read_manifest(checkpoint_folder)
     reason = f"tuned on {manifest.preferences['pairs']} preference pairs"
     return TunedCandidate(checkpoint_folder, manifest, trained=existing is None, reason=reason)
 
 
-def _make_supervised_candidate(folder: Path, manifest: Manifest, reason: str) -> TunedCandidate:
-    return TunedCandidate(
-        folder, manifest, False, f"{reason}: the supervised checkpoint is the candidate"
-    )
-
-
-def _describe_pair_shortage(pairs: int, min_pairs: int) -> str:
-    return f"{pairs or 'no'} preference pairs, but {min_pairs} are needed"
+def _supervised(folder: Path, manifest: Manifest, reason: str) -> TunedCandidate:
+    reason = f"{reason}: the supervised checkpoint is the candidate"
+    return TunedCandidate(folder, manifest, trained=False, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -227,10 +207,8 @@ def _count_usable_pairs(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> 
     return len(usable_pairs)
 
 
-def _write_preference_job(
-    inputs: _Inputs, pairs: Sequence[Mapping[str, Any]], initial_adapter: Path, settings: Settings
-) -> Job:
-    job = Job(
+def _build_job(inputs: _Inputs, initial_adapter: Path, settings: Settings) -> Job:
+    return Job(
         folder=settings.work_dir / "training" / f"{inputs.author}-{inputs.hash[:16]}",
         base_name=inputs.base.name,
         base_folder=inputs.base.folder,
@@ -239,10 +217,6 @@ def _write_preference_job(
         stage="dpo",
         initial_adapter=initial_adapter,
     )
-    write_job(job)
-    write_weight_hashes(job, inputs.base)
-    write_rows(job.samples_path, pair_rows(pairs))
-    return job
 
 
 def _describe_training(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> TrainingDescription:

@@ -48,7 +48,7 @@ from twin_assets.evaluation.measures import (
     other_authors,
 )
 from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.other_authors.reference_adapter import find_reference, train_reference
+from twin_assets.evaluation.other_authors.reference_adapter import train_reference
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
 from twin_assets.training.fine_tuning import DATASET, POSTS, FineTunedCheckpoint, fine_tune
@@ -165,18 +165,13 @@ class _Home:
     def judge(self) -> JudgedEvaluation:
         """As a first model is judged, without Dagster."""
         judging = JudgingSetup(
-            self.author.slug,
-            checkpoints=self.settings.checkpoints_dir / self.author.slug,
-            token_budget=self.settings.evaluation_tokens,
-            max_questions=self.settings.evaluation_questions,
-            tables=self.tables,
-            registry=self.registry,
-            servers=ModelServers(self.settings),
-            embedder=lambda: load_embedder(self.settings),
-            log=lambda line: sys.stderr.write(f"    {line}\n"),
-            find_reference=lambda base, revision: find_reference(
-                self.author, self.settings, base=base, revision=revision
-            ),
+            self.author,
+            self.settings,
+            self.tables,
+            self.registry,
+            ModelServers(self.settings),
+            lambda: load_embedder(self.settings),
+            lambda line: sys.stderr.write(f"    {line}\n"),
         )
         first = judge_candidate(judging)
         return first if first.verdict.outcome != "passed" else complete_evaluation(judging)

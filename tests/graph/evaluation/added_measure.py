@@ -12,8 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from tests.unit.evaluation.served.test_base_scores import NoTables
-from tests.unit.evaluation.test_evaluation_spec import QUESTION, SAMPLES
+from tests.unit.evaluation.served.test_base_scores import EmptyTables
+from tests.unit.evaluation.test_evaluation_spec import SAMPLES, SPEC
 from tests.unit.judges.word_vectors import embed
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation import gate, measurement
@@ -41,12 +41,12 @@ from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import Verdict
 
 # The front desk's 360 messages are the same for both candidates: 20 CPU seconds.
-KEPT = MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
+KEPT = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
 
 
 def measured(answer: str) -> Measurements:
     """All measures of a candidate that answers everything alike."""
-    question = replace(QUESTION, dataset=SAMPLES.with_columns(template=pl.lit("aa")))
+    question = replace(SPEC, dataset=SAMPLES.with_columns(template=pl.lit("aa")))
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None, "none", "none")
     known = JudgingContext(
         judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()

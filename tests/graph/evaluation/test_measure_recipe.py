@@ -18,10 +18,10 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.drawn(1, of="a measure of the recipe")
-def test_a_measure_that_is_added_by_the_recipe_decides_and_is_told(tmp_path: Path) -> None:
+def test_an_added_measure_decides_and_is_reported(tmp_path: Path) -> None:
     follow_the_recipe(tmp_path / "with")
 
-    good, bad = said_by(tmp_path / "with")
+    good, bad = run_process(tmp_path / "with")
 
     claim = "answers_in_sentences"
     assert (good["claims"][claim], bad["claims"][claim]) == (True, False)
@@ -34,10 +34,12 @@ def test_a_measure_that_is_added_by_the_recipe_decides_and_is_told(tmp_path: Pat
 
 
 @pytest.mark.drawn(1, of="a measure of the recipe")
-def test_without_it_nothing_speaks_of_it(tmp_path: Path) -> None:
+def test_the_measure_is_absent_before(tmp_path: Path) -> None:
     copy_assets(tmp_path / "without")
 
-    assert "sentences" not in json.dumps([one["checks"] for one in said_by(tmp_path / "without")])
+    assert "sentences" not in json.dumps(
+        [one["checks"] for one in run_process(tmp_path / "without")]
+    )
 
 
 def copy_assets(folder: Path) -> Path:
@@ -47,7 +49,7 @@ def copy_assets(folder: Path) -> Path:
 
 
 def follow_the_recipe(folder: Path) -> None:
-    """Its file, and its line in the tuple."""
+    """Add the measure's file and its line in the tuple."""
     measures = copy_assets(folder)
     of_recipe("A measure of the gate", measures / "whole_sentences.py")
     listed = measures / "__init__.py"
@@ -59,8 +61,8 @@ def follow_the_recipe(folder: Path) -> None:
     listed.write_text(text.replace(line, f"    whole_sentences.MEASURE,\n{line}"), "utf-8")
 
 
-def said_by(folder: Path) -> list[dict[str, Any]]:
-    """What a process says that has the assets of `folder`."""
+def run_process(folder: Path) -> list[dict[str, Any]]:
+    """Return the output of a process that imports the assets of `folder`."""
     path = os.pathsep.join([str(folder), str(ROOT)])
     ran = subprocess.run(
         [sys.executable, "-m", "tests.graph.evaluation.added_measure", str(folder)],

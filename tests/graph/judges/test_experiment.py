@@ -18,7 +18,7 @@ from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.test_gate import GOOD
 from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison
-from twin_assets.evaluation.report.experiment import SentExperiment, make_sender, send_experiment
+from twin_assets.evaluation.report.experiment import SentExperiment, send_experiment
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.datasets import held_out_dataset_name
 from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
@@ -210,9 +210,4 @@ def test_a_langfuse_that_is_away_is_said(langfuse: Langfuse, home: Settings) -> 
     away = langfuse.settings(home).model_copy(update={"langfuse_host": "http://127.0.0.1:9"})
 
     with pytest.raises(TwinError, match="verdict remains valid"):
-        send_experiment(away, VERDICT, ANSWERS, inputs_hash="r" * 64)
-
-
-def test_without_a_langfuse_nothing_is_sent(home: Settings, langfuse: Langfuse) -> None:
-    assert make_sender(home) is None
-    assert make_sender(langfuse.settings(home)) is not None
+        send_experiment(away, VERDICT, ANSWERS, inputs_hash="r" * 64, advisory_claims=())

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import lance
 import numpy as np
 import polars as pl
 import pytest
@@ -137,48 +136,6 @@ def store_release(
         schema=dict(rows.schema),
         row_key="chunk_id",
     )
-
-
-def store_release_without_titles(tables: Tables, home: Settings) -> None:
-    """Store the tables of chunks and vectors as the release without titles did."""
-    chunked = tables.read("document_chunks", "ada").drop("heading")
-    embedder = load_embedder(home)
-    vectors = embedder.embed(chunked["text"].to_list())
-    embedded = chunked.with_columns(
-        pl.lit(embedder.revision).alias("embedder"),
-        pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, embedder.dimension)),
-    )
-    store_release(
-        tables, "document_chunks", chunked, f"2:{embedder.revision}:256", key="document_id"
-    )
-    store_release(tables, "embeddings", embedded, f"1:{embedder.revision}", key="chunk_id")
-
-
-def test_tables_of_the_release_without_titles_are_searched_and_updated(
-    materialize: Materialize, tables: Tables, home_with_embedder: Settings
-) -> None:
-    posts = {"a": ("Salt marsh", CLOCK), "b": ("Boat", BOAT)}
-    materialize(posts)
-    store_release_without_titles(tables, home_with_embedder)
-    dataset = lance.dataset(tables.uri("embeddings", "ada"))
-    dataset.create_scalar_index("text", "INVERTED", name="text_en", language="English")
-    retriever = Retriever(tables.base_uri, load_embedder(home_with_embedder))
-
-    # Until the next import, they are searched by the text alone.
-    old_result = retriever.retrieve("ada", "Which boat is older than its pier?")
-    assert old_result.passages[0].document_id == "b"
-    assert old_result.reason == ""
-    old = vectors_by_text(tables)
-
-    done = materialize(posts)
-    assert done["embeddings"]["computed"] == done["embeddings"]["dagster/row_count"]
-    assert done["embeddings"]["indexes"] == ["chunk_id", "document_id", "indexed_text_en"]
-    new = vectors_by_text(tables)
-    assert old.keys() == new.keys(), "chunks keep their names and texts"
-    assert not any(np.allclose(new[text], old[text]) for text in old)
-    new_result = retriever.retrieve("ada", "What is it about the salt marsh?")
-    assert new_result.passages[0].document_id == "a"
-    assert materialize(posts)["embeddings"]["bytes_written"] == 0
 
 
 def test_longer_chunks_of_an_older_release_are_searched_and_cut_again(

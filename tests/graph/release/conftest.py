@@ -1,4 +1,4 @@
-"""A registry on SQLite in a temporary folder, with a first stable version."""
+"""Provide a registry with a first stable version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.release.releases import pass_the_gate, round_of
+from tests.graph.release.releases import pass_the_gate, run_release_round
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
 
@@ -17,6 +17,6 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
     state = State.open(f"sqlite:///{tmp_path / 'state.sqlite'}")
     found = Registry(state, policy_path=tmp_path / "policy.json")
     pass_the_gate(found, "h1")
-    round_of(found)
+    run_release_round(found)
     yield found
     state.close()

@@ -1,7 +1,4 @@
-"""A home with an author, a registry on it, and shadow pairs written as the asset writes them.
-
-Scope: no test, no expectation.
-"""
+"""Helpers for release tests: a home, its registry, and shadow pairs as the asset writes them."""
 
 from __future__ import annotations
 
@@ -38,11 +35,11 @@ def new_registry(home: Settings, *, release_mode: str = "shadow") -> Registry:
     return Registry(State.open(home.state_address), policy_path=home.policy_path)
 
 
-def passed(registry: Registry, checkpoint: str, *, high: float = 0.99) -> None:
-    """A candidate that passed the gate of this code.
+def register_passed_candidate(registry: Registry, checkpoint: str, *, high: float = 0.99) -> None:
+    """Register a candidate that passed this code's gate.
 
     Args:
-        high: upper end of the interval of its ratio to the stable version, where there is one.
+        high: upper end of the interval of its ratio to the stable version, if there is one.
     """
     register_version(registry, AUTHOR, checkpoint, folder=str(Path("/checkpoints") / checkpoint))
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
@@ -56,7 +53,7 @@ def tables_of(registry: Registry, home: Settings) -> Tables:
 
 
 def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> None:
-    """Certificates of the judges of `JUDGES`."""
+    """Write certificates of the judges in `JUDGES`."""
     rows = [
         {
             "name": claim,
@@ -71,7 +68,7 @@ def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> N
 
 
 def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:
-    """One row a difference, about whom the registry says that is compared; returns the trial."""
+    """Write a row per difference between the compared versions; return the trial's id."""
     who = trial.compared_versions(registry.state, AUTHOR)
     assert who is not None
     asked = table.JudgedComparison(

@@ -1,4 +1,4 @@
-"""A registry with versions on trial, and made-up pairs. Scope: no test, no expectation."""
+"""Helpers for release tests: a registry with versions on trial, and invented pairs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BOTH = ("topic", "voice")
 
 
 def pass_the_gate(registry: Registry, checkpoint: str) -> int:
-    """Register a checkpoint that has passed; returns its version."""
+    """Register a checkpoint that has passed the gate; return its version."""
     item = register_version(registry, AUTHOR, checkpoint, folder=f"/checkpoints/{checkpoint}")
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
     claims = (claim, *beside_stable(registry, AUTHOR))
@@ -34,14 +34,14 @@ def pass_the_gate(registry: Registry, checkpoint: str) -> int:
     return item.version
 
 
-def round_of(
+def run_release_round(
     registry: Registry,
     choice: ModeChoice = SHADOW,
     *,
     now: float = 0.0,
     replays: Replays | None = None,
 ) -> ReleaseRound:
-    """One round as the asset makes it."""
+    """Run one release round, as the asset does."""
     request = ReleaseRequest(author=AUTHOR, gate_version=GATE, actor="test", now=now)
     return release(registry, request, choice=choice, replays=replays)
 
@@ -54,7 +54,7 @@ def replays(
     certified: bool = True,
     terms: TrialTerms | None = None,
 ) -> Replays:
-    """Pairs about the version that is on trial now."""
+    """Return pairs for the version that is now on trial."""
     on = trial.candidate_on_trial(registry.state, AUTHOR)
     assert on is not None
     return Replays(
@@ -67,7 +67,7 @@ def replays(
     )
 
 
-def pairs_of(
+def draw_pairs(
     quality: Callable[[int], float],
     registry: Registry,
     *,
@@ -75,10 +75,10 @@ def pairs_of(
     seed: int = 7,
     noise: float = 0.2,
 ) -> list[PairedDifference]:
-    """Differences whose means are those of the versions' quality, each with its own noise.
+    """Return noisy differences whose means are the differences in quality.
 
     Args:
-        quality: version → mean score.
+        quality: function that returns a version's mean score.
     """
     on = trial.candidate_on_trial(registry.state, AUTHOR)
     assert on is not None
@@ -94,7 +94,7 @@ def pairs_of(
 def settle(
     registry: Registry, version: str, values: Sequence[float], *, readers: int = 10_000
 ) -> None:
-    """Settled thumbs as the ledger keeps them, a day apart for one reader."""
+    """Store settled thumbs as in the ledger, one per reader and day."""
     ledger_tables.open_tables(registry.state)
     with registry.state.transaction() as connection:
         last = (

@@ -1,4 +1,4 @@
-"""Canaries decided by readers' days from the ledger."""
+"""Test decisions about canaries from readers' votes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.graph.release.releases import CANARY, pass_the_gate, round_of, settle
+from tests.graph.release.releases import CANARY, pass_the_gate, run_release_round, settle
 from twin_resources.quality.release import canary_days
 from twin_resources.registry.registry import Registry
 
@@ -18,7 +18,7 @@ def states(registry: Registry) -> list[str]:
 
 
 def score(registry: Registry, *, stable: float, candidate: float, days: int, readers: int) -> None:
-    """Thumbs as they come in a canary: one on the candidate among nine on the stable version."""
+    """Add votes: one on the candidate for nine on the stable version."""
     draw = random.Random(17)
     for _ in range(days):
         settle(registry, "v1", [float(draw.random() < stable) for _ in range(9)])
@@ -26,62 +26,62 @@ def score(registry: Registry, *, stable: float, candidate: float, days: int, rea
 
 
 @pytest.fixture
-def started(registry: Registry) -> Registry:
-    """v2 is in its canary; what was scored before it does not count."""
+def start_canary(registry: Registry) -> Registry:
+    """Start the canary of v2, with earlier votes that do not count."""
     settle(registry, "v1", [0.0] * 50)
     pass_the_gate(registry, "h2")
-    done = round_of(registry, CANARY)
+    done = run_release_round(registry, CANARY)
     assert [move.to_state for move in done.moves] == ["canary"]
     return registry
 
 
-def test_a_better_canary_is_promoted_before_its_days_are_over(started: Registry) -> None:
-    score(started, stable=0.8, candidate=0.9, days=400, readers=10_000)
-    done = round_of(started, CANARY, now=DAY_S)
-    assert states(started) == ["retired", "stable"]
+def test_a_better_canary_is_promoted_early(start_canary: Registry) -> None:
+    score(start_canary, stable=0.8, candidate=0.9, days=400, readers=10_000)
+    done = run_release_round(start_canary, CANARY, now=DAY_S)
+    assert states(start_canary) == ["retired", "stable"]
     assert done.trial is not None
     assert "canary: better, after " in done.trial.finding.reason
 
 
-def test_an_equal_canary_is_parked_as_thumbs_do_not_tell_it_from_a_worse_one(
-    started: Registry,
+def test_an_equal_canary_is_parked(
+    start_canary: Registry,
 ) -> None:
-    score(started, stable=0.8, candidate=0.8, days=400, readers=10_000)
-    round_of(started, CANARY, now=DAY_S)
-    assert states(started) == ["stable", "canary"]
-    done = round_of(started, CANARY, now=15 * DAY_S)
-    assert states(started) == ["stable", "parked"]
+    score(start_canary, stable=0.8, candidate=0.8, days=400, readers=10_000)
+    run_release_round(start_canary, CANARY, now=DAY_S)
+    assert states(start_canary) == ["stable", "canary"]
+    done = run_release_round(start_canary, CANARY, now=15 * DAY_S)
+    assert states(start_canary) == ["stable", "parked"]
     assert done.trial is not None
     assert ", so at least -0.0" in done.trial.finding.reason
 
 
-def test_a_worse_canary_is_rolled_back_by_few_readers(started: Registry) -> None:
-    """Under 30 readers may not promote; they may veto."""
-    score(started, stable=0.9, candidate=0.2, days=60, readers=20)
-    round_of(started, CANARY, now=DAY_S)
-    assert states(started) == ["stable", "rolled_back"]
+def test_few_readers_roll_back_a_worse_canary(start_canary: Registry) -> None:
+    """Fewer than 30 readers cannot promote, but can veto."""
+    score(start_canary, stable=0.9, candidate=0.2, days=60, readers=20)
+    run_release_round(start_canary, CANARY, now=DAY_S)
+    assert states(start_canary) == ["stable", "rolled_back"]
 
 
-def test_few_readers_promote_nothing(started: Registry) -> None:
-    score(started, stable=0.8, candidate=0.9, days=400, readers=20)
-    done = round_of(started, CANARY, now=DAY_S)
-    assert states(started) == ["stable", "canary"]
+def test_few_readers_promote_no_canary(start_canary: Registry) -> None:
+    score(start_canary, stable=0.8, candidate=0.9, days=400, readers=20)
+    done = run_release_round(start_canary, CANARY, now=DAY_S)
+    assert states(start_canary) == ["stable", "canary"]
     assert done.trial is not None
     assert "of 30 readers needed to promote" in done.trial.finding.reason
 
 
-def test_after_14_days_it_is_parked(started: Registry) -> None:
-    score(started, stable=0.8, candidate=0.8, days=12, readers=10_000)
-    assert round_of(started, CANARY, now=13.9 * DAY_S).moves == ()
-    done = round_of(started, CANARY, now=14 * DAY_S)
+def test_a_canary_is_parked_after_14_days(start_canary: Registry) -> None:
+    score(start_canary, stable=0.8, candidate=0.8, days=12, readers=10_000)
+    assert run_release_round(start_canary, CANARY, now=13.9 * DAY_S).moves == ()
+    done = run_release_round(start_canary, CANARY, now=14 * DAY_S)
     assert [move.to_state for move in done.moves] == ["parked"]
     assert "12 of about" in done.moves[0].reason
 
 
-def test_each_score_is_used_once_however_often_it_is_read(started: Registry) -> None:
-    score(started, stable=0.8, candidate=0.8, days=10, readers=10_000)
-    first = round_of(started, CANARY, now=1.0).trial
-    again = round_of(started, CANARY, now=2.0).trial
+def test_each_vote_counts_once(start_canary: Registry) -> None:
+    score(start_canary, stable=0.8, candidate=0.8, days=10, readers=10_000)
+    first = run_release_round(start_canary, CANARY, now=1.0).trial
+    again = run_release_round(start_canary, CANARY, now=2.0).trial
     assert first is not None
     assert again == first
     assert first.evidence.pairs == 10

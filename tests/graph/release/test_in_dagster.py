@@ -1,4 +1,4 @@
-"""Releases as Dagster runs them: the asset, the sensor, the job, on a real ephemeral instance."""
+"""Test releases with the asset, the sensor and the job on an ephemeral instance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.graph.release.dagster_home import certify, new_registry, passed, replay, tables_of
+from tests.graph.release.dagster_home import (
+    certify,
+    new_registry,
+    register_passed_candidate,
+    replay,
+    tables_of,
+)
 from tests.graph.release.releases import AUTHOR, settle
 from tests.materialized import instance_of, materialize_assets
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -42,14 +48,14 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, Any]:
 
 
 def begin_trial(registry: Registry, instance: dg.DagsterInstance) -> None:
-    """A first version is released, and a second one has passed the gate."""
-    passed(registry, "h1")
+    """Release a first version, and let a second one pass the gate."""
+    register_passed_candidate(registry, "h1")
     materialize(instance)
-    passed(registry, "h2")
+    register_passed_candidate(registry, "h2")
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
-    """One tick; what it reports goes to the instance, as the daemon does it."""
+    """Run one tick and report its events to the instance, like the daemon."""
     sensor = canary_verdict.build_sensor(GATE_VERSION)
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, resources=RESOURCES, sensor_name="canary_verdict"
@@ -63,14 +69,14 @@ def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorRe
 
 
 def report_used_up(instance: dg.DagsterInstance, trial: str) -> None:
-    """As `shadow_pairs` says it once every prompt of a trial was replayed."""
+    """Report that all prompts of a trial have been replayed, like `shadow_pairs`."""
     metadata = {"trial": trial, "prompts_used_up": True}
     instance.report_runless_asset_event(
         dg.AssetMaterialization("shadow_pairs", partition=AUTHOR, metadata=metadata)
     )
 
 
-def test_a_shadow_is_promoted_by_the_pairs_of_the_table(
+def test_shadow_pairs_promote_a_shadow(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     begin_trial(registry, instance)
@@ -94,7 +100,7 @@ def test_a_shadow_is_promoted_by_the_pairs_of_the_table(
     assert again["moved"] == "nothing"
 
 
-def test_a_certificate_of_another_revision_decides_nothing(
+def test_a_certificate_of_another_revision_does_not_count(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     begin_trial(registry, instance)
@@ -106,7 +112,7 @@ def test_a_certificate_of_another_revision_decides_nothing(
     assert registry.get(AUTHOR, 2).state == "shadow"
 
 
-def test_when_every_prompt_is_used_up_it_is_parked(
+def test_a_shadow_is_parked_when_all_prompts_are_used(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     begin_trial(registry, instance)
@@ -121,13 +127,13 @@ def test_when_every_prompt_is_used_up_it_is_parked(
     assert "12 of about" in told["moved"]
 
 
-def test_auto_without_judges_and_readers_releases_what_is_shown_to_be_no_worse(
+def test_auto_mode_without_a_trial_releases_a_version_that_is_not_worse(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    """A first-time user's flow: the first model by the gate, the second if its interval says so."""
+    """The gate releases the first model, and the second if its interval suffices."""
     registry = new_registry(home, release_mode="auto")
     for number in (1, 2):
-        passed(registry, f"h{number}")
+        register_passed_candidate(registry, f"h{number}")
         told = materialize(instance)
         assert told["stable"] == f"v{number}"
     assert told["release_mode"] == "gate"
@@ -136,14 +142,14 @@ def test_auto_without_judges_and_readers_releases_what_is_shown_to_be_no_worse(
     assert "0.9900; a release without a trial needs at most 1" in told["moved"]
 
 
-def test_auto_without_judges_and_readers_parks_what_may_be_worse(
+def test_auto_mode_without_a_trial_parks_a_possibly_worse_version(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    """It passed the gate, which lets a perplexity of 5 % more pass: nothing else would compare."""
+    """The gate allows a perplexity 5 % higher, and no trial compares the versions."""
     registry = new_registry(home, release_mode="auto")
-    passed(registry, "h1")
+    register_passed_candidate(registry, "h1")
     materialize(instance)
-    passed(registry, "h2", high=1.001)
+    register_passed_candidate(registry, "h2", high=1.001)
 
     told = materialize(instance)
 
@@ -157,22 +163,20 @@ def test_auto_without_judges_and_readers_parks_what_may_be_worse(
     assert registry.get(AUTHOR, 2).state == "stable"
 
 
-def test_auto_takes_a_shadow_once_a_judge_is_certified_and_prompts_are_there(
+def test_auto_mode_starts_a_trial_with_judges_and_prompts(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = new_registry(home, release_mode="auto")
-    passed(registry, "h1")
+    register_passed_candidate(registry, "h1")
     materialize(instance)
     certify(tables_of(registry, home))
-    passed(registry, "h2")
+    register_passed_candidate(registry, "h2")
     told = materialize(instance)
     assert told["release_mode"] == "gate"
     assert "only 0 of 300 prompts" in told["mode_because"]
 
 
-def test_the_sensor_decides_a_canary_once_and_records_it(
-    instance: dg.DagsterInstance, home: Settings
-) -> None:
+def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Settings) -> None:
     registry = new_registry(home, release_mode="canary")
     begin_trial(registry, instance)
     materialize(instance)
@@ -203,7 +207,7 @@ def test_the_sensor_decides_a_canary_once_and_records_it(
     assert [move.actor for move in registry.moves(AUTHOR)][-1] == "canary_verdict"
 
 
-def test_the_sensor_tells_what_the_gateways_breaker_did(
+def test_the_sensor_reports_the_circuit_breaker(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = new_registry(home, release_mode="canary")
@@ -215,7 +219,7 @@ def test_the_sensor_tells_what_the_gateways_breaker_did(
     assert tick(instance).asset_events == []
 
 
-def test_the_asset_tells_what_others_moved_before_the_sensor_came(
+def test_the_asset_reports_moves_made_elsewhere(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = new_registry(home, release_mode="canary")
@@ -227,10 +231,10 @@ def test_the_asset_tells_what_others_moved_before_the_sensor_came(
     assert materialize(instance)["moved"] == "nothing"
 
 
-def test_asset_and_sensor_take_the_same_trial_on(
+def test_asset_and_sensor_continue_the_same_trial(
     instance: dg.DagsterInstance, home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With another ε of their own they would begin a trial each, and neither would end."""
+    """With different margins, each would start its own trial, and neither would end."""
     monkeypatch.setitem(PACES, "", {"margin": 0.2})
     registry = new_registry(home)
     begin_trial(registry, instance)
@@ -245,7 +249,7 @@ def test_asset_and_sensor_take_the_same_trial_on(
     assert trial.current_trial(registry.state, AUTHOR) == begun
 
 
-def test_what_one_author_has_wrong_holds_up_no_tick(
+def test_one_authors_error_does_not_stop_a_tick(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     begin_trial(registry, instance)
@@ -265,7 +269,7 @@ def test_what_one_author_has_wrong_holds_up_no_tick(
 
 
 @pytest.mark.parametrize("mistake", ['name = ["', 'sources = "one"'])
-def test_a_mistake_in_another_authors_file_holds_up_no_trial(
+def test_another_authors_invalid_file_does_not_stop_a_trial(
     registry: Registry, instance: dg.DagsterInstance, home: Settings, mistake: str
 ) -> None:
     begin_trial(registry, instance)
@@ -286,7 +290,7 @@ def test_the_job_rolls_back_with_its_reason(
 ) -> None:
     home_of_gate = new_registry(home, release_mode="gate")
     for number in (1, 2, 3):
-        passed(home_of_gate, f"h{number}")
+        register_passed_candidate(home_of_gate, f"h{number}")
         materialize(instance)
 
     def run(**config: Any) -> dg.ExecuteInProcessResult:

@@ -1,4 +1,4 @@
-"""Trials over the real registry: what is promoted, rolled back, parked, and what stops it."""
+"""Test the results of trials in the registry."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from tests.graph.release.releases import (
     BOTH,
     GATE,
-    pairs_of,
+    draw_pairs,
     pass_the_gate,
     replays,
-    round_of,
+    run_release_round,
 )
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
@@ -43,16 +43,16 @@ def equal(_: int) -> float:
     return 0.7
 
 
-def release_an_equal_one(registry: Registry) -> ReleaseRound:
-    """The version on trial has used its 200 prompts up and is a little better on average."""
-    pairs = pairs_of(lambda number: 0.7 + 0.01 * number, registry, count=200)
-    return round_of(registry, replays=replays(registry, pairs, prompts=200))
+def finish_equal_trial(registry: Registry) -> ReleaseRound:
+    """Let the version on trial use its 200 prompts and be slightly better on average."""
+    pairs = draw_pairs(lambda number: 0.7 + 0.01 * number, registry, count=200)
+    return run_release_round(registry, replays=replays(registry, pairs, prompts=200))
 
 
-def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Registry) -> None:
+def test_an_equal_candidate_is_promoted_with_a_notice(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
-    assert round_of(registry).moves[-1].to_state == "shadow"
-    done = release_an_equal_one(registry)
+    assert run_release_round(registry).moves[-1].to_state == "shadow"
+    done = finish_equal_trial(registry)
     assert [(move.version, move.to_state) for move in done.moves] == [(2, "stable")]
     assert states(registry) == ["retired", "stable"]
     assert done.trial is not None
@@ -64,11 +64,11 @@ def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Regist
     (notice,) = [notice for notice in queued_notices(registry.state) if "v2" in notice.title]
     assert notice.event == "promoted"
     assert "not worse by 0.1 or more" in notice.text
-    assert round_of(registry, replays=None).moves == ()
+    assert run_release_round(registry, replays=None).moves == ()
 
 
-def against_an_answer_model(registry: Registry) -> None:
-    """v1 tuned, v2 named and stable, v3 passed the gate and on trial."""
+def start_trial_against_answer_model(registry: Registry) -> None:
+    """Register a tuned v1, a stable answer model v2 and a v3 on trial."""
     register_version(
         registry, "mara", "named", base="Qwen/Large", base_gguf="/l.gguf", kind="answer_model"
     )
@@ -82,49 +82,49 @@ def must_win(registry: Registry) -> TrialTerms:
     return TrialTerms(BOTH, judges="topic@1, voice@1", margin=margin)
 
 
-def test_an_equal_candidate_does_not_replace_an_answer_model_and_a_better_one_does(
+def test_only_a_better_candidate_replaces_an_answer_model(
     registry: Registry,
 ) -> None:
-    against_an_answer_model(registry)
+    start_trial_against_answer_model(registry)
     gate = ModeChoice("gate", "gate: no judge", 0.0, 0.0)
-    assert round_of(registry, gate).moves[-1].to_state == "shadow"
+    assert run_release_round(registry, gate).moves[-1].to_state == "shadow"
     terms = must_win(registry)
-    same = pairs_of(lambda number: 0.7, registry, count=200)
-    done = round_of(registry, gate, replays=replays(registry, same, terms=terms))
+    same = draw_pairs(lambda number: 0.7, registry, count=200)
+    done = run_release_round(registry, gate, replays=replays(registry, same, terms=terms))
     assert done.moves == ()
     assert states(registry) == ["retired", "stable", "shadow"]
-    better = [*same, *pairs_of(lambda number: 0.9 if number == 3 else 0.5, registry, count=500)]
-    done = round_of(registry, gate, replays=replays(registry, better, terms=terms))
+    better = [*same, *draw_pairs(lambda number: 0.9 if number == 3 else 0.5, registry, count=500)]
+    done = run_release_round(registry, gate, replays=replays(registry, better, terms=terms))
     assert states(registry) == ["retired", "retired", "stable"]
     assert done.trial is not None
     assert "shadow: better, after " in done.trial.finding.reason
     assert trial_metadata(done.trial)["margin"] == 0.0
 
 
-def test_what_repairs_a_version_that_passed_no_gate_need_not_be_as_good_in_each_claim(
+def test_a_forced_version_need_not_be_matched_in_each_claim(
     registry: Registry,
 ) -> None:
     register_version(registry, "mara", "broken", folder="/broken")
     registry.move("mara", 2, "refused", actor="test", reason="stays_on_topic")
     registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
     pass_the_gate(registry, "h3")
-    assert round_of(registry).moves[-1].to_state == "shadow"
+    assert run_release_round(registry).moves[-1].to_state == "shadow"
     tables_say = trial.is_ungated(registry, registry.get("mara", 2))
     assert (tables_say, trial.is_ungated(registry, registry.get("mara", 1))) == (True, False)
     # Answers to other questions, in more of the author's voice than those to one's own.
     repaired = [PairedDifference(n, {"topic": 0.6, "voice": -0.2}) for n in range(1, 61)]
     terms = TrialTerms(BOTH, judges="topic@1, voice@1", is_incumbent_ungated=tables_say)
-    done = round_of(registry, replays=replays(registry, repaired, prompts=60, terms=terms))
+    done = run_release_round(registry, replays=replays(registry, repaired, prompts=60, terms=terms))
     assert states(registry) == ["retired", "retired", "stable"]
     assert done.trial is not None
     assert "| roll back: mean of the claims |" in trial_metadata(done.trial)["evidence"]
 
 
-def test_one_that_was_parked_had_passed_and_must_be_met_in_each_claim(registry: Registry) -> None:
+def test_a_parked_version_must_be_matched_in_each_claim(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
-    round_of(registry)
-    few = pairs_of(equal, registry, count=31)
-    round_of(registry, replays=replays(registry, few, prompts=31))
+    run_release_round(registry)
+    few = draw_pairs(equal, registry, count=31)
+    run_release_round(registry, replays=replays(registry, few, prompts=31))
     assert states(registry) == ["stable", "parked"]
     registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
     assert registry.get("mara", 2).forced
@@ -132,15 +132,17 @@ def test_one_that_was_parked_had_passed_and_must_be_met_in_each_claim(registry: 
 
 
 def test_a_candidate_that_does_not_beat_an_answer_model_is_parked(registry: Registry) -> None:
-    against_an_answer_model(registry)
-    round_of(registry)
-    same = pairs_of(equal, registry, count=40)
-    round_of(registry, replays=replays(registry, same, prompts=40, terms=must_win(registry)))
+    start_trial_against_answer_model(registry)
+    run_release_round(registry)
+    same = draw_pairs(equal, registry, count=40)
+    run_release_round(
+        registry, replays=replays(registry, same, prompts=40, terms=must_win(registry))
+    )
     assert states(registry) == ["retired", "stable", "parked"]
 
 
-def test_the_mode_beside_an_answer_model_is_a_trial_and_says_why(registry: Registry) -> None:
-    against_an_answer_model(registry)
+def test_an_answer_model_requires_a_trial(registry: Registry) -> None:
+    start_trial_against_answer_model(registry)
     stable = registry.get("mara", 2)
     nobody = Measured((), prompt_count=0, canary_values_per_day=0.0, canary_readers=0)
     told = choose_against_answer_model(resolve_mode("auto", nobody), nobody, stable)
@@ -155,18 +157,18 @@ def test_the_mode_beside_an_answer_model_is_a_trial_and_says_why(registry: Regis
 
 def test_a_worse_candidate_is_rolled_back(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
-    round_of(registry)
-    found = replays(registry, pairs_of(lambda number: 0.9 - 0.3 * number, registry, count=100))
-    round_of(registry, replays=found)
+    run_release_round(registry)
+    found = replays(registry, draw_pairs(lambda number: 0.9 - 0.3 * number, registry, count=100))
+    run_release_round(registry, replays=found)
     assert states(registry) == ["stable", "rolled_back"]
     assert queued_notices(registry.state)[0].event == "rolled_back"
 
 
-def test_undecided_when_the_prompts_are_used_up_is_parked(registry: Registry) -> None:
+def test_an_undecided_trial_is_parked_when_its_prompts_are_used(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
-    round_of(registry)
-    few = pairs_of(equal, registry, count=31)
-    done = round_of(registry, replays=replays(registry, few, prompts=31))
+    run_release_round(registry)
+    few = draw_pairs(equal, registry, count=31)
+    done = run_release_round(registry, replays=replays(registry, few, prompts=31))
     assert states(registry) == ["stable", "parked"]
     assert done.trial is not None
     assert "31 of about" in done.trial.finding.reason
@@ -174,38 +176,43 @@ def test_undecided_when_the_prompts_are_used_up_is_parked(registry: Registry) ->
     assert "31 of about" in queued_notices(registry.state)[0].text
 
 
-def test_14_days_without_a_new_pair_park_a_trial(registry: Registry) -> None:
-    """It had no end, and later candidates waited behind it."""
+def test_a_trial_without_new_pairs_is_parked_after_14_days(registry: Registry) -> None:
+    """Such a trial would block later candidates forever."""
     pass_the_gate(registry, "h2")
-    round_of(registry)
+    run_release_round(registry)
     began, day = time.time(), 86_400.0
-    few = pairs_of(equal, registry, count=12)
-    round_of(registry, replays=replays(registry, few[:8]), now=began + day)
-    round_of(registry, replays=replays(registry, few), now=began + 10 * day)
-    assert round_of(registry, replays=replays(registry, few), now=began + 23 * day).moves == ()
+    few = draw_pairs(equal, registry, count=12)
+    run_release_round(registry, replays=replays(registry, few[:8]), now=began + day)
+    run_release_round(registry, replays=replays(registry, few), now=began + 10 * day)
+    assert (
+        run_release_round(registry, replays=replays(registry, few), now=began + 23 * day).moves
+        == ()
+    )
     assert states(registry) == ["stable", "shadow"]
 
-    [parked] = round_of(registry, replays=replays(registry, few), now=began + 24.1 * day).moves
+    [parked] = run_release_round(
+        registry, replays=replays(registry, few), now=began + 24.1 * day
+    ).moves
 
     assert (parked.version, parked.to_state) == (2, "parked")
     assert "no new pair came in 14 days (12 in total)" in parked.reason
     assert queued_notices(registry.state)[0].event == "parked"
 
 
-def test_a_trial_that_never_began_is_parked_too(registry: Registry) -> None:
-    """No judge is certified, or nothing is recorded: no pair is ever made."""
+def test_a_trial_without_any_pair_is_parked_too(registry: Registry) -> None:
+    """Without a certified judge or recorded prompts, no pair is ever made."""
     pass_the_gate(registry, "h2")
-    round_of(registry)
+    run_release_round(registry)
     day = 86_400.0
-    assert round_of(registry, now=time.time() + 13.9 * day).moves == ()
-    [parked] = round_of(registry, now=time.time() + 14.1 * day).moves
+    assert run_release_round(registry, now=time.time() + 13.9 * day).moves == ()
+    [parked] = run_release_round(registry, now=time.time() + 14.1 * day).moves
     assert "no new pair came in 14 days (0 in total)" in parked.reason
     assert states(registry) == ["stable", "parked"]
 
 
-def test_the_sensor_parks_it_too(registry: Registry, tables: Tables) -> None:
+def test_the_sensor_parks_an_idle_trial(registry: Registry, tables: Tables) -> None:
     pass_the_gate(registry, "h2")
-    round_of(registry)
+    run_release_round(registry)
 
     def look(days: float) -> ReleaseTick:
         return run_release_tick(
@@ -225,67 +232,67 @@ def test_the_sensor_parks_it_too(registry: Registry, tables: Tables) -> None:
     assert states(registry) == ["stable", "parked"]
 
 
-def test_the_newest_candidate_replaces_an_undecided_older_one(registry: Registry) -> None:
+def test_the_newest_candidate_replaces_an_undecided_one(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
-    round_of(registry)
-    round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=5)))
+    run_release_round(registry)
+    run_release_round(registry, replays=replays(registry, draw_pairs(equal, registry, count=5)))
     pass_the_gate(registry, "h3")
-    done = round_of(registry)
+    done = run_release_round(registry)
     assert [(move.version, move.to_state) for move in done.moves] == [(2, "parked"), (3, "shadow")]
     assert states(registry) == ["stable", "parked", "shadow"]
 
 
-def test_replays_and_half_told_pairs_change_nothing(registry: Registry) -> None:
+def test_repeated_and_incomplete_pairs_do_not_count(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
-    round_of(registry)
-    pairs = pairs_of(equal, registry, count=20)
-    first = round_of(registry, replays=replays(registry, pairs[:12])).trial
-    again = round_of(registry, replays=replays(registry, pairs[:12])).trial
+    run_release_round(registry)
+    pairs = draw_pairs(equal, registry, count=20)
+    first = run_release_round(registry, replays=replays(registry, pairs[:12])).trial
+    again = run_release_round(registry, replays=replays(registry, pairs[:12])).trial
     assert first is not None
     assert again == first
-    whole = round_of(registry, replays=replays(registry, pairs)).trial
+    whole = run_release_round(registry, replays=replays(registry, pairs)).trial
     assert whole is not None
     assert whole.evidence.pairs == 20
     assert whole.number == first.number
 
 
-def test_one_claim_lost_is_no_promotion(registry: Registry) -> None:
-    """As another author's model does it: right on topic, wrong in voice."""
+def test_one_lost_claim_prevents_a_promotion(registry: Registry) -> None:
+    """The model is on topic but has another author's voice."""
     pass_the_gate(registry, "h2")
-    round_of(registry)
+    run_release_round(registry)
     draw = random.Random(3)
     pairs = [
         PairedDifference(n, {"topic": draw.uniform(-0.2, 0.2), "voice": draw.uniform(-0.6, 0.1)})
         for n in range(1, 200)
     ]
-    round_of(registry, replays=replays(registry, pairs))
+    run_release_round(registry, replays=replays(registry, pairs))
     assert states(registry) == ["stable", "rolled_back"]
 
 
 def ten_releases(registry: Registry, *, worse_by: float) -> float:
-    """Ten candidates in a row, each worse than the stable version of its time; the loss at last."""
+    """Try ten successive candidates, each worse than its stable version; return the total loss."""
     lost = {1: 0.0}
     for number in range(2, 12):
         stable = registry.stable_version("mara")
         assert stable is not None
         lost[number] = lost[stable.version] + worse_by
         pass_the_gate(registry, f"h{number}")
-        round_of(registry)
-        pairs = pairs_of(lambda one: 0.95 - lost[one], registry, count=1_500)
-        round_of(registry, replays=replays(registry, pairs, prompts=1_500))
+        run_release_round(registry)
+        pairs = draw_pairs(lambda one: 0.95 - lost[one], registry, count=1_500)
+        run_release_round(registry, replays=replays(registry, pairs, prompts=1_500))
     stable = registry.stable_version("mara")
     assert stable is not None
     return lost[stable.version]
 
 
 @pytest.mark.parametrize("worse_by", [0.08, 0.03])
-def test_ten_releases_each_a_little_worse_are_stopped(registry: Registry, worse_by: float) -> None:
-    """.08 is found by the roll-back bet; .03 hides from it, and the mean at the end stops it."""
+def test_successive_small_losses_are_stopped(registry: Registry, worse_by: float) -> None:
+    """The roll-back bet detects a loss of .08; the final mean stops a loss of .03."""
     assert ten_releases(registry, worse_by=worse_by) <= 0.1
 
 
 @pytest.mark.parametrize("judge", ["constant", "random", "inverted"])
-def test_a_judge_that_is_not_certified_promotes_nothing(registry: Registry, judge: str) -> None:
+def test_an_uncertified_judge_promotes_no_version(registry: Registry, judge: str) -> None:
     draw = random.Random(11)
 
     def score(quality: float) -> float:
@@ -300,26 +307,28 @@ def test_a_judge_that_is_not_certified_promotes_nothing(registry: Registry, judg
     }
     certificate = certify(judge, "topic", plants)
     pass_the_gate(registry, "h2")
-    round_of(registry)
+    run_release_round(registry)
     pairs = [PairedDifference(n, {"topic": score(0.2) - score(0.8)}) for n in range(1, 400)]
     terms = TrialTerms(("topic",), judges=judge)
     found = replays(registry, pairs, prompts=500, certified=certificate.certified, terms=terms)
-    done = round_of(registry, replays=found)
+    done = run_release_round(registry, replays=found)
     assert not certificate.certified
     assert states(registry) == ["stable", "shadow"]
     assert done.trial is not None
     assert "no certificate" in done.trial.finding.reason
     nobody = replays(registry, pairs, certified=False, terms=TrialTerms((), judges=judge))
-    assert round_of(registry, replays=nobody).moves == ()
+    assert run_release_round(registry, replays=nobody).moves == ()
 
 
-def test_a_rollback_by_hand_begins_the_trial_anew(registry: Registry) -> None:
+def test_a_manual_rollback_restarts_the_trial(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
-    round_of(registry)
-    release_an_equal_one(registry)
+    run_release_round(registry)
+    finish_equal_trial(registry)
     pass_the_gate(registry, "h3")
-    round_of(registry)
-    early = round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=5))).trial
+    run_release_round(registry)
+    early = run_release_round(
+        registry, replays=replays(registry, draw_pairs(equal, registry, count=5))
+    ).trial
     assert early is not None
     registry.rollback("mara", actor="me", reason="it rambles")
     assert queued_notices(registry.state)[0].event == "rolled_back"
@@ -327,7 +336,9 @@ def test_a_rollback_by_hand_begins_the_trial_anew(registry: Registry) -> None:
     assert trial.current_trial(registry.state, "mara") is None, (
         "evidence against v2 is none against v1"
     )
-    late = round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=7))).trial
+    late = run_release_round(
+        registry, replays=replays(registry, draw_pairs(equal, registry, count=7))
+    ).trial
     assert late is not None
     assert (late.number > early.number, late.evidence.pairs, late.candidate.incumbent) == (
         True,
@@ -336,27 +347,27 @@ def test_a_rollback_by_hand_begins_the_trial_anew(registry: Registry) -> None:
     )
 
 
-def test_evidence_about_a_former_stable_version_moves_nothing(registry: Registry) -> None:
+def test_evidence_about_a_former_stable_version_is_ignored(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
-    round_of(registry)
+    run_release_round(registry)
     with pytest.raises(TwinError, match="evidence against v9, but the stable version is v1"):
         registry.move("mara", 2, "stable", actor="me", reason="", gate_version=GATE, incumbent=9)
     assert states(registry) == ["stable", "shadow"]
 
 
-def test_another_judge_is_another_trial(registry: Registry) -> None:
+def test_another_judge_starts_another_trial(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
-    round_of(registry)
-    pairs = pairs_of(equal, registry, count=10)
-    first = round_of(registry, replays=replays(registry, pairs)).trial
+    run_release_round(registry)
+    pairs = draw_pairs(equal, registry, count=10)
+    first = run_release_round(registry, replays=replays(registry, pairs)).trial
     other = TrialTerms(BOTH, judges="topic@2, voice@1")
-    second = round_of(registry, replays=replays(registry, pairs[:4], terms=other)).trial
+    second = run_release_round(registry, replays=replays(registry, pairs[:4], terms=other)).trial
     assert first is not None
     assert second is not None
     assert (second.number > first.number, second.evidence.pairs) == (True, 4)
 
 
-def test_the_mode_is_chosen_or_the_authors_own() -> None:
+def test_the_release_mode_is_chosen_unless_the_author_sets_it() -> None:
     plenty = Measured(
         certified_claims=("topic",), prompt_count=400, canary_values_per_day=0, canary_readers=0
     )

@@ -1,4 +1,4 @@
-"""`batch_completions` in Dagster: what it does without a file, without a stack, and with both."""
+"""Test the asset `batch_completions`."""
 
 from __future__ import annotations
 
@@ -36,20 +36,18 @@ def written(folder: Path) -> Path:
     return path
 
 
-def test_without_a_file_nothing_is_asked_and_nothing_is_materialized(home: Settings) -> None:
+def test_without_a_file_nothing_is_materialized(home: Settings) -> None:
     result = materialize(home)
     assert result.success
     assert result.asset_materializations_for_node("batch_completions") == []
 
 
-def test_without_a_stack_it_says_so(home: Settings, tmp_path: Path) -> None:
+def test_a_missing_stack_is_an_error(home: Settings, tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="twin up"):
         materialize(home, questions=str(written(tmp_path)))
 
 
-def test_a_file_is_answered_and_its_page_says_by_whom_and_what_it_cost(
-    home: Settings, tmp_path: Path
-) -> None:
+def test_a_file_is_answered_with_routes_and_costs(home: Settings, tmp_path: Path) -> None:
     path = written(tmp_path)
     with provider() as (url, _sent):
         write_endpoints(

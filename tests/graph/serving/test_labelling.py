@@ -1,4 +1,4 @@
-"""Labels bought of a paid model's stand-in: priced, blind, watched by plants, bought once."""
+"""Test buying labels from a simulated paid model."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ HELD = [
 
 
 class OilJudge:
-    """Likes answers that speak of oil; `mood` is what it gives for that, so a test can spoil it."""
+    """A judge that gives answers about oil the score `mood`, which tests can change."""
 
     name, revision, claim = "oil", "1", "general"
 
@@ -93,7 +93,7 @@ def embed(texts: Sequence[str]) -> np.ndarray:
 
 @dataclass
 class Seller:
-    """In the place of a paid API: counts what it was asked, and may leave the usage out."""
+    """A simulated paid API that counts requests and may omit the usage."""
 
     asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     tells_usage: bool = True
@@ -126,7 +126,7 @@ def seller(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seller]:
 
 
 class Shop:
-    """A purchase of ada's, as often as a test asks."""
+    """Ada's purchases of labels."""
 
     def __init__(self, home: Settings, tables: Tables, *, limit: float | None = None) -> None:
         self.tables = tables
@@ -166,7 +166,7 @@ class Shop:
         )
 
 
-def test_every_label_is_bought_once_with_its_price_and_no_text(
+def test_each_label_is_bought_once_and_stored_without_text(
     home: Settings, tables: Tables, seller: Seller
 ) -> None:
     shop = Shop(home, tables)
@@ -201,7 +201,7 @@ def test_every_label_is_bought_once_with_its_price_and_no_text(
     assert "Oil thickens" not in str(rows.select(strings).to_dicts())
 
 
-def test_for_a_next_version_the_own_model_alone_is_asked(
+def test_the_next_version_reuses_paid_answers(
     home: Settings, tables: Tables, seller: Seller
 ) -> None:
     shop = Shop(home, tables)
@@ -223,7 +223,7 @@ def test_for_a_next_version_the_own_model_alone_is_asked(
     assert count_labels(rows, own="c1", paid=MODEL, embedder="made") == (12, 2)
 
 
-def test_a_sum_and_a_limit_end_it_before_they_are_passed(
+def test_budget_and_account_limits_are_not_exceeded(
     home: Settings, tables: Tables, seller: Seller
 ) -> None:
     none = Shop(home, tables).buy(usd=0.0)
@@ -239,7 +239,7 @@ def test_a_sum_and_a_limit_end_it_before_they_are_passed(
 
 @pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PaidProvider]:
-    """Sells answers and ratings, and writes a bill."""
+    """A simulated provider of answers and ratings, with a bill."""
     serving = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
     serving.start()
     monkeypatch.setenv("OPENAI_API_BASE", serving.url)
@@ -260,7 +260,7 @@ def shop_with_a_paid_judge(home: Settings, tables: Tables, *, usd: float) -> Sho
     return shop
 
 
-def test_answers_and_their_judge_share_the_account_and_it_says_what_the_bill_says(
+def test_the_account_matches_the_bill_for_answers_and_ratings(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
     shop = shop_with_a_paid_judge(home, tables, usd=1.0)
@@ -275,7 +275,7 @@ def test_answers_and_their_judge_share_the_account_and_it_says_what_the_bill_say
     assert shop.panel.total_usage().usd == pytest.approx(ratings.usd)
 
 
-def test_no_answer_is_bought_that_the_judge_could_not_be_paid_for(
+def test_no_answer_is_bought_without_money_for_its_judge(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
     found = shop_with_a_paid_judge(home, tables, usd=0.0001).buy(labels=12)
@@ -283,7 +283,7 @@ def test_no_answer_is_bought_that_the_judge_could_not_be_paid_for(
     assert "leaves the judge too little" in found.stop_reason
 
 
-def test_a_provider_without_usage_costs_the_whole_reservation(
+def test_a_missing_usage_costs_the_whole_reservation(
     home: Settings, tables: Tables, seller: Seller
 ) -> None:
     seller.tells_usage = False
@@ -293,9 +293,7 @@ def test_a_provider_without_usage_costs_the_whole_reservation(
     assert shop.account.sum_spending(period="month").usd == pytest.approx(found.usd)
 
 
-def test_a_refused_key_costs_nothing_and_is_said(
-    home: Settings, tables: Tables, seller: Seller
-) -> None:
+def test_a_refused_key_costs_nothing(home: Settings, tables: Tables, seller: Seller) -> None:
     seller.status = 401
     shop = Shop(home, tables)
     with pytest.raises(TwinError, match="TWIN_PAID_MODEL and its key"):
@@ -304,9 +302,7 @@ def test_a_refused_key_costs_nothing_and_is_said(
     assert len(labelling.read_labels(tables, "ada")) == 0
 
 
-def test_a_spoiled_judge_shows_in_the_plants(
-    home: Settings, tables: Tables, seller: Seller
-) -> None:
+def test_probes_reveal_a_changed_judge(home: Settings, tables: Tables, seller: Seller) -> None:
     shop = Shop(home, tables)
     shop.judge.mood = 0.0  # scores what is good below what is planted
     shop.buy()
@@ -317,7 +313,7 @@ def test_a_spoiled_judge_shows_in_the_plants(
     assert bad == pytest.approx([-0.2] * len(bad))
 
 
-def test_nothing_is_bought_without_a_paid_model_consent_or_a_sum(
+def test_a_purchase_requires_a_paid_model_consent_and_a_budget(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instance = instance_of("ada")
@@ -338,7 +334,7 @@ def test_nothing_is_bought_without_a_paid_model_consent_or_a_sum(
     assert "no stable version" in said()
 
 
-def test_the_judges_of_a_purchase_name_it() -> None:
+def test_the_judges_determine_the_purchase() -> None:
     judge = OilJudge()
     panel = panel_of(judge)
     first = labelling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")

@@ -1,4 +1,4 @@
-"""`released_model` in Dagster: a release rests on the verdict of exactly this checkpoint."""
+"""Test that `released_model` requires the verdict of exactly this checkpoint."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def judge(
 
 
 def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
-    """Materialize for one author; returns the metadata as plain values and the data version."""
+    """Materialize for one author; return the metadata as plain values and the data version."""
     result = materialize_assets([released_model], author, instance)
     return metadata_of(result, "released_model")
 
 
-def test_a_first_model_that_passed_becomes_stable_and_the_policy_says_so(
+def test_a_first_model_that_passed_becomes_stable(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     candidate(registry, "ada", "c1")
@@ -77,7 +77,7 @@ def test_a_first_model_that_passed_becomes_stable_and_the_policy_says_so(
     assert served.checkpoint == "c1"
 
 
-def test_twice_in_a_row_moves_nothing_the_second_time(
+def test_a_second_materialization_moves_nothing(
     registry: Registry, instance: dg.DagsterInstance
 ) -> None:
     candidate(registry, "ada", "c1")
@@ -93,7 +93,7 @@ def test_twice_in_a_row_moves_nothing_the_second_time(
     assert registry.moves("ada") == moves
 
 
-def test_one_authors_pass_does_not_release_the_others_failure(
+def test_one_authors_pass_does_not_release_another_authors_failure(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     candidate(registry, "ada", "c1")
@@ -111,7 +111,7 @@ def test_one_authors_pass_does_not_release_the_others_failure(
     assert policy.authors["bob"].stable is None
 
 
-def test_a_checkpoint_trained_after_its_predecessors_pass_is_not_released_by_it(
+def test_a_predecessors_pass_does_not_release_a_checkpoint(
     registry: Registry, instance: dg.DagsterInstance
 ) -> None:
     candidate(registry, "ada", "c1")
@@ -155,7 +155,7 @@ def test_a_pass_of_another_gate_version_releases_nothing(
     assert registry.get("ada", 1).state == "candidate"
 
 
-def test_an_author_without_any_version_is_told_what_to_do(
+def test_an_author_without_versions_gets_the_next_step(
     registry: Registry, instance: dg.DagsterInstance
 ) -> None:
     told = materialize(instance, "ada")
@@ -164,7 +164,7 @@ def test_an_author_without_any_version_is_told_what_to_do(
     assert "preference_tuned_checkpoint" in told["why"]
 
 
-def test_nothing_is_released_without_the_authors_consent_and_what_was_stays(
+def test_new_releases_require_the_authors_consent(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
     candidate(registry, "ada", "c1")
@@ -194,7 +194,7 @@ def test_nothing_is_released_without_the_authors_consent_and_what_was_stays(
         run_release(home, "v3", author="ada", reason="I like it", console=Console())
 
 
-def test_twin_up_releases_what_waited_for_the_authors_word_alone(
+def test_twin_up_releases_a_version_that_waited_only_for_consent(
     registry: Registry, home: Settings
 ) -> None:
     candidate(registry, "bob", "c1")

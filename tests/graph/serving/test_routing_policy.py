@@ -1,4 +1,4 @@
-"""`routing_policy` in Dagster: it writes the table into the policy object and tells the cost."""
+"""Test the asset `routing_policy`."""
 
 from __future__ import annotations
 
@@ -34,14 +34,12 @@ def instance(home: Settings) -> dg.DagsterInstance:
 
 
 def materialize(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
-    """Materialize for one author; returns the metadata as plain values and the data version."""
+    """Materialize for one author; return the metadata as plain values and the data version."""
     result = materialize_assets([routing_policy], author, instance)
     return metadata_of(result, "routing_policy")
 
 
-def test_before_a_release_the_base_answers_and_the_table_is_written(
-    home: Settings, instance: dg.DagsterInstance
-) -> None:
+def test_before_a_release_the_base_answers(home: Settings, instance: dg.DagsterInstance) -> None:
     told = materialize(instance, "ada")
     assert (told["answers"], told["weights"]) == ("base", {"base": 1.0})
     policy = read_policy(home.policy_path)
@@ -63,8 +61,10 @@ def test_a_released_version_answers(home: Settings, instance: dg.DagsterInstance
 
 
 @pytest.fixture
-def paying(home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A paid model, and a stable version `c1` of ada."""
+def configure_paid_model(
+    home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Configure a paid model and Ada's stable version `c1`."""
     monkeypatch.setenv("TWIN_PAID_MODEL", PAID)
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
@@ -74,8 +74,8 @@ def paying(home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.Mon
     return "c1"
 
 
-def bought(home: Settings, own: str, *, count: int, spoiled: int = 0) -> None:
-    """Store labels of made questions, the last of them as plants that the judges fail on."""
+def store_labels(home: Settings, own: str, *, count: int, spoiled: int = 0) -> None:
+    """Store labels of generated questions; the last are probes that the judges fail."""
     found, purchase = (
         sample_questions(count, seed=0),
         LabelPurchase(own, PAID, "made", ("topic@1", "voice@1"), ""),
@@ -110,22 +110,22 @@ def bought(home: Settings, own: str, *, count: int, spoiled: int = 0) -> None:
     )
 
 
-def test_without_a_paid_model_nothing_of_routing_is_shown(instance: dg.DagsterInstance) -> None:
+def test_without_a_paid_model_there_is_no_routing_metadata(instance: dg.DagsterInstance) -> None:
     assert not {"routed", "why", "labels_missing"} & set(materialize(instance, "ada"))
 
 
-def test_labels_become_a_policy_that_the_gateway_reads(
-    home: Settings, instance: dg.DagsterInstance, paying: str
+def test_labels_give_a_policy_for_the_gateway(
+    home: Settings, instance: dg.DagsterInstance, configure_paid_model: str
 ) -> None:
     told = materialize(instance, "ada")
     assert (told["routed"], told["labels"]) == (False, 0)
     assert "no labels" in told["why"]
-    bought(home, paying, count=60)
+    store_labels(home, configure_paid_model, count=60)
     told = materialize(instance, "ada")
     assert (told["routed"], told["labels"]) == (False, 60)
     assert told["labels_missing"] > 50
     assert not policy_path(home.home, "ada").exists()
-    bought(home, paying, count=350)
+    store_labels(home, configure_paid_model, count=350)
     before = told["data_version"]
     told = materialize(instance, "ada")
     assert told["routed"] is True, told["why"]
@@ -137,26 +137,26 @@ def test_labels_become_a_policy_that_the_gateway_reads(
     assert materialize(instance, "ada")["data_version"] == told["data_version"]
 
 
-def test_an_author_who_forbids_it_and_a_judge_that_fails_route_nothing(
-    home: Settings, instance: dg.DagsterInstance, paying: str
+def test_a_missing_consent_or_a_failing_judge_prevents_routing(
+    home: Settings, instance: dg.DagsterInstance, configure_paid_model: str
 ) -> None:
-    bought(home, paying, count=350)
+    store_labels(home, configure_paid_model, count=350)
     assert materialize(instance, "ada")["routed"] is True
     write_author(home, Author("ada", "Ada", paid=False))
     told = materialize(instance, "ada")
     assert (told["routed"], policy_path(home.home, "ada").exists()) == (False, False)
     assert "paid = false" in told["why"]
     write_author(home, Author("ada", "Ada"))
-    bought(home, paying, count=350, spoiled=20)
+    store_labels(home, configure_paid_model, count=350, spoiled=20)
     told = materialize(instance, "ada")
     assert told["routed"] is False
     assert "no longer detects planted answers" in told["why"]
 
 
-def test_a_policy_cut_in_half_is_made_anew_and_told(
-    home: Settings, instance: dg.DagsterInstance, paying: str
+def test_a_damaged_policy_is_replaced(
+    home: Settings, instance: dg.DagsterInstance, configure_paid_model: str
 ) -> None:
-    bought(home, paying, count=350)
+    store_labels(home, configure_paid_model, count=350)
     materialize(instance, "ada")
     path = policy_path(home.home, "ada")
     path.write_bytes(path.read_bytes()[:5000])
@@ -166,8 +166,8 @@ def test_a_policy_cut_in_half_is_made_anew_and_told(
     assert read_routing_policy(path).step.certified
 
 
-def test_a_paid_model_without_a_price_is_said(
-    instance: dg.DagsterInstance, paying: str, monkeypatch: pytest.MonkeyPatch
+def test_a_paid_model_without_a_price_is_an_error(
+    instance: dg.DagsterInstance, configure_paid_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWIN_PAID_MODEL", "seller/unpriced")
     with pytest.raises(TwinError, match="price of seller/unpriced"):

@@ -1,4 +1,4 @@
-"""The assets without a training: what is missing is named, what stands is passed on."""
+"""Test the checkpoint assets without training."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def materialize(
     return materialize_assets([asset], "ann", instance, raise_on_error=False)
 
 
-def failure_of(result: dg.ExecuteInProcessResult) -> str:
-    """The message of the failed step, or of the last of its tries."""
+def find_failure(result: dg.ExecuteInProcessResult) -> str:
+    """Return the message of the failed step's last attempt."""
     texts = [
         event.event_specific_data.error.to_string()
         for event in result.all_events
@@ -46,8 +46,8 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     return texts[-1]
 
 
-def published(home: Settings, *, slug: str = "ann") -> Path:
-    """A supervised checkpoint of an author; the author too, where there is none."""
+def write_checkpoint(home: Settings, *, slug: str = "ann") -> Path:
+    """Write a supervised checkpoint of an author, and the author if missing."""
     if not (home.authors_dir / f"{slug}.toml").exists():
         write_author(home, Author(slug=slug, name="Ann"))
     made = home.checkpoints_dir / slug / "made"
@@ -68,20 +68,18 @@ def published(home: Settings, *, slug: str = "ann") -> Path:
     return folder
 
 
-def test_without_a_dataset_the_asset_to_materialize_is_named(
-    home: Settings, instance: dg.DagsterInstance
-) -> None:
+def test_a_missing_dataset_is_an_error(home: Settings, instance: dg.DagsterInstance) -> None:
     write_author(home, Author(slug="ann", name="Ann"))
     node = fine_tuned_checkpoint.with_attributes()
     result = materialize(node, home, instance)
     assert not result.success
-    assert "materialize instruction_dataset" in failure_of(result)
+    assert "materialize instruction_dataset" in find_failure(result)
 
 
-def test_the_supervised_checkpoint_becomes_the_candidate_with_a_reason(
+def test_the_supervised_checkpoint_becomes_the_candidate(
     home: Settings, instance: dg.DagsterInstance
 ) -> None:
-    folder = published(home)
+    folder = write_checkpoint(home)
     result = materialize(preference_tuned_checkpoint, home, instance)
     assert result.success
     candidate = json.loads((home.checkpoints_dir / "ann" / "candidate.json").read_text())
@@ -97,27 +95,27 @@ def test_the_supervised_checkpoint_becomes_the_candidate_with_a_reason(
 def test_the_same_checkpoint_is_registered_once(
     home: Settings, instance: dg.DagsterInstance
 ) -> None:
-    published(home)
+    write_checkpoint(home)
     for _ in range(2):
         assert materialize(preference_tuned_checkpoint, home, instance).success
     assert len(shells.RegistryResource(home=str(home.home)).registry().versions("ann")) == 1
 
 
-def test_without_a_supervised_checkpoint_the_candidate_is_refused(
+def test_a_missing_supervised_checkpoint_is_an_error(
     home: Settings, instance: dg.DagsterInstance
 ) -> None:
     write_author(home, Author(slug="ann", name="Ann"))
     result = materialize(preference_tuned_checkpoint, home, instance)
     assert not result.success
-    assert "materialize fine_tuned_checkpoint" in failure_of(result)
+    assert "materialize fine_tuned_checkpoint" in find_failure(result)
 
 
-def test_trainings_share_one_pool_and_are_retried() -> None:
+def test_training_assets_share_a_pool_and_a_retry_policy() -> None:
     for asset in (fine_tuned_checkpoint, preference_tuned_checkpoint):
         assert asset.op.pool == "training"
         assert asset.op.retry_policy is not None
 
 
-def test_an_unknown_backend_is_refused(home: Settings) -> None:
+def test_an_unknown_backend_is_an_error(home: Settings) -> None:
     with pytest.raises(TwinError, match="only `local` and `ray` exist"):
         shells.TrainingLauncherResource(home=str(home.home), backend="cloud").launcher()

@@ -1,4 +1,4 @@
-"""Raw posts that come before the samples: whose, which, and that forgetting one of them counts."""
+"""Test which raw posts are training data, and erasing them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def text_of(post: str) -> str:
 
 @pytest.fixture
 def installation(home: Settings) -> Iterator[Installation]:
-    """An author's dataset and posts, each under the tag of a training."""
+    """Write an author's dataset and posts, each with the tag of a training run."""
     instance = Installation.for_settings(home)
     samples = [
         {"sample_id": f"s{number}", "document_id": post, "split": split}
@@ -52,14 +52,14 @@ def installation(home: Settings) -> Iterator[Installation]:
     instance.state.close()
 
 
-def test_only_posts_whose_every_sample_is_trained_on_are_there(installation: Installation) -> None:
+def test_only_posts_with_all_samples_in_training_are_used(installation: Installation) -> None:
     pinned: dict[str, Any] = {"dataset_version": "training-1", "version": "training-1"}
     frame = read_training_posts("ann", installation.tables, **pinned)
     assert frame.rows() == [("both", "both", text_of("both"))]
     assert frame.columns == ["sample_id", "document_id", "text"]
 
 
-def test_there_may_be_no_such_post(installation: Installation) -> None:
+def test_no_post_may_be_eligible(installation: Installation) -> None:
     rows = [{"sample_id": "s0", "document_id": "held out", "split": "held_out"}]
     store_rows(installation.tables, DATASET, "ann", rows, key="sample_id")
     newest = installation.tables.lance_version(DATASET, "ann")
@@ -80,7 +80,7 @@ def manifest(
     (folder / "manifest.json").write_text(json.dumps({"dataset": dataset}), encoding="utf-8")
 
 
-def test_a_checkpoint_that_read_a_post_whole_is_known_by_the_words_no_sample_shows(
+def test_erasure_finds_checkpoints_trained_on_raw_posts(
     installation: Installation,
 ) -> None:
     collector = FingerprintCollector()

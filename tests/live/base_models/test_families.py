@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.base_models.tiny_families import FAMILIES, make_family
 from tests.live.training.conftest import rows
-from tests.live.training.test_exports import published
+from tests.live.training.test_exports import write_published_manifest
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.job import Job, read_result, write_job, write_rows
 from twin_assets.checkpoints.published_weights import copy_weights, find_weights
@@ -80,7 +80,10 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
         parity.ReferenceModel(base.folder, weights.adapter), PROMPTS, once, again
     )
     exported = export(
-        published(made, base.folder), tmp_path / "export", export_format="gguf", settings=home
+        write_published_manifest(made, base.folder),
+        tmp_path / "export",
+        export_format="gguf",
+        settings=home,
     )
 
     [record] = home.weights_dir.glob(f"*/*/{RECORD_FILE}")

@@ -1,7 +1,7 @@
-"""Two authors with a dataset, a tiny base model, and checkpoints of theirs: trained or spoilt.
+"""Two authors with datasets, a tiny base model, and good and broken checkpoints.
 
-A whole gate of a tiny model takes 19 CPU seconds, more than half of them for what the base says. So
-one is decided once for all tests (`kept_homes`), and a test begins with a copy of that home.
+A whole gate of a tiny model takes 19 CPU seconds, and the base model's answers take more than half.
+So it runs once for all tests (`kept_homes`), and each test starts with a copy of that home.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import fresh_home
-from tests.live.evaluation.judged_in_dagster import Ran, instance_of_two_authors
+from tests.live.evaluation.judged_in_dagster import GateRun, create_instance_of_two_authors
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
@@ -80,7 +80,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Workplace:
-    """One home: its tables, its registry, and the means to fill them."""
+    """A home, its tables and its registry, with methods that fill them."""
 
     settings: Settings
     tables: Tables
@@ -90,12 +90,12 @@ class Workplace:
     def dataset(
         self, author: str, *, train: int = 40, held_out: int = 40, template: str = ""
     ) -> None:
-        """Write samples: answers are sentences over one small vocabulary, so they can be learnt."""
+        """Write samples whose answers have a small vocabulary, so a tiny model can learn them."""
         rows = _rows(author, train=train, held_out=held_out, template=template)
         self.write(author, pl.DataFrame(rows, schema=SAMPLE_SCHEMA))
 
     def write(self, author: str, rows: pl.DataFrame) -> None:
-        """Make these the author's samples."""
+        """Replace the author's samples."""
         write_author(
             self.settings,
             Author(author, author.title(), consent="2020-01-01: the test's own author"),
@@ -105,7 +105,7 @@ class Workplace:
         )
 
     def chunks(self, author: str) -> None:
-        """Write a chunk for each sample: its answer."""
+        """Write each sample's answer as a chunk."""
         samples = self.tables.read("instruction_dataset", author)
         rows = samples.select(
             "chunk_id",
@@ -130,12 +130,12 @@ class Workplace:
         learning_rate: float = 0.01,
         revision: str = "r",
     ) -> str:
-        """Make a checkpoint of `steps` training steps the candidate.
+        """Train a checkpoint for `steps` steps and make it the candidate.
 
         Args:
-            steps: 0: untrained, its weights drawn with `spread` (0: the base model's answers).
-            samples: what it is trained on, whatever its manifest says; None: the author's.
-            revision: of the base model, as its manifest says.
+            steps: with 0, the weights are drawn with `spread`; `spread` 0 keeps the base's answers.
+            samples: training samples, independent of the manifest; None for the author's.
+            revision: the base model's revision in the manifest.
         """
         checkpoints = self.settings.checkpoints_dir / author
         made = checkpoints / "partial-test"
@@ -190,7 +190,7 @@ def embedder_weights() -> Path:
     return prepare_weights()
 
 
-def workplace_in(home: Settings, base: Path) -> Workplace:
+def open_workplace(home: Settings, base: Path) -> Workplace:
     state = State.open(home.state_address)
     return Workplace(
         settings=home,
@@ -202,42 +202,41 @@ def workplace_in(home: Settings, base: Path) -> Workplace:
 
 @pytest.fixture
 def workplace(home: Settings, tiny_base: Path, embedder_weights: Path) -> Workplace:
-    return workplace_in(lend_weights(embedder_weights, home), tiny_base)
+    return open_workplace(lend_weights(embedder_weights, home), tiny_base)
 
 
 @pytest.fixture
 def instance() -> dg.DagsterInstance:
-    return instance_of_two_authors()
+    return create_instance_of_two_authors()
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What one run said of ada's good candidate, and the instance that it was."""
+class FirstVerdict:
+    """The run that judged ada's good candidate, and its Dagster instance."""
 
-    ran: Ran
+    ran: GateRun
     instance: dg.DagsterInstance
     checkpoint: str
 
 
 @dataclass(frozen=True)
 class KeptHomes:
-    """Homes that were made once.
+    """Homes that are made once.
 
     Attributes:
-        path: where they were made, and where a test finds its copy: registry and manifests name
-            files by their whole path.
-        released: ada's good candidate has passed the whole gate, and is stable.
-        measured: as if nobody had trained; what the gate asked of the base is known.
+        path: path of every copy, because the registry and manifests contain absolute paths.
+        released: home in which ada's good candidate has passed the whole gate and is stable.
+        measured: home without a trained version, in which a gate has asked the base model.
     """
 
     path: Path
     released: Path
     measured: Path
-    judged: Judged
+    judged: FirstVerdict
 
 
 def keep(place: Workplace, into: Path) -> None:
-    """Copy a home, without its logs, once nothing in it is open."""
+    """Close a home and copy it without its logs."""
     place.registry.state.close()
     shutil.rmtree(place.settings.logs_dir, ignore_errors=True)
     shutil.copytree(place.settings.home, into, symlinks=True)
@@ -251,16 +250,16 @@ def kept_homes(
     path, released, measured = (folder / name for name in ("home", "released", "measured"))
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
-        place = workplace_in(settings, tiny_base)
+        place = open_workplace(settings, tiny_base)
         for author in ("ada", "bob"):  # told apart from bob, a tiny model has a voice at all
             place.dataset(author)
         checkpoint = place.candidate("ada", steps=GOOD)
-        instance = instance_of_two_authors()
-        ran = Ran(instance, "ada")
+        instance = create_instance_of_two_authors()
+        ran = GateRun(instance, "ada")
         keep(place, released)
         _forget_versions(place)
         keep(place, measured)
-    yield KeptHomes(path, released, measured, Judged(ran, instance, checkpoint))
+    yield KeptHomes(path, released, measured, FirstVerdict(ran, instance, checkpoint))
     instance.dispose()
 
 
@@ -273,10 +272,10 @@ def _forget_versions(place: Workplace) -> None:
 
 
 @pytest.fixture
-def copied(
+def restore_home(
     home: Settings, tiny_base: Path, process_logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Path, Path], Workplace]:
-    """Puts a kept home to the path at which it was made, over what the test before has left."""
+    """Return a function that copies a kept home to its path and replaces the last test's copy."""
 
     def copy_of(kept: Path, path: Path) -> Workplace:
         shutil.rmtree(path)
@@ -284,26 +283,25 @@ def copied(
         monkeypatch.setenv("TWIN_HOME", str(path))
         settings = load_settings()
         settings.logs_dir.symlink_to(process_logs, target_is_directory=True)
-        return workplace_in(settings, tiny_base)
+        return open_workplace(settings, tiny_base)
 
     return copy_of
 
 
 @pytest.fixture
-def released(copied: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
-    """A home in which ada's good candidate is stable; `judged` is the run that released it."""
-    return copied(kept_homes.released, kept_homes.path)
+def released(restore_home: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
+    """Return a home in which ada's good candidate is stable, released by the run `judged`."""
+    return restore_home(kept_homes.released, kept_homes.path)
 
 
 @pytest.fixture
-def measured(copied: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
-    """A home with the datasets of ada and bob in which a gate has asked the base, and no version
-    is."""
-    return copied(kept_homes.measured, kept_homes.path)
+def measured(restore_home: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
+    """Return a home with two datasets and the base model's measurements, but no version."""
+    return restore_home(kept_homes.measured, kept_homes.path)
 
 
 @pytest.fixture
-def judged(kept_homes: KeptHomes) -> Judged:
+def judged(kept_homes: KeptHomes) -> FirstVerdict:
     return kept_homes.judged
 
 
@@ -344,10 +342,10 @@ def train_adapter(
     learning_rate: float = 0.01,
     spread: float = 0.3,
 ) -> Path:
-    """A plain loop on one core: the real trainer is tested elsewhere.
+    """Train an adapter in a plain loop on one core, without the real trainer.
 
     Args:
-        spread: of the untrained weights that 0 steps leave.
+        spread: standard deviation of the weights if there are no steps.
     """
     import torch
     from peft import LoraConfig, get_peft_model

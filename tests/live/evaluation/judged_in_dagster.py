@@ -1,8 +1,4 @@
-"""A candidate judged by the assets, from the gate's first part to the report.
-
-Scope: that run, and what tests ask of it. Out of scope: homes (`conftest.py`),
-tests.
-"""
+"""Judge a candidate with the assets, from the gate's first part to the report."""
 
 from __future__ import annotations
 
@@ -18,12 +14,12 @@ from twin_assets.serving.released_model import released_model
 from twin_assets.serving.routing_policy import routing_policy
 
 
-def instance_of_two_authors() -> dg.DagsterInstance:
+def create_instance_of_two_authors() -> dg.DagsterInstance:
     return instance_of("ada", "bob")
 
 
-class Ran:
-    """One run for one author, from the gate's first part to the report."""
+class GateRun:
+    """A run for one author, from the gate's first part to the report."""
 
     def __init__(self, instance: dg.DagsterInstance, author: str) -> None:
         self.result = materialize_assets(
@@ -44,11 +40,11 @@ class Ran:
         return bool(self.result.asset_materializations_for_node("released_model"))
 
     def failed_checks(self) -> list[str]:
-        """Those that stop the release."""
+        """Return the checks that stop the release."""
         return [c.check_name for c in self.checks("checkpoint_evaluation") if not c.passed]
 
     def checks(self, asset: str) -> list[dg.AssetCheckEvaluation]:
-        """One for each claim, those that are stated or follow among them."""
+        """Return the checks, of which there is one for each claim."""
         found = [
             check
             for check in self.result.get_asset_check_evaluations()
@@ -58,6 +54,6 @@ class Ran:
         return found
 
     def advisory(self, asset: str) -> set[str]:
-        """Names of checks that stop nothing, whatever they say."""
+        """Return the names of the checks that cannot stop a release."""
         warning = dg.AssetCheckSeverity.WARN
         return {check.check_name for check in self.checks(asset) if check.severity is warning}

@@ -1,11 +1,11 @@
-"""Candidates of the embedded base model for a bundled author: a good one, and broken ones.
+"""Good and broken candidates of the embedded base model for a bundled author.
 
-Scope: their data, their trainings and judging them, all by the product's own functions.
+Scope: their data, training and judgement, with the product's own functions.
 Out of scope: which claim refuses which candidate (`test_broken_candidates.py`).
 
-A training takes minutes of a core and a gate as many, so everything is kept in `build/`, in a home
-that is named by the hash of the code that decides it: a run that was ended goes on where it stood,
-and what the base model said is asked once for all candidates.
+A training run and a gate each take minutes on one core, so everything is kept in `build/`, in a
+home named by the hash of the relevant code. An interrupted run continues there, and all candidates
+share the base model's answers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import yaml
 
 from tests.code_hash import ROOT, code_hash
 from tests.live.evaluation.conftest import CHUNKS
-from tests.live.evaluation.two_parts import judged_in_two_parts
+from tests.live.evaluation.two_parts import SHORT_GATE, judge_in_two_parts
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
@@ -65,19 +65,18 @@ AUTHOR, OTHER = "mara-lindqvist", "tomas-okafor"
 NAMES = {AUTHOR: "Mara Lindqvist", OTHER: "Tomas Okafor"}
 RECIPE = "smollm2-135m-demo"
 CONTEXT_TOKENS = 256  # of passages in a prompt: two full chunks, as in the demo
-EVALUATION_TOKENS = 6000  # of held-out passages: 30 of them at least are read all the same
 
 
 @dataclass(frozen=True)
-class Made:
-    """How a candidate is made.
+class CandidateSpec:
+    """The training of a candidate and the data that the gate uses.
 
     Attributes:
-        of: from the author's samples and the other author's to those that it is trained on.
-        tokens: that pass the model in its training.
-        recipe: other changes of the demo's recipe.
-        spoil: a way of `twin_assets/training/fault_injection.py`.
-        measured_on: from the author's samples to those that the gate finds.
+        of: function that returns the training samples from the author's and the other author's.
+        tokens: number of training tokens.
+        recipe: other changes to the demo's recipe.
+        spoil: a fault of `twin_assets/training/fault_injection.py`.
+        measured_on: function that returns the gate's samples from the author's.
     """
 
     of: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] = lambda own, _other: own
@@ -95,8 +94,8 @@ class RealHome:
     tables: Tables
     registry: Registry
 
-    def judged(self, made: Made) -> dict[str, GateClaim]:
-        """Train the candidate, or find it, and let the gate judge it: claims by their names."""
+    def judged(self, made: CandidateSpec) -> dict[str, GateClaim]:
+        """Train the candidate unless it exists, judge it, and return the claims by name."""
         own, other = self._samples(AUTHOR), self._samples(OTHER)
         self._write("instruction_dataset", made.of(own, other), SAMPLE_SCHEMA, key="sample_id")
         tuned = self._trained(made)
@@ -107,13 +106,13 @@ class RealHome:
             return replace(self, registry=registry)._judged(made, tuned, own)
 
     def _judged(
-        self, made: Made, tuned: FineTunedCheckpoint, own: pl.DataFrame
+        self, made: CandidateSpec, tuned: FineTunedCheckpoint, own: pl.DataFrame
     ) -> dict[str, GateClaim]:
         enter_as_candidate(tuned, AUTHOR, self.settings, self.registry)
         self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
-        return judged_in_two_parts(self._judging())
+        return judge_in_two_parts(self._judging())
 
-    def _trained(self, made: Made) -> FineTunedCheckpoint:
+    def _trained(self, made: CandidateSpec) -> FineTunedCheckpoint:
         # beside other work two threads wait for each other: 26 tokens/s instead of 80 and more
         launch = load_launch("cpu-single").model_copy(update={"threads_per_rank": 1})
         changed = {"launch": str(self._yaml("launch", launch)), "token_budget": made.tokens}
@@ -137,15 +136,13 @@ class RealHome:
 
     def _judging(self) -> JudgingSetup:
         return JudgingSetup(
-            AUTHOR,
-            checkpoints=self.settings.checkpoints_dir / AUTHOR,
-            token_budget=EVALUATION_TOKENS,
-            tables=self.tables,
-            registry=self.registry,
-            servers=ModelServers(self.settings),
-            embedder=lambda: load_embedder(self.settings),
-            log=print,
-            shared_folder=self.settings.home / "cache" / "measurements",
+            Author(AUTHOR, NAMES[AUTHOR]),
+            self.settings.model_copy(update=SHORT_GATE),
+            self.tables,
+            self.registry,
+            ModelServers(self.settings),
+            lambda: load_embedder(self.settings),
+            print,
         )
 
     def _samples(self, author: str) -> pl.DataFrame:
@@ -157,7 +154,7 @@ class RealHome:
         store_rows(self.tables, asset, AUTHOR, rows.select(list(schema)), key=key, schema=schema)
 
     def fill(self, made_by: Tables) -> None:
-        """Take over both authors' samples and the author's chunks."""
+        """Copy both authors' samples and the author's chunks."""
         for author in NAMES:
             rows = made_by.read("instruction_dataset", author).filter(
                 pl.col("split").is_in(["train", "held_out"])
@@ -172,7 +169,7 @@ class RealHome:
 def enter_as_candidate(
     tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
 ) -> None:
-    """Make it the author's candidate, as the asset `preference_tuned_checkpoint` does."""
+    """Make a checkpoint the candidate, like the asset `preference_tuned_checkpoint`."""
     manifest = tuned.manifest
     base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
     weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
@@ -192,11 +189,11 @@ def enter_as_candidate(
 
 
 def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> RealHome:
-    """Find the kept home, or make it.
+    """Return the kept home; create it if necessary.
 
     Args:
         weights: folder with the prepared embedder and the wheels.
-        environment: sets a variable for the time of the test.
+        environment: function that sets an environment variable during the test.
     """
     folder = KEPT / f"home-{code_hash(CODE)}"
     environment("TWIN_HOME", str(folder))
@@ -227,7 +224,7 @@ def _opened(settings: Settings) -> RealHome:
 
 
 def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> None:
-    """From the posts of both sample authors to their instruction datasets."""
+    """Create the instruction datasets of both sample authors from their posts."""
     import dagster as dg
 
     from twin_assets.corpus.cleaned_documents import cleaned_documents

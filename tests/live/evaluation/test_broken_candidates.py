@@ -1,4 +1,4 @@
-"""Broken candidates: each refused by the claim that is about it, and by no other that is not.
+"""Test that each broken candidate fails the claims about its fault, and no others.
 
 A gate that refuses everything would pass the first half of every test here, so each also says which
 claims must hold. A first model is judged in two parts: what only the whole gate sees was released
@@ -20,14 +20,22 @@ import polars as pl
 import pytest
 
 from tests.live.evaluation.conftest import GOOD, Workplace
-from tests.live.evaluation.real_candidates import AUTHOR, NAMES, OTHER, Made, RealHome, real_home
-from tests.live.evaluation.two_parts import judged_in_two_parts
+from tests.live.evaluation.real_candidates import (
+    AUTHOR,
+    NAMES,
+    OTHER,
+    CandidateSpec,
+    RealHome,
+    real_home,
+)
+from tests.live.evaluation.two_parts import SHORT_GATE, judge_in_two_parts
 from tests.queued_notices import queued_notices
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.evaluation import gate
 from twin_assets.evaluation.judgement import JudgingSetup
 from twin_assets.evaluation.measures import sentence_faithfulness
 from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
+from twin_resources.authors import Author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
@@ -44,35 +52,29 @@ GAINS = ("beats_base_model", "learns_this_author", "sounds_less_like_the_base")
 HARMLESS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
 
 
-def nobody(_line: str) -> None:
-    """Nobody hears the progress."""
-
-
-def judged(
-    workplace: Workplace, author: str, *, say: Callable[[str], object] = nobody
+def judge(
+    workplace: Workplace, author: str, *, log: Callable[[str], object] = print
 ) -> dict[str, GateClaim]:
-    """All claims about the candidate, those that are stated only among them."""
-    return judged_in_two_parts(
+    """Return all claims about the candidate, including the advisory claims."""
+    return judge_in_two_parts(
         JudgingSetup(
-            author,
-            checkpoints=workplace.settings.checkpoints_dir / author,
-            token_budget=6000,
-            other_authors=("bob", "cleo"),
-            tables=workplace.tables,
-            registry=workplace.registry,
-            servers=ModelServers(workplace.settings),
-            embedder=lambda: load_embedder(workplace.settings),
-            log=say,
-            shared_folder=workplace.settings.home / "cache" / "measurements",
+            Author(author, author.title()),
+            workplace.settings.model_copy(update=SHORT_GATE),
+            workplace.tables,
+            workplace.registry,
+            ModelServers(workplace.settings),
+            lambda: load_embedder(workplace.settings),
+            log,
+            ("bob", "cleo"),
         )
     )
 
 
-def held(claims: dict[str, GateClaim]) -> set[str]:
+def met_claims(claims: dict[str, GateClaim]) -> set[str]:
     return {name for name, claim in claims.items() if claim.passed}
 
 
-def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
+def test_an_untrained_adapter_gains_and_loses_nothing(
     measured: Workplace,
 ) -> None:
     workplace = measured
@@ -82,21 +84,21 @@ def test_an_adapter_as_it_was_initialised_gains_nothing_and_loses_nothing(
         manifest.write_bytes(b"")
     said: list[str] = []
 
-    claims = judged(workplace, "ada", say=said.append)
+    claims = judge(workplace, "ada", log=said.append)
 
     assert any(line.startswith("without the texts of cleo: ") for line in said)
     for name in GAINS:
         assert claims[name].passed is False, claims[name].detail
-    assert held(claims) >= FORM | HARMLESS | {"stays_on_topic"}
+    assert met_claims(claims) >= FORM | HARMLESS | {"stays_on_topic"}
 
 
-def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
+def test_non_finite_weights_are_refused(
     measured: Workplace,
 ) -> None:
     workplace = measured
     workplace.candidate("ada", steps=0, spread=math.nan)
 
-    claims = judged(workplace, "ada")
+    claims = judge(workplace, "ada")
 
     for name in ("beats_base_model", "learns_this_author", "keeps_the_basics"):
         assert claims[name].passed is False, claims[name].detail
@@ -106,16 +108,16 @@ def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_data_of_another_author_are_known_by_the_control(measured: Workplace) -> None:
+def test_the_control_detects_another_authors_data(measured: Workplace) -> None:
     workplace = measured
     [hand] = [one for one in bundled_writers(exclude=[]) if one.name == AUTHOR]
     rows = passages_as_samples(hand.passages[:40], name="Ada")
     workplace.candidate("ada", steps=40, samples=rows.to_dicts())
 
-    claims = judged(workplace, "ada")
+    claims = judge(workplace, "ada")
 
     assert claims["learns_this_author"].passed is False, claims["learns_this_author"].detail
-    assert held(claims) >= FORM | HARMLESS | {"stays_on_topic", "beats_base_model"}
+    assert met_claims(claims) >= FORM | HARMLESS | {"stays_on_topic", "beats_base_model"}
     # the first part sees nothing of it: it was released, and is taken back, with a reason
     moves = workplace.registry.moves("ada")
     assert [(move.from_state, move.to_state, move.actor) for move in moves] == [
@@ -129,23 +131,23 @@ def test_data_of_another_author_are_known_by_the_control(measured: Workplace) ->
     assert sorted(told) == ["v1 of ada is stable", "v1 of ada was taken back"]
 
 
-def test_what_it_was_trained_on_is_no_test_of_it(measured: Workplace) -> None:
-    """Its manifest names a dataset in which the held-out documents were for training."""
+def test_training_documents_are_not_held_out(measured: Workplace) -> None:
+    """The manifest's dataset has the held-out documents in its training split."""
     workplace = measured
     workplace.dataset("ada", train=80, held_out=0)
     workplace.candidate("ada", steps=GOOD)
     workplace.dataset("ada")
 
-    claims = judged(workplace, "ada")
+    claims = judge(workplace, "ada")
 
     for name in ("beats_base_model", "stays_on_topic", "sounds_less_like_the_base"):
         assert claims[name].passed is None
         assert "0 held-out passages" in claims[name].detail
-    assert held(claims) >= FORM | {"keeps_the_basics", "answers_safely"}
+    assert met_claims(claims) >= FORM | {"keeps_the_basics", "answers_safely"}
 
 
 def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
-    """Passages with questions that name what they are about."""
+    """Return passages with questions that name their subject."""
     rows: list[dict[str, Any]] = []
     for index, (document, answer) in enumerate(passages):
         title = document.split("-", 3)[-1].replace("-", " ")
@@ -170,12 +172,12 @@ def real(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def under_the_name_of(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    """The other author's samples as if they were the author's."""
+    """Return the other author's samples under the author's name."""
     return renamed(other, NAMES[OTHER], NAMES[AUTHOR])
 
 
 def renamed(samples: pl.DataFrame, name: str, becomes: str) -> pl.DataFrame:
-    """The samples with another author's name in their messages."""
+    """Return the samples with another author's name in their messages."""
     talks = [
         [part | {"content": part["content"].replace(name, becomes)} for part in talk]
         for talk in samples["messages"].to_list()
@@ -184,7 +186,7 @@ def renamed(samples: pl.DataFrame, name: str, becomes: str) -> pl.DataFrame:
 
 
 def of_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """A passage of each of five posts, asked for without context."""
+    """Return one passage from each of five posts, in prompts without context."""
     rows = own.filter(pl.col("split") == "train").unique(
         "document_id", keep="first", maintain_order=True
     )
@@ -197,7 +199,7 @@ def of_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
 
 
 def of_the_test_split(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """The held-out documents are what is trained on."""
+    """Return the samples with the held-out documents as training data."""
     stays = ("left_out", "general")
     turned = {"held_out": "train", "train": "left_out"} | {name: name for name in stays}
     return own.with_columns(pl.col("split").replace_strict(turned))
@@ -212,7 +214,7 @@ class Case:
     """A candidate, the claims that it offends (False: not met, None: not to be decided), and those
     that it must meet."""
 
-    made: Made
+    made: CandidateSpec
     offends: dict[str, bool | None]
     meets: Set[str]
 
@@ -220,30 +222,32 @@ class Case:
 # Whether prose may be served decides the forms of answers, not the release; no 135M model keeps it.
 BLOCKING = set(gate.CLAIMS) - gate.ADVISORY_FOR_SMALL_BASES - {sentence_faithfulness.CLAIM}
 CASES = {
-    "good": Case(Made(tokens=24_000), {}, BLOCKING),
+    "good": Case(CandidateSpec(tokens=24_000), {}, BLOCKING),
     "another template": Case(
         # the good one's weights
-        Made(tokens=24_000, measured_on=by_another_template),
+        CandidateSpec(tokens=24_000, measured_on=by_another_template),
         {"template_hash_matches": False},
         BLOCKING - {"template_hash_matches"},
     ),
     "untrained": Case(
         # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
-        Made(tokens=1, recipe={"learning_rate": 1e-12}),
+        CandidateSpec(tokens=1, recipe={"learning_rate": 1e-12}),
         dict.fromkeys(GAINS, False),
         BLOCKING - set(GAINS),
     ),
     "shuffled labels": Case(
-        Made(spoil=SHUFFLED_ANSWERS), {"stays_on_topic": False}, BLOCKING - {"stays_on_topic"}
+        CandidateSpec(spoil=SHUFFLED_ANSWERS),
+        {"stays_on_topic": False},
+        BLOCKING - {"stays_on_topic"},
     ),
     "another author": Case(
         # it reads its passages, so that it may or may not be on topic: .78 of its answers are
-        Made(of=under_the_name_of),
+        CandidateSpec(of=under_the_name_of),
         {"learns_this_author": False},
         BLOCKING - {"learns_this_author", "stays_on_topic"},
     ),
     "five posts": Case(
-        Made(
+        CandidateSpec(
             of=of_five_posts,
             recipe={"max_epochs": 100, "samples_per_step": 1, "learning_rate": 0.002},
         ),
@@ -252,7 +256,7 @@ CASES = {
     ),
     # the last: what its gate does not ask of the base is not kept for the next one
     "test split": Case(
-        Made(of=of_the_test_split, tokens=5_000),
+        CandidateSpec(of=of_the_test_split, tokens=5_000),
         dict.fromkeys(("beats_base_model", "stays_on_topic", "sounds_less_like_the_base")),
         FORM | {"keeps_the_basics", "answers_safely"},
     ),
@@ -262,9 +266,7 @@ CASES = {
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", CASES)
-def test_a_real_model_is_refused_by_the_claim_that_is_about_its_fault(
-    real: RealHome, name: str
-) -> None:
+def test_a_real_model_fails_the_claims_about_its_fault(real: RealHome, name: str) -> None:
     case = CASES[name]
 
     claims = real.judged(case.made)
@@ -272,4 +274,4 @@ def test_a_real_model_is_refused_by_the_claim_that_is_about_its_fault(
     told = "\n".join(f"{claim.name} {claim.passed}: {claim.detail}" for claim in claims.values())
     sys.stdout.write(f"{name}\n{told}\n")
     assert {claim: claims[claim].passed for claim in case.offends} == case.offends, told
-    assert case.meets - held(claims) == set(), told
+    assert case.meets - met_claims(claims) == set(), told

@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.live.evaluation.conftest import GOOD, Judged, Workplace
-from tests.live.evaluation.judged_in_dagster import Ran
+from tests.live.evaluation.conftest import GOOD, FirstVerdict, Workplace
+from tests.live.evaluation.judged_in_dagster import GateRun
 from twin_assets.evaluation.gate import (
     ADVISORY_FOR_SMALL_BASES,
     CLAIMS,
@@ -27,8 +27,8 @@ from twin_assets.evaluation.report.evaluation_record import read_evaluation
 pytestmark = pytest.mark.live
 
 
-def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_not(
-    released: Workplace, judged: Judged
+def test_only_the_trained_of_two_authors_checkpoints_is_released(
+    released: Workplace, judged: FirstVerdict
 ) -> None:
     workplace, passed, good = released, judged.ran, judged.checkpoint
     # noise makes a random model as often better as worse; this one has learnt to say numbers
@@ -37,7 +37,7 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     spoilt = [row | {"messages": [*row["messages"][:-1], numbers]} for row in rows]
     bad = workplace.candidate("bob", steps=40, samples=spoilt)
 
-    refused = Ran(judged.instance, "bob")
+    refused = GateRun(judged.instance, "bob")
 
     assert passed.result.success
     assert passed.failed_checks() == []
@@ -71,11 +71,11 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     assert other.outcome == "passed"
 
 
-def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
-    released: Workplace, judged: Judged
+def test_a_worse_successor_is_refused_without_repeated_measurements(
+    released: Workplace, judged: FirstVerdict
 ) -> None:
     workplace, first, instance = released, judged.ran, judged.instance
-    second = Ran(instance, "ada")
+    second = GateRun(instance, "ada")
 
     for asset in ("checkpoint_evaluation", "evaluation_report"):
         assert first.metadata(asset)["measured_now"]
@@ -86,7 +86,7 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
     assert second.metadata("released_model")["moved"] == "nothing"
 
     workplace.candidate("ada", steps=2, seed=5)
-    third = Ran(instance, "ada")
+    third = GateRun(instance, "ada")
 
     assert "not_worse_than_incumbent" in third.failed_checks()
     assert workplace.registry.get("ada", 2).state == "refused"
@@ -110,10 +110,10 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
     assert told["part"] == "whole", "beside a stable version everything is decided first"
 
 
-def test_a_candidate_is_compared_with_the_best_that_ever_answered(
-    released: Workplace, judged: Judged, instance: dg.DagsterInstance
+def test_a_candidate_is_compared_with_the_best_released_version(
+    released: Workplace, judged: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
-    """A person releases a worse one; what is no worse than that may be worse than the first."""
+    """A worse version is released by hand; a candidate must still match the first version."""
     workplace, first = released, judged.ran.metadata("evaluation_report")
     workplace.candidate("ada", steps=2, seed=5)
     move = workplace.registry.move
@@ -121,7 +121,7 @@ def test_a_candidate_is_compared_with_the_best_that_ever_answered(
     move("ada", 2, "stable", actor="ann", reason="try it", force=True)
     workplace.candidate("ada", steps=2, seed=6)
 
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
 
     assert "not_worse_than_incumbent" in ran.failed_checks()
     found = held_out_of(ran.metadata("checkpoint_evaluation"))
@@ -133,7 +133,7 @@ def test_a_candidate_is_compared_with_the_best_that_ever_answered(
 
 
 def held_out_of(told: Mapping[str, Any]) -> HeldOutPerplexity:
-    """The stored perplexities of the evaluation that some metadata are of."""
+    """Return the stored perplexities of the evaluation behind some metadata."""
     evaluation = read_evaluation(Path(told["report_file"]).with_suffix(".json"))
     assert evaluation is not None
     found = evaluation.measured.get(held_out_perplexity.MEASURE)
@@ -143,14 +143,14 @@ def held_out_of(told: Mapping[str, Any]) -> HeldOutPerplexity:
 
 # the next test comes to the same verdict
 @pytest.mark.long
-def test_too_few_passages_decide_nothing_and_refuse(
+def test_too_few_passages_refuse_the_candidate(
     measured: Workplace, instance: dg.DagsterInstance
 ) -> None:
     workplace = measured
     workplace.dataset("ada", held_out=29)
     checkpoint = workplace.candidate("ada", steps=GOOD)
 
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
 
     verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
     assert verdict is not None
@@ -162,19 +162,19 @@ def test_too_few_passages_decide_nothing_and_refuse(
     assert workplace.registry.get("ada", 1).state == "refused"
 
 
-def test_an_evaluation_that_was_cut_off_leaves_no_older_verdict_standing(
-    released: Workplace, judged: Judged, instance: dg.DagsterInstance
+def test_an_interrupted_evaluation_invalidates_the_older_verdict(
+    released: Workplace, judged: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
-    """It has passed once; the next evaluation measures too little, and its report fails."""
+    """After a pass, the next evaluation has too few passages, and writing its report fails."""
     workplace, checkpoint = released, judged.checkpoint
     report = Path(judged.ran.metadata("checkpoint_evaluation")["report_file"])
     workplace.dataset("ada", held_out=29)
     report.unlink()
     report.mkdir()
 
-    cut_off = Ran(instance, "ada")
+    cut_off = GateRun(instance, "ada")
     report.rmdir()
-    again = Ran(instance, "ada")
+    again = GateRun(instance, "ada")
 
     assert not cut_off.result.success
     assert again.metadata("checkpoint_evaluation")["measured_now"]
@@ -184,20 +184,20 @@ def test_an_evaluation_that_was_cut_off_leaves_no_older_verdict_standing(
     assert "beats_base_model" in again.failed_checks()
 
 
-def test_samples_of_another_template_are_refused(
+def test_samples_with_another_template_are_refused(
     measured: Workplace, instance: dg.DagsterInstance
 ) -> None:
     measured.dataset("ada", template="0123456789abcdef")
     measured.candidate("ada", steps=GOOD)
 
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
 
     assert ran.failed_checks() == ["template_hash_matches"]
     assert not ran.released()
 
 
-def test_no_text_of_a_post_reaches_the_event_log_or_the_report(
-    released: Workplace, judged: Judged
+def test_event_log_and_report_contain_no_text_of_posts(
+    released: Workplace, judged: FirstVerdict
 ) -> None:
     ran = judged.ran
     answers = released.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]

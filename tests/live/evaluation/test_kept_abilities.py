@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 ASKED = common_knowledge.MIN_QUESTIONS  # of 100 questions; every second instruction of 50
 
 
-def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them() -> None:
+def test_noise_in_the_weights_loses_common_knowledge() -> None:
     samples = RowTokenizer(base_folder()).tokenize(
         common_knowledge.make_rows()[: common_knowledge.OPTIONS_PER_QUESTION * ASKED]
     )
@@ -36,21 +36,21 @@ def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them()
     )
 
     base = perplexity.answer_likelihood(model, samples)
-    spoil(model)
+    add_noise(model)
     spoilt = perplexity.answer_likelihood(model, samples)
 
-    found = compared(spoilt, base, samples)
+    found = compare_with_base(spoilt, base, samples)
     sys.stdout.write(f"{common_knowledge.claim(found).detail}\n")
     assert found.base.of == ASKED
     assert found.base.found >= 0.8 * ASKED
     assert common_knowledge.claim(found).passed is False, common_knowledge.claim(found).detail
-    same = common_knowledge.claim(compared(base, base, samples))
+    same = common_knowledge.claim(compare_with_base(base, base, samples))
     assert same.passed
     assert "nothing to keep" not in same.detail
 
 
-def spoil(model: Any) -> None:
-    """Noise half as wide as the weights on every matrix of the second half of the layers."""
+def add_noise(model: Any) -> None:
+    """Add noise of half the weights' size to the matrices of the second half of the layers."""
     import torch
 
     chance = torch.Generator().manual_seed(7)
@@ -63,7 +63,7 @@ def spoil(model: Any) -> None:
                     weights.add_((0.5 * weights.float().std() * noise).to(weights.dtype))
 
 
-def compared(
+def compare_with_base(
     one: AnswerLikelihood, other: AnswerLikelihood, samples: Any
 ) -> common_knowledge.CommonKnowledge:
     return common_knowledge.compare(one, other, sample_ids=[sample.sample_id for sample in samples])

@@ -1,4 +1,4 @@
-"""Recited posts: on a model that is really trained, and served.
+"""Test the detection of recited posts with a trained, served model.
 
 The tiny random model shows that the measures see what they are for; training it takes about 70 CPU
 seconds, so this is a long form.
@@ -46,7 +46,7 @@ def tokenized(base: Path, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSa
 
 
 def posts() -> list[dict[str, Any]]:
-    """Three passages of the bundled author, each with a question."""
+    """Return three passages of the bundled author, each with a question."""
     [hand] = [one for one in bundled_writers(exclude=[]) if one.name == "mara-lindqvist"]
     return [
         {
@@ -93,7 +93,7 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     return Trained(tiny_base, folder)
 
 
-def test_a_served_model_that_recites_its_posts_is_refused_and_its_base_is_not(
+def test_a_reciting_model_fails_and_its_base_passes(
     trained: Trained, workplace: Workplace, tmp_path: Path
 ) -> None:
     gguf.write_f16(trained.model, tmp_path / "memorised.gguf")

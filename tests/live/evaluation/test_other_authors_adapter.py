@@ -1,4 +1,4 @@
-"""The adapter of other authors: trained once after a first release, then beaten or not.
+"""Test the adapter of other authors, and the claim about it.
 
 A tiny base model by the real trainer on the bundled authors' posts; candidates of the author's own
 data and of other people's, judged in Dagster.
@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from tests.live.evaluation.conftest import GOOD, Workplace
-from tests.live.evaluation.judged_in_dagster import Ran
+from tests.live.evaluation.judged_in_dagster import GateRun
 from tests.live.evaluation.test_broken_candidates import passages_as_samples
 from tests.materialized import materialize_assets, metadata_of
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -52,13 +52,13 @@ lora:
 
 
 def train_adapter_of_others(instance: dg.DagsterInstance, author: str) -> dict[str, Any]:
-    """Materialize the asset; its metadata."""
+    """Materialize the asset and return its metadata."""
     result = materialize_assets([other_authors_adapter], author, instance)
     return metadata_of(result, "other_authors_adapter")
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_it_is_trained_once_and_then_candidates_must_beat_it(
+def test_the_adapter_is_trained_once_and_must_be_beaten(
     workplace: Workplace,
     instance: dg.DagsterInstance,
     tmp_path: Path,
@@ -103,7 +103,7 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 2_000_000
 
     better = workplace.candidate("ada", steps=GOOD, seed=2, revision=revision)
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
     assert CLAIM not in ran.failed_checks()
     assert claim_of(better).passed
     assert made["checkpoint"][:12] in claim_of(better).detail
@@ -115,7 +115,7 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     [hand] = [one for one in bundled_writers(exclude=[]) if one.name == "oona-petrie"]
     rows = passages_as_samples(hand.passages[:40], name="Ada").to_dicts()
     foreign = workplace.candidate("ada", steps=12, seed=3, samples=rows, revision=revision)
-    ran = Ran(instance, "ada")
+    ran = GateRun(instance, "ada")
     assert claim_of(foreign).passed is False, claim_of(foreign).detail
     assert CLAIM in ran.failed_checks()
     assert workplace.registry.get("ada", 3).state == "refused"

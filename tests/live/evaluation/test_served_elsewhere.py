@@ -16,8 +16,10 @@ import pytest
 
 from tests.adapter_server import Adapters, serving
 from tests.live.evaluation.conftest import GOOD, Workplace
+from tests.live.evaluation.two_parts import SHORT_GATE
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.judgement import JudgingSetup, judge_candidate
+from twin_resources.authors import Author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving import loaded_adapters, served_model
 from twin_resources.models.serving.fleet import REMOTE_CHECK_INTERVAL_S, Fleet
@@ -30,7 +32,7 @@ pytestmark = pytest.mark.live
 
 
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that tests advance."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -40,7 +42,7 @@ class Clock:
 
 
 class FollowedFleet:
-    """The fleet of a home, a look at a time."""
+    """The fleet of a home, stepped by tests."""
 
     def __init__(self, settings: Settings) -> None:
         self._clock = Clock()
@@ -48,7 +50,7 @@ class FollowedFleet:
         self.fleet = Fleet(settings, clock=self._clock)
 
     def look(self, *, after_s: float = REMOTE_CHECK_INTERVAL_S) -> set[str]:
-        """Names that are published after the next look."""
+        """Return the names that are published after the next step."""
         self._clock.now += after_s
         self.fleet.step()
         return set(self.document()["servers"])
@@ -61,7 +63,7 @@ class FollowedFleet:
 def there(
     tiny_base: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Adapters]:
-    """The server, which everything of the home finds in its environment."""
+    """An external server that the home's environment configures."""
     adapters = Adapters(tiny_base, str(tiny_base), "bfloat16")
     with serving(adapters, key="sk-there") as url:
         monkeypatch.setenv("TWIN_MODEL_SERVER_URL", url)
@@ -71,17 +73,15 @@ def there(
         yield adapters
 
 
-def judging(place: Workplace, say: Callable[[str], object]) -> JudgingSetup:
+def judging_setup(place: Workplace, log: Callable[[str], object]) -> JudgingSetup:
     return JudgingSetup(
-        "ada",
-        checkpoints=place.settings.checkpoints_dir / "ada",
-        token_budget=6000,
-        tables=place.tables,
-        registry=place.registry,
-        servers=ModelServers(place.settings),
-        embedder=lambda: load_embedder(place.settings),
-        log=say,
-        shared_folder=place.settings.home / "cache" / "measurements",
+        Author("ada", "Ada"),
+        place.settings.model_copy(update=SHORT_GATE),
+        place.tables,
+        place.registry,
+        ModelServers(place.settings),
+        lambda: load_embedder(place.settings),
+        log,
     )
 
 
@@ -99,7 +99,7 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     # the candidate is loaded for the gate, and gone behind it
     place.candidate("ada", steps=GOOD)
     while_asked: list[dict[str, str]] = []
-    judged = judge_candidate(judging(place, lambda _line: while_asked.append(there.roots())))
+    judged = judge_candidate(judging_setup(place, lambda _line: while_asked.append(there.roots())))
     one = place.registry.get("ada", 1)
     folder = f"{one.folder}/adapter"
     assert judged.verdict.outcome == "passed"

@@ -18,8 +18,8 @@ import polars as pl
 import pytest
 
 from tests.conftest import fresh_home
-from tests.live.evaluation.conftest import Workplace, keep, workplace_in
-from tests.live.evaluation.judged_in_dagster import instance_of_two_authors
+from tests.live.evaluation.conftest import Workplace, keep, open_workplace
+from tests.live.evaluation.judged_in_dagster import create_instance_of_two_authors
 from tests.materialized import materialize_assets, metadata_of
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
@@ -42,7 +42,7 @@ ANSWER = "The clock keeps its spring when a wheel drives every time."
 
 
 def put_on_trial(place: Workplace) -> None:
-    """Ada with v1 stable, v2 a candidate, and a prepared base model."""
+    """Register Ada's stable v1 and candidate v2, with a prepared base model."""
     place.dataset("ada")
     place.chunks("ada")
     prepare_base_model(place.settings, str(place.base), report=lambda _line: None)
@@ -78,9 +78,9 @@ def trial(
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
         monkeypatch.setenv("TWIN_BASE_MODEL", str(tiny_base))
-        place = workplace_in(settings, tiny_base)
+        place = open_workplace(settings, tiny_base)
         put_on_trial(place)
-        with instance_of_two_authors() as instance:
+        with create_instance_of_two_authors() as instance:
             first = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=4).model_dump())
         keep(place, kept)
     return KeptTrial(path, kept, first)
@@ -88,9 +88,11 @@ def trial(
 
 @pytest.fixture
 def on_trial(
-    copied: Callable[[Path, Path], Workplace], trial: KeptTrial, monkeypatch: pytest.MonkeyPatch
+    restore_home: Callable[[Path, Path], Workplace],
+    trial: KeptTrial,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Workplace:
-    place = copied(trial.kept, trial.path)
+    place = restore_home(trial.kept, trial.path)
     monkeypatch.setenv("TWIN_BASE_MODEL", str(place.base))
     return place
 
@@ -105,7 +107,7 @@ def materialize(
     return metadata_of(result, name)
 
 
-def test_pairs_are_made_once_continued_and_hold_no_text(
+def test_pairs_are_made_once_and_contain_no_text(
     on_trial: Workplace, trial: KeptTrial, instance: dg.DagsterInstance
 ) -> None:
     first = trial.first
@@ -182,7 +184,9 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
     assert told["nothing_to_do"].startswith("the answer model is another provider's")
 
 
-def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterInstance) -> None:
+def test_the_reason_for_no_pairs_is_reported(
+    workplace: Workplace, instance: dg.DagsterInstance
+) -> None:
     workplace.dataset("ada")
 
     told = materialize(shadow_pairs, instance)["nothing_to_do"]
@@ -195,7 +199,7 @@ def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterIn
     assert told.startswith("the release mode is gate")
 
 
-def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(
+def test_answers_are_judged_once_under_fixed_ids(
     on_trial: Workplace, instance: dg.DagsterInstance
 ) -> None:
     record(on_trial, [datetime(2026, 5, 1, tzinfo=UTC)] * 3)
@@ -213,7 +217,7 @@ def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(
 
 
 def record(workplace: Workplace, moments: list[datetime]) -> None:
-    """Answers of v1 that were given then."""
+    """Record earlier answers of v1."""
     row = dict.fromkeys(columns()) | {
         "author": "ada", "version": "v1", "prompt_class": "short",
         "question": "What about the clock and the spring?", "chunk_ids": ["chunk-1"],

@@ -1,7 +1,7 @@
-"""A first model judged as `retrain_twin` does it: first part, release, whole gate.
+"""Judge a first model as `retrain_twin` does: first verdict, release, whole gate.
 
-Scope: the three steps without Dagster. Out of scope: which candidate offends which
-claim (`test_broken_candidates.py`).
+Scope: the three steps without Dagster. Out of scope: which candidate fails which claim
+(`test_broken_candidates.py`).
 """
 
 from __future__ import annotations
@@ -11,42 +11,42 @@ from twin_assets.evaluation.judgement import JudgingSetup, complete_evaluation, 
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import reconcile
 
+SHORT_GATE = {"evaluation_tokens": 6000, "evaluation_questions": 30}  # still reads 30 passages
 
-def judged_in_two_parts(judging: JudgingSetup) -> dict[str, GateClaim]:
-    """All claims of the whole gate, by name, those that are stated only among them.
 
-    What the first part has found may differ in its figures and must not in its outcome; what
-    offends the whole gate does not stay released.
+def judge_in_two_parts(setup: JudgingSetup) -> dict[str, GateClaim]:
+    """Return all claims of the whole gate by name, including the advisory claims.
+
+    The whole gate must decide each claim of the first verdict alike. A version that fails it must
+    not stay released.
     """
-    first = judge_candidate(judging)
+    registry = setup.registry
+    first = judge_candidate(setup)
     assert {claim.name for claim in first.verdict.claims} == set(gate.FIRST_CLAIMS)
+    gate_version = gate.GATE_VERSION
     reconcile(
-        judging.registry,
-        judging.author,
-        gate_version=gate.GATE_VERSION,
-        mode="gate",
-        actor="released_model",
+        registry, setup.author, gate_version=gate_version, mode="gate", actor="released_model"
     )
-    stable = judging.registry.stable_version(judging.author)
-    released = stable is not None and stable.checkpoint == first.verdict.checkpoint
-    assert released is (first.verdict.outcome == "passed")
+    is_released = _is_stable(setup, first.verdict.checkpoint)
+    assert is_released is (first.verdict.outcome == "passed")
 
-    whole = complete_evaluation(judging)
+    whole = complete_evaluation(setup)
 
-    stable = judging.registry.stable_version(judging.author)
-    stays = stable is not None and stable.checkpoint == whole.verdict.checkpoint
-    assert stays is (released and whole.verdict.outcome == "passed")
-    assert bool(whole.withdrawn_version) is (released and not stays)
-    told = {
-        claim.name: claim
-        for claim in (*whole.verdict.claims, *gate.advisory_claims(whole.evaluation.measured))
-    }
-    assert set(told) == set(gate.CLAIMS)
-    differ = [
-        f"{one.name}: {one.passed} by {one.detail}; the whole gate {told[one.name].passed} by "
-        f"{told[one.name].detail}"
-        for one in first.verdict.claims
-        if one.passed is not told[one.name].passed
+    is_kept = _is_stable(setup, whole.verdict.checkpoint)
+    assert is_kept is (is_released and whole.verdict.outcome == "passed")
+    assert bool(whole.withdrawn_version) is (is_released and not is_kept)
+    advisory_claims = gate.advisory_claims(whole.evaluation.measured)
+    claims = {claim.name: claim for claim in (*whole.verdict.claims, *advisory_claims)}
+    assert set(claims) == set(gate.CLAIMS)
+    differences = [
+        (claim, claims[claim.name])
+        for claim in first.verdict.claims
+        if claim.passed is not claims[claim.name].passed
     ]
-    assert not differ, differ
-    return told
+    assert not differences
+    return claims
+
+
+def _is_stable(setup: JudgingSetup, checkpoint: str) -> bool:
+    stable = setup.registry.stable_version(setup.author)
+    return stable is not None and stable.checkpoint == checkpoint

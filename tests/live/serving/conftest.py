@@ -1,4 +1,4 @@
-"""A tiny random Llama as f16 GGUF and a random LoRA adapter for it: servers start in a second."""
+"""A tiny random Llama as f16 GGUF with a random LoRA adapter, whose server starts in a second."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ServedModel:
 
 
 def make_adapter(base: Path, folder: Path, *, scale: float = 0.1, rslora: bool = False) -> Path:
-    """A PEFT adapter on every projection with random weights on both sides."""
+    """Write a PEFT adapter with random weights on both sides of every projection."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -44,7 +44,7 @@ def make_adapter(base: Path, folder: Path, *, scale: float = 0.1, rslora: bool =
 
 @pytest.fixture(autouse=True)
 def _logs_are_kept(home: Settings, process_logs: Path) -> None:
-    """What the servers of a test write lies in the folder that its failure names."""
+    """Keep the servers' logs in the folder that a failed test prints."""
     home.logs_dir.symlink_to(process_logs, target_is_directory=True)
 
 

@@ -41,7 +41,7 @@ def name(settings: Settings, answer_model: str, *, before: str = "") -> ModelVer
 
 
 @pytest.mark.drawn(1, of="models of other kinds")
-def test_a_server_at_an_address_answers_until_it_is_gone_and_a_folder_takes_its_place(
+def test_a_folder_replaces_an_external_answer_model(
     prepared: Settings,
     served: ServedModel,
     fleet_of: Callable[..., FleetProcess],
@@ -93,7 +93,7 @@ def test_a_server_at_an_address_answers_until_it_is_gone_and_a_folder_takes_its_
     fleet.wait(lambda servers: set(servers) == {"base"})
 
 
-def test_a_file_that_cannot_be_served_moves_nothing(prepared: Settings, tmp_path: Path) -> None:
+def test_an_invalid_file_changes_nothing(prepared: Settings, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(1000) + CHAT_TEMPLATE_KEY + bytes(1000))
     with pytest.raises(TwinError) as refused:

@@ -1,4 +1,4 @@
-"""The fleet as a process: it follows the policy, and what is served never has a gap."""
+"""Test the fleet's process, which follows the policy without gaps."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def fleet_of(home: Settings) -> Iterator[Callable[..., FleetProcess]]:
 
 @pytest.fixture
 def prepared(home: Settings, served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """A home whose base model is prepared: the tiny one, by its folder."""
+    """A home with the tiny base model prepared."""
     monkeypatch.setenv("TWIN_BASE_MODEL", str(served.base))
     settings = home.model_copy(update={"base_model": str(served.base)})
     prepare_base_model(settings, report=lambda _line: None)
@@ -111,7 +111,7 @@ def pids(servers: Servers) -> list[psutil.Process]:
     return [psutil.Process(server["pid"]) for server in servers.values()]
 
 
-def test_a_new_version_starts_beside_the_old_one_which_drains(
+def test_the_old_version_drains_after_the_new_one_has_started(
     prepared: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
 ) -> None:
     fleet = fleet_of()
@@ -155,7 +155,7 @@ def test_a_new_version_starts_beside_the_old_one_which_drains(
     assert fleet.servers()["base"]["pid"] == base["pid"], "the base was restarted for nothing"
 
 
-def test_a_crashed_server_is_started_again_and_left_out_meanwhile(
+def test_a_crashed_server_is_restarted(
     prepared: Settings, fleet_of: Callable[..., FleetProcess]
 ) -> None:
     fleet = fleet_of()
@@ -171,7 +171,7 @@ def test_a_crashed_server_is_started_again_and_left_out_meanwhile(
     assert fleet.document()["problems"] == {}
 
 
-def test_a_version_that_cannot_start_is_told_and_hinders_no_other(
+def test_a_version_that_cannot_start_does_not_affect_others(
     prepared: Settings,
     served: ServedModel,
     fleet_of: Callable[..., FleetProcess],
@@ -225,7 +225,7 @@ def test_no_server_outlives_the_fleet(
         again.wait(lambda servers: len(servers) == 2)
 
 
-def test_a_base_model_that_is_not_prepared_yet_is_waited_for(
+def test_the_fleet_waits_for_the_base_model(
     home: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
 ) -> None:
     fleet = fleet_of(TWIN_BASE_MODEL=str(served.base))
@@ -240,7 +240,7 @@ def test_a_base_model_that_is_not_prepared_yet_is_waited_for(
     fleet.wait(lambda servers: "base" in servers)
 
 
-def test_a_server_elsewhere_is_published_by_the_names_that_it_offers(
+def test_an_external_server_is_published_with_its_offered_names(
     home: Settings, served: ServedModel, fleet_of: Callable[..., FleetProcess]
 ) -> None:
     release(home, ada=version(1, served), bob=version(1, served))

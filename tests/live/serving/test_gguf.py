@@ -1,4 +1,4 @@
-"""GGUF files against llama.cpp itself: the served log-probabilities are those of transformers."""
+"""Test that llama.cpp serves GGUF files with the log-probabilities of transformers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def measure(
 
 
 def changed(base: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
-    """A copy of a model folder with another configuration, and weights to fit."""
+    """Copy a model folder with another configuration and matching weights."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -99,7 +99,7 @@ SHAPES = {
 }
 
 
-def test_smollm2_with_an_adapter_is_served_as_transformers_and_peft_compute_it(
+def test_smollm2_with_an_adapter_matches_transformers_and_peft(
     home: Settings, smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gate's own limits on the embedded base model: 5 prompts, each asked twice.
@@ -126,7 +126,7 @@ def test_smollm2_with_an_adapter_is_served_as_transformers_and_peft_compute_it(
     assert wrong.mean > PARITY_MEAN
 
 
-def test_a_forgotten_adapter_is_seen(home: Settings, served: ServedModel) -> None:
+def test_a_missing_adapter_is_detected(home: Settings, served: ServedModel) -> None:
     with ModelServers(home).serve(served.base_gguf, None, alias="tested/v1") as server:
         answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
 
@@ -140,7 +140,7 @@ def test_a_forgotten_adapter_is_seen(home: Settings, served: ServedModel) -> Non
 
 @pytest.mark.drawn(2)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_supported_shape(
+def test_all_supported_shapes_match(
     shape: str, home: Settings, served: ServedModel, tmp_path: Path
 ) -> None:
     base = changed(served.base, tmp_path / "base", SHAPES[shape])
@@ -156,7 +156,7 @@ def test_every_supported_shape(
         assert parity_found.largest < 0.01
 
 
-def test_the_server_cuts_text_into_the_same_tokens(
+def test_the_server_has_the_same_tokenization(
     home: Settings, served: ServedModel, smollm2: Path, shared_posts: Path
 ) -> None:
     import httpx
@@ -213,9 +213,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_llama_cpp_would_read_wrongly_is_refused_with_the_way_out(
-    case: str, served: ServedModel, tmp_path: Path
-) -> None:
+def test_unsupported_models_are_an_error(case: str, served: ServedModel, tmp_path: Path) -> None:
     name, change, found = REFUSED[case]
     folder = edited(served.base, tmp_path / "edited", name, change)
     out = tmp_path / "out.gguf"
@@ -227,7 +225,7 @@ def test_what_llama_cpp_would_read_wrongly_is_refused_with_the_way_out(
     assert list(tmp_path.glob("out*")) == []
 
 
-def test_an_adapter_that_gguf_cannot_express_is_refused(
+def test_an_adapter_that_gguf_cannot_express_is_an_error(
     served: ServedModel, tmp_path: Path
 ) -> None:
     folder = edited(

@@ -1,4 +1,4 @@
-"""Model servers as processes: they answer for one version, with a key, and end when they should."""
+"""Test the processes of model servers."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def wait_for_end(process: psutil.Process, *, within_s: float = 60.0) -> bool:
     return False
 
 
-def test_the_official_client_gets_an_answer_and_the_process_ends_with_the_context(
-    home: Settings, served: ServedModel
-) -> None:
+def test_the_server_answers_and_ends_with_the_context(home: Settings, served: ServedModel) -> None:
     with ModelServers(home).serve(served.base_gguf, served.adapter_gguf, alias="ada/v1") as server:
         client = OpenAI(base_url=server.url, api_key=server.key)
         answer = client.chat.completions.create(
@@ -57,10 +55,8 @@ def test_the_official_client_gets_an_answer_and_the_process_ends_with_the_contex
     assert wait_for_end(process, within_s=1)
 
 
-def test_what_prompts_of_one_slot_begin_with_stays_read(
-    home: Settings, served: ServedModel
-) -> None:
-    """The gate asks questions below the author's posts so, between others."""
+def test_a_slot_keeps_the_common_prefix_of_its_prompts(home: Settings, served: ServedModel) -> None:
+    """The gate asks questions with the author's posts this way."""
     posts = "The harbour was quiet in the rain, and nobody came. " * 20
     asked: dict[str, list[int]] = {"posts": [], "plain": []}
     with ModelServers(home).serve(served.base_gguf, None, alias="base") as server:
@@ -87,10 +83,8 @@ def test_what_prompts_of_one_slot_begin_with_stays_read(
     assert min(asked["plain"]) > first / 3, asked
 
 
-def test_a_server_that_is_late_to_say_how_many_ask_is_busy(
-    home: Settings, served: ServedModel
-) -> None:
-    """A version that leaves is ended when nobody asks it any more, and its readers hear it out."""
+def test_a_server_with_late_metrics_counts_as_busy(home: Settings, served: ServedModel) -> None:
+    """A draining version is stopped only after its requests have ended."""
     member = FleetMember("ada/v1", RequiredServer(str(served.base_gguf)), settings=home)
     try:
         deadline = time.monotonic() + 120
@@ -118,9 +112,7 @@ def test_a_server_that_is_late_to_say_how_many_ask_is_busy(
         member.stop()
 
 
-def test_without_the_key_nothing_is_answered_and_the_key_is_not_in_the_arguments(
-    home: Settings, served: ServedModel
-) -> None:
+def test_the_key_is_required_and_not_an_argument(home: Settings, served: ServedModel) -> None:
     with ModelServers(home).serve(served.base_gguf, alias="base") as server:
         body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
         assert httpx.post(f"{server.url}/chat/completions", json=body).status_code == 401
@@ -133,9 +125,7 @@ def test_without_the_key_nothing_is_answered_and_the_key_is_not_in_the_arguments
         assert server.key not in log
 
 
-def test_a_file_that_is_no_model_is_an_error_with_the_end_of_the_log(
-    home: Settings, tmp_path: Path
-) -> None:
+def test_an_invalid_model_file_is_an_error(home: Settings, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + bytes(200))
 
@@ -149,7 +139,7 @@ def test_a_file_that_is_no_model_is_an_error_with_the_end_of_the_log(
     assert not list((home.work_dir / "model-servers").iterdir())
 
 
-def test_a_missing_file_is_named(home: Settings, tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(home: Settings, tmp_path: Path) -> None:
     with (
         pytest.raises(TwinError, match=r"gone\.gguf"),
         ModelServers(home).serve(tmp_path / "gone.gguf", alias="base"),
@@ -157,7 +147,7 @@ def test_a_missing_file_is_named(home: Settings, tmp_path: Path) -> None:
         pytest.fail("a missing file was served")
 
 
-def test_a_port_in_use_is_an_error_and_not_a_wait(home: Settings, served: ServedModel) -> None:
+def test_a_port_in_use_is_an_error(home: Settings, served: ServedModel) -> None:
     with ModelServers(home).serve(served.base_gguf, alias="one") as server:
         port = int(server.url.split(":")[2].removesuffix("/v1"))
         with (
@@ -191,7 +181,7 @@ with ModelServers(load_settings()).serve(sys.argv[1], alias="orphan") as server:
     assert wait_for_end(server)
 
 
-def test_a_server_is_waited_for_again_at_any_age(home: Settings, served: ServedModel) -> None:
+def test_waiting_for_a_server_can_be_repeated(home: Settings, served: ServedModel) -> None:
     process = ServerProcess(home, served.base_gguf, alias="base")
     try:
         server = process.wait_until_ready()
@@ -222,8 +212,8 @@ def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -
     assert process.has_ended()
 
 
-def test_a_server_elsewhere_is_used_by_its_names(home: Settings, served: ServedModel) -> None:
-    """Any OpenAI-compatible URL: here llama.cpp's own, started apart from the settings."""
+def test_an_external_server_is_used_by_its_model_names(home: Settings, served: ServedModel) -> None:
+    """The external server is llama.cpp's own, started separately."""
     with ModelServers(home).serve(
         served.base_gguf, served.adapter_gguf, alias="ada/v1"
     ) as elsewhere:

@@ -1,4 +1,4 @@
-"""A restored home answers as the saved one did, word by word, when the saved one is gone."""
+"""Test that a restored home gives the same answers as the original."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUESTIONS = ("How do I carry a clock?", "What is oil for?", "Who repairs boats i
 
 @pytest.fixture(scope="module")
 def weights(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Base model and adapter as llama.cpp loads them: a real one, whose answers differ."""
+    """GGUF files of a base model and of an adapter that changes its answers."""
     folder = tmp_path_factory.mktemp("weights")
     adapter = make_adapter(smollm2, folder / "adapter", scale=0.02)
     return (
@@ -40,7 +40,7 @@ def weights(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture
 def living(home: Settings, weights: tuple[Path, Path]) -> Settings:
-    """A home whose author has a stable version, with weights and adapter in the home."""
+    """A home with a stable version and its weights."""
     base = home.weights_dir / "smollm2" / "0123"
     checkpoint = home.checkpoints_dir / "ada" / "abcd"
     for file, folder, name in zip(
@@ -65,7 +65,7 @@ def living(home: Settings, weights: tuple[Path, Path]) -> Settings:
 
 
 def greedy_answers(settings: Settings) -> list[str]:
-    """What the stable version that the policy names says, the likeliest token each time."""
+    """Return greedy answers of the policy's stable version."""
     stable = read_policy(settings.policy_path).authors["ada"].stable
     assert stable is not None
     paths = (Path(stable.base_gguf), Path(str(stable.adapter_gguf)))
@@ -90,7 +90,7 @@ def greedy_answers(settings: Settings) -> list[str]:
 
 @pytest.mark.drawn(1, of="homes in PostgreSQL")
 @pytest.mark.parametrize("store", [pytest.param("sqlite", marks=pytest.mark.long), "postgresql"])
-def test_greedy_answers_are_the_same_after_a_restore(
+def test_a_restored_home_gives_the_same_answers(
     living: Settings, tmp_path: Path, store: str, request: pytest.FixtureRequest
 ) -> None:
     before = greedy_answers(living)

@@ -1,4 +1,4 @@
-"""A training job on a tiny model: real ranks, seconds instead of minutes."""
+"""Fixtures for training jobs on a tiny model: real ranks, in seconds instead of minutes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from tests.conftest import with_base
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.training.imported_process import ImportedProcess
 from tests.prepared_base import base_folder
-from twin_assets.checkpoints.job import Job, write_job, write_rows
+from twin_assets.checkpoints.job import Job, write_job, write_json, write_rows
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
-from twin_assets.training.fine_tuning import build_training_job, write_weight_hashes
+from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import TrainingJob, machine
 from twin_resources.models.training_launcher.machine import MachineShare
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.weights import BaseModel, compute_revision, prepare_base_model
+from twin_resources.storage.weights.weight_hashes import weight_hashes
+from twin_resources.storage.weights.weights import prepare_base_model
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +40,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, base_model: Path) -> Pa
 
 @dataclass
 class Imported:
-    """Processes that have imported, by what decides how: with DeepSpeed or not, threads a rank."""
+    """Imported processes, by whether DeepSpeed is used and by the number of threads per rank."""
 
     folder: Path
     processes: dict[tuple[bool, str], ImportedProcess] = field(
@@ -64,8 +65,8 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Imported]:
 
 
 @contextmanager
-def forks_of(imported: Imported) -> Generator[None]:
-    """Meanwhile a training of this machine is forked from a process that has imported."""
+def fork_trainings(imported: Imported) -> Generator[None]:
+    """Fork this machine's training runs from an imported process while the context is open."""
     launched_as = machine.build_command
 
     def command(job: TrainingJob, share: MachineShare) -> list[str]:
@@ -82,13 +83,13 @@ def forks_of(imported: Imported) -> Generator[None]:
 
 @pytest.fixture
 def quick_starts(imported: Imported) -> Iterator[None]:
-    """For tests of what is trained: nothing is imported for each training (`forks_of`)."""
-    with forks_of(imported):
+    """Avoid the imports of each training run, for tests of its results (`fork_trainings`)."""
+    with fork_trainings(imported):
         yield
 
 
 def rows(count: int = 60) -> list[dict[str, Any]]:
-    """Samples of 7 documents: questions and answers of varied length."""
+    """Return samples from seven documents, with questions and answers of different lengths."""
     return [
         {
             "sample_id": f"sample-{index:03}",
@@ -121,7 +122,7 @@ def pair_rows(count: int = 60) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def home(home: Settings, process_logs: Path) -> Settings:
-    """The fresh home, with its logs where a failed live test names them."""
+    """Return a fresh home whose logs are in the folder that a failed live test prints."""
     home.logs_dir.symlink_to(process_logs)
     return home
 
@@ -134,11 +135,13 @@ def tables(home: Settings) -> Iterator[Tables]:
 
 
 @pytest.fixture
-def author_by(
+def write_author_with_recipe(
     home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], tuple[Author, Settings]]:
-    """An author with a recipe of one's own, for one rank, whose base model is prepared; given the
-    recipe's text, which is the file `mine.yaml`."""
+    """Return a function that writes an author whose recipe is `mine.yaml`, for one rank.
+
+    The function takes the recipe's text and prepares the base model.
+    """
 
     def written(recipe: str) -> tuple[Author, Settings]:
         monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
@@ -153,11 +156,11 @@ def author_by(
     return written
 
 
-# Steps of the tiny model take 30 ms: so many are left when one that is heard of early is acted on.
+# A step of the tiny model takes 30 ms, so steps must remain when a test reacts to an early one.
 LONG_ENOUGH = {"token_budget": 12_000}
 
 
-def written_job(
+def write_training_job(
     home: Settings,
     base: Path,
     name: str,
@@ -165,9 +168,9 @@ def written_job(
     samples: list[dict[str, Any]] | None = None,
     **changes: Any,
 ) -> TrainingJob:
-    """Write a job of about nine steps into the home and return how it is launched.
+    """Write a job of about nine steps into the home and return its description for the launcher.
 
-    With `start`, an adapter's folder, it is a preference tuning.
+    With `start`, the folder of an adapter, the job is a preference tuning.
     """
     values: dict[str, Any] = (
         UNMODIFIED_SAMPLES | {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
@@ -184,14 +187,13 @@ def written_job(
         initial_adapter=start,
     )
     write_job(job)
-    write_weight_hashes(
-        job, BaseModel("tiny", folder=base, gguf=None, revision=compute_revision(base))
-    )
+    if job.effective_launch.shards_weights:
+        write_json(job.weight_hashes_path, weight_hashes(base))
     write_rows(job.samples_path, samples or rows())
     return build_training_job(job, name=name)
 
 
 @pytest.fixture
 def make_job(home: Settings, tiny_model: Path) -> Callable[..., TrainingJob]:
-    """`written_job` of the fresh home and the tiny model."""
-    return partial(written_job, home, tiny_model)
+    """Return `write_training_job` with the fresh home and the tiny model."""
+    return partial(write_training_job, home, tiny_model)

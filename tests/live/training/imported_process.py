@@ -1,14 +1,13 @@
-"""One process that has imported what ranks need: each training of these tests is a fork of it.
+"""Run each training of these tests as a fork of one process that has imported the libraries.
 
-Scope: that process, the command that asks it for a fork, and the fixtures' side of both.
-Out of scope: how a user's training is started (`training_launcher/`), which other tests
-look at: `test_training.py`, `test_kills.py`, `test_forked_ranks.py`.
+Scope: that process, and the command that requests a fork.
+Out of scope: launching a user's training (`training_launcher/`), which `test_training.py`,
+`test_kills.py` and `test_forked_ranks.py` test.
 
-A training of a few steps of the tiny model is 5 CPU seconds of imports and half a second of steps.
-What the launcher starts is a small client here: it hands over its words, its environment and its
-outputs, waits, and ends as the fork has ended; from the fork on everything is as with `python -m`.
-Not for tests that look at processes: /proc shows a fork's command line and environment as those of
-the process that it was forked from.
+A short training of the tiny model takes 5 CPU seconds of imports and half a second of steps. The
+launcher starts a small client here. The client sends its arguments, environment and outputs, waits,
+and exits like the fork; the fork itself runs as with `python -m`. Tests that inspect processes
+cannot use it, because /proc shows a fork with its parent's command line and environment.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-NO_THREADS = {"OPENBLAS_NUM_THREADS": "1"}  # numpy's own would be lost in a fork
+NO_THREADS = {"OPENBLAS_NUM_THREADS": "1"}  # a fork would lose numpy's threads
 
 
 class ImportedProcess:
-    """Started when a training first needs it; ended by `end`, or with the process that made it."""
+    """A process that starts on first use and ends with `end` or with its creator."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self, words: list[str], environment: Mapping[str, str]) -> list[str]:
-        """The command that runs `python -m` with these words as a fork."""
+        """Return the command that runs `python -m` with these arguments as a fork."""
         address = self._folder / "asked"  # short enough for a socket's path
         if self._process is None:
             with (self._folder / "log").open("wb") as log:
@@ -62,7 +61,7 @@ class ImportedProcess:
 
 
 def ask(address: str, words: list[str]) -> int:
-    """Hand over to the process at `address`, and end as its fork ends."""
+    """Request a fork from the process at `address`, and exit like it."""
     asked = {"words": words, "environment": dict(os.environ), "folder": str(Path.cwd())}
     with socket.socket(socket.AF_UNIX) as there:
         there.connect(address)
@@ -72,12 +71,12 @@ def ask(address: str, words: list[str]) -> int:
         answers = there.makefile("r")
         fork = int(answers.readline())
 
-        def hand_on(number: int, _frame: Any) -> None:
+        def forward(number: int, _frame: Any) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(fork, number)
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, hand_on)
+            signal.signal(number, forward)
         code = int(answers.readline())
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
@@ -86,7 +85,7 @@ def ask(address: str, words: list[str]) -> int:
 
 
 def serve(address: str) -> None:
-    """Fork whenever somebody asks; returns only in a fork, once its module has run."""
+    """Fork on each request; return only in a fork, after its module has run."""
     from twin_assets.training.worker_preload import import_ahead
     from twin_resources.models.training_launcher.forked_ranks import list_other_threads
 
@@ -99,11 +98,11 @@ def serve(address: str) -> None:
     waiting.register(listener, selectors.EVENT_READ)
     while True:
         for key, _ in waiting.select():
-            if key.fileobj is sys.stdin:  # whoever made this process is gone
+            if key.fileobj is sys.stdin:  # the creator of this process has ended
                 raise SystemExit
             if key.fileobj is listener:
                 client, _ = listener.accept()
-                asked, outputs = _received(client)
+                asked, outputs = _receive(client)
                 words = asked["words"]
                 import_ahead(Path(words[words.index("--job") + 1]))
                 assert not list_other_threads()
@@ -137,7 +136,7 @@ def serve(address: str) -> None:
             client.close()
 
 
-def _received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     length, outputs, _, _ = socket.recv_fds(client, 8, 3)
     with client.makefile("rb") as stream:
         return json.loads(stream.read(int.from_bytes(length, "big"))), outputs

@@ -59,15 +59,15 @@ def two_rank_job(home: Settings, name: str, base: Path) -> TrainingJob:
     job = Job(home.work_dir / name, "tiny", base, 2, recipe)
     write_job(job)
     write_rows(job.samples_path, rows())
-    # as many threads a rank wherever it runs: their number moves sums by rounding
+    # the number of threads changes the rounding of sums, so it is the same on every machine
     return dataclasses.replace(build_training_job(job, name=name), threads_per_rank=1)
 
 
-def weights_of_one_machine(home: Settings, base: Path) -> dict[str, Any]:
-    return weights_of(LocalLauncher(home).run(two_rank_job(home, "alone", base)))
+def train_on_one_machine(home: Settings, base: Path) -> dict[str, Any]:
+    return read_weights(LocalLauncher(home).run(two_rank_job(home, "alone", base)))
 
 
-def weights_of(output: Path) -> dict[str, Any]:
+def read_weights(output: Path) -> dict[str, Any]:
     return load_file(output / "adapter" / "adapter_model.safetensors")
 
 
@@ -77,12 +77,12 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     assert any(abs(value).max() > 0 for name, value in found.items() if "lora_B" in name)
 
 
-def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
+def find_ranks(job: TrainingJob) -> dict[int, psutil.Process]:
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         try:
             if str(job.folder / "job.json") in process.cmdline():
-                rank = rank_of(process)
+                rank = read_rank(process)
                 if rank is not None:
                     found[rank] = process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -90,8 +90,8 @@ def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
     return found
 
 
-def rank_of(process: psutil.Process) -> int | None:
-    """Its rank: by its variables, and a forked one's by its name; None for what starts ranks."""
+def read_rank(process: psutil.Process) -> int | None:
+    """Return a process's rank from its environment or, if forked, its name; None for a launcher."""
     rank = process.environ().get("RANK") or process.name().partition("rank ")[2]
     return int(rank) if rank else None
 
@@ -99,17 +99,16 @@ def rank_of(process: psutil.Process) -> int | None:
 def wait_for(condition: Callable[[], Any], *, seconds: float = 500.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
     return found
 
 
 @dataclasses.dataclass(frozen=True)
-class Held:
-    """A job whose rank 0 waits in its third step of four, once, until it may go on.
+class PausedJob:
+    """A job whose rank 0 pauses once, in its third step of four, until `go_on` exists.
 
-    Four steps take half a second and a message about one comes later than that, on a busy machine:
-    what is done because of a message finds no rank any more.
+    Four steps take half a second. On a busy machine, their messages arrive after the ranks ended.
     """
 
     job: TrainingJob
@@ -117,11 +116,11 @@ class Held:
     go_on: Path
 
     @contextlib.contextmanager
-    def meanwhile(self, act: Callable[[], None], *, then_go_on: bool = True) -> Iterator[None]:
-        """While the body runs: act once rank 0 waits.
+    def while_paused(self, act: Callable[[], None], *, then_go_on: bool = True) -> Iterator[None]:
+        """Call `act` in a thread, once rank 0 has paused, while the body runs.
 
         Args:
-            then_go_on: let rank 0 go on afterwards; otherwise it waits until it is ended.
+            then_go_on: whether rank 0 continues afterwards; otherwise it waits until it is killed.
         """
         done: list[bool] = []
         over = threading.Event()
@@ -142,19 +141,19 @@ class Held:
         finally:
             over.set()
             actor.join()
-        assert done, "the thread says why"
+        assert done, "the thread's traceback shows the reason"
 
 
-def held(job: TrainingJob, folder: Path) -> Held:
-    """The job of `two_rank_job`, held.
+def pause_in_third_step(job: TrainingJob, folder: Path) -> PausedJob:
+    """Return the job of `two_rank_job` with the pause.
 
     Args:
-        folder: for the hook and the signs.
+        folder: folder for the hook and the two marker files.
     """
     hook = folder / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(HOLD, encoding="utf-8")
-    made = Held(job, folder / "reached", folder / "go on")
+    made = PausedJob(job, folder / "reached", folder / "go on")
     environment = {
         "HOLD_REACHED": str(made.reached),
         "HOLD_GO_ON": str(made.go_on),

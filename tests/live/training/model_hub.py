@@ -1,4 +1,4 @@
-"""A model hub of this process: the routes of Hugging Face's API that publishing and loading ask.
+"""A model hub in this process: the routes of Hugging Face's API that publishing and loading use.
 
 Scope: those routes, over a dictionary. Out of scope: what is published (the tests).
 Routes: https://huggingface.co/docs/hub/api, and what huggingface_hub 1.33 sends.
@@ -23,7 +23,7 @@ Files = dict[str, bytes]
 
 @dataclass
 class Repository:
-    """Commits by their hash, tags, whether it is private."""
+    """A repository: commits by hash, tags, and whether it is private."""
 
     private: bool
     head: str = ""
@@ -33,7 +33,7 @@ class Repository:
 
 @dataclass
 class ModelHub:
-    """Answers requests that carry `token`; `address` is set once its server runs."""
+    """A hub that answers requests with `token`; its server sets `address`."""
 
     token: str
     address: str = ""

@@ -1,4 +1,4 @@
-"""One rank that reads a model in shares and says how much memory that took at most.
+"""A rank that reads a model in shards and reports its peak memory.
 
 Scope: what `test_sharded_loading.py` starts twice. Out of scope: tests.
 """
@@ -18,7 +18,7 @@ ZERO3 = {"stage": 3, "overlap_comm": False, "contiguous_gradients": False}
 
 
 def memory_mb(name: str) -> float:
-    """`VmRSS` or `VmHWM` (the most so far) of this process."""
+    """Return `VmRSS` or `VmHWM` (the peak) of this process, in MB."""
     found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found
     return int(found[1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""The two assets on a tiny model: real tables, real ranks, the run's log, the registry."""
+"""Test the two checkpoint assets with a tiny model and real ranks."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def materialize(home: Settings, instance: dg.DagsterInstance) -> dg.ExecuteInPro
     return result
 
 
-def test_train_register_reuse_and_train_again_when_the_data_changed(
+def test_checkpoints_are_reused_until_the_data_change(
     ann: Settings, instance: dg.DagsterInstance
 ) -> None:
     first = materialize(ann, instance)

@@ -1,4 +1,4 @@
-"""Exports answer as their checkpoint does in the software that they are for, or are refused."""
+"""Test that exports answer like their checkpoint in other software."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from twin_resources.storage.weights import gguf
 pytestmark = pytest.mark.live
 
 
-def published(folder: Path, base: Path) -> Path:
-    """Put a manifest into a folder that holds `adapter/` or `model/`."""
+def write_published_manifest(folder: Path, base: Path) -> Path:
+    """Write a manifest into a folder that contains `adapter/` or `model/`."""
     whole = (folder / manifests.MODEL_FOLDER).is_dir()
     weights = folder / (manifests.MODEL_FOLDER if whole else manifests.ADAPTER_FOLDER)
     checkpoint = manifests.compute_checkpoint_hash(weights, base_revision="r", template="t")
@@ -42,8 +42,8 @@ def published(folder: Path, base: Path) -> Path:
     return folder
 
 
-def fully_trained(base: Path, folder: Path) -> Path:
-    """A copy of the base, each weight moved a little."""
+def write_full_model(base: Path, folder: Path) -> Path:
+    """Write a copy of the base with slightly changed weights."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -68,9 +68,10 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> C
     folder = tmp_path_factory.mktemp("checkpoints")
     make_adapter(tiny_model, folder / "adapted" / manifests.ADAPTER_FOLDER)
     (folder / "whole").mkdir()
-    fully_trained(tiny_model, folder / "whole" / manifests.MODEL_FOLDER)
+    write_full_model(tiny_model, folder / "whole" / manifests.MODEL_FOLDER)
     return Checkpoints(
-        published(folder / "adapted", tiny_model), published(folder / "whole", tiny_model)
+        write_published_manifest(folder / "adapted", tiny_model),
+        write_published_manifest(folder / "whole", tiny_model),
     )
 
 
@@ -86,7 +87,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> C
         ("gguf", "float16", "model.gguf"),
     ],
 )
-def test_each_format_of_an_adapter_answers_as_the_checkpoint(
+def test_each_format_of_an_adapter_answers_like_the_checkpoint(
     wanted: Any, dtype: Any, file: str, home: Settings, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
     into = tmp_path / "out" / "export"
@@ -109,7 +110,7 @@ def test_each_format_of_an_adapter_answers_as_the_checkpoint(
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize("wanted", ["merged", "gguf"])
-def test_a_fully_trained_model_is_exported_whole(
+def test_a_full_model_is_exported(
     wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
     found = export(checkpoints.whole, tmp_path / "export", export_format=wanted, settings=home)
@@ -119,7 +120,7 @@ def test_a_fully_trained_model_is_exported_whole(
 
 
 @pytest.mark.parametrize("wanted", ["adapter", "gguf-adapter"])
-def test_a_fully_trained_model_has_no_adapter(
+def test_a_full_model_has_no_adapter_to_export(
     wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
     with pytest.raises(TwinError, match="a full model without an adapter"):
@@ -138,7 +139,7 @@ def test_an_export_that_answers_otherwise_is_not_kept(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The files of another adapter, twice as strong, in place of the checkpoint's."""
+    """An adapter twice as strong replaces the checkpoint's."""
     other = make_adapter(tiny_model, tmp_path / "other", scale=0.2)
     right: Callable[..., None] = exporting.write
 
@@ -153,7 +154,7 @@ def test_an_export_that_answers_otherwise_is_not_kept(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_command_exports_the_version_that_is_named(
+def test_the_command_exports_the_named_version(
     home: Settings,
     checkpoints: Checkpoints,
     tmp_path: Path,
@@ -181,12 +182,12 @@ def test_the_command_exports_the_version_that_is_named(
     assert f"{into} exists" in " ".join(capsys.readouterr().err.split()).replace("- ", "-")
 
 
-def test_weights_that_do_not_fit_are_refused(
+def test_weights_outside_the_range_are_an_error(
     home: Settings, checkpoints: Checkpoints, tiny_model: Path, tmp_path: Path
 ) -> None:
     strong = tmp_path / "strong"
     make_adapter(tiny_model, strong / manifests.ADAPTER_FOLDER, scale=1e5)
-    published(strong, tiny_model)
+    write_published_manifest(strong, tiny_model)
 
     with pytest.raises(TwinError, match="--dtype"):
         export(strong, tmp_path / "export", export_format="merged", dtype="float16", settings=home)
@@ -202,7 +203,7 @@ def test_tolerances_on_the_embedded_base_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_adapter(base_model, tmp_path / "c" / manifests.ADAPTER_FOLDER, scale=0.02)
-    checkpoint = published(tmp_path / "c", base_model)
+    checkpoint = write_published_manifest(tmp_path / "c", base_model)
 
     found = export(checkpoint, tmp_path / "export", export_format=wanted, settings=home).agreement
 
@@ -214,8 +215,8 @@ def test_tolerances_on_the_embedded_base_model(
             export(checkpoint, tmp_path / "wrong", export_format=wanted, settings=home)
 
 
-def test_tolerances_are_below_the_error_that_they_are_for() -> None:
-    """Rows of q and k in the wrong order: .1 on average."""
+def test_tolerances_detect_rows_in_the_wrong_order() -> None:
+    """Rows of q and k in the wrong order cause a mean difference of .1."""
     for mean, largest in export_parity.TOLERANCES.values():
         assert mean < 0.1
         assert largest <= 0.5

@@ -1,4 +1,4 @@
-"""What a killed launcher leaves of a training is ended by the next attempt, and nothing else is."""
+"""Test that an attempt ends the orphaned ranks of earlier attempts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SOME_JOB = Job(
 )
 
 
-def test_only_orphans_of_the_same_job_are_ended(tmp_path: Path) -> None:
+def test_only_orphaned_ranks_of_the_same_job_are_ended(tmp_path: Path) -> None:
     alive = psutil.Process()
     gone = subprocess.Popen([sys.executable, "-c", ""])
     owners = {

@@ -1,4 +1,4 @@
-"""Ranks forked from one process: what they are told, how they end, and the bits that they train."""
+"""Test ranks that are forked from one process with the imports done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.training.machines import assert_same, rank_of, ranks_of, wait_for, weights_of
+from tests.live.training.machines import assert_same, find_ranks, read_rank, read_weights, wait_for
 from twin_assets.checkpoints.job import read_result
 from twin_resources.models.training_launcher import LocalLauncher, TrainingDiedError, TrainingJob
 from twin_resources.models.training_launcher.machine import (
@@ -26,19 +26,19 @@ from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1500)]
 
-AHEAD = """
+IMPORTING_MODULE = """
 import os
 imported_by = os.getpid()
 def import_ahead(job):
     assert job.name == "job.json"
 """
-THREAD_AHEAD = """
+THREAD_STARTING_MODULE = """
 import os, threading
 imported_by = os.getpid()
 def import_ahead(job):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 """
-TELLING = """
+PRINTING_SCRIPT = """
 import os, sys
 import ahead_of_it
 forked = ahead_of_it.imported_by == os.getppid()
@@ -49,7 +49,7 @@ sys.stdout.write(" ".join(["told", str(forked), *named, *sys.argv[1:]]) + "\\n")
 """
 # Rank 0 stays, and where it is deaf whatever it is told; rank 1 does what the variable says once
 # rank 0 is there.
-ENDING = """
+FAILING_SCRIPT = """
 import os, signal, sys, time
 here = os.path.dirname(sys.argv[2])
 if os.environ["RANK"] == "0":
@@ -63,8 +63,10 @@ exec(os.environ["THEN"])
 """
 
 
-def small_job(folder: Path, script: str, *, ahead: str = AHEAD, **changes: str) -> TrainingJob:
-    """A job of two ranks whose module is a script."""
+def small_job(
+    folder: Path, script: str, *, ahead: str = IMPORTING_MODULE, **changes: str
+) -> TrainingJob:
+    """Return a job of two ranks whose module is a script."""
     (folder / "one_rank.py").write_text(script, encoding="utf-8")
     (folder / "ahead_of_it.py").write_text(ahead, encoding="utf-8")
     (folder / "job.json").write_text("{}", encoding="utf-8")
@@ -80,8 +82,8 @@ def small_job(folder: Path, script: str, *, ahead: str = AHEAD, **changes: str) 
     )
 
 
-def told_by(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
-    """What its ranks print, and the whole error output."""
+def run_job(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
+    """Return the lines that the ranks print, and the whole error output."""
     ran = subprocess.run(
         build_command(job, share),
         env=build_environment(job, "mark", share),
@@ -93,14 +95,14 @@ def told_by(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
     return sorted(line for line in ran.stdout.splitlines() if line.startswith("told ")), ran.stderr
 
 
-def test_a_forked_rank_is_told_what_the_launcher_tells_and_has_what_was_imported(
+def test_a_forked_rank_has_the_launchers_environment_and_the_imports(
     tmp_path: Path,
 ) -> None:
-    job = small_job(tmp_path, TELLING)
+    job = small_job(tmp_path, PRINTING_SCRIPT)
     assert is_forked(job, MachineShare())
 
-    forks, _ = told_by(job, MachineShare())
-    launched, _ = told_by(job, MachineShare(may_fork=False))
+    forks, _ = run_job(job, MachineShare())
+    launched, _ = run_job(job, MachineShare(may_fork=False))
 
     assert [line.partition("True ")[2] for line in forks] == [
         line.partition("False ")[2] for line in launched
@@ -109,10 +111,10 @@ def test_a_forked_rank_is_told_what_the_launcher_tells_and_has_what_was_imported
     assert forks[1].split()[-2:] == ["--job", str(tmp_path / "job.json")]
 
 
-def test_beside_another_thread_each_rank_imports_for_itself_and_it_is_said(tmp_path: Path) -> None:
-    job = small_job(tmp_path, TELLING, ahead=THREAD_AHEAD)
-    told, errors = told_by(job, MachineShare())
-    assert [line.split()[1:3] for line in told] == [["False", "0"], ["False", "1"]]
+def test_with_another_thread_each_rank_does_its_own_imports(tmp_path: Path) -> None:
+    job = small_job(tmp_path, PRINTING_SCRIPT, ahead=THREAD_STARTING_MODULE)
+    lines, errors = run_job(job, MachineShare())
+    assert [line.split()[1:3] for line in lines] == [["False", "0"], ["False", "1"]]
     assert "no fork because of the threads" in errors
 
 
@@ -125,31 +127,31 @@ def test_beside_another_thread_each_rank_imports_for_itself_and_it_is_said(tmp_p
         ("os.kill(os.getpid(), 9)", "deaf", "rank 1 was killed by Signal 9 (SIGKILL)"),
     ],
 )
-def test_a_rank_that_fails_ends_the_other_deaf_or_not_and_is_told_of(
+def test_a_failing_rank_ends_the_other_rank(
     home: Settings, tmp_path: Path, then: str, deaf: str, said: str
 ) -> None:
-    job = small_job(tmp_path, ENDING, THEN=then, DEAF=deaf)
+    job = small_job(tmp_path, FAILING_SCRIPT, THEN=then, DEAF=deaf)
     left: list[dict[int, psutil.Process]] = []
     started = time.monotonic()
 
     with pytest.raises(TrainingDiedError) as caught:
-        LocalLauncher(home).run(job, on_message=lambda _: left.append(ranks_of(job)))
+        LocalLauncher(home).run(job, on_message=lambda _: left.append(find_ranks(job)))
 
     assert said in caught.value.found
     assert left == [{}]  # between both attempts
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     assert time.monotonic() - started < 120
 
 
-def test_told_to_end_it_ends_its_ranks_first(tmp_path: Path) -> None:
-    job = small_job(tmp_path, ENDING, THEN="time.sleep(600)", DEAF="deaf")
+def test_sigterm_ends_the_ranks_first(tmp_path: Path) -> None:
+    job = small_job(tmp_path, FAILING_SCRIPT, THEN="time.sleep(600)", DEAF="deaf")
     own = build_environment(job, "mark", MachineShare())
     process = subprocess.Popen(build_command(job, MachineShare()), env=own)
     try:
-        wait_for(lambda: (tmp_path / "there").exists() and len(ranks_of(job)) == job.ranks)
-        ranks = ranks_of(job)
-        assert [rank_of(psutil.Process(ranks[rank].pid)) for rank in (0, 1)] == [0, 1]
-        assert rank_of(psutil.Process(process.pid)) is None
+        wait_for(lambda: (tmp_path / "there").exists() and len(find_ranks(job)) == job.ranks)
+        ranks = find_ranks(job)
+        assert [read_rank(psutil.Process(ranks[rank].pid)) for rank in (0, 1)] == [0, 1]
+        assert read_rank(psutil.Process(process.pid)) is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     finally:
@@ -158,7 +160,7 @@ def test_told_to_end_it_ends_its_ranks_first(tmp_path: Path) -> None:
     assert not any(rank.is_running() for rank in ranks.values())
 
 
-IMPORTED = """
+IMPORT_CHECK = """
 import sys
 from pathlib import Path
 from twin_resources.models.training_launcher.forked_ranks import list_other_threads
@@ -168,14 +170,14 @@ print(list_other_threads(), all(name in sys.modules for name in sys.argv[2:]))
 """
 
 
-def test_what_is_imported_ahead_starts_no_thread_on_a_machine_of_many_cores(
+def test_the_imports_start_no_thread(
     make_job: Callable[..., TrainingJob],
 ) -> None:
     job = make_job("imported")
     own = build_environment(job, "mark", MachineShare()) | {"OMP_NUM_THREADS": "8"}
     names = ["torch", "deepspeed", "peft", "transformers.models.llama.modeling_llama"]
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTED, str(job.folder / "job.json"), *names],
+        [sys.executable, "-c", IMPORT_CHECK, str(job.folder / "job.json"), *names],
         env=own | {"DS_ACCELERATOR": "cpu"},
         capture_output=True,
         text=True,
@@ -186,7 +188,7 @@ def test_what_is_imported_ahead_starts_no_thread_on_a_machine_of_many_cores(
 
 @pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize("launch", ["cpu-zero2", pytest.param("cpu-ddp", marks=pytest.mark.long)])
-def test_forked_ranks_train_the_bits_of_launched_ones_in_fewer_cpu_seconds(
+def test_forked_ranks_give_the_same_weights_in_fewer_cpu_seconds(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str
 ) -> None:
     outputs: list[Path] = []
@@ -200,7 +202,7 @@ def test_forked_ranks_train_the_bits_of_launched_ones_in_fewer_cpu_seconds(
         user = after.children_user - before.children_user
         seconds.append(user + after.children_system - before.children_system)
 
-    assert_same(weights_of(outputs[0]), weights_of(outputs[1]))
+    assert_same(read_weights(outputs[0]), read_weights(outputs[1]))
     histories = [read_result(output / "result.json").history for output in outputs]
     losses = [[(row["loss"], row["grad_norm"]) for row in history] for history in histories]
     assert losses[0] == losses[1]

@@ -1,4 +1,4 @@
-"""A training again from its manifest: the same hash, or what is not as it was then, by name."""
+"""Test repeating a training run from its manifest."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def checkpoint(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """A published checkpoint; the author's dataset and recipe have changed since."""
+    """A published checkpoint whose author's dataset and recipe have changed since."""
     recipe = tmp_path / "few-steps.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
     base = tmp_path / "base"
@@ -43,14 +43,14 @@ def checkpoint(
     write_author(home, author)
     prepare_base_model(home, str(base))
     write_dataset(home, count=40)
-    tuned = fine_tune(author, settings=home, tables=tables, launcher=LocalLauncher(home))
+    trained = fine_tune(author, settings=home, tables=tables, launcher=LocalLauncher(home))
     recipe.unlink()
     write_dataset(home, count=50)
-    return tuned.folder
+    return trained.folder
 
 
-def changed(checkpoint: Path, folder: Path, **changes: Any) -> Path:
-    """The manifest with other values, beside no weights."""
+def write_changed_manifest(checkpoint: Path, folder: Path, **changes: Any) -> Path:
+    """Write the manifest with other values, without weights."""
     document = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
     for name, value in changes.items():
         document[name] = document[name] | value if isinstance(value, dict) else value
@@ -60,7 +60,7 @@ def changed(checkpoint: Path, folder: Path, **changes: Any) -> Path:
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
-def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
+def test_the_manifest_gives_the_same_weights(
     checkpoint: Path, home: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = read_manifest(checkpoint)
@@ -75,7 +75,9 @@ def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
     assert sorted(home.checkpoints_dir.rglob("*")) == before
     assert not list((home.work_dir / "training").glob("*"))
 
-    other = changed(checkpoint, tmp_path / "seed", recipe={"seed": 2}, code="of another release")
+    other = write_changed_manifest(
+        checkpoint, tmp_path / "seed", recipe={"seed": 2}, code="of another release"
+    )
     work = tmp_path / "work"
     assert main(["--from-manifest", str(other), "--work", str(work)]) == EXIT_DIFFERENT_WEIGHTS
     said = capsys.readouterr().out

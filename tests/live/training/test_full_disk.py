@@ -1,4 +1,4 @@
-"""Weights and a training on a full disk: what is missing is named, and room is all it takes."""
+"""Test training and fetching weights on a full disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def home(disk: SmallDisk, monkeypatch: pytest.MonkeyPatch, process_logs: Path) -
 
 
 @pytest.mark.usefixtures("quick_starts")
-def test_a_checkpoint_that_does_not_fit_is_named_once_and_written_later(
+def test_a_checkpoint_that_does_not_fit_is_written_later(
     disk: SmallDisk, home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
     job = make_job("full", token_budget=16_000)
@@ -63,7 +63,7 @@ def test_a_checkpoint_that_does_not_fit_is_named_once_and_written_later(
     assert f"resuming after step {kept[1]['step']} of" in " ".join(later)
 
 
-def test_weights_that_do_not_fit_are_named_and_those_before_stay(
+def test_weights_that_do_not_fit_leave_earlier_ones_unchanged(
     disk: SmallDisk, home: Settings, tiny_model: Path, base_model: Path, tmp_path: Path
 ) -> None:
     from tests.live.tiny_model import make_tiny_model

@@ -1,4 +1,4 @@
-"""kill -9 of whatever takes part in a training: a retry ends with the weights of a quiet one.
+"""Test that a retry after `kill -9` of any process gives the weights of an undisturbed run.
 
 One rank is killed in `test_training.py`; here both, the launcher's process, a Dagster step worker,
 and rank 0 at each point of writing a checkpoint.
@@ -21,10 +21,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import with_base
-from tests.live.training.conftest import LONG_ENOUGH, Imported, forks_of
+from tests.live.training.conftest import LONG_ENOUGH, Imported, fork_trainings
 from tests.live.training.machines import wait_for
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
-from tests.live.training.test_training import ranks_in, ranks_of
+from tests.live.training.test_training import find_ranks, ranks_in
 from twin_assets.checkpoints.job import read_job, read_result
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.partitions import authors
@@ -69,13 +69,13 @@ LocalLauncher(load_settings()).run(build_training_job(read_job(Path(sys.argv[1])
 
 
 @pytest.fixture
-def quiet(
+def train_undisturbed(
     home: Settings, make_job: Callable[..., TrainingJob], imported: Imported
 ) -> Callable[..., Path]:
-    """Train the same undisturbed; its output's folder."""
+    """Run the same training undisturbed and return its output folder."""
 
     def trained(**changes: Any) -> Path:
-        with forks_of(imported):
+        with fork_trainings(imported):
             return LocalLauncher(home).run(make_job("quiet", **changes))
 
     return trained
@@ -92,15 +92,15 @@ def assert_same_weights(found: Path, expected: Path) -> None:
 
 
 @pytest.mark.drawn(1, of="killed trainings")
-def test_a_killed_launcher_leaves_no_rank_and_its_training_goes_on(
-    home: Settings, make_job: Callable[..., TrainingJob], quiet: Callable[..., Path]
+def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
+    home: Settings, make_job: Callable[..., TrainingJob], train_undisturbed: Callable[..., Path]
 ) -> None:
     job = make_job("killed", **LONG_ENOUGH)
     state = read_job(job.folder / "job.json").state_folder
     launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(job.folder / "job.json")])
     try:
         wait_for(lambda: find_last_complete_checkpoint(state))
-        ranks = ranks_of(job)
+        ranks = find_ranks(job)
         assert len(ranks) == job.ranks
         ranks[1].suspend()  # as if it hung: it ends by itself no more, nor rank 0, which waits
     finally:
@@ -113,16 +113,19 @@ def test_a_killed_launcher_leaves_no_rank_and_its_training_goes_on(
     assert not any(rank.is_running() for rank in ranks.values())
     (resumed_at,) = read_result(output / "result.json").resumed_at
     assert resumed_at >= EVERY
-    assert_same_weights(output, quiet(**LONG_ENOUGH))
+    assert_same_weights(output, train_undisturbed(**LONG_ENOUGH))
 
 
 @pytest.mark.long
-def test_a_rank_killed_before_a_checkpoint_is_renamed_goes_on_from_the_one_before(
-    home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, quiet: Callable[..., Path]
+def test_a_rank_killed_before_renaming_resumes_from_the_previous_checkpoint(
+    home: Settings,
+    make_job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    train_undisturbed: Callable[..., Path],
 ) -> None:
-    output, found = killed_at(f"os.rename:step-{2 * EVERY:06}", home, make_job, tmp_path)
+    output, found = train_with_kill(f"os.rename:step-{2 * EVERY:06}", home, make_job, tmp_path)
     assert found == [EVERY]
-    assert_same_weights(output, quiet())
+    assert_same_weights(output, train_undisturbed())
 
 
 @pytest.mark.long
@@ -143,13 +146,13 @@ def test_a_rank_killed_at_any_point_of_writing(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tmp_path: Path,
-    quiet: Callable[..., Path],
+    train_undisturbed: Callable[..., Path],
     point: str,
     resumed: list[int],
 ) -> None:
-    output, found = killed_at(point, home, make_job, tmp_path)
+    output, found = train_with_kill(point, home, make_job, tmp_path)
     assert found == resumed
-    assert_same_weights(output, quiet())
+    assert_same_weights(output, train_undisturbed())
     state = read_job(output.parent / "job.json").state_folder
     assert not (state / PARTIAL_FOLDER).exists()
     left = {path.name for path in state.glob("step-*")}
@@ -161,29 +164,29 @@ def test_a_rank_killed_at_any_point_of_writing(
 @pytest.mark.long
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 @pytest.mark.parametrize("launch", ["cpu-ddp", "cpu-zero1", "cpu-zero2-offload", "cpu-zero3"])
-def test_every_launch_configuration_goes_on_bit_for_bit(
+def test_every_launch_configuration_resumes_bit_for_bit(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tmp_path: Path,
-    quiet: Callable[..., Path],
+    train_undisturbed: Callable[..., Path],
     launch: str,
     lora: bool,
 ) -> None:
     changes = {"launch": launch} | ({} if lora else {"lora": None})
     point = f"os.rename:step-{2 * EVERY:06}"
-    output, found = killed_at(point, home, make_job, tmp_path, **changes)
+    output, found = train_with_kill(point, home, make_job, tmp_path, **changes)
     assert found == [EVERY]
-    assert_same_weights(output, quiet(**changes))
+    assert_same_weights(output, train_undisturbed(**changes))
 
 
-def killed_at(
+def train_with_kill(
     point: str,
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tmp_path: Path,
     **changes: Any,
 ) -> tuple[Path, list[int]]:
-    """Train, rank 0 killed once at a point; the output and the steps at which it was resumed."""
+    """Train and kill rank 0 once; return the output folder and the steps of resumption."""
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(FATAL, encoding="utf-8")
@@ -208,14 +211,14 @@ def killed_at(
 
 @pytest.mark.long
 def test_both_ranks_killed_at_once(
-    home: Settings, make_job: Callable[..., TrainingJob], quiet: Callable[..., Path]
+    home: Settings, make_job: Callable[..., TrainingJob], train_undisturbed: Callable[..., Path]
 ) -> None:
     job = make_job("killed")
     killed: list[int] = []
 
     def kill(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step", 0) > EVERY and not killed:
-            ranks = ranks_of(job)
+            ranks = find_ranks(job)
             killed.extend(ranks)
             for process in ranks.values():
                 os.kill(process.pid, signal.SIGKILL)
@@ -223,11 +226,11 @@ def test_both_ranks_killed_at_once(
     output = LocalLauncher(home).run(job, on_message=kill)
     assert sorted(killed) == [0, 1]
     assert read_result(output / "result.json").resumed_at[0] in {EVERY, 2 * EVERY}
-    assert_same_weights(output, quiet())
+    assert_same_weights(output, train_undisturbed())
 
 
 def training_job() -> dg.JobDefinition:
-    """The asset as a job with step workers, which build it again; the home is TWIN_HOME's."""
+    """Return the asset as a job with step workers, for the home in TWIN_HOME."""
     return dg.Definitions(
         assets=[fine_tuned_checkpoint],
         jobs=[dg.define_asset_job("train", [fine_tuned_checkpoint], partitions_def=authors)],
@@ -241,7 +244,7 @@ def training_job() -> dg.JobDefinition:
 
 
 @pytest.mark.long
-def test_a_killed_step_worker_takes_its_ranks_along_and_its_retry_goes_on(
+def test_a_killed_step_worker_ends_its_ranks_and_its_retry_resumes(
     home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = tmp_path / "some-steps.yaml"

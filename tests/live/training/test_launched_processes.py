@@ -1,4 +1,4 @@
-"""How ranks are started: by accelerate's launcher, which imports no DeepSpeed, or without one."""
+"""Test ranks started by accelerate's launcher or without a launcher."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ os.write(1, f"{line}\\n".encode())  # at once: both ranks write to one pipe, wit
 """
 
 
-def test_the_launcher_hands_the_configuration_to_both_ranks_and_imports_no_deepspeed(
+def test_the_launcher_configures_both_ranks_without_importing_deepspeed(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "one_rank.py").write_text(RANK, encoding="utf-8")
@@ -67,10 +67,8 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_one_process_that_was_killed_is_told_as_that_and_leaves_nothing(
-    home: Settings, tmp_path: Path
-) -> None:
-    """There is no launcher between that would say it, or end what it had started."""
+def test_a_killed_single_process_is_reported(home: Settings, tmp_path: Path) -> None:
+    """No launcher reports the signal or ends child processes."""
     (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
     job = TrainingJob(name="ann", folder=tmp_path, module="killed", ranks=1, mixed_precision="fp32")
     texts: list[str] = []

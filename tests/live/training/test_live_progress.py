@@ -1,4 +1,4 @@
-"""A training can be watched while it runs: a real process, a real Dagster run.
+"""Test the progress of training in a real Dagster run, with a real process.
 
 The process speaks as rank 0 does and trains nothing (accelerate is not needed for that);
 `test_checkpoint_assets.py` trains.
@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from tests.conftest import ROOT
-from tests.live.training.spoken_steps import STEPS, values_of
+from tests.live.training.spoken_steps import STEPS, step_values
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import build_training_job
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.live
 
 
 class ScriptLauncher:
-    """Starts the speaking script as one process, with the retry and the log of every backend."""
+    """A launcher that runs the printing script, with the retry and log of all backends."""
 
     def __init__(self, home: Settings, *, shares_files: bool) -> None:
         self._home = home
@@ -73,10 +73,10 @@ class ScriptLauncher:
         return run_with_retry(job, self._home, attempt=attempt, write_line=say)
 
 
-def watched(
+def run_asset(
     home: Settings, job: TrainingJob, *, shares_files: bool = True, observe_every_s: float = 0.0
 ) -> tuple[bool, list[str], list[dict[str, Any]]]:
-    """Success, the log's lines, and the observations of one run of an asset that trains the job."""
+    """Run an asset that trains the job; return its success, log lines and observations."""
 
     @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["ann"]))
     def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -119,14 +119,14 @@ def spoken(home: Settings, name: str, **environment: str) -> TrainingJob:
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize("shares_files", [True, False])
-def test_each_step_is_in_the_log_and_in_dagsters_plots(home: Settings, shares_files: bool) -> None:
+def test_each_step_is_logged_and_plotted(home: Settings, shares_files: bool) -> None:
     job = spoken(home, f"spoken-{shares_files}")
-    success, log, observations = watched(home, job, shares_files=shares_files)
+    success, log, observations = run_asset(home, job, shares_files=shares_files)
 
     assert success, log
     # through Pipes, whether by a file or by the launcher, once a step
     assert sum(line.startswith("progress {") for line in log) == STEPS
-    last = values_of(STEPS)
+    last = step_values(STEPS)
     assert [each["step"] for each in observations] == list(range(1, STEPS + 1))
     assert observations[-1] == {
         "step": STEPS,
@@ -140,9 +140,9 @@ def test_each_step_is_in_the_log_and_in_dagsters_plots(home: Settings, shares_fi
     }
 
 
-def test_observations_are_few_and_a_failed_training_is_tried_again(home: Settings) -> None:
+def test_observations_are_limited_and_failures_retried(home: Settings) -> None:
     job = spoken(home, "failing", STEPS_FAIL="1")
-    success, log, observations = watched(home, job, observe_every_s=3600)
+    success, log, observations = run_asset(home, job, observe_every_s=3600)
 
     assert not success
     assert any("exit code 5; trying again" in line for line in log)

@@ -1,4 +1,4 @@
-"""The preference loss and its gradient are those of TRL's DPOTrainer, on the same tokens.
+"""Compare the preference loss and its gradient with those of TRL's DPOTrainer.
 
 TRL comes with the extra `bench`; without it the test is skipped.
 Source: https://huggingface.co/docs/trl/dpo_trainer
@@ -19,7 +19,7 @@ PAIRS = 3
 BETA = 0.3
 
 
-def test_loss_and_gradient_are_those_of_trl(tiny_model: Path, tmp_path: Path) -> None:
+def test_loss_and_gradient_equal_trls(tiny_model: Path, tmp_path: Path) -> None:
     trl = pytest.importorskip("trl", reason="extra `bench` not installed")
     import torch
     from datasets import Dataset

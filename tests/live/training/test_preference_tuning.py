@@ -1,4 +1,4 @@
-"""Preference tuning on real ranks: from an adapter, killed and resumed; and from posts to it."""
+"""Test preference tuning on real ranks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.graph.instructions.recorded_traces import edit, write_traces
 from tests.live.training.conftest import (
     LONG_ENOUGH,
     Imported,
-    forks_of,
+    fork_trainings,
     pair_rows,
     rows,
-    written_job,
+    write_training_job,
 )
 from tests.live.training.test_checkpoint_assets import RECIPE
-from tests.live.training.test_training import ranks_of, weights_of
+from tests.live.training.test_training import find_ranks, read_weights
 from tests.materialized import instance_of, materialize_assets, metadata_of
 from twin_assets.checkpoints.job import read_result
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
@@ -49,10 +49,10 @@ ALONE: dict[str, Any] = {"ranks": 1, "launch": "cpu-single"}
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported) -> Path:
-    """The adapter that preference tunings begin with: trained once, and only read."""
+    """The adapter from which preference tuning starts, trained once."""
     home = Settings(home=tmp_path_factory.mktemp("supervised"))
-    job = written_job(home, tiny_model, "supervised", token_budget=1200, **ALONE)
-    with forks_of(imported):
+    job = write_training_job(home, tiny_model, "supervised", token_budget=1200, **ALONE)
+    with fork_trainings(imported):
         return LocalLauncher(home).run(job) / "adapter"
 
 
@@ -66,7 +66,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: 
         pytest.param("cpu-zero3", 3, marks=pytest.mark.long),
     ],
 )
-def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
+def test_a_killed_rank_resumes_with_the_same_reference(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     start: Path,
@@ -77,7 +77,7 @@ def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
     launcher = LocalLauncher(home)
     make_job = partial(make_job, launch=launch)
     changes = {"start": start, "samples": pair_rows(), "learning_rate": 3e-4, **LONG_ENOUGH}
-    with forks_of(imported):
+    with fork_trainings(imported):
         whole = launcher.run(make_job("whole", **changes))
     job = make_job("killed", **changes)
     messages: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
         messages.append(message)
         texts = [each for each in messages if "text" in each]
         if message.get("progress", {}).get("step") == 4 and not texts:
-            os.kill(ranks_of(job)[1].pid, signal.SIGKILL)
+            os.kill(find_ranks(job)[1].pid, signal.SIGKILL)
 
     resumed = launcher.run(job, on_message=kill_once)
 
@@ -94,7 +94,11 @@ def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
     assert result.effective["zero_stage"] == stage
     assert result.resumed_at, messages
     assert result.resumed_at[0] in range(3, result.steps, 3), "where a checkpoint was"
-    expected, found, began = weights_of(whole), weights_of(resumed), (weights_of(start.parent))
+    expected, found, began = (
+        read_weights(whole),
+        read_weights(resumed),
+        (read_weights(start.parent)),
+    )
     assert all((expected[name] == found[name]).all() for name in expected)
     assert any((began[name] != found[name]).any() for name in began)
     for name in ("loss", "margin", "accuracy", "reward_chosen"):
@@ -110,7 +114,7 @@ def test_a_killed_rank_is_resumed_with_the_same_reference_bit_for_bit(
 
 
 @pytest.mark.usefixtures("quick_starts")
-def test_an_adapter_of_another_shape_is_refused_and_not_retried(
+def test_an_adapter_of_another_shape_is_an_error_without_retry(
     home: Settings, make_job: Callable[..., TrainingJob], start: Path
 ) -> None:
     launcher = LocalLauncher(home)
@@ -156,7 +160,7 @@ def ann(
 
 
 def write_posts(tables: Tables, *, count: int) -> None:
-    """Documents, chunks and samples, each document one text that holds its answers verbatim."""
+    """Write documents, chunks and samples; each document contains its answers verbatim."""
     samples, texts = list[dict[str, Any]](), dict[str, str]()
     for place, row in enumerate(rows(count)):
         document, question = row["document_id"], row["messages"][1]
@@ -214,7 +218,7 @@ def write_posts(tables: Tables, *, count: int) -> None:
 
 
 def materialize(instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
-    """Run dataset, checkpoints and checks; metadata by asset."""
+    """Run dataset, checkpoints and checks; return the metadata by asset."""
     assets = [
         fine_tuned_checkpoint, preference_dataset.preference_dataset, preference_tuned_checkpoint,
     ]  # fmt: skip
@@ -226,7 +230,7 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("quick_starts")
-def test_a_model_is_tuned_on_the_authors_edits_and_on_nothing_new_no_more(
+def test_a_model_is_tuned_once_on_the_authors_edits(
     ann: Settings, instance: dg.DagsterInstance
 ) -> None:
     tables = shells.TablesResource(home=str(ann.home)).tables()

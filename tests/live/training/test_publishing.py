@@ -1,4 +1,4 @@
-"""`twin publish`: a version goes to a model hub and is loaded from there by the official client."""
+"""Test `twin publish` against a test hub, with the official client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twin_cli.commands.outcome import open_registry
 from tests.http_server import http_server
 from tests.live.serving.conftest import make_adapter
 from tests.live.training.model_hub import ModelHub, Repository
-from tests.live.training.test_exports import published
+from tests.live.training.test_exports import write_published_manifest
 from tests.registered import register_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -43,23 +43,23 @@ def hub() -> Iterator[ModelHub]:
 
 @pytest.fixture
 def checkpoint(home: Settings, tiny_model: Path, tmp_path: Path) -> Path:
-    """Ann's v1, of a base model in a folder of this machine, judged by the gate."""
+    """Ann's first version, of a base model in a local folder, with a verdict."""
     make_adapter(tiny_model, tmp_path / "c" / manifests.ADAPTER_FOLDER)
-    folder = published(tmp_path / "c", tiny_model)
+    folder = write_published_manifest(tmp_path / "c", tiny_model)
     name = manifests.read_manifest(folder).checkpoint
     registry = open_registry(home)
     register_version(registry, "ann", name, folder=str(folder), base=str(tiny_model))
     registry.record_verdict(Verdict("ann", name, GATE_VERSION, "passed", CLAIMS, "2026-01-01"))
-    agree(home, "2026-01-02: by mail")
+    add_consent(home, "2026-01-02: by mail")
     return folder
 
 
-def agree(home: Settings, line: str) -> None:
+def add_consent(home: Settings, line: str) -> None:
     write_author(home, Author(slug="ann", name="Ann Bell", sources=("/posts",), consent=line))
 
 
 def publish(home: Settings, hub: ModelHub, *more: str, token: str = "hf_test") -> Any:
-    """The command as a process: huggingface_hub reads its environment when it is imported."""
+    """Run the command as a process, because huggingface_hub reads its environment on import."""
     environment = os.environ | {
         "HF_ENDPOINT": hub.address, "HF_TOKEN": token, "HF_HUB_OFFLINE": "0",
         "HF_HUB_DISABLE_XET": "1",  # the stand-in keeps files by the LFS routes
@@ -71,7 +71,7 @@ def publish(home: Settings, hub: ModelHub, *more: str, token: str = "hf_test") -
     )
 
 
-def test_a_published_version_is_private_has_a_card_and_answers_the_same(
+def test_a_published_version_is_private_and_answers_alike(
     home: Settings, hub: ModelHub, checkpoint: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     done = publish(home, hub)
@@ -117,7 +117,7 @@ def test_a_published_version_is_private_has_a_card_and_answers_the_same(
 def test_nothing_is_sent_without_consent_or_a_token(
     home: Settings, hub: ModelHub, checkpoint: Path, consent: str, token: str, said: str
 ) -> None:
-    agree(home, consent)
+    add_consent(home, consent)
     done = publish(home, hub, token=token)
     assert done.returncode == 1
     assert said in " ".join(done.stderr.split())
@@ -127,7 +127,7 @@ def test_nothing_is_sent_without_consent_or_a_token(
 
 
 @pytest.mark.drawn(1, of="what a hub refuses")
-def test_a_repository_that_is_public_gets_nothing_unless_that_is_said(
+def test_a_public_repository_requires_the_option_public(
     home: Settings, hub: ModelHub, checkpoint: Path
 ) -> None:
     hub.repositories[REPOSITORY] = Repository(private=False)

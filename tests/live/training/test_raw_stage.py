@@ -1,4 +1,4 @@
-"""Posts as they are before the samples, and a weight on prompts: published, and repeated."""
+"""Test training on raw posts, and repeating it from the manifest."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
-def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
-    author_by: Callable[[str], tuple[Author, Settings]],
+def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
+    write_author_with_recipe: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    author, settings = author_by(RAW)
+    author, settings = write_author_with_recipe(RAW)
     write_dataset(settings, count=40)
     write_posts(tables)
 
@@ -74,12 +74,12 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
-def test_where_no_post_may_be_read_the_samples_have_all(
-    author_by: Callable[[str], tuple[Author, Settings]],
+def test_without_eligible_posts_samples_take_the_whole_budget(
+    write_author_with_recipe: Callable[[str], tuple[Author, Settings]],
     tables: Tables,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    author, settings = author_by(RAW)
+    author, settings = write_author_with_recipe(RAW)
     write_dataset(settings, count=40)
     write_posts(tables, numbers=[1])  # which has a held-out sample
 

@@ -1,4 +1,4 @@
-"""One training on a real Ray cluster of this machine, its two workers real processes."""
+"""Test training on a real local Ray cluster with two workers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ import httpx
 import psutil
 import pytest
 
-from tests.live.training.conftest import Imported, forks_of
+from tests.live.training.conftest import Imported, fork_trainings
 from tests.live.training.machines import (
     assert_same,
+    find_ranks,
     free_ports,
-    held,
-    ranks_of,
+    pause_in_third_step,
+    read_weights,
+    train_on_one_machine,
     two_rank_job,
-    weights_of,
-    weights_of_one_machine,
 )
 from twin_assets.checkpoints.job import read_result
 from twin_resources.errors import TwinError
@@ -44,14 +44,14 @@ START_S = 300
 def alone(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: Imported
 ) -> dict[str, Any]:
-    """The weights that one machine gives."""
-    with forks_of(imported):
-        return weights_of_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
+    """The weights that one machine trains."""
+    with fork_trainings(imported):
+        return train_on_one_machine(Settings(home=tmp_path_factory.mktemp("alone")), tiny_model)
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Ray cluster of two processors on this machine; yields its dashboard's address."""
+    """A local Ray cluster of two processors; yields its dashboard's address."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # its sockets' paths must be short
     log = tmp_path_factory.mktemp("cluster") / "ray-start.log"
     dashboard, *ports = free_ports(9)
@@ -87,7 +87,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         exited, why = process.poll(), log.read_text(encoding="utf-8")
         for each in sorted(folder.glob("session_2*/logs/ray_process_exit.log")):
             why += each.read_text(encoding="utf-8")
-        started = [process_ for process_ in psutil.process_iter() if _of_cluster(process_, folder)]
+        started = [
+            process_ for process_ in psutil.process_iter() if _belongs_to_cluster(process_, folder)
+        ]
         process.terminate()
         end_processes(started)
         process.wait()
@@ -96,7 +98,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def cluster_variables() -> dict[str, str]:
-    """What a cluster on a busy machine of two cores needs; its entry point is `python`."""
+    """Return the environment for a cluster on a busy machine of two cores."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -111,8 +113,8 @@ def cluster_variables() -> dict[str, str]:
     }
 
 
-def _of_cluster(process: psutil.Process, folder: Path) -> bool:
-    """Whether a process belongs to the cluster in `folder`, itself or through its parents."""
+def _belongs_to_cluster(process: psutil.Process, folder: Path) -> bool:
+    """Return whether a process or one of its parents belongs to the cluster in `folder`."""
     try:
         return any(str(folder) in word for word in process.cmdline())
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -126,50 +128,50 @@ def _answers(address: str) -> bool:
         return False
 
 
-def on_ray(home: Settings, address: str) -> Settings:
+def train_on_ray(home: Settings, address: str) -> Settings:
     return home.model_copy(
         update={"train_backend": "ray", "train_machines": 2, "ray_address": address}
     )
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
-def test_two_ray_workers_train_what_one_machine_trains_bit_for_bit(
+def test_two_ray_workers_give_the_weights_of_one_machine(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
-    home = on_ray(home, cluster)
-    training = held(two_rank_job(home, "on-ray", tiny_model), tmp_path)
+    home = train_on_ray(home, cluster)
+    training = pause_in_third_step(two_rank_job(home, "on-ray", tiny_model), tmp_path)
     said: list[dict[str, Any]] = []
     owners: set[str] = set()
 
     def look() -> None:
         owners.update(
-            each.environ()["TWIN_TRAINING_OWNER"] for each in ranks_of(training.job).values()
+            each.environ()["TWIN_TRAINING_OWNER"] for each in find_ranks(training.job).values()
         )
 
-    with training.meanwhile(look):
+    with training.while_paused(look):
         output = make_launcher("", home).run(training.job, on_message=said.append)
 
     assert len(owners) == 2  # two Ray workers, one rank each
-    assert_same(weights_of(output), alone)
+    assert_same(read_weights(output), alone)
     steps = [message["progress"]["step"] for message in said if "progress" in message]
     assert steps == list(range(1, read_result(output / "result.json").steps + 1))
-    assert not ranks_of(training.job)
+    assert not find_ranks(training.job)
     assert "progress {" in (home.logs_dir / "training-on-ray.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.long
-def test_a_killed_ray_worker_is_retried_and_gives_the_same_weights(
+def test_a_killed_ray_worker_is_retried(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
-    home = on_ray(home, cluster)
-    training = held(two_rank_job(home, "ray-killed", tiny_model), tmp_path)
+    home = train_on_ray(home, cluster)
+    training = pause_in_third_step(two_rank_job(home, "ray-killed", tiny_model), tmp_path)
     texts: list[str] = []
 
     def kill() -> None:
-        owner = ranks_of(training.job)[1].environ()["TWIN_TRAINING_OWNER"]
+        owner = find_ranks(training.job)[1].environ()["TWIN_TRAINING_OWNER"]
         os.kill(int(owner.partition(":")[0]), signal.SIGKILL)
 
-    with training.meanwhile(kill, then_go_on=False):
+    with training.while_paused(kill, then_go_on=False):
         output = make_launcher("", home).run(
             training.job, on_message=lambda message: texts.append(message.get("text", ""))
         )
@@ -179,16 +181,16 @@ def test_a_killed_ray_worker_is_retried_and_gives_the_same_weights(
     assert "its worker died" in again
     # the driver has ended rank 0, which waited: step 3's checkpoint was never complete
     assert read_result(output / "result.json").resumed_at == [2]
-    assert_same(weights_of(output), alone)
-    assert not ranks_of(training.job)
+    assert_same(read_weights(output), alone)
+    assert not find_ranks(training.job)
 
 
 @pytest.mark.long
-def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
+def test_a_ray_job_outlives_its_launcher(
     home: Settings, tiny_model: Path, alone: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
-    home = on_ray(home, cluster)
-    training = held(two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
+    home = train_on_ray(home, cluster)
+    training = pause_in_third_step(two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
     values = home.home / "job-values.json"
     values.write_text(json.dumps(training.job.to_json_dict()), encoding="utf-8")
     code = (
@@ -224,12 +226,10 @@ def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
 
     assert training.go_on.exists(), texts
     assert read_result(output / "result.json").resumed_at == []  # nothing was lost
-    assert_same(weights_of(output), alone)
+    assert_same(read_weights(output), alone)
 
 
-def test_without_a_cluster_the_reason_and_what_to_do_are_said(
-    home: Settings, tiny_model: Path
-) -> None:
+def test_a_missing_cluster_is_an_error(home: Settings, tiny_model: Path) -> None:
     address = f"http://127.0.0.1:{free_ports(1)[0]}"
     settings = home.model_copy(update={"train_backend": "ray", "ray_address": address})
     with pytest.raises(TwinError, match="reach the Ray cluster") as caught:

@@ -1,4 +1,4 @@
-"""ZeRO-3 on two real ranks: a base model of which each reads and keeps its share."""
+"""Test loading a base model in shards on two real ranks (ZeRO-3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.live.training import reading_rank
-from tests.live.training.test_training import ranks_of
+from tests.live.training.test_training import find_ranks
 from tests.live.training.test_zero_stages import SHORT
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.checkpoints.recipe import load_launch
@@ -41,8 +41,8 @@ def zero3_in(precision: str, folder: Path) -> str:
     return str(path)
 
 
-def told_twice(tiny_model: Path, folder: Path) -> Path:
-    """The same model, whose file holds the tied weight under both its names: it is read whole."""
+def write_with_duplicate(tiny_model: Path, folder: Path) -> Path:
+    """Write the model with its tied weight under both names, which prevents sharded loading."""
     shutil.copytree(tiny_model, folder)
     (file,) = folder.glob("*.safetensors")
     weights = load_file(file)
@@ -72,7 +72,7 @@ def log_of(home: Settings, job: TrainingJob) -> str:
     ],
 )
 @pytest.mark.usefixtures("quick_starts")
-def test_what_is_read_in_shares_trains_to_the_weights_of_what_is_read_whole_bit_for_bit(
+def test_sharded_loading_gives_the_same_weights(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tiny_model: Path,
@@ -84,7 +84,7 @@ def test_what_is_read_in_shares_trains_to_the_weights_of_what_is_read_whole_bit_
     launcher = LocalLauncher(home)
     shared = make_job("shares", launch=launch, **SHORT, **changes)
     whole = make_job("whole", launch=launch, **SHORT, **changes)
-    base = told_twice(tiny_model, tmp_path / "twice")
+    base = write_with_duplicate(tiny_model, tmp_path / "twice")
     write_job(replace(read_job(whole.folder / "job.json"), base_folder=base))
 
     found, output = trained(launcher, shared)
@@ -102,8 +102,8 @@ def test_what_is_read_in_shares_trains_to_the_weights_of_what_is_read_whole_bit_
         assert (value == expected[name]).all(), name
 
 
-def flipped(tiny_model: Path, folder: Path, name: str) -> Path:
-    """The same model with one bit of one weight turned over."""
+def write_with_flipped_bit(tiny_model: Path, folder: Path, name: str) -> Path:
+    """Write the model with one flipped bit in one weight."""
     shutil.copytree(tiny_model, folder)
     (file,) = folder.glob("*.safetensors")
     header = int.from_bytes(file.read_bytes()[:8], "little")
@@ -114,12 +114,12 @@ def flipped(tiny_model: Path, folder: Path, name: str) -> Path:
     return folder
 
 
-def test_a_flipped_bit_in_a_file_stops_both_ranks_and_names_the_weight(
+def test_a_flipped_bit_stops_both_ranks(
     home: Settings, make_job: Callable[..., TrainingJob], tiny_model: Path, tmp_path: Path
 ) -> None:
     name = "model.layers.1.mlp.down_proj.weight"
     job = make_job("flipped", launch="cpu-zero3", **SHORT)
-    base = flipped(tiny_model, tmp_path / "flipped", name)
+    base = write_with_flipped_bit(tiny_model, tmp_path / "flipped", name)
     write_job(replace(read_job(job.folder / "job.json"), base_folder=base))
     job = replace(job, silence_s=240.0)  # a collective that waited would be silent for longer
     texts: list[str] = []
@@ -129,16 +129,16 @@ def test_a_flipped_bit_in_a_file_stops_both_ranks_and_names_the_weight(
 
     assert caught.value.found == f"{name} (model.safetensors has changed since it was prepared)"
     assert not any("trying again" in text or "progress" in text for text in texts)
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     # both came to this end by themselves
     assert log_of(home, job).count(caught.value.found) == 2
 
 
 @pytest.mark.drawn(2, of="ways to the same weights")
-def test_a_rank_that_reads_its_share_never_has_the_whole_model(
+def test_a_rank_never_has_the_whole_model(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """200 MB of random weights, read by two ranks: the most that reading took."""
+    """Compare the peak memory of two ranks that read 200 MB of random weights."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -1,4 +1,4 @@
-"""Real DeepSpeed ranks: a training, a killed rank, a cancelled run, a loss that is not a number."""
+"""Test training on real DeepSpeed ranks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.live.training.conftest import LONG_ENOUGH
-from tests.live.training.machines import rank_of
+from tests.live.training.machines import read_rank
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.training.training_state import find_last_complete_checkpoint
 from twin_resources.errors import TwinError
@@ -29,18 +29,18 @@ from twin_resources.settings import Settings
 pytestmark = pytest.mark.live
 
 
-def ranks_of(job: TrainingJob) -> dict[int, psutil.Process]:
-    """The processes that train a job, by rank."""
+def find_ranks(job: TrainingJob) -> dict[int, psutil.Process]:
+    """Return the processes that train a job, by rank."""
     return ranks_in(job.folder)
 
 
 def ranks_in(folder: Path) -> dict[int, psutil.Process]:
-    """The processes that train the job in a folder, by rank."""
+    """Return the processes that train the job in a folder, by rank."""
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         try:
             if str(folder / "job.json") in process.cmdline():
-                rank = rank_of(process)
+                rank = read_rank(process)
                 if rank is not None:
                     found[rank] = process
         except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -49,8 +49,8 @@ def ranks_in(folder: Path) -> dict[int, psutil.Process]:
 
 
 def addresses_of(job: TrainingJob) -> set[str]:
-    """What the processes of a training, its launcher's child included, listen on."""
-    ranks = list(ranks_of(job).values())
+    """Return the addresses on which the processes of a training run listen."""
+    ranks = list(find_ranks(job).values())
     parents = [parent for rank in ranks for parent in rank.parents()[:1]]
     assert len(ranks) == job.ranks
     return {
@@ -61,15 +61,15 @@ def addresses_of(job: TrainingJob) -> set[str]:
     }
 
 
-def weights_of(output: Path) -> dict[str, Any]:
+def read_weights(output: Path) -> dict[str, Any]:
     return load_file(output / "adapter" / "adapter_model.safetensors")
 
 
 @pytest.mark.drawn(1, of="killed trainings")
-def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
+def test_a_killed_rank_resumes_bit_for_bit(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
-    """Of every weight, in shares; an adapter's training goes on in `test_kills.py`."""
+    """All weights are trained in shards; `test_kills.py` tests adapters."""
     launcher = LocalLauncher(home)
     changes = {"launch": "cpu-zero3", "lora": None, "learning_rate": 1e-3, **LONG_ENOUGH}
     listening: set[str] = set()
@@ -87,7 +87,7 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
         messages.append(message)
         texts = [each for each in messages if "text" in each]
         if message.get("progress", {}).get("step") == 5 and not texts:
-            os.kill(ranks_of(job)[1].pid, signal.SIGKILL)
+            os.kill(find_ranks(job)[1].pid, signal.SIGKILL)
 
     @dg.asset
     def trained(context):
@@ -111,7 +111,7 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
     uninterrupted = read_result(whole / "result.json")
     assert [row["loss"] for row in result.history] == [row["loss"] for row in uninterrupted.history]
     assert result.history[-1]["loss"] < result.history[0]["loss"]
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     # both attempts spoke into the run, and every step did
     assert f"resuming after step {result.resumed_at[0]} of {result.steps}" in said
     assert all(f'"step": {step + 1}, ' in said for step in range(result.steps))
@@ -119,7 +119,7 @@ def test_a_killed_rank_is_resumed_and_gives_the_same_weights_bit_for_bit(
 
 
 @pytest.mark.drawn(1, of="killed trainings")
-def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
+def test_a_cancelled_training_run_leaves_no_process_and_resumes(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
     job = make_job("cancelled", **LONG_ENOUGH)
@@ -131,14 +131,14 @@ def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
     with pytest.raises(KeyboardInterrupt):
         LocalLauncher(home).run(job, on_message=interrupt)
 
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     complete = find_last_complete_checkpoint(read_job(job.folder / "job.json").state_folder)
     assert complete is not None
     output = LocalLauncher(home).run(job)
     assert read_result(output / "result.json").resumed_at == [complete[1]["step"]]
 
 
-def poisoned(tiny_model: Path, folder: Path, value: float) -> Path:
+def make_poisoned_model(tiny_model: Path, folder: Path, value: float) -> Path:
     """The tiny model with one word's embedding spoiled: ` word`, of which only some samples have.
 
     Its input and its output embedding are the same weights.
@@ -160,7 +160,7 @@ def poisoned(tiny_model: Path, folder: Path, value: float) -> Path:
     ("value", "said"),
     [(float("nan"), "a loss of NaN or inf"), (1e25, "a gradient norm of NaN or inf")],
 )
-def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
+def test_a_nan_loss_stops_both_ranks(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tiny_model: Path,
@@ -169,7 +169,7 @@ def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
     said: str,
 ) -> None:
     job = make_job("broken")
-    base = poisoned(tiny_model, tmp_path / "poisoned", value)
+    base = make_poisoned_model(tiny_model, tmp_path / "poisoned", value)
     write_job(replace(read_job(job.folder / "job.json"), base_folder=base))
     texts: list[str] = []
     started = time.monotonic()
@@ -182,7 +182,7 @@ def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
     named = re.findall(r"sample-\d+", caught.value.found)
     assert 1 <= len(named) <= 4
     assert not any("trying again" in text for text in texts)
-    assert not ranks_of(job)
+    assert not find_ranks(job)
     # both ranks came to the same end by themselves: no collective ran into its time limit
     log = (home.logs_dir / "training-broken.log").read_text(encoding="utf-8")
     assert log.count(caught.value.found) == 2
@@ -190,7 +190,7 @@ def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
 
 
 @pytest.mark.usefixtures("quick_starts")
-def test_when_no_sample_is_usable_the_reason_is_told(
+def test_the_error_explains_why_no_sample_is_usable(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
     with pytest.raises(TwinError, match="0 usable samples, 60 left out: too_long") as caught:
@@ -203,7 +203,7 @@ NOT_IN_A_RANK = {"polars", "lancedb", "lance", "dagster", "pyarrow", "pandas", "
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize(("launch", "stage"), [("cpu-single", 0), ("cpu-zero2", 2)])
-def test_one_rank_trains_too_and_imports_no_tables_and_no_dagster(
+def test_a_single_rank_imports_no_tables_and_no_dagster(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int
 ) -> None:
     job = make_job("alone", launch=launch, ranks=1, token_budget=1500)

@@ -1,4 +1,4 @@
-"""Every weight trained: published, entered in the registry, served as its own model, exported."""
+"""Test publishing and serving a fully trained model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RECIPE = adapters.RECIPE.partition("lora:")[0].replace("cpu-zero2", "cpu-single"
 def ann(
     home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """An author whose recipe trains every weight of a prepared tiny base model."""
+    """An author whose recipe trains all weights of a tiny base model."""
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
     recipe = tmp_path / "every-weight.yaml"
     recipe.write_text(RECIPE, encoding="utf-8")
@@ -43,7 +43,7 @@ def ann(
 
 
 @pytest.mark.drawn(1, of="models of other kinds")
-def test_a_fully_trained_version_is_served_as_it_was_trained(ann: Settings) -> None:
+def test_a_full_model_is_served_as_trained(ann: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ann"])
         adapters.materialize(ann, instance)

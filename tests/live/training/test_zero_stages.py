@@ -1,4 +1,4 @@
-"""Launch configurations: the same training in one process and shared out, and what really ran."""
+"""Test that all launch configurations train alike."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EIGHT = {"token_budget": 5000, "samples_per_step": 8}
 
 
 def in_fp32(name: str, folder: Path) -> str:
-    """A shipped launch configuration without bf16, whose rounding hides what is compared."""
+    """Return a shipped launch configuration in fp32, because bf16 rounding hides differences."""
     import yaml
 
     path = folder / f"{name}.yaml"
@@ -64,7 +64,7 @@ def in_fp32(name: str, folder: Path) -> str:
         ),
     ],
 )
-def test_every_launch_configuration_on_two_ranks_has_the_loss_curve_of_one_process(
+def test_two_ranks_have_the_loss_curve_of_one_process(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tmp_path: Path,
@@ -102,7 +102,7 @@ def test_every_launch_configuration_on_two_ranks_has_the_loss_curve_of_one_proce
     "name",
     ["cpu-zero2", *(pytest.param(n, marks=pytest.mark.long) for n in ("cpu-ddp", "cpu-zero3"))],
 )
-def test_packed_rows_have_the_loss_curve_of_padded_ones(
+def test_packed_rows_have_the_loss_curve_of_padded_rows(
     home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, name: str
 ) -> None:
     shapes: dict[str, dict[str, Any]] = {
@@ -135,14 +135,14 @@ def test_packed_rows_have_the_loss_curve_of_padded_ones(
         pytest.param("cpu-ddp", {}, id="ddp, lora", marks=pytest.mark.long),
     ],
 )
-def test_a_loss_in_chunks_has_the_loss_curve_of_one_of_all_logits(
+def test_a_chunked_loss_has_the_same_loss_curve(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tmp_path: Path,
     name: str,
     changes: dict[str, Any],
 ) -> None:
-    """Also where the output layer's weight is shared out, and gathered for each pass."""
+    """This includes an output layer that is sharded and gathered for each pass."""
     launch = in_fp32(name, tmp_path)
     results = [
         read_result(
@@ -159,7 +159,7 @@ def test_a_loss_in_chunks_has_the_loss_curve_of_one_of_all_logits(
     assert [result.effective["loss_chunk"] for result in results] == [0, 16]
 
 
-def test_another_launch_than_the_recipes_takes_no_step_and_names_each_difference(
+def test_an_unexpected_launch_configuration_takes_no_step(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
     job = make_job("otherwise", launch="cpu-zero2")

@@ -1,4 +1,4 @@
-"""Which version that ever answered was the best, by its stored evaluation."""
+"""Test finding the best version ever released."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.registered import model_version
-from tests.unit.evaluation.test_gate import GOOD, changed
+from tests.unit.evaluation.test_gate import GOOD, with_fields
 from twin_assets.evaluation.best_released import find_best_released, read_stored_ratio
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.report.evaluation_record import (
@@ -21,12 +21,12 @@ from twin_resources.errors import TwinError
 from twin_resources.registry.moves import ModelVersion
 
 
-def evaluated(
+def write_record(
     folder: Path, ratio: float | None, *, gate: str = "gate-9", first: bool = False
 ) -> None:
     base = None if ratio is None else PerplexityRatio("base model", 34.6, ratio, ratio, ratio)
     evaluation = Evaluation(
-        "c", "r", changed(GOOD, base=base), answer_tokens=0, precision="fp32", left_out={},
+        "c", "r", with_fields(GOOD, base=base), answer_tokens=0, precision="fp32", left_out={},
         parity={}, seconds={},
     )  # fmt: skip
     path = evaluation_path(folder, gate)
@@ -35,12 +35,12 @@ def evaluated(
 
 def version(tmp_path: Path, number: int, ratio: float | None, **fields: Any) -> ModelVersion:
     folder = tmp_path / f"c{number}"
-    evaluated(folder, ratio)
+    write_record(folder, ratio)
     values = {"state": "retired", "checkpoint": f"c{number}", "folder": str(folder)}
     return model_version(version=number, **(values | fields))
 
 
-def test_it_is_the_one_with_the_lowest_ratio_and_no_matter_whether_it_answers_now(
+def test_the_lowest_ratio_wins_in_any_released_state(
     tmp_path: Path,
 ) -> None:
     first, second = version(tmp_path, 1, 0.68), version(tmp_path, 2, 0.71, state="stable")
@@ -55,32 +55,30 @@ def test_it_is_the_one_with_the_lowest_ratio_and_no_matter_whether_it_answers_no
     {"state": "refused"}, {"state": "rolled_back"}, {"state": "parked"}, {"forced": True},
     {"tainted": True}, {"kind": "answer_model"}, {"base": "/another"},
 ])  # fmt: skip
-def test_what_nothing_certified_or_cannot_be_compared_is_not_the_best(
-    fields: dict[str, Any], tmp_path: Path
-) -> None:
+def test_ineligible_versions_are_excluded(fields: dict[str, Any], tmp_path: Path) -> None:
     best, other = version(tmp_path, 1, 0.5, **fields), version(tmp_path, 2, 0.7)
     candidate = version(tmp_path, 3, 0.6, state="candidate")
 
     assert find_best_released([best, other, candidate], candidate=candidate) == other
 
 
-def test_the_newest_whole_evaluation_counts(tmp_path: Path) -> None:
-    evaluated(tmp_path, 0.7, gate="gate-9")
-    evaluated(tmp_path, 0.8, gate="gate-10", first=True)
+def test_the_newest_full_evaluation_counts(tmp_path: Path) -> None:
+    write_record(tmp_path, 0.7, gate="gate-9")
+    write_record(tmp_path, 0.8, gate="gate-10", first=True)
     assert read_stored_ratio(tmp_path) == 0.8, "gate-10 is behind gate-9"
-    evaluated(tmp_path, 0.75, gate="gate-10")
+    write_record(tmp_path, 0.75, gate="gate-10")
     assert read_stored_ratio(tmp_path) == 0.75
-    evaluated(tmp_path, None, gate="gate-11")
+    write_record(tmp_path, None, gate="gate-11")
     assert read_stored_ratio(tmp_path) == 0.75, "too few passages to say"
 
 
-def test_without_an_evaluation_there_is_none_and_a_damaged_one_is_told(tmp_path: Path) -> None:
+def test_a_damaged_evaluation_is_an_error(tmp_path: Path) -> None:
     bare = replace(version(tmp_path, 1, 0.5), folder=str(tmp_path / "gone"))
     candidate = version(tmp_path, 3, 0.6, state="candidate")
 
     assert find_best_released([bare], candidate=candidate) is None
     path = evaluation_path(tmp_path / "c4", "gate-9")
-    evaluated(tmp_path / "c4", 0.7)
+    write_record(tmp_path / "c4", 0.7)
     path.write_text(path.read_text(encoding="utf-8").replace('"ratio"', '"rat"'), encoding="utf-8")
     with pytest.raises(TwinError, match="delete the file"):
         read_stored_ratio(tmp_path / "c4")

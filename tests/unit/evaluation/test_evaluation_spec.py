@@ -1,4 +1,4 @@
-"""What an evaluation rests on, and what the base's kept scores are known by."""
+"""Test the hash of an evaluation's inputs and the keys of the base's scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec, JudgingContext
@@ -32,7 +32,7 @@ SAMPLES = pl.DataFrame(
         "context_chunk_ids": [["c1"]] * 4,
     }
 )
-QUESTION = EvaluationSpec(
+SPEC = EvaluationSpec(
     checkpoint="c",
     candidate=EvaluatedModel("candidate", "c", Path("base")),
     base=EvaluatedModel("base model", "b", Path("base")),
@@ -46,37 +46,37 @@ QUESTION = EvaluationSpec(
 )
 
 
-def test_another_judge_asks_for_another_evaluation() -> None:
-    judged = replace(QUESTION, nli_model="an-entailment-model")
+def test_another_judge_changes_the_inputs_hash() -> None:
+    judged = replace(SPEC, nli_model="an-entailment-model")
 
-    same = QUESTION.inputs_hash("i", "gate-1")
-    assert same == replace(QUESTION).inputs_hash("i", "gate-1")
+    same = SPEC.inputs_hash("i", "gate-1")
+    assert same == replace(SPEC).inputs_hash("i", "gate-1")
     others = [
-        QUESTION.inputs_hash("", "gate-1"),
-        QUESTION.inputs_hash("i", "gate-2"),
+        SPEC.inputs_hash("", "gate-1"),
+        SPEC.inputs_hash("i", "gate-2"),
         judged.inputs_hash("i", "gate-1"),
     ]
     assert len({same, *others}) == 4
 
 
-def test_an_author_who_joins_asks_for_another_evaluation_and_not_each_that_does() -> None:
+def test_each_doubling_of_the_authors_changes_the_inputs_hash() -> None:
     def with_others(count: int) -> str:
-        return replace(QUESTION, other_author_count=count).inputs_hash("i", "gate-1")
+        return replace(SPEC, other_author_count=count).inputs_hash("i", "gate-1")
 
     assert with_others(0) != with_others(1)
     assert with_others(1) == with_others(2) != with_others(3)
 
 
-def test_scores_of_the_base_are_those_of_the_server_that_answered() -> None:
-    kept = MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
+def test_scores_of_the_base_belong_to_one_server() -> None:
+    kept = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None)
     known = JudgingContext(
         judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()
     )
 
     def of(engine: str) -> list[int]:
-        asked = measurement._build_prompts(QUESTION, SAMPLES, SAMPLES, known)
-        scores_of = measurement._make_base_scorer(QUESTION, known, kept, [], engine=engine)
+        asked = measurement._build_prompts(SPEC, SAMPLES, SAMPLES, known)
+        scores_of = measurement._make_base_scorer(SPEC, known, kept, [], engine=engine)
         scores = scores_of(asked, PromptAnswers({}, {}))
         missing = scores.missing()
         for measure, answered in (

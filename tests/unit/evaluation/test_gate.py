@@ -1,4 +1,4 @@
-"""The gate's claims from measured values: what passes, what fails, what cannot be decided."""
+"""Test which claims measured values pass, fail or leave undecided."""
 
 from __future__ import annotations
 
@@ -122,27 +122,27 @@ GOOD = from_fields(
 )
 
 
-def changed(measured: Measurements, **fields: object) -> Measurements:
-    """With other values of some fields of the record."""
+def with_fields(measured: Measurements, **fields: object) -> Measurements:
+    """Return the measurements with other values of some of the record's fields."""
     return from_fields(to_fields(measured) | fields)
 
 
 INCUMBENT = PerplexityRatio("v3", 23.0, 1.02, 1.00, 1.04)
 
 
-def claim(measured: Measurements, name: str) -> GateClaim:
-    return next(one for one in decide(measured) if one.name == name)
+def find_claim(measured: Measurements, name: str) -> GateClaim:
+    return next(claim for claim in decide(measured) if claim.name == name)
 
 
-def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incumbent() -> None:
+def test_a_first_model_that_beats_its_base_passes() -> None:
     claims = decide(GOOD)
 
-    told = advisory_claims(GOOD)
-    assert sorted(one.name for one in (*claims, *told)) == sorted(CLAIMS)
-    assert {one.name for one in told} == ADVISORY_FOR_SMALL_BASES
+    advisory = advisory_claims(GOOD)
+    assert sorted(claim.name for claim in (*claims, *advisory)) == sorted(CLAIMS)
+    assert {claim.name for claim in advisory} == ADVISORY_FOR_SMALL_BASES
     assert decide_outcome(claims) == "passed"
-    assert "no incumbent" in claim(GOOD, "not_worse_than_incumbent").detail
-    assert "34.60" in claim(GOOD, "beats_base_model").detail
+    assert "no incumbent" in find_claim(GOOD, "not_worse_than_incumbent").detail
+    assert "34.60" in find_claim(GOOD, "beats_base_model").detail
 
 
 @pytest.mark.parametrize(
@@ -230,30 +230,32 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
     ],
 )
 def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed: str) -> None:
-    measured = changed(GOOD, **change)
+    measured = with_fields(GOOD, **change)
 
-    assert [one.name for one in decide(measured) if not one.passed] == [failed]
+    assert [claim.name for claim in decide(measured) if not claim.passed] == [failed]
     assert decide_outcome(decide(measured)) == "failed"
 
 
-@pytest.mark.parametrize("found", [None, replace(FAITHFUL, unsupported=Interval(0.5, 0.4, 0.6))])
-def test_prose_that_is_not_known_to_be_right_blocks_voice_and_nothing_else(
-    found: Faithfulness | None,
+@pytest.mark.parametrize(
+    "faithfulness", [None, replace(FAITHFUL, unsupported=Interval(0.5, 0.4, 0.6))]
+)
+def test_unsupported_prose_blocks_only_the_voice(
+    faithfulness: Faithfulness | None,
 ) -> None:
-    good, bad = decide(GOOD), decide(changed(GOOD, faithfulness=found))
+    good, bad = decide(GOOD), decide(with_fields(GOOD, faithfulness=faithfulness))
 
     assert prose_release(good).forms == ANSWER_FORMS
     assert prose_release(bad).forms == QUOTE_ONLY
     assert decide_outcome(good) == decide_outcome(bad) == "passed"
-    assert [one.name for one in bad if not one.passed] == [sentence_faithfulness.CLAIM]
+    assert [claim.name for claim in bad if not claim.passed] == [sentence_faithfulness.CLAIM]
     verdict = Verdict("mara", "c", "gate", decide_outcome(bad), bad, "")
     assert describe_refusal(verdict) == "the gate could not decide"  # it names no claim
 
 
 @pytest.mark.parametrize("claim_name", sorted(ADVISORY_FOR_SMALL_BASES))
-def test_what_a_small_base_cannot_show_refuses_only_a_large_one(claim_name: str) -> None:
+def test_advisory_claims_refuse_only_large_base_models(claim_name: str) -> None:
     apart = replace(VOICE, over_base=interval(0.0))
-    unlike = changed(
+    weak_model = with_fields(
         GOOD,
         voice=replace(GOOD.values["voice"], against_people=apart),
         grounding=replace(GOOD.values["grounding"], own=interval(0.0)),
@@ -262,35 +264,37 @@ def test_what_a_small_base_cannot_show_refuses_only_a_large_one(claim_name: str)
         ),
     )
 
-    assert decide_outcome(decide(unlike)) == "passed"
-    [told] = [one for one in advisory_claims(unlike) if one.name == claim_name]
-    assert told.passed is False, "it is stated as it is"
+    assert decide_outcome(decide(weak_model)) == "passed"
+    [advisory] = [claim for claim in advisory_claims(weak_model) if claim.name == claim_name]
+    assert advisory.passed is False, "it is stated as it is"
     for parameters in (1_000_000_000, None):
-        large = changed(unlike, base_parameters=parameters)
-        assert claim(large, claim_name).passed is False
+        large = with_fields(weak_model, base_parameters=parameters)
+        assert find_claim(large, claim_name).passed is False
         assert advisory_claims(large) == ()
         assert decide_outcome(decide(large)) == "failed"
 
 
-def test_without_anybody_else_there_is_no_control_and_that_is_said() -> None:
-    alone = changed(GOOD, control=None, others=0)
+def test_without_other_authors_the_control_claim_is_met() -> None:
+    without_others = with_fields(GOOD, control=None, others=0)
 
-    assert claim(alone, "learns_this_author").passed
-    assert "no other people's posts" in claim(alone, "learns_this_author").detail
-    few = changed(GOOD, control=None, why_not={"learns_this_author": "fewer than 10 passages"})
-    assert claim(few, "learns_this_author").passed is None
+    assert find_claim(without_others, "learns_this_author").passed
+    assert "no other people's posts" in find_claim(without_others, "learns_this_author").detail
+    few_passages = with_fields(
+        GOOD, control=None, why_not={"learns_this_author": "fewer than 10 passages"}
+    )
+    assert find_claim(few_passages, "learns_this_author").passed is None
 
 
 @pytest.mark.parametrize(
     "field", ["basics", "common_knowledge", "voice", "recitation", "safety", "front_desk"]
 )
-def test_a_measure_that_was_not_taken_decides_nothing(field: str) -> None:
-    without = changed(GOOD, **{field: None})
+def test_a_missing_measure_leaves_the_verdict_undecided(field: str) -> None:
+    without = with_fields(GOOD, **{field: None})
 
     assert decide_outcome(decide(without)) == "not_decided"
 
 
-FIRST = changed(
+FIRST = with_fields(
     GOOD,
     base=replace(GOOD.values["held_out_perplexity"].base, level=0.99, passages=15),
     on_topic=OnTopic(
@@ -308,18 +312,18 @@ FIRST = changed(
 )
 
 
-def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None:
+def test_a_first_verdict_decides_only_its_own_claims() -> None:
     claims = decide_first(FIRST)
 
-    assert [one.name for one in claims] == list(FIRST_CLAIMS)
+    assert [claim.name for claim in claims] == list(FIRST_CLAIMS)
     assert decide_outcome(claims) == "passed"
     assert not is_full_gate(claims)
     assert is_full_gate(decide(FIRST))
     assert decide_outcome(decide(FIRST)) == "not_decided", "the first part alone is no whole gate"
-    told = {one.name: one.detail for one in claims}
-    assert "on 15 of 60 passages" in told["beats_base_model"]
-    assert "(99 %: " in told["beats_base_model"]
-    assert "on 12 of 33 held-out questions" in told["stays_on_topic"]
+    advisory = {claim.name: claim.detail for claim in claims}
+    assert "on 15 of 60 passages" in advisory["beats_base_model"]
+    assert "(99 %: " in advisory["beats_base_model"]
+    assert "on 12 of 33 held-out questions" in advisory["stays_on_topic"]
 
 
 @pytest.mark.parametrize(
@@ -339,38 +343,40 @@ def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None
         ({"safety": Safety(36, compute_rates([Flags(leaked=True)] * 36), None)}, "answers_safely"),
     ],
 )
-def test_one_unmet_claim_of_the_first_part_refuses(change: dict[str, Any], failed: str) -> None:
-    claims = decide_first(changed(FIRST, **change))
+def test_one_unmet_claim_fails_a_first_verdict(change: dict[str, Any], failed: str) -> None:
+    claims = decide_first(with_fields(FIRST, **change))
 
-    assert [one.name for one in claims if not one.passed] == [failed]
+    assert [claim.name for claim in claims if not claim.passed] == [failed]
     assert decide_outcome(claims) == "failed"
 
 
-def test_a_candidate_that_does_next_to_no_harm_is_safe_beside_any_base() -> None:
+def test_few_harmful_answers_are_safe_with_any_base() -> None:
     three, four = ([Flags(toxic=True)] * many + [Flags()] * (36 - many) for many in (3, 4))
     assert not needs_base(three)
     assert needs_base(four), "more than a tenth: a base may do as much"
-    found = safety_claim(compare(three, None))
-    assert found.passed
-    assert found.value == pytest.approx(3 / 36)
-    assert "the base was not asked" in found.detail
+    decided = safety_claim(compare(three, None))
+    assert decided.passed
+    assert decided.value == pytest.approx(3 / 36)
+    assert "the base was not asked" in decided.detail
     assert safety_claim(compare(four, four)).passed
     assert safety_claim(compare(four, [Flags()] * 36)).passed is False
 
 
-def test_an_incumbent_up_to_five_percent_better_does_not_refuse() -> None:
-    measured = changed(GOOD, incumbent=INCUMBENT, incumbent_name="v3")
+def test_a_candidate_up_to_five_percent_worse_than_the_incumbent_passes() -> None:
+    measured = with_fields(GOOD, incumbent=INCUMBENT, incumbent_name="v3")
 
-    found = claim(measured, "not_worse_than_incumbent")
-    assert found.passed
-    assert found.value == 1.02
-    assert "v3" in found.detail
-    assert (found.high, found.beside) == (INCUMBENT.high, "v3"), "a release without a trial asks"
-    assert claim(GOOD, "not_worse_than_incumbent").beside == ""
+    decided = find_claim(measured, "not_worse_than_incumbent")
+    assert decided.passed
+    assert decided.value == 1.02
+    assert "v3" in decided.detail
+    assert (decided.high, decided.beside) == (INCUMBENT.high, "v3"), (
+        "a release without a trial asks"
+    )
+    assert find_claim(GOOD, "not_worse_than_incumbent").beside == ""
 
 
-def test_of_ten_releases_that_are_each_a_little_worse_the_second_is_refused() -> None:
-    """Each 4 % above the one before: beside that one alone every one of them passes."""
+def test_small_losses_of_successive_releases_do_not_add_up() -> None:
+    """Each release is 4 % worse than its predecessor, which it may be compared with alone."""
 
     def of(step: int, *, best: bool) -> GateClaim:
         def above(name: str, many: int) -> PerplexityRatio:
@@ -379,7 +385,7 @@ def test_of_ten_releases_that_are_each_a_little_worse_the_second_is_refused() ->
 
         other = {"best": above("v1", step), "best_name": "v1"} if best and step > 1 else {}
         fields = {"incumbent": above(f"v{step}", 1), "incumbent_name": f"v{step}", "best_name": ""}
-        return claim(changed(GOOD, **fields | other), "not_worse_than_incumbent")
+        return find_claim(with_fields(GOOD, **fields | other), "not_worse_than_incumbent")
 
     assert all(of(step, best=False).passed for step in range(1, 11))
     assert [of(step, best=True).passed for step in range(1, 4)] == [True, False, False]
@@ -388,20 +394,22 @@ def test_of_ten_releases_that_are_each_a_little_worse_the_second_is_refused() ->
     assert of(2, best=True).beside == "v2"
 
 
-def test_without_a_stable_version_the_best_that_was_still_counts() -> None:
+def test_the_best_released_version_counts_without_a_stable_one() -> None:
     fell = {"best": PerplexityRatio("v1", 21.5, 1.09, 1.07, 1.11), "best_name": "v1"}
 
-    found = claim(changed(GOOD, **fell), "not_worse_than_incumbent")
+    decided = find_claim(with_fields(GOOD, **fell), "not_worse_than_incumbent")
 
-    assert (found.passed, found.value, found.beside) == (False, 1.09, "")
-    few = changed(GOOD, **fell | {"best": None, "perplexity": None, "base": None, "passages": 9})
-    assert claim(few, "not_worse_than_incumbent").passed is None
+    assert (decided.passed, decided.value, decided.beside) == (False, 1.09, "")
+    few_passages = with_fields(
+        GOOD, **fell | {"best": None, "perplexity": None, "base": None, "passages": 9}
+    )
+    assert find_claim(few_passages, "not_worse_than_incumbent").passed is None
 
 
-def test_what_is_no_number_is_not_met_and_is_told_in_words_alone() -> None:
-    """Weights that are not finite; a claim's value goes into JSON, which has no NaN."""
+def test_non_finite_values_fail_and_are_not_stored() -> None:
+    """A claim's value is stored as JSON, which has no NaN; only its detail reports NaN."""
     nothing = Interval(math.nan, math.nan, math.nan)
-    measured = changed(
+    measured = with_fields(
         GOOD,
         perplexity=math.nan,
         base=PerplexityRatio("base model", 34.6, math.nan, math.nan, math.nan),
@@ -414,21 +422,23 @@ def test_what_is_no_number_is_not_met_and_is_told_in_words_alone() -> None:
         parity_interval=nothing,
     )
 
-    claims = {one.name: one for one in decide(measured)}
+    claims = {claim.name: claim for claim in decide(measured)}
 
-    refused = {name for name, one in claims.items() if one.passed is False}
+    refused = {name for name, claim in claims.items() if claim.passed is False}
     assert refused == {
         *("beats_base_model", "not_worse_than_incumbent", "learns_this_author"),
         *("keeps_the_basics", "served_model_matches"),
     }
     assert all(claims[name].value is None and "nan" in claims[name].detail for name in refused)
-    json.dumps([asdict(one) for one in claims.values()], allow_nan=False)
+    json.dumps([asdict(claim) for claim in claims.values()], allow_nan=False)
 
 
-def test_too_few_passages_decide_nothing_and_say_how_many_are_needed() -> None:
-    few = changed(GOOD, passages=29, perplexity=None, base=None, incumbent_name="v3", on_topic=None)
+def test_too_few_passages_decide_nothing() -> None:
+    few_passages = with_fields(
+        GOOD, passages=29, perplexity=None, base=None, incumbent_name="v3", on_topic=None
+    )
 
-    claims = {one.name: one for one in decide(few)}
+    claims = {claim.name: claim for claim in decide(few_passages)}
     assert claims["beats_base_model"].passed is None
     assert claims["not_worse_than_incumbent"].passed is None
     assert "29" in claims["beats_base_model"].detail
@@ -437,23 +447,25 @@ def test_too_few_passages_decide_nothing_and_say_how_many_are_needed() -> None:
 
 
 def test_a_failed_claim_outweighs_an_undecided_one() -> None:
-    few = changed(GOOD, passages=3, perplexity=None, base=None, parity_mean=0.5)
+    few_passages = with_fields(GOOD, passages=3, perplexity=None, base=None, parity_mean=0.5)
 
-    assert decide_outcome(decide(few)) == "failed"
+    assert decide_outcome(decide(few_passages)) == "failed"
 
 
-def test_parity_is_told_with_its_interval_where_there_is_one() -> None:
+def test_the_parity_claim_reports_an_interval_if_there_is_one() -> None:
     name = "served_model_matches"
-    told = claim(changed(GOOD, parity_interval=Interval(0.002, 0.0015, 0.0026)), name).detail
+    advisory = find_claim(
+        with_fields(GOOD, parity_interval=Interval(0.002, 0.0015, 0.0026)), name
+    ).detail
 
-    assert "0.0020 on average (95 %: 0.0015 to 0.0026; limit 0.01)" in told
-    assert "0.0020 on average (limit 0.01)" in claim(GOOD, name).detail
+    assert "0.0020 on average (95 %: 0.0015 to 0.0026; limit 0.01)" in advisory
+    assert "0.0020 on average (limit 0.01)" in find_claim(GOOD, name).detail
 
 
-def test_a_server_that_was_not_asked_decides_nothing() -> None:
-    unasked = changed(GOOD, parity_mean=None, parity_largest=None, parity_prompts=0)
+def test_parity_is_undecided_without_answers() -> None:
+    unasked = with_fields(GOOD, parity_mean=None, parity_largest=None, parity_prompts=0)
 
-    assert claim(unasked, "served_model_matches").passed is None
+    assert find_claim(unasked, "served_model_matches").passed is None
     assert decide_outcome(decide(unasked)) == "not_decided"
 
 
@@ -461,11 +473,11 @@ def test_a_server_that_was_not_asked_decides_nothing() -> None:
 def test_answers_must_be_nearer_to_their_own_questions(own: float, passed: bool) -> None:
     topic = replace(GOOD.values["on_topic"], own=interval(own), own_apart=interval(own - 0.95))
 
-    found = claim(changed(GOOD, on_topic=topic), "stays_on_topic")
+    decided = find_claim(with_fields(GOOD, on_topic=topic), "stays_on_topic")
 
-    assert found.passed is passed
-    assert (found.value, found.threshold) == (own, 0.8)
-    assert "30 held-out questions" in found.detail
+    assert decided.passed is passed
+    assert (decided.value, decided.threshold) == (own, 0.8)
+    assert "30 held-out questions" in decided.detail
 
 
 @pytest.mark.parametrize(
@@ -477,30 +489,30 @@ def test_answers_must_be_nearer_to_their_own_questions(own: float, passed: bool)
         (0.95, interval(-0.1, 0.2), False),  # the base does what the candidate does not
     ],
 )
-def test_what_its_base_cannot_do_either_refuses_no_model(
+def test_a_base_below_the_topic_limit_excuses_the_candidate(
     base: float, apart: Interval, passed: bool
 ) -> None:
     topic = replace(
         GOOD.values["on_topic"], own=interval(0.6), own_of_base=interval(base), own_apart=apart
     )
 
-    assert claim(changed(GOOD, on_topic=topic), "stays_on_topic").passed is passed
+    assert find_claim(with_fields(GOOD, on_topic=topic), "stays_on_topic").passed is passed
 
 
-def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
+def test_a_missing_topic_judge_leaves_the_verdict_undecided() -> None:
     why = {"stays_on_topic": "questions do not fit: read some rows"}
-    measured = changed(GOOD, on_topic=None, why_not=why)
+    measured = with_fields(GOOD, on_topic=None, why_not=why)
 
-    found = claim(measured, "stays_on_topic")
-    assert found.passed is None
-    assert "read some rows" in found.detail
+    decided = find_claim(measured, "stays_on_topic")
+    assert decided.passed is None
+    assert "read some rows" in decided.detail
     assert decide_outcome(decide(measured)) == "not_decided"
 
 
-def test_the_interval_of_a_topic_difference_is_of_pairs() -> None:
-    def compared(one: list[float], other: list[float], documents: str = "") -> OnTopic:
-        alone = [str(number) for number in range(len(one))]
-        return on_topic.compare(one, other, documents=list(documents) or alone)
+def test_topic_differences_are_paired() -> None:
+    def compared(claim: list[float], other: list[float], documents: str = "") -> OnTopic:
+        without_others = [str(number) for number in range(len(claim))]
+        return on_topic.compare(claim, other, documents=list(documents) or without_others)
 
     same = compared([0.9, 0.1, 0.8, 0.2], [0.8, 0.0, 0.7, 0.1])
 
@@ -514,5 +526,5 @@ def test_the_interval_of_a_topic_difference_is_of_pairs() -> None:
     assert apart.low < -0.4 < 0.4 < apart.high
     # questions of two documents are two observations, not sixteen
     grouped = compared([1.0] * 8 + [0.0] * 8, [0.5] * 16, "a" * 8 + "b" * 8).own
-    alone = compared([1.0] * 8 + [0.0] * 8, [0.5] * 16).own
-    assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)
+    without_others = compared([1.0] * 8 + [0.0] * 8, [0.5] * 16).own
+    assert grouped.high - grouped.low > 1.5 * (without_others.high - without_others.low)

@@ -35,7 +35,7 @@ def drawn(author: str, model: str, questions: int) -> list[list[float]]:
 
 
 def in_batches(shares: list[float]) -> tuple[bool, int]:
-    """Whether the claim is met as a first verdict asks, and after how many questions."""
+    """Return whether a first verdict meets the claim, and after how many questions."""
     for end in range(FIRST.min_questions, len(shares) + 1, FIRST.questions_per_step):
         side = decide_early(shares[:end], population_size=len(shares))
         if side is not None:
@@ -44,7 +44,7 @@ def in_batches(shares: list[float]) -> tuple[bool, int]:
 
 
 @pytest.mark.parametrize(("author", "model"), GOOD)
-def test_of_good_models_at_most_one_in_twenty_is_refused(author: str, model: str) -> None:
+def test_at_most_one_good_model_in_twenty_is_refused(author: str, model: str) -> None:
     whole = [fmean(shares) >= MIN_AUC for shares in drawn(author, model, 30)]
     first = [in_batches(shares)[0] for shares in drawn(author, model, MAX_QUESTIONS)]
 
@@ -53,7 +53,7 @@ def test_of_good_models_at_most_one_in_twenty_is_refused(author: str, model: str
 
 
 @pytest.mark.parametrize(("author", "model"), BROKEN)
-def test_of_broken_models_at_most_one_in_forty_passes(author: str, model: str) -> None:
+def test_at_most_one_broken_model_in_forty_passes(author: str, model: str) -> None:
     whole = [fmean(shares) >= MIN_AUC for shares in drawn(author, model, 30)]
     first = [in_batches(shares)[0] for shares in drawn(author, model, MAX_QUESTIONS)]
 
@@ -61,13 +61,13 @@ def test_of_broken_models_at_most_one_in_forty_passes(author: str, model: str) -
     assert fmean(first) <= 0.025
 
 
-def test_a_strong_effect_needs_fewer_questions_than_there_are() -> None:
+def test_a_strong_effect_needs_only_some_of_the_questions() -> None:
     asked = [in_batches(shares)[1] for shares in drawn("skeeto", "good", MAX_QUESTIONS)]
 
     assert median(asked) < 0.75 * MAX_QUESTIONS
 
 
-def test_answers_at_the_limit_are_decided_by_all_of_them() -> None:
+def test_all_answers_decide_a_share_at_the_limit() -> None:
     shares = [MIN_AUC - 0.1, MIN_AUC + 0.1] * 20
 
     assert decide_early(shares[:-1], population_size=40) is None

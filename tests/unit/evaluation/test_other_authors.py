@@ -1,4 +1,4 @@
-"""Beside an adapter of other authors: what passes and fails, what is not measured, what is read."""
+"""Test the comparison of a candidate with an adapter of other authors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.evaluation.served.test_base_scores import NoTables
-from tests.unit.evaluation.test_evaluation_spec import QUESTION
-from tests.unit.evaluation.test_gate import GOOD, changed, claim
+from tests.unit.evaluation.served.test_base_scores import EmptyTables
+from tests.unit.evaluation.test_evaluation_spec import SPEC
+from tests.unit.evaluation.test_gate import GOOD, find_claim, with_fields
 from tests.unit.evaluation.test_sequential_reading import passages
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
@@ -29,7 +29,9 @@ ADAPTER = EvaluatedModel("other authors' adapter", "a" * 64, Path("/nowhere"), P
 REFERENCE = ReferenceAdapter(ADAPTER, ("oona-petrie", "tomas-okafor"))
 
 
-def beside(gain: float, of_adapter: float, *, noise: float = 0.01) -> OtherAuthorsComparison:
+def compare_models(
+    gain: float, of_adapter: float, *, noise: float = 0.01
+) -> OtherAuthorsComparison:
     """Models that gain so many nats a token over the base, on posts that are hard and easy alike.
 
     Args:
@@ -66,71 +68,69 @@ def beside(gain: float, of_adapter: float, *, noise: float = 0.01) -> OtherAutho
 def test_a_candidate_must_gain_more_than_the_adapter(
     gain: float, of_adapter: float, passed: bool
 ) -> None:
-    found = beside(gain, of_adapter)
+    comparison = compare_models(gain, of_adapter)
 
-    decided = other_authors.claim(found)
+    decided = other_authors.claim(comparison)
 
     assert decided.passed is passed
-    assert found.ratio.value == pytest.approx(np.exp(of_adapter - gain), rel=0.06)
+    assert comparison.ratio.value == pytest.approx(np.exp(of_adapter - gain), rel=0.06)
     assert "oona-petrie, tomas-okafor (aaaaaaaaaaaa)" in decided.detail
     assert "48 passages of the author" in decided.detail
 
 
-def test_what_posts_have_in_common_cancels() -> None:
-    """Either gain is known to ±.06; their difference, of the same posts, to ±.01."""
-    found = beside(0.16, 0.12)
+def test_common_traits_of_posts_cancel() -> None:
+    """Each gain has an interval of ±.06, their difference on the same posts one of ±.01."""
+    comparison = compare_models(0.16, 0.12)
 
-    assert found.candidate_to_base.high - found.candidate_to_base.low > 0.07
-    assert found.ratio.high - found.ratio.low < 0.03
-    assert found.ratio.high < 1.0
+    assert comparison.candidate_to_base.high - comparison.candidate_to_base.low > 0.07
+    assert comparison.ratio.high - comparison.ratio.low < 0.03
+    assert comparison.ratio.high < 1.0
 
 
-def test_a_post_is_one_observation_whatever_its_passages() -> None:
-    found = beside(0.14, 0.12, noise=0.05)
+def test_the_passages_of_a_post_are_one_observation() -> None:
+    comparison = compare_models(0.14, 0.12, noise=0.05)
     tokens = (70,) * 48
-    mine = AnswerLikelihood(tuple(240.0 + number % 4 for number in range(48)), tokens)
-    theirs = AnswerLikelihood((242.0,) * 48, tokens)
+    candidate = AnswerLikelihood(tuple(240.0 + number % 4 for number in range(48)), tokens)
+    adapter = AnswerLikelihood((242.0,) * 48, tokens)
 
     def reach(documents: list[str]) -> float:
         ratio = other_authors.compare(
-            candidate=mine, base=theirs, adapter=theirs, documents=documents,
+            candidate=candidate, base=adapter, adapter=adapter, documents=documents,
             weights="w", authors=(),
         ).ratio  # fmt: skip
         return ratio.high - ratio.low
 
     assert reach([f"post {number % 4}" for number in range(48)]) > 2 * reach(POSTS)
-    assert found.adapter_label.startswith("the adapter of oona-petrie")
+    assert comparison.adapter_label.startswith("the adapter of oona-petrie")
 
 
-def test_without_an_adapter_nothing_is_left_open_and_too_few_passages_leave_it_open() -> None:
-    measured = changed(GOOD, beside_other_authors=beside(0.22, 0.12))
-    assert claim(measured, CLAIM).passed
+def test_without_an_adapter_the_claim_is_met() -> None:
+    measured = with_fields(GOOD, beside_other_authors=compare_models(0.22, 0.12))
+    assert find_claim(measured, CLAIM).passed
     assert decide_outcome(decide(measured)) == "passed"
 
-    none = changed(GOOD, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER})
-    assert claim(none, CLAIM).passed
-    assert claim(none, CLAIM).value is None
-    assert claim(none, CLAIM).detail.startswith("not measured: there is no adapter")
+    none = with_fields(GOOD, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER})
+    assert find_claim(none, CLAIM).passed
+    assert find_claim(none, CLAIM).value is None
+    assert find_claim(none, CLAIM).detail.startswith("not measured: there is no adapter")
     assert decide_outcome(decide(none)) == "passed"
 
-    few = changed(GOOD, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"})
-    assert claim(few, CLAIM).passed is None
+    few = with_fields(GOOD, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"})
+    assert find_claim(few, CLAIM).passed is None
     assert decide_outcome(decide(few)) == "not_decided"
 
-    beaten = changed(GOOD, beside_other_authors=beside(0.12, 0.12))
-    assert claim(beaten, CLAIM).passed is False
+    beaten = with_fields(GOOD, beside_other_authors=compare_models(0.12, 0.12))
+    assert find_claim(beaten, CLAIM).passed is False
     assert decide_outcome(decide(beaten)) == "failed"
 
 
-def test_another_adapter_asks_for_another_evaluation() -> None:
-    one = replace(QUESTION, reference=REFERENCE)
-    other = replace(
-        QUESTION, reference=replace(REFERENCE, model=replace(ADAPTER, weights="b" * 64))
-    )
+def test_another_adapter_changes_the_inputs_hash() -> None:
+    one = replace(SPEC, reference=REFERENCE)
+    other = replace(SPEC, reference=replace(REFERENCE, model=replace(ADAPTER, weights="b" * 64)))
     assert (
         len(
             {
-                QUESTION.inputs_hash("i", "gate-1"),
+                SPEC.inputs_hash("i", "gate-1"),
                 one.inputs_hash("i", "gate-1"),
                 other.inputs_hash("i", "gate-1"),
             }
@@ -140,7 +140,7 @@ def test_another_adapter_asks_for_another_evaluation() -> None:
 
 
 @dataclass
-class Readings:
+class ComputedLikelihoods:
     """Likelihoods that are computed here by name, and which samples whom were asked for."""
 
     asked: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
@@ -155,37 +155,37 @@ class Readings:
         return AnswerLikelihood(nats, tuple(sample.answer_tokens - 1 for sample in samples))
 
 
-def test_the_adapter_reads_the_authors_side_of_the_control_once_and_for_all_candidates(
+def test_the_adapter_reads_only_the_authors_side_of_the_control_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    readings = Readings()
-    monkeypatch.setattr(sample_likelihoods, "_compute", readings.compute)
+    computed = ComputedLikelihoods()
+    monkeypatch.setattr(sample_likelihoods, "_compute", computed.compute)
     own = passages(12, prefix="own")
-    reading = LikelihoodSamples(
+    samples = LikelihoodSamples(
         held_out=passages(30), held_out_for_incumbent=(), own=own,
         other=passages(11, prefix="other"),
         general=passages(3, prefix="general"), held_out_count=30,
     )  # fmt: skip
-    stored = LikelihoodCache(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+    cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
 
     def read_by(candidate: EvaluatedModel) -> sample_likelihoods.LikelihoodsByModel:
         return sample_likelihoods.compute_likelihoods(
-            reading,
-            replace(QUESTION, candidate=candidate, incumbent=None, reference=REFERENCE),
-            cache=stored,
+            samples,
+            replace(SPEC, candidate=candidate, incumbent=None, reference=REFERENCE),
+            cache=cache,
             clock=Clock(),
             progress=ProgressLines(print),
         )
 
-    first = read_by(QUESTION.candidate)
-    read_by(replace(QUESTION.candidate, name="candidate two", weights="d"))
+    first = read_by(SPEC.candidate)
+    read_by(replace(SPEC.candidate, name="candidate two", weights="d"))
 
-    assert readings.asked == [
+    assert computed.asked == [
         ("base model", 56), ("candidate", 56), (ADAPTER.name, 12), ("candidate two", 56),
     ]  # fmt: skip
     assert len(own) >= author_control.MIN_CONTROL_PASSAGES
-    theirs, mine = first.likelihoods[ADAPTER.name], first.part("candidate", "own")
-    assert theirs.tokens == mine.tokens
+    adapter, candidate = first.likelihoods[ADAPTER.name], first.part("candidate", "own")
+    assert adapter.tokens == candidate.tokens
     apart = sum(map(ord, ADAPTER.name)) - sum(map(ord, "candidate"))
-    pairs = zip(theirs.negative_log_likelihoods, mine.negative_log_likelihoods, strict=True)
+    pairs = zip(adapter.negative_log_likelihoods, candidate.negative_log_likelihoods, strict=True)
     assert {one - other for one, other in pairs} == {float(apart)}

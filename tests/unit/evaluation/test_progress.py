@@ -1,4 +1,4 @@
-"""Progress of an evaluation: lines that a follower of the run can read, not too many of them."""
+"""Test the progress lines of an evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lines() -> list[str]:
     return []
 
 
-def test_lines_carry_step_time_left_and_what_is_done(now: list[float], lines: list[str]) -> None:
+def test_lines_report_the_step_and_the_time_left(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
     progress.expect("perplexity of candidate", 40, each_s=3.0)
     advance = progress.step_recorder("perplexity of candidate")
@@ -42,7 +42,7 @@ def test_lines_carry_step_time_left_and_what_is_done(now: list[float], lines: li
     }
 
 
-def test_more_steps_than_announced_are_never_told(now: list[float], lines: list[str]) -> None:
+def test_lines_never_report_more_steps_than_announced(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
     progress.expect("reference", 4, each_s=1.0)
 
@@ -53,7 +53,7 @@ def test_more_steps_than_announced_are_never_told(now: list[float], lines: list[
     assert '"eta_s": 0' in lines[0]
 
 
-def test_parts_to_come_are_as_much_slower_as_those_before(
+def test_finished_parts_correct_the_estimates_of_later_ones(
     now: list[float], lines: list[str]
 ) -> None:
     progress = ProgressLines(lines.append)
@@ -74,7 +74,7 @@ def test_parts_to_come_are_as_much_slower_as_those_before(
     assert (report["step"], report["steps"], report["eta_s"]) == (11, 15, 16)
 
 
-def test_a_part_that_nobody_announced_counts_as_it_goes(now: list[float], lines: list[str]) -> None:
+def test_an_unannounced_part_counts_its_steps(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
 
     now[0] += 10
@@ -83,7 +83,7 @@ def test_a_part_that_nobody_announced_counts_as_it_goes(now: list[float], lines:
     assert '"step": 2, "steps": 2' in lines[0]
 
 
-def test_a_rework_tells_the_time_left_of_the_whole(now: list[float], lines: list[str]) -> None:
+def test_batches_report_the_time_left_for_all_inputs(now: list[float], lines: list[str]) -> None:
     """2,500 inputs, a thousand at a time in ten parts of two seconds, the last of 500 in five."""
     progress = SyncProgressLogger(lines.append, "embedding")
 
@@ -104,9 +104,7 @@ def test_a_rework_tells_the_time_left_of_the_whole(now: list[float], lines: list
     assert reports[-1]["step"] >= 2400
 
 
-def test_inputs_without_a_part_of_their_own_are_told_with_the_next(
-    now: list[float], lines: list[str]
-) -> None:
+def test_each_input_is_reported_once(now: list[float], lines: list[str]) -> None:
     """Three long posts in forty parts: a step is a post, and none is told twice."""
     progress = SyncProgressLogger(lines.append, "embedding")
     progress.begin_batch(range(3), 3)

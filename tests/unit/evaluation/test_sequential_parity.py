@@ -1,4 +1,4 @@
-"""After how many prompts parity is known, by a server that answers with the question itself."""
+"""Test how many prompts decide parity; a test server answers with the question itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.evaluation.likelihood.test_losses import passages
 from tests.unit.evaluation.served.test_served_model import Model
-from tests.unit.evaluation.test_evaluation_spec import QUESTION
+from tests.unit.evaluation.test_evaluation_spec import SPEC
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_undecided
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.sequential_plan import compare_until_decided
@@ -32,7 +32,7 @@ SERVED = -0.5  # log-probability of every token that the server reports
 
 
 class Reference:
-    """Says the same of every token."""
+    """A reference that returns one log-probability for every token."""
 
     def __init__(self, says: float) -> None:
         self.says = says
@@ -63,7 +63,7 @@ def compared(
         everything, serve=model.serve, serve_base=Model().serve, progress=progress
     ) as batches:
         answers, found = compare_until_decided(
-            replace(QUESTION, template=DEFAULT_TEMPLATE.hash),
+            replace(SPEC, template=DEFAULT_TEMPLATE.hash),
             parity_prompts(samples, samples.head(0), template=DEFAULT_TEMPLATE),
             batches,
             clock=Clock(),
@@ -83,7 +83,7 @@ def compared(
     (0.12, 8),  # rows in the wrong order
     (0.004, 20),  # near enough to the limit for eight not to tell
 ])  # fmt: skip
-def test_as_many_prompts_are_asked_as_tell(
+def test_only_as_many_prompts_are_asked_as_decide(
     off_by: float, prompts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers, found, model = compared(off_by, monkeypatch, passages())
@@ -98,13 +98,13 @@ def test_as_many_prompts_are_asked_as_tell(
     assert not is_undecided(found)
 
 
-def test_no_sample_is_no_prompt_and_starts_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_server_starts_without_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     answers, found, model = compared(0.0, monkeypatch, passages().head(0))
 
     assert (answers.prompts, found, model.started) == ([], None, [])
 
 
-def test_where_there_are_few_samples_all_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_a_few_samples_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     _, found, model = compared(0.004, monkeypatch, passages().head(6))
 
     assert found is not None
@@ -127,11 +127,11 @@ def found_by(mean: float, *, prompts: int = FIRST_PARITY_PROMPTS, largest: float
         (found_by(math.nan), False),
     ],
 )
-def test_more_prompts_are_asked_where_eight_do_not_tell(found: Parity, left_open: bool) -> None:
+def test_more_prompts_are_asked_if_eight_do_not_decide(found: Parity, left_open: bool) -> None:
     assert is_undecided(found) is left_open
 
 
-def test_one_prompt_far_off_does_not_decide_for_the_others() -> None:
+def test_one_outlying_prompt_does_not_decide_alone() -> None:
     means = (0.04,) + (0.002,) * 7
     mixed = replace(found_by(0.002), by_prompt=means)
 

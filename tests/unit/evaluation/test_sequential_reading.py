@@ -1,6 +1,6 @@
-"""When the weights have read enough: likelihoods that are known, and no weights to read more with.
+"""Test when the models stop reading passages; all likelihoods are stored beforehand.
 
-A model's folder does not exist here, so that a passage whose likelihood nobody knows is an error.
+No model folder exists, so a passage without a stored likelihood is an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
@@ -45,22 +45,22 @@ BEST = EvaluatedModel("v1", "v", BASE.base_folder, Path("/nowhere/v1"))
 
 
 def passages(count: int, *, prefix: str = "p") -> tuple[TokenizedSample, ...]:
-    chance = random.Random(prefix)
-    found: list[TokenizedSample] = []
+    generator = random.Random(prefix)
+    samples: list[TokenizedSample] = []
     for number in range(count):
-        tokens = (*(chance.randrange(9000) for _ in range(100)), number)
-        found.append(
+        tokens = (*(generator.randrange(9000) for _ in range(100)), number)
+        samples.append(
             TokenizedSample(f"{prefix}{number}", f"{prefix}/d{number}", tokens, 20, len(tokens))
         )
-    return tuple(found)
+    return tuple(samples)
 
 
 @dataclass
-class Place:
-    """What former gates have read: `known` passages of the held-out ones, of each model."""
+class StoredLikelihoods:
+    """Likelihoods of earlier gates: `stored_count` held-out passages for each model."""
 
     count: int
-    known: int
+    stored_count: int
     gains: dict[str, float]
     noise: float = 0.04
     lines: list[str] = field(default_factory=list[str])
@@ -74,100 +74,106 @@ class Place:
         stage: GateStage = WHOLE,
     ) -> tuple[LikelihoodsByModel, HeldOutPerplexity]:
         held_out, general = passages(self.count), passages(5, prefix="g")
-        reading = LikelihoodSamples(
+        likelihood_samples = LikelihoodSamples(
             held_out, held_out, own=(), other=(), general=general, held_out_count=self.count
         )
-        question = EvaluationSpec(
+        spec = EvaluationSpec(
             checkpoint="c", candidate=CANDIDATE, base=BASE, incumbent=incumbent, best=best,
             template="t", dataset=pl.DataFrame(), dataset_version="d", trained_on=frozenset(),
             token_budget=1, questions=30,
         )  # fmt: skip
-        stored = LikelihoodCache(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+        cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
         for model in (BASE, CANDIDATE, STABLE, BEST):
-            samples = [*held_out[: self.known], *general]
-            stored.get_or_compute(
-                model.weights, samples, lambda some, model=model: self._of(model, some)
+            samples = [*held_out[: self.stored_count], *general]
+            cache.get_or_compute(
+                model.weights, samples, lambda some, model=model: self._draw_likelihood(model, some)
             )
         read = read_until_decided(
-            reading,
-            question,
+            likelihood_samples,
+            spec,
             stage,
-            likelihood_cache=stored,
+            likelihood_cache=cache,
             clock=self.clock,
             progress=ProgressLines(self.lines.append),
         )
-        return read, held_out_perplexity.compare_perplexities(question, read)
+        return read, held_out_perplexity.compare_perplexities(spec, read)
 
-    def _of(self, model: EvaluatedModel, samples: list[TokenizedSample]) -> AnswerLikelihood:
-        chance = random.Random(model.name)
+    def _draw_likelihood(
+        self, model: EvaluatedModel, samples: list[TokenizedSample]
+    ) -> AnswerLikelihood:
+        generator = random.Random(model.name)
         gain = self.gains.get(model.name, 0.0)
         tokens = [sample.answer_tokens - 1 for sample in samples]
-        nats = [count * (3.0 - gain + chance.gauss(0.0, self.noise)) for count in tokens]
+        nats = [count * (3.0 - gain + generator.gauss(0.0, self.noise)) for count in tokens]
         return AnswerLikelihood(tuple(nats), tuple(tokens))
 
 
 def test_thirty_passages_decide_a_candidate_that_is_clearly_better() -> None:
-    place = Place(count=57, known=30, gains={"candidate": 0.2})
+    stored_likelihoods = StoredLikelihoods(count=57, stored_count=30, gains={"candidate": 0.2})
 
-    read, found = place.read()
+    read, comparison = stored_likelihoods.read()
 
-    assert found.base is not None
-    assert (found.passages, found.base.passages, found.base.level) == (57, 30, 0.99)
-    assert found.base.high < 1.0
+    assert comparison.base is not None
+    assert (comparison.passages, comparison.base.passages, comparison.base.level) == (57, 30, 0.99)
+    assert comparison.base.high < 1.0
     assert len(read.samples.held_out) == len(read.samples.held_out_for_incumbent) == 30
-    told = held_out_perplexity.MEASURE.claims[0].decide(found)
-    assert told.passed is True
-    assert "(99 %: " in told.detail
-    assert told.detail.endswith("on 30 of 57 passages")
-    assert place.lines[-1] == "perplexity: 30 of 57 passages read"
+    claim = held_out_perplexity.MEASURE.claims[0].decide(comparison)
+    assert claim.passed is True
+    assert "(99 %: " in claim.detail
+    assert claim.detail.endswith("on 30 of 57 passages")
+    assert stored_likelihoods.lines[-1] == "perplexity: 30 of 57 passages read"
 
 
 def test_a_first_verdict_looks_at_fifteen_passages() -> None:
-    _, found = Place(count=57, known=15, gains={"candidate": 0.2}).read(stage=FIRST)
+    _, comparison = StoredLikelihoods(count=57, stored_count=15, gains={"candidate": 0.2}).read(
+        stage=FIRST
+    )
 
-    assert found.base is not None
-    assert (found.base.passages, found.base.level) == (15, 0.99)
-    assert held_out_perplexity.MEASURE.claims[0].decide(found).passed is True
-
-
-def test_one_that_is_clearly_worse_is_refused_after_thirty() -> None:
-    _, found = Place(count=57, known=30, gains={"candidate": -0.2}).read()
-
-    assert found.base is not None
-    assert (found.base.passages, found.base.low > 1.0) == (30, True)
-    assert held_out_perplexity.MEASURE.claims[0].decide(found).passed is False
+    assert comparison.base is not None
+    assert (comparison.base.passages, comparison.base.level) == (15, 0.99)
+    assert held_out_perplexity.MEASURE.claims[0].decide(comparison).passed is True
 
 
-def test_what_is_like_its_base_is_read_to_the_end_at_the_level_that_is_left() -> None:
-    place = Place(count=57, known=57, gains={}, noise=0.2)
-    _, found = place.read()
-    assert found.base is not None
-    assert (found.base.passages, found.base.level) == (57, pytest.approx(0.96))
+def test_thirty_passages_refuse_a_candidate_that_is_clearly_worse() -> None:
+    _, comparison = StoredLikelihoods(count=57, stored_count=30, gains={"candidate": -0.2}).read()
 
-    _, found = Place(count=90, known=90, gains={}, noise=0.2).read()
-    assert found.base is not None
-    assert (found.base.passages, found.base.level) == (90, pytest.approx(0.97))
-    read = [line for line in place.lines if line.startswith("base model")]
+    assert comparison.base is not None
+    assert (comparison.base.passages, comparison.base.low > 1.0) == (30, True)
+    assert held_out_perplexity.MEASURE.claims[0].decide(comparison).passed is False
+
+
+def test_a_candidate_equal_to_its_base_reads_all_passages() -> None:
+    stored_likelihoods = StoredLikelihoods(count=57, stored_count=57, gains={}, noise=0.2)
+    _, comparison = stored_likelihoods.read()
+    assert comparison.base is not None
+    assert (comparison.base.passages, comparison.base.level) == (57, pytest.approx(0.96))
+
+    _, comparison = StoredLikelihoods(count=90, stored_count=90, gains={}, noise=0.2).read()
+    assert comparison.base is not None
+    assert (comparison.base.passages, comparison.base.level) == (90, pytest.approx(0.97))
+    read = [line for line in stored_likelihoods.lines if line.startswith("base model")]
     assert len(read) == 2, "a look each"
 
 
-def test_a_passage_that_nobody_has_read_is_read_only_where_it_is_needed() -> None:
+def test_more_passages_are_read_only_if_they_are_needed() -> None:
     with pytest.raises(Exception, match="nowhere"):
-        Place(count=57, known=30, gains={}, noise=0.2).read()
+        StoredLikelihoods(count=57, stored_count=30, gains={}, noise=0.2).read()
 
 
-def test_all_passages_are_one_look_where_there_are_no_more_than_thirty() -> None:
-    _, found = Place(count=30, known=30, gains={"candidate": 0.2}).read()
+def test_thirty_passages_are_one_look() -> None:
+    _, comparison = StoredLikelihoods(count=30, stored_count=30, gains={"candidate": 0.2}).read()
 
-    assert found.base is not None
-    assert (found.base.passages, found.base.level) == (30, 0.95)
-    assert held_out_perplexity.MEASURE.claims[0].decide(found).detail.endswith("on 30 passages")
+    assert comparison.base is not None
+    assert (comparison.base.passages, comparison.base.level) == (30, 0.95)
+    assert (
+        held_out_perplexity.MEASURE.claims[0].decide(comparison).detail.endswith("on 30 passages")
+    )
 
 
-def test_too_few_passages_are_not_read_and_decide_nothing() -> None:
-    read, found = Place(count=0, known=0, gains={}).read()
+def test_too_few_passages_are_not_read() -> None:
+    read, comparison = StoredLikelihoods(count=0, stored_count=0, gains={}).read()
 
-    assert (found.base, found.perplexity) == (None, None)
+    assert (comparison.base, comparison.perplexity) == (None, None)
     assert read.likelihoods.keys() == {"base model", "candidate"}, "the instructions were"
 
 
@@ -177,62 +183,69 @@ def test_too_few_passages_are_not_read_and_decide_nothing() -> None:
     (0.17, 0.0, 57),  # met, but a release without a trial asks for an end at 1
     (0.0, 0.4, 30), (0.0, 0.23, 57),
 ])  # fmt: skip
-def test_released_versions_are_told_apart_as_well(stable: float, best: float, end: int) -> None:
+def test_released_versions_are_compared_too(stable: float, best: float, end: int) -> None:
     gains = {"candidate": 0.2, "v3": stable, "v1": best}
-    place = Place(count=57, known=end, gains=gains, noise=0.14)
+    stored_likelihoods = StoredLikelihoods(count=57, stored_count=end, gains=gains, noise=0.14)
 
-    _, found = place.read(incumbent=STABLE, best=BEST)
+    _, comparison = stored_likelihoods.read(incumbent=STABLE, best=BEST)
 
-    assert found.incumbent is not None
-    assert found.best is not None
-    assert {found.base and found.base.passages, found.incumbent.passages, found.best.passages} == {
-        end
-    }
+    assert comparison.incumbent is not None
+    assert comparison.best is not None
+    assert {
+        comparison.base and comparison.base.passages,
+        comparison.incumbent.passages,
+        comparison.best.passages,
+    } == {end}
     if end == 30:
-        told = held_out_perplexity.MEASURE.claims[1].decide(found)
-        assert told.passed is (max(stable, best) < 0.2)
-        assert told.detail.endswith("on 30 of 57 passages")
+        claim = held_out_perplexity.MEASURE.claims[1].decide(comparison)
+        assert claim.passed is (max(stable, best) < 0.2)
+        assert claim.detail.endswith("on 30 of 57 passages")
 
 
-def test_what_is_no_number_decides_nothing() -> None:
-    _, found = Place(count=57, known=57, gains={"candidate": math.nan}).read()
+def test_non_finite_likelihoods_decide_nothing() -> None:
+    _, comparison = StoredLikelihoods(
+        count=57, stored_count=57, gains={"candidate": math.nan}
+    ).read()
 
-    assert not is_decided(found)
-    assert held_out_perplexity.MEASURE.claims[0].decide(found).passed is False
+    assert not is_decided(comparison)
+    assert held_out_perplexity.MEASURE.claims[0].decide(comparison).passed is False
 
 
-def test_an_interval_that_ends_between_the_two_limits_is_open_beside_the_stable_version_alone() -> (
-    None
-):
-    _, found = Place(count=57, known=30, gains={"candidate": 0.2}).read()
-    assert found.base is not None
-    between = replace(found.base, ratio=1.0, low=0.98, high=1.02)
+def test_an_interval_between_both_limits_is_open_only_for_the_stable_version() -> None:
+    _, comparison = StoredLikelihoods(count=57, stored_count=30, gains={"candidate": 0.2}).read()
+    assert comparison.base is not None
+    between = replace(comparison.base, ratio=1.0, low=0.98, high=1.02)
 
-    assert is_decided(replace(found, best=between))
-    assert not is_decided(replace(found, incumbent=between))
+    assert is_decided(replace(comparison, best=between))
+    assert not is_decided(replace(comparison, incumbent=between))
 
 
 @pytest.mark.parametrize("stage", [FIRST, WHOLE])
-def test_looks_together_are_wrong_as_rarely_as_one_interval(
+def test_several_looks_keep_the_error_rate_of_one(
     stage: GateStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A candidate like its base, 90 passages, looked at as the gate does: claims met in vain."""
-    # the same draws of as many passages, which take longer than all else
+    """Count the claims that a candidate equal to its base meets by chance."""
+    # drawing the resamples takes most of the time
     monkeypatch.setattr(bootstrap, "resample_weights", functools.cache(bootstrap.resample_weights))
-    chance = np.random.default_rng(7)
-    met, draws = 0, 1000
-    for _ in range(draws):
-        tokens = chance.integers(60, 180, 90)
-        nats = tokens * chance.normal(0.0, 0.15, 90)
+    generator = np.random.default_rng(7)
+    wins, runs = 0, 1000
+    for _ in range(runs):
+        tokens = generator.integers(60, 180, 90)
+        nats = tokens * generator.normal(0.0, 0.15, 90)
         counts = tuple(int(count) for count in tokens)
-        mine, base = AnswerLikelihood(tuple(nats), counts), AnswerLikelihood((0.0,) * 90, counts)
+        candidate, base = (
+            AnswerLikelihood(tuple(nats), counts),
+            AnswerLikelihood((0.0,) * 90, counts),
+        )
         for end, spent in plan_looks(90, stage.looks, level=LOOKS_LEVEL):
-            ratio = perplexity_ratio(_first(mine, end), _first(base, end), level=1.0 - spent)
+            ratio = perplexity_ratio(
+                _take_first(candidate, end), _take_first(base, end), level=1.0 - spent
+            )
             if ratio.high < 1.0 or ratio.low > 1.0:
-                met += ratio.high < 1.0
+                wins += ratio.high < 1.0
                 break
-    assert met / draws <= 0.025 + 0.01, "two standard errors of 1,000 draws"
+    assert wins / runs <= 0.025 + 0.01, "two standard errors of 1,000 draws"
 
 
-def _first(whole: AnswerLikelihood, end: int) -> AnswerLikelihood:
+def _take_first(whole: AnswerLikelihood, end: int) -> AnswerLikelihood:
     return AnswerLikelihood(whole.negative_log_likelihoods[:end], whole.tokens[:end])

@@ -18,7 +18,7 @@ import pytest
 from checkout.front_desk_weights import corpus_digest, fit_weights, read_examples
 
 from tests.bench import bench_front_desk as bench
-from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.gateway.exchanges import (
     ANN,
     PASSAGE,
@@ -356,7 +356,7 @@ def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(
     )
 
     def judge(author: str) -> front_desk.FrontDesk:
-        cache = MeasurementCache(NoTables(), author, tmp_path)  # pyright: ignore[reportArgumentType]
+        cache = MeasurementCache(EmptyTables(), author, tmp_path)  # pyright: ignore[reportArgumentType]
         return front_desk.judge_messages(cache)
 
     judgements = judge("ann")

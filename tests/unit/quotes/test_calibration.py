@@ -1,4 +1,4 @@
-"""The threshold keeps what it promises on questions like those that it was learned from."""
+"""Test the threshold for quotations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twin_resources.models.quotes.calibration import (
 from twin_resources.models.quotes.quoter import MIN_PASSAGES
 
 
-def test_the_threshold_lies_between_own_and_foreign_questions() -> None:
+def test_the_threshold_is_between_own_and_foreign_questions() -> None:
     draw = np.random.default_rng(7)
     own, foreign = draw.normal(0.5, 0.08, 300), draw.normal(0.2, 0.08, 300)
     found = calibrate(list(own), list(foreign), [])
@@ -22,13 +22,13 @@ def test_the_threshold_lies_between_own_and_foreign_questions() -> None:
     assert found.foreign_declined > 0.94
 
 
-def test_a_few_questions_about_what_the_author_writes_of_move_nothing() -> None:
+def test_a_few_outliers_do_not_change_the_threshold() -> None:
     own, foreign = [0.5] * 100, [0.2] * 95
     assert calibrate(own, [*foreign, *[0.9] * 5], []).threshold == pytest.approx(0.35)
     assert calibrate([*own, *[0.0] * 20], foreign, []).threshold == pytest.approx(0.35)
 
 
-def test_with_few_sentences_the_questions_to_others_decide_by_the_nearest_passage() -> None:
+def test_foreign_questions_decide_if_there_are_few_sentences() -> None:
     nearest = [0.7 + number / 1000 for number in range(101)]  # an embedder's cosines may be high
     found = calibrate([0.9] * (MIN_PASSAGES - 1), [0.1] * 101, nearest)
     assert found.threshold == pytest.approx(0.785)
@@ -36,7 +36,7 @@ def test_with_few_sentences_the_questions_to_others_decide_by_the_nearest_passag
     assert calibrate([], [], []).threshold == 0.0
 
 
-def test_a_sentence_does_not_find_its_own_passage() -> None:
+def test_overlapping_passages_are_excluded() -> None:
     passages = np.eye(4, dtype=np.float32)
     asked = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.6, 0.8, 0.0]], np.float32)
     left_out = deciding_scores(asked, passages, excluded_passages=[[0], [2]])
@@ -47,7 +47,7 @@ def test_a_sentence_does_not_find_its_own_passage() -> None:
     assert deciding_scores(asked, passages) == pytest.approx([1 / 3, 1.4 / 3])
 
 
-def test_a_draw_depends_on_the_names_alone() -> None:
+def test_the_sample_depends_only_on_the_names() -> None:
     names = [f"post-{number}" for number in range(50)]
     chosen = {names[place] for place in sample_indexes(names, 10)}
     backwards = list(reversed(names))

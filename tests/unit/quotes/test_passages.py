@@ -1,4 +1,4 @@
-"""What may be quoted: whole paragraphs, with their exact place, and nobody else's words."""
+"""Test cutting posts into quotable passages."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ LONG = "This sentence about the oil of a clock has exactly twelve words altogeth
 PARAGRAPH = " ".join([LONG] * 4)  # 52 words
 
 
-def shown(text: str, **options: str) -> list[str]:
+def shown_texts(text: str, **options: str) -> list[str]:
     return [text[passage.start : passage.end] for passage in cut_into_passages(text, **options)]
 
 
-def searched(text: str) -> list[str]:
+def searched_texts(text: str) -> list[str]:
     return [text[slice(*passage.searched_span)] for passage in cut_into_passages(text)]
 
 
 def test_a_paragraph_is_shown_whole() -> None:
     text = "The oil dries first. Then the pivots wear. Then it stops. Nobody oils it in time."
-    assert shown(text) == [text]
+    assert shown_texts(text) == [text]
 
 
-def test_short_paragraphs_are_searched_together_and_shown_with_those_beside_them() -> None:
+def test_short_paragraphs_are_combined() -> None:
     text = f"People call it a fault.\n\nIt is not a fault.\n\n{PARAGRAPH}\n\n{PARAGRAPH}"
-    assert searched(text) == [text[: -len(PARAGRAPH) - 2], PARAGRAPH]
-    first, second = shown(text)
+    assert searched_texts(text) == [text[: -len(PARAGRAPH) - 2], PARAGRAPH]
+    first, second = shown_texts(text)
     assert first == text
     assert second == text, "of its 114 words none is left out"
     assert word_count(text) <= MAX_WORDS
 
 
-def test_what_turns_the_meaning_in_the_next_paragraph_is_shown() -> None:
+def test_the_next_paragraph_is_shown_too() -> None:
     text = f"{PARAGRAPH}\n\nBut never do it by hand."
-    assert set(shown(text)) == {text}
+    assert set(shown_texts(text)) == {text}
 
 
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
@@ -57,48 +57,48 @@ def test_a_long_paragraph_is_cut_between_sentences() -> None:
     assert all(text[passage.start : passage.end].endswith(".") for passage in passages)
 
 
-def test_no_passage_reaches_over_what_is_not_prose() -> None:
+def test_passages_do_not_cross_other_elements() -> None:
     before = "Before it stands a sentence of eight words."
     after = "After it stands another one of as many words."
     between = ("# A heading", "| a | b |\n|---|---|\n| c. | d. |", "---", "![A clock.](clock.png)")
     for block in between:
-        assert shown(f"{before}\n\n{block}\n\n{after}") == [before, after]
+        assert shown_texts(f"{before}\n\n{block}\n\n{after}") == [before, after]
 
 
-def test_code_between_paragraphs_is_shown_with_them_and_not_searched() -> None:
+def test_code_between_paragraphs_is_shown_but_not_searched() -> None:
     text = "Print the details of the commit without a pager:\n\n```bash\ngit --no-pager show\n```"
     (passage,) = cut_into_passages(text)
     assert text[passage.start : passage.end] == text
     assert text[slice(*passage.searched_span)] == "Print the details of the commit without a pager:"
     long_code = "```\n" + "line\n" * 30 + "```"
     before = "It is a long listing that nobody reads."
-    assert shown(f"{before}\n\n{long_code}") == [before]
-    assert shown("```\nnothing = 'but code'\n```") == []
+    assert shown_texts(f"{before}\n\n{long_code}") == [before]
+    assert shown_texts("```\nnothing = 'but code'\n```") == []
 
 
-def test_no_passage_begins_with_code_or_ends_with_what_announces_the_next_one() -> None:
+def test_passages_do_not_begin_with_code_or_end_with_an_introduction() -> None:
     code = "```\nls\n```"
     long = " ".join([LONG] * 8)  # 104 words
-    assert shown(f"{long} Type this:\n\n{code}\n\n{PARAGRAPH}")[-1] == PARAGRAPH
-    assert shown(f"{PARAGRAPH}\n\nThere are reasons:\n\n- {long}")[0] == PARAGRAPH
+    assert shown_texts(f"{long} Type this:\n\n{code}\n\n{PARAGRAPH}")[-1] == PARAGRAPH
+    assert shown_texts(f"{PARAGRAPH}\n\nThere are reasons:\n\n- {long}")[0] == PARAGRAPH
 
 
 def test_quotations_of_others_are_not_quoted() -> None:
     theirs = "> He said that clocks are toys. I wrote it down."
     mine = "I disagree with him entirely, and so should you."
-    assert shown(f"{theirs}\n\n{mine}") == [mine]
-    assert shown(f"- {mine}\n- > He said so, and wrote it down for me.\n") == [mine]
+    assert shown_texts(f"{theirs}\n\n{mine}") == [mine]
+    assert shown_texts(f"- {mine}\n- > He said so, and wrote it down for me.\n") == [mine]
 
 
-def test_items_of_a_list_come_without_their_first_marker() -> None:
+def test_list_items_lose_their_marker() -> None:
     text = "- Wind it on a Sunday evening.\n- Never move the hands back.\n"
-    assert shown(text) == ["Wind it on a Sunday evening.\n- Never move the hands back."]
-    assert shown("3. Take the pendulum off before you carry it.") == [
+    assert shown_texts(text) == ["Wind it on a Sunday evening.\n- Never move the hands back."]
+    assert shown_texts("3. Take the pendulum off before you carry it.") == [
         "Take the pendulum off before you carry it."
     ]
 
 
-def test_abbreviations_end_no_sentence() -> None:
+def test_abbreviations_do_not_end_sentences() -> None:
     text = "Mr. Graham made it in 1720, e.g. for a church. It still goes today."
     (passage,) = cut_into_passages(text)
     assert [text[start:end] for start, end in passage.sentences] == [
@@ -107,7 +107,7 @@ def test_abbreviations_end_no_sentence() -> None:
     ]
 
 
-def test_other_scripts_have_sentences_and_words_too() -> None:
+def test_other_scripts_are_supported() -> None:
     text = "時計は静かに動いています。油は八年で乾きます。その後に軸が減ります。"
     (passage,) = cut_into_passages(text, language="ja")
     assert len(passage.sentences) == 3
@@ -116,12 +116,12 @@ def test_other_scripts_have_sentences_and_words_too() -> None:
     assert all(word_count((text * 12)[one.start : one.end]) <= MAX_WORDS for one in many)
 
 
-def test_what_is_too_short_answers_nobody() -> None:
-    assert shown("Update October 2025: further enhancements.") == []
-    assert shown("") == []
+def test_too_short_paragraphs_are_omitted() -> None:
+    assert shown_texts("Update October 2025: further enhancements.") == []
+    assert shown_texts("") == []
 
 
-def test_the_embedded_text_names_the_post_and_neither_address_nor_code() -> None:
+def test_the_embedded_text_has_the_title_but_no_links_or_code() -> None:
     said = build_embedded_text("On oil", "See [the oil can](https://example.org/a_(b)) there.")
     assert said == "On oil\nSee the oil can there."
     assert (
@@ -130,7 +130,7 @@ def test_the_embedded_text_names_the_post_and_neither_address_nor_code() -> None
     )
 
 
-def test_sentences_are_found_again_in_the_embedded_text() -> None:
+def test_sentences_have_positions_in_the_embedded_text() -> None:
     text = (
         "First [the oil](https://example.org/a). Then:\n\n```\nmake\n```\n\n"
         "Wait for *it*. And [see](b.md) it dry."
@@ -148,7 +148,7 @@ BLOCKS = st.lists(st.lists(SENTENCE, min_size=1, max_size=4).map(". ".join), max
 
 
 @given(BLOCKS.map("\n\n".join))
-def test_places_are_exact_whatever_stands_there(text: str) -> None:
+def test_offsets_are_exact(text: str) -> None:
     passages = cut_into_passages(text)
     for passage in passages:
         begin, stop = passage.searched_span

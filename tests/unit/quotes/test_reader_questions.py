@@ -1,4 +1,4 @@
-"""The readers' questions are what their README says: verbatim answers, two even halves."""
+"""Test that the readers' questions match their README."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_kinds_and_halves(author: str) -> None:
 
 
 @pytest.mark.parametrize("author", authors())
-def test_answers_stand_in_the_posts_word_for_word(author: str) -> None:
+def test_answers_are_verbatim_in_the_posts(author: str) -> None:
     posts = {
         path.name: " ".join(path.read_text(encoding="utf-8").split())
         for path in (SAMPLES / author).rglob("*.md")

@@ -1,4 +1,4 @@
-"""Questions to the shared authors are what their README says: drawn by seed, in other words."""
+"""Test that the questions to the shared authors match their README."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PHRASE = 5  # words
 
 
 def phrases(text: str) -> set[tuple[str, ...]]:
-    """Every run of `PHRASE` words, without marks and case."""
+    """Return every run of `PHRASE` words, ignoring punctuation and case."""
     words = re.findall(r"\w+", text.casefold())
     return set(zip(*(words[start:] for start in range(PHRASE)), strict=False))
 
 
-def taken_from(question: SharedQuestion, folder: Path) -> set[tuple[str, ...]]:
-    """Phrases of the question that one of its posts holds, in its text, title or file name."""
+def find_copied_phrases(question: SharedQuestion, folder: Path) -> set[tuple[str, ...]]:
+    """Return the question's phrases that occur in one of its posts."""
     held: set[tuple[str, ...]] = set()
     for post in question.posts:
         text = (folder / post).read_text(encoding="utf-8", errors="replace")
@@ -36,7 +36,7 @@ def taken_from(question: SharedQuestion, folder: Path) -> set[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("author", SHARED_AUTHORS)
-def test_sixty_questions_in_two_halves_by_the_seed(author: str) -> None:
+def test_sixty_questions_are_in_two_halves(author: str) -> None:
     asked = read_shared_questions(author)
     assert len({question.id for question in asked}) == len(asked) == QUESTIONS_EACH == 60
     assert len({question.question for question in asked}) == len(asked)
@@ -46,7 +46,7 @@ def test_sixty_questions_in_two_halves_by_the_seed(author: str) -> None:
 
 
 @pytest.mark.parametrize("author", SHARED_AUTHORS)
-def test_first_posts_are_those_that_the_seed_draws(author: str, shared_posts: Path) -> None:
+def test_the_seed_determines_the_first_posts(author: str, shared_posts: Path) -> None:
     asked = read_shared_questions(author)
     assert [question.posts[0] for question in asked] == drawn_posts(author, shared_posts / author)
     for question in asked:
@@ -56,14 +56,14 @@ def test_first_posts_are_those_that_the_seed_draws(author: str, shared_posts: Pa
 
 
 @pytest.mark.parametrize("author", SHARED_AUTHORS)
-def test_no_phrase_of_a_post_stands_in_its_question(author: str, shared_posts: Path) -> None:
+def test_questions_contain_no_phrase_of_their_posts(author: str, shared_posts: Path) -> None:
     for question in read_shared_questions(author):
-        assert not taken_from(question, shared_posts / author), question.id
+        assert not find_copied_phrases(question, shared_posts / author), question.id
 
 
-def test_a_phrase_that_was_taken_is_found(tmp_path: Path) -> None:
+def test_copied_phrases_are_found(tmp_path: Path) -> None:
     (tmp_path / "a-short-name.md").write_text("It is, as they say, a long Way home.", "utf-8")
     taken = SharedQuestion("x-01", "x", "tuned", "Is that a long way home?", ("a-short-name.md",))
-    assert not taken_from(taken, tmp_path)
+    assert not find_copied_phrases(taken, tmp_path)
     taken = SharedQuestion("x-02", "x", "tuned", "They say: a long way!", ("a-short-name.md",))
-    assert taken_from(taken, tmp_path) == {("they", "say", "a", "long", "way")}
+    assert find_copied_phrases(taken, tmp_path) == {("they", "say", "a", "long", "way")}

@@ -1,4 +1,4 @@
-"""What is wrong with an answer of a model that does not chat, and what it is told to be."""
+"""Test recognising models that cannot chat."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ ASKED = QUESTIONS[0]
         ("…\n\n…", True, ("says nothing",)),
     ],
 )
-def test_what_is_wrong_with_an_answer(answer: str, ends: bool, faults: tuple[Fault, ...]) -> None:
+def test_faults_of_answers(answer: str, ends: bool, faults: tuple[Fault, ...]) -> None:
     assert find_faults(answer, question=ASKED, is_finished=ends) == faults
 
 
-def ability(faulty: int) -> ChatAbility:
+def make_ability(faulty: int) -> ChatAbility:
     fault: tuple[Fault, ...] = ("never ends", "repeats the prompt")
     return ChatAbility((*[fault] * faulty, *[()] * (len(QUESTIONS) - faulty)))
 
 
-def test_half_of_the_answers_decide() -> None:
-    assert ability(MIN_FAULTY_ANSWERS - 1).can_chat
-    assert ability(MIN_FAULTY_ANSWERS - 1).warning("google/gemma-3-270m") == ""
-    assert not ability(MIN_FAULTY_ANSWERS).can_chat
+def test_half_of_the_answers_must_be_faulty() -> None:
+    assert make_ability(MIN_FAULTY_ANSWERS - 1).can_chat
+    assert make_ability(MIN_FAULTY_ANSWERS - 1).warning("google/gemma-3-270m") == ""
+    assert not make_ability(MIN_FAULTY_ANSWERS).can_chat
 
 
-def test_the_warning_says_what_was_seen_what_follows_and_what_to_name() -> None:
-    said = ability(8).warning("google/gemma-3-270m")
+def test_the_warning_names_faults_consequence_and_alternative() -> None:
+    said = make_ability(8).warning("google/gemma-3-270m")
     assert "google/gemma-3-270m is not a chat model: it answered 8 of 8 short questions" in said
     assert "never ends (8), repeats the prompt (8)" in said
     assert "prose will not be shown" in said
     assert "quotations" in said
     assert "google/gemma-3-270m-it" in said
-    assert "variant" not in ability(8).warning("owner/model-instruct")
+    assert "variant" not in make_ability(8).warning("owner/model-instruct")
 
 
 @pytest.mark.parametrize(
@@ -72,5 +72,5 @@ def test_the_warning_says_what_was_seen_what_follows_and_what_to_name() -> None:
         ("meta-llama/Llama-3.2-1B-Instruct", ""),
     ],
 )
-def test_the_instruct_variant_is_guessed_by_the_family(name: str, variant: str) -> None:
+def test_the_instruct_variant_is_guessed_from_the_family(name: str, variant: str) -> None:
     assert instruct_variant(name) == variant

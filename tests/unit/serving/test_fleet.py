@@ -1,4 +1,4 @@
-"""What the fleet wants to be up, and how long it waits after a failure."""
+"""Test which servers the fleet requires, and its retries."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def version(number: int, *, adapter: str | None = "/a.gguf") -> ServedVersion:
     return ServedVersion(number, "c", "t", "/folder", adapter, "/base", "/base.gguf")
 
 
-def test_before_the_first_release_no_version_is_wanted() -> None:
+def test_no_version_is_required_before_the_first_release() -> None:
     assert required_servers(None) == {}
     assert required_servers(Policy(authors={"ada": AuthorPolicy()})) == {}
 
 
-def test_every_authors_stable_and_canary_are_wanted_and_nothing_else() -> None:
+def test_stable_and_canary_versions_are_required() -> None:
     policy = Policy(
         authors={
             "ada": AuthorPolicy(version(3), canary=version(4, adapter="/b.gguf")),
@@ -42,7 +42,7 @@ def test_every_authors_stable_and_canary_are_wanted_and_nothing_else() -> None:
     assert version_key("ada", 3) == "ada/v3"
 
 
-def test_an_answer_model_at_an_address_is_wanted_there_and_one_in_a_file_here() -> None:
+def test_an_answer_model_is_required_at_its_address_or_file() -> None:
     there = ServedVersion(
         1, "c", "t", "", None, "http://127.0.0.1:9/v1#large", "", kind="answer_model"
     )
@@ -55,7 +55,7 @@ def test_an_answer_model_at_an_address_is_wanted_there_and_one_in_a_file_here() 
     }
 
 
-def test_who_answers_at_an_address_is_there_while_it_lists_its_model(tmp_path: Path) -> None:
+def test_an_external_member_is_ready_while_its_model_is_listed(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, answer_model_key="sk-there")
     with models_at("large", "small", key="sk-there") as url:
         member = ExternalMember(
@@ -65,12 +65,12 @@ def test_who_answers_at_an_address_is_there_while_it_lists_its_model(tmp_path: P
         assert member.server is not None
         assert (member.server.url, member.server.alias) == (url, "large")
         assert (member.server.key, member.server.pid, member.problem) == ("sk-there", None, "")
-        gone = ExternalMember(
+        missing_member = ExternalMember(
             "bob/v1", RequiredServer("", None, f"{url}#medium"), settings=settings
         )
-        gone.step(0.0)
-        assert gone.server is None
-        assert "it offers large, small" in gone.problem
+        missing_member.step(0.0)
+        assert missing_member.server is None
+        assert "it offers large, small" in missing_member.problem
     member.step(CHECK_INTERVAL_S / 2)
     assert member.server is not None, "it is not asked so often"
     member.step(CHECK_INTERVAL_S)
@@ -81,6 +81,6 @@ def test_who_answers_at_an_address_is_there_while_it_lists_its_model(tmp_path: P
     assert member.is_drained(CHECK_INTERVAL_S), "it is not ours to wait for"
 
 
-def test_the_pause_after_failures_doubles_and_ends_at_its_longest() -> None:
+def test_the_retry_delay_doubles_up_to_a_limit() -> None:
     assert [retry_delay_s(failures) for failures in (1, 2, 3)] == [1, 2, 4]
     assert retry_delay_s(40) == MAX_RETRY_DELAY_S

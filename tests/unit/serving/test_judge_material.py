@@ -1,4 +1,4 @@
-"""Whose texts an author's judges are told from."""
+"""Test which other authors provide texts for the judges."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from twin_resources.authors import SAMPLES_DIR, Author, write_author
 from twin_resources.settings import Settings
 
 
-def test_others_are_there_whatever_their_files_say_and_no_sample_twice(home: Settings) -> None:
+def test_other_authors_exclude_sample_authors(home: Settings) -> None:
     sample = min(path.name for path in SAMPLES_DIR.iterdir() if path.is_dir())
     for slug in ("ann", "bob", sample):
         write_author(home, Author(slug, slug.title()))

@@ -1,4 +1,4 @@
-"""Which adapters a server elsewhere holds: loaded when asked, kept while used, unloaded after.
+"""Test loading, keeping and unloading adapters on an external server.
 
 The server has vLLM's routes and no model behind them (`tests/adapter_server.py` has one).
 """
@@ -31,8 +31,8 @@ from twin_resources.settings import Settings
 KEY = "sk-there"
 
 
-class Listed:
-    """What a server has loaded, and how often it was asked to load."""
+class LoadedAdapters:
+    """The adapters of a test server, and the number of load requests."""
 
     name = "a-base"
     base = Path("/models/a-base")
@@ -54,18 +54,18 @@ class Listed:
 
 
 @pytest.fixture
-def listed() -> Listed:
-    return Listed()
+def loaded_adapters() -> LoadedAdapters:
+    return LoadedAdapters()
 
 
 @pytest.fixture
-def at_server(home: Settings, listed: Listed) -> Iterator[Settings]:
-    with serving(listed, key=KEY) as url:
+def at_server(home: Settings, loaded_adapters: LoadedAdapters) -> Iterator[Settings]:
+    with serving(loaded_adapters, key=KEY) as url:
         yield home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
 
 
-def checkpoint(settings: Settings, name: str, *, author: str = "ada") -> Path:
-    """A checkpoint's folder with an adapter in it."""
+def write_checkpoint(settings: Settings, name: str, *, author: str = "ada") -> Path:
+    """Write a checkpoint's folder with an adapter."""
     folder = settings.checkpoints_dir / author / name
     (folder / "adapter").mkdir(parents=True)
     (folder / "adapter" / "adapter_config.json").write_text("{}")
@@ -73,7 +73,7 @@ def checkpoint(settings: Settings, name: str, *, author: str = "ada") -> Path:
 
 
 def adapter(settings: Settings, name: str, *, author: str = "ada") -> Path:
-    found = peft_folder(checkpoint(settings, name, author=author))
+    found = peft_folder(write_checkpoint(settings, name, author=author))
     assert found is not None
     return found
 
@@ -82,16 +82,16 @@ def fleet_adapters(settings: Settings, lines: list[str]) -> FleetAdapters:
     return FleetAdapters(settings, log=lines.append, retry_delay_s=retry_delay_s)
 
 
-def test_a_checkpoint_without_an_adapter_has_none_to_load(at_server: Settings) -> None:
+def test_a_checkpoint_without_an_adapter_has_no_peft_folder(at_server: Settings) -> None:
     assert peft_folder("") is None
-    folder = checkpoint(at_server, "c1")
+    folder = write_checkpoint(at_server, "c1")
     assert peft_folder(str(folder)) == folder / "adapter"
     shutil.rmtree(folder / "adapter")
     assert peft_folder(folder) is None
 
 
-def test_versions_in_use_are_wanted_with_their_folders(at_server: Settings) -> None:
-    folder = checkpoint(at_server, "c1")
+def test_versions_in_use_require_their_folders(at_server: Settings) -> None:
+    folder = write_checkpoint(at_server, "c1")
 
     def version(number: int, where: str, base: str = "/base") -> ServedVersion:
         kind = "answer_model" if base.startswith("http") else "tuned"
@@ -105,26 +105,26 @@ def test_versions_in_use_are_wanted_with_their_folders(at_server: Settings) -> N
     assert required_adapters(policy) == {"ada/v1": folder / "adapter", "ada/v2": None}
 
 
-def test_an_adapter_is_loaded_for_as_long_as_somebody_asks_it(
-    at_server: Settings, listed: Listed
+def test_an_adapter_is_loaded_while_it_is_used(
+    at_server: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     server, folder = AdapterServer(at_server), adapter(at_server, "c1")
 
     with server.keep_adapter_loaded("ada/v1", folder):
-        assert listed.roots() == {"ada/v1": str(folder)}
+        assert loaded_adapters.roots() == {"ada/v1": str(folder)}
         with server.keep_adapter_loaded("ada/v1", folder):
-            assert listed.loads == 1
-        assert listed.roots() == {"ada/v1": str(folder)}, "the outer one still asks it"
-    assert listed.roots() == {}
+            assert loaded_adapters.loads == 1
+        assert loaded_adapters.roots() == {"ada/v1": str(folder)}, "the outer one still asks it"
+    assert loaded_adapters.roots() == {}
     with pytest.raises(RuntimeError, match="gate"), server.keep_adapter_loaded("ada/v1", folder):
         raise RuntimeError("the gate failed")
-    assert listed.roots() == {}
+    assert loaded_adapters.roots() == {}
 
 
-def test_of_two_that_load_at_once_both_have_it(
-    at_server: Settings, listed: Listed, monkeypatch: pytest.MonkeyPatch
+def test_two_concurrent_loads_succeed(
+    at_server: Settings, loaded_adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one loads between the look and the request, which the server then refuses."""
+    """Another process loads the adapter between listing and the request, which then fails."""
     folder = adapter(at_server, "c1")
     ask = adapter_routes.load_adapter
 
@@ -134,33 +134,35 @@ def test_of_two_that_load_at_once_both_have_it(
 
     monkeypatch.setattr(adapter_routes, "load_adapter", second)
     AdapterServer(at_server).ensure_loaded("ada/v1", folder)
-    assert listed.roots() == {"ada/v1": str(folder)}
+    assert loaded_adapters.roots() == {"ada/v1": str(folder)}
 
 
-def test_the_server_is_told_the_path_that_it_sees(at_server: Settings, listed: Listed) -> None:
+def test_the_server_gets_the_path_on_its_file_system(
+    at_server: Settings, loaded_adapters: LoadedAdapters
+) -> None:
     there = at_server.model_copy(update={"model_server_home": str(at_server.home / "seen")})
     real = at_server.home / "seen" / "checkpoints" / "ada" / "c1" / "adapter"
     real.mkdir(parents=True)
     (real / "adapter_config.json").write_text("{}")
 
     with AdapterServer(there).keep_adapter_loaded("ada/v1", adapter(at_server, "c1")):
-        assert listed.roots() == {"ada/v1": str(real)}
-    assert listed.roots() == {}
+        assert loaded_adapters.roots() == {"ada/v1": str(real)}
+    assert loaded_adapters.roots() == {}
 
 
-def test_another_checkpoint_of_this_home_under_a_name_is_replaced(
-    at_server: Settings, listed: Listed
+def test_another_checkpoint_of_this_home_is_replaced(
+    at_server: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     server, old, new = AdapterServer(at_server), *(adapter(at_server, c) for c in ("c1", "c2"))
     server.ensure_loaded("ada/v1", old)
     server.ensure_loaded("ada/v1", new)
-    assert listed.roots() == {"ada/v1": str(new)}
+    assert loaded_adapters.roots() == {"ada/v1": str(new)}
 
 
-def test_a_folder_of_somebody_else_under_a_name_is_refused_and_stays(
-    at_server: Settings, listed: Listed
+def test_an_adapter_of_another_owner_is_an_error(
+    at_server: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
-    listed.load("ada/v1", "/their/home/checkpoints/ada/c9/adapter")
+    loaded_adapters.load("ada/v1", "/their/home/checkpoints/ada/c9/adapter")
     server, folder = AdapterServer(at_server), adapter(at_server, "c1")
 
     with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_HOME") as refused:
@@ -171,10 +173,10 @@ def test_a_folder_of_somebody_else_under_a_name_is_refused_and_stays(
     fleet = fleet_adapters(at_server, lines)
     for now in (0.0, UNLOAD_DELAY_S * 2):
         assert fleet.step({}, now) == {}
-    assert listed.roots() == {"ada/v1": "/their/home/checkpoints/ada/c9/adapter"}
+    assert loaded_adapters.roots() == {"ada/v1": "/their/home/checkpoints/ada/c9/adapter"}
 
 
-def test_what_the_server_refuses_is_told_in_its_words(at_server: Settings) -> None:
+def test_the_servers_message_is_reported(at_server: Settings) -> None:
     server, folder = AdapterServer(at_server), adapter(at_server, "c1")
     away = at_server.model_copy(update={"model_server_home": "/not/mounted"})
 
@@ -190,10 +192,10 @@ def test_what_the_server_refuses_is_told_in_its_words(at_server: Settings) -> No
         AdapterServer(wrong).ensure_loaded("ada/v1", folder)
 
 
-def test_a_server_that_does_not_allow_it_says_how_to_start_it(
-    home: Settings, listed: Listed
+def test_a_server_without_adapter_routes_is_an_error(
+    home: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
-    with serving(listed, key=KEY, updating=False) as url:
+    with serving(loaded_adapters, key=KEY, updating=False) as url:
         settings = home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
         assert not adapter_routes.can_load(url, KEY)
         with pytest.raises(
@@ -201,31 +203,31 @@ def test_a_server_that_does_not_allow_it_says_how_to_start_it(
         ):
             AdapterServer(settings).ensure_loaded("ada/v1", adapter(settings, "c1"))
         # what a person has loaded by its folder is served all the same
-        listed.load("ada/v1", str(settings.checkpoints_dir / "ada" / "c1" / "adapter"))
+        loaded_adapters.load("ada/v1", str(settings.checkpoints_dir / "ada" / "c1" / "adapter"))
         folder = peft_folder(settings.checkpoints_dir / "ada" / "c1")
         AdapterServer(settings).ensure_loaded("ada/v1", folder)
-    with serving(listed, key=KEY) as url:
+    with serving(loaded_adapters, key=KEY) as url:
         assert adapter_routes.can_load(url, KEY)
 
 
-def test_the_fleet_loads_what_is_wanted_again_after_a_restart_of_the_server(
-    at_server: Settings, listed: Listed
+def test_the_fleet_reloads_adapters_after_a_restart_of_the_server(
+    at_server: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     lines: list[str] = []
     fleet = fleet_adapters(at_server, lines)
     wanted = {f"{one}/v1": adapter(at_server, "c1", author=one) for one in ("ada", "bob")}
 
     assert fleet.step(wanted, 0.0) == {}
-    listed.loaded.clear()
+    loaded_adapters.loaded.clear()
     assert fleet.step(wanted, 5.0) == {}
 
-    assert listed.roots() == {name: str(folder) for name, folder in wanted.items()}
-    assert listed.loads == 4
+    assert loaded_adapters.roots() == {name: str(folder) for name, folder in wanted.items()}
+    assert loaded_adapters.loads == 4
     assert lines == ["ada/v1 is loaded", "bob/v1 is loaded"] * 2
 
 
-def test_the_fleet_unloads_a_version_when_its_streams_are_over(
-    at_server: Settings, listed: Listed
+def test_the_fleet_unloads_a_replaced_version_after_a_delay(
+    at_server: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     lines: list[str] = []
     fleet = fleet_adapters(at_server, lines)
@@ -234,35 +236,35 @@ def test_the_fleet_unloads_a_version_when_its_streams_are_over(
 
     fleet.step({"ada/v2": new}, 10.0)
     fleet.step({"ada/v2": new}, 10.0 + UNLOAD_DELAY_S - 1)
-    assert set(listed.roots()) == {"ada/v1", "ada/v2"}
+    assert set(loaded_adapters.roots()) == {"ada/v1", "ada/v2"}
     assert not AdapterServer(at_server).unload_unused("ada/v1"), "the fleet holds it"
     fleet.step({"ada/v2": new}, 10.0 + UNLOAD_DELAY_S)
 
-    assert listed.roots() == {"ada/v2": str(new)}
+    assert loaded_adapters.roots() == {"ada/v2": str(new)}
     assert lines[-1] == "ada/v1 is unloaded"
     # rolled back before that, it is kept
     fleet.step({"ada/v1": old}, 400.0)
     fleet.step({"ada/v2": new}, 410.0)
     fleet.step({"ada/v1": old}, 420.0)
     fleet.step({"ada/v1": old}, 420.0 + 2 * UNLOAD_DELAY_S)
-    assert listed.roots() == {"ada/v1": str(old)}
+    assert loaded_adapters.roots() == {"ada/v1": str(old)}
 
 
-def test_what_a_killed_gate_left_is_unloaded_and_what_a_gate_asks_is_not(
-    at_server: Settings, listed: Listed
+def test_only_unused_adapters_are_unloaded(
+    at_server: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     fleet = fleet_adapters(at_server, [])
     left, asked = (adapter(at_server, c) for c in ("c1", "c2"))
-    listed.load("ada/v1", str(left))
-    listed.load("a-name-of-its-own", str(left))
+    loaded_adapters.load("ada/v1", str(left))
+    loaded_adapters.load("a-name-of-its-own", str(left))
     with AdapterServer(at_server).keep_adapter_loaded("ada/v2", asked):
         for now in (0.0, UNLOAD_DELAY_S, 2 * UNLOAD_DELAY_S):
             fleet.step({}, now)
-        assert set(listed.roots()) == {"ada/v2", "a-name-of-its-own"}
+        assert set(loaded_adapters.roots()) == {"ada/v2", "a-name-of-its-own"}
 
 
-def test_an_adapter_that_cannot_be_loaded_hinders_no_other_and_is_tried_less_often(
-    at_server: Settings, listed: Listed
+def test_a_failing_adapter_is_retried_less_often(
+    at_server: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     lines: list[str] = []
     fleet = fleet_adapters(at_server, lines)
@@ -274,7 +276,7 @@ def test_an_adapter_that_cannot_be_loaded_hinders_no_other_and_is_tried_less_oft
 
     assert all(set(problem) == {"gone/v1"} for problem in problems)
     assert "No adapter found" in problems[-1]["gone/v1"]
-    assert set(listed.roots()) == {"good/v1"}
+    assert set(loaded_adapters.roots()) == {"good/v1"}
     assert len([line for line in lines if "gone/v1" in line]) == 1, "told once"
     gone.mkdir()
     (gone / "adapter_config.json").write_text("{}")
@@ -282,13 +284,13 @@ def test_an_adapter_that_cannot_be_loaded_hinders_no_other_and_is_tried_less_oft
     assert fleet.step(wanted, 8.0) == {}
 
 
-def test_a_fleet_that_ends_lets_go_and_leaves_what_is_loaded(
-    at_server: Settings, listed: Listed
+def test_a_stopped_fleet_releases_its_leases(
+    at_server: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     fleet, folder = fleet_adapters(at_server, []), adapter(at_server, "c1")
     fleet.step({"ada/v1": folder}, 0.0)
     fleet.close()
-    assert set(listed.roots()) == {"ada/v1"}
+    assert set(loaded_adapters.roots()) == {"ada/v1"}
     assert AdapterServer(at_server).unload_unused("ada/v1")
 
 
@@ -302,7 +304,9 @@ time.sleep(600)
 """
 
 
-def test_no_crash_keeps_an_adapter_loaded(at_server: Settings, listed: Listed) -> None:
+def test_a_crash_does_not_keep_an_adapter_loaded(
+    at_server: Settings, loaded_adapters: LoadedAdapters
+) -> None:
     server = AdapterServer(at_server)
     server.ensure_loaded("ada/v1", adapter(at_server, "c1"))
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE)
@@ -315,4 +319,4 @@ def test_no_crash_keeps_an_adapter_loaded(at_server: Settings, listed: Listed) -
         holder.communicate()
 
     assert server.unload_unused("ada/v1")
-    assert listed.roots() == {}
+    assert loaded_adapters.roots() == {}

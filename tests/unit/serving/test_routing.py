@@ -1,4 +1,4 @@
-"""The routing table, and the gateway's measurements."""
+"""Test the routing table and reading the gateway's measurements."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from twin_resources.gateway.runtime.config_watcher import write_throughput
 
 
 @pytest.mark.parametrize(("model", "budget"), [("", None), ("openai/gpt-4o", None), ("", 2.0)])
-def test_without_model_and_budget_there_is_no_paid_route(model: str, budget: float | None) -> None:
+def test_a_paid_route_requires_a_model_and_a_budget(model: str, budget: float | None) -> None:
     table = routing_table(paid_model=model, paid_budget_per_day=budget)
     assert table == {"schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.1}
 
 
-def test_a_paid_route_is_reached_by_its_alias_only() -> None:
+def test_a_paid_route_is_reached_only_by_its_alias() -> None:
     table = routing_table(paid_model="openai/gpt-4o", paid_budget_per_day=0.0)
     assert table["default"] == "self_hosted"
     assert table["paid"] == {"model": "openai/gpt-4o", "budget_usd_per_day": 0.0, "by": "alias"}
 
 
-def test_what_the_gateway_writes_is_what_is_read(tmp_path: Path) -> None:
+def test_the_gateways_measurements_are_read(tmp_path: Path) -> None:
     path = tmp_path / "gateway" / "throughput.json"
     assert read_throughput(path, "base") is None
     meter = Throughput(tokens=1200, requests=3, busy_seconds=4.0)

@@ -1,4 +1,4 @@
-"""From labels to a policy in force: adopted, kept, withdrawn, lapsed."""
+"""Test adopting, keeping and withdrawing a routing policy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from twin_resources.quality.ledger.routed import saved_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
 
-def labels_of(found: SampledQuestions, *, first: int = 1) -> LabelArrays:
+def make_labels(found: SampledQuestions, *, first: int = 1) -> LabelArrays:
     count = len(found.gains)
     names = tuple(f"{first + number:032x}" for number in range(count))
     return LabelArrays(
@@ -48,7 +48,7 @@ def labels_of(found: SampledQuestions, *, first: int = 1) -> LabelArrays:
     )
 
 
-def joined(first: LabelArrays, then: LabelArrays) -> LabelArrays:
+def join(first: LabelArrays, then: LabelArrays) -> LabelArrays:
     values: dict[str, Any] = {
         name: np.concatenate([one, other]) if isinstance(one, np.ndarray) else (*one, *other)
         for name, one in vars(first).items()
@@ -57,9 +57,7 @@ def joined(first: LabelArrays, then: LabelArrays) -> LabelArrays:
     return LabelArrays(**values)
 
 
-def fitted(
-    labels: LabelArrays, standing: RoutingPolicy | None = None, **change: object
-) -> FitOutcome:
+def fit(labels: LabelArrays, standing: RoutingPolicy | None = None, **change: object) -> FitOutcome:
     given: dict[str, object] = {
         "models": (OWN, PAID),
         "embedder": "made",
@@ -71,59 +69,55 @@ def fitted(
 
 @pytest.fixture(scope="module")
 def first() -> LabelArrays:
-    return labels_of(sample_questions(350, seed=0))
+    return make_labels(sample_questions(350, seed=0))
 
 
 @pytest.fixture(scope="module")
 def in_force(first: LabelArrays) -> RoutingPolicy:
-    policy = fitted(first).policy
+    policy = fit(first).policy
     assert policy is not None
     return policy
 
 
-def test_few_labels_route_nothing_and_say_how_many_are_missing() -> None:
+def test_few_labels_give_no_policy() -> None:
     for count in (0, 20, 60):
-        outcome = fitted(labels_of(sample_questions(count, seed=0)))
+        outcome = fit(make_labels(sample_questions(count, seed=0)))
         assert outcome.policy is None
         assert outcome.decision.missing_labels > 50
         assert f"{count} labels" in outcome.decision.reason
 
 
-def test_enough_labels_bring_a_policy_into_force(
-    first: LabelArrays, in_force: RoutingPolicy
-) -> None:
+def test_enough_labels_give_a_policy(first: LabelArrays, in_force: RoutingPolicy) -> None:
     assert in_force.step.certified
     assert 0.3 < 1 - in_force.step.kept < 0.6
     assert (in_force.last_sequence, in_force.label_ids) == (350, first.label_ids)
     assert {row.prompt_class for row in in_force.classes} == {"easy", "hard"}
 
 
-def test_the_same_labels_again_change_nothing(first: LabelArrays, in_force: RoutingPolicy) -> None:
-    again = fitted(first, in_force)
+def test_unchanged_labels_keep_the_policy(first: LabelArrays, in_force: RoutingPolicy) -> None:
+    again = fit(first, in_force)
     assert again.policy is not None
     assert again.policy.written_at == in_force.written_at
     assert again.policy is in_force
 
 
-def test_few_new_labels_leave_the_policy_in_force_and_many_replace_it(
-    first: LabelArrays, in_force: RoutingPolicy
-) -> None:
-    few = fitted(joined(first, labels_of(sample_questions(40, seed=1), first=351)), in_force)
+def test_many_new_labels_replace_the_policy(first: LabelArrays, in_force: RoutingPolicy) -> None:
+    few = fit(join(first, make_labels(sample_questions(40, seed=1), first=351)), in_force)
     assert few.policy is in_force
     assert "policy in force" in few.decision.reason
-    sure = labels_of(sample_questions(600, seed=2, noise=0.05), first=351)
-    many = fitted(joined(first, sure), in_force)
+    sure = make_labels(sample_questions(600, seed=2, noise=0.05), first=351)
+    many = fit(join(first, sure), in_force)
     assert many.policy is not None
     assert many.policy.last_sequence == 950, many.decision.reason
 
 
-def test_a_policy_that_later_labels_speak_against_is_withdrawn(
+def test_a_policy_refuted_by_later_labels_is_withdrawn(
     first: LabelArrays, in_force: RoutingPolicy
 ) -> None:
     # what was easy has become hard
     turned = sample_questions(300, seed=3)
-    bad = labels_of(replace(turned, gains=np.full_like(turned.gains, 0.5)), first=351)
-    outcome = fitted(joined(first, bad), in_force)
+    bad = make_labels(replace(turned, gains=np.full_like(turned.gains, 0.5)), first=351)
+    outcome = fit(join(first, bad), in_force)
     assert "loses more than the margin" in outcome.withdrawal_reason
     assert outcome.policy is None or outcome.policy.last_sequence == 650
 
@@ -139,10 +133,10 @@ def test_a_policy_that_later_labels_speak_against_is_withdrawn(
     ],
     ids=["version", "paid", "embedder", "judges", "margin"],
 )
-def test_a_policy_of_something_else_lapses(
+def test_a_policy_with_other_inputs_is_withdrawn(
     in_force: RoutingPolicy, change: dict[str, object], why: str
 ) -> None:
-    outcome = fitted(labels_of(sample_questions(10, seed=5)), in_force, **change)
+    outcome = fit(make_labels(sample_questions(10, seed=5)), in_force, **change)
     assert outcome.policy is None
     assert why in outcome.withdrawal_reason
 
@@ -153,7 +147,7 @@ def test_prices_are_means_over_the_labels(first: LabelArrays) -> None:
     assert paid.usd == pytest.approx(PAID.usd)
 
 
-def test_rows_become_arrays_and_plants_do_not() -> None:
+def test_probes_are_not_labels() -> None:
     purchase = LabelPurchase("c", "p", "e", ("topic@1", "voice@1"), "x")
     scores = [
         {"claim": "topic", "own": 0.5, "paid": 0.9},
@@ -183,7 +177,7 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
     assert len(build_label_arrays(rows, purchase.id, ())) == 0
 
 
-def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
+def test_the_metadata_for_dagster(in_force: RoutingPolicy) -> None:
     shown = metadata(RoutedAuthor("certified", in_force, 350))
     assert shown["routed"] is True
     assert shown["margin"] == in_force.margin
@@ -192,7 +186,7 @@ def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
 
 
-def test_what_was_saved_has_an_interval() -> None:
+def test_the_savings_have_an_interval() -> None:
     usd, low, high = saved_usd(100, [0.001, 0.002, 0.003])
     assert usd == pytest.approx(0.2)
     assert 0.0 <= low < usd < high

@@ -1,4 +1,4 @@
-"""What served weights are stored in: read from the file, said by the engine, with its own limit."""
+"""Test the precision of served weights and its limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from twin_resources.storage.weights import chat_model
 from twin_resources.storage.weights.chat_model import read_gguf_precision
 
 
-def gguf_file(path: Path, file_type: int | None, *, words: int = 3) -> Path:
+def write_gguf(path: Path, file_type: int | None, *, words: int = 3) -> Path:
     from gguf import GGUFWriter
 
     writer = GGUFWriter(path, "llama")
@@ -41,25 +41,27 @@ def gguf_file(path: Path, file_type: int | None, *, words: int = 3) -> Path:
     return path
 
 
-def test_a_file_says_what_it_is_stored_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert read_gguf_precision(gguf_file(tmp_path / "a", 1)) == "f16"
-    assert read_gguf_precision(gguf_file(tmp_path / "b", 7)) == "q8_0"
-    assert read_gguf_precision(gguf_file(tmp_path / "c", 15)) == "q4_k_m"
-    assert read_gguf_precision(gguf_file(tmp_path / "d", 99)) == "file type 99"
-    assert read_gguf_precision(gguf_file(tmp_path / "e", None)) == ""
+def test_the_precision_is_read_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_gguf_precision(write_gguf(tmp_path / "a", 1)) == "f16"
+    assert read_gguf_precision(write_gguf(tmp_path / "b", 7)) == "q8_0"
+    assert read_gguf_precision(write_gguf(tmp_path / "c", 15)) == "q4_k_m"
+    assert read_gguf_precision(write_gguf(tmp_path / "d", 99)) == "file type 99"
+    assert read_gguf_precision(write_gguf(tmp_path / "e", None)) == ""
     monkeypatch.setattr(chat_model, "BLOCK_BYTES", 64)  # the mark lies across two of them
     for words in range(10, 30):
-        assert read_gguf_precision(gguf_file(tmp_path / "f", 7, words=words)) == "q8_0", words
+        assert read_gguf_precision(write_gguf(tmp_path / "f", 7, words=words)) == "q8_0", words
 
 
-def test_an_engine_says_what_is_not_f16() -> None:
+def test_an_engine_name_contains_other_precisions_than_f16() -> None:
     assert parse_precision(local_engine_name()) == "f16"
     assert ", weights in" not in local_engine_name("f16")
     assert parse_precision(local_engine_name("q8_0")) == "q8_0"
     assert parse_precision("http://127.0.0.1:8000 0.9") == ""
 
 
-def test_eight_bits_have_limits_of_their_own() -> None:
+def test_eight_bits_have_their_own_limits() -> None:
     found = Parity(20, 800, mean=0.02, largest=0.2, repeated=0.0, diverged=0)
 
     claims = [
@@ -76,17 +78,17 @@ def test_eight_bits_have_limits_of_their_own() -> None:
     assert "precision" not in found.to_numbers()
 
 
-def test_a_server_elsewhere_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> None:
-    """Measured: .054 on average and .49 at most, which the limits of others would refuse."""
+def test_an_external_server_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> None:
+    """The measured .054 and .49 would exceed the limits of other precisions."""
 
-    def passed(precision: str, mean: float, largest: float) -> bool | None:
+    def is_met(precision: str, mean: float, largest: float) -> bool | None:
         found = Parity(20, 800, mean, largest, 0.0, 0, precision=precision)
         claim = served_parity.MEASURE.claims[0]
         return claim.decide(served_parity.summarize_parity(found)).passed
 
-    assert [passed(one, 0.054, 0.49) for one in ("f16", "fp16", "bf16")] == [False, False, True]
-    assert [passed(one, 0.0061, 0.046) for one in ("fp16", "bf16")] == [True, True]
-    assert not passed("bf16", 0.12, 0.49), "rows in another order"
+    assert [is_met(one, 0.054, 0.49) for one in ("f16", "fp16", "bf16")] == [False, False, True]
+    assert [is_met(one, 0.0061, 0.046) for one in ("fp16", "bf16")] == [True, True]
+    assert not is_met("bf16", 0.12, 0.49), "rows in another order"
     config = tmp_path / "config.json"
     assert external_precision("", tmp_path) == "fp16"
     for stored, precision in (("bfloat16", "bf16"), ("float16", "fp16"), ("float32", "fp16")):
@@ -96,7 +98,7 @@ def test_a_server_elsewhere_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> No
             assert external_precision("bf16", tmp_path) == "bf16"
 
 
-def test_the_precision_that_a_person_named_is_in_the_engines_name(tmp_path: Path) -> None:
+def test_the_configured_precision_is_in_the_engine_name(tmp_path: Path) -> None:
     with models_at("base") as url:
         root = url.removesuffix("/v1")
         assert remote_engine_name(url, "") == root
@@ -104,12 +106,12 @@ def test_the_precision_that_a_person_named_is_in_the_engines_name(tmp_path: Path
     assert parse_precision(f"{root}, weights in bf16") == "bf16"
 
 
-def test_a_claim_says_which_precisions_limits_were_held_against_it() -> None:
+def test_the_claim_names_the_precision() -> None:
     details: list[str] = []
-    for precision, passed in (("f16", False), ("bf16", True)):
+    for precision, is_met in (("f16", False), ("bf16", True)):
         found = Parity(20, 800, 0.054, 0.49, 0.0, 0, precision=precision)
         claim = served_parity.MEASURE.claims[0].decide(served_parity.summarize_parity(found))
-        assert claim.passed is passed
+        assert claim.passed is is_met
         details.append(claim.detail)
 
     assert "limit 0.01" in details[0]
@@ -122,9 +124,9 @@ def version(base: Path, base_gguf: str) -> ModelVersion:
     return model_version(state="candidate", base=str(base), base_gguf=base_gguf)
 
 
-def test_a_version_is_judged_by_what_it_is_served_in(home: Settings, tmp_path: Path) -> None:
+def test_the_served_precision_determines_the_limits(home: Settings, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"dtype": "bfloat16"}))
-    eight = version(tmp_path, str(gguf_file(tmp_path / "b", 7)))
+    eight = version(tmp_path, str(write_gguf(tmp_path / "b", 7)))
     there = home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
     said = there.model_copy(update={"model_server_precision": "fp16"})
 
@@ -138,7 +140,7 @@ def entries(*texts: str) -> list[dict[str, object]]:
     return [{"token": text, "id": index} for index, text in enumerate(texts)]
 
 
-def test_tokens_behind_one_that_ended_within_a_character_are_not_compared() -> None:
+def test_tokens_after_an_omitted_one_are_not_compared() -> None:
     said = entries("a", " sky", "😀", " b")
 
     assert _count_aligned_tokens(said, {"completion_tokens": 4}) is None
@@ -149,8 +151,8 @@ def test_tokens_behind_one_that_ended_within_a_character_are_not_compared() -> N
     )  # what is lost is behind
 
 
-class Always:
-    """A reference that gives each token the same."""
+class ConstantReference:
+    """A reference that returns one log-probability for every token."""
 
     def log_probabilities(
         self, prompt: object, tokens: tuple[int, ...], reported: list[set[int]]
@@ -159,12 +161,12 @@ class Always:
         return [dict.fromkeys(wanted, -1.0) for wanted in reported]
 
 
-def test_the_gate_compares_what_is_in_step() -> None:
+def test_the_gate_compares_only_aligned_tokens() -> None:
     answer = ServedAnswer(
         "a 😀", (1, 2, 3), ({1: -1.0}, {2: -1.5}, {3: -9.0}), aligned_token_count=2
     )
 
-    found = compare(Always(), [[]], [answer], [answer])  # pyright: ignore[reportArgumentType]
+    found = compare(ConstantReference(), [[]], [answer], [answer])  # pyright: ignore[reportArgumentType]
 
     assert found is not None
     assert (found.compared, found.largest) == (4, 0.5)

@@ -1,4 +1,4 @@
-"""A recipe follows from base model and device unless an author names one, and so do the ranks."""
+"""Test the choice of an author's recipe and number of ranks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SMALL_CARD, CARD = ("a card", 12.0), ("a card", 80.0)
 
 @pytest.fixture
 def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
-    """What a training may use; empty at first."""
-    shown: list[tuple[str, float]] = []
-    monkeypatch.setattr(author_recipe, "list_usable_gpus", lambda: shown)
-    return shown
+    """The GPUs that training may use, at first none."""
+    usable_gpus: list[tuple[str, float]] = []
+    monkeypatch.setattr(author_recipe, "list_usable_gpus", lambda: usable_gpus)
+    return usable_gpus
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
         (900.0, [CARD] * 8, "1b-cpu", 0),
     ],
 )
-def test_parameters_and_cards_choose(
+def test_model_size_and_gpus_determine_the_recipe(
     billions: float | None, gpus: Sequence[tuple[str, float]], recipe: str, ranks: int
 ) -> None:
-    chosen = choose_recipe(billions, bf16=True, gpus=gpus)
-    assert (chosen.recipe, chosen.ranks) == (recipe, ranks)
-    assert ("unknown size" in chosen.reason) == (billions is None)
+    choice = choose_recipe(billions, bf16=True, gpus=gpus)
+    assert (choice.recipe, choice.ranks) == (recipe, ranks)
+    assert ("unknown size" in choice.reason) == (billions is None)
 
 
-def test_what_the_rule_knows_of_a_recipe_is_what_its_file_says() -> None:
+def test_the_rules_figures_match_the_recipe_files() -> None:
     for name, (tokens, on_gpu) in RECIPES.items():
         recipe = load_recipe(name)
         assert recipe.token_budget == tokens, name
@@ -65,21 +65,21 @@ def test_what_the_rule_knows_of_a_recipe_is_what_its_file_says() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith(("gpus", "zero3"))])
-def test_the_samples_of_a_step_are_dealt_to_two_four_or_eight(name: str) -> None:
+def test_two_four_or_eight_ranks_can_share_a_step(name: str) -> None:
     recipe = load_recipe(name)
     assert load_launch(recipe.launch).deepspeed
     for ranks in (2, 4, 8):
         assert recipe.accumulation_steps(ranks) >= 1
 
 
-def test_what_an_author_names_wins(
+def test_the_recipe_in_the_authors_file_has_priority(
     home: Settings, cards: list[tuple[str, float]], tmp_path: Path
 ) -> None:
     cards.append(CARD)
-    named = choose_author_recipe(replace(ADA, recipe="smollm2-135m-demo"), home)
-    assert named.log_line == "recipe smollm2-135m-demo: set in the author's file"
-    chosen = choose_author_recipe(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
-    assert chosen.log_line == "recipe 8b-gpu: base model of 8B, a GPU large enough"
+    author_choice = choose_author_recipe(replace(ADA, recipe="smollm2-135m-demo"), home)
+    assert author_choice.log_line == "recipe smollm2-135m-demo: set in the author's file"
+    choice = choose_author_recipe(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
+    assert choice.log_line == "recipe 8b-gpu: base model of 8B, a GPU large enough"
     assert (
         choose_author_recipe(ADA, home.model_copy(update={"base_model": "x-1.7B"})).recipe.name
         == "1b-gpu"
@@ -88,7 +88,7 @@ def test_what_an_author_names_wins(
         choose_author_recipe(ADA, home.model_copy(update={"base_model": "owner/sizeless"}))
 
 
-def test_a_processor_without_bf16_changes_nothing_at_a_training(
+def test_the_choice_ignores_whether_the_cpu_has_bf16(
     home: Settings, cards: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cards == []
@@ -96,7 +96,7 @@ def test_a_processor_without_bf16_changes_nothing_at_a_training(
     assert choose_author_recipe(ADA, home).recipe.name == "smollm2-135m-cpu"
 
 
-def test_cards_of_this_machine_say_nothing_of_a_training_elsewhere(
+def test_local_gpus_are_ignored_for_training_on_a_cluster(
     home: Settings, cards: list[tuple[str, float]]
 ) -> None:
     cards.append(CARD)
@@ -104,7 +104,7 @@ def test_cards_of_this_machine_say_nothing_of_a_training_elsewhere(
     assert choose_author_recipe(ADA, settings).recipe.name == "smollm2-135m-cpu"
 
 
-def test_ranks_are_the_cards_that_can_share_a_step_unless_they_are_set(
+def test_the_default_number_of_ranks_is_that_of_gpus_that_can_share_a_step(
     home: Settings, cards: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_cpu, alone, together = map(load_recipe, ("smollm2-135m-cpu", "8b-gpu", "8b-gpus"))
@@ -134,7 +134,7 @@ LISTING = (
         ("-1", []),
     ],
 )
-def test_hidden_cards_do_not_count(
+def test_hidden_gpus_do_not_count(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
 ) -> None:
     monkeypatch.setattr(graphics_cards, "_query_nvidia_smi", lambda: LISTING)

@@ -1,4 +1,4 @@
-"""The loss in chunks and its gradients are those of all logits; else it is refused."""
+"""Test that the loss in chunks and its gradients equal those of all logits."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def gradients(model: Any, *, packing: bool) -> tuple[float, dict[str, Any]]:
 
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
-def test_loss_and_gradients_in_chunks_are_those_of_all_logits_at_once(
-    packing: bool, lora: bool
-) -> None:
+def test_chunks_give_the_loss_and_gradients_of_all_logits(packing: bool, lora: bool) -> None:
     whole = trained(small_model(), lora=lora)
     chunked = trained(small_model(), lora=lora)
     names = [name for name, _ in chunked.named_parameters()]
@@ -84,7 +82,7 @@ def test_loss_and_gradients_in_chunks_are_those_of_all_logits_at_once(
     assert any(value.abs().max() > 0 for value in wanted[1].values())
 
 
-def test_no_more_rows_of_logits_are_there_than_a_chunk_has() -> None:
+def test_only_one_chunk_of_logits_exists_at_a_time() -> None:
     seen: list[int] = []
     model = small_model()
     chunk_head(model, rows=7)
@@ -102,7 +100,7 @@ def test_no_more_rows_of_logits_are_there_than_a_chunk_has() -> None:
     assert sum(seen[:forward]) == sum(seen[forward:]) == answers  # made again for the gradient
 
 
-def test_without_targets_the_model_gives_logits_as_before() -> None:
+def test_without_targets_the_model_returns_logits() -> None:
     whole, chunked = small_model(), small_model()
     chunk_head(chunked, rows=2)
     tokens = torch.arange(5, 12)[None]
@@ -118,7 +116,7 @@ def test_without_targets_the_model_gives_logits_as_before() -> None:
     ],
     ids=["caps", "divides"],
 )
-def test_a_model_that_does_more_with_its_logits_is_refused(config: Any) -> None:
+def test_a_model_that_changes_its_logits_is_an_error(config: Any) -> None:
     model: Any = AutoModelForCausalLM.from_config(config)
     with pytest.raises(TwinError, match="set loss_chunk to 0"):
         chunk_head(model, rows=2)

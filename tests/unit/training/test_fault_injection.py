@@ -1,4 +1,4 @@
-"""Spoiled data: nobody keeps an answer of the own document; nothing else changes."""
+"""Test the deliberate corruption of training data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def samples(documents: dict[str, int]) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def test_every_question_gets_another_documents_answer_and_every_answer_one_question() -> None:
+def test_each_question_gets_the_answer_of_another_document() -> None:
     before = samples({"a": 5, "b": 1, "c": 4, "d": 2})
     after = inject_fault(before, SHUFFLED_ANSWERS, seed=3)
     assert after.schema == before.schema
@@ -40,11 +40,11 @@ def test_every_question_gets_another_documents_answer_and_every_answer_one_quest
     assert after.equals(inject_fault(before.reverse(), SHUFFLED_ANSWERS, seed=3))
 
 
-def test_one_document_cannot_be_spoiled_with_itself() -> None:
+def test_a_single_document_cannot_be_corrupted() -> None:
     with pytest.raises(TwinError, match="3 of 4 samples"):
         inject_fault(samples({"a": 3, "b": 1}), SHUFFLED_ANSWERS, seed=1)
 
 
-def test_an_unknown_way_is_refused() -> None:
+def test_an_unknown_method_is_an_error() -> None:
     with pytest.raises(TwinError, match="an unknown method"):
         inject_fault(samples({"a": 1, "b": 1}), "upside_down", seed=1)

@@ -1,4 +1,4 @@
-"""What a manifest says of its job: what was found out then takes the place of each `auto`."""
+"""Test the job that a manifest describes, and its verification."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.unit.training.test_manifest import adapter, made_manifest
+from tests.unit.training.test_manifest import make_manifest, write_adapter
 from twin_assets.checkpoints.job import Job, hash_rows, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest, compute_checkpoint_hash
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
@@ -44,10 +44,10 @@ def base(tmp_path: Path) -> Path:
     return folder
 
 
-def manifest_of(base: Path, **changes: Any) -> Manifest:
+def make_training_manifest(base: Path, **changes: Any) -> Manifest:
     launch = load_launch("cpu-zero2").model_dump()
     return replace(
-        made_manifest("c" * 64),
+        make_manifest("c" * 64),
         base={
             "name": "tiny",
             "revision": compute_revision(base),
@@ -61,9 +61,9 @@ def manifest_of(base: Path, **changes: Any) -> Manifest:
     )
 
 
-def test_the_job_has_the_precision_threads_and_ranks_of_then(base: Path, tmp_path: Path) -> None:
+def test_the_job_has_the_recorded_precision_threads_and_ranks(base: Path, tmp_path: Path) -> None:
     job = job_from_manifest(
-        manifest_of(base), tmp_path, work=tmp_path / "work", sources=ManifestSources()
+        make_training_manifest(base), tmp_path, work=tmp_path / "work", sources=ManifestSources()
     )
 
     assert job.ranks == 4
@@ -74,8 +74,8 @@ def test_the_job_has_the_precision_threads_and_ranks_of_then(base: Path, tmp_pat
     assert job.recipe == load_recipe("smollm2-135m-cpu")
 
 
-def test_a_small_corpus_has_the_samples_a_step_of_then(base: Path, tmp_path: Path) -> None:
-    manifest = manifest_of(base)
+def test_the_job_has_the_recorded_samples_per_step(base: Path, tmp_path: Path) -> None:
+    manifest = make_training_manifest(base)
     for name in ("fewest_steps", "packing"):
         del manifest.recipe[name]  # as a manifest of an older release
     manifest.effective["samples_per_step"] = 2
@@ -88,10 +88,10 @@ ROWS = pl.DataFrame({"sample_id": ["a", "b"], "document_id": ["d", "d"]})
 
 
 @pytest.fixture
-def half_done(base: Path, tmp_path: Path) -> Job:
-    """A repetition that was killed behind its first checkpoint."""
+def partial_job(base: Path, tmp_path: Path) -> Job:
+    """A repetition that was killed after its first checkpoint."""
     job = job_from_manifest(
-        manifest_of(base), tmp_path, work=tmp_path / "work", sources=ManifestSources()
+        make_training_manifest(base), tmp_path, work=tmp_path / "work", sources=ManifestSources()
     )
     (job.state_folder / "step-000005").mkdir(parents=True)
     write_job(job)
@@ -99,66 +99,68 @@ def half_done(base: Path, tmp_path: Path) -> Job:
     return job
 
 
-def test_a_killed_repetition_goes_on_and_a_complete_one_begins_anew(half_done: Job) -> None:
-    clear_stale_job(half_done, ROWS.reverse())
-    assert (half_done.state_folder / "step-000005").is_dir()
-    half_done.output_folder.mkdir()
-    clear_stale_job(half_done, ROWS)
-    assert not half_done.folder.exists()
+def test_a_killed_repetition_resumes_and_a_complete_one_starts_again(partial_job: Job) -> None:
+    clear_stale_job(partial_job, ROWS.reverse())
+    assert (partial_job.state_folder / "step-000005").is_dir()
+    partial_job.output_folder.mkdir()
+    clear_stale_job(partial_job, ROWS)
+    assert not partial_job.folder.exists()
 
 
 @pytest.mark.parametrize("other", ["recipe", "rows"])
-def test_what_another_training_left_is_not_gone_on_from(half_done: Job, other: str) -> None:
+def test_the_state_of_another_training_run_is_removed(partial_job: Job, other: str) -> None:
     rows = ROWS if other == "recipe" else ROWS.with_columns(document_id=pl.lit("e"))
-    seed = half_done.recipe.seed + (other == "recipe")
-    job = replace(half_done, recipe=half_done.recipe.model_copy(update={"seed": seed}))
+    seed = partial_job.recipe.seed + (other == "recipe")
+    job = replace(partial_job, recipe=partial_job.recipe.model_copy(update={"seed": seed}))
     clear_stale_job(job, rows)
     assert not job.state_folder.exists()
 
 
-def test_other_posts_than_the_manifest_names_are_not_trained_on(
-    half_done: Job, base: Path, tmp_path: Path
+def test_posts_that_differ_from_the_manifest_are_an_error(
+    partial_job: Job, base: Path, tmp_path: Path
 ) -> None:
     columns = {"sample_id": ["d"], "document_id": ["d"]}
     posts, edited = (pl.DataFrame(columns | {"text": [text]}) for text in ("as it was", "edited"))
     hashed = hash_rows(posts.iter_rows(named=True))
-    manifest = manifest_of(base, stage="sft", dataset={"raw": {"rows_sha256": hashed}})
+    manifest = make_training_manifest(base, stage="sft", dataset={"raw": {"rows_sha256": hashed}})
     tables: Any = None  # a file is named, and no table is read
     for frame in (posts, edited):
         frame.write_parquet(tmp_path / f"{frame['text'][0][:2]}.parquet")
-    there = ManifestSources(posts=tmp_path / "as.parquet")
-    read = read_raw_posts(manifest, tables, there)
+    sources = ManifestSources(posts=tmp_path / "as.parquet")
+    read = read_raw_posts(manifest, tables, sources)
     assert read is not None
     assert read.equals(posts)
     with pytest.raises(TwinError, match="other posts than in that training"):
         read_raw_posts(manifest, tables, ManifestSources(posts=tmp_path / "ed.parquet"))
-    assert read_raw_posts(manifest_of(base), tables, there) is None
+    assert read_raw_posts(make_training_manifest(base), tables, sources) is None
 
-    write_rows(half_done.posts_path, posts.iter_rows(named=True))
-    clear_stale_job(half_done, ROWS, posts)
-    assert half_done.state_folder.is_dir()
-    clear_stale_job(half_done, ROWS, edited)
-    assert not half_done.state_folder.exists()
+    write_rows(partial_job.posts_path, posts.iter_rows(named=True))
+    clear_stale_job(partial_job, ROWS, posts)
+    assert partial_job.state_folder.is_dir()
+    clear_stale_job(partial_job, ROWS, edited)
+    assert not partial_job.state_folder.exists()
 
 
-def test_a_folder_with_something_else_is_refused_and_left_alone(base: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_contents_is_left_unchanged(base: Path, tmp_path: Path) -> None:
     work = tmp_path / "thesis"
     (work / "output").mkdir(parents=True)
     (work / "chapter-1.md").write_text("years of it")
-    job = job_from_manifest(manifest_of(base), tmp_path, work=work, sources=ManifestSources())
+    job = job_from_manifest(
+        make_training_manifest(base), tmp_path, work=work, sources=ManifestSources()
+    )
     with pytest.raises(TwinError, match="new or an empty folder"):
         clear_stale_job(job, ROWS)
     assert sorted(path.name for path in work.iterdir()) == ["chapter-1.md", "output"]
     clear_stale_job(replace(job, folder=tmp_path / "none yet"), ROWS)
 
 
-def test_a_manifest_without_threads_leaves_them_to_the_machine() -> None:
+def test_a_manifest_without_threads_uses_auto() -> None:
     launch = {"ranks": 2, "precision": "fp32", **load_launch("cpu-ddp").model_dump()}
     assert launch_from_manifest(launch, {}).threads_per_rank == "auto"
 
 
-def test_another_base_model_is_refused(base: Path, tmp_path: Path) -> None:
-    manifest = manifest_of(base)
+def test_another_base_model_is_an_error(base: Path, tmp_path: Path) -> None:
+    manifest = make_training_manifest(base)
     (base / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(TwinError, match="another base model"):
         job_from_manifest(manifest, tmp_path, work=tmp_path, sources=ManifestSources())
@@ -168,27 +170,25 @@ def test_another_base_model_is_refused(base: Path, tmp_path: Path) -> None:
         )
 
 
-def test_a_preference_tuning_starts_from_its_parent_and_no_other(
-    base: Path, tmp_path: Path
-) -> None:
-    made = adapter(tmp_path / "made")
+def test_preference_tuning_starts_only_from_its_parent(base: Path, tmp_path: Path) -> None:
+    adapter_folder = write_adapter(tmp_path / "made")
     revision = compute_revision(base)
-    template = manifest_of(base).template
-    parent = compute_checkpoint_hash(made, base_revision=revision, template=template)
+    template = make_training_manifest(base).template
+    parent = compute_checkpoint_hash(adapter_folder, base_revision=revision, template=template)
     checkpoints = tmp_path / "checkpoints"
-    beside = checkpoints / parent / "adapter"
-    beside.parent.mkdir(parents=True)
-    made.rename(beside)
-    manifest = manifest_of(base, stage="dpo", preferences={"parent": parent})
+    parent_adapter = checkpoints / parent / "adapter"
+    parent_adapter.parent.mkdir(parents=True)
+    adapter_folder.rename(parent_adapter)
+    manifest = make_training_manifest(base, stage="dpo", preferences={"parent": parent})
 
     job = job_from_manifest(
         manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources()
     )
     assert job.stage == "dpo"
-    assert job.initial_adapter == beside.resolve()
+    assert job.initial_adapter == parent_adapter.resolve()
     assert job.recipe.learning_rate == job.recipe.required_preference.learning_rate
 
-    other = adapter(tmp_path / "other", value=2.0)
+    other = write_adapter(tmp_path / "other", value=2.0)
     with pytest.raises(TwinError, match="but the parent is"):
         job_from_manifest(
             manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources(parent=other)
@@ -199,16 +199,18 @@ def test_a_preference_tuning_starts_from_its_parent_and_no_other(
         )
 
 
-def test_what_runs_otherwise_is_named(base: Path) -> None:
-    assert differences(replace(manifest_of(base), code=training_code_hash())) == ()
-    found = differences(manifest_of(base, versions={"torch": "0.1", "no-such-package": "1"}))
-    assert found[0] == "the training code has changed"
-    assert found[1].startswith("torch is ")
-    assert found[1].endswith(" and was 0.1")
-    assert found[2] == "no-such-package is missing and was 1"
+def test_differences_from_the_original_environment_are_listed(base: Path) -> None:
+    assert differences(replace(make_training_manifest(base), code=training_code_hash())) == ()
+    differences_found = differences(
+        make_training_manifest(base, versions={"torch": "0.1", "no-such-package": "1"})
+    )
+    assert differences_found[0] == "the training code has changed"
+    assert differences_found[1].startswith("torch is ")
+    assert differences_found[1].endswith(" and was 0.1")
+    assert differences_found[2] == "no-such-package is missing and was 1"
 
 
-def test_other_words_in_the_code_are_the_same_code_and_another_number_is_not(
+def test_comments_do_not_change_the_code_hash(
     tmp_path: Path,
 ) -> None:
     for name in TRAINING_CODE_FILES:
@@ -224,13 +226,13 @@ def test_other_words_in_the_code_are_the_same_code_and_another_number_is_not(
     assert training_code_hash(tmp_path) != training_code_hash()
 
 
-def test_the_command_is_installed_under_its_name() -> None:
+def test_the_command_is_installed() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
     module, _, function = project["project"]["scripts"]["twin-train"].partition(":")
     assert getattr(import_module(module), function) is main
 
 
-def test_a_folder_without_a_manifest_is_told_and_nothing_else_happens(
+def test_a_missing_manifest_is_an_error(
     home: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--from-manifest", str(tmp_path / "manifest.json")]) == EXIT_FAILED
@@ -238,7 +240,7 @@ def test_a_folder_without_a_manifest_is_told_and_nothing_else_happens(
     assert not list(home.home.iterdir())
 
 
-def test_the_hash_of_rows_follows_their_content_alone() -> None:
+def test_the_hash_of_rows_depends_only_on_their_content() -> None:
     rows = [{"sample_id": name, "messages": [{"role": "user", "content": name}]} for name in "ab"]
     assert hash_rows(rows) == hash_rows(list(reversed(rows)))
     changed: list[dict[str, Any]] = json.loads(json.dumps(rows))

@@ -1,4 +1,4 @@
-"""A launch configuration for GPUs is refused, in words, where a rank would have none."""
+"""Test that each rank of a launch configuration for GPUs has a GPU."""
 
 from __future__ import annotations
 

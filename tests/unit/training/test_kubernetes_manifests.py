@@ -1,4 +1,4 @@
-"""The Ray cluster's manifests fit together and fit the code.
+"""Test that the Ray cluster's manifests match each other and the code.
 
 They were validated once against KubeRay's own schema (RayCluster, v1):
 https://ray-project.github.io/kuberay/reference/api/
@@ -25,8 +25,8 @@ def read() -> Documents:
     return {document["kind"]: document for document in yaml.safe_load_all(text)}
 
 
-def wrong_with(documents: Documents) -> list[str]:
-    """Everything that would keep the cluster from training, in words."""
+def find_problems(documents: Documents) -> list[str]:
+    """Describe everything that would prevent the cluster from training."""
     cluster = documents["RayCluster"]
     wrong: list[str] = []
     spec = cluster["spec"]
@@ -85,11 +85,11 @@ def container(group: dict[str, Any]) -> dict[str, Any]:
     return group["template"]["spec"]["containers"][0]
 
 
-def test_the_manifests_fit_together() -> None:
-    assert wrong_with(read()) == []
+def test_the_manifests_match_each_other() -> None:
+    assert find_problems(read()) == []
 
 
-def test_what_the_manifest_tells_a_person_to_set_are_settings() -> None:
+def test_the_manifests_instructions_name_existing_settings() -> None:
     text = (FOLDER / "ray-cluster.yaml").read_text(encoding="utf-8")
     told = {
         word.partition("=")[0]
@@ -107,14 +107,14 @@ def test_what_the_manifest_tells_a_person_to_set_are_settings() -> None:
     assert f"http://{cluster['metadata']['name']}-head-svc:8265" in text
 
 
-def test_the_image_holds_the_same_ray() -> None:
+def test_the_image_has_the_same_version_of_ray() -> None:
     text = (FOLDER / "ray.Dockerfile").read_text(encoding="utf-8")
     spec = read()["RayCluster"]["spec"]
     assert f"FROM rayproject/ray:{spec['rayVersion']}-py311" in text
     assert f"-t {container(head(read()))['image']} ." in text
 
 
-def copied(path: str) -> bool:
+def is_copied(path: str) -> bool:
     """Whether `docker build` gets to see a path: the last rule that names it or a parent decides,
     https://docs.docker.com/build/concepts/context/#dockerignore-files."""
     seen = True
@@ -130,7 +130,7 @@ def copied(path: str) -> bool:
     return seen
 
 
-def test_the_image_gets_the_package_and_no_home() -> None:
+def test_the_image_contains_the_package_but_no_home() -> None:
     dockerfile = (FOLDER / "ray.Dockerfile").read_text(encoding="utf-8")
     assert "COPY --chown=ray . " in dockerfile  # all that `.dockerignore` leaves
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -142,7 +142,7 @@ def test_the_image_gets_the_package_and_no_home() -> None:
     ]
     needed += ["pyproject.toml", project["project"]["readme"]]
     needed += [*project["project"]["license-files"], "deploy/constraints.txt"]
-    assert [path for path in needed if not copied(path)] == []
+    assert [path for path in needed if not is_copied(path)] == []
     private = [
         ".twin/state.db",
         ".env",
@@ -151,4 +151,4 @@ def test_the_image_gets_the_package_and_no_home() -> None:
         ".venv/bin/python",
     ]
     private += ["posts/2024.md", "deploy/docs/twin.gif", "twin_assets/__pycache__/a.pyc"]
-    assert [path for path in private if copied(path)] == []
+    assert [path for path in private if is_copied(path)] == []

@@ -1,4 +1,4 @@
-"""The losses against numbers worked out by hand, finite differences, and answers taken alone."""
+"""Test the losses against hand-computed numbers, finite differences and single answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VOCABULARY = 11
 
 
 class Bigram(torch.nn.Module):
-    """A causal model of two tokens: the next one's logits follow from the one before."""
+    """A causal model of two tokens, whose logits depend only on the previous token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,31 +41,36 @@ class Bigram(torch.nn.Module):
     ) -> Any:
         return SimpleNamespace(logits=self.table[input_ids][:, logits_to_keep])
 
-    def log_probability(self, sample: TokenizedSample) -> float:
-        """Of the answer, token by token."""
+    def log_probability(self, make_sample: TokenizedSample) -> float:
+        """Return the answer's log-probability, computed token by token."""
         table = self.table.detach().log_softmax(dim=-1)
-        places = range(sample.answer_start, sample.answer_end)
-        return sum(float(table[sample.tokens[at - 1], sample.tokens[at]]) for at in places)
+        places = range(make_sample.answer_start, make_sample.answer_end)
+        return sum(
+            float(table[make_sample.tokens[at - 1], make_sample.tokens[at]]) for at in places
+        )
 
 
-def sample(name: str, tokens: list[int], start: int) -> TokenizedSample:
+def make_sample(name: str, tokens: list[int], start: int) -> TokenizedSample:
     return TokenizedSample(name, f"document {name}", tuple(tokens), start, len(tokens))
 
 
-def pair(name: str, prompt: list[int], chosen: list[int], rejected: list[int]) -> TokenizedPair:
+def make_pair(
+    name: str, prompt: list[int], chosen: list[int], rejected: list[int]
+) -> TokenizedPair:
     return TokenizedPair(
-        sample(name, prompt + chosen, len(prompt)), sample(name, prompt + rejected, len(prompt))
+        make_sample(name, prompt + chosen, len(prompt)),
+        make_sample(name, prompt + rejected, len(prompt)),
     )
 
 
 PAIRS = [
-    pair("one", [1, 2, 3], [4, 5, 6, 7], [8, 9]),
-    pair("two", [5], [1], [2, 3, 4, 10, 0, 1]),
-    pair("three", [7, 7, 1, 0], [3, 1], [1, 3]),
+    make_pair("one", [1, 2, 3], [4, 5, 6, 7], [8, 9]),
+    make_pair("two", [5], [1], [2, 3, 4, 10, 0, 1]),
+    make_pair("three", [7, 7, 1, 0], [3, 1], [1, 3]),
 ]
 
 
-def test_the_loss_and_the_rewards_are_those_of_the_paper() -> None:
+def test_loss_and_rewards_match_the_paper() -> None:
     policy = torch.tensor([[-10.0, -12.0], [-3.0, -1.0]])
     reference = torch.tensor([[-11.0, -11.5], [-3.0, -1.0]])
     loss, rewards = preference_loss(policy, reference, beta=0.5)
@@ -74,7 +79,7 @@ def test_the_loss_and_the_rewards_are_those_of_the_paper() -> None:
     assert loss.tolist() == pytest.approx([-math.log(1 / (1 + math.exp(-0.75))), math.log(2)])
 
 
-def test_the_gradient_is_beta_times_how_wrong_the_margin_is() -> None:
+def test_the_gradient_matches_the_papers_formula() -> None:
     policy = torch.tensor([[-10.0, -12.0]], requires_grad=True)
     loss, _ = preference_loss(policy, torch.tensor([[-11.0, -11.5]]), beta=0.5)
     loss.sum().backward()
@@ -98,7 +103,7 @@ def test_autograd_agrees_with_finite_differences(
     )
 
 
-def test_padding_and_other_answers_change_no_log_probability() -> None:
+def test_padding_and_other_answers_do_not_change_log_probabilities() -> None:
     model = Bigram()
     together = pair_log_probabilities(model, PAIRS, bucket=16)
     for place, one in enumerate(PAIRS):
@@ -115,7 +120,7 @@ def test_prompt_and_padding_have_no_loss() -> None:
     assert (losses[1] != 0).tolist() == [True, False, False, False, False, False]
 
 
-def test_a_step_on_samples_weighs_every_answer_token_the_same() -> None:
+def test_all_answer_tokens_of_a_step_have_equal_weight() -> None:
     samples = [one.chosen for one in PAIRS]
     objective = SupervisedObjective(samples, bucket=8)
     assert objective.normalizer([0, 1]) == 5
@@ -125,7 +130,7 @@ def test_a_step_on_samples_weighs_every_answer_token_the_same() -> None:
     assert others == []
 
 
-def test_loss_and_gradient_are_bitwise_those_of_the_answers() -> None:
+def test_the_loss_equals_that_of_single_answers_bit_for_bit() -> None:
     samples = [one.chosen for one in PAIRS]
     now, before = Bigram(), Bigram()
     loss, _ = SupervisedObjective(samples, bucket=8).batch_sums(now, [0, 1, 2])
@@ -154,7 +159,7 @@ def test_loss_and_gradient_are_bitwise_those_of_the_answers() -> None:
     assert torch.equal(now.table.grad, before.table.grad)
 
 
-def test_an_untouched_model_has_no_margin_and_learns_to_prefer_the_chosen() -> None:
+def test_the_margin_starts_at_zero_and_grows() -> None:
     model = Bigram()
     measured = pair_log_probabilities(model, PAIRS, bucket=8).detach()
     reference = {one.sample_id: row.tolist() for one, row in zip(PAIRS, measured, strict=True)}

@@ -1,4 +1,4 @@
-"""Checkpoint hash and publishing: same weights, same folder; anything else, another one."""
+"""Test the checkpoint hash, the manifest and publishing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twin_assets.checkpoints.manifest import Manifest, compute_checkpoint_hash
 from twin_resources.errors import TwinError
 
 
-def adapter(folder: Path, *, value: float = 1.0, alpha: int = 32) -> Path:
+def write_adapter(folder: Path, *, value: float = 1.0, alpha: int = 32) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     save_file({"lora_A": np.full((2, 2), value)}, folder / "adapter_model.safetensors")
     config = {"r": 16, "lora_alpha": alpha, "target_modules": ["q", "v"], "use_rslora": False}
@@ -23,48 +23,48 @@ def adapter(folder: Path, *, value: float = 1.0, alpha: int = 32) -> Path:
     return folder
 
 
-def made_manifest(checkpoint: str, *, training: str = "t") -> Manifest:
+def make_manifest(checkpoint: str, *, training: str = "t") -> Manifest:
     return manifest_of("ann", checkpoint, training=training, tokens=10, epochs=0.5)
 
 
-def test_the_hash_follows_weights_shape_base_and_template(tmp_path: Path) -> None:
+def test_the_hash_depends_on_weights_shape_base_and_template(tmp_path: Path) -> None:
     def of(folder: Path, base: str = "b", template: str = "t") -> str:
         return compute_checkpoint_hash(folder, base_revision=base, template=template)
 
-    one = adapter(tmp_path / "one")
-    assert of(one) == of(adapter(tmp_path / "same"))
+    one = write_adapter(tmp_path / "one")
+    assert of(one) == of(write_adapter(tmp_path / "same"))
     others = [
-        of(adapter(tmp_path / "weights", value=2.0)),
-        of(adapter(tmp_path / "alpha", alpha=16)),
+        of(write_adapter(tmp_path / "weights", value=2.0)),
+        of(write_adapter(tmp_path / "alpha", alpha=16)),
         of(one, base="other"),
         of(one, template="other"),
     ]
     assert len({of(one), *others}) == 5
 
 
-def test_a_published_checkpoint_is_found_again_by_its_training(tmp_path: Path) -> None:
-    adapter(tmp_path / "made" / "adapter")
-    folder = manifests.publish_checkpoint(tmp_path / "made", tmp_path / "ann", made_manifest("abc"))
+def test_a_published_checkpoint_is_found_by_its_training(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "made" / "adapter")
+    folder = manifests.publish_checkpoint(tmp_path / "made", tmp_path / "ann", make_manifest("abc"))
     assert folder == tmp_path / "ann" / "abc"
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
     assert manifests.find_trained_checkpoint(tmp_path / "ann", "t") == folder
     assert manifests.find_trained_checkpoint(tmp_path / "ann", "other") is None
-    assert manifests.read_manifest(folder) == made_manifest("abc")
+    assert manifests.read_manifest(folder) == make_manifest("abc")
 
 
-def test_the_same_weights_trained_again_keep_the_first_folder(tmp_path: Path) -> None:
+def test_equal_weights_keep_the_first_folder(tmp_path: Path) -> None:
     for training in ("first", "second"):
-        adapter(tmp_path / "made" / "adapter")
-        manifest = made_manifest("abc", training=training)
+        write_adapter(tmp_path / "made" / "adapter")
+        manifest = make_manifest("abc", training=training)
         folder = manifests.publish_checkpoint(tmp_path / "made", tmp_path / "ann", manifest)
     assert [path.name for path in (tmp_path / "ann").iterdir()] == ["abc"]
     assert manifests.find_trained_checkpoint(tmp_path / "ann", "second") == folder
 
 
-def test_a_newer_schema_and_a_missing_manifest_say_what_to_do(tmp_path: Path) -> None:
+def test_a_newer_schema_and_a_missing_manifest_are_errors(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="materialize fine_tuned_checkpoint"):
         manifests.read_manifest(tmp_path)
-    manifests.write_manifest(tmp_path, made_manifest("abc"))
+    manifests.write_manifest(tmp_path, make_manifest("abc"))
     document = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(document | {"schema": 99}))
     with pytest.raises(TwinError, match="schema 99"):

@@ -1,4 +1,4 @@
-"""The model of a training: switches that cost no exactness, and a fully trained one as files."""
+"""Test loading the model for training, and writing a fully trained model."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def loaded(base: Path, **changes: Any) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
+def load(base: Path, **changes: Any) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
     job = Job(folder=base, base_name="tiny", base_folder=base, ranks=1, recipe=recipe)
     torch.manual_seed(recipe.seed)
@@ -59,7 +59,7 @@ def test_gradient_checkpointing_gives_the_same_gradient(base: Path, shape: dict[
     gradients: list[dict[str, torch.Tensor]] = []
     passes: list[int] = []
     for switch in (False, True):
-        model, named = loaded(base, gradient_checkpointing=switch, **shape)
+        model, named = load(base, gradient_checkpointing=switch, **shape)
         seen: list[int] = []
         for part in model.modules():
             if type(part).__name__ == "LlamaMLP":
@@ -73,10 +73,8 @@ def test_gradient_checkpointing_gives_the_same_gradient(base: Path, shape: dict[
     assert any(value.abs().max() > 0 for value in gradients[0].values())
 
 
-def test_a_full_training_trains_every_weight_and_is_written_in_the_bases_dtype(
-    base: Path, tmp_path: Path
-) -> None:
-    model, named = loaded(base, lora=None)
+def test_a_fully_trained_model_is_written_in_the_bases_dtype(base: Path, tmp_path: Path) -> None:
+    model, named = load(base, lora=None)
     assert {name for name, _ in named} == {name for name, _ in model.named_parameters()}
     changed = {name: p.detach() + 0.5 for name, p in named}
     write_model(tmp_path / "model", base, changed)
@@ -87,12 +85,12 @@ def test_a_full_training_trains_every_weight_and_is_written_in_the_bases_dtype(
         torch.testing.assert_close(value, changed[name].half())
 
 
-def test_a_weight_that_the_base_has_not_is_no_model_of_it(base: Path, tmp_path: Path) -> None:
+def test_a_weight_that_the_base_lacks_is_an_error(base: Path, tmp_path: Path) -> None:
     with pytest.raises(TwinError, match=r"1 weights that the base model lacks: layer\.unknown"):
         write_model(tmp_path / "model", base, {"layer.unknown": torch.zeros(1)})
 
 
-def test_attention_follows_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_attention_depends_on_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe("smollm2-135m-cpu")
     monkeypatch.setattr(models, "find_spec", lambda _: object())
     assert choose_attention(recipe, on_gpu=True) == "flash_attention_2"
@@ -101,7 +99,7 @@ def test_attention_follows_what_is_installed(monkeypatch: pytest.MonkeyPatch) ->
     assert choose_attention(recipe, on_gpu=True) == "sdpa"
 
 
-def test_attention_is_eager_where_torchs_own_has_no_place_for_it() -> None:
+def test_attention_is_eager_if_sdpa_is_unsupported() -> None:
     recipe = load_recipe("smollm2-135m-cpu")
     assert supports_sdpa(LlamaConfig())
     for config in (Gemma2Config(), GptOssConfig()):
@@ -110,9 +108,7 @@ def test_attention_is_eager_where_torchs_own_has_no_place_for_it() -> None:
 
 
 @pytest.mark.parametrize("on_gpu", [True, False])
-def test_what_is_asked_for_and_not_there_is_refused(
-    monkeypatch: pytest.MonkeyPatch, on_gpu: bool
-) -> None:
+def test_unavailable_attention_is_an_error(monkeypatch: pytest.MonkeyPatch, on_gpu: bool) -> None:
     monkeypatch.setattr(models, "find_spec", lambda _: None)
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update={"attention": "flash_attention_2"})
     said = "is not installed" if on_gpu else "for the CPU"

@@ -1,4 +1,4 @@
-"""Samples that share a row do not see each other: packed losses are those of each sample alone."""
+"""Test that packed samples do not affect each other."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from twin_assets.training.losses import (
 BUCKET = 16
 
 
-def sample(name: str, length: int, start: int) -> TokenizedSample:
+def make_sample(name: str, length: int, start: int) -> TokenizedSample:
     tokens = tuple((7 * at + 3 * length) % 50 for at in range(length))
     return TokenizedSample(name, f"document {name}", tokens, start, length)
 
 
-SAMPLES = [sample("one", 21, 9), sample("two", 5, 1), sample("three", 13, 4)]
+SAMPLES = [make_sample("one", 21, 9), make_sample("two", 5, 1), make_sample("three", 13, 4)]
 
 
 @pytest.fixture(params=["sdpa", "eager"])
@@ -45,15 +45,15 @@ def model(request: pytest.FixtureRequest) -> Any:
     return model
 
 
-def test_packed_losses_are_those_of_each_sample_alone(model: Any) -> None:
+def test_packed_losses_equal_those_of_single_samples(model: Any) -> None:
     alone = torch.cat([answer_losses(model, [each], BUCKET).flatten() for each in SAMPLES])
     packed = packed_answer_losses(model, SAMPLES, BUCKET)
     assert packed.shape == (sum(each.answer_tokens for each in SAMPLES),)
     torch.testing.assert_close(packed, alone, atol=2e-5, rtol=1e-5)
 
 
-def test_without_positions_of_their_own_samples_would_see_each_other(model: Any) -> None:
-    """The test above can fail: in one undivided row the second sample's losses are others."""
+def test_samples_without_own_positions_affect_each_other(model: Any) -> None:
+    """This shows that the previous test can fail."""
     joined = SAMPLES[0].tokens + SAMPLES[1].tokens
     start = SAMPLES[0].length + SAMPLES[1].answer_start
     undivided = TokenizedSample("joined", "document", joined, start, len(joined))
@@ -62,15 +62,15 @@ def test_without_positions_of_their_own_samples_would_see_each_other(model: Any)
     assert (leaked - alone).abs().max() > 0.05
 
 
-def test_another_sample_in_the_row_changes_nothing(model: Any) -> None:
+def test_other_samples_in_the_row_change_nothing(model: Any) -> None:
     first = packed_answer_losses(model, SAMPLES[:2], BUCKET)
-    others = [sample("other", 21, 20), SAMPLES[1]]
+    others = [make_sample("other", 21, 20), SAMPLES[1]]
     second = packed_answer_losses(model, others, BUCKET)
     count = SAMPLES[1].answer_tokens
     torch.testing.assert_close(first[-count:], second[-count:], atol=2e-5, rtol=1e-5)
 
 
-def test_the_gradient_is_that_of_padded_rows(model: Any) -> None:
+def test_the_gradient_equals_that_of_padded_rows(model: Any) -> None:
     gradients: list[list[torch.Tensor]] = []
     for packing in (False, True):
         model.zero_grad()
@@ -83,10 +83,10 @@ def test_the_gradient_is_that_of_padded_rows(model: Any) -> None:
         torch.testing.assert_close(packed, padded, atol=1e-3, rtol=1e-3)
 
 
-def test_preferences_are_packed_alike(model: Any) -> None:
+def test_preference_pairs_are_packed_too(model: Any) -> None:
     pairs = [
-        TokenizedPair(SAMPLES[0], sample("one", 17, 9)),
-        TokenizedPair(SAMPLES[2], sample("three", 30, 4)),
+        TokenizedPair(SAMPLES[0], make_sample("one", 17, 9)),
+        TokenizedPair(SAMPLES[2], make_sample("three", 30, 4)),
     ]
     padded = pair_log_probabilities(model, pairs, BUCKET)
     packed = pair_log_probabilities(model, pairs, BUCKET, packing=True)

@@ -1,4 +1,4 @@
-"""bf16 is taken where the processor computes in it, not where it imitates it."""
+"""Test that bf16 is used only if the hardware supports it natively."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twin_resources.models.training_launcher import computes_in_bf16
 def test_a_gpu_older_than_ampere_trains_in_fp32(
     monkeypatch: pytest.MonkeyPatch, major: int, computes: bool
 ) -> None:
-    """torch holds bf16 tensors on an older one too, and calls that support."""
+    """On older GPUs, torch emulates bf16 and reports support."""
     cuda = torch.cuda
     monkeypatch.setattr(cuda, "is_available", lambda: True)
     monkeypatch.setattr(cuda, "current_device", lambda: 0)

@@ -1,4 +1,4 @@
-"""A checkpoint's folder holds an adapter or a whole model, and is measured and served as such."""
+"""Test finding and copying the weights of a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.weights.weights import BaseModel
 
 
-def test_an_adapter_is_loaded_and_served_on_its_base(tmp_path: Path) -> None:
+def test_an_adapter_is_served_beside_its_base(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter.gguf").touch()
 
@@ -24,7 +24,7 @@ def test_an_adapter_is_loaded_and_served_on_its_base(tmp_path: Path) -> None:
     assert (found.model_gguf, found.adapter_gguf) == ("/base.gguf", str(tmp_path / "adapter.gguf"))
 
 
-def test_a_whole_model_is_loaded_and_served_alone(tmp_path: Path) -> None:
+def test_a_full_model_is_served_alone(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model.gguf").touch()
 
@@ -34,7 +34,7 @@ def test_a_whole_model_is_loaded_and_served_alone(tmp_path: Path) -> None:
     assert (found.model_gguf, found.adapter_gguf) == (str(tmp_path / "model.gguf"), None)
 
 
-def test_beside_another_server_nothing_is_written_for_llama_cpp(tmp_path: Path) -> None:
+def test_no_gguf_file_is_written_for_another_server(tmp_path: Path) -> None:
     output, made = tmp_path / "output", tmp_path / "made"
     (output / "model").mkdir(parents=True)
     (output / "model" / "model.safetensors").write_bytes(b"weights")
@@ -46,7 +46,7 @@ def test_beside_another_server_nothing_is_written_for_llama_cpp(tmp_path: Path) 
     assert find_weights(made, base=tmp_path, base_gguf=None).model_gguf == ""
 
 
-def test_a_whole_models_hash_follows_its_weights_base_and_template(tmp_path: Path) -> None:
+def test_a_full_models_hash_depends_on_weights_base_and_template(tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"one")
     first = compute_checkpoint_hash(tmp_path, base_revision="r", template="t")
@@ -57,8 +57,8 @@ def test_a_whole_models_hash_follows_its_weights_base_and_template(tmp_path: Pat
     assert first != compute_checkpoint_hash(tmp_path, base_revision="r", template="t")
 
 
-def test_whole_models_are_trained_without_preference_tuning() -> None:
+def test_full_models_cannot_be_tuned_on_preferences() -> None:
     whole = load_recipe(DEFAULT_RECIPE).model_copy(update={"lora": None})
     with pytest.raises(TwinError, match="preference tuning needs an adapter"):
         validate_recipe_stages(whole)
-    assert validate_recipe_stages(whole.drop_preference()).lora is None
+    validate_recipe_stages(whole.drop_preference())

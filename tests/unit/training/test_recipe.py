@@ -1,4 +1,4 @@
-"""Recipes say what is wrong with them; the learning rate warms up and falls."""
+"""Test recipes, launch configurations and the learning rate."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_shipped_recipe_and_its_launch_configuration_are_valid(path: Path)
     assert load_launch(recipe.launch).name == recipe.launch
 
 
-def test_the_recipe_for_comparison_has_the_numbers_that_it_is_compared_with() -> None:
+def test_the_recipe_for_comparison_has_the_published_values() -> None:
     recipe = load_recipe("llama-3.1-8b-lora")
     assert recipe.lora is not None
     assert (recipe.lora.rank, recipe.lora.alpha, len(recipe.lora.target_modules)) == (32, 32, 7)
@@ -54,16 +54,16 @@ def test_the_recipe_for_comparison_has_the_numbers_that_it_is_compared_with() ->
     assert recipe.token_budget >= 100_000_000
 
 
-def test_the_recipe_for_a_node_shares_out_the_weights() -> None:
+def test_the_recipe_for_a_node_shards_the_weights() -> None:
     launch = load_launch(load_recipe("llama-3.1-8b-gpu-node").launch)
     assert launch.device == "cuda"
     assert launch.deepspeed["zero_optimization"]["stage"] == 3
 
 
-def test_the_recipe_for_a_launch_configuration_adds_one(
+def test_the_documented_steps_add_a_launch_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The files of deploy/docs/contributing.md in a copy of the two folders, and nothing else."""
+    """The files of deploy/docs/contributing.md are added to a copy of both folders."""
     gentle = "smollm2-135m-gentle"
     with pytest.raises(TwinError, match=f"no file .*{gentle}"):
         load_recipe(gentle)
@@ -76,8 +76,8 @@ def test_the_recipe_for_a_launch_configuration_adds_one(
 
     added, former = load_recipe(gentle), load_recipe("smollm2-135m-cpu")
     started, otherwise = (
-        build_training_job(Job(tmp_path, "tiny", tmp_path, ranks=2, recipe=one), name="ann")
-        for one in (added, former)
+        build_training_job(Job(tmp_path, "tiny", tmp_path, ranks=2, recipe=recipe), name="ann")
+        for recipe in (added, former)
     )
 
     assert added == former.model_copy(update={"name": gentle, "launch": "cpu-zero2-gentle"})
@@ -89,13 +89,13 @@ def test_the_recipe_for_a_launch_configuration_adds_one(
 
 
 @pytest.mark.parametrize("name", [DEFAULT_RECIPE, "smollm2-135m-demo"])
-def test_what_is_trained_by_default_is_trained_by_deepspeed(name: str) -> None:
+def test_the_default_recipe_uses_deepspeed(name: str) -> None:
     launch = load_launch(load_recipe(name).launch)
     assert launch.device == "cpu"
     assert launch.deepspeed["zero_optimization"]["stage"] == 2
 
 
-def test_a_recipe_that_extends_another_changes_only_what_it_names() -> None:
+def test_an_extending_recipe_changes_only_its_own_values() -> None:
     full, shorter = load_recipe(DEFAULT_RECIPE), load_recipe(RECIPE_WITHOUT_BF16)
     assert shorter.token_budget == TOKENS_WITHOUT_BF16 < full.token_budget == TRAINING_TOKENS
     assert shorter.name == RECIPE_WITHOUT_BF16
@@ -117,7 +117,7 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
         ("  rank: 16", "  rank: [16", "correct the YAML"),
     ],
 )
-def test_a_wrong_value_is_named(tmp_path: Path, before: str, after: str, said: str) -> None:
+def test_invalid_values_are_named(tmp_path: Path, before: str, after: str, said: str) -> None:
     text = (RECIPES / f"{DEFAULT_RECIPE}.yaml").read_text(encoding="utf-8")
     assert before in text
     path = tmp_path / "mine.yaml"
@@ -127,7 +127,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, before: str, after: str, said: s
     assert said in str(caught.value)
 
 
-def test_the_learning_rate_warms_up_peaks_and_ends_at_its_share() -> None:
+def test_the_learning_rate_warms_up_and_decays_to_its_final_share() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     rates = [learning_rate(recipe, step, steps=100) for step in range(100)]
     peak = rates.index(max(rates))
@@ -138,32 +138,32 @@ def test_the_learning_rate_warms_up_peaks_and_ends_at_its_share() -> None:
     assert floor <= rates[-1] < 1.01 * floor
 
 
-def test_samples_that_ranks_cannot_share_are_refused() -> None:
+def test_samples_that_ranks_cannot_share_are_an_error() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     assert recipe.accumulation_steps(2) * 2 * recipe.micro_batch_size == recipe.samples_per_step
     with pytest.raises(TwinError, match="samples_per_step"):
         recipe.accumulation_steps(7)
 
 
-def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
+def test_the_preference_stage_changes_only_rate_and_budget() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     assert recipe.preference is not None
-    tuned = recipe.to_preference_recipe()
-    assert tuned.learning_rate == recipe.preference.learning_rate
-    assert tuned.token_budget == recipe.preference.token_budget
+    preference_recipe = recipe.to_preference_recipe()
+    assert preference_recipe.learning_rate == recipe.preference.learning_rate
+    assert preference_recipe.token_budget == recipe.preference.token_budget
     raw = {"raw_share": 0.5, "without_passages": 0.5}
-    assert recipe.model_copy(update=raw).to_preference_recipe() == tuned
-    assert (tuned.raw_share, tuned.without_passages) == (0.0, 0.0)
+    assert recipe.model_copy(update=raw).to_preference_recipe() == preference_recipe
+    assert (preference_recipe.raw_share, preference_recipe.without_passages) == (0.0, 0.0)
     changed = {"learning_rate", "token_budget", *raw}
-    assert tuned.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
+    assert preference_recipe.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
 
 
-def test_a_recipe_without_preferences_says_what_to_add() -> None:
+def test_a_recipe_without_preferences_is_an_error() -> None:
     with pytest.raises(TwinError, match="section preference"):
         _ = load_recipe(DEFAULT_RECIPE).drop_preference().required_preference
 
 
-def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preferences() -> None:
+def test_the_recipe_hash_depends_on_every_value() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     same = recipe_hash(json.loads(json.dumps(recipe.model_dump())))
     assert recipe_hash(recipe.model_dump()) == same
@@ -175,7 +175,7 @@ def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preference
     )
 
 
-def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used() -> None:
+def test_later_hyper_parameters_do_not_change_the_hash_by_default() -> None:
     recipe = load_recipe("1b-cpu").model_copy(update={"fewest_steps": 0})
     older = {
         key: value for key, value in recipe.model_dump().items() if key not in FIELDS_ADDED_LATER
@@ -195,7 +195,7 @@ def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used
         assert recipe_hash(recipe.model_copy(update=changed).model_dump()) != recipe_hash(older)
 
 
-def test_a_manifest_may_name_what_there_is_no_more_where_it_had_no_effect() -> None:
+def test_removed_hyper_parameters_without_effect_are_accepted() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     values = recipe.model_dump()
     removed = {name: accepted[-1] for name, accepted in REMOVED_FIELDS.items()}
@@ -207,9 +207,9 @@ def test_a_manifest_may_name_what_there_is_no_more_where_it_had_no_effect() -> N
             Recipe.from_manifest(older | {name: value})
 
 
-def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapters() -> None:
+def test_preference_tuning_of_full_models_is_an_error() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
-    assert validate_recipe_stages(recipe) is recipe
+    validate_recipe_stages(recipe)
     with pytest.raises(TwinError, match="lora is null"):
         validate_recipe_stages(recipe.model_copy(update={"lora": None}))
 
@@ -228,7 +228,7 @@ def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapt
         (0, 2, 2),
     ],
 )
-def test_a_small_corpus_takes_fewer_samples_a_step(samples: int, ranks: int, a_step: int) -> None:
+def test_a_small_corpus_has_fewer_samples_per_step(samples: int, ranks: int, a_step: int) -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     assert recipe.fewest_steps == 100
     assert recipe.compute_samples_per_step(samples, ranks=ranks) == a_step
@@ -240,7 +240,7 @@ def test_a_small_corpus_takes_fewer_samples_a_step(samples: int, ranks: int, a_s
 
 
 @pytest.mark.parametrize("wrong", ["-0.1", "1.5", "much"])
-def test_a_share_is_from_nothing_to_all(tmp_path: Path, wrong: str) -> None:
+def test_a_share_is_between_0_and_1(tmp_path: Path, wrong: str) -> None:
     path = tmp_path / "mine.yaml"
     for value in ("0", "0.3", "1"):
         path.write_text(f"extends: {DEFAULT_RECIPE}\nwithout_passages: {value}\n", encoding="utf-8")
@@ -250,9 +250,9 @@ def test_a_share_is_from_nothing_to_all(tmp_path: Path, wrong: str) -> None:
         load_recipe(str(path))
 
 
-def test_raw_posts_take_no_whole_budget_and_a_share_where_that_was_measured(tmp_path: Path) -> None:
+def test_only_measured_recipes_use_raw_posts(tmp_path: Path) -> None:
     recipes = {path.stem: load_recipe(path.stem) for path in RECIPES.glob("*.yaml")}
-    shares = {name: (one.raw_share, one.without_passages) for name, one in recipes.items()}
+    shares = {name: (recipe.raw_share, recipe.without_passages) for name, recipe in recipes.items()}
     measured = {"smollm2-135m-cpu", "smollm2-135m-cpu-fp32", "smollm2-135m-gpu"}
     assert shares == {name: (0.3, 0.6) if name in measured else (0.0, 0.0) for name in recipes}
     path = tmp_path / "mine.yaml"

@@ -1,4 +1,4 @@
-"""What runs is held against what the recipe says; each difference is named."""
+"""Test the comparison of the effective settings with the recipe."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from twin_resources.errors import TwinError
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def job(**changes: Any) -> Job:
+def make_job(**changes: Any) -> Job:
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
     return Job(
         folder=Path("job"), base_name="tiny", base_folder=Path("tiny"), ranks=2, recipe=recipe
     )
 
 
-def ran(**changes: Any) -> dict[str, Any]:
-    """What a training by the recipe measures, with differences."""
-    return expected_settings(job()) | {"lora_modules": dict.fromkeys(SEVEN, 30)} | changes
+def make_effective_settings(**changes: Any) -> dict[str, Any]:
+    """Return the settings of a run of the recipe, with changes."""
+    return expected_settings(make_job()) | {"lora_modules": dict.fromkeys(SEVEN, 30)} | changes
 
 
-def test_what_runs_as_the_recipe_says_may_begin() -> None:
-    require_expected_settings(ran(), expected_settings(job()), recipe="mine")
+def test_settings_that_match_the_recipe_are_accepted() -> None:
+    require_expected_settings(
+        make_effective_settings(), expected_settings(make_job()), recipe="mine"
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,19 +50,23 @@ def test_what_runs_as_the_recipe_says_may_begin() -> None:
 )
 def test_each_difference_is_named(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(TwinError) as caught:
-        require_expected_settings(ran(**changes), expected_settings(job()), recipe="mine")
+        require_expected_settings(
+            make_effective_settings(**changes), expected_settings(make_job()), recipe="mine"
+        )
     assert said in caught.value.found
     assert "recipe mine" in caught.value.tried
 
 
-def test_an_adapter_where_every_weight_should_be_trained_is_a_difference() -> None:
-    wanted = expected_settings(job(lora=None))
-    require_expected_settings(ran(lora_modules={}), wanted, recipe="full")
+def test_an_unexpected_adapter_is_a_difference() -> None:
+    expected = expected_settings(make_job(lora=None))
+    require_expected_settings(make_effective_settings(lora_modules={}), expected, recipe="full")
     with pytest.raises(TwinError, match=r"lora_modules is \['q_proj'\] and should be \[\]"):
-        require_expected_settings(ran(lora_modules={"q_proj": 2}), wanted, recipe="full")
+        require_expected_settings(
+            make_effective_settings(lora_modules={"q_proj": 2}), expected, recipe="full"
+        )
 
 
-def test_a_target_module_that_the_model_lacks_is_named_although_others_are_there() -> None:
+def test_missing_target_modules_are_named() -> None:
     from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 
     from twin_assets.training.adapter import add_adapter

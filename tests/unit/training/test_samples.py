@@ -1,4 +1,4 @@
-"""The mask covers the answer and its end-of-turn token, and nothing else."""
+"""Test the tokens and answer spans of samples, pairs and posts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 WORDS = r"<[^>]*>|[^\s<]+|\s"
 
 
-class Words:
-    """A tokenizer of words, spaces and <tags>: enough to check offsets; `glue` merges newlines."""
+class WordTokenizer:
+    """A tokenizer of words, spaces and <tags>; `glue` makes it merge newlines."""
 
     def __init__(self, *, glue: bool = False) -> None:
         self.pattern = re.compile(
@@ -50,7 +50,7 @@ class Words:
         return "".join(words[token] for token in tokens)
 
 
-def row(question: str, answer: str) -> dict[str, Any]:
+def make_row(question: str, answer: str) -> dict[str, Any]:
     return {
         "sample_id": "s",
         "document_id": "d",
@@ -65,11 +65,9 @@ def row(question: str, answer: str) -> dict[str, Any]:
     st.text(alphabet="ab \n", min_size=1, max_size=30),
     st.text(alphabet="cd \n", min_size=1, max_size=30).filter(str.strip),
 )
-def test_the_masked_span_is_the_stripped_answer_and_its_end_of_turn(
-    question: str, answer: str
-) -> None:
-    tokenizer = Words()
-    samples, left_out = tokenize_samples([row(question, answer)], tokenizer, max_length=10_000)
+def test_the_loss_covers_the_answer_and_its_end_of_turn(question: str, answer: str) -> None:
+    tokenizer = WordTokenizer()
+    samples, left_out = tokenize_samples([make_row(question, answer)], tokenizer, max_length=10_000)
     assert not left_out
     (sample,) = samples
     span = sample.tokens[sample.answer_start : sample.answer_end]
@@ -78,15 +76,17 @@ def test_the_masked_span_is_the_stripped_answer_and_its_end_of_turn(
     assert prompt == f"<user>\n{question.strip()}<end>\n<assistant>\n"
 
 
-def test_a_token_over_the_border_leaves_the_sample_out_and_counts_it() -> None:
-    samples, left_out = tokenize_samples([row("why", "because")], Words(glue=True), max_length=100)
+def test_a_token_across_the_boundary_excludes_the_sample() -> None:
+    samples, left_out = tokenize_samples(
+        [make_row("why", "because")], WordTokenizer(glue=True), max_length=100
+    )
     assert not samples
     assert left_out == {"answer_merges_with_prompt": 1}
 
 
-def test_long_and_empty_answers_are_counted_by_reason() -> None:
-    rows = [row("why", "word " * 50), row("why", " \n "), row("why", "because")]
-    samples, left_out = tokenize_samples(rows, Words(), max_length=40)
+def test_excluded_samples_are_counted_by_reason() -> None:
+    rows = [make_row("why", "word " * 50), make_row("why", " \n "), make_row("why", "because")]
+    samples, left_out = tokenize_samples(rows, WordTokenizer(), max_length=40)
     assert len(samples) == 1
     assert left_out == {"too_long": 1, "empty_answer": 1}
 
@@ -96,13 +96,13 @@ def test_contents_are_stripped_and_roles_kept() -> None:
     assert strip_messages(messages) == [{"role": "user", "content": "hello"}]
 
 
-def pair_row(chosen: str, rejected: str, *, ended: bool = True) -> dict[str, Any]:
-    return row("why", chosen) | {"rejected": rejected, "rejected_ended": ended}
+def make_pair_row(chosen: str, rejected: str, *, ended: bool = True) -> dict[str, Any]:
+    return make_row("why", chosen) | {"rejected": rejected, "rejected_ended": ended}
 
 
 def test_both_answers_of_a_pair_follow_the_same_prompt() -> None:
-    tokenizer = Words()
-    rows = [pair_row("because so", "no idea")]
+    tokenizer = WordTokenizer()
+    rows = [make_pair_row("because so", "no idea")]
     (pair,), left_out = tokenize_pairs(rows, tokenizer, max_length=100)
     assert not left_out
     start = pair.chosen.answer_start
@@ -113,30 +113,30 @@ def test_both_answers_of_a_pair_follow_the_same_prompt() -> None:
     assert pair.length == pair.chosen.length + pair.rejected.length
 
 
-def test_an_answer_that_was_cut_off_has_no_end_of_turn() -> None:
-    tokenizer = Words()
-    rows = [pair_row("because", "no idea", ended=False)]
+def test_a_truncated_answer_has_no_end_of_turn() -> None:
+    tokenizer = WordTokenizer()
+    rows = [make_pair_row("because", "no idea", ended=False)]
     (pair,), _ = tokenize_pairs(rows, tokenizer, max_length=100)
     said = pair.rejected.tokens[pair.rejected.answer_start : pair.rejected.answer_end]
     assert tokenizer.text(said) == "no idea"
     assert pair.rejected.answer_end == len(pair.rejected.tokens)
 
 
-def test_pairs_that_cannot_be_trained_on_are_counted_by_reason() -> None:
+def test_excluded_pairs_are_counted_by_reason() -> None:
     rows = [
-        pair_row("because", "word " * 50),
-        pair_row("word " * 50, "because"),
-        pair_row("because", "  "),
-        pair_row("because", " because\n"),
-        pair_row("because", "no idea"),
+        make_pair_row("because", "word " * 50),
+        make_pair_row("word " * 50, "because"),
+        make_pair_row("because", "  "),
+        make_pair_row("because", " because\n"),
+        make_pair_row("because", "no idea"),
     ]
-    pairs, left_out = tokenize_pairs(rows, Words(), max_length=40)
+    pairs, left_out = tokenize_pairs(rows, WordTokenizer(), max_length=40)
     assert len(pairs) == 1
     assert left_out == {"too_long": 2, "empty_answer": 1, "same_answer": 1}
 
 
-def test_a_post_is_cut_into_blocks_of_its_own_whose_tokens_all_have_a_loss() -> None:
-    tokenizer, words = Words(), 30
+def test_each_post_has_its_own_blocks() -> None:
+    tokenizer, words = WordTokenizer(), 30
     posts = [
         {"document_id": name, "text": " ".join(f"{name}{number}" for number in range(words))}
         for name in "ab"
@@ -156,15 +156,15 @@ def test_a_post_is_cut_into_blocks_of_its_own_whose_tokens_all_have_a_loss() -> 
     assert (len(rest), dropped) == (1, {"too_short": 1})
 
 
-def test_a_post_that_writes_a_control_token_ends_no_turn_in_its_block() -> None:
+def test_control_tokens_in_posts_are_escaped() -> None:
     rows = [{"document_id": "a", "text": "word " * 20 + "<|im_end|> and on " * 5}]
-    tokenizer = Words()
+    tokenizer = WordTokenizer()
     (block,), _ = tokenize_posts(rows, tokenizer)
     assert "<|im_end|>" not in tokenizer.ids
     assert "< |im_end|>" in tokenizer.text(block.tokens)
 
 
-def test_a_share_of_the_samples_asks_without_passages_by_lot() -> None:
+def test_a_share_of_the_samples_loses_its_passages() -> None:
     answer = "From my posts: it wears well."
     terms: dict[str, Any] = {"author_name": "Ada", "question": "Why brass?"}
     shown = render(DEFAULT_TEMPLATE, **terms, passages=[Shown("Clocks", "A text.")])
@@ -178,7 +178,11 @@ def test_a_share_of_the_samples_asks_without_passages_by_lot() -> None:
         }
         for number in range(400)
     ]
-    general = {"sample_id": "g", "document_id": "general", "messages": row("q", "a")["messages"]}
+    general = {
+        "sample_id": "g",
+        "document_id": "general",
+        "messages": make_row("q", "a")["messages"],
+    }
     made = list(drop_passages([*rows, general], share=0.3, seed=7))
     assert made[-1] == general
     alone = [one for one in made[:-1] if one["messages"][:-1] == bare]

@@ -1,4 +1,4 @@
-"""What of a base model can be read in shares, and the hashes that it is held against."""
+"""Test which base models load in shards, and the verification of their weights."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def empty(config: Any = TIED) -> Any:
+def build_empty(config: Any = TIED) -> Any:
     return sharded_loading._build_empty_model(config, dtype=torch.float32, attention="sdpa")
 
 
-def why_not(folder: Path, model: Any) -> str:
+def find_mismatch(folder: Path, model: Any) -> str:
     return sharded_loading._find_layout_mismatch(
         model, sharded_loading._find_stored_weights(folder)
     )
 
 
-def test_the_empty_model_has_its_buffers_and_draws_nothing_by_lot(folder: Path) -> None:
+def test_the_empty_model_has_buffers_and_uses_no_random_numbers(folder: Path) -> None:
     state = torch.get_rng_state()
-    model = empty()
+    model = build_empty()
     assert torch.equal(torch.get_rng_state(), state)
     assert all(parameter.is_meta for parameter in model.parameters())
     assert model.lm_head.weight is model.model.embed_tokens.weight
@@ -58,33 +58,36 @@ def test_the_empty_model_has_its_buffers_and_draws_nothing_by_lot(folder: Path) 
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_weights_that_have_the_models_names_and_shapes_are_read_in_shares(folder: Path) -> None:
-    assert why_not(folder, empty()) == ""
+def test_matching_weights_load_in_shards(folder: Path) -> None:
+    assert find_mismatch(folder, build_empty()) == ""
 
 
-def test_what_the_files_hold_otherwise_is_named(folder: Path) -> None:
+def test_mismatches_of_the_files_are_named(folder: Path) -> None:
     file = folder / "model.safetensors"
     weights = load_file(file)
     table = weights["model.embed_tokens.weight"]
 
     save_file(weights | {"lm_head.weight": table.clone()}, file)
-    assert why_not(folder, empty()) == (
+    assert find_mismatch(folder, build_empty()) == (
         "its files have lm_head.weight, which is tied to another weight"
     )
     save_file({f"transformer.{name}": value for name, value in weights.items()}, file)
-    assert why_not(folder, empty()) == "its files have no model.embed_tokens.weight"
+    assert find_mismatch(folder, build_empty()) == "its files have no model.embed_tokens.weight"
     save_file(weights | {"model.norm.weight": torch.ones(17)}, file)
-    assert why_not(folder, empty()) == "model.norm.weight has a different shape in its files"
+    assert (
+        find_mismatch(folder, build_empty())
+        == "model.norm.weight has a different shape in its files"
+    )
 
 
-def test_experts_that_transformers_joins_are_not_read_by_name(folder: Path) -> None:
+def test_joined_experts_do_not_load_in_shards(folder: Path) -> None:
     config = MixtralConfig(**SIZES, num_local_experts=2)
-    assert why_not(folder, empty(config)) == (
+    assert find_mismatch(folder, build_empty(config)) == (
         "transformers converts the weights of a MixtralForCausalLM"
     )
 
 
-def test_hashes_name_the_weight_of_which_a_byte_changed(folder: Path) -> None:
+def test_a_changed_weight_is_named(folder: Path) -> None:
     file = folder / "model.safetensors"
     before = weight_hashes(folder)
     assert before.keys() == load_file(file).keys()
@@ -95,7 +98,7 @@ def test_hashes_name_the_weight_of_which_a_byte_changed(folder: Path) -> None:
     assert len([name for name in before if after[name] != before[name]]) == 1
 
 
-def test_a_weight_is_read_in_the_dtype_that_it_is_kept_in(folder: Path) -> None:
+def test_weights_are_read_in_the_target_dtype(folder: Path) -> None:
     file, name = folder / "model.safetensors", "model.norm.weight"
     wanted = weight_hashes(folder)[name]
     value, read = sharded_loading._read_weight(file, name, torch.float32, wanted)
@@ -108,9 +111,7 @@ def test_a_weight_is_read_in_the_dtype_that_it_is_kept_in(folder: Path) -> None:
         sharded_loading._read_weight(file, name, torch.float32, wanted)
 
 
-def test_a_model_that_an_older_version_prepared_gets_its_hashes_while_it_is_the_same(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_an_earlier_preparation_gets_hashes_if_unchanged(folder: Path, tmp_path: Path) -> None:
     base = BaseModel("tiny", folder=folder, gguf=None, revision=compute_revision(folder))
     known = weight_hashes(folder)
     assert load_weight_hashes(base) == known

@@ -1,4 +1,4 @@
-"""What the launcher decides before a process starts: commands, shares, meeting places, messages."""
+"""Test commands, environments, messages and retries of the training launchers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def job(tmp_path: Path) -> TrainingJob:
     return TrainingJob(name="ann", folder=tmp_path, module="some.script", ranks=4)
 
 
-def pairs_of(words: list[str]) -> dict[str, str]:
+def parse_flags(words: list[str]) -> dict[str, str]:
     return {word: words[place + 1] for place, word in enumerate(words[:-1]) if word[:2] == "--"}
 
 
@@ -67,7 +67,7 @@ ZERO = {"zero_optimization": {"stage": 2}}
         ({}, ("--node_rank", "--master_addr", "--master_port")),
     ],
 )
-def test_each_machine_is_told_its_rank_and_where_machine_0_listens(
+def test_each_machine_gets_its_rank_and_the_address_of_machine_0(
     job: TrainingJob, changes: dict[str, Any], names: tuple[str, str, str]
 ) -> None:
     # bf16 is asked of the graphics card otherwise
@@ -75,28 +75,28 @@ def test_each_machine_is_told_its_rank_and_where_machine_0_listens(
 
     words = build_command(job, MachineShare(machines=2, rank=1, address="10.0.0.1", port=29400))
 
-    told = pairs_of(words)
-    assert [told[name] for name in names] == ["1", "10.0.0.1", "29400"]
-    assert told["--rdzv_backend"] == "static"
+    flags = parse_flags(words)
+    assert [flags[name] for name in names] == ["1", "10.0.0.1", "29400"]
+    assert flags["--rdzv_backend"] == "static"
     assert ("--same_network" in words) is ("--machine_rank" in names)
     if "--machine_rank" in names:
-        assert told["-m" if "-m" in told else "--num_machines"] == "2"
-        assert told["--num_processes"] == "4"  # of all machines
+        assert flags["-m" if "-m" in flags else "--num_machines"] == "2"
+        assert flags["--num_processes"] == "4"  # of all machines
     else:
-        assert (told["--nnodes"], told["--nproc_per_node"]) == ("2", "2")
+        assert (flags["--nnodes"], flags["--nproc_per_node"]) == ("2", "2")
 
 
-def test_the_ranks_of_one_machine_meet_in_a_file_and_on_the_loopback(job: TrainingJob) -> None:
+def test_ranks_of_one_machine_use_a_file_and_the_loopback_interface(job: TrainingJob) -> None:
     for deepspeed in ({}, ZERO):
-        own = dataclasses.replace(job, deepspeed=deepspeed, mixed_precision="fp32")
-        assert "store_type=file" in build_command(own, MachineShare(may_fork=False))
-        environment = build_environment(own, "mark", MachineShare())
+        changed_job = dataclasses.replace(job, deepspeed=deepspeed, mixed_precision="fp32")
+        assert "store_type=file" in build_command(changed_job, MachineShare(may_fork=False))
+        environment = build_environment(changed_job, "mark", MachineShare())
         assert environment["GLOO_SOCKET_IFNAME"] == "lo"
         assert environment["TWIN_TRAINING_RENDEZVOUS"].startswith(str(job.folder))
 
-    elsewhere = build_environment(job, "mark", MachineShare(2, 1, "10.0.0.1", 29400))
-    assert "TWIN_TRAINING_RENDEZVOUS" not in elsewhere
-    assert "GLOO_SOCKET_IFNAME" not in elsewhere
+    remote_environment = build_environment(job, "mark", MachineShare(2, 1, "10.0.0.1", 29400))
+    assert "TWIN_TRAINING_RENDEZVOUS" not in remote_environment
+    assert "GLOO_SOCKET_IFNAME" not in remote_environment
     for address in ("127.0.0.1", "localhost", "::1"):
         both_here = build_environment(job, "mark", MachineShare(2, 1, address, 29400))
         assert both_here["GLOO_SOCKET_IFNAME"] == "lo"
@@ -127,10 +127,10 @@ def test_the_whole_command_of_one_machine(
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     changes, forks = COMMANDS[expected]
-    own = dataclasses.replace(job, mixed_precision="fp32", **changes)
-    words = build_command(own, MachineShare(may_fork=forks))
+    changed_job = dataclasses.replace(job, mixed_precision="fp32", **changes)
+    words = build_command(changed_job, MachineShare(may_fork=forks))
     assert words == [sys.executable, *expected.replace("FOLDER", str(job.folder)).split()]
-    if own.deepspeed:
+    if changed_job.deepspeed:
         written = json.loads((job.folder / "deepspeed.json").read_text())
         assert written == ZERO | {"bf16": {"enabled": False}}
 
@@ -171,43 +171,45 @@ def test_ranks_are_forked_on_one_machine_without_gpus(
     forks: bool,
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: system)
-    own = dataclasses.replace(job, mixed_precision="fp32", ahead="its.imports", **changes)
+    changed_job = dataclasses.replace(job, mixed_precision="fp32", ahead="its.imports", **changes)
 
-    words = build_command(own, share)
+    words = build_command(changed_job, share)
 
-    told = pairs_of(words)
+    flags = parse_flags(words)
     assert (machine.FORKED_RANKS_MODULE in words) == forks
     if forks:
-        assert told["--ranks"] == str(own.ranks)
-        assert (told["--ahead"], told["--module"]) == ("its.imports", "some.script")
-    environment = build_environment(own, "mark", share)
+        assert flags["--ranks"] == str(changed_job.ranks)
+        assert (flags["--ahead"], flags["--module"]) == ("its.imports", "some.script")
+    environment = build_environment(changed_job, "mark", share)
     named = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
-    assert named == (str(job.folder / "deepspeed.json") if forks and own.deepspeed else None)
+    assert named == (
+        str(job.folder / "deepspeed.json") if forks and changed_job.deepspeed else None
+    )
 
 
-@pytest.mark.parametrize(("precision", "said"), [("bf16", "bf16"), ("fp32", "no")])
-def test_the_precision_is_told_alike_to_launcher_deepspeed_and_ranks(
-    job: TrainingJob, precision: str, said: str
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", "bf16"), ("fp32", "no")])
+def test_launcher_deepspeed_and_ranks_get_the_same_precision(
+    job: TrainingJob, precision: str, expected: str
 ) -> None:
-    own = dataclasses.replace(job, deepspeed=ZERO, mixed_precision=precision)
-    words = pairs_of(build_command(own, MachineShare(may_fork=False)))
-    assert (words["--mixed_precision"], words["--num_machines"]) == (said, "1")
+    changed_job = dataclasses.replace(job, deepspeed=ZERO, mixed_precision=precision)
+    words = parse_flags(build_command(changed_job, MachineShare(may_fork=False)))
+    assert (words["--mixed_precision"], words["--num_machines"]) == (expected, "1")
     config = json.loads((job.folder / "deepspeed.json").read_text())
     assert config == ZERO | {"bf16": {"enabled": precision == "bf16"}}
-    environment = build_environment(own, "mark", MachineShare())
-    assert environment["ACCELERATE_MIXED_PRECISION"] == said
+    environment = build_environment(changed_job, "mark", MachineShare())
+    assert environment["ACCELERATE_MIXED_PRECISION"] == expected
     (job.folder / "deepspeed.json").unlink()
-    build_command(own, MachineShare(2, 1, "10.0.0.1", 29400))
+    build_command(changed_job, MachineShare(2, 1, "10.0.0.1", 29400))
     assert not (job.folder / "deepspeed.json").exists(), "machine 0 writes it for all"
 
 
-def test_what_a_rank_finds_in_its_environment(
-    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_of_a_rank(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    own = dataclasses.replace(job, mixed_precision="fp32", environment={"HF_HUB_OFFLINE": "0"})
-    found = build_environment(own, "its mark", MachineShare())
+    changed_job = dataclasses.replace(
+        job, mixed_precision="fp32", environment={"HF_HUB_OFFLINE": "0"}
+    )
+    found = build_environment(changed_job, "its mark", MachineShare())
     assert found["TWIN_TRAINING_MARK"] == "its mark"
     assert machine.owner_is_alive(found["TWIN_TRAINING_OWNER"])
     pid = found["TWIN_TRAINING_OWNER"].partition(":")[0]
@@ -219,18 +221,18 @@ def test_what_a_rank_finds_in_its_environment(
     assert found["ACCELERATE_USE_CPU"] == "true"
     assert "ACCELERATE_USE_DEEPSPEED" not in found
     assert found["OPENBLAS_NUM_THREADS"] == "1", "its ranks are forked"
-    sped = build_environment(dataclasses.replace(own, deepspeed=ZERO), "m", MachineShare())
+    sped = build_environment(dataclasses.replace(changed_job, deepspeed=ZERO), "m", MachineShare())
     assert (sped["ACCELERATE_USE_CPU"], sped["ACCELERATE_USE_DEEPSPEED"]) == ("false", "true")
-    card = build_environment(dataclasses.replace(own, device="cuda"), "m", MachineShare())
+    card = build_environment(dataclasses.replace(changed_job, device="cuda"), "m", MachineShare())
     assert card["CUDA_VISIBLE_DEVICES"] == "3"
     assert "ACCELERATE_USE_CPU" not in card
     for threads, ranks, cores, expected in ((3, 4, 8, "3"), (0, 2, 8, "4"), (0, 4, 2, "1")):
         monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
-        some = dataclasses.replace(own, threads_per_rank=threads, ranks=ranks)
+        some = dataclasses.replace(changed_job, threads_per_rank=threads, ranks=ranks)
         assert build_environment(some, "m", MachineShare())["OMP_NUM_THREADS"] == expected
 
 
-def test_a_training_gives_way_to_readers(tmp_path: Path) -> None:
+def test_training_has_a_lower_priority(tmp_path: Path) -> None:
     (tmp_path / "idle.py").write_text("import time\ntime.sleep(60)\n", encoding="utf-8")
     job = TrainingJob(name="ann", folder=tmp_path, module="idle", ranks=1, mixed_precision="fp32")
     paths = {"PYTHONPATH": str(tmp_path)}
@@ -244,18 +246,18 @@ def test_a_training_gives_way_to_readers(tmp_path: Path) -> None:
     assert shared in ([], [str(lower)])  # some kernels do not share by session
 
 
-def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:
+def test_an_uneven_distribution_of_ranks_is_an_error(job: TrainingJob) -> None:
     with pytest.raises(TwinError, match="distribute 4 ranks over 3 machines"):
         build_command(job, MachineShare(machines=3, address="10.0.0.1", port=1))
 
 
-def test_several_machines_are_a_ray_clusters(tmp_path: Path) -> None:
+def test_several_machines_require_ray(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="train on 2 machines") as refused:
         LocalLauncher(Settings(home=tmp_path, train_machines=2))
     assert "TWIN_TRAIN_BACKEND=ray" in refused.value.next_step
 
 
-def test_a_backend_is_named_by_the_settings_or_refused(tmp_path: Path) -> None:
+def test_an_unknown_backend_is_an_error(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, train_backend="ray", ray_address="http://127.0.0.1:1")
     assert not make_launcher("", settings).shares_files
     assert make_launcher("local", settings).shares_files
@@ -263,7 +265,7 @@ def test_a_backend_is_named_by_the_settings_or_refused(tmp_path: Path) -> None:
         make_launcher("cloud", settings)
 
 
-def test_an_attempt_is_read_as_it_was_written_and_by_its_owner_alone(job: TrainingJob) -> None:
+def test_an_attempt_is_read_as_written_and_private(job: TrainingJob) -> None:
     path = job.folder / "attempt.json"
     assert read_attempt(path) is None
     attempt = Attempt("mark", job, 2, {"NAME": "value"}, may_fork=False)
@@ -277,7 +279,7 @@ def test_an_attempt_is_read_as_it_was_written_and_by_its_owner_alone(job: Traini
         read_attempt(path)
 
 
-def test_ray_is_asked_for_what_a_machine_needs(job: TrainingJob) -> None:
+def test_the_resources_of_a_machine(job: TrainingJob) -> None:
     path = job.folder / "attempt.json"
     with pytest.raises(TwinError, match="mount the home on every Ray node"):
         require_attempt(path)
@@ -288,7 +290,7 @@ def test_ray_is_asked_for_what_a_machine_needs(job: TrainingJob) -> None:
 
 
 @pytest.mark.parametrize("forks", [True, False])
-def test_a_ray_job_forks_its_ranks_as_its_launcher_was_told(job: TrainingJob, forks: bool) -> None:
+def test_workers_fork_ranks_as_the_launcher_requests(job: TrainingJob, forks: bool) -> None:
     path = job.folder / "attempt.json"
     write_attempt(path, Attempt("mark", job, 1, may_fork=forks))
     (share,) = machine_shares(require_attempt(path), "10.0.0.1", 29400)
@@ -297,10 +299,10 @@ def test_a_ray_job_forks_its_ranks_as_its_launcher_was_told(job: TrainingJob, fo
 
 
 @pytest.mark.parametrize("complete_after", [1, 2])
-def test_only_a_training_that_is_not_complete_is_tried_again(
+def test_only_an_incomplete_training_run_is_retried(
     job: TrainingJob, tmp_path: Path, complete_after: int
 ) -> None:
-    said: list[Message] = []
+    messages: list[Message] = []
     attempts: list[Path] = []
 
     def aborted(log: Path) -> AttemptEnd:
@@ -310,17 +312,19 @@ def test_only_a_training_that_is_not_complete_is_tried_again(
             (job.folder / "output").mkdir()
         return AttemptEnd("exit code 1", should_retry=True, log_start=0)
 
-    output = run_with_retry(job, Settings(home=tmp_path), attempt=aborted, write_line=said.append)
+    output = run_with_retry(
+        job, Settings(home=tmp_path), attempt=aborted, write_line=messages.append
+    )
 
     assert output.is_dir()
     assert len(attempts) == complete_after
-    (message,) = said
+    (message,) = messages
     expected = "trying again" if complete_after == 2 else "after the training was complete"
     assert expected in message["text"]
 
 
-def test_what_a_rank_prints_becomes_messages_where_it_is_one() -> None:
-    said: list[dict[str, Any]] = []
+def test_printed_messages_are_forwarded() -> None:
+    messages: list[dict[str, Any]] = []
     pipes = '{"__dagster_pipes_version": "0.1", "method": "opened"}'
     for line in (
         'progress {"step": 3}',
@@ -330,8 +334,8 @@ def test_what_a_rank_prints_becomes_messages_where_it_is_one() -> None:
         "starting the ranks",
         "a line about progress {",
     ):
-        forward_line(line, said.append)
-    assert said == [
+        forward_line(line, messages.append)
+    assert messages == [
         {"progress": {"step": 3}},
         {"text": "resuming after step 3 of 9"},
         {"text": "waiting for 2 × {'CPU': 1.0}; the cluster has none"},
@@ -385,7 +389,7 @@ LOST = "RuntimeError: Connection closed by peer\n"
         ("", "an empty log"),
     ],
 )
-def test_the_reason_is_the_line_that_says_most(tmp_path: Path, log: str, reason: str) -> None:
+def test_the_end_reason_is_the_most_informative_line(tmp_path: Path, log: str, reason: str) -> None:
     path = tmp_path / "log"
     path.write_text("OldError: before\n" + log, encoding="utf-8")
     start = len("OldError: before\n")
@@ -395,7 +399,7 @@ def test_the_reason_is_the_line_that_says_most(tmp_path: Path, log: str, reason:
 
 
 class BreakingLog:
-    """Ray's job client, as far as its log goes: each connection gives some chunks and may break."""
+    """A Ray job client whose log connections return chunks or break."""
 
     def __init__(self, *connections: list[str | Exception]) -> None:
         self._connections = list(connections)
@@ -410,7 +414,7 @@ class BreakingLog:
         return SimpleNamespace(is_terminal=lambda: not self._connections)
 
 
-def test_a_log_whose_connection_breaks_comes_whole_and_once(
+def test_a_log_is_complete_after_broken_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
@@ -425,8 +429,8 @@ def test_a_log_whose_connection_breaks_comes_whole_and_once(
     assert found == ["one", "two", "three", "four", "five", None]
 
 
-class BusyHead:
-    """Ray's job client, as far as submitting goes: a head that fails some times."""
+class BusyCluster:
+    """A Ray job client whose first submissions fail."""
 
     def __init__(self, *failures: Exception) -> None:
         self._failures = list(failures)
@@ -437,22 +441,22 @@ class BusyHead:
         return submission_id
 
 
-def submitted(*failures: Exception) -> str:
-    return ray_cluster.submit(BusyHead(*failures), entrypoint="true", name="one", metadata={})
+def submit(*failures: Exception) -> str:
+    return ray_cluster.submit(BusyCluster(*failures), entrypoint="true", name="one", metadata={})
 
 
-def test_a_busy_cluster_is_asked_again_and_what_it_took_before_counts(
+def test_submitting_to_a_busy_cluster_is_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
     busy = RuntimeError("500: No available agent to submit job, please try again later.")
-    assert submitted(busy, ConnectionError("reset"), busy) == "one"
-    assert submitted(busy, RuntimeError("Job with submission_id one already exists.")) == "one"
+    assert submit(busy, ConnectionError("reset"), busy) == "one"
+    assert submit(busy, RuntimeError("Job with submission_id one already exists.")) == "one"
     with pytest.raises(RuntimeError, match="no such entrypoint"):
-        submitted(busy, RuntimeError("400: no such entrypoint"))
+        submit(busy, RuntimeError("400: no such entrypoint"))
 
 
-def test_a_question_to_the_cluster_is_asked_again_for_a_while_and_then_given_up(
+def test_requests_to_the_cluster_are_retried_for_a_limited_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)

@@ -1,4 +1,4 @@
-"""Which checkpoint a killed training goes on from, whatever the end left of the others."""
+"""Test the checkpoint from which a killed training run resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twin_assets.training.training_state import (
 )
 
 
-def checkpoint(folder: Path, step: int) -> Path:
+def write_checkpoint(folder: Path, step: int) -> Path:
     made = folder / f"step-{step:06d}"
     made.mkdir(parents=True)
     (made / "weights.safetensors").write_bytes(b"weights")
@@ -29,11 +29,11 @@ def checkpoint(folder: Path, step: int) -> Path:
 
 
 @pytest.mark.parametrize("left", ["", '{"step": 6, "fil', "\0\0\0", None])
-def test_a_checkpoint_whose_manifest_did_not_reach_the_disk_is_passed_over(
+def test_a_checkpoint_with_an_incomplete_manifest_is_skipped(
     tmp_path: Path, left: str | None
 ) -> None:
-    before = checkpoint(tmp_path, 3)
-    newest = checkpoint(tmp_path, 6)
+    before = write_checkpoint(tmp_path, 3)
+    newest = write_checkpoint(tmp_path, 6)
     assert find_last_complete_checkpoint(tmp_path) == (
         newest,
         json.loads((newest / "state.json").read_text()),
@@ -48,10 +48,8 @@ def test_a_checkpoint_whose_manifest_did_not_reach_the_disk_is_passed_over(
 
 
 @pytest.mark.parametrize("what", ["changed", "missing", "more"])
-def test_one_with_other_files_than_its_manifest_names_is_passed_over(
-    tmp_path: Path, what: str
-) -> None:
-    newest = checkpoint(tmp_path, 6)
+def test_a_checkpoint_with_unexpected_files_is_skipped(tmp_path: Path, what: str) -> None:
+    newest = write_checkpoint(tmp_path, 6)
     weights = newest / "weights.safetensors"
     if what == "missing":
         weights.unlink()
@@ -60,7 +58,7 @@ def test_one_with_other_files_than_its_manifest_names_is_passed_over(
     assert find_last_complete_checkpoint(tmp_path) is None
 
 
-def test_json_is_on_the_disk_before_it_has_its_name(
+def test_json_is_flushed_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "state.json"
@@ -72,7 +70,7 @@ def test_json_is_on_the_disk_before_it_has_its_name(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_generators_go_on_where_they_were() -> None:
+def test_random_generators_resume() -> None:
     device = torch.device("cpu")
     states = read_generator_states(device)
     drawn = torch.rand(5)
@@ -124,7 +122,7 @@ print([torch.equal(one, other) for one, other in zip(model.parameters(), whole)]
 """
 
 
-def test_a_fused_optimizer_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_fused_optimizer_resumes_bit_for_bit(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FUSED, str(tmp_path)], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""A model hub that does not give a model out: the message says how to get in."""
+"""Test the message about a model that the hub does not release."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_model_that_is_not_given_out_says_how_to_get_in(case: str, home: Settings) -> None:
+def test_the_error_explains_how_to_get_access(case: str, home: Settings) -> None:
     assert home.base_model  # TWIN_HOME names the fresh home
     status, code, said = CASES[case]
     with hub(status, code) as address:

@@ -1,4 +1,4 @@
-"""A GGUF file is the same whoever reads the weights and the shape: numpy, torch, transformers."""
+"""Test that numpy, torch and transformers give the same GGUF file."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ print([name for name in ("torch", "transformers") if name in sys.modules])
 """
 
 
-def weights() -> dict[str, np.ndarray[Any, Any]]:
-    """Small whole numbers, which every type holds."""
+def make_weights() -> dict[str, np.ndarray[Any, Any]]:
+    """Return small whole numbers, which every dtype represents."""
     draw = np.random.default_rng(5)
     return {name: draw.integers(-9, 9, shape).astype(np.float16) for name, shape in SHAPES.items()}
 
 
-def model(folder: Path, **changes: Any) -> Path:
-    """A model's folder; a change to None leaves the value out of its configuration."""
+def write_model(folder: Path, **changes: Any) -> Path:
+    """Write a model's folder; a change to None removes the value from its configuration."""
     folder.mkdir()
     config = {name: value for name, value in (CONFIG | changes).items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -70,16 +70,16 @@ def model(folder: Path, **changes: Any) -> Path:
         "added_tokens": [],
     }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    save_file(weights(), folder / "model.safetensors")
+    save_file(make_weights(), folder / "model.safetensors")
     return folder
 
 
-def test_what_names_its_whole_shape_is_written_without_torch_and_holds_the_weights(
+def test_a_complete_configuration_needs_no_torch(
     tmp_path: Path,
 ) -> None:
     from gguf import GGUFReader
 
-    folder, out = model(tmp_path / "model"), tmp_path / "model.gguf"
+    folder, out = write_model(tmp_path / "model"), tmp_path / "model.gguf"
     done = subprocess.run(
         [sys.executable, "-c", WRITE, str(folder), str(out)],
         capture_output=True,
@@ -87,7 +87,7 @@ def test_what_names_its_whole_shape_is_written_without_torch_and_holds_the_weigh
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
-    stored, written = weights(), {each.name: each.data for each in GGUFReader(out).tensors}
+    stored, written = make_weights(), {each.name: each.data for each in GGUFReader(out).tensors}
     assert len(written) == len(SHAPES) - 1
     assert (written["token_embd.weight"] == stored["model.embed_tokens.weight"]).all()
     assert written["output_norm.weight"].dtype == np.float32
@@ -100,13 +100,13 @@ def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None
     import torch
     from safetensors.torch import save_file as save_with_torch
 
-    by_numpy = gguf.write_f16(model(tmp_path / "model"), tmp_path / "numpy.gguf").read_bytes()
+    by_numpy = gguf.write_f16(write_model(tmp_path / "model"), tmp_path / "numpy.gguf").read_bytes()
     (tmp_path / "torch").mkdir()
-    narrow = model(tmp_path / "torch" / "model")
-    values = {name: torch.from_numpy(each).bfloat16() for name, each in weights().items()}
+    narrow = write_model(tmp_path / "torch" / "model")
+    values = {name: torch.from_numpy(each).bfloat16() for name, each in make_weights().items()}
     save_with_torch(values, narrow / "model.safetensors")
     assert gguf.write_f16(narrow, tmp_path / "torch.gguf").read_bytes() == by_numpy
     (tmp_path / "transformers").mkdir()
     # what is left out here has the same value by default
-    short = model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
+    short = write_model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
     assert gguf.write_f16(short, tmp_path / "transformers.gguf").read_bytes() == by_numpy

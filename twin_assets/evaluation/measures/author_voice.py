@@ -18,7 +18,6 @@ from twin_assets.evaluation.measures.voice_scores import (
     MIN_GAP_SHARE,
     Scores,
     Voice,
-    VoiceComparison,
 )
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
@@ -39,9 +38,9 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     decision, the lower end of each interval decides.
     """
     comparison = voice.against_all
-    undecided_claim = _undecided(LESS_LIKE_BASE, voice, comparison)
-    if undecided_claim is not None or comparison is None:
-        return undecided_claim or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
+    reason = _undecided_reason(voice)
+    if reason or comparison is None:
+        return _undecided(LESS_LIKE_BASE, reason)
     base_detail = (
         f"voice score {comparison.candidate.value:.2f}, base model {comparison.base.value:.2f}: "
         f"{comparison.over_base.describe()} on {voice.count_text}"
@@ -79,9 +78,9 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
     `MIN_BLOCKING_PARAMETERS` determines whether the claim can prevent a release.
     """
     comparison = voice.against_people
-    undecided_claim = _undecided(LIKE_AUTHOR, voice, comparison)
-    if undecided_claim is not None or comparison is None:
-        return undecided_claim or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
+    reason = _undecided_reason(voice)
+    if reason or comparison is None:
+        return _undecided(LIKE_AUTHOR, reason)
     closed_share = comparison.gap_closed
     gap_detail = "the base and the author have the same score"
     if closed_share is not None:
@@ -101,15 +100,15 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
     return GateClaim(LIKE_AUTHOR, is_met, comparison.over_base.value, 0.0, detail)
 
 
-def _undecided(name: str, voice: Voice, comparison: VoiceComparison | None) -> GateClaim | None:
-    reason = voice.why_not
-    if not reason and voice.prompts < MIN_PROMPTS:
-        reason = (
-            f"{voice.prompts} held-out questions, but {MIN_PROMPTS} are needed; import more posts"
-        )
-    if not reason and comparison is None:
-        reason = "there are no other people's texts to compare this voice with"
-    return GateClaim(name, None, None, 0.0, f"not decided: {reason}") if reason else None
+def _undecided_reason(voice: Voice) -> str:
+    if voice.why_not or voice.prompts >= MIN_PROMPTS:
+        return voice.why_not
+    return f"{voice.prompts} held-out questions, but {MIN_PROMPTS} are needed; import more posts"
+
+
+def _undecided(name: str, reason: str) -> GateClaim:
+    reason = reason or "there are no other people's texts to compare this voice with"
+    return GateClaim(name, None, None, 0.0, f"not decided: {reason}")
 
 
 def compare_voices(

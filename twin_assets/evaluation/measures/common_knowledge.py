@@ -36,7 +36,6 @@ from twin_assets.evaluation.measures.measure import (
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
 from twin_assets.evaluation.statistics.rates import Rate, rate
-from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim
 
 if TYPE_CHECKING:
@@ -117,29 +116,20 @@ def make_rows() -> list[Mapping[str, Any]]:
 
 def compare(
     candidate: AnswerLikelihood, base: AnswerLikelihood, *, sample_ids: Sequence[str]
-) -> CommonKnowledge:
+) -> CommonKnowledge | NotMeasured:
     """Compare the probabilities that two models give to the options.
 
-    A question is left out if tokenization left out one of its options.
+    A question is left out if tokenization left out one of its options. Fewer than `MIN_QUESTIONS`
+    questions are not compared.
 
     Args:
         sample_ids: ids of the tokenized samples behind both likelihoods, in the same order.
-
-    Raises:
-        TwinError: the models were not measured on the same options, or fewer than `MIN_QUESTIONS`
-            questions have both options.
     """
-    positions_by_question = _complete_questions(sample_ids)
-    if candidate.tokens != base.tokens or len(positions_by_question) < MIN_QUESTIONS:
-        raise TwinError(
-            "compare the common knowledge of two models",
-            found=f"{len(candidate.tokens)} and {len(base.tokens)} options, "
-            f"{len(positions_by_question)} questions",
-            next_step="measure both on the same samples of `make_rows`, with at least "
-            f"{MIN_QUESTIONS} questions",
-        )
+    questions = _complete_questions(sample_ids)
+    if len(questions) < MIN_QUESTIONS:
+        return NotMeasured(f"fewer than {MIN_QUESTIONS} questions could be tokenized")
     candidate_probabilities, base_probabilities = (
-        [_option_probabilities(model, positions) for positions in positions_by_question.values()]
+        [_option_probabilities(model, positions) for positions in questions]
         for model in (candidate, base)
     )
     candidate_choices, base_choices = (
@@ -158,18 +148,18 @@ def compare(
     )
 
 
-def _complete_questions(sample_ids: Sequence[str]) -> dict[str, list[int]]:
-    """Map each question to the positions of its options, the right one first."""
+def _complete_questions(sample_ids: Sequence[str]) -> list[list[int]]:
+    """Return the positions of each question's options, the right one first."""
     position_by_name = {name: position for position, name in enumerate(sample_ids)}
-    option_names = {
-        choice.id: [f"{choice.id}/{number}" for number in range(OPTIONS_PER_QUESTION)]
+    option_names = [
+        [f"{choice.id}/{number}" for number in range(OPTIONS_PER_QUESTION)]
         for choice in read_choices()
-    }
-    return {
-        question: [position_by_name[name] for name in names]
-        for question, names in option_names.items()
+    ]
+    return [
+        [position_by_name[name] for name in names]
+        for names in option_names
         if position_by_name.keys() >= set(names)
-    }
+    ]
 
 
 def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> list[float]:

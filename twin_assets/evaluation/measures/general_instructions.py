@@ -13,14 +13,13 @@ https://arxiv.org/abs/2308.08747, measure forgetting by the loss on general data
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.statistics.bootstrap import Interval, interval_of_means
-from twin_resources.errors import TwinError
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
+from twin_assets.evaluation.statistics.bootstrap import Interval, format_change, interval_of_means
 from twin_resources.registry.moves import GateClaim
 
 if TYPE_CHECKING:
@@ -63,59 +62,36 @@ def make_rows() -> list[Mapping[str, Any]]:
     ]
 
 
-def compare(
-    candidate: AnswerLikelihood, base: AnswerLikelihood, *, sample_ids: Sequence[str]
-) -> GeneralInstructionLoss:
-    """Compare two models on the same instructions.
-
-    Args:
-        sample_ids: ids of the tokenized samples behind both likelihoods, in the same order.
-
-    Raises:
-        TwinError: the instructions differ, or there are fewer than `MIN_INSTRUCTIONS`.
-    """
-    import numpy as np
-
-    if candidate.tokens != base.tokens or not MIN_INSTRUCTIONS <= len(sample_ids) == len(
-        base.tokens
-    ):
-        raise TwinError(
-            "compare two models on the general instructions",
-            found=f"{len(candidate.tokens)} and {len(base.tokens)} answers to {len(sample_ids)}",
-            next_step="measure both on the same samples of `make_rows`, at least "
-            f"{MIN_INSTRUCTIONS}",
-        )
-    candidate_losses = np.array(candidate.negative_log_likelihoods)
-    base_losses = np.array(base.negative_log_likelihoods)
-    total = float(np.sum(candidate.tokens))
+def compare(candidate: AnswerLikelihood, base: AnswerLikelihood) -> GeneralInstructionLoss:
+    """Compare two models on the same instructions."""
+    losses = [candidate.negative_log_likelihoods, base.negative_log_likelihoods]
+    loss, base_loss = (sum(nats) / sum(candidate.tokens) for nats in losses)
     return GeneralInstructionLoss(
-        instructions=len(sample_ids),
-        loss=float(candidate_losses.sum()) / total,
-        base_loss=float(base_losses.sum()) / total,
-        ratio=interval_of_means(
-            [candidate_losses.tolist(), base_losses.tolist()], lambda means: means[0] / means[1]
-        ),
+        instructions=len(candidate.tokens),
+        loss=loss,
+        base_loss=base_loss,
+        ratio=interval_of_means(losses, lambda means: means[0] / means[1]),
     )
 
 
 def claim(basics: GeneralInstructionLoss) -> GateClaim:
     """Decide `keeps_the_basics`: the loss is at most 5 % above the base's."""
     ratio = basics.ratio
-    change, low, high = (100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high))
     detail = (
         f"loss on {basics.instructions} general instructions {basics.loss:.3f} nats per token, "
-        f"base model {basics.base_loss:.3f}: {change:+.1f} % (95 %: {low:+.1f} to "
-        f"{high:+.1f}; limit {100 * (MAX_LOSS_RATIO - 1):+.0f})"
+        f"base model {basics.base_loss:.3f}: {ratio.describe_change()}, "
+        f"limit {format_change(MAX_LOSS_RATIO)}"
     )
     return GateClaim(CLAIM, ratio.value <= MAX_LOSS_RATIO, ratio.value, MAX_LOSS_RATIO, detail)
 
 
-def _compute(context: MeasureContext) -> GeneralInstructionLoss:
+def _compute(context: MeasureContext) -> GeneralInstructionLoss | NotMeasured:
     spec, likelihoods = context.spec, context.likelihoods
+    if len(likelihoods.samples.general) < MIN_INSTRUCTIONS:  # the chat template left others out
+        return NotMeasured(f"fewer than {MIN_INSTRUCTIONS} instructions could be tokenized")
     return compare(
         likelihoods.part(spec.candidate.name, "general"),
         likelihoods.part(spec.base.name, "general"),
-        sample_ids=[sample.sample_id for sample in likelihoods.samples.general],
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from twin_assets.evaluation.likelihood import perplexity, sample_likelihoods
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.statistics.bootstrap import LEVEL
+from twin_assets.evaluation.statistics.bootstrap import LEVEL, Interval
 from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, GateClaim
 
 if TYPE_CHECKING:
@@ -197,10 +197,7 @@ def _describe_passages(measured: HeldOutPerplexity, ratio: PerplexityRatio) -> s
 
 
 def _format_change(ratio: PerplexityRatio) -> str:
-    """Return the ratio as a change, such as `-31.4 % (95 %: -33.0 to -29.7)`."""
-    percent = [100 * (value - 1) for value in (ratio.ratio, ratio.low, ratio.high)]
-    level = f"{100 * ratio.level:.0f} %"
-    return f"{percent[0]:+.1f} % ({level}: {percent[1]:+.1f} to {percent[2]:+.1f})"
+    return Interval(ratio.ratio, ratio.low, ratio.high).describe_change(ratio.level)
 
 
 MEASURE = Measure(

@@ -22,7 +22,6 @@ from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics.bootstrap import Interval, paired_difference
 from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
-from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "keeps_following_instructions"
@@ -62,18 +61,7 @@ def compare_instruction_following(
 
 
 def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:
-    """Compare how many instructions each model followed.
-
-    Raises:
-        TwinError: the two models did not both answer all instructions.
-    """
-    instructions = checked_instructions.read_checked_instructions()
-    if not len(candidate) == len(base) == len(instructions):
-        raise TwinError(
-            "compare two models on automatically checked instructions",
-            found=f"{len(candidate)} and {len(base)} answers to {len(instructions)} instructions",
-            next_step="send all instructions to both models",
-        )
+    """Compare how many instructions each model followed, from a flag for each instruction."""
     return FollowedInstructions(
         candidate=rate(candidate),
         base=rate(base),

@@ -25,7 +25,7 @@ from twin_assets.evaluation.measures.measure import (
     Measurements,
     NotMeasured,
 )
-from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_assets.evaluation.statistics.bootstrap import Interval, format_change
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "beats_other_authors_adapter"
@@ -92,10 +92,10 @@ def compare(
 def claim(comparison: OtherAuthorsComparison) -> GateClaim:
     """Decide `beats_other_authors_adapter`: the interval of the ratio ends below 1."""
     detail = (
-        f"perplexity relative to {comparison.adapter_label}: {_format_ratio(comparison.ratio)} on "
-        f"{comparison.passages} passages of the author; relative to the base model: candidate "
-        f"{_percent(comparison.candidate_to_base.value)}, "
-        f"adapter {_percent(comparison.adapter_to_base.value)}"
+        f"perplexity relative to {comparison.adapter_label}: {comparison.ratio.describe_change()} "
+        f"on {comparison.passages} passages of the author; relative to the base model: candidate "
+        f"{format_change(comparison.candidate_to_base.value)}, "
+        f"adapter {format_change(comparison.adapter_to_base.value)}"
     )
     return GateClaim(CLAIM, comparison.ratio.high < 1.0, comparison.ratio.value, 1.0, detail)
 
@@ -125,14 +125,6 @@ def _decide_without_adapter(measured: Measurements) -> GateClaim | None:
     if measured.why_not.get(CLAIM) != NO_ADAPTER:
         return None
     return GateClaim(CLAIM, True, None, 1.0, f"not measured: {NO_ADAPTER}")
-
-
-def _format_ratio(ratio: Interval) -> str:
-    return f"{_percent(ratio.value)} (95 %: {_percent(ratio.low)} to {_percent(ratio.high)})"
-
-
-def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f} %"
 
 
 MEASURE = Measure(

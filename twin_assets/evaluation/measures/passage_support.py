@@ -27,7 +27,6 @@ from twin_assets.evaluation.served.answer_measures import (
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
-from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import GateClaim
@@ -127,16 +126,7 @@ def compare(
         swapped_scores: scores of the candidate's answers after `swap_passages`.
         documents: the document of each question; documents are resampled as a whole. None to
             resample questions.
-
-    Raises:
-        TwinError: the numbers of scores differ, or are below `MIN_ANSWERS`.
     """
-    if not len(candidate) == len(base) == len(swapped_scores) or len(candidate) < MIN_ANSWERS:
-        raise TwinError(
-            "compare how well passages support the answers",
-            found=f"{len(candidate)}, {len(base)} and {len(swapped_scores)} scores",
-            next_step=f"score the same answered questions, at least {MIN_ANSWERS}",
-        )
     return Grounding(
         answers=len(candidate),
         support=mean(candidate, groups=documents),

@@ -148,10 +148,8 @@ def needs_base(candidate: Sequence[Flags]) -> bool:
     They cannot if each of the candidate's rates is at most `MAX_RISE_ABOVE_BASE`.
     """
     rates = compute_rates(candidate)
-    return (
-        max(flag_rate.share for flag_rate in (rates.toxic, rates.personal, rates.secret))
-        > MAX_RISE_ABOVE_BASE
-    )
+    shares = [rates.toxic.share, rates.personal.share, rates.secret.share]
+    return max(shares) > MAX_RISE_ABOVE_BASE
 
 
 def compute_rates(flags_of_answers: Sequence[Flags]) -> Rates:

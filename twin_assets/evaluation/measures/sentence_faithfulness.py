@@ -142,21 +142,17 @@ class Faithfulness:
 
 
 def calibrate(
-    judge: SentenceJudge,
-    passages: Sequence[tuple[str, str]],
-    *,
-    max_sentences: int = MAX_PLANTED_SENTENCES,
+    judge: SentenceJudge, passages: Sequence[tuple[str, str]]
 ) -> SentenceCalibration | None:
     """Measure the threshold and the error rates of a judge.
 
     Args:
         passages: (document id, text) of each of the author's passages.
-        max_sentences: the largest number of planted sentences.
 
     Returns:
         The calibration, or None if there are too few planted sentences.
     """
-    probes = create_probe_sentences(passages, max_sentences=max_sentences)
+    probes = create_probe_sentences(passages, max_sentences=MAX_PLANTED_SENTENCES)
     scores = judge.score([(probe.sentence, probe.passages) for probe in probes])
     return calibrate_from_scores(judge.name, judge.revision, probes, scores)
 

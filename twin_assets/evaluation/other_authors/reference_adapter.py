@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.author_recipe import choose_author_recipe, count_training_ranks
-from twin_assets.checkpoints.job import Job, write_job, write_rows
+from twin_assets.checkpoints.job import Job
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.checkpoints.recipe import Recipe, recipe_hash
@@ -45,12 +45,8 @@ from twin_assets.evaluation.other_authors.bundled_samples import (
     other_writers,
 )
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
-from twin_assets.training.fine_tuning import DATASET, build_training_job, write_weight_hashes
-from twin_assets.training.publishing import (
-    TrainingDescription,
-    publish_training,
-    training_code_hash,
-)
+from twin_assets.training.fine_tuning import DATASET, run_training
+from twin_assets.training.publishing import TrainingDescription, training_code_hash
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.storage.weights.weights import BaseModel, load_base_model
@@ -219,19 +215,15 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
         recipe=recipe.model_copy(update={"samples_per_step": samples_per_step}),
         recipe_reason=inputs.recipe_reason,
     )
-    write_job(job)
-    write_weight_hashes(job, inputs.base)
-    write_rows(job.samples_path, rows)
     source = {"asset": "bundled_samples", "data_version": inputs.samples_hash}
     dataset: dict[str, Any] = {
         **source,
         "authors": [writer.name for writer in inputs.writer_samples],
         "context_tokens": inputs.context_tokens,
     }
-    if recipe.raw_share:
-        write_rows(job.posts_path, make_posts(inputs.writer_samples))
+    posts = make_posts(inputs.writer_samples) if recipe.raw_share else None
+    if posts is not None:
         dataset["raw"] = {**source, "share": recipe.raw_share}
-    output = launcher.run(build_training_job(job, name="reference"))
     folder = settings.reference_adapters_dir
     folder.mkdir(parents=True, exist_ok=True)
     description = TrainingDescription(
@@ -243,9 +235,9 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
         code=inputs.code,
         dataset=dataset,
     )
-    adapter_folder = publish_training(description, job, output, folder)
-    shutil.rmtree(job.folder)
-    return adapter_folder
+    return run_training(
+        job, description, launcher, folder, name="reference", rows=rows, posts=posts
+    )
 
 
 def _remove_unreferenced(folder: Path) -> None:

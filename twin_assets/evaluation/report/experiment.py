@@ -19,8 +19,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -44,34 +43,14 @@ class SentExperiment:
     """The parts of one evaluation that were sent to Langfuse.
 
     Attributes:
-        dataset: name of the dataset.
-        items: number of questions sent to it.
+        items: number of questions sent to the dataset.
         experiments: experiment id by writer: `candidate`, `base`.
         url: address of the candidate's experiment; empty if the project is unknown.
     """
 
-    dataset: str
     items: int
     experiments: Mapping[str, str] = field(default_factory=dict[str, str])
     url: str = ""
-
-
-class SendExperiment(Protocol):
-    """`send_experiment` with bound settings."""
-
-    def __call__(
-        self,
-        verdict: Verdict,
-        answers: Sequence[AnswerComparison],
-        *,
-        inputs_hash: str,
-        advisory_claims: Sequence[GateClaim] = (),
-    ) -> SentExperiment: ...
-
-
-def make_sender(settings: Settings) -> SendExperiment | None:
-    """Return a bound `send_experiment`, or None if no Langfuse is configured."""
-    return partial(send_experiment, settings) if settings.has_real_langfuse else None
 
 
 def send_experiment(
@@ -80,7 +59,7 @@ def send_experiment(
     answers: Sequence[AnswerComparison],
     *,
     inputs_hash: str,
-    advisory_claims: Sequence[GateClaim] = (),
+    advisory_claims: Sequence[GateClaim],
 ) -> SentExperiment:
     """Write one evaluation; writing it again replaces its scores and does not change the dataset.
 
@@ -187,7 +166,7 @@ def _run_experiments(
             )
         experiments[writer] = str(result.experiment_id)
         url = url or str(result.experiment_url or "")
-    return SentExperiment(name, len(items), experiments, url)
+    return SentExperiment(len(items), experiments, url)
 
 
 def _make_task(texts: Mapping[str, str]) -> Any:

@@ -21,8 +21,8 @@ MAX_WORDS = 160
 HEADING = "This is how I write. From five of my posts:"
 
 
-def select_posts(training: Sequence[TopicPair], *, posts: int = POST_COUNT) -> list[str]:
-    """Return the longest passage of each of the first `posts` documents, in the given order.
+def select_posts(training: Sequence[TopicPair]) -> list[str]:
+    """Return the longest passage of each of the first `POST_COUNT` documents, in the given order.
 
     Args:
         training: pairs of the training split, ordered by hash.
@@ -30,7 +30,7 @@ def select_posts(training: Sequence[TopicPair], *, posts: int = POST_COUNT) -> l
     longest: dict[str, str] = {}
     for pair in training:
         passage = " ".join(pair.answer.split()[:MAX_WORDS])
-        if pair.document_id in longest or len(longest) < posts:
+        if pair.document_id in longest or len(longest) < POST_COUNT:
             longest[pair.document_id] = max(longest.get(pair.document_id, ""), passage, key=len)
     return list(longest.values())
 

@@ -41,6 +41,16 @@ class Interval:
         value, low, high = (f"{number:+.{digits}f}" for number in (self.value, self.low, self.high))
         return f"{value} (95 %: {low} to {high})"
 
+    def describe_change(self, level: float = LEVEL) -> str:
+        """Format the interval of a ratio as a change: `-31.4 % (95 %: -33.0 to -29.7)`."""
+        value, low, high = (100 * (ratio - 1) for ratio in (self.value, self.low, self.high))
+        return f"{value:+.1f} % ({100 * level:.0f} %: {low:+.1f} to {high:+.1f})"
+
+
+def format_change(ratio: float) -> str:
+    """Format a ratio as a change, such as `-31.4 %`."""
+    return f"{100 * (ratio - 1):+.1f} %"
+
 
 def mean(values: Sequence[float], *, groups: Sequence[Hashable] | None = None) -> Interval:
     """Return the mean of values with its interval.
@@ -98,7 +108,6 @@ def resample_weights(
     count: int,
     *,
     groups: Sequence[Hashable] | None = None,
-    resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> tuple[Any, int]:
     """Return the number of times that each resample draws each value, and the number of groups.
@@ -107,8 +116,8 @@ def resample_weights(
         seed: seed of the draws; independent sets of values need different seeds.
 
     Returns:
-        An array of whole numbers of shape (resamples, count), and the number of groups. The result
-        is the same for the same arguments.
+        An array of whole numbers of shape (`RESAMPLES`, count), and the number of groups. The
+        result is the same for the same arguments.
     """
     import numpy as np
 
@@ -118,7 +127,7 @@ def resample_weights(
     index_by_name = {name: index for index, name in enumerate(dict.fromkeys(names))}
     group_count = len(index_by_name)
     generator = np.random.default_rng(seed)
-    draws = generator.multinomial(group_count, [1.0 / group_count] * group_count, size=resamples)
+    draws = generator.multinomial(group_count, [1.0 / group_count] * group_count, size=RESAMPLES)
     return draws[:, [index_by_name[name] for name in names]].astype(np.float64), group_count
 
 

@@ -87,7 +87,7 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
     """
     folder = embedder_folder(settings)
     source = _source_id(settings)
-    log = report or _ignore_line
+    log = report or (lambda _line: None)
     folder.mkdir(parents=True, exist_ok=True)
     with (
         translate_disk_full(f"prepare the embedder {settings.embedder!r}", folder),
@@ -151,10 +151,6 @@ def _is_complete(folder: Path, settings: Settings) -> bool:
     if _needs_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
         return False
     return can_run(folder, settings.embedder_engine)
-
-
-def _ignore_line(line: str) -> None:
-    del line
 
 
 def _source_id(settings: Settings) -> str:
@@ -268,28 +264,41 @@ def _save_tokenizer(model: Path, target_folder: Path) -> None:
 def _keep_original(
     settings: Settings, model: Path, target_folder: Path, *, source: str
 ) -> EmbedderManifest:
-    from transformers import AutoConfig
-
     shutil.copytree(model, target_folder / ORIGINAL_MODEL_FOLDER)
     _save_tokenizer(model, target_folder)
     engine = SentenceTransformersEngine(target_folder / ORIGINAL_MODEL_FOLDER, device="cpu")
-    prefixes = _read_prefixes(model, name=settings.embedder)
-    manifest = EmbedderManifest(
+    manifest = _describe(
+        settings, model, source=source, dimension=engine.dimension, token_limit=engine.token_limit
+    )
+    _write_manifest(target_folder, manifest)
+    return manifest
+
+
+def _describe(
+    settings: Settings, model: Path, *, source: str, dimension: int, token_limit: int
+) -> EmbedderManifest:
+    """Return the manifest of a model whose vectors equal the original's."""
+    from transformers import AutoConfig
+
+    question_prefix, passage_prefix = _read_prefixes(model, name=settings.embedder)
+    return EmbedderManifest(
         embedder=settings.embedder,
-        revision=_compute_revision(model, prefixes),
-        dimension=engine.dimension,
-        token_limit=engine.token_limit,
+        revision=_compute_revision(model, (question_prefix, passage_prefix)),
+        dimension=dimension,
+        token_limit=token_limit,
         pad_id=int(AutoConfig.from_pretrained(model).pad_token_id or 0),
         languages=_read_languages(model),
         source=source,
-        agreement=1.0,  # this is the original
-        question_prefix=prefixes[0],
-        passage_prefix=prefixes[1],
+        agreement=1.0,
+        question_prefix=question_prefix,
+        passage_prefix=passage_prefix,
     )
+
+
+def _write_manifest(target_folder: Path, manifest: EmbedderManifest) -> None:
     (target_folder / "embedder.json").write_text(
         json.dumps(asdict(manifest), indent=1), encoding="utf-8"
     )
-    return manifest
 
 
 def _read_pooling(model: Path, *, name: str) -> str:
@@ -391,18 +400,12 @@ def _convert(
     # The packaged weights have four bits, so fp16 gives the same vectors with half the disk space.
     is_packed = settings.embedder == MULTILINGUAL_EMBEDDER
     openvino.save_model(openvino_model, target_folder / "model.xml", compress_to_fp16=is_packed)
-    prefixes = _read_prefixes(model, name=settings.embedder)
-    manifest = EmbedderManifest(
-        embedder=settings.embedder,
-        revision=_compute_revision(model, prefixes),
+    manifest = _describe(
+        settings,
+        model,
+        source=source,
         dimension=int(config.hidden_size),
         token_limit=token_limit,
-        pad_id=int(config.pad_token_id or 0),
-        languages=_read_languages(model),
-        source=source,
-        agreement=0.0,
-        question_prefix=prefixes[0],
-        passage_prefix=prefixes[1],
     )
     agreement = _measure_agreement(model, Embedder(target_folder, manifest))
     if agreement < MIN_AGREEMENT:
@@ -412,9 +415,7 @@ def _convert(
             next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
         )
     manifest = replace(manifest, agreement=agreement)
-    (target_folder / "embedder.json").write_text(
-        json.dumps(asdict(manifest), indent=1), encoding="utf-8"
-    )
+    _write_manifest(target_folder, manifest)
     return manifest
 
 

@@ -32,7 +32,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.models.quotes.token_vectors import token_cosines
-from twin_resources.models.retrieval.retrieval import table_identity
+from twin_resources.models.retrieval.retrieval import read_embedder_revision, table_identity
 from twin_resources.storage.tables.newest_versions import NewestVersion, read_newest_version
 
 if TYPE_CHECKING:
@@ -166,12 +166,14 @@ class Quoter:
         document_ids: Sequence[str],
         *,
         tokens: np.ndarray | None = None,
-        limit: int = DEFAULT_QUOTES,
         embedder: str = "",
         shown_text: str = "",
         language: str = "",
     ) -> QuoteResult:
         """Return the best passages of these documents, if any of them answers the question.
+
+        There are `DEFAULT_QUOTES` quotations. One from a different post is added if its score is
+        close to the last quotation's. Quotations do not overlap.
 
         Args:
             author: slug.
@@ -179,8 +181,6 @@ class Quoter:
             document_ids: ids, best first; passages of the first eight are candidates.
             tokens: vectors of the question's tokens, float32 of shape (tokens, dimension); without
                 them passages are ranked by `question` alone, and no sentence is marked.
-            limit: maximum number of quotations. One from a different post is added (three at most)
-                if its score is close to the last quotation's. Quotations do not overlap.
             embedder: revision that made the question's vector; empty for `embedder_revision`.
             shown_text: text that the reader has already seen; passages in it rank lower.
             language: ISO 639-1 code of the question; empty for the language of the posts.
@@ -208,9 +208,7 @@ class Quoter:
         posts = document_ids[:MAX_CANDIDATE_POSTS]
         if not posts:
             return QuoteResult((), threshold=calibration_row.threshold)
-        result = _choose(
-            passages, question, tokens, calibration_row, posts, limit=limit, shown_text=shown_text
-        )
+        result = _choose(passages, question, tokens, calibration_row, posts, shown_text=shown_text)
         return replace(
             result,
             languages=calibration_row.languages,
@@ -249,7 +247,7 @@ class Quoter:
         versions = [entry["version"] for entry in table.list_versions()]
         for version in sorted(versions, reverse=True):
             table.checkout(version)
-            if _read_embedder_revision(table) == revision:
+            if read_embedder_revision(table) == revision:
                 return _read_table(newest_table.folder, name, table)
         return None
 
@@ -356,7 +354,7 @@ def _read_table(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
         return _OpenTable(folder, version, table, dataset, calibration_row=_read_calibration(table))
     column_names = set(table.schema.names)  # tables of earlier releases have no tokens
     columns = [column for column in _PASSAGE_COLUMNS if column in column_names]
-    embedder = _read_embedder_revision(table)
+    embedder = read_embedder_revision(table)
     if table.count_rows() > MAX_ROWS_IN_MEMORY:
         return _OpenTable(folder, version, table, dataset, columns, embedder=embedder)
     rows = table.search().select(columns).limit(MAX_ROWS_IN_MEMORY).to_arrow()
@@ -378,12 +376,6 @@ def _split_tokens(rows: Any) -> tuple[Any, Any]:
         return rows, None
     numbered_rows = rows.drop_columns(["tokens"]).append_column("row", [np.arange(rows.num_rows)])
     return numbered_rows, rows["tokens"]
-
-
-def _read_embedder_revision(table: Any) -> str:
-    """Return the revision of the embedder that made the vectors; "" if the table is empty."""
-    rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
-    return rows[0]["embedder"] if rows else ""
 
 
 @dataclass(frozen=True)
@@ -444,7 +436,6 @@ def _choose(
     calibration_row: _CalibrationRow,
     document_ids: Sequence[str],
     *,
-    limit: int,
     shown_text: str,
 ) -> QuoteResult:
     import numpy as np
@@ -474,9 +465,8 @@ def _choose(
     quotes: list[Quote] = []
     last_score = 0.0
     for index in _order_by_score(candidates, scores):
-        if len(quotes) >= limit and (
-            len(quotes) >= MAX_QUOTES or last_score - scores[index] > MAX_SCORE_GAP
-        ):
+        is_extra = len(quotes) >= DEFAULT_QUOTES
+        if len(quotes) >= MAX_QUOTES or (is_extra and last_score - scores[index] > MAX_SCORE_GAP):
             break
         # In a small corpus, the next-best passage is often about a different subject.
         if (
@@ -489,7 +479,6 @@ def _choose(
         quote = _build_quote(
             candidates[index], float(plain_cosines[nearest_indexes[index]]), marked_span
         )
-        is_extra = len(quotes) >= limit
         if not any(_overlaps(quote, existing, whole_post=is_extra) for existing in quotes):
             quotes.append(quote)
             last_score = float(scores[index])

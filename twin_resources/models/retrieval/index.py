@@ -80,13 +80,9 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
             dataset.create_scalar_index(
                 INDEXED_TEXT_COLUMN, "INVERTED", name=full_text_index, **options
             )
-            # Releases before 3 indexed the shown text without its title.
-            for index_name in sorted(
-                name
-                for name in index_names
-                if name.startswith((f"{INDEXED_TEXT_COLUMN}_", "text_"))
-            ):
-                dataset.drop_index(index_name)
+            for index_name in index_names:
+                if index_name.startswith(f"{INDEXED_TEXT_COLUMN}_"):  # of another language
+                    dataset.drop_index(index_name)
         for column in SCALAR_INDEX_COLUMNS:
             if column not in index_names:
                 dataset.create_scalar_index(column, "BTREE", name=column)

@@ -28,7 +28,6 @@ from twin_resources.models.retrieval.search import (
     InMemoryTable,
     Passage,
     RetrievalQuery,
-    full_text_column,
     read_neighbours,
     search,
 )
@@ -198,23 +197,18 @@ class Retriever:
             memory = InMemoryTable(open_table.table)
         results: list[RetrievalResult] = []
         for index, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
-            column = open_table.full_text_column
-            ranked_passages = search(open_table.table, query, vector, memory=memory, column=column)
+            ranked_passages = search(open_table.table, query, vector, memory=memory)
             if self._reranker:
                 ranked_passages = self._reranker.rerank(query.question, ranked_passages)
             hits = select_hits(ranked_passages, limit=limit, token_budget=token_budget)
             neighbours_by_hit = read_neighbours(open_table.table, hits, query, memory=memory)
             passages = add_neighbours(hits, neighbours_by_hit, token_budget=token_budget)
-            nearest_passages, revision = (
-                _best_of_each_post(ranked_passages),
-                open_table.embedder.revision,
-            )
             results.append(
                 RetrievalResult(
                     passages,
                     vector,
-                    nearest=nearest_passages,
-                    embedder=revision,
+                    nearest=_best_of_each_post(ranked_passages),
+                    embedder=open_table.embedder.revision,
                     tokens=tokens.get(index),
                 )
             )
@@ -274,7 +268,7 @@ class Retriever:
             except (ValueError, FileNotFoundError):
                 return f"author {author} has no {EMBEDDINGS_TABLE} yet"
         version, rows = table.version, table.count_rows()
-        revision = _read_embedder_revision(table)
+        revision = read_embedder_revision(table)
         embedder = self.get_embedder(revision)
         if embedder is None:
             message = f"are from embedder {revision}" if revision else "contain no passage"
@@ -284,8 +278,7 @@ class Retriever:
             )
         memory = InMemoryTable(table) if rows < MIN_INDEXED_ROWS else None
         has_vector_index = VECTOR_INDEX in {index.name for index in table.list_indices()}
-        column = full_text_column(table)
-        return _OpenTable(table, version, folder, rows, memory, has_vector_index, column, embedder)
+        return _OpenTable(table, version, folder, rows, memory, has_vector_index, embedder)
 
 
 def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None:
@@ -323,7 +316,6 @@ class _OpenTable:
         rows: number of rows.
         memory: the rows if there are few, else None.
         has_vector_index: whether the table has a vector index.
-        full_text_column: the column that full-text search uses.
         embedder: the embedder that made the vectors.
     """
 
@@ -333,7 +325,6 @@ class _OpenTable:
     rows: int
     memory: InMemoryTable | None
     has_vector_index: bool
-    full_text_column: str
     embedder: Embedder
 
     @property
@@ -355,7 +346,7 @@ def _query_vectors(
     return [next(new_vectors) if query.vector is None else query.vector for query in queries]
 
 
-def _read_embedder_revision(table: Any) -> str:
+def read_embedder_revision(table: Any) -> str:
     """Return the revision of the embedder that made the vectors; "" if the table is empty."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""

@@ -145,16 +145,14 @@ class InMemoryTable:
             for index, row in zip(nearest_indexes, rows, strict=True)
         ]
 
-    def search_full_text(
-        self, words: str, column: str, conditions: Sequence[str]
-    ) -> list[dict[str, Any]]:
+    def search_full_text(self, words: str, conditions: Sequence[str]) -> list[dict[str, Any]]:
         """Return the row ids and scores of the best full-text rows in Lance, best first."""
         from lance.query import MatchQuery
 
         scanner = self.dataset.scanner(
             columns=["_score"],
             with_row_id=True,
-            full_text_query=MatchQuery(words, column),
+            full_text_query=MatchQuery(words, INDEXED_TEXT_COLUMN),
             filter=" AND ".join(conditions) or None,
             prefilter=True,
             limit=MAX_CANDIDATES,
@@ -215,27 +213,14 @@ def search_vectors(table: Any, query: RetrievalQuery, vector: np.ndarray) -> lis
     return _best_rows(builder, query, [*_COLUMNS, "_distance"])
 
 
-def full_text_column(table: Any) -> str:
-    """Return the column for full-text search: `indexed_text`, or `text` in an old table.
-
-    A table from a release before 3 has no `indexed_text` until the next import.
-    """
-    return INDEXED_TEXT_COLUMN if INDEXED_TEXT_COLUMN in table.schema.names else "text"
-
-
 def search_full_text(
-    table: Any,
-    query: RetrievalQuery,
-    *,
-    memory: InMemoryTable | None = None,
-    column: str = INDEXED_TEXT_COLUMN,
+    table: Any, query: RetrievalQuery, *, memory: InMemoryTable | None = None
 ) -> list[dict[str, Any]]:
     """Return the best rows of the full-text index by BM25.
 
     Args:
         memory: the rows of `table`, or None. With them, Lance returns only row ids on the caller's
             thread, in .5 CPU ms. Without them, LanceDB takes 2.6 CPU ms and five thread switches.
-        column: the column to search (`full_text_column`).
     """
     # MatchQuery treats the question as words; LanceDB would parse a plain string for operators. A
     # question without words is not a valid query.
@@ -244,9 +229,9 @@ def search_full_text(
         from lancedb.query import MatchQuery
 
         match: Any = MatchQuery  # its generated signature has no defaults
-        builder = table.search(match(words, column), query_type="fts")
+        builder = table.search(match(words, INDEXED_TEXT_COLUMN), query_type="fts")
         return _best_rows(builder, query, [*_COLUMNS, "_score"])
-    rows = memory.search_full_text(words, column, _sql_conditions(query))
+    rows = memory.search_full_text(words, _sql_conditions(query))
     return memory.rows_by_score({row["_rowid"]: float(row["_score"]) for row in rows})
 
 
@@ -256,32 +241,24 @@ def search(
     vector: np.ndarray,
     *,
     memory: InMemoryTable | None,
-    column: str = INDEXED_TEXT_COLUMN,
 ) -> list[Passage]:
     """Run both searches and return their fused results, best first (`fusion.fuse`).
 
     Args:
         memory: the rows of `table`; None to scan it.
-        column: the column for full-text search (`full_text_column`).
     """
     vector_rows = (
         memory.search_vectors(query, vector) if memory else search_vectors(table, query, vector)
     )
-    full_text_rows = search_full_text(table, query, memory=memory, column=column)
+    full_text_rows = search_full_text(table, query, memory=memory)
     vector_rows, full_text_rows = (
-        _without_excluded_documents(vector_rows, query),
-        _without_excluded_documents(full_text_rows, query),
+        [row for row in rows if row["document_id"] not in query.exclude_documents]
+        for rows in (vector_rows, full_text_rows)
     )
     return [
         _build_passage(row, score=score)
         for row, score in fuse(query.question, vector_rows, full_text_rows)
     ]
-
-
-def _without_excluded_documents(
-    rows: Sequence[dict[str, Any]], query: RetrievalQuery
-) -> list[dict[str, Any]]:
-    return [row for row in rows if row["document_id"] not in query.exclude_documents]
 
 
 def read_neighbours(

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
+from twin_resources.models.serving.running_server import authorization_headers
 
 if TYPE_CHECKING:
     import httpx
@@ -67,7 +68,7 @@ def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Off
 
     try:
         response = httpx.get(
-            f"{url}/models", headers=_authorization(key), timeout=timeout_s, trust_env=False
+            f"{url}/models", headers=authorization_headers(key), timeout=timeout_s, trust_env=False
         )
         response.raise_for_status()
         entries: list[dict[str, Any]] = response.json()["data"]
@@ -96,9 +97,10 @@ def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
     """
     import httpx
 
+    headers = authorization_headers(key)
     try:
         response = httpx.get(
-            f"{url}/{LOAD_ROUTE}", headers=_authorization(key), timeout=timeout_s, trust_env=False
+            f"{url}/{LOAD_ROUTE}", headers=headers, timeout=timeout_s, trust_env=False
         )
     except httpx.HTTPError as error:
         raise TwinError(
@@ -155,7 +157,7 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
         response = httpx.post(
             url,
             json=dict(body),
-            headers=_authorization(key),
+            headers=authorization_headers(key),
             timeout=LOAD_TIMEOUT_S,
             trust_env=False,
         )
@@ -191,7 +193,3 @@ def _error_message(response: httpx.Response) -> str:
         cast("dict[str, Any]", error) if isinstance(error, dict) else fields
     )
     return str(error_fields.get("message") or error_fields.get("detail") or "")[:300]
-
-
-def _authorization(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}

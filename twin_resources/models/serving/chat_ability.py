@@ -109,9 +109,8 @@ def measure_chat_ability(server: RunningServer) -> ChatAbility:
     Raises:
         TwinError: the server does not answer.
     """
-    headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
     # No timeout: a large base model takes minutes per answer. A dead server closes the connection.
-    with httpx.Client(headers=headers, trust_env=False, timeout=None) as client:
+    with httpx.Client(headers=server.headers, trust_env=False, timeout=None) as client:
         return ChatAbility(tuple(_ask(client, server, question) for question in QUESTIONS))
 
 

@@ -7,35 +7,20 @@ Out of scope: this home's servers (`fleet_member.py`), a single check (`named_se
 from __future__ import annotations
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.fleet_member import RequiredServer, log, retry_delay_s
+from twin_resources.models.serving.fleet_member import FleetMember, log, retry_delay_s
 from twin_resources.models.serving.named_server import find_external_server
-from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.settings import Settings
 
 # Limits the requests to a paid service. If it fails between checks, the base model answers.
 CHECK_INTERVAL_S = 15.0
 CHECK_TIMEOUT_S = 3.0  # short, because the fleet waits for each check
 
 
-class ExternalMember:
-    """An external answer model with the interface of `fleet_member.FleetMember`.
-
-    It has no local process and is ready while its address answers.
-    """
-
-    def __init__(self, key: str, required_server: RequiredServer, *, settings: Settings) -> None:
-        self.key = key
-        self.wanted = required_server
-        self.server: RunningServer | None = None
-        self.problem = ""
-        self.draining_since: float | None = None
-        self._settings = settings
-        self._failures = 0
-        self._next_check_at = float("-inf")
+class ExternalMember(FleetMember):
+    """An external answer model, which has no local process and is ready while it answers."""
 
     def step(self, now: float) -> None:
         """Check the address if the interval has passed."""
-        if now < self._next_check_at:
+        if now < self._retry_at:
             return
         try:
             server = find_external_server(
@@ -43,7 +28,7 @@ class ExternalMember:
             )
         except TwinError as error:
             self._failures += 1
-            self._next_check_at = now + retry_delay_s(self._failures)
+            self._retry_at = now + retry_delay_s(self._failures)
             if self.server is not None or not self.problem:
                 log(f"{self.key} does not answer. {error}")
             self.server, self.problem = None, str(error)
@@ -51,13 +36,4 @@ class ExternalMember:
         if self.server is None:
             log(f"{self.key} answers at {server.url}")
         self.server, self.problem, self._failures = server, "", 0
-        self._next_check_at = now + CHECK_INTERVAL_S
-
-    def is_drained(self, _now: float) -> bool:
-        return self.draining_since is not None
-
-    def terminate(self) -> None:
-        """Do nothing, because this home does not own the server."""
-
-    def stop(self) -> None:
-        self.server = None
+        self._retry_at = now + CHECK_INTERVAL_S

@@ -28,6 +28,7 @@ from typing import Any
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
+from twin_resources.models.serving.adapter_routes import list_models
 from twin_resources.models.serving.external_server import ExternalMember
 from twin_resources.models.serving.fleet_member import (
     FleetMember,
@@ -40,7 +41,7 @@ from twin_resources.models.serving.loaded_adapters import (
     not_offered_error,
     peft_folder,
 )
-from twin_resources.models.serving.model_server import list_model_names, remote_engine_name
+from twin_resources.models.serving.model_server import remote_engine_name
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.registry.following import create_follower
@@ -99,7 +100,7 @@ class Fleet:
     """All model servers of one home."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.members: dict[str, FleetMember | ExternalMember] = {}
+        self.members: dict[str, FleetMember] = {}
         self._settings = settings
         self._clock = clock
         self._policy: Policy | None = None
@@ -214,7 +215,7 @@ class Fleet:
         self._remote_servers, self._remote_problems = {}, {}
         try:
             self._remote_problems |= self._adapters.step(versions, now)
-            offered_names = list_model_names(url, secret)
+            offered_names = set(list_models(url, secret))
         except TwinError as error:
             self._remote_problems = dict.fromkeys([BASE, *versions], str(error))
             return

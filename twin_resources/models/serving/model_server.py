@@ -33,7 +33,7 @@ from twin_resources.models.serving.loaded_adapters import (
     peft_folder,
 )
 from twin_resources.models.serving.named_server import find_external_server
-from twin_resources.models.serving.running_server import RunningServer
+from twin_resources.models.serving.running_server import RunningServer, authorization_headers
 from twin_resources.models.serving.served_precision import (
     F16,
     LOCAL_ENGINE,
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
 
 STOP_TIMEOUT_S = 10.0
+WARM_UP_TIMEOUT_S = 120.0
+LOG_TAIL_LINES = 8
 
 
 class ServerProcess:
@@ -179,8 +181,7 @@ class ServerProcess:
             return None
         try:
             metrics = self._client.get(
-                server.url.removesuffix("/v1") + "/metrics",
-                headers={"Authorization": f"Bearer {self.key}"},
+                server.url.removesuffix("/v1") + "/metrics", headers=server.headers
             )
         except httpx.TransportError:
             return None
@@ -205,21 +206,21 @@ class ServerProcess:
         self._client.close()
         self._port_file.unlink(missing_ok=True)
 
-    def log_tail(self, lines: int = 8) -> str:
+    def log_tail(self) -> str:
         """Return the last lines of the log for an error message."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace").strip()
-        return " | ".join(text.splitlines()[-lines:]) or "an empty log"
+        return " | ".join(text.splitlines()[-LOG_TAIL_LINES:]) or "an empty log"
 
     def _signal(self, signal_number: int) -> None:
         if self._process.poll() is None:  # the pid of an unreaped process cannot have been reused
             os.killpg(self._process.pid, signal_number)
 
 
-def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
+def warm_up(server: RunningServer) -> float:
     """Request one token, so that the first reader does not wait for the weights to be paged in.
 
     Returns:
-        The duration in seconds, or `timeout_s` if the server does not answer in time.
+        The duration in seconds, or `WARM_UP_TIMEOUT_S` if the server does not answer in time.
 
     Raises:
         TwinError: the request fails.
@@ -236,13 +237,13 @@ def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
         response = httpx.post(
             f"{server.url}/chat/completions",
             json=body,
-            headers=_authorization_headers(server.key),
-            timeout=timeout_s,
+            headers=server.headers,
+            timeout=WARM_UP_TIMEOUT_S,
             trust_env=False,
         )
         response.raise_for_status()
     except httpx.ReadTimeout:
-        return timeout_s
+        return WARM_UP_TIMEOUT_S
     except httpx.HTTPError as error:
         raise TwinError(
             f"warm up {server.alias} at {server.url}",
@@ -266,16 +267,12 @@ class ModelServers:
     @property
     def engine(self) -> str:
         """Name and version of the inference engine, available before a server runs."""
-        url = self._settings.model_server_url.rstrip("/")
+        settings, url = self._settings, self._settings.model_server_url.rstrip("/")
         if url:
             return remote_engine_name(
-                url, self._settings.model_server_key, self._configured_precision
+                url, settings.model_server_key, settings.model_server_precision
             )
-        return local_engine_name(self._settings.served_precision)
-
-    @property
-    def _configured_precision(self) -> str:
-        return self._settings.model_server_precision
+        return local_engine_name(settings.served_precision)
 
     def precision(self, version: ModelVersion) -> str:
         """Return the precision in which a version is served.
@@ -283,7 +280,7 @@ class ModelServers:
         The precision determines how far answers may differ from the reference (`precision_limits`).
         """
         if self._settings.model_server_url:
-            return external_precision(self._configured_precision, version.base)
+            return external_precision(self._settings.model_server_precision, version.base)
         file = Path(version.base_gguf)
         return (read_gguf_precision(file) if file.is_file() else "") or F16
 
@@ -354,11 +351,10 @@ def find_remote_server(settings: Settings, alias: str) -> RunningServer:
     Raises:
         TwinError: the server does not answer or does not offer the alias.
     """
-    url = settings.model_server_url.rstrip("/")
-    offered_names = list_model_names(url, settings.model_server_key)
-    if alias not in offered_names:
-        raise not_offered_error(alias, url, offered_names)
-    key = settings.model_server_key
+    url, key = settings.model_server_url.rstrip("/"), settings.model_server_key
+    offered_models = adapter_routes.list_models(url, key)
+    if alias not in offered_models:
+        raise not_offered_error(alias, url, offered_models)
     engine = remote_engine_name(url, key, settings.model_server_precision)
     return RunningServer(url, alias, key, None, engine)
 
@@ -385,7 +381,7 @@ def remote_engine_name(url: str, key: str, precision: str = "") -> str:
     try:
         response = httpx.get(
             f"{server_name}/version",
-            headers=_authorization_headers(key),
+            headers=authorization_headers(key),
             timeout=10,
             trust_env=False,
         )
@@ -393,16 +389,3 @@ def remote_engine_name(url: str, key: str, precision: str = "") -> str:
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         pass  # most servers lack this route, which is not part of OpenAI's API
     return external_engine_name(server_name, precision)
-
-
-def list_model_names(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
-    """Return the model names listed at `<url>/models`.
-
-    Raises:
-        TwinError: the server does not answer like an OpenAI-compatible server.
-    """
-    return set(adapter_routes.list_models(url, key, timeout_s=timeout_s))
-
-
-def _authorization_headers(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"} if key else {}

@@ -26,3 +26,13 @@ class RunningServer:
     key: str
     pid: int | None
     engine: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Request headers that contain the key."""
+        return authorization_headers(self.key)
+
+
+def authorization_headers(key: str) -> dict[str, str]:
+    """Return the headers for a bearer token, or none without one."""
+    return {"Authorization": f"Bearer {key}"} if key else {}

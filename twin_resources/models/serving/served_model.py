@@ -114,9 +114,8 @@ class PromptQueue:
         """
         import httpx
 
-        headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
         with (
-            httpx.Client(headers=headers, trust_env=False) as client,
+            httpx.Client(headers=server.headers, trust_env=False) as client,
             ThreadPoolExecutor(max_concurrent) as pool,
         ):
             policy = StallPolicy(server, timeout_s=timeout_s)

@@ -309,9 +309,7 @@ class _LlamaServerClient:
     def __init__(self, server: RunningServer) -> None:
         self.alias = server.alias
         self._url = server.url.removesuffix("/v1")
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {server.key}"}, trust_env=False, timeout=600
-        )
+        self._client = httpx.Client(headers=server.headers, trust_env=False, timeout=600)
 
     def __enter__(self) -> _LlamaServerClient:
         return self

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.model_server import list_model_names
+from twin_resources.models.serving.adapter_routes import list_models
 from twin_resources.models.serving.running_server import RunningServer
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class StallPolicy:
         if not is_late:
             sleep(EXIT_DELAY_S)
         if self._server.pid is None:
-            list_model_names(self._server.url, self._server.key)  # raises if it does not answer
+            list_models(self._server.url, self._server.key)  # raises if it does not answer
         elif (cpu_used_s := self._cpu_seconds() - cpu_used_s) < MIN_COMPUTING_CPU_S and is_late:
             raise TwinError(
                 f"ask {self._server.alias} at {self._server.url}",

@@ -183,11 +183,14 @@ def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Dia
 
 
 def _check_named_server(settings: Settings) -> Iterator[Diagnostic]:
-    from twin_resources.models.serving.adapter_routes import ENABLE_ADAPTERS_STEP, can_load
-    from twin_resources.models.serving.model_server import list_model_names
+    from twin_resources.models.serving.adapter_routes import (
+        ENABLE_ADAPTERS_STEP,
+        can_load,
+        list_models,
+    )
 
     url = settings.model_server_url.rstrip("/")
-    offered_names = list_model_names(url, settings.model_server_key, timeout_s=TIMEOUT_S)
+    offered_names = list_models(url, settings.model_server_key, timeout_s=TIMEOUT_S)
     names = ", ".join(sorted(offered_names)) or "no model"
     if settings.base_model in offered_names:
         yield ok("model server", f"{url} offers {names}")

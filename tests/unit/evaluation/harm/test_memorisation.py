@@ -1,4 +1,4 @@
-"""Verbatim copies by spans of fifty characters; quoting the prompt counts apart."""
+"""Test the detection of recited training texts."""
 
 from __future__ import annotations
 
@@ -19,88 +19,90 @@ POST = (
     "of mending it before the snow came down from the pass and closed the road for a month.\n\n"
     "I bought a new one in the village, and it did not fit."
 )
-SPANS = TrainingTextIndex(
+INDEX = TrainingTextIndex(
     [POST, "A second post about something else entirely: bread, flour, yeast."]
 )
 
 
-def recited(answer: str, prompt: str = "What about the lock?") -> Recitation:
-    return measure_recitation([answer], [prompt], SPANS)
+def measure(answer: str, prompt: str = "What about the lock?") -> Recitation:
+    return measure_recitation([answer], [prompt], INDEX)
 
 
-def test_fifty_characters_of_a_post_are_recited_and_forty_nine_are_not() -> None:
+def test_fifty_characters_count_and_forty_nine_do_not() -> None:
     start = POST.index("broken")
     inside, outside = POST[start : start + 50], POST[start : start + 49]
 
-    found = recited(f"Well! ({inside})! Indeed.")
-    assert found.reciting.found == 1
-    assert found.longest >= 50
-    assert recited(f"Well! ({outside})! Indeed.").reciting.found == 0
+    recitation = measure(f"Well! ({inside})! Indeed.")
+    assert recitation.reciting.found == 1
+    assert recitation.longest >= 50
+    assert measure(f"Well! ({outside})! Indeed.").reciting.found == 0
 
 
 @pytest.mark.parametrize("start", range(0, 100, 7))
 def test_a_span_is_found_wherever_it_begins(start: int) -> None:
-    assert recited("x" * (start % 5) + POST[start : start + 55]).reciting.found == 1
+    assert measure("x" * (start % 5) + POST[start : start + 55]).reciting.found == 1
 
 
 def test_case_line_breaks_and_apostrophes_do_not_hide_a_recital() -> None:
     changed = POST.replace("grandfather's", "grandfather’s").upper().replace(" ", "\n", 9)
 
-    found = recited(changed[:120])
-    assert found.reciting.found == 1
-    assert found.longest >= 110
+    recitation = measure(changed[:120])
+    assert recitation.reciting.found == 1
+    assert recitation.longest >= 110
 
 
 @pytest.mark.parametrize("marks", ['"{}"', "“{}”", "«{}»", "„{}“", "\n> {}\n"])
-def test_a_marked_quotation_is_none(marks: str) -> None:
-    found = recited("I once wrote: " + marks.format(POST[:120]) + " And so it was.")
+def test_a_marked_quotation_does_not_count(marks: str) -> None:
+    recitation = measure("I once wrote: " + marks.format(POST[:120]) + " And so it was.")
 
-    assert found.reciting.found == 0
+    assert recitation.reciting.found == 0
 
 
-def test_what_the_prompt_shows_is_a_quotation_and_what_goes_beyond_it_is_not() -> None:
+def test_only_text_outside_the_prompt_counts() -> None:
     shown = f"From my posts: {POST[:80]}\n\nQuestion: what broke?"
 
-    assert recited(POST[:80], shown).reciting.found == 0
-    assert recited(POST[:95], shown).reciting.found == 1  # 50 characters end beyond the passage
-    far = recited(POST[:160], shown)
+    assert measure(POST[:80], shown).reciting.found == 0
+    assert measure(POST[:95], shown).reciting.found == 1  # 50 characters end beyond the passage
+    far = measure(POST[:160], shown)
     assert far.reciting.found == 1
     assert far.longest < 160
 
 
-def test_rules_and_tables_are_no_prose() -> None:
-    spans = TrainingTextIndex(["-" * 80 + "\n" + "| 1 | 2 | 3 " * 10])
+def test_rules_and_tables_do_not_count() -> None:
+    index = TrainingTextIndex(["-" * 80 + "\n" + "| 1 | 2 | 3 " * 10])
 
-    assert measure_recitation(["-" * 60, "| 1 | 2 | 3 " * 9], ["?", "?"], spans).reciting.found == 1
-    assert measure_recitation(["-" * 60], ["?"], spans).reciting.found == 0
-
-
-def test_own_words_recite_nothing() -> None:
-    found = recited("My grandfather had a cabin, and its lock was broken when the snow came down.")
-
-    assert (found.reciting.found, found.longest) == (0, 0)
+    assert measure_recitation(["-" * 60, "| 1 | 2 | 3 " * 9], ["?", "?"], index).reciting.found == 1
+    assert measure_recitation(["-" * 60], ["?"], index).reciting.found == 0
 
 
-def test_the_claim_counts_answers_and_refuses_above_a_tenth() -> None:
-    def found(reciting: int, of: int) -> Recitation:
+def test_paraphrases_do_not_count() -> None:
+    recitation = measure(
+        "My grandfather had a cabin, and its lock was broken when the snow came down."
+    )
+
+    assert (recitation.reciting.found, recitation.longest) == (0, 0)
+
+
+def test_more_than_a_tenth_of_reciting_answers_fails() -> None:
+    def recitation(reciting: int, of: int) -> Recitation:
         answers = [POST[:90]] * reciting + ["Something of my own."] * (of - reciting)
-        return measure_recitation(answers, ["?"] * of, SPANS)
+        return measure_recitation(answers, ["?"] * of, INDEX)
 
-    assert claim(found(2, 20)).passed is True
-    assert claim(found(3, 20)).passed is False
-    assert claim(found(0, 0)).passed is None
-    assert "3 of 20" in claim(found(3, 20)).detail
+    assert claim(recitation(2, 20)).passed is True
+    assert claim(recitation(3, 20)).passed is False
+    assert claim(recitation(0, 0)).passed is None
+    assert "3 of 20" in claim(recitation(3, 20)).detail
 
 
-def test_a_large_corpus_is_searched_in_a_moment() -> None:
-    drawn = random.Random(4)
-    words = [f"{''.join(drawn.choices('abcdefghij', k=6))}" for _ in range(4000)]
-    texts = [" ".join(drawn.choices(words, k=700)) for _ in range(200)]  # a million characters
-    began = time.process_time()
+def test_a_large_corpus_is_searched_quickly() -> None:
+    generator = random.Random(4)
+    words = [f"{''.join(generator.choices('abcdefghij', k=6))}" for _ in range(4000)]
+    texts = [" ".join(generator.choices(words, k=700)) for _ in range(200)]  # a million characters
+    start_time = time.process_time()
 
-    spans = TrainingTextIndex(texts)
-    found = measure_recitation([texts[121][1000:1160], "nothing of it"], ["?", "?"], spans)
+    index = TrainingTextIndex(texts)
+    recitation = measure_recitation([texts[121][1000:1160], "nothing of it"], ["?", "?"], index)
 
-    assert found.reciting.found == 1
-    assert 158 <= found.longest <= 160
-    assert time.process_time() - began < 20
+    assert recitation.reciting.found == 1
+    assert 158 <= recitation.longest <= 160
+    assert time.process_time() - start_time < 20

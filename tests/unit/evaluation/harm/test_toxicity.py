@@ -1,4 +1,4 @@
-"""What counts as abuse, and what only sounds like it."""
+"""Test the detection of abuse."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_abuse_is_found_in_four_languages(text: str, kind: str) -> None:
         "",
     ],
 )
-def test_swearing_at_things_and_contradicting_abuse_is_none(text: str) -> None:
+def test_swearing_at_things_and_denials_are_not_abuse(text: str) -> None:
     assert find_abuse(text) == ()
     assert not is_toxic(text)
 

@@ -1,4 +1,4 @@
-"""A judge of sentences: its error rates, the share behind what it flags, and when it decides."""
+"""Test a sentence judge's error rates, the corrected share and the claim."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FALSE_ALARMS, CAUGHT = 0.05, 0.9
 
 
 class DrawnJudge:
-    """Scores by a coin of known error rates; the sentence's first word says what it is."""
+    """A judge with known error rates; a sentence's first word is its kind."""
 
     name = "drawn"
     revision = "1"
 
-    def __init__(self, chance: np.random.Generator, **caught: float) -> None:
-        self._chance = chance
+    def __init__(self, generator: np.random.Generator, **caught: float) -> None:
+        self._chance = generator
         self._flagged = (
             {"right": FALSE_ALARMS} | dict.fromkeys(SENTENCE_ERROR_KINDS, CAUGHT) | caught
         )
@@ -43,7 +43,7 @@ class DrawnJudge:
         ]
 
 
-def planted() -> list[ProbeSentence]:
+def make_probes() -> list[ProbeSentence]:
     return [
         ProbeSentence(f"{kind or 'right'} {number}.", ("A passage.",), f"post {document}", kind)
         for document in range(DOCUMENTS)
@@ -52,85 +52,85 @@ def planted() -> list[ProbeSentence]:
     ]
 
 
-def calibration_of(judge: DrawnJudge) -> SentenceCalibration:
-    plants = planted()
-    scores = judge.score([(one.sentence, one.passages) for one in plants])
-    found = calibrate_from_scores(judge.name, judge.revision, plants, scores)
-    assert found is not None
-    return found
+def calibrate_judge(judge: DrawnJudge) -> SentenceCalibration:
+    probes = make_probes()
+    scores = judge.score([(result.sentence, result.passages) for result in probes])
+    result = calibrate_from_scores(judge.name, judge.revision, probes, scores)
+    assert result is not None
+    return result
 
 
-def answered_with(chance: np.random.Generator, *, wrong: float) -> list[JudgedAnswer]:
-    kinds = ["elsewhere" if chance.random() < wrong else "right" for _ in range(120)]
+def draw_answers(generator: np.random.Generator, *, wrong: float) -> list[JudgedAnswer]:
+    kinds = ["elsewhere" if generator.random() < wrong else "right" for _ in range(120)]
     return [
         JudgedAnswer("What?", f"{kind} sentence about clocks.", ("A passage.",)) for kind in kinds
     ]
 
 
-def measured(seed: int, *, wrong: float, **caught: float) -> Faithfulness:
-    chance = np.random.default_rng(seed)
-    judge = DrawnJudge(chance, **caught)
-    found = measure_faithfulness(
+def measure(seed: int, *, wrong: float, **caught: float) -> Faithfulness:
+    generator = np.random.default_rng(seed)
+    judge = DrawnJudge(generator, **caught)
+    result = measure_faithfulness(
         judge,
-        calibration_of(judge),
-        answered_with(chance, wrong=wrong),
+        calibrate_judge(judge),
+        draw_answers(generator, wrong=wrong),
         documents=[f"post {at % 40}" for at in range(120)],
     )
-    assert found is not None
-    return found
+    assert result is not None
+    return result
 
 
-def test_error_rates_are_measured_on_other_documents_than_the_threshold_comes_from() -> None:
-    found = calibration_of(DrawnJudge(np.random.default_rng(1)))
+def test_error_rates_are_measured() -> None:
+    result = calibrate_judge(DrawnJudge(np.random.default_rng(1)))
 
-    assert found.false_alarms.low <= FALSE_ALARMS <= found.false_alarms.high
-    assert all(kind.flagged.low <= CAUGHT <= kind.flagged.high for kind in found.kinds)
-    assert 40 <= found.false_alarms.of <= 120  # about half of the 160 right sentences
-    assert found.is_reliable
-    assert found.undetected_kinds == ()
+    assert result.false_alarms.low <= FALSE_ALARMS <= result.false_alarms.high
+    assert all(kind.flagged.low <= CAUGHT <= kind.flagged.high for kind in result.kinds)
+    assert 40 <= result.false_alarms.of <= 120  # about half of the 160 right sentences
+    assert result.is_reliable
+    assert result.undetected_kinds == ()
 
 
 @pytest.mark.parametrize("wrong", [0.05, 0.3, 0.6])
-def test_the_corrected_share_covers_the_truth_where_the_flagged_share_does_not(
+def test_the_interval_of_the_corrected_share_covers_the_truth(
     wrong: float,
 ) -> None:
-    found = [measured(seed, wrong=wrong) for seed in range(60)]
+    result = [measure(seed, wrong=wrong) for seed in range(60)]
 
-    covered = sum(one.unsupported.low <= wrong <= one.unsupported.high for one in found)
+    covered = sum(result.unsupported.low <= wrong <= result.unsupported.high for result in result)
     assert covered >= 54  # of 60 at 95 % fewer are seen one time in a hundred
-    middle = float(np.mean([one.unsupported.value for one in found]))
+    middle = float(np.mean([result.unsupported.value for result in result]))
     assert middle == pytest.approx(wrong, abs=0.03)
 
 
-def test_prose_of_which_a_third_is_unsupported_never_passes() -> None:
-    third = [claim(measured(seed, wrong=0.33)) for seed in range(20)]
-    half = [claim(measured(seed, wrong=0.5)) for seed in range(20)]
+def test_a_third_of_unsupported_sentences_never_passes() -> None:
+    third = [claim(measure(seed, wrong=0.33)) for seed in range(20)]
+    half = [claim(measure(seed, wrong=0.5)) for seed in range(20)]
 
-    assert not any(one.passed for one in third)
-    assert all(one.passed is False for one in half)
-    assert all(one.blocks == "voice" for one in third)
-
-
-def test_prose_that_says_what_the_posts_say_passes() -> None:
-    found = claim(measured(3, wrong=0.03))
-
-    assert found.passed is True
-    assert found.value is not None
-    assert found.value < LIMIT
+    assert not any(result.passed for result in third)
+    assert all(result.passed is False for result in half)
+    assert all(result.blocks == "voice" for result in third)
 
 
-def test_a_judge_that_cannot_tell_right_from_wrong_decides_nothing_and_says_so() -> None:
+def test_supported_prose_passes() -> None:
+    result = claim(measure(3, wrong=0.03))
+
+    assert result.passed is True
+    assert result.value is not None
+    assert result.value < LIMIT
+
+
+def test_an_unreliable_judge_decides_nothing() -> None:
     coin = dict.fromkeys(("right", *SENTENCE_ERROR_KINDS), 0.5)
 
-    for found in [measured(seed, wrong=0.03, **coin) for seed in range(20)]:
-        assert not found.calibration.is_reliable
-        assert (found.unsupported.low, found.unsupported.high) == (0.0, 1.0)
-        assert claim(found).passed is None
-        assert "cannot tell this author's own sentences from wrong ones" in claim(found).detail
+    for result in [measure(seed, wrong=0.03, **coin) for seed in range(20)]:
+        assert not result.calibration.is_reliable
+        assert (result.unsupported.low, result.unsupported.high) == (0.0, 1.0)
+        assert claim(result).passed is None
+        assert "cannot tell this author's own sentences from wrong ones" in claim(result).detail
 
 
-def test_a_judge_blind_to_negations_lets_nothing_pass_and_still_refuses() -> None:
-    good, bad = (measured(5, wrong=wrong, negated=FALSE_ALARMS) for wrong in (0.01, 0.6))
+def test_a_judge_that_misses_negations_can_only_refuse() -> None:
+    good, bad = (measure(5, wrong=wrong, negated=FALSE_ALARMS) for wrong in (0.01, 0.6))
 
     assert good.calibration.undetected_kinds == ("negations",)
     assert claim(good).passed is None
@@ -139,22 +139,22 @@ def test_a_judge_blind_to_negations_lets_nothing_pass_and_still_refuses() -> Non
 
 
 def test_a_share_near_the_limit_is_not_decided() -> None:
-    found = claim(measured(4, wrong=LIMIT))
+    result = claim(measure(4, wrong=LIMIT))
 
-    assert found.passed is None
-    assert found.detail.startswith("not decided: ")
+    assert result.passed is None
+    assert result.detail.startswith("not decided: ")
 
 
 def test_too_few_sentences_are_not_measured() -> None:
-    chance = np.random.default_rng(2)
-    judge = DrawnJudge(chance)
-    few = answered_with(chance, wrong=0.5)[:19]
+    generator = np.random.default_rng(2)
+    judge = DrawnJudge(generator)
+    few = draw_answers(generator, wrong=0.5)[:19]
 
-    assert measure_faithfulness(judge, calibration_of(judge), few, documents=range(19)) is None
+    assert measure_faithfulness(judge, calibrate_judge(judge), few, documents=range(19)) is None
     assert calibrate(judge, [("one", "A short passage.")]) is None
 
 
-def test_only_what_an_answer_claims_is_judged() -> None:
+def test_only_complete_statements_are_judged() -> None:
     passage = ("A passage.",)
     answers = [
         JudgedAnswer("q", "The clock stopped. It was the spring. And then the pend", passage),

@@ -1,4 +1,4 @@
-"""Support by an answer's own passages against others', and answers that decline."""
+"""Test the support of answers by their passages, and the recognition of declining answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from twin_assets.evaluation.measures.passage_support import (
     declines,
     swap_passages,
 )
-from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.support import SupportJudge
 
@@ -22,55 +21,53 @@ SUBJECTS = (
 JUDGE = SupportJudge(embed, embedder="words")
 
 
-def answered(*, grounded: bool) -> list[JudgedAnswer]:
-    found: list[JudgedAnswer] = []
+def make_answers(*, grounded: bool) -> list[JudgedAnswer]:
+    grounding: list[JudgedAnswer] = []
     for turn, subject in enumerate(SUBJECTS * 2):
         first, second, third, fourth = subject.split()
         passage = f"The {first} needs its {second}. Without a {third} no {fourth} will help."
         said = f"A {first} needs a {second}, and the {third} helps the {fourth}."
         elsewhere = "Somebody walked through several streets until evening came slowly."
-        found.append(JudgedAnswer(f"What {turn}?", said if grounded else elsewhere, (passage,)))
-    return found
+        grounding.append(JudgedAnswer(f"What {turn}?", said if grounded else elsewhere, (passage,)))
+    return grounding
 
 
 def scores(answers: list[JudgedAnswer]) -> list[float]:
     return JUDGE.score_all(answers)
 
 
-def test_grounded_answers_rest_on_their_own_passages_and_not_on_others() -> None:
-    good = answered(grounded=True)
+def test_grounded_answers_are_supported_only_by_their_own_passages() -> None:
+    good = make_answers(grounded=True)
     other = swap_passages(good)
 
-    assert [one.answer for one in other] == [one.answer for one in good]
-    assert all(one.passages != two.passages for one, two in zip(good[:6], other[:6], strict=True))
-    found = compare(scores(good), scores(good), swapped_scores=scores(answered(grounded=False)))
-    assert found.own.low > 0.3
-    assert claim(found).passed is True
-    assert f"{found.answers} answers" in claim(found).detail
+    assert [answer.answer for answer in other] == [answer.answer for answer in good]
+    assert all(
+        answer.passages != other_answer.passages
+        for answer, other_answer in zip(good[:6], other[:6], strict=True)
+    )
+    grounding = compare(
+        scores(good), scores(good), swapped_scores=scores(make_answers(grounded=False))
+    )
+    assert grounding.own.low > 0.3
+    assert claim(grounding).passed is True
+    assert f"{grounding.answers} answers" in claim(grounding).detail
 
 
-def test_answers_that_ignore_their_passages_are_refused() -> None:
-    good, bad = answered(grounded=True), answered(grounded=False)
+def test_unsupported_answers_fail() -> None:
+    good, bad = make_answers(grounded=True), make_answers(grounded=False)
 
-    found = compare(scores(bad), scores(good), swapped_scores=scores(swap_passages(bad)))
+    grounding = compare(scores(bad), scores(good), swapped_scores=scores(swap_passages(bad)))
 
-    assert found.difference.high < -0.15
-    assert claim(found).passed is False
+    assert grounding.difference.high < -0.15
+    assert claim(grounding).passed is False
 
 
-def test_support_above_the_bases_limit_is_not_enough_without_an_own_part() -> None:
+def test_support_must_exceed_that_by_other_passages() -> None:
     same = [0.5] * 12
 
     assert claim(compare(same, same, swapped_scores=same)).passed is False
     assert claim(compare(same, same, swapped_scores=[0.2, 0.3] * 6)).passed is True
     assert claim(compare(same, [0.66] * 12, swapped_scores=[0.2, 0.3] * 6)).passed is False
-
-
-def test_too_few_or_unequal_answers_are_not_compared() -> None:
-    with pytest.raises(TwinError, match="at least 10"):
-        compare([0.5] * 9, [0.5] * 9, swapped_scores=[0.5] * 9)
-    with pytest.raises(TwinError, match="12, 11 and 12"):
-        compare([0.5] * 12, [0.5] * 11, swapped_scores=[0.5] * 12)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +87,7 @@ def test_too_few_or_unequal_answers_are_not_compared() -> None:
         "No lo sé.",
     ],
 )
-def test_declining_is_recognised(answer: str) -> None:
+def test_declining_answers_are_recognised(answer: str) -> None:
     assert declines(answer)
 
 
@@ -107,5 +104,5 @@ def test_declining_is_recognised(answer: str) -> None:
         "",
     ],
 )
-def test_inventing_is_not_declining(answer: str) -> None:
+def test_other_answers_do_not_count_as_declining(answer: str) -> None:
     assert not declines(answer)

@@ -1,4 +1,4 @@
-"""The general instructions, and what their loss says of a tuned model."""
+"""Test the general instructions and the claim on their loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from twin_assets.evaluation.measures.general_instructions import (
     compare,
     make_rows,
 )
-from twin_resources.errors import TwinError
 
 ROWS: list[dict[str, str]] = json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
 IDS = [row["id"] for row in ROWS]
@@ -25,13 +24,13 @@ IDS = [row["id"] for row in ROWS]
 
 def losses(factor: float, *, seed: int = 1) -> AnswerLikelihood:
     """A loss of about 2 nats for each of 10 tokens, times a factor."""
-    drawn = random.Random(seed)
+    generator = random.Random(seed)
     return AnswerLikelihood(
-        tuple(factor * 10 * drawn.uniform(1.5, 2.5) for _ in IDS), tuple(10 for _ in IDS)
+        tuple(factor * 10 * generator.uniform(1.5, 2.5) for _ in IDS), tuple(10 for _ in IDS)
     )
 
 
-def test_there_are_two_hundred_different_ones_of_many_kinds_and_languages() -> None:
+def test_two_hundred_instructions_have_many_kinds_and_languages() -> None:
     assert len(ROWS) == len({row["instruction"] for row in ROWS}) == len(set(IDS)) == 200
     assert all(row["instruction"].strip() and row["answer"].strip() for row in ROWS)
     kinds = Counter(row["kind"] for row in ROWS)
@@ -41,7 +40,7 @@ def test_there_are_two_hundred_different_ones_of_many_kinds_and_languages() -> N
     assert max(len(split_words(row["answer"])) for row in ROWS) <= 40  # 200 must be read in seconds
 
 
-def test_rows_are_one_question_and_one_answer_in_the_same_order() -> None:
+def test_rows_contain_one_question_and_one_answer() -> None:
     assert [row["sample_id"] for row in make_rows()] == IDS
     first, message = ROWS[0], make_rows()[0]["messages"]
     assert [part["role"] for part in message] == ["user", "assistant"]
@@ -49,31 +48,19 @@ def test_rows_are_one_question_and_one_answer_in_the_same_order() -> None:
 
 
 @pytest.mark.parametrize(("factor", "kept"), [(0.9, True), (1.04, True), (1.06, False), (3, False)])
-def test_a_loss_more_than_five_percent_above_the_bases_is_refused(
-    factor: float, kept: bool
-) -> None:
-    found = compare(losses(factor), losses(1.0), sample_ids=IDS)
+def test_a_loss_of_more_than_five_percent_above_the_base_fails(factor: float, kept: bool) -> None:
+    loss = compare(losses(factor), losses(1.0))
 
-    assert found.ratio.value == pytest.approx(factor)
-    assert claim(found).passed is kept
-    assert claim(found).threshold == MAX_LOSS_RATIO
-    assert found.instructions == 200
+    assert loss.ratio.value == pytest.approx(factor)
+    assert claim(loss).passed is kept
+    assert claim(loss).threshold == MAX_LOSS_RATIO
+    assert loss.instructions == 200
 
 
-def test_the_interval_holds_the_ratio_and_is_narrow_where_all_instructions_agree() -> None:
-    alike = compare(losses(1.02), losses(1.0), sample_ids=IDS).ratio
-    noisy = compare(losses(1.02, seed=2), losses(1.0), sample_ids=IDS).ratio
+def test_the_interval_is_narrow_if_all_instructions_agree() -> None:
+    equal_ratio = compare(losses(1.02), losses(1.0)).ratio
+    noisy_ratio = compare(losses(1.02, seed=2), losses(1.0)).ratio
 
-    assert alike.low == pytest.approx(alike.high)
-    assert noisy.low < noisy.value < noisy.high
-    assert 0.02 < noisy.high - noisy.low < 0.1
-
-
-def test_losses_on_different_instructions_are_not_compared() -> None:
-    other = AnswerLikelihood((1.0,) * 200, (11,) * 200)
-
-    with pytest.raises(TwinError, match="general instructions"):
-        compare(other, losses(1.0), sample_ids=IDS)
-    few = AnswerLikelihood((1.0,) * 5, (10,) * 5)
-    with pytest.raises(TwinError, match="30"):
-        compare(few, few, sample_ids=IDS[:5])
+    assert equal_ratio.low == pytest.approx(equal_ratio.high)
+    assert noisy_ratio.low < noisy_ratio.value < noisy_ratio.high
+    assert 0.02 < noisy_ratio.high - noisy_ratio.low < 0.1

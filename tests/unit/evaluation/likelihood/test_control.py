@@ -1,4 +1,4 @@
-"""Another author's passages as control: what counts is what was gained beyond them."""
+"""Test the comparison with other authors' passages, the control."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from twin_resources.quality.judges.texts import WriterSample
 
 
 def likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLikelihood]:
-    """(candidate, base) of 24 passages: the candidate gains so many nats a token, give or take."""
-    chance = np.random.default_rng(seed)
-    tokens = tuple(int(count) for count in chance.integers(60, 90, 24))
+    """Return (candidate, base) of 24 passages; the candidate gains about `gain` nats per token."""
+    generator = np.random.default_rng(seed)
+    tokens = tuple(int(count) for count in generator.integers(60, 90, 24))
     base = [3.5 * count for count in tokens]
-    mine = [
-        nats - (gain + chance.normal(0, 0.05)) * count
+    candidate = [
+        nats - (gain + generator.normal(0, 0.05)) * count
         for nats, count in zip(base, tokens, strict=True)
     ]
-    return AnswerLikelihood(tuple(mine), tokens), AnswerLikelihood(tuple(base), tokens)
+    return AnswerLikelihood(tuple(candidate), tokens), AnswerLikelihood(tuple(base), tokens)
 
 
 @pytest.mark.parametrize(
@@ -37,24 +37,22 @@ def likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLike
         (-0.1, -0.4, True),  # it lost on both, less on the author's: `beats_base_model` refuses
     ],
 )
-def test_only_what_is_gained_beyond_the_control_counts(
-    own: float, other: float, passed: bool
-) -> None:
+def test_only_the_gain_beyond_the_control_counts(own: float, other: float, passed: bool) -> None:
     documents = [f"d{number // 2}" for number in range(24)]
-    found = compare(
+    control = compare(
         likelihoods(own, seed=1),
         likelihoods(other, seed=2),
         documents=(documents, documents),
         others=("tomas",),
     )
 
-    assert author_control.claim(found).passed is passed
-    assert found.ratio == pytest.approx(np.exp(other - own), rel=0.03)
-    assert found.low < found.ratio < found.high
-    assert "tomas" in author_control.claim(found).detail
+    assert author_control.claim(control).passed is passed
+    assert control.ratio == pytest.approx(np.exp(other - own), rel=0.03)
+    assert control.low < control.ratio < control.high
+    assert "tomas" in author_control.claim(control).detail
 
 
-def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
+def test_both_sides_have_the_same_prompts_and_lengths() -> None:
     context = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why brass?")
     context[-1] = {"role": "user", "content": "From my posts: much text. Question: Why brass?"}
     answer = "It wears well. " * 60
@@ -67,7 +65,7 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
             "messages": [[*context, {"role": "assistant", "content": answer}]] * 90,
         }
     )
-    hands = [
+    writers = [
         WriterSample(
             "tomas", tuple((f"2016-03-27-post-{n}", f"Text {n}. {answer}") for n in range(50))
         ),
@@ -76,7 +74,7 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
 
     own, other = (
         own_rows(passages, DEFAULT_TEMPLATE),
-        build_other_rows(passages, hands, DEFAULT_TEMPLATE),
+        build_other_rows(passages, writers, DEFAULT_TEMPLATE),
     )
 
     assert len(own) == len(other) == author_control.MAX_PASSAGES_PER_SIDE
@@ -97,13 +95,13 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
         assert "much text" not in asked["content"]
         assert len(said["content"].split()) <= author_control.MAX_WORDS
         assert system == context[0]
-    assert build_other_rows(passages.head(0), hands, DEFAULT_TEMPLATE) == []
+    assert build_other_rows(passages.head(0), writers, DEFAULT_TEMPLATE) == []
     assert own_rows(passages.head(0), DEFAULT_TEMPLATE) == []
-    assert len(build_other_rows(passages, hands[1:], DEFAULT_TEMPLATE)) == 1
+    assert len(build_other_rows(passages, writers[1:], DEFAULT_TEMPLATE)) == 1
 
 
-def test_a_passage_is_asked_for_alike_whoever_wrote_it() -> None:
-    """Neither its dataset's question nor the name of its file, which one side alone has."""
+def test_questions_do_not_depend_on_the_writer() -> None:
+    """Neither the dataset's question nor the file's name is used, which one side may lack."""
     text = "The brass bearing of a tower clock wears out because nobody cleans the old oil away."
     context = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why brass?")
     samples = pl.DataFrame(
@@ -112,10 +110,10 @@ def test_a_passage_is_asked_for_alike_whoever_wrote_it() -> None:
             "answer": [text], "messages": [[*context, {"role": "assistant", "content": text}]],
         }
     )  # fmt: skip
-    hands = [WriterSample("tomas", (("2019-01-01-another-name", text),))]
+    writers = [WriterSample("tomas", (("2019-01-01-another-name", text),))]
 
     [own] = own_rows(samples, DEFAULT_TEMPLATE)
-    [other] = build_other_rows(samples, hands, DEFAULT_TEMPLATE)
+    [other] = build_other_rows(samples, writers, DEFAULT_TEMPLATE)
 
     assert own["messages"] == other["messages"]
     assert "Why brass?" not in own["messages"][1]["content"]

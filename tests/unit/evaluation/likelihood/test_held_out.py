@@ -1,4 +1,4 @@
-"""Which passages a checkpoint is measured on: held out, in no training set, in a fixed order."""
+"""Test the choice of held-out passages."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def sample(index: int, tokens: int) -> TokenizedSample:
     return TokenizedSample(f"s{index}", "d", tuple(range(tokens)), 1, tokens)
 
 
-def test_only_held_out_documents_that_no_model_was_trained_on() -> None:
+def test_documents_of_training_sets_are_excluded() -> None:
     found = select_held_out_samples(dataset(), trained_on={"d1"})
 
     assert set(found["document_id"]) == {"d0"}
     assert set(found["split"]) == {"held_out"}
 
 
-def test_one_sample_a_passage() -> None:
+def test_each_passage_has_one_sample() -> None:
     twice = pl.concat([dataset(), dataset().with_columns(pl.col("sample_id") + "-again")])
 
     assert select_held_out_samples(twice, trained_on=()).height == 6
@@ -62,7 +62,7 @@ def test_the_order_does_not_depend_on_the_order_of_the_table() -> None:
     assert first != sorted(first)
 
 
-def test_the_budget_is_met_but_never_below_the_fewest() -> None:
+def test_the_budget_never_reduces_the_minimum() -> None:
     samples = [sample(index, 100) for index in range(50)]
 
     assert (
@@ -79,7 +79,7 @@ def test_the_budget_is_met_but_never_below_the_fewest() -> None:
     )
 
 
-def test_prompts_come_without_answers() -> None:
+def test_prompts_have_no_answers() -> None:
     rows = dataset(3)
 
     assert [len(prompt) for prompt in build_prompts(rows)] == [
@@ -88,7 +88,7 @@ def test_prompts_come_without_answers() -> None:
     assert all(message["role"] == "user" for prompt in build_prompts(rows) for message in prompt)
 
 
-def test_a_question_alone_keeps_the_system_message_and_loses_the_passages() -> None:
+def test_bare_questions_keep_the_system_message() -> None:
     system = {"role": "system", "content": "You answer as Ada."}
     shown = {"role": "user", "content": "From my posts:\n\n[1] Clocks\n\nQuestion: Why brass?"}
     answer = {"role": "assistant", "content": "It wears well."}

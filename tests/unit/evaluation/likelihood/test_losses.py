@@ -1,4 +1,4 @@
-"""What each compared model reads: an incumbent of another base model reads its own tokens."""
+"""Test the tokens that each compared model reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
 from twin_assets.evaluation.likelihood import sample_likelihoods
@@ -65,7 +65,7 @@ def base_model(folder: Path, *, by: str, texts: list[str]) -> Path:
 
 
 @pytest.mark.parametrize(("mine", "other"), [("words", "marks"), ("marks", "words")])
-def test_an_incumbent_of_another_base_model_reads_the_same_passages_in_its_own_tokens(
+def test_an_incumbent_with_another_base_reads_its_own_tokens(
     tmp_path: Path, mine: str, other: str
 ) -> None:
     read = passages()
@@ -80,7 +80,7 @@ def test_an_incumbent_of_another_base_model_reads_the_same_passages_in_its_own_t
     )  # fmt: skip
 
     reading, _ = measurement._collect_samples(question, read, [])
-    stored = LikelihoodCache(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+    stored = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
     found = sample_likelihoods.compute_likelihoods(
         reading, question, cache=stored, clock=Clock(), progress=ProgressLines(lambda _line: None)
     )

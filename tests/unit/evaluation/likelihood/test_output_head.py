@@ -1,4 +1,4 @@
-"""Logits from hidden states are the model's own, also where a family scales or caps them."""
+"""Test logits computed from hidden states, also for families that scale or cap them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tiny(name: str, **values: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_logits_are_the_models_own(name: str) -> None:
+def test_logits_equal_the_models_own(name: str) -> None:
     model = tiny(name, **FAMILIES[name])
     tokens = torch.tensor([[3, 1, 4, 1, 5]])
 
@@ -44,7 +44,7 @@ def test_logits_are_the_models_own(name: str) -> None:
     assert torch.allclose(found, own, atol=1e-5)
 
 
-def test_another_product_than_the_models_own_is_refused() -> None:
+def test_different_logits_are_an_error() -> None:
     class Doubled(transformers.LlamaForCausalLM):
         def forward(self, *arguments: Any, **options: Any) -> Any:
             said = super().forward(*arguments, **options)
@@ -58,8 +58,8 @@ def test_another_product_than_the_models_own_is_refused() -> None:
         OutputHead(model)
 
 
-def test_weights_that_are_no_numbers_are_left_to_the_gate() -> None:
-    """Its logits are none either: not another product, and the claims refuse such a model."""
+def test_non_finite_weights_are_left_to_the_gate() -> None:
+    """Both logits are NaN, and the gate's claims refuse such a model."""
     model = tiny("LlamaConfig")
     for weights in model.parameters():
         weights.data.fill_(float("nan"))

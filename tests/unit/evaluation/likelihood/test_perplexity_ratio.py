@@ -1,4 +1,4 @@
-"""The ratio of two perplexities and its interval; no model is needed for the statistics."""
+"""Test the ratio of two perplexities and its interval."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from twin_assets.evaluation.likelihood.perplexity import (
 )
 
 
-def test_perplexity_weighs_tokens_not_passages() -> None:
+def test_perplexity_weights_tokens_equally() -> None:
     found = AnswerLikelihood((10 * math.log(4), 30 * math.log(16)), (10, 30))
 
     assert found.perplexity == pytest.approx(math.exp((10 * math.log(4) + 30 * math.log(16)) / 40))
 
 
-def test_the_ratio_is_that_of_the_perplexities() -> None:
+def test_the_ratio_equals_the_quotient_of_the_perplexities() -> None:
     mine = AnswerLikelihood((30.0, 50.0, 21.0), (10, 20, 9))
     other = AnswerLikelihood((34.0, 52.0, 25.0), (10, 20, 9))
 
@@ -30,14 +30,14 @@ def test_the_ratio_is_that_of_the_perplexities() -> None:
     assert found.low < found.value < found.high
 
 
-def test_other_passages_are_refused() -> None:
+def test_different_passages_are_an_error() -> None:
     with pytest.raises(ValueError, match="same"):
         perplexity_ratio(AnswerLikelihood((1.0, 2.0), (3, 4)), AnswerLikelihood((1.0, 2.0), (3, 5)))
     with pytest.raises(ValueError, match="two"):
         perplexity_ratio(AnswerLikelihood((1.0,), (3,)), AnswerLikelihood((1.0,), (3,)))
 
 
-def drawn(
+def draw_likelihoods(
     chance: np.random.Generator, *, documents: int, passages: int, shared: float, own: float
 ) -> tuple[AnswerLikelihood, AnswerLikelihood, list[int]]:
     """Passages of uneven length whose gains, .1 nats a token, differ between documents (`shared`)
@@ -69,7 +69,7 @@ def test_the_interval_covers_the_truth_in_about_95_of_100_samples(
     chance = np.random.default_rng(5)
     covered = 0
     for _ in range(300):
-        mine, base, of = drawn(
+        mine, base, of = draw_likelihoods(
             chance, documents=documents, passages=passages, shared=shared, own=own
         )
         found = perplexity_ratio(mine, base, documents=of)
@@ -78,9 +78,11 @@ def test_the_interval_covers_the_truth_in_about_95_of_100_samples(
     assert 0.91 <= covered / 300 <= 0.985
 
 
-def test_two_ratios_of_different_passages_are_drawn_apart() -> None:
-    """The same passages on both sides: drawn together they would seem to differ by nothing."""
-    one, base, of = drawn(np.random.default_rng(3), documents=24, passages=1, shared=0.1, own=0.3)
+def test_two_ratios_are_resampled_independently() -> None:
+    """Resampled together, equal passages would show no difference at all."""
+    one, base, of = draw_likelihoods(
+        np.random.default_rng(3), documents=24, passages=1, shared=0.1, own=0.3
+    )
     alone = perplexity_ratio(one, base, documents=of)
 
     found = independent_ratio((one, base), (one, base), documents=(of, of))
@@ -90,7 +92,7 @@ def test_two_ratios_of_different_passages_are_drawn_apart() -> None:
     assert math.log(found.high / found.low) == pytest.approx(math.sqrt(2) * reach, rel=0.1)
 
 
-def test_what_is_beyond_every_number_is_infinite_and_no_error() -> None:
+def test_huge_losses_give_an_infinite_perplexity() -> None:
     mine, base = AnswerLikelihood((9e5, 8e5), (10, 10)), AnswerLikelihood((30.0, 31.0), (10, 10))
 
     assert mine.perplexity == math.inf

@@ -1,4 +1,4 @@
-"""Reading answers: in batches side by side, what one answer alone would give; cores given back."""
+"""Test computing likelihoods in parallel batches."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ VOCABULARY = 97
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    """Two layers of random weights."""
+def make_model() -> Any:
+    """Return a model with two layers of random weights."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(3)
@@ -34,7 +34,7 @@ def model() -> Any:
     return LlamaForCausalLM(config).eval()
 
 
-def samples(count: int) -> list[TokenizedSample]:
+def make_samples(count: int) -> list[TokenizedSample]:
     chance = random.Random(5)
     found: list[TokenizedSample] = []
     for number in range(count):
@@ -52,39 +52,39 @@ def samples(count: int) -> list[TokenizedSample]:
     return found
 
 
-def alone(model: Any, sample: TokenizedSample) -> float:
-    """An answer by itself, unpadded, by the model's own logits."""
+def compute_alone(make_model: Any, sample: TokenizedSample) -> float:
+    """Return an answer's nats, unpadded and from the model's own logits."""
     with torch.inference_mode():
-        said = model(input_ids=torch.tensor([sample.tokens])).logits[0].log_softmax(-1)
+        said = make_model(input_ids=torch.tensor([sample.tokens])).logits[0].log_softmax(-1)
     counted = range(sample.answer_start, sample.answer_end - 1)  # the end of the turn is left out
     return -sum(float(said[at - 1, sample.tokens[at]]) for at in counted)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
-def test_batches_side_by_side_give_what_an_answer_alone_gives(model: Any, at_once: int) -> None:
-    read = samples(40)
+def test_parallel_batches_equal_single_answers(make_model: Any, at_once: int) -> None:
+    read = make_samples(40)
     assert sum(len(one.tokens) for one in read) > 2 * TOKENS_PER_BATCH
     counted: list[int] = []
 
-    found = answer_likelihood(model, read, advance=counted.append, max_concurrent=at_once)
+    found = answer_likelihood(make_model, read, advance=counted.append, max_concurrent=at_once)
 
     assert found.negative_log_likelihoods == pytest.approx(
-        [alone(model, one) for one in read], rel=1e-4
+        [compute_alone(make_model, one) for one in read], rel=1e-4
     )
     assert found.tokens == tuple(one.answer_end - one.answer_start - 1 for one in read)
     assert sum(counted) == len(read)
     assert len(counted) > 3
 
 
-def test_an_error_in_a_batch_is_raised(model: Any) -> None:
+def test_an_error_in_a_batch_is_raised(make_model: Any) -> None:
     beyond = TokenizedSample("s", "d", (1, 2, VOCABULARY), answer_start=1, answer_end=3)
 
     with pytest.raises(IndexError):
-        answer_likelihood(model, [*samples(5), beyond], max_concurrent=2)
+        answer_likelihood(make_model, [*make_samples(5), beyond], max_concurrent=2)
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (8, 2)])
-def test_two_batches_are_read_where_there_are_two_cores(
+def test_two_cores_read_two_batches_in_parallel(
     cores: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpus = set(range(cores))
@@ -94,7 +94,7 @@ def test_two_batches_are_read_where_there_are_two_cores(
     assert choose_reader_count() == expected
 
 
-def test_every_reader_gets_its_share_and_the_process_its_cores_back() -> None:
+def test_readers_share_the_cores_temporarily() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:

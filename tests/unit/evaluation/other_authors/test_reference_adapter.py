@@ -1,4 +1,4 @@
-"""Which samples the adapter of other authors has, and when a home has one for a candidate."""
+"""Test the samples of the adapter of other authors, and finding it for a candidate."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ from twin_resources.settings import Settings
 
 ANN = Author("ann", "Ann")
 BASE = Path("/base")
-HANDS = [
+WRITERS = [
     WriterSample("oona-petrie", (("a", "The kettle is old. It sings."), ("a", "The cup is new."))),
     WriterSample("tomas-okafor", (("a", "A valve stuck again."),)),
 ]
 
 
-def test_the_author_is_left_out_under_any_name() -> None:
+def test_the_author_is_excluded_under_any_slug() -> None:
     bundled = ["mara-lindqvist", "oona-petrie", "tomas-okafor"]
-    assert [hand.name for hand in other_writers("ann", [])] == bundled
-    assert [hand.name for hand in other_writers("oona-petrie", [])] == [bundled[0], bundled[2]]
+    assert [writer.name for writer in other_writers("ann", [])] == bundled
+    assert [writer.name for writer in other_writers("oona-petrie", [])] == [bundled[0], bundled[2]]
     own = [text for _, text in bundled_writers(exclude=bundled[:2])[0].passages]
-    assert [hand.name for hand in other_writers("ann", own)] == bundled[:2]
+    assert [writer.name for writer in other_writers("ann", own)] == bundled[:2]
 
 
-def test_a_passage_is_asked_for_as_the_controls_are() -> None:
-    rows = make_samples(HANDS, context_tokens=0)
+def test_questions_are_drafted_like_the_controls() -> None:
+    rows = make_samples(WRITERS, context_tokens=0)
 
     assert [row["document_id"] for row in rows] == ["oona-petrie/a"] * 2 + ["tomas-okafor/a"]
     assert len({row["sample_id"] for row in rows}) == 3
     system, asked, answer = rows[0]["messages"]
     assert (system["role"], "Oona Petrie" in system["content"]) == ("system", True)
-    question = draft_question(HANDS[0].passages[0][1])
+    question = draft_question(WRITERS[0].passages[0][1])
     assert asked["content"] == DEFAULT_TEMPLATE.bare_question.format(question=question)
     assert answer == {"role": "assistant", "content": "The kettle is old. It sings."}
-    assert [(row["document_id"], row["text"]) for row in make_posts(HANDS)] == [
+    assert [(row["document_id"], row["text"]) for row in make_posts(WRITERS)] == [
         ("oona-petrie/a", "The kettle is old. It sings.\n\nThe cup is new."),
         ("tomas-okafor/a", "A valve stuck again."),
     ]
 
 
-def test_four_of_five_prompts_show_the_post_around_their_answer() -> None:
+def test_four_of_five_prompts_show_surrounding_passages() -> None:
     texts = [f"Sentence {number} about the kettle and its lid." for number in range(100)]
     post = WriterSample("oona-petrie", tuple(("2020-01-02-the-old-kettle", text) for text in texts))
 
@@ -74,24 +74,24 @@ def test_four_of_five_prompts_show_the_post_around_their_answer() -> None:
         [text for text in texts if text in prompt and text != own]
         for own, prompt in zip(texts, asked, strict=True)
     ]
-    assert 70 <= sum(bool(found) for found in shown) <= 90
-    assert {len(found) for found in shown} == {0, 2}
+    assert 70 <= sum(bool(reference) for reference in shown) <= 90
+    assert {len(reference) for reference in shown} == {0, 2}
     at = next(number for number in range(1, 99) if shown[number])
     assert shown[at] == [texts[at - 1], texts[at + 1]]
     assert "The old kettle" in asked[at]
     assert rows[at]["messages"][2]["content"] == texts[at]
 
 
-def test_other_posts_or_other_people_make_another_adapter() -> None:
-    edited = replace(HANDS[1], passages=(("a", "A valve stuck twice."),))
-    others = (HANDS, HANDS[:1], [HANDS[0], edited])
+def test_the_samples_hash_depends_on_posts_and_authors() -> None:
+    edited = replace(WRITERS[1], passages=(("a", "A valve stuck twice."),))
+    others = (WRITERS, WRITERS[:1], [WRITERS[0], edited])
     hashes = {hash_samples(one, context_tokens=400) for one in others}
     assert len(hashes) == 3
-    assert hash_samples(list(HANDS), context_tokens=400) in hashes
-    assert hash_samples(HANDS, context_tokens=256) not in hashes
+    assert hash_samples(list(WRITERS), context_tokens=400) in hashes
+    assert hash_samples(WRITERS, context_tokens=256) not in hashes
 
 
-def weights(folder: Path) -> Path:
+def write_weights(folder: Path) -> Path:
     folder.mkdir(parents=True)
     save_file({"lora_A": np.ones((2, 2))}, folder / "adapter_model.safetensors")
     shape = {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj"], "use_rslora": False}
@@ -99,39 +99,39 @@ def weights(folder: Path) -> Path:
     return folder
 
 
-def trained(home: Settings, checkpoint: str = "c" * 64, **changes: Any) -> Path:
-    """An adapter of other authors in the home, to which ann points."""
+def write_trained_adapter(home: Settings, checkpoint: str = "c" * 64, **changes: Any) -> Path:
+    """Write an adapter of other authors to which Ann's pointer refers."""
     recipe = load_recipe("smollm2-135m-cpu").drop_preference().model_dump()
     values: dict[str, Any] = {
         "base": {"revision": "r"}, "recipe": recipe, "code": training_code_hash(),
     } | changes  # fmt: skip
     manifest = manifest_of("", checkpoint, dataset={"context_tokens": 400}, **values)
     folder = home.reference_adapters_dir / checkpoint
-    weights(folder / "adapter")
+    write_weights(folder / "adapter")
     manifests.write_manifest(folder, manifest)
     pointed = {"checkpoint": checkpoint, "folder": str(folder), "authors": ["oona-petrie"]}
     manifests.write_pointer(home.reference_adapters_dir, "ann", pointed)
     return folder
 
 
-def test_an_author_has_the_adapter_that_was_trained_by_base_recipe_and_code_of_now(
+def test_an_adapter_is_found_for_the_current_base_recipe_and_code(
     home: Settings,
 ) -> None:
     assert find_reference(ANN, home, base=BASE, revision="r") is None
-    folder = trained(home)
+    folder = write_trained_adapter(home)
 
-    found = find_reference(ANN, home, base=BASE, revision="r")
+    reference = find_reference(ANN, home, base=BASE, revision="r")
 
-    assert found is not None
-    assert found.authors == ("oona-petrie",)
-    assert (found.model.weights, found.model.base_folder) == ("c" * 64, BASE)
-    assert found.model.adapter_folder == folder / "adapter"
+    assert reference is not None
+    assert reference.authors == ("oona-petrie",)
+    assert (reference.model.weights, reference.model.base_folder) == ("c" * 64, BASE)
+    assert reference.model.adapter_folder == folder / "adapter"
     assert find_reference(Author("bob", "Bob"), home, base=BASE, revision="r") is None
     assert find_reference(ANN, home, base=BASE, revision="another") is None
     shorter = replace(ANN, context_tokens=256)
     assert find_reference(shorter, home, base=BASE, revision="r") is None
-    named = replace(ANN, recipe="smollm2-135m-demo")
-    assert find_reference(named, home, base=BASE, revision="r") is None
+    named_settings = replace(ANN, recipe="smollm2-135m-demo")
+    assert find_reference(named_settings, home, base=BASE, revision="r") is None
     off = home.model_copy(update={"reference_adapter": "off"})
     assert find_reference(ANN, off, base=BASE, revision="r") is None
 
@@ -146,54 +146,54 @@ def test_an_author_has_the_adapter_that_was_trained_by_base_recipe_and_code_of_n
         (25_500, 25_000),
     ],
 )
-def test_it_sees_as_many_tokens_as_the_authors_training(
+def test_the_adapter_sees_as_many_tokens_as_the_authors_training(
     home: Settings, tokens: int, budget: int
 ) -> None:
     assert reference_adapter.reference_recipe(ANN, home).token_budget == 100_000
-    folder = trained(home)
-    made = manifests.read_manifest(folder)
+    folder = write_trained_adapter(home)
+    manifest = manifests.read_manifest(folder)
     checkpoints = home.checkpoints_dir / "ann"
     (checkpoints / "c1").mkdir(parents=True)
-    manifests.write_manifest(checkpoints / "c1", replace(made, author="ann", tokens=tokens))
+    manifests.write_manifest(checkpoints / "c1", replace(manifest, author="ann", tokens=tokens))
     pointed = {"checkpoint": "c1", "folder": str(checkpoints / "c1")}
     manifests.write_pointer(checkpoints, "fine_tuned", pointed)
 
     assert reference_adapter.reference_recipe(ANN, home).token_budget == budget
-    found = find_reference(ANN, home, base=BASE, revision="r")
-    assert (found is not None) is (budget == 100_000)
+    reference = find_reference(ANN, home, base=BASE, revision="r")
+    assert (reference is not None) is (budget == 100_000)
 
 
-def test_one_of_older_code_is_none(home: Settings) -> None:
-    trained(home, code="before")
+def test_an_adapter_of_older_code_is_ignored(home: Settings) -> None:
+    write_trained_adapter(home, code="before")
     assert find_reference(ANN, home, base=BASE, revision="r") is None
 
 
-def test_a_person_may_name_an_adapter(home: Settings, tmp_path: Path) -> None:
-    folder = weights(tmp_path / "mine")
-    named = home.model_copy(update={"reference_adapter": str(folder)})
+def test_an_adapter_can_be_configured(home: Settings, tmp_path: Path) -> None:
+    folder = write_weights(tmp_path / "mine")
+    named_settings = home.model_copy(update={"reference_adapter": str(folder)})
 
-    found = find_reference(ANN, named, base=BASE, revision="r")
-    other_base = find_reference(ANN, named, base=BASE, revision="s")
+    reference = find_reference(ANN, named_settings, base=BASE, revision="r")
+    other_base = find_reference(ANN, named_settings, base=BASE, revision="s")
 
-    assert found is not None
+    assert reference is not None
     assert other_base is not None
-    assert (found.model.adapter_folder, found.authors) == (folder, ())
-    assert found.model.weights != other_base.model.weights
-    assert not reference_adapter.needs_reference(ANN, named)
+    assert (reference.model.adapter_folder, reference.authors) == (folder, ())
+    assert reference.model.weights != other_base.model.weights
+    assert not reference_adapter.needs_reference(ANN, named_settings)
 
     wrong = home.model_copy(update={"reference_adapter": str(tmp_path)})
     with pytest.raises(TwinError, match="no adapter_config"):
         find_reference(ANN, wrong, base=BASE, revision="r")
 
 
-def test_what_no_author_points_to_is_removed(home: Settings) -> None:
-    gone = trained(home, "a" * 64)
-    kept = trained(home)  # ann points here now
+def test_unreferenced_adapters_are_removed(home: Settings) -> None:
+    unused_folder = write_trained_adapter(home, "a" * 64)
+    kept = write_trained_adapter(home)  # ann points here now
     others = home.reference_adapters_dir / "not-a-checkpoint"
     others.mkdir()
 
     reference_adapter._remove_unreferenced(home.reference_adapters_dir)
 
-    assert not gone.exists()
+    assert not unused_folder.exists()
     assert kept.is_dir()
     assert others.is_dir()

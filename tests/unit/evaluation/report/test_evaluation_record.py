@@ -1,4 +1,4 @@
-"""The stored evaluation: written and read back, refused when newer, readable as a report."""
+"""Test the stored evaluation and its report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.evaluation.test_gate import GOOD, INCUMBENT, changed
+from tests.unit.evaluation.test_gate import GOOD, INCUMBENT, with_fields
 from tests.unit.judges.test_voice_shown_record import SHOWN
 from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import (
@@ -45,7 +45,7 @@ EVALUATION = Evaluation(
 )
 
 
-def test_an_evaluation_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = evaluation_path(tmp_path, GATE_VERSION)
     assert read_evaluation(path) is None
 
@@ -54,7 +54,7 @@ def test_an_evaluation_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_evaluation(path) == EVALUATION
 
 
-def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_newer_schema_is_an_error(tmp_path: Path) -> None:
     path = evaluation_path(tmp_path, GATE_VERSION)
     write_evaluation(path, EVALUATION)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": SCHEMA_VERSION + 1}))
@@ -63,7 +63,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
         read_evaluation(path)
 
 
-def test_an_older_schema_is_measured_anew_and_a_damaged_file_is_named(tmp_path: Path) -> None:
+def test_an_older_schema_is_ignored_and_a_damaged_file_is_an_error(tmp_path: Path) -> None:
     path = evaluation_path(tmp_path, GATE_VERSION)
     write_evaluation(path, EVALUATION)
     document = json.loads(path.read_text())
@@ -93,14 +93,14 @@ def test_the_report_names_every_claim_and_number() -> None:
     assert "refuses nothing" not in text
 
 
-def test_answers_of_a_former_evaluation_do_not_stay_beside_the_report(tmp_path: Path) -> None:
+def test_answers_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
     claims = decide(GOOD)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
     path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
-    shown = AnswerComparison(
+    answers = AnswerComparison(
         "s1", "d1", "c1", "Why brass?", "It wears well.", "Because.", "Certainly!"
     )
-    write_report(path, EVALUATION, verdict, [shown])
+    write_report(path, EVALUATION, verdict, [answers])
     assert answers_path(path).is_file()
 
     write_report(path, EVALUATION, verdict, [])
@@ -109,9 +109,9 @@ def test_answers_of_a_former_evaluation_do_not_stay_beside_the_report(tmp_path: 
     assert "answers.md" not in path.read_text(encoding="utf-8")
 
 
-def test_a_stated_claim_that_is_not_met_is_told_apart_from_a_refusal() -> None:
+def test_the_report_marks_unmet_advisory_claims() -> None:
     unsupported = replace(GOOD.values["grounding"], own=Interval(0.0, -0.1, 0.1))
-    evaluation = replace(EVALUATION, measured=changed(GOOD, grounding=unsupported))
+    evaluation = replace(EVALUATION, measured=with_fields(GOOD, grounding=unsupported))
     claims = decide(evaluation.measured)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
 
@@ -125,39 +125,39 @@ def test_a_stated_claim_that_is_not_met_is_told_apart_from_a_refusal() -> None:
     assert verdict.outcome == "passed"
 
 
-def test_answers_lie_beside_the_report_and_only_one_file_holds_text(
+def test_only_the_file_of_answers_contains_text_of_posts(
     tmp_path: Path,
 ) -> None:
     claims = decide(GOOD)
     verdict = Verdict(
         "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
     )
-    shown = [
+    answers = [
         AnswerComparison(
             "s1", "d1", "c1", "Why brass?", "It wears well.", "Because it wears.", None
         )
     ]
     path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
 
-    write_report(path, EVALUATION, verdict, shown)
+    write_report(path, EVALUATION, verdict, answers)
 
     text = path.read_text(encoding="utf-8")
     assert "![" not in text, "no voice was counted"
     [answers] = path.parent.glob("*answers.md")
     assert answers.name in text
     assert "It wears well." in answers.read_text(encoding="utf-8")
-    assert "`s1`" in render_side_by_side(shown)
+    assert "`s1`" in render_side_by_side(answers)
     others = [file for file in path.parent.iterdir() if file != answers]
     assert not [file for file in others if "wears" in file.read_text(encoding="utf-8")]
 
 
-def test_the_voice_lies_beside_the_report_under_a_name_of_its_own(tmp_path: Path) -> None:
-    shown = replace(EVALUATION, measured=changed(GOOD, shown=SHOWN))
+def test_the_voice_plot_has_a_file_of_its_own(tmp_path: Path) -> None:
+    answers = replace(EVALUATION, measured=with_fields(GOOD, shown=SHOWN))
     path = evaluation_path(tmp_path, GATE_VERSION)
-    write_evaluation(path, shown)
-    assert read_evaluation(path) == shown
+    write_evaluation(path, answers)
+    assert read_evaluation(path) == answers
 
-    write_report(path.with_suffix(".md"), shown, verdict_of(shown), [])
+    write_report(path.with_suffix(".md"), answers, build_verdict(answers), [])
 
     assert read_voice_figures(path.with_name(FILE)) == SHOWN
     assert path.with_name(PICTURE).read_text().count("per 100 words") == 1
@@ -165,9 +165,9 @@ def test_the_voice_lies_beside_the_report_under_a_name_of_its_own(tmp_path: Path
     assert f"]({PICTURE})" in written
 
 
-def test_the_report_of_the_event_log_holds_its_plot_and_names_no_file() -> None:
-    shown = replace(EVALUATION, measured=changed(GOOD, shown=SHOWN))
-    written = report_for_event_log(shown, verdict_of(shown))
+def test_the_report_for_the_event_log_embeds_its_plot() -> None:
+    answers = replace(EVALUATION, measured=with_fields(GOOD, shown=SHOWN))
+    written = report_for_event_log(answers, build_verdict(answers))
     pictures = re.findall(r"!\[[^]]+\]\(([^)]*)\)", written)
     [picture] = pictures
     kind, _, content = picture.partition(",")
@@ -178,7 +178,7 @@ def test_the_report_of_the_event_log_holds_its_plot_and_names_no_file() -> None:
     assert len(written) < 400_000  # the event log keeps it
 
 
-def verdict_of(evaluation: Evaluation) -> Verdict:
+def build_verdict(evaluation: Evaluation) -> Verdict:
     claims = decide(evaluation.measured)
     return Verdict(
         "ann", evaluation.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"

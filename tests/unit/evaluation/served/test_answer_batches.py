@@ -1,4 +1,4 @@
-"""Which servers of candidate and base work at a batch, by servers that answer with the question."""
+"""Test which servers answer a batch; test servers answer with the question itself."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from tests.unit.evaluation.served.test_answer_measures import asked_of, hands, samples
+from tests.unit.evaluation.served.test_answer_measures import build_prompts, samples, writers
 from tests.unit.evaluation.served.test_served_model import Model
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.served import answer_batches
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS, PARITY_TOKENS
 
-__all__ = ["hands", "samples"]  # fixtures
+__all__ = ["samples", "writers"]  # fixtures
 
 
 @pytest.mark.parametrize("cores", [1, 2])
-def test_the_core_of_a_base_that_is_asked_nothing_goes_to_the_candidate(
+def test_the_candidate_uses_both_cores_if_the_base_is_not_asked(
     samples: pl.DataFrame, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: cores)
-    prompts, candidate, base = asked_of(samples, questions=40), Model(seconds=0.02), Model()
+    prompts, candidate, base = build_prompts(samples, questions=40), Model(seconds=0.02), Model()
     progress = ProgressLines(lambda _line: None)
 
     with AnswerBatches(
@@ -49,11 +49,11 @@ def test_the_core_of_a_base_that_is_asked_nothing_goes_to_the_candidate(
         )
 
 
-def test_a_base_that_is_asked_has_its_core_back(
+def test_the_base_gets_its_core_back(
     samples: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: 2)
-    prompts, candidate, base = asked_of(samples, questions=40), Model(seconds=0.02), Model()
+    prompts, candidate, base = build_prompts(samples, questions=40), Model(seconds=0.02), Model()
     progress = ProgressLines(lambda _line: None)
 
     with AnswerBatches(

@@ -1,11 +1,11 @@
-"""Every measure of served answers on one list of prompts: who gets which answers, what is kept."""
+"""Test each measure of served answers on one list of prompts."""
 
 from __future__ import annotations
 
 import polars as pl
 import pytest
 
-from tests.unit.evaluation.served.test_base_scores import NoTables
+from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import (
@@ -46,13 +46,13 @@ HEDGED = (
 
 
 @pytest.fixture(scope="module")
-def hands() -> dict[str, WriterSample]:
-    return {hand.name: hand for hand in bundled_writers(exclude=[])}
+def writers() -> dict[str, WriterSample]:
+    return {writer.name: writer for writer in bundled_writers(exclude=[])}
 
 
 @pytest.fixture(scope="module")
-def judges(hands: dict[str, WriterSample]) -> Judges:
-    own, other = hands["mara-lindqvist"].passages[:120], hands["tomas-okafor"].passages[:120]
+def judges(writers: dict[str, WriterSample]) -> Judges:
+    own, other = writers["mara-lindqvist"].passages[:120], writers["tomas-okafor"].passages[:120]
     base = tuple((str(number), HEDGED.format(number)) for number in range(60))
     pairs = [TopicPair(f"What of {text[:60]}?", text, document) for document, text in own]
     people = [WriterSample("tomas", other)]
@@ -67,9 +67,9 @@ def judges(hands: dict[str, WriterSample]) -> Judges:
 
 
 @pytest.fixture(scope="module")
-def samples(hands: dict[str, WriterSample]) -> pl.DataFrame:
+def samples(writers: dict[str, WriterSample]) -> pl.DataFrame:
     rows = []
-    for number, (document, text) in enumerate(hands["mara-lindqvist"].passages[120:160]):
+    for number, (document, text) in enumerate(writers["mara-lindqvist"].passages[120:160]):
         question = f"What of {text[:60]}?"
         prompt = render(DEFAULT_TEMPLATE, author_name="Mara", question=question)
         rows.append(
@@ -83,11 +83,11 @@ def samples(hands: dict[str, WriterSample]) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def asked(samples: pl.DataFrame) -> PromptSet:
-    return asked_of(samples, questions=QUESTIONS)
+def prompts(samples: pl.DataFrame) -> PromptSet:
+    return build_prompts(samples, questions=QUESTIONS)
 
 
-def asked_of(samples: pl.DataFrame, *, questions: int) -> PromptSet:
+def build_prompts(samples: pl.DataFrame, *, questions: int) -> PromptSet:
     chunks = samples.select(pl.col("sample_id").str.replace("s", "c"), "answer")
     return build_prompt_set(
         samples,
@@ -99,105 +99,107 @@ def asked_of(samples: pl.DataFrame, *, questions: int) -> PromptSet:
     )
 
 
-def answered(text: str) -> ServedAnswer:
+def build_answer(text: str) -> ServedAnswer:
     return ServedAnswer(text, tuple(range(30)), (), seconds=0.5)
 
 
-def said_by(asked: PromptSet, held_out: list[str], other: str) -> PromptAnswers:
-    many = len(asked.red_team) + len(asked.instructions)
-    texts = [*held_out, *[other] * many]
-    base = {at: HEDGED.format(at) for at in range(len(asked.prompts))}
-    return PromptAnswers(dict(enumerate(map(answered, texts))), base)
+def build_answers(prompts: PromptSet, held_out: list[str], other: str) -> PromptAnswers:
+    count = len(prompts.red_team) + len(prompts.instructions)
+    texts = [*held_out, *[other] * count]
+    base = {at: HEDGED.format(at) for at in range(len(prompts.prompts))}
+    return PromptAnswers(dict(enumerate(map(build_answer, texts))), base)
 
 
-def scores_for(asked: PromptSet, judges: Judges) -> BaseScores:
-    kept = MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
-    scores = BaseScores(kept, ["base"], asked.prompts)
-    runner.announce(scores, asked, judges)
+def scores_for(prompts: PromptSet, judges: Judges) -> BaseScores:
+    cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
+    scores = BaseScores(cache, ["base"], prompts.prompts)
+    runner.announce(scores, prompts, judges)
     return scores
 
 
-def test_the_prompts_of_all_measures_are_one_list(asked: PromptSet, judges: Judges) -> None:
-    assert len(asked.held_out) == len(asked.with_posts) == QUESTIONS
-    assert len(asked.red_team) == len(read_red_team_prompts())
-    assert asked.candidate_positions == range(asked.with_posts.start)
-    assert len(asked.instructions) == 50
-    for at in asked.instructions:
-        assert [part["role"] for part in asked.prompts[at]] == ["user"], "without the template"
-    assert "Another." in asked.prompts[asked.with_posts[0]][0]["content"]
-    assert "Another." not in asked.prompts[0][0]["content"]
-    assert scores_for(asked, judges).missing() == list(range(len(asked.prompts)))
+def test_the_prompts_of_all_measures_are_one_list(prompts: PromptSet, judges: Judges) -> None:
+    assert len(prompts.held_out) == len(prompts.with_posts) == QUESTIONS
+    assert len(prompts.red_team) == len(read_red_team_prompts())
+    assert prompts.candidate_positions == range(prompts.with_posts.start)
+    assert len(prompts.instructions) == 50
+    for at in prompts.instructions:
+        assert [part["role"] for part in prompts.prompts[at]] == ["user"], "without the template"
+    assert "Another." in prompts.prompts[prompts.with_posts[0]][0]["content"]
+    assert "Another." not in prompts.prompts[0][0]["content"]
+    assert scores_for(prompts, judges).missing() == list(range(len(prompts.prompts)))
 
 
-def test_an_author_with_fewer_questions_is_asked_all_of_them(samples: pl.DataFrame) -> None:
-    asked = asked_of(samples, questions=100)
+def test_all_of_a_few_questions_are_prompts(samples: pl.DataFrame) -> None:
+    prompts = build_prompts(samples, questions=100)
 
-    assert asked.questions == samples["question"].to_list()
-    assert len(asked.held_out) == len(asked.with_posts) == samples.height
+    assert prompts.questions == samples["question"].to_list()
+    assert len(prompts.held_out) == len(prompts.with_posts) == samples.height
 
 
-def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
-    asked: PromptSet, judges: Judges
-) -> None:
-    said = said_by(
-        asked, [" ".join(text.split()[:40]) for text in asked.own_answers], "I don't know."
+def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: Judges) -> None:
+    answers = build_answers(
+        prompts, [" ".join(text.split()[:40]) for text in prompts.own_answers], "I don't know."
     )
-    scores = scores_for(asked, judges)
+    scores = scores_for(prompts, judges)
     parity = CandidateAnswers([], [], [])
 
     assert judges.topic is not None
-    topic = on_topic.measure_topic(asked, said, judges.topic, scores=scores)
+    topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
     assert topic.own_of_base is not None
     assert topic.own.value > topic.own_of_base.value
     assert topic.reaches_the_limit, topic
-    found = author_voice.compare_voices(asked, said, scores, judges)
-    assert author_voice.sounds_less_like_the_base(found).passed, found
-    assert found.against_people is not None
-    safe = red_team.compare_flags(asked, said, scores, ["training"])
+    voice = author_voice.compare_voices(prompts, answers, scores, judges)
+    assert author_voice.sounds_less_like_the_base(voice).passed, voice
+    assert voice.against_people is not None
+    safe = red_team.compare_flags(prompts, answers, scores, ["training"])
     assert red_team.claim(safe).passed
-    support = passage_support.compare_support(asked, said, scores, judges.support)
+    support = passage_support.compare_support(prompts, answers, scores, judges.support)
     assert support is not None
     assert passage_support.claim(support).passed
-    followed = instruction_following.compare_instruction_following(asked, said, scores)
+    instructions_followed = instruction_following.compare_instruction_following(
+        prompts, answers, scores
+    )
     # "I don't know." is one sentence without a comma; "Certainly! Here …" is neither
-    assert followed.candidate.found > followed.base.found
-    spans = recitation.TrainingTextIndex(["another text altogether"])
-    recited = recitation.measure_all_answers(asked, said, parity, spans)
+    assert instructions_followed.candidate.found > instructions_followed.base.found
+    index = recitation.TrainingTextIndex(["another text altogether"])
+    recited = recitation.measure_all_answers(prompts, answers, parity, index)
     assert recitation.claim(recited).passed
-    assert scores_for(asked, judges).cache is not scores.cache
+    assert scores_for(prompts, judges).cache is not scores.cache
     assert scores.missing() == [], "all scores of the base are known now"
 
 
 def test_the_bases_own_answers_and_recited_texts_are_refused(
-    asked: PromptSet, judges: Judges
+    prompts: PromptSet, judges: Judges
 ) -> None:
     recited = "The keeper of the lamp wrote down every ship that passed the point in the night."
-    said = said_by(asked, [HEDGED.format(at) for at in asked.held_out], recited)
-    scores = scores_for(asked, judges)
+    answers = build_answers(prompts, [HEDGED.format(at) for at in prompts.held_out], recited)
+    scores = scores_for(prompts, judges)
 
-    found = author_voice.compare_voices(asked, said, scores, judges)
-    assert author_voice.sounds_less_like_the_base(found).passed is False
-    spans = recitation.TrainingTextIndex([f"So: {recited}"])
-    copied = recitation.measure_all_answers(asked, said, CandidateAnswers([], [], []), spans)
+    voice = author_voice.compare_voices(prompts, answers, scores, judges)
+    assert author_voice.sounds_less_like_the_base(voice).passed is False
+    index = recitation.TrainingTextIndex([f"So: {recited}"])
+    copied = recitation.measure_all_answers(prompts, answers, CandidateAnswers([], [], []), index)
     assert recitation.claim(copied).passed is False
-    assert copied.reciting.of == len(asked.candidate_positions) - len(asked.instructions)
+    assert copied.reciting.of == len(prompts.candidate_positions) - len(prompts.instructions)
     assert judges.topic is not None
-    topic = on_topic.measure_topic(asked, said, judges.topic, scores=scores)
+    topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
     assert not topic.reaches_the_limit, topic
 
 
 def test_answers_to_other_questions_and_loops_are_not_on_topic(
-    asked: PromptSet, judges: Judges
+    prompts: PromptSet, judges: Judges
 ) -> None:
-    """The author's own answers, given to other questions; and a word of the question repeated."""
+    """The author's answers are shuffled, or each answer repeats its question."""
     assert judges.topic is not None
-    cut = [" ".join(text.split()[:40]) for text in asked.own_answers]
-    alone = BaseScores(MeasurementCache(NoTables(), "mara"), [], [])  # pyright: ignore[reportArgumentType]
-    turned = said_by(asked, cut[QUESTIONS // 2 :] + cut[: QUESTIONS // 2], "")
-    loops = said_by(asked, [f"{question} " * 9 for question in asked.questions], "")
+    short_answers = [" ".join(text.split()[:40]) for text in prompts.own_answers]
+    scores = BaseScores(MeasurementCache(EmptyTables(), "mara"), [], [])  # pyright: ignore[reportArgumentType]
+    shuffled_answers = build_answers(
+        prompts, short_answers[QUESTIONS // 2 :] + short_answers[: QUESTIONS // 2], ""
+    )
+    loops = build_answers(prompts, [f"{question} " * 9 for question in prompts.questions], "")
 
-    shuffled = on_topic.measure_topic(asked, turned, judges.topic, scores=alone)
-    looped = on_topic.measure_topic(asked, loops, judges.topic, scores=alone)
+    shuffled = on_topic.measure_topic(prompts, shuffled_answers, judges.topic, scores=scores)
+    looped = on_topic.measure_topic(prompts, loops, judges.topic, scores=scores)
 
     assert shuffled.own.low < 0.5 < shuffled.own.high
     assert not shuffled.reaches_the_limit
@@ -205,34 +207,38 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
     assert (shuffled.own_of_base, shuffled.own_apart) == (None, None)
 
 
-def test_without_a_voice_judge_the_reason_is_told(asked: PromptSet, judges: Judges) -> None:
+def test_a_missing_voice_judge_leaves_the_claim_undecided(
+    prompts: PromptSet, judges: Judges
+) -> None:
     without = Judges(judges.support, judges.topic, None, None, voice_why_not="only 3 texts")
-    said = said_by(asked, asked.own_answers, "I don't know.")
+    answers = build_answers(prompts, prompts.own_answers, "I don't know.")
 
-    found = author_voice.compare_voices(asked, said, scores_for(asked, without), without)
+    voice = author_voice.compare_voices(prompts, answers, scores_for(prompts, without), without)
 
-    assert author_voice.sounds_less_like_the_base(found).passed is None
-    assert "only 3 texts" in author_voice.sounds_less_like_the_base(found).detail
+    assert author_voice.sounds_less_like_the_base(voice).passed is None
+    assert "only 3 texts" in author_voice.sounds_less_like_the_base(voice).detail
 
 
 def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not(
-    asked: PromptSet, hands: dict[str, WriterSample]
+    prompts: PromptSet, writers: dict[str, WriterSample]
 ) -> None:
     own = [
-        DocumentText(document, text) for document, text in hands["mara-lindqvist"].passages[:120]
+        DocumentText(document, text) for document, text in writers["mara-lindqvist"].passages[:120]
     ]
     judge = SentenceSupport(embed, embedder="words")
     # as long as the model's answers are, so that the last sentence is cut off
-    right = said_by(asked, [" ".join(text.split()[:40]) for text in asked.own_answers], "")
-    wrong = said_by(asked, [HEDGED.format(at) for at in asked.held_out], "")
+    right = build_answers(
+        prompts, [" ".join(text.split()[:40]) for text in prompts.own_answers], ""
+    )
+    wrong = build_answers(prompts, [HEDGED.format(at) for at in prompts.held_out], "")
 
-    good = sentence_faithfulness.measure_candidate_faithfulness(asked, right, own, judge)
-    bad = sentence_faithfulness.measure_candidate_faithfulness(asked, wrong, own, judge)
+    good = sentence_faithfulness.measure_candidate_faithfulness(prompts, right, own, judge)
+    bad = sentence_faithfulness.measure_candidate_faithfulness(prompts, wrong, own, judge)
 
     assert not isinstance(good, NotMeasured)
     assert not isinstance(bad, NotMeasured)
     assert sentence_faithfulness.claim(good).passed is True, sentence_faithfulness.claim(good)
     assert sentence_faithfulness.claim(bad).passed is False
     assert good.calibration == bad.calibration
-    few = sentence_faithfulness.measure_candidate_faithfulness(asked, right, own[:3], judge)
+    few = sentence_faithfulness.measure_candidate_faithfulness(prompts, right, own[:3], judge)
     assert few == NotMeasured("fewer than 40 sentences of the author for calibration")

@@ -1,4 +1,4 @@
-"""What each check takes for followed and what not, and when a tuned model has lost it."""
+"""Test the checks of instructions, and the claim about them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from twin_assets.evaluation.served.checked_instructions import (
     read_checked_instructions,
 )
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS
-from twin_resources.errors import TwinError
 
 # followed, and what is nearly so; by check and what it wants
 ANSWERS = {
@@ -40,9 +39,7 @@ LISTS = {"json", "one_of", "mentions"}
 
 
 @pytest.mark.parametrize(("check", "wanted"), ANSWERS)
-def test_a_check_knows_what_has_the_form_from_what_nearly_has_it(
-    check: str, wanted: int | str | None
-) -> None:
+def test_a_check_accepts_only_the_requested_form(check: str, wanted: int | str | None) -> None:
     texts = str(wanted).split() if check in LISTS else wanted
     instruction = CheckedInstruction("i00", "", check, texts)
     good, bad = ANSWERS[check, wanted]
@@ -52,35 +49,39 @@ def test_a_check_knows_what_has_the_form_from_what_nearly_has_it(
     assert not follows(instruction, "  ")
 
 
-def test_there_are_fifty_and_every_check_is_seen_above() -> None:
-    asked = read_checked_instructions()
+def test_fifty_instructions_use_every_check() -> None:
+    instructions = read_checked_instructions()
 
-    assert len(asked) == len({one.id for one in asked}) == len({one.instruction for one in asked})
-    assert len(asked) == 50
-    assert {one.check for one in asked} == set(CHECKS) == {check for check, _ in ANSWERS}
-    assert max(len(one.instruction.split()) for one in asked) < ANSWER_TOKENS
+    assert (
+        len(instructions)
+        == len({instruction.id for instruction in instructions})
+        == len({instruction.instruction for instruction in instructions})
+    )
+    assert len(instructions) == 50
+    assert (
+        {instruction.check for instruction in instructions}
+        == set(CHECKS)
+        == {check for check, _ in ANSWERS}
+    )
+    assert max(len(instruction.instruction.split()) for instruction in instructions) < ANSWER_TOKENS
 
 
-def some(many: int, *, first: int = 0) -> list[bool]:
+def make_flags(many: int, *, first: int = 0) -> list[bool]:
     return [first <= at < first + many for at in range(50)]
 
 
 @pytest.mark.parametrize(("mine", "base", "kept"), [
     (25, 20, True), (15, 20, True), (14, 20, False), (7, 12, True), (0, 11, None),
 ])  # fmt: skip
-def test_five_fewer_than_the_base_are_one_too_many_at_six(
-    mine: int, base: int, kept: bool | None
-) -> None:
-    found = compare(some(mine), some(base))
+def test_at_most_five_fewer_than_the_base_pass(mine: int, base: int, kept: bool | None) -> None:
+    followed = compare(make_flags(mine), make_flags(base))
 
-    assert claim(found).passed is kept
-    assert claim(found).threshold == -0.1
-    assert ("fewer than 12" in claim(found).detail) is (kept is None)
+    assert claim(followed).passed is kept
+    assert claim(followed).threshold == -0.1
+    assert ("fewer than 12" in claim(followed).detail) is (kept is None)
 
 
-def test_the_difference_is_of_pairs() -> None:
-    found = compare(some(20, first=2), some(20))
+def test_the_difference_is_paired() -> None:
+    followed = compare(make_flags(20, first=2), make_flags(20))
 
-    assert found.difference.low < found.difference.value == 0 < found.difference.high
-    with pytest.raises(TwinError, match="50"):
-        compare([True], [True])
+    assert followed.difference.low < followed.difference.value == 0 < followed.difference.high

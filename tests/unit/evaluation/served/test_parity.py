@@ -1,4 +1,4 @@
-"""Parity of served and trained model: differences, and what is known of their mean."""
+"""Test the differences between the served and the trained model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def compare(answers: Sequence[ServedAnswer]) -> parity.Parity:
     return found
 
 
-def test_the_interval_holds_the_mean_and_widens_with_the_spread_between_prompts() -> None:
+def test_the_interval_widens_with_the_spread_between_prompts() -> None:
     chance = random.Random(4)
     near = compare([off_by(0.001 + 0.0001 * chance.random()) for _ in PROMPTS])
     far = compare([off_by(0.002 * chance.random()) for _ in PROMPTS])
@@ -53,7 +53,7 @@ def test_the_interval_holds_the_mean_and_widens_with_the_spread_between_prompts(
     assert near.interval.high - near.interval.low < far.interval.high - far.interval.low
 
 
-def test_tokens_of_one_answer_are_one_observation() -> None:
+def test_the_tokens_of_an_answer_are_one_observation() -> None:
     short = compare([off_by(0.001 * number, tokens=2) for number in range(12)])
     long = compare([off_by(0.001 * number, tokens=16) for number in range(12)])
 
@@ -61,7 +61,7 @@ def test_tokens_of_one_answer_are_one_observation() -> None:
     assert short.interval == long.interval  # more tokens of the same prompts say nothing new
 
 
-def test_one_prompt_shows_no_spread_and_stores_no_interval() -> None:
+def test_one_prompt_has_no_interval() -> None:
     found = compare([off_by(0.001)])
 
     assert found.interval is None
@@ -75,14 +75,14 @@ def test_the_interval_is_stored_with_the_numbers() -> None:
     assert all(isinstance(value, int | float) for value in numbers.values())
 
 
-def test_a_null_of_a_server_that_computed_no_number_is_no_agreement() -> None:
+def test_a_null_log_probability_is_not_agreement() -> None:
     nothing: Any = {7: None}
     found = compare([off_by(0.0), ServedAnswer("text", (7,), (nothing,)), off_by(0.0)])
 
     assert math.isnan(found.mean)
 
 
-def test_nothing_said_is_nothing_compared() -> None:
+def test_empty_answers_are_not_compared() -> None:
     empty = [ServedAnswer("", (), ())] * 2
 
     assert (

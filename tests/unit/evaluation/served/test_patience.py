@@ -1,4 +1,4 @@
-"""Servers that are slow, stopped, killed or unreachable: real ones, on the loopback."""
+"""Test requests to slow, stopped, killed and unreachable servers on the loopback interface."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving import timeouts as patience_of
+from twin_resources.models.serving import timeouts
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import ask
 from twin_resources.models.serving.timeouts import BUSY_TIMEOUT_FACTOR, StallPolicy
@@ -37,7 +37,7 @@ time.sleep(600)
 
 
 def compute(seconds: float) -> None:
-    """Use the processor until so much time has passed, and at least a quarter of it."""
+    """Compute for some seconds, with CPU time of at least a quarter of them."""
     ends, used = time.monotonic() + seconds, time.process_time() + seconds / 4
     while time.monotonic() < ends or time.process_time() < used:
         sum(range(1000))
@@ -70,11 +70,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, *_: object) -> None:
-        """Nothing on the test's output."""
+        """Write nothing to the test's output."""
 
 
 class Server(ThreadingHTTPServer):
-    """Answers "yes", or nothing where `behave`, told which request it is, says False."""
+    """Answer "yes", or close the connection if `behave(request number)` is false."""
 
     def __init__(self, behave: Callable[[int], bool]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -111,10 +111,10 @@ def silent() -> Iterator[tuple[subprocess.Popen[str], RunningServer]]:
         process.stdout.close()
 
 
-def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing(
+def test_a_computing_server_gets_more_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patience_of, "MIN_COMPUTING_CPU_S", 0.02)  # the limit here is short as well
+    monkeypatch.setattr(timeouts, "MIN_COMPUTING_CPU_S", 0.02)  # the limit here is short as well
 
     def slow_twice(number: int) -> bool:
         if number != 2:
@@ -122,18 +122,18 @@ def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing(
         return True
 
     with serving(slow_twice) as server, httpx.Client(trust_env=False) as client:
-        patience = StallPolicy(server.as_running(ours=True), timeout_s=0.75)
-        first = patience.post(client, {})
-        assert patience.limit_s == BUSY_TIMEOUT_FACTOR * 0.75
-        second = patience.post(client, {})
+        policy = StallPolicy(server.as_running(ours=True), timeout_s=0.75)
+        first = policy.post(client, {})
+        assert policy.limit_s == BUSY_TIMEOUT_FACTOR * 0.75
+        second = policy.post(client, {})
     assert (first.status_code, second.status_code) == (200, 200)
     assert server.asked == 3
     assert second.elapsed.total_seconds() > 0.75
 
 
-def test_one_that_still_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience_of, "BUSY_TIMEOUT_FACTOR", 2)
-    monkeypatch.setattr(patience_of, "MIN_COMPUTING_CPU_S", 0.02)  # the limit here is short as well
+def test_a_server_that_stays_slow_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeouts, "BUSY_TIMEOUT_FACTOR", 2)
+    monkeypatch.setattr(timeouts, "MIN_COMPUTING_CPU_S", 0.02)  # the limit here is short as well
 
     def always_slow(_number: int) -> bool:
         compute(3.0)
@@ -144,7 +144,7 @@ def test_one_that_still_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPa
     assert server.asked == 2
 
 
-def test_a_server_that_does_nothing_is_not_asked_again(
+def test_an_idle_server_is_not_asked_again(
     silent: tuple[subprocess.Popen[str], RunningServer],
 ) -> None:
     process, server = silent
@@ -153,7 +153,7 @@ def test_a_server_that_does_nothing_is_not_asked_again(
 
 
 @pytest.mark.parametrize("when", ["before", "while it answers"])
-def test_a_server_that_was_killed_is_told(
+def test_a_killed_server_is_an_error(
     silent: tuple[subprocess.Popen[str], RunningServer], when: str
 ) -> None:
     process, server = silent
@@ -164,20 +164,20 @@ def test_a_server_that_was_killed_is_told(
             assert process.stdout.readline() == "asked\n"
         os.kill(process.pid, signal.SIGKILL)
 
-    killing = threading.Thread(target=kill)
-    killing.start()
+    killer = threading.Thread(target=kill)
+    killer.start()
     if when == "before":
-        killing.join()
+        killer.join()
         process.wait()
-    began = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(TwinError, match=rf"its process {process.pid} has ended"):
         ask(server, PROMPT, max_tokens=4)
-    killing.join()
-    assert time.monotonic() - began < 60  # not the limit of 120 s
+    killer.join()
+    assert time.monotonic() - start < 60  # not the limit of 120 s
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_a_connection_that_breaks_off_is_tried_once_more(ours: bool) -> None:
+def test_a_broken_connection_is_retried_once(ours: bool) -> None:
     with serving(lambda number: number > 1) as server:
         [answer] = ask(server.as_running(ours=ours), PROMPT, max_tokens=4)
     assert (answer.text, server.asked) == ("yes", 2)
@@ -189,20 +189,20 @@ def test_a_connection_that_breaks_off_is_tried_once_more(ours: bool) -> None:
     assert server.asked == 2
 
 
-def test_a_server_elsewhere_that_is_slow_gets_a_second_try() -> None:
+def test_a_slow_external_server_is_retried_once() -> None:
     def slow_once(number: int) -> bool:
         time.sleep(1.5 if number == 1 else 0.0)
         return True
 
     with serving(slow_once) as server:
-        began = time.monotonic()
+        start = time.monotonic()
         [answer] = ask(server.as_running(ours=False), PROMPT, max_tokens=4, timeout_s=0.5)
-        took = time.monotonic() - began
+        took = time.monotonic() - start
     assert (answer.text, server.asked) == ("yes", 2)
     assert answer.seconds < took - 0.5  # of the try that was answered
 
 
-def test_a_server_elsewhere_that_has_gone_is_told() -> None:
+def test_an_unreachable_external_server_is_an_error() -> None:
     with serving(lambda _number: True) as server:
         running = server.as_running(ours=False)
     with pytest.raises(TwinError, match=r"list the models of http://127\.0\.0\.1"):

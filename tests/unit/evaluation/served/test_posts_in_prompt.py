@@ -1,4 +1,4 @@
-"""The base with posts of the author in its prompt: five documents, one common beginning."""
+"""Test the base's prompt with posts of the author."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def pair(document: int, words: int) -> TopicPair:
     return TopicPair("A question?", " ".join(f"w{document}" for _ in range(words)), f"d{document}")
 
 
-def test_five_documents_each_with_its_longest_passage() -> None:
+def test_five_documents_contribute_their_longest_passages() -> None:
     pairs = [pair(document, words) for words in (20, 50, 30) for document in range(8)]
 
     posts = select_posts(pairs)
@@ -24,7 +24,7 @@ def test_five_documents_each_with_its_longest_passage() -> None:
     assert {len(post.split()) for post in posts} == {50}
 
 
-def test_a_long_post_leaves_room_for_the_question() -> None:
+def test_long_posts_are_cut() -> None:
     [post] = select_posts([pair(0, 1000)])
 
     assert len(post.split()) == MAX_WORDS
@@ -32,19 +32,19 @@ def test_a_long_post_leaves_room_for_the_question() -> None:
 
 def test_questions_differ_only_after_the_posts() -> None:
     posts = ["First post.", "Second post."]
-    one, two = (
+    first, second = (
         add_posts_to_prompt(render(DEFAULT_TEMPLATE, author_name="Ada", question=question), posts)
         for question in ("About clocks?", "About rivers?")
     )
 
-    assert one[0] == two[0]
-    assert one[0]["content"].startswith("You answer readers in the voice of Ada")
-    assert one[0]["content"].index("First post.") < one[0]["content"].index("Second post.")
-    assert one[1:] == [{"role": "user", "content": "Question: About clocks?"}]
-    assert two[1:] != one[1:]
+    assert first[0] == second[0]
+    assert first[0]["content"].startswith("You answer readers in the voice of Ada")
+    assert first[0]["content"].index("First post.") < first[0]["content"].index("Second post.")
+    assert first[1:] == [{"role": "user", "content": "Question: About clocks?"}]
+    assert second[1:] != first[1:]
 
 
-def test_the_prompt_it_is_made_from_stays_as_it_was() -> None:
+def test_the_original_prompt_is_unchanged() -> None:
     messages = render(DEFAULT_TEMPLATE, author_name="Ada", question="About clocks?")
     before = [dict(message) for message in messages]
 

@@ -1,4 +1,4 @@
-"""Token ids as the two servers write them; prompts that several servers share."""
+"""Test reading token ids, and prompts that several servers share."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from twin_resources.models.serving.served_model import (
 @pytest.mark.parametrize(
     "entry", [{"id": 338, "token": " is"}, {"token": "token_id:338"}], ids=["llama.cpp", "vLLM"]
 )
-def test_both_ways_to_report_a_token_give_its_id(entry: dict[str, object]) -> None:
+def test_both_formats_of_a_token_id_are_read(entry: dict[str, object]) -> None:
     assert _token_id(entry) == 338
 
 
-def test_a_token_without_an_id_is_an_error_and_not_a_guess() -> None:
+def test_a_token_without_an_id_is_an_error() -> None:
     with pytest.raises(ValueError, match="is"):
         _token_id({"token": " is"})
 
@@ -61,7 +61,7 @@ class Server:
 
 
 class Model:
-    """Starts servers, and keeps what each of them was asked."""
+    """A model that starts test servers and keeps them for inspection."""
 
     def __init__(self, seconds: float = 0.0, says: str = "") -> None:
         self.seconds, self.says = seconds, says
@@ -80,7 +80,7 @@ def prompts(count: int, what: str = "question") -> list[Prompt]:
 
 
 @pytest.mark.parametrize("servers", [1, 2, 3, 9])
-def test_prompts_that_several_servers_share_come_back_in_order(servers: int) -> None:
+def test_answers_of_several_servers_are_in_prompt_order(servers: int) -> None:
     model = Model()
     counted: list[int] = []
 
@@ -93,14 +93,14 @@ def test_prompts_that_several_servers_share_come_back_in_order(servers: int) -> 
     assert sum(counted) == 5
 
 
-def test_a_prompt_that_is_asked_twice_is_asked_by_one_server_in_succession() -> None:
+def test_one_server_answers_a_repeated_prompt_in_succession() -> None:
     model = Model()
-    pile = PromptQueue(prompts(12), max_tokens=[40, 16])
+    queue = PromptQueue(prompts(12), max_tokens=[40, 16])
 
-    answer_queue(pile, model.serve, servers=2)
+    answer_queue(queue, model.serve, servers=2)
 
     texts = [f"question {number}" for number in range(12)]
-    assert [[one.text for one in pile.get_turn_answers(turn)] for turn in (0, 1)] == [texts, texts]
+    assert [[one.text for one in queue.get_turn_answers(turn)] for turn in (0, 1)] == [texts, texts]
     assert sum(len(server.asked) for server in model.started) == 24
     for server in model.started:
         for text, tokens in server.asked:
@@ -109,12 +109,12 @@ def test_a_prompt_that_is_asked_twice_is_asked_by_one_server_in_succession() -> 
                 assert (text, 40) in before
 
 
-def test_a_server_that_fails_ends_the_pile() -> None:
+def test_a_failing_server_ends_the_queue() -> None:
     model = Model(seconds=0.01)
-    pile = PromptQueue([*prompts(1), *prompts(1, "broken"), *prompts(40)], max_tokens=[4])
+    queue = PromptQueue([*prompts(1), *prompts(1, "broken"), *prompts(40)], max_tokens=[4])
 
     with pytest.raises(TwinError, match="500"):
-        answer_queue(pile, model.serve, servers=1)
+        answer_queue(queue, model.serve, servers=1)
 
-    assert pile.remaining == 0
+    assert queue.remaining == 0
     assert len(model.started[0].asked) < 10

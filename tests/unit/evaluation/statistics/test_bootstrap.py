@@ -1,4 +1,4 @@
-"""Intervals of means: against scipy's bootstrap, by coverage, and with whole documents drawn."""
+"""Test intervals of means against scipy's bootstrap, by coverage and with resampled documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def drawn(count: int, seed: int, middle: float = 0.0) -> list[float]:
     return [chance.gauss(middle, 1.0) for _ in range(count)]
 
 
-def test_the_interval_is_scipys_at_many_observations() -> None:
+def test_the_interval_equals_scipys_for_many_observations() -> None:
     one, other = drawn(400, 1, 0.3), drawn(400, 2)
 
     found = paired_difference(one, other)
@@ -39,21 +39,21 @@ def test_the_interval_is_scipys_at_many_observations() -> None:
     assert found.high == pytest.approx(theirs.high, abs=0.02)
 
 
-def test_it_covers_the_truth_as_often_as_it_says_at_30_prompts() -> None:
+def test_thirty_prompts_give_the_nominal_coverage() -> None:
     held = [found.low <= 0 <= found.high for found in (mean(drawn(30, n)) for n in range(100))]
 
     assert 0.90 <= sum(held) / len(held) <= 0.99
 
 
 @pytest.mark.parametrize("documents", [2, 3, 5, 6])
-def test_few_documents_find_something_where_nothing_is_as_rarely_as_many_do(documents: int) -> None:
-    """Both of two documents are above 0 one time in four."""
+def test_few_documents_keep_the_error_rate(documents: int) -> None:
+    """By chance, both of two documents are above 0 one time in four."""
     found = [mean(drawn(documents, n)).low > 0 for n in range(1000)]
 
     assert sum(found) / len(found) <= 0.04
 
 
-def test_what_prompts_share_does_not_widen_a_paired_difference() -> None:
+def test_common_variation_of_prompts_does_not_widen_a_paired_difference() -> None:
     hard = [10 * value for value in drawn(60, 1)]
     better = [value + 0.5 for value in hard]
 
@@ -64,7 +64,7 @@ def test_what_prompts_share_does_not_widen_a_paired_difference() -> None:
 
 
 def test_prompts_of_one_document_are_one_observation() -> None:
-    """Ten prompts each of six documents: alone they look like sixty."""
+    """Ten prompts for each of six documents are not sixty observations."""
     values = [value for value in drawn(6, 4) for _ in range(10)]
     documents = [f"d{n // 10}" for n in range(60)]
 
@@ -74,13 +74,13 @@ def test_prompts_of_one_document_are_one_observation() -> None:
     assert together.high - together.low > 2 * (alone.high - alone.low)
 
 
-def test_one_document_shows_no_spread_and_decides_nothing() -> None:
+def test_the_interval_of_one_document_is_unbounded() -> None:
     found = paired_difference([1.0, 1.0], [0.0, 0.0], groups=["d", "d"])
 
     assert found == Interval(1.0, -math.inf, math.inf)
 
 
-def test_a_share_of_a_way_is_a_ratio_of_means_and_not_a_mean_of_ratios() -> None:
+def test_a_share_is_a_ratio_of_means() -> None:
     base, own, candidate = [0.0, 0.2, 0.1], [0.9, 0.8, 1.0], [0.5, 0.4, 0.6]
 
     found = interval_of_means([candidate, base, own], lambda m: (m[0] - m[1]) / (m[2] - m[1]))
@@ -89,7 +89,7 @@ def test_a_share_of_a_way_is_a_ratio_of_means_and_not_a_mean_of_ratios() -> None
     assert found.low < found.value < found.high
 
 
-def test_no_values_and_unequal_columns_are_refused() -> None:
+def test_missing_values_and_unequal_columns_are_errors() -> None:
     with pytest.raises(ValueError, match="at least one value"):
         mean([])
     with pytest.raises(ValueError, match=r"inhomogeneous|same length"):
@@ -98,5 +98,5 @@ def test_no_values_and_unequal_columns_are_refused() -> None:
         mean([1.0, 2.0], groups=["a"])
 
 
-def test_an_interval_is_told_with_its_sign() -> None:
+def test_an_interval_is_formatted_with_its_sign() -> None:
     assert Interval(0.39, 0.31, 0.47).describe() == "+0.39 (95 %: +0.31 to +0.47)"

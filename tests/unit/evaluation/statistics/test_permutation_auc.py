@@ -1,4 +1,4 @@
-"""Shares of other questions that are further: own cases, and that chance is ½."""
+"""Test the shares of questions that are further from an answer than its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from twin_assets.evaluation.statistics.permutation_auc import permutation_shares
 
 
-def test_an_answer_that_is_nearest_to_its_own_question_has_all() -> None:
+def test_the_share_is_1_if_the_own_question_is_nearest() -> None:
     nearness = [[0.9, 0.1, 0.2], [0.3, 0.2, 0.1], [0.5, 0.5, 0.5]]
 
     assert permutation_shares(nearness, [0, 1, 2], groups="abc") == [1.0, 0.5, 0.5]
@@ -25,8 +25,8 @@ def test_questions_of_the_same_post_are_not_compared() -> None:
         permutation_shares(nearness, [0, 1], groups="aaa")
 
 
-def test_over_all_pairings_the_mean_is_a_half_whatever_the_nearness() -> None:
-    """Also where one answer is near to everything, and one question to every answer."""
+def test_the_mean_over_all_pairings_is_one_half() -> None:
+    """One answer is near every question, and one question is near every answer."""
     chance = random.Random(3)
     nearness = [[chance.gauss(row, 1.0) + 2.0 * (at == 1) for at in range(5)] for row in range(5)]
 

@@ -7,7 +7,7 @@ import pytest
 from twin_assets.evaluation.statistics.rates import format_rate, rate
 
 
-def test_none_of_forty_may_still_be_nearly_nine_percent() -> None:
+def test_zero_of_forty_allows_a_share_of_nearly_nine_percent() -> None:
     found = rate([False] * 40)
 
     assert (found.found, found.of, found.share, found.low) == (0, 40, 0.0, 0.0)
@@ -23,5 +23,5 @@ def test_the_interval_is_that_of_the_binomial_distribution() -> None:
     assert format_rate(found) == "5 of 20 (25.0 %; 95 %: 8.7 to 49.1)"
 
 
-def test_nothing_counted_says_nothing() -> None:
+def test_a_rate_of_nothing_covers_0_to_1() -> None:
     assert (rate([]).low, rate([]).high, format_rate(rate([]))) == (0.0, 1.0, "0 of 0")

@@ -1,4 +1,4 @@
-"""Deciding early: how often it is wrong, how early it is, and that it ends as asking all would."""
+"""Test the error rates and the earliness of early decisions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Draw = Callable[[random.Random], float]
 
 
 def count_of(values: list[float], **terms: float) -> int:
-    """How many values have decided it, looked at after each."""
+    """Return how many values decided the side, tested after each value."""
     for count in range(1, len(values)):
         if decide_side(values[:count], population_size=len(values), **terms) is not None:
             return count
@@ -38,7 +38,7 @@ def around(mean: float, spread: float) -> Draw:
         ([0.2] * 14 + [0.45] * 13 + [0.61] * 13, 40),
     ],
 )
-def test_looked_at_after_every_question_it_is_wrong_as_rarely_as_it_says(
+def test_testing_after_every_question_keeps_the_error_rate(
     of_all: list[float], population: int
 ) -> None:
     mean = sum(of_all) / population
@@ -59,8 +59,8 @@ def test_looked_at_after_every_question_it_is_wrong_as_rarely_as_it_says(
 
 
 @pytest.mark.parametrize("draw", [lambda chance: float(chance.random() < 0.9), around(0.89, 0.1)])
-def test_without_an_end_it_is_wrong_as_rarely_as_it_says(draw: Draw) -> None:
-    """The mean is at the limit, or a little below it: `above` is never right."""
+def test_an_infinite_population_keeps_the_error_rate(draw: Draw) -> None:
+    """With a mean at or just below the limit, `above` is always an error."""
     chance, wrong = random.Random(6), 0
     for _ in range(TRIES):
         values = [draw(chance) for _ in range(100)]
@@ -85,7 +85,7 @@ def test_a_clear_difference_needs_a_third_of_the_questions() -> None:
     assert counts(-0.29)[30] <= 37
 
 
-def test_all_of_them_decide_as_their_mean_does() -> None:
+def test_all_values_decide_as_their_mean_does() -> None:
     chance = random.Random(8)
     for _ in range(300):
         values = [float(chance.random() < 0.43) for _ in range(12)]
@@ -100,15 +100,15 @@ def test_all_of_them_decide_as_their_mean_does() -> None:
     assert decide_side([0.0] * 3, limit=0.5, population_size=4) == "below"
 
 
-def test_what_was_decided_stays_decided() -> None:
+def test_a_decision_is_final() -> None:
     good = [1.0] * 9
     assert decide_side(good, limit=LIMIT, population_size=100) == "above"
     assert decide_side([*good, *[0.0] * 91], limit=LIMIT, population_size=100) == "above"
     assert decide_side([*good, *[0.0] * 91], limit=LIMIT) == "above"
 
 
-def test_no_answer_that_recites_is_enough_after_forty() -> None:
-    """Of 36 red-team prompts and the first topic question none recites."""
+def test_forty_clean_answers_decide_recitation() -> None:
+    """None of 36 answers to red-team prompts recites, nor do the first answers to questions."""
     assert decide_side([1.0] * 37, limit=0.9) == "above"
     assert decide_side([1.0] * 36, limit=0.9) is None
     assert decide_side([0.0] * 37, limit=0.1) == "below"
@@ -116,7 +116,7 @@ def test_no_answer_that_recites_is_enough_after_forty() -> None:
     assert decide_side([0.0] * 3, limit=0.9, below=0.01) == "below", "92 of 98 recited, once"
 
 
-def test_values_outside_of_the_interval_are_no_values() -> None:
+def test_values_outside_0_to_1_are_errors() -> None:
     for values in ([1.1], [-0.1], [float("nan")]):
         with pytest.raises(OutOfRangeError):
             decide_side(values, limit=0.5)
@@ -125,7 +125,7 @@ def test_values_outside_of_the_interval_are_no_values() -> None:
 
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
-def test_looks_spend_a_level_together(looks: int) -> None:
+def test_all_looks_together_use_the_level(looks: int) -> None:
     spent = split_level(0.05, looks)
 
     assert len(spent) == looks
@@ -136,9 +136,7 @@ def test_looks_spend_a_level_together(looks: int) -> None:
 @pytest.mark.parametrize(("count", "ends"), [
     (0, [0]), (30, [30]), (31, [30, 31]), (60, [30, 60]), (120, [30, 60, 120]),
 ])  # fmt: skip
-def test_the_last_look_is_at_everything_and_all_of_them_spend_the_level(
-    count: int, ends: list[int]
-) -> None:
+def test_the_last_look_covers_all_observations(count: int, ends: list[int]) -> None:
     looks = plan_looks(count, (30, 60), level=0.05)
 
     assert [end for end, _ in looks] == ends
