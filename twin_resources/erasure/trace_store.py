@@ -38,6 +38,7 @@ from twin_resources.erasure.sqlite_files import (
 from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.datasets import dataset_items
+from twin_resources.observability.langfuse.trace_texts import score_trace_id
 
 _IDS_PER_DELETE = 500
 NOT_FOUND, TOO_MANY_REQUESTS = 404, 429
@@ -164,7 +165,7 @@ class LangfuseTraces:
             str(score["id"])
             for score in self.client.scores()
             if target.matches_value(score)
-            and _score_trace_id(score) not in traces  # deleted with its trace
+            and score_trace_id(score) not in traces  # deleted with its trace
         ]
         accepted_requests = journal.read_requested_deletions(self.instance.state, self.request)
         pending_traces = [
@@ -216,12 +217,6 @@ class LangfuseTraces:
         return locations + [
             f"score {score['id']}" for score in self.client.scores() if target.matches_value(score)
         ]
-
-
-def _score_trace_id(score: Mapping[str, Any]) -> str:
-    subject: Mapping[str, Any] = score.get("subject") or {}
-    subject_id = subject.get("id") if subject.get("kind") == "trace" else ""
-    return str(subject.get("traceId") or subject_id or "")
 
 
 def make_trace_store(instance: Installation, request: int = 0) -> EmbeddedTraces | LangfuseTraces:

@@ -57,23 +57,6 @@ def test_the_question_is_the_last_paragraph_of_the_last_message(home: Settings) 
     assert (found.model, found.manifest, found.passages) == ({}, {}, ())
 
 
-@pytest.mark.parametrize(
-    ("asked", "answered", "told"),
-    [
-        ("Question: How?", "So.", ("How?", "So.")),
-        ("[1] is no JSON", "{nor is this", ("[1] is no JSON", "{nor is this")),
-        ([], None, ("", "")),
-        ("[]", {"content": None}, ("", "")),
-        (None, "", ("", "")),
-    ],
-)
-def test_texts_of_any_form(
-    home: Settings, asked: object, answered: object, told: tuple[str, str]
-) -> None:
-    found = followed(home, asked=asked, answered=answered)
-    assert (found.question, found.answer) == told
-
-
 def test_without_a_generation_nothing_was_asked(home: Settings) -> None:
     found = followed(home, kind="EVENT")
     assert (found.question, found.answer) == ("", "")

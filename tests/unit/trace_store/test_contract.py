@@ -68,7 +68,6 @@ def test_every_request_of_ours_is_one_that_langfuse_publishes() -> None:
     list(client.observations(type="GENERATION"))
     list(client.scores(trace_id=[TRACE]))
     client.delete_score("a")
-    client.delete_trace(TRACE)
     client.delete_traces([TRACE])
     client.delete_dataset_item("a")
     for pages in (score_pages(client), trace_pages(client)):

@@ -116,7 +116,6 @@ class QueuedItem:
     kind: Kind
     id: str
     attempts: int
-    queued_at: float
     body: bytes
 
 
@@ -278,7 +277,7 @@ class Outbox:
         """
         with self._read_connection() as connection:
             row = connection.execute(
-                "SELECT number, kind, id, attempts, queued_at, body FROM waiting "
+                "SELECT number, kind, id, attempts, body FROM waiting "
                 "ORDER BY attempts, turn, number LIMIT 1"
             ).fetchone()
         return QueuedItem(*row) if row else None
