@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from lance.file import LanceFileReader
 
-from tests.graph.tables.words import sync_words
+from tests.graph.tables.words import index_full_text, sync_words
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 TEXTS = {f"p{number}": f"shared word{number} filler{number}" for number in range(60)}
@@ -35,7 +35,7 @@ def files_with(folder: Path, word: str) -> list[str]:
 def with_secret(tables: Tables) -> Tables:
     sync_words(tables, SECRET, batch_rows=20)
     tables.ensure_index("words", "mara", "word_id")
-    tables.ensure_index("words", "mara", "word", kind="FTS", with_position=True)
+    index_full_text(tables, with_position=True)
     return tables
 
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from tests.documented import documented, shape
 from tests.graph.s3 import client_of, name_in_environment
-from tests.graph.tables.words import sync_words
+from tests.graph.tables.words import index_full_text, sync_words
 from twin_resources.settings import Settings
 from twin_resources.storage.object_store import is_object_address, remove_objects
 from twin_resources.storage.places import FileStore
@@ -190,7 +190,7 @@ def test_a_damaged_table_is_mended_as_it_was_said_and_a_sync_makes_the_rest_anew
 
 def test_a_damaged_index_goes_and_every_row_stays(living: Tables, home: Settings) -> None:
     living.ensure_index("words", "mara", "post")
-    living.ensure_index("words", "mara", "word", kind="FTS")
+    index_full_text(living)
     rows, version = living.read("words", "mara"), living.data_version("words", "mara")
     for file in (folder(living) / "_indices").rglob("*.lance"):
         file.write_bytes(file.read_bytes()[:10])

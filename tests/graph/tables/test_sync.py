@@ -166,41 +166,6 @@ def test_upstream_rows_that_share_a_key_are_one_input(tables: Tables) -> None:
     assert dict(tables.read("counts", "mara").rows()) == {"a": 2, "b": 1, "d": 2}
 
 
-@pytest.mark.parametrize("by_function", [False, True])
-def test_a_group_is_computed_whole_when_one_of_its_members_changes(
-    tables: Tables, by_function: bool
-) -> None:
-    seen: list[set[str]] = []
-
-    def first_of_cluster(rows: pl.DataFrame) -> pl.DataFrame:
-        seen.append(set(rows["post"]))
-        return rows.with_columns(pl.col("post").min().over("cluster").alias("kept_as")).select(
-            "post", "kept_as"
-        )
-
-    schema: dict[str, pl.DataType] = {"post": pl.String(), "kept_as": pl.String()}
-
-    def sync_clusters(*rows: tuple[str, str, str]) -> dict[str, str]:
-        seen.clear()
-        frame = pl.DataFrame(rows, schema=["post", "text", "cluster"], orient="row")
-        tables.sync(
-            frame, "clusters", author="mara", key="post", function=first_of_cluster, version="1",
-            schema=schema, row_key="post", batch_rows=1,
-            group=(lambda upstream: upstream["cluster"]) if by_function else "cluster",
-        )  # fmt: skip
-        return dict(tables.read("clusters", "mara").rows())
-
-    a, b, c = ("a", "x", "g"), ("b", "x", "g"), ("c", "y", "h")
-    assert sync_clusters(a, b, c) == {"a": "a", "b": "a", "c": "c"}
-    assert seen == [{"a", "b"}, {"c"}]
-    assert sync_clusters(b, c) == {"b": "b", "c": "c"}
-    assert seen == [{"b"}]
-    assert sync_clusters(b, c) == {"b": "b", "c": "c"}
-    assert seen == []
-    assert sync_clusters(b, c, ("d", "x", "g")) == {"b": "b", "c": "c", "d": "b"}
-    assert seen == [{"b", "d"}]
-
-
 def test_a_row_may_move_to_another_input(tables: Tables) -> None:
     """A renamed post: the row key is that of the content, its input another one."""
 
@@ -279,15 +244,6 @@ def test_a_null_or_numeric_key_is_refused(tables: Tables) -> None:
                 frame, "words", author="mara", key="post", function=words, version="1",
                 schema=SCHEMA, row_key="word_id",
             )  # fmt: skip
-
-
-def test_a_key_in_two_groups_is_refused(tables: Tables) -> None:
-    frame = pl.DataFrame({"post": ["a", "a"], "text": ["x", "y"], "cluster": ["g", "h"]})
-    with pytest.raises(TwinError, match=r"'a'.*same group"):
-        tables.sync(
-            frame, "words", author="mara", key="post", function=words, version="1",
-            schema=SCHEMA, row_key="word_id", group="cluster",
-        )  # fmt: skip
 
 
 def test_a_missing_upstream_names_the_asset_to_materialize(tables: Tables) -> None:

@@ -1,9 +1,8 @@
-"""Telling changed inputs from unchanged ones, groups, and batches that never cut a group."""
+"""Changed inputs are told from unchanged ones, and a batch never cuts an input."""
 
 from __future__ import annotations
 
 import polars as pl
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,13 +15,12 @@ def hashed(text: str) -> bytes:
     return text.encode().ljust(32, b"\0")
 
 
-def upstream(*rows: tuple[str, str], groups: list[str] | None = None) -> pl.DataFrame:
-    frame = pl.DataFrame(
+def upstream(*rows: tuple[str, str]) -> pl.DataFrame:
+    return pl.DataFrame(
         [(key, hashed(content)) for key, content in rows],
         schema={"key": pl.String, "hash": pl.Binary},
         orient="row",
     )
-    return frame if groups is None else frame.with_columns(pl.Series("group", groups))
 
 
 def bookkeeping(*rows: tuple[str, bytes, str]) -> pl.DataFrame:
@@ -95,47 +93,11 @@ def test_an_input_that_says_two_things_is_computed_again() -> None:
     assert changed_keys(inputs, stored) == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("rows", "groups"),
-    [
-        ([("a", "1"), ("b", "2"), ("c", "1")], ["g", "g", "h"]),  # changed
-        ([("a", "1"), ("c", "1")], ["g", "h"]),  # lost
-        ([("a", "1"), ("b", "1"), ("n", "1"), ("c", "1")], ["g", "g", "g", "h"]),  # gained
-        ([("a", "1"), ("b", "1"), ("c", "1")], ["g", "h2", "h"]),  # split
-    ],
-)
-def test_a_group_that_gained_lost_or_changed_a_member_is_computed_whole(
-    rows: list[tuple[str, str]], groups: list[str]
-) -> None:
-    before = input_hashes(upstream(("a", "1"), ("b", "1"), ("c", "1"), groups=["g", "g", "h"]))
-    after = input_hashes(upstream(*rows, groups=groups))
-    expected = [key for key, _ in rows if key != "c"]
-    assert changed_keys(after, stored_as(before)) == expected
-
-
-def test_a_group_of_another_name_with_the_same_members_is_unchanged() -> None:
-    before = input_hashes(upstream(("a", "1"), ("b", "1"), groups=["g", "g"]))
-    after = input_hashes(upstream(("b", "1"), ("a", "1"), groups=["x", "x"]))
-    assert changed_keys(after, stored_as(before)) == []
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=30),
-    st.integers(1, 7),
-)
-def test_batches_hold_every_input_once_and_never_cut_a_group(
-    rows: list[tuple[int, int]], size: int
-) -> None:
-    group_of = {number: str(group) for number, group in rows}
-    keys = [f"k{number}" for number, _ in rows]
-    frame = upstream(*((key, "x") for key in keys), groups=[group_of[number] for number, _ in rows])
-    inputs = input_hashes(frame)
-    parts = list(split_batches(inputs, rows=size))
-    assert sorted(key for part in parts for key in part["key"]) == sorted(set(keys))
-    seen: set[str] = set()
-    for part in parts:
-        units = set(part["unit"].to_list())
-        assert not units & seen
-        seen |= units
-        held = sum(len(positions) for positions in part["positions"].to_list())
-        assert held <= size or len(units) == 1
+@given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 7))
+def test_batches_hold_every_input_once_and_whole(numbers: list[int], size: int) -> None:
+    inputs = input_hashes(upstream(*((f"k{number}", "x") for number in numbers)))
+    batches = list(split_batches(inputs, rows=size))
+    assert [key for batch in batches for key in batch["key"]] == inputs["key"].to_list()
+    for batch in batches:
+        row_count = sum(len(positions) for positions in batch["positions"].to_list())
+        assert row_count <= size or batch.height == 1
