@@ -31,9 +31,9 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget, hash_parts
 from twin_resources.erasure.sqlite_files import (
+    delete_matching_rows,
     open_for_erasure,
     rewrite_database,
-    row_contains_target,
 )
 from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
@@ -103,11 +103,9 @@ class EmbeddedTraces:
                     sql = f"DELETE FROM {table} WHERE trace_id IN ({placeholders})"
                     erased_count += connection.execute(sql, batch).rowcount
             # these are scores that a reader gave on other readers' answers
-            rows = connection.execute("SELECT rowid, * FROM scores").fetchall()
-            matching_scores = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
-            connection.executemany("DELETE FROM scores WHERE rowid = ?", matching_scores)
+            erased_count += delete_matching_rows(connection, "scores", target)
         rewrite_database(self.path)
-        return erased_count + len(matching_scores)
+        return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""

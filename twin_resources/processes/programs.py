@@ -93,16 +93,8 @@ def stack_programs(
     programs = [
         program(
             "dagster-code",
-            *(
-                "dagster",
-                "api",
-                "grpc",
-                "--socket",
-                str(code_socket_path),
-                "--location-name",
-                CODE_LOCATION,
-            ),
-            *("-m", DEFINITIONS, "--lazy-load-user-code"),
+            *("dagster", "api", "grpc", "--socket", str(code_socket_path)),
+            *("--location-name", CODE_LOCATION, "-m", DEFINITIONS, "--lazy-load-user-code"),
             models_called=run_models,
         ),
         program(
@@ -113,10 +105,7 @@ def stack_programs(
         ),
         program(
             "dagster-daemon",
-            "dagster._daemon",
-            "run",
-            "-w",
-            workspace,
+            *("dagster._daemon", "run", "-w", workspace),
             models_called=run_models,
             stop_s=12,
         ),

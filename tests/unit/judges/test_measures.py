@@ -7,10 +7,9 @@ import pytest
 from tests.unit.judges.word_vectors import embed
 from twin_resources.quality.judges.fluency import fluency_score
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
-from twin_resources.quality.judges.judge_kind import TopicPair
+from twin_resources.quality.judges.judge_kind import JudgeUnavailableError, TopicPair
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import (
-    TopicCalibrationError,
     TopicJudge,
     calibrate_topic,
     pair_with_other_documents,
@@ -67,7 +66,7 @@ def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> N
     ],
 )
 def test_without_a_scale_it_is_said_why(given: list[TopicPair], said: str) -> None:
-    with pytest.raises(TopicCalibrationError, match=said):
+    with pytest.raises(JudgeUnavailableError, match=said):
         calibrate_topic(given, embed=embed, embedder="e1")
 
 

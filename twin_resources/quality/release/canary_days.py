@@ -44,15 +44,6 @@ class ScoreRate:
     readers: int
 
 
-def last_sequence(state: State, author: str) -> int:
-    """Return the last sequence number assigned to an author; 0 without one."""
-    ledger_tables.open_tables(state)
-    table = ledger_tables.sequences
-    with state.read_transaction() as connection:
-        result = connection.execute(sa.select(table.c.last).where(table.c.author == author))
-        return int(result.scalar() or 0)
-
-
 def read_canary_days(state: State, trial: StoredTrial) -> CanaryDays:
     """Return all pairs of a canary's trial, and the number of its readers."""
     ledger_tables.open_tables(state)

@@ -149,8 +149,8 @@ class Tables:
             target_asset: the table's asset name.
             key: the input's key column (String).
             function: receives whole upstream rows of changed inputs, at most `batch_rows` at a time
-                (an input is never split). It returns `key` and the columns of `schema`, with any number
-                of rows per input. It must depend only on these rows and its `version`.
+                (an input is never split). It returns `key` and the columns of `schema`, with any
+                number of rows per input. It must depend only on these rows and its `version`.
             version: the function's version; a new one recomputes every input.
             schema: columns of the table, with their types.
             row_key: the column of `schema` (String) that is unique in the table.
