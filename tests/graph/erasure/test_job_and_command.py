@@ -167,21 +167,6 @@ def test_the_command_without_a_stack(lived: Lived, monkeypatch: pytest.MonkeyPat
     assert files_with(lived.settings.home, QUESTION_WORD) == []
 
 
-@pytest.mark.parametrize("way", ["document id", "path", "file", "title", "source id"])
-def test_a_post_is_named_by_what_a_person_has(lived: Lived, way: str) -> None:
-    """As README writes it, `twin forget --post ID` and nothing else."""
-    [known] = [post for post in list_posts(lived.instance, AUTHOR) if post.source_id == TOLD]
-    name = {
-        "document id": known.document_id,
-        "path": f"/somewhere/else/{TOLD}",
-        "file": TOLD.rpartition("/")[2],
-        "title": known.title.upper(),
-        "source id": TOLD,
-    }[way]
-    assert name
-    assert resolve_subject(lived.settings, post=name, author="", reader="") == (POST, "")
-
-
 def test_both_names_that_explain_prints_name_the_post(lived: Lived) -> None:
     instance = lived.instance
     [known] = [post for post in list_posts(instance, AUTHOR) if post.source_id == TOLD]

@@ -65,13 +65,3 @@ def test_killed_in_the_middle_of_the_tables_and_before_closing(lived: Lived) -> 
         done = subprocess.run([*command, step], capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
     assert_done(lived, number)
-
-
-def test_asking_for_a_request_that_is_open_joins_it(lived: Lived) -> None:
-    instance = lived.instance
-    first = journal.open_request(instance.state, POST, asked_by="test")
-    assert journal.open_request(instance.state, POST, asked_by="another") == first
-    assert [request.number for request in journal.list_unfinished_requests(instance.state)] == [
-        first
-    ]
-    instance.state.close()

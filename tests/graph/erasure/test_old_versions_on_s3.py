@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +10,13 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.erasure_targets import author_target, post_target
 from tests.graph.erasure.planted import POST_WORD, decoded
 from tests.graph.s3 import client_of, name_in_environment, storage_options
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket, open_place
-from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -71,16 +69,6 @@ def versions_with(client: Any, word: str, scratch: Path, *, under: str = "") -> 
     return found
 
 
-def gone_post() -> ErasureTarget:
-    marking = FingerprintCollector()
-    marking.add(TEXT)
-    return ErasureTarget(
-        ErasureSubject("post", "ada", "secret.md"),
-        ids=frozenset({"secret.md"}),
-        fingerprints=marking.fingerprints(),
-    )
-
-
 def test_no_version_of_any_object_holds_a_forgotten_post(
     instance: Installation, client: Any, tmp_path: Path
 ) -> None:
@@ -88,7 +76,7 @@ def test_no_version_of_any_object_holds_a_forgotten_post(
     instance.tables.tag("raw_posts", "ada", "training-1")
     write(instance, "ada", {"a.md": "one", "b.md": "two"})
     write(instance, "bea", {"c.md": TEXT})
-    place, gone = LanceTables(instance), gone_post()
+    place, gone = LanceTables(instance), post_target("ada", "secret.md", TEXT)
     assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/")
     assert place.find_remaining(gone)
     assert place.erase(gone) == 1, "the row of the tagged version"
@@ -106,14 +94,12 @@ def test_deleted_objects_of_an_author_leave_no_version(
     write(instance, "ada", {"secret.md": TEXT})
     write(instance, "ada", {"a.md": "one"})
     write(instance, "bea", {"c.md": "three"})
-    gone = replace(
-        gone_post(), subject=ErasureSubject("author", "ada", "ada"), names=frozenset({"ada"})
-    )
-    assert LanceTables(instance).erase(gone) == 1
+    place, gone = LanceTables(instance), author_target("ada")
+    assert place.erase(gone) == 1
     listed = client.list_object_versions(Bucket=BUCKET, Prefix="twin/ada/")
     assert "Versions" not in listed
     assert "DeleteMarkers" not in listed
-    assert LanceTables(instance).find_remaining(gone) == []
+    assert place.find_remaining(gone) == []
     assert instance.tables.read("raw_posts", "bea").height == 1
 
 

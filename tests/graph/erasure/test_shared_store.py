@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.erasure_targets import author_target, post_target
 from tests.graph.s3 import client_of, name_in_environment
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.erasure.object_versions import VersionedBucket, open_place
 from twin_resources.erasure.shared_store import SharedStore
@@ -24,8 +24,8 @@ from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
-ANN = ErasureTarget(ErasureSubject("author", "ann", "ann"), names=frozenset({"ann", "Ann Bell"}))
-POST = ErasureTarget(ErasureSubject("post", "bob", "p1"), checkpoints=frozenset({"0b"}))
+ANN = author_target("ann", "Ann Bell")
+POST = post_target("bob", "p1", checkpoints=frozenset({"0b"}))
 
 
 @pytest.fixture(params=["folder", "bucket"])

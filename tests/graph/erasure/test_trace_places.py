@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 import pytest
 from starlette.testclient import TestClient
 
+from tests.erasure_targets import author_target, post_target, reader_target
 from tests.graph.erasure.conftest import KEYS
 from tests.graph.erasure.spans import AUTHOR, export, span_of, vote
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.erasure.trace_store import EmbeddedTraces, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.trace_store.local_store import build_app
@@ -71,7 +70,7 @@ def erased(place: EmbeddedTraces | LangfuseTraces, *, rows: int, asked_for: int)
 
 def test_a_home_without_the_file_has_nothing_of_it(home: Settings) -> None:
     place = EmbeddedTraces(Installation.for_settings(home))
-    gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
+    gone = reader_target(READER)
     assert (list(place.iter_observations()), place.erase(gone), place.find_remaining(gone)) == (
         [],
         0,
@@ -82,7 +81,7 @@ def test_a_home_without_the_file_has_nothing_of_it(home: Settings) -> None:
 def test_a_reader_takes_traces_and_scores_along(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
+    gone = reader_target(READER)
     assert place.find_remaining(gone)
     assert place.erase(gone) == erased(place, rows=5, asked_for=3)
     assert place.find_remaining(gone) == []
@@ -93,13 +92,7 @@ def test_a_reader_takes_traces_and_scores_along(
 def test_a_post_takes_the_traces_that_showed_it(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    marking = FingerprintCollector()
-    marking.add(PASSAGE)
-    gone = ErasureTarget(
-        ErasureSubject("post", AUTHOR, "p.md"),
-        ids=frozenset({"p.md"}),
-        fingerprints=marking.fingerprints(),
-    )
+    gone = post_target(AUTHOR, "p.md", PASSAGE)
     assert place.erase(gone) == erased(place, rows=3, asked_for=1)
     assert place.find_remaining(gone) == []
     assert left(http)[0] == [1, 3]
@@ -108,9 +101,7 @@ def test_a_post_takes_the_traces_that_showed_it(
 def test_an_author_takes_every_trace_of_the_twin(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    gone = ErasureTarget(
-        ErasureSubject("author", AUTHOR, AUTHOR), ids=frozenset({AUTHOR}), names=frozenset({AUTHOR})
-    )
+    gone = author_target(AUTHOR)
     assert place.erase(gone) == erased(place, rows=9, asked_for=3)
     assert place.find_remaining(gone) == []
     assert left(http) == ([], [])

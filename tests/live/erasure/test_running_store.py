@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.erasure_targets import reader_target
 from tests.graph.erasure.planted import QUESTION_WORD
 from tests.graph.erasure.spans import span_of
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Start
 from tests.live.trace_store.conftest import start_store as start_own_store
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.trace_store import EmbeddedTraces
 from twin_resources.settings import load_settings
 
@@ -39,7 +39,7 @@ def test_the_file_of_a_running_store_holds_nothing_afterwards(
         with store.client() as client:
             assert len(list(client.observations())) == 2
             place = EmbeddedTraces(Installation.for_settings(load_settings(tmp_path)))
-            gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
+            gone = reader_target(READER)
             assert place.find_remaining(gone)
             assert place.erase(gone) == 1
             assert place.find_remaining(gone) == []

@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.erasure_targets import post_target
 from twin_resources.erasure.certificate import (
     read_certificate,
     write_certificate,
 )
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget, hash_parts
+from twin_resources.erasure.erasure_target import hash_parts
 from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
-GONE = ErasureTarget(
-    ErasureSubject("post", "ada", "2019/the-walk.md"),
-    ids=frozenset({"2019/the-walk.md", "chunk-1"}),
-    checkpoints=frozenset({"c" * 64}),
-)
+GONE = post_target("ada", "2019/the-walk.md", ids=["chunk-1"], checkpoints=frozenset({"c" * 64}))
 
 
 def written(home: Path) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.registered import register_version
-from tests.unit.erasure.test_erasure_target import gone_author, gone_post
+from tests.unit.erasure.test_erasure_target import GONE_AUTHOR, gone_post
 from twin_resources.erasure.checkpoint_folders import Checkpoints
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject
@@ -46,7 +46,7 @@ def asked(place: Checkpoints) -> dict[str, list[str]]:
 
 
 def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints) -> None:
-    gone = replace(gone_post(), checkpoints=frozenset({"seen-ada", "seen-bea"}))
+    gone = gone_post(checkpoints=frozenset({"seen-ada", "seen-bea"}))
     assert place.find_remaining(gone) == [
         "seen-ada: weights", "inner: weights", "seen-bea: weights", "inner: weights",
         "v1 is not tainted", "report.md: bytes", "report.md: bytes",
@@ -67,15 +67,15 @@ def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints
 
 
 def test_of_a_reader_every_authors_versions_are_tainted(place: Checkpoints) -> None:
-    reader = replace(gone_post(), subject=ErasureSubject("reader", "", "r1"))
-    gone = replace(reader, checkpoints=frozenset({"seen-ada", "seen-bea"}))
+    checkpoints = frozenset({"seen-ada", "seen-bea"})
+    gone = replace(gone_post(checkpoints=checkpoints), subject=ErasureSubject("reader", "", "r1"))
     assert place.erase(gone) == 2 + 4 + 4
     assert asked(place) == {"ada": ["forget"], "bea": ["forget"]}
 
 
 def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> None:
     place.instance.registry.move("ada", 1, "parked", actor="t", reason="t")
-    gone = replace(gone_post(), checkpoints=frozenset({"seen-ada"}))
+    gone = gone_post(checkpoints=frozenset({"seen-ada"}))
     place.erase(gone)
     assert place.instance.registry.get("ada", 1).tainted
     assert asked(place) == {}
@@ -87,8 +87,8 @@ def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> No
 
 
 def test_of_an_author_the_whole_folder_goes(place: Checkpoints) -> None:
-    assert place.find_remaining(gone_author()) == ["the author's folder (ada)"]
-    assert place.erase(gone_author()) == 10
+    assert place.find_remaining(GONE_AUTHOR) == ["the author's folder (ada)"]
+    assert place.erase(GONE_AUTHOR) == 10
     assert left(place, "ada", "seen") == set()
     assert left(place, "bea", "seen") == {*FILES}
-    assert (place.find_remaining(gone_author()), place.erase(gone_author())) == ([], 0)
+    assert (place.find_remaining(GONE_AUTHOR), place.erase(GONE_AUTHOR)) == ([], 0)

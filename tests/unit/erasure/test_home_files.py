@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.erasure.test_erasure_target import PATH, gone_author, gone_post
+from tests.unit.erasure.test_erasure_target import GONE_AUTHOR, PATH, gone_post
 from twin_assets.checkpoints.job import write_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
@@ -139,15 +139,15 @@ def test_of_an_author_what_is_named_after_it_goes_with_all_that_lies_there(
         write(home, f"reports/{slug}/second.html", "figures")
         write(home, f"reports/{slug}/deep/{slug}.html", "figures")
         write(home, f"checkpoints/{slug}/report.html", "of the place `checkpoints`")
-    named = sorted(files.find_remaining(gone_author()))
+    named = sorted(files.find_remaining(GONE_AUTHOR))
     assert [one for one in named if "named after" in one] == [
         one for one in named if one.startswith(("authors/…", "logs/…", "progress/…", "reports/…"))
     ]
     assert len(files.find_remaining(gone_post())) == 0, "no file is named after a post"
-    assert files.erase(gone_author()) == 6, "three files, and three of a folder"
+    assert files.erase(GONE_AUTHOR) == 6, "three files, and three of a folder"
     left = {str(path.relative_to(home.home)) for path in home.home.rglob("*ada*")}
     assert left == {
         "authors/adam.toml", "progress/adam.json", "logs/model-server-adam-v1.log",
         "reports/adam", "reports/adam/deep/adam.html", "checkpoints/ada", "checkpoints/adam",
     }  # fmt: skip
-    assert files.find_remaining(gone_author()) == []
+    assert files.find_remaining(GONE_AUTHOR) == []

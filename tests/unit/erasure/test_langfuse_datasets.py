@@ -8,20 +8,16 @@ from typing import Any
 
 import httpx
 
+from tests.erasure_targets import author_target, post_target
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.trace_store import EXPERIMENT_ITEM, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.datasets import PAGE_SIZE, held_out_dataset_name
 from twin_resources.settings import Settings
 
 DOCUMENT = "document-of-brass-and-oil"
-POST = ErasureTarget(
-    ErasureSubject("post", "jane", "p1"), ids=frozenset({DOCUMENT}), authors=frozenset({"jane"})
-)
-AUTHOR = ErasureTarget(
-    ErasureSubject("author", "jane", "jane"), authors=frozenset({"jane"}), names=frozenset({"jane"})
-)
+POST = post_target("jane", "p1", ids=[DOCUMENT], authors=frozenset({"jane"}))
+AUTHOR = author_target("jane")
 ITEMS = [
     {"id": f"i{number}", "input": {"question": "Why?"}, "metadata": {"document_id": f"d{number}"}}
     for number in range(PAGE_SIZE + 1)

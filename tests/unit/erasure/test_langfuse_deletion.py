@@ -11,18 +11,16 @@ from typing import Any
 import httpx
 import pytest
 
-from twin_resources.erasure import journal, trace_store
+from tests.erasure_targets import reader_target
+from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.erasure.trace_store import LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.settings import Settings
 
 READER = "0123456789abcdef"
-GONE = ErasureTarget(
-    ErasureSubject("reader", "", READER), ids=frozenset({READER, "t1"}), traces=frozenset({"t1"})
-)
+GONE = reader_target(READER, traces=["t1"])
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
@@ -60,31 +58,9 @@ def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answ
     return answer
 
 
-@pytest.mark.parametrize("row", [
-    {"user_id": READER}, {"metadata": {"twin.reader": READER}},
-    {"user_id": "", "metadata": json.dumps({"twin.reader": READER, "twin.author": "ada"})},
-])  # fmt: skip
-def test_a_trace_is_its_readers_by_either_name(row: dict[str, Any]) -> None:
-    seen = trace_store._read_observation({"trace_id": "t9"} | row)
-    assert (seen.trace_id, seen.reader) == ("t9", READER)
-    assert seen.author == ("ada" if "twin.author" in str(row) else "")
-    assert trace_store.belongs_to_target(seen, GONE)
-    assert trace_store._read_observation({"trace_id": "t9"}).reader == ""
-
-
 def test_a_deletion_that_is_refused_is_told(home: Settings, recorded: dict[str, Any]) -> None:
     with pytest.raises(TraceStoreError, match="403"):
         place_over(home, server(recorded, [], traces=403)).erase(GONE)
-    with pytest.raises(TraceStoreError, match="403"):
-        place_over(home, lambda _: httpx.Response(403, json={}))._delete_traces(["t1"])
-    asked: list[int] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(len(json.loads(request.content)["traceIds"]))
-        return httpx.Response(200, json={})
-
-    place_over(home, answer)._delete_traces([f"t{number}" for number in range(501)])
-    assert asked == [500, 1], "as many a call as a Langfuse takes"
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -116,7 +92,12 @@ def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
 
 @pytest.mark.parametrize(
     ("whose", "count"),
-    [({"userId": READER}, 1), ({"metadata": {"twin.reader": READER}}, 1), ({"userId": None}, 0)],
+    [
+        ({"userId": READER}, 1),
+        ({"metadata": {"twin.reader": READER}}, 1),
+        ({"userId": "", "metadata": json.dumps({"twin.reader": READER})}, 1),
+        ({"userId": None}, 0),
+    ],
 )
 def test_a_trace_is_a_readers_by_its_user_or_its_metadata(
     home: Settings, whose: dict[str, Any], count: int
@@ -126,7 +107,7 @@ def test_a_trace_is_a_readers_by_its_user_or_its_metadata(
         found = [{"id": "o1", "traceId": "t7", "type": "GENERATION", **whose}] if is_asked else []
         return httpx.Response(200, json={"data": found, "meta": {}})
 
-    gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
+    gone = reader_target(READER)
     place = place_over(home, answer)
     assert place.find_remaining(gone) == ["trace t7"] * count
     assert place.erase(gone) == count
@@ -163,20 +144,11 @@ def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home:
     assert journal.read_requested_deletions(state, 7) == {}
 
 
-def test_another_refusal_leaves_the_request_open(home: Settings, recorded: dict[str, Any]) -> None:
-    place = place_over(home, server(recorded, [], traces=403))
-    with pytest.raises(TraceStoreError, match="403"):
-        place.erase(GONE)
-
-
 def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings) -> None:
     """A cloud allows 50 to 1,000 deletions a day: one by one a reader was never forgotten."""
     calls: list[list[str]] = []
-    traces = frozenset(f"t{number:04}" for number in range(1_200))
-    gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=traces, traces=traces)
-    scores = [
-        {"id": f"s{trace}", "subject": {"kind": "trace", "id": trace}} for trace in sorted(traces)
-    ]
+    traces = [f"t{number:04}" for number in range(1_200)]
+    scores = [{"id": f"s{trace}", "subject": {"kind": "trace", "id": trace}} for trace in traces]
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method == "DELETE":
@@ -186,9 +158,9 @@ def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings)
         found = scores if "scores" in request.url.path else []
         return httpx.Response(200, json={"data": found, "meta": {}})
 
-    assert place_over(home, answer).erase(gone) == 1_200
+    assert place_over(home, answer).erase(reader_target(READER, traces=traces)) == 1_200
     assert [len(call) for call in calls] == [500, 500, 200]
-    assert sorted(name for call in calls for name in call) == sorted(traces)
+    assert sorted(name for call in calls for name in call) == traces
 
 
 def test_a_server_that_puts_calls_off_is_waited_for_and_asked_for_each_deletion_once(

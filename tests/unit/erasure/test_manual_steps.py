@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.erasure_targets import post_target, reader_target
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.manual_steps import list_manual_steps
@@ -22,9 +23,7 @@ class Here:
 
 
 def told(settings: Settings, *shown_to: str) -> list[str]:
-    gone = ErasureTarget(
-        ErasureSubject("reader", "", "0123456789abcdef"), shown_to=frozenset(shown_to)
-    )
+    gone = reader_target("0123456789abcdef", shown_to=shown_to)
     here: Any = Here(settings)
     return [one.what for one in list_manual_steps(here, gone, asked_at=0.0)]
 
@@ -60,29 +59,17 @@ def test_the_authors_own_copy_is_named_where_posts_come_from(
 
 
 def test_a_plan_of_an_earlier_release_names_nobody() -> None:
-    gone = ErasureTarget(
-        ErasureSubject("reader", "", "0123456789abcdef"), shown_to=frozenset({"m t"})
-    )
-    document = gone.to_json()
-    assert (
-        ErasureTarget.from_json(gone.subject, document, empty_fingerprints()).shown_to
-        == gone.shown_to
-    )
-    older = json.loads(document)
+    gone = reader_target("0123456789abcdef", shown_to=["m t"])
+    older = json.loads(gone.to_json())
     del older["shown_to"]
-    assert (
-        ErasureTarget.from_json(gone.subject, json.dumps(older), empty_fingerprints()).shown_to
-        == frozenset()
-    )
+    for document, shown_to in ((gone.to_json(), gone.shown_to), (json.dumps(older), frozenset())):
+        read = ErasureTarget.from_json(gone.subject, document, empty_fingerprints())
+        assert read.shown_to == shown_to
 
 
 def test_a_checkpoint_that_was_published_is_named_with_its_address(home: Settings) -> None:
-    post = ErasureSubject("post", "ann", "d1")
-    gone = ErasureTarget(
-        post,
-        checkpoints=frozenset({"c2", "c1"}),
-        published=frozenset({"c1 (https://hub/ann/clocks/1)"}),
-    )
+    published = frozenset({"c1 (https://hub/ann/clocks/1)"})
+    gone = post_target("ann", "d1", checkpoints=frozenset({"c2", "c1"}), published=published)
     here: Any = Here(home)
     [how] = [one.how for one in list_manual_steps(here, gone, asked_at=0.0) if "hub" in one.what]
     assert how == "delete them there: c1 (https://hub/ann/clocks/1), c2"

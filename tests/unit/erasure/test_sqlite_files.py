@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.erasure_targets import post_target
 from twin_resources.erasure import sqlite_files
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.sqlite_files import (
     delete_matching_rows,
     open_for_erasure,
@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.storage_faults import DamagedError
 
 NAME = "2019/the-walk-of-march.md"
-GONE = ErasureTarget(ErasureSubject("post", "ada", NAME), ids=frozenset({NAME}))
+GONE = post_target("ada", NAME)
 
 
 @pytest.fixture

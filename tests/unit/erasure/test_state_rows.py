@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 
+from tests.erasure_targets import author_target, post_target, reader_target
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_resources.access import keys
@@ -19,7 +20,6 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasing import _remember_post as remember_post
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.state_store import StateStore
-from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
 from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
@@ -27,6 +27,9 @@ from twin_resources.storage.state.state import State
 
 READER, OTHER = "0123456789abcdef", "fedcba9876543210"
 TEXT = "In March the old clock of my uncle stopped for good."
+GONE_READER = reader_target(READER)
+GONE_POST = post_target("ada", "2019/a.md", TEXT)
+GONE_AUTHOR = author_target("ada", "Ada Wright")
 NOTES = sa.Table(
     "notes_of_a_test",
     sa.MetaData(),
@@ -58,24 +61,6 @@ def notes(state: State) -> dict[str, tuple[object, ...]]:
     return {row.name: (row.author, row.reader, row.said, row.more) for row in rows}
 
 
-def gone_reader(key: str = "") -> ErasureTarget:
-    subject = ErasureSubject("reader", "", READER)
-    return ErasureTarget(subject, ids=frozenset({READER}), key_hash=key)
-
-
-def gone_post() -> ErasureTarget:
-    marking = FingerprintCollector()
-    marking.add(TEXT)
-    return ErasureTarget(
-        ErasureSubject("post", "ada", "2019/a.md"), fingerprints=marking.fingerprints()
-    )
-
-
-def gone_author() -> ErasureTarget:
-    subject = ErasureSubject("author", "ada", "ada")
-    return ErasureTarget(subject, ids=frozenset({"ada"}), names=frozenset({"ada", "Ada Wright"}))
-
-
 def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
     instance: Installation,
 ) -> None:
@@ -85,22 +70,22 @@ def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
     note(state, "more", said="kept", more={"deep": [{"text": TEXT}]})
     note(state, TEXT[:40] + "s", said="kept")
     note(state, "again", said=TEXT)
-    assert store.find_remaining(gone_post()) == ["notes_of_a_test"] * 3, (
+    assert store.find_remaining(GONE_POST) == ["notes_of_a_test"] * 3, (
         "three places of a table are told"
     )
 
-    assert store.erase(gone_post()) == 4
+    assert store.erase(GONE_POST) == 4
 
     left = notes(state)
     assert set(left) == {"kept", "said", "more", "again"}
     assert left["kept"] == ("ada", "", "something else", {"a": [1]})
     assert left["said"] == ("ada", OTHER, "", {})
     assert left["more"] == ("ada", "", "kept", {})
-    assert (store.find_remaining(gone_post()), store.find_remaining_in_file(gone_post())) == (
+    assert (store.find_remaining(GONE_POST), store.find_remaining_in_file(GONE_POST)) == (
         [],
         [],
     )
-    assert store.erase(gone_post()) == 0
+    assert store.erase(GONE_POST) == 0
 
 
 def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
@@ -120,7 +105,7 @@ def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
     note(state, "mine", reader=READER, said="a")
     note(state, "others", reader=OTHER, said="b")
 
-    assert store.erase(gone_reader(hashes["one"])) == 2
+    assert store.erase(reader_target(READER, key_hash=hashes["one"])) == 2
 
     assert set(notes(state)) == {"others"}
     with state.read_transaction() as connection:
@@ -144,7 +129,7 @@ def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
     note(state, "mine")
     note(state, "other", author="bea", said="Ada Wright wrote to me")
 
-    assert StateStore(instance).erase(gone_author()) == 9, (
+    assert StateStore(instance).erase(GONE_AUTHOR) == 9, (
         "with a version, two moves and their notices"
     )
 
@@ -169,8 +154,10 @@ def test_what_was_spent_stays_spent_without_the_name(instance: Installation) -> 
         purpose="answer", author="", key=keys.key_id_from_hash(key_hash), max_usd=1
     )
     account.settle(named, 1)
-    StateStore(instance).erase(gone_author())
-    assert StateStore(instance).erase(gone_reader(key_hash)) == 2, "in both tables of the account"
+    StateStore(instance).erase(GONE_AUTHOR)
+    assert StateStore(instance).erase(reader_target(READER, key_hash=key_hash)) == 2, (
+        "in both tables of the account"
+    )
     with instance.state.read_transaction() as connection:
         rows = connection.execute(sa.select(spending.c.author, spending.c.key, spending.c.nano))
         left = {(row.author, row.key): row.nano for row in rows}
@@ -261,7 +248,7 @@ def test_a_text_that_another_post_has_too_may_be_imported_again(instance: Instal
     store_rows(instance.tables, "raw_posts", "ada", rows, key="source_id")
     ids = frozenset({"2019/a.md", "2019/a-again.md"})
     post = ErasureTarget(ErasureSubject("post", "ada", "2019/a.md"), ids=ids)
-    for subject, is_known in ((gone_reader(), False), (post, True)):
+    for subject, is_known in ((GONE_READER, False), (post, True)):
         remember_post(instance, subject)
         posts = journal.forgotten_posts(instance.state, "ada")
         assert [posts.contains_source(one) for one in texts] == [is_known, is_known, False, False]
