@@ -74,9 +74,9 @@ def die_in_front_of(wanted: str, die: Callable[[], None], patch: pytest.MonkeyPa
 
 
 def main() -> None:
-    number, wanted = int(sys.argv[1]), sys.argv[2]
+    number, step_name = int(sys.argv[1]), sys.argv[2]
     with pytest.MonkeyPatch.context() as patch:
-        die_in_front_of(wanted, kill_itself, patch)
+        die_in_front_of(step_name, kill_itself, patch)
         instance = Installation.for_settings(load_settings())
         with open_records(instance) as records:
             erasing.run_erasure(instance, number, dagster=records)

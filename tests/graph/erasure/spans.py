@@ -74,7 +74,7 @@ def export(http: TestClient, *spans: Any) -> None:
 def packed(*spans: Any) -> bytes:
     """As the gateway's exporter queues them: gzipped protobuf."""
     # protobuf's own JSON has bytes in base64 where OTLP's has hex
-    said = [
+    encoded = [
         span
         | {
             name: base64.b64encode(bytes.fromhex(span[name])).decode()
@@ -82,6 +82,6 @@ def packed(*spans: Any) -> bytes:
         }
         for span in spans
     ]
-    body = {"resourceSpans": [{"scopeSpans": [{"spans": said}]}]}
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": encoded}]}]}
     message = json_format.ParseDict(body, ExportTraceServiceRequest())
     return gzip.compress(message.SerializeToString(), mtime=0)

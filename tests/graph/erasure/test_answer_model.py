@@ -25,10 +25,10 @@ def test_what_lost_its_folder_counts_as_trained_on_the_post_and_an_answer_model_
     register(instance, "named", "answer_model")
     instance.registry.move("ada", 1, "stable", actor="t", reason="named", force=True)
     register(instance, "lost", "tuned")
-    gone = post_target("ada", "post-1")
-    found = find_trained_checkpoints(instance, "ada", gone)
-    assert found == {"lost"}
-    Checkpoints(instance).erase(post_target("ada", "post-1", checkpoints=frozenset(found)))
+    target = post_target("ada", "post-1")
+    checkpoints = find_trained_checkpoints(instance, "ada", target)
+    assert checkpoints == {"lost"}
+    Checkpoints(instance).erase(post_target("ada", "post-1", checkpoints=frozenset(checkpoints)))
     assert [item.tainted for item in instance.registry.versions("ada")] == [False, True]
     stable = instance.registry.stable_version("ada")
     assert stable is not None

@@ -40,14 +40,14 @@ def test_cut_off_in_front_of_every_step_it_ends_all_the_same(lived: Lived) -> No
     instance.state.close()
     died: list[str] = []
     for step in STEPS:
-        again = lived.instance
+        reopened = lived.instance
         with pytest.MonkeyPatch.context() as patch:
             die_in_front_of(step, raise_died, patch)
             try:
-                run_erasure(again, number, dagster=lived.records(again))
+                run_erasure(reopened, number, dagster=lived.records(reopened))
             except Died:
                 died.append(step)
-        again.state.close()
+        reopened.state.close()
     assert died == list(STEPS)
     last = lived.instance
     run_erasure(last, number, dagster=lived.records(last))
@@ -62,6 +62,6 @@ def test_killed_in_the_middle_of_the_tables_and_before_closing(lived: Lived) -> 
     instance.state.close()
     command = [sys.executable, "-m", "tests.graph.erasure.forgetting_killed", str(number)]
     for step, status in (("forget embeddings", -9), ("close_request", -9), ("none", 0)):
-        done = subprocess.run([*command, step], capture_output=True, text=True, check=False)
-        assert done.returncode == status, done.stderr
+        process = subprocess.run([*command, step], capture_output=True, text=True, check=False)
+        assert process.returncode == status, process.stderr
     assert_done(lived, number)

@@ -93,9 +93,9 @@ def test_of_an_author_all_runs_go_and_nobody_elses(
 def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
-    waiting, other = (run_of(dagster, one, status=STARTED) for one in ("ada", "bea"))
+    waiting, other = (run_of(dagster, author, status=STARTED) for author in ("ada", "bea"))
     own = run_of(dagster, "ada", status=STARTED)
-    done = run_of(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
+    finished = run_of(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
     records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own)
 
     assert records.end_active_runs(GONE_POST) == 1
@@ -107,7 +107,7 @@ def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
         waiting: dg.DagsterRunStatus.CANCELED,
         other: STARTED,
         own: STARTED,
-        done: dg.DagsterRunStatus.SUCCESS,
+        finished: dg.DagsterRunStatus.SUCCESS,
     }
     assert records.end_active_runs(GONE_POST) == 0
 
@@ -120,12 +120,12 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
     twin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("twin"), "__repository__")
     origin = RemoteJobOrigin(twin, "import_posts")
     queued = run_of(dagster, "ada", status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin)
-    asked: list[str] = []
+    requests: list[str] = []
     monkeypatch.setattr(
-        type(dagster.run_launcher), "terminate", lambda _, run_id: asked.append(run_id)
+        type(dagster.run_launcher), "terminate", lambda _, run_id: requests.append(run_id)
     )
     assert records.end_active_runs(GONE_POST) == 2
-    assert asked == [dead], "which has no worker any more; the other one never had"
+    assert requests == [dead], "which has no worker any more; the other one never had"
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == dict.fromkeys((dead, queued), dg.DagsterRunStatus.CANCELED)
     slow = run_of(dagster, "ada", status=STARTED)
@@ -183,11 +183,11 @@ def test_what_comes_back_is_erased_three_times_and_then_told(home: Settings) -> 
     instance = Installation.for_settings(home)
     subject = ErasureSubject("author", "ada", "ada")
     number = journal.open_request(instance.state, subject, asked_by="test")
-    clean, late = Stubborn("tables", 1), Stubborn("outbox", 3)
-    later = Stubborn("traces", 9, is_background=True)
-    places: list[DataStore] = [clean, late, later]
+    clean, leftover = Stubborn("tables", 1), Stubborn("outbox", 3)
+    background = Stubborn("traces", 9, is_background=True)
+    places: list[DataStore] = [clean, leftover, background]
     assert _erase_and_prove(instance, number, places, GONE_AUTHOR) == ["a", "b", "c", "d"]
-    assert [one.erased for one in (clean, late, later)] == [1, 3, 3]
+    assert [place.erased for place in (clean, leftover, background)] == [1, 3, 3]
     assert journal.read_completed_steps(instance.state, number) == {
         "tables": 1,
         "outbox": 3,
@@ -217,11 +217,10 @@ def test_a_request_whose_state_still_names_it_is_not_done(
 
 def test_a_home_that_never_had_dagster_has_nothing_of_it(home: Settings) -> None:
     records = DagsterRecords(Installation.for_settings(home), None)
-    found = GONE_AUTHOR
     assert (
-        records.end_active_runs(found),
-        records.erase(found),
-        records.find_remaining(found),
+        records.end_active_runs(GONE_AUTHOR),
+        records.erase(GONE_AUTHOR),
+        records.find_remaining(GONE_AUTHOR),
     ) == (0, 0, [])
 
 
@@ -240,9 +239,9 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
         instance.state, ErasureSubject("reader", "", reader), asked_by="test"
     )
 
-    done = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
+    result = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
 
-    before = read_certificate(done)
+    before = read_certificate(result)
     assert before["places"]["outbox"] == 2
     assert not list((home.home / "forgetting").glob("marks-*")), "they are for the way alone"
     assert (home.home / "forgetting").stat().st_mode & 0o7777 == 0o700
@@ -254,6 +253,6 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
     assert (outbox.counts().traces, outbox.counts().scores) == (1, 1)
     outbox.close()
     assert journal.find_request(instance.state, number).done_at is not None
-    again = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
-    assert (again, read_certificate(again)) == (done, before)
+    repeated = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
+    assert (repeated, read_certificate(repeated)) == (result, before)
     instance.state.close()

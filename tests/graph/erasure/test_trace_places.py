@@ -28,15 +28,15 @@ def http(home: Settings) -> Iterator[TestClient]:
     with TestClient(build_app(TraceTables(home.home / "traces.sqlite"), keys=KEYS)) as http:
         http.auth = (KEYS.public, KEYS.secret)
         now = datetime.now(UTC)
-        for number, reader, shown in ((1, READER, "x"), (2, OTHER, PASSAGE), (3, OTHER, "y")):
-            asked = f"Question number {number}?"
+        for number, reader, passage in ((1, READER, "x"), (2, OTHER, PASSAGE), (3, OTHER, "y")):
+            question = f"Question number {number}?"
             chunk = f"chunk-{number}"
             export(
                 http,
-                span_of(number, reader=reader, asked=asked, shown=shown, chunk=chunk, at=now),
+                span_of(number, reader=reader, asked=question, shown=passage, chunk=chunk, at=now),
             )
-            for who in (READER, OTHER):
-                body = vote(number, who, 1.0).body()
+            for voter in (READER, OTHER):
+                body = vote(number, voter, 1.0).body()
                 assert http.post("/api/public/scores", json=body).status_code == 200
         yield http
 
@@ -70,8 +70,8 @@ def erased(place: EmbeddedTraces | LangfuseTraces, *, rows: int, asked_for: int)
 
 def test_a_home_without_the_file_has_nothing_of_it(home: Settings) -> None:
     place = EmbeddedTraces(Installation.for_settings(home))
-    gone = reader_target(READER)
-    assert (list(place.iter_observations()), place.erase(gone), place.find_remaining(gone)) == (
+    target = reader_target(READER)
+    assert (list(place.iter_observations()), place.erase(target), place.find_remaining(target)) == (
         [],
         0,
         [],
@@ -81,27 +81,27 @@ def test_a_home_without_the_file_has_nothing_of_it(home: Settings) -> None:
 def test_a_reader_takes_traces_and_scores_along(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    gone = reader_target(READER)
-    assert place.find_remaining(gone)
-    assert place.erase(gone) == erased(place, rows=5, asked_for=3)
-    assert place.find_remaining(gone) == []
+    target = reader_target(READER)
+    assert place.find_remaining(target)
+    assert place.erase(target) == erased(place, rows=5, asked_for=3)
+    assert place.find_remaining(target) == []
     assert left(http) == ([2, 3], [(2, OTHER), (3, OTHER)])
-    assert place.erase(gone) == 0
+    assert place.erase(target) == 0
 
 
 def test_a_post_takes_the_traces_that_showed_it(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    gone = post_target(AUTHOR, "p.md", PASSAGE)
-    assert place.erase(gone) == erased(place, rows=3, asked_for=1)
-    assert place.find_remaining(gone) == []
+    target = post_target(AUTHOR, "p.md", PASSAGE)
+    assert place.erase(target) == erased(place, rows=3, asked_for=1)
+    assert place.find_remaining(target) == []
     assert left(http)[0] == [1, 3]
 
 
 def test_an_author_takes_every_trace_of_the_twin(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
-    gone = author_target(AUTHOR)
-    assert place.erase(gone) == erased(place, rows=9, asked_for=3)
-    assert place.find_remaining(gone) == []
+    target = author_target(AUTHOR)
+    assert place.erase(target) == erased(place, rows=9, asked_for=3)
+    assert place.find_remaining(target) == []
     assert left(http) == ([], [])

@@ -27,10 +27,10 @@ def test_the_file_of_a_running_store_holds_nothing_afterwards(
     import httpx
 
     store = start_store()
-    asked = f"Where in the whole wide world has the {QUESTION_WORD} gone this year?"
+    secret = f"Where in the whole wide world has the {QUESTION_WORD} gone this year?"
     with httpx.Client(base_url=store.host, auth=(PUBLIC_KEY, SECRET_KEY)) as http:
         for number, reader in ((1, READER), (2, "somebody")):
-            question = asked if reader == READER else "And the others, what do they do?"
+            question = secret if reader == READER else "And the others, what do they do?"
             span = span_of(
                 number, reader=reader, asked=question, shown="x", chunk="c", at=datetime.now(UTC)
             )
@@ -39,12 +39,12 @@ def test_the_file_of_a_running_store_holds_nothing_afterwards(
         with store.client() as client:
             assert len(list(client.observations())) == 2
             place = EmbeddedTraces(Installation.for_settings(load_settings(tmp_path)))
-            gone = reader_target(READER)
-            assert place.find_remaining(gone)
-            assert place.erase(gone) == 1
-            assert place.find_remaining(gone) == []
-            left = list(client.observations())
-    assert [one["traceId"] for one in left] == [f"{2:032x}"]
+            target = reader_target(READER)
+            assert place.find_remaining(target)
+            assert place.erase(target) == 1
+            assert place.find_remaining(target) == []
+            observations = list(client.observations())
+    assert [observation["traceId"] for observation in observations] == [f"{2:032x}"]
     for path in tmp_path.glob("traces.sqlite*"):
         assert QUESTION_WORD.encode() not in path.read_bytes(), path.name
     assert store.process.poll() is None

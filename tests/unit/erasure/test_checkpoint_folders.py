@@ -46,12 +46,12 @@ def asked(place: Checkpoints) -> dict[str, list[str]]:
 
 
 def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints) -> None:
-    gone = gone_post(checkpoints=frozenset({"seen-ada", "seen-bea"}))
-    assert place.find_remaining(gone) == [
+    target = gone_post(checkpoints=frozenset({"seen-ada", "seen-bea"}))
+    assert place.find_remaining(target) == [
         "seen-ada: weights", "inner: weights", "seen-bea: weights", "inner: weights",
         "v1 is not tainted", "report.md: bytes", "report.md: bytes",
     ]  # fmt: skip
-    assert place.erase(gone) == 1 + 4 + 2, "a version, weights wherever they lie, ada's reports"
+    assert place.erase(target) == 1 + 4 + 2, "a version, weights wherever they lie, ada's reports"
     assert left(place, "ada", "seen") == {"manifest.json", "figures.md"}
     assert left(place, "ada", "unseen") == {*FILES} - {"report.md"}
     assert left(place, "bea", "unseen") == {*FILES}
@@ -62,27 +62,27 @@ def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints
     }
     assert [key for key, is_tainted in flags.items() if is_tainted] == [("ada", 1)]
     assert asked(place) == {"ada": ["forget"]}
-    assert (place.find_remaining(gone), place.erase(gone)) == ([], 0)
+    assert (place.find_remaining(target), place.erase(target)) == ([], 0)
     assert asked(place) == {"ada": ["forget"]}, "once"
 
 
 def test_of_a_reader_every_authors_versions_are_tainted(place: Checkpoints) -> None:
     checkpoints = frozenset({"seen-ada", "seen-bea"})
-    gone = replace(gone_post(checkpoints=checkpoints), subject=ErasureSubject("reader", "", "r1"))
-    assert place.erase(gone) == 2 + 4 + 4
+    target = replace(gone_post(checkpoints=checkpoints), subject=ErasureSubject("reader", "", "r1"))
+    assert place.erase(target) == 2 + 4 + 4
     assert asked(place) == {"ada": ["forget"], "bea": ["forget"]}
 
 
 def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> None:
     place.instance.registry.move("ada", 1, "parked", actor="t", reason="t")
-    gone = gone_post(checkpoints=frozenset({"seen-ada"}))
-    place.erase(gone)
+    target = gone_post(checkpoints=frozenset({"seen-ada"}))
+    place.erase(target)
     assert place.instance.registry.get("ada", 1).tainted
     assert asked(place) == {}
     retraining = {"author": "ada", "cause": "by_hand", "asked_by": "t", "reason": "t", "now": 1.0}
     with place.instance.state.transaction() as connection:
         retrainings.request_retraining(connection, **retraining)
-    place.erase(replace(gone, checkpoints=frozenset({"seen-ada", "unseen-ada"})))
+    place.erase(replace(target, checkpoints=frozenset({"seen-ada", "unseen-ada"})))
     assert sorted(asked(place)["ada"]) == ["by_hand", "forget"], "another request is not this one"
 
 

@@ -64,7 +64,7 @@ def test_it_is_said_where_a_database_holds_it(tmp_path: Path) -> None:
     path = tmp_path / "g.sqlite"
     to_sqlite(path, TEXT)
     assert find_in_file(path, GONE) == "t.body"
-    assert [one.value for one in decoding.decode_bytes(b'["caf\\u00e9"]')] == ["café"]
+    assert [text.value for text in decoding.decode_bytes(b'["caf\\u00e9"]')] == ["café"]
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -148,7 +148,7 @@ def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
     assert next(decoding.decode_bytes(b"x")).value == "x"
     monkeypatch.setattr(decoding, "_MAX_UNPACKED_BYTES", 1000)
     packed = gzip.compress(TEXT.encode().ljust(1000))
-    assert any(TEXT in one.value for one in decoding.decode_bytes(packed))
+    assert any(TEXT in text.value for text in decoding.decode_bytes(packed))
     with pytest.raises(ValueError, match="more than 1,000 bytes"):
         list(decoding.decode_bytes(gzip.compress(b" " * 1001)))
     with pytest.raises(ValueError, match="a truncated gzip stream"):

@@ -43,10 +43,10 @@ def test_a_short_identifier_counts_in_a_field_alone() -> None:
     assert gone_post().matches_identifier("a.md")
     assert gone_post().matches_value({"source_id": "a.md"})
     assert not gone_post().matches_value({"note": "see a.md"})
-    for letters, held in ((11, False), (12, True)):
-        gone = post_target("ada", "a" * letters)
+    for letters, is_found in ((11, False), (12, True)):
+        target = post_target("ada", "a" * letters)
         for text in ("see {}.", "in blog/{}"):
-            assert gone.matches_text(text.format("a" * letters)) is held
+            assert target.matches_text(text.format("a" * letters)) is is_found
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_json_inside_json_is_looked_into() -> None:
 
 @pytest.mark.parametrize("wrap", [dict.fromkeys, lambda one: one])
 def test_letters_that_json_escapes_are_read_as_letters(wrap: Any) -> None:
-    gone = post_target("ada", "a", "Im März stand die große Uhr über Nacht für immer still")
+    target = post_target("ada", "a", "Im März stand die große Uhr über Nacht für immer still")
     document = json.dumps(wrap(["im März stand die große Uhr über Nacht für immer"]))
     assert "\\u00e4" in document
-    assert gone.matches_value(document)
-    assert gone.matches_value({"in": [document]})
-    assert gone.matches_value(["[a note] im März stand die große Uhr über Nacht für immer"])
-    assert gone.matches_value("im März stand die große Uhr über Nacht für immer".encode())
-    assert not gone.matches_value([1, None, "im März", b"Uhr"])
+    assert target.matches_value(document)
+    assert target.matches_value({"in": [document]})
+    assert target.matches_value(["[a note] im März stand die große Uhr über Nacht für immer"])
+    assert target.matches_value("im März stand die große Uhr über Nacht für immer".encode())
+    assert not target.matches_value([1, None, "im März", b"Uhr"])
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_an_author_is_found_by_name_and_not_in_other_names(text: str, held: bool
 
 def test_the_journal_gives_the_same_value_back() -> None:
     gone = gone_post(traces=frozenset({TRACE}), checkpoints=frozenset({"c"}))
-    again = ErasureTarget.from_json(gone.subject, gone.to_json(), gone.fingerprints)
-    assert (again.ids, again.traces, again.checkpoints) == (gone.ids, gone.traces, gone.checkpoints)
-    assert again.matches_text("in march the old clock of my uncle stopped")
+    read = ErasureTarget.from_json(gone.subject, gone.to_json(), gone.fingerprints)
+    assert (read.ids, read.traces, read.checkpoints) == (gone.ids, gone.traces, gone.checkpoints)
+    assert read.matches_text("in march the old clock of my uncle stopped")
 
 
 def test_a_digest_names_the_subject_and_nothing_else() -> None:

@@ -36,18 +36,18 @@ def server(
     items: list[dict[str, Any]], deleted: list[str]
 ) -> Callable[[httpx.Request], httpx.Response]:
     def answer(request: httpx.Request) -> httpx.Response:
-        path, asked = request.url.path, request.url.params
+        path, parameters = request.url.path, request.url.params
         if request.method == "DELETE":
-            named = json.loads(request.content)["traceIds"] if request.content else [""]
-            deleted.extend(f"{path}/{trace_id}".rstrip("/") for trace_id in named)
+            trace_ids = json.loads(request.content)["traceIds"] if request.content else [""]
+            deleted.extend(f"{path}/{trace_id}".rstrip("/") for trace_id in trace_ids)
             return httpx.Response(200, json={"message": "deleted"})
         if path == "/api/public/dataset-items":
-            if asked["datasetName"] != held_out_dataset_name("jane") or not items:
+            if parameters["datasetName"] != held_out_dataset_name("jane") or not items:
                 return httpx.Response(404, json={"message": "Dataset not found"})
-            start = PAGE_SIZE * (int(asked["page"]) - 1)
+            start = PAGE_SIZE * (int(parameters["page"]) - 1)
             rows = items[start : start + PAGE_SIZE]
             return httpx.Response(200, json={"data": rows, "meta": {"totalItems": len(items)}})
-        if asked.get("name") == EXPERIMENT_ITEM:
+        if parameters.get("name") == EXPERIMENT_ITEM:
             span = {"traceId": "t7", "input": "Why?", "metadata": {"document_id": DOCUMENT}}
             return httpx.Response(200, json={"data": [span], "meta": {}})
         return httpx.Response(200, json={"data": [], "meta": {}})

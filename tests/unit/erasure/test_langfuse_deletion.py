@@ -52,8 +52,8 @@ def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answ
                 return httpx.Response(traces, json={"message": "said of a trace"})
             assert path == recorded["request"]["url"]
             return httpx.Response(recorded["status"], json=recorded["response"])
-        found = [{"id": score, "metadata": {"twin.reader": READER}}] if "scores" in path else []
-        return httpx.Response(200, json={"data": found, "meta": {}})
+        scores = [{"id": score, "metadata": {"twin.reader": READER}}] if "scores" in path else []
+        return httpx.Response(200, json={"data": scores, "meta": {}})
 
     return answer
 
@@ -73,15 +73,15 @@ def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
     assert deleted == ["/api/public/traces", recorded["request"]["url"]]
     # 202, queued: the score is still answered
     assert recorded["status"] == 202
-    left = place.find_remaining(GONE)
-    assert [one.split()[0] for one in left] == ["score"]
+    remaining = place.find_remaining(GONE)
+    assert [text.split()[0] for text in remaining] == ["score"]
     keys = {"langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
     settings = home.model_copy(update={"langfuse_host": "http://langfuse.test", **keys})
-    told = list_manual_steps(
-        replace(place.instance, settings=settings), GONE, asked_at=0.0, remaining=left,
+    steps = list_manual_steps(
+        replace(place.instance, settings=settings), GONE, asked_at=0.0, remaining=remaining,
         accepted_at=[86_400.0, 0.0],
     )  # fmt: skip
-    [langfuse] = [one for one in told if one.what.startswith("Langfuse")]
+    [langfuse] = [step for step in steps if step.what.startswith("Langfuse")]
     assert (
         "run in the background: 2 accepted from 1970-01-01 to 1970-01-02 (1 traces and "
         "scores were still returned)"
@@ -104,25 +104,25 @@ def test_a_trace_is_a_readers_by_its_user_or_its_metadata(
 ) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         is_asked = "observations" in request.url.path and "type=GENERATION" in str(request.url)
-        found = [{"id": "o1", "traceId": "t7", "type": "GENERATION", **whose}] if is_asked else []
-        return httpx.Response(200, json={"data": found, "meta": {}})
+        rows = [{"id": "o1", "traceId": "t7", "type": "GENERATION", **whose}] if is_asked else []
+        return httpx.Response(200, json={"data": rows, "meta": {}})
 
-    gone = reader_target(READER)
+    target = reader_target(READER)
     place = place_over(home, answer)
-    assert place.find_remaining(gone) == ["trace t7"] * count
-    assert place.erase(gone) == count
+    assert place.find_remaining(target) == ["trace t7"] * count
+    assert place.erase(target) == count
 
 
 def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home: Settings) -> None:
     """Langfuse's clouds take 50 to 1,000 a day: each try began with the same ones, for ever."""
     deleted: list[str] = []
     quota = [2]
-    scores = [{"id": f"s{one}", "metadata": {"twin.reader": READER}} for one in range(5)]
+    scores = [{"id": f"s{number}", "metadata": {"twin.reader": READER}} for number in range(5)]
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method != "DELETE":  # what was deleted is still answered for a while
-            found = scores if "scores" in request.url.path else []
-            return httpx.Response(200, json={"data": found, "meta": {}})
+            rows = scores if "scores" in request.url.path else []
+            return httpx.Response(200, json={"data": rows, "meta": {}})
         if not quota[0]:
             return httpx.Response(429, headers={"retry-after": "7200"}, json={})
         quota[0] -= 1
@@ -137,9 +137,9 @@ def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home:
         quota[0] = 3
     assert place.erase(GONE) == 1
     assert deleted == ["traces", *(f"s{one}" for one in range(5))]
-    taken = journal.read_requested_deletions(state, 7)
-    assert len(taken) == 7
-    assert taken[journal.POSTPONED] >= min(taken.values())
+    requested = journal.read_requested_deletions(state, 7)
+    assert len(requested) == 7
+    assert requested[journal.POSTPONED] >= min(requested.values())
     journal.close_request(state, 7, "certificate-7.json")
     assert journal.read_requested_deletions(state, 7) == {}
 
@@ -155,8 +155,8 @@ def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings)
             assert request.url.path == "/api/public/traces"
             calls.append(json.loads(request.content)["traceIds"])
             return httpx.Response(200, json={"message": "queued"})
-        found = scores if "scores" in request.url.path else []
-        return httpx.Response(200, json={"data": found, "meta": {}})
+        rows = scores if "scores" in request.url.path else []
+        return httpx.Response(200, json={"data": rows, "meta": {}})
 
     assert place_over(home, answer).erase(reader_target(READER, traces=traces)) == 1_200
     assert [len(call) for call in calls] == [500, 500, 200]

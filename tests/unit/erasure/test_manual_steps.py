@@ -23,15 +23,15 @@ class Here:
 
 
 def told(settings: Settings, *shown_to: str) -> list[str]:
-    gone = reader_target("0123456789abcdef", shown_to=shown_to)
+    target = reader_target("0123456789abcdef", shown_to=shown_to)
     here: Any = Here(settings)
-    return [one.what for one in list_manual_steps(here, gone, asked_at=0.0)]
+    return [step.what for step in list_manual_steps(here, target, asked_at=0.0)]
 
 
 def test_a_provider_is_named_with_how_many_traces_it_answered(home: Settings) -> None:
-    asked = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
+    paid = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
     traces = ("openai/gpt-4o-mini t1", "openai/gpt-4o-mini t2", "old/one t3")
-    providers = [what for what in told(asked, *traces) if "provider" in what]
+    providers = [what for what in told(paid, *traces) if "provider" in what]
     assert providers == [
         "the provider of old/one (1 of these traces were its answers)",  # no longer in the settings
         "the provider of openai/gpt-4o-mini (2 of these traces were its answers)",
@@ -54,22 +54,24 @@ def test_the_authors_own_copy_is_named_where_posts_come_from(
     write_author(home, Author("ann", "Ann Bell", sources=("posts",)))
     write_author(home, Author("bob", "Bob Bell"))
     here: Any = Here(home)
-    steps = [one.what for one in list_manual_steps(here, ErasureTarget(subject), asked_at=0.0)]
+    steps = [step.what for step in list_manual_steps(here, ErasureTarget(subject), asked_at=0.0)]
     assert any("own copy" in what for what in steps) == named
 
 
 def test_a_plan_of_an_earlier_release_names_nobody() -> None:
-    gone = reader_target("0123456789abcdef", shown_to=["m t"])
-    older = json.loads(gone.to_json())
+    target = reader_target("0123456789abcdef", shown_to=["m t"])
+    older = json.loads(target.to_json())
     del older["shown_to"]
-    for document, shown_to in ((gone.to_json(), gone.shown_to), (json.dumps(older), frozenset())):
-        read = ErasureTarget.from_json(gone.subject, document, empty_fingerprints())
+    for document, shown_to in ((target.to_json(), {"m t"}), (json.dumps(older), set())):
+        read = ErasureTarget.from_json(target.subject, document, empty_fingerprints())
         assert read.shown_to == shown_to
 
 
 def test_a_checkpoint_that_was_published_is_named_with_its_address(home: Settings) -> None:
     published = frozenset({"c1 (https://hub/ann/clocks/1)"})
-    gone = post_target("ann", "d1", checkpoints=frozenset({"c2", "c1"}), published=published)
+    target = post_target("ann", "d1", checkpoints=frozenset({"c2", "c1"}), published=published)
     here: Any = Here(home)
-    [how] = [one.how for one in list_manual_steps(here, gone, asked_at=0.0) if "hub" in one.what]
+    [how] = [
+        step.how for step in list_manual_steps(here, target, asked_at=0.0) if "hub" in step.what
+    ]
     assert how == "delete them there: c1 (https://hub/ann/clocks/1), c2"

@@ -46,10 +46,10 @@ def test_rows_go_that_hold_it_plainly_packed_or_in_json(file: Path) -> None:
     with open_for_erasure(file) as connection:
         assert delete_matching_rows(connection, "t", GONE) == 3
         assert delete_matching_rows(connection, "t", GONE) == 0
-        left = connection.execute("SELECT a, b FROM t").fetchall()
+        remaining = connection.execute("SELECT a, b FROM t").fetchall()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
-    assert left == [("2019/another-walk.md", b"another"), (None, None)]
+    assert remaining == [("2019/another-walk.md", b"another"), (None, None)]
     rewrite_database(file)
     assert NAME.encode() not in file.read_bytes()
 

@@ -43,21 +43,21 @@ def traces_in(path: Path) -> list[int]:
     with sqlite3.connect(path) as connection:
         bodies = connection.execute("SELECT body FROM waiting WHERE kind = 'trace'").fetchall()
     connection.close()
-    return sorted(int(one.trace_id, 16) for (body,) in bodies for one in read_spans(body))
+    return sorted(int(each.trace_id, 16) for (body,) in bodies for each in read_spans(body))
 
 
 def scores_in(path: Path) -> int:
     with sqlite3.connect(path) as connection:
-        found = connection.execute("SELECT COUNT(*) FROM waiting WHERE kind = 'score'").fetchone()
+        count = connection.execute("SELECT COUNT(*) FROM waiting WHERE kind = 'score'").fetchone()
     connection.close()
-    return int(found[0])
+    return int(count[0])
 
 
 @pytest.fixture
 def outbox(home: Settings) -> Iterator[Outbox]:
-    opened = Outbox(outbox_path(home))
-    yield opened
-    opened.close()
+    made_outbox = Outbox(outbox_path(home))
+    yield made_outbox
+    made_outbox.close()
 
 
 @pytest.fixture
@@ -95,9 +95,9 @@ def test_votes_on_an_answer_go_with_it_and_the_counts_follow(
 
     assert traces_in(outbox.path) == [2]
     with sqlite3.connect(outbox.path) as connection:
-        left = [json.loads(body) for (body,) in connection.execute(WAITING_SCORES)]
+        scores = [json.loads(body) for (body,) in connection.execute(WAITING_SCORES)]
     connection.close()
-    assert [one["traceId"] for one in left] == [f"{2:032x}"]
+    assert [score["traceId"] for score in scores] == [f"{2:032x}"]
     counts = outbox.counts()
     assert (counts.traces, counts.scores) == (1, 1)
     assert place.find_remaining(GONE_READER) == []
@@ -128,9 +128,9 @@ def test_an_outbox_of_before_tombstones_gets_them(outbox: Outbox, place: OutboxR
         connection.executescript("DROP TABLE tombstones; PRAGMA user_version = 1")
     connection.close()
     assert place.erase(GONE_READER) == 1
-    again = Outbox(path)
-    assert again.count_tombstones() > 0
-    again.close()
+    reopened = Outbox(path)
+    assert reopened.count_tombstones() > 0
+    reopened.close()
 
 
 def test_refused_rows_are_erased_too(outbox: Outbox, place: OutboxRows) -> None:
@@ -147,10 +147,10 @@ def test_refused_rows_are_erased_too(outbox: Outbox, place: OutboxRows) -> None:
 
     assert outbox.counts().problem == ""
     with sqlite3.connect(outbox.path) as connection:
-        left = connection.execute("SELECT kind, body FROM refused").fetchall()
+        refused = connection.execute("SELECT kind, body FROM refused").fetchall()
     connection.close()
-    assert [kind for kind, _ in left] == ["trace"]
-    assert [int(one.trace_id, 16) for one in read_spans(left[0][1])] == [2]
+    assert [kind for kind, _ in refused] == ["trace"]
+    assert [int(each.trace_id, 16) for each in read_spans(refused[0][1])] == [2]
 
 
 def test_a_reader_who_comes_back_is_traced_again_from_then_on(
@@ -172,9 +172,9 @@ def test_an_answer_that_showed_a_forgotten_passage_leaves_no_trace_ever(
     outbox: Outbox, place: OutboxRows
 ) -> None:
     chunks, traces = frozenset({"chunk-of-the-post"}), frozenset({f"{7:032x}"})
-    gone = post_target(AUTHOR, "tea.md", ids=chunks | traces, chunks=chunks, traces=traces)
-    place.erase(gone)
-    place.lift_tombstones(gone, until=NOW.timestamp())
+    target = post_target(AUTHOR, "tea.md", ids=chunks | traces, chunks=chunks, traces=traces)
+    place.erase(target)
+    place.lift_tombstones(target, until=NOW.timestamp())
     later = NOW + timedelta(hours=1)
     outbox.put_trace(packed(span(1, chunk="c-1,chunk-of-the-post", at=later), span(2, at=later)))
     outbox.put_scores([vote(7, OTHER, 1.0), vote(2, OTHER, 1.0)])
@@ -183,11 +183,11 @@ def test_an_answer_that_showed_a_forgotten_passage_leaves_no_trace_ever(
 
 
 def test_an_answer_of_a_forgotten_author_leaves_no_trace(outbox: Outbox, place: OutboxRows) -> None:
-    gone = author_target(AUTHOR)
-    place.erase(gone)
+    target = author_target(AUTHOR)
+    place.erase(target)
     outbox.put_trace(packed(span(1)))
     assert traces_in(outbox.path) == []
-    place.lift_tombstones(gone, until=NOW.timestamp())
+    place.lift_tombstones(target, until=NOW.timestamp())
     outbox.put_trace(packed(span(2, at=NOW + timedelta(seconds=1))))
     assert traces_in(outbox.path) == [2], "somebody else of that name, or the author again"
 
@@ -218,7 +218,7 @@ def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: OutboxRows)
 
 
 @pytest.mark.parametrize(
-    ("gone", "answers"),
+    ("target", "answers"),
     [
         (GONE_READER, 3),
         (author_target(AUTHOR), 3),
@@ -227,7 +227,7 @@ def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: OutboxRows)
     ids=["reader", "author", "post"],
 )
 def test_what_gateways_remember_goes_with_what_was_forgotten(
-    home: Settings, outbox: Outbox, place: OutboxRows, gone: ErasureTarget, answers: int
+    home: Settings, outbox: Outbox, place: OutboxRows, target: ErasureTarget, answers: int
 ) -> None:
     """Of a post: the answer whose trace showed it, and every conversation that holds that one."""
     recent = RecentResponses(lambda: State.open(home.state_address))
@@ -242,18 +242,18 @@ def test_what_gateways_remember_goes_with_what_was_forgotten(
 
     def kept() -> set[str]:
         readers = {"a": READER, "b": READER, "c": READER, "d": READER, "e": OTHER}
-        return {one for one, reader in readers.items() if recent.turns(reader, one)}
+        return {name for name, reader in readers.items() if recent.turns(reader, name)}
 
     answer("a")
     answer("b", after="a")
     answer("c", after="b")
     answer("e", author="bo", reader=OTHER)
     assert kept() == {"a", "b", "c", "e"}
-    place.erase(gone)
+    place.erase(target)
     store = StateStore(place.instance)
-    assert store.find_remaining(gone) == ["gateway_responses"] * answers
-    store.erase(gone)
-    assert store.find_remaining(gone) == []
+    assert store.find_remaining(target) == ["gateway_responses"] * answers
+    store.erase(target)
+    assert store.find_remaining(target) == []
     assert kept() == {"e"}
     assert recent.answer(READER, "a") is None
     assert recent.answer(OTHER, "e") == "Tea."
@@ -261,7 +261,7 @@ def test_what_gateways_remember_goes_with_what_was_forgotten(
     answer("d")
     asyncio.run(recent.purge_responses(outbox))
     assert kept() == ({"e"} if answers == 3 else {"d", "e"})
-    place.lift_tombstones(gone, until=time.time())
+    place.lift_tombstones(target, until=time.time())
     answer("d" if answers == 3 else "f")
     asyncio.run(recent.purge_responses(outbox))
     assert kept() == {"d", "e"}, "who comes back is answered again"

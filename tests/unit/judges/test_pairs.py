@@ -44,10 +44,10 @@ def test_pairs_come_in_order_without_plants_or_other_trials() -> None:
         schema=dict(COLUMNS),
     )
 
-    found = trial_pairs(rows, TRIAL.id, ["topic", "voice"])
+    pairs = trial_pairs(rows, TRIAL.id, ["topic", "voice"])
 
-    assert [pair.sequence for pair in found] == [3, 5]
-    assert [pair.differences for pair in found] == [
+    assert [pair.sequence for pair in pairs] == [3, 5]
+    assert [pair.differences for pair in pairs] == [
         {"topic": 0.5, "voice": 0.25},
         {"topic": -0.25, "voice": 0.25},
     ]
@@ -65,5 +65,5 @@ def test_another_judge_or_sampling_is_another_trial() -> None:
     ]
 
     assert len({TRIAL.id, *(trial.id for trial in changed)}) == 4
-    first, again = TRIAL.row(1, "recorded", "t1"), TRIAL.row(9, "recorded", "t1")
-    assert first["pair_id"] == again["pair_id"]
+    first, repeated = TRIAL.row(1, "recorded", "t1"), TRIAL.row(9, "recorded", "t1")
+    assert first["pair_id"] == repeated["pair_id"]

@@ -154,14 +154,14 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     if getattr(request, "param", "sqlite") == "postgresql":
         url = request.getfixturevalue("postgresql_url")
     tables = TraceTables(tmp_path / "traces.sqlite")
-    made: list[World] = []
-    app = build_app(tables, keys=KEYS, now_ms=lambda: int(made[0].now.timestamp() * 1000))
+    worlds: list[World] = []
+    app = build_app(tables, keys=KEYS, now_ms=lambda: int(worlds[0].now.timestamp() * 1000))
     with TestClient(app) as http:
         http.auth = (KEYS.public, KEYS.secret)
         client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
-        counted = CountedClient(client)
+        counting = CountedClient(client)
         state = State.open(url)
-        made.append(World(tables, http, counted, state))
-        counted.world = made[0]
-        yield made[0]
+        worlds.append(World(tables, http, counting, state))
+        counting.world = worlds[0]
+        yield worlds[0]
         state.close()

@@ -32,8 +32,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def values(world: World, author: str = "ann", after: int = 0) -> list[tuple[int, str, float]]:
-    found = settled_rows(world.ledger(), author, after=after)
-    return [(one.sequence, one.stream, one.value) for one in found]
+    rows = settled_rows(world.ledger(), author, after=after)
+    return [(row.sequence, row.stream, row.value) for row in rows]
 
 
 def test_a_reader_day_closes_a_minute_after_midnight_and_once(world: World) -> None:
@@ -69,9 +69,9 @@ def test_votes_of_a_closed_day_correct_reports_only(world: World) -> None:
     frame = world.ledger().interactions("ann")
     assert frame.filter(trace_id=trace_name(1))["vote"].to_list() == [0.0]
     # a score that the store stamped yesterday and shows only now
-    late = world.now
+    evening = world.now
     world.at(MORNING + timedelta(hours=1)).vote(2, 0.0)
-    report = world.at(late + timedelta(minutes=65)).sync()
+    report = world.at(evening + timedelta(minutes=65)).sync()
     assert (report.scores, report.late) == (1, 1)
     assert world.at(NEXT_DAY + timedelta(days=1, minutes=5)).sync().settled == {}
     assert len(values(world)) == 1
@@ -194,10 +194,10 @@ def test_a_trace_that_arrives_after_its_score_makes_it_count(world: World) -> No
     world.tick()
     with world.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {}
-    by_id = [one for one in world.client.asked if trace_name(7) in one.get("filter", "")]
-    assert [one["fromStartTime"][:7] for one in by_id] == ["2026-08"] * 2, "as far as is kept"
+    by_id = [query for query in world.client.asked if trace_name(7) in query.get("filter", "")]
+    assert [query["fromStartTime"][:7] for query in by_id] == ["2026-08"] * 2, "as far as is kept"
     # without any time a Langfuse looks through all that it has
-    assert all({*one} & {"fromStartTime", "fromTimestamp"} for one in world.client.asked)
+    assert all({*query} & {"fromStartTime", "fromTimestamp"} for query in world.client.asked)
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
 
@@ -364,12 +364,12 @@ def test_a_score_that_the_store_fails_for_keeps_no_other_author_waiting(world: W
     assert [report.problem for report in reports[3:]] == [""] * 5
     assert values(world) == [(1, "thumbs", 1.0), (2, "thumbs", 0.5)]
     assert values(world, "bo") == []
-    told = "2026-11-20T08:00:07.000Z: HTTP 500: a row"
-    assert [told in str(report.unread) for report in reports].count(True) == 1
+    note = "2026-11-20T08:00:07.000Z: HTTP 500: a row"
+    assert [note in str(report.unread) for report in reports].count(True) == 1
     world.pass_time(minutes=65)
-    again = [world.tick(requests_per_minute=600) for _ in range(8)]
-    assert [(one.problem, one.deleted) for one in again[1:]] == [("", 0)] * 7
-    assert [one.reconciling for one in (again[0], again[-1])] == [True, False]
+    ticks = [world.tick(requests_per_minute=600) for _ in range(8)]
+    assert [(tick.problem, tick.deleted) for tick in ticks[1:]] == [("", 0)] * 7
+    assert [tick.reconciling for tick in (ticks[0], ticks[-1])] == [True, False]
     world.client.page = original  # type: ignore[method-assign]
     assert sum(world.pass_time(minutes=65).sync().scores for _ in range(3)) == 1
     assert paths
@@ -477,20 +477,20 @@ def test_a_score_more_than_a_week_late_is_read_and_counts(world: World) -> None:
         world.at(MORNING + timedelta(days=day)).sync()
     assert [value for *_, value in values(world)] == [1.0, 0.0]
     with world.state.read_transaction() as connection:
-        counted = count_excluded_scores(connection, "ann")
-    assert counted == {"late: the reader's day was already settled": 1}
+        excluded = count_excluded_scores(connection, "ann")
+    assert excluded == {"late: the reader's day was already settled": 1}
 
 
 def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World) -> None:
     """Langfuse knows it by date as well and shows both: the value went back and forth."""
     first = score_of("vote", 1.0, MORNING, MORNING)
-    later = score_of("vote", 0.0, MORNING + timedelta(days=1), MORNING + timedelta(days=1))
+    changed = score_of("vote", 0.0, MORNING + timedelta(days=1), MORNING + timedelta(days=1))
     world.answer(1)
     world.tick()
     with world.state.lease("ledger") as lease:
         tally = SyncReport()
         writer = LedgerWriter(world.state, lease, tally, "daily", lambda _: NO_SCORES)
-        for rows in ([first], [later], [first], [later, first], [first, later], [first]):
+        for rows in ([first], [changed], [first], [changed, first], [first, changed], [first]):
             with writer.transaction() as connection:
                 writer.put_scores(connection, rows)
     with world.state.read_transaction() as connection:
@@ -562,20 +562,20 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
     # what the front desk has answered is shown to no judge, and replayed for nobody
     assert filter_reader_interactions(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
     with world.state.read_transaction() as connection:
-        found = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
-        assert [str(row.server) for row in found] == ["", "llama 2"]
+        servers = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
+        assert [str(row.server) for row in servers] == ["", "llama 2"]
         number = "SELECT number FROM schema_number WHERE store = 'ledger'"
         assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
 
 
 def test_a_propensity_that_is_missing_or_none_is_unknown(world: World) -> None:
-    told = {1: "0.25", 2: "", 3: "0", 4: "1.2", 5: "nan", 6: "1"}
-    for number, propensity in told.items():
+    sent = {1: "0.25", 2: "", 3: "0", 4: "1.2", 5: "nan", 6: "1"}
+    for number, propensity in sent.items():
         world.answer(number, **{"twin.propensity": propensity})
     world.tick()
-    found = world.ledger().interactions("ann").sort("trace_id")["propensity"]
-    assert found.to_list() == [0.25, None, None, None, None, 1.0]
-    assert found.null_count() == 4
+    propensities = world.ledger().interactions("ann").sort("trace_id")["propensity"]
+    assert propensities.to_list() == [0.25, None, None, None, None, 1.0]
+    assert propensities.null_count() == 4
 
 
 def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:

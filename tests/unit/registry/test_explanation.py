@@ -26,8 +26,8 @@ PROMPT = [
 
 @pytest.fixture
 def state(home: Settings) -> Iterator[State]:
-    with closing(State.open(home.state_address)) as opened:
-        yield opened
+    with closing(State.open(home.state_address)) as store:
+        yield store
 
 
 def followed(
@@ -48,18 +48,18 @@ def followed(
 
 
 def test_the_question_is_the_last_paragraph_of_the_last_message(home: Settings) -> None:
-    for asked in (PROMPT, json.dumps(PROMPT)):
-        found = followed(home, asked=asked)
-        assert (found.trace_id, found.question, found.answer) == (
+    for prompt in (PROMPT, json.dumps(PROMPT)):
+        explanation = followed(home, asked=prompt)
+        assert (explanation.trace_id, explanation.question, explanation.answer) == (
             "t1", "How much oil?", "One drop.",
         )  # fmt: skip
-    assert found.trace == {"twin.author": "ann"}
-    assert (found.model, found.manifest, found.passages) == ({}, {}, ())
+    assert explanation.trace == {"twin.author": "ann"}
+    assert (explanation.model, explanation.manifest, explanation.passages) == ({}, {}, ())
 
 
 def test_without_a_generation_nothing_was_asked(home: Settings) -> None:
-    found = followed(home, kind="EVENT")
-    assert (found.question, found.answer) == ("", "")
+    explanation = followed(home, kind="EVENT")
+    assert (explanation.question, explanation.answer) == ("", "")
 
 
 def test_a_trace_of_another_program_is_refused(home: Settings) -> None:
@@ -101,9 +101,9 @@ def test_passages_come_in_their_order_with_document_and_post(home: Settings, sta
         for n in (1, 2)
     ]
     store_rows(tables, "raw_posts", "ann", posts, key="source_id")
-    found = followed(home, chunks="c2,,gone,c'1,c3").passages
-    assert [one.chunk_id for one in found] == ["c2", "gone", "c'1", "c3"]
-    second, gone, first, orphan = found
+    passages = followed(home, chunks="c2,,gone,c'1,c3").passages
+    assert [passage.chunk_id for passage in passages] == ["c2", "gone", "c'1", "c3"]
+    second, gone, first, orphan = passages
     assert (second.source_id, second.path, second.url) == ("s2", "2.md", "https://x/2")
     assert (first.source_id, first.path, first.url) == ("s1", "1.md", "https://post/1")
     assert (first.title, first.position, first.offsets, first.text) == ("Oil", 2, (5, 9), "Drop.")

@@ -79,16 +79,16 @@ def test_a_commit_is_a_change(folder: Path) -> None:
 
 
 def test_what_came_and_what_went_is_named(folder: Path) -> None:
-    began = time.time() - 1
+    start = time.time() - 1
     old = folder.parent / "old.md"
     old.write_text("text")
     os.utime(old, (1, 1))
     old.rename(folder / "moved.md")  # keeps its time, and came now all the same
     listing = list_source(str(folder))
-    assert f"{folder.resolve()}/moved.md" in listing.arrived_since(began)
+    assert f"{folder.resolve()}/moved.md" in listing.arrived_since(start)
     assert not listing.arrived_since(time.time() + 60)
-    gone = f"{folder.resolve()}/gone.md"
-    assert listing.missing([gone, "/elsewhere/x.md", listing.entries[0].name]) == (gone,)
+    gone_id = f"{folder.resolve()}/gone.md"
+    assert listing.missing([gone_id, "/elsewhere/x.md", listing.entries[0].name]) == (gone_id,)
 
 
 def test_an_absent_or_empty_folder_is_no_list_of_nothing(tmp_path: Path) -> None:

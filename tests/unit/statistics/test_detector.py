@@ -19,15 +19,13 @@ C = threshold(armed_streams=1)
 def days(*stretches: tuple[int, float], per_day: int = 30, version: str = "v1", name: str = "short",
          begin: int = 0) -> list[DaySum]:  # fmt: skip
     """Days of exactly these means, one stretch after the other."""
-    found: list[DaySum] = []
+    sums: list[DaySum] = []
     for count, mean in stretches:
         for _ in range(count):
-            day, good = begin + len(found), mean * per_day
+            day, good = begin + len(sums), mean * per_day
             first = day * 1_000 + 1
-            found.append(
-                DaySum(day, version, name, per_day, good, good, first, first + per_day - 1)
-            )
-    return found
+            sums.append(DaySum(day, version, name, per_day, good, good, first, first + per_day - 1))
+    return sums
 
 
 def of(sums: list[DaySum], *, version: str = "v1", **facts: float) -> StreamEvidence:
@@ -35,14 +33,14 @@ def of(sums: list[DaySum], *, version: str = "v1", **facts: float) -> StreamEvid
 
 
 def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
-    found = of(days((40, 0.8), (5, 0.5)))
-    assert found.e_value > C
-    assert (found.before, found.since, found.values) == (40, 40_001, 150)
-    assert [(fall.prompt_class, fall.mean, fall.values) for fall in found.falls] == [
+    evidence = of(days((40, 0.8), (5, 0.5)))
+    assert evidence.e_value > C
+    assert (evidence.before, evidence.since, evidence.values) == (40, 40_001, 150)
+    assert [(fall.prompt_class, fall.mean, fall.values) for fall in evidence.falls] == [
         ("short", 0.5, 150)
     ]
-    assert found.falls[0].baseline == pytest.approx(0.77)
-    assert found.compared == 1_200
+    assert evidence.falls[0].baseline == pytest.approx(0.77)
+    assert evidence.compared == 1_200
     assert of(days((45, 0.8))).e_value == 1.0
     assert of(days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise is none"
 
@@ -68,14 +66,14 @@ def test_less_than_the_tolerance_is_no_fall() -> None:
 
 def test_a_fall_reaches_back_45_days_or_500_values() -> None:
     for per_day, length, begins in ((30, 45, 40), (30, 46, 41), (10, 50, 40), (10, 51, 41)):
-        found = of(days((40, 0.8)) + days((length, 0.5), per_day=per_day, begin=40))
-        assert found.before == begins, (per_day, length)
+        evidence = of(days((40, 0.8)) + days((length, 0.5), per_day=per_day, begin=40))
+        assert evidence.before == begins, (per_day, length)
 
 
 def test_a_class_of_fewer_than_60_values_is_held_to_nothing() -> None:
-    for length, held in ((20, {"rare", "short"}), (19, {"short"})):
+    for length, classes in ((20, {"rare", "short"}), (19, {"short"})):
         rare = days((length, 0.7), per_day=3, name="rare")
-        assert of(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == held
+        assert of(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
 
 
 def test_classes_are_compared_each_with_itself() -> None:
@@ -88,22 +86,22 @@ def test_classes_are_compared_each_with_itself() -> None:
     easy, hard = kind("easy", 0.9, (30, 5), 0.9), kind("hard", 0.6, (5, 30), 0.6)
     assert of(easy + hard).e_value <= 1.0
     fallen = kind("hard", 0.6, (5, 30), 0.3)
-    found = of(easy + fallen)
-    assert found.e_value > C
-    assert [fall.prompt_class for fall in found.falls] == ["hard"]
+    evidence = of(easy + fallen)
+    assert evidence.e_value > C
+    assert [fall.prompt_class for fall in evidence.falls] == ["hard"]
     often = of(kind("easy", 0.9, (100, 100), 0.86) + kind("hard", 0.6, (10, 10), 0.3))
     assert [fall.prompt_class for fall in often.falls] == ["hard"], "the evidence is of one class"
     assert (often.values, often.compared) == (50, 4_400)
-    both = of(kind("easy", 0.9, (30, 30), 0.6) + kind("hard", 0.6, (30, 30), 0.1))
-    assert [fall.prompt_class for fall in both.falls] == ["hard", "easy"], "deepest first"
-    assert both.values == 300
+    both_fell = of(kind("easy", 0.9, (30, 30), 0.6) + kind("hard", 0.6, (30, 30), 0.1))
+    assert [fall.prompt_class for fall in both_fell.falls] == ["hard", "easy"], "deepest first"
+    assert both_fell.values == 300
 
 
 def test_a_new_version_is_compared_with_the_days_of_the_one_before() -> None:
     sums = [*days((40, 0.8)), *days((3, 0.5), version="v2", begin=40)]
-    found = of(sums, version="v2")
-    assert found.e_value > C
-    assert (found.seen, found.days) == (90, 3)
+    evidence = of(sums, version="v2")
+    assert evidence.e_value > C
+    assert (evidence.seen, evidence.days) == (90, 3)
 
 
 def test_what_is_held_against_the_answers_follows_them() -> None:
@@ -124,9 +122,9 @@ def test_any_days_give_evidence_that_is_stored_and_read_again(
         DaySum(day, "v1", name, count, count * mean, count * mean**2, day * 1_000, day * 1_000 + 1)
         for day, (count, mean, name) in enumerate(drawn)
     ]
-    found = of(sums)
-    assert found.e_value >= 0.0
-    assert StreamEvidence.from_json(found.to_json()) == found
+    evidence = of(sums)
+    assert evidence.e_value >= 0.0
+    assert StreamEvidence.from_json(evidence.to_json()) == evidence
     assert StreamEvidence.from_json('{"floor": {}, "detector": {}, "baseline": null}') is None
 
 
@@ -147,7 +145,7 @@ def plainly(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[i
     own = Counter[int]()
     for one in sums:
         own[one.day] += one.count * (one.version == version)
-    names = sorted({one.prompt_class for one in sums if one.day in dates})
+    names = sorted({item.prompt_class for item in sums if item.day in dates})
     scores: dict[str, list[tuple[float, int]]] = {}
     for row in range(14, len(dates)):
         since, left = dates[row:], sum(own[day] for day in dates[row:])
@@ -158,18 +156,18 @@ def plainly(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[i
         long_enough = [i for i in range(row) if sum(values[day] for day in dates[i:row]) >= 1_000]
         start = max(0, min(row - 60, max(long_enough, default=-1)))
         for name in ["", *names] if len(names) > 1 else [""]:
-            taken = [one for one in sums if name in ("", one.prompt_class)]
-            before = [one for one in taken if dates[start] <= one.day < dates[row]]
-            after = [one for one in taken if one.day >= dates[row] and one.version == version]
+            chosen = [item for item in sums if name in ("", item.prompt_class)]
+            before = [item for item in chosen if dates[start] <= item.day < dates[row]]
+            after = [item for item in chosen if item.day >= dates[row] and item.version == version]
             z = z_of(
                 before, after, fewest=60 if name else fewest, least=60 if name else min(60, fewest)
             )
             scores.setdefault(name, []).append((z, dates[row]))
     tested = sum(any(math.isfinite(z) for z, _ in scores[name]) for name in scores if name)
     best: list[tuple[float, int]] = []
-    for name, found in scores.items():
+    for name, score in scores.items():
         share = 1.0 if tested < 2 else 2.0 * (tested if name else 1)
-        best += [(math.exp(max(z, 0.0) ** 2 / 2) / share, day) for z, day in found if z > -math.inf]
+        best += [(math.exp(max(z, 0.0) ** 2 / 2) / share, day) for z, day in score if z > -math.inf]
     most = max(best, default=(0.0, 0))[0]
     return most, {day for e, day in best if e == pytest.approx(most)}
 
@@ -177,25 +175,25 @@ def plainly(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[i
 def z_of(before: list[DaySum], after: list[DaySum], *, fewest: int, least: int) -> float:
     """z of one split by loops; −∞: too little to compare."""
     counts, totals = Counter[str](), Counter[str]()
-    for one in before:
-        counts[one.prompt_class] += one.count
-        totals[one.prompt_class] += one.total  # type: ignore[assignment]
+    for item in before:
+        counts[item.prompt_class] += item.count
+        totals[item.prompt_class] += item.total  # type: ignore[assignment]
     means = {name: totals[name] / counts[name] for name in counts if counts[name] >= least}
 
     def by_day(sums: list[DaySum]) -> dict[int, tuple[int, float]]:
-        found: dict[int, tuple[int, float]] = {}
-        for one in sums:
-            if one.prompt_class in means:
-                n, total = found.get(one.day, (0, 0.0))
-                residual = one.total - one.count * means[one.prompt_class]
-                found[one.day] = n + one.count, total + residual
-        return {day: (n, total / n) for day, (n, total) in found.items()}
+        residuals: dict[int, tuple[int, float]] = {}
+        for item in sums:
+            if item.prompt_class in means:
+                n, total = residuals.get(item.day, (0, 0.0))
+                residual = item.total - item.count * means[item.prompt_class]
+                residuals[item.day] = n + item.count, total + residual
+        return {day: (n, total / n) for day, (n, total) in residuals.items()}
 
     def scatter(sums: list[DaySum]) -> float:
         return sum(
-            one.squares - 2 * means[one.prompt_class] * one.total
-            + one.count * means[one.prompt_class] ** 2
-            for one in sums if one.prompt_class in means
+            item.squares - 2 * means[item.prompt_class] * item.total
+            + item.count * means[item.prompt_class] ** 2
+            for item in sums if item.prompt_class in means
         )  # fmt: skip
 
     b, a = by_day(before), by_day(after)
@@ -252,13 +250,13 @@ def test_the_evidence_is_that_of_the_formulas(seed: int) -> None:
             first = day * 1_000
             sums.append(DaySum(day, version, name, count, good, squares, first, first + 9))
     version, fewest = ("v2" if new_at < length else "v1"), (100, 40)[seed % 2]
-    found = compute_evidence(
+    evidence = compute_evidence(
         sums, author="mara", stream="thumbs", version=version, min_values=fewest
     )
     e_value, begins = plainly(sums, version, fewest)
-    assert found.e_value == pytest.approx(e_value, rel=1e-6)
+    assert evidence.e_value == pytest.approx(e_value, rel=1e-6)
     if e_value:
-        assert found.before in begins
+        assert evidence.before in begins
 
 
 def test_the_threshold_grows_with_the_fleet() -> None:

@@ -29,9 +29,9 @@ def test_a_measure_is_certified_on_the_plants_of_its_claim() -> None:
 
 
 def test_the_reason_says_the_numbers() -> None:
-    found = certify("style", "voice", {"another_author": [0.0] * 50})
-    assert found.reason.startswith("style may not decide on voice: own above another_author by at")
-    assert found.reason.endswith("(50 pairs); needed 0.1")
+    reason = certify("style", "voice", {"another_author": [0.0] * 50}).reason
+    assert reason.startswith("style may not decide on voice: own above another_author by at")
+    assert reason.endswith("(50 pairs); needed 0.1")
 
 
 @pytest.mark.parametrize("kind", ["constant", "random", "inverted", "barely"])

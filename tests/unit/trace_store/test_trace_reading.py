@@ -28,7 +28,7 @@ SINCE = datetime(2026, 9, 1, tzinfo=UTC)
 
 def span(number: int, *, version: str = "v1", route: str = "stable", **more: Any) -> dict[str, Any]:
     """A span as the gateway writes it."""
-    facts = {
+    metadata = {
         "twin.author": more.pop("author", "ann"),
         "twin.version": version,
         "twin.route": route,
@@ -37,7 +37,7 @@ def span(number: int, *, version: str = "v1", route: str = "stable", **more: Any
         "twin.cost_usd": "0.000034",
         "twin.template": "",
     }
-    asked = [{"role": "user", "content": f"Passage.\n\nQuestion: what of {number}?"}]
+    messages = [{"role": "user", "content": f"Passage.\n\nQuestion: what of {number}?"}]
     started = (1_790_000_000 + number) * 1_000_000_000
     return {
         "traceId": f"{number:032x}",
@@ -49,11 +49,11 @@ def span(number: int, *, version: str = "v1", route: str = "stable", **more: Any
         "attributes": {
             "langfuse.observation.type": "generation",
             "langfuse.internal.as_root": True,
-            "langfuse.observation.input": json.dumps(asked),
+            "langfuse.observation.input": json.dumps(messages),
             "langfuse.observation.output": json.dumps({"role": "assistant", "content": "Oil."}),
             "langfuse.observation.usage_details": json.dumps({"input": 30, "total": 40}),
             "langfuse.version": version,
-            "langfuse.trace.metadata": json.dumps(facts),
+            "langfuse.trace.metadata": json.dumps(metadata),
         }
         | more,
     }
@@ -84,7 +84,7 @@ def test_a_page_is_newest_first_with_scores_and_leads_to_the_next(
     assert (newest.author, newest.version, newest.route) == ("ann", "v1", "stable")
     assert (newest.question, newest.answer) == ("what of 5?", "Oil.")
     assert (newest.seconds, newest.cost_usd, newest.tokens) == (2, 0.000034, 40)
-    assert [(one.name, one.value, one.comment, one.by) for one in newest.scores] == [
+    assert [(item.name, item.value, item.comment, item.by) for item in newest.scores] == [
         ("thumbs", 0, "wrong drop", "reader")
     ]
     second = read_trace_page(client, TraceFilter(), limit=3, start_cursor=first.next_cursor)
@@ -114,8 +114,8 @@ def test_filters(
     score(store, 1, "thumbs", 1.0)
     store.at("2026-09-21T15:00:09Z")
     score(store, 2, "thumbs", 0.0)
-    found = read_trace_page(client, wanted)
-    assert [int(row.trace_id, 16) for row in found.rows] == expected
+    page = read_trace_page(client, wanted)
+    assert [int(row.trace_id, 16) for row in page.rows] == expected
 
 
 def test_scores_of_many_pages_are_looked_through(store: Store, client: LangfuseClient) -> None:
@@ -124,8 +124,8 @@ def test_scores_of_many_pages_are_looked_through(store: Store, client: LangfuseC
     for number in range(1, 131):
         store.now_ms += 10
         score(store, number, "thumbs", float(number > 1))
-    found = read_trace_page(client, TraceFilter(score=parse_score_condition("thumbs<0.5")))
-    assert [int(row.trace_id, 16) for row in found.rows] == [1]
+    page = read_trace_page(client, TraceFilter(score=parse_score_condition("thumbs<0.5")))
+    assert [int(row.trace_id, 16) for row in page.rows] == [1]
 
 
 def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClient) -> None:
@@ -141,7 +141,7 @@ def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClie
     assert tree.steps[0].messages == (("user", "Passage.\n\nQuestion: what of 7?"),)
     assert tree.steps[0].facts["tokens"] == "30 input, 40 total"
     assert tree.facts["twin.chunks"] == "c1,c2"
-    assert {one.name: one.value for one in tree.row.scores} == {
+    assert {item.name: item.value for item in tree.row.scores} == {
         "support": 0.25,
         "output": "Two drops.",
     }
@@ -194,20 +194,22 @@ def recorded(shared_data: Path) -> LangfuseClient:
     def answer(request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/public/")
         if path == "v2/observations":
-            found = body("get-v2-observations")
-            asked = request.url.params
+            page = body("get-v2-observations")
+            parameters = request.url.params
             rows = [
-                one
-                for one in found["data"]
-                if asked.get("traceId") in (None, one["traceId"])
-                and asked.get("type") in (None, one["type"])
+                row
+                for row in page["data"]
+                if parameters.get("traceId") in (None, row["traceId"])
+                and parameters.get("type") in (None, row["type"])
             ]
             return httpx.Response(200, json={"data": rows, "meta": {}})
         if path == "v3/scores":
-            found = body("get-v3-scores-page0")
-            wanted = request.url.params.get("traceId", "").split(",")
+            page = body("get-v3-scores-page0")
+            trace_ids = request.url.params.get("traceId", "").split(",")
             rows = [
-                one for one in found["data"] if wanted == [""] or one["subject"]["id"] in wanted
+                row
+                for row in page["data"]
+                if trace_ids == [""] or row["subject"]["id"] in trace_ids
             ]
             return httpx.Response(200, json={"data": rows, "meta": {}})
         return httpx.Response(200, json=body("get-projects"))
