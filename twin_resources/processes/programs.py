@@ -188,7 +188,6 @@ def wait_until(
     *,
     program: str,
     max_idle_s: float | None = None,
-    poll_s: float = 0.3,
 ) -> float:
     """Wait for a service of a stack; return the seconds waited.
 
@@ -215,7 +214,7 @@ def wait_until(
         first_state = first_state or state
         if first_state and state and state.stopped_at != first_state.stopped_at:
             _ensure_not_exited(stack, state, waited_s=time.monotonic() - started_at)
-        time.sleep(poll_s)
+        time.sleep(0.3)
     return time.monotonic() - started_at
 
 

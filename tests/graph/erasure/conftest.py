@@ -23,8 +23,9 @@ import yaml
 from safetensors.torch import save_file
 from starlette.testclient import TestClient
 
+from tests.answer_spans import export_spans
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
-from tests.graph.erasure.spans import AUTHOR, export, packed, span_of, vote
+from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
 from tests.materialized import materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.registered import manifest_of, register_version
@@ -47,7 +48,7 @@ from twin_resources.registry.registry import GateClaim, Verdict
 from twin_resources.settings import Settings, load_settings
 
 GATE = "gate-1"
-TOLD = "_posts/2019-03-04-the-forgotten-walk.md"
+POST_ID = "_posts/2019-03-04-the-forgotten-walk.md"
 MODULES = [raw_posts, cleaned_documents, chunks, embeddings, instruction_dataset, interactions]
 ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings", "instruction_dataset")
 KEYS = Keys("pk-lf-test", "sk-lf-test")
@@ -63,7 +64,7 @@ WORDS = _WORDS.split()
 
 
 def post(subject: str) -> str:
-    """A post of four paragraphs, of its own sentences: no near-duplicate of another."""
+    """A post of four paragraphs with sentences of its own: no near-duplicate of another."""
     chance = random.Random(subject)
     paragraphs = [
         " ".join(
@@ -75,7 +76,7 @@ def post(subject: str) -> str:
     return f"---\ntitle: About the {subject}\n---\n\n" + "\n\n".join(paragraphs) + "\n"
 
 
-def told_post() -> str:
+def forgotten_post_text() -> str:
     walk = post("walk").replace("walk there.", f"walk there, by the {POST_WORD} of the old mill.")
     return walk.replace("About the walk", f"The forgotten walk to the {POST_WORD}")
 
@@ -116,7 +117,7 @@ def run_assets(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcess
 def lived_once(
     embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, dict[str, str]]:
-    """The home as it stays, a copy to put back, and what a test must know of it."""
+    """The home, a copy to restore it from, and facts about it."""
     folder = tmp_path_factory.mktemp("lived")
     write_posts(folder / "sources")
     with pytest.MonkeyPatch.context() as patch:
@@ -132,12 +133,12 @@ def lived_once(
 
 
 def write_posts(sources: Path) -> None:
-    """Six posts and the one that is told of."""
+    """Six posts and the one that is forgotten."""
     posts = sources / "_posts"
     posts.mkdir(parents=True)
     for number, subject in enumerate(SUBJECTS):
         (posts / f"2020-0{number + 1}-02-{subject}.md").write_text(post(subject), "utf-8")
-    (sources / TOLD).write_text(told_post(), "utf-8")
+    (sources / POST_ID).write_text(forgotten_post_text(), "utf-8")
 
 
 def live(
@@ -178,12 +179,12 @@ def question() -> str:
 
 
 def fail_with_text(dagster: dg.DagsterInstance) -> None:
-    """A run whose error and output quote the post, as no asset of the project does."""
+    """A failed run whose error and output quote the post."""
 
     @dg.op
     def quotes() -> None:
-        print(told_post())  # noqa: T201 - into the run's compute log
-        raise ValueError(told_post())
+        print(forgotten_post_text())  # noqa: T201 - into the run's compute log
+        raise ValueError(forgotten_post_text())
 
     @dg.job(partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def failing() -> None:
@@ -194,7 +195,7 @@ def fail_with_text(dagster: dg.DagsterInstance) -> None:
 
 
 def train(settings: Settings) -> str:
-    """A checkpoint with a manifest and weights, on the dataset as it is now, and stable."""
+    """A stable checkpoint with a manifest and weights, trained on the present dataset."""
     instance = Installation.for_settings(settings)
     data = instance.tables.data_version("instruction_dataset", AUTHOR)
     lance_version = instance.tables.tag("instruction_dataset", AUTHOR, "training-1")
@@ -244,7 +245,7 @@ def train(settings: Settings) -> str:
 
 
 def answer_questions(settings: Settings, reader: str) -> None:
-    """Five answers: 1 shows the post, 2 and 3 are the reader's, 4 and 5 neither; 5 waits."""
+    """Five answers: 1 shows the post, 2 and 3 are the reader's, 4 and 5 neither; 5 is queued."""
     instance = Installation.for_settings(settings)
     rows = instance.tables.read("document_chunks", AUTHOR).to_dicts()
     forgotten_row = next(row for row in rows if POST_WORD in row["text"])
@@ -265,7 +266,7 @@ def answer_questions(settings: Settings, reader: str) -> None:
     ]
     spans = {
         number: span_of(
-            number, reader=who, asked=text, shown=row["text"], chunk=row["chunk_id"], at=at
+            number, reader=who, question=text, passage=row["text"], chunk=row["chunk_id"], at=at
         )
         for number, who, text, row in questions
     }
@@ -273,7 +274,7 @@ def answer_questions(settings: Settings, reader: str) -> None:
     with TestClient(build_app(tables, keys=KEYS)) as http:
         http.auth = (KEYS.public, KEYS.secret)
         for number in (1, 2, 3, 4):
-            export(http, spans[number])
+            export_spans(http, spans[number])
         for number, who, value in (
             (2, reader, 1.0),
             (4, reader, 0.0),
@@ -301,7 +302,7 @@ def lived(
     lived_once: tuple[Path, Path, dict[str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Lived:
-    """The home of this test, at the path where it was made: the stores name it."""
+    """The home of this test, at its original path, which the stores contain."""
     folder, saved, made = lived_once
     shutil.rmtree(folder)
     shutil.copytree(saved, folder, symlinks=True)

@@ -1,4 +1,4 @@
-"""Forgetting a post leaves an answer model alone: it was named, and trained on nothing here."""
+"""Forgetting a post does not affect an answer model, which was not trained here."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from twin_cli.commands.posts import resolve_subject, run_forget
 from twin_cli.running import app
 from typer.testing import CliRunner
 
-from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived
+from tests.graph.erasure.conftest import AUTHOR, POST_ID, Lived
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.erasure import journal
@@ -31,7 +31,7 @@ from twin_resources.quality.retraining import retrainings
 from twin_resources.registry.explanation import Explanation, load_passages
 from twin_sensors import erasure_runs
 
-POST = ErasureSubject("post", AUTHOR, TOLD)
+POST = ErasureSubject("post", AUTHOR, POST_ID)
 
 
 def tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
@@ -111,7 +111,7 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
 
 
 def test_no_key_is_spent_twice_and_a_worker_that_died_is_dagsters(lived: Lived) -> None:
-    """Dagster passes over a key of which there is a run: a request would never be carried out."""
+    """Dagster ignores a key that has a run already: the request would never be carried out."""
     number = journal.open_request(lived.instance.state, POST, asked_by="test")
     lived.instance.state.close()
     with lived.dagster() as dagster:
@@ -169,7 +169,7 @@ def test_the_command_without_a_stack(lived: Lived, monkeypatch: pytest.MonkeyPat
 
 def test_both_names_that_explain_prints_name_the_post(lived: Lived) -> None:
     instance = lived.instance
-    [post_names] = [post for post in list_posts(instance, AUTHOR) if post.source_id == TOLD]
+    [post_names] = [post for post in list_posts(instance, AUTHOR) if post.source_id == POST_ID]
     where = f"document_id = '{post_names.document_id}'"
     chunks = instance.tables.read("document_chunks", AUTHOR, columns=["chunk_id"], where=where)
     passages = load_passages(instance.tables, AUTHOR, chunks["chunk_id"].to_list())
@@ -185,15 +185,17 @@ def test_both_names_that_explain_prints_name_the_post(lived: Lived) -> None:
 
 
 def test_readmes_command_forgets_a_post_by_its_document_id(lived: Lived) -> None:
-    [post_names] = [post for post in list_posts(lived.instance, AUTHOR) if post.source_id == TOLD]
+    [post_names] = [
+        post for post in list_posts(lived.instance, AUTHOR) if post.source_id == POST_ID
+    ]
     result = CliRunner().invoke(
         app, ["forget", "--post", post_names.document_id, "--home", str(lived.settings.home)]
     )
     assert result.exit_code == 0, result.output
-    assert f"the post {TOLD} of {AUTHOR}" in " ".join(result.output.split())
+    assert f"the post {POST_ID} of {AUTHOR}" in " ".join(result.output.split())
     assert files_with(lived.settings.home, POST_WORD) == []
     today = datetime.now(UTC).date().isoformat()
-    for name in (post_names.document_id, TOLD):
+    for name in (post_names.document_id, POST_ID):
         command = ["forget", "--post", name, "--home", str(lived.settings.home)]
         repeated = CliRunner().invoke(app, command)
         assert repeated.exit_code == 0, repeated.output
@@ -213,14 +215,14 @@ def test_a_post_that_nobody_has_is_refused_before_the_journal(lived: Lived) -> N
 
 
 def test_an_interrupted_request_is_found_by_its_document_id(lived: Lived) -> None:
-    """Its post may be gone from the tables already: the plan knows the names."""
+    """Its post may be erased from the tables already; the plan has its names."""
     instance = lived.instance
-    [post_names] = [post for post in list_posts(instance, AUTHOR) if post.source_id == TOLD]
+    [post_names] = [post for post in list_posts(instance, AUTHOR) if post.source_id == POST_ID]
     number = journal.open_request(instance.state, POST, asked_by="test")
     planned = plan_erasure(instance, POST)
     journal.write_plan(instance.state, number, planned.to_json())
     assert find_post(instance, post_names.document_id, [AUTHOR]) == POST
-    instance.tables.forget("raw_posts", AUTHOR, [TOLD])
+    instance.tables.forget("raw_posts", AUTHOR, [POST_ID])
     assert find_post(instance, post_names.document_id, [AUTHOR]) == POST
 
 
@@ -235,10 +237,10 @@ def test_what_the_options_name(lived: Lived) -> None:
     assert subject == ErasureSubject("reader", "", lived.reader)
     assert len(key_hash) == 64
     assert named(reader=lived.reader) == (ErasureSubject("reader", "", lived.reader), "")
-    assert named(author=AUTHOR, post=TOLD) == (POST, "")
+    assert named(author=AUTHOR, post=POST_ID) == (POST, "")
     for wrong in (
         {},
-        {"post": TOLD, "reader": lived.reader},
+        {"post": POST_ID, "reader": lived.reader},
         {"reader": lived.reader, "author": AUTHOR},
         {"reader": "somebody"},
     ):

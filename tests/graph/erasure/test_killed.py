@@ -1,4 +1,4 @@
-"""A request that was cut off in front of any of its steps is finished by asking again."""
+"""A request that was interrupted before any of its steps is finished when it is run again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived
+from tests.graph.erasure.conftest import AUTHOR, POST_ID, Lived
 from tests.graph.erasure.forgetting_killed import STEPS, Died, die_in_front_of, raise_died
 from tests.graph.erasure.planted import POST_WORD, files_with
 from twin_resources.erasure import journal
@@ -15,7 +15,7 @@ from twin_resources.erasure.certificate import certificate_path, read_certificat
 from twin_resources.erasure.erasing import run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject
 
-POST = ErasureSubject("post", AUTHOR, TOLD)
+POST = ErasureSubject("post", AUTHOR, POST_ID)
 
 
 def assert_done(lived: Lived, number: int) -> None:

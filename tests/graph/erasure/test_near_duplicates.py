@@ -1,4 +1,4 @@
-"""A post whose near-duplicate is forgotten stays as it is, without the link to it."""
+"""A post whose near-duplicate is forgotten stays, without its link to the duplicate."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def test_each_version_of_an_object_is_read_as_it_was(
 
 
 def test_versions_are_deleted_a_thousand_at_a_time_and_a_refusal_is_told() -> None:
-    """Moto lists no more than a thousand versions in good time, and refuses nobody."""
+    """With a fake client: moto is slow with thousands of versions and refuses no deletion."""
     batches: list[int] = []
 
     def delete_objects(*, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""A planted word is in no file of the instance once its post, reader or author was forgotten."""
+"""A planted word is in no file once its post, reader or author was forgotten."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from tests.graph.erasure.conftest import AUTHOR, TOLD, Lived, run_assets
+from tests.graph.erasure.conftest import AUTHOR, POST_ID, Lived, run_assets
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from twin_assets.checkpoints.manifest import write_pointer
 from twin_resources.erasure import journal
@@ -23,7 +23,7 @@ def forgotten(lived: Lived, subject: ErasureSubject, *, key_hash: str = "") -> P
 
 
 def test_the_word_is_everywhere_before(lived: Lived) -> None:
-    """When this fails, the others prove less than they say."""
+    """If this fails, the other tests prove less than they claim."""
     places = " ".join(files_with(lived.settings.home, POST_WORD))
     for name in (
         "raw_posts.lance",
@@ -45,7 +45,7 @@ def test_the_word_is_everywhere_before(lived: Lived) -> None:
 
 
 def test_a_forgotten_post_is_in_no_file(lived: Lived) -> None:
-    result = forgotten(lived, ErasureSubject("post", AUTHOR, TOLD))
+    result = forgotten(lived, ErasureSubject("post", AUTHOR, POST_ID))
     assert files_with(lived.settings.home, POST_WORD) == []
     assert files_with(lived.settings.home, "forgotten-walk") == []
     instance = lived.instance
@@ -59,12 +59,12 @@ def test_a_forgotten_post_is_in_no_file(lived: Lived) -> None:
     assert rows.height == 6, "the other posts stay"
     document = read_certificate(result)
     assert document["tainted"] == [lived.checkpoint]
-    assert document["subject"] == ErasureSubject("post", AUTHOR, TOLD).digest
-    assert TOLD not in result.read_text()
+    assert document["subject"] == ErasureSubject("post", AUTHOR, POST_ID).digest
+    assert POST_ID not in result.read_text()
 
 
 def test_the_next_import_does_not_bring_the_post_back(lived: Lived) -> None:
-    forgotten(lived, ErasureSubject("post", AUTHOR, TOLD))
+    forgotten(lived, ErasureSubject("post", AUTHOR, POST_ID))
     with lived.dagster() as dagster:
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
     assert files_with(lived.settings.home, POST_WORD) == []

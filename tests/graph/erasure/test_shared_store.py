@@ -1,4 +1,4 @@
-"""Checkpoints in the store that hosts share go with what they were trained on, old versions too."""
+"""Checkpoints in the shared store are erased with their training data, old versions too."""
 
 from __future__ import annotations
 

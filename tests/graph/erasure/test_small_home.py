@@ -1,4 +1,4 @@
-"""Forgetting in a home that holds little: whose runs are ended and erased, and who comes back."""
+"""Erasure in a small home: which runs are ended and erased, and readers who return."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run_of(dagster: dg.DagsterInstance, author: str, **options: object) -> str:
     return create_run_for_test(dagster, job_name="import_posts", tags=tags, **options).run_id  # type: ignore[arg-type]
 
 
-def left(dagster: dg.DagsterInstance) -> set[str]:
+def remaining_runs(dagster: dg.DagsterInstance) -> set[str]:
     return {run.run_id for run in dagster.get_runs()}
 
 
@@ -66,8 +66,8 @@ def test_of_a_post_only_the_runs_that_quote_it_are_erased(
     records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own)
 
     assert records.erase(GONE_POST) == 1
-    assert left(dagster) == {plain, other, own}
-    assert quoting not in left(dagster)
+    assert remaining_runs(dagster) == {plain, other, own}
+    assert quoting not in remaining_runs(dagster)
     assert set(dagster.get_dynamic_partitions("authors")) == {"ada", "bea"}
     assert records.erase(GONE_POST) == 0
 
@@ -84,7 +84,7 @@ def test_of_an_author_all_runs_go_and_nobody_elses(
 
     assert records.erase(GONE_AUTHOR) == 5, "run, partition, the event twice, the asset"
 
-    assert left(dagster) == {other}
+    assert remaining_runs(dagster) == {other}
     assert dg.AssetKey("raw_posts") in dagster.get_asset_keys(), "what it said of ada is emptied"
     assert dagster.get_dynamic_partitions("authors") == ["bea"]
     assert records.find_remaining(GONE_AUTHOR) == []
@@ -162,7 +162,7 @@ def test_of_records_that_lie_elsewhere_the_rows_are_looked_at(
         assert len(records.find_remaining(GONE_POST)) > 1
         assert records.erase(GONE_POST) > 1
         assert records.find_remaining(GONE_POST) == []
-        assert left(dagster) == {plain}
+        assert remaining_runs(dagster) == {plain}
 
 
 class Stubborn:
@@ -230,7 +230,7 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
     now = datetime.now(UTC)
 
     def span(number: int, at: datetime) -> object:
-        return span_of(number, reader=reader, asked="What?", shown="x", chunk="c-9", at=at)
+        return span_of(number, reader=reader, question="What?", passage="x", chunk="c-9", at=at)
 
     outbox = Outbox(outbox_path(home))
     outbox.put_trace(packed(span(1, now)))

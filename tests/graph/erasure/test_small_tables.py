@@ -1,4 +1,4 @@
-"""Rows that are forgotten, in small tables: those of the newest version and those before it."""
+"""Rows that are erased from small tables, in the newest version and in earlier ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def answers(place: LanceTables, rows: dict[str, tuple[str, str]], author: str = 
     store_rows(place.instance.tables, "interactions", author, frame, key="trace_id")
 
 
-def left(place: LanceTables, author: str = "ada", version: str | None = None) -> list[str]:
+def trace_ids(place: LanceTables, author: str = "ada", version: str | None = None) -> list[str]:
     rows = place.instance.tables.read("interactions", author, version=version)
     return sorted(rows["trace_id"].to_list())
 
@@ -59,7 +59,7 @@ def test_a_reader_is_in_no_table_of_any_author(place: LanceTables) -> None:
 
     assert place.erase(GONE_READER) == 4
 
-    assert left(place) == left(place, "bea") == ["t2"]
+    assert trace_ids(place) == trace_ids(place, "bea") == ["t2"]
     assert place.find_remaining(GONE_READER) == []
     assert files_with(folder_of(place), WORD) == []
     assert place.erase(GONE_READER) == 0
@@ -74,7 +74,7 @@ def test_a_reader_whose_rows_an_edit_took_out_is_in_no_older_version(place: Lanc
 
     assert files_with(folder_of(place), WORD) == []
     assert place.find_remaining(GONE_READER) == []
-    assert left(place) == ["t2"]
+    assert trace_ids(place) == ["t2"]
 
 
 def test_a_version_that_a_tag_holds_is_cleaned_and_keeps_its_tag(place: LanceTables) -> None:
@@ -84,7 +84,7 @@ def test_a_version_that_a_tag_holds_is_cleaned_and_keeps_its_tag(place: LanceTab
 
     assert place.erase(GONE_READER) == 2, "rows of the tagged version"
 
-    assert left(place, version="trained") == ["t2"]
+    assert trace_ids(place, version="trained") == ["t2"]
     assert files_with(folder_of(place), WORD) == []
 
 
@@ -95,8 +95,8 @@ def test_a_post_is_found_by_its_words_in_the_authors_own_tables_alone(place: Lan
 
     assert place.erase(GONE_POST) == 1
 
-    assert left(place) == ["t2"]
-    assert left(place, "bea") == ["t1", "t2"], "what another author has is nobody's to forget"
+    assert trace_ids(place) == ["t2"]
+    assert trace_ids(place, "bea") == ["t1", "t2"], "what another author has is nobody's to forget"
     assert place.find_remaining(GONE_POST) == []
 
 
@@ -122,5 +122,5 @@ def test_an_author_goes_whole_and_the_others_stay(place: LanceTables) -> None:
     target = author_target("ada")
     assert place.erase(target) == 1
     assert not folder_of(place).parent.exists()
-    assert left(place, "bea") == ["t1", "t2", "t3"]
+    assert trace_ids(place, "bea") == ["t1", "t2", "t3"]
     assert place.list_author_folders(target) == []

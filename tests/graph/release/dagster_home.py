@@ -71,17 +71,17 @@ def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> N
 
 
 def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:
-    """One row a difference, about whom the registry says that is compared; returns the trial."""
-    who = trial.compared_versions(registry.state, AUTHOR)
-    assert who is not None
-    asked = table.JudgedComparison(
-        who.candidate.checkpoint,
-        who.incumbent.checkpoint,
+    """Write a row for each difference of the compared versions; return the trial."""
+    versions = trial.compared_versions(registry.state, AUTHOR)
+    assert versions is not None
+    comparison = table.JudgedComparison(
+        versions.candidate.checkpoint,
+        versions.incumbent.checkpoint,
         tuple(JUDGES.values()),
         "a test",
     )
     rows = [
-        asked.row(number, table.RECORDED, f"prompt {number}")
+        comparison.row(number, table.RECORDED, f"prompt {number}")
         | {
             "scores": [
                 {
@@ -96,4 +96,4 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
         for number, difference in enumerate(differences, start=1)
     ]
     store_rows(tables, table.TABLE, AUTHOR, rows, key="pair_id", schema=table.COLUMNS)
-    return asked.id
+    return comparison.id

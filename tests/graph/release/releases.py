@@ -41,7 +41,7 @@ def round_of(
     now: float = 0.0,
     replays: Replays | None = None,
 ) -> ReleaseRound:
-    """One round as the asset makes it."""
+    """Run one round of releasing as the asset does."""
     request = ReleaseRequest(author=AUTHOR, gate_version=GATE, actor="test", now=now)
     return release(registry, request, choice=choice, replays=replays)
 
@@ -54,7 +54,7 @@ def replays(
     certified: bool = True,
     terms: TrialTerms | None = None,
 ) -> Replays:
-    """Pairs about the version that is on trial now."""
+    """The given pairs as evidence about the version on trial."""
     on = trial.candidate_on_trial(registry.state, AUTHOR)
     assert on is not None
     return Replays(

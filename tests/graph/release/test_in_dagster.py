@@ -49,7 +49,7 @@ def begin_trial(registry: Registry, instance: dg.DagsterInstance) -> None:
 
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
-    """One tick; what it reports goes to the instance, as the daemon does it."""
+    """Run one tick; its reports are stored in the instance as the daemon does."""
     sensor = canary_verdict.build_sensor(GATE_VERSION)
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, resources=RESOURCES, sensor_name="canary_verdict"
@@ -63,7 +63,7 @@ def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorRe
 
 
 def report_used_up(instance: dg.DagsterInstance, trial: str) -> None:
-    """As `shadow_pairs` says it once every prompt of a trial was replayed."""
+    """Report as `shadow_pairs` does once every prompt of a trial was replayed."""
     metadata = {"trial": trial, "prompts_used_up": True}
     instance.report_runless_asset_event(
         dg.AssetMaterialization("shadow_pairs", partition=AUTHOR, metadata=metadata)
@@ -80,18 +80,18 @@ def test_a_shadow_is_promoted_by_the_pairs_of_the_table(
     assert materialize(instance)["stable"] == "v1", "an equal one waits for the last prompt"
     report_used_up(instance, used_up)
 
-    told = materialize(instance)
+    metadata = materialize(instance)
 
-    assert told["stable"] == "v2"
-    assert told["trial"] == "v2 against v1, shadow"
-    assert told["release_mode"] == "shadow"
-    assert told["mode_because"] == "shadow: the author's settings say so"
-    assert "| promote: voice |" in told["evidence"]
-    assert "shadow → stable" in told["moved"]
-    assert told["finding"].startswith("shadow: not worse by 0.1 or more, and on average +0.000")
-    assert told["mean_difference"] == "+0.000 ± 0.005"
-    again = materialize(instance)
-    assert again["moved"] == "nothing"
+    assert metadata["stable"] == "v2"
+    assert metadata["trial"] == "v2 against v1, shadow"
+    assert metadata["release_mode"] == "shadow"
+    assert metadata["mode_because"] == "shadow: the author's settings say so"
+    assert "| promote: voice |" in metadata["evidence"]
+    assert "shadow → stable" in metadata["moved"]
+    assert metadata["finding"].startswith("shadow: not worse by 0.1 or more, and on average +0.000")
+    assert metadata["mean_difference"] == "+0.000 ± 0.005"
+    second = materialize(instance)
+    assert second["moved"] == "nothing"
 
 
 def test_a_certificate_of_another_revision_decides_nothing(
@@ -101,8 +101,8 @@ def test_a_certificate_of_another_revision_decides_nothing(
     tables = tables_of(registry, home)
     certify(tables, revision="2")
     replay(registry, tables, [0.4] * 60)
-    told = materialize(instance)
-    assert (told["stable"], told["trial"]) == ("v1", "none")
+    metadata = materialize(instance)
+    assert (metadata["stable"], metadata["trial"]) == ("v1", "none")
     assert registry.get(AUTHOR, 2).state == "shadow"
 
 
@@ -116,9 +116,9 @@ def test_when_every_prompt_is_used_up_it_is_parked(
     materialize(instance)
     assert registry.get(AUTHOR, 2).state == "shadow"
     report_used_up(instance, used_up)
-    told = materialize(instance)
+    metadata = materialize(instance)
     assert registry.get(AUTHOR, 2).state == "parked"
-    assert "12 of about" in told["moved"]
+    assert "12 of about" in metadata["moved"]
 
 
 def test_auto_without_judges_and_readers_releases_what_is_shown_to_be_no_worse(
@@ -128,30 +128,30 @@ def test_auto_without_judges_and_readers_releases_what_is_shown_to_be_no_worse(
     registry = new_registry(home, release_mode="auto")
     for number in (1, 2):
         passed(registry, f"h{number}")
-        told = materialize(instance)
-        assert told["stable"] == f"v{number}"
-    assert told["release_mode"] == "gate"
-    assert told["mode_because"].startswith("gate: no certified judge")
-    assert "shown to be no worse than v1" in told["moved"]
-    assert "0.9900; a release without a trial needs at most 1" in told["moved"]
+        metadata = materialize(instance)
+        assert metadata["stable"] == f"v{number}"
+    assert metadata["release_mode"] == "gate"
+    assert metadata["mode_because"].startswith("gate: no certified judge")
+    assert "shown to be no worse than v1" in metadata["moved"]
+    assert "0.9900; a release without a trial needs at most 1" in metadata["moved"]
 
 
 def test_auto_without_judges_and_readers_parks_what_may_be_worse(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    """It passed the gate, which lets a perplexity of 5 % more pass: nothing else would compare."""
+    """It passed the gate, which allows 5 % more perplexity; no trial would compare it."""
     registry = new_registry(home, release_mode="auto")
     passed(registry, "h1")
     materialize(instance)
     passed(registry, "h2", high=1.001)
 
-    told = materialize(instance)
+    metadata = materialize(instance)
 
-    assert told["stable"] == "v1"
-    assert "parked" in told["moved"]
-    assert "not shown to be no worse than v1" in told["moved"]
-    assert "1.0010; a release without a trial needs at most 1" in told["moved"]
-    assert "at most 1" in told["mode_because"]
+    assert metadata["stable"] == "v1"
+    assert "parked" in metadata["moved"]
+    assert "not shown to be no worse than v1" in metadata["moved"]
+    assert "1.0010; a release without a trial needs at most 1" in metadata["moved"]
+    assert "at most 1" in metadata["mode_because"]
     assert materialize(instance)["moved"] == "nothing"
     registry.move(AUTHOR, 2, "stable", actor="jo", reason="read by hand", force=True)
     assert registry.get(AUTHOR, 2).state == "stable"
@@ -165,9 +165,9 @@ def test_auto_takes_a_shadow_once_a_judge_is_certified_and_prompts_are_there(
     materialize(instance)
     certify(tables_of(registry, home))
     passed(registry, "h2")
-    told = materialize(instance)
-    assert told["release_mode"] == "gate"
-    assert "only 0 of 300 prompts" in told["mode_because"]
+    metadata = materialize(instance)
+    assert metadata["release_mode"] == "gate"
+    assert "only 0 of 300 prompts" in metadata["mode_because"]
 
 
 def test_the_sensor_decides_a_canary_once_and_records_it(
@@ -230,7 +230,7 @@ def test_the_asset_tells_what_others_moved_before_the_sensor_came(
 def test_asset_and_sensor_take_the_same_trial_on(
     instance: dg.DagsterInstance, home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With another ε of their own they would begin a trial each, and neither would end."""
+    """With different margins each would begin a trial of its own, and neither would end."""
     monkeypatch.setitem(PACES, "", {"margin": 0.2})
     registry = new_registry(home)
     begin_trial(registry, instance)
@@ -238,11 +238,11 @@ def test_asset_and_sensor_take_the_same_trial_on(
     certify(tables)
     replay(registry, tables, [0.0] * 12)
     assert materialize(instance)["margin"] == 0.2
-    begun = trial.current_trial(registry.state, AUTHOR)
+    current = trial.current_trial(registry.state, AUTHOR)
     tick(instance)
-    assert begun is not None
-    assert begun.evidence.pairs == 12
-    assert trial.current_trial(registry.state, AUTHOR) == begun
+    assert current is not None
+    assert current.evidence.pairs == 12
+    assert trial.current_trial(registry.state, AUTHOR) == current
 
 
 def test_what_one_author_has_wrong_holds_up_no_tick(
@@ -255,9 +255,9 @@ def test_what_one_author_has_wrong_holds_up_no_tick(
     replay(registry, tables, [0.3] * 60)
     broken = home.authors_dir / f"{AUTHOR}.toml"
     broken.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
-    said = str(tick(instance).skip_reason)
-    assert "nothing decided" in said
-    assert "write one of auto, gate, shadow, canary" in said
+    message = str(tick(instance).skip_reason)
+    assert "nothing decided" in message
+    assert "write one of auto, gate, shadow, canary" in message
     mended = 'name = "Mara"\nrelease_mode = "shadow"\nconsent = "2020-01-01"\n'
     broken.write_text(mended, encoding="utf-8")
     tick(instance)
@@ -275,10 +275,10 @@ def test_a_mistake_in_another_authors_file_holds_up_no_trial(
     replay(registry, tables, [-0.5] * 60)
     (home.authors_dir / "aaa.toml").write_text(mistake, encoding="utf-8")
 
-    said = str(tick(instance).skip_reason)
+    message = str(tick(instance).skip_reason)
 
     assert registry.get(AUTHOR, 2).state == "rolled_back"
-    assert "aaa.toml" in said
+    assert "aaa.toml" in message
 
 
 def test_the_job_rolls_back_with_its_reason(
@@ -304,9 +304,9 @@ def test_the_job_rolls_back_with_its_reason(
         "retired",
         "rolled_back",
     ]
-    told = newest_metadata(instance, "released_model", AUTHOR)
-    assert told["stable"] == "v1"
-    assert "by job:roll_back (it rambles)" in told["moved"]
+    metadata = newest_metadata(instance, "released_model", AUTHOR)
+    assert metadata["stable"] == "v1"
+    assert "by job:roll_back (it rambles)" in metadata["moved"]
     assert not run(version=2, reason="  ").success
     assert not run(version=3, reason="forward again").success
     assert run(reason="one further").success

@@ -44,7 +44,7 @@ def equal(_: int) -> float:
 
 
 def release_an_equal_one(registry: Registry) -> ReleaseRound:
-    """The version on trial has used its 200 prompts up and is a little better on average."""
+    """The version on trial has used up its 200 prompts and is a little better on average."""
     pairs = pairs_of(lambda number: 0.7 + 0.01 * number, registry, count=200)
     return round_of(registry, replays=replays(registry, pairs, prompts=200))
 
@@ -52,15 +52,15 @@ def release_an_equal_one(registry: Registry) -> ReleaseRound:
 def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     assert round_of(registry).moves[-1].to_state == "shadow"
-    done = release_an_equal_one(registry)
-    assert [(move.version, move.to_state) for move in done.moves] == [(2, "stable")]
+    result = release_an_equal_one(registry)
+    assert [(move.version, move.to_state) for move in result.moves] == [(2, "stable")]
     assert states(registry) == ["retired", "stable"]
-    assert done.trial is not None
-    assert done.trial.finding.finding == "promote"
-    assert done.trial.evidence.highest["topic"] >= done.trial.evidence.log_promotion_threshold
-    told = trial_metadata(done.trial)
-    assert told["trial"] == "v2 against v1, shadow"
-    assert "| promote: topic |" in told["evidence"]
+    assert result.trial is not None
+    assert result.trial.finding.finding == "promote"
+    assert result.trial.evidence.highest["topic"] >= result.trial.evidence.log_promotion_threshold
+    metadata = trial_metadata(result.trial)
+    assert metadata["trial"] == "v2 against v1, shadow"
+    assert "| promote: topic |" in metadata["evidence"]
     (notice,) = [notice for notice in queued_notices(registry.state) if "v2" in notice.title]
     assert notice.event == "promoted"
     assert "not worse by 0.1 or more" in notice.text
@@ -90,15 +90,15 @@ def test_an_equal_candidate_does_not_replace_an_answer_model_and_a_better_one_do
     assert round_of(registry, gate).moves[-1].to_state == "shadow"
     terms = must_win(registry)
     same = pairs_of(lambda number: 0.7, registry, count=200)
-    done = round_of(registry, gate, replays=replays(registry, same, terms=terms))
-    assert done.moves == ()
+    result = round_of(registry, gate, replays=replays(registry, same, terms=terms))
+    assert result.moves == ()
     assert states(registry) == ["retired", "stable", "shadow"]
     better = [*same, *pairs_of(lambda number: 0.9 if number == 3 else 0.5, registry, count=500)]
-    done = round_of(registry, gate, replays=replays(registry, better, terms=terms))
+    result = round_of(registry, gate, replays=replays(registry, better, terms=terms))
     assert states(registry) == ["retired", "retired", "stable"]
-    assert done.trial is not None
-    assert "shadow: better, after " in done.trial.finding.reason
-    assert trial_metadata(done.trial)["margin"] == 0.0
+    assert result.trial is not None
+    assert "shadow: better, after " in result.trial.finding.reason
+    assert trial_metadata(result.trial)["margin"] == 0.0
 
 
 def test_what_repairs_a_version_that_passed_no_gate_need_not_be_as_good_in_each_claim(
@@ -114,10 +114,10 @@ def test_what_repairs_a_version_that_passed_no_gate_need_not_be_as_good_in_each_
     # Answers to other questions, in more of the author's voice than those to one's own.
     repaired = [PairedDifference(n, {"topic": 0.6, "voice": -0.2}) for n in range(1, 61)]
     terms = TrialTerms(BOTH, judges="topic@1, voice@1", is_incumbent_ungated=tables_say)
-    done = round_of(registry, replays=replays(registry, repaired, prompts=60, terms=terms))
+    result = round_of(registry, replays=replays(registry, repaired, prompts=60, terms=terms))
     assert states(registry) == ["retired", "retired", "stable"]
-    assert done.trial is not None
-    assert "| roll back: mean of the claims |" in trial_metadata(done.trial)["evidence"]
+    assert result.trial is not None
+    assert "| roll back: mean of the claims |" in trial_metadata(result.trial)["evidence"]
 
 
 def test_one_that_was_parked_had_passed_and_must_be_met_in_each_claim(registry: Registry) -> None:
@@ -143,21 +143,21 @@ def test_the_mode_beside_an_answer_model_is_a_trial_and_says_why(registry: Regis
     against_an_answer_model(registry)
     stable = registry.get("mara", 2)
     nobody = Measured((), prompt_count=0, canary_values_per_day=0.0, canary_readers=0)
-    told = choose_against_answer_model(resolve_mode("auto", nobody), nobody, stable)
-    assert told.mode == "shadow"
-    assert "v2 answers at the author's request (Qwen/Large)" in told.reason
-    assert "no judge is certified" in told.reason
+    choice = choose_against_answer_model(resolve_mode("auto", nobody), nobody, stable)
+    assert choice.mode == "shadow"
+    assert "v2 answers at the author's request (Qwen/Large)" in choice.reason
+    assert "no judge is certified" in choice.reason
     readers = Measured(("topic",), prompt_count=0, canary_values_per_day=50.0, canary_readers=90)
-    asked = choose_against_answer_model(resolve_mode("canary", readers), readers, stable)
-    assert asked.mode == "canary"
-    assert 0 < asked.expected_days < 14
+    canary_choice = choose_against_answer_model(resolve_mode("canary", readers), readers, stable)
+    assert canary_choice.mode == "canary"
+    assert 0 < canary_choice.expected_days < 14
 
 
 def test_a_worse_candidate_is_rolled_back(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
-    found = replays(registry, pairs_of(lambda number: 0.9 - 0.3 * number, registry, count=100))
-    round_of(registry, replays=found)
+    evidence = replays(registry, pairs_of(lambda number: 0.9 - 0.3 * number, registry, count=100))
+    round_of(registry, replays=evidence)
     assert states(registry) == ["stable", "rolled_back"]
     assert queued_notices(registry.state)[0].event == "rolled_back"
 
@@ -166,26 +166,26 @@ def test_undecided_when_the_prompts_are_used_up_is_parked(registry: Registry) ->
     pass_the_gate(registry, "h2")
     round_of(registry)
     few = pairs_of(equal, registry, count=31)
-    done = round_of(registry, replays=replays(registry, few, prompts=31))
+    result = round_of(registry, replays=replays(registry, few, prompts=31))
     assert states(registry) == ["stable", "parked"]
-    assert done.trial is not None
-    assert "31 of about" in done.trial.finding.reason
+    assert result.trial is not None
+    assert "31 of about" in result.trial.finding.reason
     assert queued_notices(registry.state)[0].event == "parked"
     assert "31 of about" in queued_notices(registry.state)[0].text
 
 
 def test_14_days_without_a_new_pair_park_a_trial(registry: Registry) -> None:
-    """It had no end, and later candidates waited behind it."""
+    """Such a trial never ended, and later candidates waited behind it."""
     pass_the_gate(registry, "h2")
     round_of(registry)
-    began, day = time.time(), 86_400.0
+    start, day = time.time(), 86_400.0
     few = pairs_of(equal, registry, count=12)
-    round_of(registry, replays=replays(registry, few[:8]), now=began + day)
-    round_of(registry, replays=replays(registry, few), now=began + 10 * day)
-    assert round_of(registry, replays=replays(registry, few), now=began + 23 * day).moves == ()
+    round_of(registry, replays=replays(registry, few[:8]), now=start + day)
+    round_of(registry, replays=replays(registry, few), now=start + 10 * day)
+    assert round_of(registry, replays=replays(registry, few), now=start + 23 * day).moves == ()
     assert states(registry) == ["stable", "shadow"]
 
-    [parked] = round_of(registry, replays=replays(registry, few), now=began + 24.1 * day).moves
+    [parked] = round_of(registry, replays=replays(registry, few), now=start + 24.1 * day).moves
 
     assert (parked.version, parked.to_state) == (2, "parked")
     assert "no new pair came in 14 days (12 in total)" in parked.reason
@@ -230,8 +230,8 @@ def test_the_newest_candidate_replaces_an_undecided_older_one(registry: Registry
     round_of(registry)
     round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=5)))
     pass_the_gate(registry, "h3")
-    done = round_of(registry)
-    assert [(move.version, move.to_state) for move in done.moves] == [(2, "parked"), (3, "shadow")]
+    tick = round_of(registry)
+    assert [(move.version, move.to_state) for move in tick.moves] == [(2, "parked"), (3, "shadow")]
     assert states(registry) == ["stable", "parked", "shadow"]
 
 
@@ -240,17 +240,17 @@ def test_replays_and_half_told_pairs_change_nothing(registry: Registry) -> None:
     round_of(registry)
     pairs = pairs_of(equal, registry, count=20)
     first = round_of(registry, replays=replays(registry, pairs[:12])).trial
-    again = round_of(registry, replays=replays(registry, pairs[:12])).trial
+    repeated = round_of(registry, replays=replays(registry, pairs[:12])).trial
     assert first is not None
-    assert again == first
-    whole = round_of(registry, replays=replays(registry, pairs)).trial
-    assert whole is not None
-    assert whole.evidence.pairs == 20
-    assert whole.number == first.number
+    assert repeated == first
+    complete = round_of(registry, replays=replays(registry, pairs)).trial
+    assert complete is not None
+    assert complete.evidence.pairs == 20
+    assert complete.number == first.number
 
 
 def test_one_claim_lost_is_no_promotion(registry: Registry) -> None:
-    """As another author's model does it: right on topic, wrong in voice."""
+    """As another author's model would answer: right in topic, wrong in voice."""
     pass_the_gate(registry, "h2")
     round_of(registry)
     draw = random.Random(3)
@@ -263,7 +263,7 @@ def test_one_claim_lost_is_no_promotion(registry: Registry) -> None:
 
 
 def ten_releases(registry: Registry, *, worse_by: float) -> float:
-    """Ten candidates in a row, each worse than the stable version of its time; the loss at last."""
+    """Ten candidates, each worse than the stable version of its time; return the total loss."""
     lost = {1: 0.0}
     for number in range(2, 12):
         stable = registry.stable_version("mara")
@@ -271,7 +271,7 @@ def ten_releases(registry: Registry, *, worse_by: float) -> float:
         lost[number] = lost[stable.version] + worse_by
         pass_the_gate(registry, f"h{number}")
         round_of(registry)
-        pairs = pairs_of(lambda one: 0.95 - lost[one], registry, count=1_500)
+        pairs = pairs_of(lambda version: 0.95 - lost[version], registry, count=1_500)
         round_of(registry, replays=replays(registry, pairs, prompts=1_500))
     stable = registry.stable_version("mara")
     assert stable is not None
@@ -280,7 +280,7 @@ def ten_releases(registry: Registry, *, worse_by: float) -> float:
 
 @pytest.mark.parametrize("worse_by", [0.08, 0.03])
 def test_ten_releases_each_a_little_worse_are_stopped(registry: Registry, worse_by: float) -> None:
-    """.08 is found by the roll-back bet; .03 hides from it, and the mean at the end stops it."""
+    """The roll-back test finds .08; it misses .03, which the mean at the end stops."""
     assert ten_releases(registry, worse_by=worse_by) <= 0.1
 
 
@@ -303,12 +303,12 @@ def test_a_judge_that_is_not_certified_promotes_nothing(registry: Registry, judg
     round_of(registry)
     pairs = [PairedDifference(n, {"topic": score(0.2) - score(0.8)}) for n in range(1, 400)]
     terms = TrialTerms(("topic",), judges=judge)
-    found = replays(registry, pairs, prompts=500, certified=certificate.certified, terms=terms)
-    done = round_of(registry, replays=found)
+    evidence = replays(registry, pairs, prompts=500, certified=certificate.certified, terms=terms)
+    result = round_of(registry, replays=evidence)
     assert not certificate.certified
     assert states(registry) == ["stable", "shadow"]
-    assert done.trial is not None
-    assert "no certificate" in done.trial.finding.reason
+    assert result.trial is not None
+    assert "no certificate" in result.trial.finding.reason
     nobody = replays(registry, pairs, certified=False, terms=TrialTerms((), judges=judge))
     assert round_of(registry, replays=nobody).moves == ()
 

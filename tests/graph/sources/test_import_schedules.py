@@ -1,4 +1,4 @@
-"""Imports by the clock: feeds over real HTTP, one run a change; and the nightly look at all."""
+"""Scheduled imports: feeds over real HTTP, one run for each change; the nightly check of all."""
 
 from __future__ import annotations
 
@@ -58,17 +58,17 @@ class FeedHandler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: the test's output is not the server's."""
+        """Log nothing into the test's output."""
 
 
 @pytest.fixture
 def server() -> Iterator[FeedServer]:
-    made = FeedServer()
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    feed_server = FeedServer()
+    thread = threading.Thread(target=feed_server.serve_forever, daemon=True)
     thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
+    yield feed_server
+    feed_server.shutdown()
+    feed_server.server_close()
     thread.join(10)
 
 
@@ -85,7 +85,7 @@ def small_import() -> None:
 
 @dg.op
 def posts_read(context) -> None:  # type: ignore[no-untyped-def]
-    """What Dagster's record of an import holds."""
+    """The metadata that Dagster keeps of an import."""
     context.log_event(dg.AssetMaterialization("raw_posts", partition=context.partition_key))
 
 
@@ -108,7 +108,7 @@ def broken_import() -> None:
 
 
 class World:
-    """A home with authors, an instance with their partitions, and the hours."""
+    """A home with authors, an instance with their partitions, and a clock."""
 
     def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
         self.home, self.instance, self.hour = home, instance, NOON
@@ -124,10 +124,10 @@ class World:
             scheduled_execution_time=self.hour,
             resources={"settings": SettingsResource(), "state": StateResource()},
         ) as context:
-            found = schedule(context)
-            return list(found)  # type: ignore[arg-type]
+            result = schedule(context)
+            return list(result)  # type: ignore[arg-type]
 
-    def asked(self) -> dg.RunRequest:
+    def next_request(self) -> dg.RunRequest:
         [request] = self.tick(import_changed_feeds_every_hour)
         assert isinstance(request, dg.RunRequest)
         return request
@@ -152,17 +152,17 @@ def world(home: Settings) -> Iterator[World]:
 
 def test_a_feed_is_imported_once_a_change(world: World, server: FeedServer) -> None:
     world.author("ann", server.url)
-    first = world.asked()
+    first = world.next_request()
     world.launch(first)
     assert "imported" in world.quiet()
     assert "nothing new" in world.quiet()
     assert (server.full, server.unchanged) == (1, 2)
     server.publish("two")
-    second = world.asked()
+    second = world.next_request()
     world.launch(second)
     world.quiet()
     server.publish("one")  # as it was at first: another change, and another key
-    third = world.asked()
+    third = world.next_request()
     assert len({first.run_key, second.run_key, third.run_key}) == 3
 
 
@@ -170,14 +170,14 @@ def test_a_feed_is_imported_once_a_change(world: World, server: FeedServer) -> N
 def test_a_feed_that_an_import_of_this_hour_has_read_is_known(
     world: World, server: FeedServer, minutes: int, is_known: bool
 ) -> None:
-    """As after `twin up`: nobody has asked for the feed before."""
+    """As after `twin up`: the feed was never requested before."""
     world.author("ann", server.url)
     world.launch(dg.RunRequest(partition_key="ann"), recorded_import)
     world.hour = datetime.now(UTC) + timedelta(minutes=minutes - 60)
     if is_known:
         assert "nothing has changed since the import" in world.quiet()
         server.publish("two")
-    assert world.asked().partition_key == "ann"
+    assert world.next_request().partition_key == "ann"
 
 
 def test_a_server_without_validators_is_known_by_its_bytes(
@@ -185,7 +185,7 @@ def test_a_server_without_validators_is_known_by_its_bytes(
 ) -> None:
     server.publish("one", etag=False)
     world.author("ann", server.url)
-    world.launch(world.asked())
+    world.launch(world.next_request())
     world.quiet()
     assert "nothing new" in world.quiet()
     assert (server.full, server.unchanged) == (3, 0)
@@ -193,7 +193,7 @@ def test_a_server_without_validators_is_known_by_its_bytes(
 
 def test_an_etag_that_changes_alone_is_no_change(world: World, server: FeedServer) -> None:
     world.author("ann", server.url)
-    world.launch(world.asked())
+    world.launch(world.next_request())
     world.quiet()
     server.etag = '"another balancer"'
     assert "nothing new" in world.quiet()
@@ -205,27 +205,27 @@ def test_a_failing_feed_decides_nothing_and_keeps_nobody_waiting(
     world.author("ann", server.url, "/a/folder")
     world.author("cleo", "/a/folder")
     (world.home.authors_dir / "torn.toml").write_text("name = ")
-    request = world.asked()
+    request = world.next_request()
     assert request.partition_key == "ann"
     world.launch(request)
     server.status = 503
-    said = world.quiet()
-    assert "ann: Tried to read the feed" in said
-    assert "HTTP 503" in said
-    assert "torn: Tried to read the settings" in said
-    assert "cleo" not in said
+    message = world.quiet()
+    assert "ann: Tried to read the feed" in message
+    assert "HTTP 503" in message
+    assert "torn: Tried to read the settings" in message
+    assert "cleo" not in message
     server.status = 200
     assert "ann: imported" in world.quiet()
 
 
 def test_a_feed_that_is_down_keeps_no_other_feed_waiting(world: World, server: FeedServer) -> None:
     world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
-    world.launch(world.asked())
-    said = world.quiet()
-    assert "bob: Tried to read the feed http://127.0.0.1/feed.xml" in said
-    assert "bob: imported" in said
+    world.launch(world.next_request())
+    message = world.quiet()
+    assert "bob: Tried to read the feed http://127.0.0.1/feed.xml" in message
+    assert "bob: imported" in message
     server.publish("two")
-    world.launch(world.asked())
+    world.launch(world.next_request())
     world.quiet()
     server.status = 503
     assert "bob: Tried to read" in world.quiet()  # none answers: nothing is decided
@@ -237,7 +237,7 @@ def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> Non
     world.author("ann", server.url)
     keys = []
     for _ in range(3):
-        request = world.asked()
+        request = world.next_request()
         keys.append(request.run_key)
         world.launch(request, broken_import)
     assert len(set(keys)) == 3
@@ -247,14 +247,14 @@ def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> Non
 
 def test_a_run_that_was_never_started_is_asked_for_again(world: World, server: FeedServer) -> None:
     world.author("ann", server.url)
-    assert world.asked().run_key == world.asked().run_key
+    assert world.next_request().run_key == world.next_request().run_key
 
 
 def test_an_author_without_a_partition_waits_for_one(world: World, server: FeedServer) -> None:
     write_author(world.home, Author("ann", "ann", sources=(server.url,)))
     assert "ann: waits: Dagster has no partition 'ann'" in world.quiet()
     world.instance.add_dynamic_partitions("authors", ["ann"])
-    assert world.asked().partition_key == "ann"
+    assert world.next_request().partition_key == "ann"
 
 
 def test_every_night_everybody_with_sources_is_imported(world: World) -> None:

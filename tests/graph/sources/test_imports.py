@@ -24,7 +24,7 @@ from twin_resources.errors import TwinError
 def imported(
     source: str, scratch: Path, stored: pl.DataFrame | None = None
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows as the table would hold them, and what changed."""
+    """The imported rows as the table would hold them, and the changes."""
     before = None if stored is None else stored.select(STORED_COLUMNS)
     inventory = take_inventory([source], scratch=scratch)
     frame = build_inventory_frame(inventory, before)
@@ -38,8 +38,8 @@ def test_posts_under_a_prefix_come_change_and_go(bucket: Bucket, tmp_path: Path)
     bucket.put("blog/_posts/2020-07-02-b.md", f"# B\n\n{SENTENCE}")
     bucket.put("blog/README.md", "# About")
     bucket.put("blogs/_posts/2020-07-03-c.md", "another prefix")
-    first, said = imported(source, tmp_path)
-    assert said == {"added": 2, "edited": 0, "deleted": 0}
+    first, messages = imported(source, tmp_path)
+    assert messages == {"added": 2, "edited": 0, "deleted": 0}
     a = first.filter(source_id="_posts/2020-07-01-a.md").to_dicts()[0]
     assert a["path"] == f"s3://{bucket.name}/blog/_posts/2020-07-01-a.md"
     assert (a["source"], a["title"], a["problem"]) == (source, "A", "")
@@ -47,8 +47,8 @@ def test_posts_under_a_prefix_come_change_and_go(bucket: Bucket, tmp_path: Path)
     bucket.put("blog/_posts/2020-07-02-b.md", f"# Bee\n\n{SENTENCE}")
     bucket.put("blog/_posts/2020-07-04-d.md", f"# D\n\n{SENTENCE}")
     bucket.delete("blog/_posts/2020-07-01-a.md")
-    second, said = imported(source, tmp_path, first)
-    assert said == {"added": 1, "edited": 1, "deleted": 1}
+    second, messages = imported(source, tmp_path, first)
+    assert messages == {"added": 1, "edited": 1, "deleted": 1}
     assert second.filter("deleted")["source_id"].to_list() == ["_posts/2020-07-01-a.md"]
     assert imported(source, tmp_path, second)[1] == {"added": 0, "edited": 0, "deleted": 0}
 
@@ -62,8 +62,8 @@ def test_an_object_that_changes_between_list_and_read_is_tried_again(
     bucket.put("a.md", f"# Another\n\n{SENTENCE}")
     [row] = read_rows(build_inventory_frame(inventory), inventory).to_dicts()
     assert (row["problem"], row["text"]) == ("unreadable", "")
-    again, _ = imported(source, tmp_path, pl.DataFrame([row]))
-    assert again["title"].to_list() == ["Another"]
+    second, _ = imported(source, tmp_path, pl.DataFrame([row]))
+    assert second["title"].to_list() == ["Another"]
 
 
 def test_an_export_in_a_bucket_is_read(bucket: Bucket, tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_an_export_in_a_bucket_is_read(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("exports/export.zip", zipped)
     rows, _ = imported(f"s3://{bucket.name}/exports", tmp_path)
     assert rows.height == KEPT["linkedin"]
-    one, _ = imported(f"s3://{bucket.name}/exports/export.zip", tmp_path)
-    assert one.equals(rows)
+    imported_rows, _ = imported(f"s3://{bucket.name}/exports/export.zip", tmp_path)
+    assert imported_rows.equals(rows)
 
 
 def test_an_empty_prefix_and_a_missing_bucket_are_errors_and_no_deletion(
@@ -93,7 +93,7 @@ ITEM = (
 
 @pytest.fixture
 def feed_address() -> Iterator[tuple[str, list[int]]]:
-    """A server of one feed, and the numbers of its posts, to be changed."""
+    """The address of a feed, and the numbers of its posts, which a test may change."""
     numbers = [1, 2]
 
     def answered(_: Request) -> Response:
@@ -109,9 +109,9 @@ def test_a_feed_at_its_address_adds_and_never_deletes(
     feed_address: tuple[str, list[int]], tmp_path: Path
 ) -> None:
     address, numbers = feed_address
-    first, said = imported(address, tmp_path)
-    assert said["added"] == 2
+    first, messages = imported(address, tmp_path)
+    assert messages["added"] == 2
     assert set(first["source"]) == {"feed"}
     numbers[:] = [2, 3]
-    _, said = imported(address, tmp_path, first)
-    assert said == {"added": 1, "edited": 0, "deleted": 0}
+    _, messages = imported(address, tmp_path, first)
+    assert messages == {"added": 1, "edited": 0, "deleted": 0}

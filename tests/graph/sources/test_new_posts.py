@@ -1,4 +1,4 @@
-"""The sensor `new_posts`: one import a change, on a real instance with real runs of `raw_posts`."""
+"""The sensor `new_posts`: one import for each change, with real runs of `raw_posts`."""
 
 from __future__ import annotations
 
@@ -60,16 +60,16 @@ class World:
         return result
 
     def launch(self, request: dg.RunRequest) -> bool:
-        """Run what was asked for, as the daemon would; whether it succeeded."""
-        done = self.job.execute_in_process(
+        """Run the request as the daemon would; return whether it succeeded."""
+        run = self.job.execute_in_process(
             partition_key=request.partition_key,
             tags=dict(request.tags),
             instance=self.instance,
             raise_on_error=False,
         )
-        return done.success
+        return run.success
 
-    def asked(self) -> dg.RunRequest:
+    def next_request(self) -> dg.RunRequest:
         [request] = self.tick().run_requests or []
         return request
 
@@ -93,30 +93,30 @@ def world(home: Settings) -> Iterator[World]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "posts"
-    made.mkdir()
+    posts = tmp_path / "posts"
+    posts.mkdir()
     for subject in ("clocks", "boats"):
-        (made / f"{subject}.md").write_text(POST.format(subject))
-    return made
+        (posts / f"{subject}.md").write_text(POST.format(subject))
+    return posts
 
 
 def test_each_change_is_imported_once(world: World, folder: Path, tables: Tables) -> None:
     world.author("ann", folder)
-    first = world.asked()
+    first = world.next_request()
     assert world.instance.get_dynamic_partitions("authors") == ["ann"]
     assert world.launch(first)
     assert "imported" in world.quiet()
     assert "nothing new" in world.quiet()
 
     (folder / "lamps.md").write_text(POST.format("lamps"))
-    second = world.asked()
+    second = world.next_request()
     assert second.tags["twin/arrived"] == f"{folder.resolve()}/lamps.md"
     assert "twin/deleted" not in second.tags
     assert world.launch(second)
     assert "imported" in world.quiet()
 
     (folder / "lamps.md").unlink()
-    third = world.asked()
+    third = world.next_request()
     assert third.tags["twin/deleted"] == f"{folder.resolve()}/lamps.md"
     assert world.launch(third)
     assert "imported" in world.quiet()
@@ -131,8 +131,8 @@ def test_a_tick_that_died_asks_for_the_same_run_again(world: World, folder: Path
     world.tick()
     before = world.cursor
     (folder / "lamps.md").write_text(POST.format("lamps"))
-    first = world.asked()
-    assert world.asked().run_key == first.run_key  # it was asked for and never started
+    first = world.next_request()
+    assert world.next_request().run_key == first.run_key  # it was asked for and never started
     assert world.launch(first)
     world.cursor = before  # the daemon died between the launch and the cursor
     assert "nothing has changed since the import" in world.quiet()
@@ -144,13 +144,13 @@ def test_what_twin_up_has_imported_is_not_imported_again(world: World, folder: P
     assert world.launch(dg.RunRequest(partition_key="ann"))
     assert "nothing has changed since the import" in world.quiet()
     (folder / "lamps.md").write_text(POST.format("lamps"))
-    assert world.asked().partition_key == "ann"
+    assert world.next_request().partition_key == "ann"
 
 
 def test_what_twin_import_has_imported_is_not_imported_again(world: World, folder: Path) -> None:
-    """A post that came, and one that went: neither shows in the newest file's time alone."""
+    """A new post and a deleted one: the newest file's time alone shows neither."""
     world.author("ann", folder)
-    assert world.launch(world.asked())
+    assert world.launch(world.next_request())
     assert "imported" in world.quiet()
     (folder / "lamps.md").write_text(POST.format("lamps"))
     assert world.launch(dg.RunRequest(partition_key="ann"))
@@ -160,15 +160,15 @@ def test_what_twin_import_has_imported_is_not_imported_again(world: World, folde
     assert "nothing has changed since the import" in world.quiet()
     assert "nothing new" in world.quiet()
     (folder / "clocks.md").unlink()  # after the import, and no file is newer than that
-    assert world.asked().tags["twin/deleted"] == f"{folder.resolve()}/clocks.md"
+    assert world.next_request().tags["twin/deleted"] == f"{folder.resolve()}/clocks.md"
 
 
 def test_two_code_locations_of_one_home_start_one_import(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each has a process and a cursor of its own; both have seen the change before a run was."""
+    """Each has a process and a cursor of its own; both see the change before a run begins."""
     world.author("ann", folder)
-    first = world.asked()
+    first = world.next_request()
     other = World(world.home, world.instance)
     other.cursor = json.dumps({"epoch": 1, "turn": "", "authors": {}})  # its keys are others
     with monkeypatch.context() as process:
@@ -181,7 +181,7 @@ def test_two_code_locations_of_one_home_start_one_import(
         process.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
         assert "nothing has changed since the import" in other.quiet()
         (folder / "lamps.md").write_text(POST.format("lamps"))
-        assert other.launch(other.asked())  # whoever comes first
+        assert other.launch(other.next_request())  # whoever comes first
     assert "nothing has changed since the import" in world.quiet()
 
 
@@ -193,7 +193,7 @@ def test_a_running_import_is_waited_for(world: World, folder: Path) -> None:
     )
     assert "an import is running" in world.quiet()
     world.instance.report_run_canceled(running)
-    assert world.asked().partition_key == "ann"
+    assert world.next_request().partition_key == "ann"
 
 
 def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> None:
@@ -204,14 +204,14 @@ def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> Non
     (folder / "boats.md").unlink()
     (folder / "notes.pages").write_bytes(b"PK")
     for _ in range(3):
-        request = world.asked()
+        request = world.next_request()
         keys.add(request.run_key)
         assert not world.launch(request)
     assert len(keys) == 3
     assert "failed 3 times" in world.quiet()
     assert "nothing new" in world.quiet()
     (folder / "clocks.md").write_text(POST.format("clocks"))
-    assert world.launch(world.asked())
+    assert world.launch(world.next_request())
 
 
 def test_a_run_whose_worker_died_is_started_again_by_dagster_alone(
@@ -221,16 +221,16 @@ def test_a_run_whose_worker_died_is_started_again_by_dagster_alone(
     retries = {"run_retries": {"enabled": True, "max_retries": 1}}  # as in our dagster.yaml
     with dg.instance_for_test(overrides=retries) as instance:
         world.instance = instance
-        request = world.asked()
+        request = world.next_request()
         tags = {**request.tags, "dagster/partition": "ann"}
         started = dg.DagsterRunStatus.STARTED
         dead = instance.create_run_for_job(world.job, tags=tags, status=started)
         instance.report_run_failed(dead)
         assert "Dagster restarts it" in world.quiet()  # its daemon has not come to it yet
-        again = instance.create_run_for_job(world.job, tags=tags, status=started)
-        instance.add_run_tags(dead.run_id, {"dagster/auto_retry_run_id": again.run_id})
+        restarted = instance.create_run_for_job(world.job, tags=tags, status=started)
+        instance.add_run_tags(dead.run_id, {"dagster/auto_retry_run_id": restarted.run_id})
         assert "an import is running" in world.quiet()
-        instance.report_run_canceled(again)
+        instance.report_run_canceled(restarted)
         assert "ended" in world.quiet()
 
 
@@ -238,14 +238,14 @@ def test_a_folder_that_is_not_there_decides_nothing(
     world: World, folder: Path, tables: Tables
 ) -> None:
     world.author("ann", folder)
-    world.launch(world.asked())
+    world.launch(world.next_request())
     world.quiet()
-    known = json.loads(world.cursor or "")["authors"]
+    authors = json.loads(world.cursor or "")["authors"]
     folder.rename(folder.with_name("unmounted"))
     assert "nothing at this path" in world.quiet()
     folder.mkdir()
     assert "no file" in world.quiet()  # the empty mount point
-    assert json.loads(world.cursor or "")["authors"] == known
+    assert json.loads(world.cursor or "")["authors"] == authors
     folder.rmdir()
     folder.with_name("unmounted").rename(folder)
     assert "nothing new" in world.quiet()
@@ -261,11 +261,11 @@ def test_one_authors_mistake_keeps_nobody_else_waiting(world: World, folder: Pat
     result = world.tick()
     assert [request.partition_key for request in result.run_requests or ()] == ["ann"]
     world.launch((result.run_requests or ())[0])
-    said = world.quiet()
-    assert "bob: Tried to list" in said
-    assert "cleo: Tried to read the settings" in said
-    assert "dora" not in said
-    assert "abe" not in said
+    message = world.quiet()
+    assert "bob: Tried to list" in message
+    assert "cleo: Tried to read the settings" in message
+    assert "dora" not in message
+    assert "abe" not in message
 
 
 def test_nothing_is_imported_before_the_embedder_is_there(world: World, folder: Path) -> None:
@@ -275,7 +275,7 @@ def test_nothing_is_imported_before_the_embedder_is_there(world: World, folder: 
     current.rename(current.with_suffix(".away"))
     assert world.quiet().startswith("waits: no ")
     current.with_suffix(".away").rename(current)
-    assert world.asked().partition_key == "ann"
+    assert world.next_request().partition_key == "ann"
 
 
 def test_a_tick_that_runs_out_of_time_goes_on_where_it_stopped(
@@ -289,19 +289,19 @@ def test_a_tick_that_runs_out_of_time_goes_on_where_it_stopped(
     assert json.loads(world.cursor or "")["turn"] == "ann"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", 30.0)
     world.cursor = json.dumps(json.loads(world.cursor or "") | {"turn": "bob"})
-    asked = [request.partition_key for request in world.tick().run_requests or ()]
-    assert asked == ["bob", "cleo", "ann"]
+    authors = [request.partition_key for request in world.tick().run_requests or ()]
+    assert authors == ["bob", "cleo", "ann"]
 
 
 def test_a_lost_cursor_starts_no_key_twice(world: World, folder: Path) -> None:
     world.author("ann", folder)
-    first = world.asked()
+    first = world.next_request()
     world.launch(first)
     world.cursor = None
     os.utime(folder / "clocks.md", (time.time() + 5, time.time() + 5))
     time.sleep(1.1)  # the memory's number is its second
-    again = world.asked()
-    assert again.run_key != first.run_key
+    repeated = world.next_request()
+    assert repeated.run_key != first.run_key
 
 
 def test_an_s3_prefix_is_watched_with_its_keys(
@@ -311,18 +311,18 @@ def test_an_s3_prefix_is_watched_with_its_keys(
     bucket.put("posts/clocks.md", POST.format("clocks"))
     bucket.put("posts/boats.md", POST.format("boats"))
     world.author("ann", source)
-    assert world.launch(world.asked())
+    assert world.launch(world.next_request())
     assert "imported" in world.quiet()
     assert "nothing new" in world.quiet()
 
     bucket.put("posts/lamps.md", POST.format("lamps"))
-    request = world.asked()
+    request = world.next_request()
     assert f"{source}/lamps.md" in request.tags["twin/arrived"].splitlines()
     assert world.launch(request)
     world.quiet()
 
     bucket.delete("posts/boats.md")
-    request = world.asked()
+    request = world.next_request()
     assert request.tags["twin/deleted"] == f"{source}/boats.md"
     assert world.launch(request)
     rows = tables.read("raw_posts", "ann", columns=["source_id", "deleted"]).rows()
@@ -334,9 +334,9 @@ def test_an_unreachable_bucket_decides_nothing(
 ) -> None:
     bucket.put("posts/clocks.md", POST.format("clocks"))
     world.author("ann", f"s3://{bucket.name}/posts")
-    assert world.launch(world.asked())
+    assert world.launch(world.next_request())
     world.quiet()
-    known = json.loads(world.cursor or "")["authors"]
+    authors = json.loads(world.cursor or "")["authors"]
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
     assert "check AWS_ENDPOINT" in world.quiet()
-    assert json.loads(world.cursor or "")["authors"] == known
+    assert json.loads(world.cursor or "")["authors"] == authors

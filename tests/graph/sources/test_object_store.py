@@ -32,9 +32,9 @@ def test_objects_of_a_prefix_are_those_in_its_folder(bucket: Bucket) -> None:
     for key in ("posts/a.md", "posts/deep/b.md", "posts/", "posts-of-another/c.md", "posts.md"):
         bucket.put(key, "text" if not key.endswith("/") else "")
     listed = list_objects(f"s3://{bucket.name}/posts")
-    assert [one.name for one in listed] == ["a.md", "deep/b.md"]
+    assert [item.name for item in listed] == ["a.md", "deep/b.md"]
     assert listed[0].size == 4
-    assert [one.name for one in list_objects(f"s3://{bucket.name}/posts/a.md")] == ["a.md"]
+    assert [item.name for item in list_objects(f"s3://{bucket.name}/posts/a.md")] == ["a.md"]
     assert len(list_objects(f"s3://{bucket.name}")) == 4
 
 
@@ -60,26 +60,27 @@ def test_an_object_is_read_as_it_was_listed(bucket: Bucket) -> None:
 def test_a_client_serves_many_reads_and_another_environment_has_its_own(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Any] = []
+    clients: list[Any] = []
 
     class Counted(boto3.session.Session):
         def client(self, *arguments: Any, **options: Any) -> Any:
-            made.append(super().client(*arguments, **options))
-            return made[-1]
+            clients.append(super().client(*arguments, **options))
+            return clients[-1]
 
     monkeypatch.setattr(boto3.session, "Session", Counted)
     monkeypatch.setattr(object_store, "CLIENT_LIFETIME_S", 1e9)
     source = f"s3://{bucket.name}"
     for name in ("a.md", "b.md", "c.md"):
         bucket.put(name, name)
-    assert [read_object(source, one) for one in list_objects(source)] == [b"a.md", b"b.md", b"c.md"]
-    assert len(made) == 1
+    texts = [read_object(source, key) for key in list_objects(source)]
+    assert texts == [b"a.md", b"b.md", b"c.md"]
+    assert len(clients) == 1
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
     list_objects(source)
-    assert len(made) == 2
+    assert len(clients) == 2
     monkeypatch.setattr(object_store, "CLIENT_LIFETIME_S", 1e-9)  # its time is over
     list_objects(source)
-    assert len(made) == 3
+    assert len(clients) == 3
 
 
 def test_fingerprints_follow_the_objects(bucket: Bucket) -> None:

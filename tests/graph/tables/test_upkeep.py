@@ -1,4 +1,4 @@
-"""Upkeep: what is merged, what is left alone, and that no row changes by it."""
+"""Upkeep: what is merged and what is not; no row changes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def fragments(tables: Tables) -> list[int]:
 def segments(tables: Tables) -> dict[str, int]:
     import lance
 
-    found = lance.dataset(tables.uri("words", "mara")).describe_indices()
-    return {index.name: len(index.segments) for index in found}
+    indices = lance.dataset(tables.uri("words", "mara")).describe_indices()
+    return {index.name: len(index.segments) for index in indices}
 
 
 def add_rows_to_indexes(tables: Tables) -> None:
@@ -38,8 +38,8 @@ def add_rows_to_indexes(tables: Tables) -> None:
 def test_small_fragments_are_merged_and_rows_stay(tables: Tables) -> None:
     before = sync_words(tables, TEXTS, batch_rows=4)
     assert len(fragments(tables)) == 10
-    kept = tables.compact("words", "mara")
-    assert (kept.merged, kept.fragments) == (10, 1)
+    report = tables.compact("words", "mara")
+    assert (report.merged, report.fragments) == (10, 1)
     assert tables.data_version("words", "mara") == before.data_version
     assert sync_words(tables, TEXTS).computed == 0
     # Nothing to do: no new version.

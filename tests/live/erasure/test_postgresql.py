@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from tests.graph.erasure.conftest import TOLD, Lived, live, write_posts
+from tests.graph.erasure.conftest import POST_ID, Lived, live, write_posts
 from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from tests.graph.erasure.spans import AUTHOR
 from tests.postgresql_server import postgresql, postgresql_url
@@ -73,7 +73,7 @@ def unpack_events(url: str) -> None:
 
 
 def analyze(url: str) -> None:
-    """As the server does by itself once fifty rows have changed: it notes values of each column."""
+    """As the server does by itself once fifty rows have changed: it samples every column."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text("ANALYZE"))
@@ -142,7 +142,7 @@ def test_a_post_and_then_a_reader_are_in_no_row_no_page_and_no_file(
     assert noted_of(postgresql_url, QUESTION_WORD)
     assert any("compute_logs" in name for name in files_with(home, POST_WORD))
 
-    result = forgotten(lived, ErasureSubject("post", AUTHOR, TOLD))
+    result = forgotten(lived, ErasureSubject("post", AUTHOR, POST_ID))
     assert tables_with(postgresql_url, POST_WORD) == set()
     assert tables_with(postgresql_url, "forgotten-walk") == set()
     assert pages_with(postgresql_url, POST_WORD) == []

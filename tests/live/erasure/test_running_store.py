@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.answer_spans import export_spans
 from tests.erasure_targets import reader_target
 from tests.graph.erasure.planted import QUESTION_WORD
 from tests.graph.erasure.spans import span_of
@@ -24,18 +26,13 @@ READER = "0123456789abcdef"
 def test_the_file_of_a_running_store_holds_nothing_afterwards(
     tmp_path: Path, start_store: Start
 ) -> None:
-    import httpx
-
-    store = start_store()
+    store, now = start_store(), datetime.now(UTC)
     secret = f"Where in the whole wide world has the {QUESTION_WORD} gone this year?"
     with httpx.Client(base_url=store.host, auth=(PUBLIC_KEY, SECRET_KEY)) as http:
         for number, reader in ((1, READER), (2, "somebody")):
             question = secret if reader == READER else "And the others, what do they do?"
-            span = span_of(
-                number, reader=reader, asked=question, shown="x", chunk="c", at=datetime.now(UTC)
-            )
-            body = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
-            assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200
+            texts = {"question": question, "passage": "x"}
+            export_spans(http, span_of(number, reader=reader, chunk="c", at=now, **texts))
         with store.client() as client:
             assert len(list(client.observations())) == 2
             place = EmbeddedTraces(Installation.for_settings(load_settings(tmp_path)))

@@ -63,7 +63,7 @@ def test_a_failed_read_is_not_an_empty_one(running: Running) -> None:
 
 
 def test_a_trace_is_ordered_by_time_and_depth(running: Running) -> None:
-    """Three generations of spans in one millisecond, whose ids sort the other way round."""
+    """Three generations of spans in one millisecond, with ids in the opposite order."""
     ids = ["c" * 16, "b" * 16, "a" * 16]
     times = {"startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000000000000000"}
     spans = [

@@ -1,4 +1,4 @@
-"""The place `checkpoints`: whose weights and reports go, which versions are tainted, who asks."""
+"""The store `checkpoints`: which weights and reports it erases, which versions it taints."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def left(place: Checkpoints, author: str, checkpoint: str) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def asked(place: Checkpoints) -> dict[str, list[str]]:
+def causes(place: Checkpoints) -> dict[str, list[str]]:
     with place.instance.state.read_transaction() as connection:
         waiting = retrainings.open_requests(connection)
     return {author: [request.cause for request in requests] for author, requests in waiting.items()}
@@ -61,16 +61,16 @@ def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints
         for item in place.instance.registry.versions(author)
     }
     assert [key for key, is_tainted in flags.items() if is_tainted] == [("ada", 1)]
-    assert asked(place) == {"ada": ["forget"]}
+    assert causes(place) == {"ada": ["forget"]}
     assert (place.find_remaining(target), place.erase(target)) == ([], 0)
-    assert asked(place) == {"ada": ["forget"]}, "once"
+    assert causes(place) == {"ada": ["forget"]}, "once"
 
 
 def test_of_a_reader_every_authors_versions_are_tainted(place: Checkpoints) -> None:
     checkpoints = frozenset({"seen-ada", "seen-bea"})
     target = replace(gone_post(checkpoints=checkpoints), subject=ErasureSubject("reader", "", "r1"))
     assert place.erase(target) == 2 + 4 + 4
-    assert asked(place) == {"ada": ["forget"], "bea": ["forget"]}
+    assert causes(place) == {"ada": ["forget"], "bea": ["forget"]}
 
 
 def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> None:
@@ -78,12 +78,12 @@ def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> No
     target = gone_post(checkpoints=frozenset({"seen-ada"}))
     place.erase(target)
     assert place.instance.registry.get("ada", 1).tainted
-    assert asked(place) == {}
+    assert causes(place) == {}
     retraining = {"author": "ada", "cause": "by_hand", "asked_by": "t", "reason": "t", "now": 1.0}
     with place.instance.state.transaction() as connection:
         retrainings.request_retraining(connection, **retraining)
     place.erase(replace(target, checkpoints=frozenset({"seen-ada", "unseen-ada"})))
-    assert sorted(asked(place)["ada"]) == ["by_hand", "forget"], "another request is not this one"
+    assert sorted(causes(place)["ada"]) == ["by_hand", "forget"], "another request is not this one"
 
 
 def test_of_an_author_the_whole_folder_goes(place: Checkpoints) -> None:

@@ -1,4 +1,4 @@
-"""Every format is decoded; one that is damaged is an error and not an empty file."""
+"""Every format is decoded; a damaged file is an error and is not taken for an empty one."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_file_that_vanishes_while_it_is_read_holds_nothing(
 
 
 def test_a_text_behind_the_first_piece_of_a_file_is_found(tmp_path: Path) -> None:
-    """Also one that stands over the edge of two pieces, and in a gzip that follows nothing."""
+    """Also a text that crosses the border of two pieces, and one in an uncompressed gzip."""
     path = tmp_path / "x.bin"
     for before in (decoding._CHUNK_BYTES - len(TEXT) // 2, 2 * decoding._CHUNK_BYTES + 7):
         path.write_bytes(b" " * before + TEXT.encode() + b" " * 100)

@@ -1,4 +1,4 @@
-"""What is gone: identifiers in fields, in running text and inside other formats."""
+"""How a target is recognized: identifiers in fields, in running text and inside other formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The place `files`: what of a log, a document, a database or a job goes, and what stays."""
+"""The store `files`: what it erases and keeps of a log, a document, a database or a job."""
 
 from __future__ import annotations
 

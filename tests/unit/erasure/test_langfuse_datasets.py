@@ -1,4 +1,4 @@
-"""Evaluations at a Langfuse: items of datasets and spans of experiments go with the post."""
+"""Evaluations in Langfuse: dataset items and spans of experiments are deleted with their post."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ITEMS = [
 
 
 def place(home: Settings, items: list[dict[str, Any]], deleted: list[str]) -> LangfuseTraces:
-    """The place over a server with these items and one span of an experiment."""
+    """The traces of a Langfuse with these items and one span of an experiment."""
     answer: Callable[[httpx.Request], httpx.Response] = server(items, deleted)
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)

@@ -1,4 +1,4 @@
-"""Deletions at a Langfuse: the recorded call and answer, and the words."""
+"""Deletions in Langfuse: the recorded call and answer, and what the certificate says of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def recorded(shared_data: Path) -> dict[str, Any]:
 def place_over(
     home: Settings, answer: Answer, wait: Callable[[float], object] | None = None
 ) -> LangfuseTraces:
-    """The place over a server that answers as recorded; none of that version runs here."""
+    """The traces of a server that answers as recorded; no Langfuse of that version runs here."""
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     host = "http://langfuse.test"
     client = LangfuseClient(host, public_key="", secret_key="", http=http, wait=wait)
@@ -41,7 +41,7 @@ def place_over(
 
 
 def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answer:
-    """Deletions of scores as recorded, of traces with the status `traces`; one score is there."""
+    """A server with one score; it answers deletions of traces with the status `traces`."""
     score = recorded["request"]["url"].rsplit("/", 1)[1]
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -114,7 +114,7 @@ def test_a_trace_is_a_readers_by_its_user_or_its_metadata(
 
 
 def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home: Settings) -> None:
-    """Langfuse's clouds take 50 to 1,000 a day: each try began with the same ones, for ever."""
+    """Langfuse's cloud accepts 50 to 1,000 a day: each attempt repeated the first ones."""
     deleted: list[str] = []
     quota = [2]
     scores = [{"id": f"s{number}", "metadata": {"twin.reader": READER}} for number in range(5)]
@@ -145,7 +145,7 @@ def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home:
 
 
 def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings) -> None:
-    """A cloud allows 50 to 1,000 deletions a day: one by one a reader was never forgotten."""
+    """Langfuse's cloud allows 50 to 1,000 deletions a day: one by one they would never end."""
     calls: list[list[str]] = []
     traces = [f"t{number:04}" for number in range(1_200)]
     scores = [{"id": f"s{trace}", "subject": {"kind": "trace", "id": trace}} for trace in traces]
@@ -166,7 +166,7 @@ def test_a_thousand_traces_are_three_calls_and_their_scores_none(home: Settings)
 def test_a_server_that_puts_calls_off_is_waited_for_and_asked_for_each_deletion_once(
     home: Settings, recorded: dict[str, Any]
 ) -> None:
-    """Langfuse's cloud takes 30 calls a minute from an organization; an erasure needs more."""
+    """Langfuse's cloud accepts 30 calls a minute of an organization; an erasure needs more."""
     deleted: list[str] = []
     waits: list[float] = []
     calls_left = [3]

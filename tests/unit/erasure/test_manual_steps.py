@@ -1,4 +1,4 @@
-"""What lies outside of reach: the providers that were shown something, by what the traces say."""
+"""Manual steps: which providers were shown something, as far as the traces say."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from twin_resources.settings import Settings
 
 
 class Here:
-    """In the place of an instance: its settings are all that is asked."""
+    """Stands for an installation, of which only the settings are read."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
 
-def told(settings: Settings, *shown_to: str) -> list[str]:
+def step_names(settings: Settings, *shown_to: str) -> list[str]:
     target = reader_target("0123456789abcdef", shown_to=shown_to)
     here: Any = Here(settings)
     return [step.what for step in list_manual_steps(here, target, asked_at=0.0)]
@@ -31,13 +31,13 @@ def told(settings: Settings, *shown_to: str) -> list[str]:
 def test_a_provider_is_named_with_how_many_traces_it_answered(home: Settings) -> None:
     paid = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
     traces = ("openai/gpt-4o-mini t1", "openai/gpt-4o-mini t2", "old/one t3")
-    providers = [what for what in told(paid, *traces) if "provider" in what]
+    providers = [what for what in step_names(paid, *traces) if "provider" in what]
     assert providers == [
         "the provider of old/one (1 of these traces were its answers)",  # no longer in the settings
         "the provider of openai/gpt-4o-mini (2 of these traces were its answers)",
         "the provider of x/judge",
     ]
-    assert not [what for what in told(home) if "provider" in what]
+    assert not [what for what in step_names(home) if "provider" in what]
 
 
 @pytest.mark.parametrize(

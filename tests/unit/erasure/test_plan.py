@@ -1,4 +1,4 @@
-"""What is planned: whose words are marked, which traces go, and what others say as well is kept."""
+"""Plans: which texts are fingerprinted, which traces go; what others wrote as well stays."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OTHERS_EDIT = "it was a man from the village who mended it then"
 
 @pytest.fixture
 def instance(home: Settings) -> Iterator[Installation]:
-    """Ann's post says what another of hers says, and Bob; two readers ask the same, and vote."""
+    """Ann's post shares sentences with another of hers and with Bob's; two readers ask and vote."""
     installation = Installation.for_settings(home)
     posts = {
         "ann": {"a.md": f"{OWN}. {TWICE}. {BOBS}", "b.md": TWICE},
@@ -67,7 +67,7 @@ def instance(home: Settings) -> Iterator[Installation]:
 
 
 def blank(table: sa.Table) -> dict[str, object]:
-    """A row that says nothing."""
+    """A row of empty values."""
     of_type = {str: "", int: 0, float: 0.0, bool: False}
     return {one.name: of_type[one.type.python_type] for one in table.c}
 
@@ -107,7 +107,7 @@ def test_only_what_nobody_else_says_is_marked(
 def test_what_was_published_is_named_though_its_address_has_the_authors_name(
     instance: Installation,
 ) -> None:
-    """The line that notes the address is erased with the author, before the certificate."""
+    """The record with the address is erased with the author's files before the steps are listed."""
     for author, checkpoint in (("ann", "c1"), ("ann", "c2"), ("bob", "c3")):
         register_version(instance.registry, author, checkpoint)
     notes = [

@@ -100,7 +100,7 @@ def test_nothing_is_near_to_a_name_that_is_like_none() -> None:
 
 
 def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None:
-    """A reader's, another author's, and then the one that is meant; the post itself is gone."""
+    """Requests about a reader, another author's post and this one, whose rows are gone already."""
     write_author(home, Author("ann", "Ann"))
     instance = Installation.for_settings(home)
     post_subject = ErasureSubject("post", "ann", "_posts/oil.md")
@@ -119,7 +119,7 @@ def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None
 def test_a_name_that_was_forgotten_says_when(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By an id that the request planned, or by the address that was asked for; of its author."""
+    """It is found by an id in the request's plan, or by the address that was asked for."""
     instance = Installation.for_settings(home)
     address = "https://x.example/oil"
     for day, name in ((2, "_posts/oil.md"), (3, address)):

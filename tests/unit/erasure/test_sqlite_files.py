@@ -1,4 +1,4 @@
-"""Files of SQLite from which rows are erased: what is packed is found, and a reader is told of."""
+"""Rows erased from SQLite files: compressed values are found, and errors reach the caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of the state store that are forgotten, keys, spending, and the journal of it (SQLite)."""
+"""Erased rows of the state store, gateway keys, spending, and the journal of erasures (SQLite)."""
 
 from __future__ import annotations
 

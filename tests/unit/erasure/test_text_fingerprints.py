@@ -1,4 +1,4 @@
-"""Marks: a text is found by its runs of words, whatever stands between them."""
+"""Fingerprints: a text is found by its runs of words, whatever stands between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the outbox leaves out: answers that were under way, and scores on them; others pass."""
+"""The outbox drops answers that were under way, and scores on them; everything else passes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAITING_SCORES = "SELECT body FROM waiting WHERE kind = 'score'"
 
 
 def span(number: int, *, reader: str = OTHER, chunk: str = "c-9", at: datetime = NOW) -> object:
-    return span_of(number, reader=reader, asked="What?", shown="x", chunk=chunk, at=at)
+    return span_of(number, reader=reader, question="What?", passage="x", chunk=chunk, at=at)
 
 
 def traces_in(path: Path) -> list[int]:
@@ -82,7 +82,7 @@ def test_an_answer_that_ends_after_its_reader_was_forgotten_leaves_no_trace(
 def test_votes_on_an_answer_go_with_it_and_the_counts_follow(
     outbox: Outbox, place: OutboxRows
 ) -> None:
-    """The reader's trace is known by the span that waits; another reader's vote names it alone."""
+    """The waiting span names trace and reader; another reader's vote names only the trace."""
     outbox.put_trace(packed(span(1, reader=READER), span(2)))
     outbox.put_trace(packed(span(3, reader=READER)))
     outbox.put_scores([vote(number, OTHER, 1.0) for number in (1, 2, 3)])
@@ -229,7 +229,7 @@ def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: OutboxRows)
 def test_what_gateways_remember_goes_with_what_was_forgotten(
     home: Settings, outbox: Outbox, place: OutboxRows, target: ErasureTarget, answers: int
 ) -> None:
-    """Of a post: the answer whose trace showed it, and every conversation that holds that one."""
+    """With a post go the answer whose trace showed it and every conversation with that answer."""
     recent = RecentResponses(lambda: State.open(home.state_address))
 
     def answer(trace: str, *, author: str = AUTHOR, reader: str = READER, after: str = "") -> None:

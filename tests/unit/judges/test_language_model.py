@@ -1,4 +1,4 @@
-"""The general judge: what a rating is worth, and what it is another stream of."""
+"""The general judge: the score of a rating, and what makes it a different judge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twin_resources.quality.judges.language_model import (
 
 
 class Replies:
-    """Rates an answer by the digit in it; the first `stumbles` replies are prose."""
+    """A judge server that rates an answer by its digit; the first `stumbles` replies are prose."""
 
     def __init__(self) -> None:
         self.stumbles = 0

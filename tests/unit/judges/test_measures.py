@@ -1,4 +1,4 @@
-"""Each measure on hand-made texts: what raises it, what lowers it, what it does not see."""
+"""Each measure on hand-made texts: what raises it, what lowers it and what it cannot see."""
 
 from __future__ import annotations
 

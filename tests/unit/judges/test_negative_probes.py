@@ -1,4 +1,4 @@
-"""Plants: what each kind spoils and what it leaves, and that two runs plant the same."""
+"""Negative probes: what each kind spoils and keeps, and that two runs make the same ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A judge that costs money: its account beside the simulated provider's bill, and its terms."""
+"""A paid judge: its account agrees with the simulated provider's bill; when it may be asked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ANSWERED = [JudgedAnswer("Which oil?", f"Use thin oil, case {n}.", ("Oil.",)) fo
 
 @dataclass
 class Paid:
-    """A provider, and the account of the home that asks it."""
+    """A simulated provider and the account of the home that asks it."""
 
     provider: PaidProvider
     state: State

@@ -1,4 +1,4 @@
-"""Whose texts a voice is told apart from: never the author's own under another name."""
+"""The texts that a voice is compared with: never the author's own under another name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger on both state stores: each score once, closed days, what never counts, faults."""
+"""The ledger on both state stores: each score once, closed days, excluded scores, faults."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_the_demo_closes_a_reader_at_once(world: World) -> None:
 
 def test_the_value_is_of_the_version_and_class_most_votes_are_about(world: World) -> None:
     world.answer(1, 2)
-    world.answer(3, **{"twin.version": "v2"})
+    world.answer(3, version="v2")
     for number, value in ((1, 1.0), (2, 0.5), (3, 0.0)):
         world.vote(number, value)
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
@@ -252,7 +252,7 @@ def test_edits_are_kept_without_personal_data_and_never_settled(world: World) ->
 
 
 def test_a_comparison_is_told_and_never_settled(world: World) -> None:
-    """Answer 1 lost against answer 2: that rejects it, and is no vote of which a mean is bet on."""
+    """Answer 1 lost against answer 2: it counts as rejected; the choice is no value of a stream."""
     world.answer(1, 2)
     world.vote(1, 0.0, name="comparison", reader="r1")
     world.vote(2, 1.0, name="comparison", reader="r1")
@@ -311,7 +311,7 @@ def test_a_failed_read_is_told_and_is_no_empty_read(world: World, error: TraceSt
 
 
 def test_a_failure_in_the_middle_keeps_what_was_committed(world: World) -> None:
-    """The reconciliation fails half way: nothing is taken for deleted, and the next one goes on."""
+    """The reconciliation fails half-way: no score counts as deleted, and the next one continues."""
     world.answer(*range(30))
     for number in range(30):
         world.vote(number, 1.0, reader=f"r{number}")
@@ -337,7 +337,7 @@ def test_a_failure_in_the_middle_keeps_what_was_committed(world: World) -> None:
 
 
 def fails_for(world: World, scores: set[str], paths: list[str]) -> None:
-    """From now on the store fails for every page with one of these scores; () for every page."""
+    """Make the store fail for every page with one of these scores; with none, for every page."""
     original = world.client.page
 
     def page(path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
@@ -351,7 +351,7 @@ def fails_for(world: World, scores: set[str], paths: list[str]) -> None:
 
 
 def test_a_score_that_the_store_fails_for_keeps_no_other_author_waiting(world: World) -> None:
-    """It is passed over by its millisecond alone, also in the pass over the last days."""
+    """Only its millisecond is skipped, also when the last days are read again."""
     world.answer(1)
     world.answer(2, author="bo")
     world.vote(1, 1.0)
@@ -416,7 +416,7 @@ def test_a_clock_set_back_an_hour_loses_and_doubles_nothing(world: World) -> Non
 
 @pytest.mark.parametrize("days", [2, 30, 400])
 def test_a_clock_that_is_ahead_for_one_look_moves_nothing(world: World, days: int) -> None:
-    """30 days ahead for a tick cost 231 of 600 votes, and 400 days all votes of 400 days."""
+    """A clock 30 days ahead for one tick lost 231 of 600 votes; 400 days ahead, all of 400 days."""
     guard = {"clock_held_s": 600.0, "quiet_s": 7_200.0}
     for day in range(6):
         for hour in range(0, 24, 6):
@@ -435,7 +435,7 @@ def test_a_clock_that_is_ahead_for_one_look_moves_nothing(world: World, days: in
 
 
 def test_what_was_read_by_a_clock_ahead_is_read_again(world: World) -> None:
-    """It stayed ahead for long: what it had passed over is read when it is right again."""
+    """The clock stayed ahead for long: once it is right again, the skipped scores are read."""
     world.answer(1, 2, 3)
     world.vote(1, 1.0, reader="a")
     world.tick()
@@ -452,7 +452,7 @@ def test_what_was_read_by_a_clock_ahead_is_read_again(world: World) -> None:
 
 
 def test_a_vote_of_before_midnight_that_is_shown_later_is_in_its_day(world: World) -> None:
-    """Those of the last ten minutes were dropped: a mean of .95 where the truth was .5."""
+    """The scores of the last ten minutes were lost: the mean was .95 instead of .5."""
     world.answer(1, 2)
     world.at(NEXT_DAY - timedelta(minutes=30)).vote(1, 1.0)
     for minutes in (-20, 5, 15):
@@ -465,7 +465,7 @@ def test_a_vote_of_before_midnight_that_is_shown_later_is_in_its_day(world: Worl
 
 
 def test_a_score_more_than_a_week_late_is_read_and_counts(world: World) -> None:
-    """300 of 300 were lost, and nothing said so."""
+    """All 300 were lost, and no message said so."""
     world.answer(1, 2, 3)
     world.vote(1, 1.0)
     world.tick()
@@ -482,7 +482,7 @@ def test_a_score_more_than_a_week_late_is_read_and_counts(world: World) -> None:
 
 
 def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World) -> None:
-    """Langfuse knows it by date as well and shows both: the value went back and forth."""
+    """Langfuse's key includes the date, so it returns both: the value changed back and forth."""
     first = score_of("vote", 1.0, MORNING, MORNING)
     changed = score_of("vote", 0.0, MORNING + timedelta(days=1), MORNING + timedelta(days=1))
     world.answer(1)
@@ -499,14 +499,14 @@ def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World)
     assert tally.changed == 1
 
 
-def score_of(identity: str, value: float, given: datetime, updated: datetime) -> dict[str, object]:
+def score_of(identity: str, value: float, at: datetime, updated: datetime) -> dict[str, object]:
     """A row of `GET /v3/scores` about the first answer."""
     return {
         "id": identity,
         "name": "thumbs",
         "value": value,
         "dataType": "NUMERIC",
-        "timestamp": given.isoformat(),
+        "timestamp": at.isoformat(),
         "updatedAt": updated.isoformat(),
         "subject": {"kind": "trace", "id": trace_name(1)},
         "metadata": {"twin.reader": "r1"},
@@ -549,7 +549,7 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
         connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN batch"))
         connection.execute(sa.text("UPDATE schema_number SET number = 1 WHERE store = 'ledger'"))
     assert world.ledger().interactions("ann").height == 1
-    world.answer(2, **{"twin.server": "llama 2", "twin.batch": "true"})
+    world.answer(2, server="llama 2", batch="true")
     world.tick()
     rows = world.ledger().interactions("ann")
     assert rows["batch"].to_list() == [False, True]
@@ -571,7 +571,7 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
 def test_a_propensity_that_is_missing_or_none_is_unknown(world: World) -> None:
     sent = {1: "0.25", 2: "", 3: "0", 4: "1.2", 5: "nan", 6: "1"}
     for number, propensity in sent.items():
-        world.answer(number, **{"twin.propensity": propensity})
+        world.answer(number, propensity=propensity)
     world.tick()
     propensities = world.ledger().interactions("ann").sort("trace_id")["propensity"]
     assert propensities.to_list() == [0.25, None, None, None, None, 1.0]
@@ -579,7 +579,7 @@ def test_a_propensity_that_is_missing_or_none_is_unknown(world: World) -> None:
 
 
 def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:
-    """A page that many people saw on one day: 18 of 24 homes trained on what they said."""
+    """A page with many visitors on one day: in 18 of 24 homes their votes started a training."""
     counts, number = [12, 12, 12, 100, 12], 0
     for day, count in enumerate(counts):
         world.at(MORNING + timedelta(days=day))

@@ -56,7 +56,7 @@ def drain(world: World, *, most_ticks: int) -> int:
 def test_very_many_scores_at_once_are_drained_within_the_limits(
     world: World, count: int, spread_ms: int
 ) -> None:
-    """In one millisecond, where no window can be halved, and over three minutes."""
+    """All in one millisecond, where no window can be halved, or over three minutes."""
     world.answer(1)
     world.tick()
     start = milliseconds(world)

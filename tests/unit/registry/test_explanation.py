@@ -1,4 +1,4 @@
-"""From a trace back to its model, manifest, chunks and posts: what is known, and what is gone."""
+"""From a trace back to its model, manifest, chunks and posts, also where some are missing."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def state(home: Settings) -> Iterator[State]:
 def followed(
     home: Settings,
     *,
-    asked: object = PROMPT,
-    answered: object = '{"role": "assistant", "content": "One drop."}',
+    prompt: object = PROMPT,
+    answer: object = '{"role": "assistant", "content": "One drop."}',
     kind: str = "GENERATION",
     **trace: str,
 ) -> Explanation:
     """The explanation of a trace with one step before its generation."""
     steps = [
         {"type": "SPAN", "input": "ignored", "output": "ignored"},
-        {"type": kind, "input": asked, "output": answered},
+        {"type": kind, "input": prompt, "output": answer},
     ]
     metadata = {"twin.author": "ann", "other": "1"} | {f"twin.{k}": v for k, v in trace.items()}
     return explain_answer(home, {"id": "t1", "metadata": metadata, "observations": steps})
@@ -49,7 +49,7 @@ def followed(
 
 def test_the_question_is_the_last_paragraph_of_the_last_message(home: Settings) -> None:
     for prompt in (PROMPT, json.dumps(PROMPT)):
-        explanation = followed(home, asked=prompt)
+        explanation = followed(home, prompt=prompt)
         assert (explanation.trace_id, explanation.question, explanation.answer) == (
             "t1", "How much oil?", "One drop.",
         )  # fmt: skip

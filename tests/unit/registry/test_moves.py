@@ -147,7 +147,7 @@ def test_a_later_candidate_goes_where_the_release_mode_says(mode: ReleaseMode, t
 def test_the_gate_alone_releases_what_is_shown_to_be_no_worse(
     claim: GateClaim, to: str, reason: str
 ) -> None:
-    """A candidate 4 % worse was released where nobody judges: its claim asks for 5 % at most."""
+    """A candidate 4 % worse was released without a trial: its claim allows up to 5 %."""
     judged = verdict(2, "passed", GATE, claim)
     [move] = required_moves(
         [version(1, "stable"), version(2)],
@@ -169,7 +169,7 @@ def test_the_gate_alone_releases_what_is_shown_to_be_no_worse(
 
 @pytest.mark.parametrize("finding", ["undecided", None])
 def test_one_trial_at_a_time_and_the_newest_candidate_has_it(finding: Finding | None) -> None:
-    """Later candidates parked behind a trial that had no end."""
+    """Later candidates were parked behind a trial that never ended."""
     versions = [version(1, "stable"), version(2, "canary"), version(3)]
     evidence = {2: TrialResult(finding, "31 of about 180 pairs")} if finding else {}
     verdicts = [verdict(2), verdict(3)]
@@ -234,7 +234,7 @@ def test_a_tainted_candidate_is_refused_whatever_the_gate_said() -> None:
 
 
 def apply(versions: list[ModelVersion], called_for: list[RequiredMove]) -> list[ModelVersion]:
-    """What the registry does with moves, without a registry."""
+    """The moves that a registry would make, without a registry."""
     for move in called_for:
         if move.to_state == "stable":
             versions = [

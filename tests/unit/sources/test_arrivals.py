@@ -1,4 +1,4 @@
-"""Whether what is seen at a source starts an import, decided without Dagster."""
+"""Whether a look at a source starts an import, decided without Dagster."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PENDING = KnownSources(3, "a", 1, False, 100.0)
 
 
 def look(
-    known: KnownSources | None, mark: str, last_run: str = "", **said: object
+    known: KnownSources | None, mark: str, last_run: str = "", **options: object
 ) -> ArrivalDecision:
-    """`last_run`: Dagster's word for the run of `known`; empty: there is none."""
+    """Decide about a look. `last_run`: Dagster's status of the run of `known`, if there is one."""
     runs = [Run("r", "import_posts", last_run, 150.0, 151.0, 160.0)] if last_run else []
     fields: dict[str, object] = {"is_imported": False, "is_import_running": False, "runs": runs}
-    return decide(known, mark, now=200.0, **(fields | said))  # type: ignore[arg-type]
+    return decide(known, mark, now=200.0, **(fields | options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_change_whose_import_keeps_failing_is_given_up() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
 def test_no_key_is_launched_for_two_states(steps: list[tuple[str, str]]) -> None:
-    """Also when a folder returns to a state that it had: Dagster starts no key a second time."""
+    """Also when a folder returns to an earlier state: Dagster never runs a key twice."""
     memory: KnownSources | None = None
     states: dict[str, str] = {}
     for mark, status in steps:

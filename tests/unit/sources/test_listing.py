@@ -129,7 +129,7 @@ def test_feeds_are_told_by_their_address() -> None:
 
 
 def test_what_came_in_the_moments_own_second_counts_where_seconds_are_whole() -> None:
-    """S3 says no fraction: an object put .2 s after the last look seems older than the look."""
+    """S3 has whole seconds: an object put .2 s after the last look seems older than the look."""
     entries = tuple(ListedFile(f"s3://b/{at}.md", "x", at) for at in (99.0, 100.0, 101.0))
     files = tuple(ListedFile(f"/posts/{at}.md", "x", at) for at in (99.9, 100.3, 100.5))
     came = Listing("s3://b", (*entries, *files)).arrived_since(100.4)

@@ -1,4 +1,4 @@
-"""What may be fetched: an address that was named, and nothing inside this network otherwise."""
+"""What may be fetched: a configured address, and otherwise nothing inside this network."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ INSIDE = (
 
 @dataclass
 class Server:
-    """`/feed` is a feed; `/to` redirects to `target`; what is asked beside these is noted."""
+    """`/feed` is a feed; `/to` redirects to `target`; other requests are recorded."""
 
     target: str = ""
     status: int = 302
@@ -68,7 +68,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names that were looked up; those of `.example` lead to this machine, as their server says."""
+    """Names that were looked up; names in `.example` resolve to this machine."""
     names: list[str] = []
     real = socket.getaddrinfo
 

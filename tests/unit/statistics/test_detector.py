@@ -28,12 +28,12 @@ def days(*stretches: tuple[int, float], per_day: int = 30, version: str = "v1", 
     return sums
 
 
-def of(sums: list[DaySum], *, version: str = "v1", **facts: float) -> StreamEvidence:
-    return compute_evidence(sums, author="mara", stream="thumbs", version=version, **facts)  # type: ignore[arg-type]
+def evidence_of(sums: list[DaySum], *, version: str = "v1", **options: float) -> StreamEvidence:
+    return compute_evidence(sums, author="mara", stream="thumbs", version=version, **options)  # type: ignore[arg-type]
 
 
 def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
-    evidence = of(days((40, 0.8), (5, 0.5)))
+    evidence = evidence_of(days((40, 0.8), (5, 0.5)))
     assert evidence.e_value > C
     assert (evidence.before, evidence.since, evidence.values) == (40, 40_001, 150)
     assert [(fall.prompt_class, fall.mean, fall.values) for fall in evidence.falls] == [
@@ -41,39 +41,39 @@ def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
     ]
     assert evidence.falls[0].baseline == pytest.approx(0.77)
     assert evidence.compared == 1_200
-    assert of(days((45, 0.8))).e_value == 1.0
-    assert of(days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise is none"
+    assert evidence_of(days((45, 0.8))).e_value == 1.0
+    assert evidence_of(days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise is none"
 
 
 def test_two_weeks_come_first_and_one_day_alone_is_nothing() -> None:
-    arming = of(days((15, 0.8)))
+    arming = evidence_of(days((15, 0.8)))
     assert not arming.is_armed, "14 days before the fall, two since"
     assert (arming.seen, arming.days, arming.compared, arming.e_value) == (450, 15, 0, 0.0)
     assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
-    assert of(days((16, 0.8))).is_armed
-    assert of(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
-    assert of(days((60, 0.8), per_day=2)).is_armed, "100 values before the fall, 20 since"
-    assert not of(days((59, 0.8), per_day=2)).is_armed
+    assert evidence_of(days((16, 0.8))).is_armed
+    assert evidence_of(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
+    assert evidence_of(days((60, 0.8), per_day=2)).is_armed, "100 values before the fall, 20 since"
+    assert not evidence_of(days((59, 0.8), per_day=2)).is_armed
     steady = days((41, 0.5), (1, 0.0))
-    assert of(steady, tolerance=0.0).e_value == 1.0, "without its worst day A is as B was"
+    assert evidence_of(steady, tolerance=0.0).e_value == 1.0, "without its worst day A is as B was"
 
 
 def test_less_than_the_tolerance_is_no_fall() -> None:
     weeks = days((60, 0.8), (40, 0.7), per_day=100)
-    assert of(weeks).e_value > C
-    assert of(weeks, tolerance=0.12).e_value == 1.0
+    assert evidence_of(weeks).e_value > C
+    assert evidence_of(weeks, tolerance=0.12).e_value == 1.0
 
 
 def test_a_fall_reaches_back_45_days_or_500_values() -> None:
     for per_day, length, begins in ((30, 45, 40), (30, 46, 41), (10, 50, 40), (10, 51, 41)):
-        evidence = of(days((40, 0.8)) + days((length, 0.5), per_day=per_day, begin=40))
+        evidence = evidence_of(days((40, 0.8)) + days((length, 0.5), per_day=per_day, begin=40))
         assert evidence.before == begins, (per_day, length)
 
 
 def test_a_class_of_fewer_than_60_values_is_held_to_nothing() -> None:
     for length, classes in ((20, {"rare", "short"}), (19, {"short"})):
         rare = days((length, 0.7), per_day=3, name="rare")
-        assert of(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
+        assert evidence_of(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
 
 
 def test_classes_are_compared_each_with_itself() -> None:
@@ -84,31 +84,31 @@ def test_classes_are_compared_each_with_itself() -> None:
         return before + days((5, then), per_day=often[1], name=name, begin=40)
 
     easy, hard = kind("easy", 0.9, (30, 5), 0.9), kind("hard", 0.6, (5, 30), 0.6)
-    assert of(easy + hard).e_value <= 1.0
+    assert evidence_of(easy + hard).e_value <= 1.0
     fallen = kind("hard", 0.6, (5, 30), 0.3)
-    evidence = of(easy + fallen)
+    evidence = evidence_of(easy + fallen)
     assert evidence.e_value > C
     assert [fall.prompt_class for fall in evidence.falls] == ["hard"]
-    often = of(kind("easy", 0.9, (100, 100), 0.86) + kind("hard", 0.6, (10, 10), 0.3))
+    often = evidence_of(kind("easy", 0.9, (100, 100), 0.86) + kind("hard", 0.6, (10, 10), 0.3))
     assert [fall.prompt_class for fall in often.falls] == ["hard"], "the evidence is of one class"
     assert (often.values, often.compared) == (50, 4_400)
-    both_fell = of(kind("easy", 0.9, (30, 30), 0.6) + kind("hard", 0.6, (30, 30), 0.1))
+    both_fell = evidence_of(kind("easy", 0.9, (30, 30), 0.6) + kind("hard", 0.6, (30, 30), 0.1))
     assert [fall.prompt_class for fall in both_fell.falls] == ["hard", "easy"], "deepest first"
     assert both_fell.values == 300
 
 
 def test_a_new_version_is_compared_with_the_days_of_the_one_before() -> None:
     sums = [*days((40, 0.8)), *days((3, 0.5), version="v2", begin=40)]
-    evidence = of(sums, version="v2")
+    evidence = evidence_of(sums, version="v2")
     assert evidence.e_value > C
     assert (evidence.seen, evidence.days) == (90, 3)
 
 
 def test_what_is_held_against_the_answers_follows_them() -> None:
-    """A season of .2 within a year is followed; the same fall within two days is none."""
+    """A seasonal change of .2 in a year raises no alarm; the same fall within two days does."""
     slowly = [days((1, 0.8 - 0.2 * day / 365), begin=day)[0] for day in range(365)]
-    assert max(of(slowly[:day]).e_value for day in range(20, 365, 5)) < C
-    assert of(days((100, 0.8), (10, 0.6))).e_value > C
+    assert max(evidence_of(slowly[:day]).e_value for day in range(20, 365, 5)) < C
+    assert evidence_of(days((100, 0.8), (10, 0.6))).e_value > C
 
 
 @given(
@@ -122,7 +122,7 @@ def test_any_days_give_evidence_that_is_stored_and_read_again(
         DaySum(day, "v1", name, count, count * mean, count * mean**2, day * 1_000, day * 1_000 + 1)
         for day, (count, mean, name) in enumerate(drawn)
     ]
-    evidence = of(sums)
+    evidence = evidence_of(sums)
     assert evidence.e_value >= 0.0
     assert StreamEvidence.from_json(evidence.to_json()) == evidence
     assert StreamEvidence.from_json('{"floor": {}, "detector": {}, "baseline": null}') is None
@@ -159,7 +159,7 @@ def plainly(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[i
             chosen = [item for item in sums if name in ("", item.prompt_class)]
             before = [item for item in chosen if dates[start] <= item.day < dates[row]]
             after = [item for item in chosen if item.day >= dates[row] and item.version == version]
-            z = z_of(
+            z = z_evidence_of(
                 before, after, fewest=60 if name else fewest, least=60 if name else min(60, fewest)
             )
             scores.setdefault(name, []).append((z, dates[row]))
@@ -172,7 +172,7 @@ def plainly(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[i
     return most, {day for e, day in best if e == pytest.approx(most)}
 
 
-def z_of(before: list[DaySum], after: list[DaySum], *, fewest: int, least: int) -> float:
+def z_evidence_of(before: list[DaySum], after: list[DaySum], *, fewest: int, least: int) -> float:
     """z of one split by loops; −∞: too little to compare."""
     counts, totals = Counter[str](), Counter[str]()
     for item in before:
@@ -230,7 +230,7 @@ def z_of(before: list[DaySum], after: list[DaySum], *, fewest: int, least: int) 
 
 @pytest.mark.parametrize("seed", range(24))
 def test_the_evidence_is_that_of_the_formulas(seed: int) -> None:
-    """Homes of one to three classes, with idle days, busy days, a new version and a fall."""
+    """Streams of one to three classes with idle days, busy days, a new version and a fall."""
     draw = np.random.default_rng(seed)
     length, often = int(draw.integers(17, 130)), float(draw.choice([3, 8, 30, 120]))
     falls_at = int(draw.integers(14, length))
@@ -267,7 +267,7 @@ def test_the_threshold_grows_with_the_fleet() -> None:
 
 @pytest.mark.parametrize("world", [one for one in WORLDS if one.has_goal], ids=lambda one: one.name)
 def test_a_world_without_a_fall_trains_hardly_ever(world: World) -> None:
-    """Of six homes in half a year at most two train; `bench_loop.py` has the shares."""
+    """At most two of six homes train in half a year; `bench_loop.py` measures the shares."""
     rng = np.random.default_rng(4)
     counts, means = world.draw(rng, 6, 30)
     goods = rng.binomial(counts, np.clip(means, 0.0, 1.0))

@@ -1,4 +1,4 @@
-"""A few readers do not decide for all."""
+"""A few readers cannot decide for all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twin_resources.statistics.poisoning import (
 
 
 def settled_of(days: list[list[str]]) -> list[list[bool]]:
-    """What the ledger settles of each day's reader-days, a month in all."""
+    """The values that the ledger settles of each day's reader-days, over a month."""
     counted: Counter[str] = Counter()
     return [admit_reader_days(day, counted) for day in days]
 
@@ -71,7 +71,7 @@ def test_a_fall_that_all_see_is_theirs(of: int) -> None:
 
 @pytest.mark.parametrize(("of", "turned"), [(5, 1), (8, 2), (40, 3), (40, 12)])
 def test_readers_who_turn_while_the_others_do_not_are_known(of: int, turned: int) -> None:
-    """Twelve of forty are more than three, and too many to tell from a fall that all see."""
+    """Twelve of forty are more than three: too many to tell from a fall for every reader."""
     since = [(20, 0.0)] * turned + [(20, 0.8)] * (of - turned)
     assert bool(totals([(40, 0.8)] * of, since)) is (turned < 12)
 

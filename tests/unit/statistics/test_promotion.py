@@ -77,7 +77,7 @@ def test_without_a_margin_an_equal_one_wins_as_seldom_as_is_said() -> None:
 
 
 def test_an_equal_one_waits_for_the_end_and_a_worse_one_within_the_margin_stays_behind() -> None:
-    """Both have won U long before: it promoted nearly half of all candidates that were worse."""
+    """Both have passed the test U: alone it promoted nearly half of the worse candidates."""
     equal, worse = after_pairs([0.05, -0.05] * 150), after_pairs([0.04, -0.06] * 150)
     for evidence in (equal, worse):
         assert evidence.verdict == "undecided"
@@ -102,7 +102,7 @@ def test_where_the_mean_is_uncertain_its_lower_bound_must_be_above_zero() -> Non
 
 
 def test_several_claims_are_averaged_for_the_mean_and_each_must_still_be_won() -> None:
-    """Of equal candidates with two claims a quarter would have both means above zero."""
+    """Of equal candidates only a quarter would have both of two means above zero."""
     draw = np.random.default_rng(2)
     promoted = 0
     for _ in range(60):
@@ -120,7 +120,7 @@ def test_several_claims_are_averaged_for_the_mean_and_each_must_still_be_won() -
 
 
 def test_worse_candidates_are_promoted_as_seldom_as_is_said_and_the_gain_stays() -> None:
-    """Candidates N(−.02, .05) of a judge whose differences scatter by .2, 300 prompts each."""
+    """Candidates of quality N(−.02, .05), judged on 300 prompts each with a deviation of .2."""
     draw = np.random.default_rng(17)
     quality = draw.normal(-0.02, 0.05, 200)
     noisy = quality[:, None] + draw.normal(0.0, 0.2, (200, 300))
@@ -227,7 +227,7 @@ def test_a_veto_is_not_needed_for_a_promotion() -> None:
 
 
 def beside(topic: float, voice: float, *, forced: bool) -> PairEvidence:
-    """Two claims, each with the same difference in every pair."""
+    """60 pairs with the same differences in both claims."""
     evidence = begin(claims=("topic", "voice"), is_incumbent_ungated=forced)
     for number in range(1, 61):
         evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))

@@ -1,4 +1,4 @@
-"""The decision of `quality_dropped`: every rule, its order, its words."""
+"""The decision of `quality_dropped`: every rule, the order of the rules, and the messages."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_an_alarm_of_an_earlier_version_is_over() -> None:
 
 
 def test_a_shared_alarm_is_one_incident() -> None:
-    """It waits two weeks, and is decided then like any other."""
+    """Such an alarm waits two weeks and is then decided like any other."""
     shared = on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 13 * DAY_S)
     assert (shared.kind, shared.closes_alarm) == ("incident", False)
     assert "3 of 20 authors within two days" in shared.message
@@ -127,7 +127,7 @@ def test_a_tenth_and_at_least_three(alarmed: int, armed: int, incident: bool) ->
 
 
 def test_what_any_version_was_trained_on_is_not_trained_on_again() -> None:
-    """After a roll-back each alarm trained the same data again: 32 times in 120 days."""
+    """After a roll-back every alarm trained on the same data again, 32 times in 120 days."""
     decision = on(earlier_training="v4, rolled back, was trained on it", falls=FALLS)
     assert (decision.kind, decision.closes_alarm) == ("nothing_to_learn", True)
     assert decision.run_key == ""

@@ -1,4 +1,4 @@
-"""Changed inputs are told from unchanged ones, and a batch never cuts an input."""
+"""Changed inputs are distinguished from unchanged ones, and a batch never splits an input."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def test_an_input_of_one_row_has_that_rows_hash() -> None:
 
 
 def test_an_input_of_several_rows_does_not_depend_on_their_order() -> None:
-    one = input_hashes(upstream(("a", "x"), ("b", "y"), ("a", "z")))
-    other = input_hashes(upstream(("a", "z"), ("a", "x"), ("b", "y")))
-    assert one["input_hash"].to_list() == other["input_hash"].to_list()
-    assert one["positions"].to_list() == [[0, 2], [1]]
-    assert one["input_hash"][0] not in {hashed("x"), hashed("z")}
+    first = input_hashes(upstream(("a", "x"), ("b", "y"), ("a", "z")))
+    second = input_hashes(upstream(("a", "z"), ("a", "x"), ("b", "y")))
+    assert first["input_hash"].to_list() == second["input_hash"].to_list()
+    assert first["positions"].to_list() == [[0, 2], [1]]
+    assert first["input_hash"][0] not in {hashed("x"), hashed("z")}
 
 
 def test_nothing_stored_means_everything_changed() -> None:
@@ -63,9 +63,9 @@ def test_nothing_stored_means_everything_changed() -> None:
 def test_only_the_edited_and_new_inputs_changed_and_the_absent_vanished() -> None:
     before = input_hashes(upstream(("a", "1"), ("b", "1"), ("c", "1")))
     after = input_hashes(upstream(("a", "1"), ("b", "2"), ("d", "1")))
-    found = find_changes(after, stored=stored_as(before), empty=NONE, version="1")
-    assert found.inputs["key"].to_list() == ["b", "d"]
-    assert found.vanished == ["c"]
+    changes = find_changes(after, stored=stored_as(before), empty=NONE, version="1")
+    assert changes.inputs["key"].to_list() == ["b", "d"]
+    assert changes.vanished == ["c"]
 
 
 def test_another_function_version_changes_everything() -> None:
@@ -76,9 +76,9 @@ def test_another_function_version_changes_everything() -> None:
 def test_a_remembered_empty_input_is_unchanged_and_forgotten_when_gone() -> None:
     inputs = input_hashes(upstream(("a", "1")))
     empty = bookkeeping(("a", hashed("1"), "1"), ("gone", hashed("1"), "1"))
-    found = find_changes(inputs, stored=NONE, empty=empty, version="1")
-    assert found.inputs.is_empty()
-    assert found.vanished_empty == ["gone"]
+    changes = find_changes(inputs, stored=NONE, empty=empty, version="1")
+    assert changes.inputs.is_empty()
+    assert changes.vanished_empty == ["gone"]
 
 
 def test_a_stored_row_wins_over_what_is_remembered_of_its_input() -> None:

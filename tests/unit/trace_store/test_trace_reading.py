@@ -26,10 +26,10 @@ from twin_resources.observability.langfuse.trace_reading import (
 SINCE = datetime(2026, 9, 1, tzinfo=UTC)
 
 
-def span(number: int, *, version: str = "v1", route: str = "stable", **more: Any) -> dict[str, Any]:
+def span(number: int, *, version: str = "v1", route: str = "stable", **data: Any) -> dict[str, Any]:
     """A span as the gateway writes it."""
     metadata = {
-        "twin.author": more.pop("author", "ann"),
+        "twin.author": data.pop("author", "ann"),
         "twin.version": version,
         "twin.route": route,
         "twin.class": "short",
@@ -42,7 +42,7 @@ def span(number: int, *, version: str = "v1", route: str = "stable", **more: Any
     return {
         "traceId": f"{number:032x}",
         "spanId": f"{number:016x}",
-        "parentSpanId": more.pop("parent", ""),
+        "parentSpanId": data.pop("parent", ""),
         "name": "answer",
         "startTimeUnixNano": str(started),
         "endTimeUnixNano": str(started + 2_000_000_000),
@@ -55,7 +55,7 @@ def span(number: int, *, version: str = "v1", route: str = "stable", **more: Any
             "langfuse.version": version,
             "langfuse.trace.metadata": json.dumps(metadata),
         }
-        | more,
+        | data,
     }
 
 
@@ -67,9 +67,9 @@ def client(store: Store) -> LangfuseClient:
     )
 
 
-def score(store: Store, trace: int, name: str, value: float | str, **more: Any) -> None:
+def score(store: Store, trace: int, name: str, value: float | str, **fields: Any) -> None:
     kind = "CORRECTION" if isinstance(value, str) else "NUMERIC"
-    body = {"traceId": f"{trace:032x}", "name": name, "value": value, "dataType": kind} | more
+    body = {"traceId": f"{trace:032x}", "name": name, "value": value, "dataType": kind} | fields
     assert store.http.post("/api/public/scores", json=body).status_code == 200
 
 
@@ -119,7 +119,7 @@ def test_filters(
 
 
 def test_scores_of_many_pages_are_looked_through(store: Store, client: LangfuseClient) -> None:
-    """The only low vote is the oldest of 130: three pages of scores lie before it."""
+    """The only low vote is the oldest of 130: three pages of scores come before it."""
     store.post_spans(*(span(number) for number in range(1, 131)))
     for number in range(1, 131):
         store.now_ms += 10
@@ -129,7 +129,7 @@ def test_scores_of_many_pages_are_looked_through(store: Store, client: LangfuseC
 
 
 def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClient) -> None:
-    """The parent of the first was never stored: it stands at the top all the same."""
+    """The parent of the first span was never stored: the span is a root all the same."""
     inner = span(7, parent=f"{7:016x}") | {"spanId": "00000000000000aa", "name": "inner"}
     store.post_spans(span(7, parent="00000000000000ff"), inner)
     score(store, 7, "support", 0.25)
@@ -219,7 +219,7 @@ def recorded(shared_data: Path) -> LangfuseClient:
 
 
 def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) -> None:
-    """Traces of others (the SDK's, LiteLLM's) have no author, and are shown with what they have."""
+    """Traces of the SDK or LiteLLM have no author; they are shown with the fields they have."""
     page = read_trace_page(recorded, TraceFilter())
     assert [(row.version, row.tokens, row.cost_usd) for row in page.rows] == [
         ("adapter-v8", 30, 1.35e-05),

@@ -1,4 +1,4 @@
-"""A model hub that does not give a model out: the message says how to get in."""
+"""A model hub that refuses a download: the message says how to get access."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_model_that_is_not_given_out_says_how_to_get_in(case: str, home: Settings) -> None:
     assert home.base_model  # TWIN_HOME names the fresh home
-    status, code, said = CASES[case]
+    status, code, message = CASES[case]
     with hub(status, code) as address:
         # a fresh interpreter, because the hub's client reads its address when it is imported
-        done = subprocess.run(
+        process = subprocess.run(
             [
                 *(sys.executable, "-m", "twin_resources.models.base_model"),
                 *("prepare", "--base-model", "owner/name"),
@@ -55,7 +55,7 @@ def test_a_model_that_is_not_given_out_says_how_to_get_in(case: str, home: Setti
             text=True,
             check=False,
         )
-    assert done.returncode == 2
-    assert said.format(hub=address) in done.stderr
-    assert "HF_TOKEN" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert process.returncode == 2
+    assert message.format(hub=address) in process.stderr
+    assert "HF_TOKEN" in process.stderr
+    assert "Traceback" not in process.stderr

@@ -1,4 +1,4 @@
-"""A GGUF file is the same whoever reads the weights and the shape: numpy, torch, transformers."""
+"""A GGUF file is the same whether numpy, torch or transformers read the weights and the shape."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ print([name for name in ("torch", "transformers") if name in sys.modules])
 
 
 def weights() -> dict[str, np.ndarray[Any, Any]]:
-    """Small whole numbers, which every type holds."""
+    """Small whole numbers, which every number format represents exactly."""
     draw = np.random.default_rng(5)
     return {name: draw.integers(-9, 9, shape).astype(np.float16) for name, shape in SHAPES.items()}
 
 
 def model(folder: Path, **changes: Any) -> Path:
-    """A model's folder; a change to None leaves the value out of its configuration."""
+    """A model's folder; a change to None removes the value from its configuration."""
     folder.mkdir()
     config = {name: value for name, value in (CONFIG | changes).items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -80,13 +80,13 @@ def test_what_names_its_whole_shape_is_written_without_torch_and_holds_the_weigh
     from gguf import GGUFReader
 
     folder, out = model(tmp_path / "model"), tmp_path / "model.gguf"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", WRITE, str(folder), str(out)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    assert (process.returncode, process.stdout) == (0, "[]\n"), process.stderr
     stored, written = weights(), {each.name: each.data for each in GGUFReader(out).tensors}
     assert len(written) == len(SHAPES) - 1
     assert (written["token_embd.weight"] == stored["model.embed_tokens.weight"]).all()

@@ -43,13 +43,13 @@ def test_a_folder_is_used_where_it_lies_and_found_again(
     other_server: Settings, tmp_path: Path
 ) -> None:
     folder = model_folder(tmp_path / "my model")
-    said: list[str] = []
-    prepared = prepare_base_model(other_server, str(folder), report=said.append)
+    lines: list[str] = []
+    prepared = prepare_base_model(other_server, str(folder), report=lines.append)
     assert prepared.folder == folder
     assert prepared.gguf is None
-    assert prepare_base_model(other_server, str(folder), report=said.append) == prepared
+    assert prepare_base_model(other_server, str(folder), report=lines.append) == prepared
     assert load_base_model(other_server, str(folder)) == prepared
-    assert len(said) == 1
+    assert len(lines) == 1
 
 
 def test_changed_weights_are_another_revision(other_server: Settings, tmp_path: Path) -> None:
@@ -74,9 +74,9 @@ def test_half_a_download_is_refused_and_named(
     other_server: Settings, tmp_path: Path, left: int
 ) -> None:
     folder = model_folder(tmp_path / "model")
-    whole = (folder / "model.safetensors").read_bytes()
-    assert len(whole) > 60
-    (folder / "model.safetensors").write_bytes((whole * 2)[:left])
+    weights = (folder / "model.safetensors").read_bytes()
+    assert len(weights) > 60
+    (folder / "model.safetensors").write_bytes((weights * 2)[:left])
     with pytest.raises(TwinError, match=r"model\.safetensors") as refused:
         prepare_base_model(other_server, str(folder))
     assert "download the model again" in refused.value.next_step
@@ -130,15 +130,15 @@ def test_the_command_prints_one_line_and_no_traceback(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["weights", "show"])
     assert main() == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert "Next: run `python -m twin_resources.models.base_model prepare`" in said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert "Next: run `python -m twin_resources.models.base_model prepare`" in output.err
 
 
 def test_no_connection_to_the_model_hub_is_a_clear_message(home: Settings) -> None:
     # a fresh interpreter, because the hub's client reads its address when it is imported
-    done = subprocess.run(
+    process = subprocess.run(
         [
             sys.executable,
             "-m",
@@ -153,6 +153,6 @@ def test_no_connection_to_the_model_hub_is_a_clear_message(home: Settings) -> No
         text=True,
         check=False,
     )
-    assert done.returncode == 2
-    assert "check the id, the network and HF_TOKEN" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert process.returncode == 2
+    assert "check the id, the network and HF_TOKEN" in process.stderr
+    assert "Traceback" not in process.stderr

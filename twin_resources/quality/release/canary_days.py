@@ -81,7 +81,7 @@ def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
     table = ledger_tables.settled
     today = int(now * 1000) // DAY_MS
     with state.read_transaction() as connection:
-        row = connection.execute(
+        values, readers, first_day = connection.execute(
             sa.select(
                 sa.func.count(),
                 sa.func.count(sa.distinct(table.c.unit)),
@@ -92,6 +92,5 @@ def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
                 table.c.day >= today - RATE_DAYS,
             )
         ).one()
-    values, readers, first_day = int(row[0]), int(row[1]), row[2]
     days = max(1, today - int(first_day) + 1) if values else RATE_DAYS
     return ScoreRate(values / days, readers)
