@@ -29,8 +29,8 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="canary_verdict",
-        description="Ends a trial that has decided: each minute the scores of every version on "
-        "trial are read, and it is promoted, rolled back or parked as its evidence says.",
+        description="Ends decided trials: every minute, reads the scores of each version on trial "
+        "and promotes, rolls back or parks the version according to the evidence.",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -41,8 +41,9 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
         tables: dg.ResourceParam[Tables],
     ) -> dg.SensorResult:
         """Promote, roll back or park each version on trial, according to its evidence."""
+        # an error in one file affects only that author
         authors, problems = list_readable_authors(settings)
-        ledger_problem = _read_scores(settings, registry) if has_canary(registry) else ""
+        ledger_problem = _sync_ledger(settings, registry) if has_canary(registry) else ""
         tick = run_release_tick(
             registry,
             tables,
@@ -71,7 +72,7 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
 
 
 def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
-    """Convert a release notice to an event of Dagster's release history."""
+    """Convert a release notice to an event in Dagster's release history."""
     metadata = {
         name: dg.MetadataValue.md(value) if name in {"moved", "evidence"} else value
         for name, value in notice.metadata.items()
@@ -81,7 +82,7 @@ def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
     )
 
 
-def _read_scores(settings: Settings, registry: Registry) -> str:
+def _sync_ledger(settings: Settings, registry: Registry) -> str:
     """Synchronise the ledger; return the problem that prevented this, or an empty string."""
     with LangfuseClient.from_settings(settings) as client:
         return Ledger.for_home(settings, registry.state, client).sync(datetime.now(UTC)).problem

@@ -1,6 +1,6 @@
 """Import on a schedule: check feeds every hour and import everything every night.
 
-Scope: the code between Dagster, `sources.polling` and `sources.arrivals`.
+Scope: the code that connects Dagster to `sources.polling` and `sources.arrivals`.
 Out of scope: requests and decisions (`twin_resources/storage/sources`), folders and S3
 (`new_posts.py`).
 """
@@ -79,10 +79,12 @@ def import_changed_feeds_every_hour(
 
 
 def _poll_feeds(
-    author: Author, previous: Mapping[str, PollResponse]
+    author: Author, previous_responses: Mapping[str, PollResponse]
 ) -> tuple[dict[str, PollResponse], list[TwinError]]:
     """Request every feed of an author; an unreachable feed keeps its last response."""
-    return polling.poll_feeds([source for source in author.sources if is_feed(source)], previous)
+    return polling.poll_feeds(
+        [source for source in author.sources if is_feed(source)], previous_responses
+    )
 
 
 def _decide_import(
@@ -95,7 +97,8 @@ def _decide_import(
         polling.fingerprint_feeds(poll_state.responses, list(poll_state.responses)),
         epoch=poll_state.epoch,
         now=now,
-        # A feed does not state when it changed, but an import within the last hour has read it.
+        # A feed does not state when it changed, but an import that started within the last hour
+        # will have read it.
         is_imported=poll_state.known is None and runs.has_started_since(slug, now - HOUR_S),
     )
     if decision.known is None:
@@ -111,8 +114,9 @@ def _decide_import(
 @dg.schedule(
     job=import_posts,
     cron_schedule="10 2 * * *",
-    description="Starts `import_posts` for every author, for what no listing shows: a post whose "
-    "date has come, bytes that changed without size or time, an import that was given up.",
+    description="Starts `import_posts` for every author, to catch what no listing shows: a post "
+    "whose date has arrived, a file whose content changed but not its size or modification time, "
+    "an abandoned import.",
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def import_all_posts_every_night(
@@ -120,7 +124,7 @@ def import_all_posts_every_night(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Import every author's posts, to find changes within a day that no listing shows.
+    """Import every author's posts, so that changes that no listing shows are found within a day.
 
     Examples are a post whose date has arrived, content that changed while size and time did not,
     and an abandoned import.

@@ -29,11 +29,11 @@ MIN_STABLE_TIME = timedelta(hours=3)
 RETRY_INTERVAL = timedelta(days=1)  # a failing training run must not repeat every hour
 
 
-def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
+def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
     """Return the schedule.
 
     Args:
-        is_wanted: returns whether an author's adapter is required and missing.
+        needs_adapter: returns whether an author's adapter is required and missing.
     """
 
     @dg.schedule(
@@ -41,8 +41,8 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
         job=train_reference,
         cron_schedule="50 * * * *",
         description="Starts `train_reference` for one author whose version has been stable for "
-        "three hours and who has no adapter of other authors yet, while no retraining waits or "
-        "runs; once a day at most. TWIN_REFERENCE_ADAPTER=off ends it.",
+        "three hours and who has no adapter of other authors yet, while no retraining is waiting "
+        "or running; at most once a day. TWIN_REFERENCE_ADAPTER=off turns it off.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def train_reference_every_hour(
@@ -50,7 +50,7 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
         settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        """Start training for the first author who needs it, unless another training run waits."""
+        """Start training for the first author who needs it, unless another training is waiting."""
         scheduled_at = context.scheduled_execution_time
         reference_runs = DagsterRunRecords(context.instance, job=train_reference.name)
         retraining_runs = DagsterRunRecords(context.instance, job=retrain_twin.name)
@@ -58,7 +58,7 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
             {*reference_runs.in_flight_run_ids(), *retraining_runs.in_flight_run_ids()}
         ):
             yield dg.SkipReason(
-                f"a training run of {', '.join(busy_authors)} is waiting or running"
+                f"a training run for {', '.join(busy_authors)} is waiting or running"
             )
             return
         authors, messages = list_readable_authors(settings)
@@ -71,18 +71,18 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
                 continue
             stable_since = _find_stable_since(registry, author.slug)
             if stable_since is None or stable_since > scheduled_at - MIN_STABLE_TIME:
-                messages.append(f"{author.slug}: no version has been stable for {MIN_STABLE_TIME}")
+                messages.append(f"{author.slug}: no version has been stable for three hours")
                 continue
             if reference_runs.runs_of_author(
                 author.slug, since=(scheduled_at - RETRY_INTERVAL).timestamp()
             ):
-                messages.append(f"{author.slug}: it was tried less than {RETRY_INTERVAL} ago")
+                messages.append(f"{author.slug}: training was already tried in the last 24 hours")
                 continue
             with isolate_failure(author.slug, messages.append):  # for example, a missing base model
-                if is_wanted(author, settings):
+                if needs_adapter(author, settings):
                     slugs = [author.slug]
                     break
-                messages.append(f"{author.slug}: it has one, or none is requested")
+                messages.append(f"{author.slug}: it already has an adapter, or needs none")
         message = "\n".join(messages) or "no author"
         claims = LaunchClaims(registry.state, train_reference.name)
         yield from request_runs(context, slugs, claims, kind="reference", skip_message=message)

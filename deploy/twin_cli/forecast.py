@@ -25,14 +25,14 @@ from typing import Any
 from twin_resources.models.model_fit import REFERENCE_BILLION, estimate_training
 
 # Measured on two cores of an EPYC with avx512_bf16 and little other work.
-INSTALL_S = 200.0  # pip is one process and waits for the network half of the time
+INSTALL_S = 200.0  # pip is a single process that waits for the network half the time
 START_S = 25.0  # prepare the embedder, start services, start the import run
 # Per core, measured on 461 posts with 530,000 words: importing and embedding chunks, and embedding
 # the sentences that can be quoted.
-WORDS_PER_S, QUOTABLE_WORDS_PER_S = 1_300.0, 1_300.0
+IMPORT_WORDS_PER_S, QUOTABLE_WORDS_PER_S = 1_300.0, 1_300.0
 GATE_START_S = 35.0  # loading servers, judges and the reference
 GATE_READING_CPU_S, GATE_ANSWERS_CPU_S = 12.0, 125.0
-READING_WITHOUT_BF16 = 2.6
+READING_SLOWDOWN_WITHOUT_BF16 = 2.6
 # Estimated, not measured: a graphics card with the 135M model reads a passage in about .01 s per
 # model. A remote server takes about .3 s for each of 200 short answers, two at a time.
 READING_GPU_S, REMOTE_ANSWERS_S = 1.0, 30.0
@@ -118,7 +118,7 @@ def forecast(
     recipe: str = "",
     other_processes: float = 0.0,
     speed: float = 1.0,
-    is_remote_server: bool = False,
+    uses_remote_server: bool = False,
 ) -> dict[str, float]:
     """Return the seconds of each part of a first run.
 
@@ -130,7 +130,7 @@ def forecast(
         recipe: the recipe's name, as for `model_fit.estimate_training`.
         other_processes: number of processes that compete for a core (`count_competing_processes`).
         speed: speed of a core (`core_speed`).
-        is_remote_server: whether `TWIN_MODEL_SERVER_URL` names the model server.
+        uses_remote_server: whether `TWIN_MODEL_SERVER_URL` names the model server.
 
     Returns:
         `installation_s`, `first_quotation_s` (after installation), `training_s`, `gate_s`,
@@ -148,9 +148,11 @@ def forecast(
 
     estimate = estimate_training(billion_parameters, machine, recipe=recipe)
     training_estimate_s = estimate["training_minutes"] * 60
-    # A graphics card, if present, computes likelihoods; this home's server runs on the processor.
+    # A GPU, if present, computes the likelihoods; the local model server still runs on the CPU.
     if estimate["on"] == "CPU":
-        reading_cpu_s = GATE_READING_CPU_S * (1.0 if machine["bf16"] else READING_WITHOUT_BF16)
+        reading_cpu_s = GATE_READING_CPU_S * (
+            1.0 if machine["bf16"] else READING_SLOWDOWN_WITHOUT_BF16
+        )
         training_s, reading_s = (
             scale_matrix_products(training_estimate_s),
             scale_matrix_products(reading_cpu_s * scale / cores),
@@ -159,14 +161,14 @@ def forecast(
         training_s, reading_s = training_estimate_s, READING_GPU_S * max(1.0, scale)
     answers_s = (
         REMOTE_ANSWERS_S
-        if is_remote_server
+        if uses_remote_server
         else scale_matrix_products(GATE_ANSWERS_CPU_S * scale / cores)
     )
     gate_s = scale_single_core(GATE_START_S) + reading_s + answers_s
-    reading_words = words / (WORDS_PER_S * cores) + words / (QUOTABLE_WORDS_PER_S * cores)
+    indexing_s = words / (IMPORT_WORDS_PER_S * cores) + words / (QUOTABLE_WORDS_PER_S * cores)
     part_seconds = {
         "installation_s": 0.0 if installed else scale_single_core(INSTALL_S),
-        "first_quotation_s": scale_single_core(START_S + reading_words),
+        "first_quotation_s": scale_single_core(START_S + indexing_s),
         "training_s": training_s,
         "gate_s": gate_s,
     }
@@ -190,8 +192,8 @@ def format_forecast(seconds: dict[str, float]) -> Sequence[str]:
     ]
     if seconds["slower"] > 1.0:
         lines.append(
-            f"  (other programs use the cores: {seconds['slower']:.1f} times as long as alone, as "
-            "long as they do)"
+            f"  (other programs are using the cores: while they run, everything takes "
+            f"{seconds['slower']:.1f} times as long)"
         )
     return lines
 

@@ -1,7 +1,7 @@
 """Declare the key commands `keys add`, `keys list`, `keys revoke` and `keys usage`.
 
 Scope: their names, arguments and help.
-Out of scope: their work (`twin_cli/commands/`).
+Out of scope: what the commands do (`twin_cli/commands/`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ group = typer.Typer(
 )
 commands.add_typer(group, name="keys", rich_help_panel=OPERATE, epilog=example("twin keys list"))
 command = command_decorator(group)
-Label = Annotated[str, typer.Argument(help="A name for people, as `twin keys list` shows it.")]
+Label = Annotated[str, typer.Argument(help="A human-readable name, as `twin keys list` shows it.")]
 
 
 @command(
@@ -38,7 +38,7 @@ def add(
         Literal["reader", "site", "author", "admin", "monitor"],
         typer.Option(
             "--role",
-            help="site: names its readers in `user`; author: its edits may train; "
+            help="site: names its readers in `user`; author: its edits may be used for training; "
             "monitor: reads only /metrics.",
         ),
     ] = "reader",
@@ -46,21 +46,22 @@ def add(
         list[str] | None,
         typer.Option(
             "--alias",
-            help="Suffixes; default @stable, @canary, @base and @voice; @paid costs money.",
+            help="Model suffixes that the key may use; default @stable, @canary, @base and @voice.",
         ),
     ] = None,
     per_minute: Annotated[
-        int | None, typer.Option("--per-minute", min=1, help="Requests in 60 seconds.")
+        int | None,
+        typer.Option("--per-minute", min=1, help="Maximum number of requests in 60 seconds."),
     ] = None,
     max_concurrent: Annotated[
-        int | None, typer.Option("--at-once", min=1, help="Requests at the same time.")
+        int | None, typer.Option("--at-once", min=1, help="Maximum number of concurrent requests.")
     ] = None,
     usd_per_day: Annotated[
         float | None,
         typer.Option("--usd-per-day", min=0, help="US dollars for paid answers, by UTC day."),
     ] = None,
 ) -> None:
-    """Make a key and print it once; it has no limit unless you give one."""
+    """Create a key and print it once; it has no limits unless you set them."""
 
 
 @command("keys_command.run_list", "twin keys list", name="list", json=True)

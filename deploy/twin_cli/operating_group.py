@@ -96,7 +96,7 @@ def logs(
         typer.Argument(help="A program that `twin status` names; without it, list them."),
     ] = "",
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on printing until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Keep printing until Ctrl-C.")
     ] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines from the end.")] = 50,
 ) -> None:

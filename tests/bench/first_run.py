@@ -13,7 +13,7 @@ SILENCE_S = 15.0
 # asset → what the forecast calls it
 PHASES = {"fine tuned checkpoint": "training_s", "checkpoint evaluation": "gate_s"}
 STAGE = re.compile(r"^\[(\d)/6\] ")
-QUOTED = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+quoted in")
+QUOTED = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+asked \d+ questions; the best answers:")
 SENTENCE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+from .*:$")
 DONE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+(?P<asset>[a-z ]+?) done in (?P<took>\d+(?::\d+)+)")
 LEFT = re.compile(r"^\s+[\d:]+\s+(?P<asset>[a-z ]+?)  .*?(?P<since>\d+(?::\d+)+), about "

@@ -60,7 +60,7 @@ class AuthorPicker:
 
 def heading(name: str) -> str:
     """Return the name as the page's main heading."""
-    subtitle = "a language model that quotes their posts" if name else ""
+    subtitle = "a program that quotes their posts" if name else ""
     return f'<h1>{escape_html(name or DEFAULT_HEADING)}</h1><p class="twin-small">{subtitle}</p>'
 
 

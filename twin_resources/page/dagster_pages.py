@@ -14,7 +14,7 @@ browser could therefore stop a sensor or start a run. The check prevents this:
   project's own commands send the home's admin key.
 - Requests from other origins are refused. A browser must send its origin to change data or to open
   a websocket.
-- Queries require POST, because a link or an image can make a browser send GET.
+- Queries require POST, because a link or an image can make a browser send a GET request.
 
 The commands `dagster-webserver` and `dagster dev` do not have this check.
 Source: https://docs.dagster.io/api/clis/cli, dagster-webserver 1.13
@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets as random_source
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -47,7 +46,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HEALTH_PATH = "/server_info"  # returns only versions, so it needs no access check
 ACCESS_DENIED_HTML = (
     "<h1>Dagster's pages open with a link</h1><p>Run <code>twin open dagster</code> on the machine "
-    "of the twin: it opens them, or prints a link that works once, within ten minutes.</p>"
+    "that runs the twin. It opens them, or prints a link that works once and expires after ten "
+    "minutes.</p>"
 )
 
 
@@ -106,27 +106,29 @@ class DagsterGuard:
         origin = connection.headers.get("origin")
         if origin is not None and not _is_same_origin(origin, connection):
             return PlainTextResponse(
-                f"pages of {origin} may not send requests to Dagster here", status_code=403
+                f"pages from {origin} may not send requests to this Dagster", status_code=403
             )
-        if not self._has_key(connection):
+        if not self._has_admin_key(connection):
             if not connection.session.get(DAGSTER_PAGE):
                 return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
             if method not in SAFE_METHODS and origin is None:
-                return PlainTextResponse("a browser must send its origin with a change", 403)
+                return PlainTextResponse(
+                    "a browser must send an Origin header with a request that changes data", 403
+                )
         if method in SAFE_METHODS and connection.url.path == "/graphql" and connection.query_params:
-            return PlainTextResponse("ask by POST", status_code=405, headers={"allow": "POST"})
+            return PlainTextResponse("use POST", status_code=405, headers={"allow": "POST"})
         return None
 
-    def _has_key(self, connection: HTTPConnection) -> bool:
+    def _has_admin_key(self, connection: HTTPConnection) -> bool:
         header = connection.headers.get("authorization", "").encode()
-        return random_source.compare_digest(header, self._bearer)
+        return hmac.compare_digest(header, self._bearer)
 
     def _open_link(self, connection: HTTPConnection) -> Response:
         if not self._use_link(connection.query_params.get("link", "")):
             return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
         connection.session[DAGSTER_PAGE] = True
         path = connection.query_params.get("path", "/")
-        # The path must be on this server; `//host` and `/\\host` are addresses of other machines.
+        # The path must be on this server; `//host` and `/\host` are addresses of other machines.
         is_local_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
         return RedirectResponse(path if is_local_path else "/", status_code=303)
 

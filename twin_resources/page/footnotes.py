@@ -42,7 +42,7 @@ def render_footnotes(facts: Facts) -> str:
     if nearest and not quotes:
         heading, notes = "The nearest posts", [_render_note(post, body="") for post in nearest]
     elif sources or quotes:
-        heading, notes = _heading(quotes, sources), _render_source_notes(sources, quotes)
+        heading, notes = _format_heading(quotes, sources), _render_source_notes(sources, quotes)
     elif facts.get("front_desk"):
         heading, notes = "The program gave this answer; it did not search the posts.", []
     else:
@@ -64,7 +64,7 @@ def render_answer_details(facts: Facts) -> str:
         "Released for": escape_html(facts.get("release") or ""),
         "Prose": escape_html(describe_prose(facts)),
         "Cost": describe_cost(facts.get("cost_usd")),
-        "Not as planned": escape_html(facts.get("degraded") or ""),
+        "Degraded": escape_html(facts.get("degraded") or ""),
         "Every step": render_trace_link(trace),
     }
     rows_html = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows.items() if text)
@@ -156,7 +156,7 @@ def format_day(iso: str) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
-def _heading(quotes: Sequence[Facts], sources: Sequence[Facts]) -> str:
+def _format_heading(quotes: Sequence[Facts], sources: Sequence[Facts]) -> str:
     post_count = len({str(post.get("document_id")) for post in (*quotes, *sources)})
     return f"From {post_count} post{'s' * (post_count != 1)}"
 
@@ -253,7 +253,7 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
         )
     quote_ranges = _merge_ranges([quote_range for quote_range, _ in located_quotes])
     ranges = _merge_ranges(
-        [_find_mark_range(quote_range, quote) for quote_range, quote in located_quotes]
+        [_locate_sentence_in_passage(quote_range, quote) for quote_range, quote in located_quotes]
     )
     if ranges == [(0, len(text))]:
         ranges = []  # marking the whole passage would convey nothing
@@ -295,7 +295,7 @@ def _render_quotation(quote: Facts) -> str:
     return _render_with_marks(text, [sentence_range] if sentence_range else [], 0, len(text))
 
 
-def _find_mark_range(quote_range: Range, quote: Facts) -> Range:
+def _locate_sentence_in_passage(quote_range: Range, quote: Facts) -> Range:
     """Return the answering sentence's range in a passage, or the quotation's if it is unknown."""
     sentence_range = find_marked_range(quote)
     if sentence_range is None:

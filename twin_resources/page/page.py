@@ -2,12 +2,12 @@
 
 Scope: the application, the session cookie, and the assembly of the tabs.
 Out of scope: calling the gateway (`conversation.py`), links and keys (`links.py`).
-Source: https://www.gradio.app/docs/gradio/chatbot, mounted in a Starlette application.
+Source: https://www.gradio.app/docs/gradio/chatbot. The page is mounted in a FastAPI application.
 
 Only the page's own process imports this module, because importing Gradio takes four seconds.
 Gradio's events and FastAPI's routes read annotations when they are declared, so this module does
 not use string annotations. The page loads nothing from other hosts: it uses system fonts, and the
-content policy forbids the browser to load anything else.
+content security policy prevents the browser from loading anything else.
 """
 
 from collections.abc import Awaitable, Callable
@@ -39,12 +39,13 @@ CONTENT_POLICY = (
     "connect-src 'self'; frame-ancestors 'none'"
 )
 ACCESS_DENIED_HTML = (
-    "<h1>This page opens with a link</h1><p>Run <code>twin open</code> on the machine of the twin: "
-    "it opens the page, or prints a link that works once, within ten minutes.</p>"
+    "<h1>This page opens with a link</h1><p>Run <code>twin open</code> on the machine that runs "
+    "the twin. It opens the page, or prints a link that works once and expires after ten "
+    "minutes.</p>"
 )
 
 
-def build_app(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str) -> FastAPI:
+def build_app(settings: Settings, gateway: GatewayClient, *, cookie_secret: str) -> FastAPI:
     """Build the application; `/open?link=…` sets the cookie that other paths require."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -52,7 +53,7 @@ def build_app(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str
     def open_page(request: Request, link: str = "", view: str = "") -> Response:
         if not use_link(settings, link):
             return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
-        request.session["in"] = True
+        request.session["authorized"] = True
         destination = f"/?{urlencode({'view': view})}" if view else "/"
         return RedirectResponse(destination, status_code=303)
 
@@ -64,7 +65,7 @@ def build_app(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str
     async def check_request(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
-        if request.url.path not in {"/open", "/ready"} and not request.session.get("in"):
+        if request.url.path not in {"/open", "/ready"} and not request.session.get("authorized"):
             return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = CONTENT_POLICY
@@ -72,18 +73,18 @@ def build_app(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str
         return response
 
     # The last middleware is outermost, so the cookie is read before the check uses it. The host
-    # check excludes another site's name that resolves to this machine (DNS rebinding).
+    # check rejects another site's name that resolves to this machine (DNS rebinding).
     app.add_middleware(
         SessionMiddleware, secret_key=cookie_secret, session_cookie="twin-chat", same_site="strict"
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(settings))
     script = (PAGE_FOLDER / "page.js").read_text(encoding="utf-8")
-    page = build_page(settings, endpoint, cookie_secret=cookie_secret)
+    page = build_page(settings, gateway, cookie_secret=cookie_secret)
     return gr.mount_gradio_app(
         app,
         page,
         "/",
-        theme=_theme(),
+        theme=_build_theme(),
         css_paths=PAGE_FOLDER / "page.css",
         head=f"<script>{script}</script>",
         footer_links=[],
@@ -91,7 +92,7 @@ def build_app(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str
     )
 
 
-def _theme() -> Base:
+def _build_theme() -> Base:
     fonts = ["system-ui", "sans-serif"]
     return Base(
         primary_hue=colors.teal,
@@ -111,24 +112,24 @@ def _theme() -> Base:
     )
 
 
-def build_page(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str) -> gr.Blocks:
+def build_page(settings: Settings, gateway: GatewayClient, *, cookie_secret: str) -> gr.Blocks:
     """Build the header and the three tabs."""
     with gr.Blocks(title="LLM Twin", analytics_enabled=False) as page:
-        author_picker = AuthorPicker(endpoint, AuthorFiles(settings))
+        author_picker = AuthorPicker(gateway, AuthorFiles(settings))
         with gr.Tabs(elem_id="views") as views:
             with gr.Tab("Talk", id="talk") as chat_container:
-                chat_tab = ChatTab(endpoint, author_picker, cookie_secret=cookie_secret)
+                chat_tab = ChatTab(gateway, author_picker, cookie_secret=cookie_secret)
             with gr.Tab("Before | after", id="compare") as comparison_container:
-                comparison_tab = ComparisonTab(endpoint, author_picker)
+                comparison_tab = ComparisonTab(gateway, author_picker)
             with gr.Tab("Look", id="look") as traces_container:
                 traces_tab = TracesTab(settings, author_picker, views)
         chat_tab.wire(page)
         comparison_tab.wire(page, comparison_container)
         traces_tab.wire(page, traces_container)
-        for tab, address in (
+        for tab, path in (
             (chat_container, "/"),
             (comparison_container, "/?view=compare"),
             (traces_container, "/?view=traces"),
         ):
-            tab.select(None, js=f"() => twin.setPlace('{address}')")
+            tab.select(None, js=f"() => twin.setPlace('{path}')")
     return page

@@ -1,4 +1,4 @@
-"""Read and write an author's progress in this home, a small file for the next command.
+"""Read and write the small file that records an author's progress for the next command.
 
 Scope: the last import, the three questions with their answers before and after training, and
 whether training is expected.

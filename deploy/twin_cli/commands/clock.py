@@ -219,7 +219,7 @@ class StageClock:
             if (bar := self._bar) is None:
                 if title := self._title or self._wait_title:
                     elapsed = format_duration(time.monotonic() - self._stage_started_at)
-                    self.log(f"{title}: goes on, {elapsed}")
+                    self.log(f"{title}: still running, {elapsed}")
             elif not self.console.is_terminal:
                 self.log(bar.status_line())
 

@@ -1,4 +1,4 @@
-"""Create the console of every command, and format commands for the user to type.
+"""Create the console that every command uses, and format commands for the user to type.
 
 Scope: width and style, and the name under which the shell finds `twin`.
 Out of scope: output.

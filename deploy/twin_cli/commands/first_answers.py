@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, write_progress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.presentation import format_passage, quotation_lines
+from twin_cli.commands.presentation import format_passage, marked_sentence, quotation_lines
 from twin_cli.commands.questions import ask, make_client
 from twin_cli.commands.runs import IMPORT_JOB, FollowedRun, follow_run, launch_or_join
 from twin_resources.authors import Author
@@ -30,9 +30,10 @@ from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
+    from twin_resources.models.embedder.embedder import Embedder
 
 QUOTABLE_ASSET = "quote_calibration"  # quotations answer questions after this asset
-FIRST_ANSWER_COUNT = 3  # questions answered on the screen
+FIRST_ANSWER_COUNT = 3  # answers shown on the screen
 
 
 def show_preview_quotations(settings: Settings, preview: Preview, *, clock: StageClock) -> None:
@@ -164,30 +165,49 @@ def ask_first_questions(
     *,
     clock: StageClock,
 ) -> AuthorProgress:
-    """Ask the endpoint until quotations answer three questions; show and store those answers.
+    """Ask the endpoint the preview's questions; show and store the three best quotations.
 
     If the author already has answers, no question is asked, because the answers are unchanged.
     """
+    from twin_resources.models.embedder.embedder import load_embedder
+
     if progress.before or not progress.questions:
         clock.log("the first answers were shown before; ask more with `twin ask`")
         return progress
-    client = make_client(endpoints.gateway, endpoints.gateway_key)
-    quoted_answers: list[EndpointAnswer] = []
-    for question in progress.questions:
-        answer = ask(client, question, model=f"twin/{author.slug}")
-        clock.log_detail(f"{answer.kind or 'answered'} in {answer.seconds:.1f} s: {question}")
-        if answer.quotes:
-            quoted_answers.append(answer)
-            prefix = f"quoted in {answer.seconds:.1f} s: "
-            clock.log(prefix + quotation_lines(answer))
-        if len(quoted_answers) == FIRST_ANSWER_COUNT:
-            break
-    if not quoted_answers:
-        question_count = format_count(len(progress.questions), "question")
+    answers = ask_questions(endpoints, progress.questions, model=f"twin/{author.slug}", clock=clock)
+    best_answers = best_quotations(answers, load_embedder(stack.settings, allow_gpu=False))
+    question_count = format_count(len(progress.questions), "question")
+    if best_answers:
+        clock.log(f"asked {question_count}; the best answers:")
+        for answer in best_answers:
+            clock.log(quotation_lines(answer))
+    else:
         clock.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
-    progress = replace(progress, before=tuple(quoted_answers))
+    progress = replace(progress, before=best_answers)
     write_progress(stack.settings, author.slug, progress)
     return progress
+
+
+def best_quotations(
+    answers: Sequence[EndpointAnswer], embedder: Embedder
+) -> tuple[EndpointAnswer, ...]:
+    """Return at most three answers with quotations, the best first.
+
+    A title does not always make a good question. The best answers have the highest cosine of
+    question and marked sentence. A quotation with a block of code comes last, because it is shown
+    without line breaks.
+    """
+    quoted_answers = [answer for answer in answers if answer.quotes]
+    if not quoted_answers:
+        return ()
+    questions = embedder.embed([answer.question for answer in quoted_answers], are_questions=True)
+    sentences = embedder.embed([marked_sentence(answer.quotes[0]) for answer in quoted_answers])
+    cosines = [float(pair[0] @ pair[1]) for pair in zip(questions, sentences, strict=True)]
+    order = sorted(
+        range(len(quoted_answers)),
+        key=lambda index: ("```" in quoted_answers[index].quotes[0]["text"], -cosines[index]),
+    )
+    return tuple(quoted_answers[index] for index in order[:FIRST_ANSWER_COUNT])
 
 
 def ask_questions(

@@ -117,7 +117,7 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
     if as_json:
         console.print_json(data={"revoked": label})
     else:
-        console.print(f"{label}: rejected from now on, within a second", markup=False)
+        console.print(f"{label}: will be rejected within a second", markup=False)
     return 0
 
 

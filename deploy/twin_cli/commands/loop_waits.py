@@ -98,7 +98,7 @@ def _trial_line(connection: sa.Connection, author: str) -> str:
     if trial.mode == "canary":
         return f"{status_text}; decided by {format_date(began_at + MAX_CANARY_DAYS * DAY_S)}"
     deadline = format_date(max(began_at, last_paired_at or 0.0) + MAX_IDLE_DAYS * DAY_S)
-    return f"{status_text}; parked on {deadline} unless a pair comes before"
+    return f"{status_text}; parked on {deadline} unless a pair arrives first"
 
 
 def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -> str:
@@ -113,7 +113,7 @@ def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -
     needs_person = record.decision in MANUAL_DECISIONS or record.decided_by == "few_readers"
     if not needs_person or now - record.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:
         return ""
-    return f"fell on {format_date(record.raised_at)}, waits for an operator: {record.message}"
+    return f"fell on {format_date(record.raised_at)}; waiting for an operator: {record.message}"
 
 
 def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:

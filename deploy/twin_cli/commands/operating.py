@@ -279,12 +279,12 @@ def run_pause(
                 next_step="see `twin status` for the reason why there are no answers",
             )
         share_file(settings, pause_file(settings, slug), is_deleted=True)
-        console.print(f"{slug} answers again, within a second", markup=False)
+        console.print(f"{slug} will answer again within a second", markup=False)
         return 0
     share_file(settings, pause_author(settings, slug, reason=reason))
     console.print(
         f"{slug} is paused {pause_reason(pause_file(settings, slug))}; the gateway answers 503 "
-        f"within a second. Again: twin pause {slug} --resume",
+        f"within a second. To resume: twin pause {slug} --resume",
         markup=False,
     )
     return 0

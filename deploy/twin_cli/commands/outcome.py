@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Registry, Verdict
 
 RETRAIN = "retrain_twin"
-CONSENT_WAIT = "waits for the author's consent"
+CONSENT_WAIT = "is waiting for the author's consent"
 RELEASE_ASSET = "routing_policy"  # the released version answers after this asset of the job
 
 
@@ -128,7 +128,7 @@ def determine_result(
 def consent_wait_reason(
     settings: Settings, registry: Registry, author: str, verdict: Verdict | None
 ) -> str:
-    """Return why a passed version waits for the author's consent, or empty if it does not wait."""
+    """Return why a passed version is waiting for the author's consent, or "" if it is not."""
     if verdict is None or verdict.outcome != "passed":
         return ""
     version = registry.find_by_checkpoint(verdict.checkpoint, author=author)

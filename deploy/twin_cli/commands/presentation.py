@@ -1,5 +1,6 @@
 """Format the text and tables that commands print for people.
-Scope: pure functions from values to rich renderables.
+
+Scope: pure functions that return strings or rich tables.
 Out of scope: the source of the values, and printing.
 """
 # pyright: strict
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
-MAX_SHOWN_CHARACTERS = 185  # of a passage on the screen; `twin ask` prints the whole passage
+MAX_SHOWN_CHARACTERS = 270  # of a passage on the screen; `twin ask` prints the whole passage
 MAX_WORD_CHARACTERS = 40
 LINE_WIDTH = 96
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def quotation_lines(answer: EndpointAnswer) -> str:
@@ -37,17 +39,28 @@ def quotation_lines(answer: EndpointAnswer) -> str:
         answer: an answer with `quotes`.
     """
     first_quote = answer.quotes[0]
-    start, _ = first_quote.get("marked") or (0, 0)  # the answering sentence
-    text = str(first_quote["text"])[start:]
+    text = str(first_quote["text"])
+    marked_start, marked_end = first_quote.get("marked") or (0, 0)
+    if marked_end > MAX_SHOWN_CHARACTERS:
+        # Start at the earliest sentence from which the rest fits, or at the marked sentence.
+        earliest_start = max(0, min(marked_start, len(text) - MAX_SHOWN_CHARACTERS) - 1)
+        starts = (match.end() for match in _SENTENCE_END.finditer(text, earliest_start))
+        text = f"… {text[min(next(starts, marked_start), marked_start) :]}"
     post = str(first_quote.get("title") or first_quote.get("document_id"))
     date = f", {first_quote['published_at']}" if first_quote.get("published_at") else ""
     return f"{answer.question}\n{format_passage(text)}\n   — {post}{date}"
 
 
+def marked_sentence(quote: Mapping[str, Any]) -> str:
+    """Return the answering sentence of a quotation, or its whole text if none is marked."""
+    text = str(quote["text"])
+    return text[slice(*quote["marked"])] if quote.get("marked") else text
+
+
 def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
     """Return a quoted text wrapped to `LINE_WIDTH`; a long text is cut after a word.
 
-    A script without spaces is cut at the limit.
+    Text in a script without spaces is cut at the limit.
     """
     single_line = " ".join(text.split())
     if len(single_line) > max_characters:
@@ -71,33 +84,41 @@ def prose_lines(answers: Sequence[EndpointAnswer]) -> str:
 
 
 def sources_text(answer: EndpointAnswer) -> str:
-    """Return one line per post, in the order of first use."""
+    """Return one line for each post that the prose rests on, in the order of first use.
+
+    The result is empty if the answer only quotes or only names the nearest posts, because such an
+    answer already names its posts.
+    """
+    if answer.kind in {"quote", "not_written_about"}:
+        return ""
     lines: dict[str, str] = {}
     for source in answer.sources:
         key = str(source.get("document_id") or source.get("chunk_id"))
         title, url = source.get("title") or key, source.get("url") or ""
         lines.setdefault(key, f"· {title}" + (f" ({url})" if url else ""))
-    return "\n".join(lines.values()) or "no post was found for it"
+    return "\n".join(lines.values()) or "no post was found for this answer"
 
 
 def verdict_line(verdict: Verdict) -> str:
     """Return the number of claims that hold, and the names of the others."""
-    open_claims = [claim for claim in verdict.claims if not claim.passed]
-    passed_count = len(verdict.claims) - len(open_claims)
+    failed_claims = [claim for claim in verdict.claims if not claim.passed]
+    passed_count = len(verdict.claims) - len(failed_claims)
     line = f"the gate: {passed_count} of {format_count(len(verdict.claims), 'claim')} hold"
-    names = [claim.name.replace("_", " ") for claim in open_claims]
+    names = [claim.name.replace("_", " ") for claim in failed_claims]
     return line + (f"; not: {', '.join(names)}" if names else "")
 
 
-def endpoints_lines(endpoints: Endpoints, home: Path, *, stop: str, open_page: str) -> str:
+def endpoints_lines(
+    endpoints: Endpoints, home: Path, *, stop_command: str, open_command: str
+) -> str:
     """Return the addresses and commands that a person needs next."""
     model = next(iter(endpoints.models), "twin/AUTHOR")
     return "\n".join(
         (
-            f"page: {open_page}",
+            f"page: {open_command}",
             f"endpoint: {endpoints.gateway}, model {model}; `source {env_path(home)}` sets its key",
-            f"training and data: {open_page} dagster",
-            f"stop: {stop}",
+            f"training and data: {open_command} dagster",
+            f"stop: {stop_command}",
         )
     )
 

@@ -181,8 +181,8 @@ def run_ask(
         console.print(answer.text, markup=False)
     console.print()
     is_front_desk_answer = answer.version == FRONT_DESK  # no posts were searched
-    if not is_front_desk_answer:
-        console.print(sources_text(answer), markup=False, style="dim")
+    if not is_front_desk_answer and (sources := sources_text(answer)):
+        console.print(sources, markup=False, style="dim")
     cost = "unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
     details = [
         f"version {answer.version or 'unknown'}",

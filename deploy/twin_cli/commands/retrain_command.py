@@ -50,7 +50,8 @@ def run_retrain(
         wait: whether to follow the run until the gate's verdict (0 tuned, 3 refused, 4 failed).
 
     Raises:
-        TwinError: no stack runs, a retraining is already in flight, or none was started in time.
+        TwinError: no stack is running, a retraining is already in flight, or none was started
+            in time.
     """
     reason = reason.strip()
     if not reason:
@@ -82,18 +83,18 @@ def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, stat
     """Raise an error unless a retraining of this author can begin immediately.
 
     Raises:
-        TwinError: a retraining runs, was decided or is requested; the error states the reason and
+        TwinError: a retraining is running, decided or requested; the error states the reason and
             the next step.
     """
     active_run = find_run_in_flight(dagster, RETRAIN, author.slug)
     with state.read_transaction() as connection:
-        pending = [
+        unfinished = [
             retraining
             for retraining in retrainings.unfinished_retrainings(connection)
             if retraining.author == author.slug
         ]
         requests = retrainings.open_requests(connection).get(author.slug, [])
-    obstacle = find_obstacle(active_run, pending, requests)
+    obstacle = find_obstacle(active_run, unfinished, requests)
     if obstacle:
         raise TwinError(
             f"retrain {author.name}",
@@ -104,18 +105,19 @@ def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, stat
 
 
 def find_obstacle(
-    running: Run | None, unfinished: Sequence[Retraining], requests: Sequence[RetrainingRequest]
+    active_run: Run | None, unfinished: Sequence[Retraining], requests: Sequence[RetrainingRequest]
 ) -> str:
-    """Return why no further retraining of an author can begin now, or empty if it can.
+    """Return why no further retraining of an author can begin now, or an empty string if it can.
 
     Args:
-        running: the author's run that is queued or in progress, or None.
+        active_run: the author's run that is queued or in progress, or None.
         unfinished: retrainings without an outcome; their run may not exist yet.
         requests: requests that no retraining has fulfilled yet.
     """
-    if running is not None:
-        reason = running.tags.get("twin/reason") or running.tags.get("twin/cause", "")
-        return f"the run {running.run_id[:8]} is {running.status.lower()}" + _format_reason(reason)
+    if active_run is not None:
+        reason = active_run.tags.get("twin/reason") or active_run.tags.get("twin/cause", "")
+        status = active_run.status.lower()
+        return f"run {active_run.run_id[:8]} is {status}" + _format_reason(reason)
     if unfinished:
         return f"one was requested ({unfinished[0].cause}) and starts within a minute"
     if requests:
@@ -135,7 +137,7 @@ def _wait_for_run(
     """Return the run of a request once the daemon has created it.
 
     Raises:
-        TwinError: the sensor is off, or the daemon failed or makes no progress. The request
+        TwinError: the sensor is off, or the daemon has failed or is making no progress. The request
             remains stored.
     """
     if not dagster.is_sensor_running(REQUEST_SENSOR):
@@ -149,13 +151,13 @@ def _wait_for_run(
     while True:
         with state.read_transaction() as connection:
             open_requests = retrainings.open_requests(connection).get(author, [])
-            pending = [
+            unfinished = [
                 retraining
                 for retraining in retrainings.unfinished_retrainings(connection)
                 if retraining.author == author
             ]
         if not any(request.number == request_number for request in open_requests):
-            keys = {retraining.run_key for retraining in pending}
+            keys = {retraining.run_key for retraining in unfinished}
             for run in dagster.runs(job=RETRAIN, author=author, limit=5):
                 if run.tags.get(KEY_TAG) in keys:
                     return run

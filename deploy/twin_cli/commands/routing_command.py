@@ -1,4 +1,4 @@
-"""Show the model, reason and savings for each kind of question (`twin routing`, `routing try`).
+"""Show which model answers each kind of question, why, and what that saves: `twin routing`.
 
 Scope: the tables and the JSON.
 Out of scope: fitting a policy (`routing_policy`), scoring a question (`router/`), and counting
@@ -101,7 +101,7 @@ def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
         "author": author.slug,
         "paid_model": settings.paid_model if settings.has_paid_route else "",
         "routed": False,
-        "why": "the own model answers every question: there is no paid model "
+        "why": "your own model answers every question: there is no paid model "
         "(TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)",
         "margin": settings.quality_margin,
         "labels": 0,
@@ -118,12 +118,12 @@ def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
         return summary
     path = policy_path(settings.home, author.slug)
     policy = read_routing_policy(path) if path.exists() else None
-    answers, answers_in_force, payback = _read_answers(settings, author.slug, policy)
+    answers, answers_under_policy, payback = _read_answers(settings, author.slug, policy)
     tokens_per_second = _fastest_tokens_per_second(settings)
     break_even = _break_even_utilisation(settings, tokens_per_second)
     summary |= {
         "why": _routing_reason(settings, author, policy),
-        "payback": _payback_document(payback),
+        "payback": _payback_json(payback),
         "classes": _class_rows(policy, answers),
         "minutes_margin_not_held": answers.minutes_without_margin,
         "utilisation": round(answers.utilisation, 4),
@@ -131,7 +131,7 @@ def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     }
     if policy is None:
         return summary
-    usd, low, high = saved_usd(answers_in_force.own, [float(usd) for usd in policy.avoided_usd])
+    usd, low, high = saved_usd(answers_under_policy.own, [float(usd) for usd in policy.avoided_usd])
     return summary | {
         "routed": author.paid and not _lapse_reason(settings, author, policy),
         "labels": len(policy.label_ids),
@@ -190,14 +190,15 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
         raise TwinError(
             f"route a question to {author.name}",
             found=_routing_reason(settings, author, None),
-            next_step="see `twin routing`; no question is routed until then",
+            next_step="see `twin routing`; no question is routed until there is a policy",
         )
     policy = read_routing_policy(path)
     embedder = load_embedder(settings)
     if embedder.revision != policy.embedder:
         raise TwinError(
             f"route a question to {author.name}",
-            found=f"labels of embedder {policy.embedder}; this is {embedder.revision}",
+            found=f"the labels come from embedder {policy.embedder}; the current one is "
+            f"{embedder.revision}",
             next_step="materialize `routing_labels` and `routing_policy`",
         )
     retriever = Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
@@ -220,7 +221,7 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
         "nearest": [
             {
                 "id": neighbour.label_id,
-                "question": texts.get(neighbour.label_id, "(its text is gone)"),
+                "question": texts.get(neighbour.label_id, "(text deleted)"),
                 "cosine": round(neighbour.cosine, 3),
                 "gain": round(neighbour.gain, 3),
             }
@@ -235,12 +236,15 @@ def _routing_reason(settings: Settings, author: Author, policy: RoutingPolicy | 
     if not author.paid:
         return "no question is routed: the author's file says paid = false"
     if policy is not None and (lapse_reason := _lapse_reason(settings, author, policy)):
-        return f"nothing is routed: {lapse_reason}; the nightly job `learn_routing` fits it again"
+        return (
+            f"nothing is routed: {lapse_reason}; the nightly job `learn_routing` refits the policy"
+        )
     if policy is not None:
         step = policy.step
         return (
-            f"{1 - step.kept:.0%} of the questions stay with the own model, the others go to "
-            f"{policy.models[-1].model}; loses at most {-step.lower:.3f} of {policy.margin:g}"
+            f"{1 - step.kept:.0%} of the questions stay with your own model, the others go to "
+            f"{policy.models[-1].model}; loses at most {-step.lower:.3f} ({policy.margin:g} is "
+            "allowed)"
         )
     max_labels = settings.routing_labels
     usd = answer_price_usd(
@@ -248,15 +252,16 @@ def _routing_reason(settings: Settings, author: Author, policy: RoutingPolicy | 
     )
     min_labels = math.ceil(expected_pairs(0.0, margin=settings.quality_margin))
     return (
-        f"nothing is routed: no policy is certified at margin {settings.quality_margin:g}; that "
-        f"takes {min_labels:,} labels at the very least, bought up to {max_labels:,} at about "
-        f"{format_dollars(usd)} each (TWIN_LABEL_BUDGET_PER_MONTH, then each night or with the "
-        "job `learn_routing`; the metadata of `routing_policy` say how many are missing)"
+        f"nothing is routed: no policy is certified at margin {settings.quality_margin:g}. That "
+        f"takes at least {min_labels:,} labels; at most {max_labels:,} are bought, at about "
+        f"{format_dollars(usd)} each. Set TWIN_LABEL_BUDGET_PER_MONTH; labels are then bought "
+        "every night, or when you run the job `learn_routing`. The metadata of `routing_policy` "
+        "says how many are missing"
     )
 
 
 def _lapse_reason(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
-    """Return why the gateway ignores the routing policy, or empty if it uses it.
+    """Return why the gateway ignores the routing policy, or an empty string if it uses it.
 
     Without a file at `settings.policy_path`, versions are not checked.
 
@@ -272,7 +277,7 @@ def _lapse_reason(settings: Settings, author: Author, policy: RoutingPolicy) -> 
     return "" if policy.models[0].model == stable else "its labels are for another version"
 
 
-def _payback_document(payback: Payback) -> dict[str, Any]:
+def _payback_json(payback: Payback) -> dict[str, Any]:
     value, low, high = payback.saved_usd()
     return {
         "said": payback.summary,
@@ -288,7 +293,7 @@ def _payback_document(payback: Payback) -> dict[str, Any]:
     }
 
 
-def _current_label_basis(settings: Settings, author: str) -> ComparedModels | None:
+def _models_to_compare(settings: Settings, author: str) -> ComparedModels | None:
     """Return the models that new labels would compare, or None without a version or embedder."""
     from twin_resources.models.embedder.embedder import find_prepared_embedder
 
@@ -315,17 +320,17 @@ def _read_answers(
             answers = count_routed_answers(connection, author, since=month)
             _, payback = estimate_payback(
                 settings, author,
-                label_models=_current_label_basis(settings, author), policy=policy,
+                label_models=_models_to_compare(settings, author), policy=policy,
                 tables=Tables(settings.tables_base, state=state),
                 connection=connection, now=datetime.now(UTC),
             )  # fmt: skip
             if policy is None:
                 return answers, RoutedAnswers(), payback
             policy_written_at = datetime.fromisoformat(policy.written_at)
-            answers_in_force = count_routed_answers(
+            answers_under_policy = count_routed_answers(
                 connection, author, since=max(month, policy_written_at)
             )
-            return answers, answers_in_force, payback
+            return answers, answers_under_policy, payback
 
 
 def _class_rows(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:
@@ -392,15 +397,16 @@ def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> flo
 
 def _question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
     """Return the labelled questions by id, from readers' questions and training samples."""
-    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     quoted_ids = ", ".join("'" + name.replace("'", "''") + "'" for name in label_ids)
     questions: dict[str, str] = {}
-    for asset, key in (("interactions", "trace_id"), ("instruction_dataset", "sample_id")):
-        if label_ids and tables.exists(asset, author):
-            rows = tables.read(
-                asset, author, columns=(key, "question"), where=f"{key} IN ({quoted_ids})"
-            )
-            questions |= dict(rows.select(key, "question").iter_rows())
+    with closing(State.open(settings.state_address)) as state:
+        tables = Tables(settings.tables_base, state=state)
+        for asset, key in (("interactions", "trace_id"), ("instruction_dataset", "sample_id")):
+            if label_ids and tables.exists(asset, author):
+                rows = tables.read(
+                    asset, author, columns=(key, "question"), where=f"{key} IN ({quoted_ids})"
+                )
+                questions |= dict(rows.select(key, "question").iter_rows())
     return questions
 
 
@@ -409,7 +415,7 @@ def _summary_lines(summary: dict[str, Any]) -> list[str]:
     operating_point, savings = summary["point"], summary["saved_usd"]
     if operating_point is not None:
         lines.append(
-            f"in force: {operating_point['to_own']:.0%} to the own model, "
+            f"in force: {operating_point['to_own']:.0%} to your own model, "
             f"{format_dollars(operating_point['usd_per_1000_answers'])} for 1,000 answers, loss "
             f"{operating_point['loss']:.3f}"
         )
@@ -420,15 +426,14 @@ def _summary_lines(summary: dict[str, Any]) -> list[str]:
         )
     if summary["minutes_margin_not_held"]:
         lines.append(
-            f"margin not met in {summary['minutes_margin_not_held']} minutes: the budget "
+            f"margin not met for {summary['minutes_margin_not_held']} minutes: the budget "
             "allowed no certified point"
         )
     break_even = summary["break_even_utilisation"]
     if break_even is not None:
         lines.append(
-            f"break-even: the own machine is cheaper from {break_even:.1%} utilisation on; "
-            f"measured "
-            f"{summary['utilisation']:.1%}"
+            f"break-even: your own machine is cheaper above {break_even:.1%} utilisation "
+            f"(measured: {summary['utilisation']:.1%})"
         )
     return lines
 

@@ -154,7 +154,7 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
     for run in status.runs:
         console.print(f"  {run_line(run)}", markup=False)
     if status.runs_unknown:
-        console.print(f"  runs: not known, {status.runs_unknown}", markup=False)
+        console.print(f"  runs: unknown: {status.runs_unknown}", markup=False)
     for slug, version in status.authors.items():
         console.print(f"  twin/{slug:<13} {version}", markup=False)
         for line in status.quality.get(slug, ()):
@@ -187,10 +187,10 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
 
 
 def run_line(run: RunningRun) -> str:
-    """Return a run as a line, `retrain_twin ada: fine tuned checkpoint  step 20/48  for 4:10`."""
+    """Return a run as a line, `retrain_twin ada: evaluation  step 20/48  running for 4:10`."""
     from twin_cli.commands.clock import format_duration
 
-    timing_text = f"for {format_duration(run.seconds)}"
+    timing_text = f"running for {format_duration(run.seconds)}"
     if run.left_s is not None:
         timing_text += f", about {format_duration(run.left_s)} left of this step"
     line = "  ".join(filter(None, (run.step, run.detail, timing_text)))

@@ -37,12 +37,12 @@ class AuthorToServe:
 
     Attributes:
         author: the author as in the existing or future `authors/<slug>.toml`, with the sources.
-        folder: the folder from the command line, or the author's first source.
+        location: the folder, file or address from the command line, or the author's first source.
         is_new: whether this home has no file for the author yet.
     """
 
     author: Author
-    folder: Path
+    location: Path
     is_new: bool
 
     @property
@@ -56,7 +56,7 @@ def choose_subject(
     """Determine the author without writing anything.
 
     With a folder, the name comes from `name`, from the folder's `author.toml`, or from this home's
-    author with this source. Without a folder, the author is `name`, the last served author or the
+    author with this source. Without a folder, the author is `name`, the last-served author or the
     bundled sample.
 
     Args:
@@ -68,23 +68,23 @@ def choose_subject(
     """
     known_authors = {author.slug: author for author in list_authors(settings)}
     if path is None:
-        slug = make_slug(name) if name else _last_author(settings, known_authors)
+        slug = make_slug(name) if name else _last_author_slug(settings, known_authors)
         if slug in known_authors:
             return _known_subject(known_authors[slug])
-        folder = sample_folder(slug)
+        location = sample_folder(slug)
     else:
-        folder = path if parse_address(path) else require_folder(path)
-    source = resolve_source(folder)
-    author_file = _read_author_file(folder)
+        location = path if parse_address(path) else require_existing_path(path)
+    source = resolve_source(location)
+    author_file = _read_author_file(location)
     owners = [author for author in known_authors.values() if source in author.sources]
     display_name = name or author_file.get("name", "") or (owners[0].name if owners else "")
     if not display_name and allow_unnamed:
         return AuthorToServe(
-            Author(slug="", name="", sources=(source,)), folder=folder, is_new=True
+            Author(slug="", name="", sources=(source,)), location=location, is_new=True
         )
     if not display_name:
         raise TwinError(
-            f"read the posts in {folder}",
+            f"read the posts in {location}",
             found="their author is unknown",
             next_step='add --author "First Last"',
         )
@@ -92,7 +92,7 @@ def choose_subject(
     author = known_authors.get(slug) or _new_author(slug, display_name, author_file)
     if source not in author.sources:
         author = replace(author, sources=(*author.sources, source))
-    return AuthorToServe(author=author, folder=folder, is_new=slug not in known_authors)
+    return AuthorToServe(author=author, location=location, is_new=slug not in known_authors)
 
 
 def add_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe:
@@ -106,7 +106,7 @@ def add_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe
     """
     if unknown_names := set(include) - OPT_INS:
         raise TwinError(
-            "import posts that an import leaves out",
+            "import posts that are left out by default",
             found=f"--include {' '.join(sorted(unknown_names))}",
             next_step=f"choose from {', '.join(sorted(OPT_INS))}",
         )
@@ -123,10 +123,10 @@ def save_subject(settings: Settings, subject: AuthorToServe) -> None:
 
 
 def choose_author(settings: Settings, name: str = "") -> Author:
-    """Return the author for a command: the named author, or else the last served author.
+    """Return the author for a command: the named author, or else the last-served author.
 
     Args:
-        name: the display name or slug, or empty for the last served or only author.
+        name: the display name or slug, or empty for the last-served or only author.
 
     Raises:
         TwinError: the author does not exist, or there are several and none was named.
@@ -139,9 +139,9 @@ def choose_author(settings: Settings, name: str = "") -> Author:
         raise TwinError(
             f"find the author {name!r}",
             found=f"this home has {', '.join(sorted(known_authors)) or 'no author'}",
-            next_step="name one of them, or `twin up PATH --author NAME`",
+            next_step="name one of them, or run `twin up PATH --author NAME`",
         )
-    last_slug = _last_author(settings, known_authors)
+    last_slug = _last_author_slug(settings, known_authors)
     if last_slug:
         return known_authors[last_slug]
     raise TwinError(
@@ -163,14 +163,14 @@ def sample_folder(slug: str = "") -> Path:
         names = ", ".join(folder.name for folder in folders) or "none"
         raise TwinError(
             f"find the author {slug!r}" if slug else "find the bundled sample author",
-            found=f"not an author of this home; the samples are: {names}",
+            found=f"not an author in this home; the samples are: {names}",
             next_step="name a folder: `twin up PATH --author NAME`",
         )
     return matches[0]
 
 
 def parse_address(path: Path) -> str:
-    """Return the address that a path represents, or "" (`pathlib` turns one into `s3:/bucket`)."""
+    """Return the address that a path represents, or "" (`Path` collapses `s3://b` to `s3:/b`)."""
     scheme, colon, remainder = str(path).partition(":/")
     return f"{scheme}://{remainder.lstrip('/')}" if colon and scheme in _ADDRESS_SCHEMES else ""
 
@@ -179,12 +179,12 @@ def resolve_source(path: Path) -> str:
     """Return a path or an address as `Author.sources` stores it.
 
     Raises:
-        TwinError: see `require_folder`.
+        TwinError: see `require_existing_path`.
     """
-    return parse_address(path) or str(require_folder(path))
+    return parse_address(path) or str(require_existing_path(path))
 
 
-def require_folder(path: Path) -> Path:
+def require_existing_path(path: Path) -> Path:
     """Return `path` as an absolute path.
 
     Raises:
@@ -209,11 +209,11 @@ def _known_subject(author: Author) -> AuthorToServe:
             next_step=f'name the folder: `twin up PATH --author "{author.name}"`',
         )
     first_source = Path(author.sources[0])
-    folder = first_source if parse_address(first_source) else require_folder(first_source)
-    return AuthorToServe(author=author, folder=folder, is_new=False)
+    location = first_source if parse_address(first_source) else require_existing_path(first_source)
+    return AuthorToServe(author=author, location=location, is_new=False)
 
 
-def _last_author(settings: Settings, known_authors: dict[str, Author]) -> str:
+def _last_author_slug(settings: Settings, known_authors: dict[str, Author]) -> str:
     record = read_record(settings)
     if record is not None and record.author in known_authors:
         return record.author

@@ -3,7 +3,7 @@
 Scope: running `python -m …` with the stack's environment, forwarding its lines, and ending it.
 Out of scope: supervised programs (`processes/supervisor.py`), and the modules' work.
 
-There are two uses: exports, and the preparation of base model, embedder and answer model while
+There are two uses: exports, and preparing the base model, the embedder and the answer model while
 `twin up` continues. These modules load torch, PEFT and llama.cpp, which read environment variables
 at import, write to standard output and use gigabytes of memory. All other code is called directly.
 By convention, the modules write their result to standard output and their progress to standard
@@ -35,26 +35,26 @@ MAX_ERROR_LINES = 40
 
 @dataclass(frozen=True)
 class ModuleResult:
-    """The result of a module; `errors` is the end of its standard error."""
+    """The result of a module; `stderr_tail` is the end of its standard error."""
 
     exit_code: int
-    output: str
-    errors: str
+    stdout: str
+    stderr_tail: str
 
 
 class RunningModule:
     """A running module; two threads read its output streams."""
 
     def __init__(
-        self, process: subprocess.Popen[str], report: Callable[[str], object] | None
+        self, process: subprocess.Popen[str], on_stderr_line: Callable[[str], object] | None
     ) -> None:
         self._process = process
-        self._report = report
-        self._output: list[str] = []
-        self._errors: list[str] = []
+        self._on_stderr_line = on_stderr_line
+        self._stdout_lines: list[str] = []
+        self._stderr_lines: list[str] = []
         self._readers = [
             threading.Thread(target=target, daemon=True)
-            for target in (self._read_output, self._read_errors)
+            for target in (self._read_stdout, self._read_stderr)
         ]
         for reader in self._readers:
             reader.start()
@@ -64,19 +64,19 @@ class RunningModule:
         code = self._process.wait()
         for reader in self._readers:
             reader.join()
-        errors = "\n".join(self._errors[-MAX_ERROR_LINES:]).strip()
-        return ModuleResult(exit_code=code, output="".join(self._output), errors=errors)
+        stderr_tail = "\n".join(self._stderr_lines[-MAX_ERROR_LINES:]).strip()
+        return ModuleResult(code, "".join(self._stdout_lines), stderr_tail)
 
-    def _read_output(self) -> None:
+    def _read_stdout(self) -> None:
         assert self._process.stdout is not None
-        self._output.extend(self._process.stdout)
+        self._stdout_lines.extend(self._process.stdout)
 
-    def _read_errors(self) -> None:
+    def _read_stderr(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._errors.append(line.rstrip())
-            if self._report is not None and line.strip():
-                self._report(line.rstrip())
+            self._stderr_lines.append(line.rstrip())
+            if self._on_stderr_line is not None and line.strip():
+                self._on_stderr_line(line.rstrip())
 
 
 @contextmanager
@@ -84,13 +84,13 @@ def start_module_process(
     settings: Settings,
     *arguments: str,
     instance: str = "",
-    report: Callable[[str], object] | None = None,
+    on_stderr_line: Callable[[str], object] | None = None,
 ) -> Generator[RunningModule]:
     """Start `python -m <arguments>`, and end all its processes when the block ends.
 
     Args:
         instance: the marker of the stack, so that `twin stop` also ends this module.
-        report: called in a thread with each new line of standard error.
+        on_stderr_line: called in a thread with each new line of standard error.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
@@ -105,7 +105,7 @@ def start_module_process(
         start_new_session=True,
     )
     try:
-        yield RunningModule(process, report)
+        yield RunningModule(process, on_stderr_line)
     finally:
         if process.poll() is None:
             leader = identify(process.pid)

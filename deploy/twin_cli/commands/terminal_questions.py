@@ -55,7 +55,7 @@ def add_consent(
     if consent_date(author) is not None:
         return subject
     # In an older home, the file of a bundled author lacks the date that the folder's file contains.
-    folder_consent = read_folder_consent(subject.folder)
+    folder_consent = read_folder_consent(subject.location)
     if folder_consent and consent_date(replace(author, consent=folder_consent)) is not None:
         return replace(subject, author=replace(author, consent=folder_consent))
     today = datetime.now(UTC).date().isoformat()

@@ -214,7 +214,7 @@ def report_result(result: TrainingOutcome, *, clock: StageClock) -> None:
         clock.log(f"released: v{result.version.version} answers now", style="bold green")
         return
     if result.outcome is StackOutcome.TUNED:
-        clock.log(f"on trial; {result.fallback_description} goes on answering", style="bold green")
+        clock.log(f"on trial; {result.fallback_description} keeps answering", style="bold green")
         for reason in result.reasons:
             clock.log_detail(reason)
         clock.log("next: nothing; the trial goes on by itself, see `twin versions`")
@@ -222,7 +222,7 @@ def report_result(result: TrainingOutcome, *, clock: StageClock) -> None:
     summary = "not released" if result.outcome is StackOutcome.REFUSED else "the training failed"
     if result.reasons == (TRAINING_DISABLED_REASON,):
         summary = "not trained"
-    clock.log(f"{summary}: {result.fallback_description} will go on answering", style="bold yellow")
+    clock.log(f"{summary}: {result.fallback_description} will keep answering", style="bold yellow")
     is_refused = result.verdict is not None and result.verdict.outcome != "passed"
     for reason in result.reasons:
         # A refusal's reasons only repeat the claims above, with figures.

@@ -127,11 +127,11 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         console.print(stream["state"], markup=False)
         if days := stream["days"]:
             console.print(f"  {plot_days(days)}", markup=False)
-            console.print(f"  {days[0]['day']} to {days[-1]['day']}, means from 0 to 1")
+            console.print(f"  {days[0]['day']} to {days[-1]['day']}, daily means from 0 to 1")
     if summary["waits"]:
         console.print(summary["waits"], markup=False)
     if decisions := summary["decisions"]:
-        table = Table("fell", "version", "decision", "rule", "why", box=None)
+        table = Table("alarm raised", "version", "decision", "rule", "why", box=None)
         for decision in decisions:
             row = (
                 decision["raised"],
@@ -143,10 +143,10 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
             table.add_row(*(escape(str(cell).replace("_", " ")) for cell in row))
         console.print(table)
     if summary["scores"]:
-        table = Table("score", "number", "outcome (90 days)", box=None)
+        table = Table("score", "count", "outcome (90 days)", box=None)
         for name, outcome_counts in summary["scores"].items():
             for outcome, count in outcome_counts.items():
                 table.add_row(escape(name), f"{count:,}", escape(outcome.replace("_", " ")))
         console.print(table)
     elif not summary["streams"]:
-        console.print("no vote and no judgement has been read yet")
+        console.print("no votes or judgements have been read yet")

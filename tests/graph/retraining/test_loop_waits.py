@@ -47,7 +47,7 @@ def test_a_retraining_says_its_attempt(world: LoopWorld) -> None:
 def test_what_a_person_was_told_stands_until_another_version_answers(world: LoopWorld) -> None:
     fall(world)
     text = line(world)
-    assert text.startswith(f"fell on {world.now.date().isoformat()}, waits for an operator: ")
+    assert text.startswith(f"fell on {world.now.date().isoformat()}; waiting for an operator: ")
     assert "nothing to learn from" in text
     assert line(world, days=31) == ""
     world.release("ada", "other")
@@ -64,5 +64,5 @@ def test_a_trial_says_when_it_is_parked(world: LoopWorld) -> None:
     parked_on = (world.now.fromisoformat(until) + timedelta(days=14)).date().isoformat()
     assert line(world) == (
         "waits: v2 on trial as shadow against v1, 0 pairs; "
-        f"parked on {parked_on} unless a pair comes before"
+        f"parked on {parked_on} unless a pair arrives first"
     )

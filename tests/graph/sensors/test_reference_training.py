@@ -74,9 +74,12 @@ def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: 
     assert tick("ann", "bob", wanted=("bob",))[0] == ["bob"]
     assert tick("bob")[0] == ["bob"]  # ann's partition is gone
     authors, text = tick("cat")
-    assert (authors, text.splitlines()[-1]) == ([], "cat: no version has been stable for 3:00:00")
-    assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for 3:00:00")
-    assert tick("ann", wanted=())[1].endswith("ann: it has one, or none is requested")
+    assert (authors, text.splitlines()[-1]) == (
+        [],
+        "cat: no version has been stable for three hours",
+    )
+    assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for three hours")
+    assert tick("ann", wanted=())[1].endswith("ann: it already has an adapter, or needs none")
     register_version(registry, "dan", "base", kind="answer_model")
     registry.move("dan", 1, "stable", actor="t", reason="t", force=True)
     write_author(home, Author("dan", "Dan", consent="2026-01-01: by mail"))
@@ -89,13 +92,13 @@ def test_it_waits_for_every_training(
     home: Settings, registry: Registry, job: str, status: dg.DagsterRunStatus
 ) -> None:
     joined(home, registry, "bob")
-    assert tick("bob", run=(job, status)) == ([], "a training run of ann is waiting or running")
+    assert tick("bob", run=(job, status)) == ([], "a training run for ann is waiting or running")
 
 
 def test_what_failed_is_not_tried_again_each_hour(home: Settings, registry: Registry) -> None:
     joined(home, registry, "ann")
     failed = ("train_reference", dg.DagsterRunStatus.FAILURE)
-    assert tick("ann", run=failed) == ([], "ann: it was tried less than 1 day, 0:00:00 ago")
+    assert tick("ann", run=failed) == ([], "ann: training was already tried in the last 24 hours")
     joined(home, registry, "bob")
     assert tick("ann", "bob", run=failed) == (["bob"], "")
     (home.authors_dir / "bob.toml").unlink()

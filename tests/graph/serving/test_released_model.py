@@ -202,7 +202,7 @@ def test_twin_up_releases_what_waited_for_the_authors_word_alone(
     write_author(home, replace(read_author(home, "bob"), consent=""))
     verdict = registry.latest_verdict("bob")
     waits = consent_wait_reason(home, registry, "bob", verdict)
-    assert waits.startswith("v1 has passed the gate and waits for the author's consent: no line")
+    assert waits.startswith("v1 has passed the gate and is waiting for the author's consent: no")
     ending = read_recorded_result(home, "bob")
     assert ending is not None
     assert (ending.outcome, ending.reasons) == (StackOutcome.REFUSED, (waits,))

@@ -27,7 +27,6 @@ import pytest
 from tests.free_ports import free_port
 from tests.live.gateway.stack import end
 from tests.stored_rows import store_rows
-from twin_resources.access.account import open_account
 from twin_resources.authors import Author, write_author
 from twin_resources.page.links import make_link
 from twin_resources.settings import Settings, load_secrets
@@ -135,7 +134,7 @@ class SlowGateway:
 
 @pytest.fixture(scope="session")
 def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A home with two authors, titles of one, a gate's plot, and money spent today."""
+    """A home with two authors, titles of one and a gate's plot."""
     home = tmp_path_factory.mktemp("slow") / "home"
     home.mkdir()
     settings = Settings(
@@ -150,10 +149,6 @@ def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     (report / "gate-5-gains.svg").write_text(SVG, encoding="utf-8")
     (report / "voice_shown.json").write_text("{}", encoding="utf-8")
     (report / "voice_shown.svg").write_text(SVG, encoding="utf-8")
-    state = State.open(settings.state_address)
-    account = open_account(settings, state)
-    account.settle(account.reserve(purpose="answer", author="ann", key="", max_usd=0.5), 0.5)
-    state.close()
     return settings
 
 

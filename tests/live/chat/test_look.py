@@ -17,7 +17,9 @@ from tests.http_server import Request, Response, http_server
 from tests.live.chat.conftest import WAIT_MS, Page, end, needs_browser
 from tests.unit.trace_store.conftest import attributes
 from tests.unit.trace_store.test_trace_reading import span
+from twin_resources.access.account import open_account
 from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
 
 pytestmark = needs_browser
 TRACES = 30
@@ -175,7 +177,16 @@ def test_addresses_open_the_list_and_a_trace(
     context.close()
 
 
-def test_spending_and_the_gates_plots(look: Any) -> None:
+@pytest.fixture
+def half_a_dollar_spent(slow_home: Settings) -> None:
+    """Book $0.50 right before the page is read, because "today" ends at midnight."""
+    state = State.open(slow_home.state_address)
+    account = open_account(slow_home, state)
+    account.settle(account.reserve(purpose="answer", author="ann", key="", max_usd=0.5), 0.5)
+    state.close()
+
+
+def test_spending_and_the_gates_plots(half_a_dollar_spent: None, look: Any) -> None:
     figures = look.locator("#figures")
     figures.locator("[role=meter]").wait_for(timeout=WAIT_MS)
     said = figures.inner_text()

@@ -1,4 +1,4 @@
-"""Forgetting in the trace store's file while its process has it open and goes on answering."""
+"""Forgetting in the trace store's file while its process has it open and keeps answering."""
 
 from __future__ import annotations
 

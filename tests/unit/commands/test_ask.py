@@ -17,13 +17,18 @@ from twin_resources.settings import load_settings
 
 @pytest.mark.parametrize(
     ("version", "told"),
-    [("v1", ["no post was found for it", "released for quotations alone"]), (FRONT_DESK, [])],
+    [("v1", ["· On oil (http://x/1)", "released for quotations alone"]), (FRONT_DESK, [])],
 )
 def test_an_answer_of_the_program_is_followed_by_nothing_about_posts_and_versions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, told: list[str]
 ) -> None:
     answer = EndpointAnswer(
-        "Where do I begin?", "Ask about anything.", version=version, release="quotations alone"
+        "Where do I begin?",
+        "Ask about anything.",
+        sources=({"document_id": "d1", "title": "On oil", "url": "http://x/1"},),
+        version=version,
+        kind="voice",
+        release="quotations alone",
     )
     monkeypatch.setattr(questions, "ask", lambda *_, **__: answer)
     monkeypatch.setattr(questions, "make_client", lambda *_: None)

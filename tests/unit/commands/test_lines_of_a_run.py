@@ -57,6 +57,7 @@ def log_of_a_run(monkeypatch: pytest.MonkeyPatch, *, verbose: bool) -> str:
             for name in ("traces", "dagster-code", "dagster-webserver", "gateway", "models"):
                 clock.log_detail(f"{name} ready")
         if title == "first":
+            clock.log("asked 15 questions; the best answers:")
             for _ in range(3):
                 clock.log(quotation_lines(answer))
         if title == "train":

@@ -46,6 +46,13 @@ def test_a_first_answer_is_the_authors_words_and_their_post() -> None:
         "  “To polish is to *remove*.”",
         "   — On [bold]clocks[/], 2019-10-20",
     ]
+    late = MAX_SHOWN_CHARACTERS + 5
+    text = "x" * (late - 9) + ". Why so? Polish it never."
+    late = text.index("Polish")
+    marked = EndpointAnswer(
+        "How?", "", quotes=({"text": text, "title": "On", "marked": [late, len(text)]},)
+    )
+    assert quotation_lines(marked).splitlines()[1] == "  “… Why so? Polish it never.”"
     unnamed = EndpointAnswer("How?", "", quotes=({"text": "Slowly.", "document_id": "d1"},))
     assert quotation_lines(unnamed).endswith("— d1")
 
@@ -173,7 +180,7 @@ def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPat
     clock = StageClock(Console(file=file, width=100))
     with clock.report_waits():
         clock.begin_stage(1, "prepare and start")
-        until(lambda: file.getvalue().count("prepare and start: goes on") >= 2)
+        until(lambda: file.getvalue().count("prepare and start: still running") >= 2)
         with clock.bar("train") as bar:
             bar.begin_phase("fine tuned checkpoint")
             bar.update("step 1/2  loss 2.00", done=1, total=2, remaining_s=62)

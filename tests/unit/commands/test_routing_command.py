@@ -131,9 +131,9 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     assert [point["in_force"] for point in found["frontier"]].count(True) == 1
     shown = said(capsys)
     for text in (
-        "stay with the own model",
+        "stay with your own model",
         "saved this month",
-        "margin not met in 1 minutes",
+        "margin not met for 1 minutes",
     ):
         assert text in shown
     path.write_bytes(path.read_bytes()[:3000])

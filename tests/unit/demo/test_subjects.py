@@ -11,7 +11,7 @@ import pytest
 from twin_cli.commands.demo.subjects import (
     NEW_WORDS_FOR_FULL_SCORE,
     HeldOutQuestion,
-    rate_answer,
+    score_answer,
     select_questions_with_subjects,
     stems,
 )
@@ -59,15 +59,15 @@ def test_the_reader_rates_what_the_model_wrote() -> None:
     question = asked(PAIRS[0][0])
     quoted = f"> {OIL}\n>\n> — Oil, 2019-03-02\n\n{PROSE_HEADING}\n\n"
 
-    assert rate_answer(question, extract_prose(OIL)) == 1.0
-    assert rate_answer(question, extract_prose(quoted + OIL)) == 1.0
-    assert rate_answer(question, extract_prose(quoted + BREAD)) == 0.0
-    assert rate_answer(question, "") == 0.0
-    assert rate_answer(question, question.question) == 0.0, "an echo says nothing further"
+    assert score_answer(question, extract_prose(OIL)) == 1.0
+    assert score_answer(question, extract_prose(quoted + OIL)) == 1.0
+    assert score_answer(question, extract_prose(quoted + BREAD)) == 0.0
+    assert score_answer(question, "") == 0.0
+    assert score_answer(question, question.question) == 0.0, "an echo says nothing further"
     one_named = "The oiled wheel is what the keeper of a tall stone tower looks at, "
     one_named += "long before winter comes."
-    assert rate_answer(question, one_named) == pytest.approx(0.5)
-    assert rate_answer(question, "Oiled movement: four years.") == pytest.approx(
+    assert score_answer(question, one_named) == pytest.approx(0.5)
+    assert score_answer(question, "Oiled movement: four years.") == pytest.approx(
         2 / NEW_WORDS_FOR_FULL_SCORE, abs=1e-4
     )
 
@@ -84,7 +84,7 @@ def test_it_tells_a_model_of_shuffled_answers_from_a_good_one() -> None:
     given = {one["question"]: one for one in served}
     assert len(found) == len(served)
     means = {
-        model: statistics.fmean(rate_answer(one, given[one.question][model]) for one in found)
+        model: statistics.fmean(score_answer(one, given[one.question][model]) for one in found)
         for model in ("good", "shuffled")
     }
     assert means["good"] > 0.75

@@ -64,6 +64,7 @@ _MAX_CACHED_TABLES = 64
 MAX_ROWS_IN_MEMORY = 8_000
 _MAX_CACHED_ROWS = 12_000
 _QUOTATION_MARKS = re.compile(r"[>*\s]+")
+_ADDRESS = re.compile(r"https?://\S+")
 _PASSAGE_COLUMNS = [
     "document_id",
     "title",
@@ -536,17 +537,26 @@ def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[in
         for span in row["sentences"]
         if span["first_token"] < min(span["end_token"], token_count)
     ]
+
     # A single word may give a short sentence a high score.
-    long_sentences = [
-        span for span in embedded_sentences if span["end"] - span["start"] >= MIN_MARKED_CHARACTERS
+    answering_sentences = [
+        span
+        for span in embedded_sentences
+        if _is_statement(row["text"][span["start"] - row["start"] : span["end"] - row["start"]])
     ]
 
     def score(sentence: Mapping[str, int]) -> float:
         tokens = cosines[:, sentence["first_token"] : sentence["end_token"]]
         return float(tokens.max(axis=1).mean())
 
-    sentence = max(long_sentences or embedded_sentences, key=score, default=None)
+    sentence = max(answering_sentences or embedded_sentences, key=score, default=None)
     return (sentence["start"], sentence["end"]) if sentence else None
+
+
+def _is_statement(sentence: str) -> bool:
+    """Return whether a sentence can answer alone: not an address, nor an announcement (":")."""
+    prose = _ADDRESS.sub("", sentence).rstrip()
+    return len(prose) >= MIN_MARKED_CHARACTERS and not prose.endswith((":", "："))
 
 
 def _build_quote(row: Mapping[str, Any], score: float, marked: tuple[int, int] | None) -> Quote:

@@ -196,7 +196,7 @@ class _Demo:
             raise TwinError(
                 "make the first model of the demo",
                 found=f"it ended with exit code {code}",
-                next_step="see what was said above, and the logs in the demo's home",
+                next_step="see the messages above, and the logs in the demo's home",
             )
 
     def _break_service(self) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from twin_cli.commands.answer_history import send_feedback
 from twin_cli.commands.demo.subjects import (
     HeldOutQuestion,
-    rate_answer,
+    score_answer,
     select_questions_with_subjects,
 )
 from twin_cli.commands.questions import ask, make_client
@@ -108,7 +108,7 @@ class SimulatedReader:
         ).gateway_master_key  # only this key may name readers
         client = make_client(self._endpoints.gateway, admin_key)
         answer = ask(client, held_out_question.question, model=f"twin/{self._author.slug}")
-        score = rate_answer(held_out_question, extract_prose(answer.text))
+        score = score_answer(held_out_question, extract_prose(answer.text))
         feedback = {
             "trace_id": answer.trace_id,
             "score": score,

@@ -1,9 +1,9 @@
 """Score an answer for the demo by whether it names the question's subject and adds new words.
 
 Scope: the subjects of a question, and the score of an answer.
-Out of scope: asking (`reader.py`), and judges (`twin_resources/quality/judges`). Gate and trial
-decide by embeddings, style and shared passages. This rule only counts words and uses none of
-those, nor the answering version.
+Out of scope: asking (`reader.py`), and judges (`twin_resources/quality/judges`). The gate
+and the trial decide by embeddings, style and shared passages. This rule only counts words; it uses
+none of those, and does not know which version answered.
 
 A question's subjects are its words that also occur in the author's own passage and are rare: in at
 most a third of the author's passages and a tenth of the questions. An answer gets the full score
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 SUBJECTS_FOR_FULL_SCORE = 2
 NEW_WORDS_FOR_FULL_SCORE = 12
-MAX_PASSAGE_SHARE = 1 / 3  # "the", "and"; 18 of 54 passages
+MAX_PASSAGE_SHARE = 1 / 3  # excludes "the" and "and"; 18 of 54 passages
 MAX_QUESTION_SHARE = 1 / 10  # "explain", "experience": words of the question templates
 MIN_LETTERS = 3
 STEM_LETTERS = 6
@@ -45,7 +45,7 @@ class HeldOutQuestion:
 
 
 def select_questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQuestion]:
-    """Return the distinct questions that have a subject, in their order.
+    """Return the distinct questions that have a subject, in their original order.
 
     Args:
         pairs: held-out questions with the author's own passages.
@@ -72,7 +72,7 @@ def select_questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[Hel
     ]
 
 
-def rate_answer(held_out_question: HeldOutQuestion, prose: str) -> float:
+def score_answer(held_out_question: HeldOutQuestion, prose: str) -> float:
     """Return the score of a model's text in [0, 1], rounded to four digits; empty text scores 0."""
     answer_stems = stems(prose)
     named_count = len(held_out_question.subjects & answer_stems)

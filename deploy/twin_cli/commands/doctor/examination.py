@@ -17,6 +17,7 @@ from twin_cli.commands.doctor import machine_findings, stores
 from twin_cli.commands.doctor import stack_findings as stack_checks
 from twin_cli.commands.doctor.findings import Diagnostic, run_check
 from twin_resources.processes.stack import find_stack
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def summary_line(findings: Sequence[Diagnostic]) -> str:
     failure_count = sum(finding.verdict == "fail" for finding in findings)
     warning_count = sum(finding.verdict == "warn" for finding in findings)
     if not failure_count and not warning_count:
-        return f"all {len(findings)} hold"
+        return f"all {len(findings)} checks passed"
     return (
-        f"{failure_count} failed, {warning_count} to know of, "
-        f"{len(findings) - failure_count - warning_count} hold"
+        f"{failure_count} failed, {format_count(warning_count, 'warning')}, "
+        f"{len(findings) - failure_count - warning_count} passed"
     )

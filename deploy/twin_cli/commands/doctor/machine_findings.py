@@ -96,21 +96,21 @@ def project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) 
 def check_gpu(_settings: Settings) -> Iterator[Diagnostic]:
     """Check for graphics cards, and whether the installed torch can use them."""
     cards = list_gpus()
-    torch = metadata.version("torch")
+    torch_version = metadata.version("torch")
     if not cards:
         cores = preflight.usable_cores()
-        yield ok("GPU", f"none: {cores} cores train and answer (torch {torch})")
+        yield ok("GPU", f"none: {cores} cores train and answer (torch {torch_version})")
         return
     card_names = ", ".join(f"{name} ({memory:.0f} GB)" for name, memory in cards)
-    if torch.endswith("+cpu"):
+    if torch_version.endswith("+cpu"):
         yield warn(
             "GPU",
-            f"{card_names}, which torch {torch} cannot use",
-            "install torch with CUDA: `pip install --force-reinstall torch` without an index of "
-            "CPU wheels",
+            f"{card_names}, which torch {torch_version} cannot use",
+            "install a CUDA build of torch: run `pip install --force-reinstall torch` without the "
+            "index of CPU wheels",
         )
     else:
-        yield ok("GPU", f"{card_names}, torch {torch}")
+        yield ok("GPU", f"{card_names}, torch {torch_version}")
 
 
 def check_disk(settings: Settings) -> Iterator[Diagnostic]:
@@ -125,11 +125,13 @@ def check_disk(settings: Settings) -> Iterator[Diagnostic]:
             "make it writable, or set TWIN_HOME to another folder",
         )
     elif free_gb < preflight.HOME_GB:
-        remedy = "free space there, or name another folder with TWIN_HOME"
-        yield fail("disk", f"{message}; a training needs {preflight.HOME_GB} GB", remedy)
+        remedy = "free some space there, or set TWIN_HOME to another folder"
+        yield fail("disk", f"{message}; a training run needs {preflight.HOME_GB} GB", remedy)
     elif free_gb < LOW_DISK_GB:
         yield warn(
-            "disk", message, f"free space before the next training: {LOW_DISK_GB:.0f} GB last"
+            "disk",
+            message,
+            f"free some space before the next training run; {LOW_DISK_GB:.0f} GB is enough",
         )
     else:
         yield ok("disk", message)
@@ -150,7 +152,7 @@ def check_keys(
         names = ", ".join(path.name for path in private_files)
         yield ok("keys", f"{names}: readable by their owner only")
     else:
-        yield ok("keys", "none yet; the first start makes them")
+        yield ok("keys", "none yet; the first start creates them")
     for model in list_external_models(settings):
         prefixes = list_provider_prefixes([model])
         if prefixes and not any(
@@ -159,7 +161,8 @@ def check_keys(
         ):
             yield warn(
                 "keys",
-                f"{model} is named, but no variable begins with {' or '.join(prefixes)}",
+                f"{model} is configured, but no environment variable begins with "
+                f"{' or '.join(prefixes)}",
                 f"export {prefixes[0].rstrip('_')}_API_KEY=… before `twin up`, if it needs a key",
             )
 
@@ -171,23 +174,23 @@ def check_judge(
     model = settings.judge_model
     if not model:
         return
-    cost, limit = classify_cost(model, environ), settings.judge_budget_per_month
-    if cost == "free":
+    cost_class, monthly_budget = classify_cost(model, environ), settings.judge_budget_per_month
+    if cost_class == "free":
         yield ok("judge", f"{model} costs nothing")
-    elif cost == "unknown":
+    elif cost_class == "unknown":
         yield warn(
             "judge",
             f"no price for {model} in LiteLLM's price map, so it is not used",
             "name a model with a known price in TWIN_JUDGE_MODEL, or a server of your own",
         )
-    elif limit is None:
+    elif monthly_budget is None:
         yield warn(
             "judge",
             f"{model} costs money and has no budget, so it is not used",
             "set TWIN_JUDGE_BUDGET_PER_MONTH (US dollars), or unset TWIN_JUDGE_MODEL",
         )
     else:
-        yield ok("judge", f"{model} may cost {format_dollars(limit)} a month")
+        yield ok("judge", f"{model} may cost {format_dollars(monthly_budget)} a month")
 
 
 def check_authors(settings: Settings) -> Iterator[Diagnostic]:
@@ -197,8 +200,8 @@ def check_authors(settings: Settings) -> Iterator[Diagnostic]:
         yield warn("authors", f"none in {settings.home}", "`twin up PATH --author NAME`")
         return
     authors, problems = list_readable_authors(settings)
-    for line in problems:
-        yield fail("authors", line, f"correct the file in {settings.authors_dir}")
+    for problem in problems:
+        yield fail("authors", problem, f"correct the file in {settings.authors_dir}")
     missing_sources = [
         f"{source} (of {author.slug})"
         for author in authors

@@ -36,7 +36,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
         if record is not None and record.supervisor is not None:
             yield fail("stack", "the stack ended without `twin stop`", "`twin up` recovers it")
         else:
-            yield warn("stack", f"none runs in {settings.home}", "`twin up`")
+            yield warn("stack", f"no stack is running in {settings.home}", "`twin up`")
         return
     yield ok("stack", f"supervisor pid {stack.identity.pid}, home {stack.settings.home}")
     running_programs: list[str] = []
@@ -51,7 +51,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
             yield warn(name, "not started yet", "wait for `twin up`, or run it again")
         else:
             last_log_line = read_tail(state.log, lines=1)
-            message = f"; its log ends: {last_log_line}" if last_log_line else ""
+            message = f"; last log line: {last_log_line}" if last_log_line else ""
             remedy = f"`twin logs {name}`, correct the cause, then `twin stop` and `twin up`"
             yield fail(name, f"{state.state}{message}", remedy)
     yield ok("programs", ", ".join(running_programs) or "none is up")
