@@ -220,7 +220,12 @@ def test_a_condition_that_nobody_sends_is_refused_and_says_so(
     (issue,) = answer.json()["error"]
     assert issue["path"] == ["filter", 1]
     assert issue["message"].startswith("Unsupported filter condition: ")
-    assert "this store answers only metadata key = text, traceId any of" in issue["message"]
+
+
+def test_a_refusal_of_a_filter_names_what_is_answered(store: Store) -> None:
+    by_name = {"type": "string", "column": "name", "operator": "=", "value": "answer"}
+    answer = store.http.get("/api/public/v2/observations", params={"filter": json.dumps([by_name])})
+    assert "this store answers only metadata key = text, traceId any of" in answer.text
 
 
 def test_a_filter_that_cannot_be_read_is_refused(store: Store) -> None:
