@@ -431,7 +431,7 @@ def build_report(
             installed=is_installed,
             other_processes=forecast.count_competing_processes(),
             speed=forecast.core_speed(),
-            is_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
+            uses_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
         ),
         "seconds": round(time.monotonic() - started_at, 2),
     }

@@ -232,15 +232,17 @@ def prepare_weights(
         clock.log(f"preparing the answer model {named_model.name}")
     arguments = ("twin_resources.models.base_model", "prepare", "--base-model", named_model.name)
     report = partial(_log_line, clock)
-    with start_module_process(settings, *arguments, instance=instance, report=report) as module:
+    with start_module_process(
+        settings, *arguments, instance=instance, on_stderr_line=report
+    ) as module:
         result = module.wait()
     if result.exit_code != 0:
         raise TwinError(
             f"prepare the answer model {named_model.name!r}",
-            found=result.errors or f"exit code {result.exit_code}",
+            found=result.stderr_tail or f"exit code {result.exit_code}",
             next_step="correct the cause and run `twin up` again; prepared models are kept",
         )
-    model = json.loads(result.output.strip().rpartition("\n")[2])
+    model = json.loads(result.stdout.strip().rpartition("\n")[2])
     return ServedWeights(_checkpoint_hash(str(model["revision"])), str(model["gguf"]))
 
 

@@ -227,7 +227,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
         settings,
         *PREPARATIONS[name],
         instance=stack.record.instance,
-        report=partial(_log_preparation_line, clock, name),
+        on_stderr_line=partial(_log_preparation_line, clock, name),
     ) as module:
         result = module.wait()
     if result.exit_code != 0:
@@ -235,7 +235,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
         model_name = settings.base_model if name == BASE_MODEL else settings.embedder
         raise TwinError(
             f"prepare the {name} ({model_name})",
-            found=result.errors or f"exit code {result.exit_code}",
+            found=result.stderr_tail or f"exit code {result.exit_code}",
             next_step="correct the cause and run `twin up` again; prepared models are kept",
         )
 

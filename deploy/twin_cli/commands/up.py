@@ -306,7 +306,7 @@ class _UpCommand:
         open_command = format_command("open", home=self.settings.home)
         self.clock.log(
             endpoints_lines(
-                endpoints, self.settings.home, stop=stop_command, open_page=open_command
+                endpoints, self.settings.home, stop_command=stop_command, open_command=open_command
             )
         )
         self.clock.finish()

@@ -367,7 +367,7 @@ def write_export(
             console.print(line, markup=False, style="dim")
 
     arguments += [] if verify else ["--no-verify"]
-    with start_module_process(settings, *arguments, report=log) as module:
+    with start_module_process(settings, *arguments, on_stderr_line=log) as module:
         return parse_module_result(module.wait())
 
 
@@ -378,11 +378,12 @@ def parse_module_result(module_result: ModuleResult) -> dict[str, Any]:
         TwinError: the module ended without a result, or its result is an error.
     """
     try:
-        export_result: dict[str, Any] = json.loads(module_result.output.strip().rpartition("\n")[2])
+        export_result: dict[str, Any] = json.loads(module_result.stdout.strip().rpartition("\n")[2])
     except json.JSONDecodeError as error:
         raise TwinError(
             "export the version",
-            found=module_result.errors or f"exit code {module_result.exit_code} without a result",
+            found=module_result.stderr_tail
+            or f"exit code {module_result.exit_code} without a result",
             next_step="report this with the version's manifest.json",
         ) from error
     if "error" in export_result:

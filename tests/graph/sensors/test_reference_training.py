@@ -74,10 +74,8 @@ def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: 
     assert tick("ann", "bob", wanted=("bob",))[0] == ["bob"]
     assert tick("bob")[0] == ["bob"]  # ann's partition is gone
     authors, text = tick("cat")
-    assert (authors, text.splitlines()[-1]) == (
-        [],
-        "cat: no version has been stable for three hours",
-    )
+    assert authors == []
+    assert text.endswith("cat: no version has been stable for three hours")
     assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for three hours")
     assert tick("ann", wanted=())[1].endswith("ann: it already has an adapter, or needs none")
     register_version(registry, "dan", "base", kind="answer_model")

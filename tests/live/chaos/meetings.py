@@ -58,7 +58,7 @@ MEETINGS: Mapping[str, Meeting | str] = {
     "rollback": _twice("rollback", *REASON, refused="retired version|may move to"),
     "release": _twice("release", "v3", *REASON, refused="may move to"),
     "retrain": _twice(
-        "retrain", *REASON, refused="request 1 is waiting|one was requested|the run .* is"
+        "retrain", *REASON, refused="request 1 is waiting|one was requested|run .* is"
     ),
     "forget": _twice("forget", "--author", SLUG, "--post", "POST"),
     "chat": _twice("chat"),

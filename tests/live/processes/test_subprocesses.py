@@ -16,16 +16,16 @@ pytestmark = pytest.mark.live
 def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
     lines: list[str] = []
     with start_module_process(
-        home, "twin_resources.models.base_model", "show", report=lines.append
+        home, "twin_resources.models.base_model", "show", on_stderr_line=lines.append
     ) as module:
         finished = module.wait()
     assert finished.exit_code == 2
-    assert finished.output == ""
-    assert finished.errors
-    assert lines == finished.errors.splitlines()
-    assert "base_model prepare" in finished.errors
+    assert finished.stdout == ""
+    assert finished.stderr_tail
+    assert lines == finished.stderr_tail.splitlines()
+    assert "base_model prepare" in finished.stderr_tail
     with start_module_process(home, "json.tool", "--help") as module:
-        assert module.wait().output.startswith("usage:")
+        assert module.wait().stdout.startswith("usage:")
 
 
 def test_an_interrupt_ends_the_module_and_what_it_started(home: Settings) -> None:

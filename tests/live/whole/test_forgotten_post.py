@@ -52,7 +52,7 @@ def test_the_certificate_and_the_retraining(lived: Lived) -> None:
     assert len(said["tainted"]) == 1
     [tags] = json.loads((lived.work / "retraining.json").read_text())
     refused = (lived.work / "refused.log").read_text()
-    assert re.search(r"the run \w{8} is \w+|one was requested \(forget\)", refused), refused
+    assert re.search(r"run \w{8} is \w+|one was requested \(forget\)", refused), refused
     assert tags["dagster/partition"] == AUTHOR
     assert int(tags["dagster/priority"]) == PRIORITY["forget"]
     assert PRIORITY["forget"] > PRIORITY["quality"] > PRIORITY["new_posts"]

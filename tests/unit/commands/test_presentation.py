@@ -121,7 +121,7 @@ def test_the_last_lines_show_no_key() -> None:
         logs="/h/logs",
         pids={},
     )
-    commands = {"stop": ".venv/bin/twin stop", "open_page": ".venv/bin/twin open"}
+    commands = {"stop_command": ".venv/bin/twin stop", "open_command": ".venv/bin/twin open"}
     short = endpoints_lines(endpoints, Path("/h"), **commands)
     assert len(short.splitlines()) == 4
     for part in (".venv/bin/twin open", ".venv/bin/twin stop", "http://127.0.0.1:4000/v1"):

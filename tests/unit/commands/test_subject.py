@@ -68,7 +68,7 @@ def test_without_a_folder_it_is_the_sample_then_whoever_was_last(
     home: Settings, tmp_path: Path
 ) -> None:
     sample = choose_subject(home, None)
-    assert sample.folder == sample_folder()
+    assert sample.location == sample_folder()
     assert sample.slug == sample_folder().name
     assert consent_date(sample.author)
     save_subject(home, choose_subject(home, folder_of_posts(tmp_path), name="Ada"))

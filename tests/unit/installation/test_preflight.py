@@ -247,9 +247,9 @@ def test_the_gate_is_told_as_it_will_run_beside_a_card() -> None:
     assert small["training_s"] < first_run()["training_s"]
     assert small["gate_s"] < first_run()["gate_s"]
     assert large["gate_s"] > 3000, "8B answers some 200 times on two cores"
-    there = first_run(gpus=card, billion_parameters=8.0, is_remote_server=True)
+    there = first_run(gpus=card, billion_parameters=8.0, uses_remote_server=True)
     assert there["gate_s"] < large["gate_s"] / 10
-    assert first_run(is_remote_server=True)["gate_s"] < first_run()["gate_s"]
+    assert first_run(uses_remote_server=True)["gate_s"] < first_run()["gate_s"]
 
 
 def test_a_first_run_is_longer_on_a_busy_or_a_slower_machine() -> None:

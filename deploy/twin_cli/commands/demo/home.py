@@ -77,7 +77,7 @@ def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author
     if not posts.exists():
         partial_folder = posts.with_name(f"{posts.name}.partial")
         shutil.rmtree(partial_folder, ignore_errors=True)
-        shutil.copytree(sample.folder, partial_folder)
+        shutil.copytree(sample.location, partial_folder)
         withheld_folder = withheld_posts_folder(settings)
         withheld_folder.mkdir(exist_ok=True)
         for post in _dated_posts(partial_folder)[:WITHHELD_POST_COUNT]:
